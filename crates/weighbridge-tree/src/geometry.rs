@@ -1,0 +1,295 @@
+//! Chunk sizes, and how a power of two divides a file.
+
+use core::fmt;
+use core::ops::Range;
+
+/// The most bytes a file may have: 2^53. Above it, numbers lose digits in JSON readers.
+pub const MAX_FILE_LEN: u64 = 1 << 53;
+
+/// The size of a model's chunks: a power of two from 16 KiB to 16 MiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[must_use]
+pub struct ChunkSize(u64);
+
+impl ChunkSize {
+    /// 16 KiB.
+    pub const MIN: Self = Self(1 << 14);
+    /// 16 MiB.
+    pub const MAX: Self = Self(1 << 24);
+    /// 256 KiB: where the search for a default begins.
+    pub const DEFAULT_MIN: Self = Self(1 << 18);
+
+    /// The most chunks that the default leaves in a model, as long as [`MAX`](Self::MAX) is not reached.
+    const DEFAULT_MAX_CHUNKS: u64 = 1 << 20;
+    /// What the default chooses from: powers of two, [`DEFAULT_MIN`](Self::DEFAULT_MIN) to [`MAX`](Self::MAX).
+    const DEFAULTS: [Self; 7] = [
+        Self::DEFAULT_MIN,
+        Self(1 << 19),
+        Self(1 << 20),
+        Self(1 << 21),
+        Self(1 << 22),
+        Self(1 << 23),
+        Self::MAX,
+    ];
+
+    /// Takes a number of bytes to be a chunk size.
+    ///
+    /// # Errors
+    /// [`ChunkSizeError`] (1704), unless it is a power of two from 16,384 to 16,777,216.
+    pub const fn new(bytes: u64) -> Result<Self, ChunkSizeError> {
+        if bytes.is_power_of_two() && bytes >= Self::MIN.0 && bytes <= Self::MAX.0 {
+            Ok(Self(bytes))
+        } else {
+            Err(ChunkSizeError(bytes))
+        }
+    }
+
+    /// The default for a model with files of these sizes: the smallest from 256 KiB up that keeps the chunks of
+    /// all files larger than one chunk at or under 2^20; 16 MiB if none does.
+    pub fn default_for(file_sizes: impl IntoIterator<Item = u64>) -> Self {
+        let mut chunks = [0_u64; Self::DEFAULTS.len()];
+        for len in file_sizes {
+            for (sum, size) in chunks.iter_mut().zip(Self::DEFAULTS) {
+                if len > size.0 {
+                    *sum = sum.saturating_add(len.div_ceil(size.0));
+                }
+            }
+        }
+        let fits = chunks.iter().zip(Self::DEFAULTS).find(|(sum, _)| **sum <= Self::DEFAULT_MAX_CHUNKS);
+        fits.map_or(Self::MAX, |(_, size)| size)
+    }
+
+    /// The size in bytes.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+/// In bytes, as a head writes it.
+impl fmt::Display for ChunkSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// A number that is no chunk size.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ChunkSizeError(u64);
+
+impl ChunkSizeError {
+    /// The number in `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        1704
+    }
+}
+
+impl fmt::Display for ChunkSizeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a chunk size is a power of two from 16384 to 16777216, not {}", self.0)
+    }
+}
+
+impl core::error::Error for ChunkSizeError {}
+
+/// The size of the parts that a [`Grid`] divides a file into: a power of two from 1,024 bytes, which is BLAKE3's
+/// own chunk, to 2^53.
+///
+/// A model's chunks are granules, and so are the finer pieces in which a file is scanned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[must_use]
+pub struct Granule(u64);
+
+impl Granule {
+    /// BLAKE3's own chunk of 1,024 bytes.
+    pub const MIN: Self = Self(1 << 10);
+
+    /// Takes a number of bytes to be a granule; `None` unless it is a power of two from 1,024 to 2^53.
+    #[must_use]
+    pub const fn new(bytes: u64) -> Option<Self> {
+        if bytes.is_power_of_two() && bytes >= Self::MIN.0 && bytes <= MAX_FILE_LEN {
+            Some(Self(bytes))
+        } else {
+            None
+        }
+    }
+
+    /// The size in bytes.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+impl From<ChunkSize> for Granule {
+    fn from(size: ChunkSize) -> Self {
+        Self(size.0)
+    }
+}
+
+/// How a file divides into granules: aligned runs of one size, the last one shorter.
+///
+/// Every granule is one whole subtree of the file's BLAKE3 tree. An empty file has no granule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[must_use]
+pub struct Grid {
+    len: u64,
+    granule: Granule,
+}
+
+impl Grid {
+    /// Divides a file (or a tensor, or anything else hashed by itself) of `len` bytes.
+    ///
+    /// `len` comes from signed data (rule 1).
+    ///
+    /// # Errors
+    /// [`TooLong`] above 2^53 bytes. Lists cannot say such a size.
+    pub fn new(len: u64, granule: impl Into<Granule>) -> Result<Self, TooLong> {
+        if len > MAX_FILE_LEN {
+            return Err(TooLong { len });
+        }
+        Ok(Self { len, granule: granule.into() })
+    }
+
+    /// Bytes of the whole.
+    #[must_use]
+    pub const fn len(self) -> u64 {
+        self.len
+    }
+
+    /// Whether there are no bytes, and so no granules.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.len == 0
+    }
+
+    /// The size of all granules but the last.
+    pub const fn granule(self) -> Granule {
+        self.granule
+    }
+
+    /// The number of granules: 0 for an empty file.
+    #[must_use]
+    pub const fn count(self) -> u64 {
+        self.len.div_ceil(self.granule.0)
+    }
+
+    /// Where granule `index` lies, in bytes; `None` past the end. Never empty.
+    ///
+    /// This is the only source of a granule's offset (rule 4).
+    #[must_use]
+    pub fn range(self, index: u64) -> Option<Range<u64>> {
+        let start = index.checked_mul(self.granule.0).filter(|start| *start < self.len)?;
+        let end = start.saturating_add(self.granule.0).min(self.len);
+        Some(start..end)
+    }
+
+    /// Whether there is a layer: more than one granule. With fewer, the root is checked directly.
+    #[must_use]
+    pub const fn has_layer(self) -> bool {
+        self.len > self.granule.0
+    }
+
+    /// The length of the layer in bytes: 32 for each granule, 0 if there is no layer.
+    #[must_use]
+    pub const fn layer_len(self) -> u64 {
+        if self.has_layer() { self.count().saturating_mul(32) } else { 0 }
+    }
+}
+
+/// A length that no file of a model can have: above 2^53 bytes.
+///
+/// Lists and heads cannot spell such a number, so a fault of the caller led here.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TooLong {
+    /// The length in bytes.
+    pub len: u64,
+}
+
+impl TooLong {
+    /// The number in `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        9999
+    }
+}
+
+impl fmt::Display for TooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a file has at most 2^53 bytes, not {}", self.len)
+    }
+}
+
+impl core::error::Error for TooLong {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunk_sizes_are_the_powers_of_two_between_the_limits() {
+        let accepted: std::vec::Vec<u64> = (0..64)
+            .flat_map(|bit| [(1_u64 << bit) - 1, 1 << bit, (1 << bit) + 1])
+            .filter(|bytes| ChunkSize::new(*bytes).is_ok())
+            .collect();
+        let expected: std::vec::Vec<u64> = (14..=24).map(|bit| 1 << bit).collect();
+        assert_eq!(accepted, expected);
+        assert_eq!(ChunkSize::new(0).unwrap_err().error_code(), 1704);
+        assert!(ChunkSize::new(u64::MAX).is_err());
+    }
+
+    #[test]
+    fn default_grows_with_the_model() {
+        const KIB: u64 = 1 << 10;
+        let default_for = |sizes: &[u64]| ChunkSize::default_for(sizes.iter().copied()).bytes();
+        assert_eq!(default_for(&[]), 256 * KIB);
+        assert_eq!(default_for(&[90_868_376, 612]), 256 * KIB);
+        // 2^20 chunks of 256 KiB are 2^38 bytes; one byte more is one chunk more.
+        assert_eq!(default_for(&[1 << 38]), 256 * KIB);
+        assert_eq!(default_for(&[(1 << 38) + 1]), 512 * KIB);
+        assert_eq!(default_for(&[1 << 37, (1 << 37) + 1]), 512 * KIB);
+        // Files of at most one chunk have no layer and do not count.
+        assert_eq!(default_for(&[1 << 38, 256 * KIB, 1, 0]), 256 * KIB);
+        assert_eq!(default_for(&[1 << 38, 256 * KIB + 1]), 512 * KIB);
+        // The largest serves whatever is larger.
+        assert_eq!(default_for(&[1 << 43, 1 << 43]), 1 << 24);
+        assert_eq!(default_for(&[u64::MAX, u64::MAX]), 1 << 24);
+    }
+
+    #[test]
+    fn granules_partition_the_file() {
+        for granule in [1024, 4096, 1 << 14].map(|bytes| Granule::new(bytes).unwrap()) {
+            let unit = granule.bytes();
+            for len in [0, 1, unit - 1, unit, unit + 1, 2 * unit, 2 * unit + 1, 7 * unit - 1, 13 * unit] {
+                let grid = Grid::new(len, granule).unwrap();
+                let mut end = 0;
+                for index in 0..grid.count() {
+                    let range = grid.range(index).unwrap();
+                    assert_eq!(range.start, end);
+                    assert!(range.start < range.end && range.end - range.start <= unit);
+                    end = range.end;
+                }
+                assert_eq!(end, len);
+                assert_eq!(grid.range(grid.count()), None);
+                assert_eq!(grid.range(u64::MAX), None);
+                assert_eq!(grid.has_layer(), grid.count() > 1);
+                assert_eq!(grid.layer_len(), if grid.count() > 1 { 32 * grid.count() } else { 0 });
+            }
+        }
+    }
+
+    #[test]
+    fn limits_hold_and_nothing_overflows() {
+        assert_eq!(Grid::new(MAX_FILE_LEN + 1, Granule::MIN), Err(TooLong { len: MAX_FILE_LEN + 1 }));
+        let grid = Grid::new(MAX_FILE_LEN, Granule::MIN).unwrap();
+        assert_eq!(grid.count(), 1 << 43);
+        assert_eq!(grid.layer_len(), 1 << 48);
+        assert_eq!(grid.range((1 << 43) - 1), Some(MAX_FILE_LEN - 1024..MAX_FILE_LEN));
+        assert_eq!(Granule::new(512), None);
+        assert_eq!(Granule::new(3072), None);
+        assert_eq!(Granule::new(1 << 54), None);
+        let whole = Granule::new(MAX_FILE_LEN).unwrap();
+        assert_eq!(Grid::new(MAX_FILE_LEN, whole).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,311 @@
+//! Accepting a chunk layer, and checking chunks by it.
+//!
+//! ```
+//! use weighbridge_tree::{ChunkSize, FileRoot, Grid, Layer};
+//!
+//! // Where the file is: a layer of three values.
+//! let file = vec![7; 40_000];
+//! let grid = Grid::new(40_000, ChunkSize::MIN)?;
+//! let mut published = Vec::new();
+//! for (index, chunk) in (0..).zip(file.chunks(16_384)) {
+//!     published.extend(grid.chaining_value(index, chunk)?.as_bytes());
+//! }
+//! let signed = FileRoot::of(&file);
+//!
+//! // Elsewhere: size, chunk size and root are signed; the layer and the chunks are anybody's.
+//! let layer = Layer::accept(grid, signed, &published)?;
+//! assert_eq!(layer.check(2, &file[32_768..]), Ok(()));
+//! assert_eq!(layer.check(0, &[8; 16_384]).unwrap_err().error_code(), 2102);
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::Range;
+
+use blake3::hazmat::HasherExt as _;
+
+use crate::geometry::Grid;
+use crate::hash::{ChainingValue, FileRoot};
+use crate::merge::{MergeError, Merger};
+
+/// A file's chunk layer that was merged to the file's root.
+///
+/// A file of at most one chunk has no layer of its own; here it is one too, checked against the root directly, so
+/// that callers have one path. Checking takes `&self`: chunks may come in any order, on any core.
+///
+/// # Guarantee
+/// A chunk that [`check`](Self::check) accepts is byte for byte the chunk at that position of the one file that has
+/// the root and the length (rules 1 to 4).
+///
+/// # Non-guarantee
+/// That all chunks were seen: whoever needs the whole file counts them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Layer {
+    grid: Grid,
+    root: FileRoot,
+    /// One value for each granule if the grid has a layer, else none.
+    values: Vec<ChainingValue>,
+}
+
+impl Layer {
+    /// Accepts the bytes of a layer if they merge to the root. Refused bytes leave nothing behind (rule 3).
+    ///
+    /// `grid` and `root` come from signed data. `bytes` is the layer of this one file, as in `chunks.layer`: 32
+    /// bytes a chunk, nothing at all for a file of at most one chunk. An empty file has no chunk that could be
+    /// checked later, so its root is compared here.
+    ///
+    /// # Errors
+    /// [`LayerError`]: 2201, 2202, and 2101 for an empty file with another root than that of nothing.
+    ///
+    /// # Cost
+    /// One compression and 32 bytes a chunk. Nothing is allocated before the length is checked.
+    pub fn accept(grid: Grid, root: FileRoot, bytes: &[u8]) -> Result<Self, LayerError> {
+        let actual = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let (values, rest) = bytes.as_chunks::<32>();
+        if actual != grid.layer_len() || !rest.is_empty() {
+            return Err(LayerError::WrongLength { expected: grid.layer_len(), actual });
+        }
+        if grid.is_empty() && root != FileRoot::of(&[]) {
+            return Err(LayerError::NotEmpty { expected: root });
+        }
+        let values: Vec<_> = values.iter().map(|value| ChainingValue::from_bytes(*value)).collect();
+        if grid.has_layer() {
+            let mut merger = Merger::new();
+            values.iter().for_each(|value| merger.push(*value));
+            if merger.root() != Some(root) {
+                return Err(LayerError::DoesNotMerge { expected: root });
+            }
+        }
+        Ok(Self { grid, root, values })
+    }
+
+    /// How the file divides into chunks.
+    pub fn grid(&self) -> Grid {
+        self.grid
+    }
+
+    /// The file's root.
+    pub fn root(&self) -> FileRoot {
+        self.root
+    }
+
+    /// The chaining values of the chunks, in order; none for a file of at most one chunk.
+    pub fn values(&self) -> &[ChainingValue] {
+        &self.values
+    }
+
+    /// Checks that `bytes` is the whole chunk at position `index`, from 0.
+    ///
+    /// # Errors
+    /// [`ChunkError`]: 2108, 2107, 2102. Nothing changes; the chunk may be offered again.
+    ///
+    /// # Panics
+    /// Never, for any `index` and `bytes`.
+    ///
+    /// # Cost
+    /// One BLAKE3 pass over `bytes`; no allocation.
+    pub fn check(&self, index: u64, bytes: &[u8]) -> Result<(), ChunkError> {
+        let range = self.grid.expect_granule(index, bytes)?;
+        let matches = if self.grid.has_layer() {
+            self.value(index) == Some(&subtree(range.start, bytes))
+        } else {
+            FileRoot::of(bytes) == self.root
+        };
+        if matches { Ok(()) } else { Err(ChunkError::Mismatch { index, range }) }
+    }
+
+    /// The positions of the chunks whose values are not those of the layer, in order.
+    ///
+    /// `values` are those of what was found, one for each chunk, as [`Grid::chaining_value`] or [`Grid::coarsen`]
+    /// give them.
+    ///
+    /// # Errors
+    /// [`MergeError`] if there is not one value for each chunk, or no layer.
+    pub fn differing<'a>(
+        &'a self,
+        values: &'a [ChainingValue],
+    ) -> Result<impl Iterator<Item = u64> + 'a, MergeError> {
+        if !self.grid.has_layer() {
+            return Err(MergeError::NoLayer);
+        }
+        let actual = u64::try_from(values.len()).unwrap_or(u64::MAX);
+        if actual != self.grid.count() {
+            return Err(MergeError::WrongCount { expected: self.grid.count(), actual });
+        }
+        let pairs = (0_u64..).zip(self.values.iter().zip(values));
+        Ok(pairs.filter(|(_, (signed, found))| signed != found).map(|(index, _)| index))
+    }
+
+    fn value(&self, index: u64) -> Option<&ChainingValue> {
+        self.values.get(usize::try_from(index).ok()?)
+    }
+}
+
+impl Grid {
+    /// The chaining value of granule `index`, whose whole bytes are given.
+    ///
+    /// # Errors
+    /// [`ChunkError`]: 2108 and 2107, and [`ChunkError::NoLayer`] if there is at most one granule: that one is the
+    /// root and has no chaining value; hash it with [`FileRoot::of`].
+    ///
+    /// # Panics
+    /// Never, for any `index` and `bytes`.
+    ///
+    /// # Cost
+    /// One BLAKE3 pass over `bytes`; no allocation.
+    pub fn chaining_value(self, index: u64, bytes: &[u8]) -> Result<ChainingValue, ChunkError> {
+        if !self.has_layer() {
+            return Err(ChunkError::NoLayer);
+        }
+        let range = self.expect_granule(index, bytes)?;
+        Ok(subtree(range.start, bytes))
+    }
+
+    /// The byte range of granule `index`, if `bytes` has its length.
+    fn expect_granule(self, index: u64, bytes: &[u8]) -> Result<Range<u64>, ChunkError> {
+        let Some(range) = self.range(index) else {
+            return Err(ChunkError::OutOfRange { index, count: self.count() });
+        };
+        let expected = range.end.saturating_sub(range.start);
+        let actual = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if actual == expected { Ok(range) } else { Err(ChunkError::WrongLength { index, range, actual }) }
+    }
+}
+
+/// The chaining value of `bytes` as the subtree that begins at `start`.
+///
+/// BLAKE3 panics on an offset that is no multiple of 1,024, on empty input, and on more bytes than a subtree at that
+/// offset can hold. None can happen: `start` and the length come from [`Grid::range`], which gives multiples of a
+/// power of two from 1,024 up, never empty, and never longer than that power.
+fn subtree(start: u64, bytes: &[u8]) -> ChainingValue {
+    let mut hasher = blake3::Hasher::new();
+    hasher.set_input_offset(start).update(bytes);
+    ChainingValue::from_bytes(hasher.finalize_non_root())
+}
+
+/// Why a layer was refused. Nothing of it is used.
+#[non_exhaustive]
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum LayerError {
+    /// It has another length than the file's size gives (rule 1).
+    WrongLength {
+        /// Its length by the file's size, in bytes.
+        expected: u64,
+        /// Its length, in bytes.
+        actual: u64,
+    },
+    /// It merges to another root (rule 3).
+    DoesNotMerge {
+        /// The signed root.
+        expected: FileRoot,
+    },
+    /// The file is said to be empty, and its root is not that of nothing.
+    NotEmpty {
+        /// The signed root.
+        expected: FileRoot,
+    },
+}
+
+impl LayerError {
+    /// The number in `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::WrongLength { .. } => 2201,
+            Self::DoesNotMerge { .. } => 2202,
+            Self::NotEmpty { .. } => 2101,
+        }
+    }
+}
+
+impl fmt::Display for LayerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WrongLength { expected, actual } => {
+                write!(f, "the chunk layer has {actual} bytes, expected {expected}")
+            }
+            Self::DoesNotMerge { .. } => write!(f, "the chunk layer does not merge to the signed root"),
+            Self::NotEmpty { .. } => {
+                write!(f, "the file is empty, and the signed root is not that of no bytes")
+            }
+        }
+    }
+}
+
+impl core::error::Error for LayerError {}
+
+/// Why a chunk was refused. None of its bytes may be used.
+#[non_exhaustive]
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ChunkError {
+    /// The bytes are not the signed ones for this position (rules 3 and 4).
+    Mismatch {
+        /// The chunk's position.
+        index: u64,
+        /// Its bytes in the file.
+        range: Range<u64>,
+    },
+    /// The bytes are more or fewer than the chunk has at this position (rule 1).
+    WrongLength {
+        /// The chunk's position.
+        index: u64,
+        /// Its bytes in the file: their number is the length expected.
+        range: Range<u64>,
+        /// The length offered.
+        actual: u64,
+    },
+    /// The file has no chunk at this position.
+    OutOfRange {
+        /// The position asked for.
+        index: u64,
+        /// How many chunks the file has.
+        count: u64,
+    },
+    /// A file of at most one granule has no chaining values. The caller's fault, never that of the data.
+    NoLayer,
+}
+
+impl ChunkError {
+    /// The number in `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::Mismatch { .. } => 2102,
+            Self::WrongLength { .. } => 2107,
+            Self::OutOfRange { .. } => 2108,
+            Self::NoLayer => 9999,
+        }
+    }
+}
+
+impl fmt::Display for ChunkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mismatch { index, range } => {
+                write!(
+                    f,
+                    "chunk {index} (bytes {}..{}) does not match the signed root",
+                    range.start, range.end
+                )
+            }
+            Self::WrongLength { index, range, actual } => {
+                let expected = range.end.saturating_sub(range.start);
+                write!(
+                    f,
+                    "chunk {index} (bytes {}..{}) has {actual} bytes, expected {expected}",
+                    range.start, range.end
+                )
+            }
+            Self::OutOfRange { index, count } => {
+                write!(f, "chunk {index} is past the end of a file of {count} chunks")
+            }
+            Self::NoLayer => {
+                write!(f, "API misuse: a file of at most one granule has no chaining values")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ChunkError {}

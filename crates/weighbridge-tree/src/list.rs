@@ -1,0 +1,238 @@
+//! Trees over lists, and proofs that entries belong to one.
+//!
+//! The tree binds the entries and their order; [`model_root`] and [`tensors_root`] bind the count as well. A proof
+//! shows any number of entries at once and may leave out every hash that follows from them.
+//!
+//! ```
+//! use weighbridge_tree::{EntryHash, ListTree, model_root, root_of_proof};
+//!
+//! let lines = [r#"{"file":"a"}"#, r#"{"file":"b"}"#, r#"{"file":"c"}"#];
+//! let entries: Vec<_> = lines.iter().map(|line| EntryHash::of_line(line.as_bytes())).collect();
+//! let tree = ListTree::build(entries.clone())?;
+//! let signed = model_root(612, &tree.root());
+//!
+//! let siblings = tree.prove(&[1])?;
+//! assert_eq!(siblings.len(), 2);
+//!
+//! // Elsewhere: the count 3, the sum 612 and the root are signed; the rest is not.
+//! let claimed = root_of_proof(3, &[(1, entries[1])], &siblings)?;
+//! assert_eq!(model_root(612, &claimed), signed);
+//! # Ok::<(), weighbridge_tree::TreeError>(())
+//! ```
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::cbt;
+use crate::hash::{Context, EntryHash, ModelRoot, SiblingHash, TensorsRoot, TreeHash};
+use crate::heap::{LeafCount, ProofShape};
+
+/// The most entries of a list: 2^24.
+pub const MAX_ENTRIES: u64 = 1 << 24;
+
+/// The most entries of one proof.
+pub const MAX_PROOF_ENTRIES: usize = 4096;
+
+/// The tree over a list, with all its nodes: what makes proofs.
+#[must_use]
+pub struct ListTree(cbt::Tree);
+
+impl ListTree {
+    /// Builds the tree over the entries, in the order of the list.
+    ///
+    /// # Errors
+    /// [`TreeError::Count`] (2401) for no entries, or more than 2^24.
+    ///
+    /// # Cost
+    /// One compression and at most 96 bytes an entry, 64 of which are kept. [`list_root`] keeps none.
+    pub fn build(entries: Vec<EntryHash>) -> Result<Self, TreeError> {
+        cbt::Tree::build(entries).map(Self)
+    }
+
+    /// The top node and the count.
+    pub fn root(&self) -> CountedTree {
+        CountedTree { count: self.0.count(), hash: self.0.root() }
+    }
+
+    /// The sibling hashes that [`root_of_proof`] takes for the entries at these positions, which strictly increase.
+    ///
+    /// # Errors
+    /// [`TreeError`]: 2402, 2403, 2406.
+    pub fn prove(&self, positions: &[u64]) -> Result<Vec<SiblingHash>, TreeError> {
+        self.0.prove(positions.iter().copied())
+    }
+}
+
+impl fmt::Debug for ListTree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ListTree").field(&self.root()).finish()
+    }
+}
+
+/// The top node of the tree over a list, without keeping the tree.
+///
+/// # Errors
+/// [`TreeError::Count`] (2401) for no entries, or more than 2^24.
+pub fn list_root(entries: Vec<EntryHash>) -> Result<CountedTree, TreeError> {
+    cbt::root(entries).map(|(count, hash)| CountedTree { count, hash })
+}
+
+/// The top node to which entries and sibling hashes lead, in a list of `count` entries.
+///
+/// `count` is signed (rule 1). `entries` are positions, strictly increasing, and the hashes of the lines that are
+/// claimed to stand there. `siblings` are in strictly descending heap index. Neither node indices nor the number of
+/// siblings are taken from anywhere: both follow from `count` and the positions (rule 7).
+///
+/// # Guarantee
+/// If the result, put into [`model_root`] or [`tensors_root`], gives the signed root, then each entry is the one at its
+/// position of the signed list.
+///
+/// # Non-guarantee
+/// By itself the result is a claim: any entries lead to some hash. Compare it.
+///
+/// # Errors
+/// [`TreeError`], in the order: 2401; 2402 for no entries; 2406; position by position 2402, 2403; 2404.
+///
+/// # Panics
+/// Never, for any arguments.
+///
+/// # Cost
+/// One compression for each node computed, fewer than 25 an entry. Nothing is allocated by a number that was not
+/// checked.
+pub fn root_of_proof(
+    count: u64,
+    entries: &[(u64, EntryHash)],
+    siblings: &[SiblingHash],
+) -> Result<CountedTree, TreeError> {
+    let shape = ProofShape::new(count, entries.iter().map(|(position, _)| *position))?;
+    let hash = cbt::root_of_proof(&shape, entries.iter().map(|(_, entry)| *entry), siblings)?;
+    Ok(CountedTree { count: shape.count(), hash })
+}
+
+/// How many sibling hashes a proof of these positions has, in a list of `count` entries.
+///
+/// # Errors
+/// [`TreeError`]: 2401, 2402, 2403, 2406.
+pub fn sibling_count(count: u64, positions: &[u64]) -> Result<usize, TreeError> {
+    ProofShape::new(count, positions.iter().copied()).map(|shape| shape.sibling_count())
+}
+
+/// The top node of a list's tree and how many entries are below it: at least one.
+///
+/// Only building a tree, or computing one from a proof, makes this. So a root is never made over a tree with another
+/// count than the one whose shape it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct CountedTree {
+    count: LeafCount,
+    hash: TreeHash,
+}
+
+impl CountedTree {
+    /// The number of entries.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count.get()
+    }
+
+    /// The top node.
+    pub fn hash(&self) -> TreeHash {
+        self.hash
+    }
+}
+
+/// The `root` of a head: of the file list's tree, its count, and the sum of all file sizes.
+pub fn model_root(bytes: u64, files: &CountedTree) -> ModelRoot {
+    let (count, bytes) = (files.count().to_le_bytes(), bytes.to_le_bytes());
+    let hash = Context::MODEL_ROOT.hash(&[&count, &bytes, files.hash.as_bytes()]);
+    ModelRoot::from_bytes(*hash.as_bytes())
+}
+
+/// The `tensors-root` of a head: of the tensor list's tree and its count; `None` is a list of no tensors.
+///
+/// A head that says `tensors none` has no such root, which is another thing.
+pub fn tensors_root(tensors: Option<&CountedTree>) -> TensorsRoot {
+    let hash = match tensors {
+        None => Context::TENSORS_ROOT.hash(&[&0_u64.to_le_bytes()]),
+        Some(tree) => Context::TENSORS_ROOT.hash(&[&tree.count().to_le_bytes(), tree.hash.as_bytes()]),
+    };
+    TensorsRoot::from_bytes(*hash.as_bytes())
+}
+
+/// Why a list has no tree, or a proof proves nothing.
+#[non_exhaustive]
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum TreeError {
+    /// A list has 1 to 2^24 entries.
+    Count {
+        /// How many it is said to have.
+        count: u64,
+    },
+    /// A proof without entries proves nothing.
+    NoEntries,
+    /// A position is not above the one before it (rule 7).
+    Order {
+        /// That position.
+        position: u64,
+    },
+    /// A position is past the end of the list (rule 7).
+    Position {
+        /// That position.
+        position: u64,
+        /// The number of entries of the list.
+        count: u64,
+    },
+    /// There are more or fewer sibling hashes than the positions take (rule 7).
+    SiblingCount {
+        /// How many they take.
+        expected: usize,
+        /// How many there are.
+        actual: usize,
+    },
+    /// The entries do not lead to the signed root. For callers, who know that root.
+    WrongRoot,
+    /// There are more than 4,096 entries in one proof (rule 12).
+    TooManyEntries {
+        /// How many there are.
+        actual: usize,
+    },
+}
+
+impl TreeError {
+    /// The number in `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::Count { .. } => 2401,
+            Self::NoEntries | Self::Order { .. } => 2402,
+            Self::Position { .. } => 2403,
+            Self::SiblingCount { .. } => 2404,
+            Self::WrongRoot => 2405,
+            Self::TooManyEntries { .. } => 2406,
+        }
+    }
+}
+
+impl fmt::Display for TreeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count { count } => write!(f, "a list has 1 to 16777216 entries, not {count}"),
+            Self::NoEntries => write!(f, "the proof has no entries"),
+            Self::Order { position } => {
+                write!(f, "position {position} is not above the one before it in the proof")
+            }
+            Self::Position { position, count } => {
+                write!(f, "position {position} is past the end of a list of {count} entries")
+            }
+            Self::SiblingCount { expected, actual } => {
+                write!(f, "the proof has {actual} sibling hashes, its positions take {expected}")
+            }
+            Self::WrongRoot => write!(f, "the entries do not lead to the signed root"),
+            Self::TooManyEntries { actual } => {
+                write!(f, "the proof has {actual} entries, at most 4096 are allowed")
+            }
+        }
+    }
+}
+
+impl core::error::Error for TreeError {}
