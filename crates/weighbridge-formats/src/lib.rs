@@ -1,0 +1,130 @@
+//! Where the tensors lie in model files.
+//!
+//! A list line says of each tensor its name, dtype, shape, offset and size. This crate reads them from the
+//! header of a model file, and reads the index that a sharded model carries beside its shards. It sees headers
+//! only and performs no I/O: the caller reads as many bytes from the file's start as it is asked for.
+//!
+//! ```
+//! use weighbridge_formats::{Format, Parsed};
+//!
+//! let header = br#"{"bias":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+//! let file = [&57_u64.to_le_bytes(), &header[..], &[0; 8]].concat();
+//!
+//! let format = Format::of("model.safetensors").ok_or("no tensor file")?;
+//! let mut known = 0;
+//! let tensors = loop {
+//!     match format.parse(&file[..known], 73)? {
+//!         Parsed::NeedPrefix(length) => known = length.try_into()?, // read more of the file here
+//!         Parsed::Tensors { tensors, .. } => break tensors,
+//!     }
+//! };
+//! assert_eq!((tensors[0].name.as_str(), tensors[0].offset, tensors[0].size), ("bias", 65, 8));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Guarantee
+//! Accepted tensors have unique names, lie within the file, do not overlap, cover every byte after the header, and
+//! have exactly the size that dtype and shape give. Two readers of an accepted header cannot disagree about it:
+//! what parsers are known to read differently (repeated keys, trailing bytes, numbers that are no integers) is
+//! refused. The rules, their order and their codes are `spec/tensors.md`.
+//!
+//! # Not guaranteed
+//! That the header is the publisher's: for that its bytes are verified first. That the values of the tensors make
+//! sense. That names are fit for a list: length and control characters are checked where lists are written.
+//!
+//! # Hostile input
+//! Never panics. Memory is proportional to the header, time to n log n of it; a header is at most 100,000,000 bytes,
+//! and no number in it is believed before it was compared with the file's size.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::as_conversions
+    )
+)]
+
+mod error;
+#[cfg(feature = "generate")]
+pub mod generate;
+pub mod index;
+mod json;
+mod safetensors;
+
+pub use error::{EntryFault, Excerpt, FormatError};
+
+/// A file format whose tensors are listed.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Format {
+    /// A length, a JSON header, the tensors' bytes: <https://github.com/huggingface/safetensors>.
+    Safetensors,
+}
+
+impl Format {
+    /// The format of the file at `path`, by the ending of its name, or `None` for a file that is no tensor file.
+    ///
+    /// The ending is compared exactly: `MODEL.SAFETENSORS` is no tensor file, on any operating system.
+    #[must_use]
+    pub fn of(path: &str) -> Option<Self> {
+        path.ends_with(".safetensors").then_some(Self::Safetensors)
+    }
+
+    /// Reads a header from the first bytes of a file of `file_size` bytes.
+    ///
+    /// Call it with what is at hand, an empty slice will do; read more when it says so, and call it again. Bytes
+    /// after the header may be there and are not looked at. The verdict does not depend on how the prefix grew.
+    ///
+    /// # Errors
+    /// [`FormatError`], the first failure in the order of `spec/tensors.md`.
+    ///
+    /// # Panics
+    /// Never, for any `prefix` and `file_size`.
+    ///
+    /// # Cost
+    /// One pass over the header, a sort of its tensors, and memory proportional to it. For safetensors the prefix is
+    /// asked for at most twice.
+    pub fn parse(self, prefix: &[u8], file_size: u64) -> Result<Parsed, FormatError> {
+        match self {
+            Self::Safetensors => safetensors::parse(prefix, file_size),
+        }
+    }
+}
+
+/// What [`Format::parse`] found out.
+// Exhaustive on purpose: a caller that overlooks one of the two loops for ever or misses the tensors.
+#[must_use]
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Parsed {
+    /// The prefix is too short to tell: at least so many bytes from the file's start are needed.
+    ///
+    /// Always more than were given, and never more than the file has.
+    NeedPrefix(u64),
+    /// The header is well-formed.
+    Tensors {
+        /// All tensors, ordered by offset, then size, then name. Only empty tensors share an offset with another.
+        tensors: Vec<TensorSpan>,
+        /// How many bytes lie before the tensors' own: where the first tensor begins, if there is one.
+        header_len: u64,
+    },
+}
+
+/// Where one tensor lies: what a list line says of it, but for its file and hash.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct TensorSpan {
+    /// The name as the header has it, unescaped; any Unicode text, the empty one too.
+    pub name: String,
+    /// The type of the elements, spelled as the format spells it.
+    pub dtype: String,
+    /// The dimensions, slowest first; a scalar has none. Each is below 2^53.
+    pub shape: Vec<u64>,
+    /// The place of the first byte, counted from the start of the file.
+    pub offset: u64,
+    /// How many bytes the tensor has. `offset + size` is at most the file's size and below 2^53.
+    pub size: u64,
+}

@@ -1,0 +1,312 @@
+//! The header of a safetensors file. Rules T1 to T18 of `spec/tensors.md`, in their order.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use crate::error::{EntryFault, Excerpt, FormatError, NUMBER_LIMIT};
+use crate::json::{Cursor, Natural};
+use crate::{Parsed, TensorSpan};
+
+pub(crate) fn parse(prefix: &[u8], file_size: u64) -> Result<Parsed, FormatError> {
+    let header = match locate(prefix, file_size)? {
+        Located::Header(header) => header,
+        Located::NeedPrefix(length) => return Ok(Parsed::NeedPrefix(length)),
+    };
+    let header_len = HEADER_START.saturating_add(length(header));
+    // Whatever is wrong with an entry, a header that is no JSON is called that (T6): an implementation that parses
+    // first and looks at the entries then must come to the same code.
+    let tensors = read(header, header_len).map_err(|error| grammar(header).err().unwrap_or(error))?;
+    let tensors = lay_out(tensors, header_len, file_size)?;
+    Ok(Parsed::Tensors { tensors, header_len })
+}
+
+enum Located<'a> {
+    Header(&'a [u8]),
+    NeedPrefix(u64),
+}
+
+/// The bytes of the header, once its length is known to fit (T1 to T5).
+fn locate(prefix: &[u8], file_size: u64) -> Result<Located<'_>, FormatError> {
+    let file_len = usize::try_from(file_size).unwrap_or(usize::MAX);
+    let known = prefix.get(..file_len).unwrap_or(prefix);
+    if known.starts_with(LFS_POINTER) {
+        return Err(FormatError::LfsPointer);
+    }
+    if file_size < HEADER_START {
+        return Err(FormatError::TooShort { file_size });
+    }
+    let Some((len, rest)) = known.split_first_chunk() else { return Ok(Located::NeedPrefix(HEADER_START)) };
+    if LFS_POINTER.starts_with(known) && file_len >= LFS_POINTER.len() {
+        return Ok(Located::NeedPrefix(length(LFS_POINTER)));
+    }
+    let len = u64::from_le_bytes(*len);
+    if len > MAX_HEADER {
+        return Err(FormatError::HeaderTooLong { len });
+    }
+    let header_len = HEADER_START.saturating_add(len);
+    if header_len > file_size {
+        return Err(FormatError::HeaderPastEnd { len, file_size });
+    }
+    let Some(header) = usize::try_from(len).ok().and_then(|len| rest.get(..len)) else {
+        return Ok(Located::NeedPrefix(header_len));
+    };
+    match header.first() {
+        Some(b'{') => Ok(Located::Header(header)),
+        found => Err(FormatError::HeaderStart { found: found.copied() }),
+    }
+}
+
+/// Whether the header is JSON and nothing else (T6), whatever the JSON says.
+fn grammar(header: &[u8]) -> Result<(), FormatError> {
+    let mut cursor = Cursor::new(header, HEADER_START)?;
+    cursor.skip_value(0)?;
+    cursor.expect_spaces()?;
+    Ok(())
+}
+
+/// The entries in the order in which they are written (T7 to T15).
+fn read(header: &[u8], header_len: u64) -> Result<Vec<TensorSpan>, FormatError> {
+    let mut cursor = Cursor::new(header, HEADER_START)?;
+    let mut names = HashSet::new();
+    let mut tensors = Vec::new();
+    let mut is_first = true;
+    cursor.expect("{", "`{`")?;
+    while let Some(name) = cursor.next_name(&mut is_first)? {
+        if !names.insert(name.clone()) {
+            return Err(FormatError::RepeatedName { name: Excerpt::of(&name), at: cursor.at() });
+        }
+        if name == "__metadata__" {
+            read_metadata(&mut cursor)?;
+        } else {
+            tensors.push(read_entry(&mut cursor, &name)?.into_span(name, header_len)?);
+        }
+    }
+    cursor.expect_spaces()?;
+    Ok(tensors)
+}
+
+/// An object of strings, which nothing here looks into (T8).
+fn read_metadata(cursor: &mut Cursor<'_>) -> Result<(), FormatError> {
+    if cursor.peek() != Some(b'{') {
+        return Err(FormatError::MetadataNotObject);
+    }
+    let mut keys = HashSet::new();
+    let mut is_first = true;
+    cursor.expect("{", "`{`")?;
+    while let Some(key) = cursor.next_name(&mut is_first)? {
+        if keys.contains(&key) {
+            return Err(FormatError::RepeatedMetadataKey { key: Excerpt::of(&key), at: cursor.at() });
+        }
+        if cursor.peek() != Some(b'"') {
+            return Err(FormatError::MetadataNotString { key: Excerpt::of(&key) });
+        }
+        cursor.string()?;
+        keys.insert(key);
+    }
+    Ok(())
+}
+
+/// One tensor as the header has it.
+struct Entry {
+    dtype: &'static Dtype,
+    shape: Vec<u64>,
+    /// Both counted from the end of the header; too large ones are `u64::MAX`.
+    begin: u64,
+    end: u64,
+}
+
+/// Keys, types and limits of one entry (T9 to T12).
+fn read_entry(cursor: &mut Cursor<'_>, name: &str) -> Result<Entry, FormatError> {
+    let fault = |fault| FormatError::Entry { tensor: Excerpt::of(name), fault };
+    if cursor.peek() != Some(b'{') {
+        return Err(fault(EntryFault::NotObject));
+    }
+    let (mut dtype, mut shape, mut offsets) = (None, None, None);
+    let mut is_first = true;
+    cursor.expect("{", "`{`")?;
+    while let Some(key) = cursor.next_name(&mut is_first)? {
+        let repeated = |key| fault(EntryFault::RepeatedKey(key));
+        match &*key {
+            "dtype" if dtype.is_some() => return Err(repeated("dtype")),
+            "dtype" => dtype = Some(read_dtype(cursor, name)?),
+            "shape" if shape.is_some() => return Err(repeated("shape")),
+            "shape" => shape = Some(read_shape(cursor, name)?),
+            "data_offsets" if offsets.is_some() => return Err(repeated("data_offsets")),
+            "data_offsets" => {
+                offsets = Some(read_offsets(cursor)?.ok_or_else(|| fault(EntryFault::DataOffsets))?);
+            }
+            _ => return Err(fault(EntryFault::UnknownKey(Excerpt::of(&key)))),
+        }
+    }
+    let missing = |key| move || fault(EntryFault::MissingKey(key));
+    let dtype = dtype.ok_or_else(missing("dtype"))?;
+    let shape = shape.ok_or_else(missing("shape"))?;
+    let (begin, end) = offsets.ok_or_else(missing("data_offsets"))?;
+    Ok(Entry { dtype, shape, begin, end })
+}
+
+fn read_dtype(cursor: &mut Cursor<'_>, tensor: &str) -> Result<&'static Dtype, FormatError> {
+    if cursor.peek() != Some(b'"') {
+        return Err(FormatError::Entry { tensor: Excerpt::of(tensor), fault: EntryFault::Dtype });
+    }
+    let name = cursor.string()?;
+    DTYPES
+        .iter()
+        .find(|dtype| dtype.name == name)
+        .ok_or_else(|| FormatError::UnknownDtype { tensor: Excerpt::of(tensor), dtype: Excerpt::of(&name) })
+}
+
+fn read_shape(cursor: &mut Cursor<'_>, tensor: &str) -> Result<Vec<u64>, FormatError> {
+    let fault = || FormatError::Entry { tensor: Excerpt::of(tensor), fault: EntryFault::Shape };
+    if cursor.peek() != Some(b'[') {
+        return Err(fault());
+    }
+    let mut shape = Vec::new();
+    let mut is_first = true;
+    cursor.expect("[", "`[`")?;
+    while cursor.next_element(&mut is_first)? {
+        if shape.len() == MAX_DIMENSIONS {
+            return Err(FormatError::TooManyDimensions { tensor: Excerpt::of(tensor) });
+        }
+        let Natural::Below(dimension) = cursor.natural()? else { return Err(fault()) };
+        shape.push(dimension);
+    }
+    Ok(shape)
+}
+
+/// Begin and end, or `None` when there are not two integers.
+fn read_offsets(cursor: &mut Cursor<'_>) -> Result<Option<(u64, u64)>, FormatError> {
+    if cursor.peek() != Some(b'[') {
+        return Ok(None);
+    }
+    let mut offsets = [0; 2];
+    let mut is_first = true;
+    cursor.expect("[", "`[`")?;
+    for offset in &mut offsets {
+        if !cursor.next_element(&mut is_first)? {
+            return Ok(None);
+        }
+        *offset = match cursor.natural()? {
+            Natural::Below(value) => value,
+            Natural::TooLarge => u64::MAX,
+            Natural::Not => return Ok(None),
+        };
+    }
+    let [begin, end] = offsets;
+    Ok((!cursor.next_element(&mut is_first)?).then_some((begin, end)))
+}
+
+impl Entry {
+    /// Offsets, and what dtype and shape need (T13 to T15).
+    fn into_span(self, name: Cow<'_, str>, header_len: u64) -> Result<TensorSpan, FormatError> {
+        let Self { dtype, shape, begin, end } = self;
+        let tensor = || Excerpt::of(&name);
+        if header_len.saturating_add(begin.max(end)) >= NUMBER_LIMIT {
+            return Err(FormatError::OffsetTooLarge { tensor: tensor() });
+        }
+        let size = end.checked_sub(begin).ok_or_else(|| FormatError::OffsetsReversed {
+            tensor: tensor(),
+            begin,
+            end,
+        })?;
+        // Wrapping at 2^64 keeps the remainder by 8, so this is exact for every shape.
+        if shape.iter().fold(dtype.bits, |bits, &dimension| bits.wrapping_mul(dimension)) % 8 != 0 {
+            return Err(FormatError::NotWholeBytes { tensor: tensor(), dtype: dtype.name });
+        }
+        let needed = dtype.bytes(&shape);
+        if needed != Some(u128::from(size)) {
+            return Err(FormatError::SizeMismatch { tensor: tensor(), needed, found: size });
+        }
+        let offset = header_len.saturating_add(begin);
+        Ok(TensorSpan { name: name.into_owned(), dtype: dtype.name.to_owned(), shape, offset, size })
+    }
+}
+
+/// The tensors in the order of their bytes, which they cover without hole or overlap to the file's end (T16 to T18).
+fn lay_out(
+    mut tensors: Vec<TensorSpan>,
+    header_len: u64,
+    file_size: u64,
+) -> Result<Vec<TensorSpan>, FormatError> {
+    tensors.sort_unstable_by(|a, b| (a.offset, a.size, &a.name).cmp(&(b.offset, b.size, &b.name)));
+    let mut end = header_len;
+    let mut before = None;
+    for tensor in &tensors {
+        if tensor.offset > end {
+            let tensor_name = Excerpt::of(&tensor.name);
+            return Err(FormatError::Hole { from: end, to: tensor.offset, tensor: tensor_name });
+        }
+        if tensor.offset < end {
+            return Err(FormatError::Overlap {
+                tensor: Excerpt::of(&tensor.name),
+                at: tensor.offset,
+                other: Excerpt::of(before.unwrap_or_default()),
+                other_end: end,
+            });
+        }
+        end = tensor.offset.saturating_add(tensor.size);
+        before = Some(tensor.name.as_str());
+    }
+    if end != file_size {
+        return Err(FormatError::FileEnd { tensors_end: end, file_size });
+    }
+    Ok(tensors)
+}
+
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+/// A type of elements.
+struct Dtype {
+    name: &'static str,
+    bits: u64,
+}
+
+impl Dtype {
+    /// The bytes of a tensor whose bits are a multiple of 8; `None` when the bits go beyond a `u128`.
+    ///
+    /// A dimension of 0 makes the tensor empty, however large the others are and wherever it stands.
+    fn bytes(&self, shape: &[u64]) -> Option<u128> {
+        if shape.contains(&0) {
+            return Some(0);
+        }
+        let bits = shape
+            .iter()
+            .try_fold(u128::from(self.bits), |bits, &dimension| bits.checked_mul(u128::from(dimension)))?;
+        Some(bits / 8)
+    }
+}
+
+/// Every dtype of safetensors 0.8, spelled as there.
+const DTYPES: [Dtype; 22] = [
+    Dtype { name: "BOOL", bits: 8 },
+    Dtype { name: "F4", bits: 4 },
+    Dtype { name: "F6_E2M3", bits: 6 },
+    Dtype { name: "F6_E3M2", bits: 6 },
+    Dtype { name: "U8", bits: 8 },
+    Dtype { name: "I8", bits: 8 },
+    Dtype { name: "F8_E5M2", bits: 8 },
+    Dtype { name: "F8_E4M3", bits: 8 },
+    Dtype { name: "F8_E8M0", bits: 8 },
+    Dtype { name: "F8_E4M3FNUZ", bits: 8 },
+    Dtype { name: "F8_E5M2FNUZ", bits: 8 },
+    Dtype { name: "I16", bits: 16 },
+    Dtype { name: "U16", bits: 16 },
+    Dtype { name: "F16", bits: 16 },
+    Dtype { name: "BF16", bits: 16 },
+    Dtype { name: "I32", bits: 32 },
+    Dtype { name: "U32", bits: 32 },
+    Dtype { name: "F32", bits: 32 },
+    Dtype { name: "C64", bits: 64 },
+    Dtype { name: "F64", bits: 64 },
+    Dtype { name: "I64", bits: 64 },
+    Dtype { name: "U64", bits: 64 },
+];
+
+/// The header's length stands before the header, in eight bytes.
+const HEADER_START: u64 = 8;
+const MAX_HEADER: u64 = 100_000_000;
+const MAX_DIMENSIONS: usize = 16;
+/// How every Git LFS pointer begins, of any version of its specification.
+const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
