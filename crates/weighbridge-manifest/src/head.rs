@@ -1,0 +1,313 @@
+//! The head's text: what a publisher signs.
+
+use alloc::{
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::fmt;
+
+use weighbridge_tree::{ChunkSize, HeadId, MAX_ENTRIES, ModelRoot, TensorsRoot};
+
+use crate::{
+    cursor::{Cursor, canonical_number},
+    name::ModelName,
+    time::Time,
+};
+
+/// What a head says. Data, not belief: a claim until a [`VerifiedHead`](crate::VerifiedHead) holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The model's name.
+    pub name: ModelName,
+    /// 1 for the first revision, then one more each time.
+    pub revision: u64,
+    /// The head before, unless this is the first.
+    pub previous: Option<HeadId>,
+    /// When the publisher made it, by the publisher's word.
+    pub created: Time,
+    /// From when on it is no longer good, if ever.
+    pub expires: Option<Time>,
+    /// The sum of all file sizes.
+    pub bytes: u64,
+    /// Size of the file list.
+    pub files: ListSize,
+    /// Root of the model tree: binds the file list.
+    pub root: ModelRoot,
+    /// The tensor list, or `None` if tensors were not looked at.
+    pub tensors: Option<Tensors>,
+    /// Unit of verification of the model's larger files.
+    pub chunk_size: ChunkSize,
+    /// Further lines; none changes what is accepted.
+    pub ext: Vec<Ext>,
+}
+
+/// How large a list is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListSize {
+    /// Lines.
+    pub count: u64,
+    /// Bytes.
+    pub length: u64,
+}
+
+/// What a head says of its tensor list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tensors {
+    /// Size of the tensor list.
+    pub list: ListSize,
+    /// Root of the tensor tree: binds the tensor list.
+    pub root: TensorsRoot,
+}
+
+/// One `ext` line. Ordered as the lines have to be.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ext {
+    /// `[a-z0-9.-]{1,32}`.
+    pub key: String,
+    /// Printable ASCII, 1 to 256 characters, no space at either end.
+    pub value: String,
+}
+
+impl Head {
+    /// Reads a head's text.
+    ///
+    /// # Errors
+    /// [`HeadError`], the first in the order of `spec/head.md`. Exactly one text exists for each head (rule 6).
+    pub fn parse(text: &str) -> Result<Self, HeadError> {
+        if text.len() > MAX_TEXT {
+            return Err(HeadError { line: 0, fault: HeadFault::TooLong { bytes: text.len() } });
+        }
+        let mut lines = Lines { rest: Cursor::new(text), line: 0 };
+        lines.version()?;
+        let name = lines.value("name", |v| ModelName::parse(v).ok())?;
+        let revision = lines.value("revision", canonical_number)?;
+        let previous = lines.value("previous", none_or(|v| HeadId::from_hex(v).ok()))?;
+        let created = lines.value("created", |v| Time::parse(v).ok())?;
+        let expires = lines.value("expires", |v| match v {
+            "never" => Some(None),
+            time => Time::parse(time).ok().map(Some),
+        })?;
+        let bytes = lines.value("bytes", canonical_number)?;
+        let files = lines.value("files", |v| list_size(v).filter(|list| list.count > 0))?;
+        let root = lines.value("root", |v| ModelRoot::from_hex(v).ok())?;
+        let tensor_list = lines.value("tensors", none_or(list_size))?;
+        let tensors_root = lines.value("tensors-root", none_or(|v| TensorsRoot::from_hex(v).ok()))?;
+        let chunk_size = lines.value("chunk-size", |v| ChunkSize::new(canonical_number(v)?).ok())?;
+        let ext = lines.ext()?;
+        let tensors = match (tensor_list, tensors_root) {
+            (Some(list), Some(root)) => Some(Tensors { list, root }),
+            (None, None) => None,
+            _ => {
+                return Err(HeadError::contradiction(
+                    "'tensors' and 'tensors-root' are both 'none' or neither",
+                ));
+            }
+        };
+        let head =
+            Self { name, revision, previous, created, expires, bytes, files, root, tensors, chunk_size, ext };
+        match head.contradiction() {
+            Some(what) => Err(HeadError::contradiction(what)),
+            None => Ok(head),
+        }
+    }
+
+    /// Writes the text that is to be signed.
+    ///
+    /// # Errors
+    /// [`HeadError`] if the fields do not make a head that [`parse`](Self::parse) would accept.
+    pub fn to_text(&self) -> Result<String, HeadError> {
+        let text = self.to_string();
+        Self::parse(&text).map(|_| text)
+    }
+
+    fn contradiction(&self) -> Option<&'static str> {
+        if self.revision == 0 {
+            return Some("revisions count from 1");
+        }
+        if (self.revision == 1) != self.previous.is_none() {
+            return Some("revision 1 has no previous head, every other has one");
+        }
+        if self.expires.is_some_and(|expires| expires <= self.created) {
+            return Some("it expires before it was created");
+        }
+        None
+    }
+}
+
+/// The text, whether or not it makes a valid head.
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn or<T: fmt::Display>(value: Option<T>, absent: &str) -> String {
+            value.map_or_else(|| absent.into(), |v| v.to_string())
+        }
+        writeln!(f, "{VERSION}")?;
+        writeln!(f, "name {}", self.name)?;
+        writeln!(f, "revision {}", self.revision)?;
+        writeln!(f, "previous {}", or(self.previous, "none"))?;
+        writeln!(f, "created {}", self.created)?;
+        writeln!(f, "expires {}", or(self.expires, "never"))?;
+        writeln!(f, "bytes {}", self.bytes)?;
+        writeln!(f, "files {}", self.files)?;
+        writeln!(f, "root {}", self.root)?;
+        writeln!(f, "tensors {}", or(self.tensors.map(|t| t.list), "none"))?;
+        writeln!(f, "tensors-root {}", or(self.tensors.map(|t| t.root), "none"))?;
+        writeln!(f, "chunk-size {}", self.chunk_size.bytes())?;
+        self.ext.iter().try_for_each(|ext| writeln!(f, "ext {} {}", ext.key, ext.value))
+    }
+}
+
+impl fmt::Display for ListSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.count, self.length)
+    }
+}
+
+/// Reads the text line by line, knowing where it is.
+struct Lines<'a> {
+    rest: Cursor<'a>,
+    line: usize,
+}
+
+impl<'a> Lines<'a> {
+    fn fail(&self, fault: HeadFault) -> HeadError {
+        HeadError { line: self.line, fault }
+    }
+
+    fn next(&mut self) -> Option<&'a str> {
+        self.line = self.line.saturating_add(1);
+        self.rest.until('\n')
+    }
+
+    fn version(&mut self) -> Result<(), HeadError> {
+        match self.next() {
+            Some(VERSION) => Ok(()),
+            _ => Err(self.fail(HeadFault::Version)),
+        }
+    }
+
+    /// The value of the next line, which has to be `key`'s.
+    fn value<T>(&mut self, key: &'static str, read: impl Fn(&str) -> Option<T>) -> Result<T, HeadError> {
+        let value = self
+            .next()
+            .and_then(|line| line.strip_prefix(key)?.strip_prefix(' '))
+            .ok_or_else(|| self.fail(HeadFault::Line { expected: key }))?;
+        read(value).ok_or_else(|| self.fail(HeadFault::Value { key }))
+    }
+
+    fn ext(&mut self) -> Result<Vec<Ext>, HeadError> {
+        let mut all: Vec<Ext> = Vec::new();
+        while self.rest.rest_must_be_empty().is_none() {
+            if all.len() == MAX_EXT {
+                self.line = self.line.saturating_add(1);
+                return Err(self.fail(HeadFault::Line { expected: "(end)" }));
+            }
+            let ext = self.value("ext", ext)?;
+            if all.last().is_some_and(|before| *before >= ext) {
+                return Err(self.fail(HeadFault::Line { expected: "ext" }));
+            }
+            all.push(ext);
+        }
+        Ok(all)
+    }
+}
+
+fn ext(line: &str) -> Option<Ext> {
+    let (key, value) = line.split_once(' ')?;
+    let key_char = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-');
+    let well_formed = (1..=32).contains(&key.len())
+        && key.bytes().all(key_char)
+        && (1..=256).contains(&value.len())
+        && value.bytes().all(|b| (b' '..=b'~').contains(&b))
+        && value.trim_matches(' ').len() == value.len();
+    well_formed.then(|| Ext { key: key.into(), value: value.into() })
+}
+
+fn none_or<T>(read: impl Fn(&str) -> Option<T>) -> impl Fn(&str) -> Option<Option<T>> {
+    move |value| match value {
+        "none" => Some(None),
+        some => read(some).map(Some),
+    }
+}
+
+fn list_size(value: &str) -> Option<ListSize> {
+    let (count, length) = value.split_once(' ')?;
+    let (count, length) = (canonical_number(count)?, canonical_number(length)?);
+    (count <= MAX_ENTRIES && (count > 0 || length == 0)).then_some(ListSize { count, length })
+}
+
+const VERSION: &str = "weighbridge/head/v1";
+const MAX_EXT: usize = 16;
+/// The longest text, in bytes: what key services sign without hashing it first.
+pub const MAX_TEXT: usize = 4_096;
+
+/// Why a text is not a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadError {
+    /// The line, counted from 1; 0 if the fault is of the text as a whole.
+    pub line: usize,
+    /// What is wrong.
+    pub fault: HeadFault,
+}
+
+/// What is wrong with a head's text.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadFault {
+    /// Longer than [`MAX_TEXT`].
+    TooLong {
+        /// How long it is.
+        bytes: usize,
+    },
+    /// The first line is not `weighbridge/head/v1`.
+    Version,
+    /// The line is not the one that belongs here, or is not there.
+    Line {
+        /// The one that belongs here.
+        expected: &'static str,
+    },
+    /// The line's value is malformed.
+    Value {
+        /// The line's key.
+        key: &'static str,
+    },
+    /// Two lines contradict each other.
+    Contradiction {
+        /// In what.
+        what: &'static str,
+    },
+}
+
+impl HeadError {
+    fn contradiction(what: &'static str) -> Self {
+        Self { line: 0, fault: HeadFault::Contradiction { what } }
+    }
+
+    /// The code of `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self.fault {
+            HeadFault::TooLong { .. } => 1201,
+            HeadFault::Version => 1202,
+            HeadFault::Line { .. } => 1203,
+            HeadFault::Value { .. } => 1204,
+            HeadFault::Contradiction { .. } => 1205,
+        }
+    }
+}
+
+impl fmt::Display for HeadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.fault {
+            HeadFault::TooLong { bytes } => {
+                write!(f, "the head's text has at most {MAX_TEXT} bytes, this one {bytes}")?;
+            }
+            HeadFault::Version => write!(f, "the head is not of version {VERSION}")?,
+            HeadFault::Line { expected } => write!(f, "the head's line '{expected}' is missing")?,
+            HeadFault::Value { key } => write!(f, "the head's value of '{key}' is malformed")?,
+            HeadFault::Contradiction { what } => write!(f, "the head contradicts itself: {what}")?,
+        }
+        if self.line > 0 { write!(f, " (line {})", self.line) } else { Ok(()) }
+    }
+}
+
+impl core::error::Error for HeadError {}

@@ -1,0 +1,247 @@
+//! Public keys as C2SP vkey lines.
+//!
+//! All checks of a key happen once, when it is loaded, so that a [`Vkey`] that exists can be trusted to behave the same
+//! in every Ed25519 implementation.
+
+use alloc::{format, string::String, vec::Vec};
+use core::fmt;
+
+use base64ct::{Base64, Encoding};
+use ed25519_dalek::{Signature, VerifyingKey};
+use sha2::{Digest, Sha256};
+
+/// The 32 bytes of an Ed25519 public key. The identity by which signers are counted.
+pub type PublicKey = [u8; 32];
+
+/// A key's name in signed notes: not empty, no Unicode white space, no control character, no `+`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyName(String);
+
+impl KeyName {
+    /// Checks and takes a name.
+    ///
+    /// # Errors
+    /// [`VkeyError::Malformed`] if it is not of the form above.
+    pub fn parse(text: &str) -> Result<Self, VkeyError> {
+        let foreign = |c: char| c.is_whitespace() || c.is_control() || c == '+';
+        if text.is_empty() || text.contains(foreign) {
+            Err(VkeyError::Malformed)
+        } else {
+            Ok(Self(text.into()))
+        }
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for KeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A named Ed25519 public key: canonical, of prime order, and with the key id that its name gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vkey {
+    name: KeyName,
+    id: [u8; 4],
+    key: VerifyingKey,
+}
+
+impl Vkey {
+    /// Reads a vkey line `NAME+ID+KEY`, without a line ending.
+    ///
+    /// # Errors
+    /// [`VkeyError`], the first in the order of `spec/head.md`.
+    ///
+    /// # Cost
+    /// About one signature check: the point is tested for torsion.
+    pub fn parse(line: &str) -> Result<Self, VkeyError> {
+        let (name, rest) = line.split_once('+').ok_or(VkeyError::Malformed)?;
+        let (id, encoded) = rest.split_once('+').ok_or(VkeyError::Malformed)?;
+        let name = KeyName::parse(name)?;
+        let lower_hex = |b: u8| b.is_ascii_digit() || matches!(b, b'a'..=b'f');
+        if id.len() != 8 || !id.bytes().all(lower_hex) {
+            return Err(VkeyError::Malformed);
+        }
+        let typed = Base64::decode_vec(encoded).map_err(|_| VkeyError::Malformed)?;
+        let (&kind, key) = typed.split_first().ok_or(VkeyError::Malformed)?;
+        if kind != ED25519 {
+            return Err(VkeyError::Type { found: kind });
+        }
+        let key: &PublicKey = key.try_into().map_err(|_| VkeyError::Malformed)?;
+        if id != hex(key_id(&name, key)) {
+            return Err(VkeyError::Id);
+        }
+        Self::new(name, key)
+    }
+
+    /// Names a public key.
+    ///
+    /// # Errors
+    /// [`VkeyError::Encoding`], [`VkeyError::Weak`] or [`VkeyError::Torsion`] if verifiers could disagree about the key.
+    pub fn new(name: KeyName, key: &PublicKey) -> Result<Self, VkeyError> {
+        let id = key_id(&name, key);
+        let key = VerifyingKey::from_bytes(key).map_err(|_| VkeyError::Encoding).and_then(|parsed| {
+            // dalek reads y-coordinates beyond the field (ZIP 215); OpenSSL does not.
+            if parsed.to_edwards().compress().as_bytes() == key {
+                Ok(parsed)
+            } else {
+                Err(VkeyError::Encoding)
+            }
+        })?;
+        if key.is_weak() {
+            return Err(VkeyError::Weak);
+        }
+        if !key.to_edwards().is_torsion_free() {
+            return Err(VkeyError::Torsion);
+        }
+        Ok(Self { name, id, key })
+    }
+
+    /// The key's name.
+    #[must_use]
+    pub fn name(&self) -> &KeyName {
+        &self.name
+    }
+
+    /// The key's id: it finds the signature lines that may be this key's, and proves nothing.
+    #[must_use]
+    pub fn id(&self) -> [u8; 4] {
+        self.id
+    }
+
+    /// The key itself.
+    #[must_use]
+    pub fn public_key(&self) -> &PublicKey {
+        self.key.as_bytes()
+    }
+
+    /// Whether `signature` is 64 bytes and this key's over `text`, by the strict rules.
+    #[must_use]
+    pub fn has_signed(&self, text: &[u8], signature: &[u8]) -> bool {
+        let Ok(signature) = Signature::from_slice(signature) else { return false };
+        self.key.verify_strict(text, &signature).is_ok()
+    }
+}
+
+impl fmt::Display for Vkey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let typed: Vec<u8> = [ED25519].into_iter().chain(*self.public_key()).collect();
+        write!(f, "{}+{}+{}", self.name, hex(self.id), Base64::encode_string(&typed))
+    }
+}
+
+fn key_id(name: &KeyName, key: &PublicKey) -> [u8; 4] {
+    let digest =
+        Sha256::new().chain_update(name.as_str()).chain_update([b'\n', ED25519]).chain_update(key).finalize();
+    let [a, b, c, d, ..] = <[u8; 32]>::from(digest);
+    [a, b, c, d]
+}
+
+fn hex(id: [u8; 4]) -> String {
+    let [a, b, c, d] = id;
+    format!("{a:02x}{b:02x}{c:02x}{d:02x}")
+}
+
+/// The signature type of Ed25519 in the signed-note specification.
+const ED25519: u8 = 0x01;
+
+/// Why a public key was not loaded.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VkeyError {
+    /// Not `NAME+ID+KEY` with a key of 32 bytes.
+    Malformed,
+    /// The id is not that of name and key: one of the three was altered.
+    Id,
+    /// Another kind of key than Ed25519.
+    Type {
+        /// The type byte.
+        found: u8,
+    },
+    /// The bytes are not the canonical encoding of a point.
+    Encoding,
+    /// The point is of small order: signatures by it mean nothing.
+    Weak,
+    /// The point has a torsion component: implementations disagree about its signatures.
+    Torsion,
+}
+
+impl VkeyError {
+    /// The code of `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::Malformed => 1501,
+            Self::Id => 1502,
+            Self::Type { .. } => 1503,
+            Self::Encoding => 1504,
+            Self::Weak => 1505,
+            Self::Torsion => 1506,
+        }
+    }
+}
+
+impl fmt::Display for VkeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed => f.write_str("a vkey is NAME+ID+KEY, as keygen writes it"),
+            Self::Id => f.write_str("the vkey's id is not that of its name and key"),
+            Self::Type { found } => write!(f, "the vkey is of type {found:#04x}, known is 0x01 (Ed25519)"),
+            Self::Encoding => f.write_str("the key is no canonical encoding of a curve point"),
+            Self::Weak => f.write_str("the key is weak (a point of small order)"),
+            Self::Torsion => f.write_str("the key has a torsion component"),
+        }
+    }
+}
+
+impl core::error::Error for VkeyError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    /// The example of the signed-note specification.
+    const EXAMPLE: &str = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
+
+    #[test]
+    fn reads_the_example_of_the_signed_note_specification() {
+        let key = Vkey::parse(EXAMPLE).unwrap();
+        assert_eq!(key.name().as_str(), "PeterNeumann");
+        assert_eq!(key.to_string(), EXAMPLE);
+    }
+
+    #[test]
+    fn refuses_every_altered_character() {
+        for i in 0..EXAMPLE.len() {
+            let mut bytes = EXAMPLE.as_bytes().to_vec();
+            bytes[i] ^= 1;
+            let altered = String::from_utf8(bytes).unwrap();
+            assert!(Vkey::parse(&altered).is_err(), "{altered}");
+        }
+        for wrong in
+            ["", "a", "a+b", "a+c74f20a3+", "a b+c74f20a3+AR", "+c74f20a3+AR", &EXAMPLE[..EXAMPLE.len() - 4]]
+        {
+            assert_eq!(Vkey::parse(wrong), Err(VkeyError::Malformed), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn refuses_keys_about_which_verifiers_disagree() {
+        let name = || KeyName::parse("k").unwrap();
+        let mut identity = [0; 32];
+        identity[0] = 1;
+        assert_eq!(Vkey::new(name(), &identity), Err(VkeyError::Weak));
+        // y = p + 3 names the same point as y = 3, in an encoding that only some libraries read.
+        let mut beyond = [0xff; 32];
+        (beyond[0], beyond[31]) = (0xf0, 0x7f);
+        assert_eq!(Vkey::new(name(), &beyond), Err(VkeyError::Encoding));
+        assert_eq!(Vkey::new(name(), &[0xff; 32]), Err(VkeyError::Encoding));
+    }
+}

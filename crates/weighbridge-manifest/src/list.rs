@@ -1,0 +1,443 @@
+//! Opening the lists under a verified head, and writing them.
+//!
+//! The order of checks is that of `spec/lists.md`.
+
+use alloc::{string::String, vec::Vec};
+use core::fmt::{self, Write};
+
+use weighbridge_tree::{
+    ChunkSize, EntryHash, MAX_ENTRIES, ModelRoot, TensorsRoot, list_root, model_root, tensors_root,
+};
+
+use crate::{
+    cursor::MAX_NUMBER,
+    entry::{FileEntry, LineError, TensorEntry, is_tensor_file},
+    head::{ListSize, Tensors},
+    path::EntryPath,
+    trust::VerifiedHead,
+};
+
+/// The complete, ordered list of a model's files, bound by a verified head.
+///
+/// # Guarantee
+/// What it does not name is not part of the model. Paths are safe to join to a folder on POSIX systems.
+///
+/// # Non-guarantee
+/// It says nothing about bytes on any disk.
+#[derive(Clone, Debug)]
+pub struct VerifiedFileList {
+    entries: Vec<FileEntry>,
+    bytes: u64,
+    chunk_size: ChunkSize,
+    tensors: Option<Tensors>,
+}
+
+/// The complete, ordered list of a model's tensors, bound by a verified head.
+///
+/// # Non-guarantee
+/// It is what the signer saw; that a file's header agrees is checked against the verified header (`spec/tensors.md`).
+#[derive(Clone, Debug)]
+pub struct VerifiedTensorList {
+    entries: Vec<TensorEntry>,
+}
+
+impl VerifiedHead {
+    /// Checks a file list against this head.
+    ///
+    /// # Errors
+    /// [`ListError`], the first in the order of `spec/lists.md`. Nothing of a refused list is returned.
+    ///
+    /// # Cost
+    /// One pass over `bytes` and one BLAKE3 compression per 64 bytes and per entry; memory in proportion to `bytes`,
+    /// whose length is checked against the signed one first (rule 1).
+    pub fn open_files(&self, bytes: &[u8]) -> Result<VerifiedFileList, ListError> {
+        let head = self.head();
+        let files = Lines::new(ListKind::Files, bytes, head.files.length)?;
+        let mut entries: Vec<FileEntry> = Vec::new();
+        let mut leaves = Vec::new();
+        let mut total = 0u64;
+        let mut with_sha256 = None;
+        for (number, line) in files {
+            let place = |fault| ListError::at(ListKind::Files, number, fault);
+            let line = line.map_err(|e| place(Fault::Line(e)))?;
+            let entry = FileEntry::parse(line).map_err(|e| place(Fault::Line(e)))?;
+            if *with_sha256.get_or_insert(entry.sha256.is_some()) != entry.sha256.is_some() {
+                return Err(place(Fault::MixedSha256));
+            }
+            in_order(entries.last().map(|e| &e.path), &entry.path).map_err(place)?;
+            total = total.saturating_add(entry.size);
+            leaves.push(EntryHash::of_line(line.as_bytes()));
+            entries.push(entry);
+        }
+        let whole = |fault| ListError::at(ListKind::Files, 0, fault);
+        let count = count(entries.len());
+        if count != head.files.count {
+            return Err(whole(Fault::Count { found: count, signed: head.files.count }));
+        }
+        if total != head.bytes {
+            return Err(whole(Fault::Sum { found: total, signed: head.bytes }));
+        }
+        no_path_is_a_parent(&entries)
+            .map_err(|number| ListError::at(ListKind::Files, number, Fault::Parent))?;
+        if root_of_files(leaves, total).as_ref() != Some(&head.root) {
+            return Err(whole(Fault::Root));
+        }
+        Ok(VerifiedFileList { entries, bytes: total, chunk_size: head.chunk_size, tensors: head.tensors })
+    }
+}
+
+impl VerifiedFileList {
+    /// Checks the tensor list that the same head binds.
+    ///
+    /// # Errors
+    /// [`ListError`], the first in the order of `spec/lists.md`; any list is refused if the head says `tensors none`.
+    ///
+    /// # Cost
+    /// As [`VerifiedHead::open_files`].
+    pub fn open_tensors(&self, bytes: &[u8]) -> Result<VerifiedTensorList, ListError> {
+        let whole = |fault| ListError::at(ListKind::Tensors, 0, fault);
+        let signed = self.tensors.ok_or_else(|| whole(Fault::NotSigned))?;
+        let mut entries: Vec<TensorEntry> = Vec::new();
+        let mut leaves = Vec::new();
+        // The file of the line before: most tensors share it.
+        let mut file: Option<&FileEntry> = None;
+        for (number, line) in Lines::new(ListKind::Tensors, bytes, signed.list.length)? {
+            let place = |fault| ListError::at(ListKind::Tensors, number, fault);
+            let line = line.map_err(|e| place(Fault::Line(e)))?;
+            let before = entries.last();
+            let entry = TensorEntry::parse_after(line, before).map_err(|e| place(Fault::Line(e)))?;
+            if file.is_none_or(|f| f.path != entry.file) {
+                file = self.find(entry.file.as_str()).map(|(_, f)| f).filter(|f| is_tensor_file(&f.path));
+            }
+            let file = file.ok_or_else(|| place(Fault::NoSuchFile))?;
+            if entry.offset.checked_add(entry.size).is_none_or(|end| end > file.size) {
+                return Err(place(Fault::OutsideFile { size: file.size }));
+            }
+            in_order(before.map(|b| (&b.file, &b.name)).as_ref(), &(&entry.file, &entry.name)).map_err(place)?;
+            leaves.push(EntryHash::of_line(line.as_bytes()));
+            entries.push(entry);
+        }
+        let count = count(entries.len());
+        if count != signed.list.count {
+            return Err(whole(Fault::Count { found: count, signed: signed.list.count }));
+        }
+        if root_of_tensors(leaves).as_ref() != Some(&signed.root) {
+            return Err(whole(Fault::Root));
+        }
+        Ok(VerifiedTensorList { entries })
+    }
+
+    /// All files, by path.
+    #[must_use]
+    pub fn entries(&self) -> &[FileEntry] {
+        &self.entries
+    }
+
+    /// The file of this path, with its position.
+    #[must_use]
+    pub fn find(&self, path: &str) -> Option<(usize, &FileEntry)> {
+        let position = self.entries.binary_search_by(|e| e.path.as_str().cmp(path)).ok()?;
+        self.entries.get(position).map(|e| (position, e))
+    }
+
+    /// The sum of all sizes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The unit of verification of files that are larger than it.
+    #[must_use]
+    pub fn chunk_size(&self) -> ChunkSize {
+        self.chunk_size
+    }
+
+    /// What the head says of the tensor list, or `None` if it has none.
+    #[must_use]
+    pub fn tensors(&self) -> Option<Tensors> {
+        self.tensors
+    }
+}
+
+impl VerifiedTensorList {
+    /// All tensors, by file and name.
+    #[must_use]
+    pub fn entries(&self) -> &[TensorEntry] {
+        &self.entries
+    }
+
+    /// The tensors of one file, by name.
+    #[must_use]
+    pub fn of_file(&self, path: &str) -> &[TensorEntry] {
+        let start = self.entries.partition_point(|t| t.file.as_str() < path);
+        let end = self.entries.partition_point(|t| t.file.as_str() <= path);
+        self.entries.get(start..end).unwrap_or_default()
+    }
+}
+
+/// A file list as it is written, with what the head says of it.
+#[derive(Clone, Debug)]
+pub struct WrittenFiles {
+    /// The bytes of `files.jsonl`.
+    pub text: String,
+    /// Their size.
+    pub list: ListSize,
+    /// The sum of all file sizes.
+    pub bytes: u64,
+    /// The root that binds them.
+    pub root: ModelRoot,
+}
+
+/// A tensor list as it is written, with what the head says of it.
+#[derive(Clone, Debug)]
+pub struct WrittenTensors {
+    /// The bytes of `tensors.jsonl`.
+    pub text: String,
+    /// Their size and root.
+    pub tensors: Tensors,
+}
+
+/// Writes a file list. Entries may come in any order.
+///
+/// # Errors
+/// [`ListError`] if no list of these entries could be opened again.
+pub fn write_files(mut entries: Vec<FileEntry>) -> Result<WrittenFiles, ListError> {
+    let whole = |fault| ListError::at(ListKind::Files, 0, fault);
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    let (text, leaves) = write_lines(ListKind::Files, &entries, |a, b| a.path == b.path)?;
+    no_path_is_a_parent(&entries).map_err(|number| ListError::at(ListKind::Files, number, Fault::Parent))?;
+    if entries.windows(2).any(|pair| matches!(pair, [a, b] if a.sha256.is_some() != b.sha256.is_some())) {
+        return Err(whole(Fault::MixedSha256));
+    }
+    let bytes = entries.iter().fold(0u64, |sum, e| sum.saturating_add(e.size));
+    let list = ListSize { count: count(entries.len()), length: count(text.len()) };
+    let root = root_of_files(leaves, bytes)
+        .filter(|_| bytes < MAX_NUMBER)
+        .ok_or_else(|| whole(Fault::Count { found: list.count, signed: MAX_ENTRIES }))?;
+    Ok(WrittenFiles { text, list, bytes, root })
+}
+
+/// Writes a tensor list. Entries may come in any order.
+///
+/// # Errors
+/// [`ListError`] if no list of these entries could be opened again, files apart: they are not looked at.
+pub fn write_tensors(mut entries: Vec<TensorEntry>) -> Result<WrittenTensors, ListError> {
+    entries.sort_by(|a, b| (&a.file, &a.name).cmp(&(&b.file, &b.name)));
+    let (text, leaves) =
+        write_lines(ListKind::Tensors, &entries, |a, b| (&a.file, &a.name) == (&b.file, &b.name))?;
+    let list = ListSize { count: count(entries.len()), length: count(text.len()) };
+    let root = root_of_tensors(leaves).ok_or_else(|| {
+        ListError::at(ListKind::Tensors, 0, Fault::Count { found: list.count, signed: MAX_ENTRIES })
+    })?;
+    Ok(WrittenTensors { text, tensors: Tensors { list, root } })
+}
+
+fn write_lines<E: fmt::Display>(
+    kind: ListKind,
+    entries: &[E],
+    same: impl Fn(&E, &E) -> bool,
+) -> Result<(String, Vec<EntryHash>), ListError> {
+    let mut text = String::new();
+    let mut leaves = Vec::with_capacity(entries.len());
+    let mut line = String::new();
+    let mut before: Option<&E> = None;
+    for (number, entry) in (1..).zip(entries) {
+        if before.replace(entry).is_some_and(|before| same(before, entry)) {
+            return Err(ListError::at(kind, number, Fault::Duplicate));
+        }
+        line.clear();
+        // Writing into a String does not fail.
+        let _ = write!(line, "{entry}");
+        if line.len() > crate::MAX_LINE {
+            return Err(ListError::at(kind, number, Fault::Line(LineError::TooLong { bytes: line.len() })));
+        }
+        leaves.push(EntryHash::of_line(line.as_bytes()));
+        text.push_str(&line);
+        text.push('\n');
+    }
+    Ok((text, leaves))
+}
+
+/// The lines of a list whose length is the signed one, numbered from 1.
+struct Lines<'a> {
+    rest: &'a [u8],
+    number: u64,
+}
+
+impl<'a> Lines<'a> {
+    fn new(kind: ListKind, bytes: &'a [u8], signed: u64) -> Result<Self, ListError> {
+        let found = count(bytes.len());
+        if found != signed {
+            return Err(ListError::length(kind, found, signed));
+        }
+        Ok(Self { rest: bytes, number: 0 })
+    }
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = (u64, Result<&'a str, LineError>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        self.number = self.number.saturating_add(1);
+        // A line without its LF is the last, and not canonical where the LF should be.
+        let end = self.rest.iter().position(|&b| b == b'\n');
+        let (line, rest) = self.rest.split_at_checked(end.unwrap_or(self.rest.len())).unwrap_or_default();
+        self.rest = rest.split_first().map(|(_, rest)| rest).unwrap_or_default();
+        let text = if line.len() > crate::MAX_LINE {
+            Err(LineError::TooLong { bytes: line.len() })
+        } else if end.is_none() {
+            Err(LineError::NotCanonical { column: line.len().saturating_add(1) })
+        } else {
+            core::str::from_utf8(line)
+                .map_err(|e| LineError::NotCanonical { column: e.valid_up_to().saturating_add(1) })
+        };
+        Some((self.number, text))
+    }
+}
+
+fn in_order<T: Ord>(before: Option<&T>, this: &T) -> Result<(), Fault> {
+    match before.map(|before| before.cmp(this)) {
+        None | Some(core::cmp::Ordering::Less) => Ok(()),
+        Some(core::cmp::Ordering::Equal) => Err(Fault::Duplicate),
+        Some(core::cmp::Ordering::Greater) => Err(Fault::Order),
+    }
+}
+
+/// The line of the first path that lies below another path, counted from 1. Entries are sorted.
+fn no_path_is_a_parent(entries: &[FileEntry]) -> Result<(), u64> {
+    let listed = |path: &str| entries.binary_search_by(|e| e.path.as_str().cmp(path)).is_ok();
+    let below = |path: &EntryPath| path.parents().any(listed);
+    match (1..).zip(entries).find(|(_, e)| below(&e.path)) {
+        Some((number, _)) => Err(number),
+        None => Ok(()),
+    }
+}
+
+fn root_of_files(leaves: Vec<EntryHash>, bytes: u64) -> Option<ModelRoot> {
+    list_root(leaves).ok().map(|tree| model_root(bytes, &tree))
+}
+
+fn root_of_tensors(leaves: Vec<EntryHash>) -> Option<TensorsRoot> {
+    if leaves.is_empty() {
+        return Some(tensors_root(None));
+    }
+    list_root(leaves).ok().map(|tree| tensors_root(Some(&tree)))
+}
+
+fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+/// Which list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListKind {
+    /// `files.jsonl`
+    Files,
+    /// `tensors.jsonl`
+    Tensors,
+}
+
+impl fmt::Display for ListKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Files => "files.jsonl",
+            Self::Tensors => "tensors.jsonl",
+        })
+    }
+}
+
+/// Why a list was refused. None of it was returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListError {
+    kind: ListKind,
+    line: u64,
+    fault: Fault,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Length { found: u64, signed: u64 },
+    Line(LineError),
+    Order,
+    Duplicate,
+    Count { found: u64, signed: u64 },
+    Sum { found: u64, signed: u64 },
+    Root,
+    NoSuchFile,
+    OutsideFile { size: u64 },
+    MixedSha256,
+    Parent,
+    NotSigned,
+}
+
+impl ListError {
+    fn at(kind: ListKind, line: u64, fault: Fault) -> Self {
+        Self { kind, line, fault }
+    }
+
+    /// A list that is not even read, because its length is not the signed one (rule 1).
+    #[must_use]
+    pub fn length(kind: ListKind, found: u64, signed: u64) -> Self {
+        Self::at(kind, 0, Fault::Length { found, signed })
+    }
+
+    /// Which list was refused.
+    #[must_use]
+    pub fn list(&self) -> ListKind {
+        self.kind
+    }
+
+    /// The line, counted from 1, if the fault lies in one.
+    #[must_use]
+    pub fn line(&self) -> Option<u64> {
+        (self.line > 0).then_some(self.line)
+    }
+
+    /// The code of `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self.fault {
+            Fault::Length { .. } | Fault::NotSigned => 1301,
+            Fault::Line(error) => error.error_code(),
+            Fault::Order => 1304,
+            Fault::Duplicate => 1305,
+            Fault::Count { .. } => 1306,
+            Fault::Sum { .. } => 1307,
+            Fault::Root => 1308,
+            Fault::NoSuchFile => 1309,
+            Fault::OutsideFile { .. } => 1310,
+            Fault::MixedSha256 => 1311,
+            Fault::Parent => 1312,
+        }
+    }
+}
+
+impl fmt::Display for ListError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.kind)?;
+        if let Some(line) = self.line() {
+            write!(f, ", line {line}")?;
+        }
+        match self.fault {
+            Fault::Length { found, signed } => write!(f, ": {found} bytes, the head signs {signed}"),
+            Fault::Line(error) => write!(f, ": {error}"),
+            Fault::Order => f.write_str(": sorts before the line above it"),
+            Fault::Duplicate => f.write_str(": the same entry twice"),
+            Fault::Count { found, signed } => write!(f, ": {found} lines, the head signs {signed}"),
+            Fault::Sum { found, signed } => write!(f, ": sizes add up to {found}, the head signs {signed}"),
+            Fault::Root => f.write_str(": does not hash to the signed root"),
+            Fault::NoSuchFile => f.write_str(": the tensor's file is not a listed tensor file"),
+            Fault::OutsideFile { size } => {
+                write!(f, ": the tensor does not lie within its file of {size} bytes")
+            }
+            Fault::MixedSha256 => f.write_str(": sha256 stands on some entries and not on others"),
+            Fault::Parent => f.write_str(": the path lies below another file"),
+            Fault::NotSigned => f.write_str(": the head binds no tensor list"),
+        }
+    }
+}
+
+impl core::error::Error for ListError {}

@@ -1,0 +1,276 @@
+//! Paths of files and names of tensors: what may stand in a list.
+
+use alloc::sync::Arc;
+use core::fmt;
+
+/// A file's place in its model: relative, `/`-separated, safe to join to a folder on POSIX systems.
+///
+/// The rules are those of `spec/lists.md`. Files are to be created from it exclusively, and on Windows further names
+/// have to be refused; this type does not know the platform.
+///
+/// Cheap to clone. Ordered by bytes, as the lists are.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryPath(Arc<str>);
+
+impl EntryPath {
+    /// Checks and takes a path.
+    ///
+    /// # Errors
+    /// [`PathError`], the first in the order of `spec/lists.md`.
+    pub fn parse(text: &str) -> Result<Self, PathError> {
+        check_path(text)?;
+        Ok(Self(Arc::from(text)))
+    }
+
+    /// The path as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The paths of the folders above, nearest last: `a`, `a/b` for `a/b/c`.
+    pub fn parents(&self) -> impl Iterator<Item = &str> {
+        self.0.match_indices('/').filter_map(|(end, _)| self.0.get(..end))
+    }
+}
+
+fn check_path(text: &str) -> Result<(), PathError> {
+    if text.is_empty() || text.len() > 1_024 {
+        return Err(PathError::Length { bytes: text.len() });
+    }
+    if text.chars().any(char::is_control) {
+        return Err(PathError::Control);
+    }
+    if text.contains('\\') {
+        return Err(PathError::Backslash);
+    }
+    if text.starts_with('/') {
+        return Err(PathError::Absolute);
+    }
+    for component in text.split('/') {
+        match component.as_bytes() {
+            [] => return Err(PathError::EmptyComponent),
+            b"." | b".." => return Err(PathError::DotComponent),
+            [letter, b':', ..] if letter.is_ascii_alphabetic() => return Err(PathError::Drive),
+            long if long.len() > 255 => return Err(PathError::LongComponent { bytes: long.len() }),
+            git if git.eq_ignore_ascii_case(b".git") => return Err(PathError::Git),
+            _ => {}
+        }
+    }
+    let below =
+        |folder: &str| text.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    if below("weighbridge") || below(".cache/huggingface") {
+        return Err(PathError::Reserved);
+    }
+    Ok(())
+}
+
+impl fmt::Display for EntryPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why a path may not stand in a list.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathError {
+    /// Empty, or longer than 1,024 bytes.
+    Length {
+        /// How long it is.
+        bytes: usize,
+    },
+    /// Begins with `/`.
+    Absolute,
+    /// `//`, or `/` at the end.
+    EmptyComponent,
+    /// `.` or `..`.
+    DotComponent,
+    /// Unicode category Cc.
+    Control,
+    /// `\`.
+    Backslash,
+    /// A component such as `C:` or `c:x`.
+    Drive,
+    /// A component longer than 255 bytes.
+    LongComponent {
+        /// How long it is.
+        bytes: usize,
+    },
+    /// A component equal to `.git`, in any case.
+    Git,
+    /// In `weighbridge` or `.cache/huggingface`.
+    Reserved,
+}
+
+impl PathError {
+    /// The code of `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::Length { .. } => 1401,
+            Self::Absolute => 1402,
+            Self::EmptyComponent => 1403,
+            Self::DotComponent => 1404,
+            Self::Control => 1405,
+            Self::Backslash => 1406,
+            Self::Drive => 1407,
+            Self::LongComponent { .. } => 1408,
+            Self::Git => 1409,
+            Self::Reserved => 1410,
+        }
+    }
+}
+
+impl fmt::Display for PathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Length { bytes } => write!(f, "a path has 1 to 1024 bytes, this one {bytes}"),
+            Self::Absolute => f.write_str("the path is absolute"),
+            Self::EmptyComponent => f.write_str("the path has an empty component"),
+            Self::DotComponent => f.write_str("the path has a component '.' or '..'"),
+            Self::Control => f.write_str("the path has a control character"),
+            Self::Backslash => f.write_str("the path has a backslash"),
+            Self::Drive => f.write_str("a component of the path looks like a drive"),
+            Self::LongComponent { bytes } => {
+                write!(f, "a component of a path has at most 255 bytes, this one {bytes}")
+            }
+            Self::Git => f.write_str("a component of the path is '.git'"),
+            Self::Reserved => f.write_str("the path lies in a folder that is not part of models"),
+        }
+    }
+}
+
+impl core::error::Error for PathError {}
+
+/// A tensor's name: 1 to 1,024 bytes without control characters. Never to be used as a path.
+///
+/// Cheap to clone. Ordered by bytes, as the lists are.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TensorName(Arc<str>);
+
+impl TensorName {
+    /// Checks and takes a name.
+    ///
+    /// # Errors
+    /// [`TensorNameError`] if it is empty, too long, or has a control character.
+    pub fn parse(text: &str) -> Result<Self, TensorNameError> {
+        if text.is_empty() || text.len() > 1_024 {
+            return Err(TensorNameError::Length { bytes: text.len() });
+        }
+        if text.chars().any(char::is_control) {
+            return Err(TensorNameError::Control);
+        }
+        Ok(Self(Arc::from(text)))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TensorName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why a name may not be a tensor's.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TensorNameError {
+    /// Empty, or longer than 1,024 bytes.
+    Length {
+        /// How long it is.
+        bytes: usize,
+    },
+    /// Unicode category Cc.
+    Control,
+}
+
+impl TensorNameError {
+    /// The code of `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::Length { .. } => 1431,
+            Self::Control => 1432,
+        }
+    }
+}
+
+impl fmt::Display for TensorNameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Length { bytes } => write!(f, "a tensor name has 1 to 1024 bytes, this one {bytes}"),
+            Self::Control => f.write_str("the tensor name has a control character"),
+        }
+    }
+}
+
+impl core::error::Error for TensorNameError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::{format, vec::Vec};
+
+    #[test]
+    fn takes_what_models_use() {
+        for path in [
+            "a",
+            ".gitattributes",
+            "1_Pooling/config.json",
+            "a b/ü",
+            "weighbridge.md",
+            ".cache/x",
+            "x.git",
+            "a:b",
+        ] {
+            assert!(EntryPath::parse(path).is_ok(), "{path}");
+        }
+        assert_eq!(EntryPath::parse("a/b/c").unwrap().parents().collect::<Vec<_>>(), ["a", "a/b"]);
+    }
+
+    #[test]
+    fn refuses_each_fault_with_its_code() {
+        let long = "x".repeat(256);
+        let longer = format!("{}x", "abc/".repeat(256));
+        for (path, code) in [
+            ("", 1401),
+            (longer.as_str(), 1401),
+            ("/a", 1402),
+            ("a//b", 1403),
+            ("a/", 1403),
+            ("./a", 1404),
+            ("a/../b", 1404),
+            ("..", 1404),
+            ("a\nb", 1405),
+            ("a\u{7f}", 1405),
+            ("a\u{85}", 1405),
+            ("a\0", 1405),
+            ("a\\b", 1406),
+            ("C:", 1407),
+            ("a/c:x", 1407),
+            (long.as_str(), 1408),
+            (".git", 1409),
+            ("a/.GIT/b", 1409),
+            ("weighbridge", 1410),
+            ("weighbridge/head.note", 1410),
+            (".cache/huggingface", 1410),
+            (".cache/huggingface/x", 1410),
+        ] {
+            assert_eq!(EntryPath::parse(path).map_err(|e| e.error_code()), Err(code), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn tensor_names_are_no_paths_but_have_no_controls() {
+        assert!(TensorName::parse("../a\\b//\"").is_ok());
+        assert!(TensorName::parse("").is_err());
+        assert!(TensorName::parse(&"x".repeat(1025)).is_err());
+        assert!(TensorName::parse("a\tb").is_err());
+    }
+}

@@ -1,0 +1,525 @@
+//! From a received note to a head that may be believed.
+//!
+//! The order of checks is that of `spec/trust.md` (rule 8): signatures, grammar, expectation, scope, dates, threshold,
+//! time, memory.
+
+use alloc::{string::String, vec::Vec};
+use core::fmt;
+
+use weighbridge_tree::{HeadId, head_id};
+
+use crate::{
+    head::{Head, HeadError},
+    key::{KeyName, PublicKey, Vkey},
+    name::ModelName,
+    note::{Note, NoteError},
+    policy::{Publisher, TrustPolicy, distinct},
+    time::Time,
+};
+
+/// A note that is well-formed and not yet believed. Its text cannot be read; only [`verify`](Self::verify) gives it out.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct SignedHead {
+    note: Note,
+}
+
+/// A head that satisfied a policy and an expectation.
+///
+/// # Guarantee
+/// Trusted keys, in sufficient number, signed exactly [`text`](Self::text), or its id was accepted as it is.
+///
+/// # Non-guarantee
+/// It says nothing about bytes of the model, and `created` is the publisher's word.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct VerifiedHead {
+    id: HeadId,
+    text: String,
+    head: Head,
+    signers: Vec<Signer>,
+    freshness: Freshness,
+}
+
+/// A key whose signature counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signer {
+    /// The name under which it signed.
+    pub name: KeyName,
+    /// The key.
+    pub key: PublicKey,
+}
+
+/// Whether a verified head is still good at the caller's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Freshness {
+    /// It does not expire, or not yet.
+    Current,
+    /// It expired, and the caller chose to go on.
+    Expired {
+        /// When it did.
+        at: Time,
+    },
+    /// It expires, the caller knows no time, and chose to go on.
+    Unknown {
+        /// When it expires.
+        at: Time,
+    },
+}
+
+/// Which head the caller wants, and what it remembers.
+///
+/// A mirror can serve another model by the same publisher, or an older revision; only the caller knows better.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Expectation {
+    name: Option<ModelName>,
+    head: Option<HeadId>,
+    min_revision: Option<u64>,
+    remembered: Option<Remembered>,
+    allow_expired: bool,
+}
+
+impl Expectation {
+    /// Any model that the policy covers. The caller has to look at the name itself.
+    pub fn any() -> Self {
+        Self::default()
+    }
+
+    /// Only the model of this name.
+    pub fn named(mut self, name: ModelName) -> Self {
+        self.name = Some(name);
+        self
+    }
+
+    /// Only this head. Memory is then not asked: the caller chose the revision.
+    pub fn head(mut self, id: HeadId) -> Self {
+        self.head = Some(id);
+        self
+    }
+
+    /// No earlier revision than this.
+    pub fn min_revision(mut self, revision: u64) -> Self {
+        self.min_revision = Some(revision);
+        self
+    }
+
+    /// Nothing that leads back or aside from this.
+    pub fn remembering(mut self, remembered: Remembered) -> Self {
+        self.remembered = Some(remembered);
+        self
+    }
+
+    /// Go on with a head that has expired, or expires while the time is unknown; [`VerifiedHead::freshness`] says so.
+    pub fn allow_expired(mut self) -> Self {
+        self.allow_expired = true;
+        self
+    }
+}
+
+/// The last accepted head of a name, as today's policy still believes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    name: ModelName,
+    revision: u64,
+    id: HeadId,
+}
+
+impl SignedHead {
+    /// Takes a received note apart.
+    ///
+    /// # Errors
+    /// [`NoteError`] if the bytes are not exactly one note.
+    pub fn parse(bytes: &[u8]) -> Result<Self, NoteError> {
+        Note::parse(bytes).map(|note| Self { note })
+    }
+
+    /// The names and key ids of the signature lines: claims that help to find keys.
+    pub fn key_ids(&self) -> impl Iterator<Item = (&KeyName, [u8; 4])> {
+        self.note.signatures().iter().map(|s| (s.name(), s.id()))
+    }
+
+    /// Decides whether this is the head that the caller wants, signed as its policy demands.
+    ///
+    /// `now` is the caller's time, `None` if it knows none.
+    ///
+    /// # Errors
+    /// [`TrustError`], the first in the order of `spec/trust.md`.
+    ///
+    /// # Cost
+    /// One Ed25519 check for each signature line whose key the policy knows; at most 100.
+    pub fn verify(
+        self,
+        policy: &TrustPolicy,
+        expected: &Expectation,
+        now: Option<Time>,
+    ) -> Result<VerifiedHead, TrustError> {
+        let signed = self.signed_by(policy)?;
+        let text = self.note.text();
+        let head = Head::parse(text).map_err(TrustError::Head)?;
+        let id = head_id(text.as_bytes());
+        expected.fits(&head, &id)?;
+        let signers = believed(policy, &signed, &head, &id)?;
+        let freshness = expected.freshness(&head, now)?;
+        if expected.head.is_none()
+            && let Some(remembered) = &expected.remembered
+        {
+            remembered.leads_to(&head, &id)?;
+        }
+        Ok(VerifiedHead { id, text: text.into(), head, signers, freshness })
+    }
+
+    /// What to remember of a note that was accepted before; `None` if today's policy would no longer believe it.
+    pub fn recall(self, policy: &TrustPolicy) -> Option<Remembered> {
+        let signed = self.signed_by(policy).ok()?;
+        let head = Head::parse(self.note.text()).ok()?;
+        let id = head_id(self.note.text().as_bytes());
+        believed(policy, &signed, &head, &id).ok()?;
+        Some(Remembered { name: head.name, revision: head.revision, id })
+    }
+
+    /// The keys of the policy that signed, in line order. One bad signature by a key that is not revoked refuses all.
+    fn signed_by<'p>(&self, policy: &'p TrustPolicy) -> Result<Vec<&'p Vkey>, TrustError> {
+        let text = self.note.text().as_bytes();
+        let mut signed: Vec<&Vkey> = Vec::new();
+        for line in self.note.signatures() {
+            let mut bad = false;
+            for key in policy.keys_of(line.name().as_str(), line.id()) {
+                if key.has_signed(text, line.signature()) {
+                    signed.push(key);
+                    bad = false;
+                    break;
+                }
+                bad |= !policy.is_revoked(key.public_key());
+            }
+            if bad {
+                return Err(TrustError::BadSignature { name: line.name().clone() });
+            }
+        }
+        Ok(signed)
+    }
+}
+
+/// Who of the deciding publisher signed, if that is enough.
+fn believed(
+    policy: &TrustPolicy,
+    signed: &[&Vkey],
+    head: &Head,
+    id: &HeadId,
+) -> Result<Vec<Signer>, TrustError> {
+    let accepted = policy.accepts(id);
+    let Some(publisher) = policy.publisher_of(&head.name) else {
+        return if accepted {
+            Ok(Vec::new())
+        } else {
+            Err(TrustError::OutOfScope { name: head.name.clone() })
+        };
+    };
+    let by = |standing| {
+        move |key: &&&Vkey| Standing::of(policy, publisher, key.public_key(), head.created) == Some(standing)
+    };
+    let counted: Vec<&Vkey> = signed.iter().filter(by(Standing::Counts)).copied().collect();
+    let have = distinct(counted.iter().map(|k| k.public_key()));
+    if !accepted && have < publisher.threshold {
+        let with = |standings: &[Standing]| {
+            distinct(standings.iter().flat_map(|s| signed.iter().filter(by(*s))).map(|k| k.public_key()))
+        };
+        let why = if with(&[Standing::Counts, Standing::Revoked]) >= publisher.threshold {
+            Shortage::Revoked
+        } else if with(&[Standing::Counts, Standing::Revoked, Standing::OutOfDate]) >= publisher.threshold {
+            Shortage::OutOfDate
+        } else if with(&[Standing::Counts, Standing::Revoked, Standing::OutOfDate]) == 0 {
+            Shortage::NobodyKnown
+        } else {
+            Shortage::TooFew
+        };
+        return Err(TrustError::NotEnough { why, have, need: publisher.threshold });
+    }
+    let mut signers: Vec<Signer> = Vec::new();
+    for key in counted {
+        if !signers.iter().any(|s| s.key == *key.public_key()) {
+            signers.push(Signer { name: key.name().clone(), key: *key.public_key() });
+        }
+    }
+    Ok(signers)
+}
+
+/// What a key's signature is worth to a publisher.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Counts,
+    Revoked,
+    OutOfDate,
+}
+
+impl Standing {
+    fn of(policy: &TrustPolicy, publisher: &Publisher, key: &PublicKey, created: Time) -> Option<Self> {
+        let mut of_publisher = publisher.keys.iter().filter(|k| k.vkey.public_key() == key).peekable();
+        of_publisher.peek()?;
+        Some(if policy.is_revoked(key) {
+            Self::Revoked
+        } else if of_publisher.any(|k| k.counts_at(created)) {
+            Self::Counts
+        } else {
+            Self::OutOfDate
+        })
+    }
+}
+
+impl Expectation {
+    fn fits(&self, head: &Head, id: &HeadId) -> Result<(), TrustError> {
+        if let Some(wanted) = &self.name
+            && *wanted != head.name
+        {
+            return Err(TrustError::OtherModel { found: head.name.clone(), wanted: wanted.clone() });
+        }
+        if let Some(wanted) = self.head
+            && wanted != *id
+        {
+            return Err(TrustError::OtherHead { found: *id, wanted });
+        }
+        match self.min_revision {
+            Some(least) if head.revision < least => {
+                Err(TrustError::OldRevision { found: head.revision, least })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn freshness(&self, head: &Head, now: Option<Time>) -> Result<Freshness, TrustError> {
+        if let Some(now) = now
+            && head.created.seconds_after(now) > MAX_AHEAD
+        {
+            return Err(TrustError::FromTheFuture { created: head.created, now });
+        }
+        let (freshness, refusal) = match (head.expires, now) {
+            (Some(at), Some(now)) if at <= now => (Freshness::Expired { at }, TrustError::Expired { at }),
+            (Some(at), None) => (Freshness::Unknown { at }, TrustError::TimeUnknown { expires: at }),
+            _ => return Ok(Freshness::Current),
+        };
+        if self.allow_expired { Ok(freshness) } else { Err(refusal) }
+    }
+}
+
+impl Remembered {
+    fn leads_to(&self, head: &Head, id: &HeadId) -> Result<(), TrustError> {
+        if head.name != self.name {
+            return Ok(());
+        }
+        if head.revision < self.revision {
+            return Err(TrustError::Rollback { found: head.revision, remembered: self.revision });
+        }
+        let same = head.revision == self.revision && *id != self.id;
+        let next = self.revision.checked_add(1) == Some(head.revision) && head.previous != Some(self.id);
+        if same || next {
+            return Err(TrustError::Fork { revision: head.revision, remembered: self.id });
+        }
+        Ok(())
+    }
+}
+
+impl VerifiedHead {
+    /// The identity of this release.
+    pub fn id(&self) -> HeadId {
+        self.id
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The text exactly as it was signed.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The keys that counted, each once; may be empty for a head that was accepted by its id.
+    #[must_use]
+    pub fn signers(&self) -> &[Signer] {
+        &self.signers
+    }
+
+    /// Whether it is still good.
+    pub fn freshness(&self) -> Freshness {
+        self.freshness
+    }
+}
+
+/// How far `created` may lie ahead of now, in seconds: clocks differ, heads are not from next week.
+const MAX_AHEAD: i64 = 86_400;
+
+/// Why a head is not believed.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrustError {
+    /// A key of the policy is named, and the signature is not its.
+    BadSignature {
+        /// The key's name.
+        name: KeyName,
+    },
+    /// The signed text is no head.
+    Head(HeadError),
+    /// No publisher of the policy speaks for this name.
+    OutOfScope {
+        /// The head's name.
+        name: ModelName,
+    },
+    /// Fewer distinct keys signed than the threshold demands.
+    NotEnough {
+        /// What is the matter with those that are missing.
+        why: Shortage,
+        /// How many count.
+        have: usize,
+        /// How many have to.
+        need: usize,
+    },
+    /// Another model than the one wanted.
+    OtherModel {
+        /// The head's name.
+        found: ModelName,
+        /// The name wanted.
+        wanted: ModelName,
+    },
+    /// Another head than the one wanted.
+    OtherHead {
+        /// The head's id.
+        found: HeadId,
+        /// The id wanted.
+        wanted: HeadId,
+    },
+    /// A lower revision than the least wanted.
+    OldRevision {
+        /// The head's revision.
+        found: u64,
+        /// The least wanted.
+        least: u64,
+    },
+    /// A lower revision than one accepted before.
+    Rollback {
+        /// The head's revision.
+        found: u64,
+        /// The one accepted before.
+        remembered: u64,
+    },
+    /// Two heads claim one place in the model's history.
+    Fork {
+        /// The revision at which they part.
+        revision: u64,
+        /// The head accepted before.
+        remembered: HeadId,
+    },
+    /// Created more than a day ahead of the caller's time.
+    FromTheFuture {
+        /// When it says it was created.
+        created: Time,
+        /// The caller's time.
+        now: Time,
+    },
+    /// No longer good.
+    Expired {
+        /// Since when.
+        at: Time,
+    },
+    /// It expires, and the caller knows no time.
+    TimeUnknown {
+        /// When it expires.
+        expires: Time,
+    },
+}
+
+/// Why too few signatures count.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shortage {
+    /// No key of the publisher signed.
+    NobodyKnown,
+    /// Some did, and too few.
+    TooFew,
+    /// Revoked keys would have made up the number.
+    Revoked,
+    /// Keys that were out of date would have made up the number.
+    OutOfDate,
+}
+
+impl TrustError {
+    /// The code of `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::BadSignature { .. } => 3101,
+            Self::Head(error) => error.error_code(),
+            Self::NotEnough { why: Shortage::NobodyKnown, .. } => 3102,
+            Self::NotEnough { why: Shortage::TooFew, .. } => 3103,
+            Self::NotEnough { why: Shortage::Revoked, .. } => 3104,
+            Self::NotEnough { why: Shortage::OutOfDate, .. } => 3105,
+            Self::OutOfScope { .. } => 3106,
+            Self::OtherModel { .. } => 3201,
+            Self::OtherHead { .. } => 3202,
+            Self::OldRevision { .. } => 3203,
+            Self::Rollback { .. } => 3204,
+            Self::Fork { .. } => 3205,
+            Self::FromTheFuture { .. } => 3206,
+            Self::Expired { .. } => 3207,
+            Self::TimeUnknown { .. } => 3208,
+        }
+    }
+}
+
+impl fmt::Display for TrustError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadSignature { name } => {
+                write!(f, "the signature by '{name}' does not verify: the head was altered")
+            }
+            Self::Head(error) => error.fmt(f),
+            Self::OutOfScope { name } => write!(f, "the policy trusts nobody for '{name}'"),
+            Self::NotEnough { why, have, need } => match why {
+                Shortage::NobodyKnown => f.write_str("none of the signatures is by a trusted key"),
+                Shortage::TooFew => write!(f, "{have} trusted keys signed, the policy demands {need}"),
+                Shortage::Revoked => {
+                    write!(f, "{have} of {need} demanded keys signed, the others are revoked")
+                }
+                Shortage::OutOfDate => {
+                    write!(
+                        f,
+                        "{have} of {need} demanded keys signed, the others were out of date when it was created"
+                    )
+                }
+            },
+            Self::OtherModel { found, wanted } => write!(f, "the head is of '{found}', wanted is '{wanted}'"),
+            Self::OtherHead { found, wanted } => write!(f, "the head is {found}, wanted is {wanted}"),
+            Self::OldRevision { found, least } => {
+                write!(f, "the head is revision {found}, wanted is {least} or later")
+            }
+            Self::Rollback { found, remembered } => {
+                write!(f, "rollback: the head is revision {found}, revision {remembered} was accepted before")
+            }
+            Self::Fork { revision, remembered } => {
+                write!(
+                    f,
+                    "fork: this revision {revision} does not agree with head {remembered}, accepted before"
+                )
+            }
+            Self::FromTheFuture { created, now } => {
+                write!(f, "the head says it was created at {created}, and it is {now}")
+            }
+            Self::Expired { at } => write!(f, "the head expired at {at}"),
+            Self::TimeUnknown { expires } => {
+                write!(f, "the head expires at {expires}, and the time is not known")
+            }
+        }
+    }
+}
+
+impl core::error::Error for TrustError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Head(error) => Some(error),
+            _ => None,
+        }
+    }
+}
