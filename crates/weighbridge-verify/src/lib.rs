@@ -1,0 +1,62 @@
+//! What a node links to check a model.
+//!
+//! At its core, without features, the crate is `no_std`: it is the types of [`manifest`], by which a head and lists
+//! are verified. With the feature `fs` it checks whole model folders:
+//!
+//! - [`Metadata`] reads what a publisher put beside a model, never more than is signed for
+//! - [`walk()`] finds out what is in a model folder
+//! - [`scan`] reads files once, on all cores, and computes every hash that is asked for
+//! - [`ModelCheck`] compares the three
+//!
+//! # Guarantee
+//! A file is called good only if all its bytes, as they were read, give the root that the verified list has for it
+//! (rule 13).
+//!
+//! # Non-guarantee
+//! Whoever reads the file again later has not verified what is then read (rule 10).
+
+#![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::as_conversions
+    )
+)]
+
+#[cfg(feature = "fs")]
+extern crate std;
+
+#[cfg(feature = "fs")]
+mod io;
+#[cfg(feature = "fs")]
+mod metadata;
+#[cfg(feature = "fs")]
+mod model;
+#[cfg(feature = "fs")]
+pub mod scan;
+#[cfg(feature = "fs")]
+mod tensor_hashes;
+#[cfg(feature = "fs")]
+mod tensors;
+#[cfg(feature = "fs")]
+mod walk;
+
+pub use weighbridge_manifest as manifest;
+pub use weighbridge_tree as tree;
+
+#[cfg(feature = "fs")]
+pub use {
+    io::IoError,
+    metadata::{CHUNKS, FILES, FOLDER, HEAD, Layers, LayersError, Metadata, MetadataError, TENSORS},
+    model::{
+        BadChunks, BadRun, Event, ExtraFiles, FileFault, FileReport, ModelCheck, Outcome, Summary, TensorHashing,
+    },
+    tensors::{Difference, TensorFault, compare},
+    walk::{Found, Unfit, UnfitFault, Walk, walk},
+};

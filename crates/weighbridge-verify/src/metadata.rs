@@ -1,0 +1,229 @@
+//! Reading what a publisher put beside a model, never more of it than is signed for.
+
+use std::{
+    fmt,
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+    vec,
+    vec::Vec,
+};
+
+use weighbridge_manifest::{ListError, ListKind, MAX_NOTE, VerifiedFileList, VerifiedHead, VerifiedTensorList};
+use weighbridge_tree::{Grid, Layer, LayerError};
+
+use crate::io::{IoError, read_exact_at};
+
+/// The folder beside a model's files.
+pub const FOLDER: &str = "weighbridge";
+/// The signed head. Written last.
+pub const HEAD: &str = "head.note";
+/// The file list.
+pub const FILES: &str = "files.jsonl";
+/// The tensor list.
+pub const TENSORS: &str = "tensors.jsonl";
+/// The chunk layers of all files that are larger than one chunk, in list order.
+pub const CHUNKS: &str = "chunks.layer";
+
+/// A folder of metadata. Nothing in it is believed by itself.
+#[derive(Clone, Debug)]
+pub struct Metadata {
+    folder: PathBuf,
+}
+
+impl Metadata {
+    /// The metadata in this folder.
+    #[must_use]
+    pub fn at(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    /// The metadata of a model folder.
+    #[must_use]
+    pub fn of_model(model: &Path) -> Self {
+        Self::at(model.join(FOLDER))
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The bytes of the note, up to one more than a note may have.
+    ///
+    /// # Errors
+    /// [`IoError`] if it cannot be read.
+    pub fn note(&self) -> Result<Vec<u8>, IoError> {
+        self.read(HEAD, u64::try_from(MAX_NOTE).unwrap_or(u64::MAX)).map(|(bytes, _)| bytes)
+    }
+
+    /// The file list, as the head binds it.
+    ///
+    /// # Errors
+    /// [`MetadataError`] if it cannot be read or is not the signed one.
+    pub fn files(&self, head: &VerifiedHead) -> Result<VerifiedFileList, MetadataError> {
+        let bytes = self.list(ListKind::Files, head.head().files.length)?;
+        Ok(head.open_files(&bytes)?)
+    }
+
+    /// The tensor list, as the head binds it; `None` if the head says `tensors none`.
+    ///
+    /// # Errors
+    /// [`MetadataError`] if it cannot be read or is not the signed one.
+    pub fn tensors(&self, files: &VerifiedFileList) -> Result<Option<VerifiedTensorList>, MetadataError> {
+        let Some(signed) = files.tensors() else { return Ok(None) };
+        let bytes = self.list(ListKind::Tensors, signed.list.length)?;
+        Ok(Some(files.open_tensors(&bytes)?))
+    }
+
+    /// The chunk layers; `None` if they are not published. Each is accepted on its own, when it is asked for.
+    ///
+    /// # Errors
+    /// [`MetadataError`] if they cannot be read or have another length than the file list gives.
+    pub fn layers(&self, files: &VerifiedFileList) -> Result<Option<Layers>, MetadataError> {
+        let path = self.folder.join(CHUNKS);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(IoError::at("open", &path)(error).into()),
+        };
+        let mut places = Vec::with_capacity(files.entries().len());
+        let mut expected = 0u64;
+        for entry in files.entries() {
+            // Sizes of a verified list are below 2^53.
+            let grid = Grid::new(entry.size, files.chunk_size()).map_err(|_| MetadataError::LayersLength {
+                expected: u64::MAX,
+                actual: 0,
+            })?;
+            places.push((expected, grid));
+            expected = expected.saturating_add(grid.layer_len());
+        }
+        let actual = file.metadata().map_err(IoError::at("look at", &path))?.len();
+        if actual != expected {
+            return Err(MetadataError::LayersLength { expected, actual });
+        }
+        Ok(Some(Layers { path, file, places }))
+    }
+
+    fn list(&self, kind: ListKind, signed: u64) -> Result<Vec<u8>, MetadataError> {
+        let name = match kind {
+            ListKind::Files => FILES,
+            ListKind::Tensors => TENSORS,
+        };
+        let (bytes, length) = self.read(name, signed)?;
+        if length == signed { Ok(bytes) } else { Err(ListError::length(kind, length, signed).into()) }
+    }
+
+    /// At most `limit` bytes of a file and one more, and its length.
+    fn read(&self, name: &str, limit: u64) -> Result<(Vec<u8>, u64), IoError> {
+        let path = self.folder.join(name);
+        let file = File::open(&path).map_err(IoError::at("open", &path))?;
+        let length = file.metadata().map_err(IoError::at("look at", &path))?.len();
+        let mut bytes = Vec::new();
+        if length <= limit {
+            // Room for the whole, so that reading does not copy it as it grows.
+            bytes.reserve_exact(usize::try_from(length).unwrap_or(0));
+        }
+        file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(IoError::at("read", &path))?;
+        let read = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        Ok((bytes, if read > limit { length.max(read) } else { read }))
+    }
+}
+
+/// The file `chunks.layer`, whose length is the right one.
+#[derive(Debug)]
+pub struct Layers {
+    path: PathBuf,
+    file: File,
+    /// Where each file's layer begins, and the shape of the file; in list order.
+    places: Vec<(u64, Grid)>,
+}
+
+impl Layers {
+    /// Reads and accepts the layer of the file at `position` of `files`, alone (rule 3).
+    ///
+    /// # Errors
+    /// [`LayersError`] if it cannot be read or does not merge to the file's root.
+    pub fn of(&self, files: &VerifiedFileList, position: usize) -> Result<Layer, LayersError> {
+        let (Some((offset, grid)), Some(entry)) = (self.places.get(position), files.entries().get(position)) else {
+            return Err(LayersError::Layer(LayerError::WrongLength { expected: 0, actual: 0 }));
+        };
+        // Bounded: the file has this length.
+        let mut bytes = vec![0; usize::try_from(grid.layer_len()).unwrap_or(0)];
+        read_exact_at(&self.file, &mut bytes, *offset).map_err(|e| LayersError::Io(IoError::at("read", &self.path)(e)))?;
+        Layer::accept(*grid, entry.root, &bytes).map_err(LayersError::Layer)
+    }
+}
+
+/// Why a file's layer is not there to be used.
+#[derive(Debug)]
+pub enum LayersError {
+    /// It cannot be read.
+    Io(IoError),
+    /// It is not that of the file's root.
+    Layer(LayerError),
+}
+
+/// Why metadata was refused.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum MetadataError {
+    /// It cannot be read.
+    Io(IoError),
+    /// A list is not the signed one.
+    List(ListError),
+    /// The layers have another length than the file list gives.
+    LayersLength {
+        /// The length that the file list gives.
+        expected: u64,
+        /// The length found.
+        actual: u64,
+    },
+}
+
+impl From<IoError> for MetadataError {
+    fn from(error: IoError) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<ListError> for MetadataError {
+    fn from(error: ListError) -> Self {
+        Self::List(error)
+    }
+}
+
+impl MetadataError {
+    /// The code of `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::Io(error) => error.error_code(),
+            Self::List(error) => error.error_code(),
+            Self::LayersLength { .. } => 2201,
+        }
+    }
+}
+
+impl fmt::Display for MetadataError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::List(error) => error.fmt(f),
+            Self::LayersLength { expected, actual } => {
+                write!(f, "{CHUNKS} has {actual} bytes, the file list gives {expected}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for MetadataError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(error) => Some(error),
+            Self::List(error) => Some(error),
+            Self::LayersLength { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,458 @@
+//! A model folder against its verified lists.
+
+use std::{
+    borrow::ToOwned,
+    collections::{BTreeMap, HashMap},
+    fmt,
+    ops::{ControlFlow, Range},
+    path::Path,
+    string::{String, ToString},
+    sync::Mutex,
+    vec,
+    vec::Vec,
+};
+
+use weighbridge_formats::{Format, FormatError};
+use weighbridge_manifest::{EntryPath, FileEntry, TensorEntry, VerifiedFileList, VerifiedTensorList, is_tensor_file};
+use weighbridge_tree::{FileRoot, Grid, Layer, LayerError, TensorHash};
+
+use crate::{
+    io::IoError,
+    metadata::{Layers, LayersError},
+    scan::{Job, ScanError, Scanned, Tensors, Watch, lock, scan},
+    tensors::{Difference, TensorFault, compare},
+    walk::{UnfitFault, Walk, walk},
+};
+
+/// What to check, and against what. Everything here comes from the caller or from verified lists (rule 9).
+pub struct ModelCheck<'a> {
+    /// The model folder.
+    pub model: &'a Path,
+    /// All its files.
+    pub files: &'a VerifiedFileList,
+    /// All its tensors, if the head binds them.
+    pub tensors: Option<&'a VerifiedTensorList>,
+    /// The chunk layers, if they are published: they tell which chunks of a bad file are bad.
+    pub layers: Option<&'a Layers>,
+    /// Which files to look at, by path; all if there is no choice.
+    pub only: Option<&'a (dyn Fn(&str) -> bool + Sync)>,
+    /// Whether to hash each tensor as well.
+    pub tensor_hashes: TensorHashing,
+    /// What to do about files that are not listed.
+    pub extra: ExtraFiles,
+}
+
+/// Whether a check hashes each tensor too. The file's root already covers every byte; this checks the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TensorHashing {
+    /// No.
+    Skip,
+    /// Yes: a listed hash of other bytes is a refusal.
+    Check,
+}
+
+/// What a check does about files that are not listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExtraFiles {
+    /// They are refusals.
+    Refuse,
+    /// They are reported.
+    Report,
+}
+
+/// What a check tells while it runs. Called from many threads, but for files from one at a time, in list order.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// So many more bytes were read and hashed.
+    Read(u64),
+    /// This was found out about one file.
+    File(&'a FileReport),
+}
+
+/// What was found out about one file.
+#[derive(Debug)]
+pub struct FileReport {
+    /// Its path in the model.
+    pub path: String,
+    /// Its length: the listed one, if it is listed.
+    pub size: u64,
+    /// How many chunks it has.
+    pub chunks: u64,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of checking a file.
+#[derive(Debug)]
+pub enum Outcome {
+    /// All of it is as signed.
+    Verified,
+    /// It is not listed, and the caller or the specification lets that pass.
+    Extra,
+    /// It is refused, for these reasons; at least one.
+    Refused(Vec<FileFault>),
+    /// It could not be read.
+    Unknown(IoError),
+}
+
+/// Why a file is refused.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum FileFault {
+    /// It is listed and not there.
+    Missing,
+    /// It is there and not listed.
+    Extra,
+    /// It can be no part of a model.
+    Unfit(UnfitFault),
+    /// It has another length.
+    Length {
+        /// The listed length.
+        expected: u64,
+        /// The length found.
+        actual: u64,
+    },
+    /// Its bytes do not give the signed root.
+    Mismatch {
+        /// Which chunks, if a layer tells.
+        chunks: Option<BadChunks>,
+        /// The listed file whose bytes it has, if it is another's.
+        bytes_of: Option<EntryPath>,
+    },
+    /// It changed while it was read.
+    Changed,
+    /// Its published layer is not that of its root.
+    Layer(LayerError),
+    /// It is a tensor file of a format that is not read.
+    UnknownFormat,
+    /// Its verified header is malformed.
+    Format(FormatError),
+    /// The tensor list says otherwise than its verified header or bytes.
+    Tensor(TensorFault),
+}
+
+/// Chunks that are not the signed ones.
+#[derive(Clone, Debug)]
+pub struct BadChunks {
+    /// Runs of neighbouring chunks, by position.
+    pub runs: Vec<BadRun>,
+    /// How many chunks are bad.
+    pub bad: u64,
+    /// How many chunks the file has.
+    pub of: u64,
+}
+
+/// A run of bad chunks.
+#[derive(Clone, Debug)]
+pub struct BadRun {
+    /// The positions of the first and the last chunk.
+    pub chunks: (u64, u64),
+    /// Their bytes.
+    pub bytes: Range<u64>,
+    /// The tensors that these bytes belong to, by offset.
+    pub tensors: Vec<TensorEntry>,
+}
+
+/// What a check came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Summary {
+    /// Files that are as signed.
+    pub verified: u64,
+    /// The sum of their sizes.
+    pub bytes: u64,
+    /// Files that are refused.
+    pub refused: u64,
+    /// Files that could not be read.
+    pub unknown: u64,
+}
+
+impl ModelCheck<'_> {
+    /// Reads the model once, on all threads of the current rayon pool, and reports on every file.
+    ///
+    /// # Errors
+    /// [`IoError`] if the folder cannot be listed. What is wrong with single files is reported, and counted.
+    ///
+    /// # Cost
+    /// One BLAKE3 pass over all bytes, two with tensor hashes. Memory does not grow with the model, lists apart.
+    pub fn run(&self, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<Summary, IoError> {
+        let found = walk(self.model)?;
+        let wanted = |path: &str| self.only.is_none_or(|only| only(path));
+        let (mut jobs, mut places, mut decided) = (Vec::new(), Vec::new(), Vec::new());
+        let selected = || self.files.entries().iter().enumerate().filter(|(_, e)| wanted(e.path.as_str()));
+        for (order, (position, entry)) in selected().enumerate() {
+            match self.before_reading(entry, &found) {
+                Ok(job) => {
+                    jobs.push(job);
+                    places.push((order, position));
+                }
+                Err(fault) => decided.push((order, self.report(entry, vec![fault]))),
+            }
+        }
+        let listed = selected().count();
+        decided.extend((listed..).zip(self.unlisted(&found, &wanted)));
+        let reports = Reports { state: Mutex::default(), tell };
+        for (order, report) in decided {
+            reports.put(order, report);
+        }
+        let by_root = self.files.entries().iter().map(|e| (e.root, &e.path)).collect();
+        let watch = Progress { check: self, places, by_root, reports: &reports };
+        scan(&jobs, self.files.chunk_size(), false, &watch);
+        Ok(reports.summary())
+    }
+
+    /// What can be said of a listed file without reading it, or how to read it.
+    fn before_reading(&self, entry: &FileEntry, found: &Walk) -> Result<Job, FileFault> {
+        let at = found.files.binary_search_by(|f| f.path.cmp(&entry.path)).ok();
+        let Some(file) = at.and_then(|at| found.files.get(at)) else {
+            let unfit = found.unfit.iter().find(|u| u.place == entry.path.as_str());
+            return Err(unfit.map_or(FileFault::Missing, |u| FileFault::Unfit(u.fault.clone())));
+        };
+        if file.size != entry.size {
+            return Err(FileFault::Length { expected: entry.size, actual: file.size });
+        }
+        Ok(Job { file: file.file.clone(), size: entry.size, tensors: self.tensors_of(entry) })
+    }
+
+    fn tensors_of(&self, entry: &FileEntry) -> Tensors {
+        let (Some(list), Some(format)) = (self.tensors, Format::of(entry.path.as_str())) else { return Tensors::Ignore };
+        match self.tensor_hashes {
+            TensorHashing::Skip => Tensors::Header(format),
+            TensorHashing::Check => {
+                let tensors = by_offset(list.of_file(entry.path.as_str()));
+                Tensors::HashListed(format, tensors.iter().map(|t| range(t)).collect())
+            }
+        }
+    }
+
+    /// What is there and not listed.
+    fn unlisted(&self, found: &Walk, wanted: &dyn Fn(&str) -> bool) -> Vec<FileReport> {
+        let is_listed = |path: &str| self.files.find(path).is_some();
+        let extra = found.files.iter().filter(|f| !is_listed(f.path.as_str())).map(|f| {
+            let hub = f.path.as_str() == ".gitattributes";
+            let passes = hub || self.extra == ExtraFiles::Report;
+            let outcome = if passes { Outcome::Extra } else { Outcome::Refused(vec![FileFault::Extra]) };
+            FileReport { path: f.path.to_string(), size: f.size, chunks: 0, outcome }
+        });
+        let unfit = found.unfit.iter().filter(|u| !is_listed(&u.place)).map(|u| {
+            let outcome = match self.extra {
+                ExtraFiles::Refuse => Outcome::Refused(vec![FileFault::Unfit(u.fault.clone())]),
+                ExtraFiles::Report => Outcome::Extra,
+            };
+            FileReport { path: u.place.clone(), size: 0, chunks: 0, outcome }
+        });
+        let mut reports: Vec<FileReport> = extra.chain(unfit).filter(|r| wanted(&r.path)).collect();
+        reports.sort_by(|a, b| a.path.cmp(&b.path));
+        reports
+    }
+
+    fn report(&self, entry: &FileEntry, faults: Vec<FileFault>) -> FileReport {
+        let outcome = if faults.is_empty() { Outcome::Verified } else { Outcome::Refused(faults) };
+        self.report_of(entry, outcome)
+    }
+
+    fn report_of(&self, entry: &FileEntry, outcome: Outcome) -> FileReport {
+        let chunks = Grid::new(entry.size, self.files.chunk_size()).map_or(0, Grid::count);
+        FileReport { path: entry.path.to_string(), size: entry.size, chunks, outcome }
+    }
+
+    /// Compares what was read of a file with what is signed of it.
+    fn judge(&self, position: usize, entry: &FileEntry, read: Scanned, by_root: &ByRoot<'_>) -> FileReport {
+        let mut faults = Vec::new();
+        let layer = match self.layers.map(|layers| layers.of(self.files, position)) {
+            None => None,
+            Some(Ok(layer)) => Some(layer),
+            Some(Err(LayersError::Layer(error))) => {
+                faults.push(FileFault::Layer(error));
+                None
+            }
+            Some(Err(LayersError::Io(error))) => return self.report_of(entry, Outcome::Unknown(error)),
+        };
+        if read.root != entry.root {
+            let chunks = layer.and_then(|layer| self.bad_chunks(entry, &layer, &read));
+            let bytes_of = by_root.get(&read.root).map(|path| (*path).clone());
+            faults.insert(0, FileFault::Mismatch { chunks, bytes_of });
+            return self.report(entry, faults);
+        }
+        if let Some(list) = self.tensors
+            && is_tensor_file(&entry.path)
+        {
+            faults.extend(tensor_fault(list.of_file(entry.path.as_str()), read));
+        }
+        self.report(entry, faults)
+    }
+
+    fn bad_chunks(&self, entry: &FileEntry, layer: &Layer, read: &Scanned) -> Option<BadChunks> {
+        let grid = layer.grid();
+        let mut runs: Vec<BadRun> = Vec::new();
+        let mut bad = 0u64;
+        for index in layer.differing(&read.values).ok()? {
+            bad = bad.saturating_add(1);
+            let bytes = grid.range(index)?;
+            match runs.last_mut() {
+                Some(run) if run.bytes.end == bytes.start => {
+                    run.chunks.1 = index;
+                    run.bytes.end = bytes.end;
+                }
+                _ => runs.push(BadRun { chunks: (index, index), bytes, tensors: Vec::new() }),
+            }
+        }
+        if let Some(list) = self.tensors {
+            let tensors = by_offset(list.of_file(entry.path.as_str()));
+            for run in &mut runs {
+                let touched = tensors.iter().filter(|t| {
+                    let tensor = range(t);
+                    tensor.start < run.bytes.end && run.bytes.start < tensor.end
+                });
+                run.tensors = touched.map(|t| (*t).clone()).collect();
+            }
+        }
+        Some(BadChunks { runs, bad, of: grid.count() })
+    }
+}
+
+/// What the verified header, and the hashes if there are any, say against the list.
+fn tensor_fault(listed: &[TensorEntry], read: Scanned) -> Option<FileFault> {
+    match read.header {
+        None => return Some(FileFault::UnknownFormat),
+        Some(Err(error)) => return Some(FileFault::Format(error)),
+        Some(Ok(spans)) => {
+            if let Some(fault) = compare(listed, &spans) {
+                return Some(FileFault::Tensor(fault));
+            }
+        }
+    }
+    let hashes: Vec<TensorHash> = read.tensor_hashes?;
+    let other = by_offset(listed).into_iter().zip(hashes).filter(|(entry, hash)| entry.hash != *hash);
+    let first = other.map(|(entry, _)| &entry.name).min()?;
+    let fault = TensorFault { tensor: first.as_str().to_owned(), difference: Difference::Hash };
+    Some(FileFault::Tensor(fault))
+}
+
+/// In the order in which ranges are disjoint: empty tensors before the one that begins where they lie.
+fn by_offset(listed: &[TensorEntry]) -> Vec<&TensorEntry> {
+    let mut tensors: Vec<&TensorEntry> = listed.iter().collect();
+    tensors.sort_by_key(|t| (t.offset, t.size));
+    tensors
+}
+
+fn range(tensor: &TensorEntry) -> Range<u64> {
+    tensor.offset..tensor.offset.saturating_add(tensor.size)
+}
+
+type ByRoot<'a> = HashMap<FileRoot, &'a EntryPath>;
+
+/// Turns what is read into reports.
+struct Progress<'a> {
+    check: &'a ModelCheck<'a>,
+    /// For each job: the order of its report, and the file's position.
+    places: Vec<(usize, usize)>,
+    by_root: ByRoot<'a>,
+    reports: &'a Reports<'a>,
+}
+
+impl Watch for Progress<'_> {
+    fn read(&self, bytes: u64) {
+        (self.reports.tell)(Event::Read(bytes));
+    }
+
+    fn done(&self, job: usize, result: Result<Scanned, ScanError>) -> ControlFlow<()> {
+        let place = self.places.get(job);
+        let Some((order, position, entry)) =
+            place.and_then(|(order, position)| Some((*order, *position, self.check.files.entries().get(*position)?)))
+        else {
+            return ControlFlow::Continue(());
+        };
+        let report = match result {
+            Ok(read) => self.check.judge(position, entry, read, &self.by_root),
+            Err(ScanError::Io(error)) => self.check.report_of(entry, Outcome::Unknown(error)),
+            Err(ScanError::Changed) => self.check.report(entry, vec![FileFault::Changed]),
+            Err(ScanError::Format(error)) => self.check.report(entry, vec![FileFault::Format(error)]),
+        };
+        self.reports.put(order, report);
+        ControlFlow::Continue(())
+    }
+}
+
+/// Passes reports on in order, whatever the order in which they come.
+struct Reports<'a> {
+    state: Mutex<ReportState>,
+    tell: &'a (dyn Fn(Event<'_>) + Sync),
+}
+
+#[derive(Default)]
+struct ReportState {
+    next: usize,
+    waiting: BTreeMap<usize, FileReport>,
+    summary: Summary,
+}
+
+impl Reports<'_> {
+    fn put(&self, order: usize, report: FileReport) {
+        let mut state = lock(&self.state);
+        state.waiting.insert(order, report);
+        while let Some(report) = { let next = state.next; state.waiting.remove(&next) } {
+            state.next = state.next.saturating_add(1);
+            state.summary.count(&report);
+            (self.tell)(Event::File(&report));
+        }
+    }
+
+    fn summary(&self) -> Summary {
+        lock(&self.state).summary
+    }
+}
+
+impl Summary {
+    fn count(&mut self, report: &FileReport) {
+        let field = match report.outcome {
+            Outcome::Verified => {
+                self.bytes = self.bytes.saturating_add(report.size);
+                &mut self.verified
+            }
+            Outcome::Refused(_) => &mut self.refused,
+            Outcome::Unknown(_) => &mut self.unknown,
+            Outcome::Extra => return,
+        };
+        *field = field.saturating_add(1);
+    }
+}
+
+impl FileFault {
+    /// The code of `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::Mismatch { .. } => 2101,
+            Self::Length { .. } => 2103,
+            Self::Missing => 2104,
+            Self::Extra => 2105,
+            Self::Changed => 2106,
+            Self::Unfit(fault) => fault.error_code(),
+            Self::Layer(error) => error.error_code(),
+            Self::UnknownFormat => 4001,
+            Self::Format(error) => error.error_code(),
+            Self::Tensor(fault) => fault.error_code(),
+        }
+    }
+}
+
+impl fmt::Display for FileFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("the file is missing"),
+            Self::Extra => f.write_str("the file is not listed"),
+            Self::Changed => f.write_str("the file changed while it was read"),
+            Self::Length { expected, actual } => write!(f, "{actual} bytes, {expected} are signed"),
+            Self::Mismatch { bytes_of: Some(path), .. } => {
+                write!(f, "data does not match the signed root: these are the bytes of {}", path.as_str().escape_debug())
+            }
+            Self::Mismatch { .. } => f.write_str("data does not match the signed root"),
+            Self::Unfit(fault) => fault.fmt(f),
+            Self::Layer(error) => error.fmt(f),
+            Self::UnknownFormat => f.write_str("a tensor file of a format that this version does not read"),
+            Self::Format(error) => error.fmt(f),
+            Self::Tensor(fault) => fault.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What is in a model folder: which files count, where links lead.
+//!
+//! The rules are those of `spec/model-folder.md`.
+
+use std::{
+    borrow::ToOwned,
+    ffi::OsStr,
+    fmt, fs,
+    path::{Path, PathBuf},
+    string::String,
+    vec::Vec,
+};
+
+use weighbridge_manifest::{EntryPath, PathError};
+
+use crate::io::IoError;
+
+/// Everything in a model folder that counts, in the order of path bytes.
+#[derive(Debug, Default)]
+pub struct Walk {
+    /// The files.
+    pub files: Vec<Found>,
+    /// What can be no part of a model.
+    pub unfit: Vec<Unfit>,
+}
+
+/// A file of a model folder.
+#[derive(Debug)]
+pub struct Found {
+    /// Its path in the model.
+    pub path: EntryPath,
+    /// The file to open: where its link leads, if it is one.
+    pub file: PathBuf,
+    /// Its length when it was found.
+    pub size: u64,
+}
+
+/// Something in a model folder that can be no part of a model.
+#[derive(Debug)]
+pub struct Unfit {
+    /// Where it lies, relative to the model folder, for people to read.
+    pub place: String,
+    /// What is the matter with it.
+    pub fault: UnfitFault,
+}
+
+/// Why something can be no part of a model.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnfitFault {
+    /// Its path could not stand in a list.
+    Path(PathError),
+    /// Its name on disk is not UTF-8.
+    NotUtf8,
+    /// A link that leads out of the model.
+    LinkOut {
+        /// Where to.
+        target: PathBuf,
+    },
+    /// A link to a folder.
+    LinkToFolder,
+    /// A FIFO, socket or device.
+    Special,
+    /// A link that leads nowhere.
+    Broken,
+}
+
+impl UnfitFault {
+    /// The code of `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::Path(error) => error.error_code(),
+            Self::NotUtf8 => 1411,
+            Self::LinkOut { .. } => 5102,
+            Self::LinkToFolder => 5103,
+            Self::Special => 5104,
+            Self::Broken => 5105,
+        }
+    }
+}
+
+impl fmt::Display for UnfitFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(error) => error.fmt(f),
+            Self::NotUtf8 => f.write_str("the name is not UTF-8"),
+            Self::LinkOut { target } => write!(f, "the link leads out of the model, to {}", target.display()),
+            Self::LinkToFolder => f.write_str("the link leads to a folder"),
+            Self::Special => f.write_str("neither a file nor a folder, but a FIFO, socket or device"),
+            Self::Broken => f.write_str("the link leads nowhere"),
+        }
+    }
+}
+
+/// Lists a model folder. Opens no file.
+///
+/// # Errors
+/// [`IoError`] if a folder cannot be read.
+pub fn walk(model: &Path) -> Result<Walk, IoError> {
+    let root = fs::canonicalize(model).map_err(IoError::at("open", model))?;
+    let mut walk = Walk::default();
+    let scope = LinkScope { blobs: hugging_face_blobs(&root), root };
+    folder(model, "", &scope, &mut walk)?;
+    walk.files.sort_by(|a, b| a.path.cmp(&b.path));
+    walk.unfit.sort_by(|a, b| a.place.cmp(&b.place));
+    Ok(walk)
+}
+
+/// Where links may lead.
+struct LinkScope {
+    root: PathBuf,
+    blobs: Option<PathBuf>,
+}
+
+impl LinkScope {
+    fn allows(&self, target: &Path) -> bool {
+        target.starts_with(&self.root) || (self.blobs.is_some() && target.parent() == self.blobs.as_deref())
+    }
+}
+
+/// The `blobs` folder of a Hugging Face cache, if `root` is one of its snapshots.
+fn hugging_face_blobs(root: &Path) -> Option<PathBuf> {
+    let snapshots = root.parent().filter(|p| p.file_name() == Some(OsStr::new("snapshots")))?;
+    fs::canonicalize(snapshots.parent()?.join("blobs")).ok()
+}
+
+fn folder(disk: &Path, relative: &str, scope: &LinkScope, walk: &mut Walk) -> Result<(), IoError> {
+    let entries = fs::read_dir(disk).map_err(IoError::at("read the folder", disk))?;
+    for entry in entries {
+        let entry = entry.map_err(IoError::at("read the folder", disk))?;
+        let name = entry.file_name();
+        if name.eq_ignore_ascii_case(".git") {
+            continue;
+        }
+        let here = entry.path();
+        let place = join(relative, &name.to_string_lossy());
+        if LEFT_OUT.contains(&place.as_str()) && name.to_str().is_some() {
+            continue;
+        }
+        let kind = entry.file_type().map_err(IoError::at("look at", &here))?;
+        if kind.is_dir() && name.to_str().is_some() {
+            folder(&here, &place, scope, walk)?;
+            continue;
+        }
+        let found = name.to_str().ok_or(UnfitFault::NotUtf8).and_then(|_| file(&here, &place, kind, scope));
+        match found {
+            Ok(found) => walk.files.push(found),
+            Err(fault) => walk.unfit.push(Unfit { place, fault }),
+        }
+    }
+    Ok(())
+}
+
+fn file(here: &Path, place: &str, kind: fs::FileType, scope: &LinkScope) -> Result<Found, UnfitFault> {
+    let path = EntryPath::parse(place).map_err(UnfitFault::Path)?;
+    let file = if kind.is_symlink() {
+        let target = fs::canonicalize(here).map_err(|_| UnfitFault::Broken)?;
+        if !scope.allows(&target) {
+            return Err(UnfitFault::LinkOut { target });
+        }
+        target
+    } else {
+        here.to_owned()
+    };
+    let metadata = fs::symlink_metadata(&file).map_err(|_| UnfitFault::Broken)?;
+    if metadata.is_dir() {
+        return Err(UnfitFault::LinkToFolder);
+    }
+    if !metadata.is_file() {
+        return Err(UnfitFault::Special);
+    }
+    Ok(Found { path, file, size: metadata.len() })
+}
+
+fn join(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { [folder, "/", name].concat() }
+}
+
+/// Folders whose files are no entries, as paths in the model.
+const LEFT_OUT: [&str; 2] = ["weighbridge", ".cache/huggingface"];
