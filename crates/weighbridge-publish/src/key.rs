@@ -1,0 +1,636 @@
+//! Secret keys: made, kept in files, used to sign.
+//!
+//! A secret key is PKCS#8 version 1 in PEM, as `spec/head.md` says, so that OpenSSL opens what is written here and the
+//! other way round. Beside `NAME.key` lies `NAME.vkey`, the public half with the key's name. No secret key is opened
+//! without it: AES-CBC has no authentication, so a damaged file may decrypt to another key, and only the public half
+//! tells.
+//!
+//! # Absent on purpose
+//! No `Clone` and no `Debug` of anything secret. No way to pass a passphrase that is empty. No key that signs before
+//! it was compared with its vkey.
+
+use std::{
+    error::Error,
+    fmt,
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use ed25519_dalek::{Signer, SigningKey};
+use pkcs8::{
+    AlgorithmIdentifierRef, EncodePrivateKey, EncryptedPrivateKeyInfoRef, LineEnding, ObjectIdentifier,
+    PrivateKeyInfoRef, SubjectPublicKeyInfoRef,
+    der::{Decode, Reader, SliceReader, asn1::OctetStringRef, pem},
+    pkcs5::{self, EncryptionScheme, pbes2, scrypt},
+};
+use weighbridge_manifest::{KeyName, NoteSignature, PublicKey, Vkey, VkeyError};
+use zeroize::Zeroizing;
+
+/// A named Ed25519 key that can sign. Its secret half is wiped when it is dropped.
+pub struct SecretKey {
+    vkey: Vkey,
+    key: SigningKey,
+}
+
+impl SecretKey {
+    /// Makes a new key from the system's randomness.
+    ///
+    /// # Errors
+    /// [`KeyError::Random`] if the system has none to give.
+    pub fn generate(name: KeyName) -> Result<Self, KeyError> {
+        let mut seed = Zeroizing::new([0; 32]);
+        getrandom::fill(seed.as_mut_slice()).map_err(|e| KeyError::Random(e.into()))?;
+        let key = SigningKey::from_bytes(&seed);
+        let vkey = Vkey::new(name, key.verifying_key().as_bytes()).map_err(KeyError::Unusable)?;
+        Ok(Self { vkey, key })
+    }
+
+    /// Opens a secret key: PKCS#8 in PEM, version 1 or 2, plain or encrypted by PBES2 (scrypt or PBKDF2 with SHA-2,
+    /// AES).
+    ///
+    /// `passphrase` is called at most once, and only if the key is encrypted and well-formed, so that nobody is asked
+    /// in vain.
+    ///
+    /// # Guarantee
+    /// The key is the one whose public half is `vkey`. A damaged file never becomes another key.
+    ///
+    /// # Errors
+    /// [`KeyError::SecretPem`] if `pem` is not exactly one such key (rule 6), [`KeyError::WrongPassphrase`] if it does
+    /// not decrypt, [`KeyError::OtherKey`] if it is not the one of `vkey`; and what `passphrase` returns.
+    ///
+    /// # Cost
+    /// Whatever the file demands, at most 256 MiB and a few seconds (rule 12).
+    pub fn from_pem(
+        vkey: Vkey,
+        pem: &str,
+        passphrase: impl FnOnce() -> Result<Passphrase, KeyError>,
+    ) -> Result<Self, KeyError> {
+        let (label, der) = open_pem(pem, &[PLAIN, ENCRYPTED]).map_err(KeyError::SecretPem)?;
+        let key = if label == PLAIN {
+            read_private_key(&der).map_err(KeyError::SecretPem)?
+        } else {
+            decrypt(&der, passphrase)?
+        };
+        if key.verifying_key().as_bytes() != vkey.public_key() {
+            return Err(KeyError::OtherKey);
+        }
+        Ok(Self { vkey, key })
+    }
+
+    /// Writes the key as PEM, without its public half: OpenSSL refuses version 2 of PKCS#8.
+    ///
+    /// Encrypted anew with every call, so no two texts are equal.
+    ///
+    /// # Errors
+    /// [`KeyError::Random`] if there is none for salt and nonce.
+    ///
+    /// # Cost
+    /// With a passphrase about half a second, 16 MiB.
+    pub fn to_pem(&self, protection: Protection<'_>) -> Result<Zeroizing<String>, KeyError> {
+        // RFC 8410, section 7: within the octet string lies another one, of the 32 bytes.
+        let mut octets = Zeroizing::new(Vec::with_capacity(34));
+        octets.extend_from_slice(&SEED_HEADER);
+        octets.extend_from_slice(self.key.as_bytes());
+        let info = PrivateKeyInfoRef::new(ED25519, OctetStringRef::new(&octets).map_err(our_fault)?);
+        let (label, document) = match protection {
+            Protection::Unencrypted => (PLAIN, info.to_pkcs8_der().map_err(our_fault)?),
+            Protection::Passphrase(passphrase) => {
+                (ENCRYPTED, info.encrypt_with_params(encryption()?, &*passphrase.0).map_err(our_fault)?)
+            }
+        };
+        document.to_pem(label, LineEnding::LF).map_err(our_fault)
+    }
+
+    /// Opens the key file at `path`, whose vkey lies beside it under the same name with the extension `vkey`.
+    ///
+    /// # Errors
+    /// As [`from_pem`](Self::from_pem); and [`KeyError::NoVkey`], [`KeyError::VkeyFile`] or [`KeyError::Io`] if one of
+    /// the two files cannot be had.
+    pub fn load(
+        path: &Path,
+        passphrase: impl FnOnce() -> Result<Passphrase, KeyError>,
+    ) -> Result<Self, KeyError> {
+        let vkey = load_vkey(&path.with_extension("vkey"))?;
+        let bytes = read_file(path)?.ok_or(KeyError::SecretPem(PemFault::TooLong))?;
+        let pem = str::from_utf8(&bytes).map_err(|e| KeyError::SecretPem(PemFault::NotOneBlock(e.into())))?;
+        Self::from_pem(vkey, pem, passphrase)
+    }
+
+    /// Writes `NAME.key` and `NAME.vkey` into the folder `dir`, with `-` for each `/` in the name.
+    ///
+    /// The key file is readable by its owner alone (on Unix; elsewhere as `dir` prescribes). When this returns, both
+    /// files are on the disk.
+    ///
+    /// # Errors
+    /// [`KeyError::Exists`] if either file is there already, [`KeyError::FileName`] if the name does not make a file
+    /// name on every system, [`KeyError::Io`] otherwise. Then neither file was changed and none is left behind.
+    pub fn save(&self, dir: &Path, protection: Protection<'_>) -> Result<KeyFiles, KeyError> {
+        let stem = file_stem(self.vkey.name())?;
+        let files =
+            KeyFiles { secret: dir.join(format!("{stem}.key")), vkey: dir.join(format!("{stem}.vkey")) };
+        let pem = self.to_pem(protection)?;
+        // The secret comes last: if another file is in the way, none was written that would have to be wiped.
+        let vkey = NewFile::create(&files.vkey, 0o644, format!("{}\n", self.vkey).as_bytes())?;
+        let secret = NewFile::create(&files.secret, 0o600, pem.as_bytes())?;
+        vkey.keep();
+        secret.keep();
+        // The files are whole; whether their names outlast a power cut not every file system can promise.
+        #[cfg(unix)]
+        let _ = File::open(dir).and_then(|dir| dir.sync_all());
+        Ok(files)
+    }
+
+    /// The public half, with the key's name.
+    #[must_use]
+    pub fn vkey(&self) -> &Vkey {
+        &self.vkey
+    }
+
+    /// Signs `text` as it stands. Signing the same text again gives the same signature.
+    #[must_use]
+    pub fn sign(&self, text: &[u8]) -> NoteSignature {
+        // dalek hashes the public half that it derived itself, never one from outside: two signatures of one text
+        // under two public halves would give the secret away.
+        note_signature(&self.vkey, &self.key.sign(text).to_bytes())
+    }
+}
+
+/// Shows the public half alone.
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretKey").field("vkey", &self.vkey).finish_non_exhaustive()
+    }
+}
+
+/// What encrypts a secret key. Never empty, wiped when it is dropped.
+pub struct Passphrase(Zeroizing<Vec<u8>>);
+
+impl Passphrase {
+    /// Takes a passphrase: all of `bytes`. A line ending that came with it is the caller's to remove.
+    ///
+    /// # Errors
+    /// [`KeyError::EmptyPassphrase`] if there is nothing in it.
+    pub fn new(bytes: Zeroizing<Vec<u8>>) -> Result<Self, KeyError> {
+        if bytes.is_empty() { Err(KeyError::EmptyPassphrase) } else { Ok(Self(bytes)) }
+    }
+}
+
+/// Shows nothing.
+impl fmt::Debug for Passphrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Passphrase").finish_non_exhaustive()
+    }
+}
+
+/// How a secret key is written.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug)]
+pub enum Protection<'a> {
+    /// Encrypted by scrypt and AES-256-CBC.
+    Passphrase(&'a Passphrase),
+    /// In plain text. Whoever reads the file has the key.
+    Unencrypted,
+}
+
+/// Where a key was saved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFiles {
+    /// The secret key: `NAME.key`.
+    pub secret: PathBuf,
+    /// The public key, to be given away: `NAME.vkey`.
+    pub vkey: PathBuf,
+}
+
+/// Reads a public key made elsewhere: one PEM block `PUBLIC KEY`, as `openssl pkey -pubout` writes it.
+///
+/// Whether it is a good key is for [`Vkey::new`] to say.
+///
+/// # Errors
+/// [`KeyError::PublicPem`] if it is not exactly that, with a key of Ed25519.
+pub fn public_key_from_pem(pem: &str) -> Result<PublicKey, KeyError> {
+    let read = || {
+        let (_, der) = open_pem(pem, &[PUBLIC])?;
+        let info = SubjectPublicKeyInfoRef::from_der(&der).map_err(PemFault::der)?;
+        if info.algorithm != ED25519 {
+            return Err(PemFault::Algorithm);
+        }
+        let key = info.subject_public_key.as_bytes().and_then(|bytes| bytes.try_into().ok());
+        key.ok_or_else(|| PemFault::der("an Ed25519 public key is 32 bytes"))
+    };
+    read().map_err(KeyError::PublicPem)
+}
+
+/// Takes a signature of `text` that was made elsewhere, as by `openssl pkeyutl -sign -rawin`: the 64 bytes alone.
+///
+/// # Guarantee
+/// It verifies under `vkey` by the strict rules of `spec/head.md`.
+///
+/// # Errors
+/// [`KeyError::SignatureLength`] or [`KeyError::Signature`].
+pub fn external_signature(vkey: &Vkey, text: &[u8], signature: &[u8]) -> Result<NoteSignature, KeyError> {
+    if signature.len() != 64 {
+        return Err(KeyError::SignatureLength { bytes: signature.len() });
+    }
+    if !vkey.has_signed(text, signature) {
+        return Err(KeyError::Signature);
+    }
+    Ok(note_signature(vkey, signature))
+}
+
+fn note_signature(vkey: &Vkey, signature: &[u8]) -> NoteSignature {
+    NoteSignature::new(vkey.name().clone(), vkey.id(), signature.to_vec())
+}
+
+/// The label and the content of a text that is one PEM block with one of the `known` labels, and nothing else.
+fn open_pem<'p>(text: &'p str, known: &[&str]) -> Result<(&'p str, Zeroizing<Vec<u8>>), PemFault> {
+    // RFC 7468 allows any text before the block, the library therefore too. Rule 6 does not.
+    if !text.starts_with("-----BEGIN ") {
+        return Err(PemFault::NotOneBlock("no BEGIN line at the beginning".into()));
+    }
+    let fault = |e: pem::Error| PemFault::NotOneBlock(e.into());
+    if !known.contains(&pem::decode_label(text.as_bytes()).map_err(fault)?) {
+        return Err(PemFault::Label);
+    }
+    // A buffer that is long enough from the start: one that grows would leave copies of the secret behind.
+    let mut content = Zeroizing::new(vec![0; text.len()]);
+    let (label, decoded) = pem::decode(text.as_bytes(), &mut content).map_err(fault)?;
+    let length = decoded.len();
+    content.truncate(length);
+    Ok((label, content))
+}
+
+/// Reads PKCS#8 of either version. A public half is compared, then dropped.
+fn read_private_key(der: &[u8]) -> Result<SigningKey, PemFault> {
+    let info = PrivateKeyInfoRef::from_der(der).map_err(PemFault::der)?;
+    if info.algorithm != ED25519 {
+        return Err(PemFault::Algorithm);
+    }
+    let seed = info.private_key.as_bytes().strip_prefix(&SEED_HEADER).and_then(|seed| seed.try_into().ok());
+    let key = SigningKey::from_bytes(seed.ok_or_else(|| PemFault::der("an Ed25519 secret key is 32 bytes"))?);
+    match info.public_key {
+        Some(public) if public.as_bytes() != Some(key.verifying_key().as_bytes()) => {
+            Err(PemFault::PublicHalf)
+        }
+        _ => Ok(key),
+    }
+}
+
+fn decrypt(
+    der: &[u8],
+    passphrase: impl FnOnce() -> Result<Passphrase, KeyError>,
+) -> Result<SigningKey, KeyError> {
+    let info = EncryptedPrivateKeyInfoRef::from_der(der).map_err(|e| {
+        // Two types read it: one knows the algorithms, the other only that there is one and what it encrypted.
+        let well_formed = SliceReader::new(der).and_then(|mut reader| {
+            reader.sequence(|fields| {
+                AlgorithmIdentifierRef::decode(fields)?;
+                <&OctetStringRef>::decode(fields)
+            })
+        });
+        KeyError::SecretPem(if well_formed.is_ok() {
+            PemFault::Encryption(e.into())
+        } else {
+            PemFault::der(e)
+        })
+    })?;
+    let scheme = &info.encryption_algorithm;
+    check_cost(scheme).map_err(KeyError::SecretPem)?;
+    let passphrase = passphrase()?;
+    let mut plain = Zeroizing::new(info.encrypted_data.as_bytes().to_vec());
+    let decrypted = scheme.decrypt_in_place(&*passphrase.0, &mut plain).map_err(|e| match e {
+        pkcs5::Error::DecryptFailed => KeyError::WrongPassphrase,
+        e => KeyError::SecretPem(PemFault::Encryption(e.into())),
+    })?;
+    // One wrong passphrase in 256 leaves a well-formed padding, and what is before it is noise.
+    read_private_key(decrypted).map_err(|fault| match fault {
+        PemFault::Der(_) => KeyError::WrongPassphrase,
+        fault => KeyError::SecretPem(fault),
+    })
+}
+
+/// Refuses a file that would take memory or time without bound, before either is spent (rule 12).
+///
+/// The parameters are believed by the library: 2^60 for N aborts the process, 0 panics.
+fn check_cost(scheme: &EncryptionScheme) -> Result<(), PemFault> {
+    let Some(parameters) = scheme.pbes2() else {
+        return Err(PemFault::Encryption(pkcs5::Error::NoPbes1CryptSupport.into()));
+    };
+    let bearable = match &parameters.kdf {
+        pbes2::Kdf::Scrypt(scrypt) => {
+            let n = u128::from(scrypt.cost_parameter);
+            let (r, p) = (u128::from(scrypt.block_size), u128::from(scrypt.parallelization));
+            scrypt.cost_parameter.is_power_of_two()
+                && n > 1
+                && r > 0
+                && p > 0
+                && 128 * r * (n + p) <= MAX_SCRYPT_MEMORY
+                && n * r * p <= MAX_SCRYPT_WORK
+        }
+        pbes2::Kdf::Pbkdf2(pbkdf2) => (1..=MAX_ITERATIONS).contains(&pbkdf2.iteration_count),
+        // A derivation that a later version of the library knows and this page does not.
+        _ => false,
+    };
+    if bearable { Ok(()) } else { Err(PemFault::Cost) }
+}
+
+/// scrypt with N = 2^14, r = 8, p = 8 and AES-256-CBC: the time of N = 2^17, in the memory that OpenSSL allows.
+fn encryption() -> Result<pbes2::Parameters, KeyError> {
+    let (mut salt, mut iv) = ([0; 16], [0; 16]);
+    getrandom::fill(&mut salt).map_err(|e| KeyError::Random(e.into()))?;
+    getrandom::fill(&mut iv).map_err(|e| KeyError::Random(e.into()))?;
+    let cost = scrypt::Params::new(14, 8, 8).map_err(our_fault)?;
+    pbes2::Parameters::generate_scrypt_aes256cbc(cost, &salt, iv).map_err(our_fault)
+}
+
+fn load_vkey(path: &Path) -> Result<Vkey, KeyError> {
+    let fault = |source| KeyError::VkeyFile { path: path.into(), source };
+    let bytes = read_file(path).map_err(|e| match e {
+        KeyError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            KeyError::NoVkey { path: path.into() }
+        }
+        e => e,
+    })?;
+    let text =
+        bytes.as_ref().and_then(|bytes| str::from_utf8(bytes).ok()).ok_or(fault(VkeyError::Malformed))?;
+    // At most one line ending, of either kind: version control may have changed it.
+    let line = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
+    Vkey::parse(line).map_err(fault)
+}
+
+/// The bytes of a file, if they are no more than [`MAX_FILE`].
+fn read_file(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyError> {
+    let io = |source| KeyError::Io { doing: "reading", path: path.into(), source };
+    // Room for all that will be read, so that no copy of a secret stays behind where a buffer grew.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(2 * MAX_FILE));
+    let limit = u64::try_from(MAX_FILE).map_err(our_fault)? + 1;
+    File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(io)?;
+    Ok((bytes.len() <= MAX_FILE).then_some(bytes))
+}
+
+/// The name for files, if it is one that no system takes for anything else.
+fn file_stem(name: &KeyName) -> Result<String, KeyError> {
+    let stem = name.as_str().replace('/', "-");
+    // Not hidden, not an option of a command, not a path, nothing that a shell or Windows gives a meaning to.
+    let begins_well = stem.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+    let plain = stem.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '@'));
+    let device = stem.split('.').next().is_some_and(|first| {
+        let first = first.to_ascii_uppercase();
+        let numbered = first.strip_prefix("COM").or(first.strip_prefix("LPT"));
+        matches!(&*first, "CON" | "PRN" | "AUX" | "NUL")
+            || numbered.is_some_and(|n| n.chars().count() == 1 && n.chars().all(char::is_numeric))
+    });
+    if begins_well && plain && !device && stem.len() <= MAX_STEM { Ok(stem) } else { Err(KeyError::FileName) }
+}
+
+/// A file that was not there before. It is removed again unless it is [kept](Self::keep).
+struct NewFile<'a>(Option<&'a Path>);
+
+impl<'a> NewFile<'a> {
+    /// Writes `bytes` to a new file, through to the disk. `mode` is what Unix lets others do.
+    fn create(path: &'a Path, mode: u32, bytes: &[u8]) -> Result<Self, KeyError> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+        #[cfg(not(unix))]
+        let _ = mode;
+        let io = |source| KeyError::Io { doing: "writing", path: path.into(), source };
+        let mut file = options.open(path).map_err(|e| match e.kind() {
+            io::ErrorKind::AlreadyExists => KeyError::Exists { path: path.into() },
+            _ => io(e),
+        })?;
+        let new = Self(Some(path));
+        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io)?;
+        Ok(new)
+    }
+
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for NewFile<'_> {
+    fn drop(&mut self) {
+        if let Some(path) = self.0 {
+            // What went wrong before is what the caller has to know.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// RFC 8410: an object identifier, and no parameters.
+const ED25519: AlgorithmIdentifierRef<'static> =
+    AlgorithmIdentifierRef { oid: ObjectIdentifier::new_unwrap("1.3.101.112"), parameters: None };
+/// Before the 32 bytes of a secret key: OCTET STRING, 32.
+const SEED_HEADER: [u8; 2] = [0x04, 0x20];
+
+const PLAIN: &str = "PRIVATE KEY";
+const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
+const PUBLIC: &str = "PUBLIC KEY";
+
+/// The longest key or vkey file, in bytes.
+const MAX_FILE: usize = 16_384;
+/// The longest file name without its extension, in bytes: most systems allow 255 in all.
+const MAX_STEM: usize = 200;
+/// What opening a file may take, generously: N = 2^17 with r = 8 needs 128 MiB, and 2^20 of work.
+const MAX_SCRYPT_MEMORY: u128 = 256 << 20;
+/// N · r · p, likewise: eight times that.
+const MAX_SCRYPT_WORK: u128 = 1 << 23;
+/// Of PBKDF2: sixteen times what is recommended today.
+const MAX_ITERATIONS: u32 = 10_000_000;
+
+type Cause = Box<dyn Error + Send + Sync>;
+
+/// Why a key could not be made, opened, kept or used.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum KeyError {
+    /// The system gave no randomness.
+    Random(io::Error),
+    /// A new key is not a good one. Does not happen.
+    Unusable(VkeyError),
+    /// Not exactly one secret key in PEM.
+    SecretPem(PemFault),
+    /// Not exactly one public key in PEM.
+    PublicPem(PemFault),
+    /// A passphrase is needed and there is none; for callers to return who have nobody to ask.
+    NoPassphrase(io::Error),
+    /// A passphrase is empty.
+    EmptyPassphrase,
+    /// The passphrase is wrong, or the file was damaged: the two cannot be told apart.
+    WrongPassphrase,
+    /// The secret key is not the one whose public half is the vkey.
+    OtherKey,
+    /// There is no vkey beside the secret key.
+    NoVkey {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The vkey beside the secret key is not a good one.
+    VkeyFile {
+        /// The vkey's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: VkeyError,
+    },
+    /// The key's name cannot be the name of a file.
+    FileName,
+    /// A key is there already, and stays.
+    Exists {
+        /// The file in the way.
+        path: PathBuf,
+    },
+    /// A signature made elsewhere is not of Ed25519, or not bare.
+    SignatureLength {
+        /// Its length.
+        bytes: usize,
+    },
+    /// A signature made elsewhere is not by this key, or of another text.
+    Signature,
+    /// The operating system reported an error.
+    Io {
+        /// What was being done: "reading" or "writing".
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A fault of ours: what was made could not be encoded.
+    Internal(Cause),
+}
+
+fn our_fault(error: impl Into<Cause>) -> KeyError {
+    KeyError::Internal(error.into())
+}
+
+impl KeyError {
+    /// The code of `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::PublicPem(_) => 1507,
+            Self::Unusable(source) | Self::VkeyFile { source, .. } => source.error_code(),
+            Self::Signature => 5401,
+            Self::SignatureLength { .. } => 5402,
+            Self::SecretPem(_) => 5403,
+            Self::NoPassphrase(_) | Self::EmptyPassphrase | Self::WrongPassphrase => 5404,
+            Self::OtherKey => 5405,
+            Self::FileName => 9001,
+            Self::Random(_) | Self::NoVkey { .. } | Self::Io { .. } => 9002,
+            Self::Exists { .. } => 9103,
+            Self::Internal(_) => 9999,
+        }
+    }
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Random(_) => f.write_str("the system gave no randomness"),
+            Self::Unusable(_) => f.write_str("the new key is not a good one"),
+            Self::SecretPem(fault) => {
+                write!(f, "not an Ed25519 secret key in PEM ({PLAIN} or {ENCRYPTED}): {fault}")
+            }
+            Self::PublicPem(fault) => write!(f, "not an Ed25519 public key in PEM ({PUBLIC}): {fault}"),
+            Self::NoPassphrase(_) => f.write_str("the secret key is encrypted and there is no passphrase"),
+            Self::EmptyPassphrase => f.write_str("the passphrase is empty"),
+            Self::WrongPassphrase => f.write_str("the passphrase is wrong, or the key file was damaged"),
+            Self::OtherKey => {
+                f.write_str("the secret key and the vkey do not belong together, or the key file was damaged")
+            }
+            Self::NoVkey { path } => {
+                write!(f, "no vkey beside the secret key: {} is missing", path.display())
+            }
+            Self::VkeyFile { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::FileName => write!(
+                f,
+                "the key's name makes no file name: at most {MAX_STEM} bytes, letters, digits and - . _ @ /, \
+                 beginning with a letter, a digit or _, and not what Windows calls a device"
+            ),
+            Self::Exists { path } => write!(f, "{} exists already and is never overwritten", path.display()),
+            Self::SignatureLength { bytes } => {
+                write!(f, "an Ed25519 signature is 64 bytes, this one {bytes}")
+            }
+            Self::Signature => f.write_str("the signature is not by this key over this text"),
+            Self::Io { doing, path, .. } => write!(f, "{doing} {} failed", path.display()),
+            Self::Internal(_) => f.write_str("a fault of weighbridge, please report it"),
+        }
+    }
+}
+
+impl Error for KeyError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Random(source) | Self::NoPassphrase(source) | Self::Io { source, .. } => Some(source),
+            // The sentence of a vkey file ends with its fault's; the fault has no source.
+            Self::Unusable(source) => Some(source),
+            Self::SecretPem(fault) | Self::PublicPem(fault) => fault.source(),
+            Self::Internal(source) => Some(&**source),
+            Self::NoVkey { .. }
+            | Self::VkeyFile { .. }
+            | Self::EmptyPassphrase
+            | Self::WrongPassphrase
+            | Self::OtherKey
+            | Self::FileName
+            | Self::Exists { .. }
+            | Self::SignatureLength { .. }
+            | Self::Signature => None,
+        }
+    }
+}
+
+/// What is wrong with a key in PEM.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum PemFault {
+    /// Longer than any key.
+    TooLong,
+    /// Not one PEM block with nothing before or behind it.
+    NotOneBlock(Cause),
+    /// A block of another kind.
+    Label,
+    /// The content is not what the label says.
+    Der(Cause),
+    /// A key of another algorithm.
+    Algorithm,
+    /// An encryption that is not read here.
+    Encryption(Cause),
+    /// An encryption whose passphrase takes unreasonable work, or that is none.
+    Cost,
+    /// The public half is not that of the secret half.
+    PublicHalf,
+}
+
+impl PemFault {
+    fn der(cause: impl Into<Cause>) -> Self {
+        Self::Der(cause.into())
+    }
+}
+
+impl fmt::Display for PemFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong => write!(f, "longer than {MAX_FILE} bytes"),
+            Self::NotOneBlock(_) => f.write_str("not one PEM block with nothing before or behind it"),
+            Self::Label => f.write_str("a PEM block of another kind"),
+            Self::Der(_) => f.write_str("malformed within the PEM block"),
+            Self::Algorithm => f.write_str("a key of another algorithm"),
+            Self::Encryption(_) => {
+                f.write_str("encrypted by other means than PBES2 with scrypt or PBKDF2 (SHA-2) and AES")
+            }
+            Self::Cost => f.write_str("the passphrase would take unreasonable work, or none"),
+            Self::PublicHalf => f.write_str("the public half is not that of the secret half"),
+        }
+    }
+}
+
+impl Error for PemFault {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::NotOneBlock(cause) | Self::Der(cause) | Self::Encryption(cause) => Some(&**cause),
+            Self::TooLong | Self::Label | Self::Algorithm | Self::Cost | Self::PublicHalf => None,
+        }
+    }
+}

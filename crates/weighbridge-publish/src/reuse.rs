@@ -1,0 +1,130 @@
+//! Taking over files of an earlier release unread: an edit of a README must not cost reading 700 GB.
+
+use std::fmt;
+
+use weighbridge_manifest::{FileEntry, TensorEntry, VerifiedFileList, VerifiedTensorList, is_tensor_file};
+use weighbridge_tree::{ChainingValue, ChunkSize, Grid};
+use weighbridge_verify::{Found, IoError, Layers, LayersError};
+
+use crate::weigh::{Sha256Listing, TensorListing};
+
+/// An earlier, verified release, and which of its files are taken over if their size is still the same.
+///
+/// # Non-guarantee
+/// Their bytes are not looked at: the caller says that they did not change.
+pub struct Reuse<'a> {
+    /// Which files, by path.
+    pub matches: &'a (dyn Fn(&str) -> bool + Sync),
+    /// The earlier file list.
+    pub files: &'a VerifiedFileList,
+    /// The earlier tensor list, if there is one.
+    pub tensors: Option<&'a VerifiedTensorList>,
+    /// The earlier layers, if they are published.
+    pub layers: Option<&'a Layers>,
+}
+
+/// What is taken over for one file.
+pub(crate) struct Reused {
+    pub(crate) file: FileEntry,
+    pub(crate) tensors: Vec<TensorEntry>,
+    pub(crate) layer: Vec<ChainingValue>,
+}
+
+impl Reuse<'_> {
+    /// What the earlier release has of a file; `None` if it is to be read.
+    pub(crate) fn take(
+        &self,
+        found: &Found,
+        tensors: TensorListing,
+        sha256: Sha256Listing,
+    ) -> Result<Option<Reused>, ReuseFault> {
+        let path = found.path.as_str();
+        let Some((position, entry)) = self.files.find(path).filter(|_| (self.matches)(path)) else {
+            return Ok(None);
+        };
+        if entry.size != found.size {
+            return Err(ReuseFault::Size { earlier: entry.size, now: found.size });
+        }
+        let mut file = entry.clone();
+        match (sha256, file.sha256) {
+            (Sha256Listing::Omit, _) => file.sha256 = None,
+            (Sha256Listing::List, None) => return Err(ReuseFault::Lacks { what: "SHA-256 hashes" }),
+            (Sha256Listing::List, Some(_)) => {}
+        }
+        let tensors = match (tensors, self.tensors) {
+            (TensorListing::List, Some(list)) => list.of_file(path).to_vec(),
+            (TensorListing::List, None) if is_tensor_file(&entry.path) => {
+                return Err(ReuseFault::Lacks { what: "tensors" });
+            }
+            _ => Vec::new(),
+        };
+        let has_layer = Grid::new(entry.size, self.files.chunk_size()).is_ok_and(Grid::has_layer);
+        let layer = match self.layers {
+            _ if !has_layer => Vec::new(),
+            None => return Err(ReuseFault::Lacks { what: "chunk layers" }),
+            Some(layers) => layers.of(self.files, position).map_err(ReuseFault::Layer)?.values().to_vec(),
+        };
+        Ok(Some(Reused { file, tensors, layer }))
+    }
+}
+
+/// Why a file is not taken over unread.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum ReuseFault {
+    /// It has another size than the earlier entry.
+    Size {
+        /// The size listed earlier.
+        earlier: u64,
+        /// The size now.
+        now: u64,
+    },
+    /// No file was taken over at all.
+    Nothing,
+    /// The earlier release has another chunk size than the one asked for.
+    ChunkSize {
+        /// The earlier one.
+        earlier: ChunkSize,
+    },
+    /// The earlier release does not have what this one needs.
+    Lacks {
+        /// What is not there.
+        what: &'static str,
+    },
+    /// The earlier layer is refused, or cannot be read.
+    Layer(LayersError),
+}
+
+impl ReuseFault {
+    /// The code of `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::Size { .. } => 5301,
+            Self::Nothing => 5302,
+            Self::ChunkSize { .. } => 5303,
+            Self::Lacks { .. } => 5304,
+            Self::Layer(LayersError::Layer(error)) => error.error_code(),
+            Self::Layer(LayersError::Io(error)) => IoError::error_code(error),
+        }
+    }
+}
+
+impl fmt::Display for ReuseFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Size { earlier, now } => {
+                write!(f, "not reused: {now} bytes, the earlier list says {earlier}")
+            }
+            Self::Nothing => {
+                f.write_str("nothing to reuse: no file here is both matched and in the earlier list")
+            }
+            Self::ChunkSize { earlier } => {
+                write!(f, "the earlier release has chunks of {} bytes", earlier.bytes())
+            }
+            Self::Lacks { what } => write!(f, "not reused: the earlier release has no {what}"),
+            Self::Layer(LayersError::Layer(error)) => write!(f, "not reused: {error}"),
+            Self::Layer(LayersError::Io(error)) => write!(f, "not reused: {error}"),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Notes: a head's text with signatures behind it.
+
+use weighbridge_manifest::{Head, HeadError, Note, NoteError, NoteSignature, Vkey};
+
+/// A head's text on its way to being a note.
+///
+/// The text is never re-encoded: what was read is what is signed and written.
+#[derive(Clone, Debug)]
+pub struct Signing {
+    text: String,
+    head: Head,
+    signatures: Vec<NoteSignature>,
+}
+
+/// What adding a signature came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// It stands in the note now.
+    Added,
+    /// The same key's signature stood there already.
+    AlreadyThere,
+}
+
+impl Signing {
+    /// A text without signatures.
+    ///
+    /// # Errors
+    /// [`HeadError`] if it is no head: nobody should sign what no verifier accepts.
+    pub fn of_text(text: String) -> Result<Self, HeadError> {
+        let head = Head::parse(&text)?;
+        Ok(Self { text, head, signatures: Vec::new() })
+    }
+
+    /// A note, to be signed once more.
+    ///
+    /// # Errors
+    /// [`SigningError`] if it is no note, or not of a head.
+    pub fn of_note(bytes: &[u8]) -> Result<Self, SigningError> {
+        let note = Note::parse(bytes).map_err(SigningError::Note)?;
+        let signing = Self::of_text(note.text().to_owned()).map_err(SigningError::Head)?;
+        Ok(Self { signatures: note.signatures().to_vec(), ..signing })
+    }
+
+    /// The exact bytes to sign.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What they say.
+    #[must_use]
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Adds a signature that `vkey` made over [`text`](Self::text). A line that this key signed before stays as it is;
+    /// a bad line under the key's name and id, which would make verifiers refuse the note, is replaced.
+    pub fn add(&mut self, vkey: &Vkey, signature: NoteSignature) -> Added {
+        let text = self.text.as_bytes();
+        let claims = |s: &NoteSignature| s.name() == vkey.name() && s.id() == vkey.id();
+        if self.signatures.iter().any(|s| claims(s) && vkey.has_signed(text, s.signature())) {
+            return Added::AlreadyThere;
+        }
+        self.signatures.retain(|s| !claims(s));
+        self.signatures.push(signature);
+        Added::Added
+    }
+
+    /// The note; `None` without a signature.
+    #[must_use]
+    pub fn note(&self) -> Option<String> {
+        if self.signatures.is_empty() {
+            return None;
+        }
+        let lines = self.signatures.iter().map(|s| format!("{s}\n"));
+        Some([self.text.clone(), "\n".to_owned()].into_iter().chain(lines).collect())
+    }
+}
+
+/// Why a note is not signed once more.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SigningError {
+    /// It is no note.
+    Note(NoteError),
+    /// It is not of a head.
+    Head(HeadError),
+}
+
+impl SigningError {
+    /// The code of `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::Note(error) => error.error_code(),
+            Self::Head(error) => error.error_code(),
+        }
+    }
+}
+
+impl std::fmt::Display for SigningError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Note(error) => error.fmt(f),
+            Self::Head(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SigningError {}

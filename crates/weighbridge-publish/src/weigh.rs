@@ -1,0 +1,503 @@
+//! From a model folder to lists, layers and the head's text.
+
+use std::{
+    collections::HashMap,
+    fmt, fs,
+    ops::ControlFlow,
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use caseless::default_case_fold_str;
+use unicode_normalization::is_nfc;
+use weighbridge_formats::{
+    Format, FormatError, TensorSpan,
+    index::{self, Held, Index, IndexError},
+};
+use weighbridge_manifest::{
+    Dtype, EntryPath, Ext, FileEntry, Head, HeadError, ListError, ModelName, TensorEntry, TensorName,
+    TensorNameError, Time, VerifiedHead, is_tensor_file, write_files, write_tensors,
+};
+use weighbridge_tree::{ChainingValue, ChunkSize, FileRoot, TensorHash};
+use weighbridge_verify::{
+    Found, IoError, UnfitFault, Walk,
+    scan::{Job, ScanError, Scanned, Tensors, Watch, scan},
+    walk,
+};
+
+use crate::reuse::{Reuse, ReuseFault, Reused};
+
+/// What to weigh, and what the head is to say.
+pub struct Weighing<'a> {
+    /// The model folder.
+    pub model: &'a Path,
+    /// The model's name.
+    pub name: ModelName,
+    /// The head of the revision before, if there is one.
+    pub previous: Option<Previous>,
+    /// When the head is made.
+    pub created: Time,
+    /// Until when it is good, if not for ever.
+    pub expires: Option<Time>,
+    /// The unit of verification; the default is chosen by the sizes of the files.
+    pub chunk_size: Option<ChunkSize>,
+    /// Whether tensors are listed.
+    pub tensors: TensorListing,
+    /// Whether the file list has SHA-256 hashes too.
+    pub sha256: Sha256Listing,
+    /// Further lines of the head.
+    pub ext: Vec<Ext>,
+    /// Files that are not read, because an earlier release has them.
+    pub reuse: Option<Reuse<'a>>,
+}
+
+/// Whether tensors are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TensorListing {
+    /// Every tensor of every tensor file; a malformed one is an error.
+    List,
+    /// None: the head says `tensors none`.
+    Omit,
+}
+
+/// Whether the file list has SHA-256 hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sha256Listing {
+    /// No.
+    Omit,
+    /// On every file. Each file is then hashed by one thread.
+    List,
+}
+
+/// The release before this one.
+#[derive(Clone, Debug)]
+pub struct Previous {
+    /// Its head id.
+    pub id: weighbridge_tree::HeadId,
+    /// Its revision.
+    pub revision: u64,
+    /// Its name.
+    pub name: ModelName,
+}
+
+impl From<&VerifiedHead> for Previous {
+    fn from(head: &VerifiedHead) -> Self {
+        Self { id: head.id(), revision: head.head().revision, name: head.head().name.clone() }
+    }
+}
+
+/// What a weighing tells while it runs. Called from many threads.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// So many bytes will be read.
+    Total(u64),
+    /// So many more were read and hashed.
+    Read(u64),
+    /// This file is taken over unread.
+    Reused(&'a EntryPath),
+}
+
+/// A weighed model: everything that stands in its metadata, but for signatures.
+#[derive(Debug)]
+pub struct Weighed {
+    /// What the head says.
+    pub head: Head,
+    /// The exact bytes to sign.
+    pub text: String,
+    /// The bytes of `files.jsonl`.
+    pub files: String,
+    /// The bytes of `tensors.jsonl`, unless tensors are not listed.
+    pub tensors: Option<String>,
+    /// The layers of the larger files, in list order.
+    pub layers: Vec<Vec<ChainingValue>>,
+}
+
+impl Weighing<'_> {
+    /// Reads the model once, on all threads of the current rayon pool.
+    ///
+    /// # Errors
+    /// [`WeighError`], at the first fault. Nothing is written anywhere.
+    ///
+    /// # Cost
+    /// One BLAKE3 pass over all bytes, two over those of tensors if these are listed. Memory does not grow with
+    /// the model, lists and layers apart.
+    pub fn weigh(&self, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<Weighed, WeighError> {
+        let (revision, previous) = self.place()?;
+        let found = self.walk()?;
+        let chunk_size = self.chunk_size(&found)?;
+        let mut entries = self.entries(&found, chunk_size, tell)?;
+        if self.tensors == TensorListing::List {
+            check_indexes(&found, &entries)?;
+        }
+        let layers =
+            entries.iter_mut().map(|e| std::mem::take(&mut e.layer)).filter(|l| !l.is_empty()).collect();
+        let tensors = match self.tensors {
+            TensorListing::List => {
+                let all = entries.iter_mut().flat_map(|e| std::mem::take(&mut e.tensors)).collect();
+                Some(write_tensors(all).map_err(WeighError::List)?)
+            }
+            TensorListing::Omit => None,
+        };
+        let files = write_files(entries.into_iter().map(|e| e.file).collect()).map_err(WeighError::List)?;
+        let head = Head {
+            name: self.name.clone(),
+            revision,
+            previous,
+            created: self.created,
+            expires: self.expires,
+            bytes: files.bytes,
+            files: files.list,
+            root: files.root,
+            tensors: tensors.as_ref().map(|t| t.tensors),
+            chunk_size,
+            ext: self.ext.clone(),
+        };
+        let text = head.to_text().map_err(WeighError::Head)?;
+        Ok(Weighed { head, text, files: files.text, tensors: tensors.map(|t| t.text), layers })
+    }
+
+    /// This release's revision, and the head before.
+    fn place(&self) -> Result<(u64, Option<weighbridge_tree::HeadId>), WeighError> {
+        let Some(previous) = &self.previous else { return Ok((1, None)) };
+        if previous.name != self.name {
+            return Err(WeighError::OtherModel { name: previous.name.clone() });
+        }
+        Ok((previous.revision.saturating_add(1), Some(previous.id)))
+    }
+
+    fn walk(&self) -> Result<Vec<Found>, WeighError> {
+        let Walk { files, unfit } = walk(self.model).map_err(WeighError::Io)?;
+        if let Some(unfit) = unfit.into_iter().next() {
+            return Err(WeighError::Unfit { place: unfit.place, fault: unfit.fault });
+        }
+        if files.is_empty() {
+            return Err(WeighError::Empty);
+        }
+        let mut folded: HashMap<String, &EntryPath> = HashMap::new();
+        for Found { path, .. } in &files {
+            if !is_nfc(path.as_str()) {
+                return Err(WeighError::NotNfc { path: path.clone() });
+            }
+            if let Some(other) = folded.insert(default_case_fold_str(path.as_str()), path) {
+                return Err(WeighError::CaseCollision { path: path.clone(), other: other.clone() });
+            }
+        }
+        Ok(files)
+    }
+
+    fn chunk_size(&self, found: &[Found]) -> Result<ChunkSize, WeighError> {
+        let earlier = self.reuse.as_ref().map(|reuse| reuse.files.chunk_size());
+        match (self.chunk_size, earlier) {
+            (Some(wanted), Some(earlier)) if wanted != earlier => {
+                Err(WeighError::Reuse { path: None, fault: ReuseFault::ChunkSize { earlier } })
+            }
+            (_, Some(earlier)) => Ok(earlier),
+            (Some(wanted), None) => Ok(wanted),
+            (None, None) => Ok(ChunkSize::default_for(found.iter().map(|f| f.size))),
+        }
+    }
+
+    /// The entries of all files, by path: taken over, or read.
+    fn entries(
+        &self,
+        found: &[Found],
+        chunk_size: ChunkSize,
+        tell: &(dyn Fn(Event<'_>) + Sync),
+    ) -> Result<Vec<Weight>, WeighError> {
+        let mut entries: Vec<Option<Weight>> = Vec::new();
+        let mut jobs = Vec::new();
+        let mut places = Vec::new();
+        for file in found {
+            let reused =
+                self.reuse.as_ref().map_or(Ok(None), |reuse| reuse.take(file, self.tensors, self.sha256));
+            let reused =
+                reused.map_err(|fault| WeighError::Reuse { path: Some(file.path.clone()), fault })?;
+            if reused.is_none() {
+                places.push(entries.len());
+                jobs.push(Job { file: file.file.clone(), size: file.size, tensors: self.tensors_of(file)? });
+            } else {
+                tell(Event::Reused(&file.path));
+            }
+            entries.push(reused.map(Weight::from));
+        }
+        if self.reuse.is_some() && jobs.len() == found.len() {
+            return Err(WeighError::Reuse { path: None, fault: ReuseFault::Nothing });
+        }
+        tell(Event::Total(jobs.iter().map(|j| j.size).sum()));
+        let watch = Progress {
+            tell,
+            results: Mutex::new(places.iter().map(|_| None).collect()),
+            error: Mutex::new(None),
+        };
+        scan(&jobs, chunk_size, self.sha256 == Sha256Listing::List, &watch);
+        if let Some((job, error)) = watch.error.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            let path = places.get(job).and_then(|place| found.get(*place)).map(|f| f.path.clone());
+            return Err(WeighError::Scan { path, error });
+        }
+        let results = watch.results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for (place, result) in places.into_iter().zip(results) {
+            if let (Some(file), Some(scanned), Some(entry)) =
+                (found.get(place), result, entries.get_mut(place))
+            {
+                *entry = Some(Weight::new(file, scanned)?);
+            }
+        }
+        // Without an error every job has a result.
+        Ok(entries.into_iter().flatten().collect())
+    }
+
+    fn tensors_of(&self, file: &Found) -> Result<Tensors, WeighError> {
+        if self.tensors == TensorListing::Omit || !is_tensor_file(&file.path) {
+            return Ok(Tensors::Ignore);
+        }
+        match Format::of(file.path.as_str()) {
+            Some(format) => Ok(Tensors::Hash(format)),
+            None => Err(WeighError::UnknownFormat { path: file.path.clone() }),
+        }
+    }
+}
+
+/// What is known of one file when it is weighed.
+struct Weight {
+    file: FileEntry,
+    tensors: Vec<TensorEntry>,
+    /// Empty for a file of at most one chunk.
+    layer: Vec<ChainingValue>,
+}
+
+impl From<Reused> for Weight {
+    fn from(reused: Reused) -> Self {
+        Self { file: reused.file, tensors: reused.tensors, layer: reused.layer }
+    }
+}
+
+impl Weight {
+    fn new(file: &Found, read: Scanned) -> Result<Self, WeighError> {
+        let spans = read.header.and_then(Result::ok).unwrap_or_default();
+        let hashes = read.tensor_hashes.unwrap_or_default();
+        let pairs = spans.into_iter().zip(hashes);
+        let tensors = pairs.map(|(span, hash)| tensor(&file.path, span, hash)).collect::<Result<_, _>>()?;
+        let entry =
+            FileEntry { path: file.path.clone(), size: file.size, root: read.root, sha256: read.sha256 };
+        Ok(Self { file: entry, tensors, layer: read.values })
+    }
+}
+
+fn tensor(file: &EntryPath, span: TensorSpan, hash: TensorHash) -> Result<TensorEntry, WeighError> {
+    let refused = |fault| WeighError::TensorName { path: file.clone(), name: span.name.clone(), fault };
+    Ok(TensorEntry {
+        name: TensorName::parse(&span.name).map_err(refused)?,
+        file: file.clone(),
+        // Formats refuse types that they do not know, and know none that could not stand in a list.
+        dtype: Dtype::parse(&span.dtype).ok_or_else(|| WeighError::UnknownFormat { path: file.clone() })?,
+        shape: span.shape,
+        offset: span.offset,
+        size: span.size,
+        hash,
+    })
+}
+
+/// Compares each index with the tensors of the shards that it names.
+fn check_indexes(found: &[Found], entries: &[Weight]) -> Result<(), WeighError> {
+    for (file, entry) in found.iter().zip(entries).filter(|(f, _)| index::is_index(f.path.as_str())) {
+        let bytes = fs::read(&file.file).map_err(IoError::at("read", &file.file)).map_err(WeighError::Io)?;
+        // What is read again is verified again (rule 10).
+        if FileRoot::of(&bytes) != entry.file.root {
+            return Err(WeighError::Scan { path: Some(file.path.clone()), error: ScanError::Changed });
+        }
+        let refused = |error| WeighError::Index { path: file.path.clone(), error };
+        let index = Index::parse(&bytes).map_err(refused)?;
+        let held = |path: &str, name: &str| match entries.binary_search_by(|e| e.file.path.as_str().cmp(path))
+        {
+            Err(_) => Held::NoFile,
+            Ok(at) => {
+                let tensors = entries.get(at).map(|e| e.tensors.as_slice()).unwrap_or_default();
+                if tensors.iter().any(|t| t.name.as_str() == name) { Held::Tensor } else { Held::NoTensor }
+            }
+        };
+        index.check(file.path.as_str(), held).map_err(refused)?;
+    }
+    Ok(())
+}
+
+/// Keeps what was read, and the first fault.
+struct Progress<'a> {
+    tell: &'a (dyn Fn(Event<'_>) + Sync),
+    results: Mutex<Vec<Option<Scanned>>>,
+    error: Mutex<Option<(usize, ScanError)>>,
+}
+
+impl Watch for Progress<'_> {
+    fn read(&self, bytes: u64) {
+        (self.tell)(Event::Read(bytes));
+    }
+
+    fn done(&self, job: usize, result: Result<Scanned, ScanError>) -> ControlFlow<()> {
+        match result {
+            Ok(scanned) => {
+                let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(place) = results.get_mut(job) {
+                    *place = Some(scanned);
+                }
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert((job, error));
+                ControlFlow::Break(())
+            }
+        }
+    }
+}
+
+/// Why a model was not weighed.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum WeighError {
+    /// The operating system reported an error.
+    Io(IoError),
+    /// The folder holds no file.
+    Empty,
+    /// Something in the folder can be no part of a model.
+    Unfit {
+        /// Where it lies.
+        place: String,
+        /// What is the matter with it.
+        fault: UnfitFault,
+    },
+    /// The path is not in Unicode form NFC.
+    NotNfc {
+        /// The path.
+        path: EntryPath,
+    },
+    /// Two paths differ only in case.
+    CaseCollision {
+        /// One path.
+        path: EntryPath,
+        /// The other.
+        other: EntryPath,
+    },
+    /// A file could not be read as it should.
+    Scan {
+        /// The file.
+        path: Option<EntryPath>,
+        /// What happened.
+        error: ScanError,
+    },
+    /// A tensor file of a format that is not read.
+    UnknownFormat {
+        /// The file.
+        path: EntryPath,
+    },
+    /// A tensor's name cannot stand in a list.
+    TensorName {
+        /// The file.
+        path: EntryPath,
+        /// The name.
+        name: String,
+        /// What is the matter with it.
+        fault: TensorNameError,
+    },
+    /// An index is malformed, or names what the model does not have.
+    Index {
+        /// The index.
+        path: EntryPath,
+        /// What is the matter with it.
+        error: IndexError,
+    },
+    /// A file cannot be taken over unread.
+    Reuse {
+        /// The file, if it is about one.
+        path: Option<EntryPath>,
+        /// What is the matter.
+        fault: ReuseFault,
+    },
+    /// The previous head is of another model.
+    OtherModel {
+        /// Its name.
+        name: ModelName,
+    },
+    /// The list could not be opened by anyone.
+    List(ListError),
+    /// The head could not be read by anyone.
+    Head(HeadError),
+}
+
+impl WeighError {
+    /// The code of `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::Io(error) => error.error_code(),
+            Self::Empty => 5101,
+            Self::Unfit { fault, .. } => fault.error_code(),
+            Self::NotNfc { .. } => 1421,
+            Self::CaseCollision { .. } => 1422,
+            Self::Scan { error, .. } => error.error_code(),
+            Self::UnknownFormat { .. } => 4001,
+            Self::TensorName { fault, .. } => fault.error_code(),
+            Self::Index { error, .. } => error.error_code(),
+            Self::Reuse { fault, .. } => fault.error_code(),
+            Self::OtherModel { .. } => 5305,
+            Self::List(error) => error.error_code(),
+            Self::Head(error) => error.error_code(),
+        }
+    }
+
+    /// Whether it is about a tensor file that could be weighed without listing its tensors.
+    #[must_use]
+    pub fn is_about_tensors(&self) -> bool {
+        let format = |error: &ScanError| matches!(error, ScanError::Format(_));
+        matches!(self, Self::UnknownFormat { .. } | Self::TensorName { .. } | Self::Index { .. })
+            || matches!(self, Self::Scan { error, .. } if format(error))
+    }
+
+    /// Whether the file is a Git LFS pointer: the model is not there at all.
+    #[must_use]
+    pub fn is_lfs_pointer(&self) -> bool {
+        matches!(self, Self::Scan { error: ScanError::Format(FormatError::LfsPointer { .. }), .. })
+    }
+}
+
+impl fmt::Display for WeighError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |path: &EntryPath| path.as_str().escape_debug().to_string();
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Empty => f.write_str("the model folder holds no file"),
+            Self::Unfit { place, fault } => write!(f, "{}: {fault}", place.escape_debug()),
+            Self::NotNfc { path } => write!(f, "{}: the name is not in Unicode form NFC", shown(path)),
+            Self::CaseCollision { path, other } => {
+                write!(f, "{} and {} differ only in case", shown(other), shown(path))
+            }
+            Self::Scan { path: Some(path), error } => write!(f, "{}: {error}", shown(path)),
+            Self::Scan { path: None, error } => error.fmt(f),
+            Self::UnknownFormat { path } => {
+                write!(f, "{}: a tensor file of a format that this version does not read", shown(path))
+            }
+            Self::TensorName { path, name, fault } => {
+                let name: String = name.chars().take(80).collect();
+                write!(f, "{}: tensor '{}': {fault}", shown(path), name.escape_debug())
+            }
+            Self::Index { path, error } => write!(f, "{}: {error}", shown(path)),
+            Self::Reuse { path: Some(path), fault } => write!(f, "{}: {fault}", shown(path)),
+            Self::Reuse { path: None, fault } => fault.fmt(f),
+            Self::OtherModel { name } => write!(f, "the previous head is of '{name}'"),
+            Self::List(error) => error.fmt(f),
+            Self::Head(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for WeighError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(error) => Some(error),
+            Self::Scan { error, .. } => Some(error),
+            Self::Index { error, .. } => Some(error),
+            Self::TensorName { fault, .. } => Some(fault),
+            Self::List(error) => Some(error),
+            Self::Head(error) => Some(error),
+            _ => None,
+        }
+    }
+}
