@@ -1,0 +1,239 @@
+//! What can be said on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+use weighbridge_manifest::{ModelName, Time};
+use weighbridge_tree::{ChunkSize, HeadId};
+
+/// Prove what is in an AI model, and that it arrived.
+///
+/// A publisher weighs a model once and signs a head of half a kilobyte; from then on everyone checks only what they
+/// need.
+///
+/// Exit status: 0 verified or done, 1 refused, 2 could not tell (usage, I/O).
+#[derive(Parser)]
+#[command(name = "weighbridge", version, arg_required_else_help = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Print one JSON object a line, with stable codes
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Keygen(Keygen),
+    Vkey(VkeyArgs),
+    Weigh(Weigh),
+    Sign(Sign),
+    Verify(Verify),
+    Inspect(Inspect),
+    /// Weigh, sign, verify a small model, flip a bit, and see it refused
+    Demo,
+    /// Print a completion script for a shell
+    Completions {
+        shell: Shell,
+    },
+}
+
+/// Make a key pair: DIR/NAME.key, encrypted with a passphrase, and DIR/NAME.vkey, to be given away
+///
+/// Nothing is ever overwritten. The passphrase is taken from --passphrase-file, --passphrase-fd, the environment
+/// (WEIGHBRIDGE_PASSPHRASE), or asked for.
+#[derive(Parser)]
+pub(crate) struct Keygen {
+    /// The key's name, as it will stand in signatures: an organisation or a person, without spaces
+    pub(crate) name: String,
+    /// The folder to write to
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseSource,
+    /// Write the secret key in plain text
+    #[arg(long, conflicts_with_all = ["passphrase_file", "passphrase_fd"])]
+    pub(crate) unencrypted: bool,
+}
+
+/// Print the vkey line of a public key that was made elsewhere
+#[derive(Parser)]
+pub(crate) struct VkeyArgs {
+    /// The name to give the key
+    pub(crate) name: String,
+    /// The public key in PEM, as `openssl pkey -pubout` writes it
+    #[arg(value_name = "PUBLIC.pem")]
+    pub(crate) public: PathBuf,
+}
+
+/// Weigh a model folder: write its lists, its chunk layers and its head
+///
+/// With --key the head is signed at once; else sign head.txt elsewhere and attach the signature with `weighbridge sign`.
+#[derive(Parser)]
+pub(crate) struct Weigh {
+    /// The model folder
+    pub(crate) model: PathBuf,
+    /// The model's name
+    #[arg(long, value_name = "ORG/MODEL", value_parser = model_name)]
+    pub(crate) name: ModelName,
+    /// A secret key to sign with; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseSource,
+    /// The signed head of the revision before this one
+    #[arg(long, value_name = "HEAD.note")]
+    pub(crate) previous: Option<PathBuf>,
+    /// When the head stops being good, like 2027-11-20T00:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) expires: Option<Time>,
+    /// The unit of verification: a power of two from 16KiB to 16MiB [default: by the size of the model, from 256KiB]
+    #[arg(long, value_name = "SIZE", value_parser = chunk_size)]
+    pub(crate) chunk_size: Option<ChunkSize>,
+    /// List each file's SHA-256 too; one core per file then
+    #[arg(long)]
+    pub(crate) sha256: bool,
+    /// Do not look into tensor files: the head says `tensors none`
+    #[arg(long)]
+    pub(crate) no_tensors: bool,
+    /// A further line of the head; may be given several times
+    #[arg(long, value_name = "KEY=VALUE", value_parser = ext)]
+    pub(crate) ext: Vec<weighbridge_manifest::Ext>,
+    /// Take matching files over from an earlier release without reading them, if their size is unchanged; `*` does not
+    /// match `/`, `**` does
+    #[arg(long, value_name = "GLOB", requires = "from")]
+    pub(crate) reuse: Vec<String>,
+    /// The metadata of the earlier release; its head is checked against --trust, --vkey, or else the keys of --key
+    #[arg(long, value_name = "META", requires = "reuse")]
+    pub(crate) from: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) trust: Trust,
+    /// Where to write the metadata [default: MODEL/weighbridge]
+    #[arg(short, long, value_name = "META")]
+    pub(crate) output: Option<PathBuf>,
+    /// Replace metadata that is there
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Add a signature to a head; reads no weights and leaves the head id as it is
+#[derive(Parser)]
+pub(crate) struct Sign {
+    /// The metadata, or the model folder that holds it
+    #[arg(value_name = "META-OR-MODEL")]
+    pub(crate) target: PathBuf,
+    /// The secret key to sign with
+    #[arg(long, value_name = "FILE", required_unless_present = "signature", conflicts_with = "signature")]
+    pub(crate) key: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseSource,
+    /// A signature of head.txt that was made elsewhere: 64 bytes, as `openssl pkeyutl -sign -rawin` writes them
+    #[arg(long, value_name = "FILE", requires = "vkey")]
+    pub(crate) signature: Option<PathBuf>,
+    /// The vkey line of the key that made the signature
+    #[arg(long, value_name = "LINE", requires = "signature")]
+    pub(crate) vkey: Option<String>,
+}
+
+/// Check a model folder against its signed head, every byte of it
+#[derive(Parser)]
+pub(crate) struct Verify {
+    /// The model folder
+    pub(crate) model: PathBuf,
+    /// Where the metadata is, if not in MODEL/weighbridge
+    #[arg(long, value_name = "META")]
+    pub(crate) meta: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) trust: Trust,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Look at matching files only; may be given several times; `*` does not match `/`, `**` does
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) only: Vec<String>,
+    /// Check each tensor's own hash too
+    #[arg(long)]
+    pub(crate) tensors: bool,
+    /// Report files that are not listed instead of refusing them
+    #[arg(long)]
+    pub(crate) allow_extra: bool,
+}
+
+/// Show what a file claims, believing none of it: a head, metadata, a safetensors file, an index
+#[derive(Parser)]
+pub(crate) struct Inspect {
+    /// The file, the metadata, or the model folder
+    #[arg(value_name = "FILE-OR-MODEL")]
+    pub(crate) target: PathBuf,
+}
+
+/// Whom to believe.
+#[derive(Parser)]
+#[command(next_help_heading = "Trust")]
+pub(crate) struct Trust {
+    /// A trust policy
+    #[arg(long, value_name = "POLICY", conflicts_with = "vkeys")]
+    pub(crate) trust: Option<PathBuf>,
+    /// A public key as a vkey line; of several, any one suffices
+    #[arg(long = "vkey", id = "vkeys", value_name = "LINE")]
+    pub(crate) vkeys: Vec<String>,
+}
+
+/// Which head is wanted.
+#[derive(Parser)]
+#[command(next_help_heading = "Which model")]
+pub(crate) struct Which {
+    /// Only the model of this name
+    #[arg(long, value_name = "ORG/MODEL", value_parser = model_name)]
+    pub(crate) name: Option<ModelName>,
+    /// Only this head; without --trust and --vkey its id is trust enough
+    #[arg(long, value_name = "ID", value_parser = head_id)]
+    pub(crate) head: Option<HeadId>,
+    /// No earlier revision than this
+    #[arg(long, value_name = "N")]
+    pub(crate) min_revision: Option<u64>,
+    /// Where accepted heads are remembered [default: in the user's state folder]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
+    /// Go on with a head that has expired
+    #[arg(long)]
+    pub(crate) allow_expired: bool,
+}
+
+/// Where a passphrase comes from. Never from an argument: arguments are public.
+#[derive(Parser)]
+pub(crate) struct PassphraseSource {
+    /// Read the passphrase from the first line of a file
+    #[arg(long, value_name = "FILE", conflicts_with = "passphrase_fd")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Read the passphrase from the first line of a file descriptor
+    #[arg(long, value_name = "N")]
+    pub(crate) passphrase_fd: Option<u32>,
+}
+
+fn model_name(text: &str) -> Result<ModelName, weighbridge_manifest::NameError> {
+    ModelName::parse(text)
+}
+
+fn head_id(text: &str) -> Result<HeadId, weighbridge_tree::HashError> {
+    HeadId::from_hex(text)
+}
+
+fn time(text: &str) -> Result<Time, weighbridge_manifest::TimeError> {
+    Time::parse(text)
+}
+
+fn chunk_size(text: &str) -> Result<ChunkSize, String> {
+    let (digits, unit) = match text.strip_suffix("KiB").map(|d| (d, 10)).or(text.strip_suffix("MiB").map(|d| (d, 20))) {
+        Some((digits, unit)) => (digits, unit),
+        None => (text, 0),
+    };
+    let number: u64 = digits.parse().map_err(|_| "a size is written like 262144, 256KiB or 1MiB".to_owned())?;
+    let bytes = number.checked_mul(1 << unit).ok_or("too large")?;
+    ChunkSize::new(bytes).map_err(|e| e.to_string())
+}
+
+fn ext(text: &str) -> Result<weighbridge_manifest::Ext, String> {
+    let (key, value) = text.split_once('=').ok_or("an ext line is written KEY=VALUE")?;
+    Ok(weighbridge_manifest::Ext { key: key.to_owned(), value: value.to_owned() })
+}

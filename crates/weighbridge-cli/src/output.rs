@@ -1,0 +1,78 @@
+//! Where words go: results to standard output, talk to standard error.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
+
+use serde_json::Value;
+
+use crate::failure::Failure;
+
+/// How results are printed. A reader that goes away ends the printing, not the run: the exit status still tells.
+pub(crate) struct Output {
+    json: bool,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// Whether a person is watching.
+    pub(crate) fn is_watched(&self) -> bool {
+        !self.json && io::stderr().is_terminal()
+    }
+
+    /// A result: `text` for people, or `value` for programs. An empty text is not printed.
+    pub(crate) fn result(&self, text: &str, value: impl FnOnce() -> Value) {
+        if self.json {
+            self.raw(&format!("{}\n", value()));
+        } else if !text.is_empty() {
+            self.raw(&format!("{text}\n"));
+        }
+    }
+
+    /// Exactly this, whatever the form.
+    #[allow(clippy::unused_self, reason = "all output goes through here")]
+    pub(crate) fn raw(&self, text: &str) {
+        // A broken pipe is silent; nothing else can be told to anyone either.
+        let _ = io::stdout().lock().write_all(text.as_bytes());
+    }
+
+    /// Something to know that is not a result.
+    pub(crate) fn talk(&self, text: &str) {
+        if !self.json {
+            let _ = writeln!(io::stderr().lock(), "weighbridge: {text}");
+        }
+    }
+
+    pub(crate) fn fail(&self, failure: &Failure) -> ExitCode {
+        let Failure { code, message, hint } = failure;
+        if self.json {
+            let value = serde_json::json!({ "event": "error", "code": code, "message": message, "hint": hint });
+            self.raw(&format!("{value}\n"));
+        }
+        let mut stderr = io::stderr().lock();
+        let _ = writeln!(stderr, "weighbridge: error: {message} [W{code}]");
+        if let Some(hint) = hint {
+            let _ = writeln!(stderr, "weighbridge: hint: {hint}");
+        }
+        failure.exit()
+    }
+}
+
+/// A size for people, in binary units.
+pub(crate) fn size(bytes: u64) -> String {
+    indicatif::HumanBytes(bytes).to_string()
+}
+
+/// A number of things for people: `1 chunk`, `2 chunks`.
+pub(crate) fn count(number: u64, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
+/// A text that came from elsewhere, so that it cannot steer a terminal or pass for other text.
+pub(crate) fn shown(text: &str) -> String {
+    text.escape_debug().to_string()
+}

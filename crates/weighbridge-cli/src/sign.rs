@@ -1,0 +1,86 @@
+//! `sign`: one more signature on a head, without reading a weight.
+
+use std::{fs, io::Write, path::Path};
+
+use serde_json::json;
+use weighbridge_manifest::{NoteSignature, Vkey};
+use weighbridge_publish::{Added, Existing, Signing, Staging, StoreError, TEXT, external_signature};
+use weighbridge_tree::head_id;
+use weighbridge_verify::{HEAD, IoError};
+
+use crate::{
+    args::Sign,
+    failure::Failure,
+    keys,
+    output::Output,
+    trust::{self, head_line},
+};
+
+pub(crate) fn run(args: &Sign, output: &Output) -> Result<(), Failure> {
+    let metadata = trust::metadata(&args.target);
+    let mut signing = open(metadata.folder())?;
+    let (vkey, signature) = signature(args, signing.text())?;
+    let added = signing.add(&vkey, signature);
+    if added == Added::Added {
+        write(metadata.folder(), &signing)?;
+    }
+    print(&signing, &vkey, added, output);
+    Ok(())
+}
+
+/// The note, or the text that has no signature yet.
+fn open(folder: &Path) -> Result<Signing, Failure> {
+    let (note, text) = (folder.join(HEAD), folder.join(TEXT));
+    if note.exists() {
+        let bytes = fs::read(&note).map_err(IoError::at("read", &note))?;
+        return Signing::of_note(&bytes).map_err(|e| Failure::from(e).about(&note));
+    }
+    let bytes = fs::read(&text).map_err(IoError::at("read", &text)).map_err(|e| {
+        Failure::from(e).hint("there is nothing to sign here; `weighbridge weigh` makes it")
+    })?;
+    let words = String::from_utf8(bytes).map_err(|_| Failure::new(1203, "not a head").about(&text))?;
+    Signing::of_text(words).map_err(|e| Failure::from(e).about(&text))
+}
+
+fn signature(args: &Sign, text: &str) -> Result<(Vkey, NoteSignature), Failure> {
+    if let Some(path) = &args.key {
+        let key = keys::load(path, &args.passphrase)?;
+        return Ok((key.vkey().clone(), key.sign(text.as_bytes())));
+    }
+    let (Some(path), Some(line)) = (&args.signature, &args.vkey) else {
+        return Err(Failure::usage("sign with --key, or with --signature and --vkey"));
+    };
+    let vkey = trust::vkey(line)?;
+    let bytes = fs::read(path).map_err(IoError::at("read", path))?;
+    let signature = external_signature(&vkey, text.as_bytes(), &bytes).map_err(|e| Failure::from(e).about(path))?;
+    Ok((vkey, signature))
+}
+
+fn write(folder: &Path, signing: &Signing) -> Result<(), StoreError> {
+    let staging = Staging::open(folder, Existing::Replace)?;
+    if let Some(note) = signing.note() {
+        staging.write(HEAD, |w: &mut dyn Write| w.write_all(note.as_bytes()))?;
+    }
+    staging.publish_note()
+}
+
+fn print(signing: &Signing, vkey: &Vkey, added: Added, output: &Output) {
+    let (head, id) = (signing.head(), head_id(signing.text().as_bytes()));
+    let how = match added {
+        Added::Added => "signed   by",
+        Added::AlreadyThere => "unchanged: signed already by",
+    };
+    let text = format!(
+        "head     {} revision {}: {}\nid       {id}\n{how} {}",
+        head.name,
+        head.revision,
+        head_line(head),
+        vkey.name()
+    );
+    output.result(&text, || {
+        json!({
+            "event": "signed", "head": id.to_string(), "name": head.name.as_str(), "revision": head.revision,
+            "signer": vkey.name().as_str(), "added": added == Added::Added,
+        })
+    });
+}

@@ -1,0 +1,145 @@
+//! From what the caller says about trust to a verified head.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::{Value, json};
+use weighbridge_manifest::{Expectation, Freshness, SignedHead, Time, TrustPolicy, VerifiedHead, Vkey};
+use weighbridge_publish::TEXT;
+use weighbridge_verify::{FILES, FOLDER, HEAD, IoError, Metadata};
+
+use crate::{
+    args::{Trust, Which},
+    failure::Failure,
+    memory::Memory,
+    output::{Output, count},
+};
+
+impl Trust {
+    /// The policy that the caller names, if any.
+    pub(crate) fn policy(&self) -> Result<Option<TrustPolicy>, Failure> {
+        if let Some(path) = &self.trust {
+            let text = fs::read_to_string(path).map_err(IoError::at("read", path))?;
+            return TrustPolicy::from_toml(&text).map(Some).map_err(|e| Failure::from(e).about(path));
+        }
+        if self.vkeys.is_empty() {
+            return Ok(None);
+        }
+        let keys = self.vkeys.iter().map(|line| vkey(line)).collect::<Result<_, _>>()?;
+        Ok(Some(TrustPolicy::any_of(keys)?))
+    }
+}
+
+/// A vkey line from the command line.
+pub(crate) fn vkey(line: &str) -> Result<Vkey, Failure> {
+    Vkey::parse(line.trim_end_matches(['\r', '\n'])).map_err(|error| {
+        let failure = Failure::from(error);
+        if Path::new(line).is_file() {
+            failure.hint(format!("pass the line, not the file: --vkey \"$(cat {line})\""))
+        } else {
+            failure
+        }
+    })
+}
+
+/// Checks a note as the caller wants it, and remembers it.
+pub(crate) fn believe(note: &[u8], trust: &Trust, which: &Which, output: &Output) -> Result<VerifiedHead, Failure> {
+    let policy = match (trust.policy()?, which.head) {
+        (Some(policy), _) => policy,
+        (None, Some(head)) => TrustPolicy::pinned(head),
+        (None, None) => return Err(no_trust()),
+    };
+    let mut expected = Expectation::any();
+    if let Some(name) = &which.name {
+        expected = expected.named(name.clone());
+    }
+    if let Some(id) = which.head {
+        expected = expected.head(id);
+    }
+    if let Some(revision) = which.min_revision {
+        expected = expected.min_revision(revision);
+    }
+    if which.allow_expired {
+        expected = expected.allow_expired();
+    }
+    let now = now();
+    let signed = SignedHead::parse(note)?;
+    let head = signed.clone().verify(&policy, &expected, now)?;
+    // Only now is the name believed under which to look.
+    let memory = if which.head.is_some() { None } else { Memory::new(which.state.as_ref()) };
+    let Some(memory) = memory else { return Ok(head) };
+    let name = &head.head().name;
+    let head = match memory.recall(name, &policy)? {
+        Some(remembered) => signed.verify(&policy, &expected.remembering(remembered), now)?,
+        None => head,
+    };
+    if let Some(trouble) = memory.remember(&head.head().name, note)? {
+        output.talk(&format!("this head is not remembered: {trouble}"));
+    }
+    Ok(head)
+}
+
+pub(crate) fn no_trust() -> Failure {
+    Failure::new(9003, "whom to trust was not said").hint(
+        "pass the publisher's key with --vkey LINE, a policy with --trust FILE, or the head's id with --head ID",
+    )
+}
+
+/// The clock's time, if it tells one.
+pub(crate) fn now() -> Option<Time> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    Time::from_unix(i64::try_from(since.as_secs()).ok()?)
+}
+
+/// The metadata in `path` itself, or in the model folder `path`.
+pub(crate) fn metadata(path: &Path) -> Metadata {
+    let holds = [HEAD, TEXT, FILES].iter().any(|name| path.join(name).is_file());
+    if holds { Metadata::at(path) } else { Metadata::at(path.join(FOLDER)) }
+}
+
+/// Prints which head it is, and who says so.
+pub(crate) fn print(head: &VerifiedHead, output: &Output) {
+    let what = head.head();
+    let signers: Vec<String> = head.signers().iter().map(|s| s.name.to_string()).collect();
+    let by = if signers.is_empty() { "accepted by its id".to_owned() } else { format!("signed by {}", signers.join(", ")) };
+    let (freshness, note) = match head.freshness() {
+        Freshness::Current => ("current", String::new()),
+        Freshness::Expired { at } => ("expired", format!(", EXPIRED at {at}")),
+        Freshness::Unknown { at } => ("unknown", format!(", expires at {at}, and the time is not known")),
+    };
+    let text = format!("head     {} revision {}, {by}{note}", what.name, what.revision);
+    output.result(&text, || {
+        json!({
+            "event": "head", "name": what.name.as_str(), "revision": what.revision, "head": head.id().to_string(),
+            "signers": signers, "freshness": freshness,
+        })
+    });
+}
+
+/// What a head says, for programs.
+pub(crate) fn head_json(head: &weighbridge_manifest::Head) -> Value {
+    json!({
+        "name": head.name.as_str(), "revision": head.revision,
+        "previous": head.previous.map(|id| id.to_string()),
+        "created": head.created.to_string(), "expires": head.expires.map(|t| t.to_string()),
+        "bytes": head.bytes, "files": head.files.count, "root": head.root.to_string(),
+        "tensors": head.tensors.map(|t| t.list.count), "tensors_root": head.tensors.map(|t| t.root.to_string()),
+        "chunk_size": head.chunk_size.bytes(),
+        "ext": head.ext.iter().map(|e| json!({ "key": e.key, "value": e.value })).collect::<Vec<_>>(),
+    })
+}
+
+/// What a head says, in a line for people.
+pub(crate) fn head_line(head: &weighbridge_manifest::Head) -> String {
+    let tensors = head.tensors.map_or("tensors not listed".to_owned(), |t| count(t.list.count, "tensor"));
+    format!("{}, {}, {tensors}", count(head.files.count, "file"), crate::output::size(head.bytes))
+}
+
+/// A path given on the command line that has to be a folder.
+pub(crate) fn folder(path: &PathBuf) -> Result<(), Failure> {
+    let metadata = fs::metadata(path).map_err(IoError::at("open", path))?;
+    if metadata.is_dir() { Ok(()) } else { Err(Failure::usage(format!("{} is not a folder", path.display()))) }
+}

@@ -1,0 +1,209 @@
+//! `verify`: a model folder against its signed head.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use serde_json::{Value, json};
+use weighbridge_manifest::{TensorEntry, VerifiedFileList};
+use weighbridge_verify::{
+    BadChunks, BadRun, Event, ExtraFiles, FileFault, FileReport, ModelCheck, Outcome, Summary, TensorHashing,
+};
+
+use crate::{
+    args::Verify,
+    failure::Failure,
+    output::{Output, count, shown, size},
+    progress::Progress,
+    trust,
+    weigh::globs,
+};
+
+pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
+    trust::folder(&args.model)?;
+    let metadata = match &args.meta {
+        Some(path) => trust::metadata(path),
+        None => weighbridge_verify::Metadata::of_model(&args.model),
+    };
+    let note = metadata.note().map_err(|error| {
+        let failure = Failure::from(error);
+        failure.hint("name the folder that holds head.note with --meta, or `weighbridge weigh` the model first")
+    })?;
+    let head = trust::believe(&note, &args.trust, &args.which, output)?;
+    trust::print(&head, output);
+    let files = metadata.files(&head)?;
+    let tensors = metadata.tensors(&files)?;
+    if args.tensors && tensors.is_none() {
+        return Err(Failure::usage("--tensors: this head lists no tensors"));
+    }
+    // Layers of a wrong length are a refusal of the metadata; what the files hold can be told without them.
+    let layers = metadata.layers(&files);
+    let patterns = globs(&args.only)?;
+    let only = |path: &str| patterns.is_match(path);
+    let check = ModelCheck {
+        model: &args.model,
+        files: &files,
+        tensors: tensors.as_ref(),
+        layers: layers.as_ref().ok().and_then(Option::as_ref),
+        only: if args.only.is_empty() { None } else { Some(&only) },
+        tensor_hashes: if args.tensors { TensorHashing::Check } else { TensorHashing::Skip },
+        extra: if args.allow_extra { ExtraFiles::Report } else { ExtraFiles::Refuse },
+    };
+    let (summary, codes) = check_files(&check, &files, output)?;
+    let layers = layers.map(|_| ());
+    let refused_layers = layers.as_ref().err().map(weighbridge_verify::MetadataError::error_code);
+    let code = refused_layers.or(codes.refused.first().copied()).or(codes.unknown);
+    let text = if code.is_none() { done(&summary, &head) } else { String::new() };
+    output.result(&text, || {
+        json!({
+            "event": "result", "verified": code.is_none(), "code": code, "head": head.id().to_string(),
+            "files": summary.verified, "bytes": summary.bytes, "refused": summary.refused, "unknown": summary.unknown,
+        })
+    });
+    layers.map_err(Failure::from)?;
+    if !args.only.is_empty() && summary == Summary::default() {
+        return Err(Failure::usage("--only: no listed file matches"));
+    }
+    verdict(&summary, &codes)
+}
+
+fn done(summary: &Summary, head: &weighbridge_manifest::VerifiedHead) -> String {
+    format!("verified {}, {}; head {}", count(summary.verified, "file"), size(summary.bytes), head.id())
+}
+
+/// The codes that were met.
+#[derive(Default)]
+struct Codes {
+    refused: BTreeSet<u16>,
+    unknown: Option<u16>,
+}
+
+fn check_files(check: &ModelCheck<'_>, files: &VerifiedFileList, output: &Output) -> Result<(Summary, Codes), Failure> {
+    let wanted = |path: &str| check.only.is_none_or(|only| only(path));
+    let paths = || files.entries().iter().filter(|e| wanted(e.path.as_str()));
+    let width = paths().map(|e| shown(e.path.as_str()).chars().count()).max().unwrap_or(0).min(MAX_WIDTH);
+    let progress = Progress::new(output, "verifying");
+    progress.total(paths().map(|e| e.size).sum());
+    let read = AtomicU64::new(0);
+    let codes = Mutex::new(Codes::default());
+    let result = check.run(&|event| match event {
+        Event::Read(bytes) => {
+            read.fetch_add(bytes, Ordering::Relaxed);
+            progress.read(bytes);
+        }
+        Event::File(report) => {
+            let mut codes = codes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            match &report.outcome {
+                Outcome::Refused(faults) => codes.refused.extend(faults.iter().map(FileFault::error_code)),
+                Outcome::Unknown(error) => codes.unknown = Some(error.error_code()),
+                Outcome::Verified | Outcome::Extra => {}
+            }
+            progress.aside(|| output.result(&text(report, width), || value(report)));
+        }
+    });
+    progress.finish(output, read.into_inner());
+    Ok((result?, codes.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)))
+}
+
+fn verdict(summary: &Summary, codes: &Codes) -> Result<(), Failure> {
+    let looked_at = summary.verified + summary.refused + summary.unknown;
+    if let Some(code) = codes.refused.first() {
+        let message = format!("{} of {} refused", summary.refused, count(looked_at, "file"));
+        let failure = Failure::new(*code, message);
+        return Err(match code {
+            2101 => failure.hint("fetch the chunks named above again; everything else stays valid"),
+            2103 | 2104 => failure.hint("fetch the files named above again"),
+            2105 => failure.hint("remove files that are not part of the model, or report them only: --allow-extra"),
+            2106 => failure.hint("wait until nothing writes to the model, and verify again"),
+            2202 => failure.hint("get chunks.layer again, or remove it: the files can be verified without it"),
+            _ => failure,
+        });
+    }
+    match codes.unknown {
+        Some(code) => Err(Failure::new(code, format!("{} of {} not read", summary.unknown, count(looked_at, "file")))),
+        None => Ok(()),
+    }
+}
+
+/// The widest a column of paths gets.
+const MAX_WIDTH: usize = 48;
+/// How many runs of bad chunks, and how many tensors of each, are printed; `--json` has all.
+const MAX_LINES: usize = 8;
+
+fn text(report: &FileReport, width: usize) -> String {
+    let path = format!("{:width$}", shown(&report.path));
+    match &report.outcome {
+        Outcome::Verified => format!("ok       {path}  {:>12}  {}", count(report.chunks, "chunk"), size(report.size)),
+        Outcome::Extra => format!("extra    {path}  not listed, not part of the model"),
+        Outcome::Unknown(error) => format!("unknown  {path}  {error} [W{}]", error.error_code()),
+        Outcome::Refused(faults) => {
+            let mut lines = Vec::new();
+            for (number, fault) in faults.iter().enumerate() {
+                let label = if number == 0 { format!("refused  {path}") } else { format!("         {:width$}", "") };
+                lines.push(format!("{label}  {fault} [W{}]", fault.error_code()));
+                if let FileFault::Mismatch { chunks, .. } = fault {
+                    lines.extend(places(chunks.as_ref()));
+                }
+            }
+            lines.join("\n")
+        }
+    }
+}
+
+/// The lines that say where a file is bad.
+fn places(chunks: Option<&BadChunks>) -> Vec<String> {
+    let Some(BadChunks { runs, bad, of }) = chunks else {
+        return vec!["         which chunks is not known without chunks.layer".to_owned()];
+    };
+    let mut lines = Vec::new();
+    for BadRun { chunks: (first, last), bytes, tensors } in runs.iter().take(MAX_LINES) {
+        let which = if first == last { format!("chunk {first}") } else { format!("chunks {first} to {last}") };
+        lines.push(format!("         {which} of {of} (from 0), bytes {}..{}{}", bytes.start, bytes.end, of_tensors(tensors)));
+    }
+    if runs.len() > MAX_LINES {
+        lines.push(format!("         and more: {bad} of {of} chunks in all"));
+    }
+    lines
+}
+
+fn of_tensors(tensors: &[TensorEntry]) -> String {
+    let names: Vec<String> = tensors.iter().take(MAX_LINES).map(|t| shown(t.name.as_str())).collect();
+    match (names.as_slice(), tensors.len().saturating_sub(MAX_LINES)) {
+        ([], _) => String::new(),
+        ([name], _) => format!(", in tensor {name}"),
+        (names, 0) => format!(", in tensors {}", names.join(", ")),
+        (names, more) => format!(", in tensors {} and {more} more", names.join(", ")),
+    }
+}
+
+fn value(report: &FileReport) -> Value {
+    let FileReport { path, size, chunks, outcome } = report;
+    let (status, faults) = match outcome {
+        Outcome::Verified => ("verified", Vec::new()),
+        Outcome::Extra => ("extra", Vec::new()),
+        Outcome::Refused(faults) => ("refused", faults.iter().map(fault_value).collect()),
+        Outcome::Unknown(error) => {
+            ("unknown", vec![json!({ "code": error.error_code(), "message": error.to_string() })])
+        }
+    };
+    json!({ "event": "file", "path": path, "status": status, "size": size, "chunks": chunks, "faults": faults })
+}
+
+fn fault_value(fault: &FileFault) -> Value {
+    let mut value = json!({ "code": fault.error_code(), "message": fault.to_string() });
+    if let FileFault::Mismatch { chunks: Some(chunks), .. } = fault {
+        let run = |run: &BadRun| {
+            let tensors: Vec<&str> = run.tensors.iter().map(|t| t.name.as_str()).collect();
+            json!({
+                "code": 2102, "first": run.chunks.0, "last": run.chunks.1,
+                "start": run.bytes.start, "end": run.bytes.end, "tensors": tensors,
+            })
+        };
+        value["bad_chunks"] = json!(chunks.runs.iter().map(run).collect::<Vec<_>>());
+    }
+    value
+}
