@@ -1,0 +1,94 @@
+//! Seeds of the fuzz targets: what the vectors hold, in the form in which each target reads it.
+
+use std::fs;
+
+use crate::Result;
+use crate::process::root;
+use crate::vectors::Vector;
+
+/// Writes `fuzz/corpus/TARGET/vector-…`. What the fuzzer found by itself stays.
+pub(crate) fn seed() -> Result {
+    let mut count = 0;
+    for vector in Vector::all()? {
+        for (number, (target, bytes)) in (1..).zip(seeds(&vector)) {
+            let folder = root().join("fuzz/corpus").join(target);
+            fs::create_dir_all(&folder)?;
+            let name = vector.name.replace('/', "-");
+            fs::write(folder.join(format!("vector-{name}-{number}")), bytes)?;
+            count += 1;
+        }
+    }
+    println!("{count} seeds from spec/vectors");
+    Ok(())
+}
+
+fn seeds(vector: &Vector) -> Vec<(&'static str, Vec<u8>)> {
+    let mut seeds = Vec::new();
+    let mut add = |target, bytes: &[u8]| seeds.push((target, bytes.to_vec()));
+    for (name, bytes) in vector.sections() {
+        match name.strip_prefix("weighbridge/").unwrap_or(name) {
+            "head.note" | "remembered" => {
+                add("note", bytes);
+                let end = bytes.windows(2).rposition(|pair| pair == b"\n\n");
+                add("head", end.and_then(|end| bytes.get(..=end)).unwrap_or(bytes));
+            }
+            "head.txt" => add("head", bytes),
+            "policy.toml" => add("policy", bytes),
+            "path" | "name" | "time" | "vkey" => add("vkey_path", bytes),
+            "vkeys" => bytes.split(|byte| *byte == b'\n').for_each(|line| add("vkey_path", line)),
+            "index" => add("index", bytes),
+            model_file if model_file.ends_with(".safetensors") => {
+                let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                add("safetensors", &[&size.to_le_bytes(), bytes].concat());
+            }
+            model_file if model_file.ends_with(".index.json") => add("index", bytes),
+            _ => {}
+        }
+    }
+    seeds.extend(lists(vector).map(|bytes| ("lists", bytes)));
+    seeds.extend(safetensors(vector).map(|bytes| ("safetensors", bytes)));
+    seeds.extend(tree_proof(vector).map(|bytes| ("tree_proof", bytes)));
+    seeds.extend(layer(vector).map(|bytes| ("layer", bytes)));
+    seeds
+}
+
+/// Both lists, an empty line between them.
+fn lists(vector: &Vector) -> Option<Vec<u8>> {
+    let list = |name| vector.section(name).or_else(|| vector.section(&format!("weighbridge/{name}")));
+    let (files, tensors) = (list("files.jsonl")?, list("tensors.jsonl").unwrap_or_default());
+    Some([files, b"\n", tensors].concat())
+}
+
+/// The file's size, then its beginning.
+fn safetensors(vector: &Vector) -> Option<Vec<u8>> {
+    let (size, prefix) = (vector.number("file-size")?, vector.section("prefix")?);
+    Some([&size.to_le_bytes(), prefix].concat())
+}
+
+/// Count, number of entries, entries, siblings. Lines are not hashed here: any 32 bytes stand for their hashes.
+fn tree_proof(vector: &Vector) -> Option<Vec<u8>> {
+    let positions: Vec<u64> =
+        vector.value("positions")?.split(' ').map(|position| position.parse().ok()).collect::<Option<_>>()?;
+    let mut seed = vector.number("count")?.to_le_bytes().to_vec();
+    seed.push(u8::try_from(positions.len()).ok()?);
+    for position in positions {
+        seed.extend(position.to_le_bytes());
+        seed.extend([0x5a; 32]);
+    }
+    seed.extend(vector.section("siblings").unwrap_or_default());
+    Some(seed)
+}
+
+/// The file's size, the chunk size, the root, the layer.
+fn layer(vector: &Vector) -> Option<Vec<u8>> {
+    let root = vector.value("root").and_then(from_hex)?;
+    let mut seed = [vector.number("size")?, vector.number("chunk-size")?].map(u64::to_le_bytes).concat();
+    seed.extend(root);
+    seed.extend(vector.section("layer").unwrap_or_default());
+    Some(seed)
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let byte = |at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+    (0..text.len()).step_by(2).map(byte).collect()
+}

@@ -1,0 +1,117 @@
+//! `cargo xtask test`: everything that has to hold before a change goes in.
+
+use std::time::{Duration, Instant};
+
+use crate::process::{cargo, command, output, run as run_command};
+use crate::{Result, fuzz, real_model, rules, tools};
+
+struct Step {
+    name: &'static str,
+    run: fn() -> Result<Outcome>,
+}
+
+/// How a step ended that did not fail.
+pub(crate) enum Outcome {
+    Passed,
+    /// Not done, for this reason.
+    Skipped(String),
+}
+
+/// In this order: what fails often and fast comes first.
+///
+/// Everything but fuzzing is built in the dev profile, so that lints, tests and docs share what they can; optimised
+/// dependencies make up for it where hashing is slow (`Cargo.toml`).
+const STEPS: &[Step] = &[
+    Step { name: "tools and model", run: prepare },
+    Step { name: "format", run: format },
+    Step { name: "lints", run: lints },
+    Step { name: "without std", run: without_std },
+    Step { name: "tests", run: tests },
+    Step { name: "docs", run: docs },
+    Step { name: "reference: self test", run: || reference("self_test.py") },
+    Step { name: "reference: vectors", run: || reference("run_vectors.py") },
+    Step { name: "reference: vectors fresh", run: || reference("make_vectors.py --check") },
+    Step { name: "rules and codes", run: || rules::check().map(passed) },
+    Step { name: "real model", run: real_model::check },
+    Step { name: "fuzzing", run: fuzz::smoke },
+];
+
+/// Runs the steps up to the first that fails, and sums up.
+pub(crate) fn run() -> Result {
+    let start = Instant::now();
+    let mut summary = Vec::new();
+    let mut failure = None;
+    for (number, Step { name, run }) in (1..).zip(STEPS) {
+        println!("\n== {number}/{} {name}", STEPS.len());
+        let step_start = Instant::now();
+        let outcome = run();
+        let verdict = match &outcome {
+            Ok(Outcome::Passed) => "passed".to_owned(),
+            Ok(Outcome::Skipped(reason)) => format!("skipped: {reason}"),
+            Err(_) => "FAILED".to_owned(),
+        };
+        println!("-- {name}: {verdict} ({})", seconds(step_start.elapsed()));
+        summary.push(format!("{:>8}  {name}: {verdict}", seconds(step_start.elapsed())));
+        if let Err(error) = outcome {
+            failure = Some(error);
+            break;
+        }
+    }
+    println!("\n== summary\n{}\n{:>8}  in all", summary.join("\n"), seconds(start.elapsed()));
+    failure.map_or(Ok(()), Err)
+}
+
+/// Tests of either language may want the model, so that it is fetched before all of them.
+fn prepare() -> Result<Outcome> {
+    tools::prepare()?;
+    if let Err(error) = real_model::fetch() {
+        println!("{error}; going on, what needs the model is skipped");
+    }
+    Ok(Outcome::Passed)
+}
+
+fn format() -> Result<Outcome> {
+    run_command(&mut cargo("fmt --all --check"))?;
+    run_command(&mut cargo("fmt --check --manifest-path fuzz/Cargo.toml")).map(passed)
+}
+
+fn lints() -> Result<Outcome> {
+    run_command(&mut cargo("clippy --workspace --all-targets --all-features -- -D warnings")).map(passed)
+}
+
+/// The crates at the core build without the standard library, and ask no dependency for it.
+fn without_std() -> Result<Outcome> {
+    for name in ["weighbridge-tree", "weighbridge-manifest", "weighbridge-verify"] {
+        run_command(&mut cargo(&format!("build -p {name} --no-default-features")))?;
+        // The host has a standard library, so a build alone would not notice a dependency that links it.
+        let tree = format!("tree -p {name} --no-default-features -e normal,no-proc-macro --prefix none");
+        let tree = output(cargo(&tree).args(["--format", "{p}: {f}"])).ok_or("`cargo tree` failed")?;
+        let uses_std = |line: &&str| line.rsplit([' ', ',']).any(|feature| feature == "std");
+        if let Some(line) = tree.lines().find(uses_std) {
+            return Err(format!("{name} without default features has a dependency with std: {line}").into());
+        }
+    }
+    Ok(Outcome::Passed)
+}
+
+fn tests() -> Result<Outcome> {
+    let mut test = cargo("test --workspace --all-features");
+    run_command(test.envs(real_model::fetched().map(|model| (real_model::VARIABLE, model)))).map(passed)
+}
+
+fn docs() -> Result<Outcome> {
+    let mut doc = cargo("doc --workspace --no-deps --all-features");
+    run_command(doc.env("RUSTDOCFLAGS", "-Dwarnings")).map(passed)
+}
+
+fn reference(script: &str) -> Result<Outcome> {
+    run_command(&mut command("python3", &format!("tests/reference/{script}"))).map(passed)
+}
+
+fn passed((): ()) -> Outcome {
+    Outcome::Passed
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}

@@ -1,0 +1,96 @@
+//! `cargo xtask`: the development tasks of this workspace.
+//!
+//! The tasks are in the table below; without a name, or with one that is not there, they are listed.
+
+mod codes;
+mod corpus;
+mod fuzz;
+mod gate;
+mod generate;
+mod process;
+mod real_model;
+mod rules;
+mod tools;
+mod vectors;
+
+use std::process::ExitCode;
+
+/// What a task comes to. The message of an error is for people, and names the command that failed.
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+struct Task {
+    name: &'static str,
+    arguments: &'static str,
+    about: &'static str,
+    run: fn(&[String]) -> Result,
+}
+
+const TASKS: &[Task] = &[
+    Task {
+        name: "test",
+        arguments: "",
+        about: "the whole gate: format, lints, builds, tests, docs, vectors, rules, real model, fuzzing",
+        run: |arguments| no_arguments(arguments).and_then(|()| gate::run()),
+    },
+    Task {
+        name: "rules",
+        arguments: "",
+        about: "are all rules cited and broken by a vector, all error codes in use and in the table?",
+        run: |arguments| no_arguments(arguments).and_then(|()| rules::check()),
+    },
+    Task {
+        name: "vectors",
+        arguments: "",
+        about: "writes spec/vectors and the worked examples anew",
+        run: |arguments| no_arguments(arguments).and_then(|()| vectors::write()),
+    },
+    Task {
+        name: "real-model",
+        arguments: "",
+        about: "fetches all-MiniLM-L6-v2 (92 MB) into models/, unless it is there",
+        run: |arguments| no_arguments(arguments).and_then(|()| real_model::fetch()),
+    },
+    Task {
+        name: "generate",
+        arguments: "DIR --bytes N [--shards N] [--seed N]",
+        about: "writes a model of random weights, the same for the same settings",
+        run: generate::run,
+    },
+    Task {
+        name: "fuzz",
+        arguments: "[SECONDS] [TARGET]",
+        about: "fuzzes one target or each, 600 seconds unless said otherwise",
+        run: fuzz::run,
+    },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let named = arguments.split_first().map(|(name, rest)| (TASKS.iter().find(|t| t.name == name), rest));
+    let Some((Some(task), rest)) = named else {
+        eprint!("{}", usage());
+        return ExitCode::from(2);
+    };
+    match (task.run)(rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask {}: {error}", task.name);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage() -> String {
+    let mut text = String::from("usage: cargo xtask TASK\n\n");
+    for Task { name, arguments, about, .. } in TASKS {
+        text += &format!("  {}\n      {about}\n", format!("{name} {arguments}").trim_end());
+    }
+    text
+}
+
+fn no_arguments(arguments: &[String]) -> Result {
+    match arguments {
+        [] => Ok(()),
+        [first, ..] => Err(format!("takes no arguments, found '{first}'").into()),
+    }
+}

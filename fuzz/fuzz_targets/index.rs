@@ -1,0 +1,36 @@
+//! The index of a sharded model: what is accepted is what another JSON library reads.
+#![no_main]
+
+use std::collections::BTreeMap;
+
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+use weighbridge_formats::index::{Held, Index};
+use weighbridge_fuzz::bounded;
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(index) = bounded(data.len(), || Index::parse(data)) else { return };
+
+    let pairs: Vec<(&str, &str)> = index.weight_map().collect();
+    assert!(pairs.is_sorted_by(|a, b| a.0 < b.0), "each tensor once");
+    // A number can be too large for that library and is stepped over here.
+    if let Ok(theirs) = serde_json::from_slice::<Value>(data) {
+        let ours: BTreeMap<String, Value> = pairs.iter().map(|(t, f)| ((*t).into(), (*f).into())).collect();
+        assert_eq!(theirs.get("weight_map"), Some(&ours.into_iter().collect()));
+    }
+
+    // It agrees with the model that it describes, and with none that lacks a file or a tensor.
+    let has = |path: &str, tensor: &str| {
+        let file = path.strip_prefix("sub/").expect("files are looked for in the index's folder");
+        match index.weight_map().any(|pair| pair == (tensor, file)) {
+            true => Held::Tensor,
+            false => Held::NoTensor,
+        }
+    };
+    const PATH: &str = "sub/model.safetensors.index.json";
+    assert_eq!(index.check(PATH, has), Ok(()));
+    let code = |held| index.check(PATH, |_, _| held).map_err(|error| error.error_code());
+    let refused = |with| if pairs.is_empty() { Ok(()) } else { Err(with) };
+    assert_eq!(code(Held::NoFile), refused(4202));
+    assert_eq!(code(Held::NoTensor), refused(4203));
+});
