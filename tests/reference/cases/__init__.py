@@ -1,0 +1,12 @@
+"""All vectors, by kind."""
+
+from . import (filetree_cases, head_cases, list_cases, model_cases, note_cases, tensor_cases, text_cases, tree_cases,
+               trust_cases)
+
+MAKERS = (filetree_cases, text_cases, head_cases, note_cases, trust_cases, list_cases, tree_cases, tensor_cases,
+          model_cases)
+
+
+def all_cases():
+    for maker in MAKERS:
+        yield from maker.cases()

@@ -1,0 +1,288 @@
+"""Policies, and the verdict on a head (spec/trust.md)."""
+
+from weighbridge_ref import ed25519, note
+from weighbridge_ref.head import head_id
+
+from .common import (ALICE, ALICE_AGAIN, BOB, CAROL, CREATED, HEAD, MALLORY, NAME, Cases, TestKey, accepted, flip,
+                     head_text, policy, publisher, refused, signed)
+from .text_cases import small_order_points
+
+LATER = "2026-12-01T00:00:00Z"
+HASH = HEAD["root"]  # the id of no head
+
+
+def cases() -> Cases:
+    yield from policies()
+    yield from signatures()
+    yield from thresholds()
+    yield from dates()
+    yield from scopes()
+    yield from expectations()
+    yield from times()
+    yield from memory()
+
+
+def quoted(*values: str) -> str:
+    return "[" + ", ".join(f'"{value}"' for value in values) + "]"
+
+
+def policies() -> Cases:
+    def good(name, comment, data):
+        return accepted(f"policy/{name}", "policy", comment, {"policy.toml": data})
+
+    def bad(name, code, comment, data, rule=None):
+        return refused(f"policy/{name}", "policy", code, comment, {"policy.toml": data}, rule=rule)
+
+    one = publisher("org/*", ALICE)
+    some_id = head_id(head_text()).hex()
+    yield good("one-publisher", "one key for one prefix; the threshold is 1", policy(one))
+    yield good("everything", "each key of the form",
+               policy(publisher("*", ALICE, (BOB, f'from = "{CREATED}"\nuntil = "{LATER}"\n'), threshold=2),
+                      publisher("org/model", CAROL), revoked=quoted(MALLORY.vkey), accepted_heads=quoted(some_id)))
+    yield good("accepted-heads-only", "nobody but a head id", policy(accepted_heads=quoted(some_id)))
+
+    yield bad("not-toml", 1601, "no TOML", b"[[publisher\n")
+    yield bad("unknown-key", 1601, "a key that a typing error made", policy(one.replace("[[publisher.key]]",
+              "treshold = 2\n[[publisher.key]]")), rule=9)
+    yield bad("unknown-top-key", 1601, "an option that the form does not have", policy(one, allow_expired="true"),
+              rule=9)
+    yield bad("date-without-quotes", 1601, "a TOML date, and no string", policy(publisher("*", (ALICE,
+              f"from = {CREATED}\n"))))
+    yield bad("same-scope", 1602, "two publishers for one prefix", policy(one, publisher("org/*", BOB)))
+    for name, scope in (("prefix-slash", "org/"), ("prefix-star", "org*"), ("two-stars", "org/**")):
+        yield bad(f"scope-{name}", 1603, f"scope `{scope}`", policy(publisher(scope, ALICE)))
+    yield bad("threshold-zero", 1604, "no signature would be needed", policy(publisher("*", ALICE, threshold=0)))
+    yield bad("threshold-too-high", 1604, "2 of 1", policy(publisher("*", ALICE, threshold=2)))
+    yield bad("threshold-of-names", 1604, "2 of 1: two names of one key", policy(publisher("*", ALICE, ALICE_AGAIN,
+              threshold=2)))
+    yield bad("empty", 1605, "no byte", b"")
+    yield bad("no-keys", 1605, "a publisher without keys", policy(publisher("*")))
+    yield bad("from-is-until", 1606, "a span of no second",
+              policy(publisher("*", (ALICE, f'from = "{LATER}"\nuntil = "{LATER}"\n'))))
+    yield bad("time-malformed", 1702, "a date without time", policy(publisher("*", (ALICE, 'from = "2026-11-20"\n'))))
+    yield bad("vkey-id", 1502, "a vkey under another name", policy(one.replace("alice.example/", "alice.example:")))
+    weak = TestKey("weak.example")
+    weak.vkey = weak_vkey(weak.name)
+    yield bad("vkey-weak", 1505, "a key that anyone can sign for", policy(publisher("*", weak)))
+    yield bad("accepted-head-short", 1703, "63 digits", policy(one, accepted_heads=quoted(some_id[1:])))
+
+
+def weak_vkey(name: str) -> str:
+    return note.vkey_line(name, ed25519.encode(small_order_points()[4]))
+
+
+# --- the verdict ------------------------------------------------------------------------------------
+
+def trusting(*keys: TestKey) -> dict:
+    """The section of a trust in any one of these keys."""
+    return {"vkeys": "".join(key.vkey + "\n" for key in keys).encode()}
+
+
+def good(name, comment, data, trust, /, *signers, **parameters):
+    parameters = {"now": CREATED} | parameters
+    if parameters["now"] is None:
+        del parameters["now"]
+    if signers:
+        parameters["signers"] = " ".join(sorted(key.name for key in signers))
+    text = data[: data.rindex(b"\n\n") + 1]
+    return accepted(f"trust/{name}", "trust", comment, {"head.note": data} | trust, **parameters,
+                    head_id=head_id(text).hex())
+
+
+def bad(name, code, comment, data, trust, /, rule=8, **parameters):
+    parameters = {"now": CREATED} | parameters
+    if parameters["now"] is None:
+        del parameters["now"]
+    return refused(f"trust/{name}", "trust", code, comment, {"head.note": data} | trust, rule=rule, **parameters)
+
+
+TEXT = head_text()
+
+
+def signatures() -> Cases:
+    alice = trusting(ALICE)
+    yield good("one-key", "one key, one signature", signed(TEXT, ALICE), alice, ALICE)
+    yield good("known-among-unknown", "unknown keys are ignored", signed(TEXT, MALLORY, ALICE, CAROL), alice, ALICE)
+    yield good("bad-by-unknown-key", "a bad signature by an unknown key is not looked at",
+               signed(TEXT, ALICE) + MALLORY.line(bytes(64)), alice, ALICE)
+    namesake = TestKey(ALICE.name, owner="somebody else")
+    yield good("same-name-other-id", "a key of the same name and another id is another key",
+               signed(TEXT, ALICE) + namesake.line(bytes(64)), alice, ALICE)
+
+    yield bad("unknown-key", 3102, "signed, by a key that nobody lists", signed(TEXT, MALLORY), alice)
+    yield bad("same-key-unknown-name", 3102, "the known key under a name that nobody lists",
+              signed(TEXT, ALICE_AGAIN), alice)
+    genuine = ed25519.sign(ALICE.seed, TEXT)
+    other = ed25519.sign(ALICE.seed, head_text(revision="2", previous=HASH))
+
+    def forged(name, comment, signature, **more):
+        return bad(name, 3101, comment, TEXT + b"\n" + ALICE.line(signature), alice, **more)
+
+    yield forged("flipped-r", "one bit of R differs", flip(genuine, 3))
+    yield forged("of-another-head", "a good signature over another text", other)
+    yield forged("by-another-key", "signed by another key under this one's name and id",
+                 ed25519.sign(MALLORY.seed, TEXT))
+    s_plus_l = int.from_bytes(genuine[32:], "little") + ed25519.L
+    yield forged("s-not-reduced", "S + L: the same signature in other bytes",
+                 genuine[:32] + s_plus_l.to_bytes(32, "little"))
+    yield forged("signature-63-bytes", "a byte is missing", genuine[:63], rule=6)
+    for name, comment, r in crafted_r():
+        yield forged(name, comment, signature_with_r(r))
+    yield forged("r-with-torsion", "R has a torsion component: only the equation with the cofactor holds",
+                 signature_with_torsion())
+    yield bad("text-altered", 3101, "another name under the signature",
+              signed(TEXT, ALICE).replace(b"name weighbridge-test", b"name weighbridge-pest"), alice)
+    yield bad("text-malformed-and-altered", 3101, "signatures come before grammar",
+              signed(TEXT, ALICE).replace(b"revision 1\n", b"revision one\n"), alice)
+    yield bad("bad-beside-good", 3101, "enough good signatures, and a bad one by a known key",
+              signed(TEXT, ALICE) + BOB.line(bytes(64)), trusting(ALICE, BOB))
+    yield bad("bad-by-key-of-other-publisher", 3101, "a bad one by a key that another scope lists",
+              signed(TEXT, ALICE) + BOB.line(bytes(64)),
+              {"policy.toml": policy(publisher("weighbridge-test/*", ALICE), publisher("org/*", BOB))})
+
+
+def crafted_r():
+    """Encodings of R that only the key's owner can use, with a nonce of zero."""
+    p = ed25519.P
+    yield "r-small-order", "R is the identity, a point of small order", (1).to_bytes(32, "little")
+    yield "r-not-canonical", "R is the identity, encoded as y = p + 1", (p + 1).to_bytes(32, "little")
+
+
+def signature_with_r(r: bytes) -> bytes:
+    """A signature whose R encodes the identity: the equation holds with S = k a."""
+    scalar, _ = ed25519.expand(ALICE.seed)
+    return r + (ed25519._hash_to_scalar(r, ALICE.public, TEXT) * scalar % ed25519.L).to_bytes(32, "little")
+
+
+def signature_with_torsion() -> bytes:
+    scalar, prefix = ed25519.expand(ALICE.seed)
+    nonce = ed25519._hash_to_scalar(prefix, TEXT)
+    torsion = small_order_points()[8]
+    r = ed25519.encode(ed25519.add(ed25519.multiply(nonce, ed25519.BASE), torsion))
+    k = ed25519._hash_to_scalar(r, ALICE.public, TEXT)
+    return r + ((nonce + k * scalar) % ed25519.L).to_bytes(32, "little")
+
+
+def thresholds() -> Cases:
+    def of(*keys, threshold, **top):
+        return {"policy.toml": policy(publisher("*", *keys, threshold=threshold), **top)}
+
+    two_of_three = of(ALICE, BOB, CAROL, threshold=2)
+    yield good("two-of-three", "two signers", signed(TEXT, CAROL, ALICE), two_of_three, ALICE, CAROL)
+    yield bad("one-of-two", 3103, "one signer of two", signed(TEXT, ALICE), two_of_three)
+    yield bad("one-of-two-twice", 3103, "one signer of two, twice", signed(TEXT, ALICE, ALICE), two_of_three)
+    yield bad("two-names-one-key", 3103, "one key under two names counts once", signed(TEXT, ALICE, ALICE_AGAIN),
+              of(ALICE, ALICE_AGAIN, BOB, threshold=2))
+
+    yield bad("revoked", 3104, "the only signer is revoked", signed(TEXT, ALICE),
+              of(ALICE, BOB, threshold=1, revoked=quoted(ALICE.vkey)))
+    yield bad("revoked-under-other-name", 3104, "revoked by another name of the same key", signed(TEXT, ALICE),
+              of(ALICE, BOB, threshold=1, revoked=quoted(ALICE_AGAIN.vkey)))
+    yield good("bad-by-revoked-key", "a bad signature by a revoked key is not looked at",
+               signed(TEXT, ALICE) + BOB.line(bytes(64)), of(ALICE, BOB, threshold=1, revoked=quoted(BOB.vkey)), ALICE)
+
+    # A key that a policy revokes and whose head it accepts nevertheless.
+    this_id = head_id(TEXT).hex()
+    yield good("accepted-head", "revoked, and this head accepted nevertheless", signed(TEXT, ALICE),
+               of(ALICE, BOB, threshold=1, revoked=quoted(ALICE.vkey), accepted_heads=quoted(this_id)))
+    yield bad("accepted-head-bad-signature", 3101, "an accepted head with a bad signature by a known key",
+              TEXT + b"\n" + BOB.line(bytes(64)), of(BOB, threshold=1, accepted_heads=quoted(this_id)))
+
+
+def dates() -> Cases:
+    def of(**dates):
+        lines = "".join(f'{key.strip("_")} = "{value}"\n' for key, value in dates.items())
+        return {"policy.toml": policy(publisher("*", (ALICE, lines), BOB))}
+
+    after = "2026-11-20T16:31:01Z"
+    data = signed(TEXT, ALICE)
+    yield good("from-created", "a key that counts from the second of `created`", data, of(from_=CREATED), ALICE)
+    yield bad("before-from", 3105, "created a second before the key counts", data, of(from_=after))
+    yield bad("at-until", 3105, "created in the second in which the key ends", data, of(until=CREATED))
+    yield good("dates-are-of-created", "the key has ended since, and counted when the head was created", data,
+               of(until=after), ALICE, now="2030-01-01T00:00:00Z")
+    two = publisher("*", (ALICE, f'until = "{CREATED}"\n'), BOB, CAROL, threshold=2)
+    yield bad("out-of-date-and-revoked", 3105, "one signer out of date, the other revoked", signed(TEXT, ALICE, BOB),
+              {"policy.toml": policy(two, revoked=quoted(BOB.vkey))})
+
+
+def scopes() -> Cases:
+    def note_of(name, *keys):
+        return signed(head_text(name=name), *keys)
+
+    nested = {"policy.toml": policy(publisher("*", CAROL), publisher("org/*", ALICE), publisher("org/team/*", MALLORY),
+                                    publisher("org/secret", BOB))}
+    yield good("scope-prefix-deep", "`org/*` at any depth", note_of("org/a/b/c", ALICE), nested, ALICE)
+    yield good("scope-longer-prefix", "`org/team/*` before `org/*`", note_of("org/team/model", MALLORY), nested,
+               MALLORY)
+    yield good("scope-name", "the name itself before any prefix", note_of("org/secret", BOB), nested, BOB)
+    yield good("scope-star", "`*` last", note_of("other/model", CAROL), nested, CAROL)
+    yield bad("scope-secret", 3102, "who may sign `org/*` has no say over `org/secret`", note_of("org/secret", ALICE),
+              nested)
+    only = {"policy.toml": policy(publisher("org/*", ALICE))}
+    yield bad("scope-none-longer-word", 3106, "`org/*` does not cover `orgx/model`", note_of("orgx/model", ALICE), only)
+
+
+def expectations() -> Cases:
+    alice, data = trusting(ALICE), signed(TEXT, ALICE)
+    this_id = head_id(TEXT).hex()
+    yield good("expected", "name, head and revision as wanted", data, alice, ALICE, name=NAME, head=this_id,
+               min_revision=1)
+    yield bad("other-model", 3201, "another model of the same publisher", signed(head_text(name="org/other"), ALICE),
+              alice, name=NAME)
+    yield bad("other-head", 3202, "another head of the same publisher and name", data, alice, head=HASH)
+    yield bad("revision-too-low", 3203, "revision 1 where 2 is the least", data, alice, min_revision=2)
+
+    yield good("pinned", "a head id alone is trust enough, whoever signed", signed(TEXT, MALLORY), {}, head=this_id)
+    yield bad("pinned-other", 3202, "another head than the one that is trusted", data, {}, head=HASH, rule=3)
+
+
+def times() -> Cases:
+    alice = trusting(ALICE)
+    data = signed(TEXT, ALICE)
+    expiring = signed(head_text(expires=LATER), ALICE)
+    yield good("time-unknown", "no time is known, and the head does not expire", data, alice, ALICE, now=None)
+    yield good("created-a-day-ahead", "86,400 seconds ahead", data, alice, ALICE, now="2026-11-19T16:31:00Z")
+    yield bad("created-in-future", 3206, "86,401 seconds ahead", data, alice, now="2026-11-19T16:30:59Z", rule=None)
+    yield bad("expired", 3207, "in the second in which it expires", expiring, alice, now=LATER, rule=None)
+    yield good("expired-allowed", "the caller goes on with an expired head", expiring, alice, ALICE, now=LATER,
+               allow_expired="yes")
+    yield bad("expires-time-unknown", 3208, "the head expires, and the time is not known", expiring, alice, now=None,
+              rule=5)
+    yield bad("pinned-expired", 3207, "a head id is trusted for what it is, not for ever", expiring, {},
+              head=head_id(head_text(expires=LATER)).hex(), now=LATER, rule=None)
+
+
+def memory() -> Cases:
+    alice = trusting(ALICE)
+    first = head_text()
+    first_id = head_id(first).hex()
+    second = head_text(revision="2", previous=first_id, created="2026-11-21T00:00:00Z")
+    second_id = head_id(second).hex()
+    third = head_text(revision="3", previous=second_id, created="2026-11-22T00:00:00Z")
+    twin = head_text(created="2026-11-20T16:31:01Z")
+    aside = head_text(revision="2", previous=head_id(twin).hex(), created="2026-11-21T00:00:00Z")
+    now = {"now": "2026-11-23T00:00:00Z"}
+
+    def remembering(text, *keys, trust=alice):
+        return trust | {"remembered": signed(text, *keys or [ALICE])}
+
+    yield good("memory-same", "the head that was accepted before", signed(first, ALICE), remembering(first), ALICE,
+               **now)
+    yield good("memory-next", "the next revision follows", signed(second, ALICE), remembering(first), ALICE, **now)
+    yield good("memory-skip", "a revision between was never seen", signed(third, ALICE), remembering(first), ALICE,
+               **now)
+    yield bad("rollback", 3204, "an older head than the one that was accepted", signed(first, ALICE),
+              remembering(second), **now)
+    yield bad("fork-same-revision", 3205, "two heads claim to be revision 1", signed(first, ALICE), remembering(twin),
+              **now)
+    yield bad("fork-next-revision", 3205, "revision 2 follows another revision 1", signed(aside, ALICE),
+              remembering(first), **now)
+    yield good("memory-head-given", "where the caller names the head, memory is not asked", signed(first, ALICE),
+               remembering(second), ALICE, **now, head=first_id)
+    revoked = {"policy.toml": policy(publisher("*", ALICE, BOB), revoked=quoted(BOB.vkey))}
+    yield good("memory-forgotten", "what a revoked key signed is forgotten, and locks nobody out",
+               signed(first, ALICE), remembering(third, BOB, trust=revoked), ALICE, **now)
+    old = head_text(revision="2", previous=first_id, created="2026-11-21T00:00:00Z", expires="2026-11-22T00:00:00Z")
+    yield bad("rollback-under-expired", 3204, "the remembered head has expired, and is remembered all the same",
+              signed(first, ALICE), remembering(old), **now)

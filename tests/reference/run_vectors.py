@@ -1,0 +1,229 @@
+"""Runs every vector below spec/vectors against the reference.
+
+    python3 tests/reference/run_vectors.py [FOLDER-OR-VECTOR...]
+"""
+
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+import vector_form
+from vector_form import Vector
+from weighbridge_ref import blake3, filetree, head, lists, model, note, tensors, trees, trust, values
+from weighbridge_ref.refused import Refused
+
+VECTORS = Path(__file__).resolve().parents[2] / "spec" / "vectors"
+
+
+# --- what each kind of test does ----------------------------------------------------------------------
+
+class Outcome:
+    """What a run comes to: known answers, released bytes, and the codes of its refusals."""
+
+    def __init__(self):
+        self.answers: dict[str, object] = {}
+        self.released = b""
+        self.codes: list[int] = []
+
+
+def run(vector: Vector) -> Outcome:
+    outcome = Outcome()
+    try:
+        TESTS[vector.header["test"]](vector, outcome)
+    except Refused as refused:
+        outcome.codes.append(refused.code)
+    return outcome
+
+
+def compare(vector: Vector, outcome: Outcome) -> str | None:
+    """Returns what differs from the promise, or None."""
+    expect, code = vector.header["expect"], vector.header.get("code")
+    if expect == "accepted" and outcome.codes:
+        return f"refused with {outcome.codes}, expected to be accepted"
+    if expect == "refused" and not outcome.codes:
+        return f"accepted, expected {code}"
+    if expect == "refused" and int(code) not in outcome.codes:
+        return f"refused with {outcome.codes}, expected {code}"
+    if "released" in vector.header and blake3.hash(outcome.released).hex() != vector.header["released"]:
+        return "other bytes were released"
+    for key in ANSWERS.get(vector.header["test"], []) if expect == "accepted" else []:
+        promised = dict(vector.sections).get(key, vector.header.get(key))
+        if promised is not None and promised != outcome.answers[key]:
+            return f"{key} is {outcome.answers[key]!r}, expected {promised!r}"
+    return None
+
+
+def test_root(vector, outcome):
+    size, chunk_size = vector.number("size"), values.check_chunk_size(vector.number("chunk-size"))
+    data = bytes(i % 251 for i in range(size))
+    outcome.answers["root"] = blake3.pure_hash(data).hex()
+    outcome.answers["chunks"] = str(filetree.chunk_count(size, chunk_size))
+    layer = filetree.layer_of(data, chunk_size)
+    filetree.accept_layer(blake3.pure_hash(data), size, chunk_size, layer)
+    outcome.answers["layer"] = layer
+
+
+def file_verifier(vector):
+    return filetree.FileVerifier(
+        values.parse_hash(vector.header["root"]),
+        vector.number("size"),
+        values.check_chunk_size(vector.number("chunk-size")),
+        vector.section("layer"),
+    )
+
+
+def test_layer(vector, outcome):
+    file_verifier(vector)
+
+
+def test_chunk(vector, outcome):
+    verifier = file_verifier(vector)
+    for name, data in vector.sections:
+        if name.startswith("chunk "):
+            verifier.accept(int(name.removeprefix("chunk ")), data)
+            outcome.released += data
+
+
+def test_small_value(section, check):
+    def test(vector, outcome):
+        check(vector.section(section).decode())
+
+    return test
+
+
+def test_head(vector, outcome):
+    text = vector.section("head.txt")
+    head.parse_head(text)
+    outcome.answers["head-id"] = head.head_id(text).hex()
+
+
+def test_list(vector, outcome):
+    signed = head.parse_head(vector.section("head.txt"))
+    files = lists.open_file_list(signed, vector.section("files.jsonl"))
+    if signed.tensors is not None and "tensors.jsonl" in dict(vector.sections):
+        lists.open_tensor_list(signed, files, vector.section("tensors.jsonl"))
+
+
+def test_policy(vector, outcome):
+    trust.parse_policy(vector.section("policy.toml"))
+
+
+def trust_of(vector):
+    sections, header = dict(vector.sections), vector.header
+    wanted = values.parse_hash(header["head"]) if "head" in header else None
+    if "policy.toml" in sections:
+        policy = trust.parse_policy(sections["policy.toml"])
+    elif "vkeys" in sections:
+        policy = trust.policy_of_vkeys(sections["vkeys"].decode().split("\n")[:-1])
+    else:
+        policy = trust.policy_of_head(wanted)
+    return policy, trust.Expectation(
+        name=header.get("name"),
+        head=wanted,
+        min_revision=int(header.get("min-revision", 0)),
+        now=values.parse_time(header["now"]) if "now" in header else None,
+        allow_expired=header.get("allow-expired") == "yes",
+        remembered=sections.get("remembered"),
+    )
+
+
+def test_trust(vector, outcome):
+    verified = trust.verify(vector.section("head.note"), *trust_of(vector))
+    outcome.answers["head-id"] = verified.head_id.hex()
+    outcome.answers["signers"] = " ".join(verified.signers)
+
+
+def test_tree(vector, outcome):
+    lines = vector.section("lines").split(b"\n")[:-1]
+    positions = [int(p) for p in vector.header["positions"].split()]
+    tree = values.parse_hash(vector.header["tree-hash"])
+    trees.check_proof(vector.number("count"), positions, lines, vector.section("siblings"), tree)
+
+
+def test_safetensors(vector, outcome):
+    found = tensors.parse_safetensors(vector.section("prefix"), vector.number("file-size"))
+    outcome.answers["tensors"] = tensors.answer_lines(found)
+
+
+def test_index(vector, outcome):
+    tensors.check_index(vector.section("index"), tensors.parse_holds(vector.section("holds")))
+
+
+def test_header(vector, outcome):
+    listed, found = (tensors.parse_answer_lines(vector.section(s)) for s in ("listed", "found"))
+    tensors.compare(listed, found)
+
+
+def test_model(vector, outcome):
+    with tempfile.TemporaryDirectory() as folder:
+        for path, data in vector.sections:
+            if path not in ("vkeys", "policy.toml", "remembered"):
+                file = Path(folder, path)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(data)
+        policy, expected = trust_of(vector)
+        report = model.verify(Path(folder), policy, expected, tensor_hashes=vector.header.get("tensors") == "yes")
+    outcome.codes += [refused.code for refused in report.refusals]
+    outcome.answers["head-id"] = report.verified.head_id.hex()
+    outcome.answers["signers"] = " ".join(report.verified.signers)
+
+
+TESTS = {
+    "root": test_root,
+    "layer": test_layer,
+    "chunk": test_chunk,
+    "path": test_small_value("path", values.check_path),
+    "tensor-name": test_small_value("name", values.check_tensor_name),
+    "model-name": test_small_value("name", values.check_model_name),
+    "time": test_small_value("time", values.parse_time),
+    "vkey": test_small_value("vkey", note.parse_vkey),
+    "head": test_head,
+    "list": test_list,
+    "policy": test_policy,
+    "trust": test_trust,
+    "tree": test_tree,
+    "safetensors": test_safetensors,
+    "index": test_index,
+    "header": test_header,
+    "model": test_model,
+}
+
+# Header keys and sections that are answers; all others are parameters.
+ANSWERS = {
+    "root": ["root", "chunks", "layer"],
+    "head": ["head-id"],
+    "trust": ["head-id", "signers"],
+    "model": ["head-id", "signers"],
+    "safetensors": ["tensors"],
+}
+
+
+# --- all of them --------------------------------------------------------------------------------
+
+def walk(place: Path):
+    if place.is_file():
+        yield place
+    else:
+        yield from sorted(p for p in place.rglob("*") if p.is_file() and p.suffix != ".md")
+
+
+def failure_of(path: Path) -> str | None:
+    try:
+        vector = vector_form.parse(path.read_bytes())
+        return compare(vector, run(vector))
+    except Exception:  # a fault of the reference or of the vector's form, and no verdict
+        return traceback.format_exc()
+
+
+def main(arguments) -> int:
+    paths = [path for place in arguments or [VECTORS] for path in walk(Path(place))]
+    failures = [(path, failure) for path in paths if (failure := failure_of(path))]
+    for path, failure in failures:
+        print(f"{path}: {failure}")
+    print(f"{len(paths) - len(failures)} passed, {len(failures)} failed")
+    return 1 if failures or not paths else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

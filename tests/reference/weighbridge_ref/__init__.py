@@ -1,0 +1,17 @@
+"""An independent reading of the Weighbridge specification, by the standard library alone.
+
+Written from spec/ and for reading, not for speed; each module names its page.
+
+    refused      a refusal with its number           (error-codes.md)
+    blake3       hash, derive_key, subtrees          (file-tree.md)
+    ed25519      strict signatures                   (head.md)
+    values       numbers, times, names, paths        (head.md, lists.md)
+    filetree     chunks and chunk layers             (file-tree.md)
+    trees        Merkle trees over lists, proofs     (trees.md)
+    note, head   signed notes, keys, the head        (head.md)
+    lists        files.jsonl and tensors.jsonl       (lists.md)
+    trust        policies and the verdict on a head  (trust.md)
+    strict_json  JSON without repairs                (tensors.md)
+    tensors      safetensors, sharded indexes        (tensors.md)
+    model        a model folder                      (model-folder.md)
+"""

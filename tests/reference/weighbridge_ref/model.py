@@ -1,0 +1,190 @@
+"""A model folder against its signed head (spec/model-folder.md, Verifying)."""
+
+import os
+import stat
+from pathlib import Path
+from typing import Iterator, NamedTuple, Optional
+
+from . import blake3, filetree, lists, tensors, trust
+from .head import Head
+from .lists import FileEntry, TensorEntry
+from .note import MAX_NOTE
+from .refused import Refused
+from .values import ascii_lower, is_metadata
+
+NOT_LISTED_BUT_FINE = ".gitattributes"  # at the top: hubs add one
+
+
+class Report(NamedTuple):
+    verified: trust.Verified
+    accepted: list[FileEntry]
+    refusals: list[Refused]
+    ignored: list[str]
+
+
+class Metadata(NamedTuple):
+    head: Head
+    files: dict[str, FileEntry]
+    tensors: Optional[list[TensorEntry]]
+    layers: dict[str, bytes]  # not yet accepted; empty where none are published
+
+
+def verify(folder: Path, policy, expected, meta: Optional[Path] = None, tensor_hashes: bool = False) -> Report:
+    """Refuses the model as a whole, or returns what it found file by file.
+
+    The head comes first, then the lists, then the layers, then the files, each read once.
+    """
+    meta = meta or folder / "weighbridge"
+    verified = trust.verify(read_at_most(meta / "head.note", MAX_NOTE + 1), policy, expected)
+    metadata, refusals = open_metadata(verified.head, meta)
+
+    present = {}
+    for path, found in walk(folder):
+        if isinstance(found, Refused):
+            refusals.append(found)
+            present[path] = None
+        else:
+            present[path] = found
+    ignored = []
+    for path in sorted(present.keys() - metadata.files.keys()):
+        if path == NOT_LISTED_BUT_FINE:
+            ignored.append(path)
+        elif present[path] is not None:
+            refusals.append(Refused(2105, f"{path!r} is not listed"))
+
+    accepted = []
+    for entry in metadata.files.values():
+        if present.get(entry.path, entry) is None:
+            continue  # refused above: a link or a special file
+        found = list(check_file(present.get(entry.path), entry, metadata, tensor_hashes))
+        refusals += found
+        if not found:
+            accepted.append(entry)
+    return Report(verified, accepted, refusals, ignored)
+
+
+def open_metadata(head: Head, meta: Path) -> tuple[Metadata, list[Refused]]:
+    files = lists.open_file_list(head, read_at_most(meta / "files.jsonl", head.files.length + 1))
+    entries = None
+    if head.tensors is not None:
+        data = read_at_most(meta / "tensors.jsonl", head.tensors.length + 1)
+        entries = lists.open_tensor_list(head, files, data)
+
+    refusals, layers = [], {}
+    if (meta / "chunks.layer").exists():
+        lengths = {path: filetree.layer_length(entry.size, head.chunk_size) for path, entry in files.items()}
+        total = sum(lengths.values())
+        data = read_at_most(meta / "chunks.layer", total + 1)
+        if len(data) != total:
+            refusals.append(Refused(2201, f"the layers have another length than {total} bytes"))
+        else:
+            position = 0
+            for path, length in lengths.items():
+                layer = data[position : position + length]
+                position += length
+                try:
+                    filetree.accept_layer(files[path].root, files[path].size, head.chunk_size, layer)
+                    layers[path] = layer
+                except Refused as refused:
+                    refusals.append(Refused(refused.code, f"{path!r}: {refused.message}"))
+    return Metadata(head, files, entries, layers), refusals
+
+
+def check_file(place: Optional[Path], entry: FileEntry, metadata: Metadata, tensor_hashes: bool) -> Iterator[Refused]:
+    """All that is wrong with one file."""
+    if place is None:
+        yield Refused(2104, f"{entry.path!r} is missing")
+        return
+    if place.stat().st_size != entry.size:
+        yield Refused(2103, f"{entry.path!r} has {place.stat().st_size} bytes, expected {entry.size}")
+        return
+    data = read_at_most(place, entry.size + 1)
+    if len(data) != entry.size:
+        yield Refused(2106, f"{entry.path!r} changed while it was read")
+        return
+    if blake3.hash(data) != entry.root:
+        yield Refused(2101, f"{entry.path!r} does not match its signed root")
+        yield from bad_chunks(data, entry, metadata)
+        return
+    if metadata.tensors is not None and entry.path.endswith(".gguf"):
+        yield Refused(4001, f"{entry.path!r}: this version does not read GGUF")
+    if metadata.tensors is not None and entry.path.endswith(".safetensors"):
+        # From here on `data` is verified, and is not read again (rule 10).
+        listed = [tensor for tensor in metadata.tensors if tensor.file == entry.path]
+        try:
+            check_tensors(data, listed)
+        except Refused as refused:
+            yield Refused(refused.code, f"{entry.path!r}: {refused.message}")
+            return
+        for tensor in listed if tensor_hashes else []:
+            if blake3.hash(data[tensor.offset : tensor.offset + tensor.size]) != tensor.blake3:
+                yield Refused(2307, f"{entry.path!r}: the hash of {tensor.name!r} is of other bytes")
+
+
+def bad_chunks(data: bytes, entry: FileEntry, metadata: Metadata) -> Iterator[Refused]:
+    layer, chunk_size = metadata.layers.get(entry.path), metadata.head.chunk_size
+    if not layer:
+        return
+    verifier = filetree.FileVerifier(entry.root, entry.size, chunk_size, layer)
+    for index in range(filetree.chunk_count(entry.size, chunk_size)):
+        begin, end = filetree.chunk_range(index, entry.size, chunk_size)
+        try:
+            verifier.accept(index, data[begin:end])
+        except Refused as refused:
+            yield Refused(refused.code, f"{entry.path!r}: {refused.message}")
+
+
+def check_tensors(data: bytes, listed: list[TensorEntry]) -> None:
+    found = tensors.parse_safetensors(data, len(data))
+    tensors.compare([tensors.Tensor(t.name, t.dtype, t.shape, t.offset, t.size) for t in listed], found)
+
+
+# --- the folder -----------------------------------------------------------------------------------------
+
+def walk(folder: Path) -> Iterator[tuple[str, Path | Refused]]:
+    """Every file that counts, by its path in the model; or why something in its place is refused."""
+    top = folder.resolve(strict=True)
+    yield from walk_below(top, top, [])
+
+
+def walk_below(top: Path, folder: Path, above: list[str]):
+    for name in sorted(os.listdir(folder)):
+        components, place = [*above, name], folder / name
+        path = "/".join(components)
+        if is_metadata(components) or ascii_lower(name) == ".git":
+            continue
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            yield path, Refused(1411, f"the name {path!r} on disk is not UTF-8")
+            continue
+        mode = place.lstat().st_mode
+        if stat.S_ISDIR(mode):
+            yield from walk_below(top, place, components)
+        elif stat.S_ISREG(mode):
+            yield path, place
+        elif stat.S_ISLNK(mode):
+            yield path, follow(top, place, path)
+        else:
+            yield path, Refused(5104, f"{path!r} is neither a file nor a folder")
+
+
+def follow(top: Path, link: Path, path: str) -> Path | Refused:
+    try:
+        target = link.resolve(strict=True)
+    except (OSError, RuntimeError):  # RuntimeError: links in a circle
+        return Refused(5105, f"{path!r} leads nowhere")
+    in_cache = top.parent.name == "snapshots" and target.parent == top.parent.parent / "blobs"
+    if not target.is_relative_to(top) and not in_cache:
+        return Refused(5102, f"{path!r} leads out of the model")
+    if target.is_dir():
+        return Refused(5103, f"{path!r} leads to a folder")
+    if not target.is_file():
+        return Refused(5104, f"{path!r} leads to neither a file nor a folder")
+    return target
+
+
+def read_at_most(place: Path, limit: int) -> bytes:
+    """One byte more than is allowed is enough to see that there is more (rule 12)."""
+    with open(place, "rb") as file:
+        return file.read(limit)

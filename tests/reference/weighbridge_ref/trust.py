@@ -1,0 +1,230 @@
+"""Who is believed, for which model, and when (spec/trust.md)."""
+
+import tomllib
+from typing import NamedTuple, Optional
+
+from . import ed25519
+from .head import Head, head_id, parse_head
+from .note import Note, VerifierKey, parse_note, parse_vkey
+from .refused import Refused
+from .values import check_model_name, parse_hash, parse_time
+
+MAX_AHEAD = 86_400  # seconds by which a publisher's clock may be ahead of ours
+
+
+class PublisherKey(NamedTuple):
+    vkey: VerifierKey
+    begin: Optional[int] = None
+    end: Optional[int] = None
+
+    def in_date(self, created: int) -> bool:
+        return (self.begin is None or self.begin <= created) and (self.end is None or created < self.end)
+
+
+class Publisher(NamedTuple):
+    scope: str
+    threshold: int
+    keys: list[PublisherKey]
+
+    def covers(self, name: str) -> bool:
+        return self.scope in ("*", name) or self.scope.endswith("/*") and name.startswith(self.scope[:-1])
+
+
+class Policy(NamedTuple):
+    publishers: list[Publisher] = []
+    revoked: set[bytes] = frozenset()  # public keys
+    accepted_heads: set[bytes] = frozenset()
+
+
+class Expectation(NamedTuple):
+    """What the caller wants. Nothing of it comes from the artifact (rule 9)."""
+
+    name: Optional[str] = None
+    head: Optional[bytes] = None
+    min_revision: int = 0
+    now: Optional[int] = None
+    allow_expired: bool = False
+    remembered: Optional[bytes] = None  # the note that was accepted last
+
+
+class Verified(NamedTuple):
+    head: Head
+    head_id: bytes
+    signers: list[str]
+
+
+# --- the policy -------------------------------------------------------------------------------------
+
+def policy_of_vkeys(lines: list[str]) -> Policy:
+    """Any one of these keys suffices, for any name."""
+    return Policy([Publisher("*", 1, [PublisherKey(parse_vkey(line)) for line in lines])])
+
+
+def policy_of_head(head: bytes) -> Policy:
+    """A head id that a chain or a deployment gave needs no signature."""
+    return Policy(accepted_heads={head})
+
+
+def parse_policy(data: bytes) -> Policy:
+    try:
+        tree = tomllib.loads(data.decode())
+    except (ValueError, RecursionError) as error:  # of ValueErrors, bad UTF-8 and bad TOML among them
+        raise Refused(1601, f"not TOML: {error}") from None
+    expect_form(tree, {"revoked": [str], "accepted-heads": [str], "publisher": [dict]})
+    for publisher in tree.get("publisher", []):
+        expect_form(publisher, {"scope": str, "threshold": int, "key": [dict]}, required=["scope"])
+        for key in publisher.get("key", []):
+            expect_form(key, {"vkey": str, "from": str, "until": str}, required=["vkey"])
+
+    revoked = {parse_vkey(line).public for line in tree.get("revoked", [])}
+    accepted_heads = {parse_hash(text) for text in tree.get("accepted-heads", [])}
+    publishers = []
+    for publisher in tree.get("publisher", []):
+        publishers.append(parse_publisher(publisher))
+        if publishers[-1].scope in [p.scope for p in publishers[:-1]]:
+            raise Refused(1602, f"two publishers have the scope {publishers[-1].scope!r}")
+    if not publishers and not accepted_heads:
+        raise Refused(1605, "the policy trusts nobody")
+    return Policy(publishers, revoked, accepted_heads)
+
+
+def expect_form(table: dict, form: dict, required=()) -> None:
+    for key, value in table.items():
+        if key not in form:
+            raise Refused(1601, f"unknown key {key!r}")
+        kind = form[key]
+        items, kind = (value, kind[0]) if isinstance(kind, list) else ([value], kind)
+        # type() and not isinstance(): a boolean is an int in Python and not in TOML.
+        if type(items) is not list or any(type(item) is not kind for item in items):
+            raise Refused(1601, f"{key!r} has a value of another type")
+    for key in required:
+        if key not in table:
+            raise Refused(1601, f"{key!r} is missing")
+
+
+def parse_publisher(table: dict) -> Publisher:
+    scope, threshold = table["scope"], table.get("threshold", 1)
+    try:
+        if scope != "*":
+            check_model_name(scope.removesuffix("/*"))
+    except Refused:
+        raise Refused(1603, f"malformed scope {scope!r}") from None
+    keys = []
+    for key in table.get("key", []):
+        vkey = parse_vkey(key["vkey"])
+        begin, end = (parse_time(key[k]) if k in key else None for k in ("from", "until"))
+        if begin is not None and end is not None and begin >= end:
+            raise Refused(1606, "`from` is not before `until`")
+        keys.append(PublisherKey(vkey, begin, end))
+    if not keys:
+        raise Refused(1605, f"publisher of {scope!r} has no keys")
+    if not 1 <= threshold <= len({key.vkey.public for key in keys}):
+        raise Refused(1604, f"threshold {threshold} can never be met, or always is")
+    return Publisher(scope, threshold, keys)
+
+
+def publisher_for(policy: Policy, name: str) -> Publisher:
+    """The longest scope decides alone: the name itself, a longer prefix, a shorter one, `*`."""
+    covering = [p for p in policy.publishers if p.covers(name)]
+    if not covering:
+        raise Refused(3106, f"no publisher's scope covers {name!r}")
+    return max(covering, key=lambda p: (p.scope == name, len(p.scope)))
+
+
+# --- the verdict ------------------------------------------------------------------------------------
+
+def verify(note_bytes: bytes, policy: Policy, expected: Expectation) -> Verified:
+    """The seven steps of spec/trust.md, in their order (rule 8)."""
+    note = parse_note(note_bytes)
+    lines_that_signed = check_signatures(note, policy)
+    head, this_id = parse_head(note.text), head_id(note.text)
+
+    if expected.name not in (None, head.name):
+        raise Refused(3201, f"this is {head.name!r}")
+    if expected.head not in (None, this_id):
+        raise Refused(3202, f"this is head {this_id.hex()}")
+    if head.revision < expected.min_revision:
+        raise Refused(3203, f"this is revision {head.revision}")
+
+    signers = check_threshold(head, this_id, note, policy, lines_that_signed)
+    check_time(head, expected)
+    if expected.remembered is not None and expected.head is None:
+        check_memory(head, this_id, policy, expected.remembered)
+    return Verified(head, this_id, signers)
+
+
+def check_signatures(note: Note, policy: Policy) -> set[tuple[str, bytes]]:
+    """Step 2. Returns names and public keys of the known keys that signed; one bad signature refuses the head."""
+    known = {key.vkey for publisher in policy.publishers for key in publisher.keys}
+    signed = set()
+    for line in note.signatures:
+        for key in known:
+            if (line.name, line.key_id) != (key.name, key.key_id) or key.public in policy.revoked:
+                continue
+            if not ed25519.verify(key.public, note.text, line.signature):
+                raise Refused(3101, f"the signature by {key.name!r} does not verify")
+            signed.add((key.name, key.public))
+    return signed
+
+
+def check_threshold(head: Head, this_id: bytes, note: Note, policy: Policy, signed) -> list[str]:
+    """Step 5. Returns the signers. The one place where signatures are counted.
+
+    A signer is a key: under several names it goes by the one that the policy has first.
+    """
+    if this_id in policy.accepted_heads:
+        return []
+    publisher = publisher_for(policy, head.name)
+    counted: dict[bytes, str] = {}  # names by public key
+    out_of_date, revoked = set(), set()
+    for key in publisher.keys:
+        vkey = key.vkey
+        if vkey.public in policy.revoked:
+            # It never counts; that it signed only tells which refusal this is.
+            if any((line.name, line.key_id) == (vkey.name, vkey.key_id)
+                   and ed25519.verify(vkey.public, note.text, line.signature) for line in note.signatures):
+                revoked.add(vkey.public)
+        elif (vkey.name, vkey.public) in signed and key.in_date(head.created):
+            counted.setdefault(vkey.public, vkey.name)
+        elif (vkey.name, vkey.public) in signed:
+            out_of_date.add(vkey.public)
+    if len(counted) >= publisher.threshold:
+        return sorted(counted.values())
+    if len(counted.keys() | revoked) >= publisher.threshold:
+        raise Refused(3104, "keys that signed are revoked")
+    if len(counted.keys() | revoked | out_of_date) >= publisher.threshold:
+        raise Refused(3105, "keys that signed were out of date when the head was created")
+    if not counted.keys() | revoked | out_of_date:
+        raise Refused(3102, "no signature is by a known key")
+    raise Refused(3103, f"{len(counted)} distinct keys signed, {publisher.threshold} are needed")
+
+
+def check_time(head: Head, expected: Expectation) -> None:
+    """Step 6."""
+    if expected.now is None:
+        if head.expires is not None and not expected.allow_expired:
+            raise Refused(3208, "the head expires, and the time is not known")
+        return
+    if head.created > expected.now + MAX_AHEAD:
+        raise Refused(3206, "the head was created more than a day in the future")
+    if head.expires is not None and head.expires <= expected.now and not expected.allow_expired:
+        raise Refused(3207, "the head has expired")
+
+
+def check_memory(head: Head, this_id: bytes, policy: Policy, remembered: bytes) -> None:
+    """Step 7. What the policy of today would not believe is forgotten."""
+    try:
+        note = parse_note(remembered)
+        lines_that_signed = check_signatures(note, policy)
+        old, old_id = parse_head(note.text), head_id(note.text)
+        check_threshold(old, old_id, note, policy, lines_that_signed)
+    except Refused:
+        return
+    if old.name != head.name:
+        return
+    if head.revision < old.revision:
+        raise Refused(3204, f"rollback: revision {old.revision} was accepted before")
+    if head.revision == old.revision and this_id != old_id:
+        raise Refused(3205, "fork: another head of this revision was accepted before")
+    if head.revision == old.revision + 1 and head.previous != old_id:
+        raise Refused(3205, "fork: this head does not follow the one that was accepted before")
