@@ -104,7 +104,7 @@ impl FileEntry {
         let size = line.field("\",\"size\":", Line::number)?;
         let root = line.field(",\"blake3\":\"", |l| FileRoot::from_hex(l.word()).ok())?;
         let sha256 = match line.cursor.literal("\",\"sha256\":\"") {
-            Some(()) => Some(line.checked(|l| Sha256::from_hex(l.word()))?),
+            Some(()) => Some(line.value(|l| Sha256::from_hex(l.word()))?),
             None => None,
         };
         line.end()?;
@@ -209,34 +209,42 @@ impl<'a> Line<'a> {
 
     /// The value that stands behind `label`.
     fn field<T>(&mut self, label: &str, read: impl FnOnce(&mut Self) -> Option<T>) -> Result<T, LineError> {
-        self.checked(|line| {
-            line.cursor.literal(label)?;
-            read(line)
-        })
+        self.literal(label)?;
+        self.value(read)
     }
 
-    fn checked<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Result<T, LineError> {
-        read(self).ok_or_else(|| self.not_canonical())
+    fn value<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Result<T, LineError> {
+        let begin = self.cursor;
+        read(self).ok_or_else(|| self.not_canonical(begin))
+    }
+
+    fn literal(&mut self, literal: &str) -> Result<(), LineError> {
+        self.cursor.literal(literal).ok_or_else(|| {
+            let mut differs = self.cursor;
+            for c in literal.chars() {
+                if differs.literal(c.encode_utf8(&mut [0; 4])).is_none() {
+                    break;
+                }
+            }
+            self.not_canonical(differs)
+        })
     }
 
     fn end(&mut self) -> Result<(), LineError> {
-        self.checked(|line| {
-            line.cursor.literal("\"}")?;
-            line.cursor.rest_must_be_empty()
-        })
+        self.literal("\"}")?;
+        self.value(|line| line.cursor.rest_must_be_empty())
     }
 
-    fn not_canonical(&self) -> LineError {
-        LineError::NotCanonical {
-            column: self.whole.saturating_sub(self.cursor.rest().len()).saturating_add(1),
-        }
+    fn not_canonical(&self, at: Cursor<'_>) -> LineError {
+        LineError::NotCanonical { column: self.whole.saturating_sub(at.rest().len()).saturating_add(1) }
     }
 
-    /// The characters of a string up to its closing quote, which stays.
+    /// The characters of a string up to its closing quote, which stays. In JSON, controls do not stand for themselves;
+    /// that U+007F to U+009F do is for paths and names to refuse.
     fn string(&mut self) -> Option<String> {
         let mut text = String::new();
         loop {
-            text.push_str(self.cursor.while_is(|c| c != '"' && c != '\\'));
+            text.push_str(self.cursor.while_is(|c| c >= ' ' && c != '"' && c != '\\'));
             if self.cursor.rest().starts_with('"') {
                 return Some(text);
             }
@@ -284,7 +292,7 @@ pub enum LineError {
     },
     /// Not the one way to write an entry.
     NotCanonical {
-        /// The byte where it differs, counted from 1.
+        /// The byte, counted from 1, where it differs or the value begins that is malformed.
         column: usize,
     },
     /// The path is refused.

@@ -114,10 +114,15 @@ impl Head {
     /// Writes the text that is to be signed.
     ///
     /// # Errors
-    /// [`HeadError`] if the fields do not make a head that [`parse`](Self::parse) would accept.
+    /// [`HeadError`] if the fields do not make a head that [`parse`](Self::parse) would accept and read as this one.
     pub fn to_text(&self) -> Result<String, HeadError> {
         let text = self.to_string();
-        Self::parse(&text).map(|_| text)
+        if Self::parse(&text)? == *self {
+            Ok(text)
+        } else {
+            // Only `ext` is free text: a space in its key or an LF in its value says something else.
+            Err(HeadError { line: 0, fault: HeadFault::Value { key: "ext" } })
+        }
     }
 
     fn contradiction(&self) -> Option<&'static str> {
@@ -185,11 +190,12 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// The value of the next line, which has to be `key`'s.
+    /// The value of the next line, which has to be `key`'s. A key that stands alone has an empty value.
     fn value<T>(&mut self, key: &'static str, read: impl Fn(&str) -> Option<T>) -> Result<T, HeadError> {
-        let value = self
+        let (_, value) = self
             .next()
-            .and_then(|line| line.strip_prefix(key)?.strip_prefix(' '))
+            .map(|line| line.split_once(' ').unwrap_or((line, "")))
+            .filter(|(found, _)| *found == key)
             .ok_or_else(|| self.fail(HeadFault::Line { expected: key }))?;
         read(value).ok_or_else(|| self.fail(HeadFault::Value { key }))
     }
@@ -199,11 +205,11 @@ impl<'a> Lines<'a> {
         while self.rest.rest_must_be_empty().is_none() {
             if all.len() == MAX_EXT {
                 self.line = self.line.saturating_add(1);
-                return Err(self.fail(HeadFault::Line { expected: "(end)" }));
+                return Err(self.fail(HeadFault::TooManyExt));
             }
             let ext = self.value("ext", ext)?;
             if all.last().is_some_and(|before| *before >= ext) {
-                return Err(self.fail(HeadFault::Line { expected: "ext" }));
+                return Err(self.fail(HeadFault::ExtOrder));
             }
             all.push(ext);
         }
@@ -265,6 +271,10 @@ pub enum HeadFault {
         /// The one that belongs here.
         expected: &'static str,
     },
+    /// An `ext` line does not sort behind the one before it.
+    ExtOrder,
+    /// More than 16 `ext` lines.
+    TooManyExt,
     /// The line's value is malformed.
     Value {
         /// The line's key.
@@ -288,7 +298,7 @@ impl HeadError {
         match self.fault {
             HeadFault::TooLong { .. } => 1201,
             HeadFault::Version => 1202,
-            HeadFault::Line { .. } => 1203,
+            HeadFault::Line { .. } | HeadFault::ExtOrder | HeadFault::TooManyExt => 1203,
             HeadFault::Value { .. } => 1204,
             HeadFault::Contradiction { .. } => 1205,
         }
@@ -303,6 +313,8 @@ impl fmt::Display for HeadError {
             }
             HeadFault::Version => write!(f, "the head is not of version {VERSION}")?,
             HeadFault::Line { expected } => write!(f, "the head's line '{expected}' is missing")?,
+            HeadFault::ExtOrder => f.write_str("the head's 'ext' lines do not strictly increase")?,
+            HeadFault::TooManyExt => write!(f, "the head has more than {MAX_EXT} 'ext' lines")?,
             HeadFault::Value { key } => write!(f, "the head's value of '{key}' is malformed")?,
             HeadFault::Contradiction { what } => write!(f, "the head contradicts itself: {what}")?,
         }

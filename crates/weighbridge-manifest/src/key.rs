@@ -69,11 +69,11 @@ impl Vkey {
             return Err(VkeyError::Malformed);
         }
         let typed = Base64::decode_vec(encoded).map_err(|_| VkeyError::Malformed)?;
-        let (&kind, key) = typed.split_first().ok_or(VkeyError::Malformed)?;
-        if kind != ED25519 {
-            return Err(VkeyError::Type { found: kind });
-        }
+        let [kind, key @ ..] = typed.as_slice() else { return Err(VkeyError::Malformed) };
         let key: &PublicKey = key.try_into().map_err(|_| VkeyError::Malformed)?;
+        if *kind != ED25519 {
+            return Err(VkeyError::Type { found: *kind });
+        }
         if id != hex(key_id(&name, key)) {
             return Err(VkeyError::Id);
         }
@@ -232,16 +232,101 @@ mod tests {
         }
     }
 
+    fn load(key: PublicKey) -> Result<Vkey, VkeyError> {
+        Vkey::new(KeyName::parse("k").unwrap(), &key)
+    }
+
+    /// As [`load`], by way of a line with the id that it should have.
+    fn load_line(kind: u8, key: &[u8]) -> Result<Vkey, VkeyError> {
+        let id = <[u8; 32]>::from(Sha256::digest([b"k\n".as_slice(), &[kind], key].concat()));
+        let encoded = Base64::encode_string(&[&[kind], key].concat());
+        Vkey::parse(&format!("k+{}+{encoded}", hex([id[0], id[1], id[2], id[3]])))
+    }
+
+    /// The eight points whose order divides 8: 1, 8, 4, 8, 2, 8, 4, 8. Computed apart from any library.
+    fn torsion() -> [PublicKey; 8] {
+        [
+            "0100000000000000000000000000000000000000000000000000000000000000",
+            "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+            "0000000000000000000000000000000000000000000000000000000000000080",
+            "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+            "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+            "0000000000000000000000000000000000000000000000000000000000000000",
+            "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+        ]
+        .map(|text| *weighbridge_tree::FileRoot::from_hex(text).unwrap().as_bytes())
+    }
+
     #[test]
-    fn refuses_keys_about_which_verifiers_disagree() {
-        let name = || KeyName::parse("k").unwrap();
-        let mut identity = [0; 32];
-        identity[0] = 1;
-        assert_eq!(Vkey::new(name(), &identity), Err(VkeyError::Weak));
-        // y = p + 3 names the same point as y = 3, in an encoding that only some libraries read.
-        let mut beyond = [0xff; 32];
-        (beyond[0], beyond[31]) = (0xf0, 0x7f);
-        assert_eq!(Vkey::new(name(), &beyond), Err(VkeyError::Encoding));
-        assert_eq!(Vkey::new(name(), &[0xff; 32]), Err(VkeyError::Encoding));
+    fn refuses_all_eight_points_of_small_order() {
+        for key in torsion() {
+            assert_eq!(load(key), Err(VkeyError::Weak), "{key:02x?}");
+            assert_eq!(load_line(ED25519, &key), Err(VkeyError::Weak));
+        }
+    }
+
+    #[test]
+    fn refuses_a_good_key_moved_by_a_point_of_small_order() {
+        let good = *Vkey::parse(EXAMPLE).unwrap().public_key();
+        let point = |key: &PublicKey| VerifyingKey::from_bytes(key).unwrap().to_edwards();
+        for (i, small) in torsion().iter().enumerate() {
+            let moved = (point(&good) + point(small)).compress().to_bytes();
+            let expected = if i == 0 { None } else { Some(VkeyError::Torsion) };
+            assert_eq!(load(moved).err(), expected, "{moved:02x?}");
+            assert_eq!(load_line(ED25519, &moved).err(), expected);
+        }
+    }
+
+    #[test]
+    fn refuses_every_encoding_that_is_not_the_canonical_one() {
+        // y from p to 2^255 - 1 names the point of y - p in an encoding that only some libraries read (ZIP 215); some
+        // of these points are of small order, and the encoding is what is refused. So is the other sign.
+        for excess in 0..19 {
+            let mut key = [0xff; 32];
+            key[0] = 0xed + excess;
+            for sign in [0x7f, 0xff] {
+                key[31] = sign;
+                assert_eq!(load(key), Err(VkeyError::Encoding), "{key:02x?}");
+                assert_eq!(load_line(ED25519, &key), Err(VkeyError::Encoding));
+            }
+        }
+        // Zero has no sign: the points of order 1 and 2, both with x = 0.
+        for i in [0, 4] {
+            let mut negative_zero = torsion()[i];
+            negative_zero[31] |= 0x80;
+            assert_eq!(load(negative_zero), Err(VkeyError::Encoding), "{negative_zero:02x?}");
+        }
+        // No point has y = 2.
+        let mut off_the_curve = [0; 32];
+        off_the_curve[0] = 2;
+        assert_eq!(load(off_the_curve), Err(VkeyError::Encoding));
+    }
+
+    #[test]
+    fn checks_form_then_type_then_id_then_the_point() {
+        let good = *Vkey::parse(EXAMPLE).unwrap().public_key();
+        assert!(load_line(ED25519, &good).is_ok());
+        assert_eq!(load_line(0x02, &good), Err(VkeyError::Type { found: 2 }));
+        assert_eq!(load_line(ED25519, &good[..31]), Err(VkeyError::Malformed));
+        assert_eq!(load_line(0x06, &[7; 1312]), Err(VkeyError::Malformed), "33 bytes are part of the form");
+        // Type before id, id before point.
+        let line = |kind: u8, key: &PublicKey| {
+            Vkey::parse(&format!("k+00000000+{}", Base64::encode_string(&[&[kind], key.as_slice()].concat())))
+        };
+        assert_eq!(line(0x02, &good), Err(VkeyError::Type { found: 2 }));
+        assert_eq!(line(ED25519, &torsion()[0]), Err(VkeyError::Id));
+    }
+
+    #[test]
+    fn key_names_can_stand_in_a_note_and_be_shown() {
+        for good in ["k", "example.com/k", "—", "名", "a\u{301}", "a@b"] {
+            assert!(KeyName::parse(good).is_ok(), "{good:?}");
+        }
+        for bad in
+            ["", " ", "a b", "a+b", "a\u{a0}b", "a\u{3000}", "a\n", "a\u{1b}[31m", "a\u{7f}", "a\u{9b}"]
+        {
+            assert_eq!(KeyName::parse(bad), Err(VkeyError::Malformed), "{bad:?}");
+        }
     }
 }

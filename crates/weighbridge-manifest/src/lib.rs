@@ -57,6 +57,6 @@ pub use list::{
 pub use name::{ModelName, NameError};
 pub use note::{MAX_NOTE, MAX_SIGNATURES, Note, NoteError, NoteSignature};
 pub use path::{EntryPath, PathError, TensorName, TensorNameError};
-pub use policy::{PolicyError, Publisher, PublisherFault, Scope, TrustPolicy, TrustedKey};
+pub use policy::{KeyFault, PolicyError, Publisher, PublisherFault, Scope, TrustPolicy, TrustedKey};
 pub use time::{Time, TimeError};
 pub use trust::{Expectation, Freshness, Remembered, Shortage, SignedHead, Signer, TrustError, VerifiedHead};

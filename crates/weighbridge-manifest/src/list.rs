@@ -13,7 +13,6 @@ use crate::{
     cursor::MAX_NUMBER,
     entry::{FileEntry, LineError, TensorEntry, is_tensor_file},
     head::{ListSize, Tensors},
-    path::EntryPath,
     trust::VerifiedHead,
 };
 
@@ -113,7 +112,8 @@ impl VerifiedFileList {
             if entry.offset.checked_add(entry.size).is_none_or(|end| end > file.size) {
                 return Err(place(Fault::OutsideFile { size: file.size }));
             }
-            in_order(before.map(|b| (&b.file, &b.name)).as_ref(), &(&entry.file, &entry.name)).map_err(place)?;
+            in_order(before.map(|b| (&b.file, &b.name)).as_ref(), &(&entry.file, &entry.name))
+                .map_err(place)?;
             leaves.push(EntryHash::of_line(line.as_bytes()));
             entries.push(entry);
         }
@@ -147,7 +147,6 @@ impl VerifiedFileList {
     }
 
     /// The unit of verification of files that are larger than it.
-    #[must_use]
     pub fn chunk_size(&self) -> ChunkSize {
         self.chunk_size
     }
@@ -204,16 +203,17 @@ pub struct WrittenTensors {
 pub fn write_files(mut entries: Vec<FileEntry>) -> Result<WrittenFiles, ListError> {
     let whole = |fault| ListError::at(ListKind::Files, 0, fault);
     entries.sort_by(|a, b| a.path.cmp(&b.path));
-    let (text, leaves) = write_lines(ListKind::Files, &entries, |a, b| a.path == b.path)?;
+    let (text, leaves) = write_lines(ListKind::Files, &entries, FileEntry::parse, |a, b| a.path == b.path)?;
     no_path_is_a_parent(&entries).map_err(|number| ListError::at(ListKind::Files, number, Fault::Parent))?;
     if entries.windows(2).any(|pair| matches!(pair, [a, b] if a.sha256.is_some() != b.sha256.is_some())) {
         return Err(whole(Fault::MixedSha256));
     }
     let bytes = entries.iter().fold(0u64, |sum, e| sum.saturating_add(e.size));
     let list = ListSize { count: count(entries.len()), length: count(text.len()) };
-    let root = root_of_files(leaves, bytes)
-        .filter(|_| bytes < MAX_NUMBER)
-        .ok_or_else(|| whole(Fault::Count { found: list.count, signed: MAX_ENTRIES }))?;
+    if bytes >= MAX_NUMBER {
+        return Err(whole(Fault::TooLarge));
+    }
+    let root = root_of_files(leaves, bytes).ok_or_else(|| whole(Fault::NoTree { lines: list.count }))?;
     Ok(WrittenFiles { text, list, bytes, root })
 }
 
@@ -223,18 +223,19 @@ pub fn write_files(mut entries: Vec<FileEntry>) -> Result<WrittenFiles, ListErro
 /// [`ListError`] if no list of these entries could be opened again, files apart: they are not looked at.
 pub fn write_tensors(mut entries: Vec<TensorEntry>) -> Result<WrittenTensors, ListError> {
     entries.sort_by(|a, b| (&a.file, &a.name).cmp(&(&b.file, &b.name)));
-    let (text, leaves) =
-        write_lines(ListKind::Tensors, &entries, |a, b| (&a.file, &a.name) == (&b.file, &b.name))?;
+    let same = |a: &TensorEntry, b: &TensorEntry| (&a.file, &a.name) == (&b.file, &b.name);
+    let (text, leaves) = write_lines(ListKind::Tensors, &entries, TensorEntry::parse, same)?;
     let list = ListSize { count: count(entries.len()), length: count(text.len()) };
-    let root = root_of_tensors(leaves).ok_or_else(|| {
-        ListError::at(ListKind::Tensors, 0, Fault::Count { found: list.count, signed: MAX_ENTRIES })
-    })?;
+    let root = root_of_tensors(leaves)
+        .ok_or_else(|| ListError::at(ListKind::Tensors, 0, Fault::NoTree { lines: list.count }))?;
     Ok(WrittenTensors { text, tensors: Tensors { list, root } })
 }
 
+/// Each line is read back before it is written: entries can hold what no line can say, such as a number of 2^53.
 fn write_lines<E: fmt::Display>(
     kind: ListKind,
     entries: &[E],
+    parse: impl Fn(&str) -> Result<E, LineError>,
     same: impl Fn(&E, &E) -> bool,
 ) -> Result<(String, Vec<EntryHash>), ListError> {
     let mut text = String::new();
@@ -248,9 +249,7 @@ fn write_lines<E: fmt::Display>(
         line.clear();
         // Writing into a String does not fail.
         let _ = write!(line, "{entry}");
-        if line.len() > crate::MAX_LINE {
-            return Err(ListError::at(kind, number, Fault::Line(LineError::TooLong { bytes: line.len() })));
-        }
+        parse(&line).map_err(|error| ListError::at(kind, number, Fault::Line(error)))?;
         leaves.push(EntryHash::of_line(line.as_bytes()));
         text.push_str(&line);
         text.push('\n');
@@ -306,14 +305,24 @@ fn in_order<T: Ord>(before: Option<&T>, this: &T) -> Result<(), Fault> {
     }
 }
 
-/// The line of the first path that lies below another path, counted from 1. Entries are sorted.
+/// Or else the line of the first path that lies below another one, counted from 1. Entries are sorted.
+///
+/// # Cost
+/// One pass: looking each parent up would be quadratic in the length of hostile paths (rule 12).
 fn no_path_is_a_parent(entries: &[FileEntry]) -> Result<(), u64> {
-    let listed = |path: &str| entries.binary_search_by(|e| e.path.as_str().cmp(path)).is_ok();
-    let below = |path: &EntryPath| path.parents().any(listed);
-    match (1..).zip(entries).find(|(_, e)| below(&e.path)) {
-        Some((number, _)) => Err(number),
-        None => Ok(()),
+    // What sorts between `a` and `a/b` begins with `a`. So a parent is still among these when its child comes, each of
+    // which begins with the one before it; and it is the last, or the last would have been refused as its child.
+    let mut beginnings: Vec<&str> = Vec::new();
+    for (number, entry) in (1..).zip(entries) {
+        let path = entry.path.as_str();
+        while beginnings.pop_if(|beginning| !path.starts_with(*beginning)).is_some() {}
+        let rest = beginnings.last().and_then(|parent| path.strip_prefix(parent));
+        if rest.is_some_and(|rest| rest.starts_with('/')) {
+            return Err(number);
+        }
+        beginnings.push(path);
     }
+    Ok(())
 }
 
 fn root_of_files(leaves: Vec<EntryHash>, bytes: u64) -> Option<ModelRoot> {
@@ -371,6 +380,8 @@ enum Fault {
     MixedSha256,
     Parent,
     NotSigned,
+    NoTree { lines: u64 },
+    TooLarge,
 }
 
 impl ListError {
@@ -404,8 +415,8 @@ impl ListError {
             Fault::Line(error) => error.error_code(),
             Fault::Order => 1304,
             Fault::Duplicate => 1305,
-            Fault::Count { .. } => 1306,
-            Fault::Sum { .. } => 1307,
+            Fault::Count { .. } | Fault::NoTree { .. } => 1306,
+            Fault::Sum { .. } | Fault::TooLarge => 1307,
             Fault::Root => 1308,
             Fault::NoSuchFile => 1309,
             Fault::OutsideFile { .. } => 1310,
@@ -436,6 +447,8 @@ impl fmt::Display for ListError {
             Fault::MixedSha256 => f.write_str(": sha256 stands on some entries and not on others"),
             Fault::Parent => f.write_str(": the path lies below another file"),
             Fault::NotSigned => f.write_str(": the head binds no tensor list"),
+            Fault::NoTree { lines } => write!(f, ": a list has 1 to {MAX_ENTRIES} lines, this one {lines}"),
+            Fault::TooLarge => f.write_str(": sizes add up to 2^53 or more"),
         }
     }
 }

@@ -39,9 +39,6 @@ impl Note {
         }
         let (text, lines) = note.rsplit_once("\n\n").ok_or(NoteError::Unsigned)?;
         let lines = lines.strip_suffix('\n').ok_or(NoteError::Unsigned)?;
-        if text.is_empty() {
-            return Err(NoteError::Unsigned);
-        }
         let count = lines.split('\n').count();
         if count > MAX_SIGNATURES {
             return Err(NoteError::TooManySignatures { count });
@@ -185,6 +182,8 @@ mod tests {
         assert_eq!(note.signatures().len(), 2);
         assert_eq!(note.signatures()[0].to_string(), "\u{2014} k AAAAAAE=");
         assert_eq!(note.signatures()[1].signature(), [2]);
+        // A text of one empty line is a text, if no head.
+        assert_eq!(Note::parse("\n\n\u{2014} k AAAAAAE=\n".as_bytes()).unwrap().text(), "\n");
     }
 
     #[test]
@@ -194,7 +193,7 @@ mod tests {
             (String::new(), 1103),
             ("a\n".into(), 1103),
             (format!("a\n{line}"), 1103),
-            (format!("\n\n{line}"), 1103),
+            (format!("\n{line}"), 1103),
             ("a\n\n".into(), 1103),
             (format!("a\n\n{}", line.trim_end()), 1103),
             (format!("a\r\n\r\n{line}"), 1102),

@@ -227,7 +227,8 @@ mod tests {
             "weighbridge.md",
             ".cache/x",
             "x.git",
-            "a:b",
+            "ab:c",
+            "1:",
         ] {
             assert!(EntryPath::parse(path).is_ok(), "{path}");
         }
@@ -254,6 +255,7 @@ mod tests {
             ("a\\b", 1406),
             ("C:", 1407),
             ("a/c:x", 1407),
+            ("a:b", 1407),
             (long.as_str(), 1408),
             (".git", 1409),
             ("a/.GIT/b", 1409),

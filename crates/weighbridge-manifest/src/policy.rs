@@ -43,6 +43,14 @@ pub struct TrustedKey {
 }
 
 impl TrustedKey {
+    /// The key, unless it could never count.
+    pub(crate) fn with_dates_in_order(self) -> Result<Self, KeyFault> {
+        match (self.from, self.until) {
+            (Some(from), Some(until)) if from >= until => Err(KeyFault::Dates),
+            _ => Ok(self),
+        }
+    }
+
     pub(crate) fn counts_at(&self, created: Time) -> bool {
         self.from.is_none_or(|from| from <= created) && self.until.is_none_or(|until| created < until)
     }
@@ -114,19 +122,44 @@ impl TrustPolicy {
         revoked: Vec<PublicKey>,
         accepted_heads: Vec<HeadId>,
     ) -> Result<Self, PolicyError> {
-        if publishers.is_empty() && accepted_heads.is_empty() {
+        Self::of(publishers.into_iter().map(Ok), revoked, accepted_heads)
+    }
+
+    /// Makes a policy, publisher by publisher, so that the first fault in their order is the one reported.
+    pub(crate) fn of(
+        publishers: impl Iterator<Item = Result<Publisher, PublisherFault>>,
+        revoked: Vec<PublicKey>,
+        accepted_heads: Vec<HeadId>,
+    ) -> Result<Self, PolicyError> {
+        let mut policy = Self { publishers: Vec::new(), revoked, accepted_heads };
+        for (number, publisher) in (1..).zip(publishers) {
+            let added = publisher.and_then(|publisher| policy.add(publisher));
+            added.map_err(|fault| PolicyError::Publisher { number, fault })?;
+        }
+        if policy.publishers.is_empty() && policy.accepted_heads.is_empty() {
             return Err(PolicyError::TrustsNobody);
         }
-        for (number, publisher) in (1..).zip(&publishers) {
-            check(publisher).map_err(|fault| PolicyError::Publisher { number, fault })?;
+        Ok(policy)
+    }
+
+    fn add(&mut self, publisher: Publisher) -> Result<(), PublisherFault> {
+        let Publisher { scope, threshold, keys } = publisher;
+        let in_order = |(number, key): (usize, TrustedKey)| {
+            key.with_dates_in_order().map_err(|fault| PublisherFault::Key { number, fault })
+        };
+        let keys = (1..).zip(keys).map(in_order).collect::<Result<Vec<_>, _>>()?;
+        if keys.is_empty() {
+            return Err(PublisherFault::NoKeys);
         }
-        for (number, publisher) in (1..).zip(&publishers) {
-            let same = publishers.iter().filter(|other| other.scope == publisher.scope).count();
-            if same > 1 {
-                return Err(PolicyError::Publisher { number, fault: PublisherFault::SameScope });
-            }
+        let count = distinct(keys.iter().map(|k| k.vkey.public_key()));
+        if threshold == 0 || threshold > count {
+            return Err(PublisherFault::Threshold { threshold, keys: count });
         }
-        Ok(Self { publishers, revoked, accepted_heads })
+        if self.publishers.iter().any(|other| other.scope == scope) {
+            return Err(PublisherFault::SameScope);
+        }
+        self.publishers.push(Publisher { scope, threshold, keys });
+        Ok(())
     }
 
     /// Any one of these keys suffices, for every name.
@@ -153,7 +186,7 @@ impl TrustPolicy {
         fitting.max_by_key(|(fit, _)| *fit).map(|(_, p)| p)
     }
 
-    /// The keys that may have made a signature of this name and id, with whether they are revoked.
+    /// The keys that may have made a signature of this name and id, revoked ones too.
     pub(crate) fn keys_of(&self, name: &str, id: [u8; 4]) -> impl Iterator<Item = &Vkey> {
         let all = self.publishers.iter().flat_map(|p| &p.keys).map(|k| &k.vkey);
         all.filter(move |k| k.id() == id && k.name().as_str() == name)
@@ -166,24 +199,6 @@ impl TrustPolicy {
     pub(crate) fn accepts(&self, head: &HeadId) -> bool {
         self.accepted_heads.contains(head)
     }
-}
-
-fn check(publisher: &Publisher) -> Result<(), PublisherFault> {
-    for key in &publisher.keys {
-        if let (Some(from), Some(until)) = (key.from, key.until)
-            && from >= until
-        {
-            return Err(PublisherFault::Dates);
-        }
-    }
-    if publisher.keys.is_empty() {
-        return Err(PublisherFault::NoKeys);
-    }
-    let keys = distinct(publisher.keys.iter().map(|k| k.vkey.public_key()));
-    if publisher.threshold == 0 || publisher.threshold > keys {
-        return Err(PublisherFault::Threshold { threshold: publisher.threshold, keys });
-    }
-    Ok(())
 }
 
 /// How many different keys these are. The only place where keys are counted: one key under two names is one key.
@@ -200,19 +215,25 @@ pub(crate) fn distinct<'a>(keys: impl Iterator<Item = &'a PublicKey>) -> usize {
 pub enum PolicyError {
     /// Not TOML of the known keys.
     Form {
-        /// What the TOML reader says.
+        /// Where and why, in one line of bounded length.
         message: String,
     },
     /// No publisher and no accepted head.
     TrustsNobody,
     /// A scope is no name, `PREFIX/*` or `*`.
     Scope,
-    /// A key was refused.
-    Key(VkeyError),
-    /// A time is malformed.
-    Time(TimeError),
-    /// A head id is malformed.
-    HeadId,
+    /// A key among the revoked ones was refused.
+    Revoked {
+        /// Which, counted from 1.
+        number: usize,
+        /// What is wrong.
+        fault: VkeyError,
+    },
+    /// A head id among the accepted ones is malformed.
+    AcceptedHead {
+        /// Which, counted from 1.
+        number: usize,
+    },
     /// A publisher is at fault.
     Publisher {
         /// Which, counted from 1.
@@ -226,6 +247,15 @@ pub enum PolicyError {
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublisherFault {
+    /// Its scope is no name, `PREFIX/*` or `*`.
+    Scope,
+    /// A key is at fault.
+    Key {
+        /// Which, counted from 1.
+        number: usize,
+        /// What is wrong.
+        fault: KeyFault,
+    },
     /// It has no keys.
     NoKeys,
     /// The threshold is zero or cannot be reached.
@@ -237,7 +267,17 @@ pub enum PublisherFault {
     },
     /// Another publisher has the same scope.
     SameScope,
-    /// A key's `from` is not before its `until`.
+}
+
+/// What is wrong with a key of a policy.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyFault {
+    /// It was refused.
+    Vkey(VkeyError),
+    /// Its `from` or `until` is malformed.
+    Time(TimeError),
+    /// Its `from` is not before its `until`.
     Dates,
 }
 
@@ -247,14 +287,19 @@ impl PolicyError {
     pub fn error_code(&self) -> u16 {
         match self {
             Self::Form { .. } => 1601,
+            Self::TrustsNobody => 1605,
             Self::Scope => 1603,
-            Self::Key(error) => error.error_code(),
-            Self::Time(error) => error.error_code(),
-            Self::HeadId => 1703,
-            Self::TrustsNobody | Self::Publisher { fault: PublisherFault::NoKeys, .. } => 1605,
-            Self::Publisher { fault: PublisherFault::Threshold { .. }, .. } => 1604,
-            Self::Publisher { fault: PublisherFault::SameScope, .. } => 1602,
-            Self::Publisher { fault: PublisherFault::Dates, .. } => 1606,
+            Self::Revoked { fault, .. } => fault.error_code(),
+            Self::AcceptedHead { .. } => 1703,
+            Self::Publisher { fault, .. } => match fault {
+                PublisherFault::Scope => 1603,
+                PublisherFault::Key { fault: KeyFault::Vkey(error), .. } => error.error_code(),
+                PublisherFault::Key { fault: KeyFault::Time(error), .. } => error.error_code(),
+                PublisherFault::Key { fault: KeyFault::Dates, .. } => 1606,
+                PublisherFault::NoKeys => 1605,
+                PublisherFault::Threshold { .. } => 1604,
+                PublisherFault::SameScope => 1602,
+            },
         }
     }
 }
@@ -264,23 +309,109 @@ impl fmt::Display for PolicyError {
         match self {
             Self::Form { message } => write!(f, "not a trust policy: {message}"),
             Self::TrustsNobody => f.write_str("the policy trusts nobody"),
-            Self::Scope => f.write_str("a scope is a model name, PREFIX/* or *"),
-            Self::Key(error) => error.fmt(f),
-            Self::Time(error) => error.fmt(f),
-            Self::HeadId => f.write_str("a head id is 64 lower-case hexadecimal digits"),
-            Self::Publisher { number, fault } => {
-                write!(f, "publisher {number}: ")?;
-                match fault {
-                    PublisherFault::NoKeys => f.write_str("it has no keys"),
-                    PublisherFault::Threshold { threshold, keys } => {
-                        write!(f, "a threshold of {threshold} with {keys} distinct keys")
-                    }
-                    PublisherFault::SameScope => f.write_str("another publisher has the same scope"),
-                    PublisherFault::Dates => f.write_str("a key's 'from' is not before its 'until'"),
-                }
+            Self::Scope => PublisherFault::Scope.fmt(f),
+            Self::Revoked { number, fault } => write!(f, "revoked key {number}: {fault}"),
+            Self::AcceptedHead { number } => {
+                write!(f, "accepted head {number}: a head id is 64 lower-case hexadecimal digits")
             }
+            Self::Publisher { number, fault } => write!(f, "publisher {number}: {fault}"),
+        }
+    }
+}
+
+impl fmt::Display for PublisherFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scope => f.write_str("a scope is a model name, PREFIX/* or *"),
+            Self::Key { number, fault } => write!(f, "key {number}: {fault}"),
+            Self::NoKeys => f.write_str("it has no keys"),
+            Self::Threshold { threshold, keys } => {
+                write!(f, "a threshold of {threshold} with {keys} distinct keys")
+            }
+            Self::SameScope => f.write_str("another publisher has the same scope"),
+        }
+    }
+}
+
+impl fmt::Display for KeyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vkey(error) => error.fmt(f),
+            Self::Time(error) => error.fmt(f),
+            Self::Dates => f.write_str("'from' is not before 'until'"),
         }
     }
 }
 
 impl core::error::Error for PolicyError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::KeyName;
+    use alloc::string::ToString;
+
+    fn key() -> Vkey {
+        Vkey::parse("PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW").unwrap()
+    }
+
+    fn publisher(scope: &str) -> Publisher {
+        Publisher { scope: Scope::parse(scope).unwrap(), threshold: 1, keys: vec![key().into()] }
+    }
+
+    fn fault(publishers: Vec<Publisher>) -> Option<(u16, usize)> {
+        match TrustPolicy::new(publishers, Vec::new(), Vec::new()) {
+            Err(error @ PolicyError::Publisher { number, .. }) => Some((error.error_code(), number)),
+            Err(error) => Some((error.error_code(), 0)),
+            Ok(_) => None,
+        }
+    }
+
+    #[test]
+    fn scopes_are_names_prefixes_or_everything() {
+        for good in ["*", "a", "a/b", "a/*", "a/b/c/*"] {
+            assert_eq!(Scope::parse(good).map(|scope| scope.to_string()).as_deref(), Ok(good));
+        }
+        for bad in
+            ["", "/*", "a*", "*/a", "**", "a/**", "a/*/*", "*/*", "a/*/b", "a/", "/a", "a b", " *", "a/*\n"]
+        {
+            assert_eq!(Scope::parse(bad), Err(PolicyError::Scope), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn refuses_publishers_that_mean_nothing() {
+        assert_eq!(fault(vec![publisher("*"), publisher("a"), publisher("a/*")]), None);
+        assert_eq!(fault(Vec::new()), Some((1605, 0)));
+        assert_eq!(
+            fault(vec![publisher("*"), Publisher { keys: Vec::new(), ..publisher("a") }]),
+            Some((1605, 2))
+        );
+        assert_eq!(fault(vec![Publisher { threshold: 0, ..publisher("a") }]), Some((1604, 1)));
+        assert_eq!(fault(vec![Publisher { threshold: 2, ..publisher("a") }]), Some((1604, 1)));
+        let twice = vec![
+            key().into(),
+            Vkey::new(KeyName::parse("other").unwrap(), key().public_key()).unwrap().into(),
+        ];
+        assert_eq!(fault(vec![Publisher { threshold: 2, keys: twice, ..publisher("a") }]), Some((1604, 1)));
+        assert_eq!(fault(vec![publisher("a/*"), publisher("*"), publisher("a/*")]), Some((1602, 3)));
+        let time = |seconds| Time::from_unix(seconds);
+        for (from, until, expected) in [(0, 1, None), (0, 0, Some((1606, 1))), (1, 0, Some((1606, 1)))] {
+            let keys = vec![TrustedKey { vkey: key(), from: time(from), until: time(until) }];
+            assert_eq!(fault(vec![Publisher { keys, ..publisher("a") }]), expected);
+        }
+    }
+
+    #[test]
+    fn trust_in_any_key_takes_one_and_a_pinned_head_takes_none() {
+        assert_eq!(TrustPolicy::any_of(Vec::new()).err(), Some(PolicyError::TrustsNobody));
+        let any = TrustPolicy::any_of(vec![key(), key()]).unwrap();
+        let name = ModelName::parse("x/y").unwrap();
+        assert_eq!(any.publisher_of(&name).map(|publisher| publisher.threshold), Some(1));
+        let id = HeadId::from_bytes([7; 32]);
+        let pinned = TrustPolicy::pinned(id);
+        assert!(pinned.accepts(&id) && !pinned.accepts(&HeadId::from_bytes([0; 32])));
+        assert!(pinned.publisher_of(&name).is_none());
+        assert!(TrustPolicy::new(Vec::new(), Vec::new(), vec![id]).is_ok());
+    }
+}

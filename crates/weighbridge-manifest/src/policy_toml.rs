@@ -1,13 +1,17 @@
 //! Trust policies as TOML text.
 
-use alloc::{string::ToString, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
+use core::{fmt, marker::PhantomData};
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use weighbridge_tree::HeadId;
 
 use crate::{
     key::Vkey,
-    policy::{PolicyError, Publisher, Scope, TrustPolicy, TrustedKey},
+    policy::{KeyFault, PolicyError, Publisher, PublisherFault, Scope, TrustPolicy, TrustedKey},
     time::Time,
 };
 
@@ -17,70 +21,273 @@ impl TrustPolicy {
     /// # Errors
     /// [`PolicyError`]: a key that is not known is refused, so that a misspelled one cannot weaken the policy.
     pub fn from_toml(text: &str) -> Result<Self, PolicyError> {
-        let form: Form = toml::from_str(text).map_err(|e| PolicyError::Form { message: one_line(&e) })?;
-        let publishers = form.publisher.iter().map(publisher).collect::<Result<_, _>>()?;
-        let revoked =
-            form.revoked.iter().map(|line| vkey(line).map(|k| *k.public_key())).collect::<Result<_, _>>()?;
-        let heads =
-            form.accepted_heads.iter().map(|id| HeadId::from_hex(id).map_err(|_| PolicyError::HeadId));
-        Self::new(publishers, revoked, heads.collect::<Result<_, _>>()?)
+        let form: Form = toml::from_str(text).map_err(|error| not_a_policy(text, &error))?;
+        let mut revoked = Vec::new();
+        for (number, line) in (1..).zip(&form.revoked) {
+            let vkey = Vkey::parse(line).map_err(|fault| PolicyError::Revoked { number, fault })?;
+            revoked.push(*vkey.public_key());
+        }
+        let mut accepted_heads = Vec::new();
+        for (number, id) in (1..).zip(&form.accepted_heads) {
+            accepted_heads.push(HeadId::from_hex(id).map_err(|_| PolicyError::AcceptedHead { number })?);
+        }
+        Self::of(form.publisher.iter().map(|Table(form)| publisher(form)), revoked, accepted_heads)
     }
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Form<'a> {
-    #[serde(borrow, default)]
-    revoked: Vec<Text<'a>>,
-    #[serde(borrow, default)]
-    accepted_heads: Vec<Text<'a>>,
-    #[serde(borrow, default)]
-    publisher: Vec<PublisherForm<'a>>,
+struct Form {
+    #[serde(default)]
+    revoked: Vec<String>,
+    #[serde(default)]
+    accepted_heads: Vec<String>,
+    #[serde(default)]
+    publisher: Vec<Table<PublisherForm>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PublisherForm<'a> {
-    #[serde(borrow)]
-    scope: Text<'a>,
+struct PublisherForm {
+    scope: String,
     #[serde(default = "one")]
     threshold: usize,
-    #[serde(borrow, default)]
-    key: Vec<KeyForm<'a>>,
+    #[serde(default)]
+    key: Vec<Table<KeyForm>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct KeyForm<'a> {
-    #[serde(borrow)]
-    vkey: Text<'a>,
-    from: Option<Text<'a>>,
-    until: Option<Text<'a>>,
+struct KeyForm {
+    vkey: String,
+    from: Option<String>,
+    until: Option<String>,
 }
-
-type Text<'a> = alloc::borrow::Cow<'a, str>;
 
 fn one() -> usize {
     1
 }
 
-fn publisher(form: &PublisherForm<'_>) -> Result<Publisher, PolicyError> {
-    let scope = Scope::parse(&form.scope)?;
-    let keys = form.key.iter().map(key).collect::<Result<_, _>>()?;
+/// A value that is written as a table. By itself serde takes an array for a struct too, field by field.
+struct Table<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(TableVisitor(PhantomData)).map(Self)
+    }
+}
+
+struct TableVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for TableVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map))
+    }
+}
+
+fn publisher(form: &PublisherForm) -> Result<Publisher, PublisherFault> {
+    let scope = Scope::parse(&form.scope).map_err(|_| PublisherFault::Scope)?;
+    let mut keys = Vec::new();
+    for (number, Table(form)) in (1..).zip(&form.key) {
+        keys.push(key(form).map_err(|fault| PublisherFault::Key { number, fault })?);
+    }
     Ok(Publisher { scope, threshold: form.threshold, keys })
 }
 
-fn key(form: &KeyForm<'_>) -> Result<TrustedKey, PolicyError> {
-    let time =
-        |text: &Option<Text<'_>>| text.as_deref().map(Time::parse).transpose().map_err(PolicyError::Time);
-    Ok(TrustedKey { vkey: vkey(&form.vkey)?, from: time(&form.from)?, until: time(&form.until)? })
+fn key(form: &KeyForm) -> Result<TrustedKey, KeyFault> {
+    let time = |text: &Option<String>| text.as_deref().map(Time::parse).transpose().map_err(KeyFault::Time);
+    let vkey = Vkey::parse(&form.vkey).map_err(KeyFault::Vkey)?;
+    TrustedKey { vkey, from: time(&form.from)?, until: time(&form.until)? }.with_dates_in_order()
 }
 
-fn vkey(line: &str) -> Result<Vkey, PolicyError> {
-    Vkey::parse(line).map_err(PolicyError::Key)
+/// The reader's message with its line, without the drawing that it spreads over several. It can quote the text.
+fn not_a_policy(text: &str, error: &toml::de::Error) -> PolicyError {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count().saturating_add(1);
+    let message: String =
+        error.message().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE).collect();
+    PolicyError::Form { message: format!("line {line}: {message}") }
 }
 
-/// The reader's message with its place, without the drawing that it spreads over several lines.
-fn one_line(error: &toml::de::Error) -> alloc::string::String {
-    error.message().lines().next().unwrap_or("malformed").to_string()
+const MAX_MESSAGE: usize = 160;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    const KEY: &str = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
+    const HEAD: &str = "6904a71d8ea7ea2bc9582b8b42ec8323942d60c5765017b48323d19ddfaa63d0";
+
+    /// A publisher as the page writes it, with further lines for itself and for its key.
+    fn publisher(scope: &str, lines: &str, key_lines: &str) -> String {
+        format!(
+            "[[publisher]]\nscope = \"{scope}\"\n{lines}\n[[publisher.key]]\nvkey = \"{KEY}\"\n{key_lines}\n"
+        )
+    }
+
+    /// The code and text of a refusal, (0, "") if the policy is loaded.
+    fn refusal(text: &str) -> (u16, String) {
+        TrustPolicy::from_toml(text)
+            .map_or_else(|error| (error.error_code(), error.to_string()), |_| (0, String::new()))
+    }
+
+    #[test]
+    fn reads_what_the_page_describes() {
+        let text = format!(
+            "revoked = [\"{KEY}\"]\naccepted-heads = [\"{HEAD}\"]\n{}{}",
+            publisher(
+                "org/*",
+                "threshold = 1",
+                "from = \"2026-01-01T00:00:00Z\"\nuntil = \"2027-01-01T00:00:00Z\""
+            ),
+            publisher("*", "", ""),
+        );
+        let policy = TrustPolicy::from_toml(&text).unwrap();
+        assert!(policy.accepts(&HeadId::from_hex(HEAD).unwrap()));
+        assert!(policy.is_revoked(Vkey::parse(KEY).unwrap().public_key()));
+        let name = crate::ModelName::parse("org/x").unwrap();
+        let publisher = policy.publisher_of(&name).unwrap();
+        assert_eq!((publisher.scope.to_string().as_str(), publisher.threshold), ("org/*", 1));
+        assert_eq!(publisher.keys[0].from, Time::parse("2026-01-01T00:00:00Z").ok());
+        assert_eq!(publisher.keys[0].until, Time::parse("2027-01-01T00:00:00Z").ok());
+        let inline = format!("publisher = [{{ scope = '*', key = [{{ vkey = '{KEY}' }}] }}]");
+        assert_eq!(refusal(&inline), (0, String::new()));
+        assert_eq!(refusal(&format!("accepted-heads = ['{HEAD}']")), (0, String::new()));
+    }
+
+    #[test]
+    fn a_key_that_is_not_known_is_refused_wherever_it_stands() {
+        for text in [
+            format!("ignore = []\n{}", publisher("*", "", "")),
+            format!("accepted_heads = []\n{}", publisher("*", "", "")),
+            format!("Revoked = []\n{}", publisher("*", "", "")),
+            publisher("*", "treshold = 2", ""),
+            publisher("*", "allow-expired = true", ""),
+            publisher("*", "", "till = \"2027-01-01T00:00:00Z\""),
+            format!("{}[policy]\n", publisher("*", "", "")),
+            format!("[[publishers]]\n{}", publisher("*", "", "")),
+        ] {
+            assert_eq!(refusal(&text).0, 1601, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_refused() {
+        for text in [
+            "no TOML".to_string(),
+            "[[publisher".into(),
+            format!("revoked = \"{KEY}\"\n{}", publisher("*", "", "")),
+            format!("revoked = [1]\n{}", publisher("*", "", "")),
+            format!("accepted-heads = {{}}\n{}", publisher("*", "", "")),
+            "publisher = 1".into(),
+            format!("[publisher]\nscope = '*'\nkey = [{{ vkey = '{KEY}' }}]"),
+            format!("[[publisher]]\nscope = '*'\nkey = {{ vkey = '{KEY}' }}"),
+            format!("[[publisher]]\nscope = '*'\nkey = ['{KEY}']"),
+            format!("[[publisher]]\nkey = [{{ vkey = '{KEY}' }}]"),
+            "[[publisher]]\nscope = '*'\nkey = [{}]".into(),
+            publisher("*", "threshold = \"1\"", ""),
+            publisher("*", "threshold = 1.0", ""),
+            publisher("*", "threshold = true", ""),
+            publisher("*", "threshold = -1", ""),
+            publisher("*", "threshold = 1\nthreshold = 1", ""),
+            publisher("*", "", "from = 2026-01-01T00:00:00Z"),
+            publisher("*", "", "until = 1"),
+        ] {
+            assert_eq!(refusal(&text).0, 1601, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_array_is_no_table() {
+        // serde took `["*", 1, []]` for a publisher: all its fields in order, without their names.
+        let key = format!("['{KEY}', '2026-01-01T00:00:00Z', '2027-01-01T00:00:00Z']");
+        for text in [
+            format!("publisher = [['*', 1, [{key}]]]"),
+            format!("publisher = [{{ scope = '*', key = [{key}] }}]"),
+            format!("publisher = [['*', 1, [{{ vkey = '{KEY}' }}]]]"),
+        ] {
+            assert_eq!(refusal(&text).0, 1601, "{text}");
+        }
+    }
+
+    #[test]
+    fn each_fault_has_its_code_and_its_place() {
+        let good = publisher("org/*", "", "");
+        let place = |text: &str| refusal(&format!("{good}{text}"));
+        for (text, code, sentence) in [
+            (publisher("a/**", "", ""), 1603, "publisher 2: a scope is a model name, PREFIX/* or *"),
+            (publisher("*", "threshold = 0", ""), 1604, "publisher 2: a threshold of 0 with 1 distinct keys"),
+            (publisher("*", "threshold = 2", ""), 1604, "publisher 2: a threshold of 2 with 1 distinct keys"),
+            (publisher("org/*", "", ""), 1602, "publisher 2: another publisher has the same scope"),
+            ("[[publisher]]\nscope = '*'".into(), 1605, "publisher 2: it has no keys"),
+            (
+                publisher("*", "", "").replace("+c7", "+c8"),
+                1502,
+                "publisher 2: key 1: the vkey's id is not that of its name and key",
+            ),
+            (
+                publisher("*", "", "").replace(KEY, ""),
+                1501,
+                "publisher 2: key 1: a vkey is NAME+ID+KEY, as keygen writes it",
+            ),
+            (
+                publisher("*", "", "from = \"2026-01-01\""),
+                1702,
+                "publisher 2: key 1: a time is written like 2026-11-20T16:31:00Z",
+            ),
+            (
+                publisher("*", "", "from = \"2026-01-01T00:00:00Z\"\nuntil = \"2026-01-01T00:00:00Z\""),
+                1606,
+                "publisher 2: key 1: 'from' is not before 'until'",
+            ),
+        ] {
+            assert_eq!(place(&text), (code, sentence.to_string()), "{text}");
+        }
+        for (text, code, sentence) in [
+            (String::new(), 1605, "the policy trusts nobody"),
+            (format!("revoked = ['{KEY}']"), 1605, "the policy trusts nobody"),
+            (
+                format!("revoked = ['{KEY}', 'x']\n{good}"),
+                1501,
+                "revoked key 2: a vkey is NAME+ID+KEY, as keygen writes it",
+            ),
+            (
+                format!("accepted-heads = ['{}']\n{good}", HEAD.to_uppercase()),
+                1703,
+                "accepted head 1: a head id is 64 lower-case hexadecimal digits",
+            ),
+        ] {
+            assert_eq!(refusal(&text), (code, sentence.to_string()), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_first_fault_in_the_order_of_publishers_is_reported() {
+        let (scope, threshold) = (publisher("a/**", "", ""), publisher("a", "threshold = 0", ""));
+        assert_eq!(refusal(&format!("{threshold}{scope}")).0, 1604);
+        assert_eq!(refusal(&format!("{scope}{threshold}")).0, 1603);
+        let both = publisher("a/**", "threshold = 0", "from = \"\"").replace(KEY, "");
+        assert_eq!(refusal(&both).0, 1603);
+        assert_eq!(refusal(&both.replace("a/**", "a")).0, 1501);
+        assert_eq!(refusal(&publisher("a", "threshold = 0", "from = \"\"")).0, 1702);
+        assert_eq!(refusal(&format!("{both}revoke = 1")).0, 1601);
+    }
+
+    #[test]
+    fn what_the_reader_quotes_stays_one_bounded_line_without_controls() {
+        let key = "\\u001b[31m\\n\\r".repeat(400);
+        for text in [format!("\n\n\"{key}\" = 1"), format!("\n\n{} = 1", "x".repeat(5000)), "\n\n[[".into()] {
+            let (code, message) = refusal(&text);
+            assert_eq!(code, 1601);
+            assert!(message.starts_with("not a trust policy: line 3: "), "{message:?}");
+            assert!(message.len() < 250 && !message.contains(char::is_control), "{message:?}");
+        }
+    }
 }

@@ -185,7 +185,13 @@ impl SignedHead {
         let mut signed: Vec<&Vkey> = Vec::new();
         for line in self.note.signatures() {
             let mut bad = false;
+            // The same key may stand in many publishers; each is checked once (rule 12).
+            let mut checked: Vec<&Vkey> = Vec::new();
             for key in policy.keys_of(line.name().as_str(), line.id()) {
+                if checked.contains(&key) {
+                    continue;
+                }
+                checked.push(key);
                 if key.has_signed(text, line.signature()) {
                     signed.push(key);
                     bad = false;
@@ -216,9 +222,8 @@ fn believed(
             Err(TrustError::OutOfScope { name: head.name.clone() })
         };
     };
-    let by = |standing| {
-        move |key: &&&Vkey| Standing::of(policy, publisher, key.public_key(), head.created) == Some(standing)
-    };
+    let by =
+        |standing| move |key: &&&Vkey| Standing::of(policy, publisher, key, head.created) == Some(standing);
     let counted: Vec<&Vkey> = signed.iter().filter(by(Standing::Counts)).copied().collect();
     let have = distinct(counted.iter().map(|k| k.public_key()));
     if !accepted && have < publisher.threshold {
@@ -254,10 +259,12 @@ enum Standing {
 }
 
 impl Standing {
-    fn of(policy: &TrustPolicy, publisher: &Publisher, key: &PublicKey, created: Time) -> Option<Self> {
-        let mut of_publisher = publisher.keys.iter().filter(|k| k.vkey.public_key() == key).peekable();
+    /// `None` if it is no key of the publisher, under the name with which it signed: under another name it may have
+    /// other dates.
+    fn of(policy: &TrustPolicy, publisher: &Publisher, key: &Vkey, created: Time) -> Option<Self> {
+        let mut of_publisher = publisher.keys.iter().filter(|k| k.vkey == *key).peekable();
         of_publisher.peek()?;
-        Some(if policy.is_revoked(key) {
+        Some(if policy.is_revoked(key.public_key()) {
             Self::Revoked
         } else if of_publisher.any(|k| k.counts_at(created)) {
             Self::Counts
@@ -479,7 +486,7 @@ impl fmt::Display for TrustError {
             Self::OutOfScope { name } => write!(f, "the policy trusts nobody for '{name}'"),
             Self::NotEnough { why, have, need } => match why {
                 Shortage::NobodyKnown => f.write_str("none of the signatures is by a trusted key"),
-                Shortage::TooFew => write!(f, "{have} trusted keys signed, the policy demands {need}"),
+                Shortage::TooFew => write!(f, "{have} of {need} demanded keys signed"),
                 Shortage::Revoked => {
                     write!(f, "{have} of {need} demanded keys signed, the others are revoked")
                 }

@@ -1,0 +1,10 @@
+//! Heads, lists and verdicts from outside: each refusal of the specification, with its code.
+
+#![allow(clippy::unwrap_used)] // a test may stop where it fails
+
+mod entry;
+mod expectation;
+mod head;
+mod kit;
+mod list;
+mod trust;
