@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import unicodedata
 from base64 import b64encode
 from typing import NamedTuple
 
@@ -68,7 +69,8 @@ def parse_signature_line(line: str) -> Signature:
 
 
 def is_key_name(name: str) -> bool:
-    return name != "" and "+" not in name and not WHITE_SPACE & set(name)
+    controls = any(unicodedata.category(character) == "Cc" for character in name)
+    return name != "" and "+" not in name and not WHITE_SPACE & set(name) and not controls
 
 
 def key_id(name: str, public: bytes, signature_type: int = ED25519) -> bytes:

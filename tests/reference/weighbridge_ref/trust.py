@@ -118,6 +118,8 @@ def parse_publisher(table: dict) -> Publisher:
         keys.append(PublisherKey(vkey, begin, end))
     if not keys:
         raise Refused(1605, f"publisher of {scope!r} has no keys")
+    if threshold < 0:
+        raise Refused(1601, "a threshold is an integer from 0 up")
     if not 1 <= threshold <= len({key.vkey.public for key in keys}):
         raise Refused(1604, f"threshold {threshold} can never be met, or always is")
     return Publisher(scope, threshold, keys)
@@ -146,7 +148,7 @@ def verify(note_bytes: bytes, policy: Policy, expected: Expectation) -> Verified
     if head.revision < expected.min_revision:
         raise Refused(3203, f"this is revision {head.revision}")
 
-    signers = check_threshold(head, this_id, note, policy, lines_that_signed)
+    signers = check_threshold(head, this_id, policy, lines_that_signed)
     check_time(head, expected)
     if expected.remembered is not None and expected.head is None:
         check_memory(head, this_id, policy, expected.remembered)
@@ -154,41 +156,43 @@ def verify(note_bytes: bytes, policy: Policy, expected: Expectation) -> Verified
 
 
 def check_signatures(note: Note, policy: Policy) -> set[tuple[str, bytes]]:
-    """Step 2. Returns names and public keys of the known keys that signed; one bad signature refuses the head."""
+    """Step 2. Returns names and public keys of the known keys that signed, revoked ones too.
+
+    One bad signature by a key that is not revoked refuses the head.
+    """
     known = {key.vkey for publisher in policy.publishers for key in publisher.keys}
     signed = set()
     for line in note.signatures:
-        for key in known:
-            if (line.name, line.key_id) != (key.name, key.key_id) or key.public in policy.revoked:
-                continue
-            if not ed25519.verify(key.public, note.text, line.signature):
-                raise Refused(3101, f"the signature by {key.name!r} does not verify")
-            signed.add((key.name, key.public))
+        claimed = [key for key in known if (line.name, line.key_id) == (key.name, key.key_id)]
+        verified = {(key.name, key.public) for key in claimed if ed25519.verify(key.public, note.text, line.signature)}
+        if not verified and any(key.public not in policy.revoked for key in claimed):
+            raise Refused(3101, f"the signature by {line.name!r} does not verify")
+        signed |= verified
     return signed
 
 
-def check_threshold(head: Head, this_id: bytes, note: Note, policy: Policy, signed) -> list[str]:
+def check_threshold(head: Head, this_id: bytes, policy: Policy, signed) -> list[str]:
     """Step 5. Returns the signers. The one place where signatures are counted.
 
     A signer is a key: under several names it goes by the one that the policy has first.
     """
-    if this_id in policy.accepted_heads:
+    accepted = this_id in policy.accepted_heads
+    if accepted and not any(p.covers(head.name) for p in policy.publishers):
         return []
     publisher = publisher_for(policy, head.name)
     counted: dict[bytes, str] = {}  # names by public key
     out_of_date, revoked = set(), set()
     for key in publisher.keys:
         vkey = key.vkey
+        if (vkey.name, vkey.public) not in signed:
+            continue
         if vkey.public in policy.revoked:
-            # It never counts; that it signed only tells which refusal this is.
-            if any((line.name, line.key_id) == (vkey.name, vkey.key_id)
-                   and ed25519.verify(vkey.public, note.text, line.signature) for line in note.signatures):
-                revoked.add(vkey.public)
-        elif (vkey.name, vkey.public) in signed and key.in_date(head.created):
+            revoked.add(vkey.public)  # It never counts; that it signed only tells which refusal this is.
+        elif key.in_date(head.created):
             counted.setdefault(vkey.public, vkey.name)
-        elif (vkey.name, vkey.public) in signed:
+        else:
             out_of_date.add(vkey.public)
-    if len(counted) >= publisher.threshold:
+    if accepted or len(counted) >= publisher.threshold:
         return sorted(counted.values())
     if len(counted.keys() | revoked) >= publisher.threshold:
         raise Refused(3104, "keys that signed are revoked")
@@ -217,7 +221,7 @@ def check_memory(head: Head, this_id: bytes, policy: Policy, remembered: bytes) 
         note = parse_note(remembered)
         lines_that_signed = check_signatures(note, policy)
         old, old_id = parse_head(note.text), head_id(note.text)
-        check_threshold(old, old_id, note, policy, lines_that_signed)
+        check_threshold(old, old_id, policy, lines_that_signed)
     except Refused:
         return
     if old.name != head.name:
