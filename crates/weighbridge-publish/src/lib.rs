@@ -15,14 +15,14 @@
 #![forbid(unsafe_code)]
 
 mod key;
+mod key_error;
 mod reuse;
 mod sign;
 mod store;
 mod weigh;
 
-pub use key::{
-    KeyError, KeyFiles, Passphrase, PemFault, Protection, SecretKey, external_signature, public_key_from_pem,
-};
+pub use key::{KeyFiles, Passphrase, Protection, SecretKey, external_signature, public_key_from_pem};
+pub use key_error::{KeyError, PemFault};
 pub use reuse::{Reuse, ReuseFault};
 pub use sign::{Added, Signing, SigningError};
 pub use store::{Existing, Staging, StoreError, TEXT};

@@ -15,9 +15,9 @@ pub struct Signing {
 /// What adding a signature came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Added {
-    /// It stands in the note now.
+    /// The note has changed: the key's signature stands in it now, and nothing else under its name.
     Added,
-    /// The same key's signature stood there already.
+    /// The same key's signature stood there already. Nothing has changed.
     AlreadyThere,
 }
 
@@ -54,15 +54,25 @@ impl Signing {
     }
 
     /// Adds a signature that `vkey` made over [`text`](Self::text). A line that this key signed before stays as it is;
-    /// a bad line under the key's name and id, which would make verifiers refuse the note, is replaced.
+    /// bad lines under the key's name and id, for which verifiers would refuse the note, go.
     pub fn add(&mut self, vkey: &Vkey, signature: NoteSignature) -> Added {
         let text = self.text.as_bytes();
-        let claims = |s: &NoteSignature| s.name() == vkey.name() && s.id() == vkey.id();
-        if self.signatures.iter().any(|s| claims(s) && vkey.has_signed(text, s.signature())) {
+        let before = self.signatures.len();
+        let mut signed = false;
+        self.signatures.retain(|line| {
+            if line.name() != vkey.name() || line.id() != vkey.id() {
+                return true;
+            }
+            let good = vkey.has_signed(text, line.signature());
+            signed |= good;
+            good
+        });
+        if signed && self.signatures.len() == before {
             return Added::AlreadyThere;
         }
-        self.signatures.retain(|s| !claims(s));
-        self.signatures.push(signature);
+        if !signed {
+            self.signatures.push(signature);
+        }
         Added::Added
     }
 

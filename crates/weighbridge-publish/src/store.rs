@@ -43,39 +43,62 @@ impl Staging {
     /// # Errors
     /// [`StoreError`] if metadata is there already, another process is writing there, or the folder cannot be written.
     pub fn open(folder: &Path, existing: Existing) -> Result<Self, StoreError> {
-        if existing == Existing::Keep
-            && let Some(file) =
-                [HEAD, TEXT, FILES].iter().map(|name| folder.join(name)).find(|path| path.exists())
-        {
-            return Err(StoreError::Exists { file });
-        }
+        existing.allows(folder)?;
         let made_folder = !folder.exists();
         let new = folder.join(".new");
         fs::create_dir_all(&new).map_err(IoError::at("create", &new))?;
-        let mut staging = Self { folder: folder.to_owned(), new, lock: None, made_folder };
-        staging.lock()?;
-        // Left behind by a process that was killed.
-        for name in [HEAD, TEXT, FILES, TENSORS, CHUNKS] {
-            match fs::remove_file(staging.new.join(name)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(IoError::at("remove", staging.new.join(name))(error).into());
-                }
-                _ => {}
-            }
+        if new.is_symlink() {
+            // It came with the model, and leads to where nothing of ours is to be written or swept.
+            return Err(IoError::at("write to", &new)(io::ErrorKind::NotADirectory.into()).into());
         }
+        let mut staging = Self { folder: folder.to_owned(), new, lock: None, made_folder };
+        staging.lock = Some(staging.lock()?);
+        // Now that nobody else can write: what was not there may have been published meanwhile.
+        existing.allows(folder)?;
+        staging.sweep().map_err(IoError::at("sweep", &staging.new))?;
         Ok(staging)
     }
 
-    fn lock(&mut self) -> Result<(), StoreError> {
+    fn lock(&self) -> Result<File, StoreError> {
         let path = self.new.join(LOCK);
-        let file = File::create(&path).map_err(IoError::at("create", &path))?;
+        let busy = || StoreError::Busy { folder: self.folder.clone() };
+        let file = match File::create_new(&path) {
+            // Left behind by a process that was killed, or held by one that lives. What came with a model may be a link,
+            // which would be followed, or a FIFO, which would be waited for.
+            Err(error)
+                if error.kind() == io::ErrorKind::AlreadyExists
+                    && path.symlink_metadata().is_ok_and(|m| m.is_file()) =>
+            {
+                File::options().write(true).open(&path)
+            }
+            created => created,
+        };
+        let file = match file {
+            // Its last holder has just removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(busy()),
+            file => file.map_err(IoError::at("create", &path))?,
+        };
         match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StoreError::Busy { folder: self.folder.clone() }),
+            Err(TryLockError::WouldBlock) => return Err(busy()),
             // A file system without locks: two writers there are on their own, and each file is still renamed whole.
-            Err(TryLockError::Error(_)) => {}
+            Ok(()) | Err(TryLockError::Error(_)) => {}
         }
-        self.lock = Some(file);
+        if is_at(&file, &path) { Ok(file) } else { Err(busy()) }
+    }
+
+    /// Removes what this or a killed process left in the folder of new files, but for the lock.
+    fn sweep(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.new)? {
+            let entry = entry?;
+            if entry.file_name() == LOCK {
+                continue;
+            }
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else {
+                fs::remove_file(entry.path())?;
+            }
+        }
         Ok(())
     }
 
@@ -118,9 +141,12 @@ impl Staging {
     /// # Errors
     /// [`StoreError`] if a file cannot be moved; verifiers then refuse the mixture, and weighing again mends it.
     pub fn publish(self) -> Result<(), StoreError> {
-        for name in [FILES, TENSORS, CHUNKS, TEXT, HEAD] {
+        for name in [FILES, TENSORS, CHUNKS, TEXT] {
             self.place(name, Absent::Remove)?;
         }
+        // The note is last on disk too, should the power fail.
+        self.sync()?;
+        self.place(HEAD, Absent::Remove)?;
         self.finish()
     }
 
@@ -135,21 +161,23 @@ impl Staging {
 
     fn place(&self, name: &str, absent: Absent) -> Result<(), StoreError> {
         let (new, place) = (self.new.join(name), self.folder.join(name));
-        let moved = match (new.exists(), absent) {
-            (true, _) => fs::rename(&new, &place),
-            (false, Absent::Remove) => fs::remove_file(&place),
-            (false, Absent::Keep) => Ok(()),
+        let moved = match absent {
+            _ if new.exists() => fs::rename(&new, &place),
+            Absent::Keep => Ok(()),
+            Absent::Remove => match fs::remove_file(&place) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                removed => removed,
+            },
         };
-        match moved {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(IoError::at("replace", &place)(error).into())
-            }
-            _ => Ok(()),
-        }
+        Ok(moved.map_err(IoError::at("replace", &place))?)
     }
 
     fn finish(mut self) -> Result<(), StoreError> {
         self.made_folder = false;
+        self.sync()
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
         #[cfg(unix)]
         File::open(&self.folder).and_then(|f| f.sync_all()).map_err(IoError::at("sync", &self.folder))?;
         Ok(())
@@ -158,14 +186,44 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        if self.lock.is_none() {
-            return;
+        // There is nobody to tell; what stays is swept by the next writer. The lock goes last, and folders only when
+        // they are empty: another writer may just be making a lock of its own.
+        if self.lock.is_some() {
+            let _ = self.sweep();
+            let _ = fs::remove_file(self.new.join(LOCK));
         }
-        // There is nobody to tell; what stays is swept by the next writer.
-        let _ = fs::remove_dir_all(&self.new);
+        let _ = fs::remove_dir(&self.new);
         if self.made_folder {
             let _ = fs::remove_dir(&self.folder);
         }
+    }
+}
+
+impl Existing {
+    fn allows(self, folder: &Path) -> Result<(), StoreError> {
+        let there = |path: &PathBuf| path.symlink_metadata().is_ok();
+        let found = [HEAD, TEXT, FILES, TENSORS, CHUNKS].iter().map(|name| folder.join(name)).find(there);
+        match (self, found) {
+            (Self::Keep, Some(file)) => Err(StoreError::Exists { file }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether `file` is still what lies at `path`: whoever held the lock before may have removed it.
+fn is_at(file: &File, path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let identity = |m: io::Result<fs::Metadata>| m.ok().map(|m| (m.dev(), m.ino()));
+        let held = identity(file.metadata());
+        held.is_some() && held == identity(path.symlink_metadata())
+    }
+    // Elsewhere a file that somebody has open is not removed.
+    #[cfg(not(unix))]
+    {
+        let _ = (file, path);
+        true
     }
 }
 

@@ -1,8 +1,10 @@
 //! From a model folder to lists, layers and the head's text.
 
 use std::{
-    collections::HashMap,
-    fmt, fs,
+    collections::{HashMap, HashSet},
+    fmt,
+    fs::File,
+    io::Read as _,
     ops::ControlFlow,
     path::Path,
     sync::{Mutex, PoisonError},
@@ -126,9 +128,7 @@ impl Weighing<'_> {
         let found = self.walk()?;
         let chunk_size = self.chunk_size(&found)?;
         let mut entries = self.entries(&found, chunk_size, tell)?;
-        if self.tensors == TensorListing::List {
-            check_indexes(&found, &entries)?;
-        }
+        check_indexes(&found, &entries, self.tensors)?;
         let layers =
             entries.iter_mut().map(|e| std::mem::take(&mut e.layer)).filter(|l| !l.is_empty()).collect();
         let tensors = match self.tensors {
@@ -223,7 +223,7 @@ impl Weighing<'_> {
         if self.reuse.is_some() && jobs.len() == found.len() {
             return Err(WeighError::Reuse { path: None, fault: ReuseFault::Nothing });
         }
-        tell(Event::Total(jobs.iter().map(|j| j.size).sum()));
+        tell(Event::Total(jobs.iter().fold(0, |sum, j| sum.saturating_add(j.size))));
         let watch = Progress {
             tell,
             results: Mutex::new(places.iter().map(|_| None).collect()),
@@ -242,8 +242,9 @@ impl Weighing<'_> {
                 *entry = Some(Weight::new(file, scanned)?);
             }
         }
-        // Without an error every job has a result.
-        Ok(entries.into_iter().flatten().collect())
+        // Without an error every job has a result. A list that left one out would be signed as complete.
+        let all: Option<Vec<Weight>> = entries.into_iter().collect();
+        all.ok_or(WeighError::Incomplete)
     }
 
     fn tensors_of(&self, file: &Found) -> Result<Tensors, WeighError> {
@@ -275,6 +276,9 @@ impl Weight {
     fn new(file: &Found, read: Scanned) -> Result<Self, WeighError> {
         let spans = read.header.and_then(Result::ok).unwrap_or_default();
         let hashes = read.tensor_hashes.unwrap_or_default();
+        if spans.len() != hashes.len() {
+            return Err(WeighError::Incomplete);
+        }
         let pairs = spans.into_iter().zip(hashes);
         let tensors = pairs.map(|(span, hash)| tensor(&file.path, span, hash)).collect::<Result<_, _>>()?;
         let entry =
@@ -297,28 +301,50 @@ fn tensor(file: &EntryPath, span: TensorSpan, hash: TensorHash) -> Result<Tensor
     })
 }
 
-/// Compares each index with the tensors of the shards that it names.
-fn check_indexes(found: &[Found], entries: &[Weight]) -> Result<(), WeighError> {
-    for (file, entry) in found.iter().zip(entries).filter(|(f, _)| index::is_index(f.path.as_str())) {
-        let bytes = fs::read(&file.file).map_err(IoError::at("read", &file.file)).map_err(WeighError::Io)?;
-        // What is read again is verified again (rule 10).
-        if FileRoot::of(&bytes) != entry.file.root {
-            return Err(WeighError::Scan { path: Some(file.path.clone()), error: ScanError::Changed });
-        }
+/// Compares each index with the files that it names, and with their tensors if these are listed.
+fn check_indexes(found: &[Found], entries: &[Weight], tensors: TensorListing) -> Result<(), WeighError> {
+    let is_index = |(f, _): &(&Found, &Weight)| index::is_index(f.path.as_str());
+    let mut indexes = found.iter().zip(entries).filter(is_index).peekable();
+    if indexes.peek().is_none() {
+        return Ok(());
+    }
+    let held: HashMap<&str, HashSet<&str>> = entries
+        .iter()
+        .map(|e| (e.file.path.as_str(), e.tensors.iter().map(|t| t.name.as_str()).collect()))
+        .collect();
+    for (file, entry) in indexes {
         let refused = |error| WeighError::Index { path: file.path.clone(), error };
-        let index = Index::parse(&bytes).map_err(refused)?;
-        let held = |path: &str, name: &str| match entries.binary_search_by(|e| e.file.path.as_str().cmp(path))
-        {
-            Err(_) => Held::NoFile,
-            Ok(at) => {
-                let tensors = entries.get(at).map(|e| e.tensors.as_slice()).unwrap_or_default();
-                if tensors.iter().any(|t| t.name.as_str() == name) { Held::Tensor } else { Held::NoTensor }
-            }
+        let index = Index::parse(&read_again(file, entry)?).map_err(refused)?;
+        let holds = |path: &str, name: &str| match held.get(path) {
+            None => Held::NoFile,
+            Some(_) if tensors == TensorListing::Omit => Held::Tensor,
+            Some(names) if names.contains(name) => Held::Tensor,
+            Some(_) => Held::NoTensor,
         };
-        index.check(file.path.as_str(), held).map_err(refused)?;
+        index.check(file.path.as_str(), holds).map_err(refused)?;
     }
     Ok(())
 }
+
+/// The bytes of a file that was weighed. What is read again is verified again (rule 10).
+fn read_again(file: &Found, entry: &Weight) -> Result<Vec<u8>, WeighError> {
+    let path = || file.path.clone();
+    if file.size > MAX_INDEX {
+        return Err(WeighError::Index { path: path(), error: IndexError::TooLong });
+    }
+    let mut bytes = Vec::new();
+    File::open(&file.file)
+        .and_then(|f| f.take(file.size.saturating_add(1)).read_to_end(&mut bytes))
+        .map_err(|error| WeighError::Io(IoError::at("read", &file.file)(error)))?;
+    if FileRoot::of(&bytes) == entry.file.root {
+        Ok(bytes)
+    } else {
+        Err(WeighError::Scan { path: Some(path()), error: ScanError::Changed })
+    }
+}
+
+/// The longest index that is read into memory, in bytes (`spec/tensors.md`, X1).
+const MAX_INDEX: u64 = 1 << 28;
 
 /// Keeps what was read, and the first fault.
 struct Progress<'a> {
@@ -416,6 +442,8 @@ pub enum WeighError {
         /// Its name.
         name: ModelName,
     },
+    /// Not everything was read, although nothing failed: a fault of weighbridge.
+    Incomplete,
     /// The list could not be opened by anyone.
     List(ListError),
     /// The head could not be read by anyone.
@@ -438,23 +466,27 @@ impl WeighError {
             Self::Index { error, .. } => error.error_code(),
             Self::Reuse { fault, .. } => fault.error_code(),
             Self::OtherModel { .. } => 5305,
+            Self::Incomplete => 9999,
             Self::List(error) => error.error_code(),
             Self::Head(error) => error.error_code(),
         }
     }
 
-    /// Whether it is about a tensor file that could be weighed without listing its tensors.
+    /// Whether the same files could be weighed without listing their tensors.
     #[must_use]
     pub fn is_about_tensors(&self) -> bool {
-        let format = |error: &ScanError| matches!(error, ScanError::Format(_));
-        matches!(self, Self::UnknownFormat { .. } | Self::TensorName { .. } | Self::Index { .. })
-            || matches!(self, Self::Scan { error, .. } if format(error))
+        match self {
+            Self::UnknownFormat { .. } | Self::TensorName { .. } => true,
+            Self::Scan { error, .. } => matches!(error, ScanError::Format(_)),
+            Self::Index { error, .. } => matches!(error, IndexError::NoTensor { .. }),
+            _ => false,
+        }
     }
 
     /// Whether the file is a Git LFS pointer: the model is not there at all.
     #[must_use]
     pub fn is_lfs_pointer(&self) -> bool {
-        matches!(self, Self::Scan { error: ScanError::Format(FormatError::LfsPointer { .. }), .. })
+        matches!(self, Self::Scan { error: ScanError::Format(FormatError::LfsPointer), .. })
     }
 }
 
@@ -482,6 +514,7 @@ impl fmt::Display for WeighError {
             Self::Reuse { path: Some(path), fault } => write!(f, "{}: {fault}", shown(path)),
             Self::Reuse { path: None, fault } => fault.fmt(f),
             Self::OtherModel { name } => write!(f, "the previous head is of '{name}'"),
+            Self::Incomplete => f.write_str("not everything was read; this is a fault of weighbridge"),
             Self::List(error) => error.fmt(f),
             Self::Head(error) => error.fmt(f),
         }

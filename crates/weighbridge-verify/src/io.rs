@@ -3,10 +3,13 @@
 use std::{
     borrow::ToOwned,
     fmt,
-    fs::File,
+    fs::{File, OpenOptions},
     io,
     path::{Path, PathBuf},
 };
+
+#[cfg(unix)]
+use {rustix::fs::OFlags, std::os::unix::fs::OpenOptionsExt};
 
 /// An error of the operating system: what was being done, and where.
 #[derive(Debug)]
@@ -42,6 +45,33 @@ impl std::error::Error for IoError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.source)
     }
+}
+
+/// Opens a file for reading, and never waits for it, as opening a FIFO would.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    options().open(path)
+}
+
+/// As [`open`], but a link is an error.
+pub(crate) fn open_no_link(path: &Path) -> io::Result<File> {
+    let mut options = options();
+    #[cfg(unix)]
+    OpenOptionsExt::custom_flags(&mut options, flags(OFlags::NOFOLLOW));
+    options.open(path)
+}
+
+fn options() -> OpenOptions {
+    let mut options = File::options();
+    options.read(true);
+    #[cfg(unix)]
+    OpenOptionsExt::custom_flags(&mut options, flags(OFlags::empty()));
+    options
+}
+
+/// Nothing that is opened here is waited for, or becomes the process's terminal.
+#[cfg(unix)]
+fn flags(more: OFlags) -> i32 {
+    (OFlags::NONBLOCK | OFlags::NOCTTY | more).bits().cast_signed()
 }
 
 /// Fills `buffer` from `offset` on, without moving a file position that other threads share.

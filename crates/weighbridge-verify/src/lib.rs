@@ -55,7 +55,8 @@ pub use {
     io::IoError,
     metadata::{CHUNKS, FILES, FOLDER, HEAD, Layers, LayersError, Metadata, MetadataError, TENSORS},
     model::{
-        BadChunks, BadRun, Event, ExtraFiles, FileFault, FileReport, ModelCheck, Outcome, Summary, TensorHashing,
+        BadChunks, BadRun, Event, ExtraFiles, FileFault, FileReport, ModelCheck, Outcome, Summary,
+        TensorHashing,
     },
     tensors::{Difference, TensorFault, compare},
     walk::{Found, Unfit, UnfitFault, Walk, walk},

@@ -3,16 +3,18 @@
 use std::{
     fmt,
     fs::File,
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
     vec,
     vec::Vec,
 };
 
-use weighbridge_manifest::{ListError, ListKind, MAX_NOTE, VerifiedFileList, VerifiedHead, VerifiedTensorList};
+use weighbridge_manifest::{
+    ListError, ListKind, MAX_NOTE, VerifiedFileList, VerifiedHead, VerifiedTensorList,
+};
 use weighbridge_tree::{Grid, Layer, LayerError};
 
-use crate::io::{IoError, read_exact_at};
+use crate::io::{IoError, open, read_exact_at};
 
 /// The folder beside a model's files.
 pub const FOLDER: &str = "weighbridge";
@@ -83,23 +85,20 @@ impl Metadata {
     /// [`MetadataError`] if they cannot be read or have another length than the file list gives.
     pub fn layers(&self, files: &VerifiedFileList) -> Result<Option<Layers>, MetadataError> {
         let path = self.folder.join(CHUNKS);
-        let file = match File::open(&path) {
+        let (file, actual) = match regular(&path) {
             Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(IoError::at("open", &path)(error).into()),
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
         };
         let mut places = Vec::with_capacity(files.entries().len());
         let mut expected = 0u64;
         for entry in files.entries() {
             // Sizes of a verified list are below 2^53.
-            let grid = Grid::new(entry.size, files.chunk_size()).map_err(|_| MetadataError::LayersLength {
-                expected: u64::MAX,
-                actual: 0,
-            })?;
+            let grid = Grid::new(entry.size, files.chunk_size())
+                .map_err(|_| MetadataError::LayersLength { expected: u64::MAX, actual: 0 })?;
             places.push((expected, grid));
             expected = expected.saturating_add(grid.layer_len());
         }
-        let actual = file.metadata().map_err(IoError::at("look at", &path))?.len();
         if actual != expected {
             return Err(MetadataError::LayersLength { expected, actual });
         }
@@ -118,16 +117,27 @@ impl Metadata {
     /// At most `limit` bytes of a file and one more, and its length.
     fn read(&self, name: &str, limit: u64) -> Result<(Vec<u8>, u64), IoError> {
         let path = self.folder.join(name);
-        let file = File::open(&path).map_err(IoError::at("open", &path))?;
-        let length = file.metadata().map_err(IoError::at("look at", &path))?.len();
+        let (file, length) = regular(&path)?;
         let mut bytes = Vec::new();
         if length <= limit {
             // Room for the whole, so that reading does not copy it as it grows.
-            bytes.reserve_exact(usize::try_from(length).unwrap_or(0));
+            let room = bytes.try_reserve_exact(usize::try_from(length).unwrap_or(usize::MAX));
+            room.map_err(|_| IoError::at("read", &path)(io::ErrorKind::OutOfMemory.into()))?;
         }
         file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(IoError::at("read", &path))?;
         let read = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         Ok((bytes, if read > limit { length.max(read) } else { read }))
+    }
+}
+
+/// A file and its length. A folder that came with a model can hold anything, a FIFO too: that is never waited for.
+fn regular(path: &Path) -> Result<(File, u64), IoError> {
+    let file = open(path).map_err(IoError::at("open", path))?;
+    let metadata = file.metadata().map_err(IoError::at("look at", path))?;
+    if metadata.is_file() {
+        Ok((file, metadata.len()))
+    } else {
+        Err(IoError::at("read", path)(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")))
     }
 }
 
@@ -146,12 +156,14 @@ impl Layers {
     /// # Errors
     /// [`LayersError`] if it cannot be read or does not merge to the file's root.
     pub fn of(&self, files: &VerifiedFileList, position: usize) -> Result<Layer, LayersError> {
-        let (Some((offset, grid)), Some(entry)) = (self.places.get(position), files.entries().get(position)) else {
+        let (Some((offset, grid)), Some(entry)) = (self.places.get(position), files.entries().get(position))
+        else {
             return Err(LayersError::Layer(LayerError::WrongLength { expected: 0, actual: 0 }));
         };
         // Bounded: the file has this length.
         let mut bytes = vec![0; usize::try_from(grid.layer_len()).unwrap_or(0)];
-        read_exact_at(&self.file, &mut bytes, *offset).map_err(|e| LayersError::Io(IoError::at("read", &self.path)(e)))?;
+        read_exact_at(&self.file, &mut bytes, *offset)
+            .map_err(|e| LayersError::Io(IoError::at("read", &self.path)(e)))?;
         Layer::accept(*grid, entry.root, &bytes).map_err(LayersError::Layer)
     }
 }

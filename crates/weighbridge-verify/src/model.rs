@@ -13,7 +13,9 @@ use std::{
 };
 
 use weighbridge_formats::{Format, FormatError};
-use weighbridge_manifest::{EntryPath, FileEntry, TensorEntry, VerifiedFileList, VerifiedTensorList, is_tensor_file};
+use weighbridge_manifest::{
+    EntryPath, FileEntry, TensorEntry, VerifiedFileList, VerifiedTensorList, is_tensor_file,
+};
 use weighbridge_tree::{FileRoot, Grid, Layer, LayerError, TensorHash};
 
 use crate::{
@@ -205,7 +207,7 @@ impl ModelCheck<'_> {
     fn before_reading(&self, entry: &FileEntry, found: &Walk) -> Result<Job, FileFault> {
         let at = found.files.binary_search_by(|f| f.path.cmp(&entry.path)).ok();
         let Some(file) = at.and_then(|at| found.files.get(at)) else {
-            let unfit = found.unfit.iter().find(|u| u.place == entry.path.as_str());
+            let unfit = found.unfit_at(entry.path.as_str());
             return Err(unfit.map_or(FileFault::Missing, |u| FileFault::Unfit(u.fault.clone())));
         };
         if file.size != entry.size {
@@ -215,7 +217,9 @@ impl ModelCheck<'_> {
     }
 
     fn tensors_of(&self, entry: &FileEntry) -> Tensors {
-        let (Some(list), Some(format)) = (self.tensors, Format::of(entry.path.as_str())) else { return Tensors::Ignore };
+        let (Some(list), Some(format)) = (self.tensors, Format::of(entry.path.as_str())) else {
+            return Tensors::Ignore;
+        };
         match self.tensor_hashes {
             TensorHashing::Skip => Tensors::Header(format),
             TensorHashing::Check => {
@@ -234,7 +238,7 @@ impl ModelCheck<'_> {
             let outcome = if passes { Outcome::Extra } else { Outcome::Refused(vec![FileFault::Extra]) };
             FileReport { path: f.path.to_string(), size: f.size, chunks: 0, outcome }
         });
-        let unfit = found.unfit.iter().filter(|u| !is_listed(&u.place)).map(|u| {
+        let unfit = found.unfit.iter().filter(|u| !u.has_path() || !is_listed(&u.place)).map(|u| {
             let outcome = match self.extra {
                 ExtraFiles::Refuse => Outcome::Refused(vec![FileFault::Unfit(u.fault.clone())]),
                 ExtraFiles::Report => Outcome::Extra,
@@ -277,7 +281,7 @@ impl ModelCheck<'_> {
         if let Some(list) = self.tensors
             && is_tensor_file(&entry.path)
         {
-            faults.extend(tensor_fault(list.of_file(entry.path.as_str()), read));
+            faults.extend(tensor_fault(list.of_file(entry.path.as_str()), read, self.tensor_hashes));
         }
         self.report(entry, faults)
     }
@@ -298,12 +302,17 @@ impl ModelCheck<'_> {
             }
         }
         if let Some(list) = self.tensors {
-            let tensors = by_offset(list.of_file(entry.path.as_str()));
+            // A list that overlaps, which no header bears out, must not name every tensor for every run (rule 12).
+            let mut end = 0;
+            let mut tensors = by_offset(list.of_file(entry.path.as_str()));
+            tensors.retain(|t| {
+                let apart = t.size > 0 && t.offset >= end;
+                end = if apart { range(t).end } else { end };
+                apart
+            });
             for run in &mut runs {
-                let touched = tensors.iter().filter(|t| {
-                    let tensor = range(t);
-                    tensor.start < run.bytes.end && run.bytes.start < tensor.end
-                });
+                let first = tensors.partition_point(|t| range(t).end <= run.bytes.start);
+                let touched = tensors.iter().skip(first).take_while(|t| t.offset < run.bytes.end);
                 run.tensors = touched.map(|t| (*t).clone()).collect();
             }
         }
@@ -312,7 +321,7 @@ impl ModelCheck<'_> {
 }
 
 /// What the verified header, and the hashes if there are any, say against the list.
-fn tensor_fault(listed: &[TensorEntry], read: Scanned) -> Option<FileFault> {
+fn tensor_fault(listed: &[TensorEntry], read: Scanned, hashing: TensorHashing) -> Option<FileFault> {
     match read.header {
         None => return Some(FileFault::UnknownFormat),
         Some(Err(error)) => return Some(FileFault::Format(error)),
@@ -322,9 +331,14 @@ fn tensor_fault(listed: &[TensorEntry], read: Scanned) -> Option<FileFault> {
             }
         }
     }
-    let hashes: Vec<TensorHash> = read.tensor_hashes?;
-    let other = by_offset(listed).into_iter().zip(hashes).filter(|(entry, hash)| entry.hash != *hash);
-    let first = other.map(|(entry, _)| &entry.name).min()?;
+    if hashing == TensorHashing::Skip {
+        return None;
+    }
+    // A hash that is not there is another one: nothing passes unchecked.
+    let hashes: Vec<TensorHash> = read.tensor_hashes.unwrap_or_default();
+    let other =
+        by_offset(listed).into_iter().enumerate().filter(|(i, entry)| hashes.get(*i) != Some(&entry.hash));
+    let first = other.map(|(_, entry)| &entry.name).min()?;
     let fault = TensorFault { tensor: first.as_str().to_owned(), difference: Difference::Hash };
     Some(FileFault::Tensor(fault))
 }
@@ -358,9 +372,9 @@ impl Watch for Progress<'_> {
 
     fn done(&self, job: usize, result: Result<Scanned, ScanError>) -> ControlFlow<()> {
         let place = self.places.get(job);
-        let Some((order, position, entry)) =
-            place.and_then(|(order, position)| Some((*order, *position, self.check.files.entries().get(*position)?)))
-        else {
+        let Some((order, position, entry)) = place.and_then(|(order, position)| {
+            Some((*order, *position, self.check.files.entries().get(*position)?))
+        }) else {
             return ControlFlow::Continue(());
         };
         let report = match result {
@@ -391,7 +405,9 @@ impl Reports<'_> {
     fn put(&self, order: usize, report: FileReport) {
         let mut state = lock(&self.state);
         state.waiting.insert(order, report);
-        while let Some(report) = { let next = state.next; state.waiting.remove(&next) } {
+        loop {
+            let next = state.next;
+            let Some(report) = state.waiting.remove(&next) else { return };
             state.next = state.next.saturating_add(1);
             state.summary.count(&report);
             (self.tell)(Event::File(&report));
@@ -445,7 +461,11 @@ impl fmt::Display for FileFault {
             Self::Changed => f.write_str("the file changed while it was read"),
             Self::Length { expected, actual } => write!(f, "{actual} bytes, {expected} are signed"),
             Self::Mismatch { bytes_of: Some(path), .. } => {
-                write!(f, "data does not match the signed root: these are the bytes of {}", path.as_str().escape_debug())
+                write!(
+                    f,
+                    "data does not match the signed root: these are the bytes of {}",
+                    path.as_str().escape_debug()
+                )
             }
             Self::Mismatch { .. } => f.write_str("data does not match the signed root"),
             Self::Unfit(fault) => fault.fmt(f),

@@ -13,7 +13,7 @@ use crate::scan::{BLOCK, lock};
 /// The tensors of one file, being hashed by many workers.
 ///
 /// # Cost
-/// 32 bytes for each 64 KiB of the tensors that are under way, and at most one granule for each end of a run of blocks
+/// 32 bytes for each 32 KiB of the tensors that are under way, and at most one granule for each end of a run of blocks
 /// that was read.
 pub(crate) struct TensorHashes {
     /// Sorted, disjoint.
@@ -76,7 +76,8 @@ impl TensorHashes {
         for (tensor, range) in touched.filter(|(_, r)| !r.is_empty()) {
             let Ok(grid) = Grid::new(range.end.saturating_sub(range.start), GRANULE) else { continue };
             // Counted from the start of the tensor, as its tree does.
-            let here = range.start.max(start).saturating_sub(range.start)..range.end.min(end).saturating_sub(range.start);
+            let here = range.start.max(start).saturating_sub(range.start)
+                ..range.end.min(end).saturating_sub(range.start);
             let mut granule = here.start.checked_div(GRANULE.bytes()).unwrap_or(0);
             while let Some(whole) = grid.range(granule).filter(|g| g.start < here.end) {
                 let part = whole.start.max(here.start)..whole.end.min(here.end);
@@ -106,7 +107,9 @@ impl State {
             Piece::Value { tensor, grid, granule, value } => {
                 let values = match self.values.entry(tensor) {
                     std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-                    std::collections::hash_map::Entry::Vacant(entry) => entry.insert(Collector::new(grid).ok()?),
+                    std::collections::hash_map::Entry::Vacant(entry) => {
+                        entry.insert(Collector::new(grid).ok()?)
+                    }
                 };
                 values.insert(granule, value).ok()?;
                 if values.is_complete() {

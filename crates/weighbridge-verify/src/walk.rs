@@ -8,6 +8,7 @@ use std::{
     fmt, fs,
     path::{Path, PathBuf},
     string::String,
+    vec,
     vec::Vec,
 };
 
@@ -42,6 +43,21 @@ pub struct Unfit {
     pub place: String,
     /// What is the matter with it.
     pub fault: UnfitFault,
+}
+
+impl Walk {
+    /// What lies at this path and can be no part of a model.
+    pub(crate) fn unfit_at(&self, path: &str) -> Option<&Unfit> {
+        let first = self.unfit.partition_point(|u| u.place.as_str() < path);
+        self.unfit.iter().skip(first).take_while(|u| u.place == path).find(|u| u.has_path())
+    }
+}
+
+impl Unfit {
+    /// Whether `place` is its path. A name that is not UTF-8 only looks like one, maybe like another file's.
+    pub(crate) fn has_path(&self) -> bool {
+        self.fault != UnfitFault::NotUtf8
+    }
 }
 
 /// Why something can be no part of a model.
@@ -101,7 +117,11 @@ pub fn walk(model: &Path) -> Result<Walk, IoError> {
     let root = fs::canonicalize(model).map_err(IoError::at("open", model))?;
     let mut walk = Walk::default();
     let scope = LinkScope { blobs: hugging_face_blobs(&root), root };
-    folder(model, "", &scope, &mut walk)?;
+    // No recursion, and one folder open at a time, however deep a hostile model is.
+    let mut folders = vec![(model.to_owned(), String::new())];
+    while let Some((disk, place)) = folders.pop() {
+        folder(&disk, &place, &scope, &mut walk, &mut folders)?;
+    }
     walk.files.sort_by(|a, b| a.path.cmp(&b.path));
     walk.unfit.sort_by(|a, b| a.place.cmp(&b.place));
     Ok(walk)
@@ -125,7 +145,13 @@ fn hugging_face_blobs(root: &Path) -> Option<PathBuf> {
     fs::canonicalize(snapshots.parent()?.join("blobs")).ok()
 }
 
-fn folder(disk: &Path, relative: &str, scope: &LinkScope, walk: &mut Walk) -> Result<(), IoError> {
+fn folder(
+    disk: &Path,
+    relative: &str,
+    scope: &LinkScope,
+    walk: &mut Walk,
+    folders: &mut Vec<(PathBuf, String)>,
+) -> Result<(), IoError> {
     let entries = fs::read_dir(disk).map_err(IoError::at("read the folder", disk))?;
     for entry in entries {
         let entry = entry.map_err(IoError::at("read the folder", disk))?;
@@ -140,10 +166,13 @@ fn folder(disk: &Path, relative: &str, scope: &LinkScope, walk: &mut Walk) -> Re
         }
         let kind = entry.file_type().map_err(IoError::at("look at", &here))?;
         if kind.is_dir() && name.to_str().is_some() {
-            folder(&here, &place, scope, walk)?;
+            folders.push((here, place));
             continue;
         }
-        let found = name.to_str().ok_or(UnfitFault::NotUtf8).and_then(|_| file(&here, &place, kind, scope));
+        let found = match name.to_str() {
+            Some(_) => file(&here, &place, kind, scope)?,
+            None => Err(UnfitFault::NotUtf8),
+        };
         match found {
             Ok(found) => walk.files.push(found),
             Err(fault) => walk.unfit.push(Unfit { place, fault }),
@@ -152,25 +181,34 @@ fn folder(disk: &Path, relative: &str, scope: &LinkScope, walk: &mut Walk) -> Re
     Ok(())
 }
 
-fn file(here: &Path, place: &str, kind: fs::FileType, scope: &LinkScope) -> Result<Found, UnfitFault> {
-    let path = EntryPath::parse(place).map_err(UnfitFault::Path)?;
-    let file = if kind.is_symlink() {
-        let target = fs::canonicalize(here).map_err(|_| UnfitFault::Broken)?;
-        if !scope.allows(&target) {
-            return Err(UnfitFault::LinkOut { target });
-        }
-        target
-    } else {
-        here.to_owned()
+fn file(
+    here: &Path,
+    place: &str,
+    kind: fs::FileType,
+    scope: &LinkScope,
+) -> Result<Result<Found, UnfitFault>, IoError> {
+    let path = match EntryPath::parse(place) {
+        Ok(path) => path,
+        Err(error) => return Ok(Err(UnfitFault::Path(error))),
     };
-    let metadata = fs::symlink_metadata(&file).map_err(|_| UnfitFault::Broken)?;
-    if metadata.is_dir() {
-        return Err(UnfitFault::LinkToFolder);
-    }
-    if !metadata.is_file() {
-        return Err(UnfitFault::Special);
-    }
-    Ok(Found { path, file, size: metadata.len() })
+    let (file, metadata) = if kind.is_symlink() {
+        let Ok(target) = fs::canonicalize(here) else { return Ok(Err(UnfitFault::Broken)) };
+        if !scope.allows(&target) {
+            return Ok(Err(UnfitFault::LinkOut { target }));
+        }
+        let Ok(metadata) = fs::symlink_metadata(&target) else { return Ok(Err(UnfitFault::Broken)) };
+        (target, metadata)
+    } else {
+        let metadata = fs::symlink_metadata(here).map_err(IoError::at("look at", here))?;
+        (here.to_owned(), metadata)
+    };
+    Ok(if metadata.is_dir() {
+        Err(UnfitFault::LinkToFolder)
+    } else if !metadata.is_file() {
+        Err(UnfitFault::Special)
+    } else {
+        Ok(Found { path, file, size: metadata.len() })
+    })
 }
 
 fn join(folder: &str, name: &str) -> String {

@@ -1,0 +1,202 @@
+//! Why a key could not be made, opened, kept or used.
+
+use std::{error::Error, fmt, io, path::PathBuf};
+
+use weighbridge_manifest::VkeyError;
+
+use crate::key::{ENCRYPTED, MAX_FILE, MAX_STEM, PLAIN, PUBLIC};
+
+pub(crate) type Cause = Box<dyn Error + Send + Sync>;
+
+/// Why a key could not be made, opened, kept or used.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum KeyError {
+    /// The system gave no randomness.
+    Random(io::Error),
+    /// A new key is not a good one. Does not happen.
+    Unusable(VkeyError),
+    /// Not exactly one secret key in PEM.
+    SecretPem(PemFault),
+    /// Not exactly one public key in PEM.
+    PublicPem(PemFault),
+    /// A passphrase is needed and there is none; for callers to return who have nobody to ask.
+    NoPassphrase(io::Error),
+    /// A passphrase is empty.
+    EmptyPassphrase,
+    /// The passphrase is wrong, or the file was damaged: the two cannot be told apart.
+    WrongPassphrase,
+    /// The secret key is not the one whose public half is the vkey.
+    OtherKey,
+    /// There is no vkey beside the secret key.
+    NoVkey {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The vkey beside the secret key is not a good one.
+    VkeyFile {
+        /// The vkey's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: VkeyError,
+    },
+    /// The key's name cannot be the name of a file.
+    FileName,
+    /// A key is there already, and stays.
+    Exists {
+        /// The file in the way.
+        path: PathBuf,
+    },
+    /// A signature made elsewhere is not of Ed25519, or not bare.
+    SignatureLength {
+        /// Its length.
+        bytes: usize,
+    },
+    /// A signature made elsewhere is not by this key, or of another text.
+    Signature,
+    /// The operating system reported an error.
+    Io {
+        /// What was being done: "reading" or "writing".
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A fault of ours: what was made could not be encoded.
+    Internal(Cause),
+}
+
+pub(crate) fn our_fault(error: impl Into<Cause>) -> KeyError {
+    KeyError::Internal(error.into())
+}
+
+impl KeyError {
+    /// The code of `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::PublicPem(_) => 1507,
+            Self::Unusable(source) | Self::VkeyFile { source, .. } => source.error_code(),
+            Self::Signature => 5401,
+            Self::SignatureLength { .. } => 5402,
+            Self::SecretPem(_) => 5403,
+            Self::NoPassphrase(_) | Self::EmptyPassphrase | Self::WrongPassphrase => 5404,
+            Self::OtherKey => 5405,
+            Self::FileName => 9001,
+            Self::Random(_) | Self::NoVkey { .. } | Self::Io { .. } => 9002,
+            Self::Exists { .. } => 9103,
+            Self::Internal(_) => 9999,
+        }
+    }
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Random(_) => f.write_str("the system gave no randomness"),
+            Self::Unusable(_) => f.write_str("the new key is not a good one"),
+            Self::SecretPem(fault) => {
+                write!(f, "not an Ed25519 secret key in PEM ({PLAIN} or {ENCRYPTED}): {fault}")
+            }
+            Self::PublicPem(fault) => write!(f, "not an Ed25519 public key in PEM ({PUBLIC}): {fault}"),
+            Self::NoPassphrase(_) => f.write_str("the secret key is encrypted and there is no passphrase"),
+            Self::EmptyPassphrase => f.write_str("the passphrase is empty"),
+            Self::WrongPassphrase => f.write_str("the passphrase is wrong, or the key file was damaged"),
+            Self::OtherKey => {
+                f.write_str("the secret key and the vkey do not belong together, or the key file was damaged")
+            }
+            Self::NoVkey { path } => {
+                write!(f, "no vkey beside the secret key: {} is missing", path.display())
+            }
+            Self::VkeyFile { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::FileName => write!(
+                f,
+                "the key's name makes no file name: at most {MAX_STEM} bytes, letters, digits and - . _ @ /, \
+                 beginning with a letter, a digit or _, and not what Windows calls a device"
+            ),
+            Self::Exists { path } => write!(f, "{} exists already and is never overwritten", path.display()),
+            Self::SignatureLength { bytes } => {
+                write!(f, "an Ed25519 signature is 64 bytes, this one {bytes}")
+            }
+            Self::Signature => f.write_str("the signature is not by this key over this text"),
+            Self::Io { doing, path, .. } => write!(f, "{doing} {} failed", path.display()),
+            Self::Internal(_) => f.write_str("a fault of weighbridge, please report it"),
+        }
+    }
+}
+
+impl Error for KeyError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Random(source) | Self::NoPassphrase(source) | Self::Io { source, .. } => Some(source),
+            // The sentence of a vkey file ends with its fault's; the fault has no source.
+            Self::Unusable(source) => Some(source),
+            Self::SecretPem(fault) | Self::PublicPem(fault) => fault.source(),
+            Self::Internal(source) => Some(&**source),
+            Self::NoVkey { .. }
+            | Self::VkeyFile { .. }
+            | Self::EmptyPassphrase
+            | Self::WrongPassphrase
+            | Self::OtherKey
+            | Self::FileName
+            | Self::Exists { .. }
+            | Self::SignatureLength { .. }
+            | Self::Signature => None,
+        }
+    }
+}
+
+/// What is wrong with a key in PEM.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum PemFault {
+    /// Longer than any key.
+    TooLong,
+    /// Not one PEM block with nothing before or behind it.
+    NotOneBlock(Cause),
+    /// A block of another kind.
+    Label,
+    /// The content is not what the label says.
+    Der(Cause),
+    /// A key of another algorithm.
+    Algorithm,
+    /// An encryption that is not read here.
+    Encryption(Cause),
+    /// An encryption whose passphrase takes unreasonable work, or that is none.
+    Cost,
+    /// The public half is not that of the secret half.
+    PublicHalf,
+}
+
+impl PemFault {
+    pub(crate) fn der(cause: impl Into<Cause>) -> Self {
+        Self::Der(cause.into())
+    }
+}
+
+impl fmt::Display for PemFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong => write!(f, "longer than {MAX_FILE} bytes"),
+            Self::NotOneBlock(_) => f.write_str("not one PEM block with nothing before or behind it"),
+            Self::Label => f.write_str("a PEM block of another kind"),
+            Self::Der(_) => f.write_str("malformed within the PEM block"),
+            Self::Algorithm => f.write_str("a key of another algorithm"),
+            Self::Encryption(_) => {
+                f.write_str("encrypted by other means than PBES2 with scrypt or PBKDF2 (SHA-2) and AES")
+            }
+            Self::Cost => f.write_str("the passphrase would take unreasonable work, or none"),
+            Self::PublicHalf => f.write_str("the public half is not that of the secret half"),
+        }
+    }
+}
+
+impl Error for PemFault {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::NotOneBlock(cause) | Self::Der(cause) | Self::Encryption(cause) => Some(&**cause),
+            Self::TooLong | Self::Label | Self::Algorithm | Self::Cost | Self::PublicHalf => None,
+        }
+    }
+}

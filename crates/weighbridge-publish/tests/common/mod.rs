@@ -1,0 +1,146 @@
+//! Model folders, and releases of them that are signed, written, and opened again as a verifier would.
+
+#![allow(dead_code, reason = "each test uses a part")]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
+
+use tempfile::TempDir;
+use weighbridge_manifest::{
+    Expectation, KeyName, ModelName, SignedHead, Time, TrustPolicy, VerifiedFileList, VerifiedHead,
+    VerifiedTensorList,
+};
+use weighbridge_publish::{
+    Existing, SecretKey, Sha256Listing, Signing, Staging, TensorListing, WeighError, Weighed, Weighing,
+};
+use weighbridge_verify::{HEAD, Layers, Metadata};
+
+/// Bytes in which no two places are alike; another seed gives others.
+pub(crate) fn bytes(len: usize, seed: u8) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+/// A header of a safetensors file and what follows it.
+pub(crate) fn safetensors(header: &str, rest: &[u8]) -> Vec<u8> {
+    let mut file = u64::try_from(header.len()).unwrap().to_le_bytes().to_vec();
+    file.extend(header.bytes());
+    file.extend(rest);
+    file
+}
+
+/// Pools of 1, 2 and 5 threads.
+pub(crate) static POOLS: LazyLock<Vec<rayon::ThreadPool>> = LazyLock::new(|| {
+    [1, 2, 5].map(|n| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap()).into()
+});
+
+pub(crate) static KEY: LazyLock<SecretKey> =
+    LazyLock::new(|| SecretKey::generate(KeyName::parse("test").unwrap()).unwrap());
+
+/// A folder with files.
+pub(crate) struct Folder(pub(crate) TempDir);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn of(files: &[(&str, &[u8])]) -> Self {
+        let folder = Self::new();
+        files.iter().for_each(|(path, bytes)| folder.write(path, bytes));
+        folder
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(crate) fn at(&self, path: &str) -> PathBuf {
+        self.path().join(path)
+    }
+
+    pub(crate) fn write(&self, path: &str, bytes: &[u8]) {
+        let path = self.at(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+}
+
+/// A folder's files by name, for comparing before and after; folders have no bytes.
+pub(crate) fn snapshot(folder: &Path) -> BTreeMap<String, Option<Vec<u8>>> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(&path).ok()))
+        .collect()
+}
+
+pub(crate) fn name(text: &str) -> ModelName {
+    ModelName::parse(text).unwrap()
+}
+
+/// The usual weighing of a folder.
+pub(crate) fn weighing(model: &Path) -> Weighing<'_> {
+    Weighing {
+        model,
+        name: name("test/model"),
+        previous: None,
+        created: Time::parse("2026-11-20T16:31:00Z").unwrap(),
+        expires: None,
+        chunk_size: None,
+        tensors: TensorListing::List,
+        sha256: Sha256Listing::Omit,
+        ext: Vec::new(),
+        reuse: None,
+    }
+}
+
+pub(crate) fn weigh(model: &Path) -> Result<Weighed, WeighError> {
+    weighing(model).weigh(&|_| {})
+}
+
+/// A release that was written to a folder and opened again.
+pub(crate) struct Release {
+    pub(crate) folder: Folder,
+    pub(crate) head: VerifiedHead,
+    pub(crate) files: VerifiedFileList,
+    pub(crate) tensors: Option<VerifiedTensorList>,
+    pub(crate) layers: Layers,
+}
+
+/// Signs, writes, publishes and opens again.
+pub(crate) fn release(weighed: &Weighed) -> Release {
+    let folder = Folder::new();
+    publish(weighed, folder.path(), Existing::Keep);
+    let metadata = Metadata::at(folder.path());
+    let policy = TrustPolicy::any_of(vec![KEY.vkey().clone()]).unwrap();
+    let signed = SignedHead::parse(&metadata.note().unwrap()).unwrap();
+    let head = signed.verify(&policy, &Expectation::any(), None).unwrap();
+    let files = metadata.files(&head).unwrap();
+    let tensors = metadata.tensors(&files).unwrap();
+    let layers = metadata.layers(&files).unwrap().unwrap();
+    Release { folder, head, files, tensors, layers }
+}
+
+pub(crate) fn publish(weighed: &Weighed, folder: &Path, existing: Existing) {
+    let staging = Staging::open(folder, existing).unwrap();
+    staging.write_weighed(weighed).unwrap();
+    staging.write(HEAD, all(note(&weighed.text).as_bytes())).unwrap();
+    staging.publish().unwrap();
+}
+
+pub(crate) fn note(text: &str) -> String {
+    let mut signing = Signing::of_text(text.to_owned()).unwrap();
+    signing.add(KEY.vkey(), KEY.sign(text.as_bytes()));
+    signing.note().unwrap()
+}
+
+/// Writes these bytes.
+pub(crate) fn all(bytes: &[u8]) -> impl FnOnce(&mut dyn Write) -> io::Result<()> {
+    move |writer| writer.write_all(bytes)
+}

@@ -1,0 +1,111 @@
+//! Notes: signatures are put behind a text that stays as it is.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use common::{Folder, KEY, note, weigh};
+use weighbridge_manifest::{Expectation, KeyName, Note, NoteSignature, SignedHead, TrustPolicy};
+use weighbridge_publish::{Added, SecretKey, Signing, external_signature};
+
+fn text() -> String {
+    weigh(Folder::of(&[("a", b"x")]).path()).unwrap().text
+}
+
+fn key(name: &str) -> SecretKey {
+    SecretKey::generate(KeyName::parse(name).unwrap()).unwrap()
+}
+
+fn sign(signing: &mut Signing, key: &SecretKey) -> Added {
+    signing.add(key.vkey(), key.sign(signing.text().as_bytes()))
+}
+
+fn lines(note: &str) -> usize {
+    Note::parse(note.as_bytes()).unwrap().signatures().len()
+}
+
+#[test]
+fn a_note_is_the_text_an_empty_line_and_signatures_in_the_order_in_which_they_came() {
+    let (one, two, text) = (key("one"), key("two"), text());
+    let mut signing = Signing::of_text(text.clone()).unwrap();
+    assert_eq!(signing.note(), None);
+    assert_eq!(sign(&mut signing, &two), Added::Added);
+    assert_eq!(sign(&mut signing, &one), Added::Added);
+    let note = signing.note().unwrap();
+    let [a, b] = [two.sign(text.as_bytes()), one.sign(text.as_bytes())];
+    assert_eq!(note, format!("{text}\n{a}\n{b}\n"));
+    assert_eq!(signing.head().to_text().unwrap(), text);
+    for key in [one, two] {
+        let policy = TrustPolicy::any_of(vec![key.vkey().clone()]).unwrap();
+        let signed = SignedHead::parse(note.as_bytes()).unwrap();
+        assert!(signed.verify(&policy, &Expectation::any(), None).is_ok());
+    }
+}
+
+#[test]
+fn signing_again_changes_nothing() {
+    let before = note(&text());
+    let mut signing = Signing::of_note(before.as_bytes()).unwrap();
+    assert_eq!(sign(&mut signing, &KEY), Added::AlreadyThere);
+    assert_eq!(signing.note().unwrap(), before);
+    assert_eq!(sign(&mut signing, &key("more")), Added::Added);
+    let after = signing.note().unwrap();
+    assert!(after.starts_with(&before));
+    assert_eq!(lines(&after), 2);
+}
+
+#[test]
+fn a_broken_line_of_the_same_key_is_replaced_and_no_other() {
+    let text = text();
+    let (name, id) = (KEY.vkey().name().clone(), KEY.vkey().id());
+    let other = key("test");
+    let foreign = NoteSignature::new(KeyName::parse("else").unwrap(), id, vec![1; 64]);
+    let same_name = other.sign(text.as_bytes());
+    let broken = [vec![0; 64], vec![7]].map(|bytes| NoteSignature::new(name.clone(), id, bytes));
+    let note = format!("{text}\n{}\n{foreign}\n{}\n{same_name}\n", broken[0], broken[1]);
+    let mut signing = Signing::of_note(note.as_bytes()).unwrap();
+    assert_eq!(sign(&mut signing, &KEY), Added::Added);
+    let good = KEY.sign(text.as_bytes());
+    assert_eq!(signing.note().unwrap(), format!("{text}\n{foreign}\n{same_name}\n{good}\n"));
+}
+
+#[test]
+fn a_broken_line_beside_a_good_one_of_the_same_key_goes() {
+    // Found by a test: the good line was there already, so the broken one stayed, and verifiers refused the note.
+    let text = text();
+    let broken = NoteSignature::new(KEY.vkey().name().clone(), KEY.vkey().id(), vec![0; 64]);
+    let good = KEY.sign(text.as_bytes());
+    let policy = TrustPolicy::any_of(vec![KEY.vkey().clone()]).unwrap();
+    let mut signing = Signing::of_note(format!("{text}\n{broken}\n{good}\n").as_bytes()).unwrap();
+    assert_eq!(sign(&mut signing, &KEY), Added::Added);
+    assert_eq!(lines(&signing.note().unwrap()), 1);
+    let signed = SignedHead::parse(signing.note().unwrap().as_bytes()).unwrap();
+    assert!(signed.verify(&policy, &Expectation::any(), None).is_ok());
+}
+
+#[test]
+fn a_signature_made_elsewhere_is_added_if_it_is_one() {
+    let text = text();
+    let made = KEY.sign(text.as_bytes());
+    let line = external_signature(KEY.vkey(), text.as_bytes(), made.signature()).unwrap();
+    let mut signing = Signing::of_text(text.clone()).unwrap();
+    assert_eq!(signing.add(KEY.vkey(), line), Added::Added);
+    assert_eq!(signing.note().unwrap(), note(&text));
+    let error = external_signature(KEY.vkey(), b"another text", made.signature()).unwrap_err();
+    assert_eq!(error.error_code(), 5401);
+}
+
+#[test]
+fn what_is_no_head_is_not_signed() {
+    let text = text();
+    let of_text = |text: String| Signing::of_text(text).map_or_else(|e| e.error_code(), |_| 0);
+    assert_eq!(of_text("any text\n".into()), 1202);
+    assert_eq!(of_text(text.replace("revision 1", "revision 01")), 1204);
+    assert_eq!(of_text(text.replace("expires never\n", "")), 1203);
+    assert_eq!(of_text(text.replace("revision 1", "revision 2")), 1205);
+    assert_eq!(of_text(format!("{text}\n")), 1203);
+    let of_note = |note: &str| Signing::of_note(note.as_bytes()).map_or_else(|e| e.error_code(), |_| 0);
+    assert_eq!(of_note(&text), 1103);
+    assert_eq!(of_note(&note(&text).replace("chunk-size 262144", "chunk-size 262145")), 1204);
+    assert_eq!(of_note(&note(&text)), 0);
+}

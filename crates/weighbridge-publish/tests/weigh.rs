@@ -1,0 +1,606 @@
+//! Weighing: the same as anyone computes with `blake3` alone; what cannot be a model is refused by its code.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    os::unix::fs::FileExt as _,
+    path::Path,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use common::{Folder, POOLS, Release, bytes, name, release, safetensors, weigh, weighing};
+use weighbridge_formats::generate::Llama;
+use weighbridge_manifest::{Ext, Time};
+use weighbridge_publish::{Event, Previous, Reuse, Sha256Listing, TensorListing, WeighError, Weighing};
+use weighbridge_tree::ChunkSize;
+
+const KIB: usize = 1 << 10;
+
+/// The code of the refusal.
+fn code(weighing: &Weighing<'_>) -> u16 {
+    weighing.weigh(&|_| {}).map_or_else(|e| e.error_code(), |_| 0)
+}
+
+fn code_of(files: &[(&str, &[u8])]) -> u16 {
+    code(&weighing(Folder::of(files).path()))
+}
+
+/// What a head says of these files, by the specification and the crate `blake3` alone.
+struct Naive {
+    files: String,
+    tensors: String,
+    text: String,
+    layers: Vec<Vec<[u8; 32]>>,
+}
+
+impl Naive {
+    fn of(model: &Path, chunk_size: u64) -> Self {
+        let mut names: Vec<String> =
+            fs::read_dir(model).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        let (mut files, mut tensors, mut layers, mut total) = (String::new(), String::new(), Vec::new(), 0);
+        for name in &names {
+            let bytes = fs::read(model.join(name)).unwrap();
+            total += bytes.len();
+            let hash = blake3::hash(&bytes);
+            writeln!(files, r#"{{"file":"{name}","size":{},"blake3":"{hash}"}}"#, bytes.len()).unwrap();
+            if bytes.len() > usize::try_from(chunk_size).unwrap() {
+                layers.push(layer(&bytes, usize::try_from(chunk_size).unwrap()));
+            }
+            if name.ends_with(".safetensors") {
+                tensors.push_str(&tensor_lines(name, &bytes));
+            }
+        }
+        let root = root("model root", &[names.len(), total], &files);
+        let count = tensors.lines().count();
+        let tensors_root = root_of_tensors(count, &tensors);
+        let text = format!(
+            "weighbridge/head/v1\nname test/model\nrevision 1\nprevious none\ncreated 2026-11-20T16:31:00Z\n\
+             expires never\nbytes {total}\nfiles {} {}\nroot {root}\ntensors {count} {}\n\
+             tensors-root {tensors_root}\nchunk-size {chunk_size}\n",
+            names.len(),
+            files.len(),
+            tensors.len(),
+        );
+        Self { files, tensors, text, layers }
+    }
+}
+
+/// The lines of a file's tensors, read from its header as a script would.
+fn tensor_lines(file: &str, bytes: &[u8]) -> String {
+    let start = 8 + usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
+    let header: serde_json::Value = serde_json::from_slice(&bytes[8..start]).unwrap();
+    let mut lines = Vec::new();
+    for (name, tensor) in header.as_object().unwrap() {
+        if name == "__metadata__" {
+            continue;
+        }
+        let at = |i: usize| start + usize::try_from(tensor["data_offsets"][i].as_u64().unwrap()).unwrap();
+        let (from, to) = (at(0), at(1));
+        let shape = tensor["shape"].to_string();
+        let hash = blake3::hash(&bytes[from..to]);
+        lines.push((
+            name,
+            format!(
+                "{{\"tensor\":\"{name}\",\"file\":\"{file}\",\"dtype\":{},\"shape\":{shape},\"offset\":{from},\"size\":{},\"blake3\":\"{hash}\"}}\n",
+                tensor["dtype"],
+                to - from,
+            ),
+        ));
+    }
+    lines.sort();
+    lines.into_iter().map(|(_, line)| line).collect()
+}
+
+fn layer(bytes: &[u8], chunk: usize) -> Vec<[u8; 32]> {
+    use blake3::hazmat::HasherExt as _;
+    let value = |(i, chunk_bytes): (usize, &[u8])| {
+        let start = u64::try_from(i * chunk).unwrap();
+        blake3::Hasher::new().set_input_offset(start).update(chunk_bytes).finalize_non_root()
+    };
+    bytes.chunks(chunk).enumerate().map(value).collect()
+}
+
+fn derived(context: &str, parts: &[&[u8]]) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new_derive_key(&format!("weighbridge 2026-11-20 v1 {context}"));
+    for part in parts {
+        hasher.update(part);
+    }
+    hasher.finalize()
+}
+
+/// Counts and the complete binary tree over the lines: the children of node i are 2i + 1 and 2i + 2.
+fn root(context: &str, counts: &[usize], lines: &str) -> blake3::Hash {
+    fn node(i: usize, leaves: &[&str]) -> blake3::Hash {
+        if i + 1 >= leaves.len() {
+            return derived("entry", &[leaves[i + 1 - leaves.len()].as_bytes()]);
+        }
+        let (left, right) = (node(2 * i + 1, leaves), node(2 * i + 2, leaves));
+        derived("node", &[left.as_bytes(), right.as_bytes()])
+    }
+    let mut input: Vec<u8> = counts.iter().flat_map(|n| u64::try_from(*n).unwrap().to_le_bytes()).collect();
+    let leaves: Vec<&str> = lines.lines().collect();
+    if !leaves.is_empty() {
+        input.extend(node(0, &leaves).as_bytes());
+    }
+    derived(context, &[&input])
+}
+
+fn root_of_tensors(count: usize, lines: &str) -> blake3::Hash {
+    root("tensors root", &[count], lines)
+}
+
+#[test]
+fn agrees_with_a_recomputation_on_any_number_of_threads() {
+    let model = Folder::new();
+    let _ = Llama::small(1).write(model.path()).unwrap();
+    for chunk_size in [1 << 14, 1 << 18, 1 << 20] {
+        let naive = Naive::of(model.path(), chunk_size);
+        for pool in &*POOLS {
+            let weighing =
+                Weighing { chunk_size: Some(ChunkSize::new(chunk_size).unwrap()), ..weighing(model.path()) };
+            let weighed = pool.install(|| weighing.weigh(&|_| {})).unwrap();
+            assert_eq!(weighed.files, naive.files);
+            assert_eq!(weighed.tensors.as_deref(), Some(naive.tensors.as_str()));
+            assert_eq!(weighed.text, naive.text);
+            assert_eq!(weighed.head.to_text().unwrap(), naive.text);
+            let layers: Vec<Vec<[u8; 32]>> =
+                weighed.layers.iter().map(|l| l.iter().map(|v| *v.as_bytes()).collect()).collect();
+            assert_eq!(layers, naive.layers);
+        }
+    }
+}
+
+/// The known answer of a published model: `WEIGHBRIDGE_REAL_MODEL` names its folder.
+#[test]
+fn gives_the_known_answer_for_a_real_model() {
+    let Some(model) = std::env::var_os("WEIGHBRIDGE_REAL_MODEL") else {
+        println!("skipped: WEIGHBRIDGE_REAL_MODEL does not name the folder of the real model");
+        return;
+    };
+    let weighed = weigh(Path::new(&model)).unwrap();
+    let said: Vec<&str> = weighed
+        .text
+        .lines()
+        .filter(|l| {
+            ["bytes", "files", "root", "tensors", "tensors-root"].contains(&l.split(' ').next().unwrap())
+        })
+        .collect();
+    let known = [
+        "bytes 91618861",
+        "files 13 1527",
+        "root d367a6a908c4f35aef18d217f8c80529ef19cffdd83fc419af09614ea67a63d4",
+        "tensors 104 22612",
+        "tensors-root a59115395702898d170dac39d2a3befb1a1affb9a764103b6db1bb7663e7c01b",
+    ];
+    assert_eq!(said, known);
+}
+
+#[test]
+fn what_was_weighed_is_what_a_verifier_opens() {
+    let model = Folder::new();
+    let _ = Llama::small(2).write(model.path()).unwrap();
+    let weighed = weigh(model.path()).unwrap();
+    let release = release(&weighed);
+    assert_eq!(release.head.text(), weighed.text);
+    assert_eq!(*release.head.head(), weighed.head);
+    for (position, entry) in release.files.entries().iter().enumerate() {
+        assert_eq!(release.layers.of(&release.files, position).unwrap().root(), entry.root);
+    }
+    assert_eq!(release.tensors.unwrap().entries().len(), weighed.tensors.unwrap().lines().count());
+}
+
+#[test]
+fn tells_how_much_will_be_read_and_how_much_was() {
+    let model = Folder::of(&[("a", &bytes(700_000, 1)), ("b", b"12345"), ("c", b"")]);
+    let (total, read) = (AtomicU64::new(0), AtomicU64::new(0));
+    weighing(model.path())
+        .weigh(&|event| {
+            match event {
+                Event::Total(bytes) => total.fetch_add(bytes, Ordering::Relaxed),
+                Event::Read(bytes) => read.fetch_add(bytes, Ordering::Relaxed),
+                Event::Reused(path) => panic!("{path} was not to be reused"),
+            };
+        })
+        .unwrap();
+    assert_eq!((total.into_inner(), read.into_inner()), (700_005, 700_005));
+}
+
+#[test]
+fn lists_sha256_of_every_file_when_asked() {
+    let model = Folder::of(&[("abc", b"abc"), ("empty", b"")]);
+    let weighed = Weighing { sha256: Sha256Listing::List, ..weighing(model.path()) }.weigh(&|_| {}).unwrap();
+    // FIPS 180-4's own example, and the hash of nothing.
+    let expected = [
+        ("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "abc"),
+        ("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "empty"),
+    ];
+    for (line, (hash, file)) in weighed.files.lines().zip(expected) {
+        assert!(line.starts_with(&format!(r#"{{"file":"{file}""#)), "{line}");
+        assert!(line.ends_with(&format!(r#","sha256":"{hash}"}}"#)), "{line}");
+    }
+    assert_eq!(weighed.files.lines().count(), 2);
+}
+
+#[test]
+fn tensors_that_are_not_asked_for_are_none_which_is_not_zero() {
+    let model = Folder::of(&[("a.txt", b"x")]);
+    let weighed = weigh(model.path()).unwrap();
+    assert_eq!(weighed.tensors.as_deref(), Some(""));
+    assert!(weighed.text.contains(
+        "\ntensors 0 0\ntensors-root c5466ecce3f34de11571cb173a57d8bcafe65b52bdf625d3fdaf4526259382a7\n"
+    ));
+    let weighed = Weighing { tensors: TensorListing::Omit, ..weighing(model.path()) }.weigh(&|_| {}).unwrap();
+    assert_eq!(weighed.tensors, None);
+    assert!(weighed.text.contains("\ntensors none\ntensors-root none\n"));
+}
+
+#[test]
+fn chunks_have_256_kib_unless_the_publisher_says_otherwise() {
+    let model = Folder::of(&[("a", &bytes(256 * KIB, 1)), ("b", &bytes(256 * KIB + 1, 1))]);
+    let weighed = weigh(model.path()).unwrap();
+    assert_eq!(weighed.head.chunk_size.bytes(), 1 << 18);
+    assert_eq!(weighed.layers.iter().map(Vec::len).collect::<Vec<_>>(), [2]);
+    let weighed =
+        Weighing { chunk_size: Some(ChunkSize::MIN), ..weighing(model.path()) }.weigh(&|_| {}).unwrap();
+    assert_eq!(weighed.layers.iter().map(Vec::len).collect::<Vec<_>>(), [16, 17]);
+}
+
+#[test]
+fn the_head_says_what_it_was_told() {
+    let model = Folder::of(&[("a", b"x")]);
+    let first = release(&weigh(model.path()).unwrap());
+    let ext = |key: &str, value: &str| Ext { key: key.into(), value: value.into() };
+    let weighing = Weighing {
+        previous: Some(Previous::from(&first.head)),
+        expires: Some(Time::parse("2027-01-01T00:00:00Z").unwrap()),
+        ext: vec![ext("base", "meta/base"), ext("source", "somewhere")],
+        ..weighing(model.path())
+    };
+    let text = weighing.weigh(&|_| {}).unwrap().text;
+    for line in [
+        "revision 2".to_owned(),
+        format!("previous {}", first.head.id()),
+        "expires 2027-01-01T00:00:00Z".into(),
+        "ext base meta/base".into(),
+        "ext source somewhere".into(),
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}");
+    }
+}
+
+#[test]
+fn refuses_what_would_make_no_head() {
+    let model = Folder::of(&[("a", b"x")]);
+    let bad = |key: &str, value: &str| vec![Ext { key: key.into(), value: value.into() }];
+    for (ext, expected) in
+        [(bad("Base", "x"), 1204), (bad("base", "line\nfeed"), 1203), (bad("base", ""), 1204)]
+    {
+        assert_eq!(code(&Weighing { ext, ..weighing(model.path()) }), expected);
+    }
+    let expires = Some(Time::parse("2026-11-20T16:31:00Z").unwrap());
+    assert_eq!(code(&Weighing { expires, ..weighing(model.path()) }), 1205);
+}
+
+#[test]
+fn refuses_a_previous_head_of_another_model() {
+    let model = Folder::of(&[("a", b"x")]);
+    let first = release(&weigh(model.path()).unwrap());
+    let previous = Some(Previous { name: name("other/model"), ..Previous::from(&first.head) });
+    assert_eq!(code(&Weighing { previous, ..weighing(model.path()) }), 5305);
+}
+
+#[test]
+fn refuses_a_folder_without_any_file() {
+    assert_eq!(code_of(&[]), 5101);
+    assert_eq!(code_of(&[("weighbridge/head.note", b"x"), (".git/config", b"x"), ("sub/.GIT", b"x")]), 5101);
+    assert_eq!(weigh(Path::new("/nonexistent/model")).unwrap_err().error_code(), 9002);
+}
+
+#[test]
+fn refuses_what_can_be_no_part_of_a_model() {
+    let outside = Folder::of(&[("x", b"x")]);
+    let with_link = |target: &Path| {
+        let model = Folder::of(&[("a", b"a"), ("sub/b", b"b")]);
+        std::os::unix::fs::symlink(target, model.at("link")).unwrap();
+        code(&weighing(model.path()))
+    };
+    assert_eq!(with_link(&outside.at("x")), 5102);
+    assert_eq!(with_link(Path::new("sub")), 5103);
+    assert_eq!(with_link(Path::new("nothing")), 5105);
+    assert_eq!(with_link(Path::new("sub/b")), 0);
+    assert_eq!(code_of(&[("a\\b", b"x")]), 1406);
+}
+
+#[test]
+fn refuses_names_that_file_systems_would_tell_apart_differently() {
+    assert_eq!(code_of(&[("caf\u{e9}", b"x")]), 0);
+    assert_eq!(code_of(&[("cafe\u{301}", b"x")]), 1421);
+    assert_eq!(code_of(&[("Config.json", b"x"), ("config.json", b"y")]), 1422);
+    assert_eq!(code_of(&[("stra\u{df}e", b"x"), ("STRASSE", b"y")]), 1422);
+    assert_eq!(code_of(&[("A/x", b"x"), ("a/X", b"y")]), 1422);
+    assert_eq!(code_of(&[("A/x", b"x"), ("a/y", b"y")]), 0);
+    // Verifiers do not check this, so nothing but weighing does; without tensors too.
+    let model = Folder::of(&[("cafe\u{301}", b"x")]);
+    assert_eq!(code(&Weighing { tensors: TensorListing::Omit, ..weighing(model.path()) }), 1421);
+}
+
+#[test]
+fn refuses_every_kind_of_malformed_tensor_file_unless_tensors_are_not_asked_for() {
+    let one = |entry: &str, rest: &[u8]| safetensors(&format!(r#"{{"t":{entry}}}"#), rest);
+    let long = format!(r#"{{"t":{{"dtype":"U8","shape":[{}1],"data_offsets":[0,1]}}}}"#, "1,".repeat(16));
+    let lfs = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n";
+    let ok = r#"{"dtype":"U8","shape":[2],"data_offsets":[0,2]}"#;
+    let cases: Vec<(u16, Vec<u8>)> = vec![
+        (4101, vec![0; 7]),
+        (4102, 100_000_001u64.to_le_bytes().to_vec()),
+        (4103, [&9u64.to_le_bytes()[..], b"{}"].concat()),
+        (4104, safetensors("[]", b"")),
+        (4105, safetensors("{", b"")),
+        (4105, safetensors("{}{}", b"")),
+        (4106, safetensors(&format!(r#"{{"t":{ok},"t":{ok}}}"#), b"12")),
+        (4107, one(r#"{"dtype":"U8","shape":[2]}"#, b"12")),
+        (4107, one(r#"{"dtype":"U8","shape":[2],"data_offsets":[0,2],"x":0}"#, b"12")),
+        (4108, one(r#"{"dtype":"U9","shape":[2],"data_offsets":[0,2]}"#, b"12")),
+        (4109, one(r#"{"dtype":"U8","shape":[2],"data_offsets":[2,0]}"#, b"12")),
+        (4110, one(r#"{"dtype":"U8","shape":[3],"data_offsets":[0,2]}"#, b"12")),
+        (4111, one(r#"{"dtype":"F4","shape":[3],"data_offsets":[0,2]}"#, b"12")),
+        (4112, one(r#"{"dtype":"U8","shape":[1],"data_offsets":[1,2]}"#, b"12")),
+        (4113, safetensors(&format!(r#"{{"t":{ok},"u":{ok}}}"#), b"12")),
+        (4114, one(ok, b"123")),
+        (4114, one(ok, b"1")),
+        (4115, safetensors(&long, b"1")),
+        (4116, safetensors(r#"{"__metadata__":{"a":1}}"#, b"")),
+        (4117, lfs.to_vec()),
+    ];
+    for (expected, content) in cases {
+        let model = Folder::of(&[("m.safetensors", &content)]);
+        let error = weigh(model.path()).unwrap_err();
+        assert_eq!(error.error_code(), expected, "{error}");
+        assert!(error.is_about_tensors() && error.to_string().starts_with("m.safetensors: "), "{error}");
+        assert_eq!(error.is_lfs_pointer(), expected == 4117);
+        assert_eq!(code(&Weighing { tensors: TensorListing::Omit, ..weighing(model.path()) }), 0);
+    }
+    assert_eq!(code_of(&[("m.safetensors", &one(ok, b"12"))]), 0);
+    // By its ending exactly, it is no tensor file.
+    assert_eq!(code_of(&[("m.SAFETENSORS", b"no header")]), 0);
+    assert_eq!(code_of(&[("m.gguf", b"GGUF")]), 4001);
+}
+
+#[test]
+fn refuses_tensor_names_that_cannot_stand_in_a_list() {
+    let named = |name: &str| {
+        let header = format!(r#"{{"{name}":{{"dtype":"U8","shape":[],"data_offsets":[0,1]}}}}"#);
+        code_of(&[("m.safetensors", &safetensors(&header, b"1"))])
+    };
+    assert_eq!(named(""), 1431);
+    assert_eq!(named(&"n".repeat(1_025)), 1431);
+    assert_eq!(named(r"a\u0007b"), 1432);
+    assert_eq!(named(r#"quote \" slash \\ / dots .."#), 0);
+}
+
+#[test]
+fn refuses_an_index_that_says_what_is_not_so() {
+    let shard = safetensors(r#"{"t":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}"#, b"12");
+    let map = |map: &str| format!(r#"{{"weight_map":{{{map}}}}}"#);
+    let index = |text: &str, tensors| {
+        let model =
+            Folder::of(&[("sub/m.safetensors", &shard), ("sub/m.safetensors.index.json", text.as_bytes())]);
+        let error = Weighing { tensors, ..weighing(model.path()) }.weigh(&|_| {}).err();
+        // It would help to leave the tensors out if and only if that was tried and helped.
+        (error.as_ref().map_or(0, WeighError::error_code), error.is_some_and(|e| e.is_about_tensors()))
+    };
+    for (text, listed, omitted) in [
+        (map(r#""t":"m.safetensors""#), 0, 0),
+        (map(""), 0, 0),
+        (map(r#""u":"m.safetensors""#), 4203, 0),
+        (map(r#""t":"other.safetensors""#), 4202, 4202),
+        (map(r#""t":"sub/m.safetensors""#), 4202, 4202),
+        (map(r#""t":"../sub/m.safetensors""#), 4202, 4202),
+        (map(r#""t":"m.safetensors","t":"m.safetensors""#), 4204, 4204),
+        (map(r#""t":1"#), 4201, 4201),
+        ("{}".into(), 4201, 4201),
+    ] {
+        let about_tensors = listed != omitted;
+        assert_eq!(index(&text, TensorListing::List), (listed, about_tensors), "{text}");
+        assert_eq!(index(&text, TensorListing::Omit), (omitted, false), "{text}");
+    }
+}
+
+#[test]
+fn an_index_that_names_a_file_without_tensors_is_refused() {
+    let index = br#"{"weight_map":{"t":"notes.txt"}}"#;
+    assert_eq!(code_of(&[("m.safetensors.index.json", index), ("notes.txt", b"t")]), 4203);
+}
+
+#[test]
+fn an_index_of_any_length_is_not_read_into_memory() {
+    let model = Folder::new();
+    // Sparse, so it costs no disk.
+    File::create(model.at("m.safetensors.index.json")).unwrap().set_len((1 << 28) + 1).unwrap();
+    assert_eq!(code(&weighing(model.path())), 4201);
+}
+
+#[test]
+fn an_index_of_many_tensors_costs_no_more_than_their_number() {
+    // Found by review: each tensor of an index was searched for from the first of its file's on.
+    let names: Vec<String> = (0..40_000).map(|i| format!("layers.{i}.weight")).collect();
+    let entry = |name: &String| format!(r#""{name}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#);
+    let header = format!("{{{}}}", names.iter().map(entry).collect::<Vec<_>>().join(","));
+    let placed: Vec<String> = names.iter().map(|name| format!(r#""{name}":"m.safetensors""#)).collect();
+    let index = format!(r#"{{"weight_map":{{{}}}}}"#, placed.join(","));
+    let files =
+        [("m.safetensors", &*safetensors(&header, b"")), ("m.safetensors.index.json", index.as_bytes())];
+    let start = std::time::Instant::now();
+    assert_eq!(code_of(&files), 0);
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_weighed_is_an_error() {
+    for pool in &*POOLS {
+        for sha256 in [Sha256Listing::Omit, Sha256Listing::List] {
+            let model = Folder::of(&[("a", &bytes(900_000, 1)), ("b", b"x")]);
+            let file = File::options().write(true).open(model.at("a")).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH).unwrap();
+            let touch = |event: Event<'_>| {
+                if let Event::Read(_) = event {
+                    file.write_all_at(b"!", 0).unwrap();
+                }
+            };
+            let weighing = Weighing { sha256, ..weighing(model.path()) };
+            let error = pool.install(|| weighing.weigh(&touch)).unwrap_err();
+            assert_eq!(error.error_code(), 2106);
+            assert_eq!(error.to_string(), "a: the file changed while it was read");
+        }
+    }
+}
+
+/// A release of two tensor files, their index, a text, and a file of several chunks.
+fn earlier() -> (Folder, Release) {
+    let shard = |name: &str, fill: u8| {
+        let header = format!(r#"{{"{name}":{{"dtype":"U8","shape":[20000],"data_offsets":[0,20000]}}}}"#);
+        safetensors(&header, &bytes(20_000, fill))
+    };
+    let index = br#"{"weight_map":{"t":"1.safetensors","u":"2.safetensors"}}"#;
+    let model = Folder::of(&[
+        ("1.safetensors", &shard("t", 1)),
+        ("2.safetensors", &shard("u", 2)),
+        ("README.md", b"read me"),
+        ("data.bin", &bytes(100_000, 3)),
+        ("x.safetensors.index.json", index),
+    ]);
+    let weighing =
+        Weighing { chunk_size: Some(ChunkSize::MIN), sha256: Sha256Listing::List, ..weighing(model.path()) };
+    let release = release(&weighing.weigh(&|_| {}).unwrap());
+    (model, release)
+}
+
+/// What a reuse takes, but for what `change` leaves out.
+fn reuse<'a>(release: &'a Release, matches: &'a (dyn Fn(&str) -> bool + Sync)) -> Reuse<'a> {
+    Reuse { matches, files: &release.files, tensors: release.tensors.as_ref(), layers: Some(&release.layers) }
+}
+
+const EVERYTHING: fn(&str) -> bool = |_| true;
+
+#[test]
+fn takes_over_files_unread() {
+    let (model, release) = earlier();
+    let truth = fs::read_to_string(release.folder.at("tensors.jsonl")).unwrap();
+    // Were these read, the release would be another one.
+    for path in ["1.safetensors", "data.bin"] {
+        let size = fs::metadata(model.at(path)).unwrap().len();
+        fs::write(model.at(path), vec![0; usize::try_from(size).unwrap()]).unwrap();
+    }
+    model.write("README.md", b"another text");
+    let weights = |path: &str| path.ends_with(".safetensors") || path.ends_with(".bin");
+    let reused = Mutex::new(Vec::new());
+    let total = AtomicU64::new(0);
+    let weighing = Weighing {
+        sha256: Sha256Listing::List,
+        reuse: Some(reuse(&release, &weights)),
+        previous: Some(Previous::from(&release.head)),
+        ..weighing(model.path())
+    };
+    let weighed = weighing
+        .weigh(&|event| match event {
+            Event::Reused(path) => reused.lock().unwrap().push(path.to_string()),
+            Event::Total(bytes) => total.store(bytes, Ordering::Relaxed),
+            Event::Read(_) => {}
+        })
+        .unwrap();
+    assert_eq!(reused.into_inner().unwrap(), ["1.safetensors", "2.safetensors", "data.bin"]);
+    let read = ["README.md", "x.safetensors.index.json"].map(|p| fs::metadata(model.at(p)).unwrap().len());
+    assert_eq!(total.into_inner(), read.iter().sum::<u64>());
+    assert_eq!(weighed.tensors, Some(truth));
+    let changed: Vec<(&str, &str)> = fs::read_to_string(release.folder.at("files.jsonl"))
+        .unwrap()
+        .leak()
+        .lines()
+        .zip(weighed.files.lines())
+        .filter(|(before, now)| before != now)
+        .collect();
+    assert_eq!(changed.len(), 1);
+    assert!(changed[0].1.starts_with(r#"{"file":"README.md","size":12,"#));
+    let layers: Vec<u8> = weighed.layers.iter().flatten().flat_map(|v| *v.as_bytes()).collect();
+    assert_eq!(layers, fs::read(release.folder.at("chunks.layer")).unwrap());
+    assert_eq!(weighed.head.chunk_size, ChunkSize::MIN);
+    assert_eq!(weighed.head.revision, 2);
+}
+
+#[test]
+fn a_reused_index_is_compared_all_the_same_and_has_to_be_the_listed_one() {
+    let (model, release) = earlier();
+    let weighing = |model| Weighing { reuse: Some(reuse(&release, &EVERYTHING)), ..weighing(model) };
+    assert_eq!(code(&weighing(model.path())), 0);
+    // Of the same length.
+    model.write("x.safetensors.index.json", br#"{"weight_map":{"t":"1.safetensors","v":"2.safetensors"}}"#);
+    assert_eq!(code(&weighing(model.path())), 2106);
+}
+
+#[test]
+fn refuses_to_reuse_what_is_not_there_or_not_the_same() {
+    let (model, release) = earlier();
+    let nothing = |_: &str| false;
+    let unlisted = |path: &str| path == "new.bin";
+    let with = |reuse| Weighing { reuse: Some(reuse), ..weighing(model.path()) };
+    assert_eq!(code(&with(reuse(&release, &EVERYTHING))), 0);
+    assert_eq!(code(&with(reuse(&release, &nothing))), 5302);
+    model.write("new.bin", b"new");
+    assert_eq!(code(&with(reuse(&release, &unlisted))), 5302);
+    assert_eq!(code(&with(reuse(&release, &EVERYTHING))), 0);
+    let other_chunks =
+        Weighing { chunk_size: ChunkSize::new(1 << 18).ok(), ..with(reuse(&release, &EVERYTHING)) };
+    assert_eq!(code(&other_chunks), 5303);
+    let same_chunks = Weighing { chunk_size: Some(ChunkSize::MIN), ..with(reuse(&release, &EVERYTHING)) };
+    assert_eq!(code(&same_chunks), 0);
+    model.write("data.bin", &bytes(100_001, 3));
+    let error = with(reuse(&release, &EVERYTHING)).weigh(&|_| {}).unwrap_err();
+    assert_eq!(error.error_code(), 5301);
+    assert_eq!(error.to_string(), "data.bin: not reused: 100001 bytes, the earlier list says 100000");
+    // Not matched, it is simply read.
+    let text = |path: &str| path == "README.md";
+    assert_eq!(code(&with(reuse(&release, &text))), 0);
+}
+
+#[test]
+fn refuses_to_reuse_from_metadata_that_lacks_what_is_needed() {
+    let (model, release) = earlier();
+    let with = |reuse| Weighing { reuse: Some(reuse), ..weighing(model.path()) };
+    assert_eq!(code(&with(Reuse { layers: None, ..reuse(&release, &EVERYTHING) })), 5304);
+    assert_eq!(code(&with(Reuse { tensors: None, ..reuse(&release, &EVERYTHING) })), 5304);
+    // A file of one chunk has no layer to lack, one without tensors no tensors.
+    let small = |path: &str| path == "README.md";
+    assert_eq!(code(&with(Reuse { layers: None, tensors: None, ..reuse(&release, &small) })), 0);
+    let no_tensors = Weighing {
+        tensors: TensorListing::Omit,
+        ..with(Reuse { tensors: None, ..reuse(&release, &EVERYTHING) })
+    };
+    assert_eq!(code(&no_tensors), 0);
+    // An earlier release without SHA-256.
+    let plain = Weighing { chunk_size: Some(ChunkSize::MIN), ..weighing(model.path()) };
+    let plain = common::release(&plain.weigh(&|_| {}).unwrap());
+    let sha256 = Weighing { sha256: Sha256Listing::List, ..with(reuse(&plain, &EVERYTHING)) };
+    assert_eq!(code(&sha256), 5304);
+    // The other way round they are left out, on all files.
+    let weighed = with(reuse(&release, &small)).weigh(&|_| {}).unwrap();
+    assert!(!weighed.files.contains("sha256"));
+}
+
+#[test]
+fn refuses_to_reuse_a_layer_that_is_not_the_files() {
+    let (model, release) = earlier();
+    let mut bad = fs::read(release.folder.at("chunks.layer")).unwrap();
+    *bad.last_mut().unwrap() ^= 1;
+    fs::write(release.folder.at("chunks.layer"), bad).unwrap();
+    let weighing = Weighing { reuse: Some(reuse(&release, &EVERYTHING)), ..weighing(model.path()) };
+    assert_eq!(code(&weighing), 2202);
+}

@@ -1,0 +1,237 @@
+//! What counts in a model folder: the rules of `spec/model-folder.md`, one by one.
+
+#![cfg(all(unix, feature = "fs"))]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt as _, os::unix::net::UnixListener, path::Path};
+
+use common::{Folder, in_time};
+use weighbridge_verify::walk;
+
+/// The files of a folder, each with what opening it gives, then what is unfit, each with its code.
+fn seen(model: &Path) -> Vec<String> {
+    let walk = walk(model).unwrap();
+    let files = walk.files.iter().map(|found| {
+        assert!(!found.file.is_symlink(), "links are resolved");
+        let content = fs::read_to_string(&found.file).unwrap();
+        assert_eq!(found.size, u64::try_from(content.len()).unwrap());
+        format!("{} = {content}", found.path)
+    });
+    files.chain(walk.unfit.iter().map(|u| format!("{} ! {}", u.place, u.fault.error_code()))).collect()
+}
+
+fn folder(files: &[&str]) -> Folder {
+    let files: Vec<(&str, Vec<u8>)> = files.iter().map(|path| (*path, b"x".to_vec())).collect();
+    Folder::of(&files)
+}
+
+#[test]
+fn every_file_counts_dot_files_too() {
+    let folder =
+        folder(&[".gitignore", ".gitattributes", ".hidden/.file", "a", "b/c/d", ".cache/other", "x.git/y"]);
+    fs::create_dir(folder.at("empty")).unwrap();
+    let all = [".cache/other", ".gitattributes", ".gitignore", ".hidden/.file", "a", "b/c/d", "x.git/y"];
+    assert_eq!(seen(folder.path()), all.map(|path| format!("{path} = x")));
+}
+
+#[test]
+fn git_is_left_out_at_any_depth_and_in_any_case_be_it_folder_file_or_link() {
+    let folder =
+        folder(&["a", ".git/config", ".GIT/config", "sub/.Git/x/y", "module/.git", "deep/er/.giT/hooks/z"]);
+    folder.link("linked/.git", "/etc/passwd");
+    assert_eq!(seen(folder.path()), ["a = x"]);
+}
+
+#[test]
+fn metadata_and_the_hubs_cache_are_left_out_at_the_top_alone() {
+    let folder = folder(&[
+        "weighbridge/head.note",
+        "weighbridge/sub/x",
+        ".cache/huggingface/download/x.metadata",
+        "sub/weighbridge/x",
+        "sub/.cache/huggingface/x",
+        "weighbridge.txt",
+        ".cache/huggingface.txt",
+    ]);
+    let all = [".cache/huggingface.txt", "sub/.cache/huggingface/x", "sub/weighbridge/x", "weighbridge.txt"];
+    assert_eq!(seen(folder.path()), all.map(|path| format!("{path} = x")));
+}
+
+#[test]
+fn order_is_that_of_path_bytes() {
+    // '-' < '/' < '0', and a folder's files are not all between its neighbours.
+    let folder = folder(&["a/b", "a-b", "a0", "a/b-c", "B", "é", "z", "a.b", "\u{ffee}", "\u{10000}"]);
+    let order = ["B", "a-b", "a.b", "a/b", "a/b-c", "a0", "z", "é", "\u{ffee}", "\u{10000}"];
+    assert_eq!(seen(folder.path()), order.map(|path| format!("{path} = x")));
+}
+
+#[test]
+fn a_link_counts_as_the_file_in_the_model_that_it_leads_to() {
+    let folder = folder(&["real/file", ".git/object"]);
+    folder.link("relative", "real/file");
+    folder.link("sub/up", "../real/file");
+    folder.link("absolute", folder.at("real/file"));
+    folder.link("chain", "chain2");
+    folder.link("chain2", "sub/up");
+    folder.link("object", ".git/object");
+    let all = ["absolute", "chain", "chain2", "object", "real/file", "relative", "sub/up"];
+    assert_eq!(seen(folder.path()), all.map(|path| format!("{path} = x")));
+}
+
+#[test]
+fn links_that_lead_elsewhere_are_unfit() {
+    let outside = folder(&["secret"]);
+    let folder = folder(&["file", "folder/file"]);
+    folder.link("chain", "out");
+    folder.link("dangling", "nothing");
+    folder.link("loop", "loop");
+    folder.link("out", outside.at("secret"));
+    // Back in again does not help a link whose end is outside.
+    folder.link("through", "folder/../out");
+    folder.link("to-folder", "folder");
+    folder.link("to-folder-outside", outside.path());
+    folder.link("to-itself", ".");
+    folder.fifo("fifo");
+    folder.link("to-fifo", "fifo");
+    folder.link("to-null", "/dev/null");
+    let all = [
+        "file = x",
+        "folder/file = x",
+        "chain ! 5102",
+        "dangling ! 5105",
+        "fifo ! 5104",
+        "loop ! 5105",
+        "out ! 5102",
+        "through ! 5102",
+        "to-fifo ! 5104",
+        "to-folder ! 5103",
+        "to-folder-outside ! 5102",
+        "to-itself ! 5103",
+        "to-null ! 5102",
+    ];
+    assert_eq!(seen(folder.path()), all);
+    let out = walk(folder.path()).unwrap().unfit.remove(4);
+    let target = fs::canonicalize(outside.at("secret")).unwrap();
+    assert_eq!(out.fault.to_string(), format!("the link leads out of the model, to {}", target.display()));
+}
+
+#[test]
+fn a_folder_whose_name_begins_like_the_models_is_outside() {
+    let both = folder(&["model/file", "model-2/file"]);
+    both.link("model/link", "../model-2/file");
+    assert_eq!(seen(&both.at("model")), ["file = x", "link ! 5102"]);
+}
+
+/// A Hugging Face cache of one model; its snapshot.
+fn cache() -> (Folder, std::path::PathBuf) {
+    let cache = folder(&["m/blobs/0a", "m/blobs/sub/0b", "m/refs/main", "secret"]);
+    cache.link("m/snapshots/rev/config.json", "../../blobs/0a");
+    cache.link("m/snapshots/rev/onnx/model.onnx", "../../../blobs/0a");
+    let snapshot = cache.at("m/snapshots/rev");
+    (cache, snapshot)
+}
+
+#[test]
+fn a_snapshot_of_a_hugging_face_cache_may_lead_to_its_blobs() {
+    let (cache, snapshot) = cache();
+    let all = ["config.json = x", "onnx/model.onnx = x"];
+    assert_eq!(seen(&snapshot), all);
+    // Reached by a link, it is still the same.
+    cache.link("elsewhere", &snapshot);
+    assert_eq!(seen(&cache.at("elsewhere")), all);
+}
+
+#[test]
+fn a_snapshot_may_lead_to_nothing_else() {
+    let (cache, snapshot) = cache();
+    cache.link("m/snapshots/rev/deeper", "../../blobs/sub/0b");
+    cache.link("m/snapshots/rev/other-rev", "../old/file");
+    cache.link("m/snapshots/rev/refs", "../../refs/main");
+    cache.link("m/snapshots/rev/secret", "../../../secret");
+    cache.link("m/snapshots/rev/to-blobs", "../../blobs");
+    cache.write("m/snapshots/old/file", b"x");
+    // A blob that is itself a link leads out of blobs.
+    cache.link("m/blobs/0c", "../../secret");
+    cache.link("m/snapshots/rev/via-blob", "../../blobs/0c");
+    let all = [
+        "config.json = x",
+        "onnx/model.onnx = x",
+        "deeper ! 5102",
+        "other-rev ! 5102",
+        "refs ! 5102",
+        "secret ! 5102",
+        "to-blobs ! 5102",
+        "via-blob ! 5102",
+    ];
+    assert_eq!(seen(&snapshot), all);
+}
+
+#[test]
+fn blobs_are_allowed_for_snapshots_alone() {
+    let cache = folder(&["m/blobs/0a"]);
+    cache.link("m/models/rev/file", "../../blobs/0a");
+    assert_eq!(seen(&cache.at("m/models/rev")), ["file ! 5102"]);
+    // Nor below a snapshot, nor above it.
+    cache.link("m/snapshots/rev/sub/file", "../../../blobs/0a");
+    assert_eq!(seen(&cache.at("m/snapshots/rev/sub")), ["file ! 5102"]);
+    cache.link("n/snapshots/rev/file", "../../../m/blobs/0a");
+    assert_eq!(seen(&cache.at("n/snapshots")), ["rev/file ! 5102"]);
+}
+
+#[test]
+fn fifos_and_sockets_are_unfit_and_never_opened() {
+    let folder = folder(&["a"]);
+    folder.fifo("fifo");
+    let _socket = UnixListener::bind(folder.at("socket")).unwrap();
+    let path = folder.path().to_owned();
+    assert_eq!(in_time(move || seen(&path)), ["a = x", "fifo ! 5104", "socket ! 5104"]);
+}
+
+#[test]
+fn names_that_could_not_stand_in_a_list_are_unfit() {
+    let folder = folder(&["a", "back\\slash", "con\u{1}trol", "C:", "line\nfeed/x", "\u{85}"]);
+    fs::write(folder.path().join(OsStr::from_bytes(b"latin-\xe9")), b"x").unwrap();
+    fs::create_dir(folder.path().join(OsStr::from_bytes(b"folder-\xff"))).unwrap();
+    fs::write(folder.path().join(OsStr::from_bytes(b"folder-\xff/inside")), b"x").unwrap();
+    let all = [
+        "a = x",
+        "C: ! 1407",
+        "back\\slash ! 1406",
+        "con\u{1}trol ! 1405",
+        "folder-\u{fffd} ! 1411",
+        "latin-\u{fffd} ! 1411",
+        "line\nfeed/x ! 1405",
+        "\u{85} ! 1405",
+    ];
+    assert_eq!(seen(folder.path()), all);
+}
+
+#[test]
+fn a_path_that_is_too_long_is_unfit() {
+    let folder = folder(&["a"]);
+    let long = vec!["d".repeat(200); 6].join("/");
+    folder.write(&long, b"x");
+    assert_eq!(seen(folder.path()), ["a = x".to_owned(), format!("{long} ! 1401")]);
+}
+
+#[test]
+fn depth_costs_neither_stack_nor_open_files() {
+    // More folders in one another than a process may usually have files open.
+    let folder = folder(&["a"]);
+    let deep = vec!["d"; 1_100].join("/");
+    folder.write(&format!("{deep}/x"), b"x");
+    let path = folder.path().to_owned();
+    let thread = std::thread::Builder::new().stack_size(128 << 10);
+    let seen = thread.spawn(move || seen(&path)).unwrap().join().unwrap();
+    assert_eq!(seen, ["a = x".to_owned(), format!("{deep}/x ! 1401")]);
+}
+
+#[test]
+fn a_model_that_is_no_folder_is_an_error() {
+    let folder = folder(&["file"]);
+    for path in ["file", "nothing"] {
+        assert_eq!(walk(&folder.at(path)).unwrap_err().error_code(), 9002);
+    }
+}
