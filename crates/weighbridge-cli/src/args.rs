@@ -224,11 +224,13 @@ fn time(text: &str) -> Result<Time, weighbridge_manifest::TimeError> {
 }
 
 fn chunk_size(text: &str) -> Result<ChunkSize, String> {
-    let (digits, unit) = match text.strip_suffix("KiB").map(|d| (d, 10)).or(text.strip_suffix("MiB").map(|d| (d, 20))) {
-        Some((digits, unit)) => (digits, unit),
-        None => (text, 0),
-    };
-    let number: u64 = digits.parse().map_err(|_| "a size is written like 262144, 256KiB or 1MiB".to_owned())?;
+    let (digits, unit) =
+        match text.strip_suffix("KiB").map(|d| (d, 10)).or(text.strip_suffix("MiB").map(|d| (d, 20))) {
+            Some((digits, unit)) => (digits, unit),
+            None => (text, 0),
+        };
+    let number: u64 =
+        digits.parse().map_err(|_| "a size is written like 262144, 256KiB or 1MiB".to_owned())?;
     let bytes = number.checked_mul(1 << unit).ok_or("too large")?;
     ChunkSize::new(bytes).map_err(|e| e.to_string())
 }

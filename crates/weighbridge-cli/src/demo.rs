@@ -19,6 +19,11 @@ pub(crate) fn run(output: &Output) -> Result<(), Failure> {
     let demo = Demo { folder: folder.path(), output };
     let model = folder.path().join("llama");
     let summary = Llama::small(1).write(&model).map_err(IoError::at("write", &model))?;
+    for name in ["README.md", "generation_config.json", "tokenizer.json", "tokenizer_config.json"] {
+        // Fewer files, so that all of it fits on a screen.
+        let path = model.join(name);
+        fs::remove_file(&path).map_err(IoError::at("remove", &path))?;
+    }
     demo.say(&format!("# a model of {} tensors in two shards, made for this demo", summary.tensors));
 
     demo.run("keygen demo -o keys", Expected::Success)?;
@@ -26,7 +31,7 @@ pub(crate) fn run(output: &Output) -> Result<(), Failure> {
     demo.run("verify llama --name demo/llama --vkey \"$(cat keys/demo.vkey)\"", Expected::Success)?;
 
     demo.say("# one bit of the model flips");
-    flip(&model.join("model-00002-of-00002.safetensors"), 1_500_000)?;
+    flip(&model.join("model-00001-of-00002.safetensors"), 500_000)?;
     demo.run("verify llama --name demo/llama --vkey \"$(cat keys/demo.vkey)\"", Expected::Refusal)
 }
 
@@ -55,14 +60,20 @@ impl Demo<'_> {
         for word in self.words(line)? {
             command.arg(word);
         }
-        command.current_dir(self.folder).env("WEIGHBRIDGE_PASSPHRASE", "demo").env("XDG_STATE_HOME", self.folder);
+        command
+            .current_dir(self.folder)
+            .env("WEIGHBRIDGE_PASSPHRASE", "demo")
+            .env("XDG_STATE_HOME", self.folder);
         let result = command.output().map_err(IoError::at("run", &program))?;
         for bytes in [&result.stdout, &result.stderr] {
             self.output.raw(&String::from_utf8_lossy(bytes));
         }
         match (result.status.code(), expected) {
             (Some(0), Expected::Success) | (Some(1), Expected::Refusal) => Ok(()),
-            (code, _) => Err(Failure::new(9999, format!("the demo went wrong: `weighbridge {line}` ended with {code:?}"))),
+            (code, _) => Err(Failure::new(
+                9999,
+                format!("the demo went wrong: `weighbridge {line}` ended with {code:?}"),
+            )),
         }
     }
 

@@ -2,9 +2,7 @@
 
 use std::process::ExitCode;
 
-use weighbridge_manifest::{
-    HeadError, LineError, ListError, NoteError, PolicyError, TrustError, VkeyError,
-};
+use weighbridge_manifest::{HeadError, LineError, ListError, NoteError, PolicyError, TrustError, VkeyError};
 use weighbridge_publish::{KeyError, SigningError, StoreError};
 use weighbridge_verify::{IoError, MetadataError};
 
@@ -58,15 +56,12 @@ impl From<TrustError> for Failure {
         let failure = Self::new(error.error_code(), error.to_string());
         match error {
             TrustError::BadSignature { .. } => failure.hint("get head.note again, from the publisher"),
-            TrustError::NotEnough { .. } | TrustError::OutOfScope { .. } => {
-                failure.hint("`weighbridge inspect` shows whose signatures the head has; compare with your trust")
-            }
-            TrustError::OtherModel { .. } | TrustError::OtherHead { .. } => {
-                failure.hint("this place serves another model than you asked for; look for the right one elsewhere")
-            }
-            TrustError::Rollback { .. } | TrustError::OldRevision { .. } => {
-                failure.hint("this place is behind; use another, or name the older head with --head if you want it")
-            }
+            TrustError::NotEnough { .. } | TrustError::OutOfScope { .. } => failure
+                .hint("`weighbridge inspect` shows whose signatures the head has; compare with your trust"),
+            TrustError::OtherModel { .. } | TrustError::OtherHead { .. } => failure
+                .hint("this place serves another model than you asked for; look for the right one elsewhere"),
+            TrustError::Rollback { .. } | TrustError::OldRevision { .. } => failure
+                .hint("this place is behind; use another, or name the older head with --head if you want it"),
             TrustError::Fork { .. } => failure.hint("ask the publisher which of the two heads is theirs"),
             TrustError::Expired { .. } => failure.hint("get a newer head, or go on with --allow-expired"),
             TrustError::FromTheFuture { .. } => failure.hint("check this machine's clock"),
@@ -80,7 +75,9 @@ impl From<MetadataError> for Failure {
         let failure = Self::new(error.error_code(), error.to_string());
         match error {
             MetadataError::Io(_) => failure,
-            MetadataError::List(_) => failure.hint("get the metadata again; the model's files need not be fetched anew"),
+            MetadataError::List(_) => {
+                failure.hint("get the metadata again; the model's files need not be fetched anew")
+            }
             _ => failure.hint("get chunks.layer again, or remove it: the files can be verified without it"),
         }
     }
@@ -90,7 +87,9 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let failure = Self::new(error.error_code(), error.to_string());
         match error {
-            StoreError::Exists { .. } => failure.hint("--force replaces it, once the new metadata is complete"),
+            StoreError::Exists { .. } => {
+                failure.hint("--force replaces it, once the new metadata is complete")
+            }
             StoreError::Busy { .. } => failure.hint("wait for it to end"),
             _ => failure,
         }
@@ -101,13 +100,15 @@ impl From<KeyError> for Failure {
     fn from(error: KeyError) -> Self {
         let failure = Self::new(error.error_code(), error.to_string());
         match error {
-            KeyError::NoPassphrase(_) => failure
-                .hint("pass it by --passphrase-file, --passphrase-fd or the environment (WEIGHBRIDGE_PASSPHRASE)"),
+            KeyError::NoPassphrase(_) => failure.hint(
+                "pass it by --passphrase-file, --passphrase-fd or the environment (WEIGHBRIDGE_PASSPHRASE)",
+            ),
             KeyError::NoVkey { .. } => failure.hint("put the key's NAME.vkey beside its NAME.key"),
-            KeyError::Exists { .. } => failure.hint("keys are never overwritten; choose another name or folder"),
-            KeyError::SignatureLength { .. } | KeyError::Signature => {
-                failure.hint("sign the bytes of head.txt: openssl pkeyutl -sign -rawin -inkey KEY.pem -in head.txt")
+            KeyError::Exists { .. } => {
+                failure.hint("keys are never overwritten; choose another name or folder")
             }
+            KeyError::SignatureLength { .. } | KeyError::Signature => failure
+                .hint("sign the bytes of head.txt: openssl pkeyutl -sign -rawin -inkey KEY.pem -in head.txt"),
             _ => failure,
         }
     }

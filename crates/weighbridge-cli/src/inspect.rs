@@ -42,7 +42,8 @@ fn head(path: &Path, output: &Output) -> Result<(), Failure> {
     if !bytes.starts_with(b"weighbridge/head/") {
         return Err(Failure::usage(format!("{} is no head, tensor file or index", path.display())));
     }
-    let unsigned = std::str::from_utf8(&bytes).ok().and_then(|text| Head::parse(text).ok().map(|head| (text, head)));
+    let unsigned =
+        std::str::from_utf8(&bytes).ok().and_then(|text| Head::parse(text).ok().map(|head| (text, head)));
     let (text, head, lines) = match unsigned {
         Some((text, head)) => (text.to_owned(), head, Vec::new()),
         None => {
@@ -53,7 +54,11 @@ fn head(path: &Path, output: &Output) -> Result<(), Failure> {
     };
     let id = head_id(text.as_bytes());
     let names: Vec<&str> = lines.iter().map(|s| s.name().as_str()).collect();
-    let by = if names.is_empty() { "nobody".to_owned() } else { names.iter().map(|n| shown(n)).collect::<Vec<_>>().join(", ") };
+    let by = if names.is_empty() {
+        "nobody".to_owned()
+    } else {
+        names.iter().map(|n| shown(n)).collect::<Vec<_>>().join(", ")
+    };
     let shown = format!("{text}\nhead id  {id}\nsigned   by {by} (claimed: inspect verifies nothing)");
     output.result(&shown, || {
         json!({ "event": "head", "verified": false, "head": id.to_string(), "signers": names, "says": head_json(&head) })
@@ -80,7 +85,11 @@ fn tensor_file(path: &Path, format: Format, output: &Output) -> Result<(), Failu
     };
     for TensorSpan { name, dtype, shape, offset, size } in &tensors {
         let dimensions: Vec<String> = shape.iter().map(u64::to_string).collect();
-        let text = format!("{offset:>12} {size:>12}  {dtype:<8} {:<20} {}", format!("[{}]", dimensions.join(",")), shown(name));
+        let text = format!(
+            "{offset:>12} {size:>12}  {dtype:<8} {:<20} {}",
+            format!("[{}]", dimensions.join(",")),
+            shown(name)
+        );
         output.result(&text, || {
             json!({ "event": "tensor", "name": name, "dtype": dtype, "shape": shape, "offset": offset, "size": size })
         });
@@ -94,9 +103,10 @@ fn sharded(path: &Path, output: &Output) -> Result<(), Failure> {
     let bytes = fs::read(path).map_err(IoError::at("read", path))?;
     let index = Index::parse(&bytes).map_err(|e| Failure::new(e.error_code(), e.to_string()).about(path))?;
     for (tensor, file) in index.weight_map() {
-        output.result(&format!("{}  {}", shown(file), shown(tensor)), || {
-            json!({ "event": "placed", "tensor": tensor, "file": file })
-        });
+        output.result(
+            &format!("{}  {}", shown(file), shown(tensor)),
+            || json!({ "event": "placed", "tensor": tensor, "file": file }),
+        );
     }
     let placed = index.weight_map().len();
     let text = format!("{} (claimed: inspect verifies nothing)", count(placed as u64, "tensor"));

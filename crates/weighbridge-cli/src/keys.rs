@@ -30,7 +30,10 @@ pub(crate) fn keygen(args: &Keygen, output: &Output) -> Result<(), Failure> {
     };
     let (secret, public) = (files.secret.display().to_string(), files.vkey.display().to_string());
     let protection = if args.unencrypted { "NOT encrypted" } else { "encrypted" };
-    let text = format!("secret   {secret}  ({protection}; keep it)\npublic   {public}  (give it away)\n{}", key.vkey());
+    let text = format!(
+        "secret   {secret}  ({protection}; keep it)\npublic   {public}  (give it away)\n{}",
+        key.vkey()
+    );
     output.result(&text, || {
         let vkey = key.vkey().to_string();
         json!({ "event": "key", "vkey": vkey, "secret_file": secret, "vkey_file": public, "encrypted": !args.unencrypted })
@@ -53,7 +56,8 @@ pub(crate) fn load(path: &Path, passphrase: &PassphraseSource) -> Result<SecretK
 }
 
 fn key_name(text: &str) -> Result<KeyName, Failure> {
-    KeyName::parse(text).map_err(|_| Failure::usage("a key's name has no spaces and no '+', and is not empty"))
+    KeyName::parse(text)
+        .map_err(|_| Failure::usage("a key's name has no spaces and no '+', and is not empty"))
 }
 
 /// What a passphrase is for.

@@ -15,9 +15,9 @@ mod trust;
 mod verify;
 mod weigh;
 
-use std::process::ExitCode;
+use std::{env, process::ExitCode};
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, Parser, error::ErrorKind};
 
 use crate::{
     args::{Args, Command},
@@ -26,7 +26,10 @@ use crate::{
 };
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return misuse(&error),
+    };
     let output = Output::new(args.json);
     let result = match args.command {
         Command::Keygen(args) => keys::keygen(&args, &output),
@@ -42,6 +45,23 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => output.fail(&failure),
     }
+}
+
+/// What the parser of arguments says, in the form of every other failure. Help and version are results.
+fn misuse(error: &clap::Error) -> ExitCode {
+    let asks_for_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if asks_for_help || !error.use_stderr() {
+        // A broken pipe is silent.
+        let _ = error.print();
+        return if asks_for_help { ExitCode::from(2) } else { ExitCode::SUCCESS };
+    }
+    let text = error.render().to_string();
+    let mut paragraphs =
+        text.split("\n\n").map(|lines| lines.split_whitespace().collect::<Vec<_>>().join(" "));
+    let message = paragraphs.next().unwrap_or_default();
+    let failure =
+        Failure::usage(message.trim_start_matches("error: ")).hint(paragraphs.collect::<Vec<_>>().join("; "));
+    Output::new(env::args_os().any(|word| word == "--json")).fail(&failure)
 }
 
 fn completions(shell: clap_complete::Shell, output: &Output) -> Result<(), Failure> {

@@ -36,7 +36,11 @@ impl Memory {
     }
 
     /// What is remembered of a name and still believed.
-    pub(crate) fn recall(&self, name: &ModelName, policy: &TrustPolicy) -> Result<Option<Remembered>, Failure> {
+    pub(crate) fn recall(
+        &self,
+        name: &ModelName,
+        policy: &TrustPolicy,
+    ) -> Result<Option<Remembered>, Failure> {
         let notes = self.read()?;
         let Some(note) = notes.get(name.as_str()) else { return Ok(None) };
         let head = SignedHead::parse(note.as_bytes()).map_err(|_| self.malformed())?;

@@ -50,7 +50,8 @@ impl Output {
     pub(crate) fn fail(&self, failure: &Failure) -> ExitCode {
         let Failure { code, message, hint } = failure;
         if self.json {
-            let value = serde_json::json!({ "event": "error", "code": code, "message": message, "hint": hint });
+            let value =
+                serde_json::json!({ "event": "error", "code": code, "message": message, "hint": hint });
             self.raw(&format!("{value}\n"));
         }
         let mut stderr = io::stderr().lock();

@@ -20,7 +20,7 @@ pub(crate) fn run(args: &Sign, output: &Output) -> Result<(), Failure> {
     let metadata = trust::metadata(&args.target);
     let mut signing = open(metadata.folder())?;
     let (vkey, signature) = signature(args, signing.text())?;
-    let added = signing.add(&vkey, signature);
+    let added = signing.add(&vkey, signature)?;
     if added == Added::Added {
         write(metadata.folder(), &signing)?;
     }
@@ -35,9 +35,9 @@ fn open(folder: &Path) -> Result<Signing, Failure> {
         let bytes = fs::read(&note).map_err(IoError::at("read", &note))?;
         return Signing::of_note(&bytes).map_err(|e| Failure::from(e).about(&note));
     }
-    let bytes = fs::read(&text).map_err(IoError::at("read", &text)).map_err(|e| {
-        Failure::from(e).hint("there is nothing to sign here; `weighbridge weigh` makes it")
-    })?;
+    let bytes = fs::read(&text)
+        .map_err(IoError::at("read", &text))
+        .map_err(|e| Failure::from(e).hint("there is nothing to sign here; `weighbridge weigh` makes it"))?;
     let words = String::from_utf8(bytes).map_err(|_| Failure::new(1203, "not a head").about(&text))?;
     Signing::of_text(words).map_err(|e| Failure::from(e).about(&text))
 }
@@ -52,7 +52,8 @@ fn signature(args: &Sign, text: &str) -> Result<(Vkey, NoteSignature), Failure> 
     };
     let vkey = trust::vkey(line)?;
     let bytes = fs::read(path).map_err(IoError::at("read", path))?;
-    let signature = external_signature(&vkey, text.as_bytes(), &bytes).map_err(|e| Failure::from(e).about(path))?;
+    let signature =
+        external_signature(&vkey, text.as_bytes(), &bytes).map_err(|e| Failure::from(e).about(path))?;
     Ok((vkey, signature))
 }
 

@@ -46,7 +46,12 @@ pub(crate) fn vkey(line: &str) -> Result<Vkey, Failure> {
 }
 
 /// Checks a note as the caller wants it, and remembers it.
-pub(crate) fn believe(note: &[u8], trust: &Trust, which: &Which, output: &Output) -> Result<VerifiedHead, Failure> {
+pub(crate) fn believe(
+    note: &[u8],
+    trust: &Trust,
+    which: &Which,
+    output: &Output,
+) -> Result<VerifiedHead, Failure> {
     let policy = match (trust.policy()?, which.head) {
         (Some(policy), _) => policy,
         (None, Some(head)) => TrustPolicy::pinned(head),
@@ -104,7 +109,11 @@ pub(crate) fn metadata(path: &Path) -> Metadata {
 pub(crate) fn print(head: &VerifiedHead, output: &Output) {
     let what = head.head();
     let signers: Vec<String> = head.signers().iter().map(|s| s.name.to_string()).collect();
-    let by = if signers.is_empty() { "accepted by its id".to_owned() } else { format!("signed by {}", signers.join(", ")) };
+    let by = if signers.is_empty() {
+        "accepted by its id".to_owned()
+    } else {
+        format!("signed by {}", signers.join(", "))
+    };
     let (freshness, note) = match head.freshness() {
         Freshness::Current => ("current", String::new()),
         Freshness::Expired { at } => ("expired", format!(", EXPIRED at {at}")),
@@ -141,5 +150,9 @@ pub(crate) fn head_line(head: &weighbridge_manifest::Head) -> String {
 /// A path given on the command line that has to be a folder.
 pub(crate) fn folder(path: &PathBuf) -> Result<(), Failure> {
     let metadata = fs::metadata(path).map_err(IoError::at("open", path))?;
-    if metadata.is_dir() { Ok(()) } else { Err(Failure::usage(format!("{} is not a folder", path.display()))) }
+    if metadata.is_dir() {
+        Ok(())
+    } else {
+        Err(Failure::usage(format!("{} is not a folder", path.display())))
+    }
 }

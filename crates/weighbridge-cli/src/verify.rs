@@ -31,7 +31,8 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
     };
     let note = metadata.note().map_err(|error| {
         let failure = Failure::from(error);
-        failure.hint("name the folder that holds head.note with --meta, or `weighbridge weigh` the model first")
+        failure
+            .hint("name the folder that holds head.note with --meta, or `weighbridge weigh` the model first")
     })?;
     let head = trust::believe(&note, &args.trust, &args.which, output)?;
     trust::print(&head, output);
@@ -82,7 +83,11 @@ struct Codes {
     unknown: Option<u16>,
 }
 
-fn check_files(check: &ModelCheck<'_>, files: &VerifiedFileList, output: &Output) -> Result<(Summary, Codes), Failure> {
+fn check_files(
+    check: &ModelCheck<'_>,
+    files: &VerifiedFileList,
+    output: &Output,
+) -> Result<(Summary, Codes), Failure> {
     let wanted = |path: &str| check.only.is_none_or(|only| only(path));
     let paths = || files.entries().iter().filter(|e| wanted(e.path.as_str()));
     let width = paths().map(|e| shown(e.path.as_str()).chars().count()).max().unwrap_or(0).min(MAX_WIDTH);
@@ -117,14 +122,19 @@ fn verdict(summary: &Summary, codes: &Codes) -> Result<(), Failure> {
         return Err(match code {
             2101 => failure.hint("fetch the chunks named above again; everything else stays valid"),
             2103 | 2104 => failure.hint("fetch the files named above again"),
-            2105 => failure.hint("remove files that are not part of the model, or report them only: --allow-extra"),
+            2105 => failure
+                .hint("remove files that are not part of the model, or report them only: --allow-extra"),
             2106 => failure.hint("wait until nothing writes to the model, and verify again"),
-            2202 => failure.hint("get chunks.layer again, or remove it: the files can be verified without it"),
+            2202 => {
+                failure.hint("get chunks.layer again, or remove it: the files can be verified without it")
+            }
             _ => failure,
         });
     }
     match codes.unknown {
-        Some(code) => Err(Failure::new(code, format!("{} of {} not read", summary.unknown, count(looked_at, "file")))),
+        Some(code) => {
+            Err(Failure::new(code, format!("{} of {} not read", summary.unknown, count(looked_at, "file"))))
+        }
         None => Ok(()),
     }
 }
@@ -137,13 +147,16 @@ const MAX_LINES: usize = 8;
 fn text(report: &FileReport, width: usize) -> String {
     let path = format!("{:width$}", shown(&report.path));
     match &report.outcome {
-        Outcome::Verified => format!("ok       {path}  {:>12}  {}", count(report.chunks, "chunk"), size(report.size)),
+        Outcome::Verified => {
+            format!("ok       {path}  {:>12}  {}", count(report.chunks, "chunk"), size(report.size))
+        }
         Outcome::Extra => format!("extra    {path}  not listed, not part of the model"),
         Outcome::Unknown(error) => format!("unknown  {path}  {error} [W{}]", error.error_code()),
         Outcome::Refused(faults) => {
             let mut lines = Vec::new();
             for (number, fault) in faults.iter().enumerate() {
-                let label = if number == 0 { format!("refused  {path}") } else { format!("         {:width$}", "") };
+                let label =
+                    if number == 0 { format!("refused  {path}") } else { format!("         {:width$}", "") };
                 lines.push(format!("{label}  {fault} [W{}]", fault.error_code()));
                 if let FileFault::Mismatch { chunks, .. } = fault {
                     lines.extend(places(chunks.as_ref()));
@@ -161,8 +174,14 @@ fn places(chunks: Option<&BadChunks>) -> Vec<String> {
     };
     let mut lines = Vec::new();
     for BadRun { chunks: (first, last), bytes, tensors } in runs.iter().take(MAX_LINES) {
-        let which = if first == last { format!("chunk {first}") } else { format!("chunks {first} to {last}") };
-        lines.push(format!("         {which} of {of} (from 0), bytes {}..{}{}", bytes.start, bytes.end, of_tensors(tensors)));
+        let which =
+            if first == last { format!("chunk {first}") } else { format!("chunks {first} to {last}") };
+        lines.push(format!(
+            "         {which} of {of} (from 0), bytes {}..{}{}",
+            bytes.start,
+            bytes.end,
+            of_tensors(tensors)
+        ));
     }
     if runs.len() > MAX_LINES {
         lines.push(format!("         and more: {bad} of {of} chunks in all"));

@@ -8,12 +8,14 @@ use std::{
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde_json::json;
-use weighbridge_manifest::{Expectation, SignedHead, TrustPolicy, VerifiedFileList, VerifiedTensorList};
-use weighbridge_publish::{
-    Event, Existing, Previous, Reuse, SecretKey, Sha256Listing, Signing, Staging, TensorListing, WeighError, Weighed,
-    Weighing,
+use weighbridge_manifest::{
+    Expectation, Head, HeadError, ListSize, SignedHead, TrustPolicy, VerifiedFileList, VerifiedTensorList,
 };
-use weighbridge_tree::head_id;
+use weighbridge_publish::{
+    Event, Existing, Previous, Reuse, SecretKey, Sha256Listing, Signing, Staging, TensorListing, WeighError,
+    Weighed, Weighing,
+};
+use weighbridge_tree::{ChunkSize, ModelRoot, head_id};
 use weighbridge_verify::{FOLDER, HEAD, IoError, Layers};
 
 use crate::{
@@ -30,13 +32,12 @@ pub(crate) fn run(args: &Weigh, output: &Output) -> Result<(), Failure> {
     let folder = args.output.clone().unwrap_or_else(|| args.model.join(FOLDER));
     outside_of_entries(&args.model, &folder)?;
     // Everything that can fail before hours of reading fails before.
-    let keys = args.key.iter().map(|path| keys::load(path, &args.passphrase)).collect::<Result<Vec<_>, _>>()?;
+    let keys =
+        args.key.iter().map(|path| keys::load(path, &args.passphrase)).collect::<Result<Vec<_>, _>>()?;
     let earlier = Earlier::open(args, &keys)?;
     let patterns = globs(&args.reuse)?;
     let matches = |path: &str| patterns.is_match(path);
     let existing = if args.force { Existing::Replace } else { Existing::Keep };
-    let staging = Staging::open(&folder, existing)?;
-
     let weighing = Weighing {
         model: &args.model,
         name: args.name.clone(),
@@ -54,6 +55,8 @@ pub(crate) fn run(args: &Weigh, output: &Output) -> Result<(), Failure> {
             layers: layers.as_ref(),
         }),
     };
+    can_be_said(&weighing)?;
+    let staging = Staging::open(&folder, existing)?;
     let weighed = weigh(&weighing, output)?;
     let signing = sign(&weighed, &keys)?;
     staging.write_weighed(&weighed)?;
@@ -65,10 +68,31 @@ pub(crate) fn run(args: &Weigh, output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether any head can say what was asked for: tried on the shortest one.
+fn can_be_said(weighing: &Weighing<'_>) -> Result<(), HeadError> {
+    let shortest = Head {
+        name: weighing.name.clone(),
+        revision: 1,
+        previous: None,
+        created: weighing.created,
+        expires: weighing.expires,
+        bytes: 0,
+        files: ListSize { count: 1, length: 1 },
+        // Any will do: all are of one length.
+        root: ModelRoot::from_bytes([0xff; 32]),
+        tensors: None,
+        chunk_size: ChunkSize::MIN,
+        ext: weighing.ext.clone(),
+    };
+    shortest.to_text().map(drop)
+}
+
 /// Metadata inside the model would be an entry of it, but for its own folder.
 fn outside_of_entries(model: &Path, folder: &Path) -> Result<(), Failure> {
     let model = fs::canonicalize(model).map_err(IoError::at("open", model))?;
-    let nearest = folder.ancestors().find_map(|f| Some((f, fs::canonicalize(if f.as_os_str().is_empty() { Path::new(".") } else { f }).ok()?)));
+    let nearest = folder.ancestors().find_map(|f| {
+        Some((f, fs::canonicalize(if f.as_os_str().is_empty() { Path::new(".") } else { f }).ok()?))
+    });
     let Some((existing, real)) = nearest else { return Ok(()) };
     let whole = real.join(folder.strip_prefix(existing).unwrap_or(Path::new("")));
     match whole.strip_prefix(&model) {
@@ -94,22 +118,37 @@ struct Earlier {
 
 impl Earlier {
     fn open(args: &Weigh, keys: &[SecretKey]) -> Result<Self, Failure> {
-        let policy = match args.trust.policy()? {
+        let given = args.trust.policy()?;
+        let by_keys = given.is_none();
+        let policy = match given {
             Some(policy) => Some(policy),
             None if keys.is_empty() => None,
             None => Some(TrustPolicy::any_of(keys.iter().map(|k| k.vkey().clone()).collect())?),
         };
-        let previous = args.previous.as_ref().map(|path| previous(path, policy.as_ref())).transpose()?;
+        let explained = |mut failure: Failure| {
+            if by_keys && failure.code == 3102 {
+                failure.hint = Some(
+                    "the earlier head is not signed by --key: pass its signer's key with --vkey LINE, or a policy with \
+                     --trust FILE"
+                        .to_owned(),
+                );
+            }
+            failure
+        };
+        let previous = args.previous.as_ref().map(|path| previous(path, policy.as_ref())).transpose();
+        let previous = previous.map_err(explained)?;
         let Some(from) = &args.from else { return Ok(Self { previous, reuse: None }) };
         let policy = policy.ok_or_else(|| {
-            Failure::new(9003, "whom to trust for the earlier release was not said")
-                .hint("pass its publisher's key with --vkey LINE, a policy with --trust FILE, or sign with --key")
+            Failure::new(9003, "whom to trust for the earlier release was not said").hint(
+                "pass its publisher's key with --vkey LINE, a policy with --trust FILE, or sign with --key",
+            )
         })?;
         let metadata = trust::metadata(from);
         let note = metadata.note()?;
         // Its age does not matter: what is taken from it is signed anew.
         let expected = Expectation::any().allow_expired();
-        let head = SignedHead::parse(&note)?.verify(&policy, &expected, trust::now())?;
+        let head = SignedHead::parse(&note)?.verify(&policy, &expected, trust::now());
+        let head = head.map_err(|e| explained(e.into()))?;
         let files = metadata.files(&head)?;
         let tensors = metadata.tensors(&files)?;
         let layers = metadata.layers(&files)?;
@@ -143,7 +182,10 @@ fn weigh(weighing: &Weighing<'_>, output: &Output) -> Result<Weighed, Failure> {
         Event::Read(bytes) => progress.read(bytes),
         Event::Reused(path) => progress.aside(|| {
             let path = path.as_str();
-            output.result(&format!("reused   {} (not read)", shown(path)), || json!({ "event": "reused", "path": path }));
+            output.result(
+                &format!("reused   {} (not read)", shown(path)),
+                || json!({ "event": "reused", "path": path }),
+            );
         }),
     };
     let result = weighing.weigh(&tell);
@@ -170,7 +212,7 @@ fn sign(weighed: &Weighed, keys: &[SecretKey]) -> Result<Signing, Failure> {
     let mut signing = Signing::of_text(weighed.text.clone())?;
     for key in keys {
         let signature = key.sign(signing.text().as_bytes());
-        signing.add(key.vkey(), signature);
+        signing.add(key.vkey(), signature)?;
     }
     Ok(signing)
 }
@@ -179,7 +221,10 @@ fn print(weighed: &Weighed, keys: &[SecretKey], folder: &Path, output: &Output) 
     let (head, id) = (&weighed.head, head_id(weighed.text.as_bytes()));
     let signers: Vec<&str> = keys.iter().map(|k| k.vkey().name().as_str()).collect();
     let signed = if signers.is_empty() {
-        format!("unsigned: sign {}, then `weighbridge sign`", folder.join(weighbridge_publish::TEXT).display())
+        format!(
+            "unsigned: sign {}, then `weighbridge sign`",
+            folder.join(weighbridge_publish::TEXT).display()
+        )
     } else {
         format!("signed   by {}", signers.join(", "))
     };

@@ -55,12 +55,20 @@ impl Signing {
 
     /// Adds a signature that `vkey` made over [`text`](Self::text). A line that this key signed before stays as it is;
     /// bad lines under the key's name and id, for which verifiers would refuse the note, go.
-    pub fn add(&mut self, vkey: &Vkey, signature: NoteSignature) -> Added {
+    ///
+    /// # Errors
+    /// [`SigningError`] if it is not this key's signature of this text, or if the note could not be read with it.
+    pub fn add(&mut self, vkey: &Vkey, signature: NoteSignature) -> Result<Added, SigningError> {
         let text = self.text.as_bytes();
+        let claims = |line: &NoteSignature| line.name() == vkey.name() && line.id() == vkey.id();
+        if !claims(&signature) || !vkey.has_signed(text, signature.signature()) {
+            return Err(SigningError::NotByThisKey);
+        }
+        let unchanged = self.signatures.clone();
         let before = self.signatures.len();
         let mut signed = false;
         self.signatures.retain(|line| {
-            if line.name() != vkey.name() || line.id() != vkey.id() {
+            if !claims(line) {
                 return true;
             }
             let good = vkey.has_signed(text, line.signature());
@@ -68,12 +76,17 @@ impl Signing {
             good
         });
         if signed && self.signatures.len() == before {
-            return Added::AlreadyThere;
+            return Ok(Added::AlreadyThere);
         }
         if !signed {
             self.signatures.push(signature);
         }
-        Added::Added
+        let readable = self.note().map(|note| Note::parse(note.as_bytes()));
+        if let Some(Err(error)) = readable {
+            self.signatures = unchanged;
+            return Err(SigningError::Note(error));
+        }
+        Ok(Added::Added)
     }
 
     /// The note; `None` without a signature.
@@ -95,6 +108,8 @@ pub enum SigningError {
     Note(NoteError),
     /// It is not of a head.
     Head(HeadError),
+    /// The signature is not by this key over this text.
+    NotByThisKey,
 }
 
 impl SigningError {
@@ -104,6 +119,7 @@ impl SigningError {
         match self {
             Self::Note(error) => error.error_code(),
             Self::Head(error) => error.error_code(),
+            Self::NotByThisKey => 5401,
         }
     }
 }
@@ -113,6 +129,7 @@ impl std::fmt::Display for SigningError {
         match self {
             Self::Note(error) => error.fmt(f),
             Self::Head(error) => error.fmt(f),
+            Self::NotByThisKey => f.write_str("the signature is not by this key over this head"),
         }
     }
 }

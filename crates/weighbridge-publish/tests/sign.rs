@@ -17,7 +17,7 @@ fn key(name: &str) -> SecretKey {
 }
 
 fn sign(signing: &mut Signing, key: &SecretKey) -> Added {
-    signing.add(key.vkey(), key.sign(signing.text().as_bytes()))
+    signing.add(key.vkey(), key.sign(signing.text().as_bytes())).unwrap()
 }
 
 fn lines(note: &str) -> usize {
@@ -89,10 +89,31 @@ fn a_signature_made_elsewhere_is_added_if_it_is_one() {
     let made = KEY.sign(text.as_bytes());
     let line = external_signature(KEY.vkey(), text.as_bytes(), made.signature()).unwrap();
     let mut signing = Signing::of_text(text.clone()).unwrap();
-    assert_eq!(signing.add(KEY.vkey(), line), Added::Added);
+    assert_eq!(signing.add(KEY.vkey(), line), Ok(Added::Added));
     assert_eq!(signing.note().unwrap(), note(&text));
     let error = external_signature(KEY.vkey(), b"another text", made.signature()).unwrap_err();
     assert_eq!(error.error_code(), 5401);
+}
+
+#[test]
+fn a_line_that_is_not_the_keys_own_is_not_added() {
+    let text = text();
+    let mut signing = Signing::of_text(text.clone()).unwrap();
+    for foreign in [KEY.sign(b"another text"), key("else").sign(text.as_bytes())] {
+        assert_eq!(signing.add(KEY.vkey(), foreign).map_err(|e| e.error_code()), Err(5401));
+    }
+    assert_eq!(signing.note(), None);
+}
+
+#[test]
+fn a_note_that_nobody_could_read_is_not_made() {
+    let text = text();
+    let line = |n: u8| NoteSignature::new(KeyName::parse("else").unwrap(), [n; 4], vec![1; 64]);
+    let full: String = (0..100).map(|n| format!("{}\n", line(n))).collect();
+    let mut signing = Signing::of_note(format!("{text}\n{full}").as_bytes()).unwrap();
+    let signature = KEY.sign(text.as_bytes());
+    assert_eq!(signing.add(KEY.vkey(), signature).map_err(|e| e.error_code()), Err(1105));
+    assert_eq!(signing.note().unwrap(), format!("{text}\n{full}"));
 }
 
 #[test]

@@ -127,7 +127,7 @@ pub trait Watch: Sync {
 ///
 /// # Cost
 /// A buffer of 256 KiB a thread, 32 bytes for each chunk of the files under way, and their headers: of a real model some
-/// hundred KiB, of the worst that their format allows about 300 MB and a second each. Threads never wait for each other
+/// hundred KiB, of the worst that their format allows about 600 MB and a second each. Threads never wait for each other
 /// but to take the next block.
 pub fn scan(jobs: &[Job], chunk_size: ChunkSize, sha256: bool, watch: &dyn Watch) {
     let queue = Queue { jobs, next: 0, open: None };

@@ -136,7 +136,7 @@ pub(crate) fn publish(weighed: &Weighed, folder: &Path, existing: Existing) {
 
 pub(crate) fn note(text: &str) -> String {
     let mut signing = Signing::of_text(text.to_owned()).unwrap();
-    signing.add(KEY.vkey(), KEY.sign(text.as_bytes()));
+    signing.add(KEY.vkey(), KEY.sign(text.as_bytes())).unwrap();
     signing.note().unwrap()
 }
 

@@ -1,0 +1,65 @@
+//! What the benchmarks share: a generated model, weighed and believed.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use weighbridge_formats::generate::Llama;
+use weighbridge_manifest::{Expectation, KeyName, ModelName, SignedHead, Time, TrustPolicy, VerifiedHead};
+use weighbridge_publish::{SecretKey, Sha256Listing, Signing, TensorListing, Weighed, Weighing};
+
+/// A generated model of about so many bytes, kept in the target folder from run to run.
+///
+/// # Errors
+/// What the operating system says.
+pub fn model(bytes: u64) -> io::Result<PathBuf> {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench-models");
+    let folder = target.join(format!("llama-{bytes}"));
+    if !folder.exists() {
+        let new = target.join(format!("new-{bytes}"));
+        let _ = fs::remove_dir_all(&new);
+        let _ = Llama::of_size(bytes, 4, 1).write(&new)?;
+        fs::rename(new, &folder)?;
+    }
+    Ok(folder)
+}
+
+/// What to weigh, with defaults for everything else.
+///
+/// # Panics
+/// Never: the constants are well-formed.
+pub fn weighing(model: &Path, tensors: TensorListing) -> Weighing<'_> {
+    Weighing {
+        model,
+        name: name(),
+        previous: None,
+        created: Time::from_unix(0).unwrap_or_else(|| unreachable!("the epoch is a time")),
+        expires: None,
+        chunk_size: None,
+        tensors,
+        sha256: Sha256Listing::Omit,
+        ext: Vec::new(),
+        reuse: None,
+    }
+}
+
+/// Signs what was weighed with a new key, and believes it.
+///
+/// # Panics
+/// If what was weighed cannot be signed or believed: then there is nothing to measure.
+#[allow(clippy::expect_used, reason = "a benchmark has nobody to return an error to")]
+pub fn believed(weighed: &Weighed) -> VerifiedHead {
+    let key = SecretKey::generate(KeyName::parse("bench").expect("a name")).expect("randomness");
+    let mut signing = Signing::of_text(weighed.text.clone()).expect("a head");
+    let signature = key.sign(signing.text().as_bytes());
+    signing.add(key.vkey(), signature).expect("a signature");
+    let policy = TrustPolicy::any_of(vec![key.vkey().clone()]).expect("a policy");
+    let note = signing.note().expect("a signature");
+    let signed = SignedHead::parse(note.as_bytes()).expect("a note");
+    signed.verify(&policy, &Expectation::any(), None).expect("believed")
+}
+
+fn name() -> ModelName {
+    ModelName::parse("bench/llama").unwrap_or_else(|_| unreachable!("a well-formed name"))
+}
