@@ -98,7 +98,12 @@ impl From<StoreError> for Failure {
 
 impl From<KeyError> for Failure {
     fn from(error: KeyError) -> Self {
-        let failure = Self::new(error.error_code(), error.to_string());
+        let mut failure = Self::new(error.error_code(), error.to_string());
+        if let KeyError::Io { source, .. } | KeyError::NoPassphrase(source) | KeyError::Random(source) =
+            &error
+        {
+            failure.message = format!("{error}: {source}");
+        }
         match error {
             KeyError::NoPassphrase(_) => failure.hint(
                 "pass it by --passphrase-file, --passphrase-fd or the environment (WEIGHBRIDGE_PASSPHRASE)",

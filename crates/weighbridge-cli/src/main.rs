@@ -59,8 +59,12 @@ fn misuse(error: &clap::Error) -> ExitCode {
     let mut paragraphs =
         text.split("\n\n").map(|lines| lines.split_whitespace().collect::<Vec<_>>().join(" "));
     let message = paragraphs.next().unwrap_or_default();
-    let failure =
-        Failure::usage(message.trim_start_matches("error: ")).hint(paragraphs.collect::<Vec<_>>().join("; "));
+    // The parser's last words are about help, in other words for each command.
+    let more = paragraphs
+        .filter(|text| !text.starts_with("For more"))
+        .map(|text| text.replacen("Usage:", "usage:", 1));
+    let hint: Vec<_> = more.chain(["--help says more".to_owned()]).collect();
+    let failure = Failure::usage(message.trim_start_matches("error: ")).hint(hint.join("; "));
     Output::new(env::args_os().any(|word| word == "--json")).fail(&failure)
 }
 

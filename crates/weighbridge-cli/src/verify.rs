@@ -25,6 +25,7 @@ use crate::{
 
 pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
     trust::folder(&args.model)?;
+    let patterns = globs(&args.only)?;
     let metadata = match &args.meta {
         Some(path) => trust::metadata(path),
         None => weighbridge_verify::Metadata::of_model(&args.model),
@@ -43,7 +44,6 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
     }
     // Layers of a wrong length are a refusal of the metadata; what the files hold can be told without them.
     let layers = metadata.layers(&files);
-    let patterns = globs(&args.only)?;
     let only = |path: &str| patterns.is_match(path);
     let check = ModelCheck {
         model: &args.model,
@@ -58,22 +58,26 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
     let layers = layers.map(|_| ());
     let refused_layers = layers.as_ref().err().map(weighbridge_verify::MetadataError::error_code);
     let code = refused_layers.or(codes.refused.first().copied()).or(codes.unknown);
-    let text = if code.is_none() { done(&summary, &head) } else { String::new() };
+    if code.is_none() && !args.only.is_empty() && summary == Summary::default() {
+        return Err(Failure::usage("--only: no listed file matches"));
+    }
+    let listed = head.head().files.count;
+    let text = if code.is_none() { done(&summary, listed, &head) } else { String::new() };
     output.result(&text, || {
         json!({
             "event": "result", "verified": code.is_none(), "code": code, "head": head.id().to_string(),
+            "listed": listed,
             "files": summary.verified, "bytes": summary.bytes, "refused": summary.refused, "unknown": summary.unknown,
         })
     });
     layers.map_err(Failure::from)?;
-    if !args.only.is_empty() && summary == Summary::default() {
-        return Err(Failure::usage("--only: no listed file matches"));
-    }
     verdict(&summary, &codes)
 }
 
-fn done(summary: &Summary, head: &weighbridge_manifest::VerifiedHead) -> String {
-    format!("verified {}, {}; head {}", count(summary.verified, "file"), size(summary.bytes), head.id())
+fn done(summary: &Summary, listed: u64, head: &weighbridge_manifest::VerifiedHead) -> String {
+    // What was not looked at must not seem verified.
+    let of = if summary.verified < listed { format!("{} of ", summary.verified) } else { String::new() };
+    format!("verified {of}{}, {}; head {}", count(listed, "file"), size(summary.bytes), head.id())
 }
 
 /// The codes that were met.

@@ -9,7 +9,8 @@ use std::{
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde_json::json;
 use weighbridge_manifest::{
-    Expectation, Head, HeadError, ListSize, SignedHead, TrustPolicy, VerifiedFileList, VerifiedTensorList,
+    Expectation, Head, HeadError, ListSize, ModelName, SignedHead, TrustPolicy, VerifiedFileList,
+    VerifiedTensorList,
 };
 use weighbridge_publish::{
     Event, Existing, Previous, Reuse, SecretKey, Sha256Listing, Signing, Staging, TensorListing, WeighError,
@@ -56,6 +57,12 @@ pub(crate) fn run(args: &Weigh, output: &Output) -> Result<(), Failure> {
         }),
     };
     can_be_said(&weighing)?;
+    if let Some(replaced) = replaced(&folder, &weighing) {
+        output.talk(&format!(
+            "this is another revision 1 of {replaced}: whoever accepted the head that it replaces will call it a fork; \
+             --previous makes it the next revision"
+        ));
+    }
     let staging = Staging::open(&folder, existing)?;
     let weighed = weigh(&weighing, output)?;
     let signing = sign(&weighed, &keys)?;
@@ -66,6 +73,14 @@ pub(crate) fn run(args: &Weigh, output: &Output) -> Result<(), Failure> {
     staging.publish()?;
     print(&weighed, &keys, &folder, output);
     Ok(())
+}
+
+/// The model whose signed head is replaced by one that does not follow it.
+fn replaced(folder: &Path, weighing: &Weighing<'_>) -> Option<ModelName> {
+    let note = fs::read(folder.join(HEAD)).ok()?;
+    let earlier = Signing::of_note(&note).ok()?;
+    let name = &earlier.head().name;
+    (weighing.previous.is_none() && *name == weighing.name).then(|| name.clone())
 }
 
 /// Whether any head can say what was asked for: tried on the shortest one.

@@ -1,0 +1,152 @@
+//! Keys, and where passphrases come from.
+
+use std::fs;
+
+use crate::command::kit::{Ran, World};
+
+impl World {
+    /// Makes an encrypted key, `keys/carol.key`, and a model of one small file.
+    fn with_encrypted_key() -> Self {
+        let world = Self::empty();
+        world.write("model/config.json", "{}");
+        world.write("passphrase", "correct horse\nbattery staple\n");
+        world.run("keygen carol -o keys --passphrase-file passphrase").done();
+        world
+    }
+}
+
+const WEIGH: &str = "weigh model --name org/model --force --key keys/carol.key";
+
+#[test]
+fn keygen_writes_a_key_and_says_which_half_to_keep() {
+    let world = World::with_encrypted_key();
+    let line = world.text("keys/carol.vkey");
+    assert!(line.starts_with("carol+") && line.ends_with('\n'), "{line}");
+    assert!(world.text("keys/carol.key").starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"));
+    let ran = world.run("keygen dave -o keys --unencrypted").done();
+    ran.prints("keys/dave.key  (NOT encrypted; keep it)").prints("keys/dave.vkey  (give it away)");
+    assert!(world.text("keys/dave.key").starts_with("-----BEGIN PRIVATE KEY-----\n"));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        for key in ["keys/carol.key", "keys/dave.key"] {
+            let mode = fs::metadata(world.path(key)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{key}");
+        }
+    }
+    let objects = world.run("keygen erin -o keys --unencrypted --json").done().objects();
+    assert_eq!(objects[0]["vkey"], world.text("keys/erin.vkey").trim_end());
+    assert_eq!(objects[0]["encrypted"], false);
+}
+
+#[test]
+fn keygen_never_overwrites() {
+    let world = World::empty();
+    let keygen = "keygen dave -o keys --unencrypted";
+    world.run(keygen).done();
+    let before = world.files("keys");
+    world
+        .unjudged(keygen, 9103, "keys/dave.vkey exists already and is never overwritten")
+        .hints("choose another name");
+    assert_eq!(world.files("keys"), before);
+    // One of the two files is enough to be in the way.
+    world.remove("keys/dave.vkey");
+    let before = world.files("keys");
+    world.unjudged(keygen, 9103, "keys/dave.key exists already and is never overwritten");
+    assert_eq!(world.files("keys"), before);
+}
+
+#[test]
+fn a_key_name_that_cannot_stand_in_a_signature_misused() {
+    let world = World::empty();
+    for name in ["a+b", "", "two words", "../dave", "a\u{1b}b"] {
+        println!("{name:?}");
+        world.run_with("keygen -o keys --unencrypted --", &[name]).unjudged(9001, "");
+    }
+    assert!(world.files_or_none("keys").is_empty());
+    // A name in the manner of a URL makes a file name without folders.
+    world.run("keygen example.org/models -o keys --unencrypted").done();
+    assert!(world.exists("keys/example.org-models.key"));
+}
+
+impl World {
+    fn files_or_none(&self, folder: &str) -> Vec<(String, Vec<u8>)> {
+        if self.exists(folder) { self.files(folder) } else { Vec::new() }
+    }
+}
+
+#[test]
+fn a_passphrase_comes_from_a_file_or_the_environment() {
+    let world = World::with_encrypted_key();
+    world.run(&format!("{WEIGH} --passphrase-file passphrase")).done().prints("signed   by carol");
+    let mut command = world.command(WEIGH);
+    Ran::of(command.env("WEIGHBRIDGE_PASSPHRASE", "correct horse")).done();
+    // What is asked for on the command line comes before what lies in the environment.
+    world.write("wrong", "correct cow");
+    let mut command = world.command(&format!("{WEIGH} --passphrase-file wrong"));
+    let ran = Ran::of(command.env("WEIGHBRIDGE_PASSPHRASE", "correct horse"));
+    ran.refused(5404, "keys/carol.key: the passphrase is wrong, or the key file was damaged");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_passphrase_comes_from_a_file_descriptor() {
+    let world = World::with_encrypted_key();
+    let mut command = world.command(&format!("{WEIGH} --passphrase-fd 0"));
+    Ran::of(command.stdin(fs::File::open(world.path("passphrase")).unwrap())).done();
+    let ran = world.run(&format!("{WEIGH} --passphrase-fd 99"));
+    ran.unjudged(9002, "keys/carol.key: reading /dev/fd/99 failed: ");
+    world.run(&format!("{WEIGH} --passphrase-fd 0 --passphrase-file passphrase")).misused();
+}
+
+#[test]
+fn without_a_good_passphrase_nothing_is_weighed() {
+    let world = World::with_encrypted_key();
+    let ran =
+        world.refused(WEIGH, 5404, "keys/carol.key: the secret key is encrypted and there is no passphrase");
+    ran.hints("--passphrase-file, --passphrase-fd or the environment (WEIGHBRIDGE_PASSPHRASE)");
+    world.write("empty", "\n");
+    world.refused(&format!("{WEIGH} --passphrase-file empty"), 5404, "the passphrase is empty");
+    world.unjudged(
+        &format!("{WEIGH} --passphrase-file nowhere"),
+        9002,
+        "keys/carol.key: reading nowhere failed: No such file",
+    );
+    assert!(!world.exists("model/weighbridge"), "something was written");
+    world.refused("keygen dave -o keys", 5404, "");
+}
+
+#[test]
+fn a_key_file_that_is_none_is_refused() {
+    let world = World::with_encrypted_key();
+    world.key("dave");
+    let weigh = "weigh model --name org/model --key keys/dave.key";
+    let pem = world.text("keys/dave.key");
+    for text in
+        ["", "-----BEGIN PRIVATE KEY-----\n", &format!("{pem}{pem}"), &pem.replace("PRIVATE", "PUBLIC")]
+    {
+        world.write("keys/dave.key", text);
+        world.refused(weigh, 5403, "keys/dave.key: not an Ed25519 secret key in PEM");
+    }
+    world.write("keys/dave.key", pem);
+    world.write("keys/dave.vkey", world.read("keys/carol.vkey"));
+    world.refused(weigh, 5405, "the secret key and the vkey do not belong together");
+    world.write("keys/dave.vkey", "dave");
+    world.refused(weigh, 1501, "keys/dave.vkey: a vkey is NAME+ID+KEY");
+    world.remove("keys/dave.vkey");
+    world
+        .unjudged(weigh, 9002, "no vkey beside the secret key: keys/dave.vkey is missing")
+        .hints("NAME.vkey beside its NAME.key");
+    assert!(!world.exists("model/weighbridge"), "something was written");
+}
+
+#[test]
+fn a_public_key_that_is_none_is_refused() {
+    let world = World::with_encrypted_key();
+    world.refused(
+        "vkey carol keys/carol.key",
+        1507,
+        "keys/carol.key: not an Ed25519 public key in PEM (PUBLIC KEY)",
+    );
+    world.unjudged("vkey carol nowhere.pem", 9002, "cannot read nowhere.pem: ");
+}

@@ -1,0 +1,371 @@
+//! The language of these tests: a world of files, runs of the command in it, and how runs end.
+
+use std::{
+    env, fs,
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::OnceLock,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use weighbridge_formats::generate::Llama;
+use weighbridge_manifest::{KeyName, Vkey};
+use weighbridge_publish::{Protection, SecretKey};
+
+/// A folder in which one test lives: models, keys, and what the command remembers.
+pub(crate) struct World {
+    folder: TempDir,
+}
+
+impl World {
+    /// With nothing in it.
+    pub(crate) fn empty() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// With a model in `llama`: two shards with their index, small files, a sub-folder, a dot file, an empty file.
+    pub(crate) fn with_model() -> Self {
+        let world = Self::empty();
+        world.model("llama", 1);
+        world
+    }
+
+    /// With that model weighed as `org/llama`, in chunks of 16 KiB, and signed by `alice`.
+    pub(crate) fn weighed() -> Self {
+        let world = Self::with_model();
+        world.run("weigh llama --name org/llama --chunk-size 16KiB --key @alice.key").done();
+        world
+    }
+
+    /// Writes a model of half a megabyte.
+    pub(crate) fn model(&self, folder: &str, seed: u64) {
+        let _ = Llama::of_size(0, 2, seed).write(&self.path(folder)).unwrap();
+        self.write(&format!("{folder}/1_Pooling/config.json"), r#"{"pooling_mode_mean_tokens": true}"#);
+        self.write(&format!("{folder}/.hidden"), "a dot file counts");
+        self.write(&format!("{folder}/empty.txt"), "");
+    }
+
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
+        self.folder.path().join(relative)
+    }
+
+    /// Writes a file, and the folders above it.
+    pub(crate) fn write(&self, relative: &str, content: impl AsRef<[u8]>) {
+        let path = self.path(relative);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    pub(crate) fn read(&self, relative: &str) -> Vec<u8> {
+        fs::read(self.path(relative)).unwrap()
+    }
+
+    pub(crate) fn text(&self, relative: &str) -> String {
+        String::from_utf8(self.read(relative)).unwrap()
+    }
+
+    pub(crate) fn remove(&self, relative: &str) {
+        fs::remove_file(self.path(relative)).unwrap();
+    }
+
+    pub(crate) fn rename(&self, from: &str, to: &str) {
+        fs::rename(self.path(from), self.path(to)).unwrap();
+    }
+
+    pub(crate) fn exists(&self, relative: &str) -> bool {
+        self.path(relative).symlink_metadata().is_ok()
+    }
+
+    /// Flips a bit of the byte at `offset`; doing it again undoes it.
+    pub(crate) fn flip(&self, relative: &str, offset: u64) {
+        let mut file = fs::File::options().read(true).write(true).open(self.path(relative)).unwrap();
+        let mut byte = [0];
+        file.seek(SeekFrom::Start(offset)).unwrap();
+        file.read_exact(&mut byte).unwrap();
+        file.seek(SeekFrom::Start(offset)).unwrap();
+        file.write_all(&[byte[0] ^ 1]).unwrap();
+    }
+
+    /// Copies a folder with everything in it.
+    pub(crate) fn copy(&self, from: &str, to: &str) {
+        copy_folder(&self.path(from), &self.path(to)).unwrap();
+    }
+
+    /// The content of each file in a folder, by name.
+    pub(crate) fn files(&self, folder: &str) -> Vec<(String, Vec<u8>)> {
+        let mut files: Vec<_> = fs::read_dir(self.path(folder))
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .filter(|entry| entry.file_type().unwrap().is_file())
+            .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()))
+            .collect();
+        files.sort();
+        files
+    }
+
+    /// The key of this name, in `keys/`, made when it is first asked for.
+    pub(crate) fn key(&self, name: &str) -> SecretKey {
+        let folder = self.path("keys");
+        let path = folder.join(format!("{name}.key"));
+        if !path.exists() {
+            fs::create_dir_all(&folder).unwrap();
+            let key = SecretKey::generate(KeyName::parse(name).unwrap()).unwrap();
+            key.save(&folder, Protection::Unencrypted).unwrap();
+        }
+        SecretKey::load(&path, || unreachable!("the key is not encrypted")).unwrap()
+    }
+
+    pub(crate) fn vkey(&self, name: &str) -> Vkey {
+        self.key(name).vkey().clone()
+    }
+
+    /// The words of a line: `@alice` stands for alice's vkey line, `@alice.key` for her key file.
+    fn words(&self, line: &str) -> Vec<String> {
+        let word = |word: &str| match word.strip_prefix('@') {
+            None => word.to_owned(),
+            Some(name) => match name.strip_suffix(".key") {
+                None => self.vkey(name).to_string(),
+                Some(name) => {
+                    self.key(name);
+                    format!("keys/{name}.key")
+                }
+            },
+        };
+        line.split(' ').map(word).collect()
+    }
+
+    /// The command, about to be run in this world with the words of `line`.
+    pub(crate) fn command(&self, line: &str) -> Command {
+        self.command_at(binary(), line)
+    }
+
+    /// The same with the command at another place.
+    pub(crate) fn command_at(&self, binary: &Path, line: &str) -> Command {
+        let mut command = Command::new(binary);
+        self.at_home(&mut command);
+        command.args(self.words(line));
+        command
+    }
+
+    /// The command, run by somebody whom permissions stop, as they do not stop root.
+    #[cfg(unix)]
+    pub(crate) fn unprivileged(&self, line: &str) -> Command {
+        use std::os::unix::{
+            fs::{MetadataExt as _, PermissionsExt as _},
+            process::CommandExt as _,
+        };
+        if fs::metadata(self.folder.path()).unwrap().uid() != 0 {
+            return self.command(line);
+        }
+        // The command may lie where nobody else can go.
+        let copy = self.path("weighbridge");
+        if !copy.exists() {
+            // By another process: a file that is open for writing here, and so in whatever another test has just
+            // started, could not be run ("text file busy").
+            assert!(Command::new("cp").arg(binary()).arg(&copy).status().unwrap().success());
+            fs::set_permissions(self.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let mut command = self.command_at(&copy, line);
+        command.uid(65_534).gid(65_534);
+        command
+    }
+
+    /// Any program, about to be run in this world.
+    pub(crate) fn at_home<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+        command
+            .current_dir(self.folder.path())
+            .env("XDG_STATE_HOME", self.path("state"))
+            .env_remove("WEIGHBRIDGE_PASSPHRASE")
+            .stdin(Stdio::null())
+    }
+
+    /// The id of the head that lies here.
+    #[track_caller]
+    pub(crate) fn head_id(&self, place: &str) -> String {
+        let objects = self.run(&format!("inspect {place} --json")).done().objects();
+        objects[0]["head"].as_str().unwrap().to_owned()
+    }
+
+    /// Forgets which heads were accepted before.
+    pub(crate) fn forget(&self) {
+        if self.exists("state") {
+            fs::remove_dir_all(self.path("state")).unwrap();
+        }
+    }
+
+    /// Runs the command with the words of `line`.
+    pub(crate) fn run(&self, line: &str) -> Ran {
+        Ran::of(&mut self.command(line))
+    }
+
+    /// Runs the command with the words of `line` and, behind them, words that have spaces or come from elsewhere.
+    pub(crate) fn run_with(&self, line: &str, words: &[&str]) -> Ran {
+        Ran::of(self.command(line).args(words))
+    }
+
+    /// The command refuses, and says the same to people and to programs.
+    #[track_caller]
+    pub(crate) fn refused(&self, line: &str, code: u16, sentence: &str) -> Ran {
+        self.run(&format!("{line} --json")).refused(code, "");
+        self.run(line).refused(code, sentence)
+    }
+
+    /// The command reaches no judgement, and says the same to people and to programs.
+    #[track_caller]
+    pub(crate) fn unjudged(&self, line: &str, code: u16, sentence: &str) -> Ran {
+        self.run(&format!("{line} --json")).unjudged(code, "");
+        self.run(line).unjudged(code, sentence)
+    }
+}
+
+/// How a run ended. Whatever is expected of it in vain is told with everything that it printed.
+pub(crate) struct Ran {
+    line: String,
+    json: bool,
+    pub(crate) status: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    #[track_caller]
+    pub(crate) fn of(command: &mut Command) -> Self {
+        let output = command.output().unwrap();
+        let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
+        let ran = Self {
+            json: words.iter().any(|word| word == "--json"),
+            line: words.join(" "),
+            status: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        };
+        ran.expect(ran.status.is_some(), "an exit status");
+        ran.expect(!ran.stderr.contains("panicked"), "no panic");
+        ran
+    }
+
+    #[track_caller]
+    pub(crate) fn expect(&self, holds: bool, what: &str) {
+        let Self { line, status, stdout, stderr, .. } = self;
+        assert!(
+            holds,
+            "expected {what}\n$ weighbridge {line}\n{stdout}--- standard error\n{stderr}--- exit status {status:?}"
+        );
+    }
+
+    /// It ended well.
+    #[track_caller]
+    pub(crate) fn done(self) -> Self {
+        self.expect(self.status == Some(0), "exit status 0");
+        self
+    }
+
+    /// It refused, with this code, and `sentence` stands before the code.
+    #[track_caller]
+    pub(crate) fn refused(self, code: u16, sentence: &str) -> Self {
+        self.ends(1, code, sentence)
+    }
+
+    /// It reached no judgement.
+    #[track_caller]
+    pub(crate) fn unjudged(self, code: u16, sentence: &str) -> Self {
+        self.ends(2, code, sentence)
+    }
+
+    /// It was called as it cannot be called.
+    #[track_caller]
+    pub(crate) fn misused(self) -> Self {
+        self.unjudged(9001, "")
+    }
+
+    #[track_caller]
+    fn ends(self, status: i32, code: u16, sentence: &str) -> Self {
+        self.expect(self.status == Some(status), &format!("exit status {status}"));
+        let mark = format!("[W{code}]");
+        self.expect(self.stderr.contains(&mark), &format!("{mark} on standard error"));
+        if self.json {
+            let last = self.objects().pop().unwrap_or_default();
+            let is_told = last["event"] == "error" && last["code"] == code;
+            self.expect(is_told, &format!("an error of code {code} as the last object"));
+        } else {
+            let is_said = |line: &str| line.find(sentence).is_some_and(|at| line[at..].contains(&mark));
+            let mut lines = self.stdout.lines().chain(self.stderr.lines());
+            self.expect(lines.any(is_said), &format!("{sentence:?} with {mark}"));
+        }
+        self
+    }
+
+    /// A line of standard output has this in it.
+    #[track_caller]
+    pub(crate) fn prints(self, text: &str) -> Self {
+        self.expect(self.stdout.contains(text), &format!("{text:?} on standard output"));
+        self
+    }
+
+    /// Standard error has this in it.
+    #[track_caller]
+    pub(crate) fn says(self, text: &str) -> Self {
+        self.expect(self.stderr.contains(text), &format!("{text:?} on standard error"));
+        self
+    }
+
+    /// What to do next is said, with these words.
+    #[track_caller]
+    pub(crate) fn hints(self, words: &str) -> Self {
+        let is_said = |line: &str| line.starts_with("weighbridge: hint: ") && line.contains(words);
+        self.expect(self.stderr.lines().any(is_said), &format!("a hint with {words:?}"));
+        self
+    }
+
+    /// Standard output, as one JSON object a line.
+    #[track_caller]
+    pub(crate) fn objects(&self) -> Vec<Value> {
+        let parse = |line: &str| serde_json::from_str(line).ok().filter(Value::is_object);
+        let objects: Option<Vec<Value>> = self.stdout.lines().map(parse).collect();
+        self.expect(objects.is_some(), "one JSON object a line");
+        objects.unwrap()
+    }
+}
+
+/// A test that cannot be done here says why.
+pub(crate) fn skip(reason: &str) {
+    println!("skipped: {reason}");
+}
+
+/// The command, built in the profile and the target folder of these tests.
+pub(crate) fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        // TARGET/PROFILE/deps/it-HASH
+        let test = env::current_exe().unwrap();
+        let profile_folder = test.parent().and_then(Path::parent).unwrap();
+        let profile = match profile_folder.file_name().and_then(|name| name.to_str()).unwrap() {
+            "debug" => "dev",
+            other => other,
+        };
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--package", "weighbridge-cli", "--profile", profile, "--target-dir"])
+            .arg(profile_folder.parent().unwrap())
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status()
+            .unwrap();
+        assert!(built.success(), "the command does not build");
+        profile_folder.join(format!("weighbridge{}", env::consts::EXE_SUFFIX))
+    })
+}
+
+fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let place = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &place)?;
+        } else {
+            fs::copy(entry.path(), place)?;
+        }
+    }
+    Ok(())
+}

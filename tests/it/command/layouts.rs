@@ -1,0 +1,266 @@
+//! Where models and their metadata lie, and what counts as a part of one.
+
+use std::fs;
+
+use crate::command::kit::World;
+
+const VERIFY: &str = "verify llama --name org/llama --vkey @alice";
+
+#[test]
+fn metadata_may_lie_elsewhere() {
+    let world = World::with_model();
+    world
+        .run("weigh llama --name org/llama --key @alice.key -o meta/llama")
+        .done()
+        .prints("wrote    meta/llama");
+    assert!(!world.exists("llama/weighbridge"), "something was written into the model");
+    world.run(&format!("{VERIFY} --meta meta/llama")).done();
+    let ran = world.unjudged(VERIFY, 9002, "cannot open llama/weighbridge/head.note: ");
+    ran.hints("name the folder that holds head.note with --meta");
+    // The folder that has it as `weighbridge/` will do too.
+    world.rename("meta/llama", "meta/weighbridge");
+    world.run(&format!("{VERIFY} --meta meta")).done();
+}
+
+#[test]
+fn metadata_that_would_be_part_of_the_model_is_refused() {
+    let world = World::with_model();
+    for place in ["llama/meta", "llama", "llama/1_Pooling", "meta/../llama/meta", "llama/deep/er/meta"] {
+        fs::create_dir_all(world.path("meta")).unwrap();
+        let sentence = format!("{place} lies in the model and would be part of it");
+        world.unjudged(&format!("weigh llama --name org/llama -o {place}"), 9001, &sentence);
+    }
+    assert!(!world.exists("llama/meta") && !world.exists("llama/head.txt"));
+    world.run("weigh llama --name org/llama -o llama/weighbridge/").done();
+}
+
+#[test]
+#[cfg(unix)]
+fn a_read_only_model_is_weighed_and_verified_with_metadata_elsewhere() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use crate::command::kit::Ran;
+
+    let world = World::with_model();
+    let mode =
+        |path: &str, mode| fs::set_permissions(world.path(path), fs::Permissions::from_mode(mode)).unwrap();
+    world.key("alice");
+    mode("keys/alice.key", 0o644);
+    fs::create_dir(world.path("meta")).unwrap();
+    mode("meta", 0o777);
+    mode("llama", 0o555);
+    let weigh = "weigh llama --name org/llama --key @alice.key";
+    Ran::of(&mut world.unprivileged(weigh)).unjudged(9002, "cannot create llama/weighbridge");
+    Ran::of(&mut world.unprivileged(&format!("{weigh} -o meta/llama"))).done();
+    Ran::of(&mut world.unprivileged(&format!("{VERIFY} --meta meta/llama --state meta/state.json"))).done();
+    mode("llama", 0o755);
+}
+
+#[test]
+fn what_hubs_and_git_keep_beside_a_model_is_no_part_of_it() {
+    let world = World::with_model();
+    world.write("llama/.cache/huggingface/download/config.json.metadata", "1");
+    world.write("llama/.git/HEAD", "ref: refs/heads/main");
+    world.write("llama/1_Pooling/.Git/HEAD", "ref: refs/heads/main");
+    world.run("weigh llama --name org/llama --key @alice.key").done();
+    let list = world.text("llama/weighbridge/files.jsonl");
+    assert_eq!(list.lines().count(), 11, "{list}");
+    world.run(VERIFY).done();
+    world.write("llama/.git/index", "another");
+    world.write("llama/.cache/huggingface/another", "another");
+    world.run(VERIFY).done();
+    world.write("llama/.cache/another", "another");
+    world.refused(VERIFY, 2105, "the file is not listed");
+}
+
+#[test]
+fn a_folder_without_files_is_no_model() {
+    let world = World::empty();
+    fs::create_dir_all(world.path("model/deep/er")).unwrap();
+    world.write("model/.git/HEAD", "");
+    world.refused("weigh model --name org/model", 5101, "the model folder holds no file");
+    assert!(!world.exists("model/weighbridge"), "something was written");
+    world.unjudged("weigh nowhere --name org/model", 9002, "cannot open nowhere: ");
+    world.write("file", "");
+    world.unjudged("weigh file --name org/model", 9001, "file is not a folder");
+}
+
+#[test]
+fn names_that_other_systems_take_for_the_same_are_not_weighed() {
+    let world = World::empty();
+    world.write("model/a", "");
+    world.write("model/e\u{301}", "");
+    world.refused("weigh model --name org/model", 1421, "e\u{301}: the name is not in Unicode form NFC");
+    world.remove("model/e\u{301}");
+    world.write("model/A", "");
+    if world.files("model").len() == 2 {
+        world.refused("weigh model --name org/model", 1422, "A and a differ only in case");
+    }
+}
+
+#[cfg(unix)]
+mod links {
+    use std::{
+        ffi::OsStr,
+        fs,
+        os::unix::{ffi::OsStrExt as _, fs::symlink, net::UnixListener},
+        process::Command,
+    };
+
+    use super::VERIFY;
+    use crate::command::kit::World;
+
+    #[test]
+    fn what_is_no_file_of_the_model_is_refused_by_both_sides() {
+        type Add = fn(&World);
+        let cases: [(&str, Add, u16, &str); 8] = [
+            (
+                "a link out of the model",
+                |w| symlink("../outside", w.path("llama/x")).unwrap(),
+                5102,
+                "the link leads out of the model, to ",
+            ),
+            (
+                "an absolute link",
+                |w| symlink("/etc/passwd", w.path("llama/x")).unwrap(),
+                5102,
+                "the link leads out of the model, to /etc/passwd",
+            ),
+            (
+                "a link to a folder",
+                |w| symlink("1_Pooling", w.path("llama/x")).unwrap(),
+                5103,
+                "the link leads to a folder",
+            ),
+            (
+                "a link to nothing",
+                |w| symlink("nothing", w.path("llama/x")).unwrap(),
+                5105,
+                "the link leads nowhere",
+            ),
+            (
+                "a link to itself",
+                |w| symlink("x", w.path("llama/x")).unwrap(),
+                5105,
+                "the link leads nowhere",
+            ),
+            (
+                "a FIFO",
+                |w| fifo(w, "llama/x"),
+                5104,
+                "neither a file nor a folder, but a FIFO, socket or device",
+            ),
+            (
+                "a socket",
+                |w| drop(UnixListener::bind(w.path("llama/x")).unwrap()),
+                5104,
+                "neither a file nor a folder",
+            ),
+            (
+                "a device",
+                |w| symlink("/dev/null", w.path("llama/x")).unwrap(),
+                5102,
+                "the link leads out of the model",
+            ),
+        ];
+        for (name, add, code, sentence) in cases {
+            println!("{name}");
+            let world = World::weighed();
+            world.write("outside", "a secret");
+            add(&world);
+            world.refused("weigh llama --name org/llama -o other", code, &format!("x: {sentence}"));
+            assert!(!world.exists("other"), "something was written");
+            world.refused(VERIFY, code, sentence).prints("refused  x ");
+            let looked_away = world.run(&format!("{VERIFY} --allow-extra")).done();
+            looked_away.prints("extra    x ");
+        }
+    }
+
+    fn fifo(world: &World, path: &str) {
+        assert!(Command::new("mkfifo").arg(world.path(path)).status().unwrap().success());
+    }
+
+    #[test]
+    fn a_listed_file_is_not_followed_out_of_the_model() {
+        let world = World::weighed();
+        world.write("outside", world.read("llama/config.json"));
+        world.remove("llama/config.json");
+        symlink("../outside", world.path("llama/config.json")).unwrap();
+        world.refused(VERIFY, 5102, "the link leads out of the model").prints("refused  config.json ");
+        world.remove("llama/config.json");
+        fifo(&world, "llama/config.json");
+        world.refused(VERIFY, 5104, "neither a file nor a folder").prints("refused  config.json ");
+    }
+
+    #[test]
+    fn a_fifo_in_place_of_metadata_is_never_waited_for() {
+        let world = World::weighed();
+        for file in ["chunks.layer", "tensors.jsonl", "files.jsonl", "head.note"] {
+            let path = format!("llama/weighbridge/{file}");
+            world.remove(&path);
+            fifo(&world, &path);
+            world.unjudged(VERIFY, 9002, &format!("cannot read {path}: not a regular file"));
+        }
+    }
+
+    #[test]
+    fn a_link_within_the_model_counts_as_its_file() {
+        let world = World::with_model();
+        symlink("1_Pooling/config.json", world.path("llama/pooling.json")).unwrap();
+        world.run("weigh llama --name org/llama --key @alice.key").done();
+        world.run(VERIFY).done().prints("ok       pooling.json ");
+        // The same bytes without the link are the same model.
+        world.remove("llama/pooling.json");
+        world.write("llama/pooling.json", world.read("llama/1_Pooling/config.json"));
+        world.run(VERIFY).done();
+    }
+
+    #[test]
+    fn a_name_that_is_not_utf8_is_refused() {
+        let world = World::weighed();
+        let name = OsStr::from_bytes(b"llama/\xff.json");
+        if fs::write(world.path("").join(name), "").is_err() {
+            return crate::command::kit::skip("this file system takes no such name");
+        }
+        world.refused(VERIFY, 1411, "the name is not UTF-8");
+        world
+            .refused("weigh llama --name org/llama -o other", 1411, "the name is not UTF-8")
+            .hints("move it out");
+    }
+
+    /// `snapshots/REVISION/...` full of links into `blobs`, as the libraries of Hugging Face lay their cache out.
+    #[test]
+    fn a_hugging_face_cache_is_the_same_model_as_the_plain_folder() {
+        let world = World::weighed();
+        let cache = "hub/models--org--llama";
+        let snapshot = format!("{cache}/snapshots/0123abcd");
+        let list = world.text("llama/weighbridge/files.jsonl");
+        fs::create_dir_all(world.path(&format!("{cache}/blobs"))).unwrap();
+        for (number, line) in list.lines().enumerate() {
+            let entry: serde_json::Value = serde_json::from_str(line).unwrap();
+            let path = entry["file"].as_str().unwrap();
+            let blob = format!("{cache}/blobs/{number:040x}");
+            fs::copy(world.path(&format!("llama/{path}")), world.path(&blob)).unwrap();
+            let link = world.path(&format!("{snapshot}/{path}"));
+            fs::create_dir_all(link.parent().unwrap()).unwrap();
+            let up = "../".repeat(2 + path.matches('/').count());
+            symlink(format!("{up}blobs/{number:040x}"), link).unwrap();
+        }
+        world.run(&format!("verify {snapshot} --meta llama --vkey @alice")).done();
+        world.run(&format!("weigh {snapshot} --name org/llama -o meta --chunk-size 16KiB")).done();
+        for file in ["files.jsonl", "tensors.jsonl", "chunks.layer"] {
+            assert!(
+                world.read(&format!("meta/{file}")) == world.read(&format!("llama/weighbridge/{file}")),
+                "{file}"
+            );
+        }
+        // The cache opens no other way out.
+        symlink("../../refs", world.path(&format!("{snapshot}/x"))).unwrap();
+        world.write(&format!("{cache}/refs"), "0123abcd");
+        world.refused(
+            &format!("verify {snapshot} --meta llama --vkey @alice"),
+            5102,
+            "the link leads out of the model",
+        );
+    }
+}

@@ -1,0 +1,22 @@
+//! The command as people and programs meet it: what it prints, how it ends, and what it leaves on disk.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod files;
+mod forge;
+mod formats;
+mod inspect;
+mod keys;
+pub(crate) mod kit;
+mod layouts;
+mod lists;
+mod memory;
+#[cfg(unix)]
+mod openssl;
+mod reuse;
+mod sign;
+#[cfg(unix)]
+mod store;
+mod surface;
+mod tamper;
+mod trust;

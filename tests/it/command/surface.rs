@@ -1,0 +1,203 @@
+//! The command's surface: exit codes, misuse, JSON, shells, pipes.
+
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::command::kit::{Ran, World};
+
+#[test]
+fn a_call_that_makes_no_sense_misused() {
+    let world = World::weighed();
+    let lines = [
+        "weighs",
+        "weigh",
+        "weigh llama",
+        "weigh llama --name org//llama",
+        "weigh llama --name org/llama --chunk-size 3MiB",
+        "weigh llama --name org/llama --chunk-size 99999999999999999999MiB",
+        "weigh llama --name org/llama --expires tomorrow",
+        "weigh llama --name org/llama --ext base",
+        "sign llama",
+        "sign llama --key keys/alice.key --signature x",
+        "sign llama --signature x",
+        "verify",
+        "verify llama --head 123",
+        "verify llama --min-revision -1",
+        "verify llama --trust a --trust b",
+        "verify llama --passphrase secret",
+        "keygen alice",
+        "keygen alice -o keys --unencrypted --passphrase-file x",
+        "completions tcsh",
+    ];
+    for line in lines {
+        world.run(line).misused().hints("--help");
+        world.run(&format!("{line} --json")).misused();
+    }
+    let ran = world.run("verify llama --vkeys x").misused();
+    ran.says("weighbridge: error: unexpected argument '--vkeys' found [W9001]\n")
+        .hints("tip: a similar argument exists: '--vkey'");
+}
+
+#[test]
+fn help_and_version_are_results() {
+    let world = World::empty();
+    world.run("--version").done().prints("weighbridge 0.");
+    let help = world.run("--help").done();
+    for command in ["keygen", "vkey", "weigh", "sign", "verify", "inspect", "demo", "completions"] {
+        help.expect(help.stdout.contains(&format!("\n  {command} ")), command);
+        world.run(&format!("{command} --help")).done().prints("Usage: weighbridge ");
+    }
+    // Without any word at all, help is what is missing.
+    let ran = Ran::of(&mut world.bare());
+    ran.expect(ran.status == Some(2), "exit status 2");
+    ran.says("Usage: weighbridge ");
+}
+
+impl World {
+    fn bare(&self) -> std::process::Command {
+        let mut command = std::process::Command::new(crate::command::kit::binary());
+        self.at_home(&mut command);
+        command
+    }
+}
+
+#[test]
+fn every_command_speaks_json() {
+    let world = World::with_model();
+    let events = |line: &str| -> Vec<String> {
+        let ran = world.run(&format!("{line} --json")).done();
+        ran.expect(ran.stderr.is_empty(), "no talk");
+        ran.objects().iter().map(|object| object["event"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(events("keygen dave -o keys --unencrypted"), ["key"]);
+    assert_eq!(events("weigh llama --name org/llama"), ["weighed"]);
+    assert_eq!(events("sign llama --key @alice.key"), ["signed"]);
+    let verify = events("verify llama --vkey @alice");
+    assert_eq!((verify.first().unwrap().as_str(), verify.last().unwrap().as_str()), ("head", "result"));
+    assert_eq!(verify.iter().filter(|event| *event == "file").count(), 11);
+    assert_eq!(events("inspect llama"), ["head"]);
+
+    let objects = world.run("verify llama --vkey @alice --json").done().objects();
+    let result = objects.last().unwrap();
+    assert_eq!(
+        (&result["verified"], &result["files"], &result["code"]),
+        (&true.into(), &11.into(), &Value::Null)
+    );
+    assert_eq!(result["head"], world.head_id("llama"));
+
+    world.remove("llama/config.json");
+    let objects = world.run("verify llama --vkey @alice --json").refused(2104, "").objects();
+    let result = &objects[objects.len() - 2];
+    assert_eq!(
+        (&result["event"], &result["verified"], &result["refused"]),
+        (&"result".into(), &false.into(), &1.into())
+    );
+}
+
+#[test]
+fn without_a_terminal_there_is_no_bar() {
+    let world = World::with_model();
+    let ran = world.run("weigh llama --name org/llama --key @alice.key").done();
+    ran.expect(ran.stderr.is_empty(), "nothing on standard error");
+    let ran = world.run("verify llama --vkey @alice").done();
+    ran.expect(ran.stderr.is_empty() && !ran.stdout.contains(['\r', '\u{1b}']), "plain lines");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let world = World::weighed();
+    let lines = [
+        ("verify llama --vkey @alice", 0),
+        ("verify llama --vkey @alice --json", 0),
+        ("verify llama --vkey @bob --json", 1),
+        ("inspect llama/model-00001-of-00002.safetensors", 0),
+        ("completions bash", 0),
+        ("--help", 0),
+    ];
+    for (line, status) in lines {
+        let mut child = world.command(line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{line}\n{stderr}");
+        assert!(!stderr.contains("panicked") && !stderr.to_lowercase().contains("pipe"), "{line}\n{stderr}");
+        assert_eq!(stderr.is_empty(), status == 0, "{line}\n{stderr}");
+    }
+    // Nor is one that stops listening to talk.
+    let mut child = world
+        .command("verify llama --vkey @bob")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stderr.take());
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(1));
+}
+
+#[test]
+fn shells_get_their_completions() {
+    let world = World::empty();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        world.run(&format!("completions {shell}")).done().prints("allow-expired");
+    }
+}
+
+#[test]
+fn the_demo_shows_a_flipped_bit_refused_and_leaves_nothing_behind() {
+    let world = World::empty();
+    std::fs::create_dir(world.path("tmp")).unwrap();
+    let mut demo = world.command("demo");
+    let ran = Ran::of(demo.env("TMPDIR", world.path("tmp"))).done();
+    let ran =
+        ran.prints("$ weighbridge keygen demo -o keys\n").prints("signed by demo\n").prints("verified ");
+    ran.prints("data does not match the signed root [W2101]").prints("weighbridge: error: 1 of ");
+    let left: Vec<_> = std::fs::read_dir(world.path("tmp")).unwrap().collect();
+    assert!(left.is_empty() && !world.exists("state"), "{left:?}");
+}
+
+#[test]
+fn what_a_weighing_says_in_its_head_is_signed() {
+    let world = World::with_model();
+    let line = "weigh llama --name org/llama --key @alice.key --expires 9000-01-01T00:00:00Z --chunk-size 64KiB --sha256";
+    world.run(&format!("{line} --ext source=https://example.org --ext base=org/base")).done();
+    let head = world.text("llama/weighbridge/head.txt");
+    assert!(
+        head.contains("\nexpires 9000-01-01T00:00:00Z\n") && head.contains("\nchunk-size 65536\n"),
+        "{head}"
+    );
+    assert!(head.ends_with("\next base org/base\next source https://example.org\n"), "{head}");
+    assert!(world.text("llama/weighbridge/files.jsonl").lines().all(|line| line.contains(",\"sha256\":\"")));
+    world.run("verify llama --vkey @alice").done();
+}
+
+#[test]
+fn a_head_that_could_not_be_read_is_not_made() {
+    let world = World::with_model();
+    let many = (0..17).map(|number| format!(" --ext key={number}")).collect::<String>();
+    let long = (0..16).map(|number| format!(" --ext {number}={}", "x".repeat(256))).collect::<String>();
+    let cases = [
+        ("--ext Key=value", 1204, "the head's value of 'ext' is malformed"),
+        ("--ext key=", 1204, "the head's value of 'ext' is malformed"),
+        ("--ext a=b --ext a=b", 1203, "the head's 'ext' lines do not strictly increase"),
+        (&many, 1203, "the head has more than 16 'ext' lines"),
+        (&long, 1201, "the head's text has at most 4096 bytes, this one "),
+        (
+            "--expires 2020-01-01T00:00:00Z",
+            1205,
+            "the head contradicts itself: it expires before it was created",
+        ),
+    ];
+    for (words, code, sentence) in cases {
+        let line = format!("weigh llama --name org/llama {}", words.trim());
+        world.refused(&line, code, sentence);
+        assert!(!world.exists("llama/weighbridge"), "something was written");
+    }
+    // It is found out before anything is read, which may take hours.
+    world.write("llama/model-00001-of-00002.safetensors", "broken");
+    world.refused(
+        "weigh llama --name org/llama --ext Key=value",
+        1204,
+        "the head's value of 'ext' is malformed",
+    );
+}

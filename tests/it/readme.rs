@@ -1,0 +1,26 @@
+//! What the README shows is what happens.
+
+use std::{fs, path::Path};
+
+use crate::command::kit::World;
+
+#[test]
+fn the_demo_is_as_the_readme_shows_it() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
+    let (_, behind) = readme.split_once("$ cargo run --release -- demo\n").unwrap();
+    let (shown, _) = behind.split_once("```").unwrap();
+    let ran = World::empty().run("demo");
+    assert_eq!(ran.status, Some(0), "{}", ran.stderr);
+    assert_eq!(without_what_varies(&ran.stdout), without_what_varies(shown));
+    assert!(shown.lines().count() <= 30);
+}
+
+/// Keys and the ids of what they sign are new each time.
+fn without_what_varies(text: &str) -> String {
+    let word = |word: &str| match word {
+        _ if word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit()) => "ID".to_owned(),
+        _ if word.starts_with("demo+") => "VKEY".to_owned(),
+        _ => word.to_owned(),
+    };
+    text.lines().map(|line| line.split(' ').map(word).collect::<Vec<_>>().join(" ") + "\n").collect()
+}

@@ -1,0 +1,469 @@
+//! Every vector of `spec/vectors` ends as it promises. A new vector needs no new code.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+use weighbridge_formats::{
+    Format, Parsed, TensorSpan,
+    index::{Held, Index},
+};
+use weighbridge_manifest::{
+    Dtype, EntryPath, Expectation, Head, ModelName, SignedHead, TensorEntry, TensorName, Time, TrustError,
+    TrustPolicy, VerifiedHead, Vkey,
+};
+use weighbridge_tree::{
+    ChunkSize, EntryHash, FileRoot, Grid, HeadId, Layer, SiblingHash, TensorHash, TreeError, TreeHash,
+    head_id, root_of_proof,
+};
+use weighbridge_verify::{
+    Event, ExtraFiles, FileFault, Metadata, ModelCheck, Outcome, TensorHashing, compare,
+};
+
+#[test]
+fn every_vector_ends_as_promised() {
+    let vectors = Vector::walk(&spec().join("vectors"));
+    assert!(vectors.len() > 300, "only {} vectors were found", vectors.len());
+    let failures: Vec<String> = vectors.iter().filter_map(|v| v.judge().err()).collect();
+    assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), vectors.len(), failures.join("\n"));
+}
+
+fn spec() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../spec")
+}
+
+/// One scenario, as `spec/vectors/README.md` says.
+struct Vector {
+    file: PathBuf,
+    keys: BTreeMap<String, String>,
+    sections: Vec<(String, Vec<u8>)>,
+}
+
+/// How running a vector ended.
+#[derive(Default)]
+struct End {
+    /// The codes of the refusal: one, or for a model all that were reported.
+    codes: Vec<u16>,
+    /// Everything that was released.
+    released: Vec<u8>,
+    /// Known answers.
+    answers: BTreeMap<&'static str, String>,
+}
+
+impl End {
+    fn refused(code: u16) -> Self {
+        Self { codes: vec![code], ..Self::default() }
+    }
+
+    fn of(result: Result<(), u16>) -> Self {
+        result.map_or_else(Self::refused, |()| Self::default())
+    }
+
+    fn answer(mut self, key: &'static str, value: &impl ToString) -> Self {
+        self.answers.insert(key, value.to_string());
+        self
+    }
+}
+
+impl Vector {
+    fn walk(folder: &Path) -> Vec<Self> {
+        let mut vectors = Vec::new();
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                vectors.extend(Self::walk(&path));
+            } else if path.file_name().unwrap() != "README.md" {
+                vectors.push(Self::parse(path));
+            }
+        }
+        vectors
+    }
+
+    fn parse(file: PathBuf) -> Self {
+        let bytes = fs::read(&file).unwrap();
+        let (header, mut rest) =
+            split_header(&bytes).unwrap_or_else(|| panic!("{}: no empty line", file.display()));
+        let pair = |line: &str| line.split_once(": ").map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let keys = header
+            .lines()
+            .map(|line| pair(line).unwrap_or_else(|| panic!("{}: {line}", file.display())))
+            .collect();
+        let mut sections = Vec::new();
+        while !rest.is_empty() {
+            let end = rest.iter().position(|&b| b == b'\n').unwrap();
+            let title = std::str::from_utf8(&rest[..end]).unwrap().strip_prefix("--- ").unwrap();
+            let (name, length) = title.rsplit_once(' ').unwrap();
+            let (content, behind) = rest[end + 1..].split_at(length.parse().unwrap());
+            sections.push((name.to_owned(), content.to_vec()));
+            rest = behind.strip_prefix(b"\n").unwrap_or_else(|| panic!("{}: {name}: length", file.display()));
+        }
+        Self { file, keys, sections }
+    }
+
+    fn key(&self, name: &str) -> Option<&str> {
+        self.keys.get(name).map(String::as_str)
+    }
+
+    fn number(&self, name: &str) -> u64 {
+        self.key(name).unwrap_or_else(|| panic!("{}: no {name}", self.file.display())).parse().unwrap()
+    }
+
+    fn section(&self, name: &str) -> Option<&[u8]> {
+        self.sections.iter().find(|(n, _)| n == name).map(|(_, bytes)| bytes.as_slice())
+    }
+
+    fn bytes(&self, name: &str) -> &[u8] {
+        self.section(name).unwrap_or_else(|| panic!("{}: no section {name}", self.file.display()))
+    }
+
+    /// The text of a section; malformed UTF-8 is for parsers of bytes, not for these.
+    fn text(&self, name: &str) -> Option<&str> {
+        std::str::from_utf8(self.bytes(name)).ok()
+    }
+
+    fn judge(&self) -> Result<(), String> {
+        let end = self.run();
+        let place = self.file.strip_prefix(spec()).unwrap_or(&self.file).display();
+        let fail = |what: String| Err(format!("{place}: {what} ({})", self.key("comment").unwrap_or("")));
+        let expected: Option<u16> = match self.key("expect") {
+            Some("accepted") => None,
+            Some("refused") => Some(self.number("code").try_into().unwrap()),
+            other => panic!("{place}: expect: {other:?}"),
+        };
+        match expected {
+            None if !end.codes.is_empty() => return fail(format!("refused with {:?}", end.codes)),
+            Some(code) if end.codes.is_empty() => return fail(format!("accepted instead of {code}")),
+            Some(code) if !end.codes.contains(&code) => {
+                return fail(format!("refused with {:?} instead of {code}", end.codes));
+            }
+            _ => {}
+        }
+        if let Some(released) = self.key("released")
+            && released != blake3::hash(&end.released).to_hex().as_str()
+        {
+            return fail(format!("{} bytes were released", end.released.len()));
+        }
+        for (key, answer) in &end.answers {
+            if let Some(known) = self.key(key)
+                && known != answer
+            {
+                return fail(format!("{key} is {answer}, not {known}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&self) -> End {
+        match self.key("test").unwrap() {
+            "root" => self.run_root(),
+            "layer" => End::of(self.layer().map(|_| ())),
+            "chunk" => self.run_chunk(),
+            "path" => {
+                self.run_text("path", 1411, |t| EntryPath::parse(t).map(|_| ()).map_err(|e| e.error_code()))
+            }
+            "tensor-name" => {
+                self.run_text("name", 0, |t| TensorName::parse(t).map(|_| ()).map_err(|e| e.error_code()))
+            }
+            "model-name" => {
+                self.run_text("name", 1701, |t| ModelName::parse(t).map(|_| ()).map_err(|e| e.error_code()))
+            }
+            "time" => self.run_text("time", 1702, |t| Time::parse(t).map(|_| ()).map_err(|e| e.error_code())),
+            "vkey" => self.run_text("vkey", 1501, |t| Vkey::parse(t).map(|_| ()).map_err(|e| e.error_code())),
+            "policy" => self.run_text("policy.toml", 1601, |t| {
+                TrustPolicy::from_toml(t).map(|_| ()).map_err(|e| e.error_code())
+            }),
+            "head" => self.run_head(),
+            "list" => End::of(self.run_list()),
+            "trust" => self.trust().map_or_else(End::refused, |head| answers_of(&head)),
+            "tree" => self.run_tree(),
+            "safetensors" => self.run_safetensors(),
+            "index" => End::of(self.run_index()),
+            "header" => self.run_header(),
+            "model" => self.run_model(),
+            other => panic!("{}: unknown test {other}", self.file.display()),
+        }
+    }
+
+    fn run_text(&self, section: &str, not_utf8: u16, parse: impl Fn(&str) -> Result<(), u16>) -> End {
+        match self.text(section) {
+            Some(text) => End::of(parse(text)),
+            None => End::refused(not_utf8),
+        }
+    }
+
+    fn grid(&self) -> Result<Grid, u16> {
+        let chunk_size = ChunkSize::new(self.number("chunk-size")).map_err(|e| e.error_code())?;
+        Grid::new(self.number("size"), chunk_size).map_err(|e| e.error_code())
+    }
+
+    fn run_root(&self) -> End {
+        let bytes: Vec<u8> = (0..self.number("size")).map(|i| u8::try_from(i % 251).unwrap()).collect();
+        let grid = self.grid().unwrap();
+        let size = usize::try_from(grid.granule().bytes()).unwrap();
+        let mut layer = Vec::new();
+        let mut values = Vec::new();
+        if grid.has_layer() {
+            for (index, chunk) in (0..).zip(bytes.chunks(size)) {
+                let value = grid.chaining_value(index, chunk).unwrap();
+                layer.extend_from_slice(value.as_bytes());
+                values.push(value);
+            }
+            assert_eq!(grid.merge_root(&values), Ok(FileRoot::of(&bytes)));
+        }
+        assert_eq!(layer, self.bytes("layer"), "{}", self.file.display());
+        End::default().answer("root", &FileRoot::of(&bytes)).answer("chunks", &grid.count())
+    }
+
+    fn layer(&self) -> Result<Layer, u16> {
+        let root = FileRoot::from_hex(self.key("root").unwrap()).unwrap();
+        Layer::accept(self.grid()?, root, self.bytes("layer")).map_err(|e| e.error_code())
+    }
+
+    fn run_chunk(&self) -> End {
+        let layer = match self.layer() {
+            Ok(layer) => layer,
+            Err(code) => return End::refused(code),
+        };
+        let mut end = End::default();
+        for (name, bytes) in &self.sections {
+            let Some(index) = name.strip_prefix("chunk ") else { continue };
+            match layer.check(index.parse().unwrap(), bytes) {
+                Ok(()) => end.released.extend_from_slice(bytes),
+                Err(error) => {
+                    end.codes.push(error.error_code());
+                    break;
+                }
+            }
+        }
+        end
+    }
+
+    fn run_head(&self) -> End {
+        let Some(text) = self.text("head.txt") else { return End::refused(1203) };
+        match Head::parse(text) {
+            Ok(head) => {
+                assert_eq!(head.to_text().as_deref(), Ok(text), "{}", self.file.display());
+                End::default().answer("head-id", &head_id(text.as_bytes()))
+            }
+            Err(error) => End::refused(error.error_code()),
+        }
+    }
+
+    fn run_list(&self) -> Result<(), u16> {
+        let head = believed(self.text("head.txt").unwrap());
+        let files = head.open_files(self.bytes("files.jsonl")).map_err(|e| e.error_code())?;
+        if let Some(bytes) = self.section("tensors.jsonl") {
+            files.open_tensors(bytes).map_err(|e| e.error_code())?;
+        }
+        Ok(())
+    }
+
+    /// The policy that the vector names; loading one that is refused is not what these vectors are about.
+    fn policy(&self) -> TrustPolicy {
+        if let Some(text) = self.section("policy.toml") {
+            return TrustPolicy::from_toml(std::str::from_utf8(text).unwrap()).unwrap();
+        }
+        if let Some(lines) = self.section("vkeys") {
+            let lines = std::str::from_utf8(lines).unwrap().lines();
+            return TrustPolicy::any_of(lines.map(|l| Vkey::parse(l).unwrap()).collect()).unwrap();
+        }
+        TrustPolicy::pinned(HeadId::from_hex(self.key("head").unwrap()).unwrap())
+    }
+
+    fn trust(&self) -> Result<VerifiedHead, u16> {
+        let policy = self.policy();
+        let mut expected = Expectation::any();
+        if let Some(name) = self.key("name") {
+            expected = expected.named(ModelName::parse(name).unwrap());
+        }
+        if let Some(id) = self.key("head") {
+            expected = expected.head(HeadId::from_hex(id).unwrap());
+        }
+        if self.key("min-revision").is_some() {
+            expected = expected.min_revision(self.number("min-revision"));
+        }
+        if self.key("allow-expired") == Some("yes") {
+            expected = expected.allow_expired();
+        }
+        if let Some(note) = self.section("remembered")
+            && let Some(remembered) = SignedHead::parse(note).unwrap().recall(&policy)
+        {
+            expected = expected.remembering(remembered);
+        }
+        let now = self.key("now").map(|t| Time::parse(t).unwrap());
+        let note = self.section("head.note").or(self.section("weighbridge/head.note")).unwrap();
+        let signed = SignedHead::parse(note).map_err(|e| e.error_code())?;
+        signed.verify(&policy, &expected, now).map_err(|e: TrustError| e.error_code())
+    }
+
+    fn run_tree(&self) -> End {
+        let positions =
+            self.key("positions").unwrap_or("").split_whitespace().map(|p| p.parse::<u64>().unwrap());
+        let lines =
+            self.bytes("lines").split_inclusive(|&b| b == b'\n').map(|l| l.strip_suffix(b"\n").unwrap());
+        let entries: Vec<(u64, EntryHash)> = positions.zip(lines.map(EntryHash::of_line)).collect();
+        let (siblings, rest) = self.bytes("siblings").as_chunks::<32>();
+        let siblings: Vec<SiblingHash> = siblings.iter().map(|s| SiblingHash::from_bytes(*s)).collect();
+        if !rest.is_empty() {
+            return End::refused(2404);
+        }
+        let wanted = self.key("tree-hash").map(|hex| TreeHash::from_hex(hex).unwrap());
+        End::of(match root_of_proof(self.number("count"), &entries, &siblings) {
+            Ok(tree) if wanted.is_none_or(|wanted| wanted == tree.hash()) => Ok(()),
+            Ok(_) => Err(TreeError::WrongRoot.error_code()),
+            Err(error) => Err(error.error_code()),
+        })
+    }
+
+    fn run_safetensors(&self) -> End {
+        let prefix = self.bytes("prefix");
+        let mut known = 0;
+        loop {
+            match Format::Safetensors.parse(&prefix[..known], self.number("file-size")) {
+                Ok(Parsed::NeedPrefix(length)) => known = usize::try_from(length).unwrap(),
+                Ok(Parsed::Tensors { tensors, .. }) => {
+                    let mut tensors = tensors;
+                    tensors.sort_by(|a, b| (a.offset, &a.name).cmp(&(b.offset, &b.name)));
+                    assert_eq!(tensors, spans(self.text("tensors").unwrap()), "{}", self.file.display());
+                    return End::default();
+                }
+                Err(error) => return End::refused(error.error_code()),
+            }
+        }
+    }
+
+    fn run_index(&self) -> Result<(), u16> {
+        let index = Index::parse(self.bytes("index")).map_err(|e| e.error_code())?;
+        let holds = self.text("holds").unwrap();
+        let held = |file: &str, tensor: &str| {
+            let of_file = |line: &&str| line.split(" \"").next() == Some(file);
+            let named = |line: &str| {
+                let json = line.get(file.len() + 1..)?;
+                serde_json::from_str::<String>(json).ok()
+            };
+            let lines: Vec<&str> = holds.lines().filter(of_file).collect();
+            match (lines.is_empty(), lines.iter().any(|l| named(l).as_deref() == Some(tensor))) {
+                (true, _) => Held::NoFile,
+                (false, false) => Held::NoTensor,
+                (false, true) => Held::Tensor,
+            }
+        };
+        index.check("model.safetensors.index.json", held).map_err(|e| e.error_code())
+    }
+
+    fn run_header(&self) -> End {
+        let listed = spans(self.text("listed").unwrap());
+        let entries: Vec<TensorEntry> = listed
+            .into_iter()
+            .map(|span| TensorEntry {
+                name: TensorName::parse(&span.name).unwrap(),
+                file: EntryPath::parse("model.safetensors").unwrap(),
+                dtype: Dtype::parse(&span.dtype).unwrap(),
+                shape: span.shape,
+                offset: span.offset,
+                size: span.size,
+                hash: TensorHash::of(b""),
+            })
+            .collect();
+        let fault = compare(&entries, &spans(self.text("found").unwrap()));
+        End::of(fault.map_or(Ok(()), |fault| Err(fault.error_code())))
+    }
+
+    fn run_model(&self) -> End {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in &self.sections {
+            if matches!(name.as_str(), "policy.toml" | "vkeys" | "remembered") {
+                continue;
+            }
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        let head = match self.trust() {
+            Ok(head) => head,
+            Err(code) => return End::refused(code),
+        };
+        let metadata = Metadata::of_model(folder.path());
+        let mut end = answers_of(&head);
+        let opened = metadata.files(&head).and_then(|files| {
+            let tensors = metadata.tensors(&files)?;
+            Ok((files, tensors))
+        });
+        let (files, tensors) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return End::refused(error.error_code()),
+        };
+        let layers = metadata.layers(&files);
+        end.codes.extend(layers.as_ref().err().map(weighbridge_verify::MetadataError::error_code));
+        let check = ModelCheck {
+            model: folder.path(),
+            files: &files,
+            tensors: tensors.as_ref(),
+            layers: layers.as_ref().ok().and_then(Option::as_ref),
+            only: None,
+            tensor_hashes: match self.key("tensors") {
+                Some("yes") => TensorHashing::Check,
+                _ => TensorHashing::Skip,
+            },
+            extra: ExtraFiles::Refuse,
+        };
+        let codes = Mutex::new(&mut end.codes);
+        let summary = check.run(&|event| {
+            let Event::File(report) = event else { return };
+            match &report.outcome {
+                Outcome::Refused(faults) => {
+                    let mut codes = codes.lock().unwrap();
+                    codes.extend(faults.iter().map(FileFault::error_code));
+                    if faults.iter().any(|f| matches!(f, FileFault::Mismatch { chunks: Some(_), .. })) {
+                        codes.push(2102);
+                    }
+                }
+                Outcome::Unknown(error) => codes.lock().unwrap().push(error.error_code()),
+                Outcome::Verified | Outcome::Extra => {}
+            }
+        });
+        let refused = summary.unwrap().refused > 0;
+        assert_eq!(refused, end.codes.iter().any(|c| *c != 2201), "{}", self.file.display());
+        end
+    }
+}
+
+/// The header, and what stands behind the empty line that ends it.
+fn split_header(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let end = bytes.windows(2).position(|pair| pair == b"\n\n")?;
+    Some((std::str::from_utf8(&bytes[..end]).ok()?, &bytes[end + 2..]))
+}
+
+fn answers_of(head: &VerifiedHead) -> End {
+    let mut signers: Vec<&str> = head.signers().iter().map(|s| s.name.as_str()).collect();
+    signers.sort_unstable();
+    End::default().answer("head-id", &head.id()).answer("signers", &signers.join(" "))
+}
+
+/// A head that is taken as verified: pinned by its own id.
+fn believed(text: &str) -> VerifiedHead {
+    let note = format!("{text}\n\u{2014} nobody AAAAAAE=\n");
+    let policy = TrustPolicy::pinned(head_id(text.as_bytes()));
+    let signed = SignedHead::parse(note.as_bytes()).unwrap();
+    signed.verify(&policy, &Expectation::any().allow_expired(), None).unwrap()
+}
+
+/// Lines `NAME-AS-JSON DTYPE SHAPE OFFSET SIZE`.
+fn spans(lines: &str) -> Vec<TensorSpan> {
+    let span = |line: &str| {
+        let mut words = line.rsplitn(5, ' ');
+        let mut word = || words.next().unwrap();
+        let (size, offset, shape, dtype, name) = (word(), word(), word(), word(), word());
+        TensorSpan {
+            name: serde_json::from_str(name).unwrap(),
+            dtype: dtype.to_owned(),
+            shape: serde_json::from_str(shape).unwrap(),
+            offset: offset.parse().unwrap(),
+            size: size.parse().unwrap(),
+        }
+    };
+    lines.lines().map(span).collect()
+}
