@@ -1,11 +1,12 @@
 //! What can be said on the command line.
 
-use std::path::PathBuf;
+use std::{cell::OnceCell, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use weighbridge_manifest::{ModelName, Time};
 use weighbridge_tree::{ChunkSize, HeadId};
+use zeroize::Zeroizing;
 
 /// Prove what is in an AI model, and that it arrived.
 ///
@@ -123,6 +124,9 @@ pub(crate) struct Sign {
     /// The metadata, or the model folder that holds it
     #[arg(value_name = "META-OR-MODEL")]
     pub(crate) target: PathBuf,
+    /// Sign nothing but a head of this name
+    #[arg(long, value_name = "ORG/MODEL", value_parser = model_name)]
+    pub(crate) name: Option<ModelName>,
     /// The secret key to sign with
     #[arg(long, value_name = "FILE", required_unless_present = "signature", conflicts_with = "signature")]
     pub(crate) key: Option<PathBuf>,
@@ -209,6 +213,9 @@ pub(crate) struct PassphraseSource {
     /// Read the passphrase from the first line of a file descriptor
     #[arg(long, value_name = "N")]
     pub(crate) passphrase_fd: Option<u32>,
+    /// What was read from the file descriptor: it gives its line only once, and several keys may need it.
+    #[arg(skip)]
+    pub(crate) read: OnceCell<Zeroizing<Vec<u8>>>,
 }
 
 fn model_name(text: &str) -> Result<ModelName, weighbridge_manifest::NameError> {

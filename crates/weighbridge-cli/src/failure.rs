@@ -6,31 +6,40 @@ use weighbridge_manifest::{HeadError, LineError, ListError, NoteError, PolicyErr
 use weighbridge_publish::{KeyError, SigningError, StoreError};
 use weighbridge_verify::{IoError, MetadataError};
 
+use crate::output::shown;
+
 /// Why a run failed. From 9000 on, codes mean that nothing was judged.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) code: u16,
     pub(crate) message: String,
-    pub(crate) hint: Option<String>,
+    pub(crate) hints: Vec<String>,
 }
 
 impl Failure {
     pub(crate) fn new(code: u16, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: None }
+        Self { code, message: message.into(), hints: Vec::new() }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(9001, message)
     }
 
+    /// What to do next. Of several hints each stands on a line of its own.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint.get_or_insert(hint.into());
+        self.hints.push(hint.into());
         self
+    }
+
+    /// In place of the hints that came with the error.
+    pub(crate) fn only_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.clear();
+        self.hint(hint)
     }
 
     /// Says which file the message is about.
     pub(crate) fn about(mut self, path: &std::path::Path) -> Self {
-        self.message = format!("{}: {}", path.display(), self.message);
+        self.message = format!("{}: {}", shown(&path.to_string_lossy()), self.message);
         self
     }
 

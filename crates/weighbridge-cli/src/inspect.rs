@@ -3,11 +3,14 @@
 use std::{fs, fs::File, io::Read, path::Path};
 
 use serde_json::json;
-use weighbridge_formats::{Format, Parsed, TensorSpan, index, index::Index};
+use weighbridge_formats::{
+    Format, Parsed, TensorSpan, index,
+    index::{Index, MAX_INDEX},
+};
 use weighbridge_manifest::{Head, MAX_NOTE, Note};
 use weighbridge_publish::TEXT;
 use weighbridge_tree::head_id;
-use weighbridge_verify::{HEAD, IoError};
+use weighbridge_verify::{HEAD, IoError, read_bounded};
 
 use crate::{
     args::Inspect,
@@ -36,9 +39,7 @@ pub(crate) fn run(args: &Inspect, output: &Output) -> Result<(), Failure> {
 
 /// A head, signed or not.
 fn head(path: &Path, output: &Output) -> Result<(), Failure> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(IoError::at("open", path))?;
-    file.take(MAX_NOTE as u64 + 1).read_to_end(&mut bytes).map_err(IoError::at("read", path))?;
+    let bytes = read_bounded(path, MAX_NOTE as u64)?;
     if !bytes.starts_with(b"weighbridge/head/") {
         return Err(Failure::usage(format!("{} is no head, tensor file or index", path.display())));
     }
@@ -100,7 +101,7 @@ fn tensor_file(path: &Path, format: Format, output: &Output) -> Result<(), Failu
 }
 
 fn sharded(path: &Path, output: &Output) -> Result<(), Failure> {
-    let bytes = fs::read(path).map_err(IoError::at("read", path))?;
+    let bytes = read_bounded(path, MAX_INDEX)?;
     let index = Index::parse(&bytes).map_err(|e| Failure::new(e.error_code(), e.to_string()).about(path))?;
     for (tensor, file) in index.weight_map() {
         output.result(

@@ -68,11 +68,13 @@ enum Purpose<'a> {
 
 impl PassphraseSource {
     fn read(&self, purpose: &Purpose<'_>) -> Result<Passphrase, KeyError> {
-        if let Some(path) = &self.passphrase_file {
-            return first_line(path);
-        }
-        if let Some(descriptor) = self.passphrase_fd {
-            return first_line(&PathBuf::from(format!("/dev/fd/{descriptor}")));
+        let descriptor = self.passphrase_fd.map(|descriptor| PathBuf::from(format!("/dev/fd/{descriptor}")));
+        if let Some(path) = self.passphrase_file.as_ref().or(descriptor.as_ref()) {
+            if self.read.get().is_none() {
+                let _ = self.read.set(first_line(path)?);
+            }
+            let line = self.read.get().map(|line| line.to_vec()).unwrap_or_default();
+            return Passphrase::new(Zeroizing::new(line));
         }
         if let Some(value) = env::var_os("WEIGHBRIDGE_PASSPHRASE") {
             return Passphrase::new(Zeroizing::new(value.into_encoded_bytes()));
@@ -103,7 +105,7 @@ fn into_bytes(mut text: Zeroizing<String>) -> Zeroizing<Vec<u8>> {
 }
 
 /// The first line of a file, without its ending.
-fn first_line(path: &Path) -> Result<Passphrase, KeyError> {
+fn first_line(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let failed = |source| KeyError::Io { doing: "reading", path: path.to_owned(), source };
     let file = fs::File::open(path).map_err(failed)?;
     let mut line = Zeroizing::new(Vec::new());
@@ -111,7 +113,7 @@ fn first_line(path: &Path) -> Result<Passphrase, KeyError> {
     while line.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
         line.pop();
     }
-    Passphrase::new(line)
+    Ok(line)
 }
 
 const MAX_PASSPHRASE: u64 = 4_096;

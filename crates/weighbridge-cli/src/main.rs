@@ -4,6 +4,7 @@
 
 mod args;
 mod demo;
+mod earlier;
 mod failure;
 mod inspect;
 mod keys;
@@ -38,11 +39,12 @@ fn main() -> ExitCode {
         Command::Sign(args) => sign::run(&args, &output),
         Command::Verify(args) => verify::run(&args, &output),
         Command::Inspect(args) => inspect::run(&args, &output),
+        Command::Demo if args.json => Err(Failure::usage("demo shows what people see; it has no --json")),
         Command::Demo => demo::run(&output),
         Command::Completions { shell } => completions(shell, &output),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => output.end(),
         Err(failure) => output.fail(&failure),
     }
 }

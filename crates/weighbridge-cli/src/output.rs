@@ -3,6 +3,7 @@
 use std::{
     io::{self, IsTerminal, Write},
     process::ExitCode,
+    sync::{Mutex, PoisonError},
 };
 
 use serde_json::Value;
@@ -12,11 +13,13 @@ use crate::failure::Failure;
 /// How results are printed. A reader that goes away ends the printing, not the run: the exit status still tells.
 pub(crate) struct Output {
     json: bool,
+    /// Why results were lost, other than by a reader that went away.
+    lost: Mutex<Option<io::Error>>,
 }
 
 impl Output {
     pub(crate) fn new(json: bool) -> Self {
-        Self { json }
+        Self { json, lost: Mutex::new(None) }
     }
 
     /// Whether a person is watching.
@@ -34,29 +37,45 @@ impl Output {
     }
 
     /// Exactly this, whatever the form.
-    #[allow(clippy::unused_self, reason = "all output goes through here")]
     pub(crate) fn raw(&self, text: &str) {
-        // A broken pipe is silent; nothing else can be told to anyone either.
-        let _ = io::stdout().lock().write_all(text.as_bytes());
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                self.lost.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            }
+            _ => {}
+        }
+    }
+
+    /// How a run ends that did what it should: with a failure only if nobody could be told.
+    pub(crate) fn end(&self) -> ExitCode {
+        match self.lost.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(error) => {
+                self.fail(&Failure::new(9002, format!("cannot write to standard output: {error}")))
+            }
+            None => ExitCode::SUCCESS,
+        }
     }
 
     /// Something to know that is not a result.
     pub(crate) fn talk(&self, text: &str) {
-        if !self.json {
+        if self.json {
+            self.raw(&format!("{}\n", serde_json::json!({ "event": "note", "message": text })));
+        } else {
             let _ = writeln!(io::stderr().lock(), "weighbridge: {text}");
         }
     }
 
     pub(crate) fn fail(&self, failure: &Failure) -> ExitCode {
-        let Failure { code, message, hint } = failure;
+        let Failure { code, message, hints } = failure;
         if self.json {
             let value =
-                serde_json::json!({ "event": "error", "code": code, "message": message, "hint": hint });
+                serde_json::json!({ "event": "error", "code": code, "message": message, "hints": hints });
             self.raw(&format!("{value}\n"));
         }
         let mut stderr = io::stderr().lock();
         let _ = writeln!(stderr, "weighbridge: error: {message} [W{code}]");
-        if let Some(hint) = hint {
+        for hint in hints {
             let _ = writeln!(stderr, "weighbridge: hint: {hint}");
         }
         failure.exit()

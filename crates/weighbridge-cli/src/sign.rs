@@ -1,12 +1,12 @@
 //! `sign`: one more signature on a head, without reading a weight.
 
-use std::{fs, io::Write, path::Path};
+use std::{io::Write, path::Path};
 
 use serde_json::json;
-use weighbridge_manifest::{NoteSignature, Vkey};
+use weighbridge_manifest::{MAX_NOTE, MAX_TEXT, NoteSignature, TrustError, Vkey};
 use weighbridge_publish::{Added, Existing, Signing, Staging, StoreError, TEXT, external_signature};
 use weighbridge_tree::head_id;
-use weighbridge_verify::{HEAD, IoError};
+use weighbridge_verify::{HEAD, read_bounded};
 
 use crate::{
     args::Sign,
@@ -19,6 +19,11 @@ use crate::{
 pub(crate) fn run(args: &Sign, output: &Output) -> Result<(), Failure> {
     let metadata = trust::metadata(&args.target);
     let mut signing = open(metadata.folder())?;
+    let (found, wanted) = (&signing.head().name, args.name.as_ref());
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != found) {
+        let (found, wanted) = (found.clone(), wanted.clone());
+        return Err(TrustError::OtherModel { found, wanted }.into());
+    }
     let (vkey, signature) = signature(args, signing.text())?;
     let added = signing.add(&vkey, signature)?;
     if added == Added::Added {
@@ -32,11 +37,10 @@ pub(crate) fn run(args: &Sign, output: &Output) -> Result<(), Failure> {
 fn open(folder: &Path) -> Result<Signing, Failure> {
     let (note, text) = (folder.join(HEAD), folder.join(TEXT));
     if note.exists() {
-        let bytes = fs::read(&note).map_err(IoError::at("read", &note))?;
+        let bytes = read_bounded(&note, MAX_NOTE as u64)?;
         return Signing::of_note(&bytes).map_err(|e| Failure::from(e).about(&note));
     }
-    let bytes = fs::read(&text)
-        .map_err(IoError::at("read", &text))
+    let bytes = read_bounded(&text, MAX_TEXT as u64)
         .map_err(|e| Failure::from(e).hint("there is nothing to sign here; `weighbridge weigh` makes it"))?;
     let words = String::from_utf8(bytes).map_err(|_| Failure::new(1203, "not a head").about(&text))?;
     Signing::of_text(words).map_err(|e| Failure::from(e).about(&text))
@@ -51,11 +55,14 @@ fn signature(args: &Sign, text: &str) -> Result<(Vkey, NoteSignature), Failure> 
         return Err(Failure::usage("sign with --key, or with --signature and --vkey"));
     };
     let vkey = trust::vkey(line)?;
-    let bytes = fs::read(path).map_err(IoError::at("read", path))?;
+    let bytes = read_bounded(path, MAX_SIGNATURE)?;
     let signature =
         external_signature(&vkey, text.as_bytes(), &bytes).map_err(|e| Failure::from(e).about(path))?;
     Ok((vkey, signature))
 }
+
+/// More than any signature has, so that a longer file is told by its length.
+const MAX_SIGNATURE: u64 = 4_096;
 
 fn write(folder: &Path, signing: &Signing) -> Result<(), StoreError> {
     let staging = Staging::open(folder, Existing::Replace)?;

@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 use weighbridge_manifest::{Expectation, Freshness, SignedHead, Time, TrustPolicy, VerifiedHead, Vkey};
 use weighbridge_publish::TEXT;
-use weighbridge_verify::{FILES, FOLDER, HEAD, IoError, Metadata};
+use weighbridge_verify::{FOLDER, HEAD, IoError, Metadata};
 
 use crate::{
     args::{Trust, Which},
@@ -73,16 +73,22 @@ pub(crate) fn believe(
     let now = now();
     let signed = SignedHead::parse(note)?;
     let head = signed.clone().verify(&policy, &expected, now)?;
-    // Only now is the name believed under which to look.
-    let memory = if which.head.is_some() { None } else { Memory::new(which.state.as_ref()) };
-    let Some(memory) = memory else { return Ok(head) };
-    let name = &head.head().name;
-    let head = match memory.recall(name, &policy)? {
+    if which.head.is_some() {
+        // The caller chose the revision.
+        return Ok(head);
+    }
+    // Held from here to the end, so that two runs at once cannot lead memory back. Only now is the name believed under
+    // which to look.
+    let name = head.head().name.clone();
+    let mut memory = Memory::open(which.state.as_ref())?;
+    let head = match memory.recall(&name, &policy)? {
         Some(remembered) => signed.verify(&policy, &expected.remembering(remembered), now)?,
         None => head,
     };
-    if let Some(trouble) = memory.remember(&head.head().name, note)? {
-        output.talk(&format!("this head is not remembered: {trouble}"));
+    if let Some(trouble) = memory.remember(&name, note)? {
+        output.talk(&format!(
+            "this head is not remembered, so an older one could be accepted later: {trouble}"
+        ));
     }
     Ok(head)
 }
@@ -99,10 +105,14 @@ pub(crate) fn now() -> Option<Time> {
     Time::from_unix(i64::try_from(since.as_secs()).ok()?)
 }
 
-/// The metadata in `path` itself, or in the model folder `path`.
+/// The metadata of the model folder `path`, or in `path` itself.
+///
+/// The model folder comes first: a model is free to have files that are called like metadata, and what it claims there
+/// must not be taken for what was weighed.
 pub(crate) fn metadata(path: &Path) -> Metadata {
-    let holds = [HEAD, TEXT, FILES].iter().any(|name| path.join(name).is_file());
-    if holds { Metadata::at(path) } else { Metadata::at(path.join(FOLDER)) }
+    let holds = |folder: &Path| [HEAD, TEXT].iter().any(|name| folder.join(name).exists());
+    let of_model = path.join(FOLDER);
+    if holds(&of_model) || !holds(path) { Metadata::at(of_model) } else { Metadata::at(path) }
 }
 
 /// Prints which head it is, and who says so.

@@ -10,6 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 use weighbridge_manifest::{TensorEntry, VerifiedFileList};
+use weighbridge_publish::TEXT;
 use weighbridge_verify::{
     BadChunks, BadRun, Event, ExtraFiles, FileFault, FileReport, ModelCheck, Outcome, Summary, TensorHashing,
 };
@@ -32,8 +33,11 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
     };
     let note = metadata.note().map_err(|error| {
         let failure = Failure::from(error);
-        failure
-            .hint("name the folder that holds head.note with --meta, or `weighbridge weigh` the model first")
+        if metadata.folder().join(TEXT).exists() {
+            failure.hint("this release is not signed yet: `weighbridge sign`")
+        } else {
+            failure.hint("name the folder that holds head.note with --meta; the publisher makes it with `weighbridge weigh`")
+        }
     })?;
     let head = trust::believe(&note, &args.trust, &args.which, output)?;
     trust::print(&head, output);
@@ -62,11 +66,11 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
         return Err(Failure::usage("--only: no listed file matches"));
     }
     let listed = head.head().files.count;
-    let text = if code.is_none() { done(&summary, listed, &head) } else { String::new() };
+    let text = if code.is_none() { done(&summary, listed, codes.extra, &head) } else { String::new() };
     output.result(&text, || {
         json!({
             "event": "result", "verified": code.is_none(), "code": code, "head": head.id().to_string(),
-            "listed": listed,
+            "listed": listed, "complete": args.only.is_empty(), "extra": codes.extra,
             "files": summary.verified, "bytes": summary.bytes, "refused": summary.refused, "unknown": summary.unknown,
         })
     });
@@ -74,10 +78,11 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
     verdict(&summary, &codes)
 }
 
-fn done(summary: &Summary, listed: u64, head: &weighbridge_manifest::VerifiedHead) -> String {
+fn done(summary: &Summary, listed: u64, extra: u64, head: &weighbridge_manifest::VerifiedHead) -> String {
     // What was not looked at must not seem verified.
     let of = if summary.verified < listed { format!("{} of ", summary.verified) } else { String::new() };
-    format!("verified {of}{}, {}; head {}", count(listed, "file"), size(summary.bytes), head.id())
+    let extra = if extra > 0 { format!("; {} not listed", count(extra, "file")) } else { String::new() };
+    format!("verified {of}{}, {}{extra}; head {}", count(listed, "file"), size(summary.bytes), head.id())
 }
 
 /// The codes that were met.
@@ -85,6 +90,10 @@ fn done(summary: &Summary, listed: u64, head: &weighbridge_manifest::VerifiedHea
 struct Codes {
     refused: BTreeSet<u16>,
     unknown: Option<u16>,
+    /// Whether it was told which chunks are bad.
+    chunks_named: bool,
+    /// Files that are not listed, and let pass.
+    extra: u64,
 }
 
 fn check_files(
@@ -107,9 +116,13 @@ fn check_files(
         Event::File(report) => {
             let mut codes = codes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             match &report.outcome {
-                Outcome::Refused(faults) => codes.refused.extend(faults.iter().map(FileFault::error_code)),
+                Outcome::Refused(faults) => {
+                    codes.refused.extend(faults.iter().map(FileFault::error_code));
+                    codes.chunks_named |= faults.iter().any(names_chunks);
+                }
                 Outcome::Unknown(error) => codes.unknown = Some(error.error_code()),
-                Outcome::Verified | Outcome::Extra => {}
+                Outcome::Extra => codes.extra += 1,
+                Outcome::Verified => {}
             }
             progress.aside(|| output.result(&text(report, width), || value(report)));
         }
@@ -123,17 +136,7 @@ fn verdict(summary: &Summary, codes: &Codes) -> Result<(), Failure> {
     if let Some(code) = codes.refused.first() {
         let message = format!("{} of {} refused", summary.refused, count(looked_at, "file"));
         let failure = Failure::new(*code, message);
-        return Err(match code {
-            2101 => failure.hint("fetch the chunks named above again; everything else stays valid"),
-            2103 | 2104 => failure.hint("fetch the files named above again"),
-            2105 => failure
-                .hint("remove files that are not part of the model, or report them only: --allow-extra"),
-            2106 => failure.hint("wait until nothing writes to the model, and verify again"),
-            2202 => {
-                failure.hint("get chunks.layer again, or remove it: the files can be verified without it")
-            }
-            _ => failure,
-        });
+        return Err(hints(codes).into_iter().fold(failure, Failure::hint));
     }
     match codes.unknown {
         Some(code) => {
@@ -141,6 +144,30 @@ fn verdict(summary: &Summary, codes: &Codes) -> Result<(), Failure> {
         }
         None => Ok(()),
     }
+}
+
+fn names_chunks(fault: &FileFault) -> bool {
+    matches!(fault, FileFault::Mismatch { chunks: Some(_), .. })
+}
+
+/// What to do next about each kind of refusal.
+fn hints(codes: &Codes) -> Vec<&'static str> {
+    let mut hints = Vec::new();
+    for code in &codes.refused {
+        let hint = match code {
+            2101 if codes.chunks_named => "fetch the chunks named above again; everything else stays valid",
+            2101 | 2103 | 2104 => "fetch the files named above again",
+            2105 => "remove files that are not part of the model, or report them only: --allow-extra",
+            2106 => "wait until nothing writes to the model, and verify again",
+            2202 => "get chunks.layer again, or remove it: the files can be verified without it",
+            5102..=5105 => "remove the links and special files named above",
+            _ => continue,
+        };
+        if !hints.contains(&hint) {
+            hints.push(hint);
+        }
+    }
+    hints
 }
 
 /// The widest a column of paths gets.
@@ -163,7 +190,7 @@ fn text(report: &FileReport, width: usize) -> String {
                     if number == 0 { format!("refused  {path}") } else { format!("         {:width$}", "") };
                 lines.push(format!("{label}  {fault} [W{}]", fault.error_code()));
                 if let FileFault::Mismatch { chunks, .. } = fault {
-                    lines.extend(places(chunks.as_ref()));
+                    lines.extend(places(report.chunks, chunks.as_ref()));
                 }
             }
             lines.join("\n")
@@ -172,7 +199,11 @@ fn text(report: &FileReport, width: usize) -> String {
 }
 
 /// The lines that say where a file is bad.
-fn places(chunks: Option<&BadChunks>) -> Vec<String> {
+fn places(count: u64, chunks: Option<&BadChunks>) -> Vec<String> {
+    if count <= 1 {
+        // The file is the chunk.
+        return Vec::new();
+    }
     let Some(BadChunks { runs, bad, of }) = chunks else {
         return vec!["         which chunks is not known without chunks.layer".to_owned()];
     };

@@ -3,24 +3,22 @@
 use std::{
     fs,
     io::Write,
-    path::{Path, PathBuf},
+    path::{Component, Path},
 };
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde_json::json;
-use weighbridge_manifest::{
-    Expectation, Head, HeadError, ListSize, ModelName, SignedHead, TrustPolicy, VerifiedFileList,
-    VerifiedTensorList,
-};
+use weighbridge_manifest::{Head, HeadError, ListSize, MAX_NOTE, ModelName};
 use weighbridge_publish::{
-    Event, Existing, Previous, Reuse, SecretKey, Sha256Listing, Signing, Staging, TensorListing, WeighError,
-    Weighed, Weighing,
+    Event, Existing, Reuse, SecretKey, Sha256Listing, Signing, Staging, TensorListing, WeighError, Weighed,
+    Weighing,
 };
 use weighbridge_tree::{ChunkSize, ModelRoot, head_id};
-use weighbridge_verify::{FOLDER, HEAD, IoError, Layers};
+use weighbridge_verify::{FOLDER, HEAD, IoError, read_bounded};
 
 use crate::{
     args::Weigh,
+    earlier::Earlier,
     failure::Failure,
     keys,
     output::{Output, shown},
@@ -56,7 +54,8 @@ pub(crate) fn run(args: &Weigh, output: &Output) -> Result<(), Failure> {
             layers: layers.as_ref(),
         }),
     };
-    can_be_said(&weighing)?;
+    // A head that nobody could read is misuse: nothing was judged yet.
+    can_be_said(&weighing).map_err(|error| Failure::usage(format!("no head can say this: {error}")))?;
     if let Some(replaced) = replaced(&folder, &weighing) {
         output.talk(&format!(
             "this is another revision 1 of {replaced}: whoever accepted the head that it replaces will call it a fork; \
@@ -77,7 +76,7 @@ pub(crate) fn run(args: &Weigh, output: &Output) -> Result<(), Failure> {
 
 /// The model whose signed head is replaced by one that does not follow it.
 fn replaced(folder: &Path, weighing: &Weighing<'_>) -> Option<ModelName> {
-    let note = fs::read(folder.join(HEAD)).ok()?;
+    let note = read_bounded(&folder.join(HEAD), MAX_NOTE as u64).ok()?;
     let earlier = Signing::of_note(&note).ok()?;
     let name = &earlier.head().name;
     (weighing.previous.is_none() && *name == weighing.name).then(|| name.clone())
@@ -109,7 +108,14 @@ fn outside_of_entries(model: &Path, folder: &Path) -> Result<(), Failure> {
         Some((f, fs::canonicalize(if f.as_os_str().is_empty() { Path::new(".") } else { f }).ok()?))
     });
     let Some((existing, real)) = nearest else { return Ok(()) };
-    let whole = real.join(folder.strip_prefix(existing).unwrap_or(Path::new("")));
+    let to_be_made = folder.strip_prefix(existing).unwrap_or(Path::new(""));
+    if to_be_made.components().any(|part| !matches!(part, Component::Normal(_))) {
+        return Err(Failure::usage(format!(
+            "-o {}: the folder is not there, and its path has '..'",
+            folder.display()
+        )));
+    }
+    let whole = real.join(to_be_made);
     match whole.strip_prefix(&model) {
         Ok(inside) if !inside.starts_with(FOLDER) => Err(Failure::usage(format!(
             "{} lies in the model and would be part of it; leave -o out, or name a folder elsewhere",
@@ -123,67 +129,6 @@ fn sorted(args: &Weigh) -> Vec<weighbridge_manifest::Ext> {
     let mut ext = args.ext.clone();
     ext.sort();
     ext
-}
-
-/// What is taken from an earlier release.
-struct Earlier {
-    previous: Option<Previous>,
-    reuse: Option<(VerifiedFileList, Option<VerifiedTensorList>, Option<Layers>)>,
-}
-
-impl Earlier {
-    fn open(args: &Weigh, keys: &[SecretKey]) -> Result<Self, Failure> {
-        let given = args.trust.policy()?;
-        let by_keys = given.is_none();
-        let policy = match given {
-            Some(policy) => Some(policy),
-            None if keys.is_empty() => None,
-            None => Some(TrustPolicy::any_of(keys.iter().map(|k| k.vkey().clone()).collect())?),
-        };
-        let explained = |mut failure: Failure| {
-            if by_keys && failure.code == 3102 {
-                failure.hint = Some(
-                    "the earlier head is not signed by --key: pass its signer's key with --vkey LINE, or a policy with \
-                     --trust FILE"
-                        .to_owned(),
-                );
-            }
-            failure
-        };
-        let previous = args.previous.as_ref().map(|path| previous(path, policy.as_ref())).transpose();
-        let previous = previous.map_err(explained)?;
-        let Some(from) = &args.from else { return Ok(Self { previous, reuse: None }) };
-        let policy = policy.ok_or_else(|| {
-            Failure::new(9003, "whom to trust for the earlier release was not said").hint(
-                "pass its publisher's key with --vkey LINE, a policy with --trust FILE, or sign with --key",
-            )
-        })?;
-        let metadata = trust::metadata(from);
-        let note = metadata.note()?;
-        // Its age does not matter: what is taken from it is signed anew.
-        let expected = Expectation::any().allow_expired();
-        let head = SignedHead::parse(&note)?.verify(&policy, &expected, trust::now());
-        let head = head.map_err(|e| explained(e.into()))?;
-        let files = metadata.files(&head)?;
-        let tensors = metadata.tensors(&files)?;
-        let layers = metadata.layers(&files)?;
-        Ok(Self { previous, reuse: Some((files, tensors, layers)) })
-    }
-}
-
-/// The previous head: believed by the policy if there is one, else taken by its own word, as a signer without keys on
-/// this machine has to.
-fn previous(path: &PathBuf, policy: Option<&TrustPolicy>) -> Result<Previous, Failure> {
-    let note = fs::read(path).map_err(IoError::at("read", path))?;
-    if let Some(policy) = policy {
-        let expected = Expectation::any().allow_expired();
-        let head = SignedHead::parse(&note).map_err(|e| Failure::from(e).about(path))?;
-        let head = head.verify(policy, &expected, trust::now()).map_err(|e| Failure::from(e).about(path))?;
-        return Ok(Previous::from(&head));
-    }
-    let signing = Signing::of_note(&note).map_err(|e| Failure::from(e).about(path))?;
-    let head = signing.head();
-    Ok(Previous { id: head_id(signing.text().as_bytes()), revision: head.revision, name: head.name.clone() })
 }
 
 fn weigh(weighing: &Weighing<'_>, output: &Output) -> Result<Weighed, Failure> {

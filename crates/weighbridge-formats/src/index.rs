@@ -46,7 +46,7 @@ impl Index {
     /// # Panics
     /// Never.
     pub fn parse(bytes: &[u8]) -> Result<Self, IndexError> {
-        if bytes.len() > MAX_INDEX {
+        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_INDEX {
             return Err(IndexError::TooLong);
         }
         let mut weight_map = read(bytes)?;
@@ -241,5 +241,5 @@ impl From<json::Fault> for IndexError {
 }
 
 /// 256 MiB: sixteen bytes for each of the most tensors that a list can hold.
-const MAX_INDEX: usize = 1 << 28;
+pub const MAX_INDEX: u64 = 1 << 28;
 const MAX_ENTRIES: usize = 1 << 24;

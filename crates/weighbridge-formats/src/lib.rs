@@ -75,6 +75,20 @@ impl Format {
         path.ends_with(".safetensors").then_some(Self::Safetensors)
     }
 
+    /// How many bytes from the file's start [`parse`](Self::parse) needs, if `prefix` is too short for it to tell.
+    ///
+    /// For callers that keep the prefix and parse it later, once they know whose bytes these are: it looks at the
+    /// length of a header, not into it. `None` also if the file is malformed, which is for `parse` to say.
+    ///
+    /// # Cost
+    /// A few comparisons, no allocation.
+    #[must_use]
+    pub fn needs_prefix(self, prefix: &[u8], file_size: u64) -> Option<u64> {
+        match self {
+            Self::Safetensors => safetensors::needs_prefix(prefix, file_size),
+        }
+    }
+
     /// Reads a header from the first bytes of a file of `file_size` bytes.
     ///
     /// Call it with what is at hand, an empty slice will do; read more when it says so, and call it again. Bytes

@@ -20,6 +20,13 @@ pub(crate) fn parse(prefix: &[u8], file_size: u64) -> Result<Parsed, FormatError
     Ok(Parsed::Tensors { tensors, header_len })
 }
 
+pub(crate) fn needs_prefix(prefix: &[u8], file_size: u64) -> Option<u64> {
+    match locate(prefix, file_size) {
+        Ok(Located::NeedPrefix(length)) => Some(length),
+        Ok(Located::Header(_)) | Err(_) => None,
+    }
+}
+
 enum Located<'a> {
     Header(&'a [u8]),
     NeedPrefix(u64),

@@ -155,7 +155,10 @@ impl SignedHead {
         expected: &Expectation,
         now: Option<Time>,
     ) -> Result<VerifiedHead, TrustError> {
-        let signed = self.signed_by(policy)?;
+        let (signed, bad) = self.signed_by(policy);
+        if let Some(name) = bad {
+            return Err(TrustError::BadSignature { name: name.clone() });
+        }
         let text = self.note.text();
         let head = Head::parse(text).map_err(TrustError::Head)?;
         let id = head_id(text.as_bytes());
@@ -172,17 +175,20 @@ impl SignedHead {
 
     /// What to remember of a note that was accepted before; `None` if today's policy would no longer believe it.
     pub fn recall(self, policy: &TrustPolicy) -> Option<Remembered> {
-        let signed = self.signed_by(policy).ok()?;
+        // Bad lines are passed over: whoever served the note could have added some, to have it forgotten.
+        let (signed, _) = self.signed_by(policy);
         let head = Head::parse(self.note.text()).ok()?;
         let id = head_id(self.note.text().as_bytes());
         believed(policy, &signed, &head, &id).ok()?;
         Some(Remembered { name: head.name, revision: head.revision, id })
     }
 
-    /// The keys of the policy that signed, in line order. One bad signature by a key that is not revoked refuses all.
-    fn signed_by<'p>(&self, policy: &'p TrustPolicy) -> Result<Vec<&'p Vkey>, TrustError> {
+    /// The keys of the policy that signed, in line order; and the name on the first line that claims to be by a key that
+    /// is not revoked, and is not.
+    fn signed_by<'p>(&self, policy: &'p TrustPolicy) -> (Vec<&'p Vkey>, Option<&KeyName>) {
         let text = self.note.text().as_bytes();
         let mut signed: Vec<&Vkey> = Vec::new();
+        let mut first_bad = None;
         for line in self.note.signatures() {
             let mut bad = false;
             // The same key may stand in many publishers; each is checked once (rule 12).
@@ -200,10 +206,10 @@ impl SignedHead {
                 bad |= !policy.is_revoked(key.public_key());
             }
             if bad {
-                return Err(TrustError::BadSignature { name: line.name().clone() });
+                first_bad.get_or_insert(line.name());
             }
         }
-        Ok(signed)
+        (signed, first_bad)
     }
 }
 

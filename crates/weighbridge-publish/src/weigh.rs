@@ -274,7 +274,7 @@ impl From<Reused> for Weight {
 
 impl Weight {
     fn new(file: &Found, read: Scanned) -> Result<Self, WeighError> {
-        let spans = read.header.and_then(Result::ok).unwrap_or_default();
+        let spans = read.tensors.unwrap_or_default();
         let hashes = read.tensor_hashes.unwrap_or_default();
         if spans.len() != hashes.len() {
             return Err(WeighError::Incomplete);

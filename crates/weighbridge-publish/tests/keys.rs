@@ -168,9 +168,9 @@ fn signs_notes_that_verify() {
 
 #[test]
 fn refuses_empty_and_missing_passphrases() {
-    assert_eq!(code(passphrase("")), 5404);
+    assert_eq!(code(passphrase("")), 9005);
     let missing = || Err(KeyError::NoPassphrase(io::ErrorKind::NotConnected.into()));
-    assert_eq!(code(SecretKey::from_pem(rfc_vkey(), &cheap().pem(), missing)), 5404);
+    assert_eq!(code(SecretKey::from_pem(rfc_vkey(), &cheap().pem(), missing)), 9005);
 }
 
 #[test]

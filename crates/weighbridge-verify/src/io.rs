@@ -1,11 +1,13 @@
-//! Errors of the operating system with the place where they happened, and positioned reads.
+//! Errors of the operating system with the place where they happened, bounded and positioned reads.
 
 use std::{
     borrow::ToOwned,
-    fmt,
+    fmt, format,
     fs::{File, OpenOptions},
-    io,
+    io::{self, Read as _},
     path::{Path, PathBuf},
+    string::String,
+    vec::Vec,
 };
 
 #[cfg(unix)]
@@ -37,7 +39,7 @@ impl IoError {
 
 impl fmt::Display for IoError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {} {}: {}", self.doing, self.path.display(), self.source)
+        write!(f, "cannot {} {}: {}", self.doing, shown(&self.path), self.source)
     }
 }
 
@@ -47,8 +49,66 @@ impl std::error::Error for IoError {
     }
 }
 
+/// A path for people to read: what a terminal would obey is escaped, and only the beginning of a long one is shown.
+///
+/// Names of files, and where links lead, come with a model.
+#[must_use]
+pub fn shown(path: impl AsRef<Path>) -> String {
+    let text = path.as_ref().to_string_lossy();
+    let mut escaped = text.escape_debug();
+    let mut shown: String = escaped.by_ref().take(MAX_SHOWN).collect();
+    if escaped.next().is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// How many characters of a path are shown.
+const MAX_SHOWN: usize = 300;
+
+/// The bytes of a regular file that has at most `limit` of them. Nothing else is read, or waited for.
+///
+/// # Errors
+/// [`IoError`] if it cannot be read, is no regular file, or is longer (of the kind [`io::ErrorKind::FileTooLarge`]).
+///
+/// # Cost
+/// Never more memory than `limit` and one byte more, whatever the length that the file claims.
+pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, IoError> {
+    let (bytes, length) = read_beginning(path, limit)?;
+    if length <= limit {
+        return Ok(bytes);
+    }
+    let error = io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {limit} bytes"));
+    Err(IoError::at("read", path)(error))
+}
+
+/// At most `limit` bytes of a regular file and one more, and its length.
+pub(crate) fn read_beginning(path: &Path, limit: u64) -> Result<(Vec<u8>, u64), IoError> {
+    let (file, length) = open_regular(path)?;
+    let mut bytes = Vec::new();
+    if length <= limit {
+        // Room for the whole, so that reading does not copy it as it grows.
+        let room = bytes.try_reserve_exact(usize::try_from(length).unwrap_or(usize::MAX));
+        room.map_err(|_| IoError::at("read", path)(io::ErrorKind::OutOfMemory.into()))?;
+    }
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(IoError::at("read", path))?;
+    let read = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    Ok((bytes, if read > limit { length.max(read) } else { read }))
+}
+
+/// A file and its length. A folder that came with a model can hold anything, a FIFO too: that is never waited for.
+pub(crate) fn open_regular(path: &Path) -> Result<(File, u64), IoError> {
+    let file = open(path).map_err(IoError::at("open", path))?;
+    let metadata = file.metadata().map_err(IoError::at("look at", path))?;
+    if metadata.is_file() {
+        Ok((file, metadata.len()))
+    } else {
+        Err(IoError::at("read", path)(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")))
+    }
+}
+
 /// Opens a file for reading, and never waits for it, as opening a FIFO would.
-pub(crate) fn open(path: &Path) -> io::Result<File> {
+fn open(path: &Path) -> io::Result<File> {
     options().open(path)
 }
 
@@ -88,6 +148,15 @@ pub(crate) fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64)
         }
     }
     Ok(())
+}
+
+/// Whether the file has a byte at `offset`.
+pub(crate) fn has_byte_at(file: &File, offset: u64) -> io::Result<bool> {
+    match read_exact_at(file, &mut [0], offset) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(unix)]

@@ -52,7 +52,7 @@ pub use weighbridge_tree as tree;
 
 #[cfg(feature = "fs")]
 pub use {
-    io::IoError,
+    io::{IoError, read_bounded, shown},
     metadata::{CHUNKS, FILES, FOLDER, HEAD, Layers, LayersError, Metadata, MetadataError, TENSORS},
     model::{
         BadChunks, BadRun, Event, ExtraFiles, FileFault, FileReport, ModelCheck, Outcome, Summary,

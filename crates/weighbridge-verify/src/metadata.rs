@@ -3,7 +3,7 @@
 use std::{
     fmt,
     fs::File,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
     vec,
     vec::Vec,
@@ -14,7 +14,7 @@ use weighbridge_manifest::{
 };
 use weighbridge_tree::{Grid, Layer, LayerError};
 
-use crate::io::{IoError, open, read_exact_at};
+use crate::io::{IoError, open_regular, read_beginning, read_exact_at};
 
 /// The folder beside a model's files.
 pub const FOLDER: &str = "weighbridge";
@@ -57,7 +57,8 @@ impl Metadata {
     /// # Errors
     /// [`IoError`] if it cannot be read.
     pub fn note(&self) -> Result<Vec<u8>, IoError> {
-        self.read(HEAD, u64::try_from(MAX_NOTE).unwrap_or(u64::MAX)).map(|(bytes, _)| bytes)
+        let limit = u64::try_from(MAX_NOTE).unwrap_or(u64::MAX);
+        read_beginning(&self.folder.join(HEAD), limit).map(|(bytes, _)| bytes)
     }
 
     /// The file list, as the head binds it.
@@ -85,7 +86,7 @@ impl Metadata {
     /// [`MetadataError`] if they cannot be read or have another length than the file list gives.
     pub fn layers(&self, files: &VerifiedFileList) -> Result<Option<Layers>, MetadataError> {
         let path = self.folder.join(CHUNKS);
-        let (file, actual) = match regular(&path) {
+        let (file, actual) = match open_regular(&path) {
             Ok(file) => file,
             Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -110,34 +111,8 @@ impl Metadata {
             ListKind::Files => FILES,
             ListKind::Tensors => TENSORS,
         };
-        let (bytes, length) = self.read(name, signed)?;
+        let (bytes, length) = read_beginning(&self.folder.join(name), signed)?;
         if length == signed { Ok(bytes) } else { Err(ListError::length(kind, length, signed).into()) }
-    }
-
-    /// At most `limit` bytes of a file and one more, and its length.
-    fn read(&self, name: &str, limit: u64) -> Result<(Vec<u8>, u64), IoError> {
-        let path = self.folder.join(name);
-        let (file, length) = regular(&path)?;
-        let mut bytes = Vec::new();
-        if length <= limit {
-            // Room for the whole, so that reading does not copy it as it grows.
-            let room = bytes.try_reserve_exact(usize::try_from(length).unwrap_or(usize::MAX));
-            room.map_err(|_| IoError::at("read", &path)(io::ErrorKind::OutOfMemory.into()))?;
-        }
-        file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(IoError::at("read", &path))?;
-        let read = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        Ok((bytes, if read > limit { length.max(read) } else { read }))
-    }
-}
-
-/// A file and its length. A folder that came with a model can hold anything, a FIFO too: that is never waited for.
-fn regular(path: &Path) -> Result<(File, u64), IoError> {
-    let file = open(path).map_err(IoError::at("open", path))?;
-    let metadata = file.metadata().map_err(IoError::at("look at", path))?;
-    if metadata.is_file() {
-        Ok((file, metadata.len()))
-    } else {
-        Err(IoError::at("read", path)(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")))
     }
 }
 

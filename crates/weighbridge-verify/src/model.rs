@@ -19,7 +19,7 @@ use weighbridge_manifest::{
 use weighbridge_tree::{FileRoot, Grid, Layer, LayerError, TensorHash};
 
 use crate::{
-    io::IoError,
+    io::{IoError, shown},
     metadata::{Layers, LayersError},
     scan::{Job, ScanError, Scanned, Tensors, Watch, lock, scan},
     tensors::{Difference, TensorFault, compare},
@@ -188,7 +188,7 @@ impl ModelCheck<'_> {
                     jobs.push(job);
                     places.push((order, position));
                 }
-                Err(fault) => decided.push((order, self.report(entry, vec![fault]))),
+                Err(fault) => decided.push((order, self.unread(position, entry, fault))),
             }
         }
         let listed = selected().count();
@@ -250,6 +250,20 @@ impl ModelCheck<'_> {
         reports
     }
 
+    /// The report on a file whose bytes were not judged; its layer is judged all the same.
+    fn unread(&self, position: usize, entry: &FileEntry, fault: FileFault) -> FileReport {
+        let mut faults = vec![fault];
+        // A layer that cannot be read changes nothing: the file is refused already.
+        if let Err(LayersError::Layer(error)) = self.layer(position) {
+            faults.push(FileFault::Layer(error));
+        }
+        self.report(entry, faults)
+    }
+
+    fn layer(&self, position: usize) -> Result<Option<Layer>, LayersError> {
+        self.layers.map(|layers| layers.of(self.files, position)).transpose()
+    }
+
     fn report(&self, entry: &FileEntry, faults: Vec<FileFault>) -> FileReport {
         let outcome = if faults.is_empty() { Outcome::Verified } else { Outcome::Refused(faults) };
         self.report_of(entry, outcome)
@@ -263,14 +277,13 @@ impl ModelCheck<'_> {
     /// Compares what was read of a file with what is signed of it.
     fn judge(&self, position: usize, entry: &FileEntry, read: Scanned, by_root: &ByRoot<'_>) -> FileReport {
         let mut faults = Vec::new();
-        let layer = match self.layers.map(|layers| layers.of(self.files, position)) {
-            None => None,
-            Some(Ok(layer)) => Some(layer),
-            Some(Err(LayersError::Layer(error))) => {
+        let layer = match self.layer(position) {
+            Ok(layer) => layer,
+            Err(LayersError::Layer(error)) => {
                 faults.push(FileFault::Layer(error));
                 None
             }
-            Some(Err(LayersError::Io(error))) => return self.report_of(entry, Outcome::Unknown(error)),
+            Err(LayersError::Io(error)) => return self.report_of(entry, Outcome::Unknown(error)),
         };
         if read.root != entry.root {
             let chunks = layer.and_then(|layer| self.bad_chunks(entry, &layer, &read));
@@ -322,7 +335,8 @@ impl ModelCheck<'_> {
 
 /// What the verified header, and the hashes if there are any, say against the list.
 fn tensor_fault(listed: &[TensorEntry], read: Scanned, hashing: TensorHashing) -> Option<FileFault> {
-    match read.header {
+    // Here the bytes are the signed ones. Before that, what parses them would be open to anyone.
+    match read.header.map(|header| header.parse()) {
         None => return Some(FileFault::UnknownFormat),
         Some(Err(error)) => return Some(FileFault::Format(error)),
         Some(Ok(spans)) => {
@@ -380,8 +394,11 @@ impl Watch for Progress<'_> {
         let report = match result {
             Ok(read) => self.check.judge(position, entry, read, &self.by_root),
             Err(ScanError::Io(error)) => self.check.report_of(entry, Outcome::Unknown(error)),
-            Err(ScanError::Changed) => self.check.report(entry, vec![FileFault::Changed]),
-            Err(ScanError::Format(error)) => self.check.report(entry, vec![FileFault::Format(error)]),
+            // A listed length is never too large.
+            Err(ScanError::Changed | ScanError::TooLarge { .. }) => {
+                self.check.unread(position, entry, FileFault::Changed)
+            }
+            Err(ScanError::Format(error)) => self.check.unread(position, entry, FileFault::Format(error)),
         };
         self.reports.put(order, report);
         ControlFlow::Continue(())
@@ -464,7 +481,7 @@ impl fmt::Display for FileFault {
                 write!(
                     f,
                     "data does not match the signed root: these are the bytes of {}",
-                    path.as_str().escape_debug()
+                    shown(path.as_str())
                 )
             }
             Self::Mismatch { .. } => f.write_str("data does not match the signed root"),

@@ -25,7 +25,7 @@ use weighbridge_manifest::Sha256;
 use weighbridge_tree::{ChainingValue, ChunkSize, Collector, FileRoot, Granule, Grid, TensorHash};
 
 use crate::{
-    io::{IoError, open_no_link, read_exact_at},
+    io::{IoError, has_byte_at, open_no_link, read_exact_at},
     tensor_hashes::TensorHashes,
 };
 
@@ -45,11 +45,11 @@ pub struct Job {
 pub enum Tensors {
     /// Nothing.
     Ignore,
-    /// Read the header.
+    /// Keep the header.
     Header(Format),
-    /// Read the header, and hash the tensors that it names. A malformed header ends the file before it is hashed.
+    /// Parse the header, and hash the tensors that it names. A malformed one ends the file before it is hashed.
     Hash(Format),
-    /// Read the header, and hash these ranges, whatever it names. They are sorted and disjoint, or nothing is hashed.
+    /// Keep the header, and hash these ranges, whatever it names. They are sorted and disjoint, or nothing is hashed.
     HashListed(Format, Vec<Range<u64>>),
 }
 
@@ -62,10 +62,38 @@ pub struct Scanned {
     pub values: Vec<ChainingValue>,
     /// The SHA-256 of all bytes, if it was asked for.
     pub sha256: Option<Sha256>,
-    /// The header, if it was asked for: taken from the very bytes that were hashed (rule 10).
-    pub header: Option<Result<Vec<TensorSpan>, FormatError>>,
+    /// The header, if it was to be kept.
+    pub header: Option<Header>,
+    /// What the header names, if it was to be parsed.
+    pub tensors: Option<Vec<TensorSpan>>,
     /// The hashes of the tensors that were to be hashed, in the order of the header or of the ranges.
     pub tensor_hashes: Option<Vec<TensorHash>>,
+}
+
+/// A header that nobody has looked into: the file's beginning, of the very bytes that were hashed (rule 10).
+#[derive(Clone, Debug)]
+pub struct Header {
+    format: Format,
+    prefix: Arc<Vec<u8>>,
+    file_size: u64,
+}
+
+impl Header {
+    /// Where the tensors lie.
+    ///
+    /// # Errors
+    /// [`FormatError`], if it is malformed.
+    ///
+    /// # Cost
+    /// That of [`Format::parse`]: of the longest header, about 550 MB and a second. Whoever has a signed root compares
+    /// it first, so that only signed bytes cost as much (rule 12).
+    pub fn parse(&self) -> Result<Vec<TensorSpan>, FormatError> {
+        match self.format.parse(&self.prefix, self.file_size)? {
+            Parsed::Tensors { tensors, .. } => Ok(tensors),
+            // Does not happen: the format was asked how much it needs.
+            Parsed::NeedPrefix(_) => Err(FormatError::TooShort { file_size: self.file_size }),
+        }
+    }
 }
 
 /// Why a file gave nothing.
@@ -76,6 +104,11 @@ pub enum ScanError {
     Io(IoError),
     /// The file has another length than it should, or was altered or replaced while it was read.
     Changed,
+    /// No list can say its length.
+    TooLarge {
+        /// Its length in bytes.
+        size: u64,
+    },
     /// The header is malformed.
     Format(FormatError),
 }
@@ -87,6 +120,7 @@ impl ScanError {
         match self {
             Self::Io(error) => error.error_code(),
             Self::Changed => 2106,
+            Self::TooLarge { .. } => 2109,
             Self::Format(error) => error.error_code(),
         }
     }
@@ -97,6 +131,7 @@ impl fmt::Display for ScanError {
         match self {
             Self::Io(error) => error.fmt(f),
             Self::Changed => f.write_str("the file changed while it was read"),
+            Self::TooLarge { size } => write!(f, "{size} bytes; a file of a model has less than 2^53"),
             Self::Format(error) => error.fmt(f),
         }
     }
@@ -106,7 +141,7 @@ impl std::error::Error for ScanError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io(error) => Some(error),
-            Self::Changed => None,
+            Self::Changed | Self::TooLarge { .. } => None,
             Self::Format(error) => Some(error),
         }
     }
@@ -126,9 +161,10 @@ pub trait Watch: Sync {
 /// With `sha256` each file is read by one thread from its beginning to its end, since that hash cannot be split.
 ///
 /// # Cost
-/// A buffer of 256 KiB a thread, 32 bytes for each chunk of the files under way, and their headers: of a real model some
-/// hundred KiB, of the worst that their format allows about 600 MB and a second each. Threads never wait for each other
-/// but to take the next block.
+/// A buffer of 256 KiB a thread; of each file under way 32 bytes for each chunk, or for each 256 KiB where chunks are
+/// larger, and its beginning up to the end of the header: of a real model some hundred KiB, at most the 100 MB that the
+/// format allows. Only [`Tensors::Hash`] parses headers, the worst of them in about 550 MB and a second each. Threads never
+/// wait for each other but to take the next block.
 pub fn scan(jobs: &[Job], chunk_size: ChunkSize, sha256: bool, watch: &dyn Watch) {
     let queue = Queue { jobs, next: 0, open: None };
     let scan = Scan { queue: Mutex::new(queue), chunk_size, sha256, watch, stopped: AtomicBool::new(false) };
@@ -227,8 +263,8 @@ struct Opened {
     path: PathBuf,
     file: File,
     stamp: Stamp,
-    /// The file's beginning, read to find its header. Not read again (rule 10).
-    prefix: Vec<u8>,
+    /// The file's beginning up to the end of its header. Not read again (rule 10).
+    prefix: Arc<Vec<u8>>,
     /// Units of hashing: chunks, or blocks where chunks are larger.
     units: Grid,
     chunks: Grid,
@@ -243,7 +279,8 @@ struct FileState {
     values: Option<Collector>,
     root: Option<FileRoot>,
     sha256: Option<Box<sha2::Sha256>>,
-    header: Option<Result<Vec<TensorSpan>, FormatError>>,
+    header: Option<Header>,
+    spans: Option<Vec<TensorSpan>>,
     error: Option<ScanError>,
 }
 
@@ -258,27 +295,26 @@ impl Opened {
         if stamp.size != what.size || !stamp.is_file {
             return Err(ScanError::Changed);
         }
-        let format = match what.tensors {
-            Tensors::Ignore => None,
-            Tensors::Header(format) | Tensors::Hash(format) | Tensors::HashListed(format, _) => Some(format),
-        };
-        let mut prefix = Vec::new();
-        let header = match format {
-            None => None,
-            Some(format) => Some(header(format, &file, what.size, &mut prefix).map_err(|e| {
-                if is_eof(&e) { ScanError::Changed } else { ScanError::Io(IoError::at("read", &path)(e)) }
-            })?),
-        };
-        let ranges = match (&what.tensors, &header) {
-            (Tensors::Hash(_), Some(Err(error))) => return Err(ScanError::Format(error.clone())),
-            (Tensors::Hash(_), Some(Ok(spans))) => {
-                Some(spans.iter().map(|t| t.offset..t.offset.saturating_add(t.size)).collect())
-            }
-            (Tensors::HashListed(_, ranges), _) => Some(ranges.clone()),
-            _ => None,
-        };
-        let grid = |granule: Granule| Grid::new(what.size, granule).map_err(|_| ScanError::Changed);
+        let grid = |granule| Grid::new(what.size, granule).map_err(|e| ScanError::TooLarge { size: e.len });
         let (units, chunks) = (grid(BLOCK_GRANULE.min(chunk_size.into()))?, grid(chunk_size.into())?);
+        let header = |format| {
+            let prefix = prefix(format, &file, what.size).map_err(|e| {
+                if is_eof(&e) { ScanError::Changed } else { ScanError::Io(IoError::at("read", &path)(e)) }
+            })?;
+            Ok(Header { format, prefix: Arc::new(prefix), file_size: what.size })
+        };
+        let (header, spans, ranges) = match &what.tensors {
+            Tensors::Ignore => (None, None, None),
+            Tensors::Header(format) => (Some(header(*format)?), None, None),
+            Tensors::HashListed(format, ranges) => (Some(header(*format)?), None, Some(ranges.clone())),
+            Tensors::Hash(format) => {
+                let header = header(*format)?;
+                let spans = header.parse().map_err(ScanError::Format)?;
+                let ranges = spans.iter().map(|t| t.offset..t.offset.saturating_add(t.size)).collect();
+                (Some(header), Some(spans), Some(ranges))
+            }
+        };
+        let prefix = header.as_ref().map(|h| Arc::clone(&h.prefix)).unwrap_or_default();
         // An empty file is one block of nothing.
         let blocks = what.size.div_ceil(BLOCK).max(1);
         let values = units
@@ -290,7 +326,8 @@ impl Opened {
             values,
             root: None,
             sha256: sha256.then(|| Box::new(sha2::Sha256::new())),
-            header,
+            header: header.filter(|_| spans.is_none()),
+            spans,
             error: None,
         };
         Ok(Self {
@@ -365,6 +402,12 @@ impl Opened {
         if let Some(error) = state.error.take() {
             return Err(error);
         }
+        // A file of procfs, say, has the length 0 and more bytes than that.
+        if has_byte_at(&self.file, self.stamp.size)
+            .map_err(|e| ScanError::Io(IoError::at("read", &self.path)(e)))?
+        {
+            return Err(ScanError::Changed);
+        }
         let now = fs::metadata(&self.path).map_err(|_| ScanError::Changed)?;
         let same = self.file.metadata().is_ok_and(|m| Stamp::of(&m) == self.stamp);
         if !same || Stamp::of(&now) != self.stamp {
@@ -383,6 +426,7 @@ impl Opened {
             values,
             sha256: state.sha256.take().map(|hasher| Sha256(hasher.finalize().into())),
             header: state.header.take(),
+            tensors: state.spans.take(),
             tensor_hashes: self.tensors.as_ref().and_then(TensorHashes::hashes),
         })
     }
@@ -415,27 +459,18 @@ impl Stamp {
     }
 }
 
-/// Reads as much of a file's beginning as its format needs. The outer error is of reading, the inner one of the format.
-fn header(
-    format: Format,
-    file: &File,
-    size: u64,
-    prefix: &mut Vec<u8>,
-) -> io::Result<Result<Vec<TensorSpan>, FormatError>> {
-    loop {
-        match format.parse(prefix, size) {
-            Ok(Parsed::NeedPrefix(length)) => {
-                let from = prefix.len();
-                let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
-                // The format checked the length against the file's size and its own limit (rule 1).
-                prefix.resize(length.max(from), 0);
-                let offset = u64::try_from(from).unwrap_or(u64::MAX);
-                read_exact_at(file, prefix.get_mut(from..).unwrap_or_default(), offset)?;
-            }
-            Ok(Parsed::Tensors { tensors, .. }) => return Ok(Ok(tensors)),
-            Err(error) => return Ok(Err(error)),
-        }
+/// As much of a file's beginning as its format needs.
+fn prefix(format: Format, file: &File, size: u64) -> io::Result<Vec<u8>> {
+    let mut prefix = Vec::new();
+    while let Some(length) = format.needs_prefix(&prefix, size) {
+        let from = prefix.len();
+        let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        // The format checked the length against the file's size and its own limit (rule 1).
+        prefix.resize(length.max(from), 0);
+        let offset = u64::try_from(from).unwrap_or(u64::MAX);
+        read_exact_at(file, prefix.get_mut(from..).unwrap_or_default(), offset)?;
     }
+    Ok(prefix)
 }
 
 fn is_eof(error: &io::Error) -> bool {

@@ -14,7 +14,7 @@ use std::{
 
 use weighbridge_manifest::{EntryPath, PathError};
 
-use crate::io::IoError;
+use crate::io::{IoError, shown};
 
 /// Everything in a model folder that counts, in the order of path bytes.
 #[derive(Debug, Default)]
@@ -54,9 +54,9 @@ impl Walk {
 }
 
 impl Unfit {
-    /// Whether `place` is its path. A name that is not UTF-8 only looks like one, maybe like another file's.
+    /// Whether `place` is a path that could be listed. One that is not UTF-8, or is cut, only looks like it.
     pub(crate) fn has_path(&self) -> bool {
-        self.fault != UnfitFault::NotUtf8
+        !matches!(self.fault, UnfitFault::NotUtf8 | UnfitFault::Path(_))
     }
 }
 
@@ -101,7 +101,7 @@ impl fmt::Display for UnfitFault {
         match self {
             Self::Path(error) => error.fmt(f),
             Self::NotUtf8 => f.write_str("the name is not UTF-8"),
-            Self::LinkOut { target } => write!(f, "the link leads out of the model, to {}", target.display()),
+            Self::LinkOut { target } => write!(f, "the link leads out of the model, to {}", shown(target)),
             Self::LinkToFolder => f.write_str("the link leads to a folder"),
             Self::Special => f.write_str("neither a file nor a folder, but a FIFO, socket or device"),
             Self::Broken => f.write_str("the link leads nowhere"),
@@ -140,9 +140,12 @@ impl LinkScope {
 }
 
 /// The `blobs` folder of a Hugging Face cache, if `root` is one of its snapshots.
+///
+/// A link named `blobs` could make any folder acceptable. `root` is resolved, so `snapshots` is no link.
 fn hugging_face_blobs(root: &Path) -> Option<PathBuf> {
     let snapshots = root.parent().filter(|p| p.file_name() == Some(OsStr::new("snapshots")))?;
-    fs::canonicalize(snapshots.parent()?.join("blobs")).ok()
+    let blobs = snapshots.parent()?.join("blobs");
+    fs::symlink_metadata(&blobs).is_ok_and(|m| m.is_dir()).then_some(blobs)
 }
 
 fn folder(
@@ -161,17 +164,24 @@ fn folder(
         }
         let here = entry.path();
         let place = join(relative, &name.to_string_lossy());
-        if LEFT_OUT.contains(&place.as_str()) && name.to_str().is_some() {
-            continue;
-        }
         let kind = entry.file_type().map_err(IoError::at("look at", &here))?;
-        if kind.is_dir() && name.to_str().is_some() {
-            folders.push((here, place));
+        if LEFT_OUT.contains(&place.as_str()) && name.to_str().is_some() && leads_to_folder(kind, &here) {
             continue;
         }
         let found = match name.to_str() {
-            Some(_) => file(&here, &place, kind, scope)?,
             None => Err(UnfitFault::NotUtf8),
+            // Nothing in it could be listed, and its path may become longer than the system takes.
+            Some(_) if kind.is_dir() && place.len() > MAX_PATH => {
+                let fault = UnfitFault::Path(PathError::Length { bytes: place.len() });
+                let beginning: String = place.chars().take(MAX_PLACE).chain(['…']).collect();
+                walk.unfit.push(Unfit { place: beginning, fault });
+                continue;
+            }
+            Some(_) if kind.is_dir() => {
+                folders.push((here, place));
+                continue;
+            }
+            Some(_) => file(&here, &place, kind, scope)?,
         };
         match found {
             Ok(found) => walk.files.push(found),
@@ -211,9 +221,18 @@ fn file(
     })
 }
 
+fn leads_to_folder(kind: fs::FileType, here: &Path) -> bool {
+    kind.is_dir() || (kind.is_symlink() && fs::metadata(here).is_ok_and(|m| m.is_dir()))
+}
+
 fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { [folder, "/", name].concat() }
 }
 
-/// Folders whose files are no entries, as paths in the model.
+/// The longest path that can be listed, in bytes.
+const MAX_PATH: usize = 1_024;
+/// How many characters are kept of the path of a folder that is not looked into.
+const MAX_PLACE: usize = 200;
+
+/// Folders whose files are no entries, as paths in the model. A file of this name is one that cannot be listed.
 const LEFT_OUT: [&str; 2] = ["weighbridge", ".cache/huggingface"];

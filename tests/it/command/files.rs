@@ -206,6 +206,8 @@ fn a_list_that_is_not_there_cannot_be_judged() {
     world.remove("llama/weighbridge/files.jsonl");
     world.unjudged(VERIFY, 9002, "cannot open llama/weighbridge/files.jsonl: ");
     world.remove("llama/weighbridge/head.note");
+    world.unjudged(VERIFY, 9002, "cannot open llama/weighbridge/head.note: ").hints("not signed yet");
+    world.remove("llama/weighbridge/head.txt");
     world.unjudged(VERIFY, 9002, "cannot open llama/weighbridge/head.note: ").hints("--meta");
 }
 

@@ -103,17 +103,17 @@ fn a_passphrase_comes_from_a_file_descriptor() {
 fn without_a_good_passphrase_nothing_is_weighed() {
     let world = World::with_encrypted_key();
     let ran =
-        world.refused(WEIGH, 5404, "keys/carol.key: the secret key is encrypted and there is no passphrase");
+        world.unjudged(WEIGH, 9005, "keys/carol.key: the secret key is encrypted and there is no passphrase");
     ran.hints("--passphrase-file, --passphrase-fd or the environment (WEIGHBRIDGE_PASSPHRASE)");
     world.write("empty", "\n");
-    world.refused(&format!("{WEIGH} --passphrase-file empty"), 5404, "the passphrase is empty");
+    world.unjudged(&format!("{WEIGH} --passphrase-file empty"), 9005, "the passphrase is empty");
     world.unjudged(
         &format!("{WEIGH} --passphrase-file nowhere"),
         9002,
         "keys/carol.key: reading nowhere failed: No such file",
     );
     assert!(!world.exists("model/weighbridge"), "something was written");
-    world.refused("keygen dave -o keys", 5404, "");
+    world.unjudged("keygen dave -o keys", 9005, "");
 }
 
 #[test]

@@ -148,6 +148,8 @@ fn a_default_place_that_cannot_be_written_stops_nobody() {
     let world = World::with_history();
     // A file stands where the folder would be.
     fs::write(world.path("state"), "").unwrap();
-    world.run(&verify("one")).done().says("weighbridge: this head is not remembered: cannot create ");
+    world.run(&verify("one")).done().says(
+        "weighbridge: this head is not remembered, so an older one could be accepted later: cannot create ",
+    );
     world.unjudged(&format!("{} --state state/heads.json", verify("one")), 9002, "cannot ");
 }

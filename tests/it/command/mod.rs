@@ -5,6 +5,7 @@
 mod files;
 mod forge;
 mod formats;
+mod hostile;
 mod inspect;
 mod keys;
 pub(crate) mod kit;

@@ -208,6 +208,6 @@ fn a_previous_head_has_to_be_of_this_model() {
         3101,
         "altered.note: the signature by 'alice' does not verify",
     );
-    world.unjudged("weigh llama --name org/llama -o third --previous nowhere", 9002, "cannot read nowhere: ");
+    world.unjudged("weigh llama --name org/llama -o third --previous nowhere", 9002, "cannot open nowhere: ");
     assert!(!world.exists("third"), "something was written");
 }

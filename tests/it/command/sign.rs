@@ -68,7 +68,7 @@ fn a_signature_that_is_not_this_keys_over_this_head_is_not_attached() {
         assert!(world.files(METADATA) == before, "metadata changed");
     }
     world.remove("bob.sig");
-    world.attach("bob").unjudged(9002, "cannot read bob.sig: ");
+    world.attach("bob").unjudged(9002, "cannot open bob.sig: ");
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn a_bad_line_under_ones_own_name_is_replaced() {
 #[test]
 fn what_is_no_head_is_not_signed() {
     let world = World::weighed();
-    world.unjudged("sign keys --key @alice.key", 9002, "cannot read ").hints("`weighbridge weigh` makes it");
+    world.unjudged("sign keys --key @alice.key", 9002, "cannot open ").hints("`weighbridge weigh` makes it");
     let text = world.text("llama/weighbridge/head.txt");
     let alice = world.key("alice");
     sign_text(&world.path(METADATA), &text.replace("head/v1", "head/v2"), &[&alice]);

@@ -283,6 +283,10 @@ def memory() -> Cases:
     revoked = {"policy.toml": policy(publisher("*", ALICE, BOB), revoked=quoted(BOB.vkey))}
     yield good("memory-forgotten", "what a revoked key signed is forgotten, and locks nobody out",
                signed(first, ALICE), remembering(third, BOB, trust=revoked), ALICE, **now)
+    both = trusting(ALICE, BOB)
+    tainted = {"remembered": signed(second, ALICE) + BOB.line(bytes(64))}
+    yield bad("rollback-under-bad-line", 3204, "a bad line in the remembered note does not make it forgotten",
+              signed(first, ALICE), both | tainted, **now)
     old = head_text(revision="2", previous=first_id, created="2026-11-21T00:00:00Z", expires="2026-11-22T00:00:00Z")
     yield bad("rollback-under-expired", 3204, "the remembered head has expired, and is remembered all the same",
               signed(first, ALICE), remembering(old), **now)

@@ -1,0 +1,74 @@
+//! What `weigh` takes from an earlier release: its place in the model's history, and files to be reused.
+
+use std::path::Path;
+
+use weighbridge_manifest::{
+    Expectation, MAX_NOTE, SignedHead, TrustPolicy, VerifiedFileList, VerifiedHead, VerifiedTensorList,
+};
+use weighbridge_publish::{Previous, SecretKey, Signing};
+use weighbridge_tree::head_id;
+use weighbridge_verify::{Layers, read_bounded};
+
+use crate::{args::Weigh, failure::Failure, trust};
+
+/// What is taken from an earlier release.
+pub(crate) struct Earlier {
+    pub(crate) previous: Option<Previous>,
+    pub(crate) reuse: Option<(VerifiedFileList, Option<VerifiedTensorList>, Option<Layers>)>,
+}
+
+impl Earlier {
+    /// Opens what `--previous` and `--from` name. Believed is what `--trust` or `--vkey` say, else the keys that sign.
+    pub(crate) fn open(args: &Weigh, keys: &[SecretKey]) -> Result<Self, Failure> {
+        let given = args.trust.policy()?;
+        let by_keys = given.is_none();
+        let policy = match given {
+            Some(policy) => Some(policy),
+            None if keys.is_empty() => None,
+            None => Some(TrustPolicy::any_of(keys.iter().map(|k| k.vkey().clone()).collect())?),
+        };
+        let explained = |failure: Failure| {
+            match failure.code {
+            3102 if by_keys => failure.only_hint(
+                "the earlier head is not signed by --key: pass its signer's key with --vkey LINE, or a policy with \
+                 --trust FILE",
+            ),
+            _ => failure,
+        }
+        };
+        let previous = args.previous.as_ref().map(|path| previous(path, policy.as_ref())).transpose();
+        let previous = previous.map_err(explained)?;
+        let Some(from) = &args.from else { return Ok(Self { previous, reuse: None }) };
+        let policy = policy.ok_or_else(|| {
+            Failure::new(9003, "whom to trust for the earlier release was not said").hint(
+                "pass its publisher's key with --vkey LINE, a policy with --trust FILE, or sign with --key",
+            )
+        })?;
+        let metadata = trust::metadata(from);
+        let head = believe(&metadata.note()?, &policy, Expectation::any().named(args.name.clone()))
+            .map_err(explained)?;
+        let files = metadata.files(&head)?;
+        let tensors = metadata.tensors(&files)?;
+        let layers = metadata.layers(&files)?;
+        Ok(Self { previous, reuse: Some((files, tensors, layers)) })
+    }
+}
+
+/// The previous head: believed by the policy if there is one, else taken by its own word, as a signer without keys on
+/// this machine has to.
+fn previous(path: &Path, policy: Option<&TrustPolicy>) -> Result<Previous, Failure> {
+    let about = |failure: Failure| failure.about(path);
+    let note = read_bounded(path, MAX_NOTE as u64)?;
+    if let Some(policy) = policy {
+        // Another model's head is told as such when it is weighed.
+        return believe(&note, policy, Expectation::any()).map(|head| Previous::from(&head)).map_err(about);
+    }
+    let signing = Signing::of_note(&note).map_err(|e| about(e.into()))?;
+    let head = signing.head();
+    Ok(Previous { id: head_id(signing.text().as_bytes()), revision: head.revision, name: head.name.clone() })
+}
+
+/// Its age does not matter: what is taken from it is signed anew.
+fn believe(note: &[u8], policy: &TrustPolicy, expected: Expectation) -> Result<VerifiedHead, Failure> {
+    Ok(SignedHead::parse(note)?.verify(policy, &expected.allow_expired(), trust::now())?)
+}
