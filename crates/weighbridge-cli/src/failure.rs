@@ -100,6 +100,10 @@ impl From<StoreError> for Failure {
                 failure.hint("--force replaces it, once the new metadata is complete")
             }
             StoreError::Busy { .. } => failure.hint("wait for it to end"),
+            StoreError::Link { .. } => failure.hint("name the real folder with -o"),
+            StoreError::Foreign { .. } => {
+                failure.hint("move it away; only unfinished metadata belongs there")
+            }
             _ => failure,
         }
     }

@@ -27,11 +27,6 @@ impl EntryPath {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    /// The paths of the folders above, nearest last: `a`, `a/b` for `a/b/c`.
-    pub fn parents(&self) -> impl Iterator<Item = &str> {
-        self.0.match_indices('/').filter_map(|(end, _)| self.0.get(..end))
-    }
 }
 
 fn check_path(text: &str) -> Result<(), PathError> {
@@ -215,7 +210,7 @@ impl core::error::Error for TensorNameError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::{format, vec::Vec};
+    use alloc::format;
 
     #[test]
     fn takes_what_models_use() {
@@ -232,7 +227,6 @@ mod tests {
         ] {
             assert!(EntryPath::parse(path).is_ok(), "{path}");
         }
-        assert_eq!(EntryPath::parse("a/b/c").unwrap().parents().collect::<Vec<_>>(), ["a", "a/b"]);
     }
 
     #[test]

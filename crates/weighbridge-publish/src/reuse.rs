@@ -91,6 +91,8 @@ pub enum ReuseFault {
         /// What is not there.
         what: &'static str,
     },
+    /// An index, which is read all the same, is not the earlier one.
+    Index,
     /// The earlier layer is refused, or cannot be read.
     Layer(LayersError),
 }
@@ -104,6 +106,7 @@ impl ReuseFault {
             Self::Nothing => 5302,
             Self::ChunkSize { .. } => 5303,
             Self::Lacks { .. } => 5304,
+            Self::Index => 5306,
             Self::Layer(LayersError::Layer(error)) => error.error_code(),
             Self::Layer(LayersError::Io(error)) => IoError::error_code(error),
         }
@@ -123,6 +126,7 @@ impl fmt::Display for ReuseFault {
                 write!(f, "the earlier release has chunks of {} bytes", earlier.bytes())
             }
             Self::Lacks { what } => write!(f, "not reused: the earlier release has no {what}"),
+            Self::Index => f.write_str("not reused: the index is not the one of the earlier release"),
             Self::Layer(LayersError::Layer(error)) => write!(f, "not reused: {error}"),
             Self::Layer(LayersError::Io(error)) => write!(f, "not reused: {error}"),
         }

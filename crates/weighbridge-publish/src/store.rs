@@ -11,7 +11,7 @@ use std::{
 };
 
 use weighbridge_tree::ChainingValue;
-use weighbridge_verify::{CHUNKS, FILES, HEAD, IoError, TENSORS};
+use weighbridge_verify::{CHUNKS, FILES, HEAD, IoError, TENSORS, shown};
 
 use crate::weigh::Weighed;
 
@@ -40,9 +40,17 @@ pub struct Staging {
 impl Staging {
     /// Prepares to write metadata into `folder`, which is made if need be.
     ///
+    /// The folder may have come with the model: it is no link, and in it nothing is removed that is not ours.
+    ///
     /// # Errors
-    /// [`StoreError`] if metadata is there already, another process is writing there, or the folder cannot be written.
+    /// [`StoreError`] if metadata is there already, another process is writing there, the folder is a link or cannot be
+    /// written, or something else lies among the new files.
     pub fn open(folder: &Path, existing: Existing) -> Result<Self, StoreError> {
+        // Without a `/` at the end, which would follow the link.
+        let folder = folder.components().as_path();
+        if folder.is_symlink() {
+            return Err(StoreError::Link { folder: folder.to_owned() });
+        }
         existing.allows(folder)?;
         let made_folder = !folder.exists();
         let new = folder.join(".new");
@@ -55,7 +63,7 @@ impl Staging {
         staging.lock = Some(staging.lock()?);
         // Now that nobody else can write: what was not there may have been published meanwhile.
         existing.allows(folder)?;
-        staging.sweep().map_err(IoError::at("sweep", &staging.new))?;
+        staging.sweep()?;
         Ok(staging)
     }
 
@@ -86,19 +94,23 @@ impl Staging {
         if is_at(&file, &path) { Ok(file) } else { Err(busy()) }
     }
 
-    /// Removes what this or a killed process left in the folder of new files, but for the lock.
-    fn sweep(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.new)? {
-            let entry = entry?;
+    /// Removes what this or a killed process left in the folder of new files, but for the lock. If there is anything
+    /// else, everything stays.
+    fn sweep(&self) -> Result<(), StoreError> {
+        let failed = |error| IoError::at("sweep", &self.new)(error);
+        let mut left = Vec::new();
+        for entry in fs::read_dir(&self.new).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
             if entry.file_name() == LOCK {
                 continue;
             }
-            if entry.file_type()?.is_dir() {
-                fs::remove_dir_all(entry.path())?;
-            } else {
-                fs::remove_file(entry.path())?;
+            let is_ours = ALL.iter().any(|name| entry.file_name() == *name);
+            if !is_ours || entry.file_type().map_err(failed)?.is_dir() {
+                return Err(StoreError::Foreign { path: entry.path() });
             }
+            left.push(entry.path());
         }
+        left.iter().try_for_each(fs::remove_file).map_err(failed)?;
         Ok(())
     }
 
@@ -202,7 +214,7 @@ impl Drop for Staging {
 impl Existing {
     fn allows(self, folder: &Path) -> Result<(), StoreError> {
         let there = |path: &PathBuf| path.symlink_metadata().is_ok();
-        let found = [HEAD, TEXT, FILES, TENSORS, CHUNKS].iter().map(|name| folder.join(name)).find(there);
+        let found = ALL.iter().map(|name| folder.join(name)).find(there);
         match (self, found) {
             (Self::Keep, Some(file)) => Err(StoreError::Exists { file }),
             _ => Ok(()),
@@ -241,6 +253,8 @@ fn write_values<'v>(w: &mut dyn Write, values: impl Iterator<Item = &'v Chaining
     Ok(())
 }
 
+/// Everything that is ever written.
+const ALL: [&str; 5] = [HEAD, TEXT, FILES, TENSORS, CHUNKS];
 const LOCK: &str = "lock";
 
 /// Why metadata was not written.
@@ -259,6 +273,16 @@ pub enum StoreError {
         /// Where.
         folder: PathBuf,
     },
+    /// The folder for metadata is a link. It may have come with a model, and lead anywhere.
+    Link {
+        /// The link.
+        folder: PathBuf,
+    },
+    /// Among the new files of a killed process lies something that is not ours to remove.
+    Foreign {
+        /// What is in the way.
+        path: PathBuf,
+    },
 }
 
 impl From<IoError> for StoreError {
@@ -275,6 +299,8 @@ impl StoreError {
             Self::Io(error) => error.error_code(),
             Self::Exists { .. } => 9101,
             Self::Busy { .. } => 9102,
+            Self::Link { .. } => 9104,
+            Self::Foreign { .. } => 9105,
         }
     }
 }
@@ -283,8 +309,14 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => error.fmt(f),
-            Self::Exists { file } => write!(f, "{} exists already", file.display()),
-            Self::Busy { folder } => write!(f, "another process is writing to {}", folder.display()),
+            Self::Exists { file } => write!(f, "{} exists already", shown(file)),
+            Self::Busy { folder } => write!(f, "another process is writing to {}", shown(folder)),
+            Self::Link { folder } => {
+                write!(f, "{} is a symbolic link; metadata is written to no link", shown(folder))
+            }
+            Self::Foreign { path } => {
+                write!(f, "{} is in the way, and was not written by weighbridge", shown(path))
+            }
         }
     }
 }

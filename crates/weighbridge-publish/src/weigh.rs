@@ -3,8 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fmt,
-    fs::File,
-    io::Read as _,
+    io::ErrorKind,
     ops::ControlFlow,
     path::Path,
     sync::{Mutex, PoisonError},
@@ -14,7 +13,7 @@ use caseless::default_case_fold_str;
 use unicode_normalization::is_nfc;
 use weighbridge_formats::{
     Format, FormatError, TensorSpan,
-    index::{self, Held, Index, IndexError},
+    index::{self, Held, Index, IndexError, MAX_INDEX},
 };
 use weighbridge_manifest::{
     Dtype, EntryPath, Ext, FileEntry, Head, HeadError, ListError, ModelName, TensorEntry, TensorName,
@@ -22,9 +21,9 @@ use weighbridge_manifest::{
 };
 use weighbridge_tree::{ChainingValue, ChunkSize, FileRoot, TensorHash};
 use weighbridge_verify::{
-    Found, IoError, UnfitFault, Walk,
+    Found, IoError, UnfitFault, Walk, read_bounded,
     scan::{Job, ScanError, Scanned, Tensors, Watch, scan},
-    walk,
+    shown, walk,
 };
 
 use crate::reuse::{Reuse, ReuseFault, Reused};
@@ -260,15 +259,23 @@ impl Weighing<'_> {
 
 /// What is known of one file when it is weighed.
 struct Weight {
+    source: Source,
     file: FileEntry,
     tensors: Vec<TensorEntry>,
     /// Empty for a file of at most one chunk.
     layer: Vec<ChainingValue>,
 }
 
+/// Where an entry is from.
+#[derive(Clone, Copy)]
+enum Source {
+    Read,
+    Reused,
+}
+
 impl From<Reused> for Weight {
     fn from(reused: Reused) -> Self {
-        Self { file: reused.file, tensors: reused.tensors, layer: reused.layer }
+        Self { source: Source::Reused, file: reused.file, tensors: reused.tensors, layer: reused.layer }
     }
 }
 
@@ -283,7 +290,7 @@ impl Weight {
         let tensors = pairs.map(|(span, hash)| tensor(&file.path, span, hash)).collect::<Result<_, _>>()?;
         let entry =
             FileEntry { path: file.path.clone(), size: file.size, root: read.root, sha256: read.sha256 };
-        Ok(Self { file: entry, tensors, layer: read.values })
+        Ok(Self { source: Source::Read, file: entry, tensors, layer: read.values })
     }
 }
 
@@ -329,22 +336,16 @@ fn check_indexes(found: &[Found], entries: &[Weight], tensors: TensorListing) ->
 /// The bytes of a file that was weighed. What is read again is verified again (rule 10).
 fn read_again(file: &Found, entry: &Weight) -> Result<Vec<u8>, WeighError> {
     let path = || file.path.clone();
-    if file.size > MAX_INDEX {
-        return Err(WeighError::Index { path: path(), error: IndexError::TooLong });
-    }
-    let mut bytes = Vec::new();
-    File::open(&file.file)
-        .and_then(|f| f.take(file.size.saturating_add(1)).read_to_end(&mut bytes))
-        .map_err(|error| WeighError::Io(IoError::at("read", &file.file)(error)))?;
-    if FileRoot::of(&bytes) == entry.file.root {
-        Ok(bytes)
-    } else {
-        Err(WeighError::Scan { path: Some(path()), error: ScanError::Changed })
+    let bytes = read_bounded(&file.file, MAX_INDEX).map_err(|error| match error.source.kind() {
+        ErrorKind::FileTooLarge => WeighError::Index { path: path(), error: IndexError::TooLong },
+        _ => WeighError::Io(error),
+    })?;
+    match entry.source {
+        _ if FileRoot::of(&bytes) == entry.file.root => Ok(bytes),
+        Source::Read => Err(WeighError::Scan { path: Some(path()), error: ScanError::Changed }),
+        Source::Reused => Err(WeighError::Reuse { path: Some(path()), fault: ReuseFault::Index }),
     }
 }
-
-/// The longest index that is read into memory, in bytes (`spec/tensors.md`, X1).
-const MAX_INDEX: u64 = 1 << 28;
 
 /// Keeps what was read, and the first fault.
 struct Progress<'a> {
@@ -492,11 +493,11 @@ impl WeighError {
 
 impl fmt::Display for WeighError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |path: &EntryPath| path.as_str().escape_debug().to_string();
+        let shown = |path: &EntryPath| shown(path.as_str());
         match self {
             Self::Io(error) => error.fmt(f),
             Self::Empty => f.write_str("the model folder holds no file"),
-            Self::Unfit { place, fault } => write!(f, "{}: {fault}", place.escape_debug()),
+            Self::Unfit { place, fault } => write!(f, "{}: {fault}", weighbridge_verify::shown(place)),
             Self::NotNfc { path } => write!(f, "{}: the name is not in Unicode form NFC", shown(path)),
             Self::CaseCollision { path, other } => {
                 write!(f, "{} and {} differ only in case", shown(other), shown(path))

@@ -270,15 +270,64 @@ fn what_a_killed_process_left_is_swept() {
     let folder = published();
     let new = folder.at(".new");
     fs::create_dir(&new).unwrap();
-    for name in ALL.into_iter().chain(["lock", "something else"]) {
+    for name in ALL.into_iter().chain(["lock"]) {
         fs::write(new.join(name), b"half a fi").unwrap();
     }
-    fs::create_dir_all(new.join("folder/in/folder")).unwrap();
     let staging = Staging::open(folder.path(), Existing::Replace).unwrap();
     assert!(snapshot(&new).keys().eq(["lock"]));
     staging.publish_note().unwrap();
     assert!(!new.exists());
     assert_eq!(fs::read_to_string(folder.at(HEAD)).unwrap(), note(&weighed(1).text));
+}
+
+#[test]
+fn what_is_not_ours_among_the_new_files_stays_and_nothing_is_written() {
+    // Found by review: whatever lay there was removed, folders with all that was in them.
+    for (foreign, path) in
+        [("something else", "something else"), ("folder/in/x", "folder"), ("head.note/x", HEAD)]
+    {
+        let folder = published();
+        let before = snapshot(folder.path());
+        folder.write(&format!(".new/{foreign}"), b"precious");
+        folder.write(".new/files.jsonl", b"half a fi");
+        let error = Staging::open(folder.path(), Existing::Replace).unwrap_err();
+        assert_eq!(error.error_code(), 9105);
+        let place = folder.at(".new").join(path);
+        let said = format!("{} is in the way, and was not written by weighbridge", place.display());
+        assert_eq!(error.to_string(), said);
+        assert_eq!(fs::read(folder.at(".new").join(foreign)).unwrap(), b"precious");
+        assert!(folder.at(".new/files.jsonl").exists() && !folder.at(".new/lock").exists());
+        fs::remove_dir_all(folder.at(".new")).unwrap();
+        assert_eq!(snapshot(folder.path()), before);
+    }
+}
+
+#[test]
+fn a_folder_for_metadata_that_is_a_link_is_refused() {
+    // Found by review: `weighbridge -> ../home` in a downloaded model was written through, and home/.new swept.
+    let home = Folder::of(&[(".new/folder/file", b"precious"), (".new/files.jsonl", b"precious")]);
+    let model = Folder::new();
+    symlink(home.path(), model.at("weighbridge")).unwrap();
+    symlink(home.at("nothing"), model.at("dangling")).unwrap();
+    for name in ["weighbridge", "weighbridge/", "weighbridge/.", "dangling"] {
+        for existing in [Existing::Keep, Existing::Replace] {
+            let error = Staging::open(&model.at(name), existing).unwrap_err();
+            assert_eq!(error.error_code(), 9104);
+            let link = model.at(name.trim_end_matches(['/', '.']));
+            let said = format!("{} is a symbolic link; metadata is written to no link", link.display());
+            assert_eq!(error.to_string(), said);
+        }
+    }
+    assert_eq!(fs::read(home.at(".new/folder/file")).unwrap(), b"precious");
+    assert_eq!(fs::read(home.at(".new/files.jsonl")).unwrap(), b"precious");
+    assert!(!home.at("nothing").exists());
+}
+
+#[test]
+fn paths_in_errors_do_not_reach_a_terminal_as_they_are() {
+    let folder = Folder::of(&[("\u{1b}[2J/files.jsonl", b"x")]);
+    let error = Staging::open(&folder.at("\u{1b}[2J"), Existing::Keep).unwrap_err();
+    assert!(error.to_string().ends_with(r"/\u{1b}[2J/files.jsonl exists already"), "{error}");
 }
 
 #[test]
@@ -330,9 +379,18 @@ fn links_that_came_with_a_model_are_never_written_through() {
     let in_new = |folder: &Path, victim: &Path| {
         fs::create_dir(folder.join(".new")).unwrap();
         symlink(victim.join("file"), folder.join(".new/files.jsonl")).unwrap();
-        symlink(victim.join("folder"), folder.join(".new/folder")).unwrap();
     };
     assert_eq!(hostile(in_new), 0);
+    let folder_in_new = |folder: &Path, victim: &Path| {
+        fs::create_dir(folder.join(".new")).unwrap();
+        symlink(victim.join("folder"), folder.join(".new/folder")).unwrap();
+    };
+    assert_eq!(hostile(folder_in_new), 9105);
+    let folder_called_as_a_file = |folder: &Path, victim: &Path| {
+        fs::create_dir(folder.join(".new")).unwrap();
+        symlink(victim.join("folder"), folder.join(".new/head.note")).unwrap();
+    };
+    assert_eq!(hostile(folder_called_as_a_file), 0);
     let in_place = |folder: &Path, victim: &Path| symlink(victim.join("file"), folder.join(FILES)).unwrap();
     assert_eq!(hostile(in_place), 0);
 }

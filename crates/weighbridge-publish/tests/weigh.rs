@@ -543,7 +543,10 @@ fn a_reused_index_is_compared_all_the_same_and_has_to_be_the_listed_one() {
     assert_eq!(code(&weighing(model.path())), 0);
     // Of the same length.
     model.write("x.safetensors.index.json", br#"{"weight_map":{"t":"1.safetensors","v":"2.safetensors"}}"#);
-    assert_eq!(code(&weighing(model.path())), 2106);
+    let error = weighing(model.path()).weigh(&|_| {}).unwrap_err();
+    assert_eq!(error.error_code(), 5306);
+    let said = "x.safetensors.index.json: not reused: the index is not the one of the earlier release";
+    assert_eq!(error.to_string(), said);
 }
 
 #[test]

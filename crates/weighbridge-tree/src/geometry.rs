@@ -3,8 +3,8 @@
 use core::fmt;
 use core::ops::Range;
 
-/// The most bytes a file may have: 2^53. Above it, numbers lose digits in JSON readers.
-pub const MAX_FILE_LEN: u64 = 1 << 53;
+/// A file has fewer bytes than this: 2^53. From there on, numbers lose digits in JSON readers.
+pub const FILE_LEN_LIMIT: u64 = 1 << 53;
 
 /// The size of a model's chunks: a power of two from 16 KiB to 16 MiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,7 +108,7 @@ impl Granule {
     /// Takes a number of bytes to be a granule; `None` unless it is a power of two from 1,024 to 2^53.
     #[must_use]
     pub const fn new(bytes: u64) -> Option<Self> {
-        if bytes.is_power_of_two() && bytes >= Self::MIN.0 && bytes <= MAX_FILE_LEN {
+        if bytes.is_power_of_two() && bytes >= Self::MIN.0 && bytes <= FILE_LEN_LIMIT {
             Some(Self(bytes))
         } else {
             None
@@ -144,9 +144,9 @@ impl Grid {
     /// `len` comes from signed data (rule 1).
     ///
     /// # Errors
-    /// [`TooLong`] above 2^53 bytes. Lists cannot say such a size.
+    /// [`TooLong`] from 2^53 bytes on. Lists cannot say such a size.
     pub fn new(len: u64, granule: impl Into<Granule>) -> Result<Self, TooLong> {
-        if len > MAX_FILE_LEN {
+        if len >= FILE_LEN_LIMIT {
             return Err(TooLong { len });
         }
         Ok(Self { len, granule: granule.into() })
@@ -198,7 +198,7 @@ impl Grid {
     }
 }
 
-/// A length that no file of a model can have: above 2^53 bytes.
+/// A length that no file of a model can have: 2^53 bytes or more.
 ///
 /// Lists and heads cannot spell such a number, so a fault of the caller led here.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -217,7 +217,7 @@ impl TooLong {
 
 impl fmt::Display for TooLong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a file has at most 2^53 bytes, not {}", self.len)
+        write!(f, "a file has fewer than 2^53 bytes, not {}", self.len)
     }
 }
 
@@ -281,15 +281,17 @@ mod tests {
 
     #[test]
     fn limits_hold_and_nothing_overflows() {
-        assert_eq!(Grid::new(MAX_FILE_LEN + 1, Granule::MIN), Err(TooLong { len: MAX_FILE_LEN + 1 }));
-        let grid = Grid::new(MAX_FILE_LEN, Granule::MIN).unwrap();
+        for len in [FILE_LEN_LIMIT, FILE_LEN_LIMIT + 1, u64::MAX] {
+            assert_eq!(Grid::new(len, Granule::MIN), Err(TooLong { len }));
+        }
+        let grid = Grid::new(FILE_LEN_LIMIT - 1, Granule::MIN).unwrap();
         assert_eq!(grid.count(), 1 << 43);
         assert_eq!(grid.layer_len(), 1 << 48);
-        assert_eq!(grid.range((1 << 43) - 1), Some(MAX_FILE_LEN - 1024..MAX_FILE_LEN));
+        assert_eq!(grid.range((1 << 43) - 1), Some(FILE_LEN_LIMIT - 1024..FILE_LEN_LIMIT - 1));
         assert_eq!(Granule::new(512), None);
         assert_eq!(Granule::new(3072), None);
         assert_eq!(Granule::new(1 << 54), None);
-        let whole = Granule::new(MAX_FILE_LEN).unwrap();
-        assert_eq!(Grid::new(MAX_FILE_LEN, whole).unwrap().count(), 1);
+        let whole = Granule::new(FILE_LEN_LIMIT).unwrap();
+        assert_eq!(Grid::new(FILE_LEN_LIMIT - 1, whole).unwrap().count(), 1);
     }
 }

@@ -211,6 +211,30 @@ fn missing_truncated_and_extended_files_are_refused_unread() {
 }
 
 #[test]
+fn the_layer_of_a_file_that_is_not_read_is_checked_too() {
+    // Found by review: only the layers of files that were read were merged.
+    let case = Case::lying(|draft| draft.layers.iter_mut().step_by(32).for_each(|byte| *byte ^= 1));
+    fs::remove_file(case.folder.at("model-1.safetensors")).unwrap();
+    case.folder.alter("model-2.safetensors", |bytes| bytes.push(0));
+    fs::remove_file(case.folder.at("README.md")).unwrap();
+    let said = "refused README.md 2104\nrefused model-1.safetensors 2104, 2202\n\
+                refused model-2.safetensors 2103, 2202\nrefused sub/data.bin 2202";
+    assert_eq!(case.check(), said);
+    // Of what is not wanted nothing is said.
+    assert_eq!(case.check_with(|c| c.only = Some(&|path| path == "README.md")), "refused README.md 2104");
+}
+
+#[test]
+fn a_folder_too_deep_cannot_hide_behind_a_listed_file_that_is_called_as_it_is_shown() {
+    let shown = format!("{}…", "d".repeat(200));
+    let files = [(shown.as_str(), b"x".to_vec())];
+    let signed = Draft::of(&files, ChunkSize::MIN).sign();
+    let case = Case { folder: Folder::of(&files), signed, layers: true };
+    case.folder.write(&format!("{}/evil", vec!["d".repeat(200); 6].join("/")), b"x");
+    assert_eq!(case.check(), format!("refused {shown} 1401"));
+}
+
+#[test]
 fn a_folder_in_place_of_a_file_is_a_missing_file() {
     let case = Case::new();
     fs::remove_file(case.folder.at("config.json")).unwrap();

@@ -125,7 +125,7 @@ fn gives_the_hashes_of_the_bytes_at_every_size_and_chunk_size() {
                 let _ = Layer::accept(grid, found.root, &values.concat()).unwrap();
                 let digest = sha256.then(|| <[u8; 32]>::from(sha2::Sha256::digest(bytes)));
                 assert_eq!(found.sha256.map(|s| s.0), digest, "{size} bytes");
-                assert!(found.header.is_none() && found.tensor_hashes.is_none());
+                assert!(found.header.is_none() && found.tensors.is_none() && found.tensor_hashes.is_none());
             }
         }
     }
@@ -255,7 +255,7 @@ fn takes_header_and_tensor_hashes_from_one_reading() {
     let folder = Folder::of(&[("m.safetensors", safetensors(&[("b", &b), ("a", &a), ("empty", &[])]))]);
     let tensors = Tensors::Hash(Format::Safetensors);
     let found = run(&[job(&folder, "m.safetensors", tensors)], ChunkSize::MIN, true).remove(0).unwrap();
-    let names: Vec<String> = found.header.unwrap().unwrap().into_iter().map(|t| t.name).collect();
+    let names: Vec<String> = found.tensors.unwrap().into_iter().map(|t| t.name).collect();
     let hashes: Vec<[u8; 32]> = found.tensor_hashes.unwrap().iter().map(|h| *h.as_bytes()).collect();
     assert_eq!(names, ["b", "a", "empty"]);
     assert_eq!(hashes, [hash_of(&b), hash_of(&a), hash_of(&[])]);
@@ -290,8 +290,21 @@ fn a_malformed_header_ends_the_file_only_where_tensors_are_to_be_hashed() {
     let with = |tensors| run(&[job(&folder, "a.safetensors", tensors)], ChunkSize::MIN, false).remove(0);
     assert_eq!(with(Tensors::Hash(Format::Safetensors)).unwrap_err().error_code(), 4102);
     let found = with(Tensors::Header(Format::Safetensors)).unwrap();
-    assert_eq!(found.header.unwrap().unwrap_err().error_code(), 4102);
+    assert!(found.tensors.is_none());
+    assert_eq!(found.header.unwrap().parse().unwrap_err().error_code(), 4102);
     assert_eq!(*found.root.as_bytes(), hash_of(b"nothing of the kind"));
+}
+
+#[test]
+fn a_header_that_is_kept_is_the_one_whose_bytes_were_hashed() {
+    let content = safetensors(&[("b", b"12"), ("a", &bytes(700_001, 7))]);
+    let folder = Folder::of(&[("m.safetensors", content.clone())]);
+    for tensors in [Tensors::Header(Format::Safetensors), listed(vec![])] {
+        let found = run(&[job(&folder, "m.safetensors", tensors)], ChunkSize::MIN, false).remove(0).unwrap();
+        assert_eq!(*found.root.as_bytes(), hash_of(&content));
+        let names: Vec<String> = found.header.unwrap().parse().unwrap().into_iter().map(|t| t.name).collect();
+        assert_eq!(names, ["b", "a"]);
+    }
 }
 
 /// What comes of reading four blocks while `change` happens after the first.
@@ -350,6 +363,36 @@ fn a_file_of_another_size_than_it_was_listed_with_has_changed() {
         let job = Job { size, ..job(&folder, "a", Tensors::Ignore) };
         let error = run(&[job], ChunkSize::MIN, false).remove(0).unwrap_err();
         assert_eq!(error.error_code(), 2106);
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_file_that_holds_more_than_its_size_says_gives_nothing() {
+    // Found by review: files of procfs have the size 0, and passed for empty ones.
+    let job = Job { file: "/proc/version".into(), size: 0, tensors: Tensors::Ignore };
+    assert!(!fs::read(&job.file).unwrap().is_empty());
+    let error = run(&[job], ChunkSize::MIN, false).remove(0).unwrap_err();
+    assert!(matches!(error, ScanError::Changed), "{error}");
+}
+
+#[test]
+fn a_file_too_large_for_any_list_is_called_that() {
+    // Found by review: it was said to have changed while it was read.
+    let folder = Folder::new();
+    let place = ["/dev/shm".as_ref(), folder.path()].into_iter().find_map(|place: &Path| {
+        let file = tempfile::NamedTempFile::new_in(place).ok()?;
+        file.as_file().set_len(1 << 53).is_ok().then_some(file)
+    });
+    let Some(file) = place else {
+        println!("skipped: no file system here has files of 2^53 bytes");
+        return;
+    };
+    for tensors in [Tensors::Ignore, Tensors::Hash(Format::Safetensors)] {
+        let job = Job { file: file.path().to_owned(), size: 1 << 53, tensors };
+        let error = run(&[job], ChunkSize::MIN, false).remove(0).unwrap_err();
+        assert_eq!(error.error_code(), 2109);
+        assert_eq!(error.to_string(), "9007199254740992 bytes; a file of a model has less than 2^53");
     }
 }
 

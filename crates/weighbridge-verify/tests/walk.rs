@@ -8,7 +8,7 @@ mod common;
 use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt as _, os::unix::net::UnixListener, path::Path};
 
 use common::{Folder, in_time};
-use weighbridge_verify::walk;
+use weighbridge_verify::{UnfitFault, walk};
 
 /// The files of a folder, each with what opening it gives, then what is unfit, each with its code.
 fn seen(model: &Path) -> Vec<String> {
@@ -181,6 +181,58 @@ fn blobs_are_allowed_for_snapshots_alone() {
 }
 
 #[test]
+fn blobs_that_are_a_link_allow_nothing() {
+    // Found by review: a download with `blobs -> /etc` made files of /etc part of the model.
+    let outside = folder(&["secret"]);
+    let cache = folder(&["m/snapshots/rev/own"]);
+    cache.link("m/blobs", outside.path());
+    cache.link("m/snapshots/rev/file", "../../blobs/secret");
+    cache.link("m/snapshots/rev/straight", outside.at("secret"));
+    let snapshot = cache.at("m/snapshots/rev");
+    assert_eq!(seen(&snapshot), ["own = x", "file ! 5102", "straight ! 5102"]);
+    // With snapshots being a link, what counts is where it leads.
+    let real = folder(&["m/blobs/0a", "m/snapshots/rev/own", "n/blobs/0b"]);
+    real.link("m/snapshots/rev/file", real.at("n/blobs/0b"));
+    real.link("n/snapshots", "../m/snapshots");
+    assert_eq!(seen(&real.at("n/snapshots/rev")), ["own = x", "file ! 5102"]);
+}
+
+#[test]
+fn what_is_left_out_is_a_folder_or_a_link_to_one() {
+    // Found by review: a file of such a name was in the model, and nobody said so.
+    type Make = fn(&Folder, &str);
+    let file: Make = |folder, path| folder.write(path, b"x");
+    let unfit: [Make; 4] = [
+        file,
+        |folder, path| folder.fifo(path),
+        |folder, path| folder.link(path, folder.at("a")),
+        |folder, path| folder.link(path, "nothing"),
+    ];
+    for path in ["weighbridge", ".cache/huggingface"] {
+        for make in unfit {
+            let folder = folder(&[".cache/b", "a"]);
+            make(&folder, path);
+            assert_eq!(seen(folder.path()), [".cache/b = x", "a = x", &format!("{path} ! 1410")]);
+        }
+        let (folder, metadata) = (folder(&["a"]), folder(&["head.note"]));
+        folder.link(path, metadata.path());
+        assert_eq!(seen(folder.path()), ["a = x"]);
+    }
+}
+
+#[test]
+fn what_a_terminal_would_obey_is_not_printed() {
+    let folder = folder(&["a"]);
+    let fault = |target: String| UnfitFault::LinkOut { target: target.into() }.to_string();
+    let said = fault("/x/\u{1b}]0;evil\u{7}\n\u{202e}y".into());
+    assert_eq!(said, r"the link leads out of the model, to /x/\u{1b}]0;evil\u{7}\n\u{202e}y");
+    let said = fault("/y".repeat(2_000));
+    assert_eq!(said, format!("the link leads out of the model, to {}…", "/y".repeat(150)));
+    let error = walk(&folder.at("\u{1b}[2J")).unwrap_err();
+    assert!(error.to_string().contains(r"/\u{1b}[2J: "), "{error}");
+}
+
+#[test]
 fn fifos_and_sockets_are_unfit_and_never_opened() {
     let folder = folder(&["a"]);
     folder.fifo("fifo");
@@ -223,9 +275,44 @@ fn depth_costs_neither_stack_nor_open_files() {
     let deep = vec!["d"; 1_100].join("/");
     folder.write(&format!("{deep}/x"), b"x");
     let path = folder.path().to_owned();
+    let cut = format!("{}…", &deep[..200]);
     let thread = std::thread::Builder::new().stack_size(128 << 10);
     let seen = thread.spawn(move || seen(&path)).unwrap().join().unwrap();
-    assert_eq!(seen, ["a = x".to_owned(), format!("{deep}/x ! 1401")]);
+    assert_eq!(seen, ["a = x".to_owned(), format!("{cut} ! 1401")]);
+}
+
+#[test]
+fn folders_too_deep_to_be_opened_are_unfit_and_the_rest_is_seen() {
+    // Found by review: a path longer than the system takes ended the whole check.
+    let folder = folder(&["a", "b/c"]);
+    let component = "d".repeat(200);
+    let [first, second] = [0, 1].map(|i| format!("{i}/{}", [component.as_str(); 15].join("/")));
+    for path in [&first, &second] {
+        fs::create_dir_all(folder.at(path)).unwrap();
+    }
+    fs::rename(folder.at("1"), folder.at(&first).join("1")).unwrap();
+    assert!(fs::read_dir(folder.at(&first).join(&second)).is_err(), "the path is not too long");
+    let expected = ["a = x".to_owned(), "b/c = x".to_owned(), format!("0/{}… ! 1401", &component[..198])];
+    assert_eq!(seen(folder.path()), expected);
+}
+
+#[test]
+fn a_folder_is_looked_into_as_long_as_files_in_it_could_be_listed() {
+    let folder = folder(&["a"]);
+    // Folders of 1,020, 1,024 and 1,025 bytes.
+    let base = ["d".repeat(203).as_str(); 5].join("/");
+    let cut = format!("{}…", "d".repeat(200));
+    assert_eq!(base.len(), 1_019);
+    folder.write(&format!("{base}/abc"), b"x");
+    folder.write(&format!("{base}/abcd/e"), b"x");
+    folder.write(&format!("{base}/abcde/f"), b"x");
+    let expected = [
+        "a = x".to_owned(),
+        format!("{base}/abc = x"),
+        format!("{base}/abcd/e ! 1401"),
+        format!("{cut} ! 1401"),
+    ];
+    assert_eq!(seen(folder.path()), expected);
 }
 
 #[test]

@@ -84,6 +84,8 @@ def files() -> Cases:
     def changed(name, code, comment, path, data, rule=2):
         return bad(name, code, comment, sections(files={path: data}), rule=rule)
 
+    yield changed("metadata-name-of-a-file", 1410, "`.cache/huggingface` is a file", ".cache/huggingface", b"", rule=9)
+
     yield changed("flipped", 2101, "one bit of a small file differs", "config.json", b"{|\n", rule=13)
     yield changed("flipped-first-chunk", 2102, "one bit of the first chunk differs", "model.safetensors",
                   flip(WEIGHTS, 9000))

@@ -10,7 +10,7 @@ from .head import Head
 from .lists import FileEntry, TensorEntry
 from .note import MAX_NOTE
 from .refused import Refused
-from .values import ascii_lower, is_metadata
+from .values import MAX_PATH, ascii_lower, is_metadata
 
 NOT_LISTED_BUT_FINE = ".gitattributes"  # at the top: hubs add one
 
@@ -151,7 +151,11 @@ def walk_below(top: Path, folder: Path, above: list[str]):
     for name in sorted(os.listdir(folder)):
         components, place = [*above, name], folder / name
         path = "/".join(components)
-        if is_metadata(components) or ascii_lower(name) == ".git":
+        if ascii_lower(name) == ".git":
+            continue
+        if is_metadata(components):
+            if not place.is_dir():
+                yield path, Refused(1410, f"{path!r} is no folder, and no file has this name")
             continue
         try:
             path.encode()
@@ -159,7 +163,9 @@ def walk_below(top: Path, folder: Path, above: list[str]):
             yield path, Refused(1411, f"the name {path!r} on disk is not UTF-8")
             continue
         mode = place.lstat().st_mode
-        if stat.S_ISDIR(mode):
+        if stat.S_ISDIR(mode) and len(path.encode()) > MAX_PATH:
+            yield path, Refused(1401, "nothing in so deep a folder could be listed")
+        elif stat.S_ISDIR(mode):
             yield from walk_below(top, place, components)
         elif stat.S_ISREG(mode):
             yield path, place

@@ -7,6 +7,7 @@ from binascii import Error as Base64Error
 from .refused import Refused
 
 MAX_INT = 2**53  # exclusive
+MAX_PATH = 1024
 MIN_CHUNK_SIZE, MAX_CHUNK_SIZE = 1 << 14, 1 << 24
 
 NAME_PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -88,7 +89,7 @@ def is_control(char: str) -> bool:
 
 def check_path(path: str) -> str:
     """The checks of spec/lists.md#paths, in their order."""
-    if not 1 <= len(path.encode()) <= 1024:
+    if not 1 <= len(path.encode()) <= MAX_PATH:
         raise Refused(1401, "the path is empty or longer than 1,024 bytes")
     if any(map(is_control, path)):
         raise Refused(1405, "the path has a control character")

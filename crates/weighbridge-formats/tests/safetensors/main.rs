@@ -77,6 +77,32 @@ fn knows_every_dtype_and_its_bits() {
 }
 
 #[test]
+fn says_how_much_it_needs_without_looking_into_the_header() {
+    let needs = |prefix: &[u8], size| Format::Safetensors.needs_prefix(prefix, size);
+    // No header at all, but as long as it says.
+    let bytes = file("{ and so on", 10);
+    let size = size(&bytes);
+    assert_eq!((needs(&[], size), needs(&bytes[..7], size)), (Some(8), Some(8)));
+    assert_eq!((needs(&bytes[..8], size), needs(&bytes[..18], size)), (Some(19), Some(19)));
+    assert_eq!((needs(&bytes[..19], size), needs(&bytes, size)), (None, None));
+    // Where parsing gives its verdict, and only there, nothing more is needed.
+    let headers = ACCEPTED.iter().map(|(header, ..)| *header).chain(["", "x", "version https://git-lfs"]);
+    for bytes in
+        headers.map(|header| file(header, 3)).chain([b"version https://git-lfs.github.com/".to_vec()])
+    {
+        for size in [0, 7, 8, 9, 39, 40, self::size(&bytes), 1 << 40] {
+            for end in 0..=bytes.len() {
+                let needed = match Format::Safetensors.parse(&bytes[..end], size) {
+                    Ok(Parsed::NeedPrefix(length)) => Some(length),
+                    Ok(Parsed::Tensors { .. }) | Err(_) => None,
+                };
+                assert_eq!(needs(&bytes[..end], size), needed);
+            }
+        }
+    }
+}
+
+#[test]
 fn refuses_with_the_code_of_the_first_failure() {
     let failures: Vec<_> = REFUSED
         .iter()

@@ -410,7 +410,7 @@ proptest! {
     fn parents_are_found_as_by_looking_each_one_up(mut paths in paths()) {
         paths.sort();
         paths.dedup();
-        let below = |path: &String| EntryPath::parse(path).unwrap().parents().any(|p| paths.iter().any(|q| q == p));
+        let below = |path: &String| path.match_indices('/').any(|(end, _)| paths.iter().any(|q| *q == path[..end]));
         let expected = paths.iter().position(below).map(|i| i as u64 + 1);
         let list = listing(&paths.iter().map(String::as_str).collect::<Vec<_>>());
         prop_assert_eq!(open(list.as_bytes(), 0).err().and_then(|e| e.line()), expected);
