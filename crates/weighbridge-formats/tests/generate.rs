@@ -134,18 +134,3 @@ fn there_are_as_many_shards_as_asked_but_never_an_empty_one() {
         assert!(shards.iter().all(|name| !tensors(&fs::read(folder.0.join(name)).unwrap()).is_empty()));
     }
 }
-
-/// `cargo test --release -- --ignored --nocapture` shows the speed; 2 GB on the disk for a moment.
-#[test]
-#[ignore = "writes 2 GB"]
-fn two_gigabytes_are_about_400_tensors() {
-    let folder = Folder::new("large");
-    let start = std::time::Instant::now();
-    let summary = Llama::of_size(2_000_000_000, 4, 1).write(&folder.0).unwrap();
-    println!("{} bytes in {:?}", summary.bytes, start.elapsed());
-    assert_eq!(summary.tensors, 399);
-    assert!((1_999_900_000..2_000_200_000).contains(&summary.bytes), "{} bytes", summary.bytes);
-    for name in summary.files {
-        println!("{:>12} {name}", fs::metadata(folder.0.join(&name)).unwrap().len());
-    }
-}
