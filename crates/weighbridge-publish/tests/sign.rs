@@ -71,7 +71,7 @@ fn a_broken_line_of_the_same_key_is_replaced_and_no_other() {
 
 #[test]
 fn a_broken_line_beside_a_good_one_of_the_same_key_goes() {
-    // Found by a test: the good line was there already, so the broken one stayed, and verifiers refused the note.
+    // The good line was there already, so the broken one stayed, and verifiers refused the note.
     let text = text();
     let broken = NoteSignature::new(KEY.vkey().name().clone(), KEY.vkey().id(), vec![0; 64]);
     let good = KEY.sign(text.as_bytes());

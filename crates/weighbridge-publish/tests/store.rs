@@ -235,7 +235,7 @@ fn one_writer_at_a_time() {
 
 #[test]
 fn of_many_writers_one_publishes_and_the_others_are_told() {
-    // Found by review: what exists was looked for before the lock was held, and a lock could be held on a removed file.
+    // What exists was looked for before the lock was held, and a lock could be held on a removed file.
     for _ in 0..50 {
         let folder = Folder::new();
         let place = folder.at("weighbridge");
@@ -282,7 +282,7 @@ fn what_a_killed_process_left_is_swept() {
 
 #[test]
 fn what_is_not_ours_among_the_new_files_stays_and_nothing_is_written() {
-    // Found by review: whatever lay there was removed, folders with all that was in them.
+    // Whatever lay there was removed, folders with all that was in them.
     for (foreign, path) in
         [("something else", "something else"), ("folder/in/x", "folder"), ("head.note/x", HEAD)]
     {
@@ -304,7 +304,7 @@ fn what_is_not_ours_among_the_new_files_stays_and_nothing_is_written() {
 
 #[test]
 fn a_folder_for_metadata_that_is_a_link_is_refused() {
-    // Found by review: `weighbridge -> ../home` in a downloaded model was written through, and home/.new swept.
+    // `weighbridge -> ../home` in a downloaded model was written through, and home/.new swept.
     let home = Folder::of(&[(".new/folder/file", b"precious"), (".new/files.jsonl", b"precious")]);
     let model = Folder::new();
     symlink(home.path(), model.at("weighbridge")).unwrap();
@@ -368,7 +368,7 @@ fn hostile(prepare: impl FnOnce(&Path, &Path)) -> u16 {
 
 #[test]
 fn links_that_came_with_a_model_are_never_written_through() {
-    // Found by review: the lock was created by following a link, and so emptied whatever file it led to.
+    // The lock was created by following a link, and so emptied whatever file it led to.
     let lock = |folder: &Path, victim: &Path| {
         fs::create_dir(folder.join(".new")).unwrap();
         symlink(victim.join("file"), folder.join(".new/lock")).unwrap();

@@ -431,7 +431,7 @@ fn an_index_of_any_length_is_not_read_into_memory() {
 
 #[test]
 fn an_index_of_many_tensors_costs_no_more_than_their_number() {
-    // Found by review: each tensor of an index was searched for from the first of its file's on.
+    // Each tensor of an index was searched for from the first of its file's on.
     let names: Vec<String> = (0..40_000).map(|i| format!("layers.{i}.weight")).collect();
     let entry = |name: &String| format!(r#""{name}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#);
     let header = format!("{{{}}}", names.iter().map(entry).collect::<Vec<_>>().join(","));

@@ -33,7 +33,7 @@ fn hostile(len: usize) -> Vec<u8> {
 
 #[test]
 fn the_header_of_a_file_that_is_not_the_signed_one_is_not_parsed() {
-    // Found by review: a header of 100 MB took 547 MB before its file was known to be another than the signed one.
+    // A header of 100 MB took 547 MB before its file was known to be another than the signed one.
     const LEN: usize = 40 << 20;
     let folder = Folder::of(&[("m.safetensors", hostile(LEN))]);
     let len = usize::try_from(fs::metadata(folder.at("m.safetensors")).unwrap().len()).unwrap();

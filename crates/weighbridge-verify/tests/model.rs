@@ -212,7 +212,7 @@ fn missing_truncated_and_extended_files_are_refused_unread() {
 
 #[test]
 fn the_layer_of_a_file_that_is_not_read_is_checked_too() {
-    // Found by review: only the layers of files that were read were merged.
+    // Only the layers of files that were read were merged.
     let case = Case::lying(|draft| draft.layers.iter_mut().step_by(32).for_each(|byte| *byte ^= 1));
     fs::remove_file(case.folder.at("model-1.safetensors")).unwrap();
     case.folder.alter("model-2.safetensors", |bytes| bytes.push(0));
@@ -308,7 +308,7 @@ fn a_link_within_the_model_is_as_good_as_the_file() {
 
 #[test]
 fn an_unlisted_name_that_is_not_utf8_cannot_hide_behind_a_listed_one_that_looks_the_same() {
-    // Found by review: names that are not UTF-8 were compared as they are shown, with U+FFFD in them.
+    // Names that are not UTF-8 were compared as they are shown, with U+FFFD in them.
     let files = [("a\u{fffd}", b"x".to_vec())];
     let signed = Draft::of(&files, ChunkSize::MIN).sign();
     let case = Case { folder: Folder::of(&files), signed, layers: true };

@@ -369,7 +369,7 @@ fn a_file_of_another_size_than_it_was_listed_with_has_changed() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_file_that_holds_more_than_its_size_says_gives_nothing() {
-    // Found by review: files of procfs have the size 0, and passed for empty ones.
+    // Files of procfs have the size 0, and passed for empty ones.
     let job = Job { file: "/proc/version".into(), size: 0, tensors: Tensors::Ignore };
     assert!(!fs::read(&job.file).unwrap().is_empty());
     let error = run(&[job], ChunkSize::MIN, false).remove(0).unwrap_err();
@@ -378,7 +378,7 @@ fn a_file_that_holds_more_than_its_size_says_gives_nothing() {
 
 #[test]
 fn a_file_too_large_for_any_list_is_called_that() {
-    // Found by review: it was said to have changed while it was read.
+    // It was said to have changed while it was read.
     let folder = Folder::new();
     let place = ["/dev/shm".as_ref(), folder.path()].into_iter().find_map(|place: &Path| {
         let file = tempfile::NamedTempFile::new_in(place).ok()?;

@@ -182,7 +182,7 @@ fn blobs_are_allowed_for_snapshots_alone() {
 
 #[test]
 fn blobs_that_are_a_link_allow_nothing() {
-    // Found by review: a download with `blobs -> /etc` made files of /etc part of the model.
+    // A download with `blobs -> /etc` made files of /etc part of the model.
     let outside = folder(&["secret"]);
     let cache = folder(&["m/snapshots/rev/own"]);
     cache.link("m/blobs", outside.path());
@@ -199,7 +199,7 @@ fn blobs_that_are_a_link_allow_nothing() {
 
 #[test]
 fn what_is_left_out_is_a_folder_or_a_link_to_one() {
-    // Found by review: a file of such a name was in the model, and nobody said so.
+    // A file of such a name was in the model, and nobody said so.
     type Make = fn(&Folder, &str);
     let file: Make = |folder, path| folder.write(path, b"x");
     let unfit: [Make; 4] = [
@@ -283,7 +283,7 @@ fn depth_costs_neither_stack_nor_open_files() {
 
 #[test]
 fn folders_too_deep_to_be_opened_are_unfit_and_the_rest_is_seen() {
-    // Found by review: a path longer than the system takes ended the whole check.
+    // A path longer than the system takes ended the whole check.
     let folder = folder(&["a", "b/c"]);
     let component = "d".repeat(200);
     let [first, second] = [0, 1].map(|i| format!("{i}/{}", [component.as_str(); 15].join("/")));
