@@ -1,6 +1,6 @@
 //! Keys, and where passphrases come from.
 
-use std::fs;
+use std::{fs, io::Write as _};
 
 use crate::command::kit::{Ran, World};
 
@@ -94,6 +94,15 @@ fn a_passphrase_comes_from_a_file_descriptor() {
     let world = World::with_encrypted_key();
     let mut command = world.command(&format!("{WEIGH} --passphrase-fd 0"));
     Ran::of(command.stdin(fs::File::open(world.path("passphrase")).unwrap())).done();
+
+    // A pipe gives its line once, and two keys need it.
+    world.run("keygen erin -o keys --passphrase-file passphrase").done();
+    let (pipe, mut end) = std::io::pipe().unwrap();
+    end.write_all(&world.read("passphrase")).unwrap();
+    drop(end);
+    let mut command = world.command(&format!("{WEIGH} --key keys/erin.key --passphrase-fd 0"));
+    Ran::of(command.stdin(pipe)).done().prints("signed   by carol, erin");
+
     let ran = world.run(&format!("{WEIGH} --passphrase-fd 99"));
     ran.unjudged(9002, "keys/carol.key: reading /dev/fd/99 failed: ");
     world.run(&format!("{WEIGH} --passphrase-fd 0 --passphrase-file passphrase")).misused();
