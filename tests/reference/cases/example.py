@@ -2,14 +2,22 @@
 
 import struct
 
-from weighbridge_ref.head import head_id
+from weighbridge_ref import audit, ed25519, proof, values
+from weighbridge_ref.head import head_id, parse_head
+from weighbridge_ref.lists import open_file_list
+from weighbridge_ref.note import parse_vkey
+from weighbridge_ref.statements import challenge_hash
 
 from .common import TestKey, head_text, policy, publisher, signed
+from .held_cases import held
+from .statement_cases import statement
 from .weighing import safetensors, weigh
 
 ALICE = TestKey("alice")
 BOB = TestKey("bob")
 LOST = TestKey("alice-2025")
+AUDITOR = TestKey("auditor")
+MIRROR = TestKey("mirror")
 
 MODEL = {
     "1_Pooling/config.json": b'{"pooling_mode_mean_tokens": true}\n',
@@ -31,9 +39,27 @@ POLICY = policy(
     publisher("example/*", (ALICE, 'from = "2026-01-01T00:00:00Z"\n'), BOB).replace(
         "[[publisher.key]]", "\n[[publisher.key]]"),
     publisher("example/secret", ALICE, BOB, threshold=2).replace("[[publisher.key]]", "\n[[publisher.key]]"),
+    held(AUDITOR).replace("[[held.auditor]]", "\n[[held.auditor]]"),
     revoked=f'["{LOST.vkey}"]',
     accepted_heads=f'["{OLDER}"]\n',
 )
+
+# An audit of the tiny model, three of whose four BLAKE3 chunks are drawn.
+HEAD, HEAD_ID = parse_head(WEIGHED.text), head_id(WEIGHED.text)
+OF_HEAD = {"head": HEAD_ID.hex(), "root": HEAD.root.hex(), "prover": MIRROR.vkey, "issued": "2026-11-21T08:00:00Z"}
+CHALLENGE_TEXT = statement("challenge", **OF_HEAD, nonce=head_id(b"a nonce of the pages").hex(),
+                           deadline="2026-11-21T08:00:30Z", samples="3")
+CHALLENGE = signed(CHALLENGE_TEXT, AUDITOR)
+RESPONSE = audit.respond(CHALLENGE, HEAD, HEAD_ID, open_file_list(HEAD, WEIGHED.files), MODEL,
+                         parse_vkey(MIRROR.vkey), values.parse_time("2026-11-21T08:00:01Z"),
+                         lambda data: ed25519.sign(MIRROR.seed, data))
+REPORT = signed(statement("report", **OF_HEAD, name="example/tiny", challenge=challenge_hash(CHALLENGE_TEXT).hex(),
+                          response=audit.response_hash(RESPONSE[: -audit.SIGNATURE_LEN]).hex(), samples="3 4",
+                          received="2026-11-21T08:00:02Z"), AUDITOR)
+
+# That the model holds the tensor `scale`, in its file, and no `model.pkl`.
+PROOF = proof.prove(NOTE, WEIGHED.files.splitlines(), absent=["model.pkl"], tensor_lines=WEIGHED.tensors.splitlines(),
+                    tensors=[2])
 
 # What stands between `<!-- example: NAME -->` and `<!-- /example -->` in the pages.
 BLOCKS = {
@@ -42,4 +68,7 @@ BLOCKS = {
     "head.note": NOTE,
     "vkey": ALICE.vkey.encode() + b"\n",
     "policy.toml": POLICY,
+    "scale.proof": PROOF,
+    "challenge.note": CHALLENGE,
+    "report.note": REPORT,
 }

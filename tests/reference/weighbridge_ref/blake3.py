@@ -8,6 +8,7 @@ self_test.py compares the two.
 """
 
 import functools
+import itertools
 import struct
 
 try:
@@ -52,8 +53,8 @@ def _g(v, a, b, c, d, mx, my):
     v[b] = (x >> 7) | (x << 25) & MASK32
 
 
-def _compress(cv, block_words, counter, block_len, flags):
-    """Returns the first eight words of the compression function's output."""
+def _rounds(cv, block_words, counter, block_len, flags):
+    """The state behind the seven rounds."""
     m = list(block_words)
     v = [*cv, *IV[:4], counter & MASK32, counter >> 32, block_len, flags]
     for round_number in range(7):
@@ -67,7 +68,19 @@ def _compress(cv, block_words, counter, block_len, flags):
         _g(v, 3, 4, 9, 14, m[14], m[15])
         if round_number < 6:
             m = [m[i] for i in MSG_PERMUTATION]
+    return v
+
+
+def _compress(cv, block_words, counter, block_len, flags):
+    """Returns the first eight words of the compression function's output."""
+    v = _rounds(cv, block_words, counter, block_len, flags)
     return [v[i] ^ v[i + 8] for i in range(8)]
+
+
+def _compress_wide(cv, block_words, counter, block_len, flags):
+    """Returns all sixteen."""
+    v = _rounds(cv, block_words, counter, block_len, flags)
+    return [v[i] ^ v[i + 8] for i in range(8)] + [v[i + 8] ^ cv[i] for i in range(8)]
 
 
 def _block_words(block):
@@ -88,6 +101,12 @@ class _Node:
     def root_hash(self) -> bytes:
         cv, block_words, _, block_len, flags = self.parts
         return struct.pack("<8I", *_compress(cv, block_words, 0, block_len, flags | ROOT))
+
+    def extended_output(self):
+        """The output without end, in blocks of 64 bytes. Its first 32 bytes are the root hash."""
+        cv, block_words, _, block_len, flags = self.parts
+        for block in itertools.count():
+            yield struct.pack("<16I", *_compress_wide(cv, block_words, block, block_len, flags | ROOT))
 
 
 def _leaf(data, chunk_counter, key, flags):
@@ -138,6 +157,11 @@ def pure_hash(data) -> bytes:
 def derive_key(context: str, material: bytes) -> bytes:
     """BLAKE3 in derive_key mode: one function for each context."""
     return _subtree(material, 0, _context_key(context), DERIVE_KEY_MATERIAL).root_hash()
+
+
+def derive_key_extended(context: str, material: bytes):
+    """The same with extended output: blocks of 64 bytes, without end."""
+    return _subtree(material, 0, _context_key(context), DERIVE_KEY_MATERIAL).extended_output()
 
 
 @functools.cache

@@ -86,9 +86,16 @@ def prove(lines: list[bytes], positions: list[int]) -> list[bytes]:
 
 
 def check_proof(count: int, positions: list[int], lines: list[bytes], siblings: bytes, tree: bytes) -> None:
-    """Returns if the entries stand at these positions of the tree whose hash is `tree`.
+    """Returns if the entries stand at these positions of the tree whose hash is `tree`."""
+    if node_zero(count, positions, lines, siblings) != tree:
+        raise Refused(2405, "the entries do not lead to the signed root")
 
-    `count` is signed. `siblings` are the bytes of the proof, 32 a hash.
+
+def node_zero(count: int, positions: list[int], lines: list[bytes], siblings: bytes) -> bytes:
+    """The hash to which entries at these positions lead. Whether it is signed the caller looks.
+
+    `count` is signed. `siblings` are the bytes of the proof, 32 a hash. Everything that the hashes have no part in is
+    checked before the first of them (rule 7).
     """
     if not 1 <= count <= MAX_ENTRIES:
         raise Refused(2401, f"a list of {count} entries")
@@ -113,5 +120,4 @@ def check_proof(count: int, positions: list[int], lines: list[bytes], siblings: 
         if missing is not None:
             nodes[missing] = next(given)
         nodes[left // 2] = node_hash(nodes[left], nodes[right])
-    if nodes[0] != tree:
-        raise Refused(2405, "the entries do not lead to the signed root")
+    return nodes[0]

@@ -12,28 +12,38 @@ from .values import check_model_name, parse_hash, parse_time
 MAX_AHEAD = 86_400  # seconds by which a publisher's clock may be ahead of ours
 
 
-class PublisherKey(NamedTuple):
+class DatedKey(NamedTuple):
+    """A publisher's key, dated by `created`, or an auditor's, dated by `received`."""
+
     vkey: VerifierKey
     begin: Optional[int] = None
     end: Optional[int] = None
 
-    def in_date(self, created: int) -> bool:
-        return (self.begin is None or self.begin <= created) and (self.end is None or created < self.end)
+    def in_date(self, time: int) -> bool:
+        return (self.begin is None or self.begin <= time) and (self.end is None or time < self.end)
 
 
 class Publisher(NamedTuple):
     scope: str
     threshold: int
-    keys: list[PublisherKey]
+    keys: list[DatedKey]
 
     def covers(self, name: str) -> bool:
         return self.scope in ("*", name) or self.scope.endswith("/*") and name.startswith(self.scope[:-1])
+
+
+class Held(NamedTuple):
+    """What it takes to call a model held."""
+
+    threshold: int
+    auditors: list[DatedKey]
 
 
 class Policy(NamedTuple):
     publishers: list[Publisher] = []
     revoked: set[bytes] = frozenset()  # public keys
     accepted_heads: set[bytes] = frozenset()
+    held: Optional[Held] = None
 
 
 class Expectation(NamedTuple):
@@ -57,7 +67,7 @@ class Verified(NamedTuple):
 
 def policy_of_vkeys(lines: list[str]) -> Policy:
     """Any one of these keys suffices, for any name."""
-    return Policy([Publisher("*", 1, [PublisherKey(parse_vkey(line)) for line in lines])])
+    return Policy([Publisher("*", 1, [DatedKey(parse_vkey(line)) for line in lines])])
 
 
 def policy_of_head(head: bytes) -> Policy:
@@ -70,11 +80,13 @@ def parse_policy(data: bytes) -> Policy:
         tree = tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:  # of ValueErrors, bad UTF-8 and bad TOML among them
         raise Refused(1601, f"not TOML: {error}") from None
-    expect_form(tree, {"revoked": [str], "accepted-heads": [str], "publisher": [dict]})
+    expect_form(tree, {"revoked": [str], "accepted-heads": [str], "publisher": [dict], "held": dict})
     for publisher in tree.get("publisher", []):
         expect_form(publisher, {"scope": str, "threshold": int, "key": [dict]}, required=["scope"])
-        for key in publisher.get("key", []):
-            expect_form(key, {"vkey": str, "from": str, "until": str}, required=["vkey"])
+        expect_key_forms(publisher.get("key", []))
+    if "held" in tree:
+        expect_form(tree["held"], {"threshold": int, "auditor": [dict]})
+        expect_key_forms(tree["held"].get("auditor", []))
 
     revoked = {parse_vkey(line).public for line in tree.get("revoked", [])}
     accepted_heads = {parse_hash(text) for text in tree.get("accepted-heads", [])}
@@ -85,7 +97,10 @@ def parse_policy(data: bytes) -> Policy:
             raise Refused(1602, f"two publishers have the scope {publishers[-1].scope!r}")
     if not publishers and not accepted_heads:
         raise Refused(1605, "the policy trusts nobody")
-    return Policy(publishers, revoked, accepted_heads)
+    held = None
+    if "held" in tree:
+        held = Held(*parse_keys("`held`", tree["held"], "auditor"))
+    return Policy(publishers, revoked, accepted_heads, held)
 
 
 def expect_form(table: dict, form: dict, required=()) -> None:
@@ -97,32 +112,42 @@ def expect_form(table: dict, form: dict, required=()) -> None:
         # type() and not isinstance(): a boolean is an int in Python and not in TOML.
         if type(items) is not list or any(type(item) is not kind for item in items):
             raise Refused(1601, f"{key!r} has a value of another type")
+        if key == "threshold" and value < 0:
+            raise Refused(1601, "a threshold is an integer from 0 up")
     for key in required:
         if key not in table:
             raise Refused(1601, f"{key!r} is missing")
 
 
+def expect_key_forms(tables: list[dict]) -> None:
+    for table in tables:
+        expect_form(table, {"vkey": str, "from": str, "until": str}, required=["vkey"])
+
+
 def parse_publisher(table: dict) -> Publisher:
-    scope, threshold = table["scope"], table.get("threshold", 1)
+    scope = table["scope"]
     try:
         if scope != "*":
             check_model_name(scope.removesuffix("/*"))
     except Refused:
         raise Refused(1603, f"malformed scope {scope!r}") from None
-    keys = []
-    for key in table.get("key", []):
+    return Publisher(scope, *parse_keys(f"the publisher of {scope!r}", table, "key"))
+
+
+def parse_keys(owner: str, table: dict, place: str) -> tuple[int, list[DatedKey]]:
+    """The threshold of `table`, and the keys of which so many are demanded."""
+    threshold, keys = table.get("threshold", 1), []
+    for key in table.get(place, []):
         vkey = parse_vkey(key["vkey"])
         begin, end = (parse_time(key[k]) if k in key else None for k in ("from", "until"))
         if begin is not None and end is not None and begin >= end:
             raise Refused(1606, "`from` is not before `until`")
-        keys.append(PublisherKey(vkey, begin, end))
+        keys.append(DatedKey(vkey, begin, end))
     if not keys:
-        raise Refused(1605, f"publisher of {scope!r} has no keys")
-    if threshold < 0:
-        raise Refused(1601, "a threshold is an integer from 0 up")
+        raise Refused(1605, f"{owner} has no keys")
     if not 1 <= threshold <= len({key.vkey.public for key in keys}):
         raise Refused(1604, f"threshold {threshold} can never be met, or always is")
-    return Publisher(scope, threshold, keys)
+    return threshold, keys
 
 
 def publisher_for(policy: Policy, name: str) -> Publisher:
@@ -161,11 +186,16 @@ def check_signatures(note: Note, policy: Policy, bad_ones_refuse=True) -> set[tu
     One bad signature by a key that is not revoked refuses the head.
     """
     known = {key.vkey for publisher in policy.publishers for key in publisher.keys}
+    return signed_by(note, known, policy.revoked, bad_ones_refuse)
+
+
+def signed_by(note: Note, known: set[VerifierKey], revoked: set[bytes], bad_ones_refuse=True) -> set[tuple[str, bytes]]:
+    """Names and public keys of those of `known` that signed."""
     signed = set()
     for line in note.signatures:
         claimed = [key for key in known if (line.name, line.key_id) == (key.name, key.key_id)]
         verified = {(key.name, key.public) for key in claimed if ed25519.verify(key.public, note.text, line.signature)}
-        if bad_ones_refuse and not verified and any(key.public not in policy.revoked for key in claimed):
+        if bad_ones_refuse and not verified and any(key.public not in revoked for key in claimed):
             raise Refused(3101, f"the signature by {line.name!r} does not verify")
         signed |= verified
     return signed

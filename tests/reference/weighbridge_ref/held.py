@@ -1,0 +1,61 @@
+"""When a model is held: reports of auditors, counted (spec/trust.md#levels)."""
+
+from typing import Iterable, Optional
+
+from .head import Head
+from .note import parse_note
+from .refused import Refused
+from .statements import Report, check_is_of, parse_text
+from .trust import MAX_AHEAD, Policy, signed_by
+
+Pair = tuple[bytes, bytes]  # the public keys of an auditor and of a prover
+
+
+def check_held(head: Head, this_head: bytes, policy: Policy, reports: Iterable[bytes], now: Optional[int],
+               max_age: int) -> int:
+    """How many reports count. `head` is verified; time and age are the caller's."""
+    if policy.held is None:
+        raise Refused(3304, "the policy lists no auditors")
+    pairs = set()
+    for report in reports:
+        pairs |= judge(head, this_head, policy, report, now, max_age)
+    reached = largest_matching(pairs)
+    if reached < policy.held.threshold:
+        raise Refused(3303, f"{reached} reports count, {policy.held.threshold} are needed")
+    return reached
+
+
+def judge(head, this_head, policy: Policy, report_note: bytes, now, max_age) -> set[Pair]:
+    """Steps 2 and 3. Nothing, if the report is passed over; a pair for each auditor who signed it."""
+    note = parse_note(report_note)
+    signed = signed_by(note, {key.vkey for key in policy.held.auditors}, policy.revoked)
+    if all(public in policy.revoked for _, public in signed):
+        return set()
+    report = parse_text(Report, note.text)
+    check_is_of(report, head, this_head)
+    if now is None or now - report.received > max_age or report.received - now > MAX_AHEAD:
+        return set()
+    return {
+        (vkey.public, report.prover.public)
+        for vkey, *_ in (key for key in policy.held.auditors if key.in_date(report.received))
+        if (vkey.name, vkey.public) in signed and vkey.public not in policy.revoked
+    }
+
+
+def largest_matching(pairs: set[Pair]) -> int:
+    """The largest number of pairs of which no two share an auditor or a prover.
+
+    Taking what comes first can be too few: of (A, 1), (A, 2), (B, 1), whoever takes (A, 1) gets no other.
+    So an auditor who finds a prover taken asks who took it to take another.
+    """
+    auditor_of: dict[bytes, bytes] = {}
+
+    def finds_prover(auditor, asked):
+        for prover in sorted(prover for a, prover in pairs if a == auditor and prover not in asked):
+            asked.add(prover)
+            if prover not in auditor_of or finds_prover(auditor_of[prover], asked):
+                auditor_of[prover] = auditor
+                return True
+        return False
+
+    return sum(finds_prover(auditor, set()) for auditor in sorted({auditor for auditor, _ in pairs}))
