@@ -125,6 +125,21 @@ hash_type! {
     HeadId
 }
 
+hash_type! {
+    /// 32 bytes that an auditor draws at random for a challenge, and never again.
+    Nonce
+}
+
+hash_type! {
+    /// The hash of a challenge's text.
+    ChallengeHash
+}
+
+hash_type! {
+    /// The hash of a response to a challenge, its signature apart.
+    ResponseHash
+}
+
 impl FileRoot {
     /// The root of a file of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
@@ -143,6 +158,20 @@ impl EntryHash {
     /// The leaf of a line, given without its LF.
     pub fn of_line(line: &[u8]) -> Self {
         Self(Context::ENTRY.hash(&[line]))
+    }
+}
+
+impl ChallengeHash {
+    /// The hash of a challenge's text, its final LF included.
+    pub fn of_text(text: &[u8]) -> Self {
+        Self(Context::AUDIT_CHALLENGE.hash(&[text]))
+    }
+}
+
+impl ResponseHash {
+    /// The hash of a response without its signature.
+    pub fn of_body(body: &[u8]) -> Self {
+        Self(Context::AUDIT_RESPONSE.hash(&[body]))
     }
 }
 
@@ -250,6 +279,29 @@ impl Context {
         0xc8, //
         0x50, 0xed, 0x0a, 0x92, 0x85, 0x83, 0xb9, 0x2b, 0x80, 0x2b, 0x46, 0xde, 0xf8, 0x59, 0xbf, 0x1e,
     ]);
+    /// `weighbridge 2026-11-20 v1 audit samples`
+    pub(crate) const AUDIT_SAMPLES: Self = Self([
+        0xd0, 0xe5, 0x04, 0x4b, 0xc6, 0xd3, 0xfc, 0xf9, 0x51, 0x9f, 0xec, 0x7b, 0x24, 0x84, 0x79,
+        0x46, //
+        0xa9, 0xed, 0x4d, 0x9a, 0x65, 0xba, 0x2f, 0x18, 0x1a, 0x72, 0x06, 0x3d, 0x4d, 0xbf, 0x61, 0x58,
+    ]);
+    /// `weighbridge 2026-11-20 v1 audit challenge`
+    const AUDIT_CHALLENGE: Self = Self([
+        0x12, 0xa6, 0xb7, 0x89, 0x04, 0x51, 0x40, 0x39, 0xad, 0x0a, 0x74, 0x63, 0x8e, 0x0e, 0x16,
+        0x68, //
+        0x9c, 0x07, 0x76, 0xe1, 0xfe, 0x9c, 0xfb, 0xd8, 0x28, 0x26, 0xef, 0xad, 0x18, 0xba, 0xc3, 0xdf,
+    ]);
+    /// `weighbridge 2026-11-20 v1 audit response`
+    const AUDIT_RESPONSE: Self = Self([
+        0x61, 0x0a, 0x45, 0xa4, 0x72, 0xe2, 0x4c, 0x1d, 0x08, 0x7e, 0xa8, 0x8f, 0x3b, 0xf6, 0xab,
+        0x91, //
+        0x89, 0xc9, 0x58, 0x16, 0x18, 0x88, 0x7a, 0x32, 0x66, 0x6b, 0xde, 0xd2, 0x9b, 0x2c, 0x96, 0x4c,
+    ]);
+
+    /// The extended output over a text.
+    pub(crate) fn output(&self, text: &[u8]) -> blake3::OutputReader {
+        blake3::Hasher::new_from_context_key(&self.0).update(text).finalize_xof()
+    }
 
     /// The hash of the parts, joined.
     pub(crate) fn hash(&self, parts: &[&[u8]]) -> blake3::Hash {
@@ -275,6 +327,9 @@ mod tests {
             (Context::MODEL_ROOT, "weighbridge 2026-11-20 v1 model root"),
             (Context::TENSORS_ROOT, "weighbridge 2026-11-20 v1 tensors root"),
             (Context::HEAD_ID, "weighbridge 2026-11-20 v1 head id"),
+            (Context::AUDIT_SAMPLES, "weighbridge 2026-11-20 v1 audit samples"),
+            (Context::AUDIT_CHALLENGE, "weighbridge 2026-11-20 v1 audit challenge"),
+            (Context::AUDIT_RESPONSE, "weighbridge 2026-11-20 v1 audit response"),
         ] {
             assert_eq!(key.0, blake3::hazmat::hash_derive_key_context(context), "{context}");
             for split in 0..=64 {

@@ -26,6 +26,8 @@
 //! - [`layer`]: accepting a chunk layer, checking chunks by it
 //! - [`collect`]: gathering chaining values that arrive in any order
 //! - [`list`]: trees over lists, and their proofs
+//! - [`mod@slice`]: ranges of a file with the path that leads to them
+//! - [`sample`]: drawing BLAKE3 chunks for an audit, and the path from them to the root
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -53,12 +55,14 @@ mod heap;
 pub mod layer;
 pub mod list;
 pub mod merge;
+pub mod sample;
+pub mod slice;
 
 pub use collect::{CollectError, Collector};
 pub use geometry::{ChunkSize, ChunkSizeError, Granule, Grid, TooLong};
 pub use hash::{
-    ChainingValue, EntryHash, FileRoot, HashError, HeadId, ModelRoot, SiblingHash, TensorHash, TensorsRoot,
-    TreeHash, head_id,
+    ChainingValue, ChallengeHash, EntryHash, FileRoot, HashError, HeadId, ModelRoot, Nonce, ResponseHash,
+    SiblingHash, TensorHash, TensorsRoot, TreeHash, head_id,
 };
 pub use layer::{ChunkError, Layer, LayerError};
 pub use list::{
@@ -66,3 +70,5 @@ pub use list::{
     sibling_count, tensors_root,
 };
 pub use merge::MergeError;
+pub use sample::{FileSamples, MAX_SAMPLES, PartError, SampleError, draw};
+pub use slice::{SliceDecoder, SliceError, SliceRange, Slicer, check_slice};
