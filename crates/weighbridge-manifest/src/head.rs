@@ -9,7 +9,8 @@ use core::fmt;
 use weighbridge_tree::{ChunkSize, HeadId, MAX_ENTRIES, ModelRoot, TensorsRoot};
 
 use crate::{
-    cursor::{Cursor, canonical_number},
+    cursor::canonical_number,
+    lines::{LineFault, Lines, Misread},
     name::ModelName,
     time::Time,
 };
@@ -77,8 +78,10 @@ impl Head {
         if text.len() > MAX_TEXT {
             return Err(HeadError { line: 0, fault: HeadFault::TooLong { bytes: text.len() } });
         }
-        let mut lines = Lines { rest: Cursor::new(text), line: 0 };
-        lines.version()?;
+        let mut lines = Lines::new(text);
+        if lines.next() != Some(VERSION) {
+            return Err(HeadError { line: lines.number(), fault: HeadFault::Version });
+        }
         let name = lines.value("name", |v| ModelName::parse(v).ok())?;
         let revision = lines.value("revision", canonical_number)?;
         let previous = lines.value("previous", none_or(|v| HeadId::from_hex(v).ok()))?;
@@ -93,7 +96,7 @@ impl Head {
         let tensor_list = lines.value("tensors", none_or(list_size))?;
         let tensors_root = lines.value("tensors-root", none_or(|v| TensorsRoot::from_hex(v).ok()))?;
         let chunk_size = lines.value("chunk-size", |v| ChunkSize::new(canonical_number(v)?).ok())?;
-        let ext = lines.ext()?;
+        let ext = ext_lines(&mut lines)?;
         let tensors = match (tensor_list, tensors_root) {
             (Some(list), Some(root)) => Some(Tensors { list, root }),
             (None, None) => None,
@@ -167,54 +170,20 @@ impl fmt::Display for ListSize {
     }
 }
 
-/// Reads the text line by line, knowing where it is.
-struct Lines<'a> {
-    rest: Cursor<'a>,
-    line: usize,
-}
-
-impl<'a> Lines<'a> {
-    fn fail(&self, fault: HeadFault) -> HeadError {
-        HeadError { line: self.line, fault }
-    }
-
-    fn next(&mut self) -> Option<&'a str> {
-        self.line = self.line.saturating_add(1);
-        self.rest.until('\n')
-    }
-
-    fn version(&mut self) -> Result<(), HeadError> {
-        match self.next() {
-            Some(VERSION) => Ok(()),
-            _ => Err(self.fail(HeadFault::Version)),
+fn ext_lines(lines: &mut Lines<'_>) -> Result<Vec<Ext>, HeadError> {
+    let mut all: Vec<Ext> = Vec::new();
+    while !lines.is_at_end() {
+        if all.len() == MAX_EXT {
+            let line = lines.number().saturating_add(1);
+            return Err(HeadError { line, fault: HeadFault::TooManyExt });
         }
-    }
-
-    /// The value of the next line, which has to be `key`'s. A key that stands alone has an empty value.
-    fn value<T>(&mut self, key: &'static str, read: impl Fn(&str) -> Option<T>) -> Result<T, HeadError> {
-        let (_, value) = self
-            .next()
-            .map(|line| line.split_once(' ').unwrap_or((line, "")))
-            .filter(|(found, _)| *found == key)
-            .ok_or_else(|| self.fail(HeadFault::Line { expected: key }))?;
-        read(value).ok_or_else(|| self.fail(HeadFault::Value { key }))
-    }
-
-    fn ext(&mut self) -> Result<Vec<Ext>, HeadError> {
-        let mut all: Vec<Ext> = Vec::new();
-        while self.rest.rest_must_be_empty().is_none() {
-            if all.len() == MAX_EXT {
-                self.line = self.line.saturating_add(1);
-                return Err(self.fail(HeadFault::TooManyExt));
-            }
-            let ext = self.value("ext", ext)?;
-            if all.last().is_some_and(|before| *before >= ext) {
-                return Err(self.fail(HeadFault::ExtOrder));
-            }
-            all.push(ext);
+        let ext = lines.value("ext", ext)?;
+        if all.last().is_some_and(|before| *before >= ext) {
+            return Err(HeadError { line: lines.number(), fault: HeadFault::ExtOrder });
         }
-        Ok(all)
+        all.push(ext);
     }
+    Ok(all)
 }
 
 fn ext(line: &str) -> Option<Ext> {
@@ -302,6 +271,16 @@ impl HeadError {
             HeadFault::Value { .. } => 1204,
             HeadFault::Contradiction { .. } => 1205,
         }
+    }
+}
+
+impl From<Misread> for HeadError {
+    fn from(Misread { line, key, fault }: Misread) -> Self {
+        let fault = match fault {
+            LineFault::Key => HeadFault::Line { expected: key },
+            LineFault::Value => HeadFault::Value { key },
+        };
+        Self { line, fault }
     }
 }
 

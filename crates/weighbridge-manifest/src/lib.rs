@@ -5,11 +5,15 @@
 //! ```text
 //! &[u8] --SignedHead::parse--> SignedHead --verify(policy, expectation, now)--> VerifiedHead
 //! VerifiedHead --open_files(bytes)--> VerifiedFileList --open_tensors(bytes)--> VerifiedTensorList
+//! VerifiedHead --held(reports, policy, now, max_age)--> Held
+//!
+//! &[u8] --SignedProof::parse--> SignedProof --verify(policy, expectation, now)--> Proven
 //! ```
 //!
 //! # Guarantee
 //! A [`VerifiedHead`] satisfied the policy and the expectation it was verified with; a [`VerifiedFileList`] or
-//! [`VerifiedTensorList`] is line for line the one that the head binds. Only verification makes these types.
+//! [`VerifiedTensorList`] is line for line the one that the head binds; what is [`Proven`] stands in these
+//! lists, or does not. Only verification makes these types.
 //!
 //! # Absent on purpose
 //! No I/O, no clock, no randomness, no secret keys: time and bytes come from the caller. Nothing here panics on any
@@ -34,7 +38,9 @@ extern crate alloc;
 mod cursor;
 mod entry;
 mod head;
+mod held;
 mod key;
+mod lines;
 mod list;
 mod name;
 mod note;
@@ -42,6 +48,11 @@ mod path;
 mod policy;
 #[cfg(feature = "toml")]
 mod policy_toml;
+mod proof;
+mod proof_error;
+mod prove;
+mod statement;
+mod statement_error;
 mod time;
 mod trust;
 
@@ -49,6 +60,7 @@ pub use weighbridge_tree as tree;
 
 pub use entry::{Dtype, FileEntry, LineError, MAX_LINE, Sha256, TensorEntry, is_tensor_file};
 pub use head::{Ext, Head, HeadError, HeadFault, ListSize, MAX_TEXT, Tensors};
+pub use held::{CountedReport, Held, HeldError, Level, MAX_REPORTS, NotCounted, PassedOver};
 pub use key::{KeyName, PublicKey, Vkey, VkeyError};
 pub use list::{
     ListError, ListKind, VerifiedFileList, VerifiedTensorList, WrittenFiles, WrittenTensors, write_files,
@@ -58,5 +70,13 @@ pub use name::{ModelName, NameError};
 pub use note::{MAX_NOTE, MAX_SIGNATURES, Note, NoteError, NoteSignature};
 pub use path::{EntryPath, PathError, TensorName, TensorNameError};
 pub use policy::{KeyFault, PolicyError, Publisher, PublisherFault, Scope, TrustPolicy, TrustedKey};
+pub use proof::{MAX_PROOF, Proven, SignedProof, SliceClaim};
+pub use proof_error::{FormFault, ProofError, ProveError};
+pub use prove::Wanted;
+pub use statement::{
+    Challenge, Receipt, ReceiptClaim, Report, SignedChallenge, SignedReceipt, SignedReport,
+    UnverifiedChallenge, VerifiedChallenge, VerifiedReport, response_message,
+};
+pub use statement_error::{StatementError, StatementFault, StatementKind};
 pub use time::{Time, TimeError};
 pub use trust::{Expectation, Freshness, Remembered, Shortage, SignedHead, Signer, TrustError, VerifiedHead};

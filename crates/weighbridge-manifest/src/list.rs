@@ -2,11 +2,11 @@
 //!
 //! The order of checks is that of `spec/lists.md`.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{string::String, sync::Arc, vec::Vec};
 use core::fmt::{self, Write};
 
 use weighbridge_tree::{
-    ChunkSize, EntryHash, MAX_ENTRIES, ModelRoot, TensorsRoot, list_root, model_root, tensors_root,
+    ChunkSize, EntryHash, ListTree, MAX_ENTRIES, ModelRoot, TensorsRoot, list_root, model_root, tensors_root,
 };
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     trust::VerifiedHead,
 };
 
-/// The complete, ordered list of a model's files, bound by a verified head.
+/// The complete, ordered list of a model's files, bound by a verified head. It keeps its tree, to make proofs.
 ///
 /// # Guarantee
 /// What it does not name is not part of the model. Paths are safe to join to a folder on POSIX systems.
@@ -25,19 +25,20 @@ use crate::{
 /// It says nothing about bytes on any disk.
 #[derive(Clone, Debug)]
 pub struct VerifiedFileList {
+    head: VerifiedHead,
     entries: Vec<FileEntry>,
-    bytes: u64,
-    chunk_size: ChunkSize,
-    tensors: Option<Tensors>,
+    tree: Arc<ListTree>,
 }
 
-/// The complete, ordered list of a model's tensors, bound by a verified head.
+/// The complete, ordered list of a model's tensors, bound by a verified head. It keeps its tree, to make proofs.
 ///
 /// # Non-guarantee
 /// It is what the signer saw; that a file's header agrees is checked against the verified header (`spec/tensors.md`).
 #[derive(Clone, Debug)]
 pub struct VerifiedTensorList {
     entries: Vec<TensorEntry>,
+    /// `None` of no tensors.
+    tree: Option<Arc<ListTree>>,
 }
 
 impl VerifiedHead {
@@ -48,7 +49,7 @@ impl VerifiedHead {
     ///
     /// # Cost
     /// One pass over `bytes` and one BLAKE3 compression per 64 bytes and per entry; memory in proportion to `bytes`,
-    /// whose length is checked against the signed one first (rule 1).
+    /// whose length is checked against the signed one first (rule 1). The tree that is kept takes 64 bytes an entry.
     pub fn open_files(&self, bytes: &[u8]) -> Result<VerifiedFileList, ListError> {
         let head = self.head();
         let files = Lines::new(ListKind::Files, bytes, head.files.length)?;
@@ -78,10 +79,11 @@ impl VerifiedHead {
         }
         no_path_is_a_parent(&entries)
             .map_err(|number| ListError::at(ListKind::Files, number, Fault::Parent))?;
-        if root_of_files(leaves, total).as_ref() != Some(&head.root) {
+        let tree = ListTree::build(leaves).map_err(|_| whole(Fault::Root))?;
+        if model_root(total, &tree.root()) != head.root {
             return Err(whole(Fault::Root));
         }
-        Ok(VerifiedFileList { entries, bytes: total, chunk_size: head.chunk_size, tensors: head.tensors })
+        Ok(VerifiedFileList { head: self.clone(), entries, tree: Arc::new(tree) })
     }
 }
 
@@ -95,7 +97,7 @@ impl VerifiedFileList {
     /// As [`VerifiedHead::open_files`].
     pub fn open_tensors(&self, bytes: &[u8]) -> Result<VerifiedTensorList, ListError> {
         let whole = |fault| ListError::at(ListKind::Tensors, 0, fault);
-        let signed = self.tensors.ok_or_else(|| whole(Fault::NotSigned))?;
+        let signed = self.tensors().ok_or_else(|| whole(Fault::NotSigned))?;
         let mut entries: Vec<TensorEntry> = Vec::new();
         let mut leaves = Vec::new();
         // The file of the line before: most tensors share it.
@@ -121,10 +123,20 @@ impl VerifiedFileList {
         if count != signed.list.count {
             return Err(whole(Fault::Count { found: count, signed: signed.list.count }));
         }
-        if root_of_tensors(leaves).as_ref() != Some(&signed.root) {
+        let tree = if leaves.is_empty() {
+            None
+        } else {
+            Some(Arc::new(ListTree::build(leaves).map_err(|_| whole(Fault::Root))?))
+        };
+        if tensors_root(tree.as_ref().map(|tree| tree.root()).as_ref()) != signed.root {
             return Err(whole(Fault::Root));
         }
-        Ok(VerifiedTensorList { entries })
+        Ok(VerifiedTensorList { entries, tree })
+    }
+
+    /// The head that binds it.
+    pub fn head(&self) -> &VerifiedHead {
+        &self.head
     }
 
     /// All files, by path.
@@ -136,25 +148,35 @@ impl VerifiedFileList {
     /// The file of this path, with its position.
     #[must_use]
     pub fn find(&self, path: &str) -> Option<(usize, &FileEntry)> {
-        let position = self.entries.binary_search_by(|e| e.path.as_str().cmp(path)).ok()?;
+        let position = self.place(path).ok()?;
         self.entries.get(position).map(|e| (position, e))
+    }
+
+    /// The position of this path, or else that of the first path above it.
+    pub(crate) fn place(&self, path: &str) -> Result<usize, usize> {
+        self.entries.binary_search_by(|e| e.path.as_str().cmp(path))
+    }
+
+    /// The tree over the lines.
+    pub(crate) fn tree(&self) -> &ListTree {
+        &self.tree
     }
 
     /// The sum of all sizes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.head.head().bytes
     }
 
     /// The unit of verification of files that are larger than it.
     pub fn chunk_size(&self) -> ChunkSize {
-        self.chunk_size
+        self.head.head().chunk_size
     }
 
     /// What the head says of the tensor list, or `None` if it has none.
     #[must_use]
     pub fn tensors(&self) -> Option<Tensors> {
-        self.tensors
+        self.head.head().tensors
     }
 }
 
@@ -163,6 +185,20 @@ impl VerifiedTensorList {
     #[must_use]
     pub fn entries(&self) -> &[TensorEntry] {
         &self.entries
+    }
+
+    /// The tensor of this name in this file, with its position.
+    #[must_use]
+    pub fn find(&self, file: &str, name: &str) -> Option<(usize, &TensorEntry)> {
+        let wanted = (file, name);
+        let place =
+            self.entries.binary_search_by(|t| (t.file.as_str(), t.name.as_str()).cmp(&wanted)).ok()?;
+        self.entries.get(place).map(|t| (place, t))
+    }
+
+    /// The tree over the lines, unless there are none.
+    pub(crate) fn tree(&self) -> Option<&ListTree> {
+        self.tree.as_deref()
     }
 
     /// The tensors of one file, by name.

@@ -18,6 +18,15 @@ pub struct TrustPolicy {
     publishers: Vec<Publisher>,
     revoked: Vec<PublicKey>,
     accepted_heads: Vec<HeadId>,
+    auditors: Option<Auditors>,
+}
+
+/// Whose reports count, and how many it takes.
+#[derive(Clone, Debug)]
+pub(crate) struct Auditors {
+    /// How many reports of distinct auditors and provers, at least 1.
+    pub(crate) threshold: usize,
+    pub(crate) keys: Vec<TrustedKey>,
 }
 
 /// Whom to believe for the models of one scope.
@@ -31,7 +40,7 @@ pub struct Publisher {
     pub keys: Vec<TrustedKey>,
 }
 
-/// A key, and when it counts: for heads with `from <= created < until`.
+/// A key, and when it counts: for heads with `from <= created < until`, for reports with `from <= received < until`.
 #[derive(Clone, Debug)]
 pub struct TrustedKey {
     /// The key.
@@ -51,8 +60,8 @@ impl TrustedKey {
         }
     }
 
-    pub(crate) fn counts_at(&self, created: Time) -> bool {
-        self.from.is_none_or(|from| from <= created) && self.until.is_none_or(|until| created < until)
+    pub(crate) fn counts_at(&self, time: Time) -> bool {
+        self.from.is_none_or(|from| from <= time) && self.until.is_none_or(|until| time < until)
     }
 }
 
@@ -131,7 +140,7 @@ impl TrustPolicy {
         revoked: Vec<PublicKey>,
         accepted_heads: Vec<HeadId>,
     ) -> Result<Self, PolicyError> {
-        let mut policy = Self { publishers: Vec::new(), revoked, accepted_heads };
+        let mut policy = Self { publishers: Vec::new(), revoked, accepted_heads, auditors: None };
         for (number, publisher) in (1..).zip(publishers) {
             let added = publisher.and_then(|publisher| policy.add(publisher));
             added.map_err(|fault| PolicyError::Publisher { number, fault })?;
@@ -144,22 +153,25 @@ impl TrustPolicy {
 
     fn add(&mut self, publisher: Publisher) -> Result<(), PublisherFault> {
         let Publisher { scope, threshold, keys } = publisher;
-        let in_order = |(number, key): (usize, TrustedKey)| {
-            key.with_dates_in_order().map_err(|fault| PublisherFault::Key { number, fault })
-        };
-        let keys = (1..).zip(keys).map(in_order).collect::<Result<Vec<_>, _>>()?;
-        if keys.is_empty() {
-            return Err(PublisherFault::NoKeys);
-        }
-        let count = distinct(keys.iter().map(|k| k.vkey.public_key()));
-        if threshold == 0 || threshold > count {
-            return Err(PublisherFault::Threshold { threshold, keys: count });
-        }
+        let keys = sufficient(threshold, keys)?;
         if self.publishers.iter().any(|other| other.scope == scope) {
             return Err(PublisherFault::SameScope);
         }
         self.publishers.push(Publisher { scope, threshold, keys });
         Ok(())
+    }
+
+    /// The same policy, and in it what it takes to call a model held: reports by `threshold` of these auditors, of
+    /// distinct provers. Auditors that it had before are replaced.
+    ///
+    /// # Non-guarantee
+    /// Auditors have no say over heads, nor publishers over reports.
+    ///
+    /// # Errors
+    /// [`PolicyError::Held`] if the threshold could never be reached, or is 0.
+    pub fn with_auditors(self, threshold: usize, keys: Vec<TrustedKey>) -> Result<Self, PolicyError> {
+        let keys = sufficient(threshold, keys).map_err(|fault| PolicyError::Held { fault })?;
+        Ok(Self { auditors: Some(Auditors { threshold, keys }), ..self })
     }
 
     /// Any one of these keys suffices, for every name.
@@ -177,7 +189,7 @@ impl TrustPolicy {
     /// This head alone, whoever signed it: a chain or a deployment gave its id.
     #[must_use]
     pub fn pinned(head: HeadId) -> Self {
-        Self { publishers: Vec::new(), revoked: Vec::new(), accepted_heads: vec![head] }
+        Self { publishers: Vec::new(), revoked: Vec::new(), accepted_heads: vec![head], auditors: None }
     }
 
     /// The publisher whose scope fits the name most closely.
@@ -186,10 +198,14 @@ impl TrustPolicy {
         fitting.max_by_key(|(fit, _)| *fit).map(|(_, p)| p)
     }
 
-    /// The keys that may have made a signature of this name and id, revoked ones too.
-    pub(crate) fn keys_of(&self, name: &str, id: [u8; 4]) -> impl Iterator<Item = &Vkey> {
-        let all = self.publishers.iter().flat_map(|p| &p.keys).map(|k| &k.vkey);
-        all.filter(move |k| k.id() == id && k.name().as_str() == name)
+    /// The keys of all publishers, revoked ones too.
+    pub(crate) fn publisher_keys(&self) -> impl Iterator<Item = &Vkey> + Clone {
+        self.publishers.iter().flat_map(|p| &p.keys).map(|k| &k.vkey)
+    }
+
+    /// What it takes to call a model held, if the policy says.
+    pub(crate) fn auditors(&self) -> Option<&Auditors> {
+        self.auditors.as_ref()
     }
 
     pub(crate) fn is_revoked(&self, key: &PublicKey) -> bool {
@@ -199,6 +215,22 @@ impl TrustPolicy {
     pub(crate) fn accepts(&self, head: &HeadId) -> bool {
         self.accepted_heads.contains(head)
     }
+}
+
+/// The keys, if each of them can count and there are enough for the threshold.
+fn sufficient(threshold: usize, keys: Vec<TrustedKey>) -> Result<Vec<TrustedKey>, PublisherFault> {
+    let in_order = |(number, key): (usize, TrustedKey)| {
+        key.with_dates_in_order().map_err(|fault| PublisherFault::Key { number, fault })
+    };
+    let keys = (1..).zip(keys).map(in_order).collect::<Result<Vec<_>, _>>()?;
+    if keys.is_empty() {
+        return Err(PublisherFault::NoKeys);
+    }
+    let count = distinct(keys.iter().map(|k| k.vkey.public_key()));
+    if threshold == 0 || threshold > count {
+        return Err(PublisherFault::Threshold { threshold, keys: count });
+    }
+    Ok(keys)
 }
 
 /// How many different keys these are. The only place where keys are counted: one key under two names is one key.
@@ -241,9 +273,14 @@ pub enum PolicyError {
         /// What is wrong.
         fault: PublisherFault,
     },
+    /// The auditors of `held` are at fault.
+    Held {
+        /// What is wrong.
+        fault: PublisherFault,
+    },
 }
 
-/// What is wrong with a publisher of a policy.
+/// What is wrong with a publisher of a policy, or with its auditors.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublisherFault {
@@ -291,7 +328,7 @@ impl PolicyError {
             Self::Scope => 1603,
             Self::Revoked { fault, .. } => fault.error_code(),
             Self::AcceptedHead { .. } => 1703,
-            Self::Publisher { fault, .. } => match fault {
+            Self::Publisher { fault, .. } | Self::Held { fault } => match fault {
                 PublisherFault::Scope => 1603,
                 PublisherFault::Key { fault: KeyFault::Vkey(error), .. } => error.error_code(),
                 PublisherFault::Key { fault: KeyFault::Time(error), .. } => error.error_code(),
@@ -315,6 +352,7 @@ impl fmt::Display for PolicyError {
                 write!(f, "accepted head {number}: a head id is 64 lower-case hexadecimal digits")
             }
             Self::Publisher { number, fault } => write!(f, "publisher {number}: {fault}"),
+            Self::Held { fault } => write!(f, "held: {fault}"),
         }
     }
 }

@@ -31,7 +31,11 @@ impl TrustPolicy {
         for (number, id) in (1..).zip(&form.accepted_heads) {
             accepted_heads.push(HeadId::from_hex(id).map_err(|_| PolicyError::AcceptedHead { number })?);
         }
-        Self::of(form.publisher.iter().map(|Table(form)| publisher(form)), revoked, accepted_heads)
+        let publishers = form.publisher.iter().map(|Table(form)| publisher(form));
+        let policy = Self::of(publishers, revoked, accepted_heads)?;
+        let Some(Table(held)) = form.held else { return Ok(policy) };
+        let auditors = keys(&held.auditor).map_err(|fault| PolicyError::Held { fault })?;
+        policy.with_auditors(held.threshold, auditors)
     }
 }
 
@@ -44,6 +48,7 @@ struct Form {
     accepted_heads: Vec<String>,
     #[serde(default)]
     publisher: Vec<Table<PublisherForm>>,
+    held: Option<Table<HeldForm>>,
 }
 
 #[derive(Deserialize)]
@@ -54,6 +59,15 @@ struct PublisherForm {
     threshold: usize,
     #[serde(default)]
     key: Vec<Table<KeyForm>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeldForm {
+    #[serde(default = "one")]
+    threshold: usize,
+    #[serde(default)]
+    auditor: Vec<Table<KeyForm>>,
 }
 
 #[derive(Deserialize)]
@@ -93,11 +107,15 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for TableVisitor<T> {
 
 fn publisher(form: &PublisherForm) -> Result<Publisher, PublisherFault> {
     let scope = Scope::parse(&form.scope).map_err(|_| PublisherFault::Scope)?;
-    let mut keys = Vec::new();
-    for (number, Table(form)) in (1..).zip(&form.key) {
-        keys.push(key(form).map_err(|fault| PublisherFault::Key { number, fault })?);
-    }
-    Ok(Publisher { scope, threshold: form.threshold, keys })
+    Ok(Publisher { scope, threshold: form.threshold, keys: keys(&form.key)? })
+}
+
+fn keys(forms: &[Table<KeyForm>]) -> Result<Vec<TrustedKey>, PublisherFault> {
+    let numbered = (1..).zip(forms);
+    let read = |(number, Table(form)): (usize, &Table<KeyForm>)| {
+        key(form).map_err(|fault| PublisherFault::Key { number, fault })
+    };
+    numbered.map(read).collect()
 }
 
 fn key(form: &KeyForm) -> Result<TrustedKey, KeyFault> {
@@ -278,6 +296,80 @@ mod tests {
         assert_eq!(refusal(&both.replace("a/**", "a")).0, 1501);
         assert_eq!(refusal(&publisher("a", "threshold = 0", "from = \"\"")).0, 1702);
         assert_eq!(refusal(&format!("{both}revoke = 1")).0, 1601);
+    }
+
+    /// A policy with `held`, with further lines for it and for its auditor.
+    fn held(lines: &str, key_lines: &str) -> String {
+        let publisher = publisher("*", "", "");
+        format!("{publisher}[held]\n{lines}\n[[held.auditor]]\nvkey = \"{KEY}\"\n{key_lines}\n")
+    }
+
+    #[test]
+    fn reads_the_auditors_of_held() {
+        let policy = TrustPolicy::from_toml(&held("", "from = \"2026-01-01T00:00:00Z\"")).unwrap();
+        let auditors = policy.auditors().unwrap();
+        assert_eq!((auditors.threshold, auditors.keys.len()), (1, 1));
+        assert_eq!(auditors.keys[0].vkey.to_string(), KEY);
+        assert_eq!(auditors.keys[0].from, Time::parse("2026-01-01T00:00:00Z").ok());
+        assert_eq!(auditors.keys[0].until, None);
+        assert!(TrustPolicy::from_toml(&publisher("*", "", "")).unwrap().auditors().is_none());
+        assert_eq!(refusal(&held("threshold = 1", "")), (0, String::new()));
+        let inline = format!("{}[held]\nauditor = [{{ vkey = '{KEY}' }}]", publisher("*", "", ""));
+        assert_eq!(refusal(&inline), (0, String::new()));
+    }
+
+    #[test]
+    fn each_fault_of_held_has_its_code() {
+        for text in [
+            held("treshold = 1", ""),
+            held("key = []", ""),
+            held("scope = '*'", ""),
+            held("threshold = -1", ""),
+            held("threshold = '1'", ""),
+            held("threshold = 1.0", ""),
+            held("", "till = '2027-01-01T00:00:00Z'"),
+            held("", "from = 2026-01-01T00:00:00Z"),
+            held("", "").replace("[held]", "[[held]]"),
+            held("", "").replace("[[held.auditor]]", "[held.auditor]"),
+            format!("held = 1\n{}", publisher("*", "", "")),
+            format!("held = []\n{}", publisher("*", "", "")),
+            format!("held = [1, [{{ vkey = '{KEY}' }}]]\n{}", publisher("*", "", "")),
+            format!("{}[held]\nauditor = ['{KEY}']", publisher("*", "", "")),
+        ] {
+            assert_eq!(refusal(&text).0, 1601, "{text}");
+        }
+        for (text, code, sentence) in [
+            (held("threshold = 0", ""), 1604, "held: a threshold of 0 with 1 distinct keys"),
+            (held("threshold = 2", ""), 1604, "held: a threshold of 2 with 1 distinct keys"),
+            (format!("{}[held]", publisher("*", "", "")), 1605, "held: it has no keys"),
+            (
+                held("", "from = \"2026-01-01\""),
+                1702,
+                "held: key 1: a time is written like 2026-11-20T16:31:00Z",
+            ),
+            (
+                held("", "from = \"2026-01-01T00:00:00Z\"\nuntil = \"2026-01-01T00:00:00Z\""),
+                1606,
+                "held: key 1: 'from' is not before 'until'",
+            ),
+            (
+                format!("{}[[held.auditor]]\nvkey = \"x\"", held("", "")),
+                1501,
+                "held: key 2: a vkey is NAME+ID+KEY, as keygen writes it",
+            ),
+        ] {
+            assert_eq!(refusal(&text), (code, sentence.to_string()), "{text}");
+        }
+    }
+
+    #[test]
+    fn held_comes_last_and_keys_before_the_threshold() {
+        let twice = format!("{}{}", publisher("*", "", ""), held("threshold = 0", ""));
+        assert_eq!(refusal(&twice).0, 1602);
+        assert_eq!(refusal(&held("threshold = 0", "from = ''")).0, 1702);
+        // Auditors alone trust nobody's heads.
+        let alone = held("", "").replacen(&publisher("*", "", ""), "", 1);
+        assert_eq!(refusal(&alone), (1605, "the policy trusts nobody".into()));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
     key::{KeyName, PublicKey, Vkey},
     name::ModelName,
     note::{Note, NoteError},
-    policy::{Publisher, TrustPolicy, distinct},
+    policy::{TrustPolicy, TrustedKey, distinct},
     time::Time,
 };
 
@@ -183,34 +183,42 @@ impl SignedHead {
         Some(Remembered { name: head.name, revision: head.revision, id })
     }
 
-    /// The keys of the policy that signed, in line order; and the name on the first line that claims to be by a key that
-    /// is not revoked, and is not.
     fn signed_by<'p>(&self, policy: &'p TrustPolicy) -> (Vec<&'p Vkey>, Option<&KeyName>) {
-        let text = self.note.text().as_bytes();
-        let mut signed: Vec<&Vkey> = Vec::new();
-        let mut first_bad = None;
-        for line in self.note.signatures() {
-            let mut bad = false;
-            // The same key may stand in many publishers; each is checked once (rule 12).
-            let mut checked: Vec<&Vkey> = Vec::new();
-            for key in policy.keys_of(line.name().as_str(), line.id()) {
-                if checked.contains(&key) {
-                    continue;
-                }
-                checked.push(key);
-                if key.has_signed(text, line.signature()) {
-                    signed.push(key);
-                    bad = false;
-                    break;
-                }
-                bad |= !policy.is_revoked(key.public_key());
-            }
-            if bad {
-                first_bad.get_or_insert(line.name());
-            }
-        }
-        (signed, first_bad)
+        signed_by(&self.note, &policy.publisher_keys(), |key| policy.is_revoked(key))
     }
+}
+
+/// Which of the keys signed the note, in line order; and the name on the first line that claims to be by one of them
+/// that is not revoked, and is not.
+pub(crate) fn signed_by<'n, 'p>(
+    note: &'n Note,
+    keys: &(impl Iterator<Item = &'p Vkey> + Clone),
+    is_revoked: impl Fn(&PublicKey) -> bool,
+) -> (Vec<&'p Vkey>, Option<&'n KeyName>) {
+    let text = note.text().as_bytes();
+    let mut signed: Vec<&Vkey> = Vec::new();
+    let mut first_bad = None;
+    for line in note.signatures() {
+        let mut bad = false;
+        // The same key may stand in a policy more than once; each is checked once (rule 12).
+        let mut checked: Vec<&Vkey> = Vec::new();
+        for key in keys.clone().filter(|key| key.id() == line.id() && key.name() == line.name()) {
+            if checked.contains(&key) {
+                continue;
+            }
+            checked.push(key);
+            if key.has_signed(text, line.signature()) {
+                signed.push(key);
+                bad = false;
+                break;
+            }
+            bad |= !is_revoked(key.public_key());
+        }
+        if bad {
+            first_bad.get_or_insert(line.name());
+        }
+    }
+    (signed, first_bad)
 }
 
 /// Who of the deciding publisher signed, if that is enough.
@@ -228,8 +236,9 @@ fn believed(
             Err(TrustError::OutOfScope { name: head.name.clone() })
         };
     };
-    let by =
-        |standing| move |key: &&&Vkey| Standing::of(policy, publisher, key, head.created) == Some(standing);
+    let by = |standing| {
+        move |key: &&&Vkey| Standing::of(policy, &publisher.keys, key, head.created) == Some(standing)
+    };
     let counted: Vec<&Vkey> = signed.iter().filter(by(Standing::Counts)).copied().collect();
     let have = distinct(counted.iter().map(|k| k.public_key()));
     if !accepted && have < publisher.threshold {
@@ -256,23 +265,22 @@ fn believed(
     Ok(signers)
 }
 
-/// What a key's signature is worth to a publisher.
+/// What a key's signature is worth among keys that a policy lists together.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Standing {
+pub(crate) enum Standing {
     Counts,
     Revoked,
     OutOfDate,
 }
 
 impl Standing {
-    /// `None` if it is no key of the publisher, under the name with which it signed: under another name it may have
-    /// other dates.
-    fn of(policy: &TrustPolicy, publisher: &Publisher, key: &Vkey, created: Time) -> Option<Self> {
-        let mut of_publisher = publisher.keys.iter().filter(|k| k.vkey == *key).peekable();
-        of_publisher.peek()?;
+    /// `None` if it is none of `keys`, under the name with which it signed: under another name it may have other dates.
+    pub(crate) fn of(policy: &TrustPolicy, keys: &[TrustedKey], key: &Vkey, at: Time) -> Option<Self> {
+        let mut listed = keys.iter().filter(|k| k.vkey == *key).peekable();
+        listed.peek()?;
         Some(if policy.is_revoked(key.public_key()) {
             Self::Revoked
-        } else if of_publisher.any(|k| k.counts_at(created)) {
+        } else if listed.any(|k| k.counts_at(at)) {
             Self::Counts
         } else {
             Self::OutOfDate
@@ -362,8 +370,8 @@ impl VerifiedHead {
     }
 }
 
-/// How far `created` may lie ahead of now, in seconds: clocks differ, heads are not from next week.
-const MAX_AHEAD: i64 = 86_400;
+/// How far a signed time may lie ahead of now, in seconds: clocks differ, heads are not from next week.
+pub(crate) const MAX_AHEAD: i64 = 86_400;
 
 /// Why a head is not believed.
 #[non_exhaustive]

@@ -1,0 +1,63 @@
+//! Texts of lines `KEY VALUE` in a fixed order: what heads and statements are made of.
+
+use crate::cursor::Cursor;
+
+/// Reads a text line by line, knowing where it is.
+pub(crate) struct Lines<'a> {
+    rest: Cursor<'a>,
+    line: usize,
+}
+
+/// Why a line is not the one that belongs there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Misread {
+    /// The line, counted from 1.
+    pub(crate) line: usize,
+    /// The key that belongs there.
+    pub(crate) key: &'static str,
+    pub(crate) fault: LineFault,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LineFault {
+    /// Another key stands there, or no whole line does.
+    Key,
+    /// The key's value is malformed.
+    Value,
+}
+
+impl<'a> Lines<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self { rest: Cursor::new(text), line: 0 }
+    }
+
+    /// The number of the line that was read last, counted from 1.
+    pub(crate) fn number(&self) -> usize {
+        self.line
+    }
+
+    /// The next line without its LF. A line that has none is no line.
+    pub(crate) fn next(&mut self) -> Option<&'a str> {
+        self.line = self.line.saturating_add(1);
+        self.rest.until('\n')
+    }
+
+    /// The value of the next line, which has to be `key`'s. A key that stands alone has an empty value.
+    pub(crate) fn value<T>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, Misread> {
+        let found = self
+            .next()
+            .map(|line| line.split_once(' ').unwrap_or((line, "")))
+            .filter(|(found, _)| *found == key);
+        let fail = |fault| Misread { line: self.line, key, fault };
+        let (_, value) = found.ok_or(fail(LineFault::Key))?;
+        read(value).ok_or(fail(LineFault::Value))
+    }
+
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.rest.rest_must_be_empty().is_some()
+    }
+}

@@ -1,0 +1,12 @@
+//! Proofs from outside: what honest ones show, and that nothing else is accepted.
+
+#![allow(clippy::unwrap_used)] // a test may stop where it fails
+
+mod codes;
+mod honest;
+#[allow(dead_code, reason = "keys are needed here, and the other tests' helpers are not")]
+#[path = "../it/kit.rs"]
+mod kit;
+mod model;
+mod sizes;
+mod tampered;
