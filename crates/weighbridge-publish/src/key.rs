@@ -23,7 +23,8 @@ use pkcs8::{
     der::{Decode, Reader, SliceReader, asn1::OctetStringRef, pem},
     pkcs5::{self, EncryptionScheme, pbes2, scrypt},
 };
-use weighbridge_manifest::{KeyName, NoteSignature, PublicKey, Vkey, VkeyError};
+use weighbridge_manifest::{KeyName, NoteSignature, PublicKey, Vkey, VkeyError, response_message};
+use weighbridge_tree::{ChallengeHash, ResponseHash};
 use zeroize::Zeroizing;
 
 use crate::key_error::{KeyError, PemFault, our_fault};
@@ -154,6 +155,15 @@ impl SecretKey {
         // dalek hashes the public half that it derived itself, never one from outside: two signatures of one text
         // under two public halves would give the secret away.
         note_signature(&self.vkey, &self.key.sign(text).to_bytes())
+    }
+
+    /// Signs a response to a challenge: the bytes that stand behind it.
+    ///
+    /// # Guarantee
+    /// What is signed is made here and begins with its own first line. No head and no statement can be signed so.
+    #[must_use]
+    pub fn sign_response(&self, challenge: &ChallengeHash, response: &ResponseHash) -> [u8; 64] {
+        self.key.sign(&response_message(challenge, response)).to_bytes()
     }
 }
 

@@ -3,6 +3,8 @@
 //! - [`Weighing`] reads a model once and gives lists, layers and the head's text
 //! - [`SecretKey`] signs that text; [`external_signature`] takes a signature that was made elsewhere
 //! - [`Signing`] puts text and signatures together
+//! - [`sign_challenge`], [`sign_report`] and [`sign_receipt`] do so for statements, [`SecretKey::sign_response`] signs a
+//!   response
 //! - [`Staging`] writes metadata so that a failure leaves the old files as they were
 //!
 //! # Guarantee
@@ -24,6 +26,6 @@ mod weigh;
 pub use key::{KeyFiles, Passphrase, Protection, SecretKey, external_signature, public_key_from_pem};
 pub use key_error::{KeyError, PemFault};
 pub use reuse::{Reuse, ReuseFault};
-pub use sign::{Added, Signing, SigningError};
+pub use sign::{Added, Signing, SigningError, sign_challenge, sign_receipt, sign_report};
 pub use store::{Existing, Staging, StoreError, TEXT};
 pub use weigh::{Event, Previous, Sha256Listing, TensorListing, WeighError, Weighed, Weighing};

@@ -5,8 +5,14 @@
 mod common;
 
 use common::{Folder, KEY, note, weigh};
-use weighbridge_manifest::{Expectation, KeyName, Note, NoteSignature, SignedHead, TrustPolicy};
-use weighbridge_publish::{Added, SecretKey, Signing, external_signature};
+use weighbridge_manifest::{
+    Challenge, Expectation, Head, KeyName, Note, NoteSignature, Receipt, Report, SignedChallenge, SignedHead,
+    SignedReceipt, SignedReport, Time, TrustPolicy, response_message,
+};
+use weighbridge_publish::{
+    Added, SecretKey, Signing, external_signature, sign_challenge, sign_receipt, sign_report,
+};
+use weighbridge_tree::{ChallengeHash, Nonce, ResponseHash, head_id};
 
 fn text() -> String {
     weigh(Folder::of(&[("a", b"x")]).path()).unwrap().text
@@ -129,4 +135,93 @@ fn what_is_no_head_is_not_signed() {
     assert_eq!(of_note(&text), 1103);
     assert_eq!(of_note(&note(&text).replace("chunk-size 262144", "chunk-size 262145")), 1204);
     assert_eq!(of_note(&note(&text)), 0);
+}
+
+fn challenge(prover: &SecretKey) -> Challenge {
+    let text = text();
+    let head = Head::parse(&text).unwrap();
+    Challenge {
+        head: head_id(text.as_bytes()),
+        root: head.root,
+        prover: prover.vkey().clone(),
+        nonce: Nonce::from_bytes([3; 32]),
+        issued: head.created,
+        deadline: Time::from_unix(head.created.unix() + 1).unwrap(),
+        samples: 1,
+    }
+}
+
+fn report(prover: &SecretKey) -> Report {
+    let head = Head::parse(&text()).unwrap();
+    let Challenge { head: id, root, prover, issued, .. } = challenge(prover);
+    Report {
+        name: head.name,
+        head: id,
+        root,
+        prover,
+        challenge: ChallengeHash::from_bytes([1; 32]),
+        response: ResponseHash::from_bytes([2; 32]),
+        samples: 1,
+        of: 1,
+        issued,
+        received: issued,
+    }
+}
+
+fn receipt(node: &SecretKey) -> Receipt {
+    let Report { name, head, root, received: verified, .. } = report(node);
+    Receipt { name, head, root, node: node.vkey().clone(), verified }
+}
+
+#[test]
+fn a_signed_statement_is_its_text_an_empty_line_and_one_signature() {
+    let (auditor, node) = (key("auditor"), key("node"));
+    let expected = |text: String, key: &SecretKey| format!("{text}\n{}\n", key.sign(text.as_bytes()));
+    let challenge = challenge(&node);
+    let note = sign_challenge(&challenge, &auditor).unwrap();
+    assert_eq!(note, expected(challenge.to_text().unwrap(), &auditor));
+    let signed = SignedChallenge::parse(note.as_bytes()).unwrap();
+    assert_eq!(signed.verify(auditor.vkey()).unwrap().challenge(), &challenge);
+    let report = report(&node);
+    let note = sign_report(&report, &auditor).unwrap();
+    assert_eq!(note, expected(report.to_text().unwrap(), &auditor));
+    let signed = SignedReport::parse(note.as_bytes()).unwrap();
+    assert_eq!(signed.verify(auditor.vkey()).unwrap().report(), &report);
+    let receipt = receipt(&node);
+    let note = sign_receipt(&receipt, &node).unwrap();
+    assert_eq!(note, expected(receipt.to_text().unwrap(), &node));
+    assert_eq!(SignedReceipt::parse(note.as_bytes()).unwrap().check().unwrap().receipt(), &receipt);
+}
+
+#[test]
+fn a_statement_that_nobody_would_read_is_not_signed() {
+    let (auditor, node) = (key("auditor"), key("node"));
+    let none = Challenge { samples: 0, ..challenge(&node) };
+    assert_eq!(sign_challenge(&none, &auditor).map_err(|e| e.error_code()), Err(1804));
+    let late = Challenge { deadline: none.issued, ..challenge(&node) };
+    let error = sign_challenge(&late, &auditor).unwrap_err();
+    assert_eq!(error.error_code(), 1805);
+    assert_eq!(
+        error.to_string(),
+        "the challenge contradicts itself: its deadline is not after it was issued"
+    );
+    let above = Report { samples: 2, ..report(&node) };
+    assert_eq!(sign_report(&above, &auditor).map_err(|e| e.error_code()), Err(1804));
+    // A receipt is its node's own.
+    assert_eq!(sign_receipt(&receipt(&node), &auditor).map_err(|e| e.error_code()), Err(3301));
+    // A name that makes the note longer than notes may be.
+    let long = key(&"k".repeat(131_072));
+    assert_eq!(sign_report(&report(&node), &long).map_err(|e| e.error_code()), Err(1101));
+    assert_eq!(sign_receipt(&receipt(&long), &long).map_err(|e| e.error_code()), Err(1801));
+}
+
+#[test]
+fn a_response_is_signed_over_both_hashes_and_nothing_else() {
+    let (challenge, response) = (ChallengeHash::from_bytes([1; 32]), ResponseHash::from_bytes([2; 32]));
+    let signature = KEY.sign_response(&challenge, &response);
+    let signed = |message: &[u8]| KEY.vkey().has_signed(message, &signature);
+    assert!(signed(&response_message(&challenge, &response)));
+    let exchanged = (ChallengeHash::from_bytes([2; 32]), ResponseHash::from_bytes([1; 32]));
+    assert!(!signed(&response_message(&exchanged.0, &exchanged.1)));
+    assert!(!signed(&[[1; 32], [2; 32]].concat()));
 }
