@@ -1,7 +1,8 @@
 //! What a node links to check a model.
 //!
 //! At its core, without features, the crate is `no_std`: it is the types of [`manifest`], by which a head and lists
-//! are verified. With the feature `fs` it checks whole model folders:
+//! are verified, and audits: [`UnsignedResponse`] answers a challenge from a [`Holding`], [`Answered`] checks the
+//! answer. With the feature `fs` it checks whole model folders:
 //!
 //! - [`Metadata`] reads what a publisher put beside a model, never more than is signed for
 //! - [`walk()`] finds out what is in a model folder
@@ -29,9 +30,15 @@
     )
 )]
 
+extern crate alloc;
 #[cfg(feature = "fs")]
 extern crate std;
 
+mod audit;
+mod holding;
+
+#[cfg(feature = "fs")]
+mod folder;
 #[cfg(feature = "fs")]
 mod io;
 #[cfg(feature = "fs")]
@@ -47,11 +54,14 @@ mod tensors;
 #[cfg(feature = "fs")]
 mod walk;
 
+pub use audit::{Answered, AuditError, ResponseError, Samples, UnsignedResponse, chance_of_missing};
+pub use holding::Holding;
 pub use weighbridge_manifest as manifest;
 pub use weighbridge_tree as tree;
 
 #[cfg(feature = "fs")]
 pub use {
+    folder::{HeldFolder, HoldingError},
     io::{IoError, read_bounded, shown},
     metadata::{CHUNKS, FILES, FOLDER, HEAD, Layers, LayersError, Metadata, MetadataError, TENSORS},
     model::{

@@ -1,0 +1,511 @@
+//! Audits: answering a challenge, and checking the answer (`spec/audits.md`).
+//!
+//! No clock, no randomness and no secret key: times, and whether a nonce was answered before, come from the caller, and
+//! what is to be signed goes out to it.
+
+use alloc::{string::String, vec::Vec};
+use core::fmt;
+
+use weighbridge_manifest::{
+    Challenge, EntryPath, FileEntry, Report, Time, UnverifiedChallenge, VerifiedChallenge, VerifiedFileList,
+    VerifiedHead, Vkey, response_message,
+};
+use weighbridge_tree::{
+    ChunkError, FileRoot, FileSamples, Granule, Grid, HeadId, Layer, LayerError, MAX_SAMPLES, Nonce,
+    PartError, ResponseHash, SampleError, TooLong, draw,
+};
+
+use crate::Holding;
+
+/// The BLAKE3 chunks of a model for which a challenge asks, file by file.
+///
+/// # Guarantee
+/// Everyone who has the challenge's text and the file list computes the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Samples {
+    /// In list order; files without a sample are left out.
+    files: Vec<(usize, FileSamples)>,
+    count: u64,
+    drawn: u64,
+    body_len: u64,
+}
+
+impl Samples {
+    /// Draws `samples` BLAKE3 chunks of all files by a challenge's text; all of them, if there are no more.
+    ///
+    /// # Errors
+    /// [`AuditError::NoBytes`] (2703) for a model of no bytes.
+    ///
+    /// # Cost
+    /// Two passes over the list, and at most 43 steps for each sample. Memory for the samples' positions.
+    pub fn of(text: &str, samples: u64, files: &VerifiedFileList) -> Result<Self, AuditError> {
+        let mut count = 0_u64;
+        for entry in files.entries() {
+            count = count.saturating_add(Grid::new(entry.size, Granule::MIN)?.count());
+        }
+        if count == 0 {
+            return Err(AuditError::NoBytes);
+        }
+        let drawn = draw(text.as_bytes(), count, samples);
+        let mut all =
+            Self { files: Vec::new(), count, drawn: u64::try_from(drawn.len()).unwrap_or(0), body_len: 0 };
+        let mut rest = drawn.as_slice();
+        // The number of the file's first BLAKE3 chunk.
+        let mut first = 0_u64;
+        for (position, entry) in files.entries().iter().enumerate() {
+            let next = first.saturating_add(Grid::new(entry.size, Granule::MIN)?.count());
+            let in_file = rest.partition_point(|number| *number < next);
+            let (numbers, others) = rest.split_at_checked(in_file).unwrap_or_default();
+            if !numbers.is_empty() {
+                let places = numbers.iter().map(|number| number.saturating_sub(first)).collect();
+                let samples = FileSamples::new(entry.size, places)?;
+                all.body_len = all.body_len.saturating_add(samples.part_len());
+                all.files.push((position, samples));
+            }
+            (rest, first) = (others, next);
+        }
+        Ok(all)
+    }
+
+    /// The positions of the files that have a sample, in list order, with what was drawn from each.
+    pub fn files(&self) -> impl Iterator<Item = (usize, &FileSamples)> {
+        self.files.iter().map(|(position, samples)| (*position, samples))
+    }
+
+    /// How many BLAKE3 chunks the model has.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// How many of them were drawn.
+    #[must_use]
+    pub fn drawn(&self) -> u64 {
+        self.drawn
+    }
+
+    /// The exact length of a response, its signature included: less than 10 MB, whatever the model.
+    #[must_use]
+    pub fn response_len(&self) -> u64 {
+        self.body_len.saturating_add(SIGNATURE_LEN)
+    }
+}
+
+/// A response that wants the prover's signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct UnsignedResponse {
+    body: Vec<u8>,
+    hash: ResponseHash,
+    prover: Vkey,
+    message: [u8; 94],
+}
+
+impl UnsignedResponse {
+    /// Makes a prover's response to a challenge, from what it holds.
+    ///
+    /// `prover` is the key that is going to sign; `now` is `None` if the caller knows no time, and then no deadline is
+    /// looked at.
+    ///
+    /// # Guarantee
+    /// An auditor with the same file list finds nothing wrong with the response, the time at which it comes
+    /// apart: every chunk was checked against its layer, and every layer is that of its file's signed root.
+    ///
+    /// # Non-guarantee
+    /// The auditor is anybody. A node that answers only some looks at the challenge's signatures itself.
+    ///
+    /// # Errors
+    /// [`ResponseError`]: 2701, 2702, 2704 and 2703, in this order, before `holding` is asked for anything; then what
+    /// `holding` gives, and refusals of what it gave (2201, 2202, 2102, 2107).
+    ///
+    /// # Cost
+    /// Reads exactly the chunks that hold a sample, each once, and the layers of their files; hashes each of these
+    /// chunks at most twice. Memory for the response, one layer and one chunk.
+    pub fn make<H: Holding>(
+        challenge: &UnverifiedChallenge,
+        prover: &Vkey,
+        files: &VerifiedFileList,
+        holding: &mut H,
+        now: Option<Time>,
+    ) -> Result<Self, ResponseError<H::Error>> {
+        let asked = challenge.challenge();
+        is_of(asked, files.head())?;
+        // The key decides: its name is the auditor's to choose.
+        if asked.prover.public_key() != prover.public_key() {
+            return Err(AuditError::OtherProver.into());
+        }
+        if let Some(at) = now {
+            in_time(asked, at)?;
+        }
+        let samples = Samples::of(challenge.text(), asked.samples, files)?;
+        let mut body = Vec::with_capacity(usize::try_from(samples.response_len()).unwrap_or(0));
+        for (position, samples) in samples.files() {
+            let entry = entry_at(files, position)?;
+            let place = || entry.path.clone();
+            let layer = holding.layer(position).map_err(ResponseError::Holding)?;
+            let grid = Grid::new(entry.size, files.chunk_size()).map_err(AuditError::from)?;
+            is_layer_of(&layer, grid, entry.root)
+                .map_err(|fault| ResponseError::Layer { path: place(), fault })?;
+            let part = samples.part(&layer, |index, bytes| holding.chunk(position, index, bytes));
+            body.extend(part.map_err(|error| match error {
+                PartError::Source(error) => ResponseError::Holding(error),
+                PartError::Chunk(fault) => ResponseError::Chunk { path: place(), fault },
+                PartError::Misuse(error) => ResponseError::Refused(error.into()),
+            })?);
+        }
+        let hash = ResponseHash::of_body(&body);
+        let message = response_message(&challenge.hash(), &hash);
+        Ok(Self { body, hash, prover: prover.clone(), message })
+    }
+
+    /// The response's hash, without its signature.
+    pub fn hash(&self) -> ResponseHash {
+        self.hash
+    }
+
+    /// What the prover's key has to sign.
+    #[must_use]
+    pub fn message(&self) -> &[u8; 94] {
+        &self.message
+    }
+
+    /// The whole response: what was made, and the signature behind it.
+    ///
+    /// # Errors
+    /// [`AuditError::BadSignature`] (2708) if it is not the prover's over [`message`](Self::message): an auditor would
+    /// refuse it.
+    pub fn sign(mut self, signature: &[u8; 64]) -> Result<Vec<u8>, AuditError> {
+        if !self.prover.has_signed(&self.message, signature) {
+            return Err(AuditError::BadSignature);
+        }
+        self.body.extend_from_slice(signature);
+        Ok(self.body)
+    }
+}
+
+/// A response that was checked, and found to answer its challenge.
+///
+/// # Guarantee
+/// The prover's key signed these very bytes for this challenge, and they are the drawn BLAKE3 chunks of the model.
+///
+/// # Non-guarantee
+/// That the prover stores them itself, rather than fetching them when it is asked; that they will be there tomorrow;
+/// anything about BLAKE3 chunks that were not drawn, but for [`chance_of_missing`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Answered {
+    report: Report,
+}
+
+impl Answered {
+    /// Checks a response to the auditor's own challenge, in the order of `spec/audits.md`.
+    ///
+    /// `received` is when the last byte of `response` had come. `answered` says
+    /// whether a nonce was answered before; only if this function accepts does the caller add the challenge's nonce to
+    /// those.
+    ///
+    /// # Errors
+    /// [`AuditError`], the first of 2701, 2705, 2704, 2706, 2703, 2707, 2708, 2709.
+    ///
+    /// # Cost
+    /// Before the length is found right, that of [`Samples::of`]. Then two passes over the response, one Ed25519 check,
+    /// and at most 43 compressions for each sample. Memory for the samples' positions.
+    pub fn check(
+        challenge: &VerifiedChallenge,
+        files: &VerifiedFileList,
+        response: &[u8],
+        received: Time,
+        answered: impl FnOnce(&Nonce) -> bool,
+    ) -> Result<Self, AuditError> {
+        let asked = challenge.challenge();
+        is_of(asked, files.head())?;
+        if received < asked.issued {
+            return Err(AuditError::Early { received, issued: asked.issued });
+        }
+        in_time(asked, received)?;
+        if answered(&asked.nonce) {
+            return Err(AuditError::Replayed { nonce: asked.nonce });
+        }
+        let samples = Samples::of(challenge.text(), asked.samples, files)?;
+        let actual = u64::try_from(response.len()).unwrap_or(u64::MAX);
+        let split = response.split_last_chunk::<64>().filter(|_| actual == samples.response_len());
+        let Some((body, signature)) = split else {
+            return Err(AuditError::WrongLength { expected: samples.response_len(), actual });
+        };
+        let (hash, response) = (challenge.hash(), ResponseHash::of_body(body));
+        if !asked.prover.has_signed(&response_message(&hash, &response), signature) {
+            return Err(AuditError::BadSignature);
+        }
+        let mut rest = body;
+        for (position, samples) in samples.files() {
+            let entry = entry_at(files, position)?;
+            let length = usize::try_from(samples.part_len()).unwrap_or(usize::MAX);
+            let (part, others) = rest.split_at_checked(length).unwrap_or_default();
+            if samples.root_of(part)? != entry.root {
+                return Err(AuditError::WrongSamples { path: entry.path.clone() });
+            }
+            rest = others;
+        }
+        Ok(Self {
+            report: Report {
+                name: files.head().head().name.clone(),
+                head: asked.head,
+                root: asked.root,
+                prover: asked.prover.clone(),
+                challenge: hash,
+                response,
+                samples: samples.drawn(),
+                of: samples.count(),
+                issued: asked.issued,
+                received,
+            },
+        })
+    }
+
+    /// What the auditor may now sign: both hashes, how much of how much was shown, and when.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+}
+
+/// The chance that an audit misses a loss: that of `samples` BLAKE3 chunks, drawn from `count`, none is among the `lost`.
+///
+/// Exactly 0 if more are drawn than are left, and 1 if nothing is lost or nothing drawn. At most
+/// [`MAX_SAMPLES`] are drawn, as in every audit.
+///
+/// # Non-guarantee
+/// It is the chance for a challenge that the prover could not choose.
+///
+/// # Cost
+/// One division for each sample.
+#[must_use]
+pub fn chance_of_missing(lost: u64, count: u64, samples: u64) -> f64 {
+    let left = count.saturating_sub(lost);
+    let samples = samples.min(count).min(MAX_SAMPLES);
+    if samples > left {
+        return 0.0;
+    }
+    let factor = |drawn| to_f64(left.saturating_sub(drawn)) / to_f64(count.saturating_sub(drawn));
+    (0..samples).map(factor).product()
+}
+
+/// The nearest number, as no number of BLAKE3 chunks needs: they are below 2^53.
+fn to_f64(number: u64) -> f64 {
+    let half = |bits: u64| f64::from(u32::try_from(bits).unwrap_or(u32::MAX));
+    half(number >> 32) * 4_294_967_296.0 + half(number & 0xffff_ffff)
+}
+
+/// There is one: positions of samples come from the same list.
+fn entry_at(files: &VerifiedFileList, position: usize) -> Result<&FileEntry, AuditError> {
+    files.entries().get(position).ok_or(AuditError::Misuse(SampleError::NothingDrawn))
+}
+
+fn is_of(asked: &Challenge, head: &VerifiedHead) -> Result<(), AuditError> {
+    if asked.head == head.id() && asked.root == head.head().root {
+        Ok(())
+    } else {
+        Err(AuditError::OtherHead { asked: asked.head, held: head.id() })
+    }
+}
+
+fn in_time(asked: &Challenge, at: Time) -> Result<(), AuditError> {
+    if at > asked.deadline { Err(AuditError::Late { at, deadline: asked.deadline }) } else { Ok(()) }
+}
+
+pub(crate) fn is_layer_of(layer: &Layer, grid: Grid, root: FileRoot) -> Result<(), LayerError> {
+    if layer.grid() != grid {
+        let (expected, actual) = (grid.layer_len(), layer.grid().layer_len());
+        return Err(LayerError::WrongLength { expected, actual });
+    }
+    if layer.root() != root { Err(LayerError::DoesNotMerge { expected: root }) } else { Ok(()) }
+}
+
+const SIGNATURE_LEN: u64 = 64;
+
+/// Why a challenge is not answered, or a response is refused.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuditError {
+    /// The challenge is of another head.
+    OtherHead {
+        /// The head of the challenge.
+        asked: HeadId,
+        /// The head that is held.
+        held: HeadId,
+    },
+    /// The challenge is for another prover.
+    OtherProver,
+    /// The model has no bytes to sample.
+    NoBytes,
+    /// The deadline has passed.
+    Late {
+        /// When the response came, or would.
+        at: Time,
+        /// When it had to be there.
+        deadline: Time,
+    },
+    /// The response came before the challenge was issued: a clock is wrong, or somebody lies.
+    Early {
+        /// When the response came.
+        received: Time,
+        /// When the challenge was issued.
+        issued: Time,
+    },
+    /// The challenge's nonce was answered before.
+    Replayed {
+        /// The nonce.
+        nonce: Nonce,
+    },
+    /// The response has another length than the samples give (rules 1 and 6).
+    WrongLength {
+        /// The length that the samples give, in bytes.
+        expected: u64,
+        /// The length found, in bytes.
+        actual: u64,
+    },
+    /// The prover's signature is not over this challenge and response.
+    BadSignature,
+    /// The samples of a file do not lead to its root (rule 3).
+    WrongSamples {
+        /// The file.
+        path: EntryPath,
+    },
+    /// Samples that no file can have; never caused by the data.
+    Misuse(SampleError),
+}
+
+impl From<SampleError> for AuditError {
+    fn from(error: SampleError) -> Self {
+        Self::Misuse(error)
+    }
+}
+
+impl From<TooLong> for AuditError {
+    fn from(error: TooLong) -> Self {
+        Self::Misuse(error.into())
+    }
+}
+
+impl AuditError {
+    /// The code of `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::OtherHead { .. } => 2701,
+            Self::OtherProver => 2702,
+            Self::NoBytes => 2703,
+            Self::Late { .. } => 2704,
+            Self::Early { .. } => 2705,
+            Self::Replayed { .. } => 2706,
+            Self::WrongLength { .. } => 2707,
+            Self::BadSignature => 2708,
+            Self::WrongSamples { .. } => 2709,
+            Self::Misuse(error) => error.error_code(),
+        }
+    }
+}
+
+impl fmt::Display for AuditError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OtherHead { asked, held } if asked == held => {
+                write!(f, "the challenge has another root than its head {held}")
+            }
+            Self::OtherHead { asked, held } => {
+                write!(f, "the challenge is of head {asked}, held is {held}")
+            }
+            Self::OtherProver => f.write_str("the challenge is for another prover"),
+            Self::NoBytes => f.write_str("the model has no bytes to sample"),
+            Self::Late { at, deadline } => write!(f, "the deadline was {deadline}, and had passed at {at}"),
+            Self::Early { received, issued } => {
+                write!(f, "the response came at {received}, and the challenge was issued at {issued}")
+            }
+            Self::Replayed { nonce } => write!(f, "the nonce {nonce} was answered before"),
+            Self::WrongLength { expected, actual } => {
+                write!(f, "the response has {actual} bytes, expected {expected}")
+            }
+            Self::BadSignature => {
+                f.write_str("the prover's signature is not over this challenge and this response")
+            }
+            Self::WrongSamples { path } => {
+                write!(f, "{}: its samples do not lead to the signed root", Shown(path))
+            }
+            Self::Misuse(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for AuditError {}
+
+/// Why no response was made.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResponseError<E> {
+    /// The challenge is not one that this prover can answer.
+    Refused(AuditError),
+    /// The holding does not give what it was asked for.
+    Holding(E),
+    /// The holding gave another layer than that of the file's signed root.
+    Layer {
+        /// The file.
+        path: EntryPath,
+        /// What is wrong with it.
+        fault: LayerError,
+    },
+    /// A chunk that holds a sample is not the signed one.
+    Chunk {
+        /// The file.
+        path: EntryPath,
+        /// Which chunk, and what is wrong with it.
+        fault: ChunkError,
+    },
+}
+
+impl<E> From<AuditError> for ResponseError<E> {
+    fn from(error: AuditError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl<E> ResponseError<E> {
+    /// The code of `spec/error-codes.md`; `None` for an error of the holding, which has its own.
+    #[must_use]
+    pub fn error_code(&self) -> Option<u16> {
+        match self {
+            Self::Refused(error) => Some(error.error_code()),
+            Self::Holding(_) => None,
+            Self::Layer { fault, .. } => Some(fault.error_code()),
+            Self::Chunk { fault, .. } => Some(fault.error_code()),
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for ResponseError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(error) => error.fmt(f),
+            Self::Holding(error) => error.fmt(f),
+            Self::Layer { path, fault } => write!(f, "{}: {fault}", Shown(path)),
+            Self::Chunk { path, fault } => write!(f, "{}: {fault}", Shown(path)),
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> core::error::Error for ResponseError<E> {}
+
+/// A path for people to read: what a terminal would obey is escaped, and only the beginning of a long one is shown.
+pub(crate) struct Shown<'a>(pub(crate) &'a EntryPath);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut escaped = self.0.as_str().escape_debug();
+        let shown: String = escaped.by_ref().take(MAX_SHOWN).collect();
+        f.write_str(&shown)?;
+        if escaped.next().is_some() { f.write_str("…") } else { Ok(()) }
+    }
+}
+
+/// How many characters of a path are shown.
+const MAX_SHOWN: usize = 300;
