@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::process::{cargo, command, output, run as run_command};
-use crate::{Result, fuzz, real_model, rules, tools};
+use crate::{Result, freestanding, fuzz, real_model, rules, tools};
 
 struct Step {
     name: &'static str,
@@ -26,6 +26,7 @@ const STEPS: &[Step] = &[
     Step { name: "format", run: format },
     Step { name: "lints", run: lints },
     Step { name: "without std", run: without_std },
+    Step { name: "light node, freestanding", run: freestanding::check },
     Step { name: "tests", run: tests },
     Step { name: "docs", run: docs },
     Step { name: "reference: self test", run: || reference("self_test.py") },
@@ -72,6 +73,7 @@ fn prepare() -> Result<Outcome> {
 
 fn format() -> Result<Outcome> {
     run_command(&mut cargo("fmt --all --check"))?;
+    run_command(&mut cargo("fmt --check --manifest-path tests/freestanding/Cargo.toml"))?;
     run_command(&mut cargo("fmt --check --manifest-path fuzz/Cargo.toml")).map(passed)
 }
 

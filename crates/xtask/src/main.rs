@@ -4,6 +4,7 @@
 
 mod codes;
 mod corpus;
+mod freestanding;
 mod fuzz;
 mod gate;
 mod generate;
