@@ -12,15 +12,15 @@ use weighbridge_formats::{
     index::{Held, Index},
 };
 use weighbridge_manifest::{
-    Dtype, EntryPath, Expectation, Head, ModelName, SignedHead, TensorEntry, TensorName, Time, TrustError,
-    TrustPolicy, VerifiedHead, Vkey,
+    Dtype, EntryPath, Expectation, Head, ModelName, SignedChallenge, SignedHead, SignedProof, SignedReceipt,
+    SignedReport, TensorEntry, TensorName, Time, TrustError, TrustPolicy, VerifiedHead, Vkey,
 };
 use weighbridge_tree::{
-    ChunkSize, EntryHash, FileRoot, Grid, HeadId, Layer, SiblingHash, TensorHash, TreeError, TreeHash,
-    head_id, root_of_proof,
+    ChunkSize, EntryHash, FileRoot, Grid, HeadId, Layer, Nonce, SiblingHash, SliceDecoder, SliceRange,
+    TensorHash, TreeError, TreeHash, check_slice, draw, head_id, root_of_proof,
 };
 use weighbridge_verify::{
-    Event, ExtraFiles, FileFault, Metadata, ModelCheck, Outcome, TensorHashing, compare,
+    Answered, AuditError, Event, ExtraFiles, FileFault, Metadata, ModelCheck, Outcome, TensorHashing, compare,
 };
 
 #[test]
@@ -124,6 +124,10 @@ impl Vector {
         std::str::from_utf8(self.bytes(name)).ok()
     }
 
+    fn text_if_any(&self, name: &str) -> Option<&str> {
+        self.section(name).map(|bytes| std::str::from_utf8(bytes).unwrap())
+    }
+
     fn judge(&self) -> Result<(), String> {
         let end = self.run();
         let place = self.file.strip_prefix(spec()).unwrap_or(&self.file).display();
@@ -147,7 +151,8 @@ impl Vector {
             return fail(format!("{} bytes were released", end.released.len()));
         }
         for (key, answer) in &end.answers {
-            if let Some(known) = self.key(key)
+            let section = self.section(key).map(|bytes| std::str::from_utf8(bytes).unwrap());
+            if let Some(known) = self.key(key).or(section)
                 && known != answer
             {
                 return fail(format!("{key} is {answer}, not {known}"));
@@ -183,6 +188,12 @@ impl Vector {
             "index" => End::of(self.run_index()),
             "header" => self.run_header(),
             "model" => self.run_model(),
+            "proof" => self.run_proof().unwrap_or_else(End::refused),
+            "slice" => self.run_slice(),
+            "samples" => self.run_samples(),
+            "statement" => self.run_statement().unwrap_or_else(End::refused),
+            "audit" => self.run_audit().unwrap_or_else(End::refused),
+            "held" => self.run_held().unwrap_or_else(End::refused),
             other => panic!("{}: unknown test {other}", self.file.display()),
         }
     }
@@ -273,7 +284,18 @@ impl Vector {
         TrustPolicy::pinned(HeadId::from_hex(self.key("head").unwrap()).unwrap())
     }
 
+    fn now(&self) -> Option<Time> {
+        self.key("now").map(|t| Time::parse(t).unwrap())
+    }
+
     fn trust(&self) -> Result<VerifiedHead, u16> {
+        let note = self.section("head.note").or(self.section("weighbridge/head.note")).unwrap();
+        let signed = SignedHead::parse(note).map_err(|e| e.error_code())?;
+        let (policy, expected) = self.policy_and_expectation();
+        signed.verify(&policy, &expected, self.now()).map_err(|e: TrustError| e.error_code())
+    }
+
+    fn policy_and_expectation(&self) -> (TrustPolicy, Expectation) {
         let policy = self.policy();
         let mut expected = Expectation::any();
         if let Some(name) = self.key("name") {
@@ -293,10 +315,123 @@ impl Vector {
         {
             expected = expected.remembering(remembered);
         }
-        let now = self.key("now").map(|t| Time::parse(t).unwrap());
-        let note = self.section("head.note").or(self.section("weighbridge/head.note")).unwrap();
-        let signed = SignedHead::parse(note).map_err(|e| e.error_code())?;
-        signed.verify(&policy, &expected, now).map_err(|e: TrustError| e.error_code())
+        (policy, expected)
+    }
+
+    fn run_proof(&self) -> Result<End, u16> {
+        let proof = SignedProof::parse(self.bytes("proof")).map_err(|e| e.error_code())?;
+        let proven = match self.text_if_any("held-head.txt") {
+            Some(text) => proof.under(&believed(text)),
+            None => {
+                let (policy, expected) = self.policy_and_expectation();
+                proof.verify(&policy, &expected, self.now())
+            }
+        };
+        let proven = proven.map_err(|e| e.error_code())?;
+        fn lines<E: ToString>(entries: &[(u64, E)]) -> String {
+            entries.iter().map(|(position, entry)| format!("{position} {}\n", entry.to_string())).collect()
+        }
+        let absent: String = proven.absent().iter().map(|path| format!("{path}\n")).collect();
+        let slice = proven.slice().map(|claim| {
+            let range = claim.range.range();
+            format!("{} {}..{}", claim.position, range.start, range.end)
+        });
+        Ok(End::default()
+            .answer("files", &lines(proven.files()))
+            .answer("tensors", &lines(proven.tensors()))
+            .answer("absent", &absent)
+            .answer("slice", &slice.unwrap_or_default()))
+    }
+
+    fn run_slice(&self) -> End {
+        let (begin, end) = self.key("range").unwrap().split_once("..").unwrap();
+        let range = begin.parse().unwrap()..end.parse().unwrap();
+        let root = FileRoot::from_hex(self.key("root").unwrap()).unwrap();
+        let range = match SliceRange::new(self.number("size"), range) {
+            Ok(range) => range,
+            Err(error) => return End::refused(error.error_code()),
+        };
+        let slice = self.bytes("slice");
+        let at_once = check_slice(root, range, slice);
+        // What streams does not know the length beforehand; up to there it releases the same.
+        let mut end = End::default();
+        let mut decoder = SliceDecoder::new(root, range);
+        let mut rest = slice;
+        let streamed = loop {
+            match decoder.next(&mut rest) {
+                Ok(Some(bytes)) => end.released.extend_from_slice(bytes),
+                Ok(None) => break decoder.finish(),
+                Err(error) => break Err(error),
+            }
+        };
+        assert_eq!(streamed.is_ok(), at_once.is_ok(), "{}", self.file.display());
+        match at_once {
+            Ok(bytes) => assert_eq!(bytes, end.released, "{}", self.file.display()),
+            Err(error) => {
+                if error.error_code() == 2602 {
+                    end.released.clear();
+                }
+                end.codes.push(error.error_code());
+            }
+        }
+        end
+    }
+
+    fn run_samples(&self) -> End {
+        if self.number("count") == 0 {
+            // Refused with the file list in hand, which this kind of vector does not have.
+            return End::refused(AuditError::NoBytes.error_code());
+        }
+        let drawn = draw(self.bytes("text"), self.number("count"), self.number("samples"));
+        End::default().answer("drawn", &drawn.iter().map(u64::to_string).collect::<Vec<_>>().join(" "))
+    }
+
+    fn run_statement(&self) -> Result<End, u16> {
+        let note = self.bytes("note");
+        let vkey = || Vkey::parse(self.text("vkey").unwrap().trim_end()).unwrap();
+        Ok(match self.key("kind").unwrap() {
+            "challenge" => {
+                let signed = SignedChallenge::parse(note).map_err(|e| e.error_code())?;
+                let challenge = signed.verify(&vkey()).map_err(|e| e.error_code())?;
+                End::default().answer("hash", &challenge.hash())
+            }
+            "report" => {
+                let signed = SignedReport::parse(note).map_err(|e| e.error_code())?;
+                End::of(signed.verify(&vkey()).map(drop).map_err(|e| e.error_code()))
+            }
+            "receipt" => {
+                let signed = SignedReceipt::parse(note).map_err(|e| e.error_code())?;
+                End::of(signed.check().map(drop).map_err(|e| e.error_code()))
+            }
+            other => panic!("{}: unknown kind {other}", self.file.display()),
+        })
+    }
+
+    fn run_audit(&self) -> Result<End, u16> {
+        let head = believed(self.text("head.txt").unwrap());
+        let files = head.open_files(self.bytes("files.jsonl")).map_err(|e| e.error_code())?;
+        let auditor = Vkey::parse(self.text("vkey").unwrap().trim_end()).unwrap();
+        let signed = SignedChallenge::parse(self.bytes("challenge.note")).map_err(|e| e.error_code())?;
+        let challenge = signed.verify(&auditor).map_err(|e| e.error_code())?;
+        let received = Time::parse(self.key("received").unwrap()).unwrap();
+        let answered = |nonce: &Nonce| {
+            self.key("answered").unwrap_or("").split(' ').any(|before| before == nonce.to_string())
+        };
+        let answered = Answered::check(&challenge, &files, self.bytes("response"), received, answered)
+            .map_err(|e| e.error_code())?;
+        Ok(End::default().answer("response-hash", &answered.report().response))
+    }
+
+    fn run_held(&self) -> Result<End, u16> {
+        let head = believed(self.text("head.txt").unwrap());
+        let mut reports = Vec::new();
+        for (name, note) in &self.sections {
+            if name.starts_with("report ") {
+                reports.push(SignedReport::parse(note).map_err(|e| e.error_code())?);
+            }
+        }
+        let held = head.held(&reports, &self.policy(), self.now(), self.number("max-age"));
+        Ok(End::default().answer("reports", &held.map_err(|e| e.error_code())?.counted().len()))
     }
 
     fn run_tree(&self) -> End {

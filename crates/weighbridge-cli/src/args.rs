@@ -1,6 +1,6 @@
 //! What can be said on the command line.
 
-use std::{cell::OnceCell, path::PathBuf};
+use std::{cell::OnceCell, ops::Range, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
@@ -32,6 +32,10 @@ pub(crate) enum Command {
     Sign(Sign),
     Verify(Verify),
     Inspect(Inspect),
+    Prove(Prove),
+    Check(Check),
+    #[command(subcommand)]
+    Audit(Audit),
     /// Weigh, sign, verify a small model, flip a bit, and see it refused
     Demo,
     /// Print a completion script for a shell
@@ -161,9 +165,164 @@ pub(crate) struct Verify {
     /// Report files that are not listed instead of refusing them
     #[arg(long)]
     pub(crate) allow_extra: bool,
+    /// Where to write a receipt: this node's signed word that it verified the whole model
+    #[arg(long, value_name = "FILE", requires = "key", conflicts_with = "only")]
+    pub(crate) receipt: Option<PathBuf>,
+    /// This node's secret key, to sign the receipt with
+    #[arg(long, value_name = "FILE", requires = "receipt")]
+    pub(crate) key: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseSource,
 }
 
-/// Show what a file claims, believing none of it: a head, metadata, a safetensors file, an index
+/// Make a proof of a kilobyte or two: that files or tensors belong to a model, or that a file does not
+///
+/// Reads metadata alone, and with --slice the chunks that hold the range. The proof is printed, unless -o names a file.
+#[derive(Parser)]
+pub(crate) struct Prove {
+    /// The model folder, or for a proof without a slice its metadata
+    pub(crate) model: PathBuf,
+    /// Where the metadata is, if not in MODEL/weighbridge
+    #[arg(long, value_name = "META")]
+    pub(crate) meta: Option<PathBuf>,
+    /// That this file is in the model; may be given several times
+    #[arg(long, value_name = "PATH")]
+    pub(crate) file: Vec<String>,
+    /// That this tensor is in the model, and its file; may be given several times
+    #[arg(long, value_name = "FILE:NAME")]
+    pub(crate) tensor: Vec<String>,
+    /// That this file is not in the model; may be given several times
+    #[arg(long, value_name = "PATH")]
+    pub(crate) absent: Vec<String>,
+    /// Where to write the proof
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Where to write a slice with the bytes of the one tensor, or of the one file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) slice: Option<PathBuf>,
+    /// Which bytes of the file, from 0, the end excluded [default: all]
+    #[arg(long, value_name = "A..B", value_parser = byte_range, requires = "slice")]
+    pub(crate) bytes: Option<Range<u64>>,
+}
+
+/// Check a proof, offline, and say what it proves and how much is known of the model
+///
+/// The level is `published` when the head is believed, and `held` when in addition enough auditors of the policy have
+/// reported (--report). Fewer than the policy demands is a refusal.
+#[derive(Parser)]
+pub(crate) struct Check {
+    /// The proof, or - for standard input
+    pub(crate) proof: PathBuf,
+    #[command(flatten)]
+    pub(crate) trust: Trust,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// The slice that goes with the proof
+    #[arg(long, value_name = "FILE")]
+    pub(crate) slice: Option<PathBuf>,
+    /// Where to write the bytes of the slice, once all are accepted
+    #[arg(long, value_name = "FILE", requires = "slice")]
+    pub(crate) extract: Option<PathBuf>,
+    /// An auditor's report; may be given several times
+    #[arg(long, value_name = "FILE", requires = "max_age")]
+    pub(crate) report: Vec<PathBuf>,
+    /// How old a report may be, like 90s, 10m, 24h or 7d
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "report")]
+    pub(crate) max_age: Option<u64>,
+    /// A node's receipt, to be shown as the claim that it is; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub(crate) receipt: Vec<PathBuf>,
+}
+
+/// Find out whether a node can produce a model: challenge it, respond, check the response
+#[derive(Subcommand)]
+pub(crate) enum Audit {
+    Challenge(AuditChallenge),
+    Respond(AuditRespond),
+    Check(AuditCheck),
+}
+
+/// Ask a node for random parts of a model: write a signed challenge
+#[derive(Parser)]
+pub(crate) struct AuditChallenge {
+    /// The metadata (head.note and files.jsonl suffice), or the model folder that holds it
+    #[arg(value_name = "META-OR-MODEL")]
+    pub(crate) target: PathBuf,
+    #[command(flatten)]
+    pub(crate) trust: Trust,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// The vkey line of the node that is to respond
+    #[arg(long, value_name = "LINE")]
+    pub(crate) prover: String,
+    /// How many BLAKE3 chunks of 1,024 bytes it is to show
+    #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub(crate) samples: u64,
+    /// How long it may take, like 90s, 10m, 24h or 7d
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
+    pub(crate) within: u64,
+    /// The auditor's secret key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseSource,
+    /// Where to write the challenge
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+/// Answer a challenge; reads the chunks around the samples, and never the model
+#[derive(Parser)]
+pub(crate) struct AuditRespond {
+    /// The model folder
+    pub(crate) model: PathBuf,
+    /// The challenge
+    pub(crate) challenge: PathBuf,
+    /// Where the metadata is, if not in MODEL/weighbridge
+    #[arg(long, value_name = "META")]
+    pub(crate) meta: Option<PathBuf>,
+    /// This node's secret key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseSource,
+    /// Where to write the response
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+/// Check the response to a challenge of one's own, and write a signed report
+#[derive(Parser)]
+pub(crate) struct AuditCheck {
+    /// The metadata (head.note and files.jsonl suffice), or the model folder that holds it
+    #[arg(value_name = "META-OR-MODEL")]
+    pub(crate) target: PathBuf,
+    /// The challenge
+    pub(crate) challenge: PathBuf,
+    /// The response
+    pub(crate) response: PathBuf,
+    #[command(flatten)]
+    pub(crate) trust: Trust,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// When the whole response had come [default: now]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) received: Option<Time>,
+    /// Where the nonces of answered challenges are kept [default: in the user's state folder]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) answered: Option<PathBuf>,
+    /// The auditor's secret key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseSource,
+    /// Where to write the report
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+/// Show what a file claims, believing none of it: a head, metadata, a proof, a challenge, a report, a receipt, a
+/// safetensors file, an index
 #[derive(Parser)]
 pub(crate) struct Inspect {
     /// The file, the metadata, or the model folder
@@ -228,6 +387,21 @@ fn head_id(text: &str) -> Result<HeadId, weighbridge_tree::HashError> {
 
 fn time(text: &str) -> Result<Time, weighbridge_manifest::TimeError> {
     Time::parse(text)
+}
+
+fn byte_range(text: &str) -> Result<Range<u64>, String> {
+    let written = text.split_once("..").and_then(|(a, b)| Some(a.parse().ok()?..b.parse().ok()?));
+    written.ok_or_else(|| {
+        "a range is written like 0..1024: from the first byte to the one behind the last".to_owned()
+    })
+}
+
+/// In seconds.
+fn duration(text: &str) -> Result<u64, String> {
+    const UNITS: [(char, u64); 4] = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400)];
+    let unit = UNITS.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(*unit)?, seconds)));
+    let written = unit.and_then(|(digits, seconds)| digits.parse::<u64>().ok()?.checked_mul(*seconds));
+    written.ok_or_else(|| "a time is written like 90s, 10m, 24h or 7d".to_owned())
 }
 
 fn chunk_size(text: &str) -> Result<ChunkSize, String> {

@@ -1,10 +1,14 @@
 //! How a run that was not successful ends: a code, a sentence, what to do next.
 
-use std::process::ExitCode;
+use std::{io, process::ExitCode};
 
-use weighbridge_manifest::{HeadError, LineError, ListError, NoteError, PolicyError, TrustError, VkeyError};
+use weighbridge_manifest::{
+    HeadError, HeldError, LineError, ListError, NoteError, PolicyError, ProofError, ProveError,
+    StatementError, TrustError, VkeyError,
+};
 use weighbridge_publish::{KeyError, SigningError, StoreError};
-use weighbridge_verify::{IoError, MetadataError};
+use weighbridge_tree::SliceError;
+use weighbridge_verify::{AuditError, HoldingError, IoError, MetadataError, ResponseError};
 
 use crate::output::shown;
 
@@ -43,6 +47,16 @@ impl Failure {
         self
     }
 
+    /// What could not be read is refused if it was too long for what it was to be, which is then known without reading it
+    /// (rule 1).
+    pub(crate) fn unless_longer(error: IoError, refusal: impl FnOnce(usize) -> Self) -> Self {
+        if error.source.kind() != io::ErrorKind::FileTooLarge {
+            return error.into();
+        }
+        let length = std::fs::metadata(&error.path).map_or(u64::MAX, |found| found.len());
+        refusal(usize::try_from(length).unwrap_or(usize::MAX)).about(&error.path)
+    }
+
     pub(crate) fn exit(&self) -> ExitCode {
         ExitCode::from(if self.code < 9000 { 1 } else { 2 })
     }
@@ -58,7 +72,70 @@ macro_rules! from_coded {
     )*};
 }
 
-from_coded!(HeadError, IoError, LineError, ListError, NoteError, PolicyError, SigningError, VkeyError);
+from_coded!(
+    HeadError,
+    IoError,
+    LineError,
+    ListError,
+    NoteError,
+    PolicyError,
+    ProofError,
+    ProveError,
+    SigningError,
+    SliceError,
+    StatementError,
+    VkeyError,
+);
+
+impl From<HeldError> for Failure {
+    fn from(error: HeldError) -> Self {
+        let failure = Self::new(error.error_code(), error.to_string());
+        match error {
+            HeldError::NoAuditors => failure.hint("a policy lists them under [held]; name it with --trust"),
+            _ => failure,
+        }
+    }
+}
+
+impl From<HoldingError> for Failure {
+    fn from(error: HoldingError) -> Self {
+        let failure = Self::new(error.error_code(), error.to_string());
+        match error {
+            HoldingError::NoLayer { .. } => {
+                failure.hint("get chunks.layer from where the metadata came from")
+            }
+            HoldingError::Missing { .. } => {
+                failure.hint("name the folder that has the model's files; --meta names its metadata")
+            }
+            HoldingError::Metadata(error) => error.into(),
+            _ => failure,
+        }
+    }
+}
+
+impl From<AuditError> for Failure {
+    fn from(error: AuditError) -> Self {
+        let failure = Self::new(error.error_code(), error.to_string());
+        match error {
+            AuditError::OtherHead { .. } => failure.hint("name the metadata of the challenge's head"),
+            AuditError::Late { .. } | AuditError::Replayed { .. } => {
+                failure.hint("a new challenge is needed")
+            }
+            _ => failure,
+        }
+    }
+}
+
+impl From<ResponseError<HoldingError>> for Failure {
+    fn from(error: ResponseError<HoldingError>) -> Self {
+        match error {
+            ResponseError::Refused(error) => error.into(),
+            ResponseError::Holding(error) => error.into(),
+            other => Self::new(other.error_code().unwrap_or(9999), other.to_string())
+                .hint("`weighbridge verify` says what else of this model is bad"),
+        }
+    }
+}
 
 impl From<TrustError> for Failure {
     fn from(error: TrustError) -> Self {

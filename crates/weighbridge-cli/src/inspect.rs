@@ -7,7 +7,9 @@ use weighbridge_formats::{
     Format, Parsed, TensorSpan, index,
     index::{Index, MAX_INDEX},
 };
-use weighbridge_manifest::{Head, MAX_NOTE, Note};
+use weighbridge_manifest::{
+    Challenge, Head, MAX_PROOF, Note, NoteSignature, ProofError, Receipt, Report, SignedProof, StatementError,
+};
 use weighbridge_publish::TEXT;
 use weighbridge_tree::head_id;
 use weighbridge_verify::{HEAD, IoError, read_bounded};
@@ -25,7 +27,7 @@ pub(crate) fn run(args: &Inspect, output: &Output) -> Result<(), Failure> {
     if is_folder {
         let folder = trust::metadata(target).folder().to_owned();
         let note = folder.join(HEAD);
-        return if note.exists() { head(&note, output) } else { head(&folder.join(TEXT), output) };
+        return if note.exists() { text(&note, output) } else { text(&folder.join(TEXT), output) };
     }
     let name = target.file_name().unwrap_or_default().to_string_lossy();
     if let Some(format) = Format::of(&name) {
@@ -33,34 +35,106 @@ pub(crate) fn run(args: &Inspect, output: &Output) -> Result<(), Failure> {
     } else if index::is_index(&name) {
         sharded(target, output)
     } else {
-        head(target, output)
+        text(target, output)
     }
 }
 
-/// A head, signed or not.
-fn head(path: &Path, output: &Output) -> Result<(), Failure> {
-    let bytes = read_bounded(path, MAX_NOTE as u64)?;
-    if !bytes.starts_with(b"weighbridge/head/") {
-        return Err(Failure::usage(format!("{} is no head, tensor file or index", path.display())));
+/// A text of ours, told by how it begins.
+fn text(path: &Path, output: &Output) -> Result<(), Failure> {
+    let bytes = read_bounded(path, MAX_PROOF as u64)?;
+    let begins = |with: &str| bytes.starts_with(with.as_bytes());
+    let result = if begins("weighbridge/head/") {
+        head(&bytes, output)
+    } else if begins("weighbridge/proof/") {
+        proof(&bytes, output)
+    } else if begins("weighbridge/audit-challenge/") {
+        statement("challenge", &bytes, |text| Challenge::parse(text).map(drop), output)
+    } else if begins("weighbridge/audit-report/") {
+        statement("report", &bytes, |text| Report::parse(text).map(drop), output)
+    } else if begins("weighbridge/receipt/") {
+        statement("receipt", &bytes, |text| Receipt::parse(text).map(drop), output)
+    } else {
+        return Err(Failure::usage(format!(
+            "{} is no head, proof, challenge, report, receipt, tensor file or index",
+            path.display()
+        )));
+    };
+    result.map_err(|failure| failure.about(path))
+}
+
+/// What was signed beside a head, and whose names stand below it.
+fn statement(
+    kind: &'static str,
+    bytes: &[u8],
+    parse: impl Fn(&str) -> Result<(), StatementError>,
+    output: &Output,
+) -> Result<(), Failure> {
+    let note = Note::parse(bytes)?;
+    parse(note.text())?;
+    let (names, by) = names(note.signatures());
+    // Names of keys may have what a terminal would obey.
+    let says: String = note.text().lines().map(|line| format!("{}\n", shown(line))).collect();
+    let text = format!("{says}\nsigned   by {by} ({CLAIMED})");
+    output.result(&text, || {
+        let lines = note.text().lines().skip(1).filter_map(|line| line.split_once(' '));
+        let says: serde_json::Map<_, _> = lines.map(|(key, value)| (key.to_owned(), json!(value))).collect();
+        json!({ "event": kind, "verified": false, "signers": names, "says": says })
+    });
+    Ok(())
+}
+
+/// The lines of a proof, and the head below them.
+fn proof(bytes: &[u8], output: &Output) -> Result<(), Failure> {
+    let proof = SignedProof::parse(bytes)?;
+    // What it claims can be told if it has the form of a proof. Whether it leads to the roots is not asked here.
+    let malformed = |error: &ProofError| {
+        use ProofError::{Entry, Form, Path, TooMany, Version};
+        matches!(error, Version | Form { .. } | TooMany { .. } | Entry { .. } | Path { .. })
+    };
+    match proof.clone().under(&trust::by_its_word(proof.note())?) {
+        Err(error) if malformed(&error) => return Err(error.into()),
+        _ => {}
     }
+    let above = bytes.len().saturating_sub(proof.note().len());
+    for line in String::from_utf8_lossy(&bytes[..above]).lines().filter(|line| !line.is_empty()) {
+        // Entries and absences have a space; hashes say nothing to people.
+        if line.contains(' ') {
+            // Quotes and backslashes stand for themselves: entries are full of them.
+            let text = shown(line).replace("\\\"", "\"").replace("\\'", "'").replace("\\\\", "\\");
+            output.result(&text, || json!({ "event": "claim", "verified": false, "line": line }));
+        }
+    }
+    output.result("", || json!({ "event": "proof", "verified": false, "bytes": bytes.len() }));
+    head(proof.note(), output)
+}
+
+/// The names on signature lines, for programs and for people.
+fn names(lines: &[NoteSignature]) -> (Vec<&str>, String) {
+    let names: Vec<&str> = lines.iter().map(|s| s.name().as_str()).collect();
+    let by = match names.as_slice() {
+        [] => "nobody".to_owned(),
+        names => names.iter().map(|n| shown(n)).collect::<Vec<_>>().join(", "),
+    };
+    (names, by)
+}
+
+const CLAIMED: &str = "claimed: inspect verifies nothing";
+
+/// A head, signed or not.
+fn head(bytes: &[u8], output: &Output) -> Result<(), Failure> {
     let unsigned =
-        std::str::from_utf8(&bytes).ok().and_then(|text| Head::parse(text).ok().map(|head| (text, head)));
+        std::str::from_utf8(bytes).ok().and_then(|text| Head::parse(text).ok().map(|head| (text, head)));
     let (text, head, lines) = match unsigned {
         Some((text, head)) => (text.to_owned(), head, Vec::new()),
         None => {
-            let note = Note::parse(&bytes).map_err(|e| Failure::from(e).about(path))?;
-            let head = Head::parse(note.text()).map_err(|e| Failure::from(e).about(path))?;
+            let note = Note::parse(bytes)?;
+            let head = Head::parse(note.text())?;
             (note.text().to_owned(), head, note.signatures().to_vec())
         }
     };
     let id = head_id(text.as_bytes());
-    let names: Vec<&str> = lines.iter().map(|s| s.name().as_str()).collect();
-    let by = if names.is_empty() {
-        "nobody".to_owned()
-    } else {
-        names.iter().map(|n| shown(n)).collect::<Vec<_>>().join(", ")
-    };
-    let shown = format!("{text}\nhead id  {id}\nsigned   by {by} (claimed: inspect verifies nothing)");
+    let (names, by) = names(&lines);
+    let shown = format!("{text}\nhead id  {id}\nsigned   by {by} ({CLAIMED})");
     output.result(&shown, || {
         json!({ "event": "head", "verified": false, "head": id.to_string(), "signers": names, "says": head_json(&head) })
     });
@@ -95,7 +169,7 @@ fn tensor_file(path: &Path, format: Format, output: &Output) -> Result<(), Failu
             json!({ "event": "tensor", "name": name, "dtype": dtype, "shape": shape, "offset": offset, "size": size })
         });
     }
-    let text = format!("{} (claimed: inspect verifies nothing)", count(tensors.len() as u64, "tensor"));
+    let text = format!("{} ({CLAIMED})", count(tensors.len() as u64, "tensor"));
     output.result(&text, || json!({ "event": "tensors", "verified": false, "count": tensors.len() }));
     Ok(())
 }
@@ -110,7 +184,7 @@ fn sharded(path: &Path, output: &Output) -> Result<(), Failure> {
         );
     }
     let placed = index.weight_map().len();
-    let text = format!("{} (claimed: inspect verifies nothing)", count(placed as u64, "tensor"));
+    let text = format!("{} ({CLAIMED})", count(placed as u64, "tensor"));
     output.result(&text, || json!({ "event": "index", "verified": false, "count": placed }));
     Ok(())
 }

@@ -1,8 +1,11 @@
-//! The `weighbridge` command: weigh a model, sign its head, verify what arrived.
+//! The `weighbridge` command: weigh a model, sign its head, verify what arrived, prove what was signed.
 //!
 //! Results go to standard output, talk to standard error. Exit status: 0 verified or done, 1 refused, 2 could not tell.
 
+mod answered;
 mod args;
+mod audit;
+mod check;
 mod demo;
 mod earlier;
 mod failure;
@@ -10,7 +13,9 @@ mod inspect;
 mod keys;
 mod memory;
 mod output;
+mod place;
 mod progress;
+mod prove;
 mod sign;
 mod trust;
 mod verify;
@@ -39,6 +44,9 @@ fn main() -> ExitCode {
         Command::Sign(args) => sign::run(&args, &output),
         Command::Verify(args) => verify::run(&args, &output),
         Command::Inspect(args) => inspect::run(&args, &output),
+        Command::Prove(args) => prove::run(&args, &output),
+        Command::Check(args) => check::run(&args, &output),
+        Command::Audit(args) => audit::run(&args, &output),
         Command::Demo if args.json => Err(Failure::usage("demo shows what people see; it has no --json")),
         Command::Demo => demo::run(&output),
         Command::Completions { shell } => completions(shell, &output),

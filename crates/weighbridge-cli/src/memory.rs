@@ -30,7 +30,7 @@ pub(crate) struct Memory {
 impl Memory {
     /// Opens the file that the caller names, or the default one.
     pub(crate) fn open(asked: Option<&PathBuf>) -> Result<Self, Failure> {
-        let Some(path) = asked.cloned().or_else(default_place) else {
+        let Some(path) = asked.cloned().or_else(|| place("heads.json")) else {
             let trouble = Some("this system names no place for it; name one with --state".to_owned());
             return Ok(Self { path: PathBuf::new(), notes: BTreeMap::new(), _lock: None, trouble });
         };
@@ -81,16 +81,17 @@ impl Memory {
     }
 }
 
-fn default_place() -> Option<PathBuf> {
+/// Where a file of this name is kept for the user, if the system names a place.
+pub(crate) fn place(name: &str) -> Option<PathBuf> {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let folder = set("XDG_STATE_HOME")
         .or_else(|| set("HOME").map(|home| home.join(".local/state")))
         .or_else(|| set("LOCALAPPDATA"))?;
-    Some(folder.join("weighbridge").join("heads.json"))
+    Some(folder.join("weighbridge").join(name))
 }
 
-/// Locks a file beside the state file, so that two runs at once do not lose each other's notes.
-fn lock(path: &Path) -> Result<File, IoError> {
+/// Locks a file beside the state file, so that two runs at once do not lose what the other keeps.
+pub(crate) fn lock(path: &Path) -> Result<File, IoError> {
     let folder = folder_of(path);
     fs::create_dir_all(folder).map_err(IoError::at("create", folder))?;
     // The whole name with an ending of our own, never truncated: it must not be a file of anybody else's.

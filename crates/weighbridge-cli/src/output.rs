@@ -27,6 +27,11 @@ impl Output {
         !self.json && io::stderr().is_terminal()
     }
 
+    /// Whether programs are to read what is printed.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// A result: `text` for people, or `value` for programs. An empty text is not printed.
     pub(crate) fn result(&self, text: &str, value: impl FnOnce() -> Value) {
         if self.json {

@@ -7,8 +7,9 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use weighbridge_manifest::{Expectation, Freshness, SignedHead, Time, TrustPolicy, VerifiedHead, Vkey};
+use weighbridge_manifest::{Expectation, Freshness, Note, SignedHead, Time, TrustPolicy, VerifiedHead, Vkey};
 use weighbridge_publish::TEXT;
+use weighbridge_tree::head_id;
 use weighbridge_verify::{FOLDER, HEAD, IoError, Metadata};
 
 use crate::{
@@ -93,6 +94,14 @@ pub(crate) fn believe(
     Ok(head)
 }
 
+/// A head without trust: what it says of its lists, and no more. For those who pass it on, and let others judge.
+pub(crate) fn by_its_word(note: &[u8]) -> Result<VerifiedHead, Failure> {
+    let id = head_id(Note::parse(note)?.text().as_bytes());
+    // Its age is for others to judge, too.
+    let expected = Expectation::any().allow_expired();
+    Ok(SignedHead::parse(note)?.verify(&TrustPolicy::pinned(id), &expected, None)?)
+}
+
 pub(crate) fn no_trust() -> Failure {
     Failure::new(9003, "whom to trust was not said").hint(
         "pass the publisher's key with --vkey LINE, a policy with --trust FILE, or the head's id with --head ID",
@@ -113,6 +122,18 @@ pub(crate) fn metadata(path: &Path) -> Metadata {
     let holds = |folder: &Path| [HEAD, TEXT].iter().any(|name| folder.join(name).exists());
     let of_model = path.join(FOLDER);
     if holds(&of_model) || !holds(path) { Metadata::at(of_model) } else { Metadata::at(path) }
+}
+
+/// The signed head, or what to do without it.
+pub(crate) fn note(metadata: &Metadata) -> Result<Vec<u8>, Failure> {
+    metadata.note().map_err(|error| {
+        let failure = Failure::from(error);
+        if metadata.folder().join(TEXT).exists() {
+            failure.hint("this release is not signed yet: `weighbridge sign`")
+        } else {
+            failure.hint("name the folder that holds head.note with --meta; the publisher makes it with `weighbridge weigh`")
+        }
+    })
 }
 
 /// Prints which head it is, and who says so.

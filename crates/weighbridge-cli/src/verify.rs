@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeSet,
+    io::Write,
+    path::Path,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
@@ -9,16 +11,19 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use weighbridge_manifest::{TensorEntry, VerifiedFileList};
-use weighbridge_publish::TEXT;
+use weighbridge_manifest::{Receipt, TensorEntry, VerifiedFileList, VerifiedHead};
+use weighbridge_publish::{SecretKey, sign_receipt};
 use weighbridge_verify::{
-    BadChunks, BadRun, Event, ExtraFiles, FileFault, FileReport, ModelCheck, Outcome, Summary, TensorHashing,
+    BadChunks, BadRun, Event, ExtraFiles, FOLDER, FileFault, FileReport, IoError, Metadata, ModelCheck,
+    Outcome, Summary, TensorHashing,
 };
 
 use crate::{
     args::Verify,
     failure::Failure,
+    keys,
     output::{Output, count, shown, size},
+    place::NewFile,
     progress::Progress,
     trust,
     weigh::globs,
@@ -27,18 +32,18 @@ use crate::{
 pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
     trust::folder(&args.model)?;
     let patterns = globs(&args.only)?;
+    // Everything that can fail before hours of reading fails before.
+    let key = args.key.as_ref().map(|path| keys::load(path, &args.passphrase)).transpose()?;
+    let receipt = args.receipt.as_deref().map(|path| {
+        outside(&args.model, path)?;
+        Ok::<_, Failure>((path, NewFile::create(path)?))
+    });
+    let receipt = receipt.transpose()?;
     let metadata = match &args.meta {
         Some(path) => trust::metadata(path),
-        None => weighbridge_verify::Metadata::of_model(&args.model),
+        None => Metadata::of_model(&args.model),
     };
-    let note = metadata.note().map_err(|error| {
-        let failure = Failure::from(error);
-        if metadata.folder().join(TEXT).exists() {
-            failure.hint("this release is not signed yet: `weighbridge sign`")
-        } else {
-            failure.hint("name the folder that holds head.note with --meta; the publisher makes it with `weighbridge weigh`")
-        }
-    })?;
+    let note = trust::note(&metadata)?;
     let head = trust::believe(&note, &args.trust, &args.which, output)?;
     trust::print(&head, output);
     let files = metadata.files(&head)?;
@@ -75,10 +80,53 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
         })
     });
     layers.map_err(Failure::from)?;
-    verdict(&summary, &codes)
+    verdict(&summary, &codes)?;
+    match (receipt, key) {
+        (Some((path, file)), Some(key)) => write_receipt(path, file, &head, &key, output),
+        _ => Ok(()),
+    }
 }
 
-fn done(summary: &Summary, listed: u64, extra: u64, head: &weighbridge_manifest::VerifiedHead) -> String {
+/// A receipt among the model's files would be one file more than is listed.
+fn outside(model: &Path, receipt: &Path) -> Result<(), Failure> {
+    let folder = receipt.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let (Ok(model), Ok(folder)) = (model.canonicalize(), folder.canonicalize()) else { return Ok(()) };
+    if folder.starts_with(&model) && !folder.starts_with(model.join(FOLDER)) {
+        return Err(Failure::usage(
+            "--receipt: a file among the model's would not be listed; name a place elsewhere",
+        ));
+    }
+    Ok(())
+}
+
+/// This node's word that it has verified the whole of a model.
+fn write_receipt(
+    path: &Path,
+    mut file: NewFile,
+    head: &VerifiedHead,
+    key: &SecretKey,
+    output: &Output,
+) -> Result<(), Failure> {
+    let receipt = Receipt {
+        name: head.head().name.clone(),
+        head: head.id(),
+        root: head.head().root,
+        node: key.vkey().clone(),
+        verified: trust::now().ok_or_else(|| Failure::new(9002, "this machine's clock tells no time"))?,
+    };
+    let note = sign_receipt(&receipt, key)?;
+    file.write_all(note.as_bytes()).map_err(IoError::at("write", path))?;
+    file.finish()?;
+    output.result(&format!("receipt  {}, signed by {}", path.display(), key.vkey().name()), || {
+        json!({
+            "event": "receipt", "file": path.to_string_lossy(), "node": key.vkey().to_string(),
+            "verified": receipt.verified.to_string(),
+        })
+    });
+    Ok(())
+}
+
+fn done(summary: &Summary, listed: u64, extra: u64, head: &VerifiedHead) -> String {
     // What was not looked at must not seem verified.
     let of = if summary.verified < listed { format!("{} of ", summary.verified) } else { String::new() };
     let extra = if extra > 0 { format!("; {} not listed", count(extra, "file")) } else { String::new() };

@@ -44,11 +44,117 @@ fn tensors_and_indexes_are_listed() {
 #[test]
 fn junk_is_named_as_such() {
     let world = World::with_model();
-    world.unjudged("inspect llama/config.json", 9001, "llama/config.json is no head, tensor file or index");
+    world.unjudged(
+        "inspect llama/config.json",
+        9001,
+        "llama/config.json is no head, proof, challenge, report, receipt, tensor file or index",
+    );
     world.unjudged("inspect nowhere", 9002, "cannot open nowhere: ");
     world.unjudged("inspect llama", 9002, "cannot open llama/weighbridge/head.txt: ");
     world.write("junk.safetensors", "junk");
     world.refused("inspect junk.safetensors", 4101, "junk.safetensors: the file has 4 bytes");
     world.write("junk.safetensors.index.json", "junk");
     world.refused("inspect junk.safetensors.index.json", 4201, "the index is malformed at byte 0");
+}
+
+#[test]
+fn a_proof_is_shown_and_not_believed() {
+    let world = World::weighed();
+    world.run("prove llama --file config.json --absent x.pkl --slice s -o p").done();
+    let id = world.head_id("llama");
+    let ran = world.run("inspect p").done();
+    ran.prints("{\"file\":\"config.json\",\"size\":")
+        .prints("\nabsent x.pkl\n")
+        .prints("\nslice 3 0..")
+        .prints(&format!("head id  {id}\n"))
+        .prints(&format!("signed   by alice {NOTHING_VERIFIED}"));
+    let objects = world.run("inspect p --json").done().objects();
+    assert!(objects.iter().all(|object| object["verified"] == false), "{objects:?}");
+    let events: Vec<_> = objects.iter().map(|object| object["event"].as_str().unwrap()).collect();
+    let [claims @ .., "proof", "head"] = events.as_slice() else { panic!("{events:?}") };
+    assert!(claims.len() == 4 && claims.iter().all(|event| *event == "claim"), "{events:?}");
+
+    // What nobody would believe is shown all the same.
+    let honest = world.text("p");
+    world.write("p", honest.replace("{\"file\":\"config.json\"", "{\"file\":\"config.jsom\""));
+    world.run("inspect p").done().prints("config.jsom").prints(NOTHING_VERIFIED);
+    // What has not the form of a proof was shown as if it were one.
+    for (from, to, code) in [
+        ("proof/v1", "proof/v2", 2502),
+        ("absent x.pkl\n", "absent x.pkl\nabsent\n", 2503),
+        ("absent x.pkl", "absent ../x.pkl", 1404),
+        ("\"size\":", "\"size\": ", 1302),
+        ("\n\nweighbridge/head/v1", "\n\nweighbridge/head/v2", 1202),
+        ("\n\n— alice", "\n\n- alice", 1104),
+        ("\n\nweighbridge", "\nweighbridge", 1103),
+    ] {
+        assert!(honest.contains(from), "{from:?}");
+        world.write("p", honest.replace(from, to));
+        let ran = world.refused("inspect p", code, "p: ");
+        ran.expect(ran.stdout.is_empty(), "nothing shown");
+    }
+}
+
+#[test]
+fn challenges_reports_and_receipts_are_shown_and_not_believed() {
+    let world = World::weighed();
+    world.run("audit challenge llama --vkey @alice --prover @mirror --key @ann.key -o challenge").done();
+    world.run("audit respond llama challenge --key @mirror.key -o response").done();
+    world.run("audit check llama challenge response --vkey @alice --key @ann.key -o report").done();
+    world.run("verify llama --vkey @alice --key @node.key --receipt receipt").done();
+    let id = world.head_id("llama");
+    for (kind, signer, key, named) in [
+        ("challenge", "ann", "prover", "mirror"),
+        ("report", "ann", "prover", "mirror"),
+        ("receipt", "node", "node", "node"),
+    ] {
+        let ran = world.run(&format!("inspect {kind}")).done().prints(&format!("\nhead {id}\n"));
+        ran.prints(&format!("\n\nsigned   by {signer} {NOTHING_VERIFIED}\n"));
+        let objects = world.run(&format!("inspect {kind} --json")).done().objects();
+        let [object] = objects.as_slice() else { panic!("{objects:?}") };
+        assert_eq!((&object["event"], &object["verified"]), (&kind.into(), &false.into()));
+        assert_eq!((&object["signers"][0], &object["says"]["head"]), (&signer.into(), &id.as_str().into()));
+        assert_eq!(object["says"][key], world.vkey(named).to_string());
+
+        let honest = world.text(kind);
+        // Altered, and shown.
+        world.write("altered", honest.replace(&id, &"0".repeat(64)));
+        world.run("inspect altered").done().prints(&"0".repeat(64)).prints(NOTHING_VERIFIED);
+        let text = honest.split("\n\n").next().unwrap();
+        let last = text.lines().last().unwrap();
+        for (from, to, code) in [
+            ("/v1\n", "/v2\n", 1802),
+            ("\nroot ", "\nrood ", 1803),
+            (last, &format!("{last}\nmore x"), 1803),
+            ("\nhead ", "\nhead x", 1804),
+            ("\n\n", "\n", 1103),
+        ] {
+            world.write("altered", honest.replacen(from, to, 1));
+            let ran = world.refused("inspect altered", code, "altered: ");
+            ran.expect(ran.stdout.is_empty(), "nothing shown");
+        }
+    }
+    world.unjudged("inspect response", 9001, "response is no head, proof, challenge, report, receipt, ");
+}
+
+/// A key's name may turn the direction of text; it was shown as it stood.
+#[test]
+fn names_of_keys_cannot_steer_a_terminal() {
+    let world = World::weighed();
+    let name = weighbridge_manifest::KeyName::parse("evil\u{202e}\u{2066}").unwrap();
+    let key = weighbridge_publish::SecretKey::generate(name).unwrap();
+    let head = weighbridge_manifest::Head::parse(&world.text("llama/weighbridge/head.txt")).unwrap();
+    let receipt = weighbridge_manifest::Receipt {
+        name: head.name.clone(),
+        head: weighbridge_tree::head_id(head.to_string().as_bytes()),
+        root: head.root,
+        node: key.vkey().clone(),
+        verified: head.created,
+    };
+    world.write("receipt", weighbridge_publish::sign_receipt(&receipt, &key).unwrap());
+    world.run("prove llama --file config.json -o p").done();
+    for line in ["inspect receipt", "check p --vkey @alice --receipt receipt"] {
+        let ran = world.run(line).done().prints("evil\\u{202e}\\u{2066}");
+        ran.expect(!ran.stdout.contains(['\u{202e}', '\u{2066}']), "nothing that a terminal obeys");
+    }
 }

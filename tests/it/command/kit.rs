@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::OnceLock,
+    thread,
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -203,6 +205,28 @@ impl World {
     /// Runs the command with the words of `line` and, behind them, words that have spaces or come from elsewhere.
     pub(crate) fn run_with(&self, line: &str, words: &[&str]) -> Ran {
         Ran::of(self.command(line).args(words))
+    }
+
+    /// Runs the command with this file as its standard input.
+    pub(crate) fn run_fed(&self, line: &str, input: &str) -> Ran {
+        Ran::of(self.command(line).stdin(fs::File::open(self.path(input)).unwrap()))
+    }
+
+    /// Runs the command where no file may be longer than `512 * blocks` bytes.
+    #[cfg(unix)]
+    pub(crate) fn run_limited(&self, line: &str, blocks: u64) -> Ran {
+        let mut limited = Command::new("sh");
+        limited.args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"")]).arg(binary());
+        limited.args(self.command(line).get_args());
+        Ran::of(self.at_home(&mut limited))
+    }
+
+    /// Starts the command, and kills it after a while. Whether that was before it ended.
+    pub(crate) fn is_killed(&self, line: &str, after: Duration) -> bool {
+        let mut run = self.command(line).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        thread::sleep(after);
+        run.kill().unwrap();
+        run.wait().unwrap().code().is_none()
     }
 
     /// The command refuses, and says the same to people and to programs.

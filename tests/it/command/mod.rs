@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod audit;
+mod check;
 mod files;
 mod forge;
 mod formats;
@@ -14,6 +16,7 @@ mod lists;
 mod memory;
 #[cfg(unix)]
 mod openssl;
+mod prove;
 mod reuse;
 mod sign;
 #[cfg(unix)]

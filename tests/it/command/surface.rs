@@ -44,7 +44,19 @@ fn help_and_version_are_results() {
     let world = World::empty();
     world.run("--version").done().prints("weighbridge 0.");
     let help = world.run("--help").done();
-    for command in ["keygen", "vkey", "weigh", "sign", "verify", "inspect", "demo", "completions"] {
+    for command in [
+        "keygen",
+        "vkey",
+        "weigh",
+        "sign",
+        "verify",
+        "inspect",
+        "prove",
+        "check",
+        "audit",
+        "demo",
+        "completions",
+    ] {
         help.expect(help.stdout.contains(&format!("\n  {command} ")), command);
         world.run(&format!("{command} --help")).done().prints("Usage: weighbridge ");
     }
@@ -112,6 +124,8 @@ fn a_reader_that_goes_away_is_no_error() {
         ("verify llama --vkey @alice --json", 0),
         ("verify llama --vkey @bob --json", 1),
         ("inspect llama/model-00001-of-00002.safetensors", 0),
+        ("prove llama --file config.json", 0),
+        ("prove llama --file config.json --json", 0),
         ("completions bash", 0),
         ("--help", 0),
     ];

@@ -1,0 +1,240 @@
+//! `check`: what a proof shows, from the proof and the caller's trust alone.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    ops::Range,
+    path::Path,
+};
+
+use serde_json::json;
+use weighbridge_manifest::{
+    FileEntry, Held, HeldError, Level, MAX_NOTE, MAX_PROOF, NoteError, PassedOver, ProofError, Proven,
+    SignedProof, SignedReceipt, SignedReport, SliceClaim, TensorEntry, VerifiedHead,
+};
+use weighbridge_tree::SliceDecoder;
+use weighbridge_verify::{IoError, read_bounded};
+
+use crate::{
+    args::Check,
+    failure::Failure,
+    output::{Output, count, shown},
+    place::NewFile,
+    trust,
+};
+
+pub(crate) fn run(args: &Check, output: &Output) -> Result<(), Failure> {
+    let bytes = read_proof(&args.proof)?;
+    let proof = SignedProof::parse(&bytes).map_err(|e| Failure::from(e).about(&args.proof))?;
+    let head = trust::believe(proof.note(), &args.trust, &args.which, output).map_err(|failure| {
+        if failure.code == 3101 {
+            failure.about(&args.proof).only_hint("it was altered: get the proof again")
+        } else {
+            failure
+        }
+    })?;
+    let proven = proof.under(&head).map_err(|e| Failure::from(e).about(&args.proof))?;
+    trust::print(&head, output);
+    entries(&proven, output);
+    for path in &args.receipt {
+        receipt(path, &head, output)?;
+    }
+    let held = if args.report.is_empty() { None } else { Some(reports(args, &head, output)?) };
+    // Last, so that a run that refuses anything has extracted nothing.
+    match (&args.slice, proven.slice()) {
+        (Some(path), Some(claim)) => slice(path, &claim, args.extract.as_deref(), output)?,
+        (Some(path), None) => {
+            return Err(Failure::new(2605, "the proof does not say of what the slice is").about(path));
+        }
+        (None, Some(claim)) => {
+            output.talk(&format!("a slice of {} goes with this proof; --slice checks it", range(&claim)));
+        }
+        (None, None) => {}
+    }
+    let level = if held.is_some() { Level::Held } else { Level::Published };
+    let by =
+        held.map(|held| format!(" by {}", count(held.counted().len() as u64, "report"))).unwrap_or_default();
+    output.result(&format!("level    {level}{by}; head {}", head.id()), || {
+        json!({
+            "event": "result", "verified": true, "code": null, "head": head.id().to_string(),
+            "level": level.to_string(), "files": proven.files().len(), "tensors": proven.tensors().len(),
+            "absent": proven.absent().len(),
+        })
+    });
+    Ok(())
+}
+
+/// A file, or standard input for `-`.
+fn read_proof(path: &Path) -> Result<Vec<u8>, Failure> {
+    if path != Path::new("-") {
+        return read_bounded(path, MAX_PROOF as u64).map_err(|error| match error.source.kind() {
+            io::ErrorKind::InvalidInput => Failure::from(error).hint("- reads a proof from standard input"),
+            _ => Failure::unless_longer(error, |bytes| ProofError::TooLong { bytes }.into()),
+        });
+    }
+    let mut bytes = Vec::new();
+    // One byte more than a proof may have tells that there are too many.
+    let mut input = io::stdin().lock().take(MAX_PROOF as u64 + 1);
+    input.read_to_end(&mut bytes).map_err(IoError::at("read", "standard input"))?;
+    Ok(bytes)
+}
+
+/// A note that stands by itself.
+pub(crate) fn read_note(path: &Path) -> Result<Vec<u8>, Failure> {
+    read_bounded(path, MAX_NOTE as u64)
+        .map_err(|error| Failure::unless_longer(error, |bytes| NoteError::TooLong { bytes }.into()))
+}
+
+fn entries(proven: &Proven, output: &Output) {
+    for (position, file) in proven.files() {
+        let FileEntry { path, size, root, .. } = file;
+        let text = format!("file     {}  {}, blake3 {root}", shown(path.as_str()), count(*size, "byte"));
+        output.result(&text, || {
+            json!({
+                "event": "file", "status": "listed", "position": position, "path": path.as_str(), "size": size,
+                "blake3": root.to_string(),
+            })
+        });
+    }
+    for (position, tensor) in proven.tensors() {
+        let TensorEntry { file, name, dtype, shape, offset, size, hash, .. } = tensor;
+        let dimensions: Vec<String> = shape.iter().map(u64::to_string).collect();
+        let text = format!(
+            "tensor   {}  {dtype} [{}], bytes {offset}..{} of {}, blake3 {hash}",
+            shown(name.as_str()),
+            dimensions.join(","),
+            offset.saturating_add(*size),
+            shown(file.as_str()),
+        );
+        output.result(&text, || {
+            json!({
+                "event": "tensor", "status": "listed", "position": position, "name": name.as_str(),
+                "file": file.as_str(), "dtype": dtype.to_string(), "shape": shape, "offset": offset, "size": size,
+                "blake3": hash.to_string(),
+            })
+        });
+    }
+    for path in proven.absent() {
+        output.result(
+            &format!("absent   {}", shown(path.as_str())),
+            || json!({ "event": "file", "status": "absent", "path": path.as_str() }),
+        );
+    }
+}
+
+fn range(claim: &SliceClaim<'_>) -> String {
+    let Range { start, end } = claim.range.range();
+    format!("bytes {start}..{end} of {}", shown(claim.file.path.as_str()))
+}
+
+/// Reads a slice to its end, and gives what it extracts its name only then (rule 2).
+fn slice(
+    path: &Path,
+    claim: &SliceClaim<'_>,
+    extract: Option<&Path>,
+    output: &Output,
+) -> Result<(), Failure> {
+    let about = |failure: Failure| failure.about(path);
+    let mut decoder = SliceDecoder::new(claim.file.root, claim.range);
+    let mut new = extract.map(NewFile::create).transpose()?;
+    let mut file = File::open(path).map_err(IoError::at("open", path))?;
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let read = file.read(&mut buffer).map_err(IoError::at("read", path))?;
+        if read == 0 {
+            break;
+        }
+        let mut rest = &buffer[..read];
+        while let Some(bytes) = decoder.next(&mut rest).map_err(|e| about(e.into()))? {
+            if let (Some(new), Some(name)) = (&mut new, extract) {
+                new.write_all(bytes).map_err(IoError::at("write", name))?;
+            }
+        }
+    }
+    decoder.finish().map_err(|e| about(e.into()))?;
+    new.map(NewFile::finish).transpose()?;
+    let to = extract.map(|name| format!(" -> {}", name.display())).unwrap_or_default();
+    output.result(&format!("slice    {}{to}", range(claim)), || {
+        json!({
+            "event": "slice", "file": claim.file.path.as_str(), "start": claim.range.range().start, "end": claim.range.range().end,
+            "extracted": extract.map(|name| name.to_string_lossy()),
+        })
+    });
+    Ok(())
+}
+
+const BUFFER: usize = 64 << 10;
+
+/// A receipt of this head, shown as what it is.
+fn receipt(path: &Path, head: &VerifiedHead, output: &Output) -> Result<(), Failure> {
+    let about = |failure: Failure| failure.about(path);
+    let note = read_note(path)?;
+    let claim = SignedReceipt::parse(&note).map_err(|e| about(e.into()))?;
+    let claim = claim.check().map_err(|e| about(e.into()))?;
+    let receipt = claim.receipt();
+    receipt.is_of(head).map_err(|e| about(e.into()))?;
+    let node = receipt.node.name();
+    let text = format!(
+        "claim    {} says that it verified the whole of this head at {}; nothing shows that it did",
+        shown(node.as_str()),
+        receipt.verified
+    );
+    output.result(&text, || {
+        json!({
+            "event": "receipt", "claim": true, "node": receipt.node.to_string(),
+            "verified": receipt.verified.to_string(),
+        })
+    });
+    Ok(())
+}
+
+/// Whether enough auditors of the policy found that the model can be had.
+fn reports(args: &Check, head: &VerifiedHead, output: &Output) -> Result<Held, Failure> {
+    let policy = args.trust.policy()?.ok_or_else(|| {
+        Failure::usage("--report: auditors are listed in a policy").hint("name it with --trust FILE")
+    })?;
+    let mut reports = Vec::new();
+    for path in &args.report {
+        let note = read_note(path)?;
+        reports.push(SignedReport::parse(&note).map_err(|e| Failure::from(e).about(path))?);
+    }
+    let max_age = args.max_age.ok_or_else(|| Failure::usage("--report: how old may it be? --max-age"))?;
+    let held = head.held(&reports, &policy, trust::now(), max_age).map_err(|error| {
+        let why = match &error {
+            HeldError::TooFew { passed_over, .. } => {
+                passed_over.iter().map(|over| passed_over_line(over, args)).collect()
+            }
+            HeldError::BadSignature { number, .. } | HeldError::Report { number, .. } => {
+                vec![format!("report {number} is {}", report_path(*number, args))]
+            }
+            _ => Vec::new(),
+        };
+        why.into_iter().fold(Failure::from(error), Failure::hint)
+    })?;
+    for counted in held.counted() {
+        let (auditor, prover) = (&counted.auditor.name, counted.prover.name());
+        let text = format!(
+            "report   {} found at {} that the model can be had through {}",
+            shown(auditor.as_str()),
+            counted.received,
+            shown(prover.as_str())
+        );
+        output.result(&text, || {
+            json!({
+                "event": "report", "auditor": auditor.as_str(), "prover": counted.prover.to_string(),
+                "received": counted.received.to_string(),
+            })
+        });
+    }
+    held.passed_over().iter().for_each(|over| output.talk(&passed_over_line(over, args)));
+    Ok(held)
+}
+
+fn passed_over_line(over: &PassedOver, args: &Check) -> String {
+    format!("{} does not count: {}", report_path(over.number, args), over.why)
+}
+
+/// The file of a report, counted from 1.
+fn report_path(number: usize, args: &Check) -> String {
+    args.report.get(number.saturating_sub(1)).map(|path| path.display().to_string()).unwrap_or_default()
+}

@@ -1,0 +1,147 @@
+//! `prove`: a proof of entries or of absence, and a slice to go with it.
+
+use std::{io::Write, ops::Range, path::Path};
+
+use serde_json::json;
+use weighbridge_manifest::{ProveError, VerifiedFileList, VerifiedTensorList, Wanted};
+use weighbridge_tree::{SliceRange, Slicer};
+use weighbridge_verify::{HeldFolder, Holding, IoError, Metadata};
+
+use crate::{
+    args::Prove,
+    failure::Failure,
+    output::{Output, shown, size},
+    place::NewFile,
+    trust,
+};
+
+pub(crate) fn run(args: &Prove, output: &Output) -> Result<(), Failure> {
+    if args.file.is_empty() && args.tensor.is_empty() && args.absent.is_empty() {
+        return Err(Failure::usage("prove what? --file, --tensor or --absent"));
+    }
+    if args.slice.is_some() && args.slice == args.output {
+        return Err(Failure::usage("-o and --slice name the same file"));
+    }
+    let metadata = trust::metadata(args.meta.as_ref().unwrap_or(&args.model));
+    let note = trust::note(&metadata)?;
+    // Whoever checks the proof decides whether to believe the head.
+    let head = trust::by_its_word(&note)?;
+    let files = metadata.files(&head)?;
+    let tensors = if args.tensor.is_empty() { None } else { metadata.tensors(&files)? };
+    let named = |error: ProveError, asked: &str| {
+        let failure = Failure::from(error).about(Path::new(asked));
+        if failure.code == 9001 { failure.hint(NAMES) } else { failure }
+    };
+    let mut wanted = Wanted::of(&files, tensors.as_ref());
+    for path in &args.file {
+        wanted = wanted.file(path).map_err(|e| named(e, path))?;
+    }
+    for asked in &args.tensor {
+        let (file, name) = split(asked, tensors.as_ref());
+        wanted = wanted.tensor(file, name).map_err(|e| named(e, asked))?;
+    }
+    for path in &args.absent {
+        wanted = wanted.absent(path).map_err(|e| named(e, path))?;
+    }
+    let sliced =
+        args.slice.as_deref().map(|to| Ok::<_, Failure>((to, sliced(args, &files, tensors.as_ref())?)));
+    let sliced = sliced.transpose()?;
+    if let Some((_, (path, range))) = &sliced {
+        wanted = wanted.slice(path, range.clone()).map_err(|e| named(e, path))?;
+    }
+    let proof = wanted.prove(&note)?;
+    // Whatever can fail does so before either file has its name.
+    let new = args.output.as_deref().map(|to| NewFile::begin(to, proof.as_bytes())).transpose()?;
+    if let Some((to, (path, range))) = sliced {
+        let written = write_slice(args, &metadata, &files, path, range, to)?;
+        if output.is_json() {
+            output.result("", || json!({ "event": "slice", "bytes": written, "file": to.to_string_lossy() }));
+        } else {
+            // Standard output is the proof's.
+            output.talk(&format!("wrote {}, {}", to.display(), size(written)));
+        }
+    }
+    let id = head.id().to_string();
+    let (Some(to), Some(new)) = (&args.output, new) else {
+        if output.is_json() {
+            output
+                .result("", || json!({ "event": "proof", "head": id, "bytes": proof.len(), "proof": proof }));
+        } else {
+            output.raw(&proof);
+        }
+        return Ok(());
+    };
+    new.finish()?;
+    output.result(
+        &format!("wrote    {}, {} bytes; head {id}", to.display(), proof.len()),
+        || json!({ "event": "proof", "head": id, "bytes": proof.len(), "file": to.to_string_lossy() }),
+    );
+    Ok(())
+}
+
+const NAMES: &str =
+    "files.jsonl has the names of all files, tensors.jsonl of all tensors; a tensor is written FILE:NAME";
+
+/// The file and the name of a tensor. Both may have colons; where they meet is told by what is listed.
+fn split<'a>(asked: &'a str, tensors: Option<&VerifiedTensorList>) -> (&'a str, &'a str) {
+    let pairs = || asked.match_indices(':').map(|(at, _)| (&asked[..at], &asked[at + 1..]));
+    let listed = tensors.and_then(|tensors| pairs().find(|(file, name)| tensors.find(file, name).is_some()));
+    listed.or_else(|| pairs().next()).unwrap_or((asked, ""))
+}
+
+/// Which bytes of which file the slice is to have.
+fn sliced<'a>(
+    args: &'a Prove,
+    files: &VerifiedFileList,
+    tensors: Option<&VerifiedTensorList>,
+) -> Result<(&'a str, Range<u64>), Failure> {
+    match (args.file.as_slice(), args.tensor.as_slice()) {
+        ([path], []) => {
+            let whole = files.find(path).map_or(0, |(_, entry)| entry.size);
+            Ok((path, args.bytes.clone().unwrap_or(0..whole)))
+        }
+        ([], [_]) if args.bytes.is_some() => Err(Failure::usage(
+            "--bytes counts from the beginning of a --file; of a tensor the slice has all bytes",
+        )),
+        ([], [asked]) => {
+            let (file, name) = split(asked, tensors);
+            let tensor = tensors.and_then(|tensors| tensors.find(file, name)).map(|(_, tensor)| tensor);
+            let range =
+                tensor.map_or(0..0, |tensor| tensor.offset..tensor.offset.saturating_add(tensor.size));
+            Ok((file, range))
+        }
+        _ => Err(Failure::usage("--slice goes with one --file or one --tensor")),
+    }
+}
+
+/// Writes a slice, and says how large it is.
+fn write_slice(
+    args: &Prove,
+    metadata: &Metadata,
+    files: &VerifiedFileList,
+    path: &str,
+    range: Range<u64>,
+    to: &Path,
+) -> Result<u64, Failure> {
+    let about = |failure: Failure| failure.about(Path::new(path));
+    let (position, entry) = files
+        .find(path)
+        .ok_or_else(|| Failure::new(9999, format!("{} was proven, and is gone", shown(path))))?;
+    let mut folder = HeldFolder::open(&args.model, metadata, files)?;
+    let range = SliceRange::new(entry.size, range).map_err(|e| about(e.into()))?;
+    let layer = folder.layer(position)?;
+    let mut new = NewFile::create(to)?;
+    let (mut chunk, mut encoded, mut written) = (Vec::new(), Vec::new(), 0_u64);
+    let mut slicer = Slicer::new(&layer, range, &mut encoded).map_err(|e| about(e.into()))?;
+    loop {
+        new.write_all(&encoded).map_err(IoError::at("write", to))?;
+        written = written.saturating_add(encoded.len() as u64);
+        encoded.clear();
+        let Some(index) = slicer.wanted() else { break };
+        folder.chunk(position, index, &mut chunk)?;
+        slicer.push(&chunk, &mut encoded).map_err(|e| about(e.into()))?;
+    }
+    slicer.finish().map_err(|e| about(e.into()))?;
+    new.finish()?;
+    Ok(written)
+}
