@@ -29,14 +29,22 @@ fn seeds(vector: &Vector) -> Vec<(&'static str, Vec<u8>)> {
         match name.strip_prefix("weighbridge/").unwrap_or(name) {
             "head.note" | "remembered" => {
                 add("note", bytes);
-                let end = bytes.windows(2).rposition(|pair| pair == b"\n\n");
-                add("head", end.and_then(|end| bytes.get(..=end)).unwrap_or(bytes));
+                add("head", text_of(bytes));
+            }
+            statement
+                if matches!(statement, "note" | "challenge.note") || statement.starts_with("report ") =>
+            {
+                add("note", bytes);
+                add("statement", bytes);
+                add("statement", text_of(bytes));
             }
             "head.txt" => add("head", bytes),
             "policy.toml" => add("policy", bytes),
             "path" | "name" | "time" | "vkey" => add("vkey_path", bytes),
             "vkeys" => bytes.split(|byte| *byte == b'\n').for_each(|line| add("vkey_path", line)),
             "index" => add("index", bytes),
+            "proof" => add("proof", bytes),
+            proof if proof.ends_with(".proof") => add("proof", bytes),
             model_file if model_file.ends_with(".safetensors") => {
                 let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
                 add("safetensors", &[&size.to_le_bytes(), bytes].concat());
@@ -49,7 +57,15 @@ fn seeds(vector: &Vector) -> Vec<(&'static str, Vec<u8>)> {
     seeds.extend(safetensors(vector).map(|bytes| ("safetensors", bytes)));
     seeds.extend(tree_proof(vector).map(|bytes| ("tree_proof", bytes)));
     seeds.extend(layer(vector).map(|bytes| ("layer", bytes)));
+    seeds.extend(audit(vector).map(|bytes| ("audit", bytes)));
+    seeds.extend(slice(vector).map(|bytes| ("slice", bytes)));
     seeds
+}
+
+/// What stands before a note's last empty line; all of it, if it has none.
+fn text_of(note: &[u8]) -> &[u8] {
+    let end = note.windows(2).rposition(|pair| pair == b"\n\n");
+    end.and_then(|end| note.get(..=end)).unwrap_or(note)
 }
 
 /// Both lists, an empty line between them.
@@ -86,6 +102,23 @@ fn layer(vector: &Vector) -> Option<Vec<u8>> {
     seed.extend(root);
     seed.extend(vector.section("layer").unwrap_or_default());
     Some(seed)
+}
+
+/// The file's size, both ends of the range, the root, the slice.
+fn slice(vector: &Vector) -> Option<Vec<u8>> {
+    let root = vector.value("root").and_then(from_hex)?;
+    let (start, end) = vector.value("range")?.split_once("..")?;
+    let numbers = [vector.number("size")?, start.parse().ok()?, end.parse().ok()?];
+    Some(
+        [&numbers.map(u64::to_le_bytes).concat(), &root, vector.section("slice").unwrap_or_default()]
+            .concat(),
+    )
+}
+
+/// The count of BLAKE3 chunks, that of samples, the text.
+fn audit(vector: &Vector) -> Option<Vec<u8>> {
+    let numbers = [vector.number("count")?, vector.number("samples")?].map(u64::to_le_bytes).concat();
+    Some([&numbers, vector.section("text")?].concat())
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {
