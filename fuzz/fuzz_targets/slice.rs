@@ -56,7 +56,7 @@ fn judge(range: SliceRange, root: Hash, slice: &[u8]) -> bool {
                 }
             }
         });
-        let accepted = decoder.finish().is_ok();
+        let accepted = decoder.finish(&[]).is_ok();
         assert!(!(refused && accepted));
         (released, accepted)
     });

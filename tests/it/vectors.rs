@@ -360,7 +360,7 @@ impl Vector {
         let streamed = loop {
             match decoder.next(&mut rest) {
                 Ok(Some(bytes)) => end.released.extend_from_slice(bytes),
-                Ok(None) => break decoder.finish(),
+                Ok(None) => break decoder.finish(&[]),
                 Err(error) => break Err(error),
             }
         };

@@ -120,6 +120,11 @@ impl Granule {
     pub const fn bytes(self) -> u64 {
         self.0
     }
+
+    /// The positions of the granules that have a byte of the range.
+    pub(crate) fn positions(self, range: &Range<u64>) -> Range<u64> {
+        range.start.checked_div(self.0).unwrap_or(0)..range.end.div_ceil(self.0)
+    }
 }
 
 impl From<ChunkSize> for Granule {
@@ -196,6 +201,14 @@ impl Grid {
     pub const fn layer_len(self) -> u64 {
         if self.has_layer() { self.count().saturating_mul(32) } else { 0 }
     }
+}
+
+pub(crate) fn len_of(range: &Range<u64>) -> u64 {
+    range.end.saturating_sub(range.start)
+}
+
+pub(crate) fn as_u64(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
 }
 
 /// A length that no file of a model can have: 2^53 bytes or more.

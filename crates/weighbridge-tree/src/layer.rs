@@ -23,11 +23,10 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
-use blake3::hazmat::HasherExt as _;
-
-use crate::geometry::Grid;
+use crate::geometry::{Grid, as_u64, len_of};
 use crate::hash::{ChainingValue, FileRoot};
-use crate::merge::{MergeError, Merger};
+use crate::merge::{MergeError, Merger, root_of};
+use crate::subtree;
 
 /// A file's chunk layer that was merged to the file's root.
 ///
@@ -60,9 +59,10 @@ impl Layer {
     /// [`LayerError`]: 2201, 2202, and 2101 for an empty file with another root than that of nothing.
     ///
     /// # Cost
-    /// One compression and 32 bytes a chunk. Nothing is allocated before the length is checked.
+    /// One compression and 32 bytes a chunk. Nothing is allocated before the length is checked. With the feature `rayon`,
+    /// large layers are merged on all cores.
     pub fn accept(grid: Grid, root: FileRoot, bytes: &[u8]) -> Result<Self, LayerError> {
-        let actual = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let actual = as_u64(bytes.len());
         let (values, rest) = bytes.as_chunks::<32>();
         if actual != grid.layer_len() || !rest.is_empty() {
             return Err(LayerError::WrongLength { expected: grid.layer_len(), actual });
@@ -71,12 +71,8 @@ impl Layer {
             return Err(LayerError::NotEmpty { expected: root });
         }
         let values: Vec<_> = values.iter().map(|value| ChainingValue::from_bytes(*value)).collect();
-        if grid.has_layer() {
-            let mut merger = Merger::new();
-            values.iter().for_each(|value| merger.push(*value));
-            if merger.root() != Some(root) {
-                return Err(LayerError::DoesNotMerge { expected: root });
-            }
+        if grid.has_layer() && root_of(&values) != Some(root) {
+            return Err(LayerError::DoesNotMerge { expected: root });
         }
         Ok(Self { grid, root, values })
     }
@@ -105,13 +101,14 @@ impl Layer {
     /// Never, for any `index` and `bytes`.
     ///
     /// # Cost
-    /// One BLAKE3 pass over `bytes`; no allocation.
+    /// One BLAKE3 pass over `bytes`; no allocation. With the feature `rayon`, a chunk of 4 MiB or more is hashed on all
+    /// cores: those of the pool in which this is called, else those of rayon's own, which the first call starts.
     pub fn check(&self, index: u64, bytes: &[u8]) -> Result<(), ChunkError> {
         let range = self.grid.expect_granule(index, bytes)?;
         let matches = if self.grid.has_layer() {
-            self.value(index) == Some(&subtree(range.start, bytes))
+            value_of(&range, bytes).is_some_and(|found| self.value(index) == Some(&found))
         } else {
-            FileRoot::of(bytes) == self.root
+            file_root_of(bytes) == Some(self.root)
         };
         if matches { Ok(()) } else { Err(ChunkError::Mismatch { index, range }) }
     }
@@ -130,12 +127,29 @@ impl Layer {
         if !self.grid.has_layer() {
             return Err(MergeError::NoLayer);
         }
-        let actual = u64::try_from(values.len()).unwrap_or(u64::MAX);
+        let actual = as_u64(values.len());
         if actual != self.grid.count() {
             return Err(MergeError::WrongCount { expected: self.grid.count(), actual });
         }
         let pairs = (0_u64..).zip(self.values.iter().zip(values));
         Ok(pairs.filter(|(_, (signed, found))| signed != found).map(|(index, _)| index))
+    }
+
+    /// The value of a node below the root, if the node is made of whole chunks. One compression for each of them.
+    pub(crate) fn subtree_value(&self, node: &Range<u64>) -> Option<ChainingValue> {
+        let Range { start, end } = self.grid.granule().positions(node);
+        let (first, last) = (self.grid.range(start)?, self.grid.range(end.checked_sub(1)?)?);
+        if first.start != node.start || last.end != node.end {
+            return None;
+        }
+        match self.values.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)? {
+            [value] => Some(*value),
+            values => {
+                let mut merger = Merger::new();
+                merger.push_all(values);
+                merger.take_subtree()
+            }
+        }
     }
 
     fn value(&self, index: u64) -> Option<&ChainingValue> {
@@ -160,7 +174,8 @@ impl Grid {
             return Err(ChunkError::NoLayer);
         }
         let range = self.expect_granule(index, bytes)?;
-        Ok(subtree(range.start, bytes))
+        let actual = as_u64(bytes.len());
+        subtree::from_bytes(&range, bytes).ok_or(ChunkError::WrongLength { index, range, actual })
     }
 
     /// The byte range of granule `index`, if `bytes` has its length.
@@ -168,21 +183,65 @@ impl Grid {
         let Some(range) = self.range(index) else {
             return Err(ChunkError::OutOfRange { index, count: self.count() });
         };
-        let expected = range.end.saturating_sub(range.start);
-        let actual = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        if actual == expected { Ok(range) } else { Err(ChunkError::WrongLength { index, range, actual }) }
+        let actual = as_u64(bytes.len());
+        if actual == len_of(&range) {
+            Ok(range)
+        } else {
+            Err(ChunkError::WrongLength { index, range, actual })
+        }
     }
 }
 
-/// The chaining value of `bytes` as the subtree that begins at `start`.
-///
-/// BLAKE3 panics on an offset that is no multiple of 1,024, on empty input, and on more bytes than a subtree at that
-/// offset can hold. None can happen: `start` and the length come from [`Grid::range`], which gives multiples of a
-/// power of two from 1,024 up, never empty, and never longer than that power.
-fn subtree(start: u64, bytes: &[u8]) -> ChainingValue {
-    let mut hasher = blake3::Hasher::new();
-    hasher.set_input_offset(start).update(bytes);
-    ChainingValue::from_bytes(hasher.finalize_non_root())
+/// As [`subtree::from_bytes`]; with the feature `rayon`, on all cores if it is worth it.
+fn value_of(node: &Range<u64>, bytes: &[u8]) -> Option<ChainingValue> {
+    #[cfg(feature = "rayon")]
+    if bytes.len() >= spread::WORTH {
+        return spread::value_of(node, bytes);
+    }
+    subtree::from_bytes(node, bytes)
+}
+
+/// As [`FileRoot::of`]; with the feature `rayon`, on all cores if it is worth it.
+fn file_root_of(bytes: &[u8]) -> Option<FileRoot> {
+    #[cfg(feature = "rayon")]
+    if bytes.len() >= spread::WORTH {
+        return spread::file_root_of(bytes);
+    }
+    Some(FileRoot::of(bytes))
+}
+
+/// Hashing on all cores, by the tree that the bytes have anyway: a node's value is that of its children, merged.
+#[cfg(feature = "rayon")]
+mod spread {
+    use super::*;
+    use crate::subtree::{LEAF, halves, merge, merge_root, part_of};
+
+    /// One core takes most of a millisecond for this. Two are faster from a quarter of it on; but where all cores are
+    /// busy with chunks of their own, handing pieces around costs a fifth there, and a twelfth here.
+    pub(super) const WORTH: usize = 4 << 20;
+    /// What one core hashes before another one is asked.
+    const SERIAL: usize = 512 << 10;
+
+    pub(super) fn file_root_of(bytes: &[u8]) -> Option<FileRoot> {
+        let [left, right] = children_of(&(0..as_u64(bytes.len())), bytes)?;
+        Some(merge_root(&left, &right))
+    }
+
+    pub(super) fn value_of(node: &Range<u64>, bytes: &[u8]) -> Option<ChainingValue> {
+        if bytes.len() <= SERIAL {
+            return subtree::from_bytes(node, bytes);
+        }
+        let [left, right] = children_of(node, bytes)?;
+        Some(merge(&left, &right))
+    }
+
+    fn children_of(node: &Range<u64>, bytes: &[u8]) -> Option<[ChainingValue; 2]> {
+        let children = halves(node, LEAF)?;
+        let [left, right] = children.each_ref().map(|child| (child, part_of(bytes, node, child)));
+        let value = |(child, bytes): (_, Option<&[u8]>)| value_of(child, bytes?);
+        let (left, right) = rayon::join(|| value(left), || value(right));
+        Some([left?, right?])
+    }
 }
 
 /// Why a layer was refused. Nothing of it is used.
@@ -291,7 +350,7 @@ impl fmt::Display for ChunkError {
                 )
             }
             Self::WrongLength { index, range, actual } => {
-                let expected = range.end.saturating_sub(range.start);
+                let expected = len_of(range);
                 write!(
                     f,
                     "chunk {index} (bytes {}..{}) has {actual} bytes, expected {expected}",

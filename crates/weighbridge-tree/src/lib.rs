@@ -28,6 +28,10 @@
 //! - [`list`]: trees over lists, and their proofs
 //! - [`mod@slice`]: ranges of a file with the path that leads to them
 //! - [`sample`]: drawing BLAKE3 chunks for an audit, and the path from them to the root
+//!
+//! The others are private. `subtree` is one node of a file's tree, of which layers, slices and samples are made; what is
+//! in `slicer` and `slice_error` is public in [`mod@slice`], what is in `draw` and `sample_error` in [`sample`]; `heap`
+//! and `cbt` are below [`list`].
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -49,6 +53,7 @@ extern crate std;
 
 mod cbt;
 pub mod collect;
+mod draw;
 pub mod geometry;
 pub mod hash;
 mod heap;
@@ -56,7 +61,11 @@ pub mod layer;
 pub mod list;
 pub mod merge;
 pub mod sample;
+mod sample_error;
 pub mod slice;
+mod slice_error;
+mod slicer;
+mod subtree;
 
 pub use collect::{CollectError, Collector};
 pub use geometry::{ChunkSize, ChunkSizeError, Granule, Grid, TooLong};

@@ -7,10 +7,9 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use blake3::hazmat::{Mode, merge_subtrees_non_root, merge_subtrees_root};
-
-use crate::geometry::Grid;
+use crate::geometry::{Grid, as_u64};
 use crate::hash::{ChainingValue, FileRoot};
+use crate::subtree::{merge, merge_root};
 
 impl Grid {
     /// Merges the chaining values of all granules, in order, to the root.
@@ -23,14 +22,11 @@ impl Grid {
     /// [`MergeError`] if there is no layer, or not exactly one value for each granule.
     ///
     /// # Cost
-    /// One compression a value; a stack of at most 44 values.
+    /// One compression a value; a stack of at most 44 values. With the feature `rayon`, many values are merged on all
+    /// cores.
     pub fn merge_root(self, values: &[ChainingValue]) -> Result<FileRoot, MergeError> {
         self.expect_layer_of(values)?;
-        let mut merger = Merger::new();
-        for value in values {
-            merger.push(*value);
-        }
-        merger.root().ok_or(MergeError::NoLayer)
+        root_of(values).ok_or(MergeError::NoLayer)
     }
 
     /// Merges the chaining values of all granules, in order, to those of a coarser grid of the same file.
@@ -54,9 +50,7 @@ impl Grid {
         let each = usize::try_from(each).unwrap_or(usize::MAX).max(1);
         let mut merger = Merger::new();
         let merged = values.chunks(each).filter_map(|group| {
-            for value in group {
-                merger.push(*value);
-            }
+            merger.push_all(group);
             merger.take_subtree()
         });
         Ok(merged.collect())
@@ -67,11 +61,54 @@ impl Grid {
         if !self.has_layer() {
             return Err(MergeError::NoLayer);
         }
-        let actual = u64::try_from(values.len()).unwrap_or(u64::MAX);
+        let actual = as_u64(values.len());
         if actual != self.count() {
             return Err(MergeError::WrongCount { expected: self.count(), actual });
         }
         Ok(())
+    }
+}
+
+/// The root over the values of all granules; `None` below two values, which have no root by merging.
+pub(crate) fn root_of(values: &[ChainingValue]) -> Option<FileRoot> {
+    #[cfg(feature = "rayon")]
+    if values.len() > spread::SERIAL {
+        return spread::root_of(values);
+    }
+    let mut merger = Merger::new();
+    merger.push_all(values);
+    merger.root()
+}
+
+/// Merging on all cores.
+#[cfg(feature = "rayon")]
+mod spread {
+    use super::*;
+
+    /// How many values one core merges, in less than half a millisecond, before another one is asked.
+    pub(super) const SERIAL: usize = 1 << 13;
+
+    pub(super) fn root_of(values: &[ChainingValue]) -> Option<FileRoot> {
+        let (left, right) = children_of(values)?;
+        Some(merge_root(&left, &right))
+    }
+
+    fn subtree_of(values: &[ChainingValue]) -> Option<ChainingValue> {
+        if values.len() > SERIAL {
+            let (left, right) = children_of(values)?;
+            return Some(merge(&left, &right));
+        }
+        let mut merger = Merger::new();
+        merger.push_all(values);
+        merger.take_subtree()
+    }
+
+    /// The left child has the largest power of two of values that leaves one to the right.
+    fn children_of(values: &[ChainingValue]) -> Option<(ChainingValue, ChainingValue)> {
+        let left = 1_usize.checked_shl(values.len().checked_sub(1)?.checked_ilog2()?)?;
+        let (left, right) = values.split_at_checked(left)?;
+        let (left, right) = rayon::join(|| subtree_of(left), || subtree_of(right));
+        left.zip(right)
     }
 }
 
@@ -102,14 +139,17 @@ impl Merger {
         self.pushed = self.pushed.saturating_add(1);
     }
 
+    pub(crate) fn push_all(&mut self, values: &[ChainingValue]) {
+        values.iter().for_each(|value| self.push(*value));
+    }
+
     /// The root of what was pushed; `None` below two values, which have no root by merging.
     pub(crate) fn root(mut self) -> Option<FileRoot> {
         while self.stack.len() > 2 {
             self.merge_top();
         }
         let (right, left) = (self.stack.pop()?, self.stack.pop()?);
-        let root = merge_subtrees_root(left.as_bytes(), right.as_bytes(), Mode::Hash);
-        Some(FileRoot::from_bytes(*root.as_bytes()))
+        Some(merge_root(&left, &right))
     }
 
     /// The subtree of what was pushed, to be merged further; `None` of nothing. Begins anew.
@@ -127,8 +167,7 @@ impl Merger {
             self.stack.push(right);
             return;
         };
-        let merged = merge_subtrees_non_root(left.as_bytes(), right.as_bytes(), Mode::Hash);
-        *left = ChainingValue::from_bytes(merged);
+        *left = merge(left, &right);
     }
 }
 

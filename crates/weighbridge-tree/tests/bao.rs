@@ -98,7 +98,7 @@ fn stream<'a>(
         }
         assert!(piece.is_empty(), "all was taken");
     }
-    (released, decoder.finish())
+    (released, decoder.finish(&[]))
 }
 
 /// Both ways of checking: in one call, and streamed.

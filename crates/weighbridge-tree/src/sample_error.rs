@@ -1,0 +1,121 @@
+//! Why positions are no samples, a part is none, or was not made.
+
+use core::fmt;
+
+use crate::draw::MAX_SAMPLES;
+use crate::geometry::TooLong;
+use crate::layer::ChunkError;
+
+/// Why positions are no samples of a file, or bytes are no part of a response.
+#[non_exhaustive]
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SampleError {
+    /// The part has another length than the samples give (rules 1 and 6).
+    WrongLength {
+        /// The length that the samples give, in bytes.
+        expected: u64,
+        /// The length found, in bytes.
+        actual: u64,
+    },
+    /// No position. The caller's fault, as all that follow: samples are computed, and never read (rule 7).
+    NothingDrawn,
+    /// More positions than [`MAX_SAMPLES`].
+    TooMany {
+        /// How many.
+        count: usize,
+    },
+    /// A position is not above the one before it.
+    NotIncreasing,
+    /// A position is past the end of the file.
+    OutOfRange {
+        /// The position.
+        index: u64,
+        /// How many BLAKE3 chunks the file has.
+        count: u64,
+    },
+    /// The layer is of a file of another length.
+    OtherFile {
+        /// The length of the sampled file, in bytes.
+        expected: u64,
+        /// The length of the layer's file, in bytes.
+        actual: u64,
+    },
+    /// No list can say this length.
+    TooLong(TooLong),
+}
+
+impl From<TooLong> for SampleError {
+    fn from(error: TooLong) -> Self {
+        Self::TooLong(error)
+    }
+}
+
+impl SampleError {
+    /// The number in `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::WrongLength { .. } => 2707,
+            _ => 9999,
+        }
+    }
+}
+
+impl fmt::Display for SampleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WrongLength { expected, actual } => {
+                write!(f, "the samples of a file have {actual} bytes with their path, expected {expected}")
+            }
+            Self::NothingDrawn => write!(f, "API misuse: no samples of a file"),
+            Self::TooMany { count } => write!(f, "API misuse: {count} samples, at most {MAX_SAMPLES}"),
+            Self::NotIncreasing => write!(f, "API misuse: samples do not strictly increase"),
+            Self::OutOfRange { index, count } => {
+                write!(f, "API misuse: sample {index} is past the end of a file of {count} BLAKE3 chunks")
+            }
+            Self::OtherFile { expected, actual } => {
+                write!(f, "API misuse: the layer is of a file of {actual} bytes, expected {expected}")
+            }
+            Self::TooLong(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for SampleError {}
+
+/// Why the part of a file was not made.
+///
+/// Exhaustive: whoever makes a response has to tell the three apart, since only one of them is its own.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum PartError<E> {
+    /// A chunk is not there; whoever was to give it says why.
+    Source(E),
+    /// A chunk is not the signed one (rule 3).
+    Chunk(ChunkError),
+    /// The layer is not of this file.
+    Misuse(SampleError),
+}
+
+impl<E> PartError<E> {
+    /// The number in `spec/error-codes.md`; `None` for the error of whoever was to give a chunk, which has its own.
+    #[must_use]
+    pub fn error_code(&self) -> Option<u16> {
+        match self {
+            Self::Source(_) => None,
+            Self::Chunk(error) => Some(error.error_code()),
+            Self::Misuse(error) => Some(error.error_code()),
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for PartError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source(error) => error.fmt(f),
+            Self::Chunk(error) => error.fmt(f),
+            Self::Misuse(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> core::error::Error for PartError<E> {}
