@@ -611,6 +611,7 @@ class Vectors(unittest.TestCase):
         2106,  # takes a file that changes
         2109,  # takes a file of 2^53 bytes
         2501,  # takes 40 MiB: in the class Proofs
+        2507,  # the caller compares what is proven with what it wants
         2702,  # when a prover is asked
         4001,  # ends with the first version that reads GGUF
     }

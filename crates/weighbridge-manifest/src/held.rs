@@ -37,11 +37,12 @@ impl fmt::Display for Level {
 /// Reports enough that nodes could produce random bytes of a model.
 ///
 /// # Guarantee
-/// Auditors of the policy, in sufficient number, signed lately enough that as many nodes answered them about exactly the
-/// verified head. No key is counted twice, on either side.
+/// Auditors of the policy, in sufficient number, signed that as many prover keys answered challenges of theirs about
+/// exactly the verified head, and issued these lately enough. No key is counted twice, on either side.
 ///
 /// # Non-guarantee
-/// Not that the nodes store the bytes themselves, nor that they will have them tomorrow; and an auditor can lie.
+/// Keys are not machines: one node can have several. How much was sampled is the auditors' choice. Not that the nodes
+/// store the bytes themselves, nor that they will have them tomorrow; and an auditor can lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Held {
@@ -97,7 +98,7 @@ pub enum NotCounted {
     OutOfDate,
     /// The caller knows no time.
     TimeUnknown,
-    /// The answer came longer ago than the caller allows.
+    /// The challenge was issued longer ago than the caller allows.
     TooOld,
     /// The answer came more than a day ahead of the caller's time.
     FromTheFuture,
@@ -220,7 +221,7 @@ impl VerifiedHead {
         if counting.is_empty() {
             return Ok(Err(NotCounted::OutOfDate));
         }
-        Ok(period.holds(report.received).map(|()| (counting, report)))
+        Ok(period.holds(report.issued, report.received).map(|()| (counting, report)))
     }
 }
 
@@ -232,13 +233,13 @@ struct Period {
 }
 
 impl Period {
-    fn holds(self, received: Time) -> Result<(), NotCounted> {
+    fn holds(self, issued: Time, received: Time) -> Result<(), NotCounted> {
         let now = self.now.ok_or(NotCounted::TimeUnknown)?;
         if received.seconds_after(now) > MAX_AHEAD {
             return Err(NotCounted::FromTheFuture);
         }
-        // What lies ahead of now has no age.
-        if u64::try_from(now.seconds_after(received)).is_ok_and(|age| age > self.max_age) {
+        // From the asking on the prover could know its answer, and forget the model. What lies ahead has no age.
+        if u64::try_from(now.seconds_after(issued)).is_ok_and(|age| age > self.max_age) {
             return Err(NotCounted::TooOld);
         }
         Ok(())
@@ -462,21 +463,25 @@ mod tests {
     #[test]
     fn a_report_may_be_as_old_as_the_caller_allows_and_a_day_ahead() {
         let at = |seconds| Time::from_unix(seconds).unwrap();
-        let holds = |received, now, max_age| Period { now: Some(at(now)), max_age }.holds(at(received));
+        let holds =
+            |received, now, max_age| Period { now: Some(at(now)), max_age }.holds(at(received), at(received));
         assert_eq!(holds(0, 10, 10), Ok(()));
         assert_eq!(holds(0, 11, 10), Err(NotCounted::TooOld));
         assert_eq!(holds(5, 5, 0), Ok(()));
+        // Asked long ago, answered now.
+        assert_eq!(Period { now: Some(at(11)), max_age: 10 }.holds(at(0), at(11)), Err(NotCounted::TooOld));
         assert_eq!(holds(6, 5, 0), Ok(()));
         assert_eq!(holds(86_400, 0, 0), Ok(()));
         assert_eq!(holds(86_401, 0, u64::MAX), Err(NotCounted::FromTheFuture));
         let (first, last) = ("0000-01-01T00:00:00Z", "9999-12-31T23:59:59Z");
         let ends = |received, now| {
             let now = Time::parse(now).ok();
-            Period { now, max_age: u64::MAX }.holds(Time::parse(received).unwrap())
+            let received = Time::parse(received).unwrap();
+            Period { now, max_age: u64::MAX }.holds(received, received)
         };
         assert_eq!(ends(first, last), Ok(()));
         assert_eq!(ends(last, first), Err(NotCounted::FromTheFuture));
-        assert_eq!(Period { now: None, max_age: u64::MAX }.holds(at(0)), Err(NotCounted::TimeUnknown));
+        assert_eq!(Period { now: None, max_age: u64::MAX }.holds(at(0), at(0)), Err(NotCounted::TimeUnknown));
     }
 
     #[test]

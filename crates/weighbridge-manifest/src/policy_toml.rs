@@ -21,6 +21,10 @@ impl TrustPolicy {
     /// # Errors
     /// [`PolicyError`]: a key that is not known is refused, so that a misspelled one cannot weaken the policy.
     pub fn from_toml(text: &str) -> Result<Self, PolicyError> {
+        if text.starts_with('\u{feff}') {
+            // Some readers of TOML pass over it, and some do not.
+            return Err(PolicyError::Form { message: "it begins with a byte order mark".into() });
+        }
         let form: Form = toml::from_str(text).map_err(|error| not_a_policy(text, &error))?;
         let mut revoked = Vec::new();
         for (number, line) in (1..).zip(&form.revoked) {
@@ -35,8 +39,13 @@ impl TrustPolicy {
         let policy = Self::of(publishers, revoked, accepted_heads)?;
         let Some(Table(held)) = form.held else { return Ok(policy) };
         let auditors = keys(&held.auditor).map_err(|fault| PolicyError::Held { fault })?;
-        policy.with_auditors(held.threshold, auditors)
+        policy.with_auditors(reachable(held.threshold), auditors)
     }
+}
+
+/// A threshold as a number of keys. What no machine can count nobody can reach.
+fn reachable(threshold: u64) -> usize {
+    usize::try_from(threshold).unwrap_or(usize::MAX)
 }
 
 #[derive(Deserialize)]
@@ -56,7 +65,7 @@ struct Form {
 struct PublisherForm {
     scope: String,
     #[serde(default = "one")]
-    threshold: usize,
+    threshold: u64,
     #[serde(default)]
     key: Vec<Table<KeyForm>>,
 }
@@ -65,7 +74,7 @@ struct PublisherForm {
 #[serde(deny_unknown_fields)]
 struct HeldForm {
     #[serde(default = "one")]
-    threshold: usize,
+    threshold: u64,
     #[serde(default)]
     auditor: Vec<Table<KeyForm>>,
 }
@@ -78,7 +87,7 @@ struct KeyForm {
     until: Option<String>,
 }
 
-fn one() -> usize {
+fn one() -> u64 {
     1
 }
 
@@ -107,7 +116,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for TableVisitor<T> {
 
 fn publisher(form: &PublisherForm) -> Result<Publisher, PublisherFault> {
     let scope = Scope::parse(&form.scope).map_err(|_| PublisherFault::Scope)?;
-    Ok(Publisher { scope, threshold: form.threshold, keys: keys(&form.key)? })
+    Ok(Publisher { scope, threshold: reachable(form.threshold), keys: keys(&form.key)? })
 }
 
 fn keys(forms: &[Table<KeyForm>]) -> Result<Vec<TrustedKey>, PublisherFault> {

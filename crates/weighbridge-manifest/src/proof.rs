@@ -41,7 +41,8 @@ pub struct SignedProof<'a> {
 /// list, if the publisher's list is in order.
 ///
 /// # Non-guarantee
-/// It holds against provers, not against publishers: who signs an unordered list can hide a file in it. It says nothing
+/// That it shows what was asked: a prover chooses what it proves. Ask [`file`](Self::file), [`tensor`](Self::tensor) and
+/// [`is_absent`](Self::is_absent) for what is wanted. It holds against provers, not against publishers: who signs an unordered list can hide a file in it. It says nothing
 /// about bytes, nor whether a newer head exists.
 #[derive(Clone, Debug)]
 #[must_use]
@@ -114,7 +115,8 @@ impl<'a> SignedProof<'a> {
         Claims::parse(self.claims)?.check(head)
     }
 
-    /// Checks the proof under a head that was verified before. Signatures are not checked again: the text is compared.
+    /// Checks the proof under a head that was verified before. The text is compared; signatures, expectation and time
+    /// are not checked again.
     ///
     /// # Errors
     /// As [`verify`](Self::verify), with [`ProofError::OtherHead`] (2506) for all refusals of a head.
@@ -153,6 +155,27 @@ impl Proven {
     #[must_use]
     pub fn absent(&self) -> &[EntryPath] {
         &self.absent
+    }
+
+    /// The file of this path, if the proof shows it.
+    #[must_use]
+    pub fn file(&self, path: &str) -> Option<&FileEntry> {
+        let index = self.files.binary_search_by(|(_, file)| file.path.as_str().cmp(path)).ok()?;
+        self.files.get(index).map(|(_, file)| file)
+    }
+
+    /// The tensor of this name in this file, if the proof shows it.
+    #[must_use]
+    pub fn tensor(&self, file: &str, name: &str) -> Option<&TensorEntry> {
+        let wanted = (file, name);
+        let found = self.tensors.binary_search_by(|(_, t)| (t.file.as_str(), t.name.as_str()).cmp(&wanted));
+        self.tensors.get(found.ok()?).map(|(_, tensor)| tensor)
+    }
+
+    /// Whether the proof shows that the model's file list does not have this path. If not, it may have it or not.
+    #[must_use]
+    pub fn is_absent(&self, path: &str) -> bool {
+        self.absent.binary_search_by(|absent| absent.as_str().cmp(path)).is_ok()
     }
 
     /// What the slice holds that goes with this proof, if one does.

@@ -198,7 +198,11 @@ pub(crate) fn signed_by<'n, 'p>(
     let text = note.text().as_bytes();
     let mut signed: Vec<&Vkey> = Vec::new();
     let mut first_bad = None;
-    for line in note.signatures() {
+    for (number, line) in note.signatures().iter().enumerate() {
+        // Nobody but the signer makes a second good line, and anybody repeats one (rule 12).
+        if note.signatures().iter().take(number).any(|before| before == line) {
+            continue;
+        }
         let mut bad = false;
         // The same key may stand in a policy more than once; each is checked once (rule 12).
         let mut checked: Vec<&Vkey> = Vec::new();

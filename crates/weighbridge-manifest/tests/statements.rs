@@ -482,7 +482,7 @@ fn verdict(reports: &[SignedReport], policy: &TrustPolicy) -> (u16, usize, Vec<(
 fn enough_reports_by_distinct_auditors_of_distinct_provers_make_a_model_held() {
     let policy = auditors(2, &[alice(), bob()]);
     let reports = [by(&alice(), &node(101)), by(&bob(), &node(102))];
-    let held = head().held(&reports, &policy, Some(created_plus(10)), 10).unwrap();
+    let held = head().held(&reports, &policy, Some(created_plus(10)), 11).unwrap();
     let counted: Vec<_> = held
         .counted()
         .iter()
@@ -610,7 +610,7 @@ fn an_auditors_dates_are_compared_with_the_time_of_the_answer() {
     // Out of date, and beside it an auditor in its dates.
     let policy = listing(1, vec![between(1, 2), bob().vkey().into()], &[]);
     let both = signed_by(&self::report(&node(101), 0), &[&alice(), &bob()]);
-    let held = head().held(&[both], &policy, Some(created_plus(0)), 0).unwrap();
+    let held = head().held(&[both], &policy, Some(created_plus(0)), 1).unwrap();
     assert_eq!(held.counted()[0].auditor.name.as_str(), "bob");
 }
 
@@ -619,8 +619,9 @@ fn a_report_too_old_or_from_the_future_or_without_a_time_does_not_count() {
     let policy = auditors(1, &[alice()]);
     let at = |received| [signed_by(&report(&node(101), received), &[&alice()])];
     for (received, why) in [
-        (-100, None),
-        (-101, Some(NotCounted::TooOld)),
+        // The challenge was issued a second before.
+        (-99, None),
+        (-100, Some(NotCounted::TooOld)),
         (86_400, None),
         (86_401, Some(NotCounted::FromTheFuture)),
     ] {
@@ -631,6 +632,25 @@ fn a_report_too_old_or_from_the_future_or_without_a_time_does_not_count() {
     assert_eq!(error.error_code(), 3303);
     let HeldError::TooFew { passed_over, .. } = error else { unreachable!("it is 3303") };
     assert_eq!((passed_over.len(), passed_over[0].why), (1, NotCounted::TimeUnknown));
+}
+
+/// A prover had computed its answer when it was asked, and answered a year later, with nothing left of the model.
+#[test]
+fn the_age_of_a_report_counts_from_when_the_challenge_was_issued() {
+    let policy = auditors(1, &[alice()]);
+    let late = Report { issued: created_plus(-31_536_000), ..report(&node(101), 0) };
+    assert_eq!(verdict(&[signed_by(&late, &[&alice()])], &policy), (3303, 0, vec![(1, NotCounted::TooOld)]));
+}
+
+#[test]
+fn a_signature_line_that_is_repeated_is_checked_once_and_changes_nothing() {
+    let policy = auditors(1, &[alice()]);
+    let text = report(&node(101), 0).to_text().unwrap();
+    let line = alice().line(&text);
+    let bad = alice().line("another text");
+    let of = |lines: &[NoteSignature]| SignedReport::parse(note(&text, lines).as_bytes()).unwrap();
+    assert_eq!(verdict(&[of(&vec![line.clone(); 100])], &policy).0, 0);
+    assert_eq!(verdict(&[of(&[line.clone(), bad.clone(), bad, line])], &policy).0, 3101);
 }
 
 #[test]

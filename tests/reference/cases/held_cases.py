@@ -226,6 +226,10 @@ def judged() -> Cases:
 
     yield good("exactly-of-age", 1, "a day ago, where a day is the greatest age", one, report(), max_age=DAY)
     yield bad("too-old", 3303, "a second longer ago", one, report(), max_age=DAY - 1)
+    yield bad("issued-long-before", 3303, "received just now, and asked a year ago: the prover could have kept the answer", one,
+              report(issued="2025-11-21T08:00:00Z"))
+    yield bad("no-note-behind-other-head", 1103, "notes are read before any report is", one, report(head=HEAD["root"]),
+              text)
     yield good("age-zero", 1, "received in this very second", one, report(), now=RECEIVED, max_age=0)
     yield good("a-day-ahead", 1, "86,400 seconds ahead", one, report(), now="2026-11-20T08:00:02Z", max_age=0)
     yield bad("from-the-future", 3303, "86,401 seconds ahead", one, report(), now="2026-11-20T08:00:01Z")

@@ -3,7 +3,7 @@
 from typing import Iterable, Optional
 
 from .head import Head
-from .note import parse_note
+from .note import Note, parse_note
 from .refused import Refused
 from .statements import Report, check_is_of, parse_text
 from .trust import MAX_AHEAD, Policy, signed_by
@@ -14,26 +14,26 @@ Pair = tuple[bytes, bytes]  # the public keys of an auditor and of a prover
 def check_held(head: Head, this_head: bytes, policy: Policy, reports: Iterable[bytes], now: Optional[int],
                max_age: int) -> int:
     """How many reports count. `head` is verified; time and age are the caller's."""
+    notes = [parse_note(report) for report in reports]
     if policy.held is None:
         raise Refused(3304, "the policy lists no auditors")
     pairs = set()
-    for report in reports:
-        pairs |= judge(head, this_head, policy, report, now, max_age)
+    for note in notes:
+        pairs |= judge(head, this_head, policy, note, now, max_age)
     reached = largest_matching(pairs)
     if reached < policy.held.threshold:
         raise Refused(3303, f"{reached} reports count, {policy.held.threshold} are needed")
     return reached
 
 
-def judge(head, this_head, policy: Policy, report_note: bytes, now, max_age) -> set[Pair]:
-    """Steps 2 and 3. Nothing, if the report is passed over; a pair for each auditor who signed it."""
-    note = parse_note(report_note)
+def judge(head, this_head, policy: Policy, note: Note, now, max_age) -> set[Pair]:
+    """Steps 3 and 4. Nothing, if the report is passed over; a pair for each auditor who signed it."""
     signed = signed_by(note, {key.vkey for key in policy.held.auditors}, policy.revoked)
     if all(public in policy.revoked for _, public in signed):
         return set()
     report = parse_text(Report, note.text)
     check_is_of(report, head, this_head)
-    if now is None or now - report.received > max_age or report.received - now > MAX_AHEAD:
+    if now is None or now - report.issued > max_age or report.received - now > MAX_AHEAD:
         return set()
     return {
         (vkey.public, report.prover.public)

@@ -112,8 +112,8 @@ def expect_form(table: dict, form: dict, required=()) -> None:
         # type() and not isinstance(): a boolean is an int in Python and not in TOML.
         if type(items) is not list or any(type(item) is not kind for item in items):
             raise Refused(1601, f"{key!r} has a value of another type")
-        if key == "threshold" and value < 0:
-            raise Refused(1601, "a threshold is an integer from 0 up")
+        if key == "threshold" and not 0 <= value < 2**63:
+            raise Refused(1601, "a threshold is an integer from 0 up, of 64 bits")
     for key in required:
         if key not in table:
             raise Refused(1601, f"{key!r} is missing")
