@@ -217,6 +217,8 @@ pub(crate) struct Check {
     pub(crate) trust: Trust,
     #[command(flatten)]
     pub(crate) which: Which,
+    #[command(flatten)]
+    pub(crate) wanted: Wanted,
     /// The slice that goes with the proof
     #[arg(long, value_name = "FILE")]
     pub(crate) slice: Option<PathBuf>,
@@ -232,6 +234,24 @@ pub(crate) struct Check {
     /// A node's receipt, to be shown as the claim that it is; may be given several times
     #[arg(long, value_name = "FILE")]
     pub(crate) receipt: Vec<PathBuf>,
+}
+
+/// What a proof has to show. Without any of it, whatever it shows is printed: whoever made the proof chose that.
+#[derive(Parser)]
+#[command(next_help_heading = "What it has to show")]
+pub(crate) struct Wanted {
+    /// That this file is in the model; may be given several times
+    #[arg(long, value_name = "PATH")]
+    pub(crate) file: Vec<String>,
+    /// That this tensor is in the model; may be given several times
+    #[arg(long, value_name = "FILE:NAME")]
+    pub(crate) tensor: Vec<String>,
+    /// That this file is not in the model; may be given several times
+    #[arg(long, value_name = "PATH")]
+    pub(crate) absent: Vec<String>,
+    /// That the slice has these bytes of the one --file
+    #[arg(long, value_name = "A..B", value_parser = byte_range, requires = "file", requires = "slice")]
+    pub(crate) bytes: Option<Range<u64>>,
 }
 
 /// Find out whether a node can produce a model: challenge it, respond, check the response

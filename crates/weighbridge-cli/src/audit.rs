@@ -102,10 +102,6 @@ fn respond(args: &AuditRespond, output: &Output) -> Result<(), Failure> {
 }
 
 fn check(args: &AuditCheck, output: &Output) -> Result<(), Failure> {
-    let received = match args.received {
-        Some(time) => time,
-        None => now()?,
-    };
     let key = keys::load(&args.key, &args.passphrase)?;
     let challenge = read_challenge(&args.challenge)?;
     let challenge = challenge.verify(key.vkey()).map_err(|error| {
@@ -122,6 +118,11 @@ fn check(args: &AuditCheck, output: &Output) -> Result<(), Failure> {
     let response = match read_bounded(&args.response, samples.map_or(0, |samples| samples.response_len())) {
         Err(error) if error.source.kind() == std::io::ErrorKind::FileTooLarge => None,
         read => Some(read?),
+    };
+    // Only now is the whole response surely there.
+    let received = match args.received {
+        Some(time) => time,
+        None => now()?,
     };
     let mut nonces = Nonces::open(args.answered.as_ref())?;
     let bytes = response.as_deref().unwrap_or_default();

@@ -20,7 +20,7 @@ use crate::{
     failure::Failure,
     output::{Output, count, shown},
     place::NewFile,
-    trust,
+    prove, trust,
 };
 
 pub(crate) fn run(args: &Check, output: &Output) -> Result<(), Failure> {
@@ -36,6 +36,7 @@ pub(crate) fn run(args: &Check, output: &Output) -> Result<(), Failure> {
     let proven = proof.under(&head).map_err(|e| Failure::from(e).about(&args.proof))?;
     trust::print(&head, output);
     entries(&proven, output);
+    shows(args, &proven)?;
     for path in &args.receipt {
         receipt(path, &head, output)?;
     }
@@ -62,6 +63,44 @@ pub(crate) fn run(args: &Check, output: &Output) -> Result<(), Failure> {
         })
     });
     Ok(())
+}
+
+/// Refuses a proof of something else than what the caller wants: whoever made it chose what it proves.
+fn shows(args: &Check, proven: &Proven) -> Result<(), Failure> {
+    let wanted = &args.wanted;
+    let not_shown = |what: &str| {
+        let message = format!("the proof does not show what is wanted: {}", shown(what));
+        Failure::new(2507, message)
+            .about(&args.proof)
+            .hint("ask for a proof of it; this one proves what is printed above")
+    };
+    let mut slices = Vec::new();
+    for path in &wanted.file {
+        let file = proven.file(path).ok_or_else(|| not_shown(path))?;
+        slices.push((file.path.clone(), wanted.bytes.clone()));
+    }
+    for asked in &wanted.tensor {
+        let mut tensors = prove::readings(asked).filter_map(|(file, name)| proven.tensor(file, name));
+        let tensor = tensors.next().ok_or_else(|| not_shown(asked))?;
+        let end = tensor.offset.saturating_add(tensor.size);
+        slices.push((tensor.file.clone(), Some(tensor.offset..end)));
+    }
+    if let Some(path) = wanted.absent.iter().find(|path| !proven.is_absent(path)) {
+        return Err(not_shown(&format!("no {path}")));
+    }
+    match (args.slice.is_some().then(|| proven.slice()).flatten(), slices.as_slice()) {
+        (None, _) | (Some(_), []) => Ok(()),
+        (Some(claim), [(path, bytes)]) => {
+            let is_wanted =
+                claim.file.path == *path && bytes.as_ref().is_none_or(|bytes| *bytes == claim.range.range());
+            if is_wanted {
+                Ok(())
+            } else {
+                Err(not_shown(&format!("a slice of {path}, not {}", range(&claim))))
+            }
+        }
+        (Some(_), _) => Err(Failure::usage("--slice goes with one --file or one --tensor")),
+    }
 }
 
 /// A file, or standard input for `-`.
@@ -151,7 +190,7 @@ fn slice(
             }
         }
     }
-    decoder.finish().map_err(|e| about(e.into()))?;
+    decoder.finish(&[]).map_err(|e| about(e.into()))?;
     new.map(NewFile::finish).transpose()?;
     let to = extract.map(|name| format!(" -> {}", name.display())).unwrap_or_default();
     output.result(&format!("slice    {}{to}", range(claim)), || {

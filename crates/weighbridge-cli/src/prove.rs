@@ -82,11 +82,16 @@ pub(crate) fn run(args: &Prove, output: &Output) -> Result<(), Failure> {
 const NAMES: &str =
     "files.jsonl has the names of all files, tensors.jsonl of all tensors; a tensor is written FILE:NAME";
 
-/// The file and the name of a tensor. Both may have colons; where they meet is told by what is listed.
+/// What FILE:NAME may mean: both may have colons.
+pub(crate) fn readings(asked: &str) -> impl Iterator<Item = (&str, &str)> {
+    asked.match_indices(':').map(|(at, _)| (&asked[..at], &asked[at + 1..]))
+}
+
+/// The file and the name of a tensor, as they are listed.
 fn split<'a>(asked: &'a str, tensors: Option<&VerifiedTensorList>) -> (&'a str, &'a str) {
-    let pairs = || asked.match_indices(':').map(|(at, _)| (&asked[..at], &asked[at + 1..]));
-    let listed = tensors.and_then(|tensors| pairs().find(|(file, name)| tensors.find(file, name).is_some()));
-    listed.or_else(|| pairs().next()).unwrap_or((asked, ""))
+    let is_listed = |tensors: &VerifiedTensorList, (file, name)| tensors.find(file, name).is_some();
+    let listed = tensors.and_then(|tensors| readings(asked).find(|pair| is_listed(tensors, *pair)));
+    listed.or_else(|| readings(asked).next()).unwrap_or((asked, ""))
 }
 
 /// Which bytes of which file the slice is to have.

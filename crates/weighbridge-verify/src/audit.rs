@@ -113,7 +113,8 @@ impl UnsignedResponse {
     /// apart: every chunk was checked against its layer, and every layer is that of its file's signed root.
     ///
     /// # Non-guarantee
-    /// The auditor is anybody. A node that answers only some looks at the challenge's signatures itself.
+    /// The auditor is anybody, and each of 4,096 samples can cost the reading of one chunk. A node that answers only
+    /// some, or only so much, looks at the challenge's signatures and its number of samples itself.
     ///
     /// # Errors
     /// [`ResponseError`]: 2701, 2702, 2704 and 2703, in this order, before `holding` is asked for anything; then what
@@ -203,7 +204,7 @@ impl Answered {
     ///
     /// `received` is when the last byte of `response` had come. `answered` says
     /// whether a nonce was answered before; only if this function accepts does the caller add the challenge's nonce to
-    /// those.
+    /// those, and holds a lock from before the asking to behind the adding.
     ///
     /// # Errors
     /// [`AuditError`], the first of 2701, 2705, 2704, 2706, 2703, 2707, 2708, 2709.

@@ -195,6 +195,36 @@ fn an_answer_counts_between_issue_and_deadline() {
     world.run(&format!("{CHECK} --received yesterday")).misused();
 }
 
+/// The time was taken before the passphrase was asked for, and a response that came meanwhile counted as in time.
+#[cfg(unix)]
+#[test]
+fn a_response_has_come_when_it_was_read_and_not_when_the_check_began() {
+    let world = World::audited();
+    let with = |line: &str| {
+        let mut command = world.command(line);
+        command.env("WEIGHBRIDGE_PASSPHRASE", "open");
+        command
+    };
+    Ran::of(&mut with("keygen slow -o keys")).done();
+    Ran::of(&mut with(
+        "audit challenge llama --vkey @alice --prover @mirror --key keys/slow.key --within 1s -o out/c",
+    ))
+    .done();
+    world.run(RESPOND).done();
+    let fifo = world.path("passphrase");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let check = "audit check llama out/c out/r --vkey @alice --key keys/slow.key --passphrase-file passphrase -o out/report";
+    let mut check = world.command(check);
+    check.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let running = check.spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(2_100));
+    fs::write(fifo, "open\n").unwrap();
+    let output = running.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("[W2704]"));
+    assert!(!world.exists("out/report"));
+}
+
 #[test]
 fn a_challenge_whose_deadline_has_passed_is_not_answered() {
     let world = World::audited();

@@ -349,6 +349,48 @@ fn a_slice_goes_with_its_own_proof() {
     assert!(!world.exists("out"));
 }
 
+/// A peer was asked for `config.json`, and served a proof and a slice of another file: each good in itself.
+#[test]
+fn a_proof_of_something_else_than_what_is_wanted_is_refused() {
+    let world = World::weighed();
+    world.run(&format!("prove llama --file {SHARD} --bytes 0..100 --slice s -o p")).done();
+    let shard = &format!("{CHECK} --file {SHARD}");
+    world.run(shard).done();
+    world.refused(&format!("{CHECK} --file config.json"), 2507, "does not show what is wanted: config.json");
+    world
+        .refused(&format!("{CHECK} --absent model.pkl"), 2507, "no model.pkl")
+        .hints("ask for a proof of it");
+    world.refused(&format!("{CHECK} --tensor {SHARD}:lm_head.weight"), 2507, "lm_head.weight");
+    world.run(&format!("{shard} --bytes 0..100 --slice s --extract out")).done();
+    world.remove("out");
+    let line = format!("{shard} --bytes 0..99 --slice s --extract out");
+    world.refused(&line, 2507, "not bytes 0..100");
+    world.refused(&format!("{CHECK} --file config.json --slice s --extract out"), 2507, "config.json");
+    world.run(&format!("{shard} --file config.json --slice s")).refused(2507, "config.json");
+    world.run(&format!("{CHECK} --bytes 0..100 --slice s")).misused();
+    assert!(!world.exists("out"));
+}
+
+#[test]
+fn a_slice_of_another_tensor_than_the_one_wanted_is_refused() {
+    let world = World::weighed();
+    let tensors = world.text("llama/weighbridge/tensors.jsonl");
+    let name = |line: &str| {
+        serde_json::from_str::<serde_json::Value>(line).unwrap()["tensor"].as_str().unwrap().to_owned()
+    };
+    let in_shard = || tensors.lines().filter(|line| line.contains(SHARD)).map(name);
+    let (first, second) = (in_shard().next().unwrap(), in_shard().nth(1).unwrap());
+    world.run(&format!("prove llama --tensor {SHARD}:{first} --slice s -o p")).done();
+    world.run(&format!("{CHECK} --tensor {SHARD}:{first} --slice s --extract out")).done();
+    world.run(&format!("{CHECK} --tensor {SHARD}:{second} --slice s")).refused(2507, &second);
+    // The proof shows both, the slice is of one.
+    world.run(&format!("prove llama --tensor {SHARD}:{first} --tensor {SHARD}:{second} -o both")).done();
+    let slice_line = world.text("p").lines().find(|line| line.starts_with("slice ")).unwrap().to_owned();
+    world.write("p", world.text("both").replacen("\n\n", &format!("\n{slice_line}\n\n"), 1));
+    world.run(&format!("{CHECK} --tensor {SHARD}:{first} --slice s")).done();
+    world.run(&format!("{CHECK} --tensor {SHARD}:{second} --slice s")).refused(2507, "a slice of");
+}
+
 #[test]
 fn only_files_are_replaced_by_what_is_extracted() {
     let world = World::sliced(0..40_000);
