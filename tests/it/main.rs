@@ -1,6 +1,7 @@
 //! Tests of the whole: vectors, the command, tampering, other tools.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
 
+mod agreement;
 mod command;
 mod readme;
 mod reference;
