@@ -1,8 +1,14 @@
 //! What a node links to check a model.
 //!
-//! At its core, without features, the crate is `no_std`: it is the types of [`manifest`], by which a head and lists
-//! are verified, and audits: [`UnsignedResponse`] answers a challenge from a [`Holding`], [`Answered`] checks the
-//! answer. With the feature `fs` it checks whole model folders:
+//! At its core, without features, the crate is `no_std`. It is
+//!
+//! - the types of [`manifest`], by which a head and lists are verified
+//! - verifiers: a [`FileVerifier`] or [`ModelVerifier`] accepts chunks in any order from any number of threads, and is
+//!   finished only when all are there
+//! - audits: [`UnsignedResponse`] answers a challenge from a [`Holding`], [`Answered`] checks the answer
+//!
+//! The feature `rayon` spreads one large chunk, run or layer over all cores. With `fs` come whole
+//! model folders:
 //!
 //! - [`Metadata`] reads what a publisher put beside a model, never more than is signed for
 //! - [`walk()`] finds out what is in a model folder
@@ -35,7 +41,12 @@ extern crate alloc;
 extern crate std;
 
 mod audit;
+mod chunk_set;
 mod holding;
+mod model_verifier;
+mod released;
+mod verifier;
+mod verifier_error;
 
 #[cfg(feature = "fs")]
 mod folder;
@@ -55,7 +66,12 @@ mod tensors;
 mod walk;
 
 pub use audit::{Answered, AuditError, ResponseError, Samples, UnsignedResponse, chance_of_missing};
+pub use chunk_set::Missing;
 pub use holding::Holding;
+pub use model_verifier::{ModelVerifier, VerifiedModel};
+pub use released::{VerifiedChunk, VerifiedFile, VerifiedRun};
+pub use verifier::FileVerifier;
+pub use verifier_error::{Incomplete, RunError, VerifierError};
 pub use weighbridge_manifest as manifest;
 pub use weighbridge_tree as tree;
 

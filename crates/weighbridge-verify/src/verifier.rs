@@ -1,0 +1,315 @@
+//! Accepting the chunks of one file, in any order, on any core.
+
+use alloc::boxed::Box;
+use core::{fmt, ops::Range};
+
+use weighbridge_manifest::{EntryPath, FileEntry, Proven, VerifiedFileList};
+use weighbridge_tree::{ChunkError, ChunkSize, Grid, Layer, LayerError};
+
+use crate::{
+    audit::is_layer_of,
+    chunk_set::{ChunkSet, Missing},
+    released::{VerifiedChunk, VerifiedFile, VerifiedRun, unit_of},
+    verifier_error::{Incomplete, RunError, VerifierError},
+};
+
+/// Checks the chunks of one file as they arrive, and keeps which of them were accepted.
+///
+/// Everything but [`finish`](Self::finish) takes `&self`: threads share one verifier and offer chunks in any order, the
+/// same one at once too. What was accepted stays so, whatever is refused later and whichever thread panics.
+///
+/// # Guarantee
+/// What it releases is byte for byte what stands at that place of the file that was signed (rules 1 to 4 and 13). A file
+/// is [finished](Self::finish) only if each of its chunks was accepted.
+///
+/// # Non-guarantee
+/// That bytes are still the accepted ones when they are read from a disk again (rule 10).
+#[must_use]
+pub struct FileVerifier {
+    position: usize,
+    path: EntryPath,
+    layer: Layer,
+    accepted: ChunkSet,
+}
+
+impl FileVerifier {
+    /// Verifies the file at `position` of a list by its accepted layer.
+    ///
+    /// # Errors
+    /// [`VerifierError`]: the list has no such file, or the layer is that of another one, in length (2201), root (2202)
+    /// or chunk size (2201).
+    pub fn new(files: &VerifiedFileList, position: usize, layer: Layer) -> Result<Self, VerifierError> {
+        let entry = files.entries().get(position).ok_or(VerifierError::NotWanted { position })?;
+        Self::of_layer(position, entry, files.chunk_size(), layer)
+    }
+
+    /// Verifies the file at `position` of a list, once the bytes of its layer are accepted.
+    ///
+    /// `layer` is the part of `chunks.layer` that belongs to this file: nothing, if it has at most one chunk.
+    ///
+    /// # Errors
+    /// [`VerifierError`]: the list has no such file, or [`Layer::accept`] refuses (2201, 2202, 2101).
+    ///
+    /// # Cost
+    /// That of [`Layer::accept`], and a bit for each chunk.
+    pub fn accept_layer(
+        files: &VerifiedFileList,
+        position: usize,
+        layer: &[u8],
+    ) -> Result<Self, VerifierError> {
+        let entry = files.entries().get(position).ok_or(VerifierError::NotWanted { position })?;
+        Self::of_bytes(position, entry, files.chunk_size(), layer)
+    }
+
+    /// Verifies a file that a proof shows, at `position` of a list that is not here, once the bytes of its layer are
+    /// accepted.
+    ///
+    /// # Errors
+    /// As [`accept_layer`](Self::accept_layer), if the proof shows no such file, and so on.
+    pub fn of_proven(proven: &Proven, position: usize, layer: &[u8]) -> Result<Self, VerifierError> {
+        let shown = |(at, _): &&(u64, FileEntry)| usize::try_from(*at) == Ok(position);
+        let (_, entry) = proven.files().iter().find(shown).ok_or(VerifierError::NotWanted { position })?;
+        Self::of_bytes(position, entry, proven.head().head().chunk_size, layer)
+    }
+
+    pub(crate) fn of_bytes(
+        position: usize,
+        entry: &FileEntry,
+        chunk_size: ChunkSize,
+        layer: &[u8],
+    ) -> Result<Self, VerifierError> {
+        let layer = Layer::accept(grid_of(entry, chunk_size)?, entry.root, layer)
+            .map_err(|fault| VerifierError::Layer { path: entry.path.clone(), fault })?;
+        Self::of_layer(position, entry, chunk_size, layer)
+    }
+
+    /// The only place where a layer and an entry meet, so no layer checks the chunks of another file.
+    pub(crate) fn of_layer(
+        position: usize,
+        entry: &FileEntry,
+        chunk_size: ChunkSize,
+        layer: Layer,
+    ) -> Result<Self, VerifierError> {
+        is_layer_of(&layer, grid_of(entry, chunk_size)?, entry.root)
+            .map_err(|fault| VerifierError::Layer { path: entry.path.clone(), fault })?;
+        let accepted = ChunkSet::of(&layer);
+        Ok(Self { position, path: entry.path.clone(), layer, accepted })
+    }
+
+    /// Checks one chunk, and releases it only if it is the signed one.
+    ///
+    /// `index` counts from 0. `bytes` is one whole chunk: the model's chunk size, or fewer for the last. A chunk that
+    /// was accepted before is checked anew.
+    ///
+    /// # Guarantee
+    /// A returned [`VerifiedChunk`] is byte for byte the chunk at `index` of the signed file (rules 1 to 4), in the
+    /// buffer that was given (rule 10). It is counted before this returns, once, and not if it is refused (rule 2).
+    ///
+    /// # Non-guarantee
+    /// It says nothing about other chunks.
+    ///
+    /// # Errors
+    /// [`ChunkError`]: 2108, 2107, 2102. The verifier is unchanged and the chunk may be offered again.
+    ///
+    /// # Panics
+    /// Never, for any `index` and `bytes`.
+    ///
+    /// # Cost
+    /// One BLAKE3 pass over `bytes` and two atomic additions; no copy, no allocation, no lock. With the feature `rayon` a
+    /// large chunk is hashed on all cores, see [`Layer::check`].
+    pub fn accept<'b>(&self, index: u64, bytes: &'b [u8]) -> Result<VerifiedChunk<'b>, ChunkError> {
+        self.layer.check(index, bytes)?;
+        self.accepted.insert(index);
+        Ok(VerifiedChunk::new(self.position, self.layer.root(), self.layer.grid(), index, bytes))
+    }
+
+    /// Checks a run of whole chunks that begins with chunk `first`, and releases those before the first bad one.
+    ///
+    /// # Guarantee
+    /// As [`accept`](Self::accept) for each chunk of the returned run. It is one slice of `bytes`.
+    ///
+    /// # Errors
+    /// [`RunError`] names the first bad chunk and holds what came before it, which stays accepted. Nothing behind it is
+    /// looked at, released or counted. A run of no bytes is one bad chunk (rule 6); so is a part of a chunk.
+    ///
+    /// # Panics
+    /// Never, for any `first` and `bytes`.
+    ///
+    /// # Cost
+    /// One BLAKE3 pass over `bytes`; no copy, no allocation, no lock. With the feature `rayon` the chunks of a long run
+    /// are hashed on all cores, and some behind a bad one may be hashed too.
+    pub fn accept_run<'b>(&self, first: u64, bytes: &'b [u8]) -> Result<VerifiedRun<'b>, RunError<'b>> {
+        let Some((nth, fault)) = self.first_bad(first, bytes) else { return Ok(self.release(first, bytes)) };
+        let good = nth.saturating_mul(unit_of(self.layer.grid()));
+        let (good, _) = bytes.split_at_checked(good).unwrap_or_default();
+        let accepted = (!good.is_empty()).then(|| self.release(first, good));
+        Err(RunError { accepted, fault })
+    }
+
+    /// The first bad chunk of a run, counted from the run's first.
+    fn first_bad(&self, first: u64, bytes: &[u8]) -> Option<(usize, ChunkError)> {
+        let check = |(nth, piece)| {
+            let index = first.saturating_add(u64::try_from(nth).unwrap_or(u64::MAX));
+            self.layer.check(index, piece).err().map(|fault| (nth, fault))
+        };
+        if bytes.is_empty() {
+            return check((0, bytes));
+        }
+        let unit = unit_of(self.layer.grid());
+        #[cfg(feature = "rayon")]
+        if bytes.len() > unit && bytes.len() >= LONG_RUN {
+            use rayon::prelude::*;
+            return bytes.par_chunks(unit).enumerate().find_map_first(check);
+        }
+        bytes.chunks(unit).enumerate().find_map(check)
+    }
+
+    /// Counts whole chunks that were checked, and releases them.
+    fn release<'b>(&self, first: u64, checked: &'b [u8]) -> VerifiedRun<'b> {
+        let run = VerifiedRun::new(self.position, self.layer.root(), self.layer.grid(), first, checked);
+        run.indices().for_each(|index| self.accepted.insert(index));
+        run
+    }
+
+    /// Whether the chunk at `index` was accepted.
+    #[must_use]
+    pub fn is_accepted(&self, index: u64) -> bool {
+        self.accepted.contains(index)
+    }
+
+    /// How many chunks were accepted. Never falls.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        let (before_last, last) = self.accepted.counts();
+        before_last.saturating_add(u64::from(last))
+    }
+
+    /// How many bytes were accepted, each counted once. Never falls.
+    #[must_use]
+    pub fn accepted_bytes(&self) -> u64 {
+        let grid = self.layer.grid();
+        let (before_last, last) = self.accepted.counts();
+        let before_last = before_last.saturating_mul(grid.granule().bytes());
+        before_last.saturating_add(if last { last_len(grid) } else { 0 })
+    }
+
+    /// Whether every chunk was accepted; at once for an empty file.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.accepted() == self.count()
+    }
+
+    /// The positions of the chunks that were not accepted yet, as runs.
+    ///
+    /// # Cost
+    /// One step for each run and for each 32 chunks.
+    pub fn missing(&self) -> Missing<'_> {
+        Missing::new(Some(&self.accepted), 0..self.count())
+    }
+
+    /// The positions of the chunks that hold a range of bytes, a tensor's say, and were not accepted yet; `None` if the
+    /// range is turned round or ends past the file's end. No chunk holds an empty range.
+    #[must_use]
+    pub fn missing_in(&self, bytes: Range<u64>) -> Option<Missing<'_>> {
+        Some(Missing::new(Some(&self.accepted), chunks_of(self.layer.grid(), &bytes)?))
+    }
+
+    /// Whether every chunk that holds a byte of this range was accepted. Never for a range that is turned round or ends
+    /// past the file's end.
+    ///
+    /// If several threads accept the chunks of a range, and each asks for it afterwards, at least one is told that it is
+    /// whole.
+    #[must_use]
+    pub fn has(&self, bytes: &Range<u64>) -> bool {
+        chunks_of(self.layer.grid(), bytes).is_some_and(|chunks| self.accepted.contains_all(&chunks))
+    }
+
+    /// A file of which every chunk was accepted.
+    ///
+    /// # Guarantee
+    /// The number of chunks is that of the signed size (rule 1).
+    ///
+    /// # Errors
+    /// [`Incomplete`] (9107) names what is missing, and gives the verifier back.
+    pub fn finish(self) -> Result<VerifiedFile, Incomplete<Self>> {
+        let first = self.missing().next();
+        match first {
+            None => Ok(self.verified()),
+            Some(run) => Err(Incomplete {
+                path: self.path.clone(),
+                run,
+                missing: self.count().saturating_sub(self.accepted()),
+                count: self.count(),
+                verifier: Box::new(self),
+            }),
+        }
+    }
+
+    fn verified(&self) -> VerifiedFile {
+        VerifiedFile::new(self.position, self.path.clone(), self.layer.grid().len(), self.layer.root())
+    }
+
+    pub(crate) fn chunks(&self) -> &ChunkSet {
+        &self.accepted
+    }
+
+    /// The position of the file in the file list.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Where the file lies in the model.
+    #[must_use]
+    pub fn path(&self) -> &EntryPath {
+        &self.path
+    }
+
+    /// The accepted layer.
+    pub fn layer(&self) -> &Layer {
+        &self.layer
+    }
+
+    /// How many chunks the file has.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.layer.grid().count()
+    }
+}
+
+impl fmt::Debug for FileVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("FileVerifier");
+        shown.field("position", &self.position).field("path", &self.path);
+        shown.field("accepted", &self.accepted).finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn grid_of(entry: &FileEntry, chunk_size: ChunkSize) -> Result<Grid, VerifierError> {
+    // Sizes of verified entries are below 2^53, which is all that a grid asks for.
+    Grid::new(entry.size, chunk_size).map_err(|_| VerifierError::Layer {
+        path: entry.path.clone(),
+        fault: LayerError::WrongLength { expected: u64::MAX, actual: 0 },
+    })
+}
+
+/// The positions of the chunks that hold a range of bytes, if the range is one of the file.
+pub(crate) fn chunks_of(grid: Grid, bytes: &Range<u64>) -> Option<Range<u64>> {
+    if bytes.start > bytes.end || bytes.end > grid.len() {
+        return None;
+    }
+    if bytes.is_empty() {
+        return Some(0..0);
+    }
+    let unit = grid.granule().bytes();
+    Some(bytes.start.checked_div(unit)?..bytes.end.div_ceil(unit))
+}
+
+fn last_len(grid: Grid) -> u64 {
+    let last = grid.count().checked_sub(1).and_then(|last| grid.range(last));
+    last.map_or(0, |range| range.end.saturating_sub(range.start))
+}
+
+/// From how many bytes on the chunks of a run are spread over cores: one takes most of a millisecond for these.
+#[cfg(feature = "rayon")]
+const LONG_RUN: usize = 4 << 20;

@@ -1,0 +1,161 @@
+//! Why chunks, layers and unfinished files are refused.
+
+use alloc::boxed::Box;
+use core::{fmt, ops::Range};
+
+use weighbridge_manifest::EntryPath;
+use weighbridge_tree::{ChunkError, LayerError};
+
+use crate::{audit::Shown, released::VerifiedRun};
+
+/// Why a file has no verifier, or its verifier refused.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VerifierError {
+    /// The file at this position is not there, or not among those to verify. The caller's fault.
+    NotWanted {
+        /// The position that was named.
+        position: usize,
+    },
+    /// Chunks of the file are not checked before its layer is accepted.
+    NoLayer {
+        /// The file.
+        path: EntryPath,
+    },
+    /// The layers of all files have another length than the file list gives (rule 1). Nothing of them was looked at.
+    LayersLength {
+        /// The length that the file list gives.
+        expected: u64,
+        /// The length offered.
+        actual: u64,
+    },
+    /// The layer is not the file's. What was accepted before stays.
+    Layer {
+        /// The file.
+        path: EntryPath,
+        /// What is wrong with it.
+        fault: LayerError,
+    },
+    /// The chunk is not the signed one. None of its bytes were released.
+    Chunk {
+        /// The file.
+        path: EntryPath,
+        /// What is wrong with it.
+        fault: ChunkError,
+    },
+}
+
+impl VerifierError {
+    /// The number in `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::NotWanted { .. } => 9999,
+            Self::NoLayer { .. } => 9106,
+            Self::LayersLength { .. } => 2201,
+            Self::Layer { fault, .. } => fault.error_code(),
+            Self::Chunk { fault, .. } => fault.error_code(),
+        }
+    }
+}
+
+impl fmt::Display for VerifierError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotWanted { position } => {
+                write!(f, "API misuse: the file at position {position} is not among those to verify")
+            }
+            Self::NoLayer { path } => {
+                write!(f, "{}: its chunk layer has to be accepted before its chunks", Shown(path))
+            }
+            Self::LayersLength { expected, actual } => {
+                write!(f, "the chunk layers have {actual} bytes, the file list gives {expected}")
+            }
+            Self::Layer { path, fault } => write!(f, "{}: {fault}", Shown(path)),
+            Self::Chunk { path, fault } => write!(f, "{}: {fault}", Shown(path)),
+        }
+    }
+}
+
+impl core::error::Error for VerifierError {}
+
+/// Why a run of chunks was not accepted as a whole. Nothing from the bad chunk on was released.
+#[derive(Clone, Debug)]
+pub struct RunError<'b> {
+    /// What came before the bad chunk, accepted as if it had come alone; `None` if the first chunk is bad.
+    pub accepted: Option<VerifiedRun<'b>>,
+    /// The first bad chunk, and what is wrong with it.
+    pub fault: ChunkError,
+}
+
+impl RunError<'_> {
+    /// The number in `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        self.fault.error_code()
+    }
+}
+
+impl fmt::Display for RunError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fault.fmt(f)
+    }
+}
+
+impl core::error::Error for RunError<'_> {}
+
+/// Chunks are missing. Nothing that was accepted is lost: [`into_verifier`](Self::into_verifier) gives it back.
+#[derive(Debug)]
+pub struct Incomplete<V> {
+    pub(crate) verifier: Box<V>,
+    pub(crate) path: EntryPath,
+    pub(crate) run: Range<u64>,
+    pub(crate) missing: u64,
+    pub(crate) count: u64,
+}
+
+impl<V> Incomplete<V> {
+    /// The verifier, as it was before it was asked to finish.
+    #[must_use]
+    pub fn into_verifier(self) -> V {
+        *self.verifier
+    }
+
+    /// The first file that lacks chunks.
+    #[must_use]
+    pub fn path(&self) -> &EntryPath {
+        &self.path
+    }
+
+    /// The first run of positions of chunks that this file lacks.
+    #[must_use]
+    pub fn run(&self) -> Range<u64> {
+        self.run.clone()
+    }
+
+    /// How many chunks are missing, in all files.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        self.missing
+    }
+
+    /// The number in `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        9107
+    }
+}
+
+impl<V> fmt::Display for Incomplete<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, run, missing, count, .. } = self;
+        write!(
+            f,
+            "{missing} of {count} chunks are missing, the first is chunk {} of {}",
+            run.start,
+            Shown(path)
+        )
+    }
+}
+
+impl<V: fmt::Debug> core::error::Error for Incomplete<V> {}
