@@ -2,7 +2,7 @@
 
 use std::{fmt, fs::File, path::Path, string::String, vec::Vec};
 
-use weighbridge_manifest::VerifiedFileList;
+use weighbridge_manifest::{EntryPath, FileEntry, VerifiedFileList};
 use weighbridge_tree::{Grid, Layer, LayerError, TooLong};
 
 use crate::{
@@ -15,12 +15,12 @@ use crate::{
 /// A model folder with its metadata. Files are opened when they are asked for, one at a time.
 ///
 /// # Non-guarantee
-/// Chunks are given as they are read. Whoever makes a proof of them checks them against the layer.
+/// Chunks are given as they are read. Whoever makes a proof of them checks them against the layer. For bytes that are
+/// checked, see [`ModelView`](crate::ModelView).
 #[derive(Debug)]
 pub struct HeldFolder<'a> {
     files: &'a VerifiedFileList,
-    layers: Option<Layers>,
-    walk: Walk,
+    places: Places,
     open: Option<(usize, File)>,
 }
 
@@ -34,40 +34,15 @@ impl<'a> HeldFolder<'a> {
         metadata: &Metadata,
         files: &'a VerifiedFileList,
     ) -> Result<Self, HoldingError> {
-        let layers = metadata.layers(files).map_err(HoldingError::Metadata)?;
-        let walk = walk(model).map_err(HoldingError::Io)?;
-        Ok(Self { files, layers, walk, open: None })
+        Ok(Self { files, places: Places::of(model, metadata, files)?, open: None })
     }
 
     fn file(&mut self, position: usize) -> Result<&File, HoldingError> {
         if self.open.as_ref().is_none_or(|(opened, _)| *opened != position) {
-            self.open = Some((position, self.find(position)?));
+            let entry = entry_of(self.files, position)?;
+            self.open = Some((position, open_signed(self.places.file(entry)?, &entry.path, entry.size)?));
         }
         self.open.as_ref().map(|(_, file)| file).ok_or(HoldingError::NoSuchEntry)
-    }
-
-    fn find(&self, position: usize) -> Result<File, HoldingError> {
-        let entry = self.files.entries().get(position).ok_or(HoldingError::NoSuchEntry)?;
-        let path = entry.path.as_str();
-        let place = || String::from(path);
-        let found = self.walk.files.binary_search_by(|found| found.path.as_str().cmp(path));
-        let Some(found) = found.ok().and_then(|index| self.walk.files.get(index)) else {
-            return Err(match self.walk.unfit_at(path) {
-                Some(unfit) => HoldingError::Unfit { path: place(), fault: unfit.fault.clone() },
-                None => HoldingError::Missing { path: place() },
-            });
-        };
-        let file = open_no_link(&found.file).map_err(IoError::at("open", &found.file))?;
-        let length = file.metadata().map_err(IoError::at("look at", &found.file))?.len();
-        if length != entry.size {
-            return Err(HoldingError::WrongLength { path: place(), expected: entry.size, actual: length });
-        }
-        Ok(file)
-    }
-
-    fn grid(&self, position: usize) -> Result<Grid, HoldingError> {
-        let entry = self.files.entries().get(position).ok_or(HoldingError::NoSuchEntry)?;
-        Grid::new(entry.size, self.files.chunk_size()).map_err(HoldingError::TooLong)
     }
 }
 
@@ -75,30 +50,89 @@ impl Holding for HeldFolder<'_> {
     type Error = HoldingError;
 
     fn layer(&mut self, position: usize) -> Result<Layer, HoldingError> {
-        let grid = self.grid(position)?;
-        let entry = self.files.entries().get(position).ok_or(HoldingError::NoSuchEntry)?;
+        self.places.layer(self.files, position)
+    }
+
+    fn chunk(&mut self, position: usize, index: u64, bytes: &mut Vec<u8>) -> Result<(), HoldingError> {
+        let entry = entry_of(self.files, position)?;
+        let grid = Grid::new(entry.size, self.files.chunk_size()).map_err(HoldingError::TooLong)?;
+        let range = grid.range(index).ok_or(HoldingError::NoSuchEntry)?;
+        let length = range.end.saturating_sub(range.start);
+        // At most one chunk, 16 MiB.
+        bytes.clear();
+        bytes.resize(usize::try_from(length).unwrap_or(0), 0);
+        let read = read_exact_at(self.file(position)?, bytes, range.start);
+        Ok(read.map_err(IoError::at("read", entry.path.as_str()))?)
+    }
+}
+
+/// Where the files of a list lie in a model folder, and their layers.
+#[derive(Debug)]
+pub(crate) struct Places {
+    layers: Option<Layers>,
+    walk: Walk,
+}
+
+impl Places {
+    /// Looks at a folder, without reading a file of it.
+    pub(crate) fn of(
+        model: &Path,
+        metadata: &Metadata,
+        files: &VerifiedFileList,
+    ) -> Result<Self, HoldingError> {
+        let layers = metadata.layers(files).map_err(HoldingError::Metadata)?;
+        let walk = walk(model).map_err(HoldingError::Io)?;
+        Ok(Self { layers, walk })
+    }
+
+    /// The file to open for an entry: where its link leads, if it is one.
+    pub(crate) fn file(&self, entry: &FileEntry) -> Result<&Path, HoldingError> {
+        let path = entry.path.as_str();
+        let found = self.walk.files.binary_search_by(|found| found.path.as_str().cmp(path));
+        let Some(found) = found.ok().and_then(|index| self.walk.files.get(index)) else {
+            let path = String::from(path);
+            return Err(match self.walk.unfit_at(&path) {
+                Some(unfit) => HoldingError::Unfit { path, fault: unfit.fault.clone() },
+                None => HoldingError::Missing { path },
+            });
+        };
+        Ok(&found.file)
+    }
+
+    /// The accepted layer of the file at `position`.
+    pub(crate) fn layer(&self, files: &VerifiedFileList, position: usize) -> Result<Layer, HoldingError> {
+        let entry = entry_of(files, position)?;
+        let grid = Grid::new(entry.size, files.chunk_size()).map_err(HoldingError::TooLong)?;
         let path = || String::from(entry.path.as_str());
         if !grid.has_layer() {
             return Layer::accept(grid, entry.root, &[])
                 .map_err(|fault| HoldingError::Layer { path: path(), fault });
         }
         let layers = self.layers.as_ref().ok_or_else(|| HoldingError::NoLayer { path: path() })?;
-        layers.of(self.files, position).map_err(|error| match error {
+        layers.of(files, position).map_err(|error| match error {
             LayersError::Io(error) => HoldingError::Io(error),
             LayersError::Layer(fault) => HoldingError::Layer { path: path(), fault },
         })
     }
+}
 
-    fn chunk(&mut self, position: usize, index: u64, bytes: &mut Vec<u8>) -> Result<(), HoldingError> {
-        let range = self.grid(position)?.range(index).ok_or(HoldingError::NoSuchEntry)?;
-        let length = range.end.saturating_sub(range.start);
-        // At most one chunk, 16 MiB.
-        bytes.clear();
-        bytes.resize(usize::try_from(length).unwrap_or(0), 0);
-        let shown = self.files.entries().get(position).map(|entry| entry.path.as_str()).unwrap_or_default();
-        let read = read_exact_at(self.file(position)?, bytes, range.start);
-        Ok(read.map_err(IoError::at("read", shown))?)
+pub(crate) fn entry_of(files: &VerifiedFileList, position: usize) -> Result<&FileEntry, HoldingError> {
+    files.entries().get(position).ok_or(HoldingError::NoSuchEntry)
+}
+
+/// Opens a regular file that has the signed length. Its bytes are not looked at. A link is an error here: whoever
+/// listed the folder followed those that it may have.
+pub(crate) fn open_signed(file: &Path, path: &EntryPath, size: u64) -> Result<File, HoldingError> {
+    let opened = open_no_link(file).map_err(IoError::at("open", file))?;
+    let metadata = opened.metadata().map_err(IoError::at("look at", file))?;
+    let path = || String::from(path.as_str());
+    if !metadata.is_file() {
+        return Err(HoldingError::Unfit { path: path(), fault: UnfitFault::Special });
     }
+    if metadata.len() != size {
+        return Err(HoldingError::WrongLength { path: path(), expected: size, actual: metadata.len() });
+    }
+    Ok(opened)
 }
 
 /// Why a folder does not give what it was asked for.

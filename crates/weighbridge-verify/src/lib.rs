@@ -5,11 +5,13 @@
 //! - the types of [`manifest`], by which a head and lists are verified
 //! - verifiers: a [`FileVerifier`] or [`ModelVerifier`] accepts chunks in any order from any number of threads, and is
 //!   finished only when all are there
+//! - a [`ChunkSink`], which takes a stream in any splits and hands on each accepted chunk
 //! - audits: [`UnsignedResponse`] answers a challenge from a [`Holding`], [`Answered`] checks the answer
 //!
-//! The feature `rayon` spreads one large chunk, run or layer over all cores. With `fs` come whole
-//! model folders:
+//! The feature `rayon` spreads one large chunk, run or layer over all cores. With `std` come a [`VerifyingReader`] and,
+//! for files without a layer, [`WholeFile`]. With `fs` come local files, and whole model folders:
 //!
+//! - [`FileView`] and [`ModelView`] read at any position, and verify what is touched
 //! - [`Metadata`] reads what a publisher put beside a model, never more than is signed for
 //! - [`walk()`] finds out what is in a model folder
 //! - [`scan`] reads files once, on all cores, and computes every hash that is asked for
@@ -37,7 +39,7 @@
 )]
 
 extern crate alloc;
-#[cfg(feature = "fs")]
+#[cfg(feature = "std")]
 extern crate std;
 
 mod audit;
@@ -45,9 +47,18 @@ mod chunk_set;
 mod holding;
 mod model_verifier;
 mod released;
+mod sink;
+mod stream;
 mod verifier;
 mod verifier_error;
 
+#[cfg(feature = "std")]
+mod reader;
+#[cfg(feature = "std")]
+mod whole;
+
+#[cfg(feature = "fs")]
+mod chunk_cache;
 #[cfg(feature = "fs")]
 mod folder;
 #[cfg(feature = "fs")]
@@ -63,6 +74,10 @@ mod tensor_hashes;
 #[cfg(feature = "fs")]
 mod tensors;
 #[cfg(feature = "fs")]
+mod view;
+#[cfg(feature = "fs")]
+mod view_error;
+#[cfg(feature = "fs")]
 mod walk;
 
 pub use audit::{Answered, AuditError, ResponseError, Samples, UnsignedResponse, chance_of_missing};
@@ -70,10 +85,18 @@ pub use chunk_set::Missing;
 pub use holding::Holding;
 pub use model_verifier::{ModelVerifier, VerifiedModel};
 pub use released::{VerifiedChunk, VerifiedFile, VerifiedRun};
+pub use sink::{ChunkSink, SinkError};
+pub use stream::{LengthError, NoSuchRun};
 pub use verifier::FileVerifier;
 pub use verifier_error::{Incomplete, RunError, VerifierError};
 pub use weighbridge_manifest as manifest;
 pub use weighbridge_tree as tree;
+
+#[cfg(feature = "std")]
+pub use {
+    reader::VerifyingReader,
+    whole::{WholeError, WholeFile, verify_whole},
+};
 
 #[cfg(feature = "fs")]
 pub use {
@@ -85,5 +108,7 @@ pub use {
         TensorHashing,
     },
     tensors::{Difference, TensorFault, compare},
+    view::{FileView, ModelView, Reads},
+    view_error::ViewError,
     walk::{Found, Unfit, UnfitFault, Walk, walk},
 };

@@ -1,0 +1,194 @@
+//! A [`Read`] over a reader that is not trusted.
+
+use std::{
+    borrow::Borrow,
+    fmt,
+    io::{self, BufRead, ErrorKind, Read},
+    ops::Range,
+    vec::Vec,
+};
+
+use weighbridge_tree::ChunkError;
+
+use crate::{
+    stream::{LengthError, NoSuchRun, Run},
+    verifier::FileVerifier,
+};
+
+/// Reads one file's bytes, in order, from a reader that is not trusted.
+///
+/// `V` is a [`FileVerifier`], or what leads to one: a reference, an `Arc`. Several readers can share it, each with a run
+/// of its own.
+///
+/// # Guarantee
+/// Every byte that it gives is of an accepted chunk (rule 2). It says that it is at the end only if the reader below is
+/// too, exactly behind the last chunk (rule 6).
+///
+/// # Non-guarantee
+/// Whoever stops before the end knows nothing of the bytes that follow.
+///
+/// # Errors
+/// As [`io::Error`], and again at each further read:
+/// - of the kind [`InvalidData`](ErrorKind::InvalidData), with a [`ChunkError`] in it that names the chunk (2102),
+/// - of the kind [`UnexpectedEof`](ErrorKind::UnexpectedEof), with [`LengthError::EndsEarly`] (2103),
+/// - of the kind [`InvalidData`](ErrorKind::InvalidData), with [`LengthError::GoesOn`] (2103).
+///
+/// Errors of the reader below are passed on, and lose nothing: the next read goes on where it was.
+///
+/// # Cost
+/// Memory of one chunk, a copy of each byte, and that of [`FileVerifier::accept`]. As [`BufRead`] it does not copy. At the
+/// end one byte more is asked for; a source that neither sends it nor ends makes the last read wait.
+#[must_use]
+pub struct VerifyingReader<V, R> {
+    verifier: V,
+    reader: R,
+    run: Run,
+    /// Of the next chunk as far as it was read, or of one that was accepted.
+    buffer: Vec<u8>,
+    /// How much of the next chunk was read. 0 while accepted bytes are in the buffer.
+    filled: usize,
+    /// Which bytes of the buffer are accepted and were not given yet.
+    ready: Range<usize>,
+    state: State,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Reading,
+    AtEnd,
+    Chunk(ChunkError),
+    Length(LengthError),
+}
+
+impl<V: Borrow<FileVerifier>, R: Read> VerifyingReader<V, R> {
+    /// Reads a file from its beginning to its end.
+    pub fn new(verifier: V, reader: R) -> Self {
+        let run = Run::whole(verifier.borrow().layer().grid());
+        Self::over(verifier, reader, run)
+    }
+
+    /// Reads some neighbouring chunks, at least one. The first byte of `reader` is the first of chunk `chunks.start`, its
+    /// last one the last of chunk `chunks.end - 1`.
+    ///
+    /// # Errors
+    /// [`NoSuchRun`]: the range is empty, turned round, or past the file's end.
+    pub fn of_run(verifier: V, chunks: Range<u64>, reader: R) -> Result<Self, NoSuchRun> {
+        let run = Run::of(verifier.borrow().layer().grid(), chunks)?;
+        Ok(Self::over(verifier, reader, run))
+    }
+
+    fn over(verifier: V, reader: R, run: Run) -> Self {
+        Self { verifier, reader, run, buffer: Vec::new(), filled: 0, ready: 0..0, state: State::Reading }
+    }
+
+    /// The position of the first chunk that was not accepted here. After a refusal, another source goes on from it.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.run.next()
+    }
+
+    /// The reader below. What was read ahead of it, less than a chunk and a byte, is lost.
+    #[must_use]
+    pub fn into_inner(self) -> R {
+        self.reader
+    }
+
+    /// Makes the next chunk ready, or finds the end.
+    fn advance(&mut self) -> io::Result<()> {
+        match &self.state {
+            State::Reading => {}
+            State::AtEnd => return Ok(()),
+            State::Chunk(fault) => return Err(invalid(fault)),
+            State::Length(fault) => return Err(fault.clone().into()),
+        }
+        let Some((index, len)) = self.run.wanted() else { return self.expect_end() };
+        // At most a chunk, 16 MiB. What was read of it before an error of the reader below stays.
+        self.buffer.resize(len, 0);
+        while let Some(room) = self.buffer.get_mut(self.filled..).filter(|room| !room.is_empty()) {
+            match read_some(&mut self.reader, room)? {
+                0 => return self.refuse_length(self.run.ends_early(self.filled)),
+                // One that says it has read more than it was given room for has nothing left to fill; the chunk tells.
+                read => self.filled = self.filled.saturating_add(read),
+            }
+        }
+        if let Err(fault) = self.verifier.borrow().accept(index, &self.buffer) {
+            let error = invalid(&fault);
+            self.state = State::Chunk(fault);
+            return Err(error);
+        }
+        self.run.advance();
+        self.filled = 0;
+        self.ready = 0..len;
+        Ok(())
+    }
+
+    fn expect_end(&mut self) -> io::Result<()> {
+        if read_some(&mut self.reader, &mut [0])? > 0 {
+            return self.refuse_length(self.run.goes_on());
+        }
+        self.state = State::AtEnd;
+        Ok(())
+    }
+
+    fn refuse_length(&mut self, fault: LengthError) -> io::Result<()> {
+        self.state = State::Length(fault.clone());
+        Err(fault.into())
+    }
+}
+
+impl<V: Borrow<FileVerifier>, R: Read> BufRead for VerifyingReader<V, R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.ready.is_empty() {
+            self.advance()?;
+        }
+        Ok(self.buffer.get(self.ready.clone()).unwrap_or_default())
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.ready.start = self.ready.start.saturating_add(amount);
+    }
+}
+
+impl<V: Borrow<FileVerifier>, R: Read> Read for VerifyingReader<V, R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if into.is_empty() {
+            return Ok(0);
+        }
+        let read = self.fill_buf()?.read(into)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+/// Neither the reader below nor any byte of the buffer.
+impl<V: Borrow<FileVerifier>, R> fmt::Debug for VerifyingReader<V, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("VerifyingReader");
+        shown.field("verifier", self.verifier.borrow()).field("next", &self.run.next());
+        shown.field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+impl From<LengthError> for io::Error {
+    fn from(fault: LengthError) -> Self {
+        let kind = match fault {
+            LengthError::EndsEarly { .. } => ErrorKind::UnexpectedEof,
+            LengthError::GoesOn { .. } => ErrorKind::InvalidData,
+        };
+        Self::new(kind, fault)
+    }
+}
+
+fn invalid(fault: &ChunkError) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, fault.clone())
+}
+
+/// What one read gives that was not interrupted.
+pub(crate) fn read_some(reader: &mut impl Read, room: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match reader.read(room) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Files without a layer: verified as a whole, and released at the end or not at all.
+
+use std::{
+    fmt,
+    io::{self, Read, Write},
+    vec,
+    vec::Vec,
+};
+
+use weighbridge_manifest::{EntryPath, FileEntry, Proven, VerifiedFileList};
+use weighbridge_tree::{ChainingValue, ChunkError, FileRoot, Granule, Grid};
+
+use crate::{
+    reader::read_some,
+    released::{VerifiedFile, unit_of},
+    stream::{Gather, LengthError, Run},
+    verifier_error::VerifierError,
+};
+
+/// Verifies a file whose layer is lost or not published, from its bytes in order, in any splits.
+///
+/// Without a layer no byte can be told good before the last one has come. Until then the bytes go to a *quarantine*: a
+/// file under another name, a buffer, [`io::sink`] for whoever wants the verdict alone.
+///
+/// # Guarantee
+/// [`finish`](Self::finish) gives a [`VerifiedFile`] only if the bytes that were written to the quarantine, in this
+/// order, are those of the signed file (rule 13). The quarantine is never given more bytes than the signed length.
+///
+/// # Non-guarantee
+/// **What the quarantine holds is unverified until then**, and after a refusal it stays so for ever: nobody may read it,
+/// and it has to be thrown away (rule 2). Whoever reads a good one again has not verified what is then read (rule 10):
+/// it may be put under its final name, and is opened like any other file of a model.
+///
+/// # Cost
+/// One BLAKE3 pass, on one core. A buffer of 256 KiB and up to 2 MiB for hashes, for files up to 16 GiB; up to 16 MiB
+/// and 2 MiB up to 1 TiB, and 2 MiB for each further TiB.
+#[must_use]
+pub struct WholeFile<W> {
+    position: usize,
+    path: EntryPath,
+    signed: FileRoot,
+    grid: Grid,
+    gather: Gather,
+    /// One for each piece that came, if there is more than one piece.
+    values: Vec<ChainingValue>,
+    /// The root of the only piece.
+    only: Option<FileRoot>,
+    quarantine: W,
+    stopped: bool,
+}
+
+impl<W: Write> WholeFile<W> {
+    /// Verifies the file at `position` of a list.
+    ///
+    /// # Errors
+    /// [`VerifierError::NotWanted`]: the list has no such file.
+    pub fn new(files: &VerifiedFileList, position: usize, quarantine: W) -> Result<Self, VerifierError> {
+        let entry = files.entries().get(position).ok_or(VerifierError::NotWanted { position })?;
+        Self::of_entry(position, entry, quarantine)
+    }
+
+    /// Verifies a file that a proof shows, at `position` of a list that is not here.
+    ///
+    /// # Errors
+    /// [`VerifierError::NotWanted`]: the proof shows no such file.
+    pub fn of_proven(proven: &Proven, position: usize, quarantine: W) -> Result<Self, VerifierError> {
+        let shown = |(at, _): &&(u64, FileEntry)| usize::try_from(*at) == Ok(position);
+        let (_, entry) = proven.files().iter().find(shown).ok_or(VerifierError::NotWanted { position })?;
+        Self::of_entry(position, entry, quarantine)
+    }
+
+    fn of_entry(position: usize, entry: &FileEntry, quarantine: W) -> Result<Self, VerifierError> {
+        // Sizes of verified entries are below 2^53, which is all that a grid asks for.
+        let grid = Grid::new(entry.size, piece_of(entry.size));
+        let grid = grid.map_err(|_| VerifierError::NotWanted { position })?;
+        Ok(Self {
+            position,
+            path: entry.path.clone(),
+            signed: entry.root,
+            grid,
+            gather: Gather::new(Run::whole(grid)),
+            values: Vec::new(),
+            only: grid.is_empty().then(|| FileRoot::of(&[])),
+            quarantine,
+            stopped: false,
+        })
+    }
+
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// [`WholeError`]: there are more than the signed length (2103), or the quarantine cannot be written to (9002). The
+    /// file is lost, and takes nothing more.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), WholeError> {
+        if self.stopped {
+            return Err(WholeError::Stopped);
+        }
+        self.stopped = true;
+        self.take(bytes)?;
+        self.stopped = false;
+        Ok(())
+    }
+
+    fn take(&mut self, mut bytes: &[u8]) -> Result<(), WholeError> {
+        while !bytes.is_empty() {
+            let Some((index, piece, behind)) = self.gather.next(bytes).map_err(WholeError::Length)? else {
+                break;
+            };
+            // Hashed and written from the same buffer (rule 10).
+            if self.grid.has_layer() {
+                self.values.push(self.grid.chaining_value(index, piece).map_err(WholeError::Piece)?);
+            } else {
+                self.only = Some(FileRoot::of(piece));
+            }
+            self.quarantine.write_all(piece).map_err(WholeError::Quarantine)?;
+            self.gather.advance();
+            bytes = behind;
+        }
+        Ok(())
+    }
+
+    /// Takes everything that a source has, and says whether it was the signed file.
+    ///
+    /// # Errors
+    /// [`WholeError`]: as [`push`](Self::push) and [`finish`](Self::finish), and if the source cannot be read (9002).
+    pub fn take_all(mut self, mut source: impl Read) -> Result<VerifiedFile, WholeError> {
+        // As long as a piece, and filled before it is used: so no piece is copied.
+        let mut buffer = vec![0; unit_of(self.grid)];
+        loop {
+            let mut filled = 0_usize;
+            while let Some(room) = buffer.get_mut(filled..).filter(|room| !room.is_empty()) {
+                match read_some(&mut source, room).map_err(WholeError::Source)? {
+                    0 => break,
+                    read => filled = filled.saturating_add(read).min(buffer.len()),
+                }
+            }
+            self.push(buffer.get(..filled).unwrap_or_default())?;
+            if filled < buffer.len() {
+                return self.finish();
+            }
+        }
+    }
+
+    /// Says that no more bytes come, and whether they were those of the signed file. The quarantine is flushed before.
+    ///
+    /// # Errors
+    /// [`WholeError`]: bytes are missing (2103), they are not the signed ones (2101), the quarantine cannot be flushed
+    /// (9002), or there was an error before.
+    pub fn finish(mut self) -> Result<VerifiedFile, WholeError> {
+        if self.stopped {
+            return Err(WholeError::Stopped);
+        }
+        self.gather.finish().map_err(WholeError::Length)?;
+        let found = match self.only {
+            None => self.grid.merge_root(&self.values).ok(),
+            only => only,
+        };
+        if found != Some(self.signed) {
+            return Err(WholeError::Mismatch { expected: self.signed });
+        }
+        self.quarantine.flush().map_err(WholeError::Quarantine)?;
+        Ok(VerifiedFile::new(self.position, self.path, self.grid.len(), self.signed))
+    }
+}
+
+/// Verifies the file at `position` of a list, without a layer, from everything that a source has.
+///
+/// # Guarantee, non-guarantee, cost
+/// Those of [`WholeFile`]. **What the quarantine holds is unverified until this returns a [`VerifiedFile`].**
+///
+/// # Errors
+/// [`WholeError`]: the list has no such file; the source has another length than the signed one (2103), cannot be read
+/// (9002), or is not the signed file (2101); the quarantine cannot be written to (9002).
+pub fn verify_whole(
+    files: &VerifiedFileList,
+    position: usize,
+    source: impl Read,
+    quarantine: impl Write,
+) -> Result<VerifiedFile, WholeError> {
+    WholeFile::new(files, position, quarantine).map_err(WholeError::Entry)?.take_all(source)
+}
+
+/// The size of the pieces that are hashed one by one: a power of two, so that at most 2^16 are a file, within bounds.
+fn piece_of(size: u64) -> Granule {
+    let bytes = (size >> 16).checked_next_power_of_two().unwrap_or(MAX_PIECE).clamp(MIN_PIECE, MAX_PIECE);
+    Granule::new(bytes).unwrap_or(Granule::MIN)
+}
+
+const MIN_PIECE: u64 = 1 << 18;
+const MAX_PIECE: u64 = 1 << 24;
+
+impl<W> fmt::Debug for WholeFile<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("WholeFile");
+        shown.field("position", &self.position).field("path", &self.path).field("stopped", &self.stopped);
+        shown.finish_non_exhaustive()
+    }
+}
+
+/// Why a file was not verified as a whole. What the quarantine holds has to be thrown away.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum WholeError {
+    /// There is no such file to verify.
+    Entry(VerifierError),
+    /// The bytes end in another place than the signed one.
+    Length(LengthError),
+    /// The bytes are not those of the file.
+    Mismatch {
+        /// The signed root.
+        expected: FileRoot,
+    },
+    /// The source cannot be read.
+    Source(io::Error),
+    /// The quarantine cannot be written to.
+    Quarantine(io::Error),
+    /// A piece could not be hashed; never caused by the data.
+    Piece(ChunkError),
+    /// Bytes were pushed behind an error. The caller's fault.
+    Stopped,
+}
+
+impl WholeError {
+    /// The number in `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::Entry(error) => error.error_code(),
+            Self::Length(fault) => fault.error_code(),
+            Self::Mismatch { .. } => 2101,
+            Self::Source(_) | Self::Quarantine(_) => 9002,
+            Self::Piece(_) | Self::Stopped => 9999,
+        }
+    }
+}
+
+impl fmt::Display for WholeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Entry(error) => error.fmt(f),
+            Self::Length(fault) => fault.fmt(f),
+            Self::Mismatch { .. } => f.write_str("data does not match the signed root"),
+            Self::Source(error) => write!(f, "cannot read the source: {error}"),
+            Self::Quarantine(error) => write!(f, "cannot write to the quarantine: {error}"),
+            Self::Piece(fault) => fault.fmt(f),
+            Self::Stopped => f.write_str("API misuse: the file was refused already"),
+        }
+    }
+}
+
+impl std::error::Error for WholeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Source(error) | Self::Quarantine(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_for_hashes_is_bounded_up_to_a_tebibyte() {
+        let pieces = |size: u64| (piece_of(size).bytes(), size.div_ceil(piece_of(size).bytes()));
+        assert_eq!(pieces(0), (1 << 18, 0));
+        assert_eq!(pieces(1 << 34), (1 << 18, 1 << 16));
+        for size in [(1 << 34) + 1, (1 << 35) - 1, 1 << 35, (1 << 40) - 1, 1 << 40] {
+            let (bytes, count) = pieces(size);
+            assert!(
+                (1 << 18..=1 << 24).contains(&bytes) && count <= (1 << 16) + 1,
+                "{size}: {count} of {bytes}"
+            );
+        }
+        // 2 MiB of hashes for each TiB beyond.
+        assert_eq!(pieces(1 << 43), (1 << 24, 1 << 19));
+        assert_eq!(pieces((1 << 53) - 1), (1 << 24, 1 << 29));
+    }
+}
