@@ -46,6 +46,7 @@ mod audit;
 mod chunk_set;
 mod holding;
 mod model_verifier;
+mod ready;
 mod released;
 mod sink;
 mod stream;
@@ -70,6 +71,8 @@ mod model;
 #[cfg(feature = "fs")]
 pub mod scan;
 #[cfg(feature = "fs")]
+mod tensor;
+#[cfg(feature = "fs")]
 mod tensor_hashes;
 #[cfg(feature = "fs")]
 mod tensors;
@@ -84,6 +87,7 @@ pub use audit::{Answered, AuditError, ResponseError, Samples, UnsignedResponse, 
 pub use chunk_set::Missing;
 pub use holding::Holding;
 pub use model_verifier::{ModelVerifier, VerifiedModel};
+pub use ready::{ReadyError, ReadyTensors};
 pub use released::{VerifiedChunk, VerifiedFile, VerifiedRun};
 pub use sink::{ChunkSink, SinkError};
 pub use stream::{LengthError, NoSuchRun};
@@ -107,6 +111,7 @@ pub use {
         BadChunks, BadRun, Event, ExtraFiles, FileFault, FileReport, ModelCheck, Outcome, Summary,
         TensorHashing,
     },
+    tensor::{TensorError, TensorView, VerifiedTensor},
     tensors::{Difference, TensorFault, compare},
     view::{FileView, ModelView, Reads},
     view_error::ViewError,

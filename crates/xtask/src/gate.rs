@@ -28,6 +28,7 @@ const STEPS: &[Step] = &[
     Step { name: "without std", run: without_std },
     Step { name: "light node, freestanding", run: freestanding::check },
     Step { name: "tests", run: tests },
+    Step { name: "examples", run: examples },
     Step { name: "docs", run: docs },
     Step { name: "reference: self test", run: || reference("self_test.py") },
     Step { name: "reference: vectors", run: || reference("run_vectors.py") },
@@ -99,6 +100,14 @@ fn without_std() -> Result<Outcome> {
 fn tests() -> Result<Outcome> {
     let mut test = cargo("test --workspace --all-features");
     run_command(test.envs(real_model::fetched().map(|model| (real_model::VARIABLE, model)))).map(passed)
+}
+
+/// What people copy has to work.
+fn examples() -> Result<Outcome> {
+    for name in ["light_node", "first_tensor", "three_readers"] {
+        run_command(&mut cargo(&format!("run --quiet -p weighbridge-verify --all-features --example {name}")))?;
+    }
+    Ok(Outcome::Passed)
 }
 
 fn docs() -> Result<Outcome> {
