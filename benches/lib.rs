@@ -1,9 +1,13 @@
-//! What the benchmarks share: a generated model, weighed and believed.
+//! What the benchmarks share: a generated model, weighed and believed, and a generated stream.
+
+mod one_file;
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
+
+pub use one_file::{Generated, OneFile, accept_all};
 
 use weighbridge_formats::generate::Llama;
 use weighbridge_manifest::{Expectation, KeyName, ModelName, SignedHead, Time, TrustPolicy, VerifiedHead};

@@ -74,8 +74,11 @@ fn prepare() -> Result<Outcome> {
 
 fn format() -> Result<Outcome> {
     run_command(&mut cargo("fmt --all --check"))?;
-    run_command(&mut cargo("fmt --check --manifest-path tests/freestanding/Cargo.toml"))?;
-    run_command(&mut cargo("fmt --check --manifest-path fuzz/Cargo.toml")).map(passed)
+    // Workspaces of their own.
+    for folder in ["tests/freestanding", "benches/rivals", "fuzz"] {
+        run_command(&mut cargo(&format!("fmt --check --manifest-path {folder}/Cargo.toml")))?;
+    }
+    Ok(Outcome::Passed)
 }
 
 fn lints() -> Result<Outcome> {
@@ -105,7 +108,9 @@ fn tests() -> Result<Outcome> {
 /// What people copy has to work.
 fn examples() -> Result<Outcome> {
     for name in ["light_node", "first_tensor", "three_readers"] {
-        run_command(&mut cargo(&format!("run --quiet -p weighbridge-verify --all-features --example {name}")))?;
+        run_command(&mut cargo(&format!(
+            "run --quiet -p weighbridge-verify --all-features --example {name}"
+        )))?;
     }
     Ok(Outcome::Passed)
 }

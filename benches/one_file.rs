@@ -1,0 +1,149 @@
+//! One generated file that is believed, and chunks of it accepted on several threads.
+
+use std::{
+    hint::black_box,
+    io::{self, Read},
+    ops::Range,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    thread,
+};
+
+use weighbridge_manifest::{EntryPath, FileEntry, Head, Time, VerifiedFileList, write_files};
+use weighbridge_publish::Weighed;
+use weighbridge_tree::{ChunkSize, FileRoot, Grid, Layer};
+use weighbridge_verify::FileVerifier;
+
+use crate::{believed, name};
+
+/// Bytes that are made as they are read and never stored, the same each time. No two words of eight bytes are alike, so
+/// no two chunks are. Making them takes a fraction of the time that hashing them does.
+#[derive(Debug)]
+pub struct Generated {
+    left: u64,
+    word: u64,
+    block: Vec<u8>,
+    ready: Range<usize>,
+}
+
+impl Generated {
+    /// So many bytes.
+    #[must_use]
+    pub fn new(len: u64) -> Self {
+        Self { left: len, word: 0, block: vec![0; BLOCK], ready: 0..0 }
+    }
+
+    fn refill(&mut self) {
+        for word in self.block.as_chunks_mut().0 {
+            self.word = self.word.wrapping_add(STRIDE);
+            *word = self.word.to_le_bytes();
+        }
+        self.ready = 0..usize::try_from(self.left).map_or(BLOCK, |left| left.min(BLOCK));
+        self.left -= u64::try_from(self.ready.len()).unwrap_or(self.left);
+    }
+}
+
+impl Read for Generated {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.ready.is_empty() {
+            self.refill();
+        }
+        let read = (&self.block[self.ready.clone()]).read(into)?;
+        self.ready.start += read;
+        Ok(read)
+    }
+}
+
+/// Small enough to stay in a core's own cache until it is read.
+const BLOCK: usize = 64 << 10;
+/// Odd, so that its multiples pass through all words before one comes again: the golden ratio's 64 binary digits.
+const STRIDE: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// A list of one file that is believed, and the file's accepted layer.
+#[derive(Debug)]
+pub struct OneFile {
+    files: VerifiedFileList,
+    layer: Layer,
+}
+
+impl OneFile {
+    /// Reads a file, one chunk at a time. Of a chunk 32 bytes are kept.
+    ///
+    /// # Panics
+    /// If the file cannot be read, has another length, or is no larger than a chunk: then there is nothing to measure.
+    #[allow(clippy::expect_used, reason = "a benchmark has nobody to return an error to")]
+    pub fn of(mut reader: impl Read, len: u64, chunk_size: ChunkSize) -> Self {
+        let grid = Grid::new(len, chunk_size).expect("below 2^53 bytes");
+        let mut buffer = Vec::new();
+        let mut values = Vec::new();
+        while let Some(range) = grid.range(values.len().try_into().expect("a position")) {
+            buffer.resize(usize::try_from(range.end - range.start).expect("a chunk"), 0);
+            reader.read_exact(&mut buffer).expect("a chunk");
+            let index = range.start / chunk_size.bytes();
+            values.push(grid.chaining_value(index, &buffer).expect("more than one chunk"));
+        }
+        let root = grid.merge_root(&values).expect("more than one chunk");
+        let layer: Vec<u8> = values.iter().flat_map(|value| *value.as_bytes()).collect();
+        Self {
+            files: believed_list(len, root, chunk_size),
+            layer: Layer::accept(grid, root, &layer).expect("a layer"),
+        }
+    }
+
+    /// A verifier that has accepted nothing yet.
+    ///
+    /// # Panics
+    /// Never: the layer is that of the file.
+    pub fn verifier(&self) -> FileVerifier {
+        FileVerifier::new(&self.files, 0, self.layer.clone())
+            .unwrap_or_else(|_| unreachable!("the file's own layer"))
+    }
+}
+
+#[allow(clippy::expect_used, reason = "a benchmark has nobody to return an error to")]
+fn believed_list(len: u64, root: FileRoot, chunk_size: ChunkSize) -> VerifiedFileList {
+    let path = EntryPath::parse("model.safetensors").expect("a path");
+    let files = write_files(vec![FileEntry { path, size: len, root, sha256: None }]).expect("a list");
+    let head = Head {
+        name: name(),
+        revision: 1,
+        previous: None,
+        created: Time::from_unix(0).expect("a time"),
+        expires: None,
+        bytes: files.bytes,
+        files: files.list,
+        root: files.root,
+        tensors: None,
+        chunk_size,
+        ext: Vec::new(),
+    };
+    let text = head.to_text().expect("a head");
+    let weighed = Weighed { head, text, files: files.text, tensors: None, layers: Vec::new() };
+    believed(&weighed).open_files(weighed.files.as_bytes()).expect("files")
+}
+
+/// Accepts all chunks of a file that is in memory and finishes it. The threads, of which the calling one is the last,
+/// take the next chunk in turn.
+///
+/// # Panics
+/// If a chunk is refused.
+#[allow(clippy::expect_used, reason = "a benchmark has nobody to return an error to")]
+pub fn accept_all(verifier: FileVerifier, bytes: &[u8], threads: usize) {
+    let unit = verifier.layer().grid().granule().bytes();
+    let unit = usize::try_from(unit).expect("a chunk");
+    let next = AtomicUsize::new(0);
+    let work = || {
+        loop {
+            let index = next.fetch_add(1, Relaxed);
+            let Some(chunk) = bytes.chunks(unit).nth(index) else { return };
+            let index = index.try_into().expect("a position");
+            let _ = black_box(verifier.accept(index, chunk).expect("the chunk at this position"));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let _ = verifier.finish().expect("all chunks");
+}
