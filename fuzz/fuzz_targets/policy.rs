@@ -12,7 +12,8 @@ fuzz_target!(|data: &[u8]| {
     let Ok(text) = str::from_utf8(data) else { return };
     // The TOML library keeps keys, spans and values of everything; its share is not ours to bound closely.
     let policy = bounded(16 * text.len(), || TrustPolicy::from_toml(text));
-    let accepted = text.parse::<Table>().ok().and_then(|table| well_formed(&table)).is_some();
+    let table = text.parse::<Table>().ok().filter(|_| !text.starts_with('\u{feff}'));
+    let accepted = table.is_some_and(|table| well_formed(&table).is_some());
     assert_eq!(policy.is_ok(), accepted, "{policy:?}");
 
     let Ok(policy) = policy else { return };
@@ -23,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn well_formed(policy: &Table) -> Option<()> {
-    only(policy, &["publisher", "revoked", "accepted-heads"])?;
+    only(policy, &["publisher", "revoked", "accepted-heads", "held"])?;
     let publishers = list(policy, "publisher")?;
     let heads = list(policy, "accepted-heads")?;
     let is_head = |head: &Value| head.as_str().is_some_and(|id| HeadId::from_hex(id).is_ok());
@@ -35,18 +36,28 @@ fn well_formed(policy: &Table) -> Option<()> {
         only(publisher, &["scope", "threshold", "key"])?;
         let scope = Scope::parse(publisher.get("scope")?.as_str()?).ok()?;
         scopes.insert(scope.to_string()).then_some(())?;
-        let mut keys = BTreeSet::new();
-        for key in list(publisher, "key")? {
-            let key = key.as_table()?;
-            only(key, &["vkey", "from", "until"])?;
-            keys.insert(*Vkey::parse(key.get("vkey")?.as_str()?).ok()?.public_key());
-            let (from, until) = (time(key.get("from"))?, time(key.get("until"))?);
-            (from.is_none() || until.is_none() || from < until).then_some(())?;
-        }
-        let threshold = publisher.get("threshold").map_or(Some(1), Value::as_integer)?;
-        (1..=keys.len()).contains(&usize::try_from(threshold).ok()?).then_some(())?;
+        keys(publisher, "key")?;
+    }
+    if let Some(held) = policy.get("held") {
+        let held = held.as_table()?;
+        only(held, &["threshold", "auditor"])?;
+        keys(held, "auditor")?;
     }
     (!publishers.is_empty() || !heads.is_empty()).then_some(())
+}
+
+/// Keys in order, and a threshold that they can reach.
+fn keys(table: &Table, name: &str) -> Option<()> {
+    let mut keys = BTreeSet::new();
+    for key in list(table, name)? {
+        let key = key.as_table()?;
+        only(key, &["vkey", "from", "until"])?;
+        keys.insert(*Vkey::parse(key.get("vkey")?.as_str()?).ok()?.public_key());
+        let (from, until) = (time(key.get("from"))?, time(key.get("until"))?);
+        (from.is_none() || until.is_none() || from < until).then_some(())?;
+    }
+    let threshold = table.get("threshold").map_or(Some(1), Value::as_integer)?;
+    (1..=keys.len()).contains(&usize::try_from(threshold).ok()?).then_some(())
 }
 
 fn only(table: &Table, known: &[&str]) -> Option<()> {
