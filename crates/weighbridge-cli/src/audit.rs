@@ -159,7 +159,7 @@ fn print(report: &Report, key: &SecretKey, path: &Path, output: &Output) {
         missing.iter().map(|(loss, chance)| format!("of {loss} {}", percent(*chance))).collect();
     let text = format!(
         "held     {prover_name} produced {samples} of {of} BLAKE3 chunks of {name}, within {} s\n\
-         shows    that random bytes of this model could be had through {prover_name} at {received}\n\
+         shows    that random bytes of this model could be had through {prover_name}, from {issued} to {received}\n\
          not      that it stores them itself, or alone, nor that it will have them tomorrow\n\
          missed   chance that a loss went unseen: {}\n\
          wrote    {}, signed by {}",

@@ -60,7 +60,7 @@ fn a_node_that_has_the_model_is_found_to_have_it() {
         .prints("wrote    out/r, ");
     let ran = world.run(CHECK).done();
     ran.prints(&format!("held     mirror produced 90 of {of} BLAKE3 chunks of org/llama, within "))
-        .prints("shows    that random bytes of this model could be had through mirror at ")
+        .prints("shows    that random bytes of this model could be had through mirror, from ")
         .prints("not      that it stores them itself, or alone, nor that it will have them tomorrow\n")
         .prints("missed   chance that a loss went unseen: of 10 % ")
         .prints("wrote    out/report, signed by ann\n");
