@@ -7,12 +7,15 @@
 use std::collections::BTreeSet;
 
 use libfuzzer_sys::fuzz_target;
-use serde::{Deserialize, Serialize};
-use weighbridge_fuzz::{bounded, naive};
+use weighbridge_fuzz::{
+    bounded,
+    lines::{BELOW, FileLine, TensorLine},
+    naive,
+};
 use weighbridge_manifest::{
-    Dtype, EntryPath, Expectation, FileEntry, Head, ListSize, ModelName, SignedHead, TensorEntry, TensorName,
-    Tensors, Time, TrustPolicy, VerifiedFileList, VerifiedHead,
-    tree::{ChunkSize, FileRoot, ModelRoot, TensorsRoot, head_id},
+    Expectation, FileEntry, Head, ListSize, ModelName, SignedHead, TensorEntry, Tensors, Time, TrustPolicy,
+    VerifiedFileList, VerifiedHead,
+    tree::{ChunkSize, ModelRoot, TensorsRoot, head_id},
     write_files, write_tensors,
 };
 
@@ -109,8 +112,6 @@ fn head_for(files: &[u8], tensors: &[u8]) -> Option<VerifiedHead> {
     Some(note.verify(&policy, &Expectation::any(), None).expect("a head that is pinned"))
 }
 
-const BELOW: u64 = 1 << 53;
-
 /// The lines of a list, if it is text and ends with LF; none for an empty list.
 fn lines(bytes: &[u8]) -> Option<Vec<&str>> {
     match str::from_utf8(bytes).ok()? {
@@ -144,61 +145,4 @@ fn tensors_are_good(lines: Option<&[&str]>, files: &VerifiedFileList) -> bool {
     };
     tensors.iter().all(lies_in_its_file)
         && tensors.is_sorted_by(|a, b| (&a.file, &a.tensor) < (&b.file, &b.tensor))
-}
-
-/// A line as another JSON library reads it; it is canonical if that library writes it alike.
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct FileLine {
-    file: String,
-    size: u64,
-    blake3: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sha256: Option<String>,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct TensorLine {
-    tensor: String,
-    file: String,
-    dtype: String,
-    shape: Vec<u64>,
-    offset: u64,
-    size: u64,
-    blake3: String,
-}
-
-fn is_hash(text: &str) -> bool {
-    FileRoot::from_hex(text).is_ok()
-}
-
-fn is_canonical<T: Serialize>(value: &T, line: &str) -> bool {
-    line.len() <= 8192 && serde_json::to_string(value).is_ok_and(|written| written == line)
-}
-
-impl FileLine {
-    fn read(line: &str) -> Option<Self> {
-        let value: Self = serde_json::from_str(line).ok()?;
-        let good = is_canonical(&value, line)
-            && EntryPath::parse(&value.file).is_ok()
-            && value.size < BELOW
-            && is_hash(&value.blake3)
-            && value.sha256.as_deref().is_none_or(is_hash);
-        good.then_some(value)
-    }
-}
-
-impl TensorLine {
-    fn read(line: &str) -> Option<Self> {
-        let value: Self = serde_json::from_str(line).ok()?;
-        let good = is_canonical(&value, line)
-            && TensorName::parse(&value.tensor).is_ok()
-            && EntryPath::parse(&value.file).is_ok()
-            && Dtype::parse(&value.dtype).is_some()
-            && value.shape.len() <= 16
-            && value.shape.iter().chain([&value.offset, &value.size]).all(|number| *number < BELOW)
-            && is_hash(&value.blake3);
-        good.then_some(value)
-    }
 }

@@ -5,12 +5,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use serde::{Deserialize, Serialize};
-use weighbridge_fuzz::{bounded, naive};
+use weighbridge_fuzz::{
+    bounded,
+    lines::{BELOW, FileLine, TensorLine},
+    naive,
+};
 use weighbridge_manifest::{
-    Dtype, EntryPath, Expectation, Head, ListSize, ModelName, Note, Proven, SignedProof, TensorName, Tensors,
-    Time, TrustPolicy,
-    tree::{ChunkSize, FileRoot, ModelRoot, TensorsRoot, head_id},
+    EntryPath, Expectation, Head, ListSize, ModelName, Note, Proven, SignedProof, Tensors, Time, TrustPolicy,
+    tree::{ChunkSize, ModelRoot, TensorsRoot, head_id},
 };
 
 fuzz_target!(|data: &[u8]| {
@@ -56,8 +58,6 @@ fn same(ours: &Proven, theirs: &Claims<'_>) {
         ours.slice().map(|slice| (slice.position, slice.range.range().start, slice.range.range().end));
     assert_eq!(slice, theirs.slice);
 }
-
-const BELOW: u64 = 1 << 53;
 
 /// What stands above the first empty line, and what behind it.
 fn split(proof: &[u8]) -> (&[u8], Option<&[u8]>) {
@@ -240,57 +240,4 @@ fn head_for(claims: Option<&Claims<'_>>, note: Option<&[u8]>) -> Head {
             TensorsRoot::from_bytes(blake3::derive_key("weighbridge 2026-11-20 v1 tensors root", &text));
     }
     head
-}
-
-/// A line as another JSON library reads it; it is canonical if that library writes it alike.
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct FileLine {
-    file: String,
-    size: u64,
-    blake3: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sha256: Option<String>,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct TensorLine {
-    tensor: String,
-    file: String,
-    dtype: String,
-    shape: Vec<u64>,
-    offset: u64,
-    size: u64,
-    blake3: String,
-}
-
-fn is_canonical<T: Serialize>(value: &T, line: &str) -> bool {
-    line.len() <= 8192 && serde_json::to_string(value).is_ok_and(|written| written == line)
-}
-
-impl FileLine {
-    fn read(line: &str) -> Option<Self> {
-        let value: Self = serde_json::from_str(line).ok()?;
-        let good = is_canonical(&value, line)
-            && EntryPath::parse(&value.file).is_ok()
-            && value.size < BELOW
-            && FileRoot::from_hex(&value.blake3).is_ok()
-            && value.sha256.as_deref().is_none_or(|hash| FileRoot::from_hex(hash).is_ok());
-        good.then_some(value)
-    }
-}
-
-impl TensorLine {
-    fn read(line: &str) -> Option<Self> {
-        let value: Self = serde_json::from_str(line).ok()?;
-        let good = is_canonical(&value, line)
-            && TensorName::parse(&value.tensor).is_ok()
-            && EntryPath::parse(&value.file).is_ok()
-            && Dtype::parse(&value.dtype).is_some()
-            && value.shape.len() <= 16
-            && value.shape.iter().chain([&value.offset, &value.size]).all(|number| *number < BELOW)
-            && FileRoot::from_hex(&value.blake3).is_ok();
-        good.then_some(value)
-    }
 }

@@ -1,10 +1,11 @@
-//! What the targets share: a limit on memory, and trees of our own.
+//! What the targets share: a limit on memory, lines read in another way, and trees of our own.
 //!
 //! A target's second opinion shares no code with the crates. It is slow, recursive and short.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+pub mod lines;
 pub mod naive;
 
 /// Does the work and panics if it held, at any moment, more memory than input of `len` bytes may cost.
