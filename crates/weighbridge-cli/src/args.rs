@@ -228,7 +228,7 @@ pub(crate) struct Check {
     /// An auditor's report; may be given several times
     #[arg(long, value_name = "FILE", requires = "max_age")]
     pub(crate) report: Vec<PathBuf>,
-    /// How old a report may be, like 90s, 10m, 24h or 7d
+    /// How old a report may be, from when its challenge was issued, like 90s, 10m, 24h or 7d
     #[arg(long, value_name = "TIME", value_parser = duration, requires = "report")]
     pub(crate) max_age: Option<u64>,
     /// A node's receipt, to be shown as the claim that it is; may be given several times

@@ -5,7 +5,7 @@ use core::{fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+    de::{Error as _, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 use weighbridge_tree::HeadId;
 
@@ -39,13 +39,17 @@ impl TrustPolicy {
         let policy = Self::of(publishers, revoked, accepted_heads)?;
         let Some(Table(held)) = form.held else { return Ok(policy) };
         let auditors = keys(&held.auditor).map_err(|fault| PolicyError::Held { fault })?;
-        policy.with_auditors(reachable(held.threshold), auditors)
+        policy.with_auditors(held.threshold, auditors)
     }
 }
 
-/// A threshold as a number of keys. What no machine can count nobody can reach.
-fn reachable(threshold: u64) -> usize {
-    usize::try_from(threshold).unwrap_or(usize::MAX)
+/// An integer of TOML, 64 bits with a sign; the library would take larger ones too. What no machine can count nobody can
+/// reach.
+fn threshold<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    let threshold = i64::deserialize(deserializer)?;
+    let not_negative =
+        u64::try_from(threshold).map_err(|_| D::Error::custom("a threshold is not negative"))?;
+    Ok(usize::try_from(not_negative).unwrap_or(usize::MAX))
 }
 
 #[derive(Deserialize)]
@@ -64,8 +68,8 @@ struct Form {
 #[serde(deny_unknown_fields)]
 struct PublisherForm {
     scope: String,
-    #[serde(default = "one")]
-    threshold: u64,
+    #[serde(default = "one", deserialize_with = "threshold")]
+    threshold: usize,
     #[serde(default)]
     key: Vec<Table<KeyForm>>,
 }
@@ -73,8 +77,8 @@ struct PublisherForm {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HeldForm {
-    #[serde(default = "one")]
-    threshold: u64,
+    #[serde(default = "one", deserialize_with = "threshold")]
+    threshold: usize,
     #[serde(default)]
     auditor: Vec<Table<KeyForm>>,
 }
@@ -87,7 +91,7 @@ struct KeyForm {
     until: Option<String>,
 }
 
-fn one() -> u64 {
+fn one() -> usize {
     1
 }
 
@@ -116,7 +120,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for TableVisitor<T> {
 
 fn publisher(form: &PublisherForm) -> Result<Publisher, PublisherFault> {
     let scope = Scope::parse(&form.scope).map_err(|_| PublisherFault::Scope)?;
-    Ok(Publisher { scope, threshold: reachable(form.threshold), keys: keys(&form.key)? })
+    Ok(Publisher { scope, threshold: form.threshold, keys: keys(&form.key)? })
 }
 
 fn keys(forms: &[Table<KeyForm>]) -> Result<Vec<TrustedKey>, PublisherFault> {
@@ -209,6 +213,8 @@ mod tests {
     fn a_value_of_another_type_is_refused() {
         for text in [
             "no TOML".to_string(),
+            format!("\u{feff}{}", publisher("*", "", "")),
+            publisher("*", "threshold = 9223372036854775808", ""),
             "[[publisher".into(),
             format!("revoked = \"{KEY}\"\n{}", publisher("*", "", "")),
             format!("revoked = [1]\n{}", publisher("*", "", "")),

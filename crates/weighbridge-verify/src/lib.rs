@@ -6,12 +6,13 @@
 //! - verifiers: a [`FileVerifier`] or [`ModelVerifier`] accepts chunks in any order from any number of threads, and is
 //!   finished only when all are there
 //! - a [`ChunkSink`], which takes a stream in any splits and hands on each accepted chunk
+//! - [`ReadyTensors`], which says as chunks are accepted which tensors they have completed
 //! - audits: [`UnsignedResponse`] answers a challenge from a [`Holding`], [`Answered`] checks the answer
 //!
 //! The feature `rayon` spreads one large chunk, run or layer over all cores. With `std` come a [`VerifyingReader`] and,
 //! for files without a layer, [`WholeFile`]. With `fs` come local files, and whole model folders:
 //!
-//! - [`FileView`] and [`ModelView`] read at any position, and verify what is touched
+//! - [`FileView`] and [`ModelView`] read at any position, and verify what is touched; a [`TensorView`] reads by name
 //! - [`Metadata`] reads what a publisher put beside a model, never more than is signed for
 //! - [`walk()`] finds out what is in a model folder
 //! - [`scan`] reads files once, on all cores, and computes every hash that is asked for

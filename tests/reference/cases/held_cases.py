@@ -69,6 +69,10 @@ def policies() -> Cases:
     yield bad("threshold-text", 1601, "a number in quotes", held(AUDITOR).replace("[held]\n",
               '[held]\nthreshold = "1"\n'))
     yield bad("threshold-negative", 1601, "below 0", held(AUDITOR, threshold=-1))
+    yield bad("threshold-2-63", 1601, "TOML's integers have 64 bits, with a sign", held(AUDITOR, threshold=2**63))
+    yield bad("threshold-2-63-less-one", 1604, "the largest integer", held(AUDITOR, threshold=2**63 - 1))
+    yield refused("policy/byte-order-mark", "policy", 1601, "some readers of TOML pass over it, and some do not",
+                  {"policy.toml": b"\xef\xbb\xbf" + policy(publisher("*", ALICE))}, rule=6)
     yield bad("threshold-zero", 1604, "no report would be needed", held(AUDITOR, threshold=0))
     yield bad("threshold-too-high", 1604, "3 of 2", held(AUDITOR, SECOND, threshold=3))
     yield bad("threshold-of-names", 1604, "2 of 1: two names of one key", held(AUDITOR, AUDITOR_AGAIN, threshold=2))
