@@ -54,7 +54,7 @@ pub struct Summary {
 }
 
 impl Llama {
-    /// A BF16 model of about `bytes` bytes: 2 GB are 399 tensors.
+    /// A BF16 model of about `bytes` bytes: 2 GB are 417 tensors.
     pub fn of_size(bytes: u64, shards: u64, seed: u64) -> Self {
         Self { bytes, shards, seed, dtype: Dtype::Bf16 }
     }
@@ -209,7 +209,7 @@ impl Dimensions {
             0..32 => 4,
             32..512 => 16,
             512..1_000 => 24,
-            1_000..8_000 => 44,
+            1_000..8_000 => 46,
             _ => 80,
         };
         // Layers take about 85 % of the model, the rest goes to the vocabulary, whose rows make up the size.

@@ -60,7 +60,7 @@ impl Layer {
     ///
     /// # Cost
     /// One compression and 32 bytes a chunk. Nothing is allocated before the length is checked. With the feature `rayon`,
-    /// large layers are merged on all cores.
+    /// large layers are merged on all cores, as [`check`](Self::check) hashes large chunks.
     pub fn accept(grid: Grid, root: FileRoot, bytes: &[u8]) -> Result<Self, LayerError> {
         let actual = as_u64(bytes.len());
         let (values, rest) = bytes.as_chunks::<32>();
@@ -102,7 +102,8 @@ impl Layer {
     ///
     /// # Cost
     /// One BLAKE3 pass over `bytes`; no allocation. With the feature `rayon`, a chunk of 4 MiB or more is hashed on all
-    /// cores: those of the pool in which this is called, else those of rayon's own, which the first call starts.
+    /// cores: those of the pool in which this is called, else those of rayon's own, which the first call starts. While it
+    /// waits for them, a thread of a pool takes up other work of the pool: no lock that such work needs may be held.
     pub fn check(&self, index: u64, bytes: &[u8]) -> Result<(), ChunkError> {
         let range = self.grid.expect_granule(index, bytes)?;
         let matches = if self.grid.has_layer() {

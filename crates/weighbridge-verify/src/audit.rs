@@ -316,11 +316,13 @@ fn in_time(asked: &Challenge, at: Time) -> Result<(), AuditError> {
 }
 
 pub(crate) fn is_layer_of(layer: &Layer, grid: Grid, root: FileRoot) -> Result<(), LayerError> {
-    if layer.grid() != grid {
-        let (expected, actual) = (grid.layer_len(), layer.grid().layer_len());
+    let (expected, actual) = (grid.layer_len(), layer.grid().layer_len());
+    if actual != expected {
         return Err(LayerError::WrongLength { expected, actual });
     }
-    if layer.root() != root { Err(LayerError::DoesNotMerge { expected: root }) } else { Ok(()) }
+    // Of as many values, and still of another file or of other chunks.
+    let is_other = layer.grid() != grid || layer.root() != root;
+    if is_other { Err(LayerError::DoesNotMerge { expected: root }) } else { Ok(()) }
 }
 
 const SIGNATURE_LEN: u64 = 64;

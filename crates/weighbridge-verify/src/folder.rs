@@ -1,14 +1,21 @@
 //! A model folder as a [`Holding`]: what slices and answers to audits are made from.
 
-use std::{fmt, fs::File, path::Path, string::String, vec::Vec};
+use std::{
+    fmt,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    string::{String, ToString},
+    vec::Vec,
+};
 
 use weighbridge_manifest::{EntryPath, FileEntry, VerifiedFileList};
 use weighbridge_tree::{Grid, Layer, LayerError, TooLong};
 
 use crate::{
     Holding,
-    io::{IoError, open_no_link, read_exact_at},
-    metadata::{CHUNKS, Layers, LayersError, Metadata, MetadataError},
+    io::{IoError, is_gone, open_no_link, read_exact_at},
+    metadata::{CHUNKS, FOLDER, Layers, LayersError, Metadata, MetadataError, PARTIAL},
     walk::{UnfitFault, Walk, walk},
 };
 
@@ -40,7 +47,8 @@ impl<'a> HeldFolder<'a> {
     fn file(&mut self, position: usize) -> Result<&File, HoldingError> {
         if self.open.as_ref().is_none_or(|(opened, _)| *opened != position) {
             let entry = entry_of(self.files, position)?;
-            self.open = Some((position, open_signed(self.places.file(entry)?, &entry.path, entry.size)?));
+            let (file, _) = self.places.open(entry)?;
+            self.open = Some((position, file));
         }
         self.open.as_ref().map(|(_, file)| file).ok_or(HoldingError::NoSuchEntry)
     }
@@ -71,6 +79,8 @@ impl Holding for HeldFolder<'_> {
 pub(crate) struct Places {
     layers: Option<Layers>,
     walk: Walk,
+    /// Where a fetch has what is not complete, each file under its root.
+    partial: PathBuf,
 }
 
 impl Places {
@@ -82,11 +92,32 @@ impl Places {
     ) -> Result<Self, HoldingError> {
         let layers = metadata.layers(files).map_err(HoldingError::Metadata)?;
         let walk = walk(model).map_err(HoldingError::Io)?;
-        Ok(Self { layers, walk })
+        Ok(Self { layers, walk, partial: model.join(FOLDER).join(PARTIAL) })
+    }
+
+    /// Opens the file of an entry, and says where it is; nowhere in particular, if a fetch has not completed it yet and
+    /// will give it its name later. One that was there when the folder was looked at, and is not now, is missing all the
+    /// same.
+    pub(crate) fn open(&self, entry: &FileEntry) -> Result<(File, Option<&Path>), HoldingError> {
+        let missing = || HoldingError::Missing { path: String::from(entry.path.as_str()) };
+        match self.file(entry) {
+            Ok(place) => match open_signed(place, &entry.path, entry.size) {
+                Ok(file) => return Ok((file, Some(place))),
+                Err(HoldingError::Io(error)) if is_gone(&error.source) => {}
+                Err(error) => return Err(error),
+            },
+            Err(HoldingError::Missing { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        match open_signed(&self.partial.join(entry.root.to_string()), &entry.path, entry.size) {
+            Ok(file) => Ok((file, None)),
+            Err(HoldingError::Io(error)) if is_gone(&error.source) => Err(missing()),
+            Err(error) => Err(error),
+        }
     }
 
     /// The file to open for an entry: where its link leads, if it is one.
-    pub(crate) fn file(&self, entry: &FileEntry) -> Result<&Path, HoldingError> {
+    fn file(&self, entry: &FileEntry) -> Result<&Path, HoldingError> {
         let path = entry.path.as_str();
         let found = self.walk.files.binary_search_by(|found| found.path.as_str().cmp(path));
         let Some(found) = found.ok().and_then(|index| self.walk.files.get(index)) else {
@@ -126,6 +157,9 @@ pub(crate) fn open_signed(file: &Path, path: &EntryPath, size: u64) -> Result<Fi
     let opened = open_no_link(file).map_err(IoError::at("open", file))?;
     let metadata = opened.metadata().map_err(IoError::at("look at", file))?;
     let path = || String::from(path.as_str());
+    if metadata.is_dir() {
+        return Err(IoError::at("open", file)(io::ErrorKind::IsADirectory.into()).into());
+    }
     if !metadata.is_file() {
         return Err(HoldingError::Unfit { path: path(), fault: UnfitFault::Special });
     }

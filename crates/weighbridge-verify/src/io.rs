@@ -3,7 +3,7 @@
 use std::{
     borrow::ToOwned,
     fmt, format,
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Read as _},
     path::{Path, PathBuf},
     string::String,
@@ -105,6 +105,27 @@ pub(crate) fn open_regular(path: &Path) -> Result<(File, u64), IoError> {
     } else {
         Err(IoError::at("read", path)(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")))
     }
+}
+
+/// Whether a file is not there, or no file any more: something else has its name, or that of a folder on the way to it.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory | IsADirectory)
+}
+
+/// What a file is, whatever its name: device and inode.
+pub(crate) type Identity = (u64, u64);
+
+#[cfg(unix)]
+pub(crate) fn identity_of(metadata: &fs::Metadata) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt as _;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+/// Elsewhere a file that is open is not told from another of its length. Its chunks are.
+#[cfg(not(unix))]
+pub(crate) fn identity_of(_: &fs::Metadata) -> Option<Identity> {
+    None
 }
 
 /// Opens a file for reading, and never waits for it, as opening a FIFO would.

@@ -27,6 +27,8 @@
 
 #![no_std]
 #![forbid(unsafe_code)]
+// What a feature would add is named here all the same, and leads nowhere.
+#![cfg_attr(not(feature = "fs"), allow(rustdoc::broken_intra_doc_links))]
 #![cfg_attr(
     not(test),
     deny(
@@ -107,7 +109,7 @@ pub use {
 pub use {
     folder::{HeldFolder, HoldingError},
     io::{IoError, read_bounded, shown},
-    metadata::{CHUNKS, FILES, FOLDER, HEAD, Layers, LayersError, Metadata, MetadataError, TENSORS},
+    metadata::{CHUNKS, FILES, FOLDER, HEAD, Layers, LayersError, Metadata, MetadataError, PARTIAL, TENSORS},
     model::{
         BadChunks, BadRun, Event, ExtraFiles, FileFault, FileReport, ModelCheck, Outcome, Summary,
         TensorHashing,

@@ -27,6 +27,9 @@ pub const TENSORS: &str = "tensors.jsonl";
 /// The chunk layers of all files that are larger than one chunk, in list order.
 pub const CHUNKS: &str = "chunks.layer";
 
+/// The folder in [`FOLDER`] where a fetch has what is not complete: files under their roots, metadata under its head's id.
+pub const PARTIAL: &str = "partial";
+
 /// A folder of metadata. Nothing in it is believed by itself.
 #[derive(Clone, Debug)]
 pub struct Metadata {
@@ -135,6 +138,10 @@ impl Layers {
         else {
             return Err(LayersError::Layer(LayerError::WrongLength { expected: 0, actual: 0 }));
         };
+        // A list by which the layers were not opened: its values lie elsewhere, or divide another length.
+        if Grid::new(entry.size, files.chunk_size()).as_ref() != Ok(grid) {
+            return Err(LayersError::Layer(LayerError::DoesNotMerge { expected: entry.root }));
+        }
         // Bounded: the file has this length.
         let mut bytes = vec![0; usize::try_from(grid.layer_len()).unwrap_or(0)];
         read_exact_at(&self.file, &mut bytes, *offset)

@@ -1,7 +1,11 @@
 //! Accepting the chunks of many files of one model.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::{fmt, ops::Range};
+use core::{
+    fmt,
+    ops::Range,
+    sync::atomic::{Ordering::SeqCst, fence},
+};
 
 use once_cell::race::OnceBox;
 use weighbridge_manifest::{FileEntry, TensorEntry, VerifiedFileList};
@@ -238,8 +242,13 @@ impl ModelVerifier {
     }
 
     /// Whether every chunk of every wanted file was accepted.
+    ///
+    /// If several threads accept the last chunks, of one file or of several, and each asks afterwards, at least one is told
+    /// that all are there.
     #[must_use]
     pub fn is_complete(&self) -> bool {
+        // Between the slots of files that this thread filled and a look at those that others did.
+        fence(SeqCst);
         let complete = |slot: &Slot| slot.verifier.get().is_some_and(FileVerifier::is_complete);
         self.slots().all(|(_, _, slot)| slot.grid.is_empty() || complete(slot))
     }

@@ -115,9 +115,14 @@ where
     F: FnMut(VerifiedChunk<'_>) -> std::io::Result<()>,
 {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        use std::io::{Error, ErrorKind::InvalidData};
+        use std::io::{
+            Error,
+            ErrorKind::{Interrupted, InvalidData},
+        };
         match self.push(bytes) {
             Ok(()) => Ok(bytes.len()),
+            // Whoever writes would try that again, and be told of misuse and not of the error.
+            Err(SinkError::Handler(error)) if error.kind() == Interrupted => Err(Error::other(error)),
             Err(SinkError::Handler(error)) => Err(error),
             Err(SinkError::Chunk(fault)) => Err(Error::new(InvalidData, fault)),
             Err(SinkError::Length(fault)) => Err(fault.into()),

@@ -93,8 +93,8 @@ impl TensorView {
     /// Reads the tensor at `position` of the tensor list.
     ///
     /// # Errors
-    /// [`TensorError`]: as [`ModelView::file`] and [`FileView::read_at`]; the header is malformed (41xx), of an unknown
-    /// format (4001), or says otherwise than the tensor list (23xx); there is no room for the tensor (9002); the list has
+    /// [`TensorError`]: as [`ModelView::file`] and [`FileView::read_at`]; the header is malformed (41xx, 43xx),
+    /// or says otherwise than the tensor list (23xx); there is no room for the tensor (9002); the list has
     /// no such position (9999). No byte is given. The same tensor may be asked for again.
     ///
     /// # Panics
@@ -118,7 +118,8 @@ impl TensorView {
             return Ok(());
         }
         let path_of = || String::from(path);
-        let format = Format::of(path).ok_or_else(|| TensorError::UnknownFormat { file: path_of() })?;
+        // A verified list names tensor files only.
+        let format = Format::of(path).ok_or(HoldingError::NoSuchEntry)?;
         let size = view.verifier().layer().grid().len();
         let mut prefix = Vec::new();
         let spans = loop {
@@ -225,11 +226,6 @@ pub enum TensorError {
         /// The name that was asked for.
         name: String,
     },
-    /// Its file is of a format that is not read.
-    UnknownFormat {
-        /// The file.
-        file: String,
-    },
     /// The verified header of its file is malformed.
     Format {
         /// The file.
@@ -271,7 +267,6 @@ impl TensorError {
         match self {
             Self::View(error) => error.error_code(),
             Self::NotListed { .. } | Self::Ambiguous { .. } => 9001,
-            Self::UnknownFormat { .. } => 4001,
             Self::Format { fault, .. } => fault.error_code(),
             Self::Header { fault, .. } => fault.error_code(),
         }
@@ -282,12 +277,9 @@ impl fmt::Display for TensorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::View(error) => error.fmt(f),
-            Self::NotListed { name } => write!(f, "no tensor '{}' is listed", name.escape_debug()),
+            Self::NotListed { name } => write!(f, "no tensor '{}' is listed", shown(name)),
             Self::Ambiguous { name } => {
-                write!(f, "several files have a tensor '{}'", name.escape_debug())
-            }
-            Self::UnknownFormat { file } => {
-                write!(f, "{}: a tensor file of a format that this version does not read", shown(file))
+                write!(f, "several files have a tensor '{}'", shown(name))
             }
             Self::Format { file, fault } => write!(f, "{}: {fault}", shown(file)),
             Self::Header { file, fault } => write!(f, "{}: {fault}", shown(file)),

@@ -5,6 +5,8 @@ use std::{borrow::ToOwned, collections::BTreeMap, fmt, string::String, vec::Vec}
 use weighbridge_formats::TensorSpan;
 use weighbridge_manifest::TensorEntry;
 
+use crate::io::shown;
+
 /// What a tensor list says otherwise than the verified header of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorFault {
@@ -84,7 +86,7 @@ impl TensorFault {
 
 impl fmt::Display for TensorFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.tensor.escape_debug();
+        let name = shown(&self.tensor);
         match self.difference {
             Difference::NotInHeader => write!(f, "tensor '{name}' is listed, and not in the file's header"),
             Difference::NotListed => write!(f, "tensor '{name}' is in the file's header, and not listed"),

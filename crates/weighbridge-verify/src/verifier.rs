@@ -36,8 +36,8 @@ impl FileVerifier {
     /// Verifies the file at `position` of a list by its accepted layer.
     ///
     /// # Errors
-    /// [`VerifierError`]: the list has no such file, or the layer is that of another one, in length (2201), root (2202)
-    /// or chunk size (2201).
+    /// [`VerifierError`]: the list has no such file, or the layer is that of another one, or of other chunks, with another
+    /// number of values (2201) or as many (2202).
     pub fn new(files: &VerifiedFileList, position: usize, layer: Layer) -> Result<Self, VerifierError> {
         let entry = files.entries().get(position).ok_or(VerifierError::NotWanted { position })?;
         Self::of_layer(position, entry, files.chunk_size(), layer)
@@ -103,7 +103,8 @@ impl FileVerifier {
     ///
     /// # Guarantee
     /// A returned [`VerifiedChunk`] is byte for byte the chunk at `index` of the signed file (rules 1 to 4), in the
-    /// buffer that was given (rule 10). It is counted before this returns, once, and not if it is refused (rule 2).
+    /// buffer that was given (rule 10). It is counted once, before this returns, and not if it is refused (rule 2). Of two
+    /// threads that accept one chunk at the same moment one counts it, before it returns; the other may return earlier.
     ///
     /// # Non-guarantee
     /// It says nothing about other chunks.

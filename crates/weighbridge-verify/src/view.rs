@@ -1,6 +1,7 @@
 //! Positioned reads of local files, that verify what is touched.
 
 use std::{
+    boxed::Box,
     fmt,
     fs::{self, File},
     io,
@@ -19,7 +20,7 @@ use weighbridge_manifest::VerifiedFileList;
 use crate::{
     chunk_cache::ChunkCache,
     folder::{HoldingError, Places, entry_of, open_signed},
-    io::{IoError, read_exact_at},
+    io::{Identity, IoError, identity_of, is_gone, read_exact_at},
     metadata::Metadata,
     verifier::{FileVerifier, chunks_of},
     verifier_error::VerifierError,
@@ -43,9 +44,9 @@ use crate::{
 #[must_use]
 pub struct FileView {
     verifier: FileVerifier,
-    place: PathBuf,
     file: File,
-    identity: Option<Identity>,
+    /// What it is called and what has that name; `None` for a file that is still to get its name.
+    named: Option<(PathBuf, Option<Identity>)>,
     cache: Arc<ChunkCache>,
     chunks_read: AtomicU64,
     bytes_read: AtomicU64,
@@ -57,23 +58,33 @@ impl FileView {
     /// `file` may lie anywhere, but is no link itself. `verifier` counts the chunks that are touched.
     ///
     /// # Errors
-    /// [`ViewError`]: it cannot be opened (9002), is a FIFO, socket or device (5104), or has another length than the
-    /// signed one (2103).
+    /// [`ViewError`]: it cannot be opened, or is a folder (9002), it is a FIFO, socket or device (5104), or has another
+    /// length than the signed one (2103).
     pub fn open(file: &Path, verifier: FileVerifier) -> Result<Self, ViewError> {
         let cache = ChunkCache::new(verifier.layer().grid().granule().bytes());
-        Self::sharing(file, verifier, Arc::new(cache))
+        let opened = open_signed(file, verifier.path(), verifier.layer().grid().len())?;
+        Self::sharing(opened, Some(file), verifier, Arc::new(cache))
     }
 
-    fn sharing(place: &Path, verifier: FileVerifier, cache: Arc<ChunkCache>) -> Result<Self, ViewError> {
-        let file = open_signed(place, verifier.path(), verifier.layer().grid().len())?;
-        // The working directory may become another one.
-        let place = path::absolute(place).map_err(IoError::at("find", place))?;
-        let metadata = file.metadata().map_err(IoError::at("look at", &place))?;
+    fn sharing(
+        file: File,
+        place: Option<&Path>,
+        verifier: FileVerifier,
+        cache: Arc<ChunkCache>,
+    ) -> Result<Self, ViewError> {
+        let named = match place {
+            None => None,
+            Some(place) => {
+                // The working directory may become another one.
+                let place = path::absolute(place).map_err(IoError::at("find", place))?;
+                let metadata = file.metadata().map_err(IoError::at("look at", &place))?;
+                Some((place, identity_of(&metadata)))
+            }
+        };
         Ok(Self {
             verifier,
-            place,
             file,
-            identity: identity_of(&metadata),
+            named,
             cache,
             chunks_read: AtomicU64::new(0),
             bytes_read: AtomicU64::new(0),
@@ -145,7 +156,7 @@ impl FileView {
         match read_exact_at(&self.file, buffer, chunk.start) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(self.changed()),
-            Err(error) => return Err(IoError::at("read", &self.place)(error).into()),
+            Err(error) => return Err(self.io("read", error)),
         }
         self.chunks_read.fetch_add(1, Relaxed);
         self.bytes_read.fetch_add(chunk.end.saturating_sub(chunk.start), Relaxed);
@@ -161,13 +172,21 @@ impl FileView {
     /// Whether the file still is the one that was opened, and as long. Not whether it was written to: chunks tell that,
     /// and one that is being completed is written to all the time.
     fn is_same(&self) -> Result<bool, ViewError> {
-        let opened = self.file.metadata().map_err(IoError::at("look at", &self.place))?;
-        let named = match fs::symlink_metadata(&self.place) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            result => result.map_err(IoError::at("look at", &self.place))?,
-        };
         let size = self.verifier.layer().grid().len();
-        Ok(opened.len() == size && named.len() == size && identity_of(&named) == self.identity)
+        let opened = self.file.metadata().map_err(|error| self.io("look at", error))?;
+        let Some((place, identity)) = &self.named else { return Ok(opened.len() == size) };
+        let named = match fs::symlink_metadata(place) {
+            Err(error) if is_gone(&error) => return Ok(false),
+            result => result.map_err(|error| self.io("look at", error))?,
+        };
+        Ok(opened.len() == size && named.len() == size && identity_of(&named) == *identity)
+    }
+
+    fn io(&self, doing: &'static str, error: io::Error) -> ViewError {
+        match &self.named {
+            Some((place, _)) => IoError::at(doing, place)(error).into(),
+            None => IoError::at(doing, self.verifier.path().as_str())(error).into(),
+        }
     }
 
     fn part_of<'b>(&self, chunk: &'b [u8], part: Range<usize>) -> Result<&'b [u8], ViewError> {
@@ -207,7 +226,8 @@ pub struct Reads {
 
 /// A model folder, whole or with holes or with files missing, of which each read is verified.
 ///
-/// Files are opened when they are touched, and stay open.
+/// Files are opened when they are touched, and stay open. A file that a fetch has not completed is read where the fetch has
+/// it, and may get its name meanwhile.
 ///
 /// # Guarantee, non-guarantee
 /// Those of [`FileView`], for each file.
@@ -219,8 +239,9 @@ pub struct Reads {
 pub struct ModelView {
     files: Arc<VerifiedFileList>,
     places: Places,
-    /// One for each file of the list, filled once. Of two threads that open a file at once, one uses the other's.
-    views: Vec<OnceLock<FileView>>,
+    /// One for each file of the list, filled once. Of two threads that open a file at once, one uses the other's. Boxed,
+    /// since a list may have millions of files of which three are touched.
+    views: Vec<OnceLock<Box<FileView>>>,
     cache: Arc<ChunkCache>,
 }
 
@@ -253,14 +274,15 @@ impl ModelView {
     ///
     /// # Errors
     /// [`ViewError`]: the file is missing (2104), a link that leads astray or no regular file (51xx), or has another
-    /// length than the signed one (2103); its layer is missing (9106) or refused (2202); something cannot be read (9002);
+    /// length than the signed one (2103); its layer is missing (9106) or refused (2202); something cannot be read, or the
+    /// file has become a link since the folder was looked at (9002);
     /// the list has no such file (9999). A later call tries again.
     pub fn file(&self, position: usize) -> Result<&FileView, ViewError> {
         let slot = self.views.get(position).ok_or(HoldingError::NoSuchEntry)?;
         if let Some(view) = slot.get() {
             return Ok(view);
         }
-        let place = self.places.file(entry_of(&self.files, position)?)?;
+        let (file, place) = self.places.open(entry_of(&self.files, position)?)?;
         let layer = self.places.layer(&self.files, position)?;
         let verifier = FileVerifier::new(&self.files, position, layer).map_err(|error| match error {
             VerifierError::Layer { path, fault } => {
@@ -268,8 +290,8 @@ impl ModelView {
             }
             _ => HoldingError::NoSuchEntry,
         })?;
-        let view = FileView::sharing(place, verifier, Arc::clone(&self.cache))?;
-        Ok(slot.get_or_init(|| view))
+        let view = FileView::sharing(file, place, verifier, Arc::clone(&self.cache))?;
+        Ok(slot.get_or_init(|| Box::new(view)))
     }
 
     /// Fills `into` with the bytes from `offset` on of the file at `position` of the list.
@@ -285,7 +307,7 @@ impl ModelView {
 
     /// What was read from all files so far.
     pub fn reads(&self) -> Reads {
-        self.views.iter().filter_map(OnceLock::get).map(FileView::reads).fold(
+        self.views.iter().filter_map(OnceLock::get).map(|view| view.reads()).fold(
             Reads { chunks: 0, bytes: 0 },
             |sum, reads| Reads {
                 chunks: sum.chunks.saturating_add(reads.chunks),
@@ -300,25 +322,10 @@ fn within(chunk: &Range<u64>, at: u64) -> usize {
     usize::try_from(at.saturating_sub(chunk.start)).unwrap_or(usize::MAX)
 }
 
-/// What a file is, whatever its name: device and inode.
-type Identity = (u64, u64);
-
-#[cfg(unix)]
-fn identity_of(metadata: &fs::Metadata) -> Option<Identity> {
-    use std::os::unix::fs::MetadataExt as _;
-    Some((metadata.dev(), metadata.ino()))
-}
-
-/// Elsewhere a file that is open is not told from another of its length. Its chunks are.
-#[cfg(not(unix))]
-fn identity_of(_: &fs::Metadata) -> Option<Identity> {
-    None
-}
-
 impl fmt::Debug for FileView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("FileView");
-        shown.field("verifier", &self.verifier).field("place", &self.place).field("reads", &self.reads());
+        shown.field("verifier", &self.verifier).field("named", &self.named).field("reads", &self.reads());
         shown.finish_non_exhaustive()
     }
 }

@@ -182,7 +182,8 @@ pub fn verify_whole(
 
 /// The size of the pieces that are hashed one by one: a power of two, so that at most 2^16 are a file, within bounds.
 fn piece_of(size: u64) -> Granule {
-    let bytes = (size >> 16).checked_next_power_of_two().unwrap_or(MAX_PIECE).clamp(MIN_PIECE, MAX_PIECE);
+    let bytes =
+        size.div_ceil(1 << 16).checked_next_power_of_two().unwrap_or(MAX_PIECE).clamp(MIN_PIECE, MAX_PIECE);
     Granule::new(bytes).unwrap_or(Granule::MIN)
 }
 
@@ -268,10 +269,7 @@ mod tests {
         assert_eq!(pieces(1 << 34), (1 << 18, 1 << 16));
         for size in [(1 << 34) + 1, (1 << 35) - 1, 1 << 35, (1 << 40) - 1, 1 << 40] {
             let (bytes, count) = pieces(size);
-            assert!(
-                (1 << 18..=1 << 24).contains(&bytes) && count <= (1 << 16) + 1,
-                "{size}: {count} of {bytes}"
-            );
+            assert!((1 << 18..=1 << 24).contains(&bytes) && count <= 1 << 16, "{size}: {count} of {bytes}");
         }
         // 2 MiB of hashes for each TiB beyond.
         assert_eq!(pieces(1 << 43), (1 << 24, 1 << 19));

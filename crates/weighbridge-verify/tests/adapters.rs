@@ -447,6 +447,59 @@ fn an_error_of_the_reader_below_loses_nothing() {
 }
 
 #[test]
+fn a_panic_below_releases_nothing_and_stops_what_cannot_go_on() {
+    /// Panics once, in the middle of a chunk; `takes` says whether bytes are lost by it.
+    struct Panics<'a> {
+        stream: &'a [u8],
+        takes: bool,
+        done: bool,
+    }
+    impl Read for Panics<'_> {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            if self.stream.len() < UNIT / 2 && !self.done {
+                self.done = true;
+                self.stream = &self.stream[usize::from(self.takes)..];
+                panic!("on purpose");
+            }
+            let len = into.len().min(100);
+            self.stream.read(&mut into[..len])
+        }
+    }
+    let case = Case::new(2 * UNIT);
+    for takes in [false, true] {
+        let verifier = case.verifier();
+        let below = Panics { stream: &case.file, takes, done: false };
+        let mut reader = VerifyingReader::new(&verifier, below);
+        let mut released = Vec::new();
+        assert!(catch_unwind(AssertUnwindSafe(|| reader.read_to_end(&mut released))).is_err());
+        assert_eq!((reader.next(), verifier.accepted()), (1, 1));
+        let mut rest = Vec::new();
+        let result = reader.read_to_end(&mut rest);
+        if takes {
+            assert_eq!(Fault::of(&result.unwrap_err()).code(), 2103, "a byte is missing");
+            assert!(rest.is_empty());
+        } else {
+            result.unwrap();
+            assert!(rest == case.file[UNIT..]);
+        }
+    }
+
+    struct Torn;
+    impl Write for Torn {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            panic!("on purpose");
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut whole = WholeFile::new(&case.signed.files, 0, Torn).unwrap();
+    assert!(catch_unwind(AssertUnwindSafe(|| whole.push(&case.file))).is_err());
+    assert!(matches!(whole.push(&case.file), Err(WholeError::Stopped)));
+    assert!(matches!(whole.finish(), Err(WholeError::Stopped)));
+}
+
+#[test]
 fn the_end_is_looked_for_once() {
     // A source that ends, and then does not.
     struct Undecided<'a>(&'a [u8], usize);
@@ -593,6 +646,22 @@ fn as_a_writer_a_sink_gives_the_errors_of_its_handler() {
     let mut sink = ChunkSink::new(&verifier, |_| Ok(()));
     assert_eq!(sink.write(&case.file).unwrap(), 2 * UNIT);
     sink.flush().unwrap();
+}
+
+/// Whoever copies tries an interrupted write again. The sink had stopped by then, and spoke of misuse.
+#[test]
+fn an_interrupted_handler_is_an_error_of_the_handler_and_not_tried_again() {
+    let case = Case::new(2 * UNIT);
+    let verifier = case.verifier();
+    let calls = Cell::new(0);
+    let mut sink = ChunkSink::new(&verifier, |_| {
+        calls.set(calls.get() + 1);
+        Err(ErrorKind::Interrupted.into())
+    });
+    let error = sink.write_all(&case.file).unwrap_err();
+    assert_eq!((error.kind(), calls.get()), (ErrorKind::Other, 1));
+    let inner = error.into_inner().unwrap().downcast::<io::Error>().unwrap();
+    assert_eq!(inner.kind(), ErrorKind::Interrupted);
 }
 
 proptest! {

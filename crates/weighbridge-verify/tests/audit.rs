@@ -830,7 +830,7 @@ fn nothing_is_sent_of_a_holding_that_is_not_the_signed_model() {
     let challenge = model.challenge(3, 1);
     for (wrong, code) in [
         (Wrong::LayerOfAnotherFile, 2202),
-        (Wrong::LayerOfAnotherSize, 2201),
+        (Wrong::LayerOfAnotherSize, 2202),
         (Wrong::LayerOfAnotherGranule, 2201),
         (Wrong::Flipped, 2102),
         (Wrong::Short, 2107),

@@ -272,6 +272,27 @@ fn threads_that_bring_one_layer_at_once_share_what_they_accept() {
     }
 }
 
+/// As for the ranges of one file; here each thread brings the last file that the other one waits for.
+#[test]
+fn of_two_threads_that_complete_a_model_one_sees_it_whole() {
+    let model = Model::new();
+    let files = Arc::new(model.signed.files.clone());
+    for _ in 0..2000 {
+        let verifier = ModelVerifier::only(Arc::clone(&files), [0, 2]).unwrap();
+        let barrier = Barrier::new(2);
+        let last = |position: usize| {
+            barrier.wait();
+            assert!(verifier.accept(position, 0, &model.files[position].1).is_ok());
+            verifier.is_complete()
+        };
+        let (a, b) = thread::scope(|scope| {
+            let other = scope.spawn(|| last(0));
+            (last(2), other.join().unwrap())
+        });
+        assert!(a || b, "nobody saw the model whole");
+    }
+}
+
 #[test]
 fn only_wanted_files_are_verified_and_finished() {
     let model = Model::new();

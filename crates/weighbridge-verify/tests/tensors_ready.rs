@@ -19,8 +19,8 @@ use common::{Draft, Folder, Signed, bytes, safetensors};
 use proptest::prelude::*;
 use weighbridge_formats::generate::Llama;
 use weighbridge_verify::{
-    Difference, ModelVerifier, ModelView, Reads, ReadyError, ReadyTensors, TensorError, TensorView,
-    ViewError,
+    Difference, ModelVerifier, ModelView, Reads, ReadyError, ReadyTensors, TensorError, TensorFault,
+    TensorView, ViewError,
     manifest::{Dtype, TensorEntry, TensorName},
     tree::{ChunkError, ChunkSize},
 };
@@ -438,6 +438,45 @@ fn a_wrong_tensor_list_is_refused_whichever_tensor_of_the_file_is_read() {
         // The other file's list is true.
         assert_eq!(view.read("b03").unwrap().bytes().len(), 1);
     }
+}
+
+#[test]
+fn a_header_is_compared_once_whichever_tensors_are_read() {
+    // Of chunks that are read as wholes, and so not kept in memory: comparing it again would read them again.
+    let (a, b) = (bytes(100, 1), bytes(2 * UNIT - 100, 2));
+    let plain = safetensors(&[("a", &a), ("b", &b)]);
+    let (header, data) = plain[8..].split_at(plain.len() - 8 - a.len() - b.len());
+    let padded = [header, &vec![b' '; 7 * UNIT - 8 - header.len()]].concat();
+    let file = [&as_u64(padded.len()).to_le_bytes(), &padded[..], data].concat();
+    let files = [("model.safetensors", file)];
+    let (signed, folder) = (Draft::of(&files, ChunkSize::MIN).sign(), Folder::of(&files));
+    let view = ModelView::open(folder.path(), &signed.metadata, signed.files.clone()).unwrap();
+    let view = TensorView::new(view, signed.tensors.unwrap());
+    assert_eq!(view.read("a").unwrap().bytes(), a);
+    assert_eq!(view.view().reads().chunks, 8, "the header's, and that of the tensor");
+    for _ in 0..2 {
+        assert_eq!(view.read("b").unwrap().bytes(), b);
+        assert_eq!(view.read("a").unwrap().bytes(), a);
+    }
+    // The chunk that both share is in memory; the other one of `b` was wanted as a whole, each time.
+    assert_eq!(view.view().reads().chunks, 8 + 2);
+}
+
+/// A header can name a tensor with as many characters as it may have bytes.
+#[test]
+fn of_a_long_name_the_beginning_is_shown() {
+    let long = "\u{1b}x".repeat(50_000);
+    let shown = format!("{}…", r"\u{1b}x".repeat(100).get(..300).unwrap());
+    for difference in [Difference::NotInHeader, Difference::NotListed, Difference::Dtype, Difference::Hash] {
+        let text = TensorFault { tensor: long.clone(), difference }.to_string();
+        // Without the text, which would be long.
+        assert!(text.len() < 400 && text.starts_with(&format!("tensor '{shown}' is ")), "{difference:?}");
+    }
+    // Names come from an index too, and that is not verified everywhere.
+    let model = Model::new(&[1], &[1]);
+    let folder = model.folder();
+    let error = model.view(&folder).read(&long).unwrap_err();
+    assert!(error.to_string() == format!("no tensor '{shown}' is listed"));
 }
 
 #[test]

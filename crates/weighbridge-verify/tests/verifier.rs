@@ -404,6 +404,9 @@ fn an_accepted_layer_of_another_file_is_refused() {
         (accept(&bytes(2 * UNIT, 1), UNIT), 2201),
         // The same file, by other chunks: its layer cannot check these.
         (accept(&case.file, 2 * UNIT), 2201),
+        // Of as many chunks, of another length. It was said to have 96 bytes where 96 were expected.
+        (accept(&bytes(3 * UNIT - 1, 1), UNIT), 2202),
+        (accept(&bytes(5 * UNIT, 1), 2 * UNIT), 2202),
     ] {
         let error = FileVerifier::new(&case.signed.files, 0, other.clone()).unwrap_err();
         assert_eq!(error.error_code(), code);

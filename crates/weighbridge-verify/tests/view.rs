@@ -15,11 +15,9 @@ use std::{
 
 use common::{Draft, Folder, Signed, bytes, layer};
 use proptest::prelude::*;
-use weighbridge_formats::{Format, Parsed, TensorSpan};
 use weighbridge_verify::{
-    FileVerifier, FileView, HoldingError, Metadata, ModelView, Reads, ViewError,
-    manifest::{EntryPath, FileEntry},
-    tree::{ChunkError, ChunkSize, FileRoot, Grid},
+    FileVerifier, FileView, HeldFolder, Holding as _, HoldingError, Metadata, ModelView, Reads, ViewError,
+    tree::{ChunkError, ChunkSize, FileRoot},
 };
 
 const UNIT: usize = 16 << 10;
@@ -28,10 +26,6 @@ const BEFORE: u8 = 0xAA;
 
 fn as_u64(number: usize) -> u64 {
     u64::try_from(number).unwrap()
-}
-
-fn as_usize(number: u64) -> usize {
-    usize::try_from(number).unwrap()
 }
 
 /// A model of one file, on disk, and its truth.
@@ -487,6 +481,120 @@ fn opening_checks_the_length_and_nothing_else() {
     }
     let error = FileView::open(&case.folder.at("nothing"), case.verifier()).unwrap_err();
     assert_eq!(error.error_code(), 9002);
+    // A folder was called a FIFO, socket or device.
+    let error = FileView::open(case.folder.path(), case.verifier()).unwrap_err();
+    assert!(matches!(error, ViewError::Holding(HoldingError::Io(_))), "{error:?}");
+}
+
+#[test]
+fn what_a_fetch_has_not_completed_is_read_where_it_lies() {
+    let file = bytes(4 * UNIT, 1);
+    let files = [("sub/a", file.clone()), ("z", bytes(9, 2))];
+    let (signed, folder) = (Draft::of(&files, ChunkSize::MIN).sign(), Folder::of(&files[1..]));
+    let partial = format!("weighbridge/partial/{}", FileRoot::of(&file));
+    // The second chunk is a hole, and so reads as zeros.
+    let mut holes = file.clone();
+    holes[UNIT..2 * UNIT].fill(0);
+    folder.write(&partial, &holes);
+    let model = ModelView::open(folder.path(), &signed.metadata, signed.files.clone()).unwrap();
+    let mut read = vec![0; UNIT];
+    model.read_at(0, 0, &mut read).unwrap();
+    assert_eq!(read, file[..UNIT]);
+    let hole = model.read_at(0, as_u64(UNIT), &mut read);
+    assert!(
+        matches!(hole, Err(ViewError::Chunk { fault: ChunkError::Mismatch { index: 1, .. }, .. })),
+        "{hole:?}"
+    );
+    assert_eq!(read, file[..UNIT], "what is refused gives nothing");
+    // The fetch completes it, and gives it its name: who has it open reads on.
+    folder.write(&partial, &file);
+    fs::create_dir(folder.at("sub")).unwrap();
+    fs::rename(folder.at(&partial), folder.at("sub/a")).unwrap();
+    let mut whole = vec![0; file.len()];
+    model.read_at(0, 0, &mut whole).unwrap();
+    assert_eq!(whole, file);
+    // One of another length is none that a fetch left.
+    folder.write(&partial, &file[1..]);
+    fs::remove_file(folder.at("sub/a")).unwrap();
+    let model = ModelView::open(folder.path(), &signed.metadata, signed.files.clone()).unwrap();
+    assert_eq!(code_of(model.file(0)), 2103);
+}
+
+#[test]
+fn a_file_that_is_gone_before_it_is_touched_is_missing() {
+    type Change = fn(&Folder);
+    let changes: [(&str, Change, u16); 5] = [
+        ("removed", |folder| fs::remove_file(folder.at("sub/a")).unwrap(), 2104),
+        (
+            "now a folder",
+            |folder| {
+                fs::remove_file(folder.at("sub/a")).unwrap();
+                fs::create_dir(folder.at("sub/a")).unwrap();
+            },
+            2104,
+        ),
+        ("its folder removed", |folder| fs::remove_dir_all(folder.at("sub")).unwrap(), 2104),
+        (
+            "its folder now a file",
+            |folder| {
+                fs::remove_dir_all(folder.at("sub")).unwrap();
+                folder.write("sub", b"file");
+            },
+            2104,
+        ),
+        ("of another length", |folder| folder.write("sub/a", b"short"), 2103),
+    ];
+    for (what, change, code) in changes {
+        let files = [("sub/a", bytes(2 * UNIT, 1)), ("z", bytes(9, 2))];
+        let (signed, folder) = (Draft::of(&files, ChunkSize::MIN).sign(), Folder::of(&files));
+        let model = ModelView::open(folder.path(), &signed.metadata, signed.files.clone()).unwrap();
+        let mut held = HeldFolder::open(folder.path(), &signed.metadata, &signed.files).unwrap();
+        change(&folder);
+        assert_eq!(code_of(model.file(0)), code, "{what}");
+        assert_eq!(held.chunk(0, 0, &mut Vec::new()).unwrap_err().error_code(), code, "{what}");
+        // The other file is there, and the first one too, once it has come back.
+        model.read_at(1, 0, &mut [0; 9]).unwrap();
+        let _ = fs::remove_file(folder.at("sub"));
+        let _ = fs::remove_dir(folder.at("sub/a"));
+        folder.write("sub/a", &files[0].1);
+        model.read_at(0, 0, &mut [0; 2 * UNIT]).unwrap();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_became_a_fifo_before_it_is_touched_is_not_waited_for() {
+    let case = Case::new(UNIT + 1);
+    let model = case.model();
+    fs::remove_file(case.folder.at("model.bin")).unwrap();
+    case.folder.fifo("model.bin");
+    assert_eq!(common::in_time(move || code_of(model.file(0))), 5104);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_whose_name_is_something_else_since_it_was_opened_is_refused() {
+    type Change = fn(&Folder);
+    let changes: [(&str, Change); 4] = [
+        ("a FIFO", |folder| folder.fifo("sub/a")),
+        ("a folder", |folder| fs::create_dir(folder.at("sub/a")).unwrap()),
+        ("a link to itself", |folder| folder.link("sub/a", "a")),
+        ("in what is no folder any more", |folder| {
+            fs::remove_dir(folder.at("sub")).unwrap();
+            folder.write("sub", b"file");
+        }),
+    ];
+    for (what, change) in changes {
+        let files = [("sub/a", bytes(2 * UNIT, 1))];
+        let (signed, folder) = (Draft::of(&files, ChunkSize::MIN).sign(), Folder::of(&files));
+        let model = ModelView::open(folder.path(), &signed.metadata, signed.files.clone()).unwrap();
+        model.read_at(0, 0, &mut [0; 2 * UNIT]).unwrap();
+        fs::remove_file(folder.at("sub/a")).unwrap();
+        change(&folder);
+        let mut found = [BEFORE; UNIT];
+        assert_eq!(model.read_at(0, 0, &mut found).unwrap_err().error_code(), 2106, "{what}");
+        assert_eq!(found, [BEFORE; UNIT], "{what}");
+    }
 }
 
 #[test]
@@ -568,115 +676,6 @@ fn a_link_that_leads_elsewhere_since_the_folder_was_walked_is_not_followed() {
     fs::remove_file(case.folder.at("model.bin")).unwrap();
     case.folder.link("model.bin", outside.at("out"));
     assert_eq!(read(&view, 0, 9).0.unwrap_err().error_code(), 2106);
-}
-
-/// A chunk of a file that is too large to be stored: no two are alike.
-fn stamped(pattern: &mut [u8], index: u64) -> &[u8] {
-    pattern[..8].copy_from_slice(&index.to_le_bytes());
-    pattern
-}
-
-/// The header of 417 tensors that fill a file of about 2 GB, of sizes from 8 bytes to 15 MB, as a model has them.
-fn header_of_417_tensors() -> (Vec<u8>, u64) {
-    let mut entries = Vec::new();
-    let mut end = 0_u64;
-    for nth in 0..417_u64 {
-        let len = if nth % 3 == 0 { 8 + nth } else { 6_000_000 + nth * 5_000 };
-        let begin = end;
-        end += len;
-        entries.push(format!(
-            r#""layers.{nth}.w":{{"dtype":"U8","shape":[{len}],"data_offsets":[{begin},{end}]}}"#
-        ));
-    }
-    let header = format!("{{{}}}", entries.join(","));
-    let beginning = [&as_u64(header.len()).to_le_bytes(), header.as_bytes()].concat();
-    let size = as_u64(beginning.len()) + end;
-    (beginning, size)
-}
-
-/// Where the tensors lie, read through a view as a loader does.
-fn tensors(view: &FileView, size: u64) -> Vec<TensorSpan> {
-    let mut prefix = Vec::new();
-    loop {
-        match Format::Safetensors.parse(&prefix, size).unwrap() {
-            Parsed::Tensors { tensors, .. } => return tensors,
-            Parsed::NeedPrefix(len) => {
-                prefix.resize(as_usize(len), 0);
-                view.read_at(0, &mut prefix).unwrap();
-            }
-        }
-    }
-}
-
-#[test]
-fn of_three_tensors_of_417_their_chunks_and_those_of_the_header_are_read() {
-    const SIZE: ChunkSize = ChunkSize::DEFAULT_MIN;
-    let (beginning, size) = header_of_417_tensors();
-    assert!(size > 1_900_000_000);
-    // The signed file, chunk by chunk; it is never anywhere as a whole.
-    let grid = Grid::new(size, SIZE).unwrap();
-    let mut pattern = bytes(as_usize(SIZE.bytes()), 1);
-    let mut chunk_of = |index: u64| {
-        let range = grid.range(index).unwrap();
-        let mut chunk = stamped(&mut pattern, index)[..as_usize(range.end - range.start)].to_vec();
-        let header = beginning.get(as_usize(range.start)..).unwrap_or_default();
-        let header = &header[..header.len().min(chunk.len())];
-        chunk[..header.len()].copy_from_slice(header);
-        chunk
-    };
-    let values: Vec<_> =
-        (0..grid.count()).map(|index| grid.chaining_value(index, &chunk_of(index)).unwrap()).collect();
-    let entry = FileEntry {
-        path: EntryPath::parse("model.safetensors").unwrap(),
-        size,
-        root: grid.merge_root(&values).unwrap(),
-        sha256: None,
-    };
-    let layers = values.iter().flat_map(|value| *value.as_bytes()).collect();
-    let signed = Draft { files: vec![entry], tensors: None, layers, chunk_size: SIZE }.sign();
-
-    // On disk: holes, but for the chunks of three tensors and of the header.
-    let spans = match Format::Safetensors.parse(&beginning, size).unwrap() {
-        Parsed::Tensors { tensors, .. } => tensors,
-        Parsed::NeedPrefix(_) => unreachable!("the header is there"),
-    };
-    assert_eq!(spans.len(), 417);
-    let unit = SIZE.bytes();
-    let chunks_of = |offset: u64, len: u64| offset / unit..(offset + len).div_ceil(unit);
-    let wanted = ["layers.100.w", "layers.303.w", "layers.415.w"];
-    let mut touched: BTreeSet<u64> = chunks_of(0, as_u64(beginning.len())).collect();
-    for span in spans.iter().filter(|span| wanted.contains(&span.name.as_str())) {
-        touched.extend(chunks_of(span.offset, span.size));
-    }
-    let folder = Folder::new();
-    let mut file = File::create(folder.at("model.safetensors")).unwrap();
-    file.set_len(size).unwrap();
-    for index in &touched {
-        file.seek(SeekFrom::Start(index * unit)).unwrap();
-        file.write_all(&chunk_of(*index)).unwrap();
-    }
-
-    let model = ModelView::open(folder.path(), &signed.metadata, signed.files).unwrap();
-    let view = model.file(0).unwrap();
-    let spans = tensors(view, size);
-    for span in spans.iter().filter(|span| wanted.contains(&span.name.as_str())) {
-        let mut found = vec![0; as_usize(span.size)];
-        view.read_at(span.offset, &mut found).unwrap();
-        let signed: Vec<u8> = chunks_of(span.offset, span.size).flat_map(&mut chunk_of).collect();
-        let from = as_usize(span.offset % unit);
-        assert!(found == signed[from..from + found.len()], "{}", span.name);
-    }
-    assert_eq!(model.reads().chunks, as_u64(touched.len()), "each of them once");
-    let missing: u64 = view.verifier().missing().map(|run| run.end - run.start).sum();
-    assert_eq!(missing, grid.count() - as_u64(touched.len()), "and no other");
-    assert!(touched.iter().all(|index| view.verifier().is_accepted(*index)));
-    assert!(touched.len() < 100 && grid.count() > 7_000);
-
-    // A tensor that is not there is refused, not read as zeros.
-    let absent = spans.iter().find(|span| span.name == "layers.200.w").unwrap();
-    let mut found = vec![BEFORE; as_usize(absent.size)];
-    assert_eq!(view.read_at(absent.offset, &mut found).unwrap_err().error_code(), 2102);
-    assert!(found.iter().all(|byte| *byte == BEFORE));
 }
 
 #[test]
