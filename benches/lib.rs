@@ -9,7 +9,10 @@ use std::{
 
 pub use one_file::{Generated, OneFile, accept_all};
 
-use weighbridge_formats::generate::Llama;
+use weighbridge_formats::{
+    generate::Llama,
+    generate_gguf::{Gguf, Variant},
+};
 use weighbridge_manifest::{Expectation, KeyName, ModelName, SignedHead, Time, TrustPolicy, VerifiedHead};
 use weighbridge_publish::{SecretKey, Sha256Listing, Signing, TensorListing, Weighed, Weighing};
 
@@ -18,12 +21,26 @@ use weighbridge_publish::{SecretKey, Sha256Listing, Signing, TensorListing, Weig
 /// # Errors
 /// What the operating system says.
 pub fn model(bytes: u64) -> io::Result<PathBuf> {
+    kept(&format!("llama-{bytes}"), |folder| Llama::of_size(bytes, 4, 1).write(folder).map(drop))
+}
+
+/// The same as one GGUF file, `Q4_K_M`.
+///
+/// # Errors
+/// What the operating system says.
+pub fn gguf_model(bytes: u64) -> io::Result<PathBuf> {
+    let gguf = |folder: &Path| Gguf::of_size(bytes, Variant::Q4KMedium, 1).write(folder).map(drop);
+    kept(&format!("gguf-{bytes}"), gguf)
+}
+
+/// The folder of this name, written whole or not at all.
+fn kept(name: &str, write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<PathBuf> {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench-models");
-    let folder = target.join(format!("llama-{bytes}"));
+    let folder = target.join(name);
     if !folder.exists() {
-        let new = target.join(format!("new-{bytes}"));
+        let new = target.join(format!("new-{name}"));
         let _ = fs::remove_dir_all(&new);
-        let _ = Llama::of_size(bytes, 4, 1).write(&new)?;
+        write(&new)?;
         fs::rename(new, &folder)?;
     }
     Ok(folder)

@@ -1,4 +1,4 @@
-//! Weighing and verifying a model folder, beside `b3sum` and `sha256sum` of the same files.
+//! Weighing and verifying a model folder, of safetensors and of GGUF, beside `b3sum` and `sha256sum` of the same files.
 //!
 //! The size is that of the environment variable `BENCH_BYTES`, or 2 GB. The files are in the page cache.
 #![allow(clippy::expect_used, missing_docs, reason = "a benchmark has nobody to return an error to")]
@@ -11,27 +11,31 @@ use std::{
 };
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use weighbridge_benches::{believed, model, weighing};
+use weighbridge_benches::{believed, gguf_model, model, weighing};
 use weighbridge_publish::TensorListing;
 use weighbridge_verify::{ExtraFiles, ModelCheck, TensorHashing};
 
 fn folders(c: &mut Criterion) {
     let bytes =
         env::var("BENCH_BYTES").map_or(2_000_000_000, |text| text.parse().expect("BENCH_BYTES is a number"));
-    let folder = model(bytes).expect("a model");
-    let weighed = weighing(&folder, TensorListing::List).weigh(&|_| {}).expect("weighed");
+    folder(c, "model folder", &model(bytes).expect("a model"));
+    folder(c, "GGUF folder", &gguf_model(bytes).expect("a model"));
+}
+
+fn folder(c: &mut Criterion, group: &str, folder: &Path) {
+    let weighed = weighing(folder, TensorListing::List).weigh(&|_| {}).expect("weighed");
     let head = believed(&weighed);
     let files = head.open_files(weighed.files.as_bytes()).expect("files");
     let tensors =
         files.open_tensors(weighed.tensors.as_deref().unwrap_or_default().as_bytes()).expect("tensors");
 
-    let mut group = c.benchmark_group("model folder");
+    let mut group = c.benchmark_group(group);
     group.sample_size(10).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(15));
     group.throughput(Throughput::BytesDecimal(weighed.head.bytes));
     for (name, tensor_hashes) in [("verify", TensorHashing::Skip), ("verify --tensors", TensorHashing::Check)]
     {
         let check = ModelCheck {
-            model: &folder,
+            model: folder,
             files: &files,
             tensors: Some(&tensors),
             layers: None,
@@ -44,11 +48,10 @@ fn folders(c: &mut Criterion) {
         });
     }
     for (name, listing) in [("weigh", TensorListing::List), ("weigh --no-tensors", TensorListing::Omit)] {
-        group
-            .bench_function(name, |b| b.iter(|| weighing(&folder, listing).weigh(&|_| {}).expect("weighed")));
+        group.bench_function(name, |b| b.iter(|| weighing(folder, listing).weigh(&|_| {}).expect("weighed")));
     }
     let paths: Vec<PathBuf> =
-        fs::read_dir(&folder).expect("a folder").map(|e| e.expect("an entry").path()).collect();
+        fs::read_dir(folder).expect("a folder").map(|e| e.expect("an entry").path()).collect();
     for tool in ["b3sum", "sha256sum"] {
         if run(tool, &[PathBuf::from("--version")]) {
             group.bench_function(tool, |b| b.iter(|| assert!(run(tool, &paths))));

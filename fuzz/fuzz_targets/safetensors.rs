@@ -37,7 +37,7 @@ fn check(prefix: &[u8], file_size: u64) {
     assert!(requests <= 3, "asked {requests} times");
     assert_eq!(grown, verdict);
 
-    let Ok(Parsed::Tensors { tensors, header_len }) = verdict else { return };
+    let Ok(Parsed::Tensors { tensors, header_len, .. }) = verdict else { return };
     // The tensors cover the rest of the file, each byte once.
     let mut at = header_len;
     for tensor in &tensors {

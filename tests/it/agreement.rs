@@ -4,6 +4,10 @@
 use std::{fmt::Write as _, fs, ops::Range, path::Path, process::Command};
 
 use tempfile::TempDir;
+use weighbridge_formats::{
+    Format, Parsed,
+    generate_gguf::{Gguf, Variant, Version},
+};
 use weighbridge_manifest::{
     Challenge, Dtype, EntryPath, Expectation, FileEntry, Head, ModelName, SignedChallenge, SignedHead,
     SignedProof, TensorEntry, TensorName, Time, TrustPolicy, VerifiedFileList, VerifiedTensorList, Wanted,
@@ -349,4 +353,66 @@ fn both_readings_agree_on_audits() {
         }
     }
     vectors.agree();
+}
+
+#[test]
+fn both_readings_agree_on_gguf_headers() {
+    let mut numbers = Numbers(0x6667_7567);
+    let mut vectors = Vectors::new();
+    let folder = tempfile::tempdir().unwrap();
+    let every = Gguf { variant: Variant::Every, ..Gguf::small(1) };
+    let models = [
+        Gguf { parts: 6, ..every.clone() },
+        Gguf { version: Version::V2, alignment: 64, parts: 3, ..every },
+        Gguf { parts: 2, ..Gguf::small(3) },
+    ];
+    let (mut accepted, mut codes) = (0, std::collections::BTreeSet::new());
+    for (number, model) in models.iter().enumerate() {
+        let place = folder.path().join(number.to_string());
+        for name in model.write(&place).unwrap().files {
+            let honest = fs::read(place.join(&name)).unwrap();
+            let header = header_len(&honest);
+            // Vocabularies are long, and a change within one changes nothing.
+            let ends = [0..200.min(header), header.saturating_sub(1_500)..header];
+            for round in 0..60 {
+                let (mut changed, mut size) = (honest[..header].to_vec(), honest.len() as u64);
+                let end = &ends[numbers.index(2)];
+                let place = end.start + numbers.index(end.len());
+                match round % 6 {
+                    0 if round > 0 => changed[place] ^= 1 << (round % 8),
+                    1 => changed[place] = changed[place].wrapping_add(1),
+                    2 => changed[place] = 0xff,
+                    3 => changed[place] = 0,
+                    4 => changed[place..header.min(place + 8)].fill(0),
+                    5 => size = size - 70 + numbers.below(140),
+                    _ => {}
+                }
+                let verdict = judge(&mut changed, size);
+                accepted += usize::from(verdict.is_ok());
+                codes.extend(verdict.err());
+                vectors.add("gguf", verdict, &[("file-size", size.to_string())], &[("prefix", &changed)]);
+            }
+        }
+    }
+    assert!(accepted > 30 && codes.len() > 8, "{accepted} accepted, refused with {codes:?}");
+    vectors.agree();
+}
+
+/// How many bytes lie before the first tensor.
+fn header_len(file: &[u8]) -> usize {
+    match Format::Gguf.parse(file, file.len() as u64).unwrap() {
+        Parsed::Tensors { header_len, .. } => usize::try_from(header_len).unwrap(),
+        Parsed::NeedPrefix(_) => unreachable!("all of it is there"),
+    }
+}
+
+/// The verdict on a file of which this is the beginning, followed by zeros as far as they are asked for.
+fn judge(prefix: &mut Vec<u8>, file_size: u64) -> Result<(), u16> {
+    loop {
+        match Format::Gguf.parse(prefix, file_size) {
+            Ok(Parsed::NeedPrefix(length)) => prefix.resize(usize::try_from(length).unwrap(), 0),
+            Ok(Parsed::Tensors { .. }) => return Ok(()),
+            Err(error) => return Err(error.error_code()),
+        }
+    }
 }

@@ -10,6 +10,7 @@ use std::{
 use weighbridge_formats::{
     Format, Parsed, TensorSpan,
     index::{Held, Index},
+    split::{Part, Says, Split, check as check_splits},
 };
 use weighbridge_manifest::{
     Dtype, EntryPath, Expectation, Head, ModelName, SignedChallenge, SignedHead, SignedProof, SignedReceipt,
@@ -184,7 +185,9 @@ impl Vector {
             "list" => End::of(self.run_list()),
             "trust" => self.trust().map_or_else(End::refused, |head| answers_of(&head)),
             "tree" => self.run_tree(),
-            "safetensors" => self.run_safetensors(),
+            "safetensors" => self.run_tensors(Format::Safetensors),
+            "gguf" => self.run_tensors(Format::Gguf),
+            "split" => End::of(self.run_split()),
             "index" => End::of(self.run_index()),
             "header" => self.run_header(),
             "model" => self.run_model(),
@@ -453,21 +456,54 @@ impl Vector {
         })
     }
 
-    fn run_safetensors(&self) -> End {
+    fn run_tensors(&self, format: Format) -> End {
         let prefix = self.bytes("prefix");
         let mut known = 0;
         loop {
-            match Format::Safetensors.parse(&prefix[..known], self.number("file-size")) {
-                Ok(Parsed::NeedPrefix(length)) => known = usize::try_from(length).unwrap(),
-                Ok(Parsed::Tensors { tensors, .. }) => {
-                    let mut tensors = tensors;
+            match format.parse(&prefix[..known], self.number("file-size")) {
+                Ok(Parsed::NeedPrefix(length)) => {
+                    assert!(known < prefix.len(), "{}: the header is not there", self.file.display());
+                    // The prefix may end with the header, and more be asked for at once.
+                    known = prefix.len().min(usize::try_from(length).unwrap());
+                }
+                Ok(Parsed::Tensors { mut tensors, split, .. }) => {
                     tensors.sort_by(|a, b| (a.offset, &a.name).cmp(&(b.offset, &b.name)));
                     assert_eq!(tensors, spans(self.text("tensors").unwrap()), "{}", self.file.display());
-                    return End::default();
+                    return match format {
+                        Format::Gguf => End::default().answer("split", &split_line(split)),
+                        _ => End::default(),
+                    };
                 }
                 Err(error) => return End::refused(error.error_code()),
             }
         }
+    }
+
+    fn run_split(&self) -> Result<(), u16> {
+        let mut parts: BTreeMap<&str, Part<'_>> = BTreeMap::new();
+        let mut names: Vec<(&str, String)> = Vec::new();
+        for line in self.text("files").unwrap().lines() {
+            let (path, what) = line.split_once(' ').unwrap();
+            if what.starts_with('"') {
+                names.push((path, serde_json::from_str(what).unwrap()));
+                continue;
+            }
+            let numbers: Vec<u32> = what.split(' ').filter_map(|number| number.parse().ok()).collect();
+            let short = |at: usize| u16::try_from(numbers[at]).unwrap();
+            let says = match what {
+                "none" => Says::Whole,
+                "unread" => Says::Unread,
+                _ => {
+                    Says::Part(Split { number: short(0), count: short(1), tensors: numbers.get(2).copied() })
+                }
+            };
+            parts.insert(path, Part { path, says, tensors: Vec::new() });
+        }
+        for (path, name) in &names {
+            parts.get_mut(path).unwrap().tensors.push(name);
+        }
+        let parts: Vec<Part<'_>> = parts.into_values().collect();
+        check_splits(&parts).map_err(|refused| refused.error.error_code())
     }
 
     fn run_index(&self) -> Result<(), u16> {
@@ -584,6 +620,15 @@ fn believed(text: &str) -> VerifiedHead {
     let policy = TrustPolicy::pinned(head_id(text.as_bytes()));
     let signed = SignedHead::parse(note.as_bytes()).unwrap();
     signed.verify(&policy, &Expectation::any().allow_expired(), None).unwrap()
+}
+
+/// `none`, or what a part says.
+fn split_line(split: Option<Split>) -> String {
+    match split {
+        None => "none".to_owned(),
+        Some(Split { number, count, tensors: None }) => format!("{number} {count}"),
+        Some(Split { number, count, tensors: Some(tensors) }) => format!("{number} {count} {tensors}"),
+    }
 }
 
 /// Lines `NAME-AS-JSON DTYPE SHAPE OFFSET SIZE`.

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import vector_form
 from vector_form import Vector
-from weighbridge_ref import (audit, blake3, filetree, head, held, lists, model, note, proof, slices, statements,
-                             tensors, trees, trust, values)
+from weighbridge_ref import (audit, blake3, filetree, gguf, head, held, lists, model, note, proof, slices,
+                             statements, tensors, trees, trust, values)
 from weighbridge_ref.refused import Refused
 
 VECTORS = Path(__file__).resolve().parents[2] / "spec" / "vectors"
@@ -147,6 +147,16 @@ def test_safetensors(vector, outcome):
     outcome.answers["tensors"] = tensors.answer_lines(found)
 
 
+def test_gguf(vector, outcome):
+    found = gguf.parse_gguf(vector.section("prefix"), vector.number("file-size"))
+    outcome.answers["tensors"] = tensors.answer_lines(found.tensors)
+    outcome.answers["split"] = gguf.split_line(found.split)
+
+
+def test_split(vector, outcome):
+    gguf.check_splits(gguf.parse_files(vector.section("files")))
+
+
 def test_index(vector, outcome):
     tensors.check_index(vector.section("index"), tensors.parse_holds(vector.section("holds")))
 
@@ -253,6 +263,8 @@ TESTS = {
     "trust": test_trust,
     "tree": test_tree,
     "safetensors": test_safetensors,
+    "gguf": test_gguf,
+    "split": test_split,
     "index": test_index,
     "header": test_header,
     "model": test_model,
@@ -271,6 +283,7 @@ ANSWERS = {
     "trust": ["head-id", "signers"],
     "model": ["head-id", "signers"],
     "safetensors": ["tensors"],
+    "gguf": ["tensors", "split"],
     "proof": ["files", "tensors", "absent", "slice"],
     "samples": ["drawn"],
     "statement": ["hash"],

@@ -2,10 +2,11 @@
 
 use std::{fs, fs::File, io::Read, path::Path};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use weighbridge_formats::{
-    Format, Parsed, TensorSpan, index,
+    Format, GgufAbout, GgufValue, Parsed, TensorSpan, index,
     index::{Index, MAX_INDEX},
+    split::Split,
 };
 use weighbridge_manifest::{
     Challenge, Head, MAX_PROOF, Note, NoteSignature, ProofError, Receipt, Report, SignedProof, StatementError,
@@ -145,10 +146,10 @@ fn tensor_file(path: &Path, format: Format, output: &Output) -> Result<(), Failu
     let mut file = File::open(path).map_err(IoError::at("open", path))?;
     let size = file.metadata().map_err(IoError::at("look at", path))?.len();
     let mut prefix = Vec::new();
-    let tensors = loop {
+    let (tensors, split) = loop {
         let parsed = format.parse(&prefix, size);
         match parsed.map_err(|e| Failure::new(e.error_code(), e.to_string()).about(path))? {
-            Parsed::Tensors { tensors, .. } => break tensors,
+            Parsed::Tensors { tensors, split, .. } => break (tensors, split),
             Parsed::NeedPrefix(length) => {
                 let more = length.saturating_sub(prefix.len() as u64);
                 (&mut file).take(more).read_to_end(&mut prefix).map_err(IoError::at("read", path))?;
@@ -158,6 +159,11 @@ fn tensor_file(path: &Path, format: Format, output: &Output) -> Result<(), Failu
             }
         }
     };
+    if format == Format::Gguf
+        && let Some(about) = GgufAbout::read(&prefix, size)
+    {
+        gguf(&about, split, output);
+    }
     for TensorSpan { name, dtype, shape, offset, size } in &tensors {
         let dimensions: Vec<String> = shape.iter().map(u64::to_string).collect();
         let text = format!(
@@ -172,6 +178,59 @@ fn tensor_file(path: &Path, format: Format, output: &Output) -> Result<(), Failu
     let text = format!("{} ({CLAIMED})", count(tensors.len() as u64, "tensor"));
     output.result(&text, || json!({ "event": "tensors", "verified": false, "count": tensors.len() }));
     Ok(())
+}
+
+/// What a GGUF header says beside its tensors.
+fn gguf(about: &GgufAbout<'_>, split: Option<Split>, output: &Output) {
+    let set = about.values.iter().find_map(|(key, value)| match value {
+        GgufValue::Unsigned(value) if *key == "general.alignment" => Some(*value),
+        _ => None,
+    });
+    let (version, alignment) = (about.version, set.unwrap_or(32));
+    let part = split.map_or(String::new(), |split| {
+        format!(", part {} of {}", u32::from(split.number).saturating_add(1), split.count)
+    });
+    let keys = count(about.values.len() as u64, "key-value");
+    output.result(&format!("GGUF version {version}, alignment {alignment}{part}, {keys}"), || {
+        let part = split.map(|Split { number, count, tensors }| {
+            json!({ "number": number, "count": count, "tensors": tensors })
+        });
+        json!({ "event": "gguf", "verified": false, "version": version, "alignment": alignment, "part": part })
+    });
+    for (key, value) in &about.values {
+        let (key, (text, value)) = (short(key.as_bytes()), in_short(value));
+        let object = || json!({ "event": "value", "key": key, "value": value });
+        output.result(&format!("  {} = {text}", shown(&key)), object);
+    }
+}
+
+/// A value for people, and for programs.
+fn in_short(value: &GgufValue<'_>) -> (String, Value) {
+    match value {
+        GgufValue::Unsigned(number) => (number.to_string(), json!(number)),
+        GgufValue::Signed(number) => (number.to_string(), json!(number)),
+        GgufValue::Float(number) => (number.to_string(), json!(number)),
+        GgufValue::Bool(truth) => (truth.to_string(), json!(truth)),
+        GgufValue::String(bytes) => {
+            let text = short(bytes);
+            (format!("\"{}\"", shown(&text)), json!(text))
+        }
+        GgufValue::Array { kind, count } => {
+            (format!("[{count} of {kind}]"), json!({ "array": kind, "count": count }))
+        }
+    }
+}
+
+/// The beginning of a text that may be megabytes long: templates and licences are.
+fn short(bytes: &[u8]) -> String {
+    const MOST: usize = 80;
+    // No character has more than four bytes.
+    let beginning = String::from_utf8_lossy(bytes.get(..MOST * 4 + 4).unwrap_or(bytes)).into_owned();
+    let mut text: String = beginning.chars().take(MOST).collect();
+    if text.len() < beginning.len() {
+        text.push('\u{2026}');
+    }
+    text
 }
 
 fn sharded(path: &Path, output: &Output) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
+use crate::gguf_error::GgufError;
 use crate::json;
 
 /// Why a model file does not say, by its format's rules, where its tensors lie.
@@ -140,6 +141,8 @@ pub enum FormatError {
         /// Its key.
         key: Excerpt,
     },
+    /// A GGUF file breaks its own format (43xx).
+    Gguf(GgufError),
 }
 
 /// What is wrong with a tensor's entry in a header.
@@ -184,6 +187,7 @@ impl FormatError {
             Self::TooManyDimensions { .. } => 4115,
             Self::MetadataNotObject | Self::MetadataNotString { .. } => 4116,
             Self::LfsPointer => 4117,
+            Self::Gguf(error) => error.error_code(),
         }
     }
 }
@@ -248,6 +252,7 @@ impl fmt::Display for FormatError {
             Self::MetadataNotString { key } => {
                 write!(f, "the value of {key} in `__metadata__` is not a string")
             }
+            Self::Gguf(error) => error.fmt(f),
         }
     }
 }
@@ -267,6 +272,12 @@ impl fmt::Display for EntryFault {
 }
 
 impl Error for FormatError {}
+
+impl From<GgufError> for FormatError {
+    fn from(error: GgufError) -> Self {
+        Self::Gguf(error)
+    }
+}
 
 impl From<json::Fault> for FormatError {
     fn from(fault: json::Fault) -> Self {

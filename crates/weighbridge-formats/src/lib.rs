@@ -1,8 +1,9 @@
 //! Where the tensors lie in model files.
 //!
 //! A list line says of each tensor its name, dtype, shape, offset and size. This crate reads them from the
-//! header of a model file, and reads the index that a sharded model carries beside its shards. It sees headers
-//! only and performs no I/O: the caller reads as many bytes from the file's start as it is asked for.
+//! header of a model file, reads the index that a sharded model carries beside its shards, and compares the parts of a
+//! split one. It sees headers only and performs no I/O: the caller reads as many bytes from the file's start as it is
+//! asked for.
 //!
 //! ```
 //! use weighbridge_formats::{Format, Parsed};
@@ -23,10 +24,10 @@
 //! ```
 //!
 //! # Guarantee
-//! Accepted tensors have unique names, lie within the file, do not overlap, cover every byte after the header, and
-//! have exactly the size that dtype and shape give. Two readers of an accepted header cannot disagree about it:
-//! what parsers are known to read differently (repeated keys, trailing bytes, numbers that are no integers) is
-//! refused. The rules, their order and their codes are `spec/tensors.md`.
+//! Accepted tensors have unique names, lie within the file, do not overlap, cover every byte after the header but the
+//! padding that GGUF has between them, and have exactly the size that dtype and shape give. Two readers of an accepted
+//! header cannot disagree about it: what parsers are known to read differently (repeated keys, trailing bytes, numbers
+//! that are no integers) is refused. The rules, their order and their codes are `spec/tensors.md` and `spec/gguf.md`.
 //!
 //! # Not guaranteed
 //! That the header is the publisher's: for that its bytes are verified first. That the values of the tensors make
@@ -52,11 +53,24 @@
 mod error;
 #[cfg(feature = "generate")]
 pub mod generate;
+#[cfg(feature = "generate")]
+pub mod generate_gguf;
+#[cfg(feature = "generate")]
+mod generate_gguf_header;
+mod gguf;
+mod gguf_error;
+mod gguf_types;
+mod gguf_values;
+mod gguf_walk;
 pub mod index;
 mod json;
 mod safetensors;
+pub mod split;
 
 pub use error::{EntryFault, Excerpt, FormatError};
+pub use gguf_error::GgufError;
+pub use gguf_values::{GgufAbout, GgufValue};
+use split::Split;
 
 /// A file format whose tensors are listed.
 #[non_exhaustive]
@@ -64,6 +78,10 @@ pub use error::{EntryFault, Excerpt, FormatError};
 pub enum Format {
     /// A length, a JSON header, the tensors' bytes: <https://github.com/huggingface/safetensors>.
     Safetensors,
+    /// Key-values and places of tensors in binary, the tensors' bytes: <https://github.com/ggml-org/ggml>.
+    ///
+    /// Versions 2 and 3, little-endian.
+    Gguf,
 }
 
 impl Format {
@@ -72,20 +90,26 @@ impl Format {
     /// The ending is compared exactly: `MODEL.SAFETENSORS` is no tensor file, on any operating system.
     #[must_use]
     pub fn of(path: &str) -> Option<Self> {
-        path.ends_with(".safetensors").then_some(Self::Safetensors)
+        if path.ends_with(".safetensors") {
+            Some(Self::Safetensors)
+        } else {
+            path.ends_with(".gguf").then_some(Self::Gguf)
+        }
     }
 
     /// How many bytes from the file's start [`parse`](Self::parse) needs, if `prefix` is too short for it to tell.
     ///
-    /// For callers that keep the prefix and parse it later, once they know whose bytes these are: it looks at the
-    /// length of a header, not into it. `None` also if the file is malformed, which is for `parse` to say.
+    /// For callers that keep the prefix and parse it later, once they know whose bytes these are: it looks for the
+    /// length of a header and keeps nothing of it. `None` also if the file is malformed, which is for `parse` to say.
     ///
     /// # Cost
-    /// A few comparisons, no allocation.
+    /// No allocation. For safetensors a few comparisons; for GGUF, which has no length to read, a walk over the prefix,
+    /// a few nanoseconds for each key, string, array and tensor.
     #[must_use]
     pub fn needs_prefix(self, prefix: &[u8], file_size: u64) -> Option<u64> {
         match self {
             Self::Safetensors => safetensors::needs_prefix(prefix, file_size),
+            Self::Gguf => gguf::needs_prefix(prefix, file_size),
         }
     }
 
@@ -95,17 +119,19 @@ impl Format {
     /// after the header may be there and are not looked at. The verdict does not depend on how the prefix grew.
     ///
     /// # Errors
-    /// [`FormatError`], the first failure in the order of `spec/tensors.md`.
+    /// [`FormatError`], the first failure in the order of `spec/tensors.md` or `spec/gguf.md`.
     ///
     /// # Panics
     /// Never, for any `prefix` and `file_size`.
     ///
     /// # Cost
     /// One pass over the header, a sort of its tensors, and memory proportional to it. For safetensors the prefix is
-    /// asked for at most twice.
+    /// asked for at most twice. For GGUF each time a quarter more is asked for, so that all calls together cost at most
+    /// five passes.
     pub fn parse(self, prefix: &[u8], file_size: u64) -> Result<Parsed, FormatError> {
         match self {
             Self::Safetensors => safetensors::parse(prefix, file_size),
+            Self::Gguf => gguf::parse(prefix, file_size),
         }
     }
 }
@@ -115,7 +141,7 @@ impl Format {
 #[must_use]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Parsed {
-    /// The prefix is too short to tell: at least so many bytes from the file's start are needed.
+    /// The prefix is too short to tell: so many bytes from the file's start are wanted.
     ///
     /// Always more than were given, and never more than the file has.
     NeedPrefix(u64),
@@ -125,6 +151,8 @@ pub enum Parsed {
         tensors: Vec<TensorSpan>,
         /// How many bytes lie before the tensors' own: where the first tensor begins, if there is one.
         header_len: u64,
+        /// Of which split the file says to be a part; always `None` for safetensors.
+        split: Option<Split>,
     },
 }
 

@@ -17,7 +17,7 @@ pub(crate) fn parse(prefix: &[u8], file_size: u64) -> Result<Parsed, FormatError
     // first and looks at the entries then must come to the same code.
     let tensors = read(header, header_len).map_err(|error| grammar(header).err().unwrap_or(error))?;
     let tensors = lay_out(tensors, header_len, file_size)?;
-    Ok(Parsed::Tensors { tensors, header_len })
+    Ok(Parsed::Tensors { tensors, header_len, split: None })
 }
 
 pub(crate) fn needs_prefix(prefix: &[u8], file_size: u64) -> Option<u64> {
@@ -313,7 +313,7 @@ const DTYPES: [Dtype; 22] = [
 
 /// The header's length stands before the header, in eight bytes.
 const HEADER_START: u64 = 8;
-const MAX_HEADER: u64 = 100_000_000;
+pub(crate) const MAX_HEADER: u64 = 100_000_000;
 const MAX_DIMENSIONS: usize = 16;
 /// How every Git LFS pointer begins, of any version of its specification.
-const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+pub(crate) const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";

@@ -32,7 +32,7 @@ fn files(folder: &Folder, summary: &Summary) -> BTreeMap<String, Vec<u8>> {
 }
 
 fn tensors(bytes: &[u8]) -> Vec<TensorSpan> {
-    let Ok(Parsed::Tensors { tensors, header_len }) =
+    let Ok(Parsed::Tensors { tensors, header_len, .. }) =
         Format::Safetensors.parse(bytes, bytes.len().try_into().unwrap())
     else {
         unreachable!("a generated shard is well-formed")

@@ -14,10 +14,11 @@ use unicode_normalization::is_nfc;
 use weighbridge_formats::{
     Format, FormatError, TensorSpan,
     index::{self, Held, Index, IndexError, MAX_INDEX},
+    split::{self, Part, Says, SplitError},
 };
 use weighbridge_manifest::{
     Dtype, EntryPath, Ext, FileEntry, Head, HeadError, ListError, ModelName, TensorEntry, TensorName,
-    TensorNameError, Time, VerifiedHead, is_tensor_file, write_files, write_tensors,
+    TensorNameError, Time, VerifiedHead, write_files, write_tensors,
 };
 use weighbridge_tree::{ChainingValue, ChunkSize, FileRoot, TensorHash};
 use weighbridge_verify::{
@@ -128,6 +129,7 @@ impl Weighing<'_> {
         let chunk_size = self.chunk_size(&found)?;
         let mut entries = self.entries(&found, chunk_size, tell)?;
         check_indexes(&found, &entries, self.tensors)?;
+        check_splits(&entries, self.tensors)?;
         let layers =
             entries.iter_mut().map(|e| std::mem::take(&mut e.layer)).filter(|l| !l.is_empty()).collect();
         let tensors = match self.tensors {
@@ -213,7 +215,7 @@ impl Weighing<'_> {
                 reused.map_err(|fault| WeighError::Reuse { path: Some(file.path.clone()), fault })?;
             if reused.is_none() {
                 places.push(entries.len());
-                jobs.push(Job { file: file.file.clone(), size: file.size, tensors: self.tensors_of(file)? });
+                jobs.push(Job { file: file.file.clone(), size: file.size, tensors: self.tensors_of(file) });
             } else {
                 tell(Event::Reused(&file.path));
             }
@@ -246,13 +248,10 @@ impl Weighing<'_> {
         all.ok_or(WeighError::Incomplete)
     }
 
-    fn tensors_of(&self, file: &Found) -> Result<Tensors, WeighError> {
-        if self.tensors == TensorListing::Omit || !is_tensor_file(&file.path) {
-            return Ok(Tensors::Ignore);
-        }
-        match Format::of(file.path.as_str()) {
-            Some(format) => Ok(Tensors::Hash(format)),
-            None => Err(WeighError::UnknownFormat { path: file.path.clone() }),
+    fn tensors_of(&self, file: &Found) -> Tensors {
+        match (self.tensors, Format::of(file.path.as_str())) {
+            (TensorListing::List, Some(format)) => Tensors::Hash(format),
+            _ => Tensors::Ignore,
         }
     }
 }
@@ -262,6 +261,7 @@ struct Weight {
     source: Source,
     file: FileEntry,
     tensors: Vec<TensorEntry>,
+    says: Says,
     /// Empty for a file of at most one chunk.
     layer: Vec<ChainingValue>,
 }
@@ -275,7 +275,8 @@ enum Source {
 
 impl From<Reused> for Weight {
     fn from(reused: Reused) -> Self {
-        Self { source: Source::Reused, file: reused.file, tensors: reused.tensors, layer: reused.layer }
+        let Reused { file, tensors, layer } = reused;
+        Self { source: Source::Reused, file, tensors, says: Says::Unread, layer }
     }
 }
 
@@ -290,7 +291,8 @@ impl Weight {
         let tensors = pairs.map(|(span, hash)| tensor(&file.path, span, hash)).collect::<Result<_, _>>()?;
         let entry =
             FileEntry { path: file.path.clone(), size: file.size, root: read.root, sha256: read.sha256 };
-        Ok(Self { source: Source::Read, file: entry, tensors, layer: read.values })
+        let says = read.split.map_or(Says::Whole, Says::Part);
+        Ok(Self { source: Source::Read, file: entry, tensors, says, layer: read.values })
     }
 }
 
@@ -300,7 +302,7 @@ fn tensor(file: &EntryPath, span: TensorSpan, hash: TensorHash) -> Result<Tensor
         name: TensorName::parse(&span.name).map_err(refused)?,
         file: file.clone(),
         // Formats refuse types that they do not know, and know none that could not stand in a list.
-        dtype: Dtype::parse(&span.dtype).ok_or_else(|| WeighError::UnknownFormat { path: file.clone() })?,
+        dtype: Dtype::parse(&span.dtype).ok_or(WeighError::Incomplete)?,
         shape: span.shape,
         offset: span.offset,
         size: span.size,
@@ -331,6 +333,24 @@ fn check_indexes(found: &[Found], entries: &[Weight], tensors: TensorListing) ->
         index.check(file.path.as_str(), holds).map_err(refused)?;
     }
     Ok(())
+}
+
+/// Compares the parts of split GGUF models with each other, if their tensors are listed. `entries` are sorted by path.
+fn check_splits(entries: &[Weight], tensors: TensorListing) -> Result<(), WeighError> {
+    if tensors == TensorListing::Omit {
+        return Ok(());
+    }
+    let of_gguf = |entry: &&Weight| Format::of(entry.file.path.as_str()) == Some(Format::Gguf);
+    let entries: Vec<&Weight> = entries.iter().filter(of_gguf).collect();
+    let mut parts = Vec::new();
+    for entry in &entries {
+        let tensors = entry.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+        parts.push(Part { path: entry.file.path.as_str(), says: entry.says, tensors });
+    }
+    split::check(&parts).map_err(|refused| match entries.get(refused.file) {
+        Some(entry) => WeighError::Split { path: entry.file.path.clone(), error: refused.error },
+        None => WeighError::Incomplete,
+    })
 }
 
 /// The bytes of a file that was weighed. What is read again is verified again (rule 10).
@@ -410,11 +430,6 @@ pub enum WeighError {
         /// What happened.
         error: ScanError,
     },
-    /// A tensor file of a format that is not read.
-    UnknownFormat {
-        /// The file.
-        path: EntryPath,
-    },
     /// A tensor's name cannot stand in a list.
     TensorName {
         /// The file.
@@ -430,6 +445,13 @@ pub enum WeighError {
         path: EntryPath,
         /// What is the matter with it.
         error: IndexError,
+    },
+    /// The parts of a split model do not belong together.
+    Split {
+        /// The first part.
+        path: EntryPath,
+        /// What is the matter.
+        error: SplitError,
     },
     /// A file cannot be taken over unread.
     Reuse {
@@ -462,9 +484,9 @@ impl WeighError {
             Self::NotNfc { .. } => 1421,
             Self::CaseCollision { .. } => 1422,
             Self::Scan { error, .. } => error.error_code(),
-            Self::UnknownFormat { .. } => 4001,
             Self::TensorName { fault, .. } => fault.error_code(),
             Self::Index { error, .. } => error.error_code(),
+            Self::Split { error, .. } => error.error_code(),
             Self::Reuse { fault, .. } => fault.error_code(),
             Self::OtherModel { .. } => 5305,
             Self::Incomplete => 9999,
@@ -477,7 +499,7 @@ impl WeighError {
     #[must_use]
     pub fn is_about_tensors(&self) -> bool {
         match self {
-            Self::UnknownFormat { .. } | Self::TensorName { .. } => true,
+            Self::TensorName { .. } | Self::Split { .. } => true,
             Self::Scan { error, .. } => matches!(error, ScanError::Format(_)),
             Self::Index { error, .. } => matches!(error, IndexError::NoTensor { .. }),
             _ => false,
@@ -504,14 +526,12 @@ impl fmt::Display for WeighError {
             }
             Self::Scan { path: Some(path), error } => write!(f, "{}: {error}", shown(path)),
             Self::Scan { path: None, error } => error.fmt(f),
-            Self::UnknownFormat { path } => {
-                write!(f, "{}: a tensor file of a format that this version does not read", shown(path))
-            }
             Self::TensorName { path, name, fault } => {
                 let name: String = name.chars().take(80).collect();
                 write!(f, "{}: tensor '{}': {fault}", shown(path), name.escape_debug())
             }
             Self::Index { path, error } => write!(f, "{}: {error}", shown(path)),
+            Self::Split { path, error } => write!(f, "{}: {error}", shown(path)),
             Self::Reuse { path: Some(path), fault } => write!(f, "{}: {fault}", shown(path)),
             Self::Reuse { path: None, fault } => fault.fmt(f),
             Self::OtherModel { name } => write!(f, "the previous head is of '{name}'"),
@@ -528,6 +548,7 @@ impl std::error::Error for WeighError {
             Self::Io(error) => Some(error),
             Self::Scan { error, .. } => Some(error),
             Self::Index { error, .. } => Some(error),
+            Self::Split { error, .. } => Some(error),
             Self::TensorName { fault, .. } => Some(fault),
             Self::List(error) => Some(error),
             Self::Head(error) => Some(error),

@@ -372,7 +372,7 @@ fn refuses_every_kind_of_malformed_tensor_file_unless_tensors_are_not_asked_for(
     assert_eq!(code_of(&[("m.safetensors", &one(ok, b"12"))]), 0);
     // By its ending exactly, it is no tensor file.
     assert_eq!(code_of(&[("m.SAFETENSORS", b"no header")]), 0);
-    assert_eq!(code_of(&[("m.gguf", b"GGUF")]), 4001);
+    assert_eq!(code_of(&[("m.gguf", b"GGUF")]), 4305);
 }
 
 #[test]
@@ -412,6 +412,39 @@ fn refuses_an_index_that_says_what_is_not_so() {
         let about_tensors = listed != omitted;
         assert_eq!(index(&text, TensorListing::List), (listed, about_tensors), "{text}");
         assert_eq!(index(&text, TensorListing::Omit), (omitted, false), "{text}");
+    }
+}
+
+/// A GGUF file without tensors that says to be a part.
+fn part(number: u16, count: u16, tensors: i32) -> Vec<u8> {
+    let value = |key: &str, kind: u32, value: &[u8]| {
+        [&(key.len() as u64).to_le_bytes(), key.as_bytes(), &kind.to_le_bytes(), value].concat()
+    };
+    let (number, count) =
+        (value("split.no", 2, &number.to_le_bytes()), value("split.count", 2, &count.to_le_bytes()));
+    let tensors = value("split.tensors.count", 5, &tensors.to_le_bytes());
+    [b"GGUF\x03\0\0\0".as_slice(), &[0; 8], &3_u64.to_le_bytes(), &number, &count, &tensors].concat()
+}
+
+#[test]
+fn refuses_parts_of_a_split_that_do_not_belong_together() {
+    let (first, second, whole) = (part(0, 2, 0), part(1, 2, 0), part(0, 1, 0));
+    let [one, two] = ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"];
+    for (files, expected) in [
+        ([(one, &first), (two, &second)], 0),
+        ([(one, &whole), (two, &whole)], 0),
+        ([(one, &second), (two, &first)], 4401),
+        ([(one, &first), ("m.gguf", &whole)], 4402),
+        ([("m.gguf", &whole), (two, &second)], 4402),
+        ([(one, &first), (two, &whole)], 4403),
+        ([(one, &part(0, 2, 1)), (two, &part(1, 2, 1))], 4405),
+    ] {
+        let model = Folder::of(&files.map(|(path, bytes)| (path, bytes.as_slice())));
+        let refused = weigh(model.path()).err();
+        assert_eq!(refused.as_ref().map_or(0, WeighError::error_code), expected);
+        // Without tensors nothing is compared.
+        assert!(refused.is_none_or(|error| error.is_about_tensors()));
+        assert_eq!(code(&Weighing { tensors: TensorListing::Omit, ..weighing(model.path()) }), 0);
     }
 }
 

@@ -125,8 +125,6 @@ pub enum FileFault {
     Changed,
     /// Its published layer is not that of its root.
     Layer(LayerError),
-    /// It is a tensor file of a format that is not read.
-    UnknownFormat,
     /// Its verified header is malformed.
     Format(FormatError),
     /// The tensor list says otherwise than its verified header or bytes.
@@ -336,11 +334,11 @@ impl ModelCheck<'_> {
 /// What the verified header, and the hashes if there are any, say against the list.
 fn tensor_fault(listed: &[TensorEntry], read: Scanned, hashing: TensorHashing) -> Option<FileFault> {
     // Here the bytes are the signed ones. Before that, what parses them would be open to anyone.
-    match read.header.map(|header| header.parse()) {
-        None => return Some(FileFault::UnknownFormat),
-        Some(Err(error)) => return Some(FileFault::Format(error)),
-        Some(Ok(spans)) => {
-            if let Some(fault) = compare(listed, &spans) {
+    match read.header.map(|header| header.parse()).transpose() {
+        Err(error) => return Some(FileFault::Format(error)),
+        Ok(spans) => {
+            // Every tensor file's header was kept. One that was not would bear out no tensor.
+            if let Some(fault) = compare(listed, &spans.unwrap_or_default()) {
                 return Some(FileFault::Tensor(fault));
             }
         }
@@ -463,7 +461,6 @@ impl FileFault {
             Self::Changed => 2106,
             Self::Unfit(fault) => fault.error_code(),
             Self::Layer(error) => error.error_code(),
-            Self::UnknownFormat => 4001,
             Self::Format(error) => error.error_code(),
             Self::Tensor(fault) => fault.error_code(),
         }
@@ -487,7 +484,6 @@ impl fmt::Display for FileFault {
             Self::Mismatch { .. } => f.write_str("data does not match the signed root"),
             Self::Unfit(fault) => fault.fmt(f),
             Self::Layer(error) => error.fmt(f),
-            Self::UnknownFormat => f.write_str("a tensor file of a format that this version does not read"),
             Self::Format(error) => error.fmt(f),
             Self::Tensor(fault) => fault.fmt(f),
         }

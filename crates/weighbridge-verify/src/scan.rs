@@ -20,12 +20,12 @@ use std::{
 };
 
 use sha2::Digest as _;
-use weighbridge_formats::{Format, FormatError, Parsed, TensorSpan};
+use weighbridge_formats::{Format, FormatError, Parsed, TensorSpan, split::Split};
 use weighbridge_manifest::Sha256;
 use weighbridge_tree::{ChainingValue, ChunkSize, Collector, FileRoot, Granule, Grid, TensorHash};
 
 use crate::{
-    io::{IoError, has_byte_at, open_no_link, read_exact_at},
+    io::{Identity, IoError, has_byte_at, identity_of, open_no_link, read_exact_at},
     tensor_hashes::TensorHashes,
 };
 
@@ -66,6 +66,8 @@ pub struct Scanned {
     pub header: Option<Header>,
     /// What the header names, if it was to be parsed.
     pub tensors: Option<Vec<TensorSpan>>,
+    /// Of which split the file says to be a part, if its header was to be parsed and says so.
+    pub split: Option<Split>,
     /// The hashes of the tensors that were to be hashed, in the order of the header or of the ranges.
     pub tensor_hashes: Option<Vec<TensorHash>>,
 }
@@ -88,8 +90,12 @@ impl Header {
     /// That of [`Format::parse`]: of the longest header, about 550 MB and a second. Whoever has a signed root compares
     /// it first, so that only signed bytes cost as much (rule 12).
     pub fn parse(&self) -> Result<Vec<TensorSpan>, FormatError> {
+        self.parse_all().map(|(tensors, _)| tensors)
+    }
+
+    fn parse_all(&self) -> Result<(Vec<TensorSpan>, Option<Split>), FormatError> {
         match self.format.parse(&self.prefix, self.file_size)? {
-            Parsed::Tensors { tensors, .. } => Ok(tensors),
+            Parsed::Tensors { tensors, split, .. } => Ok((tensors, split)),
             // Does not happen: the format was asked how much it needs.
             Parsed::NeedPrefix(_) => Err(FormatError::TooShort { file_size: self.file_size }),
         }
@@ -162,9 +168,9 @@ pub trait Watch: Sync {
 ///
 /// # Cost
 /// A buffer of 256 KiB a thread; of each file under way 32 bytes for each chunk, or for each 256 KiB where chunks are
-/// larger, and its beginning up to the end of the header: of a real model some hundred KiB, at most the 100 MB that the
-/// format allows. Only [`Tensors::Hash`] parses headers, the worst of them in about 550 MB and a second each. Threads never
-/// wait for each other but to take the next block.
+/// larger, and its beginning up to the end of the header: of a real model some hundred KiB, with a vocabulary in it some
+/// MB, at most the 100 MB that the formats allow. Only [`Tensors::Hash`] parses headers, the worst of them in about
+/// 550 MB and a second each. Threads never wait for each other but to take the next block.
 pub fn scan(jobs: &[Job], chunk_size: ChunkSize, sha256: bool, watch: &dyn Watch) {
     let queue = Queue { jobs, next: 0, open: None };
     let scan = Scan { queue: Mutex::new(queue), chunk_size, sha256, watch, stopped: AtomicBool::new(false) };
@@ -281,6 +287,7 @@ struct FileState {
     sha256: Option<Box<sha2::Sha256>>,
     header: Option<Header>,
     spans: Option<Vec<TensorSpan>>,
+    split: Option<Split>,
     error: Option<ScanError>,
 }
 
@@ -303,13 +310,15 @@ impl Opened {
             })?;
             Ok(Header { format, prefix: Arc::new(prefix), file_size: what.size })
         };
+        let mut split = None;
         let (header, spans, ranges) = match &what.tensors {
             Tensors::Ignore => (None, None, None),
             Tensors::Header(format) => (Some(header(*format)?), None, None),
             Tensors::HashListed(format, ranges) => (Some(header(*format)?), None, Some(ranges.clone())),
             Tensors::Hash(format) => {
                 let header = header(*format)?;
-                let spans = header.parse().map_err(ScanError::Format)?;
+                let spans;
+                (spans, split) = header.parse_all().map_err(ScanError::Format)?;
                 let ranges = spans.iter().map(|t| t.offset..t.offset.saturating_add(t.size)).collect();
                 (Some(header), Some(spans), Some(ranges))
             }
@@ -328,6 +337,7 @@ impl Opened {
             sha256: sha256.then(|| Box::new(sha2::Sha256::new())),
             header: header.filter(|_| spans.is_none()),
             spans,
+            split,
             error: None,
         };
         Ok(Self {
@@ -427,6 +437,7 @@ impl Opened {
             sha256: state.sha256.take().map(|hasher| Sha256(hasher.finalize().into())),
             header: state.header.take(),
             tensors: state.spans.take(),
+            split: state.split.take(),
             tensor_hashes: self.tensors.as_ref().and_then(TensorHashes::hashes),
         })
     }
@@ -438,23 +449,16 @@ struct Stamp {
     is_file: bool,
     size: u64,
     modified: Option<SystemTime>,
-    identity: Option<(u64, u64)>,
+    identity: Option<Identity>,
 }
 
 impl Stamp {
     fn of(metadata: &fs::Metadata) -> Self {
-        #[cfg(unix)]
-        let identity = Some((
-            std::os::unix::fs::MetadataExt::dev(metadata),
-            std::os::unix::fs::MetadataExt::ino(metadata),
-        ));
-        #[cfg(not(unix))]
-        let identity = None;
         Self {
             is_file: metadata.is_file(),
             size: metadata.len(),
             modified: metadata.modified().ok(),
-            identity,
+            identity: identity_of(metadata),
         }
     }
 }

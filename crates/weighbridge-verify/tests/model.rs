@@ -15,8 +15,8 @@ use std::{
 
 use common::{Draft, Folder, POOLS, Signed, bytes, in_time, long_ago, safetensors};
 use weighbridge_verify::{
-    CHUNKS, Event, ExtraFiles, FileFault, FileReport, HEAD, Metadata, ModelCheck, Outcome, Summary,
-    TensorHashing,
+    CHUNKS, Event, ExtraFiles, FileFault, FileReport, HEAD, LayersError, Metadata, ModelCheck, Outcome,
+    Summary, TensorHashing,
     manifest::{Dtype, TensorEntry, TensorName},
     tree::{ChunkSize, FileRoot, TensorHash},
 };
@@ -513,7 +513,7 @@ fn a_signed_file_with_a_malformed_header_is_refused() {
     let files = [("bad.safetensors", bad), ("model.gguf", b"GGUF".to_vec())];
     let signed = Draft::of(&files, ChunkSize::MIN).sign();
     let case = Case { folder: Folder::of(&files), signed, layers: true };
-    assert_eq!(case.check(), "refused bad.safetensors 4114\nrefused model.gguf 4001");
+    assert_eq!(case.check(), "refused bad.safetensors 4114\nrefused model.gguf 4305");
     assert_eq!(case.check_with(|c| c.tensors = None), "");
 }
 
@@ -604,4 +604,25 @@ fn a_model_folder_that_is_not_there_is_an_error() {
         extra: ExtraFiles::Refuse,
     };
     assert_eq!(check.run(&|_| {}).unwrap_err().error_code(), 9002);
+}
+
+/// Layers that were opened by one list were once believed to be those of another, with the lengths of the first.
+#[test]
+fn layers_give_nothing_for_a_list_by_which_they_were_not_opened() {
+    let unit = usize::try_from(ChunkSize::MIN.bytes()).unwrap();
+    let files = [("a", bytes(3 * unit - 9, 1)), ("b", bytes(unit + 1, 2))];
+    let truth = Draft::of(&files, ChunkSize::MIN);
+    let mut lie = truth.clone();
+    lie.files[0].size += 1;
+    let (truth, lie) = (truth.sign(), lie.sign());
+    let layers = lie.metadata.layers(&lie.files).unwrap().unwrap();
+    let of = |position| match layers.of(&truth.files, position) {
+        Ok(layer) => Ok(layer.grid().len()),
+        Err(LayersError::Layer(fault)) => Err(fault.error_code()),
+        Err(LayersError::Io(error)) => panic!("{error}"),
+    };
+    assert_eq!(of(0), Err(2202));
+    // What is the same in both lists is the same layer.
+    assert_eq!(of(1), Ok(truth.files.entries()[1].size));
+    assert!(of(2).is_err());
 }

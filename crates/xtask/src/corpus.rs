@@ -45,16 +45,14 @@ fn seeds(vector: &Vector) -> Vec<(&'static str, Vec<u8>)> {
             "index" => add("index", bytes),
             "proof" => add("proof", bytes),
             proof if proof.ends_with(".proof") => add("proof", bytes),
-            model_file if model_file.ends_with(".safetensors") => {
-                let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-                add("safetensors", &[&size.to_le_bytes(), bytes].concat());
-            }
+            model_file if model_file.ends_with(".safetensors") => add("safetensors", &with_size(bytes)),
+            model_file if model_file.ends_with(".gguf") => add("gguf", &with_size(bytes)),
             model_file if model_file.ends_with(".index.json") => add("index", bytes),
             _ => {}
         }
     }
     seeds.extend(lists(vector).map(|bytes| ("lists", bytes)));
-    seeds.extend(safetensors(vector).map(|bytes| ("safetensors", bytes)));
+    seeds.extend(header(vector));
     seeds.extend(tree_proof(vector).map(|bytes| ("tree_proof", bytes)));
     seeds.extend(layer(vector).map(|bytes| ("layer", bytes)));
     seeds.extend(audit(vector).map(|bytes| ("audit", bytes)));
@@ -75,10 +73,21 @@ fn lists(vector: &Vector) -> Option<Vec<u8>> {
     Some([files, b"\n", tensors].concat())
 }
 
+/// The size of a whole file, then the file.
+fn with_size(file: &[u8]) -> Vec<u8> {
+    let size = u64::try_from(file.len()).unwrap_or(u64::MAX);
+    [&size.to_le_bytes(), file].concat()
+}
+
 /// The file's size, then its beginning.
-fn safetensors(vector: &Vector) -> Option<Vec<u8>> {
+fn header(vector: &Vector) -> Option<(&'static str, Vec<u8>)> {
+    let target = match vector.value("test")? {
+        "safetensors" => "safetensors",
+        "gguf" => "gguf",
+        _ => return None,
+    };
     let (size, prefix) = (vector.number("file-size")?, vector.section("prefix")?);
-    Some([&size.to_le_bytes(), prefix].concat())
+    Some((target, [&size.to_le_bytes(), prefix].concat()))
 }
 
 /// Count, number of entries, entries, siblings. Lines are not hashed here: any 32 bytes stand for their hashes.

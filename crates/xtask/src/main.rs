@@ -8,6 +8,7 @@ mod freestanding;
 mod fuzz;
 mod gate;
 mod generate;
+mod gguf_oracle;
 mod process;
 mod real_model;
 mod rules;
@@ -53,8 +54,8 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "generate",
-        arguments: "DIR --bytes N [--shards N] [--seed N]",
-        about: "writes a model of random weights, the same for the same settings",
+        arguments: "DIR --bytes N [--gguf VARIANT] [--shards N] [--seed N]",
+        about: "writes a model of random weights, the same for the same settings; as GGUF if a variant is named",
         run: generate::run,
     },
     Task {

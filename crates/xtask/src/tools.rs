@@ -26,7 +26,7 @@ const TOOLS: &[Tool] = &[
         program: "python3",
         probe: &["-c", "import ensurepip"],
         package: "python3-venv",
-        lacking: Lacking::Some("the real model is not checked"),
+        lacking: Lacking::Some("the real model is not checked, GGUF not compared with gguf-py"),
     },
     Tool {
         program: "openssl",
@@ -39,6 +39,13 @@ const TOOLS: &[Tool] = &[
         probe: &["--version"],
         package: "g++",
         lacking: Lacking::Some("fuzz targets do not link"),
+    },
+    Tool {
+        // Debian has it where only root looks.
+        program: "sh",
+        probe: &["-c", "PATH=$PATH:/usr/sbin:/usr/local/sbin nginx -v"],
+        package: "nginx",
+        lacking: Lacking::Some("tests that need nginx are skipped"),
     },
 ];
 
@@ -79,7 +86,7 @@ pub(crate) fn nightly() -> Option<String> {
 
 /// The Python of an environment in `target/` that has pip, made if need be.
 ///
-/// Only the model's download and the hashing of long files need it; vectors run on any Python alone.
+/// Only the model's download, the hashing of long files and gguf-py need it; vectors run on any Python alone.
 pub(crate) fn python() -> Result<PathBuf> {
     let folder = root().join("target/python");
     let python = folder.join("bin/python");
@@ -99,6 +106,15 @@ pub(crate) fn python_with_blake3() -> Result<PathBuf> {
     Ok(python)
 }
 
+/// As [`python`], with the PyPI package `gguf`, which brings `numpy`: the version whose dtypes `spec/gguf.md` has.
+pub(crate) fn python_with_gguf() -> Result<PathBuf> {
+    let python = python()?;
+    if output(command(&python, "").args(["-c", "import gguf, numpy"])).is_none() {
+        run(&mut command(&python, "-m pip install --quiet --no-input --only-binary :all: gguf==0.19.0"))?;
+    }
+    Ok(python)
+}
+
 fn install_package(package: &str) -> Result {
     let as_root: &[&str] = if output(&mut command("id", "-u")).is_some_and(|id| id.trim() == "0") {
         &["env"]
@@ -107,15 +123,25 @@ fn install_package(package: &str) -> Result {
     } else {
         return Err(format!("'{package}' is missing, and nobody here may install it").into());
     };
-    let apt = |arguments: &str| {
-        let mut apt = command(as_root[0], "");
-        apt.args(&as_root[1..]).arg("DEBIAN_FRONTEND=noninteractive").arg("apt-get");
-        run(apt.args(arguments.split(' ')))
-    };
-    apt(&format!("install -y -q --no-install-recommends {package}"))
-        // A fresh image has no package lists.
-        .or_else(|_| {
-            apt("update -q").and_then(|()| apt(&format!("install -y -q --no-install-recommends {package}")))
-        })
-        .map_err(|error| format!("'{package}' could not be installed: {error}").into())
+    if !succeeds("apt-get", "--version") {
+        return Err(format!("'{package}' is missing, and there is no apt-get to install it").into());
+    }
+    let mut install = command(as_root[0], "");
+    install.args(&as_root[1..]).args(["DEBIAN_FRONTEND=noninteractive", "sh", "-c", INSTALL, "install"]);
+    run(install.arg(package)).map_err(|_| format!("'{package}' could not be installed").into())
 }
+
+/// Installs the package that it is given. Nothing that comes with it is started, now or when the machine is: we want
+/// programs, not services. A policy that is there already stays.
+const INSTALL: &str = r#"
+policy=/usr/sbin/policy-rc.d
+if ! [ -e $policy ]; then
+    trap 'rm -f $policy' EXIT
+    trap 'exit 1' HUP INT TERM
+    printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy || exit
+fi
+install() { apt-get install -y -q --no-install-recommends "$1"; }
+# A fresh image has no package lists.
+install "$1" || { apt-get update -q && install "$1"; } || exit
+update-rc.d "$1" disable 2>/dev/null || :
+"#;

@@ -124,16 +124,6 @@ fn a_git_lfs_pointer_is_not_the_model() {
 }
 
 #[test]
-fn a_format_that_is_not_read_is_weighed_without_tensors_only() {
-    let world = World::empty();
-    world.write("model/model.gguf", "GGUF");
-    let sentence = "model.gguf: a tensor file of a format that this version does not read";
-    world.refused("weigh model --name org/model", 4001, sentence).hints("--no-tensors");
-    world.run("weigh model --name org/model --no-tensors --key @alice.key").done();
-    world.run("verify model --vkey @alice").done();
-}
-
-#[test]
 fn an_index_has_to_agree_with_the_shards() {
     let cases = [
         ("[]", 4201, "model.safetensors.index.json: the index is malformed at byte 0"),

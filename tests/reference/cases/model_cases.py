@@ -8,6 +8,7 @@ from weighbridge_ref.lists import TensorEntry, file_line, tensor_line
 from . import example
 from .common import (ALICE, BOB, CHUNK_SIZE, CREATED, MALLORY, NAME, Cases, accepted, file_entry, flip, head_of_lists,
                      joined, pattern, policy, publisher, refused, signed)
+from .gguf_cases import gguf_file, part
 from .weighing import Weighed, safetensors, tensor_entries, weigh
 
 # model.safetensors has two chunks, all else one.
@@ -175,6 +176,29 @@ def tensors() -> Cases:
     yield good("tensors-hash-not-asked", "a tensor's hash is of other bytes: it accepts nothing, and is not asked",
                signed_with(replaced("embedding", blake3=other)))
     yield malformed_file()
+    yield from of_gguf()
+
+
+def of_gguf() -> Cases:
+    """The same for GGUF; parts are not compared again."""
+    files = {"config.json": b"{}\n", "model.gguf": gguf_file(
+        ("embedding", 0, (100, 41), pattern(16400)), ("rows", 8, (32, 3), pattern(102)), ("scale", 0, (), bytes(4)))}
+    yield good("gguf", "a GGUF model, tensor hashes compared too", sections(files, weigh(files)), tensors="yes")
+
+    def other_shape(entries):
+        return [e._replace(shape=(41, 96)) if e.name == "embedding" else e for e in entries]
+
+    yield bad("gguf-shape", 2304, "the list says another shape than the header",
+              sections(files, weigh(files, change_tensors=other_shape)), rule=13)
+    broken = files | {"model.gguf": files["model.gguf"] + b"\0"}
+    lines = [file_line(file_entry(path, broken[path])) for path in sorted(broken)]
+    entries = [tensor_line(e) for e in sorted(tensor_entries("model.gguf", files["model.gguf"]), key=lambda e: e.name)]
+    text = head_of_lists(lines, entries, sum(map(len, broken.values())))
+    yield bad("gguf-malformed", 4324, "the list agrees with the header, and a byte lies behind the padding",
+              sections(broken, Weighed(text, joined(lines), joined(entries), None)), rule=13)
+    lone = {"m-00001-of-00002.gguf": gguf_file(("a", 0, (8,), bytes(32)), pairs=part(0, 2))}
+    yield good("gguf-part-alone", "a part without the other: parts are compared when weighing",
+               sections(lone, weigh(lone)))
 
 
 def malformed_file():

@@ -3,7 +3,7 @@
 import json
 from typing import NamedTuple
 
-from weighbridge_ref import blake3, filetree, tensors
+from weighbridge_ref import blake3, filetree, model
 from weighbridge_ref.lists import TensorEntry, file_line, is_tensor_file, tensor_line
 
 from .common import CHUNK_SIZE, file_entry, head_of_lists, joined
@@ -38,24 +38,24 @@ def safetensors(*members: tuple[str, str, tuple[int, ...], bytes]) -> bytes:
 def tensor_entries(path: str, data: bytes) -> list[TensorEntry]:
     return [
         TensorEntry(t.name, path, t.dtype, t.shape, t.offset, t.size, blake3.hash(data[t.offset : t.offset + t.size]))
-        for t in tensors.parse_safetensors(data, len(data))
+        for t in model.tensors_of(path, data)
     ]
 
 
-def weigh(model: dict[str, bytes], change_tensors=None, no_tensors=False, **head) -> Weighed:
+def weigh(files: dict[str, bytes], change_tensors=None, no_tensors=False, **head) -> Weighed:
     """`change_tensors` turns the true tensor entries into those that are signed."""
-    paths = sorted(model, key=str.encode)
-    file_lines = [file_line(file_entry(path, model[path])) for path in paths]
+    paths = sorted(files, key=str.encode)
+    file_lines = [file_line(file_entry(path, files[path])) for path in paths]
     entries = [entry for path in paths if is_tensor_file(path) and not no_tensors
-               for entry in tensor_entries(path, model[path])]
+               for entry in tensor_entries(path, files[path])]
     if change_tensors is not None:
         entries = change_tensors(entries)
     entries.sort(key=lambda e: (e.file.encode(), e.name.encode()))
     tensor_lines = None if no_tensors else [tensor_line(entry) for entry in entries]
     chunk_size = int(head.get("chunk_size", CHUNK_SIZE))
     return Weighed(
-        head_of_lists(file_lines, tensor_lines, sum(map(len, model.values())), **head),
+        head_of_lists(file_lines, tensor_lines, sum(map(len, files.values())), **head),
         joined(file_lines),
         None if tensor_lines is None else joined(tensor_lines),
-        b"".join(filetree.layer_of(model[path], chunk_size) for path in paths),
+        b"".join(filetree.layer_of(files[path], chunk_size) for path in paths),
     )

@@ -18,5 +18,6 @@ Written from spec/ and for reading, not for speed; each module names its page.
     held         counting reports                    (trust.md)
     strict_json  JSON without repairs                (tensors.md)
     tensors      safetensors, sharded indexes        (tensors.md)
+    gguf         GGUF, split models                  (gguf.md)
     model        a model folder                      (model-folder.md)
 """

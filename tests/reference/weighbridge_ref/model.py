@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 from typing import Iterator, NamedTuple, Optional
 
-from . import blake3, filetree, lists, tensors, trust
+from . import blake3, filetree, gguf, lists, tensors, trust
 from .head import Head
 from .lists import FileEntry, TensorEntry
 from .note import MAX_NOTE
@@ -106,13 +106,11 @@ def check_file(place: Optional[Path], entry: FileEntry, metadata: Metadata, tens
         yield Refused(2101, f"{entry.path!r} does not match its signed root")
         yield from bad_chunks(data, entry, metadata)
         return
-    if metadata.tensors is not None and entry.path.endswith(".gguf"):
-        yield Refused(4001, f"{entry.path!r}: this version does not read GGUF")
-    if metadata.tensors is not None and entry.path.endswith(".safetensors"):
+    if metadata.tensors is not None and lists.is_tensor_file(entry.path):
         # From here on `data` is verified, and is not read again (rule 10).
         listed = [tensor for tensor in metadata.tensors if tensor.file == entry.path]
         try:
-            check_tensors(data, listed)
+            check_tensors(entry.path, data, listed)
         except Refused as refused:
             yield Refused(refused.code, f"{entry.path!r}: {refused.message}")
             return
@@ -134,8 +132,15 @@ def bad_chunks(data: bytes, entry: FileEntry, metadata: Metadata) -> Iterator[Re
             yield Refused(refused.code, f"{entry.path!r}: {refused.message}")
 
 
-def check_tensors(data: bytes, listed: list[TensorEntry]) -> None:
-    found = tensors.parse_safetensors(data, len(data))
+def tensors_of(path: str, data: bytes) -> list[tensors.Tensor]:
+    """What the header of a tensor file names."""
+    if path.endswith(".gguf"):
+        return gguf.parse_gguf(data, len(data)).tensors
+    return tensors.parse_safetensors(data, len(data))
+
+
+def check_tensors(path: str, data: bytes, listed: list[TensorEntry]) -> None:
+    found = tensors_of(path, data)
     tensors.compare([tensors.Tensor(t.name, t.dtype, t.shape, t.offset, t.size) for t in listed], found)
 
 

@@ -1,0 +1,290 @@
+//! Why a GGUF header was refused: place, numbers, and the stable code of `spec/error-codes.md`.
+
+use std::fmt;
+
+use crate::error::Excerpt;
+
+/// Why a GGUF file does not say, by the format's rules, where its tensors lie.
+///
+/// Positions are bytes from the start of the file. Names and keys come from the file and may be anything; they are cut
+/// and escaped ([`Excerpt`]).
+#[non_exhaustive]
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum GgufError {
+    /// The file does not begin with `GGUF` (4301).
+    Magic,
+    /// A version that is not read (4302).
+    Version {
+        /// The version that the file claims.
+        version: u32,
+    },
+    /// The file is written in big-endian byte order (4303).
+    BigEndian,
+    /// More tensors or key-values than the limit, or than the file has room for (4304).
+    Counts {
+        /// How many tensors the file claims.
+        tensors: u64,
+        /// How many key-values the file claims.
+        values: u64,
+        /// The file's size.
+        file_size: u64,
+    },
+    /// The header would go on after the file's end (4305).
+    PastEnd {
+        /// Where the bytes would begin that are not all there.
+        at: u64,
+        /// How many they would be.
+        len: u64,
+        /// The file's size.
+        file_size: u64,
+    },
+    /// The header is longer than 100,000,000 bytes (4306).
+    HeaderTooLong {
+        /// Where the bytes begin that pass the limit.
+        at: u64,
+        /// How many they are.
+        len: u64,
+    },
+    /// A key is empty, longer than 65,535 bytes, or not UTF-8 (4307).
+    Key {
+        /// Where its length stands.
+        at: u64,
+    },
+    /// A type of values that the format does not have (4308).
+    Kind {
+        /// Where it stands.
+        at: u64,
+        /// The number that should stand for a type.
+        number: u32,
+    },
+    /// Arrays are nested deeper than 8 levels (4309).
+    Nesting {
+        /// Where the ninth begins.
+        at: u64,
+    },
+    /// A bool is neither 0 nor 1 (4310).
+    Bool {
+        /// Where it stands.
+        at: u64,
+    },
+    /// A tensor's name is not UTF-8 (4311).
+    Name {
+        /// Where its length stands.
+        at: u64,
+    },
+    /// A tensor has more than four dimensions (4312).
+    Dimensions {
+        /// The tensor.
+        tensor: Excerpt,
+        /// How many it claims.
+        found: u32,
+    },
+    /// A dimension is 2^53 or more (4313).
+    Dimension {
+        /// The tensor.
+        tensor: Excerpt,
+        /// The dimension.
+        found: u64,
+    },
+    /// A type of tensors that the format does not have (4314).
+    Dtype {
+        /// The tensor.
+        tensor: Excerpt,
+        /// The number that should stand for a type.
+        number: u32,
+    },
+    /// The first dimension is no multiple of the type's block (4315).
+    Block {
+        /// The tensor.
+        tensor: Excerpt,
+        /// Its dtype.
+        dtype: &'static str,
+        /// How many elements a block has.
+        block: u64,
+        /// The first dimension; 1 for a scalar.
+        found: u64,
+    },
+    /// A key occurs twice (4316).
+    RepeatedKey {
+        /// The key.
+        key: Excerpt,
+    },
+    /// `general.alignment` is no 32-bit power of two from 8 to 1,048,576 (4317).
+    Alignment {
+        /// What it is; `None` for a value of another type.
+        found: Option<u32>,
+    },
+    /// The keys of a split are incomplete, of another type, or contradict each other (4318).
+    Split,
+    /// A tensor's name occurs twice (4319).
+    RepeatedName {
+        /// The name.
+        tensor: Excerpt,
+    },
+    /// A tensor's offset is no multiple of the alignment (4320).
+    Offset {
+        /// The tensor.
+        tensor: Excerpt,
+        /// Its offset, counted from where the tensors begin.
+        offset: u64,
+        /// The alignment.
+        alignment: u64,
+    },
+    /// A tensor would end after the file (4321).
+    TensorPastEnd {
+        /// The tensor.
+        tensor: Excerpt,
+        /// Its offset, counted from where the tensors begin.
+        offset: u64,
+        /// The file's size.
+        file_size: u64,
+    },
+    /// Bytes that belong to no tensor and are no padding (4322).
+    Hole {
+        /// The first such byte.
+        from: u64,
+        /// The byte after the last such byte, where a tensor begins.
+        to: u64,
+        /// The tensor that begins there.
+        tensor: Excerpt,
+    },
+    /// A tensor begins before the end of another or of its padding (4323).
+    Overlap {
+        /// The tensor.
+        tensor: Excerpt,
+        /// Where it begins.
+        at: u64,
+        /// The tensor before it.
+        other: Excerpt,
+        /// Where that one ends.
+        other_end: u64,
+    },
+    /// The file ends neither with its last tensor nor with that one's padding (4324).
+    FileEnd {
+        /// Where the last tensor ends, or the header when there is none.
+        tensors_end: u64,
+        /// Where the padding after it ends.
+        padded: u64,
+        /// The file's size.
+        file_size: u64,
+    },
+}
+
+impl GgufError {
+    /// The stable number of this refusal in `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::Magic => 4301,
+            Self::Version { .. } => 4302,
+            Self::BigEndian => 4303,
+            Self::Counts { .. } => 4304,
+            Self::PastEnd { .. } => 4305,
+            Self::HeaderTooLong { .. } => 4306,
+            Self::Key { .. } => 4307,
+            Self::Kind { .. } => 4308,
+            Self::Nesting { .. } => 4309,
+            Self::Bool { .. } => 4310,
+            Self::Name { .. } => 4311,
+            Self::Dimensions { .. } => 4312,
+            Self::Dimension { .. } => 4313,
+            Self::Dtype { .. } => 4314,
+            Self::Block { .. } => 4315,
+            Self::RepeatedKey { .. } => 4316,
+            Self::Alignment { .. } => 4317,
+            Self::Split => 4318,
+            Self::RepeatedName { .. } => 4319,
+            Self::Offset { .. } => 4320,
+            Self::TensorPastEnd { .. } => 4321,
+            Self::Hole { .. } => 4322,
+            Self::Overlap { .. } => 4323,
+            Self::FileEnd { .. } => 4324,
+        }
+    }
+}
+
+impl fmt::Display for GgufError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Magic => write!(f, "the file does not begin with `GGUF`"),
+            Self::Version { version } => write!(f, "GGUF version {version} is not read, only 2 and 3 are"),
+            Self::BigEndian => write!(f, "a big-endian GGUF file; only little-endian ones are read"),
+            Self::Counts { tensors, values, file_size } => {
+                write!(
+                    f,
+                    "the header claims {tensors} tensors and {values} key-values, more than 1048576 of one, or \
+                     more than a file of {file_size} bytes has room for"
+                )
+            }
+            Self::PastEnd { at, len, file_size } => {
+                write!(
+                    f,
+                    "the header claims {len} bytes from byte {at} on, but the file has only {file_size}"
+                )
+            }
+            Self::HeaderTooLong { at, len } => {
+                write!(f, "the header claims {len} bytes from byte {at} on, past the limit of 100000000")
+            }
+            Self::Key { at } => {
+                write!(f, "the key at byte {at} is not UTF-8 text of 1 to 65535 bytes")
+            }
+            Self::Kind { at, number } => write!(f, "unknown type of value {number} at byte {at}"),
+            Self::Nesting { at } => write!(f, "the array at byte {at} is nested deeper than 8 levels"),
+            Self::Bool { at } => write!(f, "the bool at byte {at} is neither 0 nor 1"),
+            Self::Name { at } => write!(f, "the tensor name at byte {at} is not UTF-8"),
+            Self::Dimensions { tensor, found } => {
+                write!(f, "tensor {tensor}: {found} dimensions, more than 4")
+            }
+            Self::Dimension { tensor, found } => {
+                write!(f, "tensor {tensor}: a dimension of {found}, not below 2^53")
+            }
+            Self::Dtype { tensor, number } => write!(f, "tensor {tensor}: unknown dtype {number}"),
+            Self::Block { tensor, dtype, block, found } => {
+                write!(
+                    f,
+                    "tensor {tensor}: its first dimension of {found} is no multiple of {dtype}'s block of {block}"
+                )
+            }
+            Self::RepeatedKey { key } => write!(f, "the key {key} occurs a second time in the header"),
+            Self::Alignment { found: Some(found) } => {
+                write!(f, "`general.alignment` is {found}, expected a power of two from 8 to 1048576")
+            }
+            Self::Alignment { found: None } => {
+                write!(f, "`general.alignment` is no unsigned 32-bit integer")
+            }
+            Self::Split => {
+                write!(f, "`split.no`, `split.count` and `split.tensors.count` do not name a part of a split")
+            }
+            Self::RepeatedName { tensor } => {
+                write!(f, "the name {tensor} occurs a second time in the header")
+            }
+            Self::Offset { tensor, offset, alignment } => {
+                write!(f, "tensor {tensor}: its offset {offset} is no multiple of the alignment {alignment}")
+            }
+            Self::TensorPastEnd { tensor, offset, file_size } => {
+                write!(
+                    f,
+                    "tensor {tensor}: from its offset {offset} on it would end after the file, which has \
+                     {file_size} bytes"
+                )
+            }
+            Self::Hole { from, to, tensor } => {
+                write!(f, "bytes {from}..{to} before tensor {tensor} belong to no tensor and are no padding")
+            }
+            Self::Overlap { tensor, at, other, other_end } => {
+                write!(
+                    f,
+                    "tensor {tensor} begins at byte {at}, before tensor {other}, which ends at byte {other_end}, \
+                     and its padding end"
+                )
+            }
+            Self::FileEnd { tensors_end, padded, file_size } => {
+                write!(
+                    f,
+                    "the tensors end at byte {tensors_end}, with padding at byte {padded}, but the file has \
+                     {file_size} bytes"
+                )
+            }
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! One walk over a GGUF header, from its first byte to its last. Rules G1 to G13 of `spec/gguf.md`, in their order.
+//!
+//! Nothing is allocated: what is found is handed on as it is passed, borrowed from the header. So the length of a header
+//! can be found out of bytes that nobody vouches for yet, and [`crate::gguf`] reads a header in the same walk.
+
+use crate::error::{Excerpt, FormatError, NUMBER_LIMIT};
+use crate::gguf_error::GgufError;
+use crate::gguf_types::{Dtype, Kind};
+use crate::safetensors::{LFS_POINTER, MAX_HEADER};
+
+/// What a header holds, in the order in which it is passed.
+pub(crate) enum Item<'a> {
+    /// `bytes` are all of the value, without its type.
+    Value {
+        key: &'a str,
+        kind: Kind,
+        bytes: &'a [u8],
+    },
+    Tensor(Info<'a>),
+}
+
+/// What a header says of a tensor.
+pub(crate) struct Info<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) dtype: &'static Dtype,
+    dims: [u64; MAX_DIMENSIONS],
+    rank: usize,
+    /// Counted from where the tensors begin.
+    pub(crate) offset: u64,
+}
+
+impl Info<'_> {
+    /// As they stand in the file: the fastest first.
+    pub(crate) fn dims(&self) -> &[u64] {
+        self.dims.get(..self.rank).unwrap_or_default()
+    }
+}
+
+/// Why a walk ended before the header did.
+pub(crate) enum Stop {
+    /// The prefix ends first; so much of the file is to be read next.
+    Need(u64),
+    Fault(FormatError),
+}
+
+impl From<GgufError> for Stop {
+    fn from(error: GgufError) -> Self {
+        Self::Fault(FormatError::Gguf(error))
+    }
+}
+
+/// Passes the whole header, and says where it ends.
+pub(crate) fn walk<'a>(
+    prefix: &'a [u8],
+    file_size: u64,
+    mut visit: impl FnMut(Item<'a>),
+) -> Result<u64, Stop> {
+    let file_len = usize::try_from(file_size).unwrap_or(usize::MAX);
+    let known = prefix.get(..file_len).unwrap_or(prefix);
+    let mut cursor = Cursor { known, at: 0, file_size };
+    let (tensors, values) = cursor.start()?;
+    for _ in 0..values {
+        let key = cursor.key()?;
+        let kind = cursor.kind()?;
+        let bytes = cursor.value(kind)?;
+        visit(Item::Value { key, kind, bytes });
+    }
+    for _ in 0..tensors {
+        visit(Item::Tensor(cursor.tensor()?));
+    }
+    Ok(cursor.at)
+}
+
+struct Cursor<'a> {
+    known: &'a [u8],
+    at: u64,
+    file_size: u64,
+}
+
+impl<'a> Cursor<'a> {
+    /// Magic, version and the two counts (G1 to G4).
+    fn start(&mut self) -> Result<(u64, u64), Stop> {
+        if self.known.starts_with(LFS_POINTER) {
+            return Err(Stop::Fault(FormatError::LfsPointer));
+        }
+        let pointer = length(LFS_POINTER);
+        if LFS_POINTER.starts_with(self.known) && self.file_size >= pointer {
+            return Err(self.need(pointer));
+        }
+        if self.file_size < length(MAGIC) || self.take(length(MAGIC))? != MAGIC {
+            return Err(GgufError::Magic.into());
+        }
+        match self.u32()? {
+            2 | 3 => {}
+            version if matches!(version.swap_bytes(), 2 | 3) => return Err(GgufError::BigEndian.into()),
+            version => return Err(GgufError::Version { version }.into()),
+        }
+        let (tensors, values) = (self.u64()?, self.u64()?);
+        let least = tensors.saturating_mul(LEAST_TENSOR).saturating_add(values.saturating_mul(LEAST_VALUE));
+        let room = self.file_size.saturating_sub(self.at);
+        if tensors > MAX_COUNT || values > MAX_COUNT || least > room {
+            return Err(GgufError::Counts { tensors, values, file_size: self.file_size }.into());
+        }
+        Ok((tensors, values))
+    }
+
+    /// G7.
+    fn key(&mut self) -> Result<&'a str, Stop> {
+        let at = self.at;
+        let len = self.u64()?;
+        if !(1..=MAX_KEY).contains(&len) {
+            return Err(GgufError::Key { at }.into());
+        }
+        str::from_utf8(self.take(len)?).map_err(|_| GgufError::Key { at }.into())
+    }
+
+    fn kind(&mut self) -> Result<Kind, Stop> {
+        let at = self.at;
+        let number = self.u32()?;
+        Kind::of(number).ok_or_else(|| GgufError::Kind { at, number }.into())
+    }
+
+    /// Steps over a value (G8 to G10); gives its bytes.
+    fn value(&mut self, kind: Kind) -> Result<&'a [u8], Stop> {
+        let start = self.at;
+        match kind {
+            Kind::STRING => drop(self.string()?),
+            Kind::ARRAY => self.array(1)?,
+            _ => self.many(kind, 1)?,
+        }
+        let range = usize::try_from(start).ok().zip(usize::try_from(self.at).ok());
+        Ok(range.and_then(|(start, end)| self.known.get(start..end)).unwrap_or_default())
+    }
+
+    /// `depth` counts the arrays that are open, this one included.
+    fn array(&mut self, depth: u32) -> Result<(), Stop> {
+        if depth > MAX_NESTING {
+            return Err(GgufError::Nesting { at: self.at }.into());
+        }
+        let kind = self.kind()?;
+        let count = self.u64()?;
+        if kind.width().is_some() {
+            return self.many(kind, count);
+        }
+        // Every element takes bytes, so that the file's size bounds the loop.
+        self.require(count.saturating_mul(kind.least()))?;
+        for _ in 0..count {
+            if kind == Kind::ARRAY {
+                self.array(depth.saturating_add(1))?;
+            } else {
+                self.string()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// So many values of a type of one width.
+    fn many(&mut self, kind: Kind, count: u64) -> Result<(), Stop> {
+        let at = self.at;
+        let bytes = self.take(count.saturating_mul(kind.least()))?;
+        if kind == Kind::BOOL
+            && let Some(place) = bytes.iter().position(|byte| *byte > 1)
+        {
+            let at = at.saturating_add(u64::try_from(place).unwrap_or(u64::MAX));
+            return Err(GgufError::Bool { at }.into());
+        }
+        Ok(())
+    }
+
+    /// G11 to G13.
+    fn tensor(&mut self) -> Result<Info<'a>, Stop> {
+        let at = self.at;
+        let name = str::from_utf8(self.string()?).map_err(|_| GgufError::Name { at })?;
+        let tensor = || Excerpt::of(name);
+        let rank = self.u32()?;
+        let rank = usize::try_from(rank)
+            .ok()
+            .filter(|rank| *rank <= MAX_DIMENSIONS)
+            .ok_or_else(|| GgufError::Dimensions { tensor: tensor(), found: rank })?;
+        let mut dims = [0; MAX_DIMENSIONS];
+        for dim in dims.iter_mut().take(rank) {
+            *dim = self.u64()?;
+            if *dim >= NUMBER_LIMIT {
+                return Err(GgufError::Dimension { tensor: tensor(), found: *dim }.into());
+            }
+        }
+        let number = self.u32()?;
+        let dtype = Dtype::of(number).ok_or_else(|| GgufError::Dtype { tensor: tensor(), number })?;
+        let first = dims.first().copied().filter(|_| rank > 0).unwrap_or(1);
+        if !first.is_multiple_of(dtype.block) {
+            let fault =
+                GgufError::Block { tensor: tensor(), dtype: dtype.name, block: dtype.block, found: first };
+            return Err(fault.into());
+        }
+        let offset = self.u64()?;
+        Ok(Info { name, dtype, dims, rank, offset })
+    }
+
+    fn string(&mut self) -> Result<&'a [u8], Stop> {
+        let len = self.u64()?;
+        self.take(len)
+    }
+
+    fn u32(&mut self) -> Result<u32, Stop> {
+        // What was taken has the length that was asked for.
+        Ok(u32::from_le_bytes(self.take(4)?.try_into().unwrap_or_default()))
+    }
+
+    fn u64(&mut self) -> Result<u64, Stop> {
+        Ok(u64::from_le_bytes(self.take(8)?.try_into().unwrap_or_default()))
+    }
+
+    /// The next `len` bytes.
+    fn take(&mut self, len: u64) -> Result<&'a [u8], Stop> {
+        let end = self.require(len)?;
+        let range = usize::try_from(self.at).ok().zip(usize::try_from(end).ok());
+        let bytes = range.and_then(|(at, end)| self.known.get(at..end)).ok_or_else(|| self.need(end))?;
+        self.at = end;
+        Ok(bytes)
+    }
+
+    /// Where the next `len` bytes end, if the file (G5) and the limit (G6) have room for them.
+    fn require(&self, len: u64) -> Result<u64, GgufError> {
+        let end = self.at.checked_add(len).filter(|end| *end <= self.file_size);
+        let end = end.ok_or(GgufError::PastEnd { at: self.at, len, file_size: self.file_size })?;
+        if end > MAX_HEADER { Err(GgufError::HeaderTooLong { at: self.at, len }) } else { Ok(end) }
+    }
+
+    /// What to read next: at least up to `end`, and a quarter more than is known. The walk begins anew each time, and
+    /// so costs at most five times what it does at once.
+    fn need(&self, end: u64) -> Stop {
+        let known = length(self.known);
+        let wanted = known.saturating_add(known / 4).clamp(FIRST_READ, MAX_HEADER);
+        Stop::Need(wanted.min(self.file_size).max(end))
+    }
+}
+
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+const MAGIC: &[u8] = b"GGUF";
+/// The most tensors, and the most key-values.
+const MAX_COUNT: u64 = 1 << 20;
+/// A key of one byte, a type, a value of one byte.
+const LEAST_VALUE: u64 = 8 + 1 + 4 + 1;
+/// An empty name, no dimensions, a type, an offset.
+const LEAST_TENSOR: u64 = 8 + 4 + 4 + 8;
+const MAX_KEY: u64 = 65_535;
+const MAX_NESTING: u32 = 8;
+const MAX_DIMENSIONS: usize = 4;
+/// Most headers without a vocabulary fit.
+const FIRST_READ: u64 = 1 << 16;

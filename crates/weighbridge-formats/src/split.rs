@@ -1,0 +1,200 @@
+//! A model in several GGUF files, each a GGUF file of its own: `model-00001-of-00003.gguf` and so on.
+//!
+//! Each part says in its header which one it is and of how many. Loaders go by the names of the files, so that names
+//! and headers have to agree, and every part has to be there. Rules S1 to S5 of `spec/gguf.md`.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::fmt;
+
+use crate::error::Excerpt;
+
+/// What a header says of the split that its file is a part of. Nothing of it has been compared with other files yet:
+/// see [`check`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Split {
+    /// Which part the file is, counted from 0; below `count`.
+    pub number: u16,
+    /// How many parts there are; at least 2.
+    pub count: u16,
+    /// How many tensors all parts have together, if the header says it.
+    pub tensors: Option<u32>,
+}
+
+/// One GGUF file of a model.
+#[derive(Clone, Debug)]
+pub struct Part<'a> {
+    /// Its path in the model.
+    pub path: &'a str,
+    /// What its header says.
+    pub says: Says,
+    /// The names of its tensors.
+    pub tensors: Vec<&'a str>,
+}
+
+/// What is known of a file's place in a split.
+// Exhaustive on purpose: these are all the answers there are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Says {
+    /// Its header says that it is whole.
+    Whole,
+    /// Its header says that it is this part.
+    Part(Split),
+    /// Its header was not read: it is taken from an earlier release, where it was compared.
+    Unread,
+}
+
+/// Compares the GGUF files of a model with each other. `parts` are all of them, sorted by the bytes of their paths.
+///
+/// # Guarantee
+/// Every file that says to be a part is called so, all parts of its split are there and say the same, no two of them
+/// have a tensor in common, and they have as many as they say.
+///
+/// # Errors
+/// [`SplitRefused`], the first in the order of `spec/gguf.md`.
+///
+/// # Panics
+/// Never.
+///
+/// # Cost
+/// A sort of the names of the tensors of each split.
+pub fn check(parts: &[Part<'_>]) -> Result<(), SplitRefused> {
+    for (file, part) in parts.iter().enumerate() {
+        if let Says::Part(split) = part.says
+            && stem(part.path, split).is_none()
+        {
+            let name = Excerpt::of(&name("", split.number, split.count));
+            return Err(SplitRefused { file, error: SplitError::Name { name } });
+        }
+    }
+    let mut checked = BTreeSet::new();
+    for (file, part) in parts.iter().enumerate() {
+        let Says::Part(split) = part.says else { continue };
+        let stem = stem(part.path, split).unwrap_or_default();
+        if checked.insert((stem, split.count)) {
+            together(parts, stem, split).map_err(|error| SplitRefused { file, error })?;
+        }
+    }
+    Ok(())
+}
+
+/// All parts of one split (S2 to S5).
+fn together(parts: &[Part<'_>], stem: &str, split: Split) -> Result<(), SplitError> {
+    let mut names = Vec::new();
+    for number in 0..split.count {
+        let path = name(stem, number, split.count);
+        let found = parts.binary_search_by(|part| part.path.cmp(&path)).ok().and_then(|at| parts.get(at));
+        let part = found.ok_or_else(|| SplitError::Missing { part: Excerpt::of(&path) })?;
+        let agrees = match part.says {
+            // Its number is that of its name, which was compared before.
+            Says::Part(other) => (other.count, other.tensors) == (split.count, split.tensors),
+            Says::Whole => false,
+            Says::Unread => true,
+        };
+        if !agrees {
+            return Err(SplitError::Disagrees { part: Excerpt::of(&path) });
+        }
+        names.extend(part.tensors.iter().copied());
+    }
+    names.sort_unstable();
+    let mut pairs = names.iter().zip(names.iter().skip(1));
+    if let Some((tensor, _)) = pairs.find(|(one, next)| one == next) {
+        return Err(SplitError::RepeatedTensor { tensor: Excerpt::of(tensor) });
+    }
+    let found = u64::try_from(names.len()).unwrap_or(u64::MAX);
+    match split.tensors {
+        Some(expected) if u64::from(expected) != found => Err(SplitError::Tensors { expected, found }),
+        _ => Ok(()),
+    }
+}
+
+/// The path without what names the part, or `None` if it names another one or none.
+fn stem(path: &str, split: Split) -> Option<&str> {
+    path.strip_suffix(&name("", split.number, split.count))
+}
+
+fn name(stem: &str, number: u16, count: u16) -> String {
+    format!("{stem}-{:05}-of-{count:05}.gguf", u32::from(number).saturating_add(1))
+}
+
+/// Why the GGUF files of a model do not belong together.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SplitRefused {
+    /// The place in the slice of the file that says to be a part: the first of its split.
+    pub file: usize,
+    /// What is wrong.
+    pub error: SplitError,
+}
+
+/// What is wrong with a split.
+///
+/// Names come from files and may be anything; they are cut and escaped ([`Excerpt`]).
+#[non_exhaustive]
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SplitError {
+    /// A part is not called as its header says (4401).
+    Name {
+        /// How its path should end.
+        name: Excerpt,
+    },
+    /// The model lacks a part (4402).
+    Missing {
+        /// The path of the part.
+        part: Excerpt,
+    },
+    /// A part says something else about the split (4403).
+    Disagrees {
+        /// The path of the part.
+        part: Excerpt,
+    },
+    /// Two parts have a tensor of the same name (4404).
+    RepeatedTensor {
+        /// The name.
+        tensor: Excerpt,
+    },
+    /// The parts have another number of tensors than they say (4405).
+    Tensors {
+        /// What they say.
+        expected: u32,
+        /// What they have.
+        found: u64,
+    },
+}
+
+impl SplitError {
+    /// The stable number of this refusal in `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::Name { .. } => 4401,
+            Self::Missing { .. } => 4402,
+            Self::Disagrees { .. } => 4403,
+            Self::RepeatedTensor { .. } => 4404,
+            Self::Tensors { .. } => 4405,
+        }
+    }
+}
+
+impl fmt::Display for SplitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name { name } => write!(f, "by its header the name of this part should end in {name}"),
+            Self::Missing { part } => write!(f, "the split has a part {part}, which the model does not have"),
+            Self::Disagrees { part } => write!(f, "the part {part} says something else about the split"),
+            Self::RepeatedTensor { tensor } => write!(f, "two parts of the split have a tensor {tensor}"),
+            Self::Tensors { expected, found } => {
+                write!(f, "the parts of the split have {found} tensors, by their headers {expected}")
+            }
+        }
+    }
+}
+
+impl Error for SplitError {}
+
+impl fmt::Display for SplitRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl Error for SplitRefused {}

@@ -1,0 +1,44 @@
+//! GGUF beside the PyPI package `gguf`: names, dtypes, shapes, offsets and sizes of its files and of ours.
+
+use std::path::Path;
+use std::{env, fs};
+
+use weighbridge_formats::generate_gguf::{Gguf, Variant, Version};
+
+use crate::gate::Outcome;
+use crate::process::{cargo, command, root, run};
+use crate::{Result, tools};
+
+/// The gate's step.
+pub(crate) fn check() -> Result<Outcome> {
+    let python = match tools::python_with_gguf() {
+        Ok(python) => python,
+        Err(error) => return Ok(Outcome::Skipped(format!("GGUF is not compared with gguf-py: {error}"))),
+    };
+    run(&mut cargo("build --quiet -p weighbridge-cli"))?;
+    // This lies in TARGET/PROFILE.
+    let this = env::current_exe()?;
+    let target = this.ancestors().nth(2).ok_or("xtask lies in no target folder")?;
+    let weighbridge = target.join(format!("debug/weighbridge{}", env::consts::EXE_SUFFIX));
+    let folder = root().join(format!("target/gguf-oracle-{}", std::process::id()));
+    let compared = write(&folder)
+        .and_then(|()| run(command(python, "tests/reference/gguf_oracle.py").arg(weighbridge).arg(&folder)));
+    // Nothing in there is wanted any more, whatever the end.
+    let _ = fs::remove_dir_all(&folder);
+    compared.map(|()| Outcome::Passed)
+}
+
+/// Models of every dtype, both versions, split and not, near and far apart.
+fn write(folder: &Path) -> Result {
+    let every = Gguf { variant: Variant::Every, ..Gguf::small(1) };
+    let models = [
+        every.clone(),
+        Gguf { version: Version::V2, parts: 4, ..every.clone() },
+        Gguf { alignment: 8, ..every },
+        Gguf { alignment: 4096, parts: 2, ..Gguf::small(2) },
+    ];
+    for (number, model) in models.iter().enumerate() {
+        let _ = model.write(&folder.join(number.to_string()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! Headers of GGUF files: one verdict however they arrive, and the verdict, tensors and split of another reading.
+//!
+//! Input: the file's size as eight bytes, least significant first, then the file's beginning.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use weighbridge_formats::{Format, FormatError, Parsed, TensorSpan};
+use weighbridge_fuzz::{
+    bounded,
+    gguf::{Header, read},
+};
+
+fuzz_target!(|data: &[u8]| {
+    let Some((file_size, prefix)) = data.split_first_chunk() else { return };
+    // Twice: with the size as given, and with that of a file which ends where the input does.
+    check(prefix, u64::from_le_bytes(*file_size));
+    check(prefix, prefix.len() as u64);
+});
+
+fn check(prefix: &[u8], file_size: u64) {
+    let verdict = bounded(prefix.len(), || Format::Gguf.parse(prefix, file_size));
+    agree(prefix, file_size, &verdict);
+
+    // Read as the parser asks for it, from nothing, as far as there is something: the same verdict.
+    let mut known = 0;
+    let grown = loop {
+        let beginning = &prefix[..known];
+        let end = Format::Gguf.parse(beginning, file_size);
+        agree(beginning, file_size, &end);
+        match end {
+            Ok(Parsed::NeedPrefix(length)) if known < prefix.len() => {
+                assert!(length > known as u64 && length <= file_size, "asked for {length} bytes");
+                // So that all calls together cost no more than a few.
+                assert!(length >= (known as u64 / 4 * 5).min(file_size), "asked for {length} after {known}");
+                known = prefix.len().min(usize::try_from(length).unwrap_or(usize::MAX));
+            }
+            end => break end,
+        }
+    };
+    assert_eq!(grown, verdict);
+
+    let theirs = read(prefix, file_size);
+    match verdict {
+        Ok(Parsed::NeedPrefix(_)) => assert_eq!(theirs, None),
+        Err(error) => assert_eq!(theirs, None, "{error}"),
+        Ok(Parsed::Tensors { tensors, header_len, split }) => {
+            let line = |TensorSpan { name, dtype, shape, offset, size }| (name, dtype, shape, offset, size);
+            let ours = Header {
+                tensors: tensors.into_iter().map(line).collect(),
+                data: header_len,
+                split: split.map(|split| (split.number, split.count, split.tensors)),
+            };
+            assert_eq!(theirs, Some(ours));
+        }
+    }
+}
+
+/// What asks for the length alone asks for the same, keeps nothing, and has no say of its own.
+fn agree(prefix: &[u8], file_size: u64, verdict: &Result<Parsed, FormatError>) {
+    let needed = bounded(0, || Format::Gguf.needs_prefix(prefix, file_size));
+    let expected = match verdict {
+        Ok(Parsed::NeedPrefix(length)) => Some(*length),
+        Ok(Parsed::Tensors { .. }) | Err(_) => None,
+    };
+    assert_eq!(needed, expected);
+}

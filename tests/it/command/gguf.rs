@@ -1,0 +1,243 @@
+//! GGUF models get what safetensors models get: tensors listed, compared, named in refusals, proven, shown.
+
+use std::ops::Range;
+
+use weighbridge_formats::generate_gguf::{Gguf, Variant, Version};
+
+use crate::command::{
+    forge::{Forge, replace},
+    kit::World,
+};
+
+const PARTS: [&str; 3] = [
+    "model-Q4_K_M-00001-of-00003.gguf",
+    "model-Q4_K_M-00002-of-00003.gguf",
+    "model-Q4_K_M-00003-of-00003.gguf",
+];
+const WEIGH: &str = "weigh m --name org/m --chunk-size 16KiB --key @alice.key";
+
+impl World {
+    /// With a split model of about a megabyte in `m`, not yet weighed.
+    fn with_split() -> Self {
+        let world = Self::empty();
+        world.generated(&Gguf { parts: 3, ..Gguf::small(1) });
+        world.write("m/README.md", "# A model\n");
+        world
+    }
+
+    fn generated(&self, model: &Gguf) {
+        let _ = model.write(&self.path("m")).unwrap();
+    }
+
+    /// The names of the tensors of a file, and where they lie in it.
+    fn tensors_of(&self, file: &str) -> Vec<(String, Range<usize>)> {
+        let objects = self.run(&format!("inspect m/{file} --json")).done().objects();
+        let tensors = objects.iter().filter(|object| object["event"] == "tensor").map(|object| {
+            let number = |key: &str| usize::try_from(object[key].as_u64().unwrap()).unwrap();
+            let range = number("offset")..number("offset") + number("size");
+            (object["name"].as_str().unwrap().to_owned(), range)
+        });
+        tensors.collect()
+    }
+}
+
+/// A key-value, its value as it is written.
+fn pair(key: &str, kind: u32, value: &[u8]) -> Vec<u8> {
+    [&text(key), kind.to_le_bytes().as_slice(), value].concat()
+}
+
+fn text(text: &str) -> Vec<u8> {
+    [&u64::try_from(text.len()).unwrap().to_le_bytes(), text.as_bytes()].concat()
+}
+
+/// A file without tensors.
+fn file_of(pairs: &[Vec<u8>]) -> Vec<u8> {
+    let count = u64::try_from(pairs.len()).unwrap();
+    [b"GGUF\x03\0\0\0".as_slice(), &[0; 8], &count.to_le_bytes(), &pairs.concat()].concat()
+}
+
+#[test]
+fn models_of_every_dtype_and_version_are_weighed_and_verified_with_their_tensors() {
+    for model in [
+        Gguf { variant: Variant::Every, ..Gguf::small(1) },
+        Gguf { variant: Variant::Every, version: Version::V2, alignment: 8, parts: 5, ..Gguf::small(2) },
+        Gguf { alignment: 4096, ..Gguf::small(3) },
+    ] {
+        let world = World::empty();
+        world.generated(&model);
+        world.run(WEIGH).done();
+        world.run("verify m --vkey @alice --tensors").done();
+        let listed = world.text("m/weighbridge/tensors.jsonl");
+        let found: usize = world.files("m").iter().map(|(name, _)| world.tensors_of(name).len()).sum();
+        assert_eq!(listed.lines().count(), found);
+        for (name, bytes) in world.files("m") {
+            for (tensor, range) in world.tensors_of(&name) {
+                let root = blake3::hash(&bytes[range]).to_hex();
+                let is_of = |line: &&str| {
+                    line.contains(&format!("\"{tensor}\"")) && line.contains(&format!("\"{name}\""))
+                };
+                let line = listed.lines().find(is_of).unwrap();
+                assert!(line.contains(root.as_str()), "{line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bad_chunk_names_the_tensors_that_it_is_part_of() {
+    let world = World::with_split();
+    world.run(WEIGH).done();
+    let (name, range) = world.tensors_of(PARTS[1]).pop().unwrap();
+    world.flip(&format!("m/{}", PARTS[1]), u64::try_from(range.end - 1).unwrap());
+    let ran = world.refused("verify m --vkey @alice", 2101, "data does not match the signed root");
+    ran.prints(&name);
+}
+
+#[test]
+fn a_tensor_list_that_says_otherwise_than_the_header_is_refused() {
+    for (from, to, code, sentence) in [
+        ("\"tensor\":\"output_norm.weight\"", "\"tensor\":\"output_norm.weighu\"", 2302, "not listed"),
+        ("\"dtype\":\"F32\"", "\"dtype\":\"I32\"", 2303, "another dtype"),
+        ("\"shape\":[256]", "\"shape\":[1,256]", 2304, "another shape"),
+    ] {
+        let world = World::empty();
+        world.generated(&Gguf::small(1));
+        world.run(WEIGH).done();
+        let mut forge = Forge::open(world.path("m/weighbridge"));
+        let line = forge.tensors.iter_mut().find(|line| line.contains("\"output_norm.weight\"")).unwrap();
+        replace(line, from, to);
+        forge.sign(&world.key("alice"));
+        world.forget();
+        let ran = world.refused("verify m --vkey @alice", code, sentence);
+        ran.prints("tensor 'output_norm.weight' ");
+    }
+}
+
+#[test]
+fn a_signed_file_with_a_malformed_header_is_refused() {
+    let world = World::empty();
+    world.generated(&Gguf::small(1));
+    let file = "m/model-Q4_K_M.gguf";
+    let honest = world.read(file);
+    world.write(file, [honest.as_slice(), &[0]].concat());
+    let sentence = "model-Q4_K_M.gguf: the tensors end at byte ";
+    world.refused(WEIGH, 4324, sentence).hints("--no-tensors");
+    world.run(&format!("{WEIGH} --no-tensors")).done();
+    // An empty tensor list, signed.
+    world.forget();
+    Forge::open(world.path("m/weighbridge")).sign(&world.key("alice"));
+    world.refused("verify m --vkey @alice", 4324, "the tensors end at byte ");
+}
+
+#[test]
+fn a_tensor_is_proven_and_its_slice_has_its_bytes() {
+    let world = World::with_split();
+    world.run(WEIGH).done();
+    for part in PARTS {
+        let (name, range) = world.tensors_of(part).pop().unwrap();
+        world.run(&format!("prove m --tensor {part}:{name} --slice s -o p")).done();
+        let ran = world.run("check p --vkey @alice --slice s --extract out --json").done();
+        let tensor = ran.objects().into_iter().find(|object| object["event"] == "tensor").unwrap();
+        assert_eq!((tensor["name"].as_str(), tensor["file"].as_str()), (Some(name.as_str()), Some(part)));
+        assert!(world.read("out") == world.read(&format!("m/{part}"))[range], "other bytes");
+    }
+}
+
+#[test]
+fn a_header_is_shown_as_what_it_claims() {
+    let world = World::with_split();
+    let ran = world.run(&format!("inspect m/{}", PARTS[0])).done();
+    ran.prints("GGUF version 3, alignment 32, part 1 of 3, ")
+        .prints("\n  general.architecture = \"llama\"\n")
+        .prints("\n  llama.context_length = 8192\n")
+        .prints("\n  tokenizer.ggml.add_bos_token = false\n")
+        .prints("\n  tokenizer.ggml.token_type = [")
+        .prints(" of INT32]\n")
+        .prints("Q4_K ")
+        .prints("token_embd.weight\n")
+        .prints("(claimed: inspect verifies nothing)");
+    let objects = world.run(&format!("inspect m/{} --json", PARTS[1])).done().objects();
+    assert_eq!((&objects[0]["event"], &objects[0]["version"]), (&"gguf".into(), &3.into()));
+    assert_eq!((&objects[0]["part"]["number"], &objects[0]["part"]["count"]), (&1.into(), &3.into()));
+    assert_eq!((&objects[1]["key"], &objects[1]["value"]), (&"split.no".into(), &1.into()));
+    assert_eq!(objects.last().unwrap()["verified"], false);
+}
+
+/// Keys and strings come from anyone, and may be long or what a terminal would obey.
+#[test]
+fn values_are_shown_short_and_harmless() {
+    let world = World::empty();
+    let numbers = [
+        pair("u", 10, &u64::MAX.to_le_bytes()),
+        pair("i", 1, &[0xff]),
+        pair("f", 6, &0.5_f32.to_le_bytes()),
+        pair("nan", 12, &f64::NAN.to_le_bytes()),
+        pair("general.alignment", 4, &64_u32.to_le_bytes()),
+        pair(&format!("\u{202e}{}", "k".repeat(60_000)), 8, &text(&"\u{1b}[31m\u{202e}é".repeat(60_000))),
+        pair("nested", 9, &[9_u32.to_le_bytes().as_slice(), &0_u64.to_le_bytes()].concat()),
+    ];
+    world.write("a.gguf", file_of(&numbers));
+    let ran = world.run("inspect a.gguf").done();
+    ran.expect(ran.stdout.len() < 2_000, "a short text");
+    let is_safe =
+        !ran.stdout.contains(|c: char| c.is_control() && c != '\n') && !ran.stdout.contains('\u{202e}');
+    ran.expect(is_safe, "nothing that a terminal obeys");
+    ran.prints("GGUF version 3, alignment 64, 7 key-values\n")
+        .prints("\n  u = 18446744073709551615\n")
+        .prints("\n  i = -1\n")
+        .prints("\n  f = 0.5\n")
+        .prints("\n  nan = NaN\n")
+        .prints("\n  nested = [0 of ARRAY]\n")
+        .prints("\n0 tensors ");
+    world.run("inspect a.gguf --json").done().objects();
+    world.write("a.gguf", "GGUF");
+    world.refused("inspect a.gguf", 4305, "a.gguf: the header claims 4 bytes from byte 4 on");
+}
+
+#[test]
+fn parts_that_do_not_belong_together_are_not_weighed() {
+    let world = World::with_split();
+    let part = |number: usize| format!("m/{}", PARTS[number]);
+    let refused = |code, sentence: &str| {
+        world.refused(WEIGH, code, sentence).hints("--no-tensors");
+        assert!(!world.exists("m/weighbridge"), "something was written");
+    };
+    world.rename(&part(2), "m/elsewhere.gguf");
+    refused(
+        4401,
+        "elsewhere.gguf: by its header the name of this part should end in \"-00003-of-00003.gguf\"",
+    );
+    world.rename("m/elsewhere.gguf", "elsewhere");
+    let first = PARTS[0];
+    refused(4402, &format!("{first}: the split has a part \"{}\", which the model does not have", PARTS[2]));
+    world.write(&part(2), file_of(&[]));
+    refused(4403, &format!("{first}: the part \"{}\" says something else about the split", PARTS[2]));
+    let pairs = |total: i32| {
+        let short = |key, value: u16| pair(key, 2, &value.to_le_bytes());
+        [short("split.no", 2), short("split.count", 3), pair("split.tensors.count", 5, &total.to_le_bytes())]
+    };
+    let total = PARTS[..2].iter().map(|file| world.tensors_of(file).len()).sum::<usize>()
+        + usize::from(world.read("elsewhere")[8]);
+    world.write(&part(2), file_of(&pairs(i32::try_from(total).unwrap())));
+    refused(4405, &format!("by their headers {total}"));
+    // Without tensors nothing is compared.
+    world.run(&format!("{WEIGH} --no-tensors")).done();
+    world.run("verify m --vkey @alice").done();
+}
+
+#[test]
+fn parts_that_are_taken_over_unread_belong_together_still() {
+    let world = World::with_split();
+    world.run(WEIGH).done();
+    world.write("m/README.md", "# A better text\n");
+    world
+        .run(&format!("{WEIGH} --force --reuse *.gguf --from m"))
+        .done()
+        .prints(&format!("reused   {}", PARTS[0]));
+    // One part is read, the others are not.
+    world.write("m/README.md", "# The best text\n");
+    let ran = world.run(&format!("{WEIGH} --force --reuse *-00002-of-00003.gguf --from m")).done();
+    ran.prints(&format!("reused   {}", PARTS[1]));
+    world.forget();
+    world.run("verify m --vkey @alice --tensors").done();
+}
