@@ -3,6 +3,12 @@
 
 mod agreement;
 mod command;
+#[cfg(unix)]
+mod fetch;
 mod readme;
 mod reference;
+#[cfg(unix)]
+mod servers;
+#[cfg(unix)]
+mod torture;
 mod vectors;

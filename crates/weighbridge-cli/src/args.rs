@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Check(Check),
     #[command(subcommand)]
     Audit(Audit),
+    Fetch(Fetch),
+    Diff(Diff),
     /// Weigh, sign, verify a small model, flip a bit, and see it refused
     Demo,
     /// Print a completion script for a shell
@@ -149,7 +151,7 @@ pub(crate) struct Sign {
 pub(crate) struct Verify {
     /// The model folder
     pub(crate) model: PathBuf,
-    /// Where the metadata is, if not in MODEL/weighbridge
+    /// Where the metadata is, if not in MODEL/weighbridge, or with --partial where an unfinished fetch keeps it
     #[arg(long, value_name = "META")]
     pub(crate) meta: Option<PathBuf>,
     #[command(flatten)]
@@ -165,6 +167,9 @@ pub(crate) struct Verify {
     /// Report files that are not listed instead of refusing them
     #[arg(long)]
     pub(crate) allow_extra: bool,
+    /// Say what is there of a fetch that is not complete: whole files, chunks, tensors; what is missing is no refusal
+    #[arg(long, conflicts_with_all = ["receipt", "tensors", "allow_extra"])]
+    pub(crate) partial: bool,
     /// Where to write a receipt: this node's signed word that it verified the whole model
     #[arg(long, value_name = "FILE", requires = "key", conflicts_with = "only")]
     pub(crate) receipt: Option<PathBuf>,
@@ -341,6 +346,74 @@ pub(crate) struct AuditCheck {
     pub(crate) output: PathBuf,
 }
 
+/// Fetch a model from any number of untrusted sources at once, and verify every byte before it counts
+///
+/// A source is a URL (http, https, s3, gs, az), hf://ORG/NAME@REVISION, or a folder; any mix will do. What is on disk
+/// already is verified and not fetched again: after a kill, a crash or an error the same command goes on from there. A
+/// file gets its name when all of it is verified; until then it lies in DIR/weighbridge/partial.
+///
+/// HF_ENDPOINT and HF_TOKEN are used for hf:// sources; proxies and certificates are those of the usual environment
+/// variables.
+#[derive(Parser)]
+pub(crate) struct Fetch {
+    /// Where the model's files are
+    #[arg(value_name = "SOURCE", required = true)]
+    pub(crate) sources: Vec<String>,
+    /// The folder to fetch into
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    /// Take the metadata from here instead of from the sources
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) meta: Option<String>,
+    #[command(flatten)]
+    pub(crate) trust: Trust,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Take whichever model the sources serve, in place of --name or --head
+    #[arg(long, conflicts_with_all = ["name", "head"], help_heading = "Which model")]
+    pub(crate) any_name: bool,
+    /// Fetch matching files only; may be given several times; `*` does not match `/`, `**` does
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) only: Vec<String>,
+    /// Fetch the chunks that hold matching tensors; may be given several times
+    ///
+    /// With --only too, what either of them names is fetched. A file that is there in part never gets its name.
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) tensor: Vec<String>,
+    /// Remove files that the head does not list, once the model is complete, and what other fetches left unfinished
+    #[arg(long)]
+    pub(crate) prune: bool,
+    /// How much memory to use, lists and layers apart
+    #[arg(long, value_name = "SIZE", value_parser = byte_size, default_value = "128MiB")]
+    pub(crate) memory: u64,
+    /// How much to receive per second at most, of all sources together
+    #[arg(long, value_name = "SIZE", value_parser = byte_size)]
+    pub(crate) limit_rate: Option<u64>,
+    /// Send a header to a source, named as above; may be given several times
+    ///
+    /// The line is `Name: value`, or @FILE for a file of such lines. A secret belongs in a file: everyone on this machine
+    /// can read arguments. Headers are not sent on to where a source redirects.
+    #[arg(long, num_args = 2, value_names = ["SOURCE", "LINE"])]
+    pub(crate) header: Vec<String>,
+}
+
+/// Compare two models, or two variants of one, by their metadata: which files and tensors are the same, and which not
+///
+/// `same`: both have it. `moved`: the same bytes under another name. `changed`: other bytes under the same name. `added`
+/// and `gone`: one of them alone has it. Tensors are compared by name, in whichever file they lie. No weights are read or
+/// needed. The lists are checked against their heads; without --trust and --vkey these are claims, and so is the result.
+///
+/// Exit status: 0 whatever differs, 1 if a head or list is refused, 2 if it could not be told (usage, I/O).
+#[derive(Parser)]
+pub(crate) struct Diff {
+    /// The old model's folder, or its metadata
+    pub(crate) old: PathBuf,
+    /// The new model's folder, or its metadata
+    pub(crate) new: PathBuf,
+    #[command(flatten)]
+    pub(crate) trust: Trust,
+}
+
 /// Show what a file claims, believing none of it: a head, metadata, a proof, a challenge, a report, a receipt, a
 /// safetensors file, an index
 #[derive(Parser)]
@@ -425,15 +498,32 @@ fn duration(text: &str) -> Result<u64, String> {
 }
 
 fn chunk_size(text: &str) -> Result<ChunkSize, String> {
-    let (digits, unit) =
-        match text.strip_suffix("KiB").map(|d| (d, 10)).or(text.strip_suffix("MiB").map(|d| (d, 20))) {
-            Some((digits, unit)) => (digits, unit),
-            None => (text, 0),
-        };
-    let number: u64 =
-        digits.parse().map_err(|_| "a size is written like 262144, 256KiB or 1MiB".to_owned())?;
-    let bytes = number.checked_mul(1 << unit).ok_or("too large")?;
-    ChunkSize::new(bytes).map_err(|e| e.to_string())
+    ChunkSize::new(byte_size(text)?).map_err(|e| e.to_string())
+}
+
+/// In bytes, never none.
+fn byte_size(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 9] = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
+        ("kB", 1_000),
+        ("KB", 1_000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("TB", 1_000_000_000_000),
+    ];
+    let unit = UNITS.iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, *bytes)));
+    let (digits, unit) = unit.unwrap_or((text, 1));
+    // The parser of numbers would take a sign.
+    let number =
+        digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse::<u64>().ok()).flatten();
+    match number.and_then(|number| number.checked_mul(unit)) {
+        Some(0) => Err("a size is at least one byte".to_owned()),
+        Some(bytes) => Ok(bytes),
+        None => Err("a size is written like 262144, 256KiB, 1GiB or 100MB".to_owned()),
+    }
 }
 
 fn ext(text: &str) -> Result<weighbridge_manifest::Ext, String> {

@@ -3,9 +3,11 @@
 use std::{
     env,
     fs::{self, File},
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
+    net::{TcpListener, TcpStream},
     path::Path,
     process::Command,
+    thread,
 };
 
 use weighbridge_formats::generate::Llama;
@@ -30,10 +32,27 @@ pub(crate) fn run(output: &Output) -> Result<(), Failure> {
     demo.run("weigh llama --name demo/llama --key keys/demo.key", Expected::Success)?;
     demo.run("verify llama --name demo/llama --vkey \"$(cat keys/demo.vkey)\"", Expected::Success)?;
 
+    copy(&model, &folder.path().join("good"))?;
     demo.say("# one bit of the model flips");
-    flip(&model.join("model-00001-of-00002.safetensors"), 500_000)?;
-    demo.run("verify llama --name demo/llama --vkey \"$(cat keys/demo.vkey)\"", Expected::Refusal)
+    flip(&model.join(SHARD), 500_000)?;
+    demo.run("verify llama --name demo/llama --vkey \"$(cat keys/demo.vkey)\"", Expected::Refusal)?;
+
+    demo.say("# three sources: one lies, one takes requests and sends nothing, one is good");
+    rename(&model, &folder.path().join("liar"))?;
+    rename(&folder.path().join("good"), &folder.path().join("mirror"))?;
+    for name in ["config.json", SHARD, "model-00002-of-00002.safetensors"] {
+        lie(&folder.path().join("liar").join(name))?;
+    }
+    let stalled = stall(&folder.path().join("mirror"))?;
+    demo.run(
+        &format!(
+            "fetch liar {stalled} mirror -o llama --limit-rate 4MiB --name demo/llama --vkey \"$(cat keys/demo.vkey)\""
+        ),
+        Expected::Success,
+    )
 }
+
+const SHARD: &str = "model-00001-of-00002.safetensors";
 
 struct Demo<'a> {
     folder: &'a Path,
@@ -65,8 +84,9 @@ impl Demo<'_> {
             .env("WEIGHBRIDGE_PASSPHRASE", "demo")
             .env("XDG_STATE_HOME", self.folder);
         let result = command.output().map_err(IoError::at("run", &program))?;
-        for bytes in [&result.stdout, &result.stderr] {
-            self.output.raw(&String::from_utf8_lossy(bytes));
+        self.output.raw(&String::from_utf8_lossy(&result.stdout));
+        if expected == Expected::Refusal {
+            self.output.raw(&String::from_utf8_lossy(&result.stderr));
         }
         match (result.status.code(), expected) {
             (Some(0), Expected::Success) | (Some(1), Expected::Refusal) => Ok(()),
@@ -100,4 +120,63 @@ fn flip(path: &Path, offset: u64) -> Result<(), Failure> {
         file.write_all(&[byte[0] ^ 1])
     };
     Ok(flip().map_err(IoError::at("change", path))?)
+}
+
+/// A wrong bit in each chunk, so that it is found out whichever is asked for.
+fn lie(path: &Path) -> Result<(), Failure> {
+    let size = fs::metadata(path).map_err(IoError::at("look at", path))?.len();
+    (0..size).step_by(1 << 18).try_for_each(|offset| flip(path, offset))
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), Failure> {
+    Ok(fs::rename(from, to).map_err(IoError::at("rename", from))?)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(to).map_err(IoError::at("create", to))?;
+    for entry in fs::read_dir(from).map_err(IoError::at("read", from))? {
+        let entry = entry.map_err(IoError::at("read", from))?.path();
+        let Some(name) = entry.file_name() else { continue };
+        if entry.is_dir() {
+            copy(&entry, &to.join(name))?;
+        } else {
+            fs::copy(&entry, to.join(name)).map_err(IoError::at("copy", &entry))?;
+        }
+    }
+    Ok(())
+}
+
+/// A web server that has a model's metadata, and of the model itself takes requests and sends nothing. It lives as long as
+/// this program.
+fn stall(model: &Path) -> Result<String, Failure> {
+    let failed = |error| Failure::from(IoError::at("listen on", "127.0.0.1")(error));
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let model = model.to_owned();
+    thread::spawn(move || {
+        for connection in listener.incoming().flatten() {
+            let model = model.clone();
+            thread::spawn(move || answer(&connection, &model));
+        }
+    });
+    Ok(format!("http://{address}"))
+}
+
+fn answer(mut connection: &TcpStream, model: &Path) -> io::Result<()> {
+    let mut requests = BufReader::new(connection.try_clone()?).lines();
+    while let Some(line) = requests.next() {
+        let line = line?;
+        let path = line.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').to_owned();
+        for header in requests.by_ref() {
+            if header?.is_empty() {
+                break;
+            }
+        }
+        if path.starts_with("weighbridge/") {
+            let bytes = fs::read(model.join(path))?;
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", bytes.len());
+            connection.write_all(&[head.as_bytes(), &bytes].concat())?;
+        }
+    }
+    Ok(())
 }

@@ -7,10 +7,11 @@ use weighbridge_manifest::{
     StatementError, TrustError, VkeyError,
 };
 use weighbridge_publish::{KeyError, SigningError, StoreError};
+use weighbridge_transfer::{FetchError, Progress};
 use weighbridge_tree::SliceError;
 use weighbridge_verify::{AuditError, HoldingError, IoError, MetadataError, ResponseError};
 
-use crate::output::shown;
+use crate::output::{shown, size};
 
 /// Why a run failed. From 9000 on, codes mean that nothing was judged.
 #[derive(Debug)]
@@ -153,6 +154,46 @@ impl From<TrustError> for Failure {
             TrustError::FromTheFuture { .. } => failure.hint("check this machine's clock"),
             _ => failure,
         }
+    }
+}
+
+impl From<FetchError> for Failure {
+    fn from(error: FetchError) -> Self {
+        let mut failure = Self::new(error.error_code(), error.to_string());
+        match error {
+            FetchError::Trust(error) => error.into(),
+            FetchError::NoSource { progress, .. } => {
+                failure.hint(format!("{}; name more sources, or try again later", on_disk(&progress)))
+            }
+            FetchError::Overwritten { .. } => {
+                failure.hint("fetch again to get the new revision; what both have is not fetched again")
+            }
+            FetchError::Io(error) => match weighbridge_transfer::hint(&error.source) {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            },
+            FetchError::InTheWay { .. } => failure.hint("move it away, or fetch into another folder"),
+            FetchError::NothingWanted => {
+                failure.hint("look at the patterns of --only and --tensor: `*` does not match `/`, `**` does")
+            }
+            FetchError::NoTensors => failure.hint("--only picks files"),
+            FetchError::List(_) | FetchError::Entry(_) => {
+                failure.hint("it was signed so, and no source can mend it; tell the publisher")
+            }
+            FetchError::Stopped { progress } => {
+                failure.message = format!("{}; {}", failure.message, on_disk(&progress));
+                failure.hint("the same command goes on from there")
+            }
+            _ => failure,
+        }
+    }
+}
+
+/// What a fetch leaves that did not end well.
+fn on_disk(progress: &Progress) -> String {
+    match progress {
+        Progress { durable: 0, .. } => "nothing of it is on disk yet".to_owned(),
+        Progress { durable, wanted, .. } => format!("{} of {} is on disk", size(*durable), size(*wanted)),
     }
 }
 

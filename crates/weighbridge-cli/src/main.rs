@@ -1,4 +1,4 @@
-//! The `weighbridge` command: weigh a model, sign its head, verify what arrived, prove what was signed.
+//! The `weighbridge` command: weigh a model, sign its head, fetch it, verify what arrived, prove what was signed.
 //!
 //! Results go to standard output, talk to standard error. Exit status: 0 verified or done, 1 refused, 2 could not tell.
 
@@ -7,8 +7,12 @@ mod args;
 mod audit;
 mod check;
 mod demo;
+mod diff;
 mod earlier;
 mod failure;
+mod fetch;
+mod fetch_json;
+mod fetch_view;
 mod inspect;
 mod keys;
 mod memory;
@@ -19,6 +23,7 @@ mod prove;
 mod sign;
 mod trust;
 mod verify;
+mod verify_partial;
 mod weigh;
 
 use std::{env, process::ExitCode};
@@ -47,6 +52,8 @@ fn main() -> ExitCode {
         Command::Prove(args) => prove::run(&args, &output),
         Command::Check(args) => check::run(&args, &output),
         Command::Audit(args) => audit::run(&args, &output),
+        Command::Fetch(args) => fetch::run(&args, &output),
+        Command::Diff(args) => diff::run(&args, &output),
         Command::Demo if args.json => Err(Failure::usage("demo shows what people see; it has no --json")),
         Command::Demo => demo::run(&output),
         Command::Completions { shell } => completions(shell, &output),

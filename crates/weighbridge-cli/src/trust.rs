@@ -7,7 +7,9 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use weighbridge_manifest::{Expectation, Freshness, Note, SignedHead, Time, TrustPolicy, VerifiedHead, Vkey};
+use weighbridge_manifest::{
+    Expectation, Freshness, ModelName, Note, SignedHead, Time, TrustError, TrustPolicy, VerifiedHead, Vkey,
+};
 use weighbridge_publish::TEXT;
 use weighbridge_tree::head_id;
 use weighbridge_verify::{FOLDER, HEAD, IoError, Metadata};
@@ -15,6 +17,7 @@ use weighbridge_verify::{FOLDER, HEAD, IoError, Metadata};
 use crate::{
     args::{Trust, Which},
     failure::Failure,
+    fetch::PARTIAL,
     memory::Memory,
     output::{Output, count},
 };
@@ -46,6 +49,90 @@ pub(crate) fn vkey(line: &str) -> Result<Vkey, Failure> {
     })
 }
 
+/// Which head the caller believes and wants.
+pub(crate) struct Demand<'a> {
+    which: &'a Which,
+    pub(crate) policy: TrustPolicy,
+    pub(crate) expected: Expectation,
+    pub(crate) now: Option<Time>,
+}
+
+impl<'a> Demand<'a> {
+    pub(crate) fn of(trust: &Trust, which: &'a Which) -> Result<Self, Failure> {
+        let policy = match (trust.policy()?, which.head) {
+            (Some(policy), _) => policy,
+            (None, Some(head)) => TrustPolicy::pinned(head),
+            (None, None) => return Err(no_trust()),
+        };
+        let mut expected = Expectation::any();
+        if let Some(name) = &which.name {
+            expected = expected.named(name.clone());
+        }
+        if let Some(id) = which.head {
+            expected = expected.head(id);
+        }
+        if let Some(revision) = which.min_revision {
+            expected = expected.min_revision(revision);
+        }
+        if which.allow_expired {
+            expected = expected.allow_expired();
+        }
+        Ok(Self { which, policy, expected, now: now() })
+    }
+
+    /// What is expected of a head that is chosen among several: with what is remembered of its name, if the name is
+    /// known before. Memory is not held: [`remember`](Self::remember) asks it again.
+    pub(crate) fn beforehand(&self) -> Result<Expectation, Failure> {
+        let expected = self.expected.clone();
+        let (None, Some(name)) = (self.which.head, &self.which.name) else { return Ok(expected) };
+        let remembered = Memory::open(self.which.state.as_ref())?.recall(name, &self.policy)?;
+        Ok(remembered.into_iter().fold(expected, Expectation::remembering))
+    }
+
+    /// Compares a believed head with what is remembered of its name, and remembers it. Returns why that is not possible,
+    /// where it need not be.
+    pub(crate) fn remember(&self, name: &ModelName, note: &[u8]) -> Result<Option<String>, Unaccepted> {
+        if self.which.head.is_some() {
+            // The caller chose the revision.
+            return Ok(None);
+        }
+        // Held from here to the end, so that two runs at once cannot lead memory back.
+        let mut memory = Memory::open(self.which.state.as_ref())?;
+        if let Some(remembered) = memory.recall(name, &self.policy)? {
+            let expected = self.expected.clone().remembering(remembered);
+            let signed = SignedHead::parse(note).map_err(Failure::from)?;
+            let _ = signed.verify(&self.policy, &expected, self.now).map_err(Unaccepted::Head)?;
+        }
+        let trouble = memory.remember(name, note)?;
+        Ok(trouble.map(|trouble| {
+            format!("this head is not remembered, so an older one could be accepted later: {trouble}")
+        }))
+    }
+}
+
+/// Why a head that the policy believes is not accepted.
+pub(crate) enum Unaccepted {
+    /// It leads back or aside.
+    Head(TrustError),
+    /// What was accepted before cannot be told, or this cannot be added to it.
+    Memory(Failure),
+}
+
+impl From<Failure> for Unaccepted {
+    fn from(failure: Failure) -> Self {
+        Self::Memory(failure)
+    }
+}
+
+impl From<Unaccepted> for Failure {
+    fn from(why: Unaccepted) -> Self {
+        match why {
+            Unaccepted::Head(error) => error.into(),
+            Unaccepted::Memory(failure) => failure,
+        }
+    }
+}
+
 /// Checks a note as the caller wants it, and remembers it.
 pub(crate) fn believe(
     note: &[u8],
@@ -53,43 +140,11 @@ pub(crate) fn believe(
     which: &Which,
     output: &Output,
 ) -> Result<VerifiedHead, Failure> {
-    let policy = match (trust.policy()?, which.head) {
-        (Some(policy), _) => policy,
-        (None, Some(head)) => TrustPolicy::pinned(head),
-        (None, None) => return Err(no_trust()),
-    };
-    let mut expected = Expectation::any();
-    if let Some(name) = &which.name {
-        expected = expected.named(name.clone());
-    }
-    if let Some(id) = which.head {
-        expected = expected.head(id);
-    }
-    if let Some(revision) = which.min_revision {
-        expected = expected.min_revision(revision);
-    }
-    if which.allow_expired {
-        expected = expected.allow_expired();
-    }
-    let now = now();
-    let signed = SignedHead::parse(note)?;
-    let head = signed.clone().verify(&policy, &expected, now)?;
-    if which.head.is_some() {
-        // The caller chose the revision.
-        return Ok(head);
-    }
-    // Held from here to the end, so that two runs at once cannot lead memory back. Only now is the name believed under
-    // which to look.
-    let name = head.head().name.clone();
-    let mut memory = Memory::open(which.state.as_ref())?;
-    let head = match memory.recall(&name, &policy)? {
-        Some(remembered) => signed.verify(&policy, &expected.remembering(remembered), now)?,
-        None => head,
-    };
-    if let Some(trouble) = memory.remember(&name, note)? {
-        output.talk(&format!(
-            "this head is not remembered, so an older one could be accepted later: {trouble}"
-        ));
+    let demand = Demand::of(trust, which)?;
+    let head = SignedHead::parse(note)?.verify(&demand.policy, &demand.expected, demand.now)?;
+    // Only now is the name believed under which to look.
+    if let Some(trouble) = demand.remember(&head.head().name, note)? {
+        output.talk(&trouble);
     }
     Ok(head)
 }
@@ -130,6 +185,8 @@ pub(crate) fn note(metadata: &Metadata) -> Result<Vec<u8>, Failure> {
         let failure = Failure::from(error);
         if metadata.folder().join(TEXT).exists() {
             failure.hint("this release is not signed yet: `weighbridge sign`")
+        } else if metadata.folder().join(PARTIAL).is_dir() {
+            failure.hint("a fetch was not finished here: go on with it, or see with --partial what is there")
         } else {
             failure.hint("name the folder that holds head.note with --meta; the publisher makes it with `weighbridge weigh`")
         }

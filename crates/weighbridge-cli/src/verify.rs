@@ -11,7 +11,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use weighbridge_manifest::{Receipt, TensorEntry, VerifiedFileList, VerifiedHead};
+use weighbridge_manifest::{FileEntry, Receipt, TensorEntry, VerifiedFileList, VerifiedHead};
 use weighbridge_publish::{SecretKey, sign_receipt};
 use weighbridge_verify::{
     BadChunks, BadRun, Event, ExtraFiles, FOLDER, FileFault, FileReport, IoError, Metadata, ModelCheck,
@@ -25,11 +25,14 @@ use crate::{
     output::{Output, count, shown, size},
     place::NewFile,
     progress::Progress,
-    trust,
+    trust, verify_partial,
     weigh::globs,
 };
 
 pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
+    if args.partial {
+        return verify_partial::run(args, output);
+    }
     trust::folder(&args.model)?;
     let patterns = globs(&args.only)?;
     // Everything that can fail before hours of reading fails before.
@@ -66,7 +69,7 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
     let (summary, codes) = check_files(&check, &files, output)?;
     let layers = layers.map(|_| ());
     let refused_layers = layers.as_ref().err().map(weighbridge_verify::MetadataError::error_code);
-    let code = refused_layers.or(codes.refused.first().copied()).or(codes.unknown);
+    let code = refused_layers.or(codes.code());
     if code.is_none() && !args.only.is_empty() && summary == Summary::default() {
         return Err(Failure::usage("--only: no listed file matches"));
     }
@@ -135,7 +138,7 @@ fn done(summary: &Summary, listed: u64, extra: u64, head: &VerifiedHead) -> Stri
 
 /// The codes that were met.
 #[derive(Default)]
-struct Codes {
+pub(crate) struct Codes {
     refused: BTreeSet<u16>,
     unknown: Option<u16>,
     /// Whether it was told which chunks are bad.
@@ -144,14 +147,21 @@ struct Codes {
     extra: u64,
 }
 
-fn check_files(
+impl Codes {
+    /// The one with which a run ends.
+    pub(crate) fn code(&self) -> Option<u16> {
+        self.refused.first().copied().or(self.unknown)
+    }
+}
+
+pub(crate) fn check_files(
     check: &ModelCheck<'_>,
     files: &VerifiedFileList,
     output: &Output,
 ) -> Result<(Summary, Codes), Failure> {
     let wanted = |path: &str| check.only.is_none_or(|only| only(path));
     let paths = || files.entries().iter().filter(|e| wanted(e.path.as_str()));
-    let width = paths().map(|e| shown(e.path.as_str()).chars().count()).max().unwrap_or(0).min(MAX_WIDTH);
+    let width = path_width(paths());
     let progress = Progress::new(output, "verifying");
     progress.total(paths().map(|e| e.size).sum());
     let read = AtomicU64::new(0);
@@ -179,7 +189,12 @@ fn check_files(
     Ok((result?, codes.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)))
 }
 
-fn verdict(summary: &Summary, codes: &Codes) -> Result<(), Failure> {
+/// How wide the column of paths is.
+pub(crate) fn path_width<'a>(entries: impl Iterator<Item = &'a FileEntry>) -> usize {
+    entries.map(|entry| shown(entry.path.as_str()).chars().count()).max().unwrap_or(0).min(MAX_WIDTH)
+}
+
+pub(crate) fn verdict(summary: &Summary, codes: &Codes) -> Result<(), Failure> {
     let looked_at = summary.verified + summary.refused + summary.unknown;
     if let Some(code) = codes.refused.first() {
         let message = format!("{} of {} refused", summary.refused, count(looked_at, "file"));

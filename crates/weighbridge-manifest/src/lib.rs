@@ -35,6 +35,7 @@
 
 extern crate alloc;
 
+mod compare;
 mod cursor;
 mod entry;
 mod head;
@@ -58,6 +59,9 @@ mod trust;
 
 pub use weighbridge_tree as tree;
 
+pub use compare::{
+    Class, Classes, Comparison, Difference, Tally, bytes_in_old, compare_files, compare_tensors,
+};
 pub use entry::{Dtype, FileEntry, LineError, MAX_LINE, Sha256, TensorEntry, is_tensor_file};
 pub use head::{Ext, Head, HeadError, HeadFault, ListSize, MAX_TEXT, Tensors};
 pub use held::{CountedReport, Held, HeldError, Level, MAX_REPORTS, NotCounted, PassedOver};

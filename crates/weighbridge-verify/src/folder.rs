@@ -96,24 +96,17 @@ impl Places {
     }
 
     /// Opens the file of an entry, and says where it is; nowhere in particular, if a fetch has not completed it yet and
-    /// will give it its name later. One that was there when the folder was looked at, and is not now, is missing all the
-    /// same.
+    /// will give it its name later, in place of what may have that name now. One that was there when the folder was
+    /// looked at, and is not now, is missing all the same.
     pub(crate) fn open(&self, entry: &FileEntry) -> Result<(File, Option<&Path>), HoldingError> {
+        let partial = self.partial.join(entry.root.to_string());
+        if let Some(file) = unless_gone(open_signed(&partial, &entry.path, entry.size))? {
+            return Ok((file, None));
+        }
+        let place = self.file(entry)?;
+        let file = unless_gone(open_signed(place, &entry.path, entry.size))?;
         let missing = || HoldingError::Missing { path: String::from(entry.path.as_str()) };
-        match self.file(entry) {
-            Ok(place) => match open_signed(place, &entry.path, entry.size) {
-                Ok(file) => return Ok((file, Some(place))),
-                Err(HoldingError::Io(error)) if is_gone(&error.source) => {}
-                Err(error) => return Err(error),
-            },
-            Err(HoldingError::Missing { .. }) => {}
-            Err(error) => return Err(error),
-        }
-        match open_signed(&self.partial.join(entry.root.to_string()), &entry.path, entry.size) {
-            Ok(file) => Ok((file, None)),
-            Err(HoldingError::Io(error)) if is_gone(&error.source) => Err(missing()),
-            Err(error) => Err(error),
-        }
+        Ok((file.ok_or_else(missing)?, Some(place)))
     }
 
     /// The file to open for an entry: where its link leads, if it is one.
@@ -144,6 +137,13 @@ impl Places {
             LayersError::Io(error) => HoldingError::Io(error),
             LayersError::Layer(fault) => HoldingError::Layer { path: path(), fault },
         })
+    }
+}
+
+fn unless_gone(opened: Result<File, HoldingError>) -> Result<Option<File>, HoldingError> {
+    match opened {
+        Err(HoldingError::Io(error)) if is_gone(&error.source) => Ok(None),
+        result => result.map(Some),
     }
 }
 

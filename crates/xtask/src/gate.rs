@@ -108,10 +108,13 @@ fn tests() -> Result<Outcome> {
 
 /// What people copy has to work.
 fn examples() -> Result<Outcome> {
-    for name in ["light_node", "first_tensor", "three_readers"] {
-        run_command(&mut cargo(&format!(
-            "run --quiet -p weighbridge-verify --all-features --example {name}"
-        )))?;
+    for (package, example) in [
+        ("weighbridge-verify", "light_node"),
+        ("weighbridge-verify", "first_tensor"),
+        ("weighbridge-verify", "three_readers"),
+        ("weighbridge-transfer", "inference_node"),
+    ] {
+        run_command(&mut cargo(&format!("run --quiet -p {package} --all-features --example {example}")))?;
     }
     Ok(Outcome::Passed)
 }

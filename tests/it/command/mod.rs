@@ -4,9 +4,12 @@
 
 mod audit;
 mod check;
+mod diff;
+mod fetch_args;
 mod files;
 mod forge;
 mod formats;
+mod gguf;
 mod hostile;
 mod inspect;
 mod keys;
@@ -16,6 +19,7 @@ mod lists;
 mod memory;
 #[cfg(unix)]
 mod openssl;
+mod partial;
 mod prove;
 mod reuse;
 mod sign;

@@ -26,6 +26,8 @@ fn a_call_that_makes_no_sense_misused() {
         "verify llama --min-revision -1",
         "verify llama --trust a --trust b",
         "verify llama --passphrase secret",
+        "diff llama",
+        "diff llama llama --head 123",
         "keygen alice",
         "keygen alice -o keys --unencrypted --passphrase-file x",
         "completions tcsh",
@@ -54,6 +56,8 @@ fn help_and_version_are_results() {
         "prove",
         "check",
         "audit",
+        "fetch",
+        "diff",
         "demo",
         "completions",
     ] {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test may stop where it fails
 
+mod compare;
 mod entry;
 mod expectation;
 mod head;

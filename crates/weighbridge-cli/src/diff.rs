@@ -1,0 +1,214 @@
+//! `diff`: two models compared by what their lists say, without their weights.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use weighbridge_manifest::{
+    Class, Comparison, Difference, Expectation, FileEntry, SignedHead, Tally, TensorEntry, TrustPolicy,
+    VerifiedFileList, VerifiedHead, VerifiedTensorList, bytes_in_old, compare_files, compare_tensors,
+};
+
+use crate::{
+    args::Diff,
+    failure::Failure,
+    output::{Output, shown, size},
+    trust,
+};
+
+pub(crate) fn run(args: &Diff, output: &Output) -> Result<(), Failure> {
+    let policy = args.trust.policy()?;
+    let old = Model::open(&args.old, policy.as_ref())?;
+    let new = Model::open(&args.new, policy.as_ref())?;
+    old.print("old", output);
+    new.print("new", output);
+    let files = compare_files(&old.files, &new.files);
+    let tensors = old.tensors.as_ref().zip(new.tensors.as_ref());
+    let tensors = tensors.map(|(old, new)| compare_tensors(old, new));
+    summary("files", Some(&files), &[], output);
+    let unlisted = [("old", &old), ("new", &new)].into_iter().filter(|(_, model)| model.tensors.is_none());
+    summary("tensors", tensors.as_ref(), &unlisted.map(|(side, _)| side).collect::<Vec<_>>(), output);
+    let of_tensors = tensors.iter().flat_map(|tensors| &tensors.differences);
+    for difference in &files.differences {
+        file(difference, output);
+    }
+    for difference in of_tensors {
+        tensor(difference, output);
+    }
+    let (bytes, in_old) = (new.files.bytes(), bytes_in_old(&files, tensors.as_ref()));
+    let is_same = files.is_same() && tensors.as_ref().is_none_or(Comparison::is_same);
+    let same = if is_same { "nothing differs; " } else { "" };
+    let text = format!("result   {same}old has {} of new's {}", size(in_old), size(bytes));
+    output.result(
+        &text,
+        || json!({ "event": "result", "same": is_same, "bytes": bytes, "bytes_in_old": in_old }),
+    );
+    Ok(())
+}
+
+/// One of the two.
+struct Model {
+    head: VerifiedHead,
+    /// Whose signatures the head has: believed if there is a policy, else claimed.
+    signers: Vec<String>,
+    believed: bool,
+    files: VerifiedFileList,
+    /// `None` if its head says `tensors none`.
+    tensors: Option<VerifiedTensorList>,
+}
+
+impl Model {
+    fn open(path: &Path, policy: Option<&TrustPolicy>) -> Result<Self, Failure> {
+        // Of what cannot be read the message names the file.
+        let about = |failure: Failure| if failure.code < 9000 { failure.about(path) } else { failure };
+        let metadata = trust::metadata(path);
+        let note = metadata.note().map_err(|error| Failure::from(error).hint(WHAT_TO_NAME))?;
+        let (head, signers) = believe(&note, policy).map_err(about)?;
+        let files = metadata.files(&head).map_err(|error| about(error.into()))?;
+        let tensors = metadata.tensors(&files).map_err(|error| about(error.into()))?;
+        Ok(Self { head, signers, believed: policy.is_some(), files, tensors })
+    }
+
+    /// Which model it is, and who says so.
+    fn print(&self, side: &str, output: &Output) {
+        let what = self.head.head();
+        let by = match self.signers.as_slice() {
+            [] if self.believed => "accepted by its id".to_owned(),
+            [] => "signed by nobody".to_owned(),
+            signers => {
+                let signers: Vec<_> = signers.iter().map(|name| shown(name)).collect();
+                format!("signed by {}", signers.join(", "))
+            }
+        };
+        let claimed = if self.believed { "" } else { CLAIMED };
+        let text = format!("{side:<8} {} revision {}, {by}{claimed}", what.name, what.revision);
+        output.result(&text, || {
+            json!({
+                "event": "head", "side": side, "verified": self.believed, "name": what.name.as_str(),
+                "revision": what.revision, "head": self.head.id().to_string(), "signers": self.signers,
+            })
+        });
+    }
+}
+
+const WHAT_TO_NAME: &str = "OLD and NEW are model folders that were weighed and signed, or their metadata: the folder that holds head.note";
+const CLAIMED: &str = " (claimed: neither --trust nor --vkey was given)";
+
+/// A head, and the names below it. Its age does not matter: what is compared may well be old.
+fn believe(note: &[u8], policy: Option<&TrustPolicy>) -> Result<(VerifiedHead, Vec<String>), Failure> {
+    let Some(policy) = policy else {
+        let names = SignedHead::parse(note)?.key_ids().map(|(name, _)| name.to_string()).collect();
+        return Ok((trust::by_its_word(note)?, names));
+    };
+    let expected = Expectation::any().allow_expired();
+    let head = SignedHead::parse(note)?.verify(policy, &expected, trust::now())?;
+    let signers = head.signers().iter().map(|signer| signer.name.to_string()).collect();
+    Ok((head, signers))
+}
+
+/// How many entries are in which class, for people as a table.
+fn summary<E>(
+    kind: &'static str,
+    comparison: Option<&Comparison<'_, E>>,
+    unlisted: &[&'static str],
+    output: &Output,
+) {
+    let Some(Comparison { old, new, in_old, .. }) = comparison else {
+        let text = format!("{kind} are not compared: not listed in {}", unlisted.join(" and in "));
+        output.result(
+            &text,
+            || json!({ "event": "summary", "of": kind, "compared": false, "unlisted": unlisted }),
+        );
+        return;
+    };
+    let of_old = |class| (class != Class::Added).then(|| old.of(class));
+    let of_new = |class| (class != Class::Gone).then(|| new.of(class));
+    let cell = |tally: Option<Tally>| match tally {
+        Some(Tally { entries, bytes }) => format!("{entries:>9} {:>12}", size(bytes)),
+        None => String::new(),
+    };
+    let row = |class: Class| {
+        let text = format!("{:<8} {:<22}{}", class.word(), cell(of_old(class)), cell(of_new(class)));
+        text.trim_end().to_owned()
+    };
+    let header = format!("{kind:<8} {:>22}{:>22}", "old", "new");
+    let table = [header].into_iter().chain(Class::ALL.map(row)).collect::<Vec<_>>().join("\n");
+    output.result(&table, || {
+        json!({
+            "event": "summary", "of": kind, "compared": true, "old": classes(of_old), "new": classes(of_new),
+            "bytes_in_old": in_old.bytes,
+        })
+    });
+}
+
+/// The classes that one of the two can have, by name.
+fn classes(of: impl Fn(Class) -> Option<Tally>) -> Value {
+    let tallies = Class::ALL.into_iter().filter_map(|class| Some((class, of(class)?)));
+    let named = tallies.map(|(class, Tally { entries, bytes })| {
+        (class.word().to_owned(), json!({ "entries": entries, "bytes": bytes }))
+    });
+    named.collect::<serde_json::Map<_, _>>().into()
+}
+
+fn file(difference: &Difference<'_, FileEntry>, output: &Output) {
+    let name = |file: &FileEntry| shown(file.path.as_str());
+    let value = |file: &FileEntry| json!({ "path": file.path.as_str(), "size": file.size, "blake3": file.root.to_string() });
+    let print = Print { event: "file", size: |file: &FileEntry| file.size, value, output };
+    print.difference(difference, [&name]);
+}
+
+fn tensor(difference: &Difference<'_, TensorEntry>, output: &Output) {
+    let name = |tensor: &TensorEntry| shown(&format!("{}:{}", tensor.file.as_str(), tensor.name.as_str()));
+    let form = |tensor: &TensorEntry| {
+        let dimensions: Vec<String> = tensor.shape.iter().map(u64::to_string).collect();
+        format!("{} [{}]", tensor.dtype, dimensions.join(","))
+    };
+    let value = |tensor: &TensorEntry| {
+        json!({
+            "name": tensor.name.as_str(), "file": tensor.file.as_str(), "dtype": tensor.dtype.as_str(),
+            "shape": tensor.shape, "offset": tensor.offset, "size": tensor.size, "blake3": tensor.hash.to_string(),
+        })
+    };
+    let print = Print { event: "tensor", size: |tensor: &TensorEntry| tensor.size, value, output };
+    print.difference(difference, [&name, &form]);
+}
+
+/// How the differences of a kind are printed.
+struct Print<'a, S, V> {
+    event: &'static str,
+    size: S,
+    value: V,
+    output: &'a Output,
+}
+
+impl<S, V> Print<'_, S, V> {
+    /// For people column by column, and not at all if there is none.
+    fn difference<E, const N: usize>(
+        &self,
+        Difference { class, old, new, in_old }: &Difference<'_, E>,
+        columns: [&dyn Fn(&E) -> String; N],
+    ) where
+        S: Fn(&E) -> u64,
+        V: Fn(&E) -> Value,
+    {
+        let value = || {
+            json!({
+                "event": self.event, "class": class.word(), "old": old.map(&self.value), "new": new.map(&self.value),
+                "in_old": new.map(|_| in_old),
+            })
+        };
+        if self.output.is_json() || *class == Class::Same {
+            self.output.result("", value);
+            return;
+        }
+        let became = |column: &dyn Fn(&E) -> String| match (old.map(column), new.map(column)) {
+            (Some(old), Some(new)) if old != new => format!("{old} -> {new}"),
+            (old, new) => old.or(new).unwrap_or_default(),
+        };
+        let columns = columns.map(became).join("  ");
+        let bytes = became(&|entry| size((self.size)(entry)));
+        // Of what moved that goes without saying.
+        let has_bytes = *class != Class::Moved && *in_old && new.is_some_and(|new| (self.size)(new) > 0);
+        let note = if has_bytes { "  (old has these bytes)" } else { "" };
+        self.output.result(&format!("{:<8} {:<6} {columns}  {bytes}{note}", class.word(), self.event), value);
+    }
+}

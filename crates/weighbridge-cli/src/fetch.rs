@@ -1,0 +1,347 @@
+//! `fetch`: a model from many untrusted sources.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    path::Path,
+    process,
+    sync::{Mutex, MutexGuard, PoisonError, mpsc},
+    thread::{self, Scope},
+    time::Duration,
+};
+
+use globset::GlobSet;
+use http::{HeaderName, HeaderValue};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+use weighbridge_manifest::{TrustError, VerifiedHead};
+use weighbridge_transfer::{
+    Event, FetchError, Fetched, Observer, Options, Progress, Source, SourceOptions, SourceStatus, Stop,
+    Unlisted, Wanted, Watchdog, fetch,
+};
+use weighbridge_tree::HeadId;
+use weighbridge_verify::{FOLDER, read_bounded, shown};
+
+use crate::{
+    args::Fetch,
+    failure::Failure,
+    fetch_json,
+    fetch_view::{View, blamed},
+    output::{Output, count, size},
+    trust::{self, Demand, Unaccepted},
+    weigh::globs,
+};
+
+pub(crate) fn run(args: &Fetch, output: &Output) -> Result<(), Failure> {
+    if !args.any_name && args.which.name.is_none() && args.which.head.is_none() {
+        return Err(Failure::usage("which model is wanted was not said").hint(
+            "name it with --name ORG/MODEL or --head ID: a source could serve another model of the same publisher; \
+             --any-name takes whichever it is",
+        ));
+    }
+    let demand = Demand::of(&args.trust, &args.which)?;
+    let options = options(args, &demand)?;
+    let names: Vec<String> =
+        options.sources.iter().chain(&options.metadata).map(|source| source.name().to_owned()).collect();
+    let runtime = Runtime::new()
+        .map_err(|error| Failure::new(9002, format!("cannot start the threads of a fetch: {error}")))?;
+    let stop = Stop::default();
+    let watcher = Watcher::new(output, &names, &demand, &stop);
+    let ended = thread::scope(|scope| {
+        let (signals, heard) = signals(&runtime);
+        let watcher = &watcher;
+        scope.spawn(move || end_by_signal(&heard, watcher, scope));
+        let ended = runtime.block_on(fetch(options, watcher, &stop));
+        // Nobody listens if it was a signal that ended it.
+        let _ = signals.send(Heard::End);
+        ended
+    });
+    // Reads of a file system that does not answer are not waited for.
+    runtime.shutdown_background();
+    watcher.end(ended, &args.output)
+}
+
+/// What the library is told.
+fn options(args: &Fetch, demand: &Demand<'_>) -> Result<Options, Failure> {
+    let mut headers = headers(args)?;
+    let hub = |name| env::var(name).ok().filter(|value| !value.is_empty());
+    let mut source = |text: &String| {
+        let options = SourceOptions {
+            headers: headers.remove(text.as_str()).unwrap_or_default(),
+            hub_endpoint: hub("HF_ENDPOINT"),
+            hub_token: hub("HF_TOKEN"),
+        };
+        Source::parse(text, &options).map_err(|error| Failure::usage(error.to_string()))
+    };
+    let patterns = |patterns: &[String]| -> Result<Option<GlobSet>, Failure> {
+        if patterns.is_empty() { Ok(None) } else { globs(patterns).map(Some) }
+    };
+    Ok(Options {
+        sources: args.sources.iter().map(&mut source).collect::<Result<_, _>>()?,
+        metadata: args.meta.as_ref().map(source).transpose()?,
+        into: args.output.clone(),
+        policy: demand.policy.clone(),
+        expected: demand.beforehand()?,
+        now: demand.now,
+        wanted: Wanted { files: patterns(&args.only)?, tensors: patterns(&args.tensor)? },
+        unlisted: if args.prune { Unlisted::Prune } else { Unlisted::Report },
+        memory: args.memory,
+        limit_rate: args.limit_rate,
+        watchdog: Watchdog::default(),
+    })
+}
+
+type Header = (HeaderName, HeaderValue);
+
+/// The headers for each source, by the words that name it on the command line.
+fn headers(args: &Fetch) -> Result<BTreeMap<&str, Vec<Header>>, Failure> {
+    let mut headers: BTreeMap<&str, Vec<Header>> = BTreeMap::new();
+    for pair in args.header.chunks_exact(2) {
+        let [source, line] = pair else { continue };
+        if !args.sources.iter().chain(&args.meta).any(|named| named == source) {
+            let message = format!("--header: {} is no source of this fetch", shown(source));
+            return Err(
+                Failure::usage(message).hint("name the source in the same words as on the command line")
+            );
+        }
+        let of_source = headers.entry(source.as_str()).or_default();
+        let Some(path) = line.strip_prefix('@').map(Path::new) else {
+            of_source.push(header(line).ok_or_else(|| not_a_header("--header: the line"))?);
+            continue;
+        };
+        let bytes = read_bounded(path, MAX_HEADERS)?;
+        let text = String::from_utf8(bytes).map_err(|_| not_a_header("the text").about(path))?;
+        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let about = || not_a_header(&format!("line {}", number + 1)).about(path);
+            of_source.push(header(line).ok_or_else(about)?);
+        }
+    }
+    Ok(headers)
+}
+
+fn header(line: &str) -> Option<Header> {
+    let (name, value) = line.split_once(':')?;
+    let mut value = HeaderValue::try_from(value.trim()).ok()?;
+    // As far as anybody may tell.
+    value.set_sensitive(true);
+    Some((HeaderName::try_from(name.trim()).ok()?, value))
+}
+
+/// The line itself is not shown: it may be a secret.
+fn not_a_header(what: &str) -> Failure {
+    Failure::usage(format!("{what} is not a header")).hint("a header is written `Name: value`")
+}
+
+/// The longest file of headers.
+const MAX_HEADERS: u64 = 64 << 10;
+
+/// Tells what happens, and keeps what has to be told at the end.
+struct Watcher<'a> {
+    output: &'a Output,
+    names: &'a [String],
+    demand: &'a Demand<'a>,
+    stop: &'a Stop,
+    view: Mutex<View>,
+    seen: Mutex<Seen>,
+}
+
+/// Held for moments only, never while something is printed: whoever ends the run by force looks at it.
+#[derive(Default)]
+struct Seen {
+    head: Option<HeadId>,
+    progress: Progress,
+    sources: BTreeMap<usize, SourceStatus>,
+    /// Why the command itself wanted the fetch to end.
+    failure: Option<Failure>,
+}
+
+impl<'a> Watcher<'a> {
+    fn new(output: &'a Output, names: &'a [String], demand: &'a Demand<'a>, stop: &'a Stop) -> Self {
+        let view = Mutex::new(View::new(output, names));
+        Self { output, names, demand, stop, view, seen: Mutex::default() }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn view(&self) -> MutexGuard<'_, View> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says how it ended.
+    fn end(self, ended: Result<Fetched, FetchError>, into: &Path) -> Result<(), Failure> {
+        let seen = self.seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let view = self.view.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (output, names) = (self.output, self.names);
+        let progress = ended.as_ref().map_or(seen.progress, |fetched| fetched.progress);
+        view.finish(output, &progress);
+        let blamed: Vec<&SourceStatus> =
+            seen.sources.values().filter(|status| status.blame.is_some()).collect();
+        let (code, text) = match (&seen.failure, &ended) {
+            (Some(failure), _) => (Some(failure.code), String::new()),
+            (None, Ok(fetched)) => (None, done(fetched, into)),
+            (None, Err(error)) => (Some(error.error_code()), String::new()),
+        };
+        // Where no source could deliver, each is named beneath the error.
+        let named_later = matches!(ended, Err(FetchError::NoSource { .. }));
+        let lines = blamed.iter().filter(|_| !named_later).map(|status| source_line(status, names));
+        let text: Vec<String> = lines.chain(Some(text).filter(|text| !text.is_empty())).collect();
+        output.result(&text.join("\n"), || {
+            let (files, partial) = ended.as_ref().map_or((None, None), |f| (Some(f.files), Some(f.partial)));
+            let sources: Vec<Value> =
+                seen.sources.values().map(|status| fetch_json::source(status, names)).collect();
+            let value = json!({
+                "event": "result", "fetched": code.is_none(), "code": code,
+                "head": seen.head.map(|id| id.to_string()), "files": files, "partial": partial, "sources": sources,
+            });
+            fetch_json::with_progress(value, &progress)
+        });
+        match (seen.failure, ended) {
+            (Some(failure), _) => Err(failure),
+            (None, Ok(_)) => Ok(()),
+            (None, Err(error)) => Err(failure(error, names)),
+        }
+    }
+}
+
+impl Observer for Watcher<'_> {
+    fn accept_head(&self, head: &VerifiedHead, note: &[u8]) -> Result<(), TrustError> {
+        let trouble = match self.demand.remember(&head.head().name, note) {
+            Ok(trouble) => trouble,
+            Err(Unaccepted::Head(error)) => return Err(error),
+            Err(Unaccepted::Memory(failure)) => {
+                self.seen().failure = Some(failure);
+                self.stop.ask();
+                return Ok(());
+            }
+        };
+        self.seen().head = Some(head.id());
+        self.view().aside(|| {
+            trust::print(head, self.output);
+            if let Some(trouble) = trouble {
+                self.output.talk(&trouble);
+            }
+        });
+        Ok(())
+    }
+
+    fn event(&self, event: Event) {
+        match &event {
+            Event::Progress(progress) => self.seen().progress = *progress,
+            Event::Source(status) => {
+                self.seen().sources.insert(status.source, status.clone());
+            }
+            _ => {}
+        }
+        if !self.output.is_json() {
+            self.view().show(&event, self.output);
+        } else if let Some(value) = fetch_json::value(&event, self.names) {
+            self.output.raw(&format!("{value}\n"));
+        }
+    }
+}
+
+fn done(fetched: &Fetched, into: &Path) -> String {
+    let Fetched { head, progress, files, partial } = fetched;
+    let (in_part, mut lines) = match partial {
+        0 => (String::new(), Vec::new()),
+        n => {
+            let place = into.join(FOLDER).join(PARTIAL);
+            let line =
+                format!("partial  in {}; `weighbridge verify --partial` says what is there", shown(place));
+            (format!(" and {n} more in part"), vec![line])
+        }
+    };
+    lines.push(format!(
+        "fetched  {}{in_part}, {}; head {}",
+        count(*files, "file"),
+        size(progress.wanted),
+        head.id()
+    ));
+    lines.join("\n")
+}
+
+/// Where files lie that are not complete, in the folder of metadata.
+pub(crate) const PARTIAL: &str = "partial";
+
+fn source_line(status: &SourceStatus, names: &[String]) -> String {
+    format!("source   {}", of_source(status, names))
+}
+
+/// What a source is blamed for, or else how it ended.
+fn of_source(status: &SourceStatus, names: &[String]) -> String {
+    let name = names.get(status.source).map_or("", String::as_str);
+    let what = status.blame.as_ref().map_or_else(|| status.state.word().to_owned(), blamed);
+    format!("{}  {what}", shown(name))
+}
+
+/// With the names of the sources, which the library does not repeat.
+fn failure(error: FetchError, names: &[String]) -> Failure {
+    let sources = match &error {
+        FetchError::NoSource { sources, .. } => {
+            sources.iter().map(|status| of_source(status, names)).collect()
+        }
+        _ => Vec::new(),
+    };
+    let mut failure = Failure::from(error);
+    failure.hints.splice(0..0, sources);
+    failure
+}
+
+/// What the thread hears that ends a fetch from outside.
+enum Heard {
+    Signal,
+    End,
+}
+
+/// Listens to Ctrl-C and SIGTERM, for as long as the runtime lives.
+fn signals(runtime: &Runtime) -> (mpsc::Sender<Heard>, mpsc::Receiver<Heard>) {
+    let (sender, receiver) = mpsc::channel();
+    let heard = sender.clone();
+    runtime.spawn(async move {
+        while tokio::signal::ctrl_c().await.is_ok() && heard.send(Heard::Signal).is_ok() {}
+    });
+    #[cfg(unix)]
+    {
+        let heard = sender.clone();
+        runtime.spawn(async move {
+            use tokio::signal::unix::{SignalKind, signal};
+            let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+            while terminate.recv().await.is_some() && heard.send(Heard::Signal).is_ok() {}
+        });
+    }
+    (sender, receiver)
+}
+
+/// Asks the fetch to end, and ends the process if it does not, or if it is asked again.
+fn end_by_signal<'scope>(
+    heard: &mpsc::Receiver<Heard>,
+    watcher: &'scope Watcher<'_>,
+    scope: &'scope Scope<'scope, '_>,
+) {
+    let Ok(Heard::Signal) = heard.recv() else { return };
+    watcher.stop.ask();
+    if let Ok(Heard::End) = heard.recv_timeout(GRACE) {
+        return;
+    }
+    let (told, waits) = mpsc::channel();
+    let failure = Failure::from(FetchError::Stopped { progress: watcher.seen().progress });
+    scope.spawn(move || {
+        if let Ok(view) = watcher.view.try_lock() {
+            view.finish(watcher.output, &Progress::default());
+        }
+        let _ = (watcher.output.fail(&failure), told.send(()));
+    });
+    // A reader that holds up our words must not hold up the end.
+    let _ = waits.recv_timeout(LAST_WORDS);
+    #[allow(
+        clippy::exit,
+        reason = "what does not end by itself is ended from here; what is on disk is of use"
+    )]
+    process::exit(2)
+}
+
+/// How long a fetch may take to end. With the last words it is less than two seconds.
+const GRACE: Duration = Duration::from_millis(1_600);
+const LAST_WORDS: Duration = Duration::from_millis(200);

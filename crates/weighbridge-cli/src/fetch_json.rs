@@ -1,0 +1,165 @@
+//! What happens in a fetch, as JSON: the names of `spec/fetching.md`.
+
+use serde_json::{Value, json};
+use weighbridge_transfer::{Event, Progress, SourceStatus, Waiting};
+
+/// An event as an object; `None` for the head, which is printed when it is accepted.
+pub(crate) fn value(event: &Event, names: &[String]) -> Option<Value> {
+    Some(match event {
+        Event::Wanted { files, bytes, metadata } => {
+            json!({ "event": "wanted", "files": files, "bytes": bytes, "metadata": metadata.to_string_lossy() })
+        }
+        Event::Progress(progress) => with_progress(json!({ "event": "progress" }), progress),
+        Event::Source(status) => {
+            let mut value = source(status, names);
+            value["event"] = "source".into();
+            value
+        }
+        Event::Waiting(waiting) => self::waiting(waiting, names),
+        Event::Durable { path, chunks } => {
+            json!({ "event": "durable", "file": path.as_str(), "chunks": [chunks.start, chunks.end] })
+        }
+        Event::Tensor(tensor) => json!({
+            "event": "tensor", "name": tensor.name.as_str(), "file": tensor.file.as_str(), "offset": tensor.offset,
+            "size": tensor.size,
+        }),
+        Event::File { path, size } => {
+            json!({ "event": "file", "path": path.as_str(), "status": "verified", "size": size })
+        }
+        Event::Extra { path, removed } => json!({ "event": "extra", "path": path, "removed": removed }),
+        Event::Note(message) => json!({ "event": "note", "message": message }),
+        _ => return None,
+    })
+}
+
+/// How a source does, or did.
+pub(crate) fn source(status: &SourceStatus, names: &[String]) -> Value {
+    let SourceStatus { source, state, blame, again_in, verified, rate } = status;
+    let (blame, why) = blame.as_ref().map(|(blame, why)| (blame.word(), why.as_str())).unzip();
+    json!({
+        "source": source, "name": names.get(*source), "state": state.word(), "blame": blame, "why": why,
+        "again_in": again_in.map(|time| time.as_secs_f64()), "verified": verified, "rate": rate,
+    })
+}
+
+/// An object, and the four figures.
+pub(crate) fn with_progress(mut value: Value, progress: &Progress) -> Value {
+    let Progress { received, verified, durable, wanted } = progress;
+    value["received"] = (*received).into();
+    value["verified"] = (*verified).into();
+    value["durable"] = (*durable).into();
+    value["wanted"] = (*wanted).into();
+    value
+}
+
+fn waiting(waiting: &Waiting, names: &[String]) -> Value {
+    let Waiting { for_what, chunks, from, since } = waiting;
+    json!({
+        "event": "waiting", "for": for_what, "chunks": chunks.as_ref().map(|run| [run.start, run.end]), "from": from,
+        "name": from.and_then(|from| names.get(from)), "since": since.as_secs_f64(),
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+mod tests {
+    use std::time::Duration;
+
+    use weighbridge_manifest::{EntryPath, TensorEntry};
+    use weighbridge_transfer::{Blame, SourceState};
+
+    use super::*;
+
+    fn said(event: &Event) -> String {
+        let names = ["https://a.example/m".to_owned(), "mirror".to_owned()];
+        value(event, &names).unwrap().to_string()
+    }
+
+    fn path() -> EntryPath {
+        EntryPath::parse("unet/model.safetensors").unwrap()
+    }
+
+    /// A line of a tensor list.
+    const TENSOR: &str = r#"{"tensor":"embed","file":"m.safetensors","dtype":"F32","shape":[2],"offset":16,"size":8,"blake3":"0000000000000000000000000000000000000000000000000000000000000000"}"#;
+
+    #[test]
+    fn every_event_has_its_names() {
+        let progress = Progress { received: 4, verified: 3, durable: 2, wanted: 9 };
+        let events = [
+            (
+                Event::Wanted { files: 13, bytes: 99, metadata: "m/weighbridge".into() },
+                r#"{"bytes":99,"event":"wanted","files":13,"metadata":"m/weighbridge"}"#,
+            ),
+            (
+                Event::Progress(progress),
+                r#"{"durable":2,"event":"progress","received":4,"verified":3,"wanted":9}"#,
+            ),
+            (
+                Event::Durable { path: path(), chunks: 3..7 },
+                r#"{"chunks":[3,7],"event":"durable","file":"unet/model.safetensors"}"#,
+            ),
+            (
+                Event::Tensor(Box::new(TensorEntry::parse(TENSOR).unwrap())),
+                r#"{"event":"tensor","file":"m.safetensors","name":"embed","offset":16,"size":8}"#,
+            ),
+            (
+                Event::File { path: path(), size: 90_868_376 },
+                r#"{"event":"file","path":"unet/model.safetensors","size":90868376,"status":"verified"}"#,
+            ),
+            (
+                Event::Extra { path: "old.bin".to_owned(), removed: true },
+                r#"{"event":"extra","path":"old.bin","removed":true}"#,
+            ),
+            (Event::Note("said".to_owned()), r#"{"event":"note","message":"said"}"#),
+        ];
+        for (event, expected) in events {
+            assert_eq!(said(&event), expected);
+        }
+    }
+
+    #[test]
+    fn a_source_is_named_with_its_state_and_its_blame() {
+        let status = SourceStatus {
+            source: 1,
+            state: SourceState::SetAside,
+            blame: Some((Blame::Lied, "chunk 3 does not match".to_owned())),
+            again_in: None,
+            verified: 5,
+            rate: 0,
+        };
+        assert_eq!(
+            said(&Event::Source(status.clone())),
+            r#"{"again_in":null,"blame":"lied","event":"source","name":"mirror","rate":0,"source":1,"state":"set aside","verified":5,"why":"chunk 3 does not match"}"#
+        );
+        let again_in = Some(Duration::from_millis(1_500));
+        let status = SourceStatus { source: 0, state: SourceState::Waiting, blame: None, again_in, ..status };
+        assert_eq!(
+            said(&Event::Source(status)),
+            r#"{"again_in":1.5,"blame":null,"event":"source","name":"https://a.example/m","rate":0,"source":0,"state":"waiting","verified":5,"why":null}"#
+        );
+    }
+
+    #[test]
+    fn what_is_waited_for_is_named_with_the_source_and_the_seconds() {
+        let waiting = Waiting {
+            for_what: "model.safetensors".to_owned(),
+            chunks: Some(3..7),
+            from: Some(1),
+            since: Duration::from_millis(2_250),
+        };
+        assert_eq!(
+            said(&Event::Waiting(waiting)),
+            r#"{"chunks":[3,7],"event":"waiting","for":"model.safetensors","from":1,"name":"mirror","since":2.25}"#
+        );
+        let waiting = Waiting {
+            for_what: "head.note".to_owned(),
+            chunks: None,
+            from: None,
+            since: Duration::from_secs(3),
+        };
+        assert_eq!(
+            said(&Event::Waiting(waiting)),
+            r#"{"chunks":null,"event":"waiting","for":"head.note","from":null,"name":null,"since":3.0}"#
+        );
+    }
+}

@@ -1,0 +1,385 @@
+//! `verify --partial`: what is there of a fetch that is not complete.
+
+use std::{
+    fs::{self, File},
+    io, iter, mem,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+};
+
+use serde_json::{Value, json};
+use weighbridge_manifest::{FileEntry, VerifiedFileList, VerifiedTensorList};
+use weighbridge_tree::{Grid, HeadId, Layer};
+use weighbridge_verify::{
+    CHUNKS, ExtraFiles, FOLDER, FileVerifier, HEAD, IoError, Layers, LayersError, Metadata, MetadataError,
+    ModelCheck, TensorHashing, walk,
+};
+
+use crate::{
+    args::Verify,
+    failure::Failure,
+    fetch::PARTIAL,
+    output::{Output, count, shown, size},
+    progress::Progress,
+    trust,
+    verify::{check_files, path_width, verdict},
+    weigh::globs,
+};
+
+pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
+    trust::folder(&args.model)?;
+    let patterns = globs(&args.only)?;
+    let metadata = match &args.meta {
+        Some(path) => trust::metadata(path),
+        None => metadata(&args.model, args.which.head)?,
+    };
+    let note = trust::note(&metadata)?;
+    let head = trust::believe(&note, &args.trust, &args.which, output)?;
+    trust::print(&head, output);
+    let files = metadata.files(&head)?;
+    let tensors = tensors(&metadata, &files)?;
+    let layers = layers(&metadata, &files)?;
+    let all = args.only.is_empty();
+    let wanted = |path: &str| all || patterns.is_match(path);
+    let found = walk(&args.model)?;
+    let lies = |path: &str| {
+        let file = found.files.binary_search_by(|found| found.path.as_str().cmp(path));
+        file.is_ok() || found.unfit.iter().any(|unfit| unfit.place == path)
+    };
+    let (named, others): (Vec<_>, Vec<_>) = (files.entries().iter().enumerate())
+        .filter(|(_, entry)| wanted(entry.path.as_str()))
+        .partition(|(_, entry)| lies(entry.path.as_str()));
+    if named.is_empty() && others.is_empty() {
+        return Err(Failure::usage("--only: no listed file matches"));
+    }
+    // What has its name is all there, or bad.
+    let is_named = |path: &str| wanted(path) && lies(path);
+    let check = ModelCheck {
+        model: &args.model,
+        files: &files,
+        tensors: tensors.as_ref(),
+        // Layers may have holes here, which is no refusal; they would only say which chunks are bad.
+        layers: None,
+        only: Some(&is_named),
+        tensor_hashes: TensorHashing::Skip,
+        extra: ExtraFiles::Report,
+    };
+    let (summary, codes) = check_files(&check, &files, output)?;
+    let is_bad = codes.code().is_some();
+    let mut total = Total { files: summary.verified, bytes: summary.bytes, ..Total::default() };
+    total.unknown += summary.unknown;
+    if let Some(tensors) = tensors.as_ref().filter(|_| !is_bad) {
+        total.tensors +=
+            named.iter().map(|(_, e)| tensors.of_file(e.path.as_str()).len() as u64).sum::<u64>();
+    }
+    let folder = args.model.join(FOLDER).join(PARTIAL);
+    let rest = Rest { folder, files: &files, layers: layers.as_ref(), tensors: tensors.as_ref() };
+    rest.look(&others, &mut total, output)?;
+    let of = Total {
+        files: (named.len() + others.len()) as u64,
+        bytes: named.iter().chain(&others).map(|(_, entry)| entry.size).sum(),
+        tensors: tensors.as_ref().map_or(0, |tensors| {
+            let tensors_of = |(_, e): &(usize, &FileEntry)| tensors.of_file(e.path.as_str()).len() as u64;
+            named.iter().chain(&others).map(tensors_of).sum()
+        }),
+        ..Total::default()
+    };
+    let text = if is_bad { String::new() } else { total.text(&of, tensors.is_some(), head.id()) };
+    output.result(&text, || {
+        json!({
+            "event": "result", "verified": !is_bad, "code": codes.code(), "head": head.id().to_string(),
+            "complete": total.files == of.files, "files": total.files, "of_files": of.files,
+            "part": total.part, "absent": total.absent, "unknown": total.unknown, "refused": summary.refused,
+            "bytes": total.bytes, "of_bytes": of.bytes,
+            "tensors": tensors.is_some().then_some(total.tensors), "of_tensors": tensors.is_some().then_some(of.tensors),
+        })
+    });
+    verdict(&summary, &codes)
+}
+
+/// Where the metadata lies: in its place; or beside what an unfinished fetch has, if there is one such fetch.
+fn metadata(model: &Path, head: Option<HeadId>) -> Result<Metadata, Failure> {
+    let unfinished = unfinished(model)?;
+    let id_of = |folder: &PathBuf| folder.file_name().map(|name| name.to_string_lossy().into_owned());
+    if let Some(id) = head
+        && let Some(folder) = unfinished.iter().find(|folder| id_of(folder) == Some(id.to_string()))
+    {
+        return Ok(Metadata::at(folder));
+    }
+    match unfinished.as_slice() {
+        _ if model.join(FOLDER).join(HEAD).exists() => Ok(Metadata::of_model(model)),
+        [] => Ok(Metadata::of_model(model)),
+        [one] => Ok(Metadata::at(one)),
+        several => {
+            let message = format!("{} fetches of different heads were not finished here", several.len());
+            let failure = Failure::usage(message);
+            let choice = several.iter().take(MAX_LINES);
+            Err(choice.fold(failure, |failure, folder| {
+                failure.hint(format!("--meta {}", shown(&folder.to_string_lossy())))
+            }))
+        }
+    }
+}
+
+/// The folders of metadata that unfinished fetches have left, by head.
+fn unfinished(model: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let folder = model.join(FOLDER).join(PARTIAL);
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(IoError::at("read the folder", &folder)(error).into()),
+    };
+    let mut folders = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(IoError::at("read the folder", &folder))?.path();
+        if path.join(HEAD).is_file() {
+            folders.push(path);
+        }
+    }
+    folders.sort();
+    Ok(folders)
+}
+
+/// A fetch that was not asked for tensors may have left no list of them.
+fn tensors(metadata: &Metadata, files: &VerifiedFileList) -> Result<Option<VerifiedTensorList>, Failure> {
+    match metadata.tensors(files) {
+        Err(MetadataError::Io(error)) if error.source.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => Ok(other?),
+    }
+}
+
+/// Layers that end too early are those of a fetch that did not get further: none is of use then.
+fn layers(metadata: &Metadata, files: &VerifiedFileList) -> Result<Option<Layers>, Failure> {
+    match metadata.layers(files) {
+        Err(MetadataError::LayersLength { .. }) => Ok(None),
+        other => Ok(other?),
+    }
+}
+
+/// What is there in all.
+#[derive(Default)]
+struct Total {
+    files: u64,
+    part: u64,
+    absent: u64,
+    unknown: u64,
+    bytes: u64,
+    tensors: u64,
+}
+
+impl Total {
+    fn text(&self, of: &Self, has_tensors: bool, head: HeadId) -> String {
+        let mut parts = vec![format!("{} of {}", self.files, count(of.files, "file"))];
+        let further = [(self.part, "in part"), (self.absent, "absent"), (self.unknown, "unknown")];
+        parts.extend(further.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));
+        parts.push(format!("{} of {}", size(self.bytes), size(of.bytes)));
+        if has_tensors {
+            parts.push(format!("{} of {}", self.tensors, count(of.tensors, "tensor")));
+        }
+        format!("there    {}; head {head}", parts.join(", "))
+    }
+}
+
+/// The files that have no final name.
+struct Rest<'a> {
+    folder: PathBuf,
+    files: &'a VerifiedFileList,
+    layers: Option<&'a Layers>,
+    tensors: Option<&'a VerifiedTensorList>,
+}
+
+/// What is there of a file.
+enum There {
+    Nothing,
+    /// Its chunks cannot be told from others.
+    Unknown,
+    Chunks(FileVerifier),
+}
+
+impl Rest<'_> {
+    fn look(
+        &self,
+        entries: &[(usize, &FileEntry)],
+        total: &mut Total,
+        output: &Output,
+    ) -> Result<(), Failure> {
+        let width = path_width(entries.iter().map(|(_, entry)| *entry));
+        let progress = Progress::new(output, "looking");
+        let mut read = 0;
+        for (position, entry) in entries {
+            let there = self.there(*position, entry, &progress)?;
+            match &there {
+                There::Nothing => total.absent += 1,
+                There::Unknown => total.unknown += 1,
+                There::Chunks(file) => {
+                    read += entry.size;
+                    total.part += 1;
+                    total.bytes += file.accepted_bytes();
+                    total.tensors += self.tensors_of(entry, file);
+                }
+            }
+            progress.aside(|| {
+                output.result(&text(entry, &there, width, self.grid(entry)), || self.value(entry, &there));
+            });
+        }
+        progress.finish(output, read);
+        Ok(())
+    }
+
+    fn there(&self, position: usize, entry: &FileEntry, progress: &Progress) -> Result<There, Failure> {
+        let path = self.folder.join(entry.root.to_string());
+        // A link or anything else of this name is none of ours.
+        if !fs::symlink_metadata(&path).is_ok_and(|there| there.is_file()) {
+            return Ok(There::Nothing);
+        }
+        let Some(layer) = self.layer(position, entry)? else { return Ok(There::Unknown) };
+        let Ok(verifier) = FileVerifier::new(self.files, position, layer) else { return Ok(There::Unknown) };
+        let file = File::open(&path).map_err(IoError::at("open", &path))?;
+        progress.total(entry.size);
+        hash(&file, &verifier, progress).map_err(IoError::at("read", &path))?;
+        Ok(if verifier.accepted() == 0 { There::Nothing } else { There::Chunks(verifier) })
+    }
+
+    /// The layer of a file, if it was fetched.
+    fn layer(&self, position: usize, entry: &FileEntry) -> Result<Option<Layer>, Failure> {
+        match (self.grid(entry), self.layers) {
+            (Some(grid), _) if !grid.has_layer() => Ok(Layer::accept(grid, entry.root, &[]).ok()),
+            (Some(_), Some(layers)) => match layers.of(self.files, position) {
+                Ok(layer) => Ok(Some(layer)),
+                Err(LayersError::Layer(_)) => Ok(None),
+                Err(LayersError::Io(error)) => Err(error.into()),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    fn grid(&self, entry: &FileEntry) -> Option<Grid> {
+        Grid::new(entry.size, self.files.chunk_size()).ok()
+    }
+
+    /// How many tensors of a file are complete.
+    fn tensors_of(&self, entry: &FileEntry, file: &FileVerifier) -> u64 {
+        let tensors = self.tensors.map_or(&[][..], |tensors| tensors.of_file(entry.path.as_str()));
+        let range = |offset: u64, size| offset..offset.saturating_add(size);
+        tensors.iter().filter(|tensor| file.has(&range(tensor.offset, tensor.size))).count() as u64
+    }
+
+    fn value(&self, entry: &FileEntry, there: &There) -> Value {
+        let chunks = self.grid(entry).map(Grid::count);
+        let mut value =
+            json!({ "event": "file", "path": entry.path.as_str(), "size": entry.size, "chunks": chunks });
+        match there {
+            There::Nothing => value["status"] = "absent".into(),
+            There::Unknown => value["status"] = "unknown".into(),
+            There::Chunks(file) => {
+                value["status"] = "part".into();
+                value["there"] = file.accepted().into();
+                value["bytes"] = file.accepted_bytes().into();
+                value["runs"] = runs(file).map(|(first, end)| json!([first, end])).collect();
+                if self.tensors.is_some() {
+                    value["tensors"] = self.tensors_of(entry, file).into();
+                }
+            }
+        }
+        value
+    }
+}
+
+/// Accepts whatever chunks of a file are good, on all cores. Holes read as zeros, a torn write as anything: such chunks
+/// are not there. The file may end early.
+fn hash(file: &File, verifier: &FileVerifier, progress: &Progress) -> io::Result<()> {
+    let grid = verifier.layer().grid();
+    let next = AtomicU64::new(0);
+    let work = || {
+        // One chunk for each core, at most 16 MiB, whatever the file's length.
+        let mut buffer = Vec::new();
+        while let Some(range) = grid.range(next.fetch_add(1, Ordering::Relaxed)) {
+            buffer.resize(usize::try_from(range.end - range.start).unwrap_or(0), 0);
+            let read = read_up_to(file, &mut buffer, range.start)?;
+            progress.read(range.end - range.start);
+            if read == buffer.len() {
+                let index = range.start / grid.granule().bytes();
+                // A refusal says that it is not there.
+                let _ = verifier.accept(index, &buffer);
+            }
+        }
+        Ok(())
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let threads = threads.min(usize::try_from(grid.count()).unwrap_or(usize::MAX));
+    thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mine = work();
+        others.into_iter().fold(mine, |result, other| {
+            result.and(other.join().unwrap_or_else(|_| Err(io::Error::other("a thread has ended"))))
+        })
+    })
+}
+
+/// Fills the buffer, but for what is behind the end of the file.
+fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match read_at(file, &mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buffer, offset)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
+}
+
+/// The runs of accepted chunks: from the first to the one behind the last.
+fn runs(file: &FileVerifier) -> impl Iterator<Item = (u64, u64)> {
+    let end = file.count();
+    let gaps = file.missing().chain(iter::once(end..end));
+    let before = gaps.scan(0, |from, gap| Some((mem::replace(from, gap.end), gap.start)));
+    before.filter(|(first, end)| first < end)
+}
+
+fn text(entry: &FileEntry, there: &There, width: usize, grid: Option<Grid>) -> String {
+    let path = format!("{:width$}", shown(entry.path.as_str()));
+    match there {
+        There::Nothing => format!(
+            "absent   {path}  {:>12}  {}",
+            count(grid.map_or(0, Grid::count), "chunk"),
+            size(entry.size)
+        ),
+        There::Unknown => format!("unknown  {path}  {CHUNKS} does not have its layer"),
+        There::Chunks(file) => {
+            let chunks = format!("{} of {}", file.accepted(), count(file.count(), "chunk"));
+            let bytes = format!("{} of {}", size(file.accepted_bytes()), size(entry.size));
+            format!("part     {path}  {chunks:>12}  {bytes}{}", places(file))
+        }
+    }
+}
+
+/// The line that says which chunks are there.
+fn places(file: &FileVerifier) -> String {
+    if file.count() <= 1 {
+        return String::new();
+    }
+    let run = |(first, end): (u64, u64)| {
+        if end - first == 1 { first.to_string() } else { format!("{first} to {}", end - 1) }
+    };
+    let shown: Vec<String> = runs(file).take(MAX_LINES).map(run).collect();
+    let more = if runs(file).nth(MAX_LINES).is_some() { " and more" } else { "" };
+    format!("\n         chunks {} (from 0){more}", shown.join(", "))
+}
+
+/// How many runs, and how many folders, are printed; `--json` has all runs.
+const MAX_LINES: usize = 8;

@@ -1,0 +1,164 @@
+//! What all parts of a fetch share: the sources, what is known of them, the figures, and what is being waited for.
+
+use std::{
+    ops::Range,
+    sync::{
+        Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{Notify, mpsc::UnboundedSender};
+
+use crate::{
+    budget::Limit,
+    event::{Event, Progress, SourceIndex, Waiting},
+    roster::Roster,
+    source::Source,
+};
+
+/// See above. One for each fetch.
+#[derive(Debug)]
+pub(crate) struct Board {
+    /// Those of bytes; behind them the place for metadata, if there is one.
+    pub(crate) sources: Vec<Source>,
+    /// How many of them are asked for bytes.
+    pub(crate) byte_sources: usize,
+    /// Where each has its metadata, once it is known.
+    pub(crate) folders: Vec<OnceLock<&'static str>>,
+    roster: Mutex<Roster>,
+    pub(crate) limit: Limit,
+    /// What the watchdog asks of a source per second.
+    pub(crate) least: u64,
+    received: AtomicU64,
+    verified: AtomicU64,
+    durable: AtomicU64,
+    wanted: AtomicU64,
+    last_good: Mutex<Instant>,
+    asking: Mutex<Vec<Asking>>,
+    events: UnboundedSender<Event>,
+    /// Told when there may be something to do.
+    pub(crate) changed: Notify,
+}
+
+/// A request for metadata that is under way.
+#[derive(Clone, Debug)]
+pub(crate) struct Asking {
+    what: String,
+    from: SourceIndex,
+}
+
+impl Board {
+    pub(crate) fn new(
+        sources: Vec<Source>,
+        byte_sources: usize,
+        roster: Roster,
+        limit: Option<u64>,
+        events: UnboundedSender<Event>,
+    ) -> Self {
+        let least = roster.least(limit);
+        Self {
+            folders: sources.iter().map(|_| OnceLock::new()).collect(),
+            sources,
+            byte_sources,
+            roster: Mutex::new(roster),
+            limit: Limit::new(limit),
+            least,
+            received: AtomicU64::new(0),
+            verified: AtomicU64::new(0),
+            durable: AtomicU64::new(0),
+            wanted: AtomicU64::new(0),
+            last_good: Mutex::new(Instant::now()),
+            asking: Mutex::default(),
+            events,
+            changed: Notify::new(),
+        }
+    }
+
+    pub(crate) fn roster(&self) -> MutexGuard<'_, Roster> {
+        lock(&self.roster)
+    }
+
+    pub(crate) fn say(&self, event: Event) {
+        // Nobody listens only when the fetch is over.
+        let _ = self.events.send(event);
+    }
+
+    /// Bytes came. Waits if they came too fast.
+    pub(crate) async fn received(&self, bytes: usize) {
+        self.received.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), SeqCst);
+        self.limit.pay(bytes).await;
+    }
+
+    pub(crate) fn verified(&self, bytes: u64) {
+        self.verified.fetch_add(bytes, SeqCst);
+        self.did_good();
+    }
+
+    pub(crate) fn durable(&self, bytes: u64) {
+        self.durable.fetch_add(bytes, SeqCst);
+    }
+
+    pub(crate) fn want(&self, bytes: u64) {
+        self.wanted.store(bytes, SeqCst);
+    }
+
+    /// Something verified has come, if only a list: nobody waits in vain.
+    pub(crate) fn did_good(&self) {
+        *lock(&self.last_good) = Instant::now();
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        // In this order no figure is ahead of the one that it comes from.
+        let durable = self.durable.load(SeqCst);
+        let verified = self.verified.load(SeqCst);
+        let received = self.received.load(SeqCst);
+        Progress { received, verified, durable, wanted: self.wanted.load(SeqCst) }
+    }
+
+    /// Says that a source is being asked for metadata, as long as what it gives lives.
+    pub(crate) fn asks(&self, what: &str, from: SourceIndex) -> impl Drop + '_ {
+        struct Asked<'a>(&'a Board, SourceIndex, String);
+        impl Drop for Asked<'_> {
+            fn drop(&mut self) {
+                let mut asking = lock(&self.0.asking);
+                if let Some(at) = asking.iter().position(|one| one.from == self.1 && one.what == self.2) {
+                    asking.remove(at);
+                }
+            }
+        }
+        lock(&self.asking).push(Asking { what: what.to_owned(), from });
+        Asked(self, from, what.to_owned())
+    }
+
+    /// What it waits for, if nothing was verified for a while. `chunks` is what was asked for first and did not come.
+    pub(crate) fn waiting(
+        &self,
+        chunks: Option<(String, Range<u64>, SourceIndex)>,
+        now: Instant,
+    ) -> Option<Waiting> {
+        let since = now.saturating_duration_since(*lock(&self.last_good));
+        if since < PATIENCE {
+            return None;
+        }
+        let asked = || lock(&self.asking).first().cloned();
+        Some(match (chunks, asked()) {
+            (Some((file, chunks, from)), _) => {
+                Waiting { for_what: file, chunks: Some(chunks), from: Some(from), since }
+            }
+            (None, Some(Asking { what, from })) => {
+                Waiting { for_what: what, chunks: None, from: Some(from), since }
+            }
+            (None, None) => Waiting { for_what: "a source".to_owned(), chunks: None, from: None, since },
+        })
+    }
+}
+
+/// For how long nothing need be said.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A panic elsewhere does not make what is locked wrong: everything here is whole between two statements.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

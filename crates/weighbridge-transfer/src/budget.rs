@@ -1,0 +1,81 @@
+//! What a fetch may use: memory for what is coming, bytes per second.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Buffers of one piece each: so many as fit into the budget, made when they are needed and used again.
+#[derive(Clone, Debug)]
+pub(crate) struct Buffers {
+    piece: usize,
+    permits: Arc<Semaphore>,
+    spare: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+/// Room for one piece. Empty when it is given out.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    pub(crate) bytes: Vec<u8>,
+    home: Arc<Mutex<Vec<Vec<u8>>>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// What everything but the buffers needs: code, TLS, what connections hold on their own.
+const BASE: u64 = 32 << 20;
+
+impl Buffers {
+    /// At least two buffers, however small the budget is.
+    pub(crate) fn new(memory: u64, piece: usize) -> Self {
+        let room = memory.saturating_sub(BASE) / u64::try_from(piece).unwrap_or(u64::MAX).max(1);
+        let count = usize::try_from(room).unwrap_or(usize::MAX).clamp(2, 256);
+        Self { piece, permits: Arc::new(Semaphore::new(count)), spare: Arc::default() }
+    }
+
+    /// A buffer, as soon as one is free.
+    pub(crate) async fn take(&self) -> Option<Buffer> {
+        // The semaphore is never closed.
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let bytes = spare.unwrap_or_else(|| Vec::with_capacity(self.piece));
+        Some(Buffer { bytes, home: Arc::clone(&self.spare), _permit: permit })
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        self.home.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
+    }
+}
+
+/// A number of bytes per second that all sources together may give.
+#[derive(Debug)]
+pub(crate) struct Limit {
+    rate: Option<u64>,
+    /// Until when what was taken so far keeps the line busy.
+    busy_until: Mutex<Instant>,
+}
+
+impl Limit {
+    pub(crate) fn new(rate: Option<u64>) -> Self {
+        Self { rate: rate.map(|rate| rate.max(1)), busy_until: Mutex::new(Instant::now()) }
+    }
+
+    /// Waits until the bytes that have come are paid for. Whoever waits reads no more, and so the sender is slowed.
+    pub(crate) async fn pay(&self, bytes: usize) {
+        let Some(rate) = self.rate else { return };
+        let now = Instant::now();
+        let nanos = u128::try_from(bytes).unwrap_or(0) * 1_000_000_000 / u128::from(rate);
+        let cost = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        let until = {
+            let mut busy_until = self.busy_until.lock().unwrap_or_else(PoisonError::into_inner);
+            *busy_until = (*busy_until).max(now) + cost;
+            *busy_until
+        };
+        tokio::time::sleep_until(until.into()).await;
+    }
+}

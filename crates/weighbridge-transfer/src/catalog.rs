@@ -1,0 +1,431 @@
+//! Head, lists and layers: from whoever gives the right ones first.
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::task::JoinSet;
+use weighbridge_manifest::{
+    Expectation, ListError, MAX_NOTE, SignedHead, Time, TrustError, TrustPolicy, VerifiedFileList,
+    VerifiedHead,
+};
+use weighbridge_verify::{FILES, FOLDER, HEAD};
+
+use crate::{
+    board::{Board, PATIENCE},
+    error::FetchError,
+    event::{Blame, SourceIndex},
+    fault::Fault,
+    roster::Moved,
+};
+
+/// Why a request for metadata gave nothing.
+pub(crate) enum Trouble {
+    Fault(Fault),
+    /// It took longer than the watchdog allows.
+    Slow(Duration),
+}
+
+/// A head that is believed.
+pub(crate) struct Offer {
+    pub(crate) head: VerifiedHead,
+    pub(crate) note: Vec<u8>,
+}
+
+/// What it takes to judge heads.
+#[derive(Clone, Debug)]
+pub(crate) struct Trust {
+    pub(crate) policy: Arc<TrustPolicy>,
+    pub(crate) expected: Arc<Expectation>,
+    pub(crate) now: Option<Time>,
+}
+
+impl Trust {
+    fn believe(&self, note: &[u8]) -> Result<VerifiedHead, Disbelief> {
+        let signed = SignedHead::parse(note).map_err(|error| Disbelief::Lie(error.to_string()))?;
+        signed.verify(&self.policy, &self.expected, self.now).map_err(Disbelief::Trust)
+    }
+
+    /// A head of the same model by the same publishers, whatever its revision.
+    fn recognise(&self, note: &[u8], wanted: &VerifiedHead) -> Option<VerifiedHead> {
+        let expected = Expectation::any().named(wanted.head().name.clone()).allow_expired();
+        let head = SignedHead::parse(note).ok()?.verify(&self.policy, &expected, None).ok()?;
+        (head.id() != wanted.id()).then_some(head)
+    }
+}
+
+enum Disbelief {
+    Lie(String),
+    Trust(TrustError),
+}
+
+/// The best head that any source has: of those that are believed the one of the highest revision.
+///
+/// All sources are asked at once. The first that is believed is not waited for alone: others may be ahead of it, and get
+/// two seconds more. The others' notes come back too, so that it is known who is behind.
+///
+/// # Errors
+/// [`FetchError`]: heads were found and none is believed, or none was found.
+pub(crate) async fn best_head(
+    board: &Arc<Board>,
+    trust: &Trust,
+) -> Result<(Offer, Vec<(SourceIndex, Vec<u8>)>), FetchError> {
+    let mut open: BTreeSet<SourceIndex> = candidates(board, true).into_iter().collect();
+    let mut asked = JoinSet::new();
+    let mut running = BTreeSet::new();
+    let mut best: Option<Offer> = None;
+    let mut notes = Vec::new();
+    let mut disbelief: Option<TrustError> = None;
+    let mut without = Vec::new();
+    let mut until: Option<Instant> = None;
+    loop {
+        for &source in &open {
+            if !running.contains(&source) && board.roster().is_usable(source) {
+                running.insert(source);
+                let board = Arc::clone(board);
+                asked.spawn(async move { (source, head_of(&board, source).await) });
+            }
+        }
+        open.retain(|source| running.contains(source) || board.roster().may_serve(*source, usize::MAX));
+        if best.is_some() && (open.is_empty() || until.is_some_and(|until| Instant::now() >= until)) {
+            break;
+        }
+        if open.is_empty() {
+            break;
+        }
+        let Some((source, answer)) = next(&mut asked).await else { continue };
+        running.remove(&source);
+        let note = match answer {
+            Ok(note) => note,
+            Err(Trouble::Fault(fault @ Fault::Missing)) => {
+                open.remove(&source);
+                without.push((source, format!("{HEAD}: {fault}")));
+                continue;
+            }
+            Err(Trouble::Fault(Fault::OtherFile(what))) => {
+                open.remove(&source);
+                board.roster().set_aside(source, Blame::Lied, format!("{HEAD}: {what}"));
+                continue;
+            }
+            Err(trouble) => {
+                trouble.blame(board, source);
+                continue;
+            }
+        };
+        open.remove(&source);
+        match trust.believe(&note) {
+            Ok(head) => {
+                board.did_good();
+                until.get_or_insert_with(|| Instant::now() + PATIENCE);
+                let is_better =
+                    best.as_ref().is_none_or(|best| best.head.head().revision < head.head().revision);
+                notes.push((source, note.clone()));
+                if is_better {
+                    best = Some(Offer { head, note });
+                }
+            }
+            Err(Disbelief::Trust(error)) => {
+                if matches!(error, TrustError::BadSignature { .. }) {
+                    board.roster().set_aside(source, Blame::Lied, format!("{HEAD}: {error}"));
+                }
+                notes.push((source, note));
+                disbelief.get_or_insert(error);
+            }
+            Err(Disbelief::Lie(what)) => {
+                board.roster().set_aside(source, Blame::Lied, format!("{HEAD}: {what}"));
+            }
+        }
+    }
+    match (best, disbelief) {
+        (Some(best), _) => Ok((best, notes)),
+        (None, Some(error)) => Err(FetchError::Trust(error)),
+        (None, None) => {
+            without
+                .into_iter()
+                .for_each(|(source, what)| board.roster().set_aside(source, Blame::Refused, what));
+            Err(no_source(board, HEAD))
+        }
+    }
+}
+
+/// What of a note is signed: notes that differ in signatures alone are of one head.
+pub(crate) fn text(note: &[u8]) -> &[u8] {
+    let end = note.windows(2).rposition(|bytes| bytes == b"\n\n");
+    &note[..end.unwrap_or(note.len())]
+}
+
+/// A head, from where a source may have it.
+async fn head_of(board: &Board, source: SourceIndex) -> Result<Vec<u8>, Trouble> {
+    let limit = u64::try_from(MAX_NOTE).unwrap_or(u64::MAX);
+    let is_metadata = source >= board.byte_sources;
+    let mut answer = Err(Trouble::Fault(Fault::Missing));
+    for folder in [WITH_MODEL, ALONE] {
+        if folder == ALONE && !is_metadata {
+            break;
+        }
+        let _asked = board.asks(HEAD, source);
+        answer = within(board, limit, board.sources[source].whole(&format!("{folder}{HEAD}"), limit)).await;
+        match answer {
+            Ok(_) => {
+                let _ = board.folders[source].set(folder);
+                break;
+            }
+            Err(Trouble::Fault(Fault::Missing)) => {}
+            Err(_) => break,
+        }
+    }
+    answer
+}
+
+/// Where the metadata of a model lies in a source of its bytes.
+const WITH_MODEL: &str = "weighbridge/";
+/// In a place that holds nothing else.
+const ALONE: &str = "";
+const _: () = assert!(WITH_MODEL.len() == FOLDER.len() + 1);
+
+/// The path of a file of metadata at a source.
+pub(crate) fn path_of(board: &Board, source: SourceIndex, name: &str) -> String {
+    format!("{}{name}", board.folders[source].get().unwrap_or(&WITH_MODEL))
+}
+
+/// Who is asked for metadata, first ones first.
+fn candidates(board: &Board, only_named: bool) -> Vec<SourceIndex> {
+    let named = board.byte_sources..board.sources.len();
+    let others = if only_named && !named.is_empty() { 0..0 } else { 0..board.byte_sources };
+    named.chain(others).collect()
+}
+
+/// A part of a file of metadata, from whoever gives the right one first.
+///
+/// One source is asked after the other, the next one as soon as two seconds have passed. What `accept` does not take is
+/// held against its source, and asked for elsewhere.
+///
+/// # Errors
+/// [`FetchError::NoSource`] if nobody has the right one; `None` if everybody says that there is no such file.
+pub(crate) async fn one_of<T>(
+    board: &Arc<Board>,
+    case: &Case,
+    part: &Part,
+    accept: impl Fn(Vec<u8>) -> Result<T, String>,
+) -> Result<Option<T>, FetchError> {
+    let mut open: Vec<SourceIndex> = candidates(board, false);
+    let mut running = BTreeSet::new();
+    let mut asked = JoinSet::new();
+    let mut missing = true;
+    let mut last: Option<Instant> = None;
+    loop {
+        open.retain(|source| {
+            let roster = board.roster();
+            running.contains(source) || roster.may_serve(*source, usize::MAX) && !roster.is_stale(*source)
+        });
+        if open.is_empty() {
+            if missing {
+                return Ok(None);
+            }
+            if !board.roster().is_judging() {
+                return Err(case.nobody(board, part.name, board.sources.len()));
+            }
+        }
+        if running.is_empty() || last.is_some_and(|last| last.elapsed() >= PATIENCE) {
+            let usable =
+                |source: &&SourceIndex| !running.contains(*source) && board.roster().is_usable(**source);
+            if let Some(&source) = open.iter().find(usable) {
+                last = Some(Instant::now());
+                running.insert(source);
+                let (board, part) = (Arc::clone(board), part.clone());
+                asked.spawn(async move { (source, part.read(&board, source).await) });
+            }
+        }
+        let Some((source, answer)) = next(&mut asked).await else { continue };
+        running.remove(&source);
+        let wrong = match answer {
+            Ok(bytes) => match accept(bytes) {
+                Ok(accepted) => {
+                    board.did_good();
+                    return Ok(Some(accepted));
+                }
+                Err(wrong) => wrong,
+            },
+            Err(Trouble::Fault(Fault::OtherFile(what))) => format!("{}: {what}", part.name),
+            Err(Trouble::Fault(Fault::Missing)) => {
+                open.retain(|other| *other != source);
+                continue;
+            }
+            Err(trouble) => {
+                missing = false;
+                trouble.blame(board, source);
+                continue;
+            }
+        };
+        missing = false;
+        open.retain(|other| *other != source);
+        if board.roster().suspect(source, wrong) {
+            let (board, case) = (Arc::clone(board), case.clone());
+            tokio::spawn(async move { case.judge(&board, source).await });
+        }
+    }
+}
+
+/// A range of a file of metadata whose length is signed.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) name: &'static str,
+    pub(crate) range: std::ops::Range<u64>,
+    pub(crate) size: u64,
+}
+
+impl Part {
+    pub(crate) fn whole(name: &'static str, size: u64) -> Self {
+        Self { name, range: 0..size, size }
+    }
+
+    async fn read(&self, board: &Board, source: SourceIndex) -> Result<Vec<u8>, Trouble> {
+        let _asked = board.asks(self.name, source);
+        let len = self.range.end.saturating_sub(self.range.start);
+        within(board, len, self.gather(board, source, len)).await
+    }
+
+    async fn gather(&self, board: &Board, source: SourceIndex, len: u64) -> Result<Vec<u8>, Fault> {
+        if len == 0 {
+            return Ok(Vec::new());
+        }
+        let path = path_of(board, source, self.name);
+        let mut body = board.sources[source].open(&path, self.range.clone(), self.size).await?;
+        let mut skip = self.range.start.saturating_sub(body.start);
+        let mut bytes = Vec::new();
+        // The length is signed, but nobody need have sent a byte yet: it grows as they come.
+        while let Some(more) = body.next().await? {
+            board.received(more.len()).await;
+            let more_len = u64::try_from(more.len()).unwrap_or(u64::MAX);
+            let skipped = skip.min(more_len);
+            skip -= skipped;
+            let room = len.saturating_sub(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+            let kept = (more_len - skipped).min(room);
+            let start = usize::try_from(skipped).unwrap_or(0);
+            bytes.extend_from_slice(&more[start..start + usize::try_from(kept).unwrap_or(0)]);
+            if u64::try_from(bytes.len()) == Ok(len) {
+                break;
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+/// Gives up when a source is slower than the watchdog allows.
+async fn within<T>(
+    board: &Board,
+    len: u64,
+    answer: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Trouble> {
+    let window = board.roster().window(board.least, len);
+    match tokio::time::timeout(window, answer).await {
+        Ok(answer) => answer.map_err(Trouble::Fault),
+        Err(_) => Err(Trouble::Slow(window)),
+    }
+}
+
+impl Trouble {
+    fn blame(&self, board: &Board, source: SourceIndex) {
+        let now = Instant::now();
+        match self {
+            Self::Fault(fault) => {
+                board.roster().failed(source, None, fault, now);
+            }
+            Self::Slow(window) => {
+                let what = format!("gave no metadata in {} s", window.as_secs());
+                board.roster().retry(source, Blame::Stalled, what, None, now);
+            }
+        }
+    }
+}
+
+/// The next answer; now and then nothing, so that other things can be looked at.
+async fn next<T: 'static>(asked: &mut JoinSet<T>) -> Option<T> {
+    let moment = Duration::from_millis(50);
+    if asked.is_empty() {
+        tokio::time::sleep(moment).await;
+        return None;
+    }
+    tokio::time::timeout(moment, asked.join_next()).await.ok()??.ok()
+}
+
+pub(crate) fn no_source(board: &Board, what: &str) -> FetchError {
+    let sources = board.roster().statuses(Instant::now());
+    FetchError::NoSource { what: what.to_owned(), sources, progress: board.progress() }
+}
+
+/// What is known of the wanted model when a source is suspected (rule 11).
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    pub(crate) trust: Trust,
+    pub(crate) head: Arc<VerifiedHead>,
+    /// `None` while the list itself is fetched.
+    pub(crate) files: Option<Arc<VerifiedFileList>>,
+}
+
+impl Case {
+    /// Why the fetch ends when none of the first `count` sources can give something.
+    pub(crate) fn nobody(&self, board: &Board, what: &str, count: usize) -> FetchError {
+        let moved = board.roster().all_moved_to(count);
+        moved.map_or_else(
+            || no_source(board, what),
+            |now| FetchError::Overwritten { begun: self.head.id(), now, progress: board.progress() },
+        )
+    }
+
+    /// Finds out whether a source that gave other bytes has another revision, or lies.
+    pub(crate) async fn judge(&self, board: &Board, source: SourceIndex) {
+        let mut answer = head_of(board, source).await;
+        if matches!(
+            answer,
+            Err(Trouble::Slow(_) | Trouble::Fault(Fault::Unreachable(_) | Fault::Busy { .. }))
+        ) {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            answer = head_of(board, source).await;
+        }
+        match answer {
+            Ok(note) => self.compare(board, source, &note).await,
+            Err(Trouble::Fault(Fault::Missing | Fault::Refused(_) | Fault::OtherFile(_))) => {
+                board.roster().lied(source);
+            }
+            // A broken connection is not a lie.
+            Err(Trouble::Fault(fault)) => {
+                let what = format!("gave what does not match, and then no head: {fault}");
+                board.roster().set_aside(source, Blame::Unreachable, what);
+            }
+            Err(Trouble::Slow(_)) => {
+                let what = "gave what does not match, and then no head".to_owned();
+                board.roster().set_aside(source, Blame::Stalled, what);
+            }
+        }
+        board.changed.notify_waiters();
+    }
+
+    /// Judges a source by the note that it has now.
+    pub(crate) async fn compare(&self, board: &Board, source: SourceIndex, note: &[u8]) {
+        let Some(other) = self.trust.recognise(note, &self.head) else {
+            return board.roster().lied(source);
+        };
+        let same = self.same_files(board, source, &other).await;
+        let what = format!("has revision {}, head {}", other.head().revision, other.id());
+        let is_later = other.head().revision >= self.head.head().revision;
+        board.roster().stale(source, Moved { head: other.id(), is_later }, what, same);
+        board.changed.notify_waiters();
+    }
+
+    /// The files that are the same in another revision, as its own list says. A file that is not is not asked for.
+    async fn same_files(&self, board: &Board, source: SourceIndex, other: &VerifiedHead) -> BTreeSet<usize> {
+        let Some(wanted) = &self.files else { return BTreeSet::new() };
+        let length = other.head().files.length;
+        let Ok(bytes) = Part::whole(FILES, length).read(board, source).await else { return BTreeSet::new() };
+        let list: Result<_, ListError> = other.open_files(&bytes);
+        let Ok(list) = list else { return BTreeSet::new() };
+        let is_same = |(_, entry): &(usize, &weighbridge_manifest::FileEntry)| {
+            let there = list.find(entry.path.as_str());
+            there.is_some_and(|(_, there)| there.root == entry.root && there.size == entry.size)
+        };
+        wanted.entries().iter().enumerate().filter(is_same).map(|(position, _)| position).collect()
+    }
+}

@@ -1,0 +1,281 @@
+//! One connection to one source: takes work, asks, hands over what comes.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::task::JoinHandle;
+use weighbridge_verify::shown;
+
+use crate::{
+    budget::Buffer,
+    engine::{Engine, Refusal},
+    event::SourceIndex,
+    fault::Fault,
+    schedule::{ConnectionId, Lease, LeaseId, Take},
+    target::Target,
+    whole,
+};
+
+/// How a run of chunks ended.
+enum End {
+    /// Nothing is left of it.
+    Done,
+    /// The source gave nothing, or not all.
+    Fault(Fault),
+    /// A chunk is not the signed one.
+    Mismatch(String),
+    /// Something is wrong here, and the fetch ends.
+    Here,
+}
+
+/// Works for one source, as long as there is something to do and the source is to be asked.
+pub(crate) async fn work(engine: Arc<Engine>, source: SourceIndex, connection: ConnectionId) {
+    let board = &engine.board;
+    board.roster().begins(source);
+    let _running = Running { engine: &engine, source };
+    let generation = board.roster().generation(source);
+    let is_wanted = || !engine.has_failed() && board.roster().generation(source) == generation;
+    while is_wanted() {
+        // Memory first: a lease is not held while its source is not asked.
+        let Some(buffer) = engine.buffers.take().await else { return };
+        let Some(lease) = take(&engine, source, connection) else {
+            drop(buffer);
+            if let Some(position) = whole::take(&engine, source) {
+                whole::run(&engine, source, position).await;
+                continue;
+            }
+            return;
+        };
+        let Some(target) = engine.targets.get(&lease.file).map(Arc::clone) else { return };
+        let held = Held { engine: &engine, lease: lease.id };
+        let end = run(&engine, source, &lease, &target, buffer).await;
+        drop(held);
+        if !is_wanted() {
+            return;
+        }
+        let now = Instant::now();
+        let is_suspect = match end {
+            End::Done => continue,
+            End::Here => return,
+            End::Fault(fault) => board.roster().failed(source, Some(lease.file), &fault, now),
+            End::Mismatch(what) => board.roster().suspect(source, what),
+        };
+        board.changed.notify_waiters();
+        if is_suspect {
+            let engine = Arc::clone(&engine);
+            tokio::spawn(async move { engine.case.judge(&engine.board, source).await });
+        }
+    }
+}
+
+/// Counts the connection, and whoever ends it, as gone.
+struct Running<'a> {
+    engine: &'a Engine,
+    source: SourceIndex,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.engine.board.roster().ends(self.source);
+    }
+}
+
+/// Gives back what is left of a lease, however its connection ends.
+struct Held<'a> {
+    engine: &'a Engine,
+    lease: LeaseId,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.engine.schedule().give_back(self.lease);
+        self.engine.board.changed.notify_waiters();
+    }
+}
+
+/// What a source gives in about a second, as far as that is known.
+const FIRST_REQUEST: u64 = 4 << 20;
+const MAX_REQUEST: u64 = 64 << 20;
+
+fn take(engine: &Engine, source: SourceIndex, connection: ConnectionId) -> Option<Lease> {
+    let roster = engine.board.roster();
+    let rate = roster.rate(source);
+    let bytes = if rate == 0 { FIRST_REQUEST } else { rate.clamp(engine.piece, MAX_REQUEST) };
+    let limits = Take { bytes, whole_files: !roster.knows_ranges(source) };
+    let may = |file| roster.may_serve(source, file);
+    let rate_of = |source| roster.rate(source);
+    engine.schedule().take(connection, source, limits, &may, &rate_of, Instant::now())
+}
+
+/// Fetches a run of chunks, in order.
+async fn run(
+    engine: &Arc<Engine>,
+    source: SourceIndex,
+    lease: &Lease,
+    target: &Arc<Target>,
+    mut buffer: Buffer,
+) -> End {
+    let board = &engine.board;
+    let range = target.range(&lease.chunks);
+    let opened = board.sources[source].open(target.path.as_str(), range.clone(), target.grid.len()).await;
+    let mut body = match opened {
+        Ok(body) => body,
+        Err(fault) => return End::Fault(fault),
+    };
+    if body.start != range.start {
+        board.roster().lacks_ranges(source);
+    }
+    let mut at = body.start;
+    let mut piece = Piece::next(engine, lease, target, lease.chunks.start);
+    let mut landing: Option<Landing> = None;
+    let mut since = Instant::now();
+    loop {
+        let Some(wanted) = &piece else { return landed(landing).await };
+        let frame = tokio::select! {
+            frame = body.next() => frame,
+            () = taken(engine, lease) => return landed(landing).await,
+        };
+        let mut frame = match frame {
+            Ok(Some(frame)) => frame,
+            // The range is over, and so is the last piece of it.
+            Ok(None) => return End::Fault(Fault::Unreachable("ended early".to_owned())),
+            Err(fault) => {
+                // What has come before is judged all the same.
+                let mut end = landed(landing).await;
+                let whole = whole_chunks(target, &buffer);
+                if matches!(end, End::Done) && whole > 0 {
+                    buffer.bytes.truncate(length_of(target, whole));
+                    end = landed(Some(land(engine, source, lease.id, target, wanted.first, buffer))).await;
+                }
+                return if matches!(end, End::Done) { End::Fault(fault) } else { end };
+            }
+        };
+        board.received(frame.len()).await;
+        let mut wanted = wanted.clone();
+        while !frame.is_empty() {
+            // Before the piece: nobody asked for it, or somebody else was faster.
+            let skip =
+                usize::try_from(wanted.bytes.start.saturating_sub(at)).unwrap_or(usize::MAX).min(frame.len());
+            let have = u64::try_from(buffer.bytes.len()).unwrap_or(u64::MAX);
+            let skip = if have == 0 { skip } else { 0 };
+            let room = wanted.bytes.end - wanted.bytes.start - have;
+            let kept = frame.len().saturating_sub(skip).min(usize::try_from(room).unwrap_or(usize::MAX));
+            buffer.bytes.extend_from_slice(&frame[skip..skip + kept]);
+            frame = frame.slice(skip + kept..);
+            at += u64::try_from(skip + kept).unwrap_or(u64::MAX);
+            let mut chunks = wanted.chunks;
+            let mut rest = Vec::new();
+            if u64::try_from(kept).unwrap_or(u64::MAX) < room {
+                // Of a slow source a piece is not waited for: what it has given counts soon.
+                chunks = whole_chunks(target, &buffer);
+                if chunks == 0 || since.elapsed() < SOON {
+                    break;
+                }
+                rest = buffer.bytes.split_off(length_of(target, chunks));
+            }
+            // One piece is judged while the next one comes.
+            match landed(landing.take()).await {
+                End::Done => {}
+                end => return end,
+            }
+            let next_first = wanted.first + chunks;
+            landing = Some(land(engine, source, lease.id, target, wanted.first, buffer));
+            since = Instant::now();
+            buffer = match engine.buffers.take().await {
+                Some(buffer) => buffer,
+                None => return End::Here,
+            };
+            match Piece::next(engine, lease, target, next_first) {
+                Some(next) => wanted = next,
+                None => return landed(landing).await,
+            }
+            // It is the beginning of the next chunk, which somebody else may have given meanwhile.
+            if wanted.first == next_first {
+                buffer.bytes.extend_from_slice(&rest);
+            }
+        }
+        piece = Some(wanted);
+    }
+}
+
+/// Until nothing is left of a lease: others have taken it over, or were faster.
+async fn taken(engine: &Engine, lease: &Lease) {
+    loop {
+        let changed = engine.board.changed.notified();
+        if engine.schedule().extent(lease.id).is_empty() {
+            return;
+        }
+        changed.await;
+    }
+}
+
+/// What came in so long is judged, whether it is a piece or not.
+const SOON: Duration = Duration::from_millis(500);
+
+/// What is read, judged and written at once.
+#[derive(Clone)]
+struct Piece {
+    first: u64,
+    chunks: u64,
+    bytes: std::ops::Range<u64>,
+}
+
+impl Piece {
+    /// The next piece from chunk `from` on that is left of the lease, if there is one.
+    fn next(engine: &Engine, lease: &Lease, target: &Target, from: u64) -> Option<Self> {
+        let left = engine.schedule().extent(lease.id);
+        let most = (engine.piece / target.grid.granule().bytes()).max(1);
+        let first = left.start.max(from);
+        let end = left.end.min(first.saturating_add(most));
+        (first < end).then(|| Self { first, chunks: end - first, bytes: target.range(&(first..end)) })
+    }
+}
+
+/// How many chunks, none of them the file's last, a buffer has all of.
+fn whole_chunks(target: &Target, buffer: &Buffer) -> u64 {
+    u64::try_from(buffer.bytes.len()).unwrap_or(u64::MAX) / target.grid.granule().bytes()
+}
+
+/// How many bytes so many chunks have, none of them the file's last.
+fn length_of(target: &Target, chunks: u64) -> usize {
+    usize::try_from(chunks.saturating_mul(target.grid.granule().bytes())).unwrap_or(usize::MAX)
+}
+
+/// What is wrong with the piece, if its source gave something else.
+type Landing = JoinHandle<Result<(), String>>;
+
+/// Hands a piece over to be judged and written, on a thread that may wait for the disk.
+fn land(
+    engine: &Arc<Engine>,
+    source: SourceIndex,
+    lease: LeaseId,
+    target: &Arc<Target>,
+    first: u64,
+    buffer: Buffer,
+) -> Landing {
+    engine.board.roster().came(source);
+    let (engine, target) = (Arc::clone(engine), Arc::clone(target));
+    tokio::task::spawn_blocking(move || {
+        let (new, refusal) = engine.land(lease, &target, first, &buffer.bytes);
+        engine.board.roster().landed(source, new);
+        match refusal {
+            None => Ok(()),
+            Some(Refusal::Chunk(fault)) => Err(format!("{}: {fault}", shown(target.path.as_str()))),
+            Some(Refusal::Here(error)) => {
+                engine.fail(error);
+                Ok(())
+            }
+        }
+    })
+}
+
+async fn landed(landing: Option<Landing>) -> End {
+    let Some(landing) = landing else { return End::Done };
+    match landing.await {
+        Ok(Ok(())) => End::Done,
+        Ok(Err(what)) => End::Mismatch(what),
+        Err(_) => End::Here,
+    }
+}

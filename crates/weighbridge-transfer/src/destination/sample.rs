@@ -1,0 +1,120 @@
+//! Accepted chunks, for tests: a model that is believed by its head id.
+
+use std::sync::Arc;
+
+use weighbridge_manifest::{
+    EntryPath, Expectation, FileEntry, Head, ModelName, SignedHead, Time, TrustPolicy, VerifiedFileList,
+    write_files,
+};
+use weighbridge_tree::{ChunkSize, FileRoot, Grid, HeadId, head_id};
+use weighbridge_verify::FileVerifier;
+
+/// A model of small files in chunks of 16 KiB.
+pub(crate) struct Sample {
+    pub(crate) contents: Vec<(EntryPath, Vec<u8>)>,
+    pub(crate) list: Arc<VerifiedFileList>,
+    pub(crate) id: HeadId,
+    /// The bytes of `head.note`, `files.jsonl` and `chunks.layer`.
+    pub(crate) note: Vec<u8>,
+    pub(crate) files: Vec<u8>,
+    pub(crate) layers: Vec<u8>,
+    verifiers: Vec<FileVerifier>,
+}
+
+pub(crate) const CHUNK: u64 = 16_384;
+
+impl Sample {
+    /// Files by path and length, in the order of paths; another seed gives other bytes.
+    pub(crate) fn of(files: &[(&str, usize)], seed: u8) -> Self {
+        let path = |path: &&str| EntryPath::parse(path).unwrap();
+        let contents: Vec<_> = files.iter().map(|(at, len)| (path(at), bytes(*len, seed))).collect();
+        let chunk_size = ChunkSize::new(CHUNK).unwrap();
+        let entry = |(path, bytes): &(EntryPath, Vec<u8>)| FileEntry {
+            path: path.clone(),
+            size: bytes.len().try_into().unwrap(),
+            root: FileRoot::of(bytes),
+            sha256: None,
+        };
+        let written = write_files(contents.iter().map(entry).collect()).unwrap();
+        let head = Head {
+            name: ModelName::parse("test/model").unwrap(),
+            revision: 1,
+            previous: None,
+            created: Time::parse("2026-11-20T16:31:00Z").unwrap(),
+            expires: None,
+            bytes: written.bytes,
+            files: written.list,
+            root: written.root,
+            tensors: None,
+            chunk_size,
+            ext: Vec::new(),
+        };
+        let text = head.to_text().unwrap();
+        let id = head_id(text.as_bytes());
+        let note = format!("{text}\n\u{2014} nobody AAAAAAE=\n").into_bytes();
+        let policy = TrustPolicy::pinned(id);
+        let head = SignedHead::parse(&note).unwrap().verify(&policy, &Expectation::any(), None).unwrap();
+        let list = Arc::new(head.open_files(written.text.as_bytes()).unwrap());
+        let layer_of: Vec<_> = contents.iter().map(|(_, bytes)| layer(bytes, chunk_size)).collect();
+        let verifiers = layer_of.iter().enumerate();
+        let verifiers = verifiers.map(|(at, layer)| FileVerifier::accept_layer(&list, at, layer).unwrap());
+        Self {
+            verifiers: verifiers.collect(),
+            layers: layer_of.concat(),
+            contents,
+            id,
+            note,
+            files: written.text.into(),
+            list,
+        }
+    }
+
+    pub(crate) fn path(&self, file: usize) -> &EntryPath {
+        &self.contents[file].0
+    }
+
+    pub(crate) fn bytes(&self, file: usize) -> &[u8] {
+        &self.contents[file].1
+    }
+
+    pub(crate) fn root(&self, file: usize) -> FileRoot {
+        self.list.entries()[file].root
+    }
+
+    pub(crate) fn size(&self, file: usize) -> u64 {
+        self.list.entries()[file].size
+    }
+
+    pub(crate) fn verifier(&self, file: usize) -> &FileVerifier {
+        &self.verifiers[file]
+    }
+
+    /// The bytes of a run of chunks.
+    pub(crate) fn chunks(&self, file: usize, chunks: std::ops::Range<u64>) -> &[u8] {
+        let at = |chunk: u64| usize::try_from((chunk * CHUNK).min(self.size(file))).unwrap();
+        &self.bytes(file)[at(chunks.start)..at(chunks.end)]
+    }
+
+    pub(crate) fn count(&self, file: usize) -> u64 {
+        self.size(file).div_ceil(CHUNK)
+    }
+}
+
+/// Bytes in which no two places are alike, and none is zero.
+pub(crate) fn bytes(len: usize, seed: u8) -> Vec<u8> {
+    let mut state = u64::from(seed) + 1;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        u8::try_from((state >> 33) & 0xff).unwrap().max(1)
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
+
+fn layer(bytes: &[u8], chunk_size: ChunkSize) -> Vec<u8> {
+    let grid = Grid::new(bytes.len().try_into().unwrap(), chunk_size).unwrap();
+    if !grid.has_layer() {
+        return Vec::new();
+    }
+    let chunks = (0..grid.count()).zip(bytes.chunks(usize::try_from(CHUNK).unwrap()));
+    chunks.flat_map(|(index, chunk)| *grid.chaining_value(index, chunk).unwrap().as_bytes()).collect()
+}

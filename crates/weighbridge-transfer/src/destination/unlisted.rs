@@ -1,0 +1,119 @@
+//! What is in the folder and does not belong to the release.
+
+use std::collections::BTreeSet;
+
+use weighbridge_tree::{FileRoot, HeadId};
+use weighbridge_verify::{UnfitFault, walk};
+
+use super::{
+    Destination, claimed, is_hex,
+    quarantine::quarantined,
+    staged::{ALL, sweep},
+};
+use crate::{disk::Kind, error::FetchError, partial::PARTIAL};
+
+/// Something that does not belong to the release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Extra {
+    /// Where it lies, relative to the folder.
+    pub(crate) path: String,
+    what: What,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// A file, or a link.
+    File,
+    /// Metadata of another release.
+    Staged,
+    /// A device, say, or something whose name cannot be told: it was not made by a fetch.
+    Strange,
+}
+
+impl Destination {
+    /// What lies in the folder outside `weighbridge` and is not listed, a `.gitattributes` at the top too; in the order
+    /// of paths.
+    ///
+    /// # Errors
+    /// [`FetchError::Io`]: a folder cannot be read.
+    pub(crate) fn unlisted(&self, listed: &dyn Fn(&str) -> bool) -> Result<Vec<Extra>, FetchError> {
+        let found = walk(&self.site.place(""))?;
+        let files = found.files.into_iter().map(|file| (file.path.as_str().to_owned(), What::File));
+        let unfit = found.unfit.into_iter().map(|unfit| {
+            let what = match unfit.fault {
+                UnfitFault::LinkOut { .. } | UnfitFault::LinkToFolder | UnfitFault::Broken => What::File,
+                _ => What::Strange,
+            };
+            (unfit.place, what)
+        });
+        // What is strange may only look like a path that is listed.
+        let extras = files.chain(unfit).filter(|(path, what)| *what == What::Strange || !listed(path));
+        let mut extras: Vec<_> = extras.map(|(path, what)| Extra { path, what }).collect();
+        extras.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(extras)
+    }
+
+    /// What other fetches left unfinished, or are at: files that are not `wanted`, metadata of other heads than `head`.
+    ///
+    /// # Errors
+    /// [`FetchError::Io`]: the folder cannot be read.
+    pub(crate) fn left_over(
+        &self,
+        wanted: &BTreeSet<FileRoot>,
+        head: HeadId,
+    ) -> Result<Vec<Extra>, FetchError> {
+        let mut extras = Vec::new();
+        for name in self.site.names(PARTIAL)? {
+            // Nobody goes on from what was never judged.
+            if quarantined(&name).is_some() {
+                extras.push(Extra { path: format!("{PARTIAL}/{name}"), what: What::File });
+                continue;
+            }
+            let root = claimed(&name).map_or(name.as_str(), |(root, _)| root);
+            let is_wanted = FileRoot::from_hex(root).is_ok_and(|root| wanted.contains(&root));
+            if !is_hex(root, 64) || is_wanted || HeadId::from_hex(&name).is_ok_and(|id| id == head) {
+                continue;
+            }
+            let path = format!("{PARTIAL}/{name}");
+            let what = match self.site.look(&path)? {
+                Some(Kind::File) => What::File,
+                Some(Kind::Folder) => What::Staged,
+                _ => continue,
+            };
+            extras.push(Extra { path, what });
+        }
+        extras.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(extras)
+    }
+
+    /// Removes something that does not belong to the release, and the folders above it that become empty by that. Says
+    /// whether it is gone: what no fetch can have made stays.
+    ///
+    /// # Errors
+    /// [`FetchError`]: it cannot be removed, or a folder above it has become something else.
+    pub(crate) fn remove(&self, extra: &Extra) -> Result<bool, FetchError> {
+        let site = &self.site;
+        match (extra.what, site.look(&extra.path)?) {
+            (_, None) => return Ok(true),
+            (What::File, Some(Kind::File | Kind::Link)) => site.remove_if_there(&extra.path)?,
+            (What::Staged, Some(Kind::Folder)) => {
+                sweep(site, &extra.path, &ALL)?;
+                return Ok(site.look(&extra.path)?.is_none());
+            }
+            _ => return Ok(false),
+        }
+        let mut folder = extra.path.as_str();
+        while let Some((above, _)) = folder.rsplit_once('/') {
+            folder = above;
+            if folder == PARTIAL {
+                break;
+            }
+            // There is something else in it.
+            if site.disk.remove_folder(folder).is_err() {
+                break;
+            }
+        }
+        site.forget_folders();
+        Ok(true)
+    }
+}

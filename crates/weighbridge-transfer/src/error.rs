@@ -1,0 +1,123 @@
+//! Why a fetch ended without what was wanted.
+
+use std::{fmt, path::PathBuf};
+
+use weighbridge_manifest::{ListError, TrustError};
+use weighbridge_tree::HeadId;
+use weighbridge_verify::{IoError, VerifierError, shown};
+
+use crate::event::{Progress, SourceStatus};
+
+/// Why a fetch ended. Whatever it is: nothing unverified has its final name, and what is on disk is used by the next run.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum FetchError {
+    /// Heads were found, and none is believed: why not the best of them.
+    Trust(TrustError),
+    /// No source can deliver what is missing.
+    NoSource {
+        /// What is missing, such as `head.note` or a file.
+        what: String,
+        /// How each source ended.
+        sources: Vec<SourceStatus>,
+        /// How far it was.
+        progress: Progress,
+    },
+    /// Every source that is left has another revision than the one that was begun.
+    Overwritten {
+        /// The head that was begun.
+        begun: HeadId,
+        /// The head that is served now.
+        now: HeadId,
+        /// How far it was.
+        progress: Progress,
+    },
+    /// The file system does not take it.
+    Io(IoError),
+    /// Something is in the way of a file: a folder, or a link.
+    InTheWay {
+        /// What.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// Nothing in the model is as wanted.
+    NothingWanted,
+    /// Tensors are wanted, and the head lists none.
+    NoTensors,
+    /// A list that the head binds contradicts itself; no source can mend that.
+    List(ListError),
+    /// A file of the list can never be completed.
+    Entry(VerifierError),
+    /// A part of it has panicked, and said so on standard error.
+    Bug,
+    /// The caller asked it to end.
+    Stopped {
+        /// How far it was.
+        progress: Progress,
+    },
+}
+
+impl FetchError {
+    /// The number in `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::Trust(error) => error.error_code(),
+            Self::NoSource { .. } => 9201,
+            Self::Stopped { .. } => 9202,
+            Self::Overwritten { .. } => 9203,
+            Self::InTheWay { .. } => 9204,
+            Self::Io(error) => error.error_code(),
+            Self::NothingWanted | Self::NoTensors => 9001,
+            Self::List(error) => error.error_code(),
+            Self::Entry(error) => error.error_code(),
+            Self::Bug => 9999,
+        }
+    }
+}
+
+impl From<IoError> for FetchError {
+    fn from(error: IoError) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Trust(error) => error.fmt(f),
+            Self::NoSource { what, sources, .. } => {
+                let n = sources.len();
+                let s = if n == 1 { "" } else { "s" };
+                write!(f, "none of {n} source{s} can deliver {}", shown(what))
+            }
+            Self::Overwritten { begun, now, .. } => {
+                write!(
+                    f,
+                    "the model was overwritten while it was fetched: it is now head {now}, begun was {begun}"
+                )
+            }
+            Self::Io(error) => error.fmt(f),
+            Self::InTheWay { path, what } => write!(f, "{} is {what}, where a file has to be", shown(path)),
+            Self::NothingWanted => f.write_str("no listed file or tensor matches"),
+            Self::NoTensors => f.write_str("tensors are wanted, and this head lists none"),
+            Self::List(error) => error.fmt(f),
+            Self::Entry(error) => error.fmt(f),
+            Self::Bug => f.write_str("a fault of weighbridge, told above; please report it"),
+            Self::Stopped { .. } => f.write_str("stopped"),
+        }
+    }
+}
+
+impl std::error::Error for FetchError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Trust(error) => Some(error),
+            Self::Io(error) => Some(error),
+            Self::List(error) => Some(error),
+            Self::Entry(error) => Some(error),
+            _ => None,
+        }
+    }
+}

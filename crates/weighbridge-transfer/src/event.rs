@@ -1,0 +1,164 @@
+//! What a fetch says while it runs.
+
+use std::{fmt, ops::Range, path::PathBuf, time::Duration};
+
+use weighbridge_manifest::{EntryPath, TensorEntry, VerifiedHead};
+
+/// Which source, counted from 0 in the order in which they were given; a place for metadata comes behind them.
+pub type SourceIndex = usize;
+
+/// Bytes of the wanted chunks, in three stages. None of the figures ever falls, and each chunk counts once in the last
+/// two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Came from sources: also what was refused, or came twice.
+    pub received: u64,
+    /// Accepted, whether it came from a source or was there already.
+    pub verified: u64,
+    /// Accepted, written and synced.
+    pub durable: u64,
+    /// What is wanted in all.
+    pub wanted: u64,
+}
+
+/// What a source is blamed for (rule 11).
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// It gave other bytes than those of the head that it serves, or that it was to serve.
+    Lied,
+    /// It gave too few good bytes for too long.
+    Stalled,
+    /// It is honest, and has another revision.
+    Stale,
+    /// It answers, and does not give what it was asked for.
+    Refused,
+    /// It does not answer, or breaks off.
+    Unreachable,
+}
+
+impl Blame {
+    /// The word, as `--json` spells it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Lied => "lied",
+            Self::Stalled => "stalled",
+            Self::Stale => "stale",
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+        }
+    }
+}
+
+impl fmt::Display for Blame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// What a source is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceState {
+    /// It was not asked for anything yet, or there is nothing left to ask it for.
+    Idle,
+    /// It is asked for bytes.
+    Active,
+    /// It is left alone until it is tried again.
+    Waiting,
+    /// It is not asked any more.
+    SetAside,
+}
+
+impl SourceState {
+    /// The word, as `--json` spells it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Active => "active",
+            Self::Waiting => "waiting",
+            Self::SetAside => "set aside",
+        }
+    }
+}
+
+/// How a source does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceStatus {
+    /// Which.
+    pub source: SourceIndex,
+    /// What it is doing.
+    pub state: SourceState,
+    /// What it is blamed for, most lately, and why.
+    pub blame: Option<(Blame, String)>,
+    /// When it is tried again, if it is waiting; from now on.
+    pub again_in: Option<Duration>,
+    /// Verified bytes that came from it.
+    pub verified: u64,
+    /// Verified bytes of it per second, over the last seconds.
+    pub rate: u64,
+}
+
+/// Why nothing was verified for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// For what: a file, or `head.note` and such.
+    pub for_what: String,
+    /// For which chunks of it, if it has chunks.
+    pub chunks: Option<Range<u64>>,
+    /// From whom; `None` if every source is left alone for now.
+    pub from: Option<SourceIndex>,
+    /// How long nothing was verified.
+    pub since: Duration,
+}
+
+/// What happens, in the order in which it happens.
+#[non_exhaustive]
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The head that is fetched. It is believed; the caller may still say no.
+    Head(Box<VerifiedHead>),
+    /// What is wanted: files, and their bytes.
+    Wanted {
+        /// How many files, or files of which a part is wanted.
+        files: u64,
+        /// How many bytes their wanted chunks have.
+        bytes: u64,
+        /// Where the metadata lies while the fetch runs. With it the folder can be read by a
+        /// [`ModelView`](weighbridge_verify::ModelView) already: what has come is there.
+        metadata: PathBuf,
+    },
+    /// How far it is. Comes several times a second.
+    Progress(Progress),
+    /// A source begins, ends, or is blamed; or its rate, from time to time.
+    Source(SourceStatus),
+    /// Nothing was verified for two seconds or more. Comes once a second while it is so.
+    Waiting(Waiting),
+    /// Chunks of a file are accepted, written and synced: no later run asks for them.
+    Durable {
+        /// The file.
+        path: EntryPath,
+        /// Its chunks, by position.
+        chunks: Range<u64>,
+    },
+    /// Every chunk of a tensor is accepted and written: a view of the folder gives it. Comes once for each tensor of the
+    /// list that has bytes, in the order in which they become complete; not, if the list lets two of them overlap.
+    Tensor(Box<TensorEntry>),
+    /// All of a file is durable and has its final name.
+    File {
+        /// The file.
+        path: EntryPath,
+        /// Its length.
+        size: u64,
+    },
+    /// A file in the folder is not listed.
+    Extra {
+        /// The file, relative to the folder.
+        path: String,
+        /// Whether it was removed.
+        removed: bool,
+    },
+    /// Something else to know.
+    Note(String),
+}

@@ -1,0 +1,532 @@
+//! The fetch itself: head, lists, and then everything at once until all is durable.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, OnceLock, atomic::Ordering::SeqCst},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, JoinSet},
+};
+use weighbridge_manifest::{ListError, TrustError, VerifiedFileList, VerifiedHead, VerifiedTensorList};
+use weighbridge_verify::{FILES, FOLDER, HEAD, Metadata, ModelVerifier, PARTIAL, TENSORS, read_bounded};
+
+use crate::{
+    board::{Board, PATIENCE, lock},
+    catalog::{Case, Part, Trust, best_head, no_source, one_of, text},
+    connection,
+    destination::{Destination, LayersFile, Staged},
+    engine::Engine,
+    error::FetchError,
+    event::{Event, Progress, SourceState},
+    layers, local,
+    options::{Options, Stop, Unlisted, Wanted},
+    roster::Roster,
+    schedule::ConnectionId,
+    selection::Selection,
+};
+
+/// A fetch that ended well.
+#[derive(Debug)]
+pub struct Fetched {
+    /// The head.
+    pub head: VerifiedHead,
+    /// How much was received, verified and made durable.
+    pub progress: Progress,
+    /// How many files have their final names.
+    pub files: u64,
+    /// How many files are there in part, as wanted.
+    pub partial: u64,
+}
+
+/// What the caller does with what happens.
+pub trait Observer: Send + Sync {
+    /// A head was chosen, and the policy believes it. The caller may refuse it still, by what it remembers say.
+    ///
+    /// # Errors
+    /// Why not. The fetch ends with it.
+    fn accept_head(&self, head: &VerifiedHead, note: &[u8]) -> Result<(), TrustError>;
+
+    /// Something happened. Called from several threads, one at a time; it should return soon.
+    fn event(&self, event: Event);
+}
+
+/// Fetches what is wanted from all sources at once, into a folder.
+///
+/// What the folder has already, of this release, of an earlier one or of a fetch that was ended at any point, is hashed
+/// and not asked for again if it is good. Files get their final names when everything that is wanted is durable, and the
+/// head comes last.
+///
+/// # Guarantee
+/// What has a final name when this returns is the signed file, and was synced before it was named. Whatever happens
+/// before, an error, a signal, a power cut: no final name stands for unverified bytes, and a later run goes on from
+/// every chunk that an [`Event::Durable`] named.
+///
+/// # Non-guarantee
+/// Two fetches of different releases into one folder leave the files of whichever ends last, and may leave files of both
+/// where only one has them; `verify` tells.
+///
+/// # Errors
+/// [`FetchError`].
+///
+/// # Cost
+/// Memory by [`Options::memory`], lists and layers apart. Needs a Tokio runtime with time and I/O; files are read and
+/// written on its blocking threads.
+pub async fn fetch(options: Options, observer: &dyn Observer, stop: &Stop) -> Result<Fetched, FetchError> {
+    let into = options.into.clone();
+    fetch_into(options, move || Destination::open(&into), observer, stop).await
+}
+
+/// As [`fetch`], into a destination that somebody else opens, at the place that the options name.
+async fn fetch_into(
+    options: Options,
+    open: impl FnOnce() -> Result<Destination, FetchError> + Send + 'static,
+    observer: &dyn Observer,
+    stop: &Stop,
+) -> Result<Fetched, FetchError> {
+    let (events, mut told) = mpsc::unbounded_channel();
+    let Options { mut sources, metadata, into, policy, expected, now, wanted, unlisted, memory, .. } =
+        options;
+    let byte_sources = sources.len();
+    sources.extend(metadata);
+    let mut seed = [0; 8];
+    // Only to keep nodes apart from each other; without it they are not.
+    let _ = getrandom::fill(&mut seed);
+    let roster = Roster::new(sources.len(), options.watchdog, u64::from_le_bytes(seed));
+    let board = Arc::new(Board::new(sources, byte_sources, roster, options.limit_rate, events));
+    let trust = Trust { policy: Arc::new(policy), expected: Arc::new(expected), now };
+    let run = Run { board: Arc::clone(&board), engine: OnceLock::new(), wanted, unlisted, memory };
+    let work = async {
+        let result = run.work(trust, into, open, observer).await;
+        run.verdicts().await;
+        result
+    };
+    tokio::pin!(work);
+    let mut tick = tokio::time::interval(TICK);
+    let mut pulse = Pulse::default();
+    let result = loop {
+        tokio::select! {
+            biased;
+            Some(event) = told.recv() => observer.event(event),
+            () = stop.asked() => break Err(FetchError::Stopped { progress: Progress::default() }),
+            _ = tick.tick() => pulse.beat(&run, observer),
+            result = &mut work => break result,
+        }
+    };
+    // What was written is made to last, whatever has happened, so that the next run need not ask for it.
+    if result.is_err()
+        && let Some(engine) = run.engine.get().map(Arc::clone)
+    {
+        engine.end();
+        let synced = tokio::task::spawn_blocking(move || engine.sync());
+        let _ = tokio::time::timeout(LAST_SYNC, synced).await;
+    }
+    while let Ok(event) = told.try_recv() {
+        observer.event(event);
+    }
+    pulse.last(&run, observer);
+    match result {
+        Err(FetchError::Stopped { .. }) => Err(FetchError::Stopped { progress: board.progress() }),
+        result => result,
+    }
+}
+
+/// How often it is looked at what has become of everything.
+const TICK: Duration = Duration::from_millis(100);
+/// A fetch that was asked to end does so, even if a disk does not.
+const LAST_SYNC: Duration = Duration::from_millis(1500);
+
+struct Run {
+    board: Arc<Board>,
+    engine: OnceLock<Arc<Engine>>,
+    wanted: Wanted,
+    unlisted: Unlisted,
+    memory: u64,
+}
+
+impl Run {
+    async fn work(
+        &self,
+        trust: Trust,
+        root: PathBuf,
+        open: impl FnOnce() -> Result<Destination, FetchError> + Send + 'static,
+        observer: &dyn Observer,
+    ) -> Result<Fetched, FetchError> {
+        let board = &self.board;
+        let destination = blocking(open).await?;
+        let (best, notes) = best_head(board, &trust).await?;
+        observer.accept_head(&best.head, &best.note).map_err(FetchError::Trust)?;
+        board.say(Event::Head(Box::new(best.head.clone())));
+        let mut case = Case { trust, head: Arc::new(best.head.clone()), files: None };
+        // Who has another revision is asked for no list.
+        let others = notes.into_iter().filter(|(_, note)| text(note) != text(&best.note));
+        let others: Vec<_> =
+            others.filter(|(source, _)| board.roster().suspect(*source, String::new())).collect();
+
+        let head = best.head;
+        let (id, note) = (head.id(), best.note);
+        let (destination, staged) = blocking(move || {
+            let staged = destination.stage(id)?;
+            // Not only when everything has come.
+            staged.check_places()?;
+            staged.write(HEAD, &note)?;
+            Ok((destination, Arc::new(staged)))
+        })
+        .await?;
+        let published = Metadata::at(root.join(FOLDER));
+        let files = Arc::new(self.files(&case, &staged, &published).await?);
+        case.files = Some(Arc::clone(&files));
+        for (source, note) in others {
+            let (board, case) = (Arc::clone(board), case.clone());
+            tokio::spawn(async move { case.compare(&board, source, &note).await });
+        }
+        let tensors = self.tensors(&case, &staged, &published, &files).await?;
+
+        let selection = Selection::of(&files, tensors.as_deref(), &self.wanted)?;
+        let twins = selection.twins;
+        let targets: BTreeMap<_, _> =
+            selection.targets.into_iter().map(|target| (target.position, Arc::new(target))).collect();
+        let wanted = ModelVerifier::only(Arc::clone(&files), targets.keys().copied());
+        let engine = Arc::new(Engine::new(
+            Arc::clone(board),
+            case,
+            Arc::clone(&files),
+            wanted.map_err(FetchError::Entry)?,
+            destination,
+            targets,
+            tensors,
+            self.memory,
+        ));
+        let layers = Arc::new(staged.layers(layers::length(&engine))?);
+        board.say(Event::Wanted {
+            files: u64::try_from(engine.targets.len() + twins.len()).unwrap_or(u64::MAX),
+            bytes: board.progress().wanted,
+            metadata: root.join(FOLDER).join(PARTIAL).join(head.id().to_string()),
+        });
+        let _ = self.engine.set(Arc::clone(&engine));
+        self.chunks(&engine, layers, &published).await?;
+        let unlisted = self.unlisted;
+        blocking(move || finish(&engine, head, &staged, &twins, unlisted)).await
+    }
+
+    /// Until it is known what each source is to be blamed for: an end that comes before would hide it.
+    async fn verdicts(&self) {
+        let until = Instant::now() + PATIENCE;
+        while self.board.roster().is_judging() && Instant::now() < until {
+            tokio::time::sleep(TICK).await;
+        }
+        self.board.roster().close_cases();
+    }
+
+    async fn files(
+        &self,
+        case: &Case,
+        staged: &Arc<Staged>,
+        published: &Metadata,
+    ) -> Result<VerifiedFileList, FetchError> {
+        let head = &case.head;
+        let length = head.head().files.length;
+        if let Some(list) = here(staged, published, FILES, length, |bytes| head.open_files(bytes).ok())? {
+            return Ok(list);
+        }
+        let opened = |bytes: Vec<u8>| match head.open_files(&bytes) {
+            Ok(list) => Ok((list, bytes)),
+            Err(error) => Err(format!("{FILES}: {error}")),
+        };
+        let found = one_of(&self.board, case, &Part::whole(FILES, length), opened).await?;
+        let (list, bytes) = found.ok_or_else(|| no_source(&self.board, FILES))?;
+        let staged = Arc::clone(staged);
+        blocking(move || staged.write(FILES, &bytes)).await?;
+        Ok(list)
+    }
+
+    async fn tensors(
+        &self,
+        case: &Case,
+        staged: &Arc<Staged>,
+        published: &Metadata,
+        files: &VerifiedFileList,
+    ) -> Result<Option<Arc<VerifiedTensorList>>, FetchError> {
+        let Some(signed) = files.tensors() else { return Ok(None) };
+        let length = signed.list.length;
+        let open = |bytes: &[u8]| files.open_tensors(bytes);
+        if let Some(list) = here(staged, published, TENSORS, length, |bytes| open(bytes).ok())? {
+            return Ok(Some(Arc::new(list)));
+        }
+        let opened = |bytes: Vec<u8>| match open(&bytes) {
+            Ok(list) => Ok((list, bytes)),
+            Err(error) => Err(wrong(TENSORS, &error)),
+        };
+        let found = one_of(&self.board, case, &Part::whole(TENSORS, length), opened).await?;
+        let (list, bytes) = found.ok_or_else(|| no_source(&self.board, TENSORS))?;
+        let staged = Arc::clone(staged);
+        blocking(move || staged.write(TENSORS, &bytes)).await?;
+        Ok(Some(Arc::new(list)))
+    }
+
+    /// Until everything that is wanted is durable.
+    async fn chunks(
+        &self,
+        engine: &Arc<Engine>,
+        layers_file: Arc<LayersFile>,
+        published: &Metadata,
+    ) -> Result<(), FetchError> {
+        let published = published.layers(&engine.files).ok().flatten();
+        let mut helpers = JoinSet::new();
+        helpers.spawn(Arc::clone(engine).sync_always());
+        engine.searching.fetch_add(1, SeqCst);
+        let here = Arc::clone(engine);
+        helpers.spawn(async move {
+            if let Err(error) = layers::accept_all(&here, layers_file, published).await {
+                here.fail(error);
+            }
+            here.searching.fetch_sub(1, SeqCst);
+            here.board.changed.notify_waiters();
+        });
+        let mut crew = Crew::default();
+        loop {
+            let changed = engine.board.changed.notified();
+            if let Some(error) = engine.failure() {
+                return Err(error);
+            }
+            if engine.is_durable() && engine.searching.load(SeqCst) == 0 {
+                return Ok(());
+            }
+            crew.man(engine);
+            while let Some(ended) = helpers.try_join_next() {
+                bug_if_panicked(engine, &ended);
+            }
+            if self.is_stuck(engine) {
+                return Err(self.stuck(engine));
+            }
+            let _ = tokio::time::timeout(TICK, changed).await;
+        }
+    }
+
+    /// Whether nobody will ever give what is missing.
+    fn is_stuck(&self, engine: &Engine) -> bool {
+        let roster = self.board.roster();
+        let any = |file: usize| (0..self.board.byte_sources).any(|source| roster.may_serve(source, file));
+        let schedule = engine.schedule();
+        let layerless = lock(&engine.layerless);
+        // Nobody is at work, and nobody looks for more to do.
+        if schedule.oldest().is_some() || engine.searching.load(SeqCst) != layerless.len() {
+            return false;
+        }
+        let mut lacking = schedule.pending_files().chain(layerless.iter().copied()).peekable();
+        lacking.peek().is_some() && !lacking.any(any)
+    }
+
+    fn stuck(&self, engine: &Engine) -> FetchError {
+        let first = engine.schedule().pending_files().next();
+        let first = first.or_else(|| lock(&engine.layerless).front().copied());
+        let target = first.and_then(|position| engine.targets.get(&position));
+        let what = target.map_or("what is missing", |target| target.path.as_str());
+        engine.case.nobody(&self.board, what, self.board.byte_sources)
+    }
+}
+
+/// What a task was to do that has panicked is not waited for.
+fn bug_if_panicked(engine: &Engine, ended: &Result<(), JoinError>) {
+    if ended.as_ref().is_err_and(JoinError::is_panic) {
+        engine.fail(FetchError::Bug);
+    }
+}
+
+/// A list that is in the folder already: of this fetch, or of the release that is there.
+fn here<T>(
+    staged: &Staged,
+    published: &Metadata,
+    name: &'static str,
+    length: u64,
+    open: impl Fn(&[u8]) -> Option<T>,
+) -> Result<Option<T>, FetchError> {
+    if let Some(list) = staged.read(name, length).ok().flatten().and_then(|bytes| open(&bytes)) {
+        return Ok(Some(list));
+    }
+    let Ok(bytes) = read_bounded(&published.folder().join(name), length) else { return Ok(None) };
+    let Some(list) = open(&bytes) else { return Ok(None) };
+    staged.write(name, &bytes)?;
+    Ok(Some(list))
+}
+
+fn wrong(name: &str, error: &ListError) -> String {
+    format!("{name}: {error}")
+}
+
+/// The connections.
+#[derive(Default)]
+struct Crew {
+    tasks: JoinSet<()>,
+    running: Vec<(usize, u64, tokio::task::AbortHandle)>,
+    next: u64,
+}
+
+impl Crew {
+    /// Ends what is not wanted any more, and begins what is.
+    fn man(&mut self, engine: &Arc<Engine>) {
+        while let Some(ended) = self.tasks.try_join_next() {
+            bug_if_panicked(engine, &ended);
+        }
+        let board = &engine.board;
+        self.running.retain(|(source, generation, task)| {
+            if board.roster().generation(*source) != *generation {
+                task.abort();
+            }
+            !task.is_finished()
+        });
+        for source in 0..board.byte_sources {
+            let (generation, connections) = {
+                let roster = board.roster();
+                (roster.generation(source), roster.connections(source))
+            };
+            let mine = self.running.iter().filter(|(other, ..)| *other == source).count();
+            for _ in mine..connections {
+                if !Self::has_work(engine) {
+                    break;
+                }
+                self.next += 1;
+                let connection = ConnectionId(self.next);
+                let task = self.tasks.spawn(connection::work(Arc::clone(engine), source, connection));
+                self.running.push((source, generation, task));
+            }
+        }
+    }
+
+    fn has_work(engine: &Engine) -> bool {
+        !lock(&engine.layerless).is_empty() || !engine.schedule().is_finished()
+    }
+}
+
+/// Everything has come. Now it gets its names, and the head last.
+fn finish(
+    engine: &Engine,
+    head: VerifiedHead,
+    staged: &Staged,
+    twins: &[(usize, usize)],
+    unlisted: Unlisted,
+) -> Result<Fetched, FetchError> {
+    let (mut files, mut partial) = (0, 0);
+    let named = |path: &weighbridge_manifest::EntryPath, size| {
+        engine.board.say(Event::File { path: path.clone(), size });
+    };
+    // The old files stay if the new metadata cannot take its place.
+    staged.check_places()?;
+    let goes_on = || match engine.has_failed() {
+        true => Err(FetchError::Stopped { progress: engine.board.progress() }),
+        false => Ok(()),
+    };
+    for target in engine.targets.values() {
+        if !target.is_whole() {
+            partial += 1;
+            continue;
+        }
+        goes_on()?;
+        local::place(engine, target)?;
+        files += 1;
+        named(&target.path, target.grid.len());
+    }
+    for (position, first) in twins {
+        let (Some(entry), Some(first)) = (engine.files.entries().get(*position), engine.targets.get(first))
+        else {
+            continue;
+        };
+        goes_on()?;
+        local::twin(engine, first, &entry.path)?;
+        files += 1;
+        named(&entry.path, entry.size);
+    }
+    goes_on()?;
+    staged.publish()?;
+    let is_listed = |path: &str| engine.files.find(path).is_some();
+    let mut extras = engine.destination.unlisted(&is_listed)?;
+    if unlisted == Unlisted::Prune {
+        let roots = engine.files.entries().iter().map(|entry| entry.root).collect();
+        extras.extend(engine.destination.left_over(&roots, head.id())?);
+    }
+    for extra in extras {
+        let removed = unlisted == Unlisted::Prune && engine.destination.remove(&extra)?;
+        engine.board.say(Event::Extra { path: extra.path, removed });
+    }
+    Ok(Fetched { head, progress: engine.board.progress(), files, partial })
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, FetchError> + Send + 'static,
+) -> Result<T, FetchError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(ended) if ended.is_panic() => Err(FetchError::Bug),
+        Err(_) => Err(FetchError::Stopped { progress: Progress::default() }),
+    }
+}
+
+/// Tells how far it is.
+#[derive(Default)]
+struct Pulse {
+    beats: u64,
+    told: Option<Progress>,
+}
+
+impl Pulse {
+    fn beat(&mut self, run: &Run, observer: &dyn Observer) {
+        let now = Instant::now();
+        let board = &run.board;
+        let chunk = run.engine.get().map_or(0, |engine| engine.files.chunk_size().bytes());
+        board.roster().tick(now, board.least, chunk);
+        board.changed.notify_waiters();
+        self.beats += 1;
+        if self.beats.is_multiple_of(3) {
+            self.progress(run, observer);
+        }
+        let second = self.beats.is_multiple_of(10);
+        let news = board.roster().news(now, second);
+        news.into_iter().for_each(|status| observer.event(Event::Source(status)));
+        if second && let Some(waiting) = waiting(run, now) {
+            observer.event(Event::Waiting(waiting));
+        }
+    }
+
+    fn progress(&mut self, run: &Run, observer: &dyn Observer) {
+        let progress = run.board.progress();
+        if self.told != Some(progress) {
+            self.told = Some(progress);
+            observer.event(Event::Progress(progress));
+        }
+    }
+
+    /// How it was in the end.
+    fn last(&mut self, run: &Run, observer: &dyn Observer) {
+        self.progress(run, observer);
+        for mut status in run.board.roster().news(Instant::now(), false) {
+            // Whatever it is asked for still, nobody waits for.
+            if status.state == SourceState::Active {
+                status.state = SourceState::Idle;
+            }
+            observer.event(Event::Source(status));
+        }
+    }
+}
+
+fn waiting(run: &Run, now: Instant) -> Option<crate::event::Waiting> {
+    let path = |engine: &Engine, file| Some(engine.targets.get(&file)?.path.to_string());
+    let oldest = run.engine.get().and_then(|engine| {
+        let (source, file, chunks) = engine.schedule().oldest()?;
+        Some((path(engine, file)?, chunks, source))
+    });
+    let mut waiting = run.board.waiting(oldest, now)?;
+    if waiting.from.is_none()
+        && let Some(engine) = run.engine.get()
+    {
+        let next = engine.schedule().pending_files().next();
+        let next = next.or_else(|| lock(&engine.layerless).front().copied());
+        waiting.for_what = next.and_then(|file| path(engine, file)).unwrap_or(waiting.for_what);
+    }
+    Some(waiting)
+}
+
+#[cfg(test)]
+mod power_cuts;

@@ -1,0 +1,204 @@
+//! A whole fetch on a disk that forgets what was not synced.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    sync::{Mutex, atomic::AtomicBool},
+};
+
+use weighbridge_manifest::{Expectation, TrustPolicy};
+use weighbridge_verify::CHUNKS;
+
+use super::*;
+use crate::{
+    destination::sample::{CHUNK, Sample},
+    options::Watchdog,
+    power_cut::{Dice, PowerCut},
+    source::{Source, SourceOptions},
+};
+
+/// The last two are the same.
+const MODEL: [(&str, usize); 5] =
+    [("a", 2_200_000), ("deep/b", 600_000), ("deep/er/c", 30_000), ("empty", 0), ("twin", 30_000)];
+
+/// What a fetch said.
+#[derive(Default)]
+struct Heard {
+    durable: Mutex<BTreeSet<(String, u64)>>,
+    placed: Mutex<BTreeSet<String>>,
+    lied: AtomicBool,
+}
+
+impl Observer for Heard {
+    fn accept_head(&self, _: &VerifiedHead, _: &[u8]) -> Result<(), TrustError> {
+        Ok(())
+    }
+
+    fn event(&self, event: Event) {
+        match event {
+            Event::Durable { path, chunks } => {
+                let chunks = chunks.map(|chunk| (path.as_str().to_owned(), chunk));
+                lock(&self.durable).extend(chunks);
+            }
+            Event::File { path, .. } => _ = lock(&self.placed).insert(path.as_str().to_owned()),
+            Event::Source(status) if status.blame.is_some() => self.lied.store(true, SeqCst),
+            _ => {}
+        }
+    }
+}
+
+/// Makes a folder of a release. What is `poisoned` has other bytes: whoever asks for it calls the folder a liar.
+fn publish(at: &Path, release: &Sample, with_layers: bool, poisoned: &BTreeSet<(String, u64)>) {
+    for (path, bytes) in &release.contents {
+        let (place, mut bytes) = (at.join(path.as_str()), bytes.clone());
+        for (_, chunk) in poisoned.iter().filter(|(of, _)| of == path.as_str()) {
+            bytes[usize::try_from(chunk * CHUNK).unwrap()] ^= 1;
+        }
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        fs::write(place, bytes).unwrap();
+    }
+    let metadata = at.join(FOLDER);
+    fs::create_dir_all(&metadata).unwrap();
+    fs::write(metadata.join(HEAD), &release.note).unwrap();
+    fs::write(metadata.join(FILES), &release.files).unwrap();
+    if with_layers {
+        fs::write(metadata.join(CHUNKS), &release.layers).unwrap();
+    }
+}
+
+fn run(disk: &Arc<PowerCut>, source: &Path, release: &Sample, heard: &Heard) -> Result<Fetched, FetchError> {
+    let source = Source::parse(source.to_str().unwrap(), &SourceOptions::default()).unwrap();
+    let options = Options {
+        sources: vec![source],
+        metadata: None,
+        into: disk.root().to_owned(),
+        policy: TrustPolicy::pinned(release.id),
+        expected: Expectation::any(),
+        now: None,
+        wanted: Wanted::default(),
+        unlisted: Unlisted::Report,
+        memory: 64 << 20,
+        limit_rate: None,
+        watchdog: Watchdog::default(),
+    };
+    let (disk, root) = (Arc::clone(disk), disk.root().to_owned());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(fetch_into(options, move || Destination::on(disk, &root), heard, &Stop::default()))
+}
+
+/// What has to be so, whenever the power failed.
+fn check(root: &Path, old: Option<&Sample>, new: &Sample, heard: &Heard, published: bool) {
+    let read = |path: &str| fs::read(root.join(path)).ok();
+    for (file, (path, bytes)) in new.contents.iter().enumerate() {
+        let there = read(path.as_str());
+        let is_new = there.as_ref() == Some(bytes);
+        let is_old = there.as_deref() == old.map(|old| old.bytes(file));
+        assert!(is_new || is_old, "something else is under the final name {path}");
+        assert!(is_new || !lock(&heard.placed).contains(path.as_str()), "{path} had its name, and has not");
+    }
+    let Some(note) = read("weighbridge/head.note") else { return assert!(!published, "the head is lost") };
+    let release = [Some(new), old].into_iter().flatten().find(|release| release.note == note).unwrap();
+    assert!(!published || release.id == new.id, "the old head is back");
+    assert_eq!(read("weighbridge/files.jsonl").as_ref(), Some(&release.files), "a head without its list");
+}
+
+/// Lets the power fail at each operation, or each second or third, of a fetch, looks at what it may leave, and fetches on from there.
+fn cut_everywhere(old: Option<&Sample>, with_layers: bool, step: usize) {
+    let new = Sample::of(&MODEL, 1);
+    let place = tempfile::tempdir().unwrap();
+    let source = place.path().join("source");
+    publish(&source, &new, with_layers, &BTreeSet::new());
+    let begin = |at: &Path| {
+        if let Some(old) = old {
+            publish(at, old, true, &BTreeSet::new());
+        }
+        PowerCut::over(at)
+    };
+    let disk = begin(&place.path().join("whole"));
+    let heard = Heard::default();
+    run(&disk, &source, &new, &heard).unwrap();
+    check(disk.root(), old, &new, &heard, true);
+    assert_eq!(lock(&heard.placed).len(), MODEL.len());
+    let operations = disk.operations();
+    let mut confirmed = 0;
+    for after in (0..operations).step_by(step) {
+        let place = tempfile::tempdir().unwrap();
+        let disk = begin(&place.path().join("live"));
+        disk.fail_after(after);
+        let heard = Heard::default();
+        let ended = run(&disk, &source, &new, &heard);
+        check(disk.root(), old, &new, &heard, ended.is_ok());
+        confirmed += lock(&heard.durable).len();
+        for fate in 0..3 {
+            let cut = place.path().join(format!("cut{fate}"));
+            disk.cut(&cut, Dice(after * 3 + fate).roll(u64::MAX));
+            check(&cut, old, &new, &heard, ended.is_ok());
+            if fate != after % 3 {
+                continue;
+            }
+            // Nobody who asks for a durable chunk gets it.
+            let poisoned = place.path().join("poisoned");
+            publish(&poisoned, &new, with_layers, &lock(&heard.durable));
+            let again = Heard::default();
+            let ended = run(&PowerCut::over(&cut), &poisoned, &new, &again);
+            assert!(ended.is_ok(), "after {after}: {ended:?}");
+            assert!(!again.lied.load(SeqCst), "after {after}: a durable chunk was asked for");
+            check(&cut, old, &new, &again, true);
+        }
+    }
+    assert!(confirmed > 0, "no chunk was durable before the power failed");
+}
+
+#[test]
+fn a_first_fetch_goes_on_from_every_durable_chunk() {
+    cut_everywhere(None, true, 1);
+}
+
+#[test]
+fn an_update_goes_on_from_every_durable_chunk() {
+    cut_everywhere(Some(&Sample::of(&MODEL, 2)), true, 3);
+}
+
+#[test]
+fn a_fetch_without_layers_goes_on_from_every_durable_file() {
+    cut_everywhere(None, false, 2);
+}
+
+/// What is under a final name already may have been put there a moment ago, by somebody who synced nothing.
+#[test]
+fn what_was_there_already_is_synced_before_it_is_called_durable() {
+    let new = Sample::of(&MODEL, 1);
+    let place = tempfile::tempdir().unwrap();
+    let source = place.path().join("source");
+    publish(&source, &new, true, &BTreeSet::new());
+    let disk = PowerCut::over(&place.path().join("live"));
+    for folder in ["deep", "deep/er"] {
+        crate::disk::Disk::make_folder(&*disk, folder).unwrap();
+    }
+    for (path, bytes) in &new.contents {
+        let file = crate::disk::Disk::write(&*disk, path.as_str(), crate::disk::Opening::New).unwrap();
+        file.write_at(bytes, 0).unwrap();
+    }
+    let heard = Heard::default();
+    run(&disk, &source, &new, &heard).unwrap();
+    for fate in 0..20 {
+        let cut = place.path().join(format!("cut{fate}"));
+        disk.cut(&cut, fate);
+        check(&cut, None, &new, &heard, true);
+    }
+}
+
+/// It stood still for ever.
+#[test]
+fn ends_if_nobody_has_a_file_without_layer() {
+    let new = Sample::of(&MODEL, 1);
+    let place = tempfile::tempdir().unwrap();
+    let source = place.path().join("source");
+    publish(&source, &new, false, &BTreeSet::from([("a".to_owned(), 7)]));
+    let ended = run(&PowerCut::over(&place.path().join("live")), &source, &new, &Heard::default());
+    assert!(matches!(ended, Err(FetchError::NoSource { .. })), "{ended:?}");
+    let left = fs::read_dir(place.path().join("live/weighbridge/partial")).unwrap();
+    let hidden = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with('.');
+    assert!(!left.map(|entry| entry.unwrap()).any(hidden), "a quarantine is left");
+}

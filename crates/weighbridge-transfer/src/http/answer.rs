@@ -1,0 +1,208 @@
+//! What a server says before the body comes, against what was asked for and what is signed (rule 1).
+
+use std::{ops::Range, time::Duration};
+
+use ::http::{
+    HeaderMap, HeaderName, StatusCode,
+    header::{CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER, TRANSFER_ENCODING},
+};
+use weighbridge_manifest::Time;
+
+use crate::fault::Fault;
+
+/// An answer without its body.
+pub(crate) struct Head<'r> {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: &'r HeaderMap,
+    /// The declared length of the body, if it is declared.
+    pub(crate) length: Option<u64>,
+}
+
+/// Whether the body can be the whole of a file of at most `limit` bytes.
+///
+/// # Errors
+/// [`Fault`].
+pub(crate) fn check_whole(head: &Head<'_>, limit: u64) -> Result<(), Fault> {
+    if head.status != StatusCode::OK {
+        return Err(fault(head));
+    }
+    check_encoding(head)?;
+    match head.length {
+        Some(length) if length > limit => {
+            Err(Fault::OtherFile(format!("has {length} bytes, and may have at most {limit}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Which bytes of a file of `size` bytes the body begins with: those of `range`, or, of a server that knows no ranges,
+/// all from the beginning to the end of `range`.
+///
+/// # Errors
+/// [`Fault`].
+pub(crate) fn check_range(head: &Head<'_>, range: &Range<u64>, size: u64) -> Result<Range<u64>, Fault> {
+    match head.status {
+        StatusCode::PARTIAL_CONTENT => {
+            check_partial(head, range, size)?;
+            Ok(range.clone())
+        }
+        StatusCode::OK => {
+            check_encoding(head)?;
+            match head.length {
+                Some(length) if length != size => Err(other_size(length, size)),
+                _ => Ok(0..range.end),
+            }
+        }
+        StatusCode::RANGE_NOT_SATISFIABLE => Err(match content_range(head.headers) {
+            Ok(Some(ContentRange { total: Some(total), .. })) if total != size => other_size(total, size),
+            _ => Fault::OtherFile(format!("says that it has no bytes {}", shown(range))),
+        }),
+        _ => Err(fault(head)),
+    }
+}
+
+fn check_partial(head: &Head<'_>, range: &Range<u64>, size: u64) -> Result<(), Fault> {
+    check_encoding(head)?;
+    if first(head.headers, &CONTENT_TYPE).is_some_and(is_multipart) {
+        return Err(Fault::Refused("answers several parts, where one range was asked for".to_owned()));
+    }
+    let Ok(Some(ContentRange { range: Some(said), total })) = content_range(head.headers) else {
+        return Err(Fault::OtherFile("does not say readably which bytes it gives".to_owned()));
+    };
+    if total.is_some_and(|total| total != size) {
+        return Err(other_size(total.unwrap_or_default(), size));
+    }
+    if said != *range {
+        return Err(Fault::OtherFile(format!("gives bytes {}, asked for {}", shown(&said), shown(range))));
+    }
+    let asked = range.end.saturating_sub(range.start);
+    match head.length {
+        Some(length) if length != asked => {
+            Err(Fault::OtherFile(format!("declares a body of {length} bytes for a range of {asked}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Nothing compressed was asked for. What was compressed on the way is no lie about the file, and is of no use.
+fn check_encoding(head: &Head<'_>) -> Result<(), Fault> {
+    let compressed = |name, plain: &str| {
+        let values = head.headers.get_all(name).iter();
+        values.flat_map(|value| value.as_bytes().split(|b| *b == b',')).any(|coding| {
+            let coding = coding.trim_ascii();
+            !coding.is_empty() && !coding.eq_ignore_ascii_case(plain.as_bytes())
+        })
+    };
+    if compressed(CONTENT_ENCODING, "identity") || compressed(TRANSFER_ENCODING, "chunked") {
+        return Err(Fault::Refused("answers compressed, unasked".to_owned()));
+    }
+    Ok(())
+}
+
+/// What an answer without the file comes to.
+fn fault(head: &Head<'_>) -> Fault {
+    let status = head.status;
+    // The standard's words, not the server's.
+    let words = status.canonical_reason().map(|words| format!(" {words}")).unwrap_or_default();
+    let what = format!("answers {}{words}", status.as_u16());
+    match status.as_u16() {
+        404 | 410 => Fault::Missing,
+        429 | 503 => Fault::Busy { retry_after: first(head.headers, &RETRY_AFTER).and_then(wait), what },
+        // It may pass.
+        408 | 500..=599 => Fault::Busy { retry_after: None, what },
+        _ => Fault::Refused(what),
+    }
+}
+
+fn other_size(said: u64, size: u64) -> Fault {
+    Fault::OtherFile(format!("has {said} bytes, signed are {size}"))
+}
+
+/// As in `Content-Range`.
+fn shown(range: &Range<u64>) -> String {
+    format!("{}-{}", range.start, range.end.saturating_sub(1))
+}
+
+fn first<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn is_multipart(content_type: &str) -> bool {
+    content_type.split_once('/').is_some_and(|(kind, _)| kind.trim().eq_ignore_ascii_case("multipart"))
+}
+
+/// `bytes 0-9/100`, `bytes 0-9/*`, `bytes */100`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ContentRange {
+    range: Option<Range<u64>>,
+    total: Option<u64>,
+}
+
+/// What `Content-Range` says, if there is one. Two of them say nothing.
+fn content_range(headers: &HeaderMap) -> Result<Option<ContentRange>, ()> {
+    let mut values = headers.get_all(CONTENT_RANGE).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().ok().and_then(parse_content_range).map(Some).ok_or(()),
+        _ => Err(()),
+    }
+}
+
+fn parse_content_range(text: &str) -> Option<ContentRange> {
+    let (unit, rest) = text.trim().split_once(' ')?;
+    let (range, total) = rest.trim_start().split_once('/')?;
+    let total = if total == "*" { None } else { Some(number(total)?) };
+    let range = match range.split_once('-') {
+        None if range == "*" => None,
+        None => return None,
+        Some((first, last)) => Some(number(first)?..number(last)?.checked_add(1)?),
+    };
+    let sound = match (&range, total) {
+        (Some(range), total) => !range.is_empty() && total.is_none_or(|total| range.end <= total),
+        (None, total) => total.is_some(),
+    };
+    (unit.eq_ignore_ascii_case("bytes") && sound).then_some(ContentRange { range, total })
+}
+
+/// Digits alone: no sign, no space.
+fn number(text: &str) -> Option<u64> {
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+/// How long `Retry-After` asks to wait, from now on.
+fn wait(text: &str) -> Option<Duration> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
+    wait_at(text, i64::try_from(now.as_secs()).ok()?)
+}
+
+/// Seconds, or a date in the form that servers have to send; what is unreadable was not said. At most [`MAX_WAIT`]: a
+/// source cannot have itself forgotten for a year.
+fn wait_at(text: &str, now: i64) -> Option<Duration> {
+    let text = text.trim();
+    let seconds = match text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
+        // More digits than a number has are more than a day, too.
+        true => text.parse().unwrap_or(u64::MAX),
+        false => u64::try_from(parse_date(text)?.unix().saturating_sub(now)).unwrap_or(0),
+    };
+    Some(Duration::from_secs(seconds).min(MAX_WAIT))
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`. The day of the week says nothing more, and is not looked at.
+fn parse_date(text: &str) -> Option<Time> {
+    let (_, rest) = text.split_once(", ")?;
+    let rest = rest.strip_suffix(" GMT")?;
+    let mut fields = rest.split(' ');
+    let (day, month, year, clock) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+    let month = MONTHS.iter().position(|name| *name == month)?.saturating_add(1);
+    // `Time` reads no other form, so that each field has the width that it has to have.
+    let time = Time::parse(&format!("{year}-{month:02}-{day}T{clock}Z")).ok()?;
+    fields.next().is_none().then_some(time)
+}
+
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! The one HTTP client: TLS, proxies, and what every request says.
+
+use std::{error::Error, ops::Range, time::Duration};
+
+use ::http::{
+    HeaderMap, HeaderValue,
+    header::{ACCEPT_ENCODING, RANGE},
+};
+use reqwest::{Response, Url, redirect::Policy};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::BuilderVerifierExt as _;
+use weighbridge_verify::shown;
+
+use super::{
+    answer::Head,
+    moved::{MAX_REDIRECTS, redirect},
+};
+use crate::fault::Fault;
+
+/// Asks web servers, and follows their redirects.
+///
+/// Proxies come from `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`; certificate authorities from the system, or from
+/// `SSL_CERT_FILE` and `SSL_CERT_DIR`. Only HTTP/1.1 is spoken: several connections carry more than one.
+#[derive(Clone)]
+pub(crate) struct Client(reqwest::Client);
+
+/// What came, of which the body is not read yet.
+pub(crate) struct Answer {
+    pub(crate) response: Response,
+    /// Where it came from, if not from where it was asked for.
+    pub(crate) moved_to: Option<Url>,
+}
+
+impl Client {
+    /// # Errors
+    /// A sentence.
+    pub(crate) fn new() -> Result<Self, String> {
+        let tls = tls().map_err(|error| error.to_string())?;
+        reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .http1_only()
+            .redirect(Policy::none())
+            .referer(false)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .user_agent(concat!("weighbridge/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map(Self)
+            .map_err(|error| innermost(&error))
+    }
+
+    /// Asks for a file, or a range of it, and follows redirects. `headers` go to `url` and to no other place.
+    ///
+    /// # Errors
+    /// [`Fault`]: there is no answer, or it redirects to where nobody should go. Any other answer is given as it is.
+    pub(crate) async fn get(
+        &self,
+        url: Url,
+        headers: HeaderMap,
+        range: Option<&Range<u64>>,
+    ) -> Result<Answer, Fault> {
+        let (mut at, mut headers, mut moved) = (url, headers, false);
+        for _ in 0..=MAX_REDIRECTS {
+            let response = self.once(at.clone(), headers, range).await?;
+            let Some(target) = redirect(response.status(), response.headers(), &at)? else {
+                return Ok(Answer { response, moved_to: moved.then_some(at) });
+            };
+            (at, headers, moved) = (target, HeaderMap::new(), true);
+        }
+        Err(Fault::Refused(format!("redirects more than {MAX_REDIRECTS} times")))
+    }
+
+    async fn once(
+        &self,
+        url: Url,
+        mut headers: HeaderMap,
+        range: Option<&Range<u64>>,
+    ) -> Result<Response, Fault> {
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if let Some(Range { start, end }) = range {
+            let text = format!("bytes={start}-{}", end.saturating_sub(1));
+            let value = HeaderValue::try_from(text);
+            headers
+                .insert(RANGE, value.map_err(|_| Fault::Refused("cannot be asked for a range".to_owned()))?);
+        }
+        self.0.get(url).headers(headers).send().await.map_err(|error| no_answer(&error))
+    }
+
+    /// For what is not asked of a source: credentials, say.
+    #[cfg(feature = "cloud")]
+    pub(crate) fn plain(&self) -> &reqwest::Client {
+        &self.0
+    }
+}
+
+impl Answer {
+    pub(crate) fn head(&self) -> Head<'_> {
+        Head {
+            status: self.response.status(),
+            headers: self.response.headers(),
+            length: self.response.content_length(),
+        }
+    }
+}
+
+/// Of a system that knows no certificate authority nothing else is affected: it can still speak http, and believes no
+/// server's certificate.
+fn tls() -> Result<ClientConfig, rustls::Error> {
+    let provider = rustls::crypto::ring::default_provider();
+    let builder =
+        ClientConfig::builder_with_provider(provider.into()).with_safe_default_protocol_versions()?;
+    let verified = builder
+        .clone()
+        .with_platform_verifier()
+        .unwrap_or_else(|_| builder.with_root_certificates(RootCertStore::empty()));
+    let mut config = verified.with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Why there is no answer. The URL, which may be signed, is no part of it.
+pub(crate) fn no_answer(error: &reqwest::Error) -> Fault {
+    if error.is_builder() {
+        return Fault::Refused("has an address that cannot be asked".to_owned());
+    }
+    Fault::Unreachable(if error.is_connect() && error.is_timeout() {
+        format!("takes no connection within {} s", CONNECT_TIMEOUT.as_secs())
+    } else if error.is_connect() {
+        format!("cannot be connected to: {}", innermost(error))
+    } else {
+        format!("breaks off before it answers: {}", innermost(error))
+    })
+}
+
+/// The cause behind all others, bounded and without what a terminal would obey. What stands before it repeats the URL.
+pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    shown(cause.to_string())
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,0 +1,169 @@
+//! A server on loopback that answers byte for byte what a test says, and processes of their own for tests of
+//! environment variables.
+
+use std::{
+    net::SocketAddr,
+    process::Command,
+    sync::{Arc, Mutex},
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+};
+
+/// What is written for one request, and what becomes of the connection.
+#[derive(Clone, Default)]
+pub(crate) struct Reply {
+    bytes: Vec<u8>,
+    /// What follows once the test says so.
+    later: Option<(Arc<Notify>, Vec<u8>)>,
+    end: End,
+}
+
+#[derive(Clone, Copy, Default)]
+enum End {
+    #[default]
+    Keep,
+    Close,
+    Reset,
+}
+
+/// `head` are lines, the first of them a status such as `200 OK`; nothing is added but what HTTP puts between lines.
+pub(crate) fn reply(head: &[&str], body: &[u8]) -> Reply {
+    let mut bytes = format!("HTTP/1.1 {}\r\n\r\n", head.join("\r\n")).into_bytes();
+    bytes.extend_from_slice(body);
+    Reply { bytes, ..Reply::default() }
+}
+
+/// A redirect to there.
+pub(crate) fn redirect(to: &str) -> Reply {
+    reply(&["302 Found", &format!("Location: {to}"), "Content-Length: 0"], b"")
+}
+
+/// A status without a body.
+pub(crate) fn status(status: &str) -> Reply {
+    reply(&[status, "Content-Length: 0"], b"")
+}
+
+impl Reply {
+    pub(crate) fn close(self) -> Self {
+        Self { end: End::Close, ..self }
+    }
+
+    pub(crate) fn reset(self) -> Self {
+        Self { end: End::Reset, ..self }
+    }
+
+    pub(crate) fn later(self, gate: &Arc<Notify>, bytes: &[u8]) -> Self {
+        Self { later: Some((Arc::clone(gate), bytes.to_vec())), ..self }
+    }
+
+    /// What is written at once.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.bytes.clone()
+    }
+
+    async fn write(self, stream: &mut TcpStream) -> Option<()> {
+        stream.write_all(&self.bytes).await.ok()?;
+        if let Some((gate, bytes)) = self.later {
+            gate.notified().await;
+            stream.write_all(&bytes).await.ok()?;
+        }
+        match self.end {
+            End::Keep => Some(()),
+            End::Close => None,
+            End::Reset => stream.set_zero_linger().ok().and(None),
+        }
+    }
+}
+
+/// Answers until the test's runtime ends.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    /// `answer` is given the request's first line, as in `GET /x HTTP/1.1`, and how many came before.
+    pub(crate) async fn start(answer: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start_at("127.0.0.1:0", answer).await
+    }
+
+    pub(crate) async fn start_at(
+        address: &str,
+        answer: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let server = Self { address: listener.local_addr().unwrap(), requests: Arc::default() };
+        let (requests, answer) = (Arc::clone(&server.requests), Arc::new(answer));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, Arc::clone(&requests), Arc::clone(&answer)));
+            }
+        });
+        server
+    }
+
+    /// The requests so far: their lines, in lower case.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    /// What was asked for, in lower case.
+    pub(crate) fn targets(&self) -> Vec<String> {
+        let first = |request: String| request.split_whitespace().nth(1).unwrap().to_owned();
+        self.requests().into_iter().map(first).collect()
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    requests: Arc<Mutex<Vec<String>>>,
+    answer: Arc<impl Fn(&str, usize) -> Reply>,
+) -> Option<()> {
+    loop {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.ok()?);
+        }
+        let head = String::from_utf8(head).ok()?;
+        let reply = {
+            let mut requests = requests.lock().unwrap();
+            let reply = answer(head.lines().next()?, requests.len());
+            requests.push(head.to_lowercase());
+            reply
+        };
+        reply.write(&mut stream).await?;
+    }
+}
+
+/// Runs a test once more in a process of its own, that has `environment` and no other settings of proxies and
+/// certificates, and ends if it fails there. What it says is returned; in that process itself, nothing is.
+pub(crate) async fn in_child(module: &str, test: &str, environment: &[(&str, String)]) -> Option<String> {
+    if std::env::var_os(CHILD).is_some() {
+        return None;
+    }
+    let (_, module) = module.split_once("::").unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([&format!("{module}::{test}"), "--exact", "--nocapture"]).env(CHILD, "1");
+    for name in UNSET {
+        command.env_remove(name).env_remove(name.to_lowercase());
+    }
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    Some(said)
+}
+
+const CHILD: &str = "WEIGHBRIDGE_TEST_CHILD";
+
+const UNSET: [&str; 6] =
+    ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"];

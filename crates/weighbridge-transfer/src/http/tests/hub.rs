@@ -1,0 +1,72 @@
+use super::{good, good_range, range, refused};
+use crate::{
+    Fault, Source,
+    http::scripted::{Reply, Server, redirect, reply, status},
+    source::SourceOptions,
+};
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+fn hub(server: &Server, text: &str) -> Source {
+    let options = SourceOptions {
+        hub_endpoint: Some(server.url("/hub/")),
+        hub_token: Some("hf_secret\n".to_owned()),
+        headers: vec![("x-mine".parse().unwrap(), "1".parse().unwrap())],
+    };
+    Source::parse(text, &options).unwrap()
+}
+
+fn named(sha: &str) -> Reply {
+    let body = format!(r#"{{"id":"org/name","sha":"{sha}","siblings":[]}}"#);
+    reply(&["200 OK", &format!("Content-Length: {}", body.len())], body.as_bytes())
+}
+
+#[tokio::test]
+async fn a_hubs_revision_is_resolved_once_and_its_token_stays_there() {
+    let server = Server::start(|request, _| match request.split(' ').nth(1).unwrap() {
+        "/hub/api/models/org/name/revision/refs%2Fpr%2F1" => named(COMMIT),
+        "/signed" => good(),
+        _ => redirect("/signed"),
+    });
+    let server = server.await;
+    let source = hub(&server, "hf://org/name@refs/pr/1");
+    assert_eq!(source.name(), "hf://org/name@refs/pr/1");
+    let (a, b, c) = tokio::join!(source.open("x", 2..6, 10), source.open("y z", 2..6, 10), range(&source));
+    assert!(a.is_ok() && b.is_ok() && c.is_ok());
+    let (mut asked, mut requests) = (server.targets(), server.requests());
+    assert_eq!(asked.remove(0), "/hub/api/models/org/name/revision/refs%2fpr%2f1");
+    asked.sort();
+    let file = |path: &str| format!("/hub/org/name/resolve/{COMMIT}/{path}");
+    assert_eq!(asked, [&file("a/b"), &file("x"), &file("y%20z"), "/signed", "/signed", "/signed"]);
+    requests.sort();
+    for request in requests {
+        let secret = request.contains("\r\nauthorization: bearer hf_secret\r\n")
+            && request.contains("\r\nx-mine: 1\r\n");
+        let none = !request.contains("authorization") && !request.contains("x-mine");
+        assert!(if request.starts_with("get /signed") { none } else { secret }, "{request}");
+    }
+}
+
+#[tokio::test]
+async fn a_hub_that_does_not_name_a_commit_is_asked_again_the_next_time() {
+    let server = Server::start(|request, n| match n {
+        0 => status("503 x"),
+        1 => named("../../../../evil"),
+        2 => named(&COMMIT.to_uppercase()),
+        3 => reply(&["200 OK", "Content-Length: 2"], b"[]"),
+        4 => reply(&["200 OK", "Content-Length: 1048577"], b""),
+        5 => status("404 x"),
+        _ if request.contains("/revision/main") => named(COMMIT),
+        _ => good(),
+    });
+    let server = server.await;
+    let source = hub(&server, "hf://org/name");
+    assert!(matches!(range(&source).await, Err(Fault::Busy { .. })));
+    for _ in 1..4 {
+        assert_eq!(range(&source).await, refused("does not say which commit the revision is"));
+    }
+    assert_eq!(range(&source).await, refused("has 1048577 bytes, and may have at most 1048576"));
+    assert_eq!(range(&source).await, refused("has no such model, or no such revision of it"));
+    assert_eq!(range(&source).await, good_range());
+    assert_eq!(server.requests().len(), 8);
+}

@@ -1,0 +1,53 @@
+//! Fetches a model from many untrusted sources at once.
+//!
+//! - a [`Source`] is any place that claims to have the model: a web server, a hub, a bucket, a folder
+//! - [`fetch`] takes what is wanted from all of them, and tells what happens by [`Event`]s
+//!
+//! # Guarantee
+//! No byte is written under its final name, counted as [verified](Progress::verified) or handed on before its chunk was
+//! accepted (rule 2), whatever the sources do. None of the three figures ever falls. No chunk that an
+//! [`Event::Durable`] named is asked for again, in this run or another.
+//!
+//! # Non-guarantee
+//! A fetch ends only with what its sources give: if none of them has a chunk, it says so.
+
+#![forbid(unsafe_code)]
+
+mod board;
+mod budget;
+mod catalog;
+mod connection;
+mod destination;
+mod disk;
+mod engine;
+mod error;
+mod event;
+mod fault;
+mod fetch;
+mod folder;
+mod http;
+mod layers;
+mod local;
+mod options;
+mod partial;
+mod ranges;
+mod roster;
+mod schedule;
+mod selection;
+mod source;
+mod target;
+mod whole;
+
+#[cfg(test)]
+mod power_cut;
+
+#[cfg(feature = "cloud")]
+mod bucket;
+
+pub use disk::hint;
+pub use error::FetchError;
+pub use event::{Blame, Event, Progress, SourceIndex, SourceState, SourceStatus, Waiting};
+pub use fault::Fault;
+pub use fetch::{Fetched, Observer, fetch};
+pub use options::{Options, Stop, Unlisted, Wanted, Watchdog};
+pub use source::{Source, SourceError, SourceOptions};

@@ -1,0 +1,334 @@
+//! What is in the folder already: hashed anew, and not asked for again if it is good.
+
+use std::{
+    fs::File,
+    ops::Range,
+    sync::{Arc, atomic::Ordering::SeqCst},
+};
+
+use weighbridge_manifest::EntryPath;
+use weighbridge_verify::{FileVerifier, IoError, WholeError, WholeFile};
+
+use crate::{
+    board::lock, disk::read_exact_at, engine::Engine, error::FetchError, event::Event, ranges::RangeSet,
+    target::Target,
+};
+
+/// Begins to fetch a file: what of it is nowhere in the folder is asked for at once, and what may be there is hashed
+/// meanwhile.
+///
+/// Waits for the disk: not for an async thread.
+pub(crate) fn begin(engine: &Engine, target: &Target) -> Result<(), FetchError> {
+    let file = engine.verifier.file(target.position).map_err(FetchError::Entry)?;
+    let named = engine.destination.finished(&target.path)?;
+    // An empty file is as soon made as looked at.
+    let named = named.filter(|(_, len)| *len == target.grid.len() && *len > 0).map(|(file, _)| file);
+    if let Some(named) = &named
+        && is_all_good(engine, target, file, named)?
+    {
+        engine.count(target.is_in_place_already());
+        tell_all(engine, target);
+        return Ok(());
+    }
+    let there = on_disk(engine, target)?;
+    let mut have = there.clone();
+    for other in engine.destination.claims(target.root).iter().chain(&named) {
+        copy(engine, target, file, other, &mut have)?;
+    }
+    let mut lacking = RangeSet::default();
+    for run in target.wanted.iter() {
+        for run in have.missing_in(&run) {
+            lacking.insert(run);
+        }
+    }
+    engine.lack(target, &lacking);
+    recount(engine, target, file, &there)
+}
+
+/// Looks for a file whose layer nobody has: it is there as a whole, or not at all. Says whether it is.
+///
+/// Waits for the disk: not for an async thread.
+fn begin_whole(engine: &Engine, target: &Target) -> Result<bool, FetchError> {
+    let (destination, len) = (&engine.destination, target.grid.len());
+    let named = destination.finished(&target.path)?.filter(|(_, there)| *there == len);
+    if let Some((named, _)) = named
+        && is_signed(engine, target, &named)?
+    {
+        engine.count(target.is_in_place_already());
+    } else if destination.has_partial(target.root)?
+        && is_signed(engine, target, target.partial(destination)?.file())?
+    {
+        engine.count(target.store(&(0..target.grid.count())));
+    } else {
+        return Ok(false);
+    }
+    tell_all(engine, target);
+    Ok(true)
+}
+
+/// Says that every tensor of a file is complete.
+pub(crate) fn tell_all(engine: &Engine, target: &Target) {
+    let tensors = engine.tensors.iter().flat_map(|tensors| tensors.of_file(target.path.as_str()));
+    let complete = tensors.filter(|tensor| tensor.size > 0);
+    complete.for_each(|tensor| engine.board.say(Event::Tensor(Box::new(tensor.clone()))));
+}
+
+/// Whether the file under the final name is the wanted one.
+fn is_all_good(
+    engine: &Engine,
+    target: &Target,
+    file: &FileVerifier,
+    named: &File,
+) -> Result<bool, FetchError> {
+    let mut buffer = Vec::new();
+    for run in pieces(engine, target, &(0..target.grid.count())) {
+        if engine.has_failed() || !read(target, named, &run, &mut buffer)? {
+            return Ok(false);
+        }
+        for (index, piece) in run.clone().zip(buffer.chunks(unit(target))) {
+            if file.layer().check(index, piece).is_err() {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// The chunks of which an earlier fetch has written every byte, as far as the file system tells: which are good has to
+/// be seen.
+fn on_disk(engine: &Engine, target: &Target) -> Result<RangeSet, FetchError> {
+    let mut there = RangeSet::default();
+    if !engine.destination.has_partial(target.root)? {
+        return Ok(there);
+    }
+    engine.make_room_to_open(target)?;
+    let unit = target.grid.granule().bytes();
+    for extent in target.partial(&engine.destination)?.extents()? {
+        let end = if extent.end >= target.grid.len() { target.grid.count() } else { extent.end / unit };
+        let first = extent.start.div_ceil(unit);
+        if first < end {
+            there.insert(first..end);
+        }
+    }
+    Ok(there)
+}
+
+/// Takes over what the file of an earlier release has in common with the wanted one, at the same places.
+fn copy(
+    engine: &Engine,
+    target: &Target,
+    file: &FileVerifier,
+    named: &File,
+    have: &mut RangeSet,
+) -> Result<(), FetchError> {
+    let mut buffer = Vec::new();
+    let lacking: Vec<_> =
+        target.wanted.iter().flat_map(|run| have.missing_in(&run).collect::<Vec<_>>()).collect();
+    for run in lacking {
+        for run in pieces(engine, target, &run) {
+            if engine.has_failed() || !read(target, named, &run, &mut buffer)? {
+                return Ok(());
+            }
+            for (index, piece) in run.clone().zip(buffer.chunks(unit(target))) {
+                // Judged in the buffer from which it is written (rule 10).
+                if let Ok(good) = file.accept_run(index, piece) {
+                    engine.store(target, &good)?;
+                    have.insert(index..index + 1);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Hashes what an earlier fetch has written. Bad chunks are asked for like all others.
+fn recount(
+    engine: &Engine,
+    target: &Target,
+    file: &FileVerifier,
+    there: &RangeSet,
+) -> Result<(), FetchError> {
+    let mut buffer = Vec::new();
+    for run in target.wanted.iter().flat_map(|run| there.within(&run).collect::<Vec<_>>()) {
+        for run in pieces(engine, target, &run) {
+            if engine.has_failed() {
+                return Ok(());
+            }
+            let partial = target.partial(&engine.destination)?;
+            buffer.resize(usize::try_from(target.bytes(&run)).unwrap_or(0), 0);
+            partial.read_at(&mut buffer, target.range(&run).start)?;
+            let mut bad = RangeSet::default();
+            for (index, piece) in run.clone().zip(buffer.chunks(unit(target))) {
+                match file.accept(index, piece) {
+                    Ok(good) => {
+                        engine.count(target.store(&(index..index + 1)));
+                        engine.tell(&good);
+                    }
+                    Err(_) => bad.insert(index..index + 1),
+                }
+            }
+            engine.lack(target, &bad);
+        }
+    }
+    Ok(())
+}
+
+/// Gives a file of which every chunk is durable its final name.
+pub(crate) fn place(engine: &Engine, target: &Target) -> Result<(), FetchError> {
+    if target.is_in_place() {
+        return Ok(());
+    }
+    let placed = match target.accepted(&engine.destination)? {
+        Some(partial) => match engine.destination.place(&partial, &target.path) {
+            Err(error) if is_gone(&error) => false,
+            placed => placed.map(|()| true)?,
+        },
+        None => false,
+    };
+    if !placed && !place_again(engine, target)? {
+        let what = "it was removed or placed elsewhere by another process";
+        let error = std::io::Error::new(std::io::ErrorKind::NotFound, what);
+        return Err(IoError::at("finish", target.path.as_str())(error).into());
+    }
+    target.placed();
+    Ok(())
+}
+
+/// As [`place`], for a file of which only the name is known by now: it is read again, and so verified again (rule 10).
+fn place_again(engine: &Engine, target: &Target) -> Result<bool, FetchError> {
+    let (destination, len) = (&engine.destination, target.grid.len());
+    let partial = match target.grid.count() {
+        0 => Some(destination.partial(target.root, len)?),
+        _ => destination.partial_if_there(target.root, len)?,
+    };
+    if let Some(partial) = partial
+        && is_signed(engine, target, partial.file())?
+    {
+        destination.place(&partial, &target.path)?;
+        return Ok(true);
+    }
+    // Another process may have given it its name meanwhile.
+    let named = destination.finished(&target.path)?.filter(|(_, there)| *there == len);
+    let is_placed = named.map_or(Ok(false), |(named, _)| is_signed(engine, target, &named))?;
+    if is_placed {
+        destination.settle(&target.path)?;
+    }
+    Ok(is_placed)
+}
+
+/// Whether a file has the bytes of the signed root, with or without a layer.
+fn is_signed(engine: &Engine, target: &Target, file: &File) -> Result<bool, FetchError> {
+    let mut whole =
+        WholeFile::new(&engine.files, target.position, std::io::sink()).map_err(FetchError::Entry)?;
+    let mut buffer = Vec::new();
+    for run in pieces(engine, target, &(0..target.grid.count())) {
+        if !read(target, file, &run, &mut buffer)? || whole.push(&buffer).is_err() {
+            return Ok(false);
+        }
+    }
+    Ok(whole.finish().is_ok())
+}
+
+/// Gives another name to bytes that are there under one: a model may list the same file twice.
+pub(crate) fn twin(engine: &Engine, first: &Target, path: &EntryPath) -> Result<(), FetchError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match copy_whole(engine, first, path) {
+            // Another process that is at the same has taken ours for its own.
+            Err(error) if is_gone(&error) && tries < TRIES => {}
+            copied => return copied,
+        }
+    }
+}
+
+const TRIES: u32 = 4;
+
+fn is_gone(error: &FetchError) -> bool {
+    matches!(error, FetchError::Io(error) if error.source.kind() == std::io::ErrorKind::NotFound)
+}
+
+fn copy_whole(engine: &Engine, first: &Target, path: &EntryPath) -> Result<(), FetchError> {
+    let gone =
+        || FetchError::Io(IoError::at("read", first.path.as_str())(std::io::ErrorKind::NotFound.into()));
+    let destination = &engine.destination;
+    let (named, _) = destination.finished(&first.path)?.ok_or_else(gone)?;
+    // Judged as a whole: it may have no layer.
+    let copy = destination.quarantine(first.root)?;
+    let mut whole =
+        WholeFile::new(&engine.files, first.position, copy.writer()).map_err(FetchError::Entry)?;
+    let mut buffer = Vec::new();
+    for run in pieces(engine, first, &(0..first.grid.count())) {
+        if !read(first, &named, &run, &mut buffer)? {
+            return Err(gone());
+        }
+        whole.push(&buffer).map_err(|error| not_copied(first, error))?;
+    }
+    let _verified = whole.finish().map_err(|error| not_copied(first, error))?;
+    destination.place(&copy.release(first.grid.len())?, path)
+}
+
+fn not_copied(first: &Target, error: WholeError) -> FetchError {
+    let error = match error {
+        WholeError::Quarantine(error) => error,
+        error => std::io::Error::new(std::io::ErrorKind::InvalidData, error.to_string()),
+    };
+    IoError::at("copy", first.path.as_str())(error).into()
+}
+
+/// Reads a run of chunks; `false` if the file has become shorter.
+fn read(target: &Target, file: &File, run: &Range<u64>, buffer: &mut Vec<u8>) -> Result<bool, FetchError> {
+    buffer.resize(usize::try_from(target.bytes(run)).unwrap_or(0), 0);
+    match read_exact_at(file, buffer, target.range(run).start) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(IoError::at("read", target.path.as_str())(error).into()),
+    }
+}
+
+fn pieces(engine: &Engine, target: &Target, run: &Range<u64>) -> impl Iterator<Item = Range<u64>> + use<> {
+    let step = (engine.piece / target.grid.granule().bytes()).max(1);
+    let Range { start, end } = *run;
+    let starts = std::iter::successors(Some(start), move |at| at.checked_add(step));
+    starts.take_while(move |at| *at < end).map(move |at| at..end.min(at + step))
+}
+
+fn unit(target: &Target) -> usize {
+    usize::try_from(target.grid.granule().bytes()).unwrap_or(usize::MAX).max(1)
+}
+
+/// Begins a file on a thread that may wait for the disk, and does not let the fetch end before it has.
+pub(crate) fn spawn(engine: &Arc<Engine>, position: usize) {
+    look(engine, position, |engine, target| begin(engine, target).map(|()| true));
+}
+
+/// As [`spawn`], for a file whose layer nobody has. It waits to be fetched as a whole if it is not there.
+pub(crate) fn spawn_whole(engine: &Arc<Engine>, position: usize) {
+    look(engine, position, begin_whole);
+}
+
+/// Looks at a file, which is then told to be begun, or has to be fetched as a whole.
+fn look(
+    engine: &Arc<Engine>,
+    position: usize,
+    begin: impl FnOnce(&Engine, &Target) -> Result<bool, FetchError> + Send + 'static,
+) {
+    let Some(target) = engine.targets.get(&position).map(Arc::clone) else { return };
+    engine.searching.fetch_add(1, SeqCst);
+    let engine = Arc::clone(engine);
+    tokio::spawn(async move {
+        let at_once = Arc::clone(&engine.looking);
+        let _permit = at_once.acquire_owned().await;
+        let begun = engine.blocking(move |engine| match engine.has_failed() {
+            true => Ok(true),
+            false => begin(engine, &target),
+        });
+        match begun.await {
+            // It counts until it is there.
+            Some(Ok(false)) => lock(&engine.layerless).push_back(position),
+            Some(Ok(true)) | None => _ = engine.searching.fetch_sub(1, SeqCst),
+            Some(Err(error)) => engine.fail(error),
+        }
+        engine.board.changed.notify_waiters();
+    });
+}

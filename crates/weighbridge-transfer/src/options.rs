@@ -1,0 +1,103 @@
+//! What a fetch is told by its caller, and never by what it fetches (rule 9).
+
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use globset::GlobSet;
+use tokio::sync::Notify;
+use weighbridge_manifest::{Expectation, Time, TrustPolicy};
+
+use crate::source::Source;
+
+/// Everything that a fetch needs to be told.
+#[derive(Debug)]
+pub struct Options {
+    /// Where bytes come from. All are used at once.
+    pub sources: Vec<Source>,
+    /// Where the metadata comes from, if it is not taken from the sources.
+    pub metadata: Option<Source>,
+    /// The folder to fetch into. Made if it is not there.
+    pub into: PathBuf,
+    /// Whom to believe.
+    pub policy: TrustPolicy,
+    /// Which model is wanted, and what was accepted before.
+    pub expected: Expectation,
+    /// The time, if it is known.
+    pub now: Option<Time>,
+    /// What of the model is wanted.
+    pub wanted: Wanted,
+    /// Whether files that are not listed are removed, and what earlier fetches of other releases left unfinished.
+    pub unlisted: Unlisted,
+    /// About how many bytes of memory may be used, lists and layers apart.
+    pub memory: u64,
+    /// How many bytes may be received per second, of all sources together; `None` for no limit.
+    pub limit_rate: Option<u64>,
+    /// When a source counts as stalled.
+    pub watchdog: Watchdog,
+}
+
+/// What of a model is wanted: the union of both. Nothing named means all of it.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Files by path.
+    pub files: Option<GlobSet>,
+    /// Tensors by name: the chunks that hold them, and the beginnings of their files up to the first tensor.
+    pub tensors: Option<GlobSet>,
+}
+
+/// What happens to files in the folder that the head does not list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unlisted {
+    /// They are reported.
+    Report,
+    /// They are reported and removed, once the model is complete.
+    Prune,
+}
+
+/// How much a source has to give to be waited for: a number of *verified* bytes in each window.
+#[derive(Clone, Copy, Debug)]
+pub struct Watchdog {
+    /// Verified bytes per second.
+    pub rate: u64,
+    /// The least window. It is longer for chunks that would take more than half of it at that rate.
+    pub window: Duration,
+}
+
+impl Default for Watchdog {
+    /// 64 KiB/s over 10 seconds.
+    fn default() -> Self {
+        Self { rate: 65_536, window: Duration::from_secs(10) }
+    }
+}
+
+/// Ends a fetch from outside, on a signal say.
+#[derive(Debug, Default)]
+pub struct Stop {
+    asked: AtomicBool,
+    notify: Notify,
+}
+
+impl Stop {
+    /// Asks the fetch to end. It syncs what it has written and ends with [`FetchError::Stopped`](crate::FetchError).
+    pub fn ask(&self) {
+        self.asked.store(true, Ordering::SeqCst);
+        self.notify.notify_waiters();
+    }
+
+    /// Whether it was asked to end.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// Until it is asked to end.
+    pub(crate) async fn asked(&self) {
+        let notified = self.notify.notified();
+        if !self.is_asked() {
+            notified.await;
+        }
+    }
+}

@@ -1,0 +1,492 @@
+//! What is known of each source: what it does, what it is blamed for, when it is tried again.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use weighbridge_tree::HeadId;
+
+use crate::{
+    event::{Blame, SourceIndex, SourceState, SourceStatus},
+    fault::Fault,
+    options::Watchdog,
+};
+
+/// All sources. Every decision to ask one, to wait for one, or to ask one no more, is made here.
+#[derive(Debug)]
+pub(crate) struct Roster {
+    members: Vec<Member>,
+    watchdog: Watchdog,
+    /// Of the random numbers that keep many nodes from asking again at the same moment.
+    random: u64,
+}
+
+#[derive(Debug)]
+struct Member {
+    state: State,
+    blame: Option<(Blame, String)>,
+    /// In a row, without a verified byte between them.
+    failures: u32,
+    /// Since the last verified byte that came in time.
+    stalls: u32,
+    verified: u64,
+    meter: Meter,
+    /// What it gives while it is asked.
+    window: Option<Window>,
+    running: usize,
+    /// Pieces that have come, and wait for this machine.
+    landing: usize,
+    climb: Climb,
+    /// Files that it says it does not have.
+    lacks: BTreeSet<usize>,
+    /// Of a stale source: the files that are the same in its revision.
+    same: Option<BTreeSet<usize>>,
+    /// The head that it has instead.
+    moved: Option<Moved>,
+    /// All that it had instead.
+    revisions: Vec<HeadId>,
+    ranges: bool,
+    /// Raised whenever what it is doing has to end.
+    generation: u64,
+    told: Option<SourceStatus>,
+}
+
+/// A time of being asked, and what came of it.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    /// For how long, pauses not counted.
+    asked: Duration,
+    /// What it had given before.
+    before: u64,
+    last: Instant,
+}
+
+/// Another head than the wanted one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moved {
+    pub(crate) head: HeadId,
+    /// Whether its revision is no earlier one: that somebody has published it since.
+    pub(crate) is_later: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Usable,
+    Waiting {
+        until: Instant,
+    },
+    /// It gave something that does not match; its head is being read again (rule 11).
+    Suspect,
+    SetAside,
+}
+
+/// After so many failures in a row a source is not tried again.
+const MAX_FAILURES: u32 = 8;
+const MAX_STALLS: u32 = 3;
+const MAX_WAIT: Duration = Duration::from_secs(300);
+const MAX_CONNECTIONS: usize = 8;
+
+impl Roster {
+    pub(crate) fn new(count: usize, watchdog: Watchdog, seed: u64) -> Self {
+        let members = std::iter::repeat_with(Member::new).take(count).collect();
+        Self { members, watchdog, random: seed | 1 }
+    }
+
+    /// Whether the source may be asked for something now.
+    pub(crate) fn is_usable(&self, source: SourceIndex) -> bool {
+        self.members[source].state == State::Usable
+    }
+
+    /// Whether the source may be asked for a file, now or later.
+    pub(crate) fn may_serve(&self, source: SourceIndex, file: usize) -> bool {
+        let member = &self.members[source];
+        member.state != State::SetAside
+            && !member.lacks.contains(&file)
+            && member.same.as_ref().is_none_or(|same| same.contains(&file))
+    }
+
+    pub(crate) fn knows_ranges(&self, source: SourceIndex) -> bool {
+        self.members[source].ranges
+    }
+
+    pub(crate) fn lacks_ranges(&mut self, source: SourceIndex) {
+        self.members[source].ranges = false;
+    }
+
+    /// Changes whenever what the source is doing has to end.
+    pub(crate) fn generation(&self, source: SourceIndex) -> u64 {
+        self.members[source].generation
+    }
+
+    /// Verified bytes per second, of the last seconds.
+    pub(crate) fn rate(&self, source: SourceIndex) -> u64 {
+        self.members[source].meter.rate
+    }
+
+    /// How many connections the source is to have.
+    pub(crate) fn connections(&self, source: SourceIndex) -> usize {
+        let member = &self.members[source];
+        if member.state == State::Usable { member.climb.target } else { 0 }
+    }
+
+    pub(crate) fn begins(&mut self, source: SourceIndex) {
+        self.members[source].running += 1;
+    }
+
+    pub(crate) fn ends(&mut self, source: SourceIndex) {
+        let member = &mut self.members[source];
+        member.running = member.running.saturating_sub(1);
+    }
+
+    /// A piece has come from the source; what happens to it now is not its doing.
+    pub(crate) fn came(&mut self, source: SourceIndex) {
+        self.members[source].landing += 1;
+    }
+
+    /// A piece was judged, and so many bytes of it are verified and were not before.
+    pub(crate) fn landed(&mut self, source: SourceIndex, verified: u64) {
+        let member = &mut self.members[source];
+        member.landing = member.landing.saturating_sub(1);
+        if verified > 0 {
+            member.verified += verified;
+            member.failures = 0;
+        }
+    }
+
+    /// A request failed before anything was judged. `true`: it may have given another file, and its head is to be read
+    /// again before anything is said of it.
+    pub(crate) fn failed(
+        &mut self,
+        source: SourceIndex,
+        file: Option<usize>,
+        fault: &Fault,
+        now: Instant,
+    ) -> bool {
+        match (fault, file) {
+            (Fault::Missing, Some(file)) => {
+                let member = &mut self.members[source];
+                member.lacks.insert(file);
+                // That it has another revision says more.
+                if member.moved.is_none() {
+                    member.blame = Some((Blame::Refused, fault.to_string()));
+                }
+                false
+            }
+            (Fault::OtherFile(what), _) => self.suspect(source, what.clone()),
+            (Fault::Missing | Fault::Refused(_), _) => {
+                self.set_aside(source, Blame::Refused, fault.to_string());
+                false
+            }
+            (Fault::Busy { retry_after, .. }, _) => {
+                self.retry(source, Blame::Refused, fault.to_string(), *retry_after, now);
+                false
+            }
+            (Fault::Unreachable(_), _) => {
+                self.retry(source, Blame::Unreachable, fault.to_string(), None, now);
+                false
+            }
+        }
+    }
+
+    /// It gave what does not match. `true` if its head is to be read again; `false` if that is being done already.
+    pub(crate) fn suspect(&mut self, source: SourceIndex, what: String) -> bool {
+        let member = &mut self.members[source];
+        if matches!(member.state, State::Suspect | State::SetAside) {
+            return false;
+        }
+        member.state = State::Suspect;
+        member.blame = Some((Blame::Lied, what));
+        member.generation += 1;
+        true
+    }
+
+    /// It serves the wanted head, or none that is believed, and gave what does not match it.
+    pub(crate) fn lied(&mut self, source: SourceIndex) {
+        let what = self.members[source].blame.take().map(|(_, what)| what).unwrap_or_default();
+        self.set_aside(source, Blame::Lied, what);
+    }
+
+    /// It serves another head that is believed, and these files of it are the same. If it did so before, it has lied: its
+    /// own list says which files it has.
+    pub(crate) fn stale(&mut self, source: SourceIndex, moved: Moved, what: String, same: BTreeSet<usize>) {
+        if self.members[source].revisions.contains(&moved.head) {
+            return self.lied(source);
+        }
+        self.members[source].revisions.push(moved.head);
+        if same.is_empty() {
+            self.set_aside(source, Blame::Stale, what);
+        } else {
+            let member = &mut self.members[source];
+            member.state = State::Usable;
+            member.blame = Some((Blame::Stale, what));
+            member.same = Some(same);
+        }
+        self.members[source].moved = Some(moved);
+    }
+
+    /// Whether it is known to have another revision.
+    pub(crate) fn is_stale(&self, source: SourceIndex) -> bool {
+        self.members[source].moved.is_some()
+    }
+
+    /// Whether a source is being found out: what it is blamed for is not known yet.
+    pub(crate) fn is_judging(&self) -> bool {
+        self.members.iter().any(|member| member.state == State::Suspect)
+    }
+
+    /// Nobody finds out any more: who did not show its head in time has stalled.
+    pub(crate) fn close_cases(&mut self) {
+        for source in 0..self.members.len() {
+            if self.members[source].state == State::Suspect {
+                let what = "gave what does not match, and then no head".to_owned();
+                self.set_aside(source, Blame::Stalled, what);
+            }
+        }
+    }
+
+    /// The later head that all of the first `count` sources have instead that are not set aside for something else.
+    pub(crate) fn all_moved_to(&self, count: usize) -> Option<HeadId> {
+        let is_left = |member: &&Member| member.state != State::SetAside || member.moved.is_some();
+        let mut moved = self.members.iter().take(count).filter(is_left).map(|member| member.moved);
+        let first = moved.next()??;
+        let is_later = |moved: Option<Moved>| moved.is_some_and(|moved| moved.is_later);
+        (is_later(Some(first)) && moved.all(is_later)).then_some(first.head)
+    }
+
+    pub(crate) fn set_aside(&mut self, source: SourceIndex, blame: Blame, what: String) {
+        let member = &mut self.members[source];
+        member.state = State::SetAside;
+        member.blame = Some((blame, what));
+        member.generation += 1;
+    }
+
+    /// It is tried again later, unless it has failed too often.
+    pub(crate) fn retry(
+        &mut self,
+        source: SourceIndex,
+        blame: Blame,
+        what: String,
+        asked: Option<Duration>,
+        now: Instant,
+    ) {
+        let jitter = self.jitter();
+        let member = &mut self.members[source];
+        if matches!(member.state, State::SetAside | State::Suspect) {
+            return;
+        }
+        // Connections that fail at the same moment are one failure.
+        let again = !matches!(member.state, State::Waiting { .. });
+        if again {
+            member.failures += 1;
+        }
+        if member.failures >= MAX_FAILURES || asked.is_some_and(|asked| asked > MAX_WAIT) {
+            return self.set_aside(source, blame, what);
+        }
+        let doubled = Duration::from_millis(500) * 2_u32.pow(member.failures.saturating_sub(1).min(6));
+        let until = now + asked.unwrap_or_default().max(doubled.mul_f64(jitter));
+        member.state = match member.state {
+            State::Waiting { until: earlier } => State::Waiting { until: earlier.max(until) },
+            _ => State::Waiting { until },
+        };
+        member.blame = Some((blame, what));
+        member.generation += 1;
+    }
+
+    /// Lets time pass: who waited is tried again, who stalled is left, rates are measured.
+    ///
+    /// `least` is what the watchdog asks of a source per second, and `chunk` the length of a chunk.
+    pub(crate) fn tick(&mut self, now: Instant, least: u64, chunk: u64) {
+        for source in 0..self.members.len() {
+            let member = &mut self.members[source];
+            member.meter.tick(now, member.verified);
+            if let State::Waiting { until } = member.state
+                && now >= until
+            {
+                member.state = State::Usable;
+                member.window = None;
+            }
+            member.climb.tick(now, member.meter.rate, member.running);
+            self.watch(source, now, least, chunk);
+        }
+    }
+
+    fn watch(&mut self, source: SourceIndex, now: Instant, least: u64, chunk: u64) {
+        let window = self.window(least, chunk);
+        let member = &mut self.members[source];
+        if member.state != State::Usable {
+            member.window = None;
+            return;
+        }
+        let begun = Window { asked: Duration::ZERO, before: member.verified, last: now };
+        let seen = member.window.get_or_insert(begun);
+        // What has come and waits for a slow disk is not the source's doing.
+        if member.landing > 0 {
+            *seen = begun;
+        }
+        // Whoever is helped out each time has pauses, and has given nothing all the same.
+        if member.running > 0 {
+            seen.asked += now.duration_since(seen.last);
+        }
+        seen.last = now;
+        if seen.asked < window {
+            return;
+        }
+        let given = member.verified.saturating_sub(seen.before);
+        if given >= least.saturating_mul(window.as_secs()) {
+            *seen = begun;
+            member.stalls = 0;
+            return;
+        }
+        member.window = None;
+        member.stalls += 1;
+        let what = format!("gave {given} verified bytes in {} s", window.as_secs());
+        if member.stalls >= MAX_STALLS {
+            self.set_aside(source, Blame::Stalled, what);
+        } else {
+            self.retry(source, Blame::Stalled, what, Some(window), now);
+        }
+    }
+
+    /// The longer of the least window and twice the time of a chunk at the least rate.
+    pub(crate) fn window(&self, least: u64, chunk: u64) -> Duration {
+        self.watchdog.window.max(Duration::from_secs(2 * chunk / least.max(1)))
+    }
+
+    /// What the watchdog asks of each source per second, if all of them together may give no more than `limit`.
+    pub(crate) fn least(&self, limit: Option<u64>) -> u64 {
+        let sources = u64::try_from(self.members.len()).unwrap_or(u64::MAX).max(1);
+        limit.map_or(self.watchdog.rate, |limit| self.watchdog.rate.min(limit / (2 * sources))).max(1)
+    }
+
+    /// What has changed since it was asked last: states and blames at once, rates if `rates`.
+    pub(crate) fn news(&mut self, now: Instant, rates: bool) -> Vec<SourceStatus> {
+        let mut news = Vec::new();
+        for source in 0..self.members.len() {
+            let status = self.status(source, now);
+            let member = &mut self.members[source];
+            let as_told = |told: &SourceStatus| {
+                told.state == status.state
+                    && told.blame == status.blame
+                    && !(rates && told.rate != status.rate)
+            };
+            if !member.told.as_ref().is_some_and(as_told) {
+                member.told = Some(status.clone());
+                news.push(status);
+            }
+        }
+        news
+    }
+
+    /// How every source does.
+    pub(crate) fn statuses(&self, now: Instant) -> Vec<SourceStatus> {
+        (0..self.members.len()).map(|source| self.status(source, now)).collect()
+    }
+
+    fn status(&self, source: SourceIndex, now: Instant) -> SourceStatus {
+        let member = &self.members[source];
+        let (state, again_in) = match member.state {
+            State::Usable if member.running > 0 => (SourceState::Active, None),
+            State::Usable => (SourceState::Idle, None),
+            State::Waiting { until } => (SourceState::Waiting, Some(until.saturating_duration_since(now))),
+            State::Suspect => (SourceState::Waiting, None),
+            State::SetAside => (SourceState::SetAside, None),
+        };
+        // Nobody is blamed while it is being found out for what.
+        let blame = if member.state == State::Suspect { None } else { member.blame.clone() };
+        SourceStatus { source, state, blame, again_in, verified: member.verified, rate: member.meter.rate }
+    }
+
+    /// Between a half and one and a half (xorshift64).
+    fn jitter(&mut self) -> f64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        0.5 + f64::from(u32::try_from(self.random >> 32).unwrap_or(0)) / f64::from(u32::MAX)
+    }
+}
+
+impl Member {
+    fn new() -> Self {
+        Self {
+            state: State::Usable,
+            blame: None,
+            failures: 0,
+            stalls: 0,
+            verified: 0,
+            meter: Meter::default(),
+            window: None,
+            running: 0,
+            landing: 0,
+            climb: Climb { target: FIRST_CONNECTIONS, best: 0, since: None, held_until: None },
+            lacks: BTreeSet::new(),
+            same: None,
+            moved: None,
+            revisions: Vec::new(),
+            ranges: true,
+            generation: 0,
+            told: None,
+        }
+    }
+}
+
+/// A rate that follows the last two seconds or so.
+#[derive(Debug, Default)]
+struct Meter {
+    rate: u64,
+    last: Option<(Instant, u64)>,
+}
+
+impl Meter {
+    fn tick(&mut self, now: Instant, total: u64) {
+        let Some((since, before)) = self.last else {
+            self.last = Some((now, total));
+            return;
+        };
+        let elapsed = now.duration_since(since).as_millis();
+        if elapsed < 200 {
+            return;
+        }
+        let given = u128::from(total.saturating_sub(before)) * 1000 / elapsed;
+        let given = u64::try_from(given).unwrap_or(u64::MAX);
+        // The first figure counts as it is, later ones by a fifth each.
+        self.rate = if self.rate == 0 { given } else { self.rate - self.rate / 5 + given / 5 };
+        self.last = Some((now, total));
+    }
+}
+
+/// How many connections a source gets: one more as long as that brings more, one fewer when it did not.
+#[derive(Debug)]
+struct Climb {
+    target: usize,
+    /// The rate that one connection fewer gave.
+    best: u64,
+    since: Option<Instant>,
+    held_until: Option<Instant>,
+}
+
+const FIRST_CONNECTIONS: usize = 2;
+const STEP: Duration = Duration::from_secs(2);
+const HOLD: Duration = Duration::from_secs(30);
+
+impl Climb {
+    fn tick(&mut self, now: Instant, rate: u64, running: usize) {
+        if running < self.target {
+            self.since = None;
+            return;
+        }
+        let since = *self.since.get_or_insert(now);
+        if now.duration_since(since) < STEP || self.held_until.is_some_and(|until| now < until) {
+            return;
+        }
+        self.since = Some(now);
+        if rate > self.best + self.best / 10 {
+            self.best = rate;
+            self.target = (self.target + 1).min(MAX_CONNECTIONS);
+        } else if self.target > 1 {
+            self.target = (self.target - 1).max(FIRST_CONNECTIONS);
+            self.held_until = Some(now + HOLD);
+            self.best = 0;
+        }
+    }
+}

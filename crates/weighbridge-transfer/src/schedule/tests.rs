@@ -1,0 +1,241 @@
+use std::time::Duration;
+
+use super::*;
+
+mod model;
+mod simulation;
+
+const CHUNK: u64 = 256 << 10;
+
+fn all(count: u64) -> RangeSet {
+    set_of(0..count)
+}
+
+/// Whoever asks for more than there is gets the rest.
+const MUCH: Take = Take { bytes: 1 << 40, whole_files: false };
+
+fn ask(
+    schedule: &mut Schedule,
+    connection: u64,
+    limits: Take,
+    rates: [u64; 2],
+    now: Instant,
+) -> Option<Lease> {
+    let source = usize::try_from(connection % 2).unwrap();
+    schedule.take(ConnectionId(connection), source, limits, &|_| true, &|source| rates[source], now)
+}
+
+fn of_one_file(chunks: u64) -> (Schedule, Instant) {
+    let mut schedule = Schedule::new(CHUNK, 1);
+    schedule.add(0, &all(chunks));
+    (schedule, Instant::now())
+}
+
+#[test]
+fn takes_over_in_proportion_to_the_rates() {
+    for (rates, expected) in
+        [([100, 100], 50..100), ([300, 100], 75..100), ([100, 300], 25..100), ([0, 0], 50..100)]
+    {
+        let (mut schedule, now) = of_one_file(100);
+        let rates = rates.map(|rate| rate * CHUNK);
+        let victim = ask(&mut schedule, 0, MUCH, rates, now).unwrap();
+        let lease = ask(&mut schedule, 1, MUCH, rates, now).unwrap();
+        assert_eq!((lease.kind, lease.chunks), (Kind::Stolen, expected.clone()));
+        assert_eq!(schedule.extent(victim.id), 0..expected.start);
+    }
+}
+
+#[test]
+fn a_stalled_lease_keeps_the_chunk_that_is_on_its_way_and_that_one_is_hedged() {
+    let (mut schedule, start) = of_one_file(100);
+    let rates = [CHUNK, CHUNK];
+    let stalled = ask(&mut schedule, 0, MUCH, rates, start).unwrap();
+    let later = start + Duration::from_millis(2_001);
+    let stolen = ask(&mut schedule, 1, MUCH, rates, later).unwrap();
+    assert_eq!((stolen.kind, stolen.chunks.clone()), (Kind::Stolen, 1..100));
+    schedule.done(stolen.id, 0, &(1..100), later);
+    schedule.give_back(stolen.id);
+    let hedge = ask(&mut schedule, 1, MUCH, rates, later).unwrap();
+    assert_eq!((hedge.kind, hedge.chunks.clone()), (Kind::Hedge, 0..1));
+    // Two copies are enough. When both stall, a third connection takes one over.
+    assert_eq!(ask(&mut schedule, 2, MUCH, rates, later), None);
+    let latest = later + Duration::from_secs(60);
+    let third = ask(&mut schedule, 2, MUCH, rates, latest).unwrap();
+    assert_eq!((third.kind, third.chunks.clone()), (Kind::Stolen, 0..1));
+    assert_eq!((schedule.extent(stalled.id), schedule.extent(hedge.id)), (0..0, 0..1));
+    schedule.done(third.id, 0, &(0..1), latest);
+    assert_eq!(schedule.extent(hedge.id), 0..0);
+    assert!(schedule.is_finished());
+}
+
+#[test]
+fn nothing_is_taken_from_who_will_be_through_first() {
+    let (mut schedule, now) = of_one_file(10);
+    let rates = [100 * CHUNK, CHUNK];
+    ask(&mut schedule, 0, MUCH, rates, now).unwrap();
+    assert_eq!(ask(&mut schedule, 1, MUCH, rates, now), None);
+    assert_eq!(ask(&mut schedule, 1, Take { whole_files: true, ..MUCH }, rates, now), None);
+}
+
+#[test]
+fn a_source_hedges_its_own_chunks_later_than_others_do() {
+    let (mut schedule, start) = of_one_file(1);
+    let rates = [CHUNK, CHUNK];
+    ask(&mut schedule, 0, MUCH, rates, start).unwrap();
+    let later = start + Duration::from_millis(2_001);
+    assert_eq!(ask(&mut schedule, 2, MUCH, rates, later), None);
+    let other = ask(&mut schedule, 1, MUCH, rates, later).unwrap();
+    assert_eq!(other.kind, Kind::Hedge);
+    schedule.give_back(other.id);
+    let latest = start + Duration::from_millis(4_001);
+    assert_eq!(ask(&mut schedule, 2, MUCH, rates, latest).unwrap().kind, Kind::Hedge);
+}
+
+#[test]
+fn a_source_of_whole_files_gets_one_that_nobody_works_on() {
+    let mut schedule = Schedule::new(CHUNK, 1);
+    for file in 0..3 {
+        schedule.add(file, &all(8));
+    }
+    schedule.done(LeaseId(0), 1, &(3..5), Instant::now());
+    let (now, whole) = (Instant::now(), Take { bytes: CHUNK, whole_files: true });
+    let first = ask(&mut schedule, 0, Take { bytes: CHUNK, ..MUCH }, [0, 0], now).unwrap();
+    let second = ask(&mut schedule, 1, whole, [0, 0], now).unwrap();
+    assert_eq!((first.file, first.chunks, second.file, second.chunks), (0, 0..1, 1, 0..8));
+    assert_eq!(schedule.outstanding(), 1 + 6);
+    assert_eq!(ask(&mut schedule, 3, whole, [0, 0], now).unwrap().file, 2);
+    // Then one that others work on.
+    let last = ask(&mut schedule, 5, whole, [0, 0], now).unwrap();
+    assert_eq!((last.file, last.chunks), (0, 1..8));
+}
+
+#[test]
+fn chunks_that_come_after_their_lease_was_given_back_are_not_asked_for_again() {
+    let (mut schedule, now) = of_one_file(10);
+    let lease = ask(&mut schedule, 0, MUCH, [0, 0], now).unwrap();
+    schedule.give_back(lease.id);
+    schedule.done(lease.id, 0, &(0..4), now);
+    assert_eq!(ask(&mut schedule, 1, MUCH, [0, 0], now).unwrap().chunks, 4..10);
+    // Nor are they when somebody who looked earlier did not find them.
+    schedule.add(0, &all(10));
+    assert_eq!(schedule.pending(), 0);
+}
+
+#[test]
+fn waits_longest_for_who_has_brought_nothing_for_longest() {
+    let (mut schedule, start) = of_one_file(10);
+    let one = ask(&mut schedule, 0, Take { bytes: 5 * CHUNK, ..MUCH }, [0, 0], start).unwrap();
+    let later = start + Duration::from_secs(1);
+    ask(&mut schedule, 1, MUCH, [0, 0], later).unwrap();
+    assert_eq!(schedule.oldest(), Some((0, 0, 0..5)));
+    schedule.done(one.id, 0, &(0..1), later + Duration::from_secs(1));
+    assert_eq!(schedule.oldest(), Some((1, 0, 5..10)));
+}
+
+#[test]
+fn a_connection_takes_nothing_from_itself() {
+    for chunks in [1, 10] {
+        let (mut schedule, start) = of_one_file(chunks);
+        ask(&mut schedule, 0, MUCH, [CHUNK, CHUNK], start).unwrap();
+        assert_eq!(ask(&mut schedule, 0, MUCH, [CHUNK, CHUNK], start + Duration::from_secs(100)), None);
+    }
+}
+
+#[test]
+fn leases_share_the_rate_of_their_source() {
+    let (mut schedule, now) = of_one_file(200);
+    let rates = [200 * CHUNK, 100 * CHUNK];
+    for connection in [0, 2] {
+        ask(&mut schedule, connection, Take { bytes: 100 * CHUNK, ..MUCH }, rates, now).unwrap();
+    }
+    // Each of the two has a rate of 100, and so has the third.
+    assert_eq!(ask(&mut schedule, 1, MUCH, rates, now).unwrap().chunks, 150..200);
+}
+
+#[test]
+fn a_single_chunk_is_hedged_when_it_is_late() {
+    let cases = [
+        // In chunks per second: owner, asker. Milliseconds.
+        ([1000, 1000], 150, false), // it was to take one, but answers take their time
+        ([1000, 1000], 250, true),
+        ([1, 2], 450, true), // the asker would be through first
+        ([1, 2], 550, false),
+        ([1, 0], 900, false), // nobody knows
+        ([1, 0], 1_100, true),
+        ([0, 1], 900, false),
+        ([0, 1], 1_100, true),
+    ];
+    for (rates, ms, is_hedged) in cases {
+        let (mut schedule, start) = of_one_file(1);
+        let rates = rates.map(|rate| rate * CHUNK);
+        ask(&mut schedule, 0, MUCH, rates, start).unwrap();
+        let lease = ask(&mut schedule, 1, MUCH, rates, start + Duration::from_millis(ms));
+        assert_eq!(
+            lease.map(|lease| lease.kind),
+            is_hedged.then_some(Kind::Hedge),
+            "{rates:?} after {ms} ms"
+        );
+    }
+}
+
+/// What is wanted lies far from the beginning of the file.
+fn of_the_end_of_a_file() -> (Schedule, Instant) {
+    let mut schedule = Schedule::new(CHUNK, 1);
+    schedule.add(0, &set_of(900..1000));
+    (schedule, Instant::now())
+}
+
+const WHOLE: Take = Take { whole_files: true, ..MUCH };
+
+#[test]
+fn a_source_of_whole_files_is_given_time_to_get_there() {
+    let (mut schedule, start) = of_the_end_of_a_file();
+    let rates = [100 * CHUNK, CHUNK];
+    let whole = ask(&mut schedule, 0, WHOLE, rates, start).unwrap();
+    assert_eq!(whole.chunks, 900..1000);
+    assert_eq!(ask(&mut schedule, 1, MUCH, rates, start + Duration::from_secs(9)), None);
+    // Once there, it is as any other.
+    schedule.done(whole.id, 0, &(900..901), start + Duration::from_secs(9));
+    let lease = ask(&mut schedule, 1, MUCH, rates, start + Duration::from_secs(11)).unwrap();
+    assert_eq!((lease.kind, lease.chunks), (Kind::Stolen, 902..1000));
+}
+
+#[test]
+fn the_way_to_its_chunks_counts_for_and_against_a_source_of_whole_files() {
+    // A thief that reads everything from the beginning.
+    let (mut schedule, now) = of_one_file(100);
+    ask(&mut schedule, 0, MUCH, [CHUNK, 2 * CHUNK], now).unwrap();
+    assert_eq!(ask(&mut schedule, 1, WHOLE, [CHUNK, 2 * CHUNK], now).unwrap().chunks, 50..100);
+    let (mut schedule, now) = of_the_end_of_a_file();
+    ask(&mut schedule, 0, MUCH, [CHUNK, 5 * CHUNK], now).unwrap();
+    assert_eq!(ask(&mut schedule, 1, WHOLE, [CHUNK, 5 * CHUNK], now), None);
+    // The same for a single chunk.
+    schedule.done(LeaseId(0), 0, &(900..999), now);
+    assert_eq!(ask(&mut schedule, 1, WHOLE, [CHUNK, 5 * CHUNK], now), None);
+    assert!(ask(&mut schedule, 1, MUCH, [CHUNK, 5 * CHUNK], now).is_some());
+
+    // A victim: it has less to give than another one, and will take longer.
+    let (mut schedule, now) = of_the_end_of_a_file();
+    schedule.add(1, &all(500));
+    let rates = [100 * CHUNK, 100 * CHUNK, 100 * CHUNK];
+    let mut ask = |source: usize, limits: Take, only: &dyn Fn(usize) -> bool| {
+        let connection = ConnectionId(u64::try_from(source).unwrap());
+        schedule.take(connection, source, limits, only, &|source| rates[source], now).unwrap()
+    };
+    assert_eq!(ask(0, WHOLE, &|file| file == 0).chunks, 900..1000);
+    assert_eq!(ask(1, MUCH, &|file| file == 1).chunks, 0..500);
+    assert_eq!(ask(2, MUCH, &|_| true).file, 0);
+}
+
+#[test]
+fn what_a_connection_has_in_hand_is_not_taken_apart() {
+    let mut schedule = Schedule::new(CHUNK, 4);
+    schedule.add(0, &all(8));
+    let (start, rates) = (Instant::now(), [CHUNK, CHUNK]);
+    let victim = ask(&mut schedule, 0, MUCH, rates, start).unwrap();
+    let later = start + Duration::from_secs(9);
+    assert_eq!(ask(&mut schedule, 1, MUCH, rates, later).unwrap().chunks, 4..8);
+    let hedge = ask(&mut schedule, 3, MUCH, rates, later).unwrap();
+    assert_eq!((hedge.kind, hedge.chunks), (Kind::Hedge, 0..4));
+    assert_eq!(schedule.extent(victim.id), 0..4);
+}

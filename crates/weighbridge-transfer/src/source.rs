@@ -1,0 +1,286 @@
+//! Where bytes come from. Never trusted.
+
+use std::{
+    fmt,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use ::http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
+use bytes::Bytes;
+use reqwest::Url;
+use weighbridge_verify::shown;
+
+use crate::{
+    fault::Fault,
+    folder::FolderSource,
+    http::{Base, Client, HttpSource, Hub, public},
+};
+
+/// A place that has, or claims to have, a model's files: a web server, a hub, a bucket, a folder.
+///
+/// # Non-guarantee
+/// Nothing that it gives is the signed thing before it is accepted.
+#[derive(Debug)]
+pub struct Source {
+    name: String,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Folder(FolderSource),
+    Http(Box<HttpSource>),
+    #[cfg(feature = "cloud")]
+    Bucket(crate::bucket::BucketSource),
+}
+
+/// What sources need to know beside their addresses.
+#[derive(Clone, Default)]
+pub struct SourceOptions {
+    /// Sent with every request to a web server or a hub, and never to where it redirects; buckets and folders take
+    /// none.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Where the hub is; `None` for `https://huggingface.co`.
+    pub hub_endpoint: Option<String>,
+    /// Sent to the hub, and never to where it redirects.
+    pub hub_token: Option<String>,
+}
+
+/// Why a text is no source. The text itself, which may hold a secret, is not part of it.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceError {
+    /// It begins as an address does, and cannot be read as one.
+    Address {
+        /// How it begins.
+        scheme: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// It begins as an address of no kind that there is.
+    Scheme {
+        /// How it begins.
+        scheme: String,
+    },
+    /// It is a bucket, and this build has no buckets.
+    NoBuckets,
+    /// It is no address, and there is no folder of this name.
+    Folder {
+        /// The name.
+        path: PathBuf,
+        /// What the operating system says, or that it is no folder.
+        why: String,
+    },
+    /// The HTTP client cannot be set up.
+    Setup(String),
+}
+
+/// The bytes of a range, as they come.
+#[derive(Debug)]
+pub(crate) struct Body {
+    /// Where in the file the first byte lies. Before what was asked for, if the source knows no ranges.
+    pub(crate) start: u64,
+    pub(crate) bytes: Bodies,
+}
+
+#[derive(Debug)]
+pub(crate) enum Bodies {
+    Folder(crate::folder::FolderBody),
+    Http(crate::http::HttpBody),
+    #[cfg(feature = "cloud")]
+    Bucket(crate::bucket::BucketBody),
+}
+
+impl Source {
+    /// Reads an address, or the name of a folder:
+    ///
+    /// - `https://host/folder`, or `http`; a query is kept with every request
+    /// - `hf://org/name`, a model of the hub; its revision `main` unless another follows, as in `@v1.0`
+    /// - `s3://bucket/folder`, `gs://bucket/folder`, `az://container/folder`, `abfss://container@host/folder`, with the
+    ///   feature `cloud`
+    /// - anything else: a local folder
+    ///
+    /// Nothing is asked for yet. Proxies, certificate authorities and credentials of buckets come from the usual
+    /// environment variables; nothing else does.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    pub fn parse(text: &str, options: &SourceOptions) -> Result<Self, SourceError> {
+        let Some((scheme, rest)) = text.split_once("://") else { return Self::folder(text) };
+        match scheme.to_ascii_lowercase().as_str() {
+            "http" => Self::web("http", text, options),
+            "https" => Self::web("https", text, options),
+            "hf" => Self::hub(rest, options),
+            "s3" | "s3a" | "gs" | "az" | "abfs" | "abfss" => Self::bucket(text),
+            _ if Path::new(text).is_dir() => Self::folder(text),
+            _ => Err(SourceError::Scheme { scheme: shown(scheme) }),
+        }
+    }
+
+    fn folder(text: &str) -> Result<Self, SourceError> {
+        let path = PathBuf::from(text);
+        let why = match path.metadata() {
+            Ok(metadata) if metadata.is_dir() => {
+                return Ok(Self { name: text.to_owned(), kind: Kind::Folder(FolderSource::new(path)) });
+            }
+            Ok(_) => "not a folder".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Err(SourceError::Folder { path, why })
+    }
+
+    fn web(scheme: &'static str, text: &str, options: &SourceOptions) -> Result<Self, SourceError> {
+        let mut url = Url::parse(text).map_err(|why| SourceError::address(scheme, why))?;
+        url.set_fragment(None);
+        let name = public(&url);
+        let source = HttpSource::new(client()?, Base::Folder(url), headers(options)?);
+        Ok(Self { name, kind: Kind::Http(Box::new(source)) })
+    }
+
+    fn hub(rest: &str, options: &SourceOptions) -> Result<Self, SourceError> {
+        let endpoint = options.hub_endpoint.as_deref().unwrap_or(HUB);
+        let no_endpoint = || SourceError::address("hf", "the hub's endpoint is no address of http or https");
+        let endpoint = Url::parse(endpoint).map_err(|_| no_endpoint())?;
+        if !matches!(endpoint.scheme(), "http" | "https") {
+            return Err(no_endpoint());
+        }
+        let hub = Hub::parse(rest, endpoint).map_err(|why| SourceError::address("hf", why))?;
+        let mut headers = headers(options)?;
+        if let Some(token) = &options.hub_token
+            && !headers.contains_key(AUTHORIZATION)
+        {
+            let value = HeaderValue::try_from(format!("Bearer {}", token.trim()));
+            let value = value.map_err(|_| SourceError::address("hf", "the hub's token cannot be sent"))?;
+            headers.insert(AUTHORIZATION, value);
+        }
+        let name = format!("hf://{rest}");
+        let source = HttpSource::new(client()?, Base::Hub(hub), headers);
+        Ok(Self { name, kind: Kind::Http(Box::new(source)) })
+    }
+
+    #[cfg(feature = "cloud")]
+    fn bucket(text: &str) -> Result<Self, SourceError> {
+        let mut url = Url::parse(text).map_err(|why| SourceError::address("bucket", why))?;
+        // Azure writes the container where others write a user.
+        let container = url.username().to_owned();
+        if url.password().is_some() || (!container.is_empty() && !url.scheme().starts_with("ab")) {
+            return Err(SourceError::address("bucket", "credentials come from the environment"));
+        }
+        url.set_query(None);
+        url.set_fragment(None);
+        let name = url.as_str().trim_end_matches('/').to_owned();
+        let bucket = crate::bucket::BucketSource::parse(&url, client()?);
+        let bucket = bucket.map_err(|why| SourceError::address("bucket", why))?;
+        Ok(Self { name, kind: Kind::Bucket(bucket) })
+    }
+
+    #[cfg(not(feature = "cloud"))]
+    fn bucket(_: &str) -> Result<Self, SourceError> {
+        Err(SourceError::NoBuckets)
+    }
+
+    /// What people call it: the text it was made from, without secrets.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The whole of a file of at most `limit` bytes, such as a head. `path` is relative to the model folder.
+    ///
+    /// # Errors
+    /// [`Fault`]; of a longer one [`Fault::OtherFile`], and no more than `limit` bytes were kept.
+    pub(crate) async fn whole(&self, path: &str, limit: u64) -> Result<Vec<u8>, Fault> {
+        match &self.kind {
+            Kind::Folder(source) => source.whole(path, limit).await,
+            Kind::Http(source) => source.whole(path, limit).await,
+            #[cfg(feature = "cloud")]
+            Kind::Bucket(source) => source.whole(path, limit).await,
+        }
+    }
+
+    /// Begins to read a range, never empty, of a file whose signed length is `size`.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub(crate) async fn open(&self, path: &str, range: Range<u64>, size: u64) -> Result<Body, Fault> {
+        match &self.kind {
+            Kind::Folder(source) => source.open(path, range, size).await,
+            Kind::Http(source) => source.open(path, range, size).await,
+            #[cfg(feature = "cloud")]
+            Kind::Bucket(source) => source.open(path, range, size).await,
+        }
+    }
+}
+
+impl Body {
+    /// The next bytes, in order, never none; `None` when all of the range has come, and not before.
+    ///
+    /// # Errors
+    /// [`Fault`]: also if the source ends before the range does. What comes behind the range is not looked at.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+        match &mut self.bytes {
+            Bodies::Folder(body) => body.next().await,
+            Bodies::Http(body) => body.next().await,
+            #[cfg(feature = "cloud")]
+            Bodies::Bucket(body) => body.next().await,
+        }
+    }
+}
+
+fn client() -> Result<Client, SourceError> {
+    Client::new().map_err(SourceError::Setup)
+}
+
+fn headers(options: &SourceOptions) -> Result<HeaderMap, SourceError> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &options.headers {
+        let added = headers.try_append(name.clone(), value.clone());
+        added.map_err(|_| SourceError::Setup("too many headers".to_owned()))?;
+    }
+    Ok(headers)
+}
+
+const HUB: &str = "https://huggingface.co";
+
+impl SourceError {
+    fn address(scheme: &'static str, why: impl fmt::Display) -> Self {
+        Self::Address { scheme, why: why.to_string() }
+    }
+
+    /// The number in `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        9001
+    }
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address { scheme, why } => write!(f, "not an address of a source ({scheme}): {why}"),
+            Self::Scheme { scheme } => write!(f, "{scheme}:// is no kind of source"),
+            Self::NoBuckets => f.write_str("this build of weighbridge has no buckets"),
+            Self::Folder { path, why } => {
+                write!(f, "neither an address nor a folder: {}: {why}", shown(path))
+            }
+            Self::Setup(why) => write!(f, "cannot set up HTTP: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for SourceError {}
+
+/// Without values of headers and without the token.
+impl fmt::Debug for SourceOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("SourceOptions").field("headers", &names).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}

@@ -1,0 +1,212 @@
+//! A file that is wanted, and how far it is.
+
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use weighbridge_manifest::{EntryPath, FileEntry};
+use weighbridge_tree::{FileRoot, Grid};
+
+use crate::{
+    destination::Destination, disk::Stamp, error::FetchError, partial::PartialFile, ranges::RangeSet,
+};
+
+/// A file of which chunks are wanted.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) position: usize,
+    pub(crate) path: EntryPath,
+    pub(crate) root: FileRoot,
+    pub(crate) grid: Grid,
+    /// Positions of chunks.
+    pub(crate) wanted: RangeSet,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Opened when it is first needed, closed when nothing is left to write.
+    partial: Option<Arc<PartialFile>>,
+    /// What it was when it was closed.
+    closed: Option<Stamp>,
+    /// Chunks that are accepted and written; those that are synced, too.
+    stored: RangeSet,
+    unsynced: RangeSet,
+    /// All of the file is under its final name already.
+    in_place: bool,
+}
+
+impl Target {
+    pub(crate) fn new(position: usize, entry: &FileEntry, grid: Grid, wanted: RangeSet) -> Self {
+        let state = Mutex::default();
+        Self { position, path: entry.path.clone(), root: entry.root, grid, wanted, state }
+    }
+
+    /// Whether all of it is wanted, so that it gets its final name.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.wanted.len() == self.grid.count()
+    }
+
+    /// How many bytes the chunks of a run have.
+    pub(crate) fn bytes(&self, chunks: &Range<u64>) -> u64 {
+        let range = self.range(chunks);
+        range.end.saturating_sub(range.start)
+    }
+
+    /// Where a run of chunks lies.
+    pub(crate) fn range(&self, chunks: &Range<u64>) -> Range<u64> {
+        let unit = self.grid.granule().bytes();
+        let len = self.grid.len();
+        chunks.start.saturating_mul(unit).min(len)..chunks.end.saturating_mul(unit).min(len)
+    }
+
+    /// How many bytes the wanted chunks have.
+    pub(crate) fn wanted_bytes(&self) -> u64 {
+        self.wanted.iter().map(|chunks| self.bytes(&chunks)).sum()
+    }
+
+    /// The file where its chunks are written.
+    pub(crate) fn partial(&self, destination: &Destination) -> Result<Arc<PartialFile>, FetchError> {
+        self.state().open(self, destination)
+    }
+
+    /// The file where these chunks are to be written; `None` if they have been.
+    pub(crate) fn to_store(
+        &self,
+        chunks: &Range<u64>,
+        destination: &Destination,
+    ) -> Result<Option<Arc<PartialFile>>, FetchError> {
+        let mut state = self.state();
+        // In one step: what is closed, or has its final name, is not opened anew for what came twice.
+        if state.stored.contains_range(chunks) {
+            return Ok(None);
+        }
+        state.open(self, destination).map(Some)
+    }
+
+    /// Takes a file of which every chunk was accepted.
+    pub(crate) fn adopt(&self, partial: PartialFile) {
+        self.state().partial = Some(Arc::new(partial));
+    }
+
+    /// Whether its file is open.
+    pub(crate) fn is_open(&self) -> bool {
+        self.state().partial.is_some()
+    }
+
+    /// The very file in which every chunk was accepted, to be given its final name. `None`, if it is not sure that it is
+    /// still that: others may have put another in its place since it was closed.
+    pub(crate) fn accepted(&self, destination: &Destination) -> Result<Option<Arc<PartialFile>>, FetchError> {
+        let mut state = self.state();
+        if state.partial.is_none() {
+            let there = destination.partial_if_there(self.root, self.grid.len())?;
+            let same = there.filter(|there| state.closed.is_some() && there.stamp() == state.closed);
+            state.partial = same.map(Arc::new);
+        }
+        Ok(state.partial.clone())
+    }
+
+    /// Counts chunks as written. Gives the bytes of those wanted ones that were not before.
+    pub(crate) fn store(&self, chunks: &Range<u64>) -> u64 {
+        let mut state = self.state();
+        let new: Vec<_> = state.stored.missing_in(chunks).collect();
+        state.stored.insert(chunks.clone());
+        let mut bytes = 0;
+        for run in new {
+            state.unsynced.insert(run.clone());
+            bytes += self.wanted.within(&run).map(|run| self.bytes(&run)).sum::<u64>();
+        }
+        bytes
+    }
+
+    /// Counts all of it as being there, under its final name. Gives the wanted bytes that were not counted before.
+    pub(crate) fn is_in_place_already(&self) -> u64 {
+        let bytes = self.store(&(0..self.grid.count()));
+        self.state().in_place = true;
+        bytes
+    }
+
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.state().in_place
+    }
+
+    /// Chunks that are written and not known to be synced, to be synced now.
+    pub(crate) fn take_unsynced(&self) -> (Option<Arc<PartialFile>>, RangeSet) {
+        let mut state = self.state();
+        (state.partial.clone(), std::mem::take(&mut state.unsynced))
+    }
+
+    /// Whether every wanted chunk is written, and synced.
+    pub(crate) fn is_done(&self) -> bool {
+        let state = self.state();
+        state.unsynced.is_empty() && self.wanted.iter().all(|run| state.stored.contains_range(&run))
+    }
+
+    /// Nothing more will be written, and all is synced. Where an open file cannot be recognised later, it stays open.
+    pub(crate) fn close(&self) {
+        let mut state = self.state();
+        if let Some(stamp) = state.partial.as_ref().and_then(|partial| partial.stamp()) {
+            state.closed = Some(stamp);
+            state.partial = None;
+        }
+    }
+
+    /// It has its final name.
+    pub(crate) fn placed(&self) {
+        let mut state = self.state();
+        state.partial = None;
+        state.in_place = true;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn open(&mut self, target: &Target, destination: &Destination) -> Result<Arc<PartialFile>, FetchError> {
+        if let Some(partial) = &self.partial {
+            return Ok(Arc::clone(partial));
+        }
+        let partial = Arc::new(destination.partial(target.root, target.grid.len())?);
+        self.partial = Some(Arc::clone(&partial));
+        Ok(partial)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::destination::sample::Sample;
+
+    /// Another process had placed the file, and a hole of the same name got its final name.
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_was_closed_is_not_taken_for_another_of_its_name() {
+        let place = tempfile::tempdir().unwrap();
+        let sample = Sample::of(&[("a", 100_000)], 1);
+        let destination = Destination::open(place.path()).unwrap();
+        let entry = &sample.list.entries()[0];
+        let grid = Grid::new(entry.size, sample.list.chunk_size()).unwrap();
+        let mut wanted = RangeSet::default();
+        wanted.insert(0..grid.count());
+        let target = Target::new(0, entry, grid, wanted);
+        let run = sample.verifier(0).accept_run(0, sample.bytes(0)).unwrap();
+        let partial = target.to_store(&run.indices(), &destination).unwrap().unwrap();
+        partial.write(&run).unwrap();
+        target.store(&run.indices());
+        assert!(target.to_store(&run.indices(), &destination).unwrap().is_none(), "it is there");
+        partial.sync().unwrap();
+        let path = place.path().join(partial.path());
+        drop((target.take_unsynced(), partial));
+        target.close();
+        assert!(!target.is_open() && destination.open_files() == 0);
+        assert!(target.accepted(&destination).unwrap().is_some(), "nobody was at it");
+        target.close();
+        std::fs::rename(&path, place.path().join("a")).unwrap();
+        assert!(target.accepted(&destination).unwrap().is_none() && !path.exists());
+        destination.partial(entry.root, entry.size).unwrap();
+        assert!(target.accepted(&destination).unwrap().is_none(), "a hole was taken for it");
+    }
+}

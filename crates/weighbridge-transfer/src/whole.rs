@@ -1,0 +1,164 @@
+//! Files whose chunk layer nobody has: fetched from one source each, judged when the last byte has come.
+//!
+//! Until then nothing of them is verified, and nobody may read it: it lies in a quarantine of its own, which goes with the
+//! run. There is nothing to go on from after a run that was killed.
+
+use std::{
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::{Duration, Instant},
+};
+
+use weighbridge_verify::{IoError, WholeError, WholeFile};
+
+use crate::{
+    board::lock,
+    destination::Quarantine,
+    engine::Engine,
+    error::FetchError,
+    event::{Blame, SourceIndex},
+    fault::Fault,
+    local,
+    target::Target,
+};
+
+/// How a file did not come.
+enum End {
+    Fault(Fault),
+    Slow(Duration),
+    Mismatch(String),
+    Here(FetchError),
+}
+
+/// A file for this source to give, if there is one.
+pub(crate) fn take(engine: &Engine, source: SourceIndex) -> Option<usize> {
+    let roster = engine.board.roster();
+    let mut layerless = lock(&engine.layerless);
+    let at = layerless.iter().position(|position| roster.may_serve(source, *position))?;
+    layerless.remove(at)
+}
+
+/// Gives the file back, however the source ends.
+struct Held<'a> {
+    engine: &'a Engine,
+    position: Option<usize>,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if let Some(position) = self.position {
+            lock(&self.engine.layerless).push_back(position);
+        }
+        self.engine.board.changed.notify_waiters();
+    }
+}
+
+/// Nothing is verified before the end: until then the watchdog of chunks looks away, and the one below watches.
+struct Watched<'a> {
+    engine: &'a Engine,
+    source: SourceIndex,
+}
+
+impl<'a> Watched<'a> {
+    fn here(engine: &'a Engine, source: SourceIndex) -> Self {
+        engine.board.roster().came(source);
+        Self { engine, source }
+    }
+}
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        self.engine.board.roster().landed(self.source, 0);
+    }
+}
+
+/// Fetches the file at `position` from one source.
+pub(crate) async fn run(engine: &Arc<Engine>, source: SourceIndex, position: usize) {
+    let mut held = Held { engine, position: Some(position) };
+    let Some(target) = engine.targets.get(&position).map(Arc::clone) else { return };
+    let board = &engine.board;
+    let name = target.path.as_str();
+    let _watched = Watched::here(engine, source);
+    let is_suspect = match gather(engine, source, &target).await {
+        Ok(()) => {
+            held.position = None;
+            engine.searching.fetch_sub(1, SeqCst);
+            return;
+        }
+        Err(End::Here(error)) => return engine.fail(error),
+        Err(End::Fault(fault)) => board.roster().failed(source, Some(position), &fault, Instant::now()),
+        Err(End::Slow(window)) => {
+            let what = format!("{name}: came too slowly for {} s", window.as_secs());
+            board.roster().retry(source, Blame::Stalled, what, None, Instant::now());
+            false
+        }
+        Err(End::Mismatch(what)) => board.roster().suspect(source, what),
+    };
+    if is_suspect {
+        let engine = Arc::clone(engine);
+        tokio::spawn(async move { engine.case.judge(&engine.board, source).await });
+    }
+}
+
+async fn gather(engine: &Arc<Engine>, source: SourceIndex, target: &Arc<Target>) -> Result<(), End> {
+    let board = &engine.board;
+    let size = target.grid.len();
+    let _asked = board.asks(target.path.as_str(), source);
+    let here = |error: FetchError| End::Here(error);
+    let root = target.root;
+    let made = engine.blocking(move |engine| engine.destination.quarantine(root)).await;
+    let quarantine = made.unwrap_or(Err(FetchError::Bug)).map_err(here)?;
+    let mut whole = WholeFile::new(&engine.files, target.position, quarantine.writer())
+        .map_err(|error| End::Here(FetchError::Entry(error)))?;
+    let mut body =
+        board.sources[source].open(target.path.as_str(), 0..size, size).await.map_err(End::Fault)?;
+    let window = board.roster().window(board.least, target.grid.granule().bytes());
+    let mut since = Instant::now();
+    let mut came = 0_u64;
+    loop {
+        // Nothing is verified before the end, so here the watchdog looks at what is received.
+        let frame = match tokio::time::timeout(window, body.next()).await {
+            Ok(frame) => frame.map_err(End::Fault)?,
+            Err(_) => return Err(End::Slow(window)),
+        };
+        let Some(frame) = frame else { break };
+        board.received(frame.len()).await;
+        came += u64::try_from(frame.len()).unwrap_or(u64::MAX);
+        if since.elapsed() >= window {
+            if came < board.least.saturating_mul(window.as_secs()) {
+                return Err(End::Slow(window));
+            }
+            (since, came) = (Instant::now(), 0);
+        }
+        let pushed = engine.blocking(move |_| whole.push(&frame).map(|()| whole)).await;
+        whole = ended(pushed, target)?;
+    }
+    let finished = engine.blocking(move |_| whole.finish()).await;
+    let _verified = ended(finished, target)?;
+    let target = Arc::clone(target);
+    let kept = engine.blocking(move |engine| keep(engine, source, &target, quarantine)).await;
+    kept.unwrap_or(Err(FetchError::Bug)).map_err(here)
+}
+
+fn ended<T>(result: Option<Result<T, WholeError>>, target: &Target) -> Result<T, End> {
+    result.ok_or(End::Here(FetchError::Bug))?.map_err(|error| match error {
+        WholeError::Quarantine(error) => End::Here(IoError::at("write", target.path.as_str())(error).into()),
+        error => End::Mismatch(format!("{}: {error}", target.path.as_str())),
+    })
+}
+
+/// What was judged good is a file like all others, but for its final name.
+fn keep(
+    engine: &Engine,
+    source: SourceIndex,
+    target: &Target,
+    quarantine: Quarantine,
+) -> Result<(), FetchError> {
+    engine.make_room_to_open(target)?;
+    target.adopt(quarantine.release(target.grid.len())?);
+    let new = target.store(&(0..target.grid.count()));
+    engine.board.roster().came(source);
+    engine.board.roster().landed(source, new);
+    engine.count(new);
+    local::tell_all(engine, target);
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! Several faults at once, stalls, and what is said while nothing comes.
+
+use std::{path::Path, thread, time::Duration};
+
+use super::kit::{Fetch, SHARD, SHARDS, fleet};
+use crate::servers::{End, Fault, Faulty, Fleet};
+
+/// Everything that takes the watchdog's ten seconds, at once.
+#[test]
+fn who_gives_nothing_for_ten_seconds_has_stalled() {
+    let fleet = fleet();
+    let second = fleet.revise();
+    thread::scope(|scope| {
+        let (fleet, second) = (&fleet, second.as_path());
+        scope.spawn(move || of_three_sources_the_liar_and_the_one_that_stalls_are_named(fleet, second));
+        scope.spawn(move || of_six_sources_each_fault_has_its_word(fleet, second));
+        scope.spawn(move || an_answer_that_does_not_come_is_a_stall(fleet, second));
+        scope.spawn(move || slow_bytes_are_a_stall(fleet, second));
+        scope.spawn(move || who_is_alone_is_tried_again(fleet, second));
+        scope.spawn(move || who_is_slow_enough_has_not_stalled(fleet, second));
+        scope.spawn(move || a_whole_file_has_not_stalled_while_it_comes(fleet, second));
+    });
+}
+
+fn of_three_sources_the_liar_and_the_one_that_stalls_are_named(fleet: &Fleet, second: &Path) {
+    let [liar, stalled, honest] = [(); 3].map(|()| Faulty::start(second));
+    drop(liar.fail(Fault::Flip.on(SHARDS)));
+    drop(stalled.fail(Fault::Break(End::Stall).on(SHARDS)));
+    honest.limit_rate(SLOW);
+    let fetched = Fetch::from(fleet, &[&liar, &stalled, &honest]).run().done();
+    fleet.assert_same(&fetched.into, second);
+    let _ = fetched.blames(0, "lied").blames(1, "stalled").trusts(1).trusts(2);
+}
+
+fn of_six_sources_each_fault_has_its_word(fleet: &Fleet, second: &Path) {
+    let [liar, stalled, refuses, mut gone, honest] = [(); 5].map(|()| Faulty::start(second));
+    let stale = Faulty::start(&fleet.model);
+    drop(liar.fail(Fault::Swapped(16 << 10).on(SHARDS)));
+    drop(stalled.fail(Fault::Break(End::Stall).on(SHARDS)));
+    drop(refuses.fail(Fault::status(403).on(SHARDS)));
+    gone.unplug();
+    honest.limit_rate(SLOW / 2);
+    stale.limit_rate(SLOW / 2);
+    let servers = [&liar, &stalled, &stale, &refuses, &gone, &honest];
+    let fetched = Fetch::from(fleet, &servers).run().done();
+    fleet.assert_same(&fetched.into, second);
+    let words = ["lied", "stalled", "stale", "refused", "unreachable"];
+    let fetched =
+        words.iter().enumerate().fold(fetched, |fetched, (source, word)| fetched.blames(source, word));
+    fetched.expect(fetched.blame(5).is_none(), "the honest one not to be blamed");
+}
+
+fn an_answer_that_does_not_come_is_a_stall(fleet: &Fleet, second: &Path) {
+    stalls_beside_an_honest_one(fleet, second, Fault::Unanswered(End::Stall));
+}
+
+fn slow_bytes_are_a_stall(fleet: &Fleet, second: &Path) {
+    stalls_beside_an_honest_one(fleet, second, Fault::Dribble(100, Duration::from_millis(50)));
+}
+
+fn stalls_beside_an_honest_one(fleet: &Fleet, second: &Path, fault: Fault) {
+    let (honest, faulty) = (Faulty::start(second), Faulty::start(second));
+    drop(faulty.fail(fault.on(SHARDS)));
+    honest.limit_rate(SLOW);
+    let fetched = Fetch::from(fleet, &[&honest, &faulty]).run().done();
+    fleet.assert_same(&fetched.into, second);
+    let fetched = fetched.blames(1, "stalled").trusts(1);
+    fetched.expect(fetched.blame(0).is_none(), "the honest one not to be blamed");
+}
+
+fn who_is_alone_is_tried_again(fleet: &Fleet, second: &Path) {
+    let stalled = Faulty::start(second);
+    // Each of its connections once.
+    drop(stalled.fail(Fault::Break(End::Stall).on(SHARDS).times(2)));
+    let mut run = Fetch::from(fleet, &[&stalled]).start();
+    let said = run.wait_for("source", |status| status["blame"] == "stalled");
+    assert_eq!(said["state"], "waiting", "{said}");
+    let fetched = run.end().done().blames(0, "stalled");
+    fleet.assert_same(&fetched.into, second);
+}
+
+fn who_is_slow_enough_has_not_stalled(fleet: &Fleet, second: &Path) {
+    let slow = Faulty::start(second);
+    // Twice what the watchdog asks for.
+    slow.limit_rate(131_072);
+    let fetched = Fetch::from(fleet, &[&slow]).run().done();
+    fetched.expect(fetched.blame(0).is_none(), "a slow source not to be blamed");
+}
+
+fn a_whole_file_has_not_stalled_while_it_comes(fleet: &Fleet, second: &Path) {
+    let server = Faulty::start(second);
+    drop(server.fail(Fault::status(404).on("*chunks.layer")));
+    server.limit_rate(SLOW);
+    let fetched = Fetch::from(fleet, &[&server]).run().done();
+    fetched.expect(!fetched.events("source").any(|status| status["blame"] == "stalled"), "no stall");
+}
+
+/// The model takes longer than the watchdog's ten seconds.
+const SLOW: u64 = 230_000;
+
+#[test]
+fn while_nothing_comes_it_is_said_what_is_waited_for() {
+    let fleet = fleet();
+    let server = Faulty::start(&fleet.model);
+    drop(server.fail(Fault::Break(End::Stall).on(SHARD)));
+    let mut run = Fetch::from(&fleet, &[&server]).start();
+    let waiting = run.wait_for("waiting", |_| true);
+    assert_eq!((&waiting["for"], &waiting["from"]), (&SHARD.into(), &0.into()), "{waiting}");
+    assert_eq!(waiting["name"], server.url());
+    let since = waiting["since"].as_f64().unwrap();
+    assert!((2.0..3.5).contains(&since), "{waiting}");
+    let chunks = waiting["chunks"].as_array().unwrap();
+    assert!(chunks[0].as_u64().unwrap() < chunks[1].as_u64().unwrap(), "{waiting}");
+    let later = run.wait_for("waiting", |later| later["since"].as_f64().unwrap() > since + 0.5);
+    assert_eq!(later["for"], SHARD);
+    run.terminate();
+    let fetched = run.end().ended(9202).named_nothing();
+    fetched.expect(fetched.took < Duration::from_secs(2), "to end within two seconds");
+
+    let mut gone = server;
+    gone.unplug();
+    let mut run = Fetch::from(&fleet, &[]).and(&gone.url()).start();
+    let waiting = run.wait_for("waiting", |waiting| waiting["from"].is_null());
+    assert!(waiting["chunks"].is_null(), "{waiting}");
+    run.terminate();
+    let _ = run.end().ended(9202).blames(0, "unreachable");
+}
+
+#[test]
+fn a_source_that_stalls_at_its_head_does_not_hold_up_others() {
+    let fleet = fleet();
+    let (honest, stalled) = (Faulty::start(&fleet.model), Faulty::start(&fleet.model));
+    drop(stalled.fail(Fault::Unanswered(End::Stall)));
+    let fetched = Fetch::from(&fleet, &[&stalled, &honest]).run().arrived(&fleet).trusts(0);
+    // Two seconds for its head; nothing else waits for it.
+    fetched.expect(fetched.took < Duration::from_secs(9), "not to wait for it");
+}

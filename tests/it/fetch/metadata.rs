@@ -1,0 +1,56 @@
+//! Metadata that one source gets wrong is taken from another.
+
+use super::kit::{Fetch, fleet};
+use crate::servers::{Fault, Faulty};
+
+#[test]
+fn wrong_metadata_is_taken_from_another_source() {
+    let fleet = fleet();
+    for file in ["head.note", "files.jsonl", "tensors.jsonl", "chunks.layer"] {
+        let path = format!("weighbridge/{file}");
+        let length = std::fs::metadata(fleet.model.join(&path)).unwrap().len();
+        let wrong = [
+            ("garbage", vec![Fault::Garbage.on(&path)]),
+            ("cut", vec![Fault::Resized(length / 2).on(&path)]),
+            ("too long", vec![Fault::Resized(length + 300_000).on(&path)]),
+            ("endless garbage", vec![Fault::Garbage.on(&path), Fault::Endless.on(&path)]),
+            ("empty", vec![Fault::Content(Vec::new()).on(&path)]),
+        ];
+        for (what, rules) in wrong {
+            let (faulty, honest) = (Faulty::start(&fleet.model), Faulty::start(&fleet.model));
+            rules.into_iter().for_each(|rule| drop(faulty.fail(rule)));
+            let fetched = Fetch::from(&fleet, &[&faulty, &honest]).run().arrived(&fleet).trusts(1);
+            fetched.expect(fetched.blame(0).as_deref() == Some("lied"), &format!("lied: {file}, {what}"));
+        }
+    }
+}
+
+#[test]
+fn metadata_that_one_source_lacks_is_taken_from_another() {
+    let fleet = fleet();
+    for file in ["files.jsonl", "tensors.jsonl", "chunks.layer"] {
+        for status in [403, 404, 503] {
+            let (faulty, honest) = (Faulty::start(&fleet.model), Faulty::start(&fleet.model));
+            drop(faulty.fail(Fault::status(status).on(&format!("weighbridge/{file}"))));
+            let _ = Fetch::from(&fleet, &[&faulty, &honest]).run().arrived(&fleet).trusts(0).trusts(1);
+        }
+    }
+}
+
+#[test]
+fn a_model_without_layers_comes_as_whole_files() {
+    let fleet = fleet();
+    let lacks = || {
+        let server = Faulty::start(&fleet.model);
+        drop(server.fail(Fault::status(404).on("*chunks.layer")));
+        server
+    };
+    let _ = Fetch::from(&fleet, &[&lacks()]).run().arrived(&fleet);
+
+    let (honest, liar) = (lacks(), lacks());
+    honest.limit_rate(2_000_000);
+    drop(liar.fail(Fault::Flip.on("*.safetensors")));
+    let fetched = Fetch::from(&fleet, &[&honest, &liar]).run().arrived(&fleet);
+    let _ = fetched.blames(1, "lied").trusts(0);
+    let _ = Fetch::from(&fleet, &[&liar]).run().ended(9201).blames(0, "lied").named_nothing();
+}

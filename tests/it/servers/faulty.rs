@@ -1,0 +1,319 @@
+//! A web server of a folder that is correct until it is told to be otherwise, and knows what it was asked.
+
+use std::{
+    collections::HashMap,
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use super::{
+    answer::{Reply, header},
+    content::Content,
+    fault::{End, Fault, Rule},
+    link::{Flow, Link},
+    port::{Loopback, Port},
+    rate::Rate,
+    request::{HOP, Head, Request, Route, SIGNED, decoded},
+    rules::{Follows, Rules, Strikes, Struck},
+};
+
+/// HTTP/1.1 with ranges and connections that are kept, a thread for each; without validators, lists of folders, TLS.
+/// Gone when it is dropped.
+pub(crate) struct Faulty {
+    port: Port,
+    state: Arc<State>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+/// What the threads of a server share.
+pub(super) struct State {
+    address: SocketAddr,
+    folder: Mutex<PathBuf>,
+    rules: Rules,
+    pub(super) rate: Rate,
+    accept_delay: Mutex<Duration>,
+    /// Counts how often the plug was pulled. Connections of an earlier epoch are cut.
+    epoch: AtomicU64,
+    connections: AtomicUsize,
+    log: Mutex<Log>,
+    /// What a token is good for: a path, and how many more requests.
+    signed: Mutex<HashMap<String, (String, u64)>>,
+}
+
+#[derive(Default)]
+struct Log {
+    requests: Vec<Request>,
+    now: usize,
+    most: usize,
+}
+
+impl Faulty {
+    /// Serves a folder on 127.0.0.1.
+    pub(crate) fn start(folder: &Path) -> Self {
+        Self::start_on(Loopback::V4, folder)
+    }
+
+    pub(crate) fn start_on(loopback: Loopback, folder: &Path) -> Self {
+        let port = Port::any(loopback).unwrap();
+        let state = State {
+            address: port.address,
+            folder: Mutex::new(folder.to_owned()),
+            rules: Rules::default(),
+            rate: Rate::unlimited(),
+            accept_delay: Mutex::default(),
+            epoch: AtomicU64::new(0),
+            connections: AtomicUsize::new(0),
+            log: Mutex::default(),
+            signed: Mutex::default(),
+        };
+        let mut server = Self { port, state: Arc::new(state), accepting: None };
+        server.plug_in();
+        server
+    }
+
+    /// Where the folder is found, without a slash at the end.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.state.address)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.state.address
+    }
+
+    /// Has answers go wrong from the next request on.
+    pub(crate) fn fail(&self, rule: impl Into<Rule>) -> Strikes {
+        self.state.rules.add(rule.into())
+    }
+
+    /// Forgets all rules; answers that have begun end as they would have.
+    pub(crate) fn mend(&self) {
+        self.state.rules.clear();
+    }
+
+    /// Serves another folder from the next request on.
+    pub(crate) fn serve_from(&self, folder: &Path) {
+        folder.clone_into(&mut self.state.folder.lock().unwrap());
+    }
+
+    /// Limits what all connections together are given, in bytes a second, from now on; 0 stops them.
+    pub(crate) fn limit_rate(&self, rate: impl Into<Option<u64>>) {
+        self.state.rate.set(rate.into());
+    }
+
+    /// Waits so long before each connection is accepted. The operating system completes them before that.
+    pub(crate) fn accept_slowly(&self, delay: Duration) {
+        *self.state.accept_delay.lock().unwrap() = delay;
+    }
+
+    /// Resets all connections and refuses new ones.
+    pub(crate) fn unplug(&mut self) {
+        let Some(accepting) = self.accepting.take() else { return };
+        self.state.epoch.fetch_add(1, Ordering::SeqCst);
+        // Wakes the thread up if it waits for a connection. It may have ended already.
+        let _ = TcpStream::connect(self.state.address);
+        accepting.join().unwrap();
+    }
+
+    /// Accepts connections again, on the same port.
+    pub(crate) fn plug_in(&mut self) {
+        if self.accepting.is_none() {
+            let (listener, state) = (self.port.listen(), Arc::clone(&self.state));
+            let epoch = state.epoch();
+            self.accepting = Some(thread::spawn(move || accept(&listener, &state, epoch)));
+        }
+    }
+
+    /// The requests so far, in the order in which they came.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.state.log.lock().unwrap().requests.clone()
+    }
+
+    /// The same, once all answers have ended: what they sent is known then.
+    pub(crate) fn settled(&self) -> Vec<Request> {
+        let start = Instant::now();
+        while self.state.log.lock().unwrap().now > 0 {
+            assert!(start.elapsed() < Duration::from_secs(30), "an answer does not end");
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.requests()
+    }
+
+    /// How many requests it answered at once, at most.
+    pub(crate) fn max_concurrent(&self) -> usize {
+        self.state.log.lock().unwrap().most
+    }
+
+    /// How many connections were accepted.
+    pub(crate) fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Faulty {
+    fn drop(&mut self) {
+        self.unplug();
+    }
+}
+
+fn accept(listener: &TcpListener, state: &Arc<State>, epoch: u64) {
+    while let Ok((stream, _)) = listener.accept() {
+        let (delay, start) = (*state.accept_delay.lock().unwrap(), Instant::now());
+        while state.epoch() == epoch && start.elapsed() < delay {
+            thread::sleep(delay.saturating_sub(start.elapsed()).min(Duration::from_millis(10)));
+        }
+        if state.epoch() != epoch {
+            return;
+        }
+        let number = state.connections.fetch_add(1, Ordering::SeqCst);
+        let state = Arc::clone(state);
+        thread::spawn(move || {
+            let Ok(mut link) = Link::new(stream, &state, epoch) else { return };
+            let end = loop {
+                if let Err(end) = state.exchange(&mut link, number) {
+                    break end;
+                }
+            };
+            link.end(end);
+        });
+    }
+}
+
+/// What a request comes to.
+enum Answer {
+    Reply(Reply),
+    Raw(Vec<u8>),
+    None(End),
+}
+
+impl State {
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
+    /// One request and its answer.
+    fn exchange(&self, link: &mut Link<'_>, connection: usize) -> Flow<()> {
+        let head = Head::parse(&link.read_head()?).ok_or(End::Close)?;
+        let (route, target) = head.route();
+        let path = decoded(target).ok_or(End::Close)?;
+        let content = self.open(&path);
+        let length = content.as_ref().map(|content| content.length);
+        let asked = head.asked();
+        let range = asked.as_ref().map(|asked| asked.of(length.unwrap_or(u64::MAX)));
+        let number = self.begin(Request {
+            method: head.method.clone(),
+            target: head.target.clone(),
+            path: path.clone(),
+            range: range.clone(),
+            headers: head.headers.clone(),
+            connection,
+            at: Instant::now(),
+            status: None,
+            sent: 0,
+            ended: None,
+        });
+
+        link.sent = 0;
+        let bytes = range.unwrap_or(0..length.unwrap_or(0));
+        let answer = match (self.redirect(route, target, &path), content) {
+            (Some(reply), _) => Answer::Reply(reply),
+            (None, _) if head.method != "GET" && head.method != "HEAD" => {
+                Answer::Reply(Reply::status(405, Vec::new()))
+            }
+            (None, content) => {
+                let follows = if route == Route::Plain { Follows::Nothing } else { Follows::Redirect };
+                let mut struck = self.rules.strike(&path, &bytes, follows);
+                match struck.pop_if(|struck| struck.fault.is_another_answer()) {
+                    Some(Struck { fault, .. }) => self.other_answer(fault, &head, target, &path),
+                    None => Answer::Reply(match content {
+                        Some(content) => Reply::file(content, asked.as_ref(), &path, struck),
+                        None => Reply::status(404, Vec::new()),
+                    }),
+                }
+            }
+        };
+        let status = if let Answer::Reply(reply) = &answer { Some(reply.status) } else { None };
+        self.log.lock().unwrap().requests[number].status = status;
+        let mut flow = match answer {
+            Answer::Reply(reply) => reply.write(link, head.method != "HEAD"),
+            Answer::Raw(bytes) => link.write_body(&bytes).and(Err(End::Close)),
+            Answer::None(end) => Err(end),
+        };
+        if flow == Err(End::Stall) {
+            self.log.lock().unwrap().requests[number].sent = link.sent;
+            flow = Err(link.stall());
+        }
+        self.end(number, link.sent);
+        match head.header("connection") {
+            Some(value) if value.eq_ignore_ascii_case("close") => flow.and(Err(End::Close)),
+            _ => flow,
+        }
+    }
+
+    fn open(&self, path: &str) -> Option<Content> {
+        let folder = self.folder.lock().unwrap().clone();
+        let leads_out = path.starts_with('/') || path.split('/').any(|name| name == "..");
+        if leads_out { None } else { Content::open(&folder.join(path)) }
+    }
+
+    /// What a URL that came of a redirect answers, if not its file.
+    fn redirect(&self, route: Route<'_>, target: &str, path: &str) -> Option<Reply> {
+        match route {
+            Route::Plain | Route::Hop(0) => None,
+            Route::Hop(left) => Some(found(&format!("{HOP}{}/{target}", left - 1))),
+            Route::Signed(token) => {
+                let mut signed = self.signed.lock().unwrap();
+                match signed.get_mut(token) {
+                    Some((of, left)) if of == path && *left > 0 => {
+                        *left -= 1;
+                        None
+                    }
+                    _ => Some(Reply::status(403, Vec::new())),
+                }
+            }
+        }
+    }
+
+    fn other_answer(&self, fault: Fault, head: &Head, target: &str, path: &str) -> Answer {
+        Answer::Reply(match fault {
+            Fault::Status(status, headers) => Reply::status(status, headers),
+            Fault::Redirect(to) => found(&to.replace("{path}", target)),
+            Fault::RedirectLoop => found(&head.target),
+            Fault::RedirectChain(count) => found(&format!("{HOP}{}/{target}", count.saturating_sub(1))),
+            Fault::Signed(uses) => {
+                let mut signed = self.signed.lock().unwrap();
+                let token = format!("t{}", signed.len());
+                let location = format!("http://{}{SIGNED}{token}/{target}", self.address);
+                signed.insert(token, (path.to_owned(), uses));
+                found(&location)
+            }
+            Fault::Raw(bytes) => return Answer::Raw(bytes),
+            Fault::Unanswered(end) => return Answer::None(end),
+            _ => unreachable!("gives the file"),
+        })
+    }
+
+    fn begin(&self, request: Request) -> usize {
+        let mut log = self.log.lock().unwrap();
+        log.requests.push(request);
+        log.now += 1;
+        log.most = log.most.max(log.now);
+        log.requests.len() - 1
+    }
+
+    fn end(&self, number: usize, sent: u64) {
+        let mut log = self.log.lock().unwrap();
+        log.now -= 1;
+        let request = &mut log.requests[number];
+        (request.sent, request.ended) = (sent, Some(Instant::now()));
+    }
+}
+
+fn found(location: &str) -> Reply {
+    Reply::status(302, vec![header("Location", location)])
+}

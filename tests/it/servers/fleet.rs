@@ -1,0 +1,96 @@
+//! A model to serve, in two revisions, weighed and signed by the command.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use weighbridge_formats::generate::Llama;
+
+use crate::command::kit::World;
+
+/// A generated model in four shards, weighed as `org/llama` and signed by `alice`, in a world of its own.
+pub(crate) struct Fleet {
+    pub(crate) world: World,
+    pub(crate) name: &'static str,
+    /// Whom to trust: alice's line.
+    pub(crate) vkey: String,
+    /// Where the model lies.
+    pub(crate) model: PathBuf,
+    bytes: u64,
+    chunk_size: String,
+}
+
+impl Fleet {
+    /// A model of about so many bytes, in chunks of this size, as in `64KiB`.
+    pub(crate) fn of(bytes: u64, chunk_size: &str) -> Self {
+        let world = World::empty();
+        let _ = Llama::of_size(bytes, SHARDS, 5).write(&world.path("first")).unwrap();
+        let (vkey, model) = (world.vkey("alice").to_string(), world.path("first"));
+        let fleet = Self { world, name: NAME, vkey, model, bytes, chunk_size: chunk_size.to_owned() };
+        fleet.weigh("first", NAME, "");
+        fleet
+    }
+
+    /// The next revision, in another folder: some weights in the middle of one shard are others, and so is the longer
+    /// config file. Both are in [`CHANGED`](Self::CHANGED).
+    pub(crate) fn revise(&self) -> PathBuf {
+        self.world.copy("first", "second");
+        let [config, shard] = Self::CHANGED.map(|file| format!("second/{file}"));
+        let text = self.world.text(&config).replace("8192", "131072");
+        self.world.write(&config, text);
+        let middle = fs::metadata(self.world.path(&shard)).unwrap().len() / 2;
+        for offset in middle..middle + 1_000 {
+            self.world.flip(&shard, offset);
+        }
+        self.weigh("second", NAME, " --previous first/weighbridge/head.note --force");
+        self.world.path("second")
+    }
+
+    /// Another model, `org/other`, by the same publisher: with files of the same names and sizes.
+    pub(crate) fn other_model(&self) -> PathBuf {
+        let other = self.world.path("other");
+        let _ = Llama::of_size(self.bytes, SHARDS, 6).write(&other).unwrap();
+        self.weigh("other", "org/other", "");
+        other
+    }
+
+    /// The paths of all files of the model, in order, as its list has them.
+    pub(crate) fn files(&self) -> Vec<String> {
+        let list = self.world.text("first/weighbridge/files.jsonl");
+        let path = |line: &str| {
+            let entry: serde_json::Value = serde_json::from_str(line).unwrap();
+            entry["file"].as_str().unwrap().to_owned()
+        };
+        list.lines().map(path).collect()
+    }
+
+    /// Whether this folder has the same files with the same bytes as that revision, and no others, but for metadata.
+    #[track_caller]
+    pub(crate) fn assert_same(&self, folder: &Path, as_in: &Path) {
+        let files = |folder: &Path| {
+            let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+            let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
+            let mut files: Vec<_> = files.map(|entry| entry.file_name()).collect();
+            files.sort();
+            files
+        };
+        assert_eq!(files(folder), files(as_in));
+        for file in files(folder) {
+            let is_same = fs::read(folder.join(&file)).unwrap() == fs::read(as_in.join(&file)).unwrap();
+            assert!(is_same, "{} differs", file.display());
+        }
+    }
+
+    /// What differs between the revisions.
+    pub(crate) const CHANGED: [&str; 2] = ["config.json", "model-00002-of-00004.safetensors"];
+
+    fn weigh(&self, folder: &str, name: &str, more: &str) {
+        let Self { chunk_size, .. } = self;
+        let line = format!("weigh {folder} --name {name} --chunk-size {chunk_size} --key @alice.key{more}");
+        let _ = self.world.run(&line).done();
+    }
+}
+
+const NAME: &str = "org/llama";
+const SHARDS: u64 = 4;

@@ -1,0 +1,85 @@
+//! The rules of a server, in the order in which they were set, and how often each took hold.
+
+use std::{
+    ops::Range,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use super::fault::{Fault, Rule};
+
+#[derive(Default)]
+pub(super) struct Rules(Mutex<Vec<Set>>);
+
+struct Set {
+    rule: Rule,
+    /// How many answers it was about.
+    met: u64,
+    strikes: Strikes,
+}
+
+/// A fault that holds for an answer, and the range it was limited to.
+pub(super) struct Struck {
+    pub(super) fault: Fault,
+    pub(super) within: Option<Range<u64>>,
+}
+
+/// How many answers had a fault.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Strikes(Arc<AtomicU64>);
+
+impl Strikes {
+    pub(crate) fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Rules {
+    pub(super) fn add(&self, rule: Rule) -> Strikes {
+        let strikes = Strikes::default();
+        self.0.lock().unwrap().push(Set { rule, met: 0, strikes: strikes.clone() });
+        strikes
+    }
+
+    pub(super) fn clear(&self) {
+        self.0.lock().unwrap().clear();
+    }
+
+    /// The faults of an answer with these bytes of this file. Another answer stands alone: what is to become of the
+    /// file's own bytes waits until they are given.
+    pub(super) fn strike(&self, path: &str, bytes: &Range<u64>, follows: Follows) -> Vec<Struck> {
+        let mut rules = self.0.lock().unwrap();
+        let mut about: Vec<_> = rules.iter_mut().filter(|set| set.rule.is_about(path, bytes)).collect();
+        let is_met = |fault: &Fault| {
+            fault.is_another_answer() && !(follows == Follows::Redirect && fault.leads_here())
+        };
+        for set in about.iter_mut().filter(|set| is_met(&set.rule.fault)) {
+            if let Some(struck) = set.meet() {
+                return vec![struck];
+            }
+        }
+        about.into_iter().filter(|set| !set.rule.fault.is_another_answer()).filter_map(Set::meet).collect()
+    }
+}
+
+/// What a request follows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Follows {
+    Nothing,
+    /// One of this server: it is not sent round again.
+    Redirect,
+}
+
+impl Set {
+    /// Counts an answer that the rule is about.
+    fn meet(&mut self) -> Option<Struck> {
+        let Rule { fault, within, after, times, .. } = &self.rule;
+        let before = self.met;
+        self.met += 1;
+        before.checked_sub(*after).filter(|before| before < times)?;
+        self.strikes.0.fetch_add(1, Ordering::Relaxed);
+        Some(Struck { fault: fault.clone(), within: within.clone() })
+    }
+}

@@ -1,0 +1,324 @@
+//! Fetches that are killed again and again: whatever was printed as durable is never asked for again, and no final name
+//! ever stands for anything but signed bytes.
+
+mod disks;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead as _, BufReader},
+    ops::Range,
+    path::{Path, PathBuf},
+    process::{Child, Stdio},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::{
+    command::kit::binary,
+    servers::{Faulty, Fleet},
+};
+
+/// Numbers that follow from a seed: splitmix64.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % sides
+    }
+
+    fn micros(&mut self, below: u64) -> Duration {
+        Duration::from_micros(self.roll(below))
+    }
+}
+
+/// A run of `fetch --json`, whose standard output is read as it comes.
+struct Run {
+    process: Child,
+    lines: Receiver<Value>,
+    /// What it printed so far.
+    seen: Vec<Value>,
+    ended: bool,
+}
+
+impl Run {
+    fn start(fleet: &Fleet, server: &Faulty, into: &Path) -> Self {
+        let line = format!("fetch {} --name {} --vkey @alice --json", server.url(), fleet.name);
+        let mut command = fleet.world.command(&line);
+        command.arg("-o").arg(into).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = command.spawn().unwrap();
+        let (sender, lines) = mpsc::channel();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        thread::spawn(move || {
+            // A line that was cut off by the kill was not printed.
+            for line in output.split(b'\n').map_while(Result::ok) {
+                let Ok(value) = serde_json::from_slice(&line) else { break };
+                if sender.send(value).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { process, lines, seen: Vec::new(), ended: false }
+    }
+
+    /// Reads on until so many events of this name have come, or until this time.
+    fn await_events(&mut self, name: &str, count: usize, until: Instant) {
+        while self.count(name) < count && !self.ended {
+            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(value) => self.seen.push(value),
+                Err(RecvTimeoutError::Timeout) => return,
+                Err(RecvTimeoutError::Disconnected) => self.ended = true,
+            }
+        }
+    }
+
+    fn count(&self, name: &str) -> usize {
+        self.seen.iter().filter(|value| value["event"] == name).count()
+    }
+
+    /// Waits for a moment of a kind that the dice choose.
+    fn await_moment(&mut self, dice: &mut Dice) {
+        let start = Instant::now();
+        let in_time = start + Duration::from_millis(1_500);
+        match dice.roll(10) {
+            // Hardly begun.
+            0 | 1 => thread::sleep(dice.micros(60_000)),
+            // Any time.
+            2..=4 => thread::sleep(dice.micros(500_000)),
+            // The metadata is there, and the first chunks come.
+            5 | 6 => {
+                self.await_events("wanted", 1, in_time);
+                thread::sleep(dice.micros(40_000));
+            }
+            // Chunks have just been synced.
+            7 | 8 => {
+                let count = 1 + usize::try_from(dice.roll(6)).unwrap();
+                self.await_events("durable", count, in_time);
+            }
+            // Files get their names.
+            _ => {
+                self.await_events("file", 1, in_time);
+                thread::sleep(dice.micros(2_000));
+            }
+        }
+    }
+
+    /// Kills it, and reads what is still in the pipe. Whether that was before it ended.
+    fn kill(mut self) -> (Vec<Value>, bool) {
+        self.process.kill().unwrap();
+        let status = self.process.wait().unwrap();
+        self.seen.extend(self.lines.iter());
+        assert!(status.success() || status.code().is_none(), "{status}: {:?}", self.seen.last());
+        (self.seen, status.code().is_none())
+    }
+}
+
+/// What was printed as durable, in bytes of files, and what was asked for since.
+struct Books {
+    chunk: u64,
+    sizes: BTreeMap<String, u64>,
+    durable: BTreeMap<String, Vec<Range<u64>>>,
+    /// Requests that were looked at.
+    looked_at: usize,
+}
+
+impl Books {
+    fn of(model: &Path, files: &[String]) -> Self {
+        let size = |file: &String| (file.clone(), fs::metadata(model.join(file)).unwrap().len());
+        let sizes = files.iter().map(size).collect();
+        Self { chunk: CHUNK, sizes, durable: BTreeMap::new(), looked_at: 0 }
+    }
+
+    /// Nothing that an earlier run called durable was asked for since.
+    #[track_caller]
+    fn check_requests(&mut self, server: &Faulty) {
+        let requests = server.requests();
+        for request in &requests[self.looked_at..] {
+            let Some(durable) = self.durable.get(&request.path) else { continue };
+            let asked = request.range.clone().unwrap_or(0..self.sizes[&request.path]);
+            let again = durable.iter().find(|there| there.start.max(asked.start) < there.end.min(asked.end));
+            assert_eq!(again, None, "asked again for {asked:?} of {}", request.path);
+        }
+        self.looked_at = requests.len();
+    }
+
+    fn enter(&mut self, printed: &[Value]) {
+        for event in printed.iter().filter(|value| value["event"] == "durable") {
+            let file = event["file"].as_str().unwrap();
+            let at = |nth: usize| {
+                let byte = event["chunks"][nth].as_u64().unwrap() * self.chunk;
+                byte.min(self.sizes[file])
+            };
+            self.durable.entry(file.to_owned()).or_default().push(at(0)..at(1));
+        }
+    }
+}
+
+/// The bytes of each revision, to be compared with.
+struct Releases(Vec<BTreeMap<String, Vec<u8>>>);
+
+impl Releases {
+    fn of(folders: &[&Path]) -> Self {
+        Self(folders.iter().map(|folder| read_all(folder)).collect())
+    }
+
+    /// Every file with a final name is that of a release, and so is the head, with its lists.
+    #[track_caller]
+    fn check(&self, folder: &Path) {
+        if !folder.exists() {
+            return;
+        }
+        for (name, bytes) in read_all(folder) {
+            let is_signed = self.0.iter().any(|release| release.get(&name) == Some(&bytes));
+            assert!(is_signed, "{name} is not what was signed");
+        }
+        let metadata = folder.join("weighbridge");
+        if let Ok(note) = fs::read(metadata.join("head.note")) {
+            let release = self.0.iter().find(|release| release["weighbridge/head.note"] == note).unwrap();
+            for list in ["files.jsonl", "tensors.jsonl"] {
+                let there = fs::read(metadata.join(list)).unwrap();
+                assert!(there == release[&format!("weighbridge/{list}")], "{list} of another head");
+            }
+        }
+    }
+}
+
+/// The files of a model, and its head and lists.
+fn read_all(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    for entry in entries.filter(|entry| entry.file_type().unwrap().is_file()) {
+        all.insert(entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap());
+    }
+    for name in ["head.note", "files.jsonl", "tensors.jsonl"] {
+        if let Ok(bytes) = fs::read(folder.join("weighbridge").join(name)) {
+            all.insert(format!("weighbridge/{name}"), bytes);
+        }
+    }
+    all
+}
+
+/// A model of some tens of megabytes in two revisions, one server, and the folders that it is fetched into.
+struct Torture {
+    fleet: Fleet,
+    server: Faulty,
+    revisions: [PathBuf; 2],
+    releases: Releases,
+    dice: Dice,
+    /// How often a fetch was completed by a run that was to be killed.
+    stage: usize,
+    into: PathBuf,
+    books: Books,
+    left: u64,
+}
+
+const BYTES: u64 = 24 << 20;
+const CHUNK: u64 = 1 << 16;
+
+impl Torture {
+    fn begin(seed: u64) -> Self {
+        let _ = binary();
+        let fleet = Fleet::of(BYTES, "64KiB");
+        let revisions = [fleet.model.clone(), fleet.revise()];
+        let releases = Releases::of(&[&revisions[0], &revisions[1]]);
+        let server = Faulty::start(&revisions[0]);
+        let books = Books::of(&revisions[0], &fleet.files());
+        let into = fleet.world.path("out0");
+        Self { fleet, server, revisions, releases, dice: Dice(seed), stage: 0, into, books, left: BYTES }
+    }
+
+    /// Gives no more in one run than there is for each of the runs that are to come.
+    fn throttle(&self, kills: u64) {
+        let rate = self.left / (kills + 1) * 3;
+        self.server.limit_rate(if kills < 5 { None } else { Some(rate.max(1 << 16)) });
+    }
+
+    /// After a kill, or after all of several.
+    fn look(&mut self, printed: &[Vec<Value>]) {
+        self.releases.check(&self.into);
+        self.books.check_requests(&self.server);
+        for printed in printed {
+            self.books.enter(printed);
+            let verified = printed.iter().filter_map(|value| value["verified"].as_u64());
+            self.left = self.left.min(BYTES.saturating_sub(verified.max().unwrap_or(0)));
+        }
+    }
+
+    /// A fetch was complete before it was killed: the next revision comes over it, or the first into a new folder.
+    fn go_on(&mut self) {
+        let revision = self.stage % 2;
+        self.fleet.assert_same(&self.into, &self.revisions[revision]);
+        self.stage += 1;
+        self.left = BYTES / 4;
+        if revision == 1 {
+            self.fleet.world.forget();
+            self.into = self.fleet.world.path(&format!("out{}", self.stage));
+            self.left = BYTES;
+        }
+        let model = &self.revisions[self.stage % 2];
+        self.server.serve_from(model);
+        let looked_at = self.books.looked_at;
+        self.books = Books { looked_at, ..Books::of(model, &self.fleet.files()) };
+    }
+
+    /// Nobody comes in between any more.
+    fn end(&mut self) {
+        self.server.limit_rate(None);
+        let line = format!("fetch {} --name {} --vkey @alice --json", self.server.url(), self.fleet.name);
+        let ended = self.fleet.world.run_with(&line, &["-o", self.into.to_str().unwrap()]).done();
+        self.look(&[ended.objects()]);
+        self.fleet.assert_same(&self.into, &self.revisions[self.stage % 2]);
+    }
+}
+
+#[test]
+fn a_fetch_that_is_killed_a_hundred_times_loses_no_durable_chunk() {
+    let mut torture = Torture::begin(1);
+    let mut killed = 0;
+    while killed < 100 {
+        torture.throttle((99 - killed) % 50);
+        let mut run = Run::start(&torture.fleet, &torture.server, &torture.into);
+        run.await_moment(&mut torture.dice);
+        let (printed, was_killed) = run.kill();
+        torture.look(&[printed]);
+        if was_killed {
+            killed += 1;
+        } else {
+            torture.go_on();
+        }
+    }
+    torture.end();
+    assert!(torture.stage > 0, "both revisions were fetched");
+}
+
+#[test]
+fn two_fetches_into_one_folder_that_are_killed_lose_no_durable_chunk() {
+    let mut torture = Torture::begin(2);
+    for round in 0..40 {
+        torture.throttle((39 - round) % 20);
+        let runs: Vec<_> =
+            (0..2).map(|_| Run::start(&torture.fleet, &torture.server, &torture.into)).collect();
+        let mut printed = Vec::new();
+        let mut completed = false;
+        for mut run in runs {
+            run.await_moment(&mut torture.dice);
+            let (lines, was_killed) = run.kill();
+            printed.push(lines);
+            completed |= !was_killed;
+            torture.releases.check(&torture.into);
+        }
+        torture.look(&printed);
+        if completed {
+            torture.end();
+            torture.go_on();
+        }
+    }
+    torture.end();
+}
