@@ -86,7 +86,7 @@ impl Run {
     /// Waits for a moment of a kind that the dice choose.
     fn await_moment(&mut self, dice: &mut Dice) {
         let start = Instant::now();
-        let in_time = start + Duration::from_millis(1_500);
+        let in_time = start + Duration::from_millis(1_200);
         match dice.roll(10) {
             // Hardly begun.
             0 | 1 => thread::sleep(dice.micros(60_000)),
@@ -301,8 +301,8 @@ fn a_fetch_that_is_killed_a_hundred_times_loses_no_durable_chunk() {
 #[test]
 fn two_fetches_into_one_folder_that_are_killed_lose_no_durable_chunk() {
     let mut torture = Torture::begin(2);
-    for round in 0..40 {
-        torture.throttle((39 - round) % 20);
+    for round in 0..24 {
+        torture.throttle((23 - round) % 12);
         let runs: Vec<_> =
             (0..2).map(|_| Run::start(&torture.fleet, &torture.server, &torture.into)).collect();
         let mut printed = Vec::new();

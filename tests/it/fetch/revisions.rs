@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use super::kit::{Fetch, SHARD, files_asked, fleet};
-use crate::servers::{Faulty, Fleet};
+use crate::servers::{End, Fault, Faulty, Fleet};
 
 /// The revision after [`Fleet::revise`]: the shard that it changed is another once more.
 fn revise_again(fleet: &Fleet) -> PathBuf {
@@ -80,12 +80,17 @@ fn an_origin_that_is_overwritten_ends_the_fetch_with_its_own_code() {
         if !is_empty {
             fleet.world.copy("first", "old");
             fetch = fetch.into("old");
+            // Most of it is there: what is not has to take until the origins are overwritten.
+            origins
+                .iter()
+                .for_each(|origin| drop(origin.fail(Fault::Unanswered(End::Stall).on("*.safetensors"))));
         }
         origins.iter().for_each(|origin| origin.limit_rate(200_000));
         let mut run = fetch.start();
         let _ = run.wait_for("progress", |progress| progress["verified"].as_u64() > Some(100_000));
         for origin in &mut origins {
             origin.serve_from(&third);
+            origin.mend();
             origin.limit_rate(None);
             // What has begun would end as it was.
             origin.unplug();

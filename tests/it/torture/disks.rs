@@ -115,6 +115,9 @@ fn a_folder_that_vanishes_is_said_and_made_again() {
     fleet.assert_same(&into, &fleet.model);
 }
 
+/// What it is called, and how it is made.
+type Plant<'p> = (&'p str, &'p dyn Fn(&Path));
+
 #[test]
 fn what_lies_in_the_way_is_named_and_stays() {
     let fleet = Fleet::of(0, "16KiB");
@@ -123,7 +126,6 @@ fn what_lies_in_the_way_is_named_and_stays() {
     fs::create_dir(&outside).unwrap();
     fs::write(outside.join("mine"), b"mine").unwrap();
     let releases = Releases::of(&[&fleet.model]);
-    type Plant<'p> = (&'p str, &'p dyn Fn(&Path));
     let plants: [Plant<'_>; 4] = [
         ("a FIFO, socket or device", &|place| assert!(run("mkfifo", &[], place))),
         ("a FIFO, socket or device", &|place| drop(UnixListener::bind(place).unwrap())),

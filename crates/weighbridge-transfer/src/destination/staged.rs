@@ -10,7 +10,7 @@ use std::{
 };
 
 use weighbridge_manifest::{MAX_NOTE, Note};
-use weighbridge_tree::{HeadId, head_id};
+use weighbridge_tree::{FileRoot, HeadId, head_id};
 use weighbridge_verify::{CHUNKS, FILES, FOLDER, HEAD, TENSORS};
 
 use super::{Site, is_hex, random_name};
@@ -31,13 +31,15 @@ pub(crate) struct Staged {
     folder: String,
     /// Kept, so that the head can be the last to come even if another process has moved the files meanwhile.
     note: Mutex<Option<Vec<u8>>>,
+    /// Of the file list, so that it is known again where another process has moved it.
+    list: Mutex<Option<FileRoot>>,
 }
 
 impl Staged {
     pub(super) fn open(site: &Arc<Site>, head: HeadId) -> Result<Self, FetchError> {
         let folder = format!("{PARTIAL}/{head}");
         site.make_folder(&folder)?;
-        Ok(Self { site: Arc::clone(site), head, folder, note: Mutex::default() })
+        Ok(Self { site: Arc::clone(site), head, folder, note: Mutex::default(), list: Mutex::default() })
     }
 
     /// What an earlier run left of a file; `None` if nothing, or if it is longer than `limit` and so not the right one.
@@ -46,8 +48,8 @@ impl Staged {
     /// [`FetchError`]: it cannot be read, or is no file.
     pub(crate) fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>, FetchError> {
         let bytes = self.site.read_bounded(&self.path(name)?, limit)?;
-        if let (HEAD, Some(bytes)) = (name, &bytes) {
-            self.keep_note(bytes);
+        if let Some(bytes) = &bytes {
+            self.keep(name, bytes);
         }
         Ok(bytes)
     }
@@ -58,9 +60,7 @@ impl Staged {
     /// [`FetchError`]: it cannot be written.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), FetchError> {
         let path = self.path(name)?;
-        if name == HEAD {
-            self.keep_note(bytes);
-        }
+        self.keep(name, bytes);
         let mut tries = 0;
         loop {
             tries += 1;
@@ -116,10 +116,13 @@ impl Staged {
         // Another process that has published the same release has removed it.
         site.forget_folders();
         site.make_folder(&self.folder)?;
-        let is_published = self.published_id()? == Some(self.head);
+        let mut is_published = self.published_id()? == Some(self.head);
         if !is_published {
             if site.look_for_file(&self.path(FILES)?)?.is_none() {
-                return Err(self.vanished(FILES));
+                is_published = self.is_begun()?;
+                if !is_published {
+                    return Err(self.vanished(FILES));
+                }
             }
             site.remove_if_there(&published(HEAD))?;
             site.remove_if_there(&published(HEAD_TEXT))?;
@@ -151,10 +154,22 @@ impl Staged {
     }
 
     /// The bytes of another note, which an earlier run may have left, are not kept.
-    fn keep_note(&self, bytes: &[u8]) {
-        if id_of(bytes) == Some(self.head) {
+    fn keep(&self, name: &str, bytes: &[u8]) {
+        if name == HEAD && id_of(bytes) == Some(self.head) {
             *self.note.lock().unwrap_or_else(PoisonError::into_inner) = Some(bytes.to_vec());
+        } else if name == FILES {
+            *self.list.lock().unwrap_or_else(PoisonError::into_inner) = Some(FileRoot::of(bytes));
         }
+    }
+
+    /// Whether another process, which was ended before it could write the head, has put the file list in its place.
+    fn is_begun(&self) -> Result<bool, FetchError> {
+        let mut there = Vec::new();
+        if let Some((mut file, _)) = self.site.read(&published(FILES))? {
+            let read = file.read_to_end(&mut there);
+            read.map_err(self.site.at("read", FILES))?;
+        }
+        Ok(*self.list.lock().unwrap_or_else(PoisonError::into_inner) == Some(FileRoot::of(&there)))
     }
 
     /// Writes a file under another name, and then gives it its own.
