@@ -20,19 +20,17 @@ use crate::{
 /// Waits for the disk: not for an async thread.
 pub(crate) fn begin(engine: &Engine, target: &Target) -> Result<(), FetchError> {
     let file = engine.verifier.file(target.position).map_err(FetchError::Entry)?;
-    let named = engine.destination.finished(&target.path)?;
-    // An empty file is as soon made as looked at.
-    let named = named.filter(|(_, len)| *len == target.grid.len() && *len > 0).map(|(file, _)| file);
-    if let Some(named) = &named
-        && is_all_good(engine, target, file, named)?
-    {
+    if is_in_place(engine, target)? {
         engine.count(target.is_in_place_already());
         tell_all(engine, target);
         return Ok(());
     }
     let there = on_disk(engine, target)?;
     let mut have = there.clone();
-    for other in engine.destination.claims(target.root).iter().chain(&named) {
+    let mut others = engine.destination.claims(target.root);
+    // Looked for last: another process may have given the file its name while it was looked for elsewhere.
+    others.extend(named(engine, target)?);
+    for other in &others {
         copy(engine, target, file, other, &mut have)?;
     }
     let mut lacking = RangeSet::default();
@@ -43,6 +41,19 @@ pub(crate) fn begin(engine: &Engine, target: &Target) -> Result<(), FetchError> 
     }
     engine.lack(target, &lacking);
     recount(engine, target, file, &there)
+}
+
+/// Whether the file under the final name is the wanted one.
+pub(crate) fn is_in_place(engine: &Engine, target: &Target) -> Result<bool, FetchError> {
+    let file = engine.verifier.file(target.position).map_err(FetchError::Entry)?;
+    named(engine, target)?.map_or(Ok(false), |named| is_all_good(engine, target, file, &named))
+}
+
+/// What has the final name, if it has the right length.
+fn named(engine: &Engine, target: &Target) -> Result<Option<File>, FetchError> {
+    let named = engine.destination.finished(&target.path)?;
+    // An empty file is as soon made as looked at.
+    Ok(named.filter(|(_, len)| *len == target.grid.len() && *len > 0).map(|(file, _)| file))
 }
 
 /// Looks for a file whose layer nobody has: it is there as a whole, or not at all. Says whether it is.
@@ -185,7 +196,16 @@ pub(crate) fn place(engine: &Engine, target: &Target) -> Result<(), FetchError> 
         },
         None => false,
     };
-    if !placed && !place_again(engine, target)? {
+    // Another process may be giving it its name at this moment: for that long it has neither.
+    let mut tries = 0..TRIES;
+    let mut found = placed;
+    while !found && tries.next().is_some() {
+        found = place_again(engine, target)?;
+        if !found {
+            std::thread::sleep(MOMENT);
+        }
+    }
+    if !found {
         let what = "it was removed or placed elsewhere by another process";
         let error = std::io::Error::new(std::io::ErrorKind::NotFound, what);
         return Err(IoError::at("finish", target.path.as_str())(error).into());
@@ -193,6 +213,9 @@ pub(crate) fn place(engine: &Engine, target: &Target) -> Result<(), FetchError> 
     target.placed();
     Ok(())
 }
+
+const TRIES: u32 = 25;
+const MOMENT: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// As [`place`], for a file of which only the name is known by now: it is read again, and so verified again (rule 10).
 fn place_again(engine: &Engine, target: &Target) -> Result<bool, FetchError> {

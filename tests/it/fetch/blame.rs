@@ -39,7 +39,7 @@ fn of_six_sources_each_fault_has_its_word(fleet: &Fleet, second: &Path) {
     drop(stalled.fail(Fault::Break(End::Stall).on(SHARDS)));
     drop(refuses.fail(Fault::status(403).on(SHARDS)));
     gone.unplug();
-    honest.limit_rate(SLOW / 2);
+    honest.limit_rate(SLOW);
     stale.limit_rate(SLOW / 2);
     let servers = [&liar, &stalled, &stale, &refuses, &gone, &honest];
     let fetched = Fetch::from(fleet, &servers).run().done();
