@@ -197,7 +197,7 @@ pub(crate) fn place(engine: &Engine, target: &Target) -> Result<(), FetchError> 
         None => false,
     };
     // Another process may be giving it its name at this moment: for that long it has neither.
-    let mut tries = 0..TRIES;
+    let mut tries = 0..MOMENTS;
     let mut found = placed;
     while !found && tries.next().is_some() {
         found = place_again(engine, target)?;
@@ -214,7 +214,7 @@ pub(crate) fn place(engine: &Engine, target: &Target) -> Result<(), FetchError> 
     Ok(())
 }
 
-const TRIES: u32 = 25;
+const MOMENTS: u32 = 25;
 const MOMENT: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// As [`place`], for a file of which only the name is known by now: it is read again, and so verified again (rule 10).
