@@ -62,7 +62,7 @@ fn a_stale_mirror_that_lies_about_what_has_not_changed_is_a_liar() {
     let second = fleet.revise();
     let (ahead, behind) = (Faulty::start(&second), Faulty::start(&fleet.model));
     ahead.limit_rate(1_000_000);
-    drop(behind.fail(crate::servers::Fault::Flip.on("*.safetensors")));
+    drop(behind.fail(Fault::Flip.on("*.safetensors")));
     let fetched = Fetch::from(&fleet, &[&behind, &ahead]).run().done().blames(0, "lied");
     fleet.assert_same(&fetched.into, &second);
 }
