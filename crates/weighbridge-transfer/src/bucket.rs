@@ -26,7 +26,7 @@ use reqwest::Url;
 
 use crate::{
     fault::Fault,
-    http::{Answer, Client, HttpBody, answer, innermost, no_answer, read},
+    http::{Answer, Client, HttpBody, Secrets, answer, innermost, no_answer, read},
     source::{Bodies, Body},
 };
 
@@ -171,7 +171,11 @@ impl HttpService for Service {
             return self.credentials(request).await.map_err(failed);
         };
         asked.put(match self.url(&request) {
-            Ok(url) => self.client.get(url, request.headers().clone(), asked.range.as_ref()).await,
+            Ok(url) => {
+                self.client
+                    .get(url, Secrets::new(request.headers().clone(), None), asked.range.as_ref())
+                    .await
+            }
             Err(fault) => Err(fault),
         });
         Err(failed(Fault::Unreachable("answered".to_owned())))

@@ -8,7 +8,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use ::http::{HeaderMap, StatusCode};
+use ::http::StatusCode;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Url;
 
@@ -28,7 +28,7 @@ pub(crate) mod scripted;
 mod tests;
 
 pub(crate) use body::{HttpBody, read};
-pub(crate) use client::{Answer, Client};
+pub(crate) use client::{Answer, Client, Secrets};
 #[cfg(feature = "cloud")]
 pub(crate) use client::{innermost, no_answer};
 pub(crate) use hub::Hub;
@@ -38,8 +38,7 @@ use moved::Moved;
 pub(crate) struct HttpSource {
     client: Client,
     base: Base,
-    /// Sent to the source itself and to nobody that it redirects to.
-    headers: HeaderMap,
+    secrets: Secrets,
     /// Where it redirected to, by path.
     moved: Mutex<Moved>,
 }
@@ -52,9 +51,8 @@ pub(crate) enum Base {
 }
 
 impl HttpSource {
-    pub(crate) fn new(client: Client, base: Base, mut headers: HeaderMap) -> Self {
-        headers.values_mut().for_each(|value| value.set_sensitive(true));
-        Self { client, base, headers, moved: Mutex::default() }
+    pub(crate) fn new(client: Client, base: Base, secrets: Secrets) -> Self {
+        Self { client, base, secrets, moved: Mutex::default() }
     }
 
     /// The whole of a file of at most `limit` bytes. The source itself is asked each time, so that what has changed
@@ -86,7 +84,7 @@ impl HttpSource {
     async fn ask(&self, path: &str, range: &Range<u64>) -> Result<Answer, Fault> {
         let known = self.moved().target(path);
         if let Some(target) = known {
-            let answer = self.client.get(target, HeaderMap::new(), Some(range)).await?;
+            let answer = self.client.get(target, Secrets::default(), Some(range)).await?;
             if !may_have_expired(answer.response.status()) {
                 self.remember(path, &answer);
                 return Ok(answer);
@@ -101,9 +99,9 @@ impl HttpSource {
     async fn ask_source(&self, path: &str, range: Option<&Range<u64>>) -> Result<Answer, Fault> {
         let url = match &self.base {
             Base::Folder(url) => beneath(url, path.split('/')),
-            Base::Hub(hub) => hub.file(&self.client, &self.headers, path).await?,
+            Base::Hub(hub) => hub.file(&self.client, &self.secrets, path).await?,
         };
-        self.client.get(url, self.headers.clone(), range).await
+        self.client.get(url, self.secrets.clone(), range).await
     }
 
     fn remember(&self, path: &str, answer: &Answer) {

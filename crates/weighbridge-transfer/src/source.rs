@@ -14,7 +14,7 @@ use weighbridge_verify::shown;
 use crate::{
     fault::Fault,
     folder::FolderSource,
-    http::{Base, Client, HttpSource, Hub, public},
+    http::{Base, Client, HttpSource, Hub, Secrets, public},
 };
 
 /// A place that has, or claims to have, a model's files: a web server, a hub, a bucket, a folder.
@@ -43,7 +43,7 @@ pub struct SourceOptions {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Where the hub is; `None` for `https://huggingface.co`.
     pub hub_endpoint: Option<String>,
-    /// Sent to the hub, and never to where it redirects.
+    /// Sent to the hub, and to where it redirects within itself, but to no other place.
     pub hub_token: Option<String>,
 }
 
@@ -134,7 +134,7 @@ impl Source {
         let mut url = Url::parse(text).map_err(|why| SourceError::address(scheme, why))?;
         url.set_fragment(None);
         let name = public(&url);
-        let source = HttpSource::new(client()?, Base::Folder(url), headers(options)?);
+        let source = HttpSource::new(client()?, Base::Folder(url), Secrets::new(headers(options)?, None));
         Ok(Self { name, kind: Kind::Http(Box::new(source)) })
     }
 
@@ -146,16 +146,13 @@ impl Source {
             return Err(no_endpoint());
         }
         let hub = Hub::parse(rest, endpoint).map_err(|why| SourceError::address("hf", why))?;
-        let mut headers = headers(options)?;
-        if let Some(token) = &options.hub_token
-            && !headers.contains_key(AUTHORIZATION)
-        {
-            let value = HeaderValue::try_from(format!("Bearer {}", token.trim()));
-            let value = value.map_err(|_| SourceError::address("hf", "the hub's token cannot be sent"))?;
-            headers.insert(AUTHORIZATION, value);
-        }
+        let headers = headers(options)?;
+        // What is said for this source alone goes before what is in the environment.
+        let token = options.hub_token.as_ref().filter(|_| !headers.contains_key(AUTHORIZATION));
+        let token = token.map(|token| HeaderValue::try_from(format!("Bearer {}", token.trim()))).transpose();
+        let token = token.map_err(|_| SourceError::address("hf", "the hub's token cannot be sent"))?;
         let name = format!("hf://{rest}");
-        let source = HttpSource::new(client()?, Base::Hub(hub), headers);
+        let source = HttpSource::new(client()?, Base::Hub(hub), Secrets::new(headers, token));
         Ok(Self { name, kind: Kind::Http(Box::new(source)) })
     }
 

@@ -4,7 +4,7 @@ use std::{error::Error, ops::Range, time::Duration};
 
 use ::http::{
     HeaderMap, HeaderValue,
-    header::{ACCEPT_ENCODING, RANGE},
+    header::{ACCEPT_ENCODING, AUTHORIZATION, RANGE},
 };
 use reqwest::{Response, Url, redirect::Policy};
 use rustls::{ClientConfig, RootCertStore};
@@ -27,8 +27,37 @@ pub(crate) struct Client(reqwest::Client);
 /// What came, of which the body is not read yet.
 pub(crate) struct Answer {
     pub(crate) response: Response,
-    /// Where it came from, if not from where it was asked for.
+    /// Where it came from, if not from where it was asked for, and if it can be asked for there without a secret.
     pub(crate) moved_to: Option<Url>,
+}
+
+/// What a source is sent, and others must not see.
+#[derive(Clone, Default)]
+pub(crate) struct Secrets {
+    /// Go to the address that is asked, and to none that it redirects to.
+    headers: HeaderMap,
+    /// Goes also to where a hub redirects within itself.
+    token: Option<HeaderValue>,
+}
+
+impl Secrets {
+    pub(crate) fn new(mut headers: HeaderMap, mut token: Option<HeaderValue>) -> Self {
+        headers.values_mut().chain(&mut token).for_each(|value| value.set_sensitive(true));
+        Self { headers, token }
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        if let Some(token) = &self.token {
+            headers.insert(AUTHORIZATION, token.clone());
+        }
+        headers
+    }
+
+    fn after_redirect(self, from: &Url, to: &Url) -> Self {
+        let is_same = from.origin() == to.origin();
+        Self { headers: HeaderMap::new(), token: self.token.filter(|_| is_same) }
+    }
 }
 
 impl Client {
@@ -48,23 +77,25 @@ impl Client {
             .map_err(|error| innermost(&error))
     }
 
-    /// Asks for a file, or a range of it, and follows redirects. `headers` go to `url` and to no other place.
+    /// Asks for a file, or a range of it, and follows redirects. Secrets go where [`Secrets`] says.
     ///
     /// # Errors
     /// [`Fault`]: there is no answer, or it redirects to where nobody should go. Any other answer is given as it is.
     pub(crate) async fn get(
         &self,
         url: Url,
-        headers: HeaderMap,
+        secrets: Secrets,
         range: Option<&Range<u64>>,
     ) -> Result<Answer, Fault> {
-        let (mut at, mut headers, mut moved) = (url, headers, false);
+        let (mut at, mut secrets, mut moved) = (url, secrets, false);
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.once(at.clone(), headers, range).await?;
+            let response = self.once(at.clone(), secrets.headers(), range).await?;
             let Some(target) = redirect(response.status(), response.headers(), &at)? else {
-                return Ok(Answer { response, moved_to: moved.then_some(at) });
+                let is_public = moved && secrets.token.is_none();
+                return Ok(Answer { response, moved_to: is_public.then_some(at) });
             };
-            (at, headers, moved) = (target, HeaderMap::new(), true);
+            secrets = secrets.after_redirect(&at, &target);
+            (at, moved) = (target, true);
         }
         Err(Fault::Refused(format!("redirects more than {MAX_REDIRECTS} times")))
     }

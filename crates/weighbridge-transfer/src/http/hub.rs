@@ -3,11 +3,10 @@
 
 use std::fmt;
 
-use ::http::HeaderMap;
 use reqwest::Url;
 use tokio::sync::OnceCell;
 
-use super::{Client, answer::check_whole, beneath, body::read};
+use super::{Client, Secrets, answer::check_whole, beneath, body::read};
 use crate::fault::Fault;
 
 /// A revision of a repository of models.
@@ -41,17 +40,17 @@ impl Hub {
     ///
     /// # Errors
     /// [`Fault`]; of a commit that could not be found out, the next call tries again.
-    pub(crate) async fn file(&self, client: &Client, headers: &HeaderMap, path: &str) -> Result<Url, Fault> {
-        let commit = self.commit.get_or_try_init(|| self.resolve(client, headers)).await?;
+    pub(crate) async fn file(&self, client: &Client, secrets: &Secrets, path: &str) -> Result<Url, Fault> {
+        let commit = self.commit.get_or_try_init(|| self.resolve(client, secrets)).await?;
         let names = self.repository.split('/').chain(["resolve", commit]).chain(path.split('/'));
         Ok(beneath(&self.endpoint, names))
     }
 
-    async fn resolve(&self, client: &Client, headers: &HeaderMap) -> Result<String, Fault> {
+    async fn resolve(&self, client: &Client, secrets: &Secrets) -> Result<String, Fault> {
         let repository = self.repository.split('/');
         // A revision such as `refs/pr/1` is one name.
         let names = ["api", "models"].into_iter().chain(repository).chain(["revision", &self.revision]);
-        let answer = client.get(beneath(&self.endpoint, names), headers.clone(), None).await?;
+        let answer = client.get(beneath(&self.endpoint, names), secrets.clone(), None).await?;
         let of_no_file = |fault| match fault {
             Fault::Missing => Fault::Refused("has no such model, or no such revision of it".to_owned()),
             Fault::OtherFile(what) => Fault::Refused(what),

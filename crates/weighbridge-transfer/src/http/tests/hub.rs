@@ -23,29 +23,64 @@ fn named(sha: &str) -> Reply {
 
 #[tokio::test]
 async fn a_hubs_revision_is_resolved_once_and_its_token_stays_there() {
-    let server = Server::start(|request, _| match request.split(' ').nth(1).unwrap() {
+    let network = Server::start(|_, _| good()).await;
+    let signed = network.url("/signed");
+    let server = Server::start(move |request, _| match request.split(' ').nth(1).unwrap() {
         "/hub/api/models/org/name/revision/refs%2Fpr%2F1" => named(COMMIT),
-        "/signed" => good(),
-        _ => redirect("/signed"),
+        _ => redirect(&signed),
     });
     let server = server.await;
     let source = hub(&server, "hf://org/name@refs/pr/1");
     assert_eq!(source.name(), "hf://org/name@refs/pr/1");
     let (a, b, c) = tokio::join!(source.open("x", 2..6, 10), source.open("y z", 2..6, 10), range(&source));
     assert!(a.is_ok() && b.is_ok() && c.is_ok());
-    let (mut asked, mut requests) = (server.targets(), server.requests());
+    let mut asked = server.targets();
     assert_eq!(asked.remove(0), "/hub/api/models/org/name/revision/refs%2fpr%2f1");
     asked.sort();
     let file = |path: &str| format!("/hub/org/name/resolve/{COMMIT}/{path}");
-    assert_eq!(asked, [&file("a/b"), &file("x"), &file("y%20z"), "/signed", "/signed", "/signed"]);
-    requests.sort();
-    for request in requests {
-        let secret = request.contains("\r\nauthorization: bearer hf_secret\r\n")
-            && request.contains("\r\nx-mine: 1\r\n");
-        let none = !request.contains("authorization") && !request.contains("x-mine");
-        assert!(if request.starts_with("get /signed") { none } else { secret }, "{request}");
+    assert_eq!(asked, [file("a/b"), file("x"), file("y%20z")]);
+    for request in server.requests() {
+        assert!(request.contains(TOKEN) && request.contains("\r\nx-mine: 1\r\n"), "{request}");
+    }
+    assert_eq!(network.targets(), ["/signed"; 3]);
+    for request in network.requests() {
+        assert!(!request.contains("authorization") && !request.contains("x-mine"), "{request}");
     }
 }
+
+/// Small files of the public hub are redirected within it, and those of private models given to the token alone.
+#[tokio::test]
+async fn a_hub_that_redirects_within_itself_is_sent_the_token_again_and_nobody_behind_it() {
+    let network = Server::start(|_, _| good()).await;
+    let away = network.url("/back");
+    let server = Server::start(move |request, _| match request.split(' ').nth(1).unwrap() {
+        "/hub/api/models/org/name/revision/main" => named(COMMIT),
+        "/cached/small" => good(),
+        "/cached/large" => redirect(&away),
+        path if path.ends_with("/a/b") => redirect("/cached/small"),
+        _ => redirect("/cached/large"),
+    });
+    let server = server.await;
+    let source = hub(&server, "hf://org/name");
+    for _ in 0..2 {
+        assert_eq!(range(&source).await, good_range());
+    }
+    for _ in 0..2 {
+        assert!(source.open("large", 2..6, 10).await.is_ok());
+    }
+    let small = format!("/hub/org/name/resolve/{COMMIT}/a/b");
+    let large = format!("/hub/org/name/resolve/{COMMIT}/large");
+    let asked = server.targets().split_off(1);
+    assert_eq!(asked, [&small, "/cached/small", &small, "/cached/small", &large, "/cached/large"]);
+    for request in server.requests() {
+        let is_first = request.contains("/hub/");
+        assert!(request.contains(TOKEN) && request.contains("x-mine") == is_first, "{request}");
+    }
+    assert_eq!(network.targets(), ["/back"; 2]);
+    assert!(network.requests().iter().all(|request| !request.contains("authorization")));
+}
+
+const TOKEN: &str = "\r\nauthorization: bearer hf_secret\r\n";
 
 #[tokio::test]
 async fn a_hub_that_does_not_name_a_commit_is_asked_again_the_next_time() {
