@@ -1,6 +1,7 @@
 //! Head, lists and layers: from whoever gives the right ones first.
 
 use std::{
+    cmp::Reverse,
     collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
@@ -34,6 +35,22 @@ pub(crate) struct Offer {
     pub(crate) note: Vec<u8>,
 }
 
+impl Offer {
+    /// The later revision, and of one revision the head of the smaller id: every node chooses the same.
+    fn is_before(&self, other: &VerifiedHead) -> bool {
+        let place = |head: &VerifiedHead| (head.head().revision, Reverse(head.id()));
+        place(&self.head) < place(other)
+    }
+}
+
+/// What a source showed as its head.
+pub(crate) struct Shown {
+    pub(crate) source: SourceIndex,
+    pub(crate) note: Vec<u8>,
+    /// Why it is not the wanted one, if it is not.
+    pub(crate) why: String,
+}
+
 /// What it takes to judge heads.
 #[derive(Clone, Debug)]
 pub(crate) struct Trust {
@@ -64,19 +81,16 @@ enum Disbelief {
 /// The best head that any source has: of those that are believed the one of the highest revision.
 ///
 /// All sources are asked at once. The first that is believed is not waited for alone: others may be ahead of it, and get
-/// two seconds more. The others' notes come back too, so that it is known who is behind.
+/// two seconds more. What each has shown comes back too, so that it is known who is behind.
 ///
 /// # Errors
 /// [`FetchError`]: heads were found and none is believed, or none was found.
-pub(crate) async fn best_head(
-    board: &Arc<Board>,
-    trust: &Trust,
-) -> Result<(Offer, Vec<(SourceIndex, Vec<u8>)>), FetchError> {
+pub(crate) async fn best_head(board: &Arc<Board>, trust: &Trust) -> Result<(Offer, Vec<Shown>), FetchError> {
     let mut open: BTreeSet<SourceIndex> = candidates(board, true).into_iter().collect();
     let mut asked = JoinSet::new();
     let mut running = BTreeSet::new();
     let mut best: Option<Offer> = None;
-    let mut notes = Vec::new();
+    let mut shown = Vec::new();
     let mut disbelief: Option<TrustError> = None;
     let mut without = Vec::new();
     let mut until: Option<Instant> = None;
@@ -119,10 +133,9 @@ pub(crate) async fn best_head(
             Ok(head) => {
                 board.did_good();
                 until.get_or_insert_with(|| Instant::now() + PATIENCE);
-                let is_better =
-                    best.as_ref().is_none_or(|best| best.head.head().revision < head.head().revision);
-                notes.push((source, note.clone()));
-                if is_better {
+                let why = format!("{HEAD}: of revision {}, head {}", head.head().revision, head.id());
+                shown.push(Shown { source, note: note.clone(), why });
+                if best.as_ref().is_none_or(|best| best.is_before(&head)) {
                     best = Some(Offer { head, note });
                 }
             }
@@ -130,7 +143,7 @@ pub(crate) async fn best_head(
                 if matches!(error, TrustError::BadSignature { .. }) {
                     board.roster().set_aside(source, Blame::Lied, format!("{HEAD}: {error}"));
                 }
-                notes.push((source, note));
+                shown.push(Shown { source, note, why: format!("{HEAD}: {error}") });
                 disbelief.get_or_insert(error);
             }
             Err(Disbelief::Lie(what)) => {
@@ -139,7 +152,7 @@ pub(crate) async fn best_head(
         }
     }
     match (best, disbelief) {
-        (Some(best), _) => Ok((best, notes)),
+        (Some(best), _) => Ok((best, shown)),
         (None, Some(error)) => Err(FetchError::Trust(error)),
         (None, None) => {
             without
@@ -262,8 +275,7 @@ pub(crate) async fn one_of<T>(
         missing = false;
         open.retain(|other| *other != source);
         if board.roster().suspect(source, wrong) {
-            let (board, case) = (Arc::clone(board), case.clone());
-            tokio::spawn(async move { case.judge(&board, source).await });
+            case.find_out(board, source, None);
         }
     }
 }
@@ -335,7 +347,7 @@ impl Trouble {
             }
             Self::Slow(window) => {
                 let what = format!("gave no metadata in {} s", window.as_secs());
-                board.roster().retry(source, Blame::Stalled, what, None, now);
+                board.roster().stalled(source, what, *window, now);
             }
         }
     }
@@ -375,36 +387,36 @@ impl Case {
         )
     }
 
-    /// Finds out whether a source that gave other bytes has another revision, or lies.
-    pub(crate) async fn judge(&self, board: &Board, source: SourceIndex) {
-        let mut answer = head_of(board, source).await;
-        if matches!(
-            answer,
-            Err(Trouble::Slow(_) | Trouble::Fault(Fault::Unreachable(_) | Fault::Busy { .. }))
-        ) {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            answer = head_of(board, source).await;
-        }
-        match answer {
-            Ok(note) => self.compare(board, source, &note).await,
-            Err(Trouble::Fault(Fault::Missing | Fault::Refused(_) | Fault::OtherFile(_))) => {
-                board.roster().lied(source);
+    /// Finds out whether a source that gave other bytes has another revision, or lies: by the note that it has shown, or
+    /// else by the one that it shows now. Whoever has noticed does not wait for it.
+    pub(crate) fn find_out(&self, board: &Arc<Board>, source: SourceIndex, note: Option<Vec<u8>>) {
+        let (board, case) = (Arc::clone(board), self.clone());
+        tokio::spawn(async move {
+            let closed = Closed { board: &board, source };
+            let note = match note {
+                Some(note) => Ok(note),
+                None => head_again(&board, source).await,
+            };
+            match note {
+                Ok(note) => case.compare(&board, source, &note).await,
+                Err(Trouble::Fault(Fault::Missing | Fault::Refused(_) | Fault::OtherFile(_))) => {
+                    board.roster().lied(source);
+                }
+                // A broken connection is not a lie.
+                Err(Trouble::Fault(fault)) => {
+                    board.roster().close_case(source, Blame::Unreachable, &fault.to_string());
+                }
+                Err(Trouble::Slow(window)) => {
+                    let why = format!("nothing in {} s", window.as_secs());
+                    board.roster().close_case(source, Blame::Stalled, &why);
+                }
             }
-            // A broken connection is not a lie.
-            Err(Trouble::Fault(fault)) => {
-                let what = format!("gave what does not match, and then no head: {fault}");
-                board.roster().set_aside(source, Blame::Unreachable, what);
-            }
-            Err(Trouble::Slow(_)) => {
-                let what = "gave what does not match, and then no head".to_owned();
-                board.roster().set_aside(source, Blame::Stalled, what);
-            }
-        }
-        board.changed.notify_waiters();
+            drop(closed);
+        });
     }
 
     /// Judges a source by the note that it has now.
-    pub(crate) async fn compare(&self, board: &Board, source: SourceIndex, note: &[u8]) {
+    async fn compare(&self, board: &Board, source: SourceIndex, note: &[u8]) {
         let Some(other) = self.trust.recognise(note, &self.head) else {
             return board.roster().lied(source);
         };
@@ -412,7 +424,6 @@ impl Case {
         let what = format!("has revision {}, head {}", other.head().revision, other.id());
         let is_later = other.head().revision >= self.head.head().revision;
         board.roster().stale(source, Moved { head: other.id(), is_later }, what, same);
-        board.changed.notify_waiters();
     }
 
     /// The files that are the same in another revision, as its own list says. A file that is not is not asked for.
@@ -427,5 +438,28 @@ impl Case {
             there.is_some_and(|(_, there)| there.root == entry.root && there.size == entry.size)
         };
         wanted.entries().iter().enumerate().filter(is_same).map(|(position, _)| position).collect()
+    }
+}
+
+/// A head, asked for a second time if it does not come at once.
+async fn head_again(board: &Board, source: SourceIndex) -> Result<Vec<u8>, Trouble> {
+    let answer = head_of(board, source).await;
+    if !matches!(answer, Err(Trouble::Slow(_) | Trouble::Fault(Fault::Unreachable(_) | Fault::Busy { .. }))) {
+        return answer;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    head_of(board, source).await
+}
+
+/// Ends a case, however the task ends that looks into it: else its source would be waited for for ever.
+struct Closed<'a> {
+    board: &'a Board,
+    source: SourceIndex,
+}
+
+impl Drop for Closed<'_> {
+    fn drop(&mut self) {
+        self.board.roster().close_case(self.source, Blame::Stalled, "nothing");
+        self.board.changed.notify_waiters();
     }
 }

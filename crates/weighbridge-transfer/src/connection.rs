@@ -64,8 +64,7 @@ pub(crate) async fn work(engine: Arc<Engine>, source: SourceIndex, connection: C
         };
         board.changed.notify_waiters();
         if is_suspect {
-            let engine = Arc::clone(&engine);
-            tokio::spawn(async move { engine.case.judge(&engine.board, source).await });
+            engine.case.find_out(board, source, None);
         }
     }
 }

@@ -83,7 +83,11 @@ enum State {
 
 /// After so many failures in a row a source is not tried again.
 const MAX_FAILURES: u32 = 8;
+/// The wait after the first of them; it doubles with each.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// After so many stalls without enough verified bytes between them a source is not tried again.
 const MAX_STALLS: u32 = 3;
+/// Who asks to be left alone for longer is not waited for.
 const MAX_WAIT: Duration = Duration::from_secs(300);
 const MAX_CONNECTIONS: usize = 8;
 
@@ -163,30 +167,34 @@ impl Roster {
         fault: &Fault,
         now: Instant,
     ) -> bool {
+        let member = &mut self.members[source];
+        // What it is blamed for already weighs more.
+        if matches!(member.state, State::SetAside | State::Suspect) {
+            return false;
+        }
         match (fault, file) {
             (Fault::Missing, Some(file)) => {
-                let member = &mut self.members[source];
                 member.lacks.insert(file);
                 // That it has another revision says more.
                 if member.moved.is_none() {
                     member.blame = Some((Blame::Refused, fault.to_string()));
                 }
-                false
             }
-            (Fault::OtherFile(what), _) => self.suspect(source, what.clone()),
-            (Fault::Missing | Fault::Refused(_), _) => {
+            (Fault::OtherFile(what), _) => return self.suspect(source, what.clone()),
+            (Fault::Busy { retry_after: Some(after), .. }, _) if *after > MAX_WAIT => {
                 self.set_aside(source, Blame::Refused, fault.to_string());
-                false
             }
             (Fault::Busy { retry_after, .. }, _) => {
                 self.retry(source, Blame::Refused, fault.to_string(), *retry_after, now);
-                false
+            }
+            (Fault::Missing | Fault::Refused(_), _) => {
+                self.set_aside(source, Blame::Refused, fault.to_string());
             }
             (Fault::Unreachable(_), _) => {
                 self.retry(source, Blame::Unreachable, fault.to_string(), None, now);
-                false
             }
         }
+        false
     }
 
     /// It gave what does not match. `true` if its head is to be read again; `false` if that is being done already.
@@ -235,13 +243,18 @@ impl Roster {
         self.members.iter().any(|member| member.state == State::Suspect)
     }
 
-    /// Nobody finds out any more: who did not show its head in time has stalled.
+    /// It gave what does not match, and nobody finds out why: it did not show its head.
+    pub(crate) fn close_case(&mut self, source: SourceIndex, blame: Blame, why: &str) {
+        if self.members[source].state == State::Suspect {
+            let what = self.members[source].blame.take().map(|(_, what)| what).unwrap_or_default();
+            self.set_aside(source, blame, format!("{what}; then, asked for its head: {why}"));
+        }
+    }
+
+    /// All at once, at the end.
     pub(crate) fn close_cases(&mut self) {
         for source in 0..self.members.len() {
-            if self.members[source].state == State::Suspect {
-                let what = "gave what does not match, and then no head".to_owned();
-                self.set_aside(source, Blame::Stalled, what);
-            }
+            self.close_case(source, Blame::Stalled, "nothing in the time that was left");
         }
     }
 
@@ -261,34 +274,50 @@ impl Roster {
         member.generation += 1;
     }
 
+    /// It gave too few verified bytes for all of `window`: it is tried again after as long, unless it has been twice.
+    pub(crate) fn stalled(&mut self, source: SourceIndex, what: String, window: Duration, now: Instant) {
+        let member = &mut self.members[source];
+        // Connections that stall together have stalled once.
+        if member.state != State::Usable {
+            return;
+        }
+        member.stalls += 1;
+        if member.stalls >= MAX_STALLS {
+            self.set_aside(source, Blame::Stalled, what);
+        } else {
+            self.wait(source, Blame::Stalled, what, now + window);
+        }
+    }
+
     /// It is tried again later, unless it has failed too often.
-    pub(crate) fn retry(
+    fn retry(
         &mut self,
         source: SourceIndex,
         blame: Blame,
         what: String,
-        asked: Option<Duration>,
+        retry_after: Option<Duration>,
         now: Instant,
     ) {
         let jitter = self.jitter();
         let member = &mut self.members[source];
-        if matches!(member.state, State::SetAside | State::Suspect) {
-            return;
-        }
         // Connections that fail at the same moment are one failure.
-        let again = !matches!(member.state, State::Waiting { .. });
-        if again {
+        if member.state == State::Usable {
             member.failures += 1;
         }
-        if member.failures >= MAX_FAILURES || asked.is_some_and(|asked| asked > MAX_WAIT) {
+        if member.failures >= MAX_FAILURES {
             return self.set_aside(source, blame, what);
         }
-        let doubled = Duration::from_millis(500) * 2_u32.pow(member.failures.saturating_sub(1).min(6));
-        let until = now + asked.unwrap_or_default().max(doubled.mul_f64(jitter));
-        member.state = match member.state {
-            State::Waiting { until: earlier } => State::Waiting { until: earlier.max(until) },
-            _ => State::Waiting { until },
+        let doubled = FIRST_WAIT * 2_u32.pow(member.failures.saturating_sub(1));
+        self.wait(source, blame, what, now + retry_after.unwrap_or_default().max(doubled.mul_f64(jitter)));
+    }
+
+    fn wait(&mut self, source: SourceIndex, blame: Blame, what: String, until: Instant) {
+        let member = &mut self.members[source];
+        let until = match member.state {
+            State::Waiting { until: earlier } => earlier.max(until),
+            _ => until,
         };
+        member.state = State::Waiting { until };
         member.blame = Some((blame, what));
         member.generation += 1;
     }
@@ -339,13 +368,7 @@ impl Roster {
             return;
         }
         member.window = None;
-        member.stalls += 1;
-        let what = format!("gave {given} verified bytes in {} s", window.as_secs());
-        if member.stalls >= MAX_STALLS {
-            self.set_aside(source, Blame::Stalled, what);
-        } else {
-            self.retry(source, Blame::Stalled, what, Some(window), now);
-        }
+        self.stalled(source, format!("gave {given} verified bytes in {} s", window.as_secs()), window, now);
     }
 
     /// The longer of the least window and twice the time of a chunk at the least rate.
@@ -490,3 +513,6 @@ impl Climb {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,14 +11,8 @@ use std::{
 use weighbridge_verify::{IoError, WholeError, WholeFile};
 
 use crate::{
-    board::lock,
-    destination::Quarantine,
-    engine::Engine,
-    error::FetchError,
-    event::{Blame, SourceIndex},
-    fault::Fault,
-    local,
-    target::Target,
+    board::lock, destination::Quarantine, engine::Engine, error::FetchError, event::SourceIndex,
+    fault::Fault, local, target::Target,
 };
 
 /// How a file did not come.
@@ -88,14 +82,13 @@ pub(crate) async fn run(engine: &Arc<Engine>, source: SourceIndex, position: usi
         Err(End::Fault(fault)) => board.roster().failed(source, Some(position), &fault, Instant::now()),
         Err(End::Slow(window)) => {
             let what = format!("{name}: came too slowly for {} s", window.as_secs());
-            board.roster().retry(source, Blame::Stalled, what, None, Instant::now());
+            board.roster().stalled(source, what, window, Instant::now());
             false
         }
         Err(End::Mismatch(what)) => board.roster().suspect(source, what),
     };
     if is_suspect {
-        let engine = Arc::clone(engine);
-        tokio::spawn(async move { engine.case.judge(&engine.board, source).await });
+        engine.case.find_out(board, source, None);
     }
 }
 

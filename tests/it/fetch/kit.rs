@@ -266,10 +266,20 @@ impl Fetched {
 
     /// What the source was blamed for in the end.
     pub(super) fn blame(&self, source: usize) -> Option<String> {
+        Some(self.status(source)?["blame"].as_str()?.to_owned())
+    }
+
+    /// And why.
+    #[track_caller]
+    pub(super) fn why(&self, source: usize) -> String {
+        let why = self.status(source).and_then(|status| status["why"].as_str());
+        self.expect(why.is_some(), &format!("source {source} to be blamed"));
+        why.unwrap_or_default().to_owned()
+    }
+
+    fn status(&self, source: usize) -> Option<&Value> {
         let result = self.events("result").next()?;
-        let sources = result["sources"].as_array()?;
-        let status = sources.iter().find(|status| status["source"] == source)?;
-        Some(status["blame"].as_str()?.to_owned())
+        result["sources"].as_array()?.iter().find(|status| status["source"] == source)
     }
 
     #[track_caller]

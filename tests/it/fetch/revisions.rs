@@ -117,7 +117,28 @@ fn another_model_of_the_same_key_is_refused() {
     fetched.expect(files_asked(&other).is_empty(), "nothing but its head to be asked for");
 
     let right = Faulty::start(&fleet.model);
-    let _ = Fetch::from(&fleet, &[&other, &right]).run().arrived(&fleet).blames(0, "lied").trusts(1);
+    let fetched = Fetch::from(&fleet, &[&other, &right]).run().arrived(&fleet).blames(0, "lied").trusts(1);
+    let why = fetched.why(0);
+    fetched.expect(why.contains("org/other") && why.contains("head.note"), "the reason to be told");
+}
+
+#[test]
+fn of_two_heads_of_one_revision_every_node_takes_the_same() {
+    let fleet = fleet();
+    let second = fleet.revise();
+    fleet.world.copy("second", "fork");
+    fleet.world.write("fork/config.json", "{}\n");
+    let line = "weigh fork --name org/llama --chunk-size 16KiB --key @alice.key --previous first/weighbridge/head.note --force";
+    let _ = fleet.world.run(line).done();
+    let servers = [Faulty::start(&second), Faulty::start(&fleet.world.path("fork"))];
+    let smaller = ["second", "fork"].map(|folder| fleet.world.head_id(folder)).into_iter().min();
+    for order in [[0, 1], [1, 0]] {
+        let fetched = Fetch::from(&fleet, &order.map(|server| &servers[server])).run().done();
+        let head = fetched.events("head").next().and_then(|head| head["head"].as_str()).map(str::to_owned);
+        fetched.expect(head == smaller, "the head of the smaller id");
+        let stale = [0, 1].into_iter().filter(|source| fetched.blame(*source).as_deref() == Some("stale"));
+        fetched.expect(stale.count() == 1, "the other source to be stale");
+    }
 }
 
 #[test]
