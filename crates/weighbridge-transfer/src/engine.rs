@@ -181,7 +181,7 @@ impl Engine {
             Ok(run) => (Some(run), None),
             Err(refused) => (refused.accepted, Some(Refusal::Chunk(refused.fault))),
         };
-        let Some(run) = run else { return (0, fault) };
+        let Some(run) = run.filter(|_| !self.has_failed()) else { return (0, fault) };
         match self.store(target, &run) {
             Ok(new) => {
                 self.schedule().done(lease, target.position, &run.indices(), Instant::now());
@@ -242,8 +242,7 @@ impl Engine {
     /// Syncs what is written, and says what is durable now. What cannot be synced does not keep the rest from it.
     pub(crate) fn sync(&self) -> Result<(), FetchError> {
         self.unsynced.store(0, SeqCst);
-        let synced: Vec<_> = self.targets.values().map(|target| self.sync_one(target)).collect();
-        synced.into_iter().collect()
+        self.targets.values().map(|target| self.sync_one(target)).fold(Ok(()), Result::and)
     }
 
     fn sync_one(&self, target: &Target) -> Result<(), FetchError> {

@@ -50,7 +50,7 @@ pub trait Observer: Send + Sync {
     /// Why not. The fetch ends with it.
     fn accept_head(&self, head: &VerifiedHead, note: &[u8]) -> Result<(), TrustError>;
 
-    /// Something happened. Called from several threads, one at a time; it should return soon.
+    /// Something happened. Called from within [`fetch`], between what it does: it should return soon.
     fn event(&self, event: Event);
 }
 
@@ -99,22 +99,25 @@ async fn fetch_into(
     let board = Arc::new(Board::new(sources, byte_sources, roster, options.limit_rate, events));
     let trust = Trust { policy: Arc::new(policy), expected: Arc::new(expected), now };
     let run = Run { board: Arc::clone(&board), engine: OnceLock::new(), wanted, unlisted, memory };
-    let work = async {
-        let result = run.work(trust, into, open, observer).await;
-        run.verdicts().await;
-        result
-    };
-    tokio::pin!(work);
-    let mut tick = tokio::time::interval(TICK);
     let mut pulse = Pulse::default();
-    let result = loop {
-        tokio::select! {
-            biased;
-            Some(event) = told.recv() => observer.event(event),
-            () = stop.asked() => break Err(FetchError::Stopped { progress: Progress::default() }),
-            _ = tick.tick() => pulse.beat(&run, observer),
-            result = &mut work => break result,
+    let result = {
+        let work = async {
+            let result = run.work(trust, into, open, observer).await;
+            run.verdicts().await;
+            result
+        };
+        tokio::pin!(work);
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                biased;
+                Some(event) = told.recv() => observer.event(event),
+                () = stop.asked() => break Err(FetchError::Stopped { progress: Progress::default() }),
+                _ = tick.tick() => pulse.beat(&run, observer),
+                result = &mut work => break result,
+            }
         }
+        // With the work its connections end.
     };
     // What was written is made to last, whatever has happened, so that the next run need not ask for it.
     if result.is_err()
@@ -157,14 +160,14 @@ impl Run {
     ) -> Result<Fetched, FetchError> {
         let board = &self.board;
         let destination = blocking(open).await?;
-        let (best, notes) = best_head(board, &trust).await?;
+        let (best, shown) = best_head(board, &trust).await?;
         observer.accept_head(&best.head, &best.note).map_err(FetchError::Trust)?;
         board.say(Event::Head(Box::new(best.head.clone())));
         let mut case = Case { trust, head: Arc::new(best.head.clone()), files: None };
         // Who has another revision is asked for no list.
-        let others = notes.into_iter().filter(|(_, note)| text(note) != text(&best.note));
-        let others: Vec<_> =
-            others.filter(|(source, _)| board.roster().suspect(*source, String::new())).collect();
+        let mut others = shown;
+        others.retain(|one| text(&one.note) != text(&best.note));
+        others.retain(|one| board.roster().suspect(one.source, one.why.clone()));
 
         let head = best.head;
         let (id, note) = (head.id(), best.note);
@@ -179,9 +182,8 @@ impl Run {
         let published = Metadata::at(root.join(FOLDER));
         let files = Arc::new(self.files(&case, &staged, &published).await?);
         case.files = Some(Arc::clone(&files));
-        for (source, note) in others {
-            let (board, case) = (Arc::clone(board), case.clone());
-            tokio::spawn(async move { case.compare(&board, source, &note).await });
+        for other in others {
+            case.find_out(board, other.source, Some(other.note));
         }
         let tensors = self.tensors(&case, &staged, &published, &files).await?;
 

@@ -6,6 +6,7 @@
 mod blame;
 mod faults;
 mod kit;
+mod library;
 mod metadata;
 mod places;
 mod resume;

@@ -251,8 +251,9 @@ fn interrupted(what: impl Fn(&Arc<PowerCut>, &Place) + Clone + Send + 'static, a
         let disk = PowerCut::over(place.folder.path());
         let destination = Destination::on(Arc::<PowerCut>::clone(&disk), disk.root()).unwrap();
         let partial = place.whole(&destination, 1);
-        let (other, there, what) = (Arc::clone(&disk), Arc::clone(&place), what.clone());
-        disk.interrupt_after(point, move || what(&other, &there));
+        // What is never reached must not keep the disk, which keeps it.
+        let (other, there, what) = (Arc::downgrade(&disk), Arc::downgrade(&place), what.clone());
+        disk.interrupt_after(point, move || what(&other.upgrade().unwrap(), &there.upgrade().unwrap()));
         let placed = destination.place(&partial, place.sample.path(1));
         let there = place.read("deep/er/b");
         assert!(there.as_deref().is_none_or(|there| there == place.sample.bytes(1)), "at {point}");

@@ -1,0 +1,152 @@
+//! The library itself: what only a caller of it can set, see, or refuse.
+
+use std::{
+    path::PathBuf,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use weighbridge_manifest::{Expectation, TrustError, TrustPolicy, VerifiedHead, Vkey};
+use weighbridge_transfer::{
+    Blame, Event, FetchError, Fetched, Observer, Options, Source, SourceOptions, SourceState, Stop, Unlisted,
+    Wanted, Watchdog, fetch,
+};
+
+use super::kit::{SHARDS, fleet};
+use crate::servers::{End, Fault, Faulty, Fleet};
+
+/// Hears what happens, and asks for an end at the first event that is the right one.
+#[derive(Default)]
+struct Ear {
+    heard: Mutex<Vec<Event>>,
+    refuses: bool,
+    stop: Stop,
+    stop_at: Option<fn(&Event) -> bool>,
+}
+
+impl Observer for Ear {
+    fn accept_head(&self, _head: &VerifiedHead, note: &[u8]) -> Result<(), TrustError> {
+        assert!(note.starts_with(b"weighbridge/head/v1\n"));
+        if self.refuses { Err(TrustError::OldRevision { found: 1, least: 2 }) } else { Ok(()) }
+    }
+
+    fn event(&self, event: Event) {
+        if self.stop_at.is_some_and(|is_it| is_it(&event)) {
+            self.stop.ask();
+        }
+        self.heard.lock().unwrap().push(event);
+    }
+}
+
+impl Ear {
+    fn heard<T>(&self, as_wanted: impl Fn(&Event) -> Option<T>) -> Vec<T> {
+        self.heard.lock().unwrap().iter().filter_map(as_wanted).collect()
+    }
+
+    fn hear(&self, options: Options) -> Result<Fetched, FetchError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        runtime.block_on(fetch(options, self, &self.stop))
+    }
+}
+
+fn options(fleet: &Fleet, servers: &[&Faulty]) -> Options {
+    let source = |server: &&Faulty| Source::parse(&server.url(), &SourceOptions::default()).unwrap();
+    Options {
+        sources: servers.iter().map(source).collect(),
+        metadata: None,
+        into: into(fleet),
+        policy: TrustPolicy::any_of(vec![Vkey::parse(&fleet.vkey).unwrap()]).unwrap(),
+        expected: Expectation::any(),
+        now: None,
+        wanted: Wanted::default(),
+        unlisted: Unlisted::Report,
+        memory: 32 << 20,
+        limit_rate: None,
+        watchdog: Watchdog { rate: 64 << 10, window: Duration::from_secs(1) },
+    }
+}
+
+fn into(fleet: &Fleet) -> PathBuf {
+    fleet.world.path("out")
+}
+
+#[test]
+fn a_source_that_stalls_for_the_third_time_ends_the_fetch_that_has_no_other() {
+    let fleet = fleet();
+    let silent = Faulty::start(&fleet.model);
+    drop(silent.fail(Fault::Unanswered(End::Stall).on(SHARDS)));
+    let (ear, start) = (Ear::default(), Instant::now());
+    let error = ear.hear(options(&fleet, &[&silent])).unwrap_err();
+    let FetchError::NoSource { what, sources, progress } = error else { panic!("{error}") };
+    assert!(what.ends_with(".safetensors"), "{what}");
+    assert_eq!(sources[0].blame.as_ref().map(|(blame, _)| *blame), Some(Blame::Stalled));
+    assert!(progress.verified < progress.wanted);
+    // Asked for a second, left alone for a second, three times without the last pause.
+    assert!((4..15).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    let mut states = ear.heard(|event| match event {
+        Event::Source(status) => Some(status.state),
+        _ => None,
+    });
+    states.retain(|state| matches!(state, SourceState::Waiting | SourceState::SetAside));
+    states.dedup();
+    assert_eq!(states.last(), Some(&SourceState::SetAside));
+    let waits = ear.heard(|event| match event {
+        Event::Source(status) => Some(status.again_in?),
+        _ => None,
+    });
+    assert!(waits.iter().all(|wait| *wait <= Duration::from_secs(1)), "{waits:?}");
+}
+
+#[test]
+fn a_source_that_is_slower_than_the_caller_says_is_left_for_another() {
+    let fleet = fleet();
+    let [slow, fast] = [(); 2].map(|()| Faulty::start(&fleet.model));
+    drop(slow.fail(Fault::Dribble(100, Duration::from_millis(20)).on(SHARDS)));
+    fast.limit_rate(500_000);
+    let ear = Ear::default();
+    let fetched = ear.hear(options(&fleet, &[&slow, &fast])).unwrap();
+    assert_eq!(fetched.progress.durable, fetched.progress.wanted);
+    fleet.assert_same(&into(&fleet), &fleet.model);
+    let blamed = ear.heard(|event| match event {
+        Event::Source(status) => Some((status.source, status.blame.as_ref()?.0)),
+        _ => None,
+    });
+    assert!(!blamed.is_empty() && blamed.iter().all(|blame| *blame == (0, Blame::Stalled)), "{blamed:?}");
+}
+
+#[test]
+fn a_head_that_the_caller_refuses_ends_the_fetch_before_anything_is_asked_for() {
+    let fleet = fleet();
+    let server = Faulty::start(&fleet.model);
+    let ear = Ear { refuses: true, ..Ear::default() };
+    assert!(matches!(ear.hear(options(&fleet, &[&server])), Err(FetchError::Trust(_))));
+    assert!(server.requests().iter().all(|request| request.path == "weighbridge/head.note"));
+    assert!(ear.heard(|event| matches!(event, Event::Head(_)).then_some(())).is_empty());
+    assert!(!into(&fleet).join("config.json").exists());
+}
+
+#[test]
+fn a_fetch_that_is_asked_to_end_says_how_far_it_was_and_goes_on_from_there() {
+    let fleet = fleet();
+    let server = Faulty::start(&fleet.model);
+    server.limit_rate(1_000_000);
+    let stop_at: fn(&Event) -> bool = |event| matches!(event, Event::Durable { .. });
+    let ear = Ear { stop_at: Some(stop_at), ..Ear::default() };
+    let error = ear.hear(options(&fleet, &[&server])).unwrap_err();
+    let FetchError::Stopped { progress } = error else { panic!("{error}") };
+    assert!(0 < progress.durable && progress.durable < progress.wanted);
+    // But for the pieces that were being written just then.
+    assert!(progress.verified - progress.durable <= 4 << 20);
+    let before = server.requests().len();
+    server.limit_rate(100_000_000);
+    let again = Ear::default();
+    let fetched = again.hear(options(&fleet, &[&server])).unwrap();
+    fleet.assert_same(&into(&fleet), &fleet.model);
+    let there = fetched.progress.wanted - progress.durable;
+    assert!(fetched.progress.received <= there, "{:?} after {progress:?}", fetched.progress);
+    assert!(server.requests()[before..].iter().all(|request| request.path != "weighbridge/tensors.jsonl"));
+    // Asked to end before it begins, it does not begin.
+    let ear = Ear::default();
+    ear.stop.ask();
+    assert!(matches!(ear.hear(options(&fleet, &[&server])), Err(FetchError::Stopped { .. })));
+}
