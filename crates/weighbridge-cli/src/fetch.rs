@@ -20,7 +20,7 @@ use weighbridge_transfer::{
     Unlisted, Wanted, Watchdog, fetch,
 };
 use weighbridge_tree::HeadId;
-use weighbridge_verify::{FOLDER, read_bounded, shown};
+use weighbridge_verify::{FOLDER, PARTIAL, read_bounded, shown};
 
 use crate::{
     args::Fetch,
@@ -51,10 +51,8 @@ pub(crate) fn run(args: &Fetch, output: &Output) -> Result<(), Failure> {
         let (signals, heard) = signals(&runtime);
         let watcher = &watcher;
         scope.spawn(move || end_by_signal(&heard, watcher, scope));
-        let ended = runtime.block_on(fetch(options, watcher, &stop));
-        // Nobody listens if it was a signal that ended it.
-        let _ = signals.send(Heard::End);
-        ended
+        let _ended = Ended(signals);
+        runtime.block_on(fetch(options, watcher, &stop))
     });
     // Reads of a file system that does not answer are not waited for.
     runtime.shutdown_background();
@@ -262,9 +260,6 @@ fn done(fetched: &Fetched, into: &Path) -> String {
     lines.join("\n")
 }
 
-/// Where files lie that are not complete, in the folder of metadata.
-pub(crate) const PARTIAL: &str = "partial";
-
 fn source_line(status: &SourceStatus, names: &[String]) -> String {
     format!("source   {}", of_source(status, names))
 }
@@ -293,6 +288,16 @@ fn failure(error: FetchError, names: &[String]) -> Failure {
 enum Heard {
     Signal,
     End,
+}
+
+/// Says that the fetch has ended, also by a panic: the scope waits for whoever listens to signals.
+struct Ended(mpsc::Sender<Heard>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // Nobody listens if it was a signal that ended it.
+        let _ = self.0.send(Heard::End);
+    }
 }
 
 /// Listens to Ctrl-C and SIGTERM, for as long as the runtime lives.

@@ -12,12 +12,11 @@ use weighbridge_manifest::{
 };
 use weighbridge_publish::TEXT;
 use weighbridge_tree::head_id;
-use weighbridge_verify::{FOLDER, HEAD, IoError, Metadata};
+use weighbridge_verify::{FOLDER, HEAD, IoError, Metadata, PARTIAL};
 
 use crate::{
     args::{Trust, Which},
     failure::Failure,
-    fetch::PARTIAL,
     memory::Memory,
     output::{Output, count},
 };

@@ -13,13 +13,12 @@ use weighbridge_manifest::{FileEntry, VerifiedFileList, VerifiedTensorList};
 use weighbridge_tree::{Grid, HeadId, Layer};
 use weighbridge_verify::{
     CHUNKS, ExtraFiles, FOLDER, FileVerifier, HEAD, IoError, Layers, LayersError, Metadata, MetadataError,
-    ModelCheck, TensorHashing, walk,
+    ModelCheck, PARTIAL, TensorHashing, walk,
 };
 
 use crate::{
     args::Verify,
     failure::Failure,
-    fetch::PARTIAL,
     output::{Output, count, shown, size},
     progress::Progress,
     trust,
