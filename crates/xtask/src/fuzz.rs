@@ -1,5 +1,9 @@
 //! Fuzzing: each target for some seconds, from the vectors on.
 
+use std::num::NonZero;
+use std::sync::{Mutex, PoisonError};
+use std::{iter, thread};
+
 use crate::gate::Outcome;
 use crate::process::{command, files_below, root, run as run_command, run_quietly, succeeds};
 use crate::{Result, corpus, tools};
@@ -54,16 +58,28 @@ fn fuzz(targets: &[String], seconds: u32) -> Result<Outcome> {
         command
     };
     run_command(&mut cargo_fuzz("build"))?;
-    for target in targets {
+    let fuzz_one = |target: &String| -> std::result::Result<(), String> {
         let mut arguments = format!(
             "run {target} -- -max_total_time={seconds} -rss_limit_mb=2048 -timeout=10 -verbosity=0 -print_final_stats=1"
         );
         if root().join(format!("fuzz/dictionaries/{target}.dict")).exists() {
             arguments += &format!(" -dict=dictionaries/{target}.dict");
         }
-        let said = run_quietly(&mut cargo_fuzz(&arguments))?;
+        let said = run_quietly(&mut cargo_fuzz(&arguments)).map_err(|error| error.to_string())?;
         let inputs = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units: "));
         println!("{target}: {} inputs", inputs.unwrap_or("no count of").trim());
-    }
+        Ok(())
+    };
+    // A target has one thread: as many at once as there are cores.
+    let next = Mutex::new(targets.iter());
+    let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || iter::from_fn(take).try_for_each(fuzz_one);
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores.min(targets.len())).map(|_| scope.spawn(work)).collect();
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().map_err(|_| "a worker panicked".to_owned())?)
+    })?;
     Ok(Outcome::Passed)
 }

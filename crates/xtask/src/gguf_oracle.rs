@@ -1,12 +1,12 @@
 //! GGUF beside the PyPI package `gguf`: names, dtypes, shapes, offsets and sizes of its files and of ours.
 
+use std::fs;
 use std::path::Path;
-use std::{env, fs};
 
 use weighbridge_formats::generate_gguf::{Gguf, Variant, Version};
 
 use crate::gate::Outcome;
-use crate::process::{cargo, command, root, run};
+use crate::process::{built, command, root, run};
 use crate::{Result, tools};
 
 /// The gate's step.
@@ -15,11 +15,7 @@ pub(crate) fn check() -> Result<Outcome> {
         Ok(python) => python,
         Err(error) => return Ok(Outcome::Skipped(format!("GGUF is not compared with gguf-py: {error}"))),
     };
-    run(&mut cargo("build --quiet -p weighbridge-cli"))?;
-    // This lies in TARGET/PROFILE.
-    let this = env::current_exe()?;
-    let target = this.ancestors().nth(2).ok_or("xtask lies in no target folder")?;
-    let weighbridge = target.join(format!("debug/weighbridge{}", env::consts::EXE_SUFFIX));
+    let weighbridge = built("weighbridge")?;
     let folder = root().join(format!("target/gguf-oracle-{}", std::process::id()));
     let compared = write(&folder)
         .and_then(|()| run(command(python, "tests/reference/gguf_oracle.py").arg(weighbridge).arg(&folder)));

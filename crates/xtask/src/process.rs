@@ -24,6 +24,16 @@ pub(crate) fn cargo(arguments: &str) -> Command {
     command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), arguments)
 }
 
+/// Where a binary or an example of the workspace lies once it is built, as in `examples/light_node`.
+///
+/// With the features of the tests, so that after them there is nothing left to build.
+pub(crate) fn built(program: &str) -> Result<PathBuf> {
+    run(&mut cargo("build --quiet --workspace --all-features --bins --examples"))?;
+    let this = std::env::current_exe()?;
+    let target = this.ancestors().nth(2).ok_or("xtask lies in no target folder")?;
+    Ok(target.join(format!("debug/{program}{}", std::env::consts::EXE_SUFFIX)))
+}
+
 /// Shows the command and runs it.
 pub(crate) fn run(command: &mut Command) -> Result {
     println!("$ {}", shown(command));
