@@ -13,8 +13,12 @@ use weighbridge_formats::{
     generate::Llama,
     generate_gguf::{Gguf, Variant},
 };
-use weighbridge_manifest::{Expectation, KeyName, ModelName, SignedHead, Time, TrustPolicy, VerifiedHead};
+use weighbridge_manifest::{
+    Expectation, Head, KeyName, ModelName, SignedHead, Time, TrustPolicy, VerifiedHead, WrittenFiles,
+    WrittenTensors,
+};
 use weighbridge_publish::{SecretKey, Sha256Listing, Signing, TensorListing, Weighed, Weighing};
+use weighbridge_tree::ChunkSize;
 
 /// A generated model of about so many bytes, kept in the target folder from run to run.
 ///
@@ -55,13 +59,34 @@ pub fn weighing(model: &Path, tensors: TensorListing) -> Weighing<'_> {
         model,
         name: name(),
         previous: None,
-        created: Time::from_unix(0).unwrap_or_else(|| unreachable!("the epoch is a time")),
+        created: epoch(),
         expires: None,
         chunk_size: None,
         tensors,
         sha256: Sha256Listing::Omit,
         ext: Vec::new(),
         reuse: None,
+    }
+}
+
+/// The head of a model of which there are lists alone.
+///
+/// # Panics
+/// Never: the constants are well-formed.
+#[must_use]
+pub fn head(files: &WrittenFiles, tensors: Option<&WrittenTensors>, chunk_size: ChunkSize) -> Head {
+    Head {
+        name: name(),
+        revision: 1,
+        previous: None,
+        created: epoch(),
+        expires: None,
+        bytes: files.bytes,
+        files: files.list,
+        root: files.root,
+        tensors: tensors.map(|written| written.tensors),
+        chunk_size,
+        ext: Vec::new(),
     }
 }
 
@@ -83,4 +108,8 @@ pub fn believed(weighed: &Weighed) -> VerifiedHead {
 
 fn name() -> ModelName {
     ModelName::parse("bench/llama").unwrap_or_else(|_| unreachable!("a well-formed name"))
+}
+
+fn epoch() -> Time {
+    Time::from_unix(0).unwrap_or_else(|| unreachable!("the epoch is a time"))
 }

@@ -2,9 +2,9 @@
 #![allow(clippy::expect_used, missing_docs, reason = "a benchmark has nobody to return an error to")]
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use weighbridge_benches::believed;
+use weighbridge_benches::{believed, head};
 use weighbridge_manifest::{
-    Dtype, EntryPath, FileEntry, Head, ModelName, TensorEntry, TensorName, Time, write_files, write_tensors,
+    Dtype, EntryPath, FileEntry, TensorEntry, TensorName, write_files, write_tensors,
 };
 use weighbridge_publish::Weighed;
 use weighbridge_tree::{ChunkSize, FileRoot, TensorHash};
@@ -36,19 +36,7 @@ fn lists(c: &mut Criterion) {
     let file = FileEntry { path, size: TENSORS * 1024, root: FileRoot::of(b""), sha256: None };
     let files = write_files(vec![file]).expect("a list");
     let written = write_tensors(tensors()).expect("a list");
-    let head = Head {
-        name: ModelName::parse("bench/lists").expect("a name"),
-        revision: 1,
-        previous: None,
-        created: Time::from_unix(0).expect("a time"),
-        expires: None,
-        bytes: files.bytes,
-        files: files.list,
-        root: files.root,
-        tensors: Some(written.tensors),
-        chunk_size: ChunkSize::new(1 << 18).expect("a size"),
-        ext: Vec::new(),
-    };
+    let head = head(&files, Some(&written), ChunkSize::new(1 << 18).expect("a size"));
     let text = head.to_text().expect("a head");
     let weighed = Weighed { head, text, files: files.text, tensors: Some(written.text), layers: Vec::new() };
     let head = believed(&weighed);

@@ -8,12 +8,12 @@ use std::{
     thread,
 };
 
-use weighbridge_manifest::{EntryPath, FileEntry, Head, Time, VerifiedFileList, write_files};
+use weighbridge_manifest::{EntryPath, FileEntry, VerifiedFileList, write_files};
 use weighbridge_publish::Weighed;
 use weighbridge_tree::{ChunkSize, FileRoot, Grid, Layer};
 use weighbridge_verify::FileVerifier;
 
-use crate::{believed, name};
+use crate::{believed, head};
 
 /// Bytes that are made as they are read and never stored, the same each time. No two words of eight bytes are alike, so
 /// no two chunks are. Making them takes a fraction of the time that hashing them does.
@@ -103,19 +103,7 @@ impl OneFile {
 fn believed_list(len: u64, root: FileRoot, chunk_size: ChunkSize) -> VerifiedFileList {
     let path = EntryPath::parse("model.safetensors").expect("a path");
     let files = write_files(vec![FileEntry { path, size: len, root, sha256: None }]).expect("a list");
-    let head = Head {
-        name: name(),
-        revision: 1,
-        previous: None,
-        created: Time::from_unix(0).expect("a time"),
-        expires: None,
-        bytes: files.bytes,
-        files: files.list,
-        root: files.root,
-        tensors: None,
-        chunk_size,
-        ext: Vec::new(),
-    };
+    let head = head(&files, None, chunk_size);
     let text = head.to_text().expect("a head");
     let weighed = Weighed { head, text, files: files.text, tensors: None, layers: Vec::new() };
     believed(&weighed).open_files(weighed.files.as_bytes()).expect("files")

@@ -2,10 +2,11 @@
 #![allow(clippy::expect_used, missing_docs, reason = "a benchmark has nobody to return an error to")]
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use weighbridge_benches::head;
 use weighbridge_manifest::{
-    Dtype, EntryPath, Expectation, FileEntry, Head, KeyName, ModelName, NoteSignature, SignedHead,
-    SignedProof, TensorEntry, TensorName, Time, TrustPolicy, VerifiedFileList, VerifiedHead,
-    VerifiedTensorList, Vkey, Wanted, WrittenFiles, WrittenTensors, write_files, write_tensors,
+    Dtype, EntryPath, Expectation, FileEntry, KeyName, NoteSignature, SignedHead, SignedProof, TensorEntry,
+    TensorName, TrustPolicy, VerifiedFileList, VerifiedHead, VerifiedTensorList, Vkey, Wanted, WrittenFiles,
+    WrittenTensors, write_files, write_tensors,
 };
 use weighbridge_publish::{SecretKey, Signing};
 use weighbridge_tree::{ChunkSize, FileRoot, TensorHash};
@@ -25,19 +26,7 @@ struct Signed {
 
 impl Signed {
     fn new(files: &WrittenFiles, tensors: Option<&WrittenTensors>) -> Self {
-        let head = Head {
-            name: ModelName::parse("example/many").expect("a name"),
-            revision: 1,
-            previous: None,
-            created: Time::from_unix(0).expect("a time"),
-            expires: None,
-            bytes: files.bytes,
-            files: files.list,
-            root: files.root,
-            tensors: tensors.map(|written| written.tensors),
-            chunk_size: ChunkSize::new(1 << 18).expect("a size"),
-            ext: Vec::new(),
-        };
+        let head = head(files, tensors, ChunkSize::new(1 << 18).expect("a size"));
         let key = SecretKey::generate(KeyName::parse("alice").expect("a name")).expect("randomness");
         let mut signing = Signing::of_text(head.to_text().expect("a head")).expect("a head");
         let signature = key.sign(signing.text().as_bytes());
