@@ -125,7 +125,8 @@ fn entry(rest: &mut &[u8]) -> Option<Entry> {
         shape.insert(0, number(rest, 8).filter(|dimension| *dimension < 1 << 53)? as u64);
     }
     let kind = number(rest, 4)?;
-    let (_, dtype, block, bytes) = DTYPES.into_iter().find(|dtype| dtype.0 == kind)?;
+    let (_, dtype, block, bytes) = DTYPES.into_iter().find(|dtype| u128::from(dtype.0) == kind)?;
+    let (block, bytes) = (u128::from(block), u128::from(bytes));
     let row = shape.last().copied().map_or(1, u128::from);
     if row % block != 0 {
         return None;
@@ -141,7 +142,7 @@ fn entry(rest: &mut &[u8]) -> Option<Entry> {
     Some(Entry { name, dtype, shape, offset: number(rest, 8)?, size })
 }
 
-#[expect(clippy::type_complexity, reason = "three numbers, of which one may be unsaid, and a verdict")]
+#[allow(clippy::type_complexity, reason = "three numbers, of which one may be unsaid, and a verdict")]
 fn split(values: &BTreeMap<String, (u128, &[u8])>) -> Option<Option<(u16, u16, Option<u32>)>> {
     let get = |key: &str, kind: u128| match values.get(key) {
         None => Some(None),
@@ -163,7 +164,7 @@ fn split(values: &BTreeMap<String, (u128, &[u8])>) -> Option<Option<(u16, u16, O
     Some(Some((no as u16, count as u16, tensors.map(|tensors| tensors as u32))))
 }
 
-const DTYPES: [(u128, &str, u128, u128); 34] = [
+pub const DTYPES: [(u64, &str, u64, u64); 34] = [
     (0, "F32", 1, 4),
     (1, "F16", 1, 2),
     (2, "Q4_0", 32, 18),
