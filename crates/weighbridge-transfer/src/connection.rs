@@ -37,7 +37,7 @@ pub(crate) async fn work(engine: Arc<Engine>, source: SourceIndex, connection: C
     let _running = Running { engine: &engine, source };
     let generation = board.roster().generation(source);
     let is_wanted = || !engine.has_failed() && board.roster().generation(source) == generation;
-    while is_wanted() {
+    while is_wanted() && !board.roster().is_crowded(source) {
         // Memory first: a lease is not held while its source is not asked.
         let Some(buffer) = engine.buffers.take().await else { return };
         let Some(lease) = take(&engine, source, connection) else {

@@ -134,6 +134,11 @@ impl Roster {
         if member.state == State::Usable { member.climb.target } else { 0 }
     }
 
+    /// Whether it has more, and one that ends a request is to end itself.
+    pub(crate) fn is_crowded(&self, source: SourceIndex) -> bool {
+        self.members[source].running > self.connections(source)
+    }
+
     pub(crate) fn begins(&mut self, source: SourceIndex) {
         self.members[source].running += 1;
     }
@@ -183,6 +188,11 @@ impl Roster {
             (Fault::OtherFile(what), _) => return self.suspect(source, what.clone()),
             (Fault::Busy { retry_after: Some(after), .. }, _) if *after > MAX_WAIT => {
                 self.set_aside(source, Blame::Refused, fault.to_string());
+            }
+            // Servers limit how many connections one address has: it goes on with those that it serves.
+            (Fault::Busy { retry_after: None, .. }, Some(_)) if member.running > 1 => {
+                member.climb.falls_back(member.running - 1, now);
+                member.blame = Some((Blame::Refused, fault.to_string()));
             }
             (Fault::Busy { retry_after, .. }, _) => {
                 self.retry(source, Blame::Refused, fault.to_string(), *retry_after, now);
@@ -506,11 +516,17 @@ impl Climb {
         if rate > self.best + self.best / 10 {
             self.best = rate;
             self.target = (self.target + 1).min(MAX_CONNECTIONS);
-        } else if self.target > 1 {
-            self.target = (self.target - 1).max(FIRST_CONNECTIONS);
-            self.held_until = Some(now + HOLD);
-            self.best = 0;
+        } else if self.target > FIRST_CONNECTIONS {
+            self.falls_back(self.target - 1, now);
         }
+    }
+
+    /// To so many at the most, and no more for a while.
+    fn falls_back(&mut self, target: usize, now: Instant) {
+        self.target = self.target.min(target);
+        self.best = 0;
+        self.since = None;
+        self.held_until = Some(now + HOLD);
     }
 }
 

@@ -114,6 +114,24 @@ fn nginx_is_a_source_as_it_is() {
 }
 
 #[test]
+fn a_server_that_limits_connections_goes_on_with_those_that_it_takes() {
+    if !Nginx::available() {
+        return skip("nginx is not installed");
+    }
+    let fleet = fleet();
+    let settings = Settings { limit_rate: Some(1_000_000), connections: Some(1), ..Settings::default() };
+    let nginx = Nginx::start(&fleet.model, &settings);
+    let fetched = Fetch::from(&fleet, &[]).and(&nginx.url()).run().arrived(&fleet).blames(0, "refused");
+    fetched.expect(fetched.why(0).contains("503"), "the server's word");
+    fetched.expect(
+        !fetched.events("source").any(|status| status["state"] == "waiting"),
+        "the connection that is taken not to be given up",
+    );
+    let refused = nginx.accesses().into_iter().filter(|access| access.status == 503).count();
+    fetched.expect((1..=3).contains(&refused), "to ask for no more than it gets");
+}
+
+#[test]
 fn no_more_comes_per_second_than_is_allowed() {
     let fleet = fleet();
     let server = Faulty::start(&fleet.model);

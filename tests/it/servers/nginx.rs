@@ -39,6 +39,8 @@ pub(crate) struct Settings {
     /// answer, half a mebibyte each: the last one is for nothing, and so is a shorter answer. For a link that
     /// connections share, [`Faulty`](super::Faulty).
     pub(crate) limit_rate: Option<u64>,
+    /// How many answers one address may have at once; if it asks for more it is told 503.
+    pub(crate) connections: Option<u32>,
     /// Compresses for whoever accepts it.
     pub(crate) gzip: bool,
     /// A user and a password, without which the answer is 401.
@@ -178,6 +180,8 @@ fn write(home: &Path, folder: &Path, port: &Port, has_v6: bool, settings: &Setti
     let port = port.address.port();
     let v6 = if has_v6 { format!("listen [::1]:{port};") } else { String::new() };
     let rate = settings.limit_rate.map(|rate| format!("limit_rate {rate};")).unwrap_or_default();
+    let connections =
+        settings.connections.map(|most| format!("limit_conn address {most};")).unwrap_or_default();
     let gzip = if settings.gzip { "gzip on; gzip_types *; gzip_min_length 1;" } else { "" };
     let login = settings.login.as_ref().map(|(user, password)| {
         fs::write(home.join("logins"), format!("{user}:{{PLAIN}}{password}\n")).unwrap();
@@ -202,12 +206,13 @@ http {{
     sendfile on;
     sendfile_max_chunk 512k;
     tcp_nopush on;
+    limit_conn_zone $binary_remote_addr zone=address:1m;
     {rate}
     {gzip}
     server {{
         listen 127.0.0.1:{port};
         {v6}
-        location / {{ root "{}"; {} }}
+        location / {{ root "{}"; {} {connections} }}
         location = {GENERATION} {{ access_log off; return 200 {generation}; }}
     }}
 }}

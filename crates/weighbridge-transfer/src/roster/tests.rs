@@ -207,6 +207,34 @@ fn who_asks_for_time_gets_it_up_to_five_minutes() {
 }
 
 #[test]
+fn a_source_that_refuses_one_of_its_connections_gets_fewer() {
+    let refused = Fault::Busy { retry_after: None, what: "answers 503".to_owned() };
+    let mut play = Play::of(&[1_000_000]);
+    play.roster.begins(0);
+    let before = play.roster.generation(0);
+    assert!(!play.roster.is_crowded(0));
+    play.fails(&refused);
+    assert_eq!((play.state(0), play.blame(0)), (SourceState::Active, Some(Blame::Refused)));
+    assert!(play.roster.is_crowded(0) && play.roster.generation(0) == before);
+    play.roster.ends(0);
+    assert!(!play.roster.is_crowded(0));
+    play.pass(29);
+    assert_eq!(play.roster.connections(0), 1);
+    // Then another is tried, and the last one that is refused is the source.
+    play.pass(4);
+    assert_eq!(play.roster.connections(0), 2);
+    play.fails(&refused);
+    assert_eq!((play.state(0), play.blame(0)), (SourceState::Waiting, Some(Blame::Refused)));
+    // Who says for how long means all of it; and so does who gives no metadata.
+    for (file, fault) in [(Some(0), busy(1)), (None, refused)] {
+        let mut play = Play::of(&[0]);
+        play.roster.begins(0);
+        assert!(!play.roster.failed(0, file, &fault, play.now));
+        assert_eq!(play.state(0), SourceState::Waiting);
+    }
+}
+
+#[test]
 fn whatever_a_source_is_blamed_for_ends_what_it_is_doing() {
     let ends: [fn(&mut Play); 5] = [
         |play| play.fails(&unreachable()),
