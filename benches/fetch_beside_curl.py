@@ -1,8 +1,8 @@
 """Times `weighbridge fetch` beside curl, over loopback from nginx to a memory disk.
 
 First the whole of a model from one server, both in turn, round after round: ratios in the same round, and peak memory.
-Then from three servers that give 100 MB/s each at first (50 MB/s a connection), one of which falls to 1 % of that after a
-third of the time, beside the two others alone. Prints Markdown tables.
+Then from three servers that give 100 MB/s each at first (two connections, of 50 MB/s each), one of which falls to 1 % of
+that after a tenth of the time, beside the two others alone. Prints Markdown tables.
 
 usage: fetch_beside_curl.py WEIGHBRIDGE MODEL [ROUNDS] [--chunk-size SIZE]
 """
@@ -41,12 +41,15 @@ def nginx(model: Path, folder: Path, limited: bool):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     temporary = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-    limit = f"set $limit_rate 50000000; if (-f {folder}/slow) {{ set $limit_rate 500000; }}" if limited else ""
+    slow = f"if (-f {folder}/slow) {{ set $limit_rate 500000; }}"
+    limit = f"limit_conn address 2; set $limit_rate 50000000; {slow}" if limited else ""
+    # Run by root, its processes would be those of somebody who does not see into the folder.
+    user = "user root; " if os.getuid() == 0 else ""
     configuration = folder / "nginx.conf"
     configuration.write_text(
-        f"daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error;\n"
+        f"{user}daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error;\n"
         f"events {{ worker_connections 256; }}\n"
-        f"http {{ access_log off; sendfile on; {temporary}\n"
+        f"http {{ access_log off; sendfile on; limit_conn_zone $binary_remote_addr zone=address:1m; {temporary}\n"
         f"server {{ listen 127.0.0.1:{port}; root {model}; {limit} }} }}\n"
     )
     process = subprocess.Popen(["nginx", "-e", f"{folder}/error", "-c", str(configuration)], stderr=subprocess.DEVNULL)
@@ -105,14 +108,25 @@ class Bench:
             memory = max(result[which][1] for result in results) // 1024
             print(f"| `{name}` | {seconds:.2f} s | {statistics.median(ratio):.2f} ({min(ratio):.2f} to {max(ratio):.2f}) | {memory} MiB |")
 
+    def check_slow(self, source: str, slow: Path) -> None:
+        """Else a server that nobody slows would pass for one that is got around."""
+        path = max(self.files, key=lambda path: path.stat().st_size).relative_to(self.model)
+        slow.touch()
+        begin = time.perf_counter()
+        subprocess.run(["curl", "-sf", "-o", os.devnull, "-r", "0-1999999", f"{source}/{path}"], check=True)
+        if time.perf_counter() - begin < 1:
+            sys.exit("nginx does not become slow when it is told to")
+        slow.unlink()
+
     def three_sources(self, rounds: int) -> None:
         with contextlib.ExitStack() as stack:
             folders = [Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(3)]
             sources = [stack.enter_context(nginx(self.model, folder, True)) for folder in folders]
+            self.check_slow(sources[2], folders[2] / "slow")
             two, three, memory = [], [], 0
             for _ in range(rounds):
                 two.append(self.fetch(sources[:2])[0])
-                timer = threading.Timer(two[-1] / 3, (folders[2] / "slow").touch)
+                timer = threading.Timer(two[-1] / 10, (folders[2] / "slow").touch)
                 timer.start()
                 seconds, peak = self.fetch(sources)
                 timer.cancel()
