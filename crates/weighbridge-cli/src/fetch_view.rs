@@ -1,12 +1,12 @@
 //! What a person sees of a fetch: on a terminal a bar of verified bytes and a line for each source, elsewhere plain lines.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Range,
     time::{Duration, Instant},
 };
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use weighbridge_transfer::{Blame, Event, Progress, SourceIndex, SourceState, SourceStatus, Waiting};
 use weighbridge_tree::ChunkSize;
 use weighbridge_verify::shown;
@@ -69,7 +69,7 @@ impl View {
             _ => {}
         }
         match &mut self.form {
-            Form::Screen(screen) => screen.show(event, &self.names),
+            Form::Screen(screen) => screen.show(event, &self.names, self.started.elapsed()),
             Form::Lines(lines) => {
                 if let Some(line) = lines.line(event, &self.names, self.started.elapsed()) {
                     output.talk(&line);
@@ -129,6 +129,7 @@ struct Screen {
     sources: Vec<ProgressBar>,
     waiting: Option<ProgressBar>,
     verified: u64,
+    pace: Pace,
     name_width: usize,
 }
 
@@ -151,23 +152,25 @@ impl Screen {
             line.set_style(style("{wide_msg}"));
             line.set_message(format!("  and {}", count((names.len() - MAX_SOURCES) as u64, "more source")));
         }
-        Self { all, bar, sources, waiting: None, verified: 0, name_width }
+        Self { all, bar, sources, waiting: None, verified: 0, pace: Pace::default(), name_width }
     }
 
-    fn show(&mut self, event: &Event, names: &[String]) {
+    /// Something happened `at` this time after the start.
+    fn show(&mut self, event: &Event, names: &[String], at: Duration) {
         match event {
             Event::Wanted { bytes, .. } => {
                 self.bar.set_style(
-                    style("{msg} [{wide_bar}] {bytes} of {total_bytes}, {binary_bytes_per_sec}, {eta} left")
-                        .progress_chars("=> "),
+                    style("verified [{wide_bar}] {bytes} of {total_bytes}{msg}").progress_chars("=> "),
                 );
-                self.bar.set_message("verified");
+                self.bar.set_message("");
                 self.bar.set_length(*bytes);
                 // The rate is that of the bytes, without the time before.
-                self.bar.reset();
+                self.pace = Pace::default();
+                let _ = self.pace.rate(at, self.verified);
             }
-            Event::Progress(progress) => {
+            Event::Progress(progress) if self.bar.length() > Some(0) => {
                 self.bar.set_position(progress.verified);
+                self.bar.set_message(self.pace.text(at, progress.verified, progress.wanted));
                 if progress.verified > self.verified {
                     self.verified = progress.verified;
                     if let Some(line) = self.waiting.take() {
@@ -189,6 +192,10 @@ impl Screen {
                     line
                 });
                 line.set_message(format!("  {}", waiting_line(waiting, names)));
+                // What was fast before is so no more.
+                if let Some(wanted) = self.bar.length().filter(|wanted| *wanted > 0) {
+                    self.bar.set_message(self.pace.text(at, self.verified, wanted));
+                }
             }
             _ => {}
         }
@@ -200,6 +207,35 @@ impl Screen {
     }
 }
 
+/// How fast verified bytes came in the last seconds.
+#[derive(Default)]
+struct Pace {
+    seen: VecDeque<(Duration, u64)>,
+}
+
+impl Pace {
+    /// In bytes per second, with so many verified now.
+    fn rate(&mut self, at: Duration, verified: u64) -> u64 {
+        self.seen.push_back((at, verified));
+        while self.seen.get(1).is_some_and(|(then, _)| at.saturating_sub(*then) >= PACE) {
+            self.seen.pop_front();
+        }
+        let (then, before) = self.seen.front().copied().unwrap_or((at, verified));
+        per_second(verified.saturating_sub(before), at.saturating_sub(then))
+    }
+
+    /// The rate, and how long the rest takes at it.
+    fn text(&mut self, at: Duration, verified: u64, wanted: u64) -> String {
+        let rate = self.rate(at, verified);
+        let left = wanted.saturating_sub(verified).checked_div(rate).map(Duration::from_secs);
+        let left = left.map(|left| format!(", {:#} left", HumanDuration(left))).unwrap_or_default();
+        format!(", {}/s{left}", size(rate))
+    }
+}
+
+/// The time over which a rate is taken.
+const PACE: Duration = Duration::from_secs(5);
+
 /// How many sources have a line on the screen.
 const MAX_SOURCES: usize = 12;
 
@@ -210,8 +246,9 @@ fn style(template: &str) -> ProgressStyle {
 
 /// A source on the screen.
 fn source_line(name: &str, width: usize, status: &SourceStatus) -> String {
-    let given = (status.state == SourceState::Active && status.verified > 0).then(|| size(status.verified));
-    let rate = (status.rate > 0).then(|| format!("{}/s", size(status.rate)));
+    let given = (status.verified > 0).then(|| size(status.verified));
+    let is_active = status.state == SourceState::Active && status.rate > 0;
+    let rate = is_active.then(|| format!("{}/s", size(status.rate)));
     let account: Vec<String> = given.into_iter().chain(rate).chain(account(status)).collect();
     format!("  {name:width$}  {:<9}  {}", status.state.word(), account.join("; ")).trim_end().to_owned()
 }
@@ -399,10 +436,23 @@ mod tests {
         assert_eq!(line(&active), "  mirror    active     5.00 MiB; 512.00 KiB/s");
         let blame = Some((Blame::Unreachable, "connection refused".to_owned()));
         let again_in = Some(Duration::from_millis(2_100));
-        let left_alone = SourceStatus { blame, again_in, ..status(SourceState::Waiting) };
+        let left_alone = SourceStatus { blame, again_in, rate: 7, ..status(SourceState::Waiting) };
         assert_eq!(line(&left_alone), "  mirror    waiting    again in 3 s; unreachable: connection refused");
         let set_aside = SourceStatus { blame: lied(), ..status(SourceState::SetAside) };
         assert_eq!(line(&set_aside), "  mirror    set aside  lied: chunk 3 of m.gguf does not match\\u{1b}");
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_last_seconds_and_falls_to_nothing() {
+        let mut pace = Pace::default();
+        let mut text = |seconds, verified| pace.text(Duration::from_secs(seconds), verified * MIB, 100 * MIB);
+        assert_eq!(text(0, 10), ", 0 B/s");
+        assert_eq!(text(1, 20), ", 10.00 MiB/s, 8s left");
+        assert_eq!(text(5, 60), ", 10.00 MiB/s, 4s left");
+        assert_eq!(text(6, 60), ", 8.00 MiB/s, 5s left");
+        assert_eq!(text(8, 60), ", 5.71 MiB/s, 7s left");
+        assert_eq!(text(10, 60), ", 0 B/s");
+        assert_eq!(text(70, 60), ", 0 B/s");
     }
 
     #[test]

@@ -168,7 +168,9 @@ pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
     while let Some(source) = cause.source() {
         cause = source;
     }
-    shown(cause.to_string())
+    let text = cause.to_string();
+    // The system's words; its number for them tells nobody more.
+    shown(text.split_once(" (os error ").map_or(text.as_str(), |(words, _)| words))
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
