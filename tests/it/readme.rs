@@ -17,8 +17,17 @@ fn the_demo_is_as_the_readme_shows_it() {
 
 /// Keys and the ids of what they sign are new each time, and so are ports and moments.
 fn without_what_varies(text: &str) -> String {
-    let word = |word: &str| match word {
-        _ if word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit()) => "ID".to_owned(),
+    let mut ids: Vec<String> = Vec::new();
+    // The same id has the same name throughout.
+    let mut name = |id: &str| {
+        let known = ids.iter().position(|known| known == id);
+        known.unwrap_or_else(|| {
+            ids.push(id.to_owned());
+            ids.len() - 1
+        })
+    };
+    let mut word = |word: &str| match word {
+        _ if word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit()) => format!("ID{}", name(word)),
         _ if word.starts_with("demo+") => "VKEY".to_owned(),
         _ if word.starts_with("http://127.0.0.1:") => "URL".to_owned(),
         _ => word.to_owned(),
@@ -29,5 +38,5 @@ fn without_what_varies(text: &str) -> String {
         told.map(
             |line| if line.starts_with("source   ") { line.split(": ").next().unwrap_or(line) } else { line },
         );
-    lines.map(|line| line.split(' ').map(word).collect::<Vec<_>>().join(" ") + "\n").collect()
+    lines.map(|line| line.split(' ').map(&mut word).collect::<Vec<_>>().join(" ") + "\n").collect()
 }
