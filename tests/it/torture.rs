@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::{
     command::kit::binary,
-    servers::{Faulty, Fleet},
+    servers::{Fault, Faulty, Fleet},
 };
 
 /// Numbers that follow from a seed: splitmix64.
@@ -49,10 +49,14 @@ struct Run {
 }
 
 impl Run {
-    fn start(fleet: &Fleet, server: &Faulty, into: &Path) -> Self {
-        let line = format!("fetch {} --name {} --vkey @alice --json", server.url(), fleet.name);
-        let mut command = fleet.world.command(&line);
-        command.arg("-o").arg(into).stdout(Stdio::piped()).stderr(Stdio::null());
+    fn start(fleet: &Fleet, servers: &[Faulty], into: &Path) -> Self {
+        let mut command = fleet.world.command(&format!("fetch --name {} --vkey @alice --json", fleet.name));
+        command
+            .args(servers.iter().map(Faulty::url))
+            .arg("-o")
+            .arg(into)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut process = command.spawn().unwrap();
         let (sender, lines) = mpsc::channel();
         let output = BufReader::new(process.stdout.take().unwrap());
@@ -125,28 +129,31 @@ struct Books {
     chunk: u64,
     sizes: BTreeMap<String, u64>,
     durable: BTreeMap<String, Vec<Range<u64>>>,
-    /// Requests that were looked at.
-    looked_at: usize,
+    /// Requests of each server that were looked at.
+    looked_at: Vec<usize>,
 }
 
 impl Books {
     fn of(model: &Path, files: &[String]) -> Self {
         let size = |file: &String| (file.clone(), fs::metadata(model.join(file)).unwrap().len());
         let sizes = files.iter().map(size).collect();
-        Self { chunk: CHUNK, sizes, durable: BTreeMap::new(), looked_at: 0 }
+        Self { chunk: CHUNK, sizes, durable: BTreeMap::new(), looked_at: vec![0; SERVERS] }
     }
 
     /// Nothing that an earlier run called durable was asked for since.
     #[track_caller]
-    fn check_requests(&mut self, server: &Faulty) {
-        let requests = server.requests();
-        for request in &requests[self.looked_at..] {
-            let Some(durable) = self.durable.get(&request.path) else { continue };
-            let asked = request.range.clone().unwrap_or(0..self.sizes[&request.path]);
-            let again = durable.iter().find(|there| there.start.max(asked.start) < there.end.min(asked.end));
-            assert_eq!(again, None, "asked again for {asked:?} of {}", request.path);
+    fn check_requests(&mut self, servers: &[Faulty]) {
+        for (server, looked_at) in servers.iter().zip(&mut self.looked_at) {
+            let requests = server.requests();
+            for request in &requests[*looked_at..] {
+                let Some(durable) = self.durable.get(&request.path) else { continue };
+                let asked = request.range.clone().unwrap_or(0..self.sizes[&request.path]);
+                let again =
+                    durable.iter().find(|there| there.start.max(asked.start) < there.end.min(asked.end));
+                assert_eq!(again, None, "asked again for {asked:?} of {}", request.path);
+            }
+            *looked_at = requests.len();
         }
-        self.looked_at = requests.len();
     }
 
     fn enter(&mut self, printed: &[Value]) {
@@ -205,10 +212,11 @@ fn read_all(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     all
 }
 
-/// A model of some tens of megabytes in two revisions, one server, and the folders that it is fetched into.
+/// A model of some tens of megabytes in two revisions, a server that lies and one that does not, and the folders that it
+/// is fetched into.
 struct Torture {
     fleet: Fleet,
-    server: Faulty,
+    servers: [Faulty; SERVERS],
     revisions: [PathBuf; 2],
     releases: Releases,
     dice: Dice,
@@ -219,6 +227,7 @@ struct Torture {
     left: u64,
 }
 
+const SERVERS: usize = 2;
 const BYTES: u64 = 24 << 20;
 const CHUNK: u64 = 1 << 16;
 
@@ -228,22 +237,24 @@ impl Torture {
         let fleet = Fleet::of(BYTES, "64KiB");
         let revisions = [fleet.model.clone(), fleet.revise()];
         let releases = Releases::of(&[&revisions[0], &revisions[1]]);
-        let server = Faulty::start(&revisions[0]);
+        let servers = [(); SERVERS].map(|()| Faulty::start(&revisions[0]));
+        drop(servers[0].fail(Fault::Flip.on("*.safetensors")));
         let books = Books::of(&revisions[0], &fleet.files());
         let into = fleet.world.path("out0");
-        Self { fleet, server, revisions, releases, dice: Dice(seed), stage: 0, into, books, left: BYTES }
+        Self { fleet, servers, revisions, releases, dice: Dice(seed), stage: 0, into, books, left: BYTES }
     }
 
     /// Gives no more in one run than there is for each of the runs that are to come.
     fn throttle(&self, kills: u64) {
         let rate = self.left / (kills + 1) * 3;
-        self.server.limit_rate(if kills < 5 { None } else { Some(rate.max(1 << 16)) });
+        let rate = if kills < 5 { None } else { Some(rate.max(1 << 16)) };
+        self.servers.iter().for_each(|server| server.limit_rate(rate));
     }
 
     /// After a kill, or after all of several.
     fn look(&mut self, printed: &[Vec<Value>]) {
         self.releases.check(&self.into);
-        self.books.check_requests(&self.server);
+        self.books.check_requests(&self.servers);
         for printed in printed {
             self.books.enter(printed);
             let verified = printed.iter().filter_map(|value| value["verified"].as_u64());
@@ -263,15 +274,16 @@ impl Torture {
             self.left = BYTES;
         }
         let model = &self.revisions[self.stage % 2];
-        self.server.serve_from(model);
-        let looked_at = self.books.looked_at;
+        self.servers.iter().for_each(|server| server.serve_from(model));
+        let looked_at = std::mem::take(&mut self.books.looked_at);
         self.books = Books { looked_at, ..Books::of(model, &self.fleet.files()) };
     }
 
     /// Nobody comes in between any more.
     fn end(&mut self) {
-        self.server.limit_rate(None);
-        let line = format!("fetch {} --name {} --vkey @alice --json", self.server.url(), self.fleet.name);
+        self.servers.iter().for_each(|server| server.limit_rate(None));
+        let [liar, honest] = self.servers.each_ref().map(Faulty::url);
+        let line = format!("fetch {liar} {honest} --name {} --vkey @alice --json", self.fleet.name);
         let ended = self.fleet.world.run_with(&line, &["-o", self.into.to_str().unwrap()]).done();
         self.look(&[ended.objects()]);
         self.fleet.assert_same(&self.into, &self.revisions[self.stage % 2]);
@@ -284,7 +296,7 @@ fn a_fetch_that_is_killed_a_hundred_times_loses_no_durable_chunk() {
     let mut killed = 0;
     while killed < 100 {
         torture.throttle((99 - killed) % 50);
-        let mut run = Run::start(&torture.fleet, &torture.server, &torture.into);
+        let mut run = Run::start(&torture.fleet, &torture.servers, &torture.into);
         run.await_moment(&mut torture.dice);
         let (printed, was_killed) = run.kill();
         torture.look(&[printed]);
@@ -304,7 +316,7 @@ fn two_fetches_into_one_folder_that_are_killed_lose_no_durable_chunk() {
     for round in 0..24 {
         torture.throttle((23 - round) % 12);
         let runs: Vec<_> =
-            (0..2).map(|_| Run::start(&torture.fleet, &torture.server, &torture.into)).collect();
+            (0..2).map(|_| Run::start(&torture.fleet, &torture.servers, &torture.into)).collect();
         let mut printed = Vec::new();
         let mut completed = false;
         for mut run in runs {

@@ -362,7 +362,7 @@ pub(crate) struct Fetch {
     /// The folder to fetch into
     #[arg(short, long, value_name = "DIR")]
     pub(crate) output: PathBuf,
-    /// Take the metadata from here instead of from the sources
+    /// Take the head from here alone, and lists and layers from here first
     #[arg(long, value_name = "SOURCE")]
     pub(crate) meta: Option<String>,
     #[command(flatten)]
@@ -383,7 +383,7 @@ pub(crate) struct Fetch {
     /// Remove files that the head does not list, once the model is complete, and what other fetches left unfinished
     #[arg(long)]
     pub(crate) prune: bool,
-    /// How much memory to use, lists and layers apart
+    /// About how much memory to use, lists and layers apart; less than 34 MiB, or 64 MiB for chunks of 16 MiB, is not enough
     #[arg(long, value_name = "SIZE", value_parser = byte_size, default_value = "128MiB")]
     pub(crate) memory: u64,
     /// How much to receive per second at most, of all sources together

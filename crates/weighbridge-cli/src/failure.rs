@@ -177,9 +177,8 @@ impl From<FetchError> for Failure {
                 failure.hint("look at the patterns of --only and --tensor: `*` does not match `/`, `**` does")
             }
             FetchError::NoTensors => failure.hint("--only picks files"),
-            FetchError::List(_) | FetchError::Entry(_) => {
-                failure.hint("it was signed so, and no source can mend it; tell the publisher")
-            }
+            FetchError::List(_) | FetchError::Entry(_) => failure
+                .hint("it is the signed list that is wrong, so that no source can help; tell the publisher"),
             FetchError::Stopped { progress } => {
                 failure.message = format!("{}; {}", failure.message, on_disk(&progress));
                 failure.hint("the same command goes on from there")
@@ -192,7 +191,7 @@ impl From<FetchError> for Failure {
 /// What a fetch leaves that did not end well.
 fn on_disk(progress: &Progress) -> String {
     match progress {
-        Progress { durable: 0, .. } => "nothing of it is on disk yet".to_owned(),
+        Progress { durable: 0, .. } => "nothing was added to what is on disk".to_owned(),
         Progress { durable, wanted, .. } => format!("{} of {} is on disk", size(*durable), size(*wanted)),
     }
 }

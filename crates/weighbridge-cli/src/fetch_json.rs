@@ -27,7 +27,6 @@ pub(crate) fn value(event: &Event, names: &[String]) -> Option<Value> {
             json!({ "event": "file", "path": path.as_str(), "status": "verified", "size": size })
         }
         Event::Extra { path, removed } => json!({ "event": "extra", "path": path, "removed": removed }),
-        Event::Note(message) => json!({ "event": "note", "message": message }),
         _ => return None,
     })
 }
@@ -53,10 +52,11 @@ pub(crate) fn with_progress(mut value: Value, progress: &Progress) -> Value {
 }
 
 fn waiting(waiting: &Waiting, names: &[String]) -> Value {
-    let Waiting { for_what, chunks, from, since } = waiting;
+    let Waiting { for_what, chunks, from, again_in, since } = waiting;
     json!({
         "event": "waiting", "for": for_what, "chunks": chunks.as_ref().map(|run| [run.start, run.end]), "from": from,
-        "name": from.and_then(|from| names.get(from)), "since": since.as_secs_f64(),
+        "name": from.and_then(|from| names.get(from)), "again_in": again_in.map(|time| time.as_secs_f64()),
+        "since": since.as_secs_f64(),
     })
 }
 
@@ -110,7 +110,6 @@ mod tests {
                 Event::Extra { path: "old.bin".to_owned(), removed: true },
                 r#"{"event":"extra","path":"old.bin","removed":true}"#,
             ),
-            (Event::Note("said".to_owned()), r#"{"event":"note","message":"said"}"#),
         ];
         for (event, expected) in events {
             assert_eq!(said(&event), expected);
@@ -145,21 +144,23 @@ mod tests {
             for_what: "model.safetensors".to_owned(),
             chunks: Some(3..7),
             from: Some(1),
+            again_in: None,
             since: Duration::from_millis(2_250),
         };
         assert_eq!(
             said(&Event::Waiting(waiting)),
-            r#"{"chunks":[3,7],"event":"waiting","for":"model.safetensors","from":1,"name":"mirror","since":2.25}"#
+            r#"{"again_in":null,"chunks":[3,7],"event":"waiting","for":"model.safetensors","from":1,"name":"mirror","since":2.25}"#
         );
         let waiting = Waiting {
             for_what: "head.note".to_owned(),
             chunks: None,
-            from: None,
+            from: Some(0),
+            again_in: Some(Duration::from_millis(1_500)),
             since: Duration::from_secs(3),
         };
         assert_eq!(
             said(&Event::Waiting(waiting)),
-            r#"{"chunks":null,"event":"waiting","for":"head.note","from":null,"name":null,"since":3.0}"#
+            r#"{"again_in":1.5,"chunks":null,"event":"waiting","for":"head.note","from":0,"name":"https://a.example/m","since":3.0}"#
         );
     }
 }

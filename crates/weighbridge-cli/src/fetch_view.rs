@@ -57,7 +57,6 @@ impl View {
                 let text = result(event, self.chunk_size);
                 self.aside(|| output.raw(&format!("{text}\n")));
             }
-            Event::Note(message) => self.aside(|| output.talk(&shown(message))),
             // The screen may be too narrow for the reason.
             Event::Source(status) if status.state == SourceState::SetAside && output.is_watched() => {
                 if let Some(name) = self.names.get(status.source)
@@ -267,19 +266,20 @@ pub(crate) fn blamed((blame, why): &(Blame, String)) -> String {
 
 /// Why the bar stands still: for what, from whom, since when.
 fn waiting_line(waiting: &Waiting, names: &[String]) -> String {
-    let Waiting { for_what, chunks, from, since } = waiting;
+    let Waiting { for_what, chunks, from, again_in, since } = waiting;
     let what = match chunks {
         Some(run) if !run.is_empty() => format!("{} of {}", chunks_of(run), shown(for_what)),
         _ => shown(for_what),
     };
     let seconds = since.as_secs();
+    let again = again_in.map(|time| format!(", tried again in {} s", time.as_secs_f64().ceil()));
     match from.and_then(|from| names.get(from)) {
-        Some(name) => format!("nothing verified for {seconds} s: waiting for {what} from {}", short(name)),
-        None => {
-            format!(
-                "nothing verified for {seconds} s: waiting for {what}, and every source is left alone for now"
-            )
-        }
+        Some(name) => format!(
+            "nothing verified for {seconds} s: waiting for {what} from {}{}",
+            short(name),
+            again.unwrap_or_default()
+        ),
+        None => format!("nothing verified for {seconds} s: {what} is read or written here"),
     }
 }
 
@@ -424,6 +424,7 @@ mod tests {
             for_what: "m.gguf".to_owned(),
             chunks: Some(3..7),
             from,
+            again_in: None,
             since: Duration::from_secs(seconds),
         }
     }
@@ -461,9 +462,14 @@ mod tests {
             waiting_line(&waiting(Some(1), 5), &names()),
             "nothing verified for 5 s: waiting for chunks 3 to 6 of m.gguf from mirror"
         );
+        let again_in = Some(Duration::from_millis(2_100));
         assert_eq!(
-            waiting_line(&Waiting { chunks: Some(3..4), ..waiting(None, 2) }, &names()),
-            "nothing verified for 2 s: waiting for chunk 3 of m.gguf, and every source is left alone for now"
+            waiting_line(&Waiting { chunks: Some(3..4), again_in, ..waiting(Some(1), 2) }, &names()),
+            "nothing verified for 2 s: waiting for chunk 3 of m.gguf from mirror, tried again in 3 s"
+        );
+        assert_eq!(
+            waiting_line(&Waiting { chunks: None, ..waiting(None, 2) }, &names()),
+            "nothing verified for 2 s: m.gguf is read or written here"
         );
         let head = Waiting { for_what: "head.note".to_owned(), chunks: None, ..waiting(Some(0), 61) };
         assert_eq!(

@@ -10,6 +10,7 @@ use std::{
 };
 
 use tokio::sync::{Notify, mpsc::UnboundedSender};
+use weighbridge_verify::HEAD;
 
 use crate::{
     budget::Limit,
@@ -42,11 +43,11 @@ pub(crate) struct Board {
     pub(crate) changed: Notify,
 }
 
-/// A request for metadata that is under way.
+/// A request for metadata that is under way, or, from nobody, a file that is read here.
 #[derive(Clone, Debug)]
-pub(crate) struct Asking {
+struct Asking {
     what: String,
-    from: SourceIndex,
+    from: Option<SourceIndex>,
 }
 
 impl Board {
@@ -85,10 +86,20 @@ impl Board {
         let _ = self.events.send(event);
     }
 
-    /// Bytes came. Waits if they came too fast.
-    pub(crate) async fn received(&self, bytes: usize) {
+    /// Bytes came. Waits if they came too fast; that is not the source's doing.
+    pub(crate) async fn received(&self, bytes: usize, from: SourceIndex) {
+        struct Paying<'a>(&'a Board, SourceIndex);
+        impl Drop for Paying<'_> {
+            fn drop(&mut self) {
+                self.0.roster().landed(self.1, 0);
+            }
+        }
         self.received.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), SeqCst);
-        self.limit.pay(bytes).await;
+        if self.limit.is_set() {
+            self.roster().came(from);
+            let _paying = Paying(self, from);
+            self.limit.pay(bytes).await;
+        }
     }
 
     pub(crate) fn verified(&self, bytes: u64) {
@@ -117,9 +128,9 @@ impl Board {
         Progress { received, verified, durable, wanted: self.wanted.load(SeqCst) }
     }
 
-    /// Says that a source is being asked for metadata, as long as what it gives lives.
-    pub(crate) fn asks(&self, what: &str, from: SourceIndex) -> impl Drop + '_ {
-        struct Asked<'a>(&'a Board, SourceIndex, String);
+    /// Says that a source is being asked for metadata, or that a file is being read here, as long as what it gives lives.
+    pub(crate) fn asks(&self, what: &str, from: Option<SourceIndex>) -> impl Drop + '_ {
+        struct Asked<'a>(&'a Board, Option<SourceIndex>, String);
         impl Drop for Asked<'_> {
             fn drop(&mut self) {
                 let mut asking = lock(&self.0.asking);
@@ -132,26 +143,33 @@ impl Board {
         Asked(self, from, what.to_owned())
     }
 
-    /// What it waits for, if nothing was verified for a while. `chunks` is what was asked for first and did not come.
+    /// What it waits for, if nothing was verified for a while. `chunks` is what was asked for first and did not come,
+    /// `next` what will be asked for next.
     pub(crate) fn waiting(
         &self,
         chunks: Option<(String, Range<u64>, SourceIndex)>,
+        next: impl FnOnce() -> Option<String>,
         now: Instant,
     ) -> Option<Waiting> {
         let since = now.saturating_duration_since(*lock(&self.last_good));
         if since < PATIENCE {
             return None;
         }
-        let asked = || lock(&self.asking).first().cloned();
-        Some(match (chunks, asked()) {
-            (Some((file, chunks, from)), _) => {
-                Waiting { for_what: file, chunks: Some(chunks), from: Some(from), since }
-            }
-            (None, Some(Asking { what, from })) => {
-                Waiting { for_what: what, chunks: None, from: Some(from), since }
-            }
-            (None, None) => Waiting { for_what: "a source".to_owned(), chunks: None, from: None, since },
-        })
+        let waiting = |for_what, from| Waiting { for_what, chunks: None, from, again_in: None, since };
+        if let Some((file, chunks, from)) = chunks {
+            return Some(Waiting { chunks: Some(chunks), ..waiting(file, Some(from)) });
+        }
+        let asked = lock(&self.asking).first().cloned();
+        if let Some(Asking { what, from }) = asked {
+            return Some(waiting(what, from));
+        }
+        let next = next().unwrap_or_else(|| HEAD.to_owned());
+        // If nobody is left alone, what has come waits to be written.
+        let first = self.roster().first_again(now);
+        Some(first.map_or_else(
+            || waiting(next.clone(), None),
+            |(from, time)| Waiting { again_in: Some(time), ..waiting(next.clone(), Some(from)) },
+        ))
     }
 }
 

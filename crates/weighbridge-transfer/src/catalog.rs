@@ -104,6 +104,7 @@ pub(crate) async fn best_head(board: &Arc<Board>, trust: &Trust) -> Result<(Offe
         }
         open.retain(|source| running.contains(source) || board.roster().may_serve(*source, usize::MAX));
         if best.is_some() && (open.is_empty() || until.is_some_and(|until| Instant::now() >= until)) {
+            running.iter().for_each(|source| board.roster().set_slow(*source, true));
             break;
         }
         if open.is_empty() {
@@ -113,7 +114,7 @@ pub(crate) async fn best_head(board: &Arc<Board>, trust: &Trust) -> Result<(Offe
         running.remove(&source);
         let note = match answer {
             Ok(note) => note,
-            Err(Trouble::Fault(fault @ Fault::Missing)) => {
+            Err(Trouble::Fault(fault @ (Fault::Missing | Fault::Refused(_)))) => {
                 open.remove(&source);
                 without.push((source, format!("{HEAD}: {fault}")));
                 continue;
@@ -178,14 +179,14 @@ async fn head_of(board: &Board, source: SourceIndex) -> Result<Vec<u8>, Trouble>
         if folder == ALONE && !is_metadata {
             break;
         }
-        let _asked = board.asks(HEAD, source);
+        let _asked = board.asks(HEAD, Some(source));
         answer = within(board, limit, board.sources[source].whole(&format!("{folder}{HEAD}"), limit)).await;
         match answer {
             Ok(_) => {
                 let _ = board.folders[source].set(folder);
                 break;
             }
-            Err(Trouble::Fault(Fault::Missing)) => {}
+            Err(Trouble::Fault(Fault::Missing | Fault::Refused(_))) => {}
             Err(_) => break,
         }
     }
@@ -212,8 +213,9 @@ fn candidates(board: &Board, only_named: bool) -> Vec<SourceIndex> {
 
 /// A part of a file of metadata, from whoever gives the right one first.
 ///
-/// One source is asked after the other, the next one as soon as two seconds have passed. What `accept` does not take is
-/// held against its source, and asked for elsewhere.
+/// One source is asked after the other, the next one as soon as two seconds have passed; those that have been as slow
+/// before come last, and those that are left out are not asked. What `accept` does not take is held against its source,
+/// and asked for elsewhere.
 ///
 /// # Errors
 /// [`FetchError::NoSource`] if nobody has the right one; `None` if everybody says that there is no such file.
@@ -221,9 +223,11 @@ pub(crate) async fn one_of<T>(
     board: &Arc<Board>,
     case: &Case,
     part: &Part,
+    is_left_out: &(dyn Fn(SourceIndex) -> bool + Sync),
     accept: impl Fn(Vec<u8>) -> Result<T, String>,
 ) -> Result<Option<T>, FetchError> {
     let mut open: Vec<SourceIndex> = candidates(board, false);
+    open.retain(|source| !is_left_out(*source));
     let mut running = BTreeSet::new();
     let mut asked = JoinSet::new();
     let mut missing = true;
@@ -242,9 +246,11 @@ pub(crate) async fn one_of<T>(
             }
         }
         if running.is_empty() || last.is_some_and(|last| last.elapsed() >= PATIENCE) {
+            running.iter().for_each(|source| board.roster().set_slow(*source, true));
             let usable =
                 |source: &&SourceIndex| !running.contains(*source) && board.roster().is_usable(**source);
-            if let Some(&source) = open.iter().find(usable) {
+            let next = open.iter().filter(usable).min_by_key(|source| board.roster().is_slow(**source));
+            if let Some(&source) = next {
                 last = Some(Instant::now());
                 running.insert(source);
                 let (board, part) = (Arc::clone(board), part.clone());
@@ -257,13 +263,18 @@ pub(crate) async fn one_of<T>(
             Ok(bytes) => match accept(bytes) {
                 Ok(accepted) => {
                     board.did_good();
+                    board.roster().set_slow(source, false);
                     return Ok(Some(accepted));
                 }
                 Err(wrong) => wrong,
             },
             Err(Trouble::Fault(Fault::OtherFile(what))) => format!("{}: {what}", part.name),
-            Err(Trouble::Fault(Fault::Missing)) => {
+            // Stores deny what they do not have to whoever may not list it.
+            Err(Trouble::Fault(fault @ (Fault::Missing | Fault::Refused(_)))) => {
                 open.retain(|other| *other != source);
+                if fault != Fault::Missing {
+                    board.roster().denied(source, None, &fault);
+                }
                 continue;
             }
             Err(trouble) => {
@@ -294,7 +305,7 @@ impl Part {
     }
 
     async fn read(&self, board: &Board, source: SourceIndex) -> Result<Vec<u8>, Trouble> {
-        let _asked = board.asks(self.name, source);
+        let _asked = board.asks(self.name, Some(source));
         let len = self.range.end.saturating_sub(self.range.start);
         within(board, len, self.gather(board, source, len)).await
     }
@@ -309,7 +320,7 @@ impl Part {
         let mut bytes = Vec::new();
         // The length is signed, but nobody need have sent a byte yet: it grows as they come.
         while let Some(more) = body.next().await? {
-            board.received(more.len()).await;
+            board.received(more.len(), source).await;
             let more_len = u64::try_from(more.len()).unwrap_or(u64::MAX);
             let skipped = skip.min(more_len);
             skip -= skipped;
@@ -346,7 +357,7 @@ impl Trouble {
                 board.roster().failed(source, None, fault, now);
             }
             Self::Slow(window) => {
-                let what = format!("gave no metadata in {} s", window.as_secs());
+                let what = format!("gave no metadata in {} s", window.as_secs_f64());
                 board.roster().stalled(source, what, *window, now);
             }
         }
@@ -399,15 +410,19 @@ impl Case {
             };
             match note {
                 Ok(note) => case.compare(&board, source, &note).await,
+                // Nothing says that it is anything but what it was to serve.
                 Err(Trouble::Fault(Fault::Missing | Fault::Refused(_) | Fault::OtherFile(_))) => {
                     board.roster().lied(source);
                 }
+                Err(Trouble::Fault(fault @ Fault::Busy { .. })) => {
+                    board.roster().close_case(source, Blame::Refused, &fault.to_string());
+                }
                 // A broken connection is not a lie.
-                Err(Trouble::Fault(fault)) => {
+                Err(Trouble::Fault(fault @ Fault::Unreachable(_))) => {
                     board.roster().close_case(source, Blame::Unreachable, &fault.to_string());
                 }
                 Err(Trouble::Slow(window)) => {
-                    let why = format!("nothing in {} s", window.as_secs());
+                    let why = format!("nothing in {} s", window.as_secs_f64());
                     board.roster().close_case(source, Blame::Stalled, &why);
                 }
             }
@@ -421,8 +436,12 @@ impl Case {
             return board.roster().lied(source);
         };
         let same = self.same_files(board, source, &other).await;
-        let what = format!("has revision {}, head {}", other.head().revision, other.id());
-        let is_later = other.head().revision >= self.head.head().revision;
+        let (there, wanted) = (other.head().revision, self.head.head().revision);
+        let what = match there == wanted {
+            true => format!("serves another head of revision {there}, {}", other.id()),
+            false => format!("serves revision {there}, wanted is {wanted}"),
+        };
+        let is_later = there >= wanted;
         board.roster().stale(source, Moved { head: other.id(), is_later }, what, same);
     }
 

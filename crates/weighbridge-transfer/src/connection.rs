@@ -24,8 +24,8 @@ enum End {
     Done,
     /// The source gave nothing, or not all.
     Fault(Fault),
-    /// A chunk is not the signed one.
-    Mismatch(String),
+    /// A chunk is not the signed one, and the source is suspected.
+    Mismatch,
     /// Something is wrong here, and the fetch ends.
     Here,
 }
@@ -35,7 +35,10 @@ pub(crate) async fn work(engine: Arc<Engine>, source: SourceIndex, connection: C
     let board = &engine.board;
     board.roster().begins(source);
     let _running = Running { engine: &engine, source };
-    let generation = board.roster().generation(source);
+    let (generation, cases) = {
+        let roster = board.roster();
+        (roster.generation(source), roster.cases(source))
+    };
     let is_wanted = || !engine.has_failed() && board.roster().generation(source) == generation;
     while is_wanted() && !board.roster().is_crowded(source) {
         // Memory first: a lease is not held while its source is not asked.
@@ -50,17 +53,17 @@ pub(crate) async fn work(engine: Arc<Engine>, source: SourceIndex, connection: C
         };
         let Some(target) = engine.targets.get(&lease.file).map(Arc::clone) else { return };
         let held = Held { engine: &engine, lease: lease.id };
-        let end = run(&engine, source, &lease, &target, buffer).await;
-        drop(held);
+        let asked = Asked::of(&engine, source);
+        let end = run(&engine, Giver { source, cases }, &lease, &target, buffer).await;
+        drop((held, asked));
         if !is_wanted() {
             return;
         }
         let now = Instant::now();
         let is_suspect = match end {
             End::Done => continue,
-            End::Here => return,
+            End::Here | End::Mismatch => return,
             End::Fault(fault) => board.roster().failed(source, Some(lease.file), &fault, now),
-            End::Mismatch(what) => board.roster().suspect(source, what),
         };
         board.changed.notify_waiters();
         if is_suspect {
@@ -78,6 +81,32 @@ struct Running<'a> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.engine.board.roster().ends(self.source);
+    }
+}
+
+/// Who is asked for the bytes of a lease, and how often it had been suspected by then.
+#[derive(Clone, Copy)]
+struct Giver {
+    source: SourceIndex,
+    cases: u64,
+}
+
+/// The time in which the source is asked: the watchdog counts that alone.
+struct Asked<'a> {
+    engine: &'a Engine,
+    source: SourceIndex,
+}
+
+impl<'a> Asked<'a> {
+    fn of(engine: &'a Engine, source: SourceIndex) -> Self {
+        engine.board.roster().is_asked(source);
+        Self { engine, source }
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.engine.board.roster().is_not_asked(self.source);
     }
 }
 
@@ -111,12 +140,12 @@ fn take(engine: &Engine, source: SourceIndex, connection: ConnectionId) -> Optio
 /// Fetches a run of chunks, in order.
 async fn run(
     engine: &Arc<Engine>,
-    source: SourceIndex,
+    giver: Giver,
     lease: &Lease,
     target: &Arc<Target>,
     mut buffer: Buffer,
 ) -> End {
-    let board = &engine.board;
+    let (board, source) = (&engine.board, giver.source);
     let range = target.range(&lease.chunks);
     let opened = board.sources[source].open(target.path.as_str(), range.clone(), target.grid.len()).await;
     let mut body = match opened {
@@ -146,12 +175,12 @@ async fn run(
                 let whole = whole_chunks(target, &buffer);
                 if matches!(end, End::Done) && whole > 0 {
                     buffer.bytes.truncate(length_of(target, whole));
-                    end = landed(Some(land(engine, source, lease.id, target, wanted.first, buffer))).await;
+                    end = landed(Some(land(engine, giver, lease.id, target, wanted.first, buffer))).await;
                 }
                 return if matches!(end, End::Done) { End::Fault(fault) } else { end };
             }
         };
-        board.received(frame.len()).await;
+        board.received(frame.len(), source).await;
         let mut wanted = wanted.clone();
         while !frame.is_empty() {
             // Before the piece: nobody asked for it, or somebody else was faster.
@@ -159,6 +188,7 @@ async fn run(
                 usize::try_from(wanted.bytes.start.saturating_sub(at)).unwrap_or(usize::MAX).min(frame.len());
             let have = u64::try_from(buffer.bytes.len()).unwrap_or(u64::MAX);
             let skip = if have == 0 { skip } else { 0 };
+            board.roster().passed(source, u64::try_from(skip).unwrap_or(u64::MAX));
             let room = wanted.bytes.end - wanted.bytes.start - have;
             let kept = frame.len().saturating_sub(skip).min(usize::try_from(room).unwrap_or(usize::MAX));
             buffer.bytes.extend_from_slice(&frame[skip..skip + kept]);
@@ -180,7 +210,7 @@ async fn run(
                 end => return end,
             }
             let next_first = wanted.first + chunks;
-            landing = Some(land(engine, source, lease.id, target, wanted.first, buffer));
+            landing = Some(land(engine, giver, lease.id, target, wanted.first, buffer));
             since = Instant::now();
             buffer = match engine.buffers.take().await {
                 Some(buffer) => buffer,
@@ -242,39 +272,50 @@ fn length_of(target: &Target, chunks: u64) -> usize {
     usize::try_from(chunks.saturating_mul(target.grid.granule().bytes())).unwrap_or(usize::MAX)
 }
 
-/// What is wrong with the piece, if its source gave something else.
-type Landing = JoinHandle<Result<(), String>>;
+/// Whether the piece was good.
+type Landing = JoinHandle<bool>;
 
-/// Hands a piece over to be judged and written, on a thread that may wait for the disk.
+/// Hands a piece over to be judged and written, on a thread that may wait for the disk. Whoever gave something else is
+/// suspected there and then, whatever becomes of its connection; unless it was judged after it was asked.
 fn land(
     engine: &Arc<Engine>,
-    source: SourceIndex,
+    giver: Giver,
     lease: LeaseId,
     target: &Arc<Target>,
     first: u64,
     buffer: Buffer,
 ) -> Landing {
+    let Giver { source, cases } = giver;
     engine.board.roster().came(source);
     let (engine, target) = (Arc::clone(engine), Arc::clone(target));
     tokio::task::spawn_blocking(move || {
         let (new, refusal) = engine.land(lease, &target, first, &buffer.bytes);
-        engine.board.roster().landed(source, new);
+        let board = &engine.board;
+        board.roster().landed(source, new);
         match refusal {
-            None => Ok(()),
-            Some(Refusal::Chunk(fault)) => Err(format!("{}: {fault}", shown(target.path.as_str()))),
-            Some(Refusal::Here(error)) => {
-                engine.fail(error);
-                Ok(())
+            None => return true,
+            Some(Refusal::Chunk(fault)) => {
+                let what = format!("{}: {fault}", shown(target.path.as_str()));
+                let is_suspect = {
+                    let mut roster = board.roster();
+                    roster.cases(source) == cases && roster.suspect(source, what)
+                };
+                if is_suspect {
+                    engine.case.find_out(board, source, None);
+                    board.changed.notify_waiters();
+                }
             }
+            Some(Refusal::Here(error)) => engine.fail(error),
         }
+        false
     })
 }
 
 async fn landed(landing: Option<Landing>) -> End {
     let Some(landing) = landing else { return End::Done };
     match landing.await {
-        Ok(Ok(())) => End::Done,
-        Ok(Err(what)) => End::Mismatch(what),
+        Ok(true) => End::Done,
+        Ok(false) => End::Mismatch,
         Err(_) => End::Here,
     }
 }

@@ -47,6 +47,8 @@ pub(crate) struct Destination {
     placed: Mutex<HashMap<Identity, EntryPath>>,
     /// Files that a killed process was about to place, where others with their names have been begun since.
     claims: Vec<(FileRoot, String)>,
+    /// Another process has left something, or is at work.
+    is_used: bool,
 }
 
 impl Destination {
@@ -64,7 +66,7 @@ impl Destination {
         let root = std::path::absolute(root).map_err(IoError::at("find", root))?;
         let site = Arc::new(Site { root, disk, lasting: Mutex::default(), open_files: AtomicUsize::new(0) });
         site.make_folder(PARTIAL)?;
-        let mut destination = Self { site, placed: Mutex::default(), claims: Vec::new() };
+        let mut destination = Self { site, placed: Mutex::default(), claims: Vec::new(), is_used: false };
         destination.take_back()?;
         Ok(destination)
     }
@@ -112,6 +114,11 @@ impl Destination {
     /// [`FetchError`]: it cannot be told, or what is there is no file.
     pub(crate) fn has_partial(&self, root: FileRoot) -> Result<bool, FetchError> {
         Ok(self.site.look_for_file(&path_of(root))?.is_some())
+    }
+
+    /// Whether another process had begun something here, and may be at work.
+    pub(crate) fn is_used(&self) -> bool {
+        self.is_used
     }
 
     /// How many incomplete files are open.
@@ -228,6 +235,7 @@ impl Destination {
     /// Gives files that a killed process was about to place the names by which they are found.
     fn take_back(&mut self) -> Result<(), FetchError> {
         for name in self.site.names(PARTIAL)? {
+            self.is_used = true;
             let Some((root, _)) = claimed(&name) else { continue };
             let claim = format!("{PARTIAL}/{name}");
             self.site.give_back(&claim, &format!("{PARTIAL}/{root}"))?;

@@ -43,8 +43,9 @@ pub(crate) struct Engine {
     pub(crate) piece: u64,
     /// Files whose layer nobody has, to be fetched as a whole.
     pub(crate) layerless: Mutex<VecDeque<usize>>,
-    /// So many files are looked at at once.
-    pub(crate) looking: Arc<Semaphore>,
+    /// So many files are looked for at once, and so many are read.
+    pub(crate) glancing: Semaphore,
+    pub(crate) looking: Semaphore,
     /// Tasks that may yet find something to fetch, and files that are fetched without a schedule.
     pub(crate) searching: AtomicUsize,
     /// Wanted bytes that are not durable yet.
@@ -92,7 +93,8 @@ impl Engine {
             buffers: Buffers::new(memory, usize::try_from(piece).unwrap_or(usize::MAX)),
             piece,
             layerless: Mutex::default(),
-            looking: Arc::new(Semaphore::new(cores)),
+            glancing: Semaphore::new(cores),
+            looking: Semaphore::new(cores),
             searching: AtomicUsize::new(0),
             open: AtomicU64::new(open),
             unsynced: AtomicU64::new(0),
@@ -138,6 +140,16 @@ impl Engine {
             work(&here)
         });
         done.await.ok()
+    }
+
+    /// As [`blocking`](Self::blocking), when it is its turn: there are only so many at once.
+    pub(crate) async fn in_turn<T: Send + 'static>(
+        self: &Arc<Self>,
+        turns: &Semaphore,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Option<T> {
+        let _permit = turns.acquire().await;
+        self.blocking(work).await
     }
 
     pub(crate) fn failure(&self) -> Option<FetchError> {

@@ -23,7 +23,7 @@ pub enum FetchError {
         /// How far it was.
         progress: Progress,
     },
-    /// Every source that is left has another revision than the one that was begun.
+    /// Every source that is left has a later revision than the one that was begun, or another head of the same one.
     Overwritten {
         /// The head that was begun.
         begun: HeadId,
@@ -95,7 +95,7 @@ impl fmt::Display for FetchError {
             Self::Overwritten { begun, now, .. } => {
                 write!(
                     f,
-                    "the model was overwritten while it was fetched: it is now head {now}, begun was {begun}"
+                    "the model was overwritten while it was fetched: every source serves head {now} now, in place of {begun}"
                 )
             }
             Self::Io(error) => error.fmt(f),

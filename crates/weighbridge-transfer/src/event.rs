@@ -7,17 +7,16 @@ use weighbridge_manifest::{EntryPath, TensorEntry, VerifiedHead};
 /// Which source, counted from 0 in the order in which they were given; a place for metadata comes behind them.
 pub type SourceIndex = usize;
 
-/// Bytes of the wanted chunks, in three stages. None of the figures ever falls, and each chunk counts once in the last
-/// two.
+/// How far a fetch is. None of the figures ever falls, and each chunk counts once in the last two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Came from sources: also what was refused, or came twice.
+    /// Bytes that came from sources: files, lists and layers, also those that were refused or came twice; not heads.
     pub received: u64,
-    /// Accepted, whether it came from a source or was there already.
+    /// Bytes of wanted chunks that are accepted and written, whether they came from a source or were there already.
     pub verified: u64,
-    /// Accepted, written and synced.
+    /// Those of them that are synced.
     pub durable: u64,
-    /// What is wanted in all.
+    /// Bytes of all wanted chunks; 0 before [`Event::Wanted`].
     pub wanted: u64,
 }
 
@@ -64,7 +63,7 @@ pub enum SourceState {
     Idle,
     /// It is asked for bytes.
     Active,
-    /// It is left alone until it is tried again.
+    /// It is left alone until it is tried again, or until its head has been read again.
     Waiting,
     /// It is not asked any more.
     SetAside,
@@ -105,10 +104,12 @@ pub struct SourceStatus {
 pub struct Waiting {
     /// For what: a file, or `head.note` and such.
     pub for_what: String,
-    /// For which chunks of it, if it has chunks.
+    /// Which chunks of it were asked for, if they were.
     pub chunks: Option<Range<u64>>,
-    /// From whom; `None` if every source is left alone for now.
+    /// From whom; `None` if it is this machine's disk that is waited for.
     pub from: Option<SourceIndex>,
+    /// When that source is tried again, from now on, if every source is left alone.
+    pub again_in: Option<Duration>,
     /// How long nothing was verified.
     pub since: Duration,
 }
@@ -117,7 +118,7 @@ pub struct Waiting {
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// The head that is fetched. It is believed; the caller may still say no.
+    /// The head that is fetched: it is believed, and the caller has not refused it.
     Head(Box<VerifiedHead>),
     /// What is wanted: files, and their bytes.
     Wanted {
@@ -129,7 +130,7 @@ pub enum Event {
         /// [`ModelView`](weighbridge_verify::ModelView) already: what has come is there.
         metadata: PathBuf,
     },
-    /// How far it is. Comes several times a second.
+    /// How far it is. Comes several times a second while something changes, and once at the end.
     Progress(Progress),
     /// A source begins, ends, or is blamed; or its rate, from time to time.
     Source(SourceStatus),
@@ -142,8 +143,9 @@ pub enum Event {
         /// Its chunks, by position.
         chunks: Range<u64>,
     },
-    /// Every chunk of a tensor is accepted and written: a view of the folder gives it. Comes once for each tensor of the
-    /// list that has bytes, in the order in which they become complete; not, if the list lets two of them overlap.
+    /// Every chunk of a tensor is accepted and written: a view of the folder gives it, once the beginning of its file has
+    /// come too. Comes once for each tensor of the list that has bytes, in the order in which they become complete; not,
+    /// if the list lets two of them overlap.
     Tensor(Box<TensorEntry>),
     /// All of a file is durable and has its final name.
     File {
@@ -159,6 +161,4 @@ pub enum Event {
         /// Whether it was removed.
         removed: bool,
     },
-    /// Something else to know.
-    Note(String),
 }

@@ -21,7 +21,7 @@ use crate::{
     destination::{Destination, LayersFile, Staged},
     engine::Engine,
     error::FetchError,
-    event::{Event, Progress, SourceState},
+    event::{Event, Progress, SourceIndex, SourceState},
     layers, local,
     options::{Options, Stop, Unlisted, Wanted},
     roster::Roster,
@@ -167,7 +167,6 @@ impl Run {
         // Who has another revision is asked for no list.
         let mut others = shown;
         others.retain(|one| text(&one.note) != text(&best.note));
-        others.retain(|one| board.roster().suspect(one.source, one.why.clone()));
 
         let head = best.head;
         let (id, note) = (head.id(), best.note);
@@ -180,11 +179,16 @@ impl Run {
         })
         .await?;
         let published = Metadata::at(root.join(FOLDER));
-        let files = Arc::new(self.files(&case, &staged, &published).await?);
-        case.files = Some(Arc::clone(&files));
+        let has_other = |source| others.iter().any(|other| other.source == source);
+        let files = self.files(&case, &staged, &published, &has_other).await.map(Arc::new);
+        case.files = files.as_ref().ok().map(Arc::clone);
+        // Also if there is no list: it is said what each is to be blamed for.
         for other in others {
-            case.find_out(board, other.source, Some(other.note));
+            if board.roster().suspect(other.source, other.why) {
+                case.find_out(board, other.source, Some(other.note));
+            }
         }
+        let files = files?;
         let tensors = self.tensors(&case, &staged, &published, &files).await?;
 
         let selection = Selection::of(&files, tensors.as_deref(), &self.wanted)?;
@@ -228,6 +232,7 @@ impl Run {
         case: &Case,
         staged: &Arc<Staged>,
         published: &Metadata,
+        has_other: &(dyn Fn(SourceIndex) -> bool + Sync),
     ) -> Result<VerifiedFileList, FetchError> {
         let head = &case.head;
         let length = head.head().files.length;
@@ -238,7 +243,7 @@ impl Run {
             Ok(list) => Ok((list, bytes)),
             Err(error) => Err(format!("{FILES}: {error}")),
         };
-        let found = one_of(&self.board, case, &Part::whole(FILES, length), opened).await?;
+        let found = one_of(&self.board, case, &Part::whole(FILES, length), has_other, opened).await?;
         let (list, bytes) = found.ok_or_else(|| no_source(&self.board, FILES))?;
         let staged = Arc::clone(staged);
         blocking(move || staged.write(FILES, &bytes)).await?;
@@ -262,8 +267,11 @@ impl Run {
             Ok(list) => Ok((list, bytes)),
             Err(error) => Err(wrong(TENSORS, &error)),
         };
-        let found = one_of(&self.board, case, &Part::whole(TENSORS, length), opened).await?;
-        let (list, bytes) = found.ok_or_else(|| no_source(&self.board, TENSORS))?;
+        let found = one_of(&self.board, case, &Part::whole(TENSORS, length), &|_| false, opened).await?;
+        let is_needed = self.wanted.files.is_none() || self.wanted.tensors.is_some();
+        let Some((list, bytes)) = found else {
+            return if is_needed { Err(no_source(&self.board, TENSORS)) } else { Ok(None) };
+        };
         let staged = Arc::clone(staged);
         blocking(move || staged.write(TENSORS, &bytes)).await?;
         Ok(Some(Arc::new(list)))
@@ -427,6 +435,7 @@ fn finish(
             continue;
         }
         goes_on()?;
+        let _here = engine.board.asks(target.path.as_str(), None);
         local::place(engine, target)?;
         files += 1;
         named(&target.path, target.grid.len());
@@ -437,6 +446,7 @@ fn finish(
             continue;
         };
         goes_on()?;
+        let _here = engine.board.asks(entry.path.as_str(), None);
         local::twin(engine, first, &entry.path)?;
         files += 1;
         named(&entry.path, entry.size);
@@ -494,7 +504,8 @@ impl Pulse {
 
     fn progress(&mut self, run: &Run, observer: &dyn Observer) {
         let progress = run.board.progress();
-        if self.told != Some(progress) {
+        // Nobody can tell how far it is before it is known what is wanted.
+        if run.engine.get().is_some() && self.told != Some(progress) {
             self.told = Some(progress);
             observer.event(Event::Progress(progress));
         }
@@ -519,15 +530,13 @@ fn waiting(run: &Run, now: Instant) -> Option<crate::event::Waiting> {
         let (source, file, chunks) = engine.schedule().oldest()?;
         Some((path(engine, file)?, chunks, source))
     });
-    let mut waiting = run.board.waiting(oldest, now)?;
-    if waiting.from.is_none()
-        && let Some(engine) = run.engine.get()
-    {
+    let next = || {
+        let engine = run.engine.get()?;
         let next = engine.schedule().pending_files().next();
         let next = next.or_else(|| lock(&engine.layerless).front().copied());
-        waiting.for_what = next.and_then(|file| path(engine, file)).unwrap_or(waiting.for_what);
-    }
-    Some(waiting)
+        path(engine, next?)
+    };
+    run.board.waiting(oldest, next, now)
 }
 
 #[cfg(test)]

@@ -129,10 +129,10 @@ impl fmt::Debug for HttpSource {
     }
 }
 
-/// What a target of a redirect answers that is no longer good: a signed URL whose time is over, say.
+/// What a target of a redirect answers that is no longer good: a signed URL whose time is over, say, for which stores have
+/// several words. That it is busy, or has no such range, is no such answer.
 fn may_have_expired(status: StatusCode) -> bool {
-    use StatusCode as S;
-    matches!(status, S::UNAUTHORIZED | S::FORBIDDEN | S::NOT_FOUND | S::GONE)
+    status.is_client_error() && !matches!(status.as_u16(), 408 | 416 | 429)
 }
 
 /// The URL of what lies beneath another, by the names on the way. The query stays.

@@ -118,7 +118,13 @@ async fn accept(
         }
         Ok(bytes)
     };
-    match one_of(&engine.board, &engine.case, &part, judge).await? {
+    let board = &engine.board;
+    let found = match one_of(board, &engine.case, &part, &|_| false, judge).await {
+        // Those that have none may give the files as a whole, whatever became of the others.
+        Err(FetchError::NoSource { .. }) if may_come(&engine, &group) => None,
+        found => found?,
+    };
+    match found {
         Some(bytes) => {
             let range = group.range.clone();
             let write = tokio::task::spawn_blocking(move || staged.write(range, &bytes));
@@ -130,4 +136,10 @@ async fn accept(
         None => group.files.iter().for_each(|(position, _)| local::spawn_whole(&engine, *position)),
     }
     Ok(())
+}
+
+fn may_come(engine: &Engine, group: &Group) -> bool {
+    let roster = engine.board.roster();
+    let mut sources = 0..engine.board.byte_sources;
+    sources.any(|source| group.files.iter().any(|(position, _)| roster.may_serve(source, *position)))
 }

@@ -10,43 +10,94 @@ use weighbridge_manifest::EntryPath;
 use weighbridge_verify::{FileVerifier, IoError, WholeError, WholeFile};
 
 use crate::{
-    board::lock, disk::read_exact_at, engine::Engine, error::FetchError, event::Event, ranges::RangeSet,
+    board::lock,
+    disk::{Stamp, read_exact_at, stamp_of},
+    engine::Engine,
+    error::FetchError,
+    event::Event,
+    partial::PartialFile,
+    ranges::RangeSet,
     target::Target,
 };
 
-/// Begins to fetch a file: what of it is nowhere in the folder is asked for at once, and what may be there is hashed
-/// meanwhile.
+/// Where a file may be already, as far as names and holes tell.
+enum Found {
+    /// Nowhere: all of it is asked for.
+    Nothing,
+    /// These chunks of it, perhaps, where an earlier fetch has begun it; the others are asked for.
+    Begun(RangeSet),
+    /// Under its final name, or begun under another: what has come has to be read first.
+    Others,
+}
+
+/// Looks where a file may be, without reading it, so that what is nowhere is asked for before anything is hashed. That it
+/// is nowhere at all is seen twice, if others may be at work: while they give it its name it has none.
 ///
 /// Waits for the disk: not for an async thread.
-pub(crate) fn begin(engine: &Engine, target: &Target) -> Result<(), FetchError> {
-    let file = engine.verifier.file(target.position).map_err(FetchError::Entry)?;
-    if is_in_place(engine, target)? {
-        engine.count(target.is_in_place_already());
-        tell_all(engine, target);
+fn glance(engine: &Engine, target: &Target, is_second: bool) -> Result<Found, FetchError> {
+    if engine.has_failed() {
+        return Ok(Found::Nothing);
+    }
+    let destination = &engine.destination;
+    // Not kept open: there may be more of them than may be open.
+    let begun = destination.partial_if_there(target.root, target.grid.len())?;
+    let there = begun.map_or(Ok(RangeSet::default()), |begun| chunks_in(target, &begun))?;
+    // Looked for last: another process may have given the file its name while it was looked for elsewhere.
+    if !destination.claims(target.root).is_empty() || named(engine, target)?.is_some() {
+        return Ok(Found::Others);
+    }
+    let is_begun = target.wanted.iter().any(|run| there.within(&run).next().is_some());
+    if is_begun || is_second || !destination.is_used() {
+        engine.lack(target, &lacking(target, &there));
+    }
+    Ok(if is_begun { Found::Begun(there) } else { Found::Nothing })
+}
+
+/// Reads what may be there of a file, and asks for the rest.
+///
+/// Waits for the disk: not for an async thread.
+fn begin(engine: &Engine, target: &Target, found: &Found) -> Result<(), FetchError> {
+    if engine.has_failed() {
         return Ok(());
     }
-    let there = on_disk(engine, target)?;
+    let file = engine.verifier.file(target.position).map_err(FetchError::Entry)?;
+    let _here = engine.board.asks(target.path.as_str(), None);
+    let there = match found {
+        Found::Nothing => return Ok(()),
+        Found::Begun(there) => return recount(engine, target, file, there),
+        Found::Others => {
+            if let Some(named) = named(engine, target)?
+                && let stamp = stamp_of_file(&named)
+                && is_all_good(engine, target, file, &named)?
+            {
+                engine.count(target.is_in_place_already(stamp));
+                tell_all(engine, target);
+                return Ok(());
+            }
+            on_disk(engine, target)?
+        }
+    };
     let mut have = there.clone();
     let mut others = engine.destination.claims(target.root);
-    // Looked for last: another process may have given the file its name while it was looked for elsewhere.
     others.extend(named(engine, target)?);
     for other in &others {
         copy(engine, target, file, other, &mut have)?;
     }
-    let mut lacking = RangeSet::default();
-    for run in target.wanted.iter() {
-        for run in have.missing_in(&run) {
-            lacking.insert(run);
-        }
-    }
-    engine.lack(target, &lacking);
+    engine.lack(target, &lacking(target, &have));
     recount(engine, target, file, &there)
 }
 
-/// Whether the file under the final name is the wanted one.
-pub(crate) fn is_in_place(engine: &Engine, target: &Target) -> Result<bool, FetchError> {
-    let file = engine.verifier.file(target.position).map_err(FetchError::Entry)?;
-    named(engine, target)?.map_or(Ok(false), |named| is_all_good(engine, target, file, &named))
+/// The wanted chunks that are not among these.
+fn lacking(target: &Target, have: &RangeSet) -> RangeSet {
+    let mut lacking = RangeSet::default();
+    for run in target.wanted.iter() {
+        have.missing_in(&run).for_each(|run| lacking.insert(run));
+    }
+    lacking
+}
+
+fn stamp_of_file(file: &File) -> Option<Stamp> {
+    stamp_of(&file.metadata().ok()?)
 }
 
 /// What has the final name, if it has the right length.
@@ -60,12 +111,17 @@ fn named(engine: &Engine, target: &Target) -> Result<Option<File>, FetchError> {
 ///
 /// Waits for the disk: not for an async thread.
 fn begin_whole(engine: &Engine, target: &Target) -> Result<bool, FetchError> {
+    if engine.has_failed() {
+        return Ok(true);
+    }
+    let _here = engine.board.asks(target.path.as_str(), None);
     let (destination, len) = (&engine.destination, target.grid.len());
     let named = destination.finished(&target.path)?.filter(|(_, there)| *there == len);
     if let Some((named, _)) = named
+        && let stamp = stamp_of_file(&named)
         && is_signed(engine, target, &named)?
     {
-        engine.count(target.is_in_place_already());
+        engine.count(target.is_in_place_already(stamp));
     } else if destination.has_partial(target.root)?
         && is_signed(engine, target, target.partial(destination)?.file())?
     {
@@ -108,13 +164,17 @@ fn is_all_good(
 /// The chunks of which an earlier fetch has written every byte, as far as the file system tells: which are good has to
 /// be seen.
 fn on_disk(engine: &Engine, target: &Target) -> Result<RangeSet, FetchError> {
-    let mut there = RangeSet::default();
     if !engine.destination.has_partial(target.root)? {
-        return Ok(there);
+        return Ok(RangeSet::default());
     }
     engine.make_room_to_open(target)?;
+    chunks_in(target, &*target.partial(&engine.destination)?)
+}
+
+fn chunks_in(target: &Target, partial: &PartialFile) -> Result<RangeSet, FetchError> {
+    let mut there = RangeSet::default();
     let unit = target.grid.granule().bytes();
-    for extent in target.partial(&engine.destination)?.extents()? {
+    for extent in partial.extents()? {
         let end = if extent.end >= target.grid.len() { target.grid.count() } else { extent.end / unit };
         let first = extent.start.div_ceil(unit);
         if first < end {
@@ -186,7 +246,7 @@ fn recount(
 
 /// Gives a file of which every chunk is durable its final name.
 pub(crate) fn place(engine: &Engine, target: &Target) -> Result<(), FetchError> {
-    if target.is_in_place() {
+    if target.is_in_place(&engine.destination)? {
         return Ok(());
     }
     let placed = match target.accepted(&engine.destination)? {
@@ -320,32 +380,47 @@ fn unit(target: &Target) -> usize {
     usize::try_from(target.grid.granule().bytes()).unwrap_or(usize::MAX).max(1)
 }
 
-/// Begins a file on a thread that may wait for the disk, and does not let the fetch end before it has.
+/// Begins a file: what of it is nowhere in the folder is asked for, and what may be there is read meanwhile. The fetch does
+/// not end before that.
 pub(crate) fn spawn(engine: &Arc<Engine>, position: usize) {
-    look(engine, position, |engine, target| begin(engine, target).map(|()| true));
+    look(engine, position, |engine, target| async move {
+        let look = |is_second| {
+            let here = Arc::clone(&target);
+            engine.in_turn(&engine.glancing, move |engine| glance(engine, &here, is_second))
+        };
+        let mut found = look(false).await?;
+        if matches!(found, Ok(Found::Nothing)) && engine.destination.is_used() {
+            tokio::time::sleep(MOMENT).await;
+            found = look(true).await?;
+        }
+        match found {
+            Ok(Found::Nothing) => Some(Ok(true)),
+            Ok(found) => {
+                let begin = move |engine: &Engine| begin(engine, &target, &found).map(|()| true);
+                engine.in_turn(&engine.looking, begin).await
+            }
+            Err(error) => Some(Err(error)),
+        }
+    });
 }
 
 /// As [`spawn`], for a file whose layer nobody has. It waits to be fetched as a whole if it is not there.
 pub(crate) fn spawn_whole(engine: &Arc<Engine>, position: usize) {
-    look(engine, position, begin_whole);
+    look(engine, position, |engine, target| async move {
+        engine.in_turn(&engine.looking, move |engine| begin_whole(engine, &target)).await
+    });
 }
 
-/// Looks at a file, which is then told to be begun, or has to be fetched as a whole.
-fn look(
-    engine: &Arc<Engine>,
-    position: usize,
-    begin: impl FnOnce(&Engine, &Target) -> Result<bool, FetchError> + Send + 'static,
-) {
+/// Looks at a file, which then is there or has been asked for (`true`), or has to be fetched as a whole.
+fn look<F>(engine: &Arc<Engine>, position: usize, begin: impl FnOnce(Arc<Engine>, Arc<Target>) -> F)
+where
+    F: Future<Output = Option<Result<bool, FetchError>>> + Send + 'static,
+{
     let Some(target) = engine.targets.get(&position).map(Arc::clone) else { return };
     engine.searching.fetch_add(1, SeqCst);
+    let begun = begin(Arc::clone(engine), target);
     let engine = Arc::clone(engine);
     tokio::spawn(async move {
-        let at_once = Arc::clone(&engine.looking);
-        let _permit = at_once.acquire_owned().await;
-        let begun = engine.blocking(move |engine| match engine.has_failed() {
-            true => Ok(true),
-            false => begin(engine, &target),
-        });
         match begun.await {
             // It counts until it is there.
             Some(Ok(false)) => lock(&engine.layerless).push_back(position),

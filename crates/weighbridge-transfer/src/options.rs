@@ -17,7 +17,7 @@ use crate::source::Source;
 pub struct Options {
     /// Where bytes come from. All are used at once.
     pub sources: Vec<Source>,
-    /// Where the metadata comes from, if it is not taken from the sources.
+    /// A place for metadata. The head is taken from there alone, lists and layers from there first.
     pub metadata: Option<Source>,
     /// The folder to fetch into. Made if it is not there.
     pub into: PathBuf,
@@ -31,7 +31,8 @@ pub struct Options {
     pub wanted: Wanted,
     /// Whether files that are not listed are removed, and what earlier fetches of other releases left unfinished.
     pub unlisted: Unlisted,
-    /// About how many bytes of memory may be used, lists and layers apart.
+    /// About how many bytes of memory may be used, lists and layers apart. Two pieces of a chunk or 1 MiB, and 32 MiB for
+    /// everything else, are used in any case.
     pub memory: u64,
     /// How many bytes may be received per second, of all sources together; `None` for no limit.
     pub limit_rate: Option<u64>,
@@ -81,7 +82,7 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Asks the fetch to end. It syncs what it has written and ends with [`FetchError::Stopped`](crate::FetchError).
+    /// Asks the fetch to end. It syncs what it has written, for a second and a half at the most, and ends with [`FetchError::Stopped`](crate::FetchError).
     pub fn ask(&self) {
         self.asked.store(true, Ordering::SeqCst);
         self.notify.notify_waiters();

@@ -35,6 +35,12 @@ struct Member {
     /// What it gives while it is asked.
     window: Option<Window>,
     running: usize,
+    /// Connections that wait for it now.
+    asked: usize,
+    /// Bytes that it had to give before those that were wanted, since it knows no ranges.
+    passed: u64,
+    /// How often it was suspected.
+    cases: u64,
     /// Pieces that have come, and wait for this machine.
     landing: usize,
     climb: Climb,
@@ -47,6 +53,8 @@ struct Member {
     /// All that it had instead.
     revisions: Vec<HeadId>,
     ranges: bool,
+    /// It kept somebody waiting for metadata, and has given none since.
+    slow: bool,
     /// Raised whenever what it is doing has to end.
     generation: u64,
     told: Option<SourceStatus>,
@@ -87,6 +95,8 @@ const MAX_FAILURES: u32 = 8;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// After so many stalls without enough verified bytes between them a source is not tried again.
 const MAX_STALLS: u32 = 3;
+/// So many files are asked of who denies each.
+const MAX_DENIED: usize = 3;
 /// Who asks to be left alone for longer is not waited for.
 const MAX_WAIT: Duration = Duration::from_secs(300);
 const MAX_CONNECTIONS: usize = 8;
@@ -116,6 +126,15 @@ impl Roster {
 
     pub(crate) fn lacks_ranges(&mut self, source: SourceIndex) {
         self.members[source].ranges = false;
+    }
+
+    /// Whether it is asked for metadata after all others.
+    pub(crate) fn is_slow(&self, source: SourceIndex) -> bool {
+        self.members[source].slow
+    }
+
+    pub(crate) fn set_slow(&mut self, source: SourceIndex, slow: bool) {
+        self.members[source].slow = slow;
     }
 
     /// Changes whenever what the source is doing has to end.
@@ -148,6 +167,29 @@ impl Roster {
         member.running = member.running.saturating_sub(1);
     }
 
+    /// A connection waits for what the source gives.
+    pub(crate) fn is_asked(&mut self, source: SourceIndex) {
+        self.members[source].asked += 1;
+    }
+
+    pub(crate) fn is_not_asked(&mut self, source: SourceIndex) {
+        let member = &mut self.members[source];
+        member.asked = member.asked.saturating_sub(1);
+    }
+
+    /// Bytes came that nobody wanted of a source that cannot begin elsewhere.
+    pub(crate) fn passed(&mut self, source: SourceIndex, bytes: u64) {
+        let member = &mut self.members[source];
+        if !member.ranges {
+            member.passed += bytes;
+        }
+    }
+
+    /// How often it was suspected: what it was asked for before says nothing new afterwards.
+    pub(crate) fn cases(&self, source: SourceIndex) -> u64 {
+        self.members[source].cases
+    }
+
     /// A piece has come from the source; what happens to it now is not its doing.
     pub(crate) fn came(&mut self, source: SourceIndex) {
         self.members[source].landing += 1;
@@ -178,13 +220,7 @@ impl Roster {
             return false;
         }
         match (fault, file) {
-            (Fault::Missing, Some(file)) => {
-                member.lacks.insert(file);
-                // That it has another revision says more.
-                if member.moved.is_none() {
-                    member.blame = Some((Blame::Refused, fault.to_string()));
-                }
-            }
+            (Fault::Missing | Fault::Refused(_), Some(_)) => self.denied(source, file, fault),
             (Fault::OtherFile(what), _) => return self.suspect(source, what.clone()),
             (Fault::Busy { retry_after: Some(after), .. }, _) if *after > MAX_WAIT => {
                 self.set_aside(source, Blame::Refused, fault.to_string());
@@ -207,6 +243,21 @@ impl Roster {
         false
     }
 
+    /// It has no such file, or denies it: as the stores do of what they do not have, for whoever may not list it. Who has
+    /// given nothing, and denies one file after the other, denies all of them.
+    pub(crate) fn denied(&mut self, source: SourceIndex, file: Option<usize>, fault: &Fault) {
+        let member = &mut self.members[source];
+        member.lacks.extend(file);
+        let denies_all = *fault != Fault::Missing && member.verified == 0 && member.lacks.len() >= MAX_DENIED;
+        // That it has another revision says more.
+        if member.moved.is_none() {
+            member.blame = Some((Blame::Refused, fault.to_string()));
+        }
+        if denies_all {
+            self.set_aside(source, Blame::Refused, fault.to_string());
+        }
+    }
+
     /// It gave what does not match. `true` if its head is to be read again; `false` if that is being done already.
     pub(crate) fn suspect(&mut self, source: SourceIndex, what: String) -> bool {
         let member = &mut self.members[source];
@@ -214,6 +265,7 @@ impl Roster {
             return false;
         }
         member.state = State::Suspect;
+        member.cases += 1;
         member.blame = Some((Blame::Lied, what));
         member.generation += 1;
         true
@@ -227,20 +279,29 @@ impl Roster {
 
     /// It serves another head that is believed, and these files of it are the same. If it did so before, it has lied: its
     /// own list says which files it has.
-    pub(crate) fn stale(&mut self, source: SourceIndex, moved: Moved, what: String, same: BTreeSet<usize>) {
-        if self.members[source].revisions.contains(&moved.head) {
+    pub(crate) fn stale(
+        &mut self,
+        source: SourceIndex,
+        moved: Moved,
+        what: String,
+        mut same: BTreeSet<usize>,
+    ) {
+        let member = &mut self.members[source];
+        if member.revisions.contains(&moved.head) {
             return self.lied(source);
         }
-        self.members[source].revisions.push(moved.head);
-        if same.is_empty() {
-            self.set_aside(source, Blame::Stale, what);
-        } else {
-            let member = &mut self.members[source];
-            member.state = State::Usable;
-            member.blame = Some((Blame::Stale, what));
-            member.same = Some(same);
+        member.revisions.push(moved.head);
+        member.moved = Some(moved);
+        // What it had not before it does not get by changing again: else it could be asked in circles.
+        if let Some(before) = member.same.take() {
+            same.retain(|file| before.contains(file));
         }
-        self.members[source].moved = Some(moved);
+        if same.is_empty() {
+            return self.set_aside(source, Blame::Stale, what);
+        }
+        member.state = State::Usable;
+        member.blame = Some((Blame::Stale, what));
+        member.same = Some(same);
     }
 
     /// Whether it is known to have another revision.
@@ -257,14 +318,14 @@ impl Roster {
     pub(crate) fn close_case(&mut self, source: SourceIndex, blame: Blame, why: &str) {
         if self.members[source].state == State::Suspect {
             let what = self.members[source].blame.take().map(|(_, what)| what).unwrap_or_default();
-            self.set_aside(source, blame, format!("{what}; then, asked for its head: {why}"));
+            self.set_aside(source, blame, format!("{what}; and it did not show its head: {why}"));
         }
     }
 
     /// All at once, at the end.
     pub(crate) fn close_cases(&mut self) {
         for source in 0..self.members.len() {
-            self.close_case(source, Blame::Stalled, "nothing in the time that was left");
+            self.close_case(source, Blame::Stalled, "not before the end");
         }
     }
 
@@ -357,28 +418,34 @@ impl Roster {
             member.window = None;
             return;
         }
-        let begun = Window { asked: Duration::ZERO, before: member.verified, last: now };
+        let given = member.verified + member.passed;
+        let begun = Window { asked: Duration::ZERO, before: given, last: now };
         let seen = member.window.get_or_insert(begun);
         // What has come and waits for a slow disk is not the source's doing.
         if member.landing > 0 {
             *seen = begun;
         }
         // Whoever is helped out each time has pauses, and has given nothing all the same.
-        if member.running > 0 {
+        if member.asked > 0 {
             seen.asked += now.duration_since(seen.last);
         }
         seen.last = now;
         if seen.asked < window {
             return;
         }
-        let given = member.verified.saturating_sub(seen.before);
-        if given >= least.saturating_mul(window.as_secs()) {
+        let given = given.saturating_sub(seen.before);
+        if given >= due(least, window) {
             *seen = begun;
             member.stalls = 0;
             return;
         }
         member.window = None;
-        self.stalled(source, format!("gave {given} verified bytes in {} s", window.as_secs()), window, now);
+        self.stalled(
+            source,
+            format!("gave {given} verified bytes in {} s", window.as_secs_f64()),
+            window,
+            now,
+        );
     }
 
     /// The longer of the least window and twice the time of a chunk at the least rate.
@@ -390,6 +457,15 @@ impl Roster {
     pub(crate) fn least(&self, limit: Option<u64>) -> u64 {
         let sources = u64::try_from(self.members.len()).unwrap_or(u64::MAX).max(1);
         limit.map_or(self.watchdog.rate, |limit| self.watchdog.rate.min(limit / (2 * sources))).max(1)
+    }
+
+    /// Who of those that are left alone is tried again first, and when from now on.
+    pub(crate) fn first_again(&self, now: Instant) -> Option<(SourceIndex, Duration)> {
+        let again = |(source, member): (SourceIndex, &Member)| match member.state {
+            State::Waiting { until } => Some((source, until.saturating_duration_since(now))),
+            _ => None,
+        };
+        self.members.iter().enumerate().filter_map(again).min_by_key(|(_, time)| *time)
     }
 
     /// What has changed since it was asked last: states and blames at once, rates if `rates`.
@@ -450,6 +526,9 @@ impl Member {
             meter: Meter::default(),
             window: None,
             running: 0,
+            asked: 0,
+            passed: 0,
+            cases: 0,
             landing: 0,
             climb: Climb { target: FIRST_CONNECTIONS, best: 0, since: None, held_until: None },
             lacks: BTreeSet::new(),
@@ -457,10 +536,17 @@ impl Member {
             moved: None,
             revisions: Vec::new(),
             ranges: true,
+            slow: false,
             generation: 0,
             told: None,
         }
     }
+}
+
+/// The bytes of a time at a rate per second.
+pub(crate) fn due(rate: u64, time: Duration) -> u64 {
+    let bytes = u128::from(rate).saturating_mul(time.as_millis()) / 1000;
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// A rate that follows the last two seconds or so.

@@ -9,7 +9,11 @@ use weighbridge_manifest::{EntryPath, FileEntry};
 use weighbridge_tree::{FileRoot, Grid};
 
 use crate::{
-    destination::Destination, disk::Stamp, error::FetchError, partial::PartialFile, ranges::RangeSet,
+    destination::Destination,
+    disk::{Stamp, stamp_of},
+    error::FetchError,
+    partial::PartialFile,
+    ranges::RangeSet,
 };
 
 /// A file of which chunks are wanted.
@@ -35,6 +39,8 @@ struct State {
     unsynced: RangeSet,
     /// All of the file is under its final name already.
     in_place: bool,
+    /// What it was there when it was read.
+    found: Option<Stamp>,
 }
 
 impl Target {
@@ -114,21 +120,36 @@ impl Target {
         state.stored.insert(chunks.clone());
         let mut bytes = 0;
         for run in new {
-            state.unsynced.insert(run.clone());
-            bytes += self.wanted.within(&run).map(|run| self.bytes(&run)).sum::<u64>();
+            // Of those that are not wanted nobody says that they are durable.
+            for wanted in self.wanted.within(&run) {
+                bytes += self.bytes(&wanted);
+                state.unsynced.insert(wanted);
+            }
         }
         bytes
     }
 
-    /// Counts all of it as being there, under its final name. Gives the wanted bytes that were not counted before.
-    pub(crate) fn is_in_place_already(&self) -> u64 {
+    /// Counts all of it as being there, under its final name, as it was `found` when it was read. Gives the wanted bytes
+    /// that were not counted before.
+    pub(crate) fn is_in_place_already(&self, found: Option<Stamp>) -> u64 {
         let bytes = self.store(&(0..self.grid.count()));
-        self.state().in_place = true;
+        let mut state = self.state();
+        (state.in_place, state.found) = (true, found);
         bytes
     }
 
-    pub(crate) fn is_in_place(&self) -> bool {
-        self.state().in_place
+    /// Whether it has its final name, and what has that name is still the file that was read. Where files cannot be
+    /// recognised, it is believed.
+    pub(crate) fn is_in_place(&self, destination: &Destination) -> Result<bool, FetchError> {
+        let (in_place, found) = {
+            let state = self.state();
+            (state.in_place, state.found)
+        };
+        if !in_place || found.is_none() {
+            return Ok(in_place);
+        }
+        let now = destination.finished(&self.path)?;
+        Ok(now.and_then(|(file, _)| stamp_of(&file.metadata().ok()?)) == found)
     }
 
     /// Chunks that are written and not known to be synced, to be synced now.
@@ -156,7 +177,7 @@ impl Target {
     pub(crate) fn placed(&self) {
         let mut state = self.state();
         state.partial = None;
-        state.in_place = true;
+        (state.in_place, state.found) = (true, None);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -12,7 +12,7 @@ use weighbridge_verify::{IoError, WholeError, WholeFile};
 
 use crate::{
     board::lock, destination::Quarantine, engine::Engine, error::FetchError, event::SourceIndex,
-    fault::Fault, local, target::Target,
+    fault::Fault, local, roster::due, target::Target,
 };
 
 /// How a file did not come.
@@ -81,7 +81,7 @@ pub(crate) async fn run(engine: &Arc<Engine>, source: SourceIndex, position: usi
         Err(End::Here(error)) => return engine.fail(error),
         Err(End::Fault(fault)) => board.roster().failed(source, Some(position), &fault, Instant::now()),
         Err(End::Slow(window)) => {
-            let what = format!("{name}: came too slowly for {} s", window.as_secs());
+            let what = format!("{name}: came too slowly for {} s", window.as_secs_f64());
             board.roster().stalled(source, what, window, Instant::now());
             false
         }
@@ -95,16 +95,17 @@ pub(crate) async fn run(engine: &Arc<Engine>, source: SourceIndex, position: usi
 async fn gather(engine: &Arc<Engine>, source: SourceIndex, target: &Arc<Target>) -> Result<(), End> {
     let board = &engine.board;
     let size = target.grid.len();
-    let _asked = board.asks(target.path.as_str(), source);
+    let _asked = board.asks(target.path.as_str(), Some(source));
     let here = |error: FetchError| End::Here(error);
     let root = target.root;
     let made = engine.blocking(move |engine| engine.destination.quarantine(root)).await;
     let quarantine = made.unwrap_or(Err(FetchError::Bug)).map_err(here)?;
     let mut whole = WholeFile::new(&engine.files, target.position, quarantine.writer())
         .map_err(|error| End::Here(FetchError::Entry(error)))?;
-    let mut body =
-        board.sources[source].open(target.path.as_str(), 0..size, size).await.map_err(End::Fault)?;
     let window = board.roster().window(board.least, target.grid.granule().bytes());
+    let opened = board.sources[source].open(target.path.as_str(), 0..size, size);
+    let opened = tokio::time::timeout(window, opened).await.map_err(|_| End::Slow(window))?;
+    let mut body = opened.map_err(End::Fault)?;
     let mut since = Instant::now();
     let mut came = 0_u64;
     loop {
@@ -114,10 +115,10 @@ async fn gather(engine: &Arc<Engine>, source: SourceIndex, target: &Arc<Target>)
             Err(_) => return Err(End::Slow(window)),
         };
         let Some(frame) = frame else { break };
-        board.received(frame.len()).await;
+        board.received(frame.len(), source).await;
         came += u64::try_from(frame.len()).unwrap_or(u64::MAX);
         if since.elapsed() >= window {
-            if came < board.least.saturating_mul(window.as_secs()) {
+            if came < due(board.least, window) {
                 return Err(End::Slow(window));
             }
             (since, came) = (Instant::now(), 0);

@@ -46,7 +46,7 @@ fn what_passes_is_tried_again_and_told() {
         (("a short body", vec![Fault::Break(End::Close).on(SHARD).at(300_000).times(2)]), "unreachable"),
         (("no HTTP", vec![Fault::Raw(b"220 mail.example\r\n".to_vec()).on(SHARDS).times(1)]), "unreachable"),
         (("a reset for an answer", vec![Fault::Unanswered(End::Reset).on(SHARDS).times(1)]), "unreachable"),
-        (("500", vec![Fault::status(500).on(SHARDS).times(1)]), "refused"),
+        (("500", vec![Fault::status(500).on("*files.jsonl").times(1)]), "refused"),
         (("429", vec![Fault::busy(429, "1").on(SHARDS).times(1)]), "refused"),
         (("503 for the head", vec![Fault::busy(503, "1").on("*head.note").times(1)]), "refused"),
     ];
@@ -127,6 +127,49 @@ fn a_fault_of_the_only_source_ends_with_its_code() {
         let is_said = |hint: &serde_json::Value| hint.as_str().unwrap().contains(word);
         fetched.expect(hints.iter().any(is_said), "the error to name the source with its word");
     }
+}
+
+/// As stores do to whoever may not list what they have.
+#[test]
+fn who_denies_what_it_has_not_gives_the_rest() {
+    let fleet = fleet();
+    let [one, two] = [(); 2].map(|()| Faulty::start(&fleet.model));
+    drop(one.fail(Fault::status(403).on(SHARD)));
+    drop(one.fail(Fault::status(403).on("*chunks.layer")));
+    drop(two.fail(Fault::status(403).on("*-0000[2-4]-*")));
+    let fetched = Fetch::from(&fleet, &[&one, &two]).run().arrived(&fleet);
+    fetched.expect(
+        fetched.events("result").all(|result| result["sources"][0]["state"] != "set aside"),
+        "one to stay",
+    );
+    let alone = Faulty::start(&fleet.model);
+    drop(alone.fail(Fault::status(403).on("*chunks.layer")));
+    let _ = Fetch::from(&fleet, &[&alone]).run().arrived(&fleet);
+    drop(alone.fail(Fault::status(403)));
+    let before = alone.requests().len();
+    let _ = Fetch::from(&fleet, &[&alone]).run().ended(9201).blames(0, "refused");
+    assert!(alone.requests().len() < before + 10, "who denies everything is asked for little");
+}
+
+#[test]
+fn layers_that_one_source_has_not_and_another_lies_about_are_done_without() {
+    let fleet = fleet();
+    let [without, liar] = [(); 2].map(|()| Faulty::start(&fleet.model));
+    drop(without.fail(Fault::status(404).on("*chunks.layer")));
+    drop(liar.fail(Fault::Flip.on("*chunks.layer")));
+    let _ = Fetch::from(&fleet, &[&without, &liar]).run().arrived(&fleet).blames(1, "lied").trusts(0);
+}
+
+#[test]
+fn who_lies_and_then_falls_silent_has_lied() {
+    let fleet = Fleet::of(24_000_000, "16KiB");
+    let [liar, honest] = [(); 2].map(|()| Faulty::start(&fleet.model));
+    drop(liar.fail(Fault::Flip.on(SHARDS)));
+    drop(liar.fail(Fault::Break(End::Stall).on(SHARDS).at(1_500_000)));
+    honest.limit_rate(4_000_000);
+    let fetched = Fetch::from(&fleet, &[&liar, &honest]).run().arrived(&fleet).blames(0, "lied").trusts(1);
+    let stalled = fetched.events("source").any(|status| status["blame"] == "stalled");
+    fetched.expect(!stalled, "nobody to be called stalled");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! are told to be durable once, and not asked for again.
 
 mod blame;
+mod ends;
 mod faults;
 mod kit;
 mod library;

@@ -123,6 +123,17 @@ fn another_model_of_the_same_key_is_refused() {
 }
 
 #[test]
+fn a_head_whose_list_nobody_has_ends_the_fetch() {
+    let fleet = fleet();
+    let (ahead, behind) = (Faulty::start(&fleet.revise()), Faulty::start(&fleet.model));
+    for fault in [Fault::status(404), Fault::Flip] {
+        ahead.mend();
+        drop(ahead.fail(fault.on("*files.jsonl")));
+        let _ = Fetch::from(&fleet, &[&ahead, &behind]).run().ended(9201).blames(1, "stale").named_nothing();
+    }
+}
+
+#[test]
 fn of_two_heads_of_one_revision_every_node_takes_the_same() {
     let fleet = fleet();
     let second = fleet.revise();

@@ -99,7 +99,7 @@ fn a_folder_that_vanishes_is_said_and_made_again() {
     let server = Faulty::start(&fleet.model);
     server.limit_rate(1 << 18);
     let into = fleet.world.path("out");
-    let mut run = Run::start(&fleet, &server, &into);
+    let mut run = Run::start(&fleet, std::slice::from_ref(&server), &into);
     run.await_events("durable", 1, Instant::now() + Duration::from_secs(30));
     // Something may be made in it meanwhile.
     while into.exists() {

@@ -23,7 +23,10 @@ impl Play {
     fn of(gives: &[u64]) -> Self {
         let roster = Roster::new(gives.len(), Watchdog::default(), 7);
         let mut play = Self { roster, now: Instant::now(), gives: gives.to_vec(), chunk: CHUNK };
-        (0..gives.len()).for_each(|source| play.roster.begins(source));
+        (0..gives.len()).for_each(|source| {
+            play.roster.begins(source);
+            play.roster.is_asked(source);
+        });
         play
     }
 
@@ -133,10 +136,11 @@ fn a_source_of_large_chunks_has_the_time_for_two_and_is_tried_again_too() {
 #[test]
 fn pauses_and_bytes_that_wait_for_this_machine_are_no_stall() {
     let mut play = Play::of(&[0]);
-    play.roster.ends(0);
+    // Its connections wait for memory, which others hold.
+    play.roster.is_not_asked(0);
     play.pass(60);
-    assert_eq!((play.state(0), play.blame(0)), (SourceState::Idle, None));
-    play.roster.begins(0);
+    assert_eq!((play.state(0), play.blame(0)), (SourceState::Active, None));
+    play.roster.is_asked(0);
     play.roster.came(0);
     play.pass(60);
     assert_eq!((play.state(0), play.blame(0)), (SourceState::Active, None));
@@ -238,7 +242,7 @@ fn a_source_that_refuses_one_of_its_connections_gets_fewer() {
 fn whatever_a_source_is_blamed_for_ends_what_it_is_doing() {
     let ends: [fn(&mut Play); 5] = [
         |play| play.fails(&unreachable()),
-        |play| play.fails(&Fault::Refused("answers 403".to_owned())),
+        |play| play.fails(&busy(1)),
         |play| play.pass(11),
         |play| assert!(play.roster.suspect(0, "chunk 3".to_owned())),
         |play| play.roster.set_aside(0, Blame::Lied, String::new()),
@@ -259,6 +263,62 @@ fn a_missing_file_is_missing_and_the_source_serves_the_others() {
     play.fails(&Fault::Missing);
     assert_eq!((play.state(0), play.blame(0)), (SourceState::Active, Some(Blame::Refused)));
     assert!(!play.roster.may_serve(0, 0) && play.roster.may_serve(0, 1));
+}
+
+#[test]
+fn who_denies_a_file_is_asked_for_others_until_it_has_denied_three_and_given_none() {
+    let denied = Fault::Refused("answers 403 Forbidden".to_owned());
+    let mut play = Play::of(&[0, 0]);
+    for file in 0..3 {
+        assert_eq!((play.state(0), play.roster.may_serve(0, file)), (SourceState::Active, true));
+        assert!(!play.roster.failed(0, Some(file), &denied, play.now));
+        assert_eq!((play.blame(0), play.roster.may_serve(0, file)), (Some(Blame::Refused), false));
+    }
+    assert_eq!(play.state(0), SourceState::SetAside);
+    play.roster.came(1);
+    play.roster.landed(1, 1);
+    for file in 0..9 {
+        assert!(!play.roster.failed(1, Some(file), &denied, play.now));
+        assert_eq!(play.state(1), SourceState::Active);
+    }
+}
+
+#[test]
+fn what_a_source_without_ranges_gives_before_the_wanted_is_no_stall() {
+    let mut play = Play::of(&[0]);
+    for ranges in [true, false] {
+        if !ranges {
+            play.roster.lacks_ranges(0);
+        }
+        for _ in 0..12 {
+            play.roster.passed(0, 100_000);
+            play.pass(1);
+        }
+        assert_eq!(play.blame(0), ranges.then_some(Blame::Stalled));
+        play = Play::of(&[0]);
+    }
+}
+
+#[test]
+fn a_window_may_be_shorter_than_a_second() {
+    let watchdog = Watchdog { rate: 10_000, window: Duration::from_millis(500) };
+    let mut play = Play { roster: Roster::new(1, watchdog, 7), ..Play::of(&[0]) };
+    play.roster.begins(0);
+    play.roster.is_asked(0);
+    play.chunk = 1_000;
+    play.pass(1);
+    assert_eq!((play.state(0), play.blame(0)), (SourceState::Waiting, Some(Blame::Stalled)));
+    assert_eq!(play.why(), "gave 0 verified bytes in 0.5 s");
+}
+
+#[test]
+fn who_is_tried_again_first_is_known() {
+    let mut play = Play::of(&[0, 0]);
+    assert_eq!(play.roster.first_again(play.now), None);
+    play.fails(&busy(9));
+    assert_eq!(play.roster.first_again(play.now), Some((0, Duration::from_secs(9))));
+    assert!(!play.roster.failed(1, Some(0), &busy(4), play.now));
+    assert_eq!(play.roster.first_again(play.now), Some((1, Duration::from_secs(4))));
 }
 
 #[test]
@@ -298,7 +358,7 @@ fn who_shows_no_head_is_no_liar() {
     assert!(play.roster.suspect(0, "chunk 3".to_owned()));
     play.roster.close_case(0, Blame::Unreachable, "is gone");
     assert_eq!((play.state(0), play.blame(0)), (SourceState::SetAside, Some(Blame::Unreachable)));
-    assert_eq!(play.why(), "chunk 3; then, asked for its head: is gone");
+    assert_eq!(play.why(), "chunk 3; and it did not show its head: is gone");
     assert!(play.roster.suspect(1, "chunk 4".to_owned()));
     play.roster.close_cases();
     assert_eq!((play.state(1), play.blame(1)), (SourceState::SetAside, Some(Blame::Stalled)));
@@ -320,8 +380,10 @@ fn a_stale_source_serves_what_is_the_same_and_lies_if_that_is_not() {
     assert_eq!(play.blame(0), Some(Blame::Stale));
     // It moves on, and is stale once more; but it does not go back to a head whose list it has belied.
     assert!(play.roster.suspect(0, "chunk 4".to_owned()));
-    play.roster.stale(0, moved(2, true), "has revision 3".to_owned(), [5].into());
+    play.roster.stale(0, moved(2, true), "has revision 3".to_owned(), [0, 5].into());
     assert_eq!(play.blame(0), Some(Blame::Stale));
+    let served: Vec<_> = (0..8).filter(|file| play.roster.may_serve(0, *file)).collect();
+    assert_eq!(served, [5], "what it had not before it has not now");
     assert!(play.roster.suspect(0, "chunk 5".to_owned()));
     play.roster.stale(0, moved(1, false), "has revision 1".to_owned(), [5].into());
     assert_eq!(
