@@ -121,6 +121,9 @@ impl TensorView {
         // A verified list names tensor files only.
         let format = Format::of(path).ok_or(HoldingError::NoSuchEntry)?;
         let size = view.verifier().layer().grid().len();
+        // By the list the header ends here, and what lies behind it may be a hole: a format that cannot tell beforehand
+        // how long its header is asks for more than that.
+        let data = self.tensors.of_file(path).iter().map(|tensor| tensor.offset).min().unwrap_or(size);
         let mut prefix = Vec::new();
         let spans = loop {
             // Only accepted bytes are parsed.
@@ -128,10 +131,10 @@ impl TensorView {
                 Err(fault) => return Err(TensorError::Format { file: path_of(), fault }),
                 Ok(Parsed::Tensors { tensors, .. }) => break tensors,
                 Ok(Parsed::NeedPrefix(len)) => {
-                    let known = prefix.len();
-                    grow(&mut prefix, len, path)?;
-                    let more = prefix.get_mut(known..).unwrap_or_default();
-                    view.read_at(u64::try_from(known).unwrap_or(u64::MAX), more)?;
+                    let start = prefix.len();
+                    let known = u64::try_from(start).unwrap_or(u64::MAX);
+                    grow(&mut prefix, if known < data { len.min(data) } else { len }, path)?;
+                    view.read_at(known, prefix.get_mut(start..).unwrap_or_default())?;
                 }
             }
         };

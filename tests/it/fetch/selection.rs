@@ -1,11 +1,14 @@
 //! Only what is needed: some files, some tensors, and what of them is there.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use serde_json::Value;
+use weighbridge_formats::generate_gguf::{Gguf, Variant};
+use weighbridge_manifest::{Expectation, SignedHead, TrustPolicy};
+use weighbridge_verify::{Metadata, ModelView, TensorView};
 
 use super::kit::{CHUNK, Fetch, SHARD, asked, files_asked, fleet};
-use crate::servers::Faulty;
+use crate::{command::kit::World, servers::Faulty};
 
 #[test]
 fn only_the_files_that_match_are_asked_for() {
@@ -96,4 +99,41 @@ fn files_that_are_not_listed_go_when_they_are_to() {
     let fetched = Fetch::from(&fleet, &[&server]).into("some").with(&["--prune"]).run().arrived(&fleet);
     let extra = fetched.events("extra").next().unwrap();
     assert_eq!((&extra["path"], &extra["removed"]), (&"old.bin".into(), &true.into()));
+}
+
+/// What a loader does that was given some tensors of a GGUF file: its header has come, and no more than that.
+#[test]
+fn tensors_of_gguf_can_be_read_when_they_have_come() {
+    let world = World::empty();
+    let model = Gguf { variant: Variant::Q4KMedium, ..Gguf::small(2) };
+    let written = model.write(&world.path("first")).unwrap();
+    let vkey = world.vkey("alice");
+    let _ = world.run("weigh first --name org/gguf --chunk-size 16KiB --key @alice.key").done();
+    let server = Faulty::start(&world.path("first"));
+    let line =
+        format!("fetch {} -o out --tensor blk.1.attn_* --name org/gguf --vkey @alice --json", server.url());
+    let told = world.run(&line).done().objects();
+    let count = |event: &str| told.iter().filter(|object| object["event"] == event).count();
+    assert_eq!((count("file"), written.files.len()), (0, 1));
+
+    let metadata = Metadata::of_model(&world.path("out"));
+    let policy = TrustPolicy::any_of(vec![vkey]).unwrap();
+    let note = SignedHead::parse(&world.read("out/weighbridge/head.note")).unwrap();
+    let head = note.verify(&policy, &Expectation::any(), None).unwrap();
+    let files = Arc::new(metadata.files(&head).unwrap());
+    let tensors = metadata.tensors(&files).unwrap().unwrap();
+    let wanted: Vec<_> = tensors.entries().iter().map(|tensor| tensor.name.as_str().to_owned()).collect();
+    let view = ModelView::open(&world.path("out"), &metadata, files).unwrap();
+    let view = TensorView::new(view, tensors);
+    let whole = world.read(&format!("first/{}", written.files[0]));
+    let mut read = 0;
+    for name in wanted.iter().filter(|name| name.starts_with("blk.1.attn_")) {
+        let tensor = view.read(name).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let from = usize::try_from(tensor.entry().offset).unwrap();
+        assert!(tensor.bytes() == &whole[from..from + tensor.bytes().len()], "{name}");
+        read += 1;
+    }
+    assert!(read > 1 && count("tensor") >= read, "{read}");
+    let absent = wanted.iter().find(|name| view.read(name).is_err());
+    assert!(absent.is_some(), "not all of it has come");
 }
