@@ -4,8 +4,6 @@ use std::{
     fs::{self, File},
     io, iter, mem,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
-    thread,
 };
 
 use serde_json::{Value, json};
@@ -13,7 +11,7 @@ use weighbridge_manifest::{FileEntry, VerifiedFileList, VerifiedTensorList};
 use weighbridge_tree::{Grid, HeadId, Layer};
 use weighbridge_verify::{
     CHUNKS, ExtraFiles, FOLDER, FileVerifier, HEAD, IoError, Layers, LayersError, Metadata, MetadataError,
-    ModelCheck, PARTIAL, TensorHashing, walk,
+    ModelCheck, PARTIAL, TensorHashing, accept_file, walk,
 };
 
 use crate::{
@@ -238,7 +236,7 @@ impl Rest<'_> {
         let Ok(verifier) = FileVerifier::new(self.files, position, layer) else { return Ok(There::Unknown) };
         let file = File::open(&path).map_err(IoError::at("open", &path))?;
         progress.total(entry.size);
-        hash(&file, &verifier, progress).map_err(IoError::at("read", &path))?;
+        accept_file(&verifier, &file, |bytes| progress.read(bytes)).map_err(IoError::at("read", &path))?;
         Ok(if verifier.accepted() == 0 { There::Nothing } else { There::Chunks(verifier) })
     }
 
@@ -285,61 +283,6 @@ impl Rest<'_> {
         }
         value
     }
-}
-
-/// Accepts whatever chunks of a file are good, on all cores. Holes read as zeros, a torn write as anything: such chunks
-/// are not there. The file may end early.
-fn hash(file: &File, verifier: &FileVerifier, progress: &Progress) -> io::Result<()> {
-    let grid = verifier.layer().grid();
-    let next = AtomicU64::new(0);
-    let work = || {
-        // One chunk for each core, at most 16 MiB, whatever the file's length.
-        let mut buffer = Vec::new();
-        while let Some(range) = grid.range(next.fetch_add(1, Ordering::Relaxed)) {
-            buffer.resize(usize::try_from(range.end - range.start).unwrap_or(0), 0);
-            let read = read_up_to(file, &mut buffer, range.start)?;
-            progress.read(range.end - range.start);
-            if read == buffer.len() {
-                let index = range.start / grid.granule().bytes();
-                // A refusal says that it is not there.
-                let _ = verifier.accept(index, &buffer);
-            }
-        }
-        Ok(())
-    };
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    let threads = threads.min(usize::try_from(grid.count()).unwrap_or(usize::MAX));
-    thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-        let mine = work();
-        others.into_iter().fold(mine, |result, other| {
-            result.and(other.join().unwrap_or_else(|_| Err(io::Error::other("a thread has ended"))))
-        })
-    })
-}
-
-/// Fills the buffer, but for what is behind the end of the file.
-fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match read_at(file, &mut buffer[filled..], offset + filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
-}
-
-#[cfg(unix)]
-fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    std::os::unix::fs::FileExt::read_at(file, buffer, offset)
-}
-
-#[cfg(windows)]
-fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
 }
 
 /// The runs of accepted chunks: from the first to the one behind the last.

@@ -62,6 +62,8 @@ mod reader;
 mod whole;
 
 #[cfg(feature = "fs")]
+mod accept_file;
+#[cfg(feature = "fs")]
 mod chunk_cache;
 #[cfg(feature = "fs")]
 mod folder;
@@ -107,6 +109,7 @@ pub use {
 
 #[cfg(feature = "fs")]
 pub use {
+    accept_file::accept_file,
     folder::{HeldFolder, HoldingError},
     io::{IoError, read_bounded, shown},
     metadata::{CHUNKS, FILES, FOLDER, HEAD, Layers, LayersError, Metadata, MetadataError, PARTIAL, TENSORS},

@@ -495,7 +495,7 @@ fn of_a_good_and_a_bad_chunk_offered_at_once_only_the_good_one_is_released() {
 }
 
 /// A loader waits for ranges, not for threads: whoever comes last has to see that a range is whole. With weaker
-/// orderings than those of the set both threads may miss the other's chunk.
+/// orderings than those of the set both threads may miss the other's chunk, on a machine that reorders so; many do not.
 #[test]
 fn of_two_threads_that_complete_a_range_one_sees_it_whole() {
     // 70 chunks, so that the two last ones lie in different words of the set.
