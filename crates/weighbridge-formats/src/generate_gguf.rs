@@ -1,8 +1,8 @@
 //! GGUF models of any size for tests, benches and the demo: shaped like Llama, quantised in several ways.
 //!
-//! The same settings give the same bytes, on any machine. Two models that differ in nothing but their variant have the
-//! same tensors of the same shapes; those that both have in one dtype are the same bytes, as with real quantisations of
-//! one model. No scale and no weight is NaN or infinite.
+//! The same settings give the same bytes, on any machine. Two models that differ in nothing but their variant (and are not
+//! [`Variant::Every`]) have the same tensors of the same shapes; those that both have in one dtype are the same bytes, as
+//! with real quantisations of one model. No scale and no weight is NaN or infinite.
 
 #![allow(clippy::arithmetic_side_effects, reason = "dimensions are chosen here, from at most 2^40 weights")]
 

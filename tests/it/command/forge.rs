@@ -85,3 +85,12 @@ fn list_size(lines: &[String]) -> ListSize {
 fn tree(lines: &[String]) -> CountedTree {
     list_root(lines.iter().map(|line| EntryHash::of_line(line.as_bytes())).collect()).unwrap()
 }
+
+/// Takes two off a number of a line.
+pub(crate) fn less(line: &mut String, key: &str) {
+    let key = format!("\"{key}\":");
+    let from = line.find(&key).unwrap() + key.len();
+    let to = from + line[from..].find(',').unwrap();
+    let number: u64 = line[from..to].parse().unwrap();
+    line.replace_range(from..to, &(number - 2).to_string());
+}

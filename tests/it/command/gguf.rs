@@ -5,7 +5,7 @@ use std::ops::Range;
 use weighbridge_formats::generate_gguf::{Gguf, Variant, Version};
 
 use crate::command::{
-    forge::{Forge, replace},
+    forge::{Forge, less, replace},
     kit::World,
 };
 
@@ -95,22 +95,52 @@ fn a_bad_chunk_names_the_tensors_that_it_is_part_of() {
 
 #[test]
 fn a_tensor_list_that_says_otherwise_than_the_header_is_refused() {
-    for (from, to, code, sentence) in [
-        ("\"tensor\":\"output_norm.weight\"", "\"tensor\":\"output_norm.weighu\"", 2302, "not listed"),
-        ("\"dtype\":\"F32\"", "\"dtype\":\"I32\"", 2303, "another dtype"),
-        ("\"shape\":[256]", "\"shape\":[1,256]", 2304, "another shape"),
-    ] {
+    type Change = fn(&mut String);
+    let cases: [(Change, u16, &str); 5] = [
+        // The header's tensor is not listed any more.
+        (|line| replace(line, "norm.weight\"", "norm.weighu\""), 2302, "not listed"),
+        (|line| replace(line, "\"dtype\":\"F32\"", "\"dtype\":\"I32\""), 2303, "another dtype"),
+        (|line| replace(line, "\"shape\":[256]", "\"shape\":[1,256]"), 2304, "another shape"),
+        (|line| less(line, "offset"), 2305, "another offset"),
+        (|line| less(line, "size"), 2306, "another size"),
+    ];
+    for (change, code, sentence) in cases {
         let world = World::empty();
         world.generated(&Gguf::small(1));
         world.run(WEIGH).done();
         let mut forge = Forge::open(world.path("m/weighbridge"));
         let line = forge.tensors.iter_mut().find(|line| line.contains("\"output_norm.weight\"")).unwrap();
-        replace(line, from, to);
+        change(line);
         forge.sign(&world.key("alice"));
         world.forget();
         let ran = world.refused("verify m --vkey @alice", code, sentence);
         ran.prints("tensor 'output_norm.weight' ");
     }
+}
+
+#[test]
+fn a_tensor_that_the_header_has_not_and_a_hash_of_other_bytes_are_refused() {
+    let world = World::empty();
+    world.generated(&Gguf::small(1));
+    world.run(WEIGH).done();
+    let honest = world.path("m/weighbridge");
+    let mut forge = Forge::open(&honest);
+    // The line's name still sorts where it stood, and behind all that the header has.
+    let last = forge.tensors.last().unwrap().replace("\"tensor\":\"", "\"tensor\":\"zz");
+    forge.tensors.push(last);
+    forge.sign(&world.key("alice"));
+    world.refused("verify m --vkey @alice", 2301, "is listed, and not in the file's header");
+
+    world.forget();
+    world.run(&format!("{WEIGH} --force")).done();
+    let mut forge = Forge::open(&honest);
+    let line = forge.tensors.first_mut().unwrap();
+    let at = line.find("\"blake3\":\"").unwrap() + 10;
+    line.replace_range(at..at + 64, &blake3::hash(b"other bytes").to_hex());
+    forge.sign(&world.key("alice"));
+    world.forget();
+    world.run("verify m --vkey @alice").done();
+    world.refused("verify m --vkey @alice --tensors", 2307, "is listed with the hash of other bytes");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use weighbridge_manifest::{Head, ModelName};
 
 use crate::command::{
-    forge::{Forge, replace, sign_text},
+    forge::{Forge, less, replace, sign_text},
     kit::World,
 };
 
@@ -199,15 +199,6 @@ fn a_tensor_hash_of_other_bytes_is_refused_where_it_is_looked_at() {
     world.run(VERIFY).done();
     let ran = world.refused(&format!("{VERIFY} --tensors"), 2307, "is listed with the hash of other bytes");
     ran.prints("refused  model-00001-of-00002.safetensors ");
-}
-
-/// Takes two off a number of a line.
-fn less(line: &mut String, key: &str) {
-    let key = format!("\"{key}\":");
-    let from = line.find(&key).unwrap() + key.len();
-    let to = from + line[from..].find(',').unwrap();
-    let number: u64 = line[from..to].parse().unwrap();
-    line.replace_range(from..to, &(number - 2).to_string());
 }
 
 #[test]
