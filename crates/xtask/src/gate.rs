@@ -103,7 +103,9 @@ fn without_std() -> Result<Outcome> {
 
 fn tests() -> Result<Outcome> {
     let mut test = cargo("test --workspace --all-features");
-    run_command(test.envs(real_model::fetched().map(|model| (real_model::VARIABLE, model)))).map(passed)
+    run_command(test.envs(real_model::fetched().map(|model| (real_model::VARIABLE, model))))?;
+    // As the command and small nodes link it.
+    run_command(&mut cargo("test -p weighbridge-verify --features fs --tests")).map(passed)
 }
 
 /// What people copy has to work.
