@@ -91,12 +91,12 @@ impl Board {
         struct Paying<'a>(&'a Board, SourceIndex);
         impl Drop for Paying<'_> {
             fn drop(&mut self) {
-                self.0.roster().landed(self.1, 0);
+                self.0.roster().pays(self.1, false);
             }
         }
         self.received.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), SeqCst);
         if self.limit.is_set() {
-            self.roster().came(from);
+            self.roster().pays(from, true);
             let _paying = Paying(self, from);
             self.limit.pay(bytes).await;
         }

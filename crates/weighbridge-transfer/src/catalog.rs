@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,7 +19,7 @@ use crate::{
     error::FetchError,
     event::{Blame, SourceIndex},
     fault::Fault,
-    roster::Moved,
+    roster::{MAX_WAIT, Moved},
 };
 
 /// Why a request for metadata gave nothing.
@@ -232,6 +232,8 @@ pub(crate) async fn one_of<T>(
     let mut asked = JoinSet::new();
     let mut missing = true;
     let mut last: Option<Instant> = None;
+    // Who gave nothing, and when it may be asked again.
+    let mut resting: BTreeMap<SourceIndex, (u32, Instant)> = BTreeMap::new();
     loop {
         open.retain(|source| {
             let roster = board.roster();
@@ -247,17 +249,20 @@ pub(crate) async fn one_of<T>(
         }
         if running.is_empty() || last.is_some_and(|last| last.elapsed() >= PATIENCE) {
             running.iter().for_each(|source| board.roster().set_slow(*source, true));
-            let usable =
-                |source: &&SourceIndex| !running.contains(*source) && board.roster().is_usable(**source);
+            let rests =
+                |source: SourceIndex| resting.get(&source).is_some_and(|(_, until)| *until > Instant::now());
+            let usable = |source: &&SourceIndex| {
+                !running.contains(*source) && !rests(**source) && board.roster().is_usable(**source)
+            };
             let next = open.iter().filter(usable).min_by_key(|source| board.roster().is_slow(**source));
             if let Some(&source) = next {
                 last = Some(Instant::now());
                 running.insert(source);
-                let (board, part) = (Arc::clone(board), part.clone());
-                asked.spawn(async move { (source, part.read(&board, source).await) });
+                let (board, part, cases) = (Arc::clone(board), part.clone(), board.roster().cases(source));
+                asked.spawn(async move { (source, cases, part.read(&board, source).await) });
             }
         }
-        let Some((source, answer)) = next(&mut asked).await else { continue };
+        let Some((source, cases, answer)) = next(&mut asked).await else { continue };
         running.remove(&source);
         let wrong = match answer {
             Ok(bytes) => match accept(bytes) {
@@ -280,16 +285,23 @@ pub(crate) async fn one_of<T>(
             Err(trouble) => {
                 missing = false;
                 trouble.blame(board, source);
+                let (times, until) = resting.entry(source).or_insert((0, Instant::now()));
+                *until = Instant::now() + FIRST_REST * 2_u32.pow((*times).min(6));
+                *times += 1;
                 continue;
             }
         };
         missing = false;
         open.retain(|other| *other != source);
-        if board.roster().suspect(source, wrong) {
+        let is_suspect = board.roster().suspect_since(source, cases, wrong);
+        if is_suspect {
             case.find_out(board, source, None);
         }
     }
 }
+
+/// So long a source is not asked again that gave nothing, while it may give something else; then twice as long.
+const FIRST_REST: Duration = Duration::from_millis(500);
 
 /// A range of a file of metadata whose length is signed.
 #[derive(Clone, Debug)]
@@ -358,7 +370,14 @@ impl Trouble {
             }
             Self::Slow(window) => {
                 let what = format!("gave no metadata in {} s", window.as_secs_f64());
-                board.roster().stalled(source, what, *window, now);
+                let mut roster = board.roster();
+                // Chunks that it gives meanwhile are not thrown away for that.
+                if roster.rate(source) > 0 {
+                    roster.set_slow(source, true);
+                } else {
+                    let wait = roster.least_window();
+                    roster.stalled(source, what, wait, now);
+                }
             }
         }
     }
@@ -462,11 +481,22 @@ impl Case {
 
 /// A head, asked for a second time if it does not come at once.
 async fn head_again(board: &Board, source: SourceIndex) -> Result<Vec<u8>, Trouble> {
+    let until = board.roster().not_before(source);
+    if let Some(until) = until {
+        tokio::time::sleep_until(until.into()).await;
+    }
     let answer = head_of(board, source).await;
-    if !matches!(answer, Err(Trouble::Slow(_) | Trouble::Fault(Fault::Unreachable(_) | Fault::Busy { .. }))) {
+    let pause = match &answer {
+        Err(Trouble::Fault(Fault::Busy { retry_after: Some(time), .. })) => *time,
+        Err(Trouble::Slow(_) | Trouble::Fault(Fault::Unreachable(_) | Fault::Busy { .. })) => {
+            Duration::from_secs(1)
+        }
+        _ => return answer,
+    };
+    if pause > MAX_WAIT {
         return answer;
     }
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::sleep(pause).await;
     head_of(board, source).await
 }
 

@@ -188,7 +188,9 @@ async fn run(
                 usize::try_from(wanted.bytes.start.saturating_sub(at)).unwrap_or(usize::MAX).min(frame.len());
             let have = u64::try_from(buffer.bytes.len()).unwrap_or(u64::MAX);
             let skip = if have == 0 { skip } else { 0 };
-            board.roster().passed(source, u64::try_from(skip).unwrap_or(u64::MAX));
+            if skip > 0 {
+                board.roster().passed(source, u64::try_from(skip).unwrap_or(u64::MAX));
+            }
             let room = wanted.bytes.end - wanted.bytes.start - have;
             let kept = frame.len().saturating_sub(skip).min(usize::try_from(room).unwrap_or(usize::MAX));
             buffer.bytes.extend_from_slice(&frame[skip..skip + kept]);
@@ -296,10 +298,7 @@ fn land(
             None => return true,
             Some(Refusal::Chunk(fault)) => {
                 let what = format!("{}: {fault}", shown(target.path.as_str()));
-                let is_suspect = {
-                    let mut roster = board.roster();
-                    roster.cases(source) == cases && roster.suspect(source, what)
-                };
+                let is_suspect = board.roster().suspect_since(source, cases, what);
                 if is_suspect {
                     engine.case.find_out(board, source, None);
                     board.changed.notify_waiters();

@@ -267,11 +267,15 @@ impl Run {
             Ok(list) => Ok((list, bytes)),
             Err(error) => Err(wrong(TENSORS, &error)),
         };
-        let found = one_of(&self.board, case, &Part::whole(TENSORS, length), &|_| false, opened).await?;
+        let found = one_of(&self.board, case, &Part::whole(TENSORS, length), &|_| false, opened).await;
         let is_needed = self.wanted.files.is_none() || self.wanted.tensors.is_some();
-        let Some((list, bytes)) = found else {
-            return if is_needed { Err(no_source(&self.board, TENSORS)) } else { Ok(None) };
+        let found = match found {
+            // Whether files can come is found out later.
+            Err(FetchError::NoSource { .. } | FetchError::Overwritten { .. }) if !is_needed => None,
+            Ok(None) if is_needed => return Err(no_source(&self.board, TENSORS)),
+            found => found?,
         };
+        let Some((list, bytes)) = found else { return Ok(None) };
         let staged = Arc::clone(staged);
         blocking(move || staged.write(TENSORS, &bytes)).await?;
         Ok(Some(Arc::new(list)))
@@ -514,7 +518,8 @@ impl Pulse {
     /// How it was in the end.
     fn last(&mut self, run: &Run, observer: &dyn Observer) {
         self.progress(run, observer);
-        for mut status in run.board.roster().news(Instant::now(), false) {
+        let news = run.board.roster().news(Instant::now(), false);
+        for mut status in news {
             // Whatever it is asked for still, nobody waits for.
             if status.state == SourceState::Active {
                 status.state = SourceState::Idle;

@@ -121,7 +121,9 @@ async fn accept(
     let board = &engine.board;
     let found = match one_of(board, &engine.case, &part, &|_| false, judge).await {
         // Those that have none may give the files as a whole, whatever became of the others.
-        Err(FetchError::NoSource { .. }) if may_come(&engine, &group) => None,
+        Err(FetchError::NoSource { .. } | FetchError::Overwritten { .. }) if may_come(&engine, &group) => {
+            None
+        }
         found => found?,
     };
     match found {

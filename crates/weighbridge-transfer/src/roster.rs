@@ -41,11 +41,17 @@ struct Member {
     passed: u64,
     /// How often it was suspected.
     cases: u64,
+    /// When it is asked again, while it is suspected.
+    not_before: Option<Instant>,
+    /// Connections that wait until what has come is paid for (`--limit-rate`).
+    paying: usize,
     /// Pieces that have come, and wait for this machine.
     landing: usize,
     climb: Climb,
-    /// Files that it says it does not have.
+    /// Files that it says it does not have, or denies.
     lacks: BTreeSet<usize>,
+    /// How many paths it has denied.
+    denials: u32,
     /// Of a stale source: the files that are the same in its revision.
     same: Option<BTreeSet<usize>>,
     /// The head that it has instead.
@@ -96,9 +102,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// After so many stalls without enough verified bytes between them a source is not tried again.
 const MAX_STALLS: u32 = 3;
 /// So many files are asked of who denies each.
-const MAX_DENIED: usize = 3;
+const MAX_DENIED: u32 = 3;
 /// Who asks to be left alone for longer is not waited for.
-const MAX_WAIT: Duration = Duration::from_secs(300);
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(300);
 const MAX_CONNECTIONS: usize = 8;
 
 impl Roster {
@@ -185,6 +191,12 @@ impl Roster {
         }
     }
 
+    /// A connection waits until what it was given is paid for, or waits no more: its source is not asked meanwhile.
+    pub(crate) fn pays(&mut self, source: SourceIndex, begins: bool) {
+        let paying = &mut self.members[source].paying;
+        *paying = if begins { *paying + 1 } else { paying.saturating_sub(1) };
+    }
+
     /// How often it was suspected: what it was asked for before says nothing new afterwards.
     pub(crate) fn cases(&self, source: SourceIndex) -> u64 {
         self.members[source].cases
@@ -226,8 +238,8 @@ impl Roster {
                 self.set_aside(source, Blame::Refused, fault.to_string());
             }
             // Servers limit how many connections one address has: it goes on with those that it serves.
-            (Fault::Busy { retry_after: None, .. }, Some(_)) if member.running > 1 => {
-                member.climb.falls_back(member.running - 1, now);
+            (Fault::Busy { retry_after: None, .. }, _) if member.running > usize::from(file.is_some()) => {
+                member.climb.falls_back((member.running - 1).max(1), now);
                 member.blame = Some((Blame::Refused, fault.to_string()));
             }
             (Fault::Busy { retry_after, .. }, _) => {
@@ -247,8 +259,12 @@ impl Roster {
     /// given nothing, and denies one file after the other, denies all of them.
     pub(crate) fn denied(&mut self, source: SourceIndex, file: Option<usize>, fault: &Fault) {
         let member = &mut self.members[source];
+        if matches!(member.state, State::SetAside | State::Suspect) {
+            return;
+        }
         member.lacks.extend(file);
-        let denies_all = *fault != Fault::Missing && member.verified == 0 && member.lacks.len() >= MAX_DENIED;
+        member.denials += u32::from(*fault != Fault::Missing);
+        let denies_all = member.verified == 0 && member.denials >= MAX_DENIED;
         // That it has another revision says more.
         if member.moved.is_none() {
             member.blame = Some((Blame::Refused, fault.to_string()));
@@ -261,14 +277,27 @@ impl Roster {
     /// It gave what does not match. `true` if its head is to be read again; `false` if that is being done already.
     pub(crate) fn suspect(&mut self, source: SourceIndex, what: String) -> bool {
         let member = &mut self.members[source];
-        if matches!(member.state, State::Suspect | State::SetAside) {
-            return false;
+        match member.state {
+            State::Suspect | State::SetAside => return false,
+            State::Waiting { until } => member.not_before = Some(until),
+            State::Usable => member.not_before = None,
         }
         member.state = State::Suspect;
         member.cases += 1;
         member.blame = Some((Blame::Lied, what));
         member.generation += 1;
         true
+    }
+
+    /// As [`suspect`](Self::suspect), for what it was asked for when it had been suspected so often: what was under way when
+    /// it was judged says nothing new.
+    pub(crate) fn suspect_since(&mut self, source: SourceIndex, cases: u64, what: String) -> bool {
+        self.members[source].cases == cases && self.suspect(source, what)
+    }
+
+    /// When the head of a suspected source may be asked for: it may have said that it wants to be left alone.
+    pub(crate) fn not_before(&self, source: SourceIndex) -> Option<Instant> {
+        self.members[source].not_before
     }
 
     /// It serves the wanted head, or none that is believed, and gave what does not match it.
@@ -426,7 +455,7 @@ impl Roster {
             *seen = begun;
         }
         // Whoever is helped out each time has pauses, and has given nothing all the same.
-        if member.asked > 0 {
+        if member.asked > member.paying {
             seen.asked += now.duration_since(seen.last);
         }
         seen.last = now;
@@ -446,6 +475,11 @@ impl Roster {
             window,
             now,
         );
+    }
+
+    /// The least window.
+    pub(crate) fn least_window(&self) -> Duration {
+        self.watchdog.window
     }
 
     /// The longer of the least window and twice the time of a chunk at the least rate.
@@ -529,9 +563,12 @@ impl Member {
             asked: 0,
             passed: 0,
             cases: 0,
+            not_before: None,
+            paying: 0,
             landing: 0,
             climb: Climb { target: FIRST_CONNECTIONS, best: 0, since: None, held_until: None },
             lacks: BTreeSet::new(),
+            denials: 0,
             same: None,
             moved: None,
             revisions: Vec::new(),

@@ -229,12 +229,19 @@ fn a_source_that_refuses_one_of_its_connections_gets_fewer() {
     assert_eq!(play.roster.connections(0), 2);
     play.fails(&refused);
     assert_eq!((play.state(0), play.blame(0)), (SourceState::Waiting, Some(Blame::Refused)));
-    // Who says for how long means all of it; and so does who gives no metadata.
-    for (file, fault) in [(Some(0), busy(1)), (None, refused)] {
+    // Who says for how long means all of it.
+    let mut play = Play::of(&[0]);
+    play.roster.begins(0);
+    play.fails(&busy(1));
+    assert_eq!(play.state(0), SourceState::Waiting);
+    // Beside its connections it is asked for metadata, too.
+    for (running, state) in [(0, SourceState::Waiting), (1, SourceState::Active), (2, SourceState::Active)] {
         let mut play = Play::of(&[0]);
-        play.roster.begins(0);
-        assert!(!play.roster.failed(0, file, &fault, play.now));
-        assert_eq!(play.state(0), SourceState::Waiting);
+        play.roster.ends(0);
+        (0..running).for_each(|_| play.roster.begins(0));
+        assert!(!play.roster.failed(0, None, &refused, play.now));
+        assert_eq!(play.state(0), state);
+        assert_eq!(play.roster.connections(0) == 1, running > 0);
     }
 }
 
@@ -342,6 +349,45 @@ fn nobody_is_blamed_before_it_is_found_out_for_what() {
         (SourceState::SetAside, Some(Blame::Lied), "chunk 3".to_owned())
     );
     assert!(!play.roster.is_judging());
+}
+
+#[test]
+fn what_was_under_way_when_a_source_was_judged_says_nothing_new() {
+    let mut play = Play::of(&[0]);
+    let before = play.roster.cases(0);
+    assert!(play.roster.suspect_since(0, before, "chunk 3".to_owned()));
+    play.roster.stale(0, moved(1, true), "serves revision 2".to_owned(), [5].into());
+    assert!(!play.roster.suspect_since(0, before, "chunks.layer".to_owned()));
+    assert_eq!((play.state(0), play.blame(0)), (SourceState::Active, Some(Blame::Stale)));
+    let now = play.roster.cases(0);
+    assert!(play.roster.suspect_since(0, now, "chunk 4".to_owned()));
+}
+
+#[test]
+fn who_wants_to_be_left_alone_is_so_when_it_is_suspected_too() {
+    let mut play = Play::of(&[0]);
+    assert_eq!(play.roster.not_before(0), None);
+    play.fails(&busy(60));
+    assert!(play.roster.suspect(0, "chunk 3".to_owned()));
+    assert_eq!(play.roster.not_before(0), Some(play.now + Duration::from_secs(60)));
+}
+
+#[test]
+fn time_in_which_bytes_are_paid_for_is_no_stall_and_a_trickle_is_one() {
+    let mut play = Play::of(&[0]);
+    play.roster.pays(0, true);
+    play.pass(60);
+    assert_eq!((play.state(0), play.blame(0)), (SourceState::Active, None));
+    // A byte now and then, each paid for at once: the clock stands still then, and does not begin anew.
+    play.roster.pays(0, false);
+    for _ in 0..12 {
+        play.pass(1);
+        play.roster.pays(0, true);
+        play.now += Duration::from_millis(100);
+        play.roster.tick(play.now, 65_536, CHUNK);
+        play.roster.pays(0, false);
+    }
+    assert_eq!(play.blame(0), Some(Blame::Stalled));
 }
 
 #[test]
