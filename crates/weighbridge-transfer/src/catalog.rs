@@ -258,11 +258,15 @@ pub(crate) async fn one_of<T>(
             if let Some(&source) = next {
                 last = Some(Instant::now());
                 running.insert(source);
-                let (board, part, cases) = (Arc::clone(board), part.clone(), board.roster().cases(source));
-                asked.spawn(async move { (source, cases, part.read(&board, source).await) });
+                let (board, part) = (Arc::clone(board), part.clone());
+                let before = {
+                    let roster = board.roster();
+                    (roster.cases(source), roster.verified(source))
+                };
+                asked.spawn(async move { (source, before, part.read(&board, source).await) });
             }
         }
-        let Some((source, cases, answer)) = next(&mut asked).await else { continue };
+        let Some((source, (cases, verified), answer)) = next(&mut asked).await else { continue };
         running.remove(&source);
         let wrong = match answer {
             Ok(bytes) => match accept(bytes) {
@@ -284,7 +288,12 @@ pub(crate) async fn one_of<T>(
             }
             Err(trouble) => {
                 missing = false;
-                trouble.blame(board, source);
+                // Chunks that it gave meanwhile are not thrown away for that.
+                if matches!(trouble, Trouble::Slow(_)) && board.roster().verified(source) > verified {
+                    board.roster().set_slow(source, true);
+                } else {
+                    trouble.blame(board, source);
+                }
                 let (times, until) = resting.entry(source).or_insert((0, Instant::now()));
                 *until = Instant::now() + FIRST_REST * 2_u32.pow((*times).min(6));
                 *times += 1;
@@ -296,6 +305,7 @@ pub(crate) async fn one_of<T>(
         let is_suspect = board.roster().suspect_since(source, cases, wrong);
         if is_suspect {
             case.find_out(board, source, None);
+            board.changed.notify_waiters();
         }
     }
 }
@@ -371,13 +381,8 @@ impl Trouble {
             Self::Slow(window) => {
                 let what = format!("gave no metadata in {} s", window.as_secs_f64());
                 let mut roster = board.roster();
-                // Chunks that it gives meanwhile are not thrown away for that.
-                if roster.rate(source) > 0 {
-                    roster.set_slow(source, true);
-                } else {
-                    let wait = roster.least_window();
-                    roster.stalled(source, what, wait, now);
-                }
+                let wait = roster.least_window();
+                roster.stalled(source, what, wait, now);
             }
         }
     }

@@ -50,7 +50,7 @@ struct Member {
     climb: Climb,
     /// Files that it says it does not have, or denies.
     lacks: BTreeSet<usize>,
-    /// How many paths it has denied.
+    /// How many files it has denied.
     denials: u32,
     /// Of a stale source: the files that are the same in its revision.
     same: Option<BTreeSet<usize>>,
@@ -197,6 +197,11 @@ impl Roster {
         *paying = if begins { *paying + 1 } else { paying.saturating_sub(1) };
     }
 
+    /// Verified bytes of it so far.
+    pub(crate) fn verified(&self, source: SourceIndex) -> u64 {
+        self.members[source].verified
+    }
+
     /// How often it was suspected: what it was asked for before says nothing new afterwards.
     pub(crate) fn cases(&self, source: SourceIndex) -> u64 {
         self.members[source].cases
@@ -262,8 +267,9 @@ impl Roster {
         if matches!(member.state, State::SetAside | State::Suspect) {
             return;
         }
-        member.lacks.extend(file);
-        member.denials += u32::from(*fault != Fault::Missing);
+        // A path that is denied twice, on two connections say, is one.
+        let is_new = file.is_some_and(|file| member.lacks.insert(file));
+        member.denials += u32::from(is_new && *fault != Fault::Missing);
         let denies_all = member.verified == 0 && member.denials >= MAX_DENIED;
         // That it has another revision says more.
         if member.moved.is_none() {
@@ -606,7 +612,7 @@ impl Meter {
         let given = u128::from(total.saturating_sub(before)) * 1000 / elapsed;
         let given = u64::try_from(given).unwrap_or(u64::MAX);
         // The first figure counts as it is, later ones by a fifth each.
-        self.rate = if self.rate == 0 { given } else { self.rate - self.rate / 5 + given / 5 };
+        self.rate = if self.rate == 0 { given } else { self.rate - self.rate.div_ceil(5) + given / 5 };
         self.last = Some((now, total));
     }
 }

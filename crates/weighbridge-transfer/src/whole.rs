@@ -72,20 +72,28 @@ pub(crate) async fn run(engine: &Arc<Engine>, source: SourceIndex, position: usi
     let board = &engine.board;
     let name = target.path.as_str();
     let _watched = Watched::here(engine, source);
-    let is_suspect = match gather(engine, source, &target).await {
+    let (generation, cases) = {
+        let roster = board.roster();
+        (roster.generation(source), roster.cases(source))
+    };
+    let ended = gather(engine, source, &target).await;
+    // What was under way when the source was judged says nothing new.
+    let is_old = board.roster().generation(source) != generation;
+    let is_suspect = match ended {
         Ok(()) => {
             held.position = None;
             engine.searching.fetch_sub(1, SeqCst);
             return;
         }
         Err(End::Here(error)) => return engine.fail(error),
+        Err(End::Fault(_) | End::Slow(_)) if is_old => false,
         Err(End::Fault(fault)) => board.roster().failed(source, Some(position), &fault, Instant::now()),
         Err(End::Slow(window)) => {
             let what = format!("{name}: came too slowly for {} s", window.as_secs_f64());
             board.roster().stalled(source, what, window, Instant::now());
             false
         }
-        Err(End::Mismatch(what)) => board.roster().suspect(source, what),
+        Err(End::Mismatch(what)) => board.roster().suspect_since(source, cases, what),
     };
     if is_suspect {
         engine.case.find_out(board, source, None);
@@ -108,6 +116,8 @@ async fn gather(engine: &Arc<Engine>, source: SourceIndex, target: &Arc<Target>)
     let mut body = opened.map_err(End::Fault)?;
     let mut since = Instant::now();
     let mut came = 0_u64;
+    // Time in which what has come is paid for is not the source's.
+    let mut paid = Duration::ZERO;
     loop {
         // Nothing is verified before the end, so here the watchdog looks at what is received.
         let frame = match tokio::time::timeout(window, body.next()).await {
@@ -115,13 +125,15 @@ async fn gather(engine: &Arc<Engine>, source: SourceIndex, target: &Arc<Target>)
             Err(_) => return Err(End::Slow(window)),
         };
         let Some(frame) = frame else { break };
+        let begun = Instant::now();
         board.received(frame.len(), source).await;
+        paid += begun.elapsed();
         came += u64::try_from(frame.len()).unwrap_or(u64::MAX);
-        if since.elapsed() >= window {
+        if since.elapsed().saturating_sub(paid) >= window {
             if came < due(board.least, window) {
                 return Err(End::Slow(window));
             }
-            (since, came) = (Instant::now(), 0);
+            (since, came, paid) = (Instant::now(), 0, Duration::ZERO);
         }
         let pushed = engine.blocking(move |_| whole.push(&frame).map(|()| whole)).await;
         whole = ended(pushed, target)?;

@@ -97,6 +97,19 @@ fn a_source_that_stalls_for_the_third_time_ends_the_fetch_that_has_no_other() {
     assert!(!waits.is_empty() && waits.iter().all(|wait| *wait <= Duration::from_secs(1)), "{waits:?}");
 }
 
+/// What came before, small files that need no layer say, is no excuse.
+#[test]
+fn layers_that_never_come_end_the_fetch_that_has_no_other_source() {
+    let fleet = fleet();
+    let silent = Faulty::start(&fleet.model);
+    drop(silent.fail(Fault::Unanswered(End::Stall).on("*chunks.layer")));
+    let ear = Ear::default();
+    let error = ear.hear(options(&fleet, &[&silent])).unwrap_err();
+    let FetchError::NoSource { sources, progress, .. } = error else { panic!("{error}") };
+    assert_eq!(sources[0].blame.as_ref().map(|(blame, _)| *blame), Some(Blame::Stalled));
+    assert!(progress.verified > 0, "the small files have come");
+}
+
 #[test]
 fn a_source_that_is_slower_than_the_caller_says_is_left_for_another() {
     let fleet = fleet();

@@ -282,6 +282,12 @@ fn who_denies_a_file_is_asked_for_others_until_it_has_denied_three_and_given_non
         assert_eq!((play.blame(0), play.roster.may_serve(0, file)), (Some(Blame::Refused), false));
     }
     assert_eq!(play.state(0), SourceState::SetAside);
+    // One file on many connections is one, and metadata is none.
+    play = Play::of(&[0, 0]);
+    for file in [Some(0), Some(1), None] {
+        (0..9).for_each(|_| play.roster.denied(0, file, &denied));
+        assert_eq!((play.state(0), play.blame(0)), (SourceState::Active, Some(Blame::Refused)));
+    }
     play.roster.came(1);
     play.roster.landed(1, 1);
     for file in 0..9 {
@@ -484,6 +490,16 @@ fn connections_grow_while_that_brings_more_and_shrink_when_it_did_not() {
         assert!((FIRST_CONNECTIONS..=8).contains(&connections));
     }
     assert!((5..=7).contains(&most), "{most}");
+}
+
+#[test]
+fn a_rate_falls_to_nothing_when_nothing_comes() {
+    let mut play = Play::of(&[1_000_000]);
+    play.pass(5);
+    assert!(play.roster.rate(0) > 900_000);
+    play.gives = vec![0];
+    play.pass(60);
+    assert_eq!(play.roster.rate(0), 0);
 }
 
 #[test]
