@@ -13,6 +13,10 @@ use crate::{
     options::Watchdog,
 };
 
+mod climb;
+
+use climb::{Climb, Meter};
+
 /// All sources. Every decision to ask one, to wait for one, or to ask one no more, is made here.
 #[derive(Debug)]
 pub(crate) struct Roster {
@@ -105,7 +109,6 @@ const MAX_STALLS: u32 = 3;
 const MAX_DENIED: u32 = 3;
 /// Who asks to be left alone for longer is not waited for.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(300);
-const MAX_CONNECTIONS: usize = 8;
 
 impl Roster {
     pub(crate) fn new(count: usize, watchdog: Watchdog, seed: u64) -> Self {
@@ -572,7 +575,7 @@ impl Member {
             not_before: None,
             paying: 0,
             landing: 0,
-            climb: Climb { target: FIRST_CONNECTIONS, best: 0, since: None, held_until: None },
+            climb: Climb::new(),
             lacks: BTreeSet::new(),
             denials: 0,
             same: None,
@@ -590,73 +593,6 @@ impl Member {
 pub(crate) fn due(rate: u64, time: Duration) -> u64 {
     let bytes = u128::from(rate).saturating_mul(time.as_millis()) / 1000;
     u64::try_from(bytes).unwrap_or(u64::MAX)
-}
-
-/// A rate that follows the last two seconds or so.
-#[derive(Debug, Default)]
-struct Meter {
-    rate: u64,
-    last: Option<(Instant, u64)>,
-}
-
-impl Meter {
-    fn tick(&mut self, now: Instant, total: u64) {
-        let Some((since, before)) = self.last else {
-            self.last = Some((now, total));
-            return;
-        };
-        let elapsed = now.duration_since(since).as_millis();
-        if elapsed < 200 {
-            return;
-        }
-        let given = u128::from(total.saturating_sub(before)) * 1000 / elapsed;
-        let given = u64::try_from(given).unwrap_or(u64::MAX);
-        // The first figure counts as it is, later ones by a fifth each.
-        self.rate = if self.rate == 0 { given } else { self.rate - self.rate.div_ceil(5) + given / 5 };
-        self.last = Some((now, total));
-    }
-}
-
-/// How many connections a source gets: one more as long as that brings more, one fewer when it did not.
-#[derive(Debug)]
-struct Climb {
-    target: usize,
-    /// The rate that one connection fewer gave.
-    best: u64,
-    since: Option<Instant>,
-    held_until: Option<Instant>,
-}
-
-const FIRST_CONNECTIONS: usize = 2;
-const STEP: Duration = Duration::from_secs(2);
-const HOLD: Duration = Duration::from_secs(30);
-
-impl Climb {
-    fn tick(&mut self, now: Instant, rate: u64, running: usize) {
-        if running < self.target {
-            self.since = None;
-            return;
-        }
-        let since = *self.since.get_or_insert(now);
-        if now.duration_since(since) < STEP || self.held_until.is_some_and(|until| now < until) {
-            return;
-        }
-        self.since = Some(now);
-        if rate > self.best + self.best / 10 {
-            self.best = rate;
-            self.target = (self.target + 1).min(MAX_CONNECTIONS);
-        } else if self.target > FIRST_CONNECTIONS {
-            self.falls_back(self.target - 1, now);
-        }
-    }
-
-    /// To so many at the most, and no more for a while.
-    fn falls_back(&mut self, target: usize, now: Instant) {
-        self.target = self.target.min(target);
-        self.best = 0;
-        self.since = None;
-        self.held_until = Some(now + HOLD);
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use super::{FIRST_CONNECTIONS, Moved, Roster};
+use super::{Moved, Roster, climb::FIRST_CONNECTIONS};
 use crate::{
     event::{Blame, SourceState},
     fault::Fault,
