@@ -193,7 +193,7 @@ impl fmt::Display for Escaped<'_> {
 }
 
 fn length(line: &str) -> Result<(), LineError> {
-    if line.len() > MAX_LINE { Err(LineError::TooLong { bytes: line.len() }) } else { Ok(()) }
+    if line.len() > MAX_LINE { Err(LineError::TooLong) } else { Ok(()) }
 }
 
 /// Reads a line in the one order in which it may be written.
@@ -286,10 +286,7 @@ const MAX_DIMENSIONS: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineError {
     /// Longer than [`MAX_LINE`].
-    TooLong {
-        /// How long it is.
-        bytes: usize,
-    },
+    TooLong,
     /// Not the one way to write an entry.
     NotCanonical {
         /// The byte, counted from 1, where it differs or the value begins that is malformed.
@@ -318,7 +315,7 @@ impl LineError {
     #[must_use]
     pub fn error_code(&self) -> u16 {
         match self {
-            Self::TooLong { .. } => 1303,
+            Self::TooLong => 1303,
             Self::NotCanonical { .. } => 1302,
             Self::Path(error) => error.error_code(),
             Self::Name(error) => error.error_code(),
@@ -329,7 +326,7 @@ impl LineError {
 impl fmt::Display for LineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooLong { bytes } => write!(f, "a line has at most {MAX_LINE} bytes, this one {bytes}"),
+            Self::TooLong => write!(f, "a line has at most {MAX_LINE} bytes, this one has more"),
             Self::NotCanonical { column } => write!(f, "not in canonical form at byte {column}"),
             Self::Path(error) => error.fmt(f),
             Self::Name(error) => error.fmt(f),

@@ -207,11 +207,15 @@ fn none_or<T>(read: impl Fn(&str) -> Option<T>) -> impl Fn(&str) -> Option<Optio
 fn list_size(value: &str) -> Option<ListSize> {
     let (count, length) = value.split_once(' ')?;
     let (count, length) = (canonical_number(count)?, canonical_number(length)?);
-    (count <= MAX_ENTRIES && (count > 0 || length == 0)).then_some(ListSize { count, length })
+    // A line and its LF: whoever reads the list makes room for what this says, before any of it is verified.
+    let most = count.checked_mul(LONGEST_LINE)?;
+    (count <= MAX_ENTRIES && length <= most).then_some(ListSize { count, length })
 }
 
 const VERSION: &str = "weighbridge/head/v1";
 const MAX_EXT: usize = 16;
+/// The most bytes of a line of a list, its LF included.
+const LONGEST_LINE: u64 = 8_193;
 /// The longest text, in bytes: what key services sign without hashing it first.
 pub const MAX_TEXT: usize = 4_096;
 

@@ -11,7 +11,7 @@ use weighbridge_tree::{
 
 use crate::{
     cursor::MAX_NUMBER,
-    entry::{FileEntry, LineError, TensorEntry, is_tensor_file},
+    entry::{FileEntry, LineError, MAX_LINE, TensorEntry, is_tensor_file},
     head::{ListSize, Tensors},
     trust::VerifiedHead,
 };
@@ -51,25 +51,60 @@ impl VerifiedHead {
     /// One pass over `bytes` and one BLAKE3 compression per 64 bytes and per entry; memory in proportion to `bytes`,
     /// whose length is checked against the signed one first (rule 1). The tree that is kept takes 64 bytes an entry.
     pub fn open_files(&self, bytes: &[u8]) -> Result<VerifiedFileList, ListError> {
-        let head = self.head();
-        let files = Lines::new(ListKind::Files, bytes, head.files.length)?;
-        let mut entries: Vec<FileEntry> = Vec::new();
-        let mut leaves = Vec::new();
-        let mut total = 0u64;
-        let mut with_sha256 = None;
-        for (number, line) in files {
-            let place = |fault| ListError::at(ListKind::Files, number, fault);
-            let line = line.map_err(|e| place(Fault::Line(e)))?;
-            let entry = FileEntry::parse(line).map_err(|e| place(Fault::Line(e)))?;
-            if *with_sha256.get_or_insert(entry.sha256.is_some()) != entry.sha256.is_some() {
-                return Err(place(Fault::MixedSha256));
-            }
-            in_order(entries.last().map(|e| &e.path), &entry.path).map_err(place)?;
-            total = total.saturating_add(entry.size);
-            leaves.push(EntryHash::of_line(line.as_bytes()));
-            entries.push(entry);
-        }
+        let mut reader = self.read_files(count(bytes.len()))?;
+        reader.push(bytes)?;
+        reader.finish()
+    }
+
+    /// Begins to check a file list of `length` bytes against this head, as it is read.
+    ///
+    /// # Errors
+    /// [`ListError`] if the length is not the signed one: nothing of the list has to be read then (rule 1).
+    pub fn read_files(&self, length: u64) -> Result<FileListReader<'_>, ListError> {
+        let lines = Lines::new(ListKind::Files, length, self.head().files.length)?;
+        let files = Files { entries: Vec::new(), leaves: Vec::new(), total: 0, with_sha256: None };
+        Ok(FileListReader { head: self, lines, files })
+    }
+}
+
+/// A file list that is checked line by line as it is read, so that it never has to be in memory as text.
+///
+/// # Cost
+/// Memory in proportion to the lines that were accepted, and one line more: a file that claims gigabytes and has none is
+/// refused at its first line (rule 12).
+#[derive(Debug)]
+pub struct FileListReader<'h> {
+    head: &'h VerifiedHead,
+    lines: Lines,
+    files: Files,
+}
+
+#[derive(Debug)]
+struct Files {
+    entries: Vec<FileEntry>,
+    leaves: Vec<EntryHash>,
+    total: u64,
+    with_sha256: Option<bool>,
+}
+
+impl FileListReader<'_> {
+    /// Takes the next bytes of the list, in pieces of any size.
+    ///
+    /// # Errors
+    /// [`ListError`], the first in the order of `spec/lists.md`; the list is refused, whatever comes behind.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), ListError> {
+        self.lines.push(bytes, |line| self.files.line(line))
+    }
+
+    /// Ends the list.
+    ///
+    /// # Errors
+    /// [`ListError`] if it is not the signed one.
+    pub fn finish(self) -> Result<VerifiedFileList, ListError> {
+        let Self { head: verified, lines, files: Files { entries, leaves, total, .. } } = self;
+        let head = verified.head();
         let whole = |fault| ListError::at(ListKind::Files, 0, fault);
+        lines.end()?;
         let count = count(entries.len());
         if count != head.files.count {
             return Err(whole(Fault::Count { found: count, signed: head.files.count }));
@@ -83,7 +118,21 @@ impl VerifiedHead {
         if model_root(total, &tree.root()) != head.root {
             return Err(whole(Fault::Root));
         }
-        Ok(VerifiedFileList { head: self.clone(), entries, tree: Arc::new(tree) })
+        Ok(VerifiedFileList { head: verified.clone(), entries, tree: Arc::new(tree) })
+    }
+}
+
+impl Files {
+    fn line(&mut self, line: &str) -> Result<(), Fault> {
+        let entry = FileEntry::parse(line).map_err(Fault::Line)?;
+        if *self.with_sha256.get_or_insert(entry.sha256.is_some()) != entry.sha256.is_some() {
+            return Err(Fault::MixedSha256);
+        }
+        in_order(self.entries.last().map(|e| &e.path), &entry.path)?;
+        self.total = self.total.saturating_add(entry.size);
+        self.leaves.push(EntryHash::of_line(line.as_bytes()));
+        self.entries.push(entry);
+        Ok(())
     }
 }
 
@@ -96,42 +145,20 @@ impl VerifiedFileList {
     /// # Cost
     /// As [`VerifiedHead::open_files`].
     pub fn open_tensors(&self, bytes: &[u8]) -> Result<VerifiedTensorList, ListError> {
-        let whole = |fault| ListError::at(ListKind::Tensors, 0, fault);
-        let signed = self.tensors().ok_or_else(|| whole(Fault::NotSigned))?;
-        let mut entries: Vec<TensorEntry> = Vec::new();
-        let mut leaves = Vec::new();
-        // The file of the line before: most tensors share it.
-        let mut file: Option<&FileEntry> = None;
-        for (number, line) in Lines::new(ListKind::Tensors, bytes, signed.list.length)? {
-            let place = |fault| ListError::at(ListKind::Tensors, number, fault);
-            let line = line.map_err(|e| place(Fault::Line(e)))?;
-            let before = entries.last();
-            let entry = TensorEntry::parse_after(line, before).map_err(|e| place(Fault::Line(e)))?;
-            if file.is_none_or(|f| f.path != entry.file) {
-                file = self.find(entry.file.as_str()).map(|(_, f)| f).filter(|f| is_tensor_file(&f.path));
-            }
-            let file = file.ok_or_else(|| place(Fault::NoSuchFile))?;
-            if entry.offset.checked_add(entry.size).is_none_or(|end| end > file.size) {
-                return Err(place(Fault::OutsideFile { size: file.size }));
-            }
-            in_order(before.map(|b| (&b.file, &b.name)).as_ref(), &(&entry.file, &entry.name))
-                .map_err(place)?;
-            leaves.push(EntryHash::of_line(line.as_bytes()));
-            entries.push(entry);
-        }
-        let count = count(entries.len());
-        if count != signed.list.count {
-            return Err(whole(Fault::Count { found: count, signed: signed.list.count }));
-        }
-        let tree = if leaves.is_empty() {
-            None
-        } else {
-            Some(Arc::new(ListTree::build(leaves).map_err(|_| whole(Fault::Root))?))
-        };
-        if tensors_root(tree.as_ref().map(|tree| tree.root()).as_ref()) != signed.root {
-            return Err(whole(Fault::Root));
-        }
-        Ok(VerifiedTensorList { entries, tree })
+        let mut reader = self.read_tensors(count(bytes.len()))?;
+        reader.push(bytes)?;
+        reader.finish()
+    }
+
+    /// Begins to check a tensor list of `length` bytes against the same head, as it is read.
+    ///
+    /// # Errors
+    /// [`ListError`] if the length is not the signed one, or the head says `tensors none`.
+    pub fn read_tensors(&self, length: u64) -> Result<TensorListReader<'_>, ListError> {
+        let signed = self.tensors().ok_or_else(|| ListError::at(ListKind::Tensors, 0, Fault::NotSigned))?;
+        let lines = Lines::new(ListKind::Tensors, length, signed.list.length)?;
+        let tensors = TensorLines { files: self, entries: Vec::new(), leaves: Vec::new(), file: None };
+        Ok(TensorListReader { signed, lines, tensors })
     }
 
     /// The head that binds it.
@@ -177,6 +204,75 @@ impl VerifiedFileList {
     #[must_use]
     pub fn tensors(&self) -> Option<Tensors> {
         self.head.head().tensors
+    }
+}
+
+/// A tensor list that is checked line by line as it is read, as a [`FileListReader`] checks a file list.
+#[derive(Debug)]
+pub struct TensorListReader<'f> {
+    signed: Tensors,
+    lines: Lines,
+    tensors: TensorLines<'f>,
+}
+
+#[derive(Debug)]
+struct TensorLines<'f> {
+    files: &'f VerifiedFileList,
+    entries: Vec<TensorEntry>,
+    leaves: Vec<EntryHash>,
+    /// The file of the line before: most tensors share it.
+    file: Option<&'f FileEntry>,
+}
+
+impl TensorListReader<'_> {
+    /// Takes the next bytes of the list, in pieces of any size.
+    ///
+    /// # Errors
+    /// [`ListError`], the first in the order of `spec/lists.md`; the list is refused, whatever comes behind.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), ListError> {
+        self.lines.push(bytes, |line| self.tensors.line(line))
+    }
+
+    /// Ends the list.
+    ///
+    /// # Errors
+    /// [`ListError`] if it is not the signed one.
+    pub fn finish(self) -> Result<VerifiedTensorList, ListError> {
+        let Self { signed, lines, tensors: TensorLines { entries, leaves, .. } } = self;
+        let whole = |fault| ListError::at(ListKind::Tensors, 0, fault);
+        lines.end()?;
+        let count = count(entries.len());
+        if count != signed.list.count {
+            return Err(whole(Fault::Count { found: count, signed: signed.list.count }));
+        }
+        let tree = if leaves.is_empty() {
+            None
+        } else {
+            Some(Arc::new(ListTree::build(leaves).map_err(|_| whole(Fault::Root))?))
+        };
+        if tensors_root(tree.as_ref().map(|tree| tree.root()).as_ref()) != signed.root {
+            return Err(whole(Fault::Root));
+        }
+        Ok(VerifiedTensorList { entries, tree })
+    }
+}
+
+impl TensorLines<'_> {
+    fn line(&mut self, line: &str) -> Result<(), Fault> {
+        let before = self.entries.last();
+        let entry = TensorEntry::parse_after(line, before).map_err(Fault::Line)?;
+        if self.file.is_none_or(|f| f.path != entry.file) {
+            let found = self.files.find(entry.file.as_str());
+            self.file = found.map(|(_, f)| f).filter(|f| is_tensor_file(&f.path));
+        }
+        let file = self.file.ok_or(Fault::NoSuchFile)?;
+        if entry.offset.checked_add(entry.size).is_none_or(|end| end > file.size) {
+            return Err(Fault::OutsideFile { size: file.size });
+        }
+        in_order(before.map(|b| (&b.file, &b.name)).as_ref(), &(&entry.file, &entry.name))?;
+        self.leaves.push(EntryHash::of_line(line.as_bytes()));
+        self.entries.push(entry);
+        Ok(())
     }
 }
 
@@ -293,43 +389,72 @@ fn write_lines<E: fmt::Display>(
     Ok((text, leaves))
 }
 
-/// The lines of a list whose length is the signed one, numbered from 1.
-struct Lines<'a> {
-    rest: &'a [u8],
+/// The lines of a list whose length is the signed one, as they come.
+#[derive(Debug)]
+struct Lines {
+    kind: ListKind,
+    /// Bytes that are still to come.
+    left: u64,
+    signed: u64,
+    /// Lines that have come, whole.
     number: u64,
+    /// The beginning of the line that is coming: never more than a line may have, and one byte.
+    begun: Vec<u8>,
 }
 
-impl<'a> Lines<'a> {
-    fn new(kind: ListKind, bytes: &'a [u8], signed: u64) -> Result<Self, ListError> {
-        let found = count(bytes.len());
+impl Lines {
+    fn new(kind: ListKind, found: u64, signed: u64) -> Result<Self, ListError> {
         if found != signed {
             return Err(ListError::length(kind, found, signed));
         }
-        Ok(Self { rest: bytes, number: 0 })
+        Ok(Self { kind, left: signed, signed, number: 0, begun: Vec::new() })
     }
-}
 
-impl<'a> Iterator for Lines<'a> {
-    type Item = (u64, Result<&'a str, LineError>);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
-            return None;
+    fn push(
+        &mut self,
+        bytes: &[u8],
+        mut each: impl FnMut(&str) -> Result<(), Fault>,
+    ) -> Result<(), ListError> {
+        self.left = self.left.checked_sub(count(bytes.len())).ok_or_else(|| {
+            ListError::length(self.kind, self.signed.saturating_add(count(bytes.len())), self.signed)
+        })?;
+        for piece in bytes.split_inclusive(|&b| b == b'\n') {
+            let number = self.number.saturating_add(1);
+            let place = |fault| ListError::at(self.kind, number, fault);
+            let (content, is_whole) = match piece.split_last() {
+                Some((b'\n', content)) => (content, true),
+                _ => (piece, false),
+            };
+            if self.begun.len().saturating_add(content.len()) > MAX_LINE {
+                return Err(place(Fault::Line(LineError::TooLong)));
+            }
+            if !is_whole || !self.begun.is_empty() {
+                self.begun.extend_from_slice(content);
+            }
+            if is_whole {
+                let line = if self.begun.is_empty() { content } else { &self.begun };
+                let text = core::str::from_utf8(line).map_err(|e| {
+                    place(Fault::Line(LineError::NotCanonical { column: e.valid_up_to().saturating_add(1) }))
+                })?;
+                each(text).map_err(place)?;
+                self.begun.clear();
+                self.number = number;
+            }
         }
-        self.number = self.number.saturating_add(1);
-        // A line without its LF is the last, and not canonical where the LF should be.
-        let end = self.rest.iter().position(|&b| b == b'\n');
-        let (line, rest) = self.rest.split_at_checked(end.unwrap_or(self.rest.len())).unwrap_or_default();
-        self.rest = rest.split_first().map(|(_, rest)| rest).unwrap_or_default();
-        let text = if line.len() > crate::MAX_LINE {
-            Err(LineError::TooLong { bytes: line.len() })
-        } else if end.is_none() {
-            Err(LineError::NotCanonical { column: line.len().saturating_add(1) })
-        } else {
-            core::str::from_utf8(line)
-                .map_err(|e| LineError::NotCanonical { column: e.valid_up_to().saturating_add(1) })
-        };
-        Some((self.number, text))
+        Ok(())
+    }
+
+    fn end(self) -> Result<(), ListError> {
+        if self.left > 0 {
+            return Err(ListError::length(self.kind, self.signed.saturating_sub(self.left), self.signed));
+        }
+        if self.begun.is_empty() {
+            return Ok(());
+        }
+        // The last line has no LF: it is not canonical where that should be.
+        let column = self.begun.len().saturating_add(1);
+        let fault = Fault::Line(LineError::NotCanonical { column });
+        Err(ListError::at(self.kind, self.number.saturating_add(1), fault))
     }
 }
 

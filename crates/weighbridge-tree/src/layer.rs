@@ -63,18 +63,13 @@ impl Layer {
     /// large layers are merged on all cores, as [`check`](Self::check) hashes large chunks.
     pub fn accept(grid: Grid, root: FileRoot, bytes: &[u8]) -> Result<Self, LayerError> {
         let actual = as_u64(bytes.len());
-        let (values, rest) = bytes.as_chunks::<32>();
-        if actual != grid.layer_len() || !rest.is_empty() {
+        if actual != grid.layer_len() {
             return Err(LayerError::WrongLength { expected: grid.layer_len(), actual });
         }
-        if grid.is_empty() && root != FileRoot::of(&[]) {
-            return Err(LayerError::NotEmpty { expected: root });
-        }
-        let values: Vec<_> = values.iter().map(|value| ChainingValue::from_bytes(*value)).collect();
-        if grid.has_layer() && root_of(&values) != Some(root) {
-            return Err(LayerError::DoesNotMerge { expected: root });
-        }
-        Ok(Self { grid, root, values })
+        let mut reader = LayerReader::new(grid, root);
+        reader.values.reserve_exact(bytes.len() / 32);
+        reader.push(bytes)?;
+        reader.finish()
     }
 
     /// How the file divides into chunks.
@@ -155,6 +150,77 @@ impl Layer {
 
     fn value(&self, index: u64) -> Option<&ChainingValue> {
         self.values.get(usize::try_from(index).ok()?)
+    }
+}
+
+/// A layer that is accepted as it is read.
+///
+/// # Cost
+/// Memory in proportion to the values that came, never by the length that a file claims: the zeros of a file with holes
+/// are refused at the first (rule 12).
+#[derive(Clone, Debug)]
+pub struct LayerReader {
+    grid: Grid,
+    root: FileRoot,
+    values: Vec<ChainingValue>,
+    /// The beginning of the value that is coming: fewer than 32 bytes.
+    begun: Vec<u8>,
+}
+
+impl LayerReader {
+    /// For the layer of one file; `grid` and `root` come from signed data.
+    pub fn new(grid: Grid, root: FileRoot) -> Self {
+        Self { grid, root, values: Vec::new(), begun: Vec::new() }
+    }
+
+    /// Takes the next bytes of the layer, in pieces of any size.
+    ///
+    /// # Errors
+    /// [`LayerError`] if they are more than the layer has (2201), or a value is all zeros (2202): no chaining value is.
+    pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), LayerError> {
+        if !self.begun.is_empty() {
+            let missing = 32_usize.saturating_sub(self.begun.len()).min(bytes.len());
+            let (first, rest) = bytes.split_at_checked(missing).unwrap_or_default();
+            self.begun.extend_from_slice(first);
+            bytes = rest;
+        }
+        let (begun, _) = self.begun.as_chunks::<32>();
+        let (values, rest) = bytes.as_chunks::<32>();
+        for value in begun.iter().chain(values) {
+            if as_u64(self.values.len()) >= self.grid.layer_len() / 32 {
+                let actual = self.grid.layer_len().saturating_add(1);
+                return Err(LayerError::WrongLength { expected: self.grid.layer_len(), actual });
+            }
+            // Rule 5: zeros are a hole, and would be believed only to be refused after gigabytes of them.
+            if *value == [0; 32] {
+                return Err(LayerError::DoesNotMerge { expected: self.root });
+            }
+            self.values.push(ChainingValue::from_bytes(*value));
+        }
+        if !begun.is_empty() {
+            self.begun.clear();
+        }
+        self.begun.extend_from_slice(rest);
+        Ok(())
+    }
+
+    /// Accepts what came if it merges to the root. Refused values leave nothing behind (rule 3).
+    ///
+    /// # Errors
+    /// As [`Layer::accept`].
+    pub fn finish(self) -> Result<Layer, LayerError> {
+        let Self { grid, root, values, begun } = self;
+        let actual = as_u64(values.len()).saturating_mul(32).saturating_add(as_u64(begun.len()));
+        if actual != grid.layer_len() {
+            return Err(LayerError::WrongLength { expected: grid.layer_len(), actual });
+        }
+        if grid.is_empty() && root != FileRoot::of(&[]) {
+            return Err(LayerError::NotEmpty { expected: root });
+        }
+        if grid.has_layer() && root_of(&values) != Some(root) {
+            return Err(LayerError::DoesNotMerge { expected: root });
+        }
+        Ok(Layer { grid, root, values })
     }
 }
 

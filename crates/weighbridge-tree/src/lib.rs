@@ -73,7 +73,7 @@ pub use hash::{
     ChainingValue, ChallengeHash, EntryHash, FileRoot, HashError, HeadId, ModelRoot, Nonce, ResponseHash,
     SiblingHash, TensorHash, TensorsRoot, TreeHash, head_id,
 };
-pub use layer::{ChunkError, Layer, LayerError};
+pub use layer::{ChunkError, Layer, LayerError, LayerReader};
 pub use list::{
     CountedTree, ListTree, MAX_ENTRIES, MAX_PROOF_ENTRIES, TreeError, list_root, model_root, root_of_proof,
     sibling_count, tensors_root,

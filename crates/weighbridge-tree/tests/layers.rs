@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use weighbridge_tree::{
     ChainingValue, ChunkError, ChunkSize, CollectError, Collector, FileRoot, Granule, Grid, Layer,
-    LayerError, MergeError,
+    LayerError, LayerReader, MergeError,
 };
 
 /// Period 251 is prime to every power of two: no two chunks are equal, so an exchange is seen.
@@ -380,4 +380,43 @@ proptest! {
             prop_assert_eq!(layer.check(index, chunk).is_ok(), index != as_u64(at / 16384));
         }
     }
+}
+
+/// Layers are read from files piece by piece; where the pieces are cut must not matter.
+#[test]
+fn a_layer_read_in_pieces_is_judged_as_one_read_whole() {
+    for len in [0, 1, 16_384, 16_385, 100_000, 250_000] {
+        let bytes = data(len);
+        let (grid, root, good) = (grid(len, 16_384), FileRoot::of(&bytes), layer_bytes(&bytes, 16_384));
+        let mut bad = good.clone();
+        if let Some(last) = bad.last_mut() {
+            *last ^= 1;
+        }
+        for layer in [
+            good.clone(),
+            bad,
+            [&good[..], &[7]].concat(),
+            [&good[..], &[7; 32]].concat(),
+            good[1.min(good.len())..].to_vec(),
+        ] {
+            let whole = Layer::accept(grid, root, &layer).map_err(|error| error.error_code());
+            for size in [1, 31, 32, 33, 100, 4_096] {
+                let read = || {
+                    let mut reader = LayerReader::new(grid, root);
+                    layer.chunks(size).try_for_each(|piece| reader.push(piece))?;
+                    reader.finish()
+                };
+                assert_eq!(read().map_err(|error: LayerError| error.error_code()), whole, "{len} {size}");
+            }
+        }
+    }
+}
+
+/// A sparse file of 16 GiB was read into memory before its zeros were refused.
+#[test]
+fn zeros_are_refused_as_soon_as_they_come() {
+    let grid = Grid::new(1 << 50, Granule::new(16_384).unwrap()).unwrap();
+    let mut reader = LayerReader::new(grid, FileRoot::of(b"anything"));
+    reader.push(&[7; 64]).unwrap();
+    assert_eq!(reader.push(&[0; 32]).unwrap_err().error_code(), 2202);
 }

@@ -3,16 +3,14 @@
 use std::{
     fmt,
     fs::File,
-    io,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     vec,
     vec::Vec,
 };
 
-use weighbridge_manifest::{
-    ListError, ListKind, MAX_NOTE, VerifiedFileList, VerifiedHead, VerifiedTensorList,
-};
-use weighbridge_tree::{Grid, Layer, LayerError};
+use weighbridge_manifest::{ListError, MAX_NOTE, VerifiedFileList, VerifiedHead, VerifiedTensorList};
+use weighbridge_tree::{Grid, Layer, LayerError, LayerReader};
 
 use crate::io::{IoError, open_regular, read_beginning, read_exact_at};
 
@@ -69,8 +67,12 @@ impl Metadata {
     /// # Errors
     /// [`MetadataError`] if it cannot be read or is not the signed one.
     pub fn files(&self, head: &VerifiedHead) -> Result<VerifiedFileList, MetadataError> {
-        let bytes = self.list(ListKind::Files, head.head().files.length)?;
-        Ok(head.open_files(&bytes)?)
+        let (mut pieces, length) = Pieces::of(self.folder.join(FILES))?;
+        let mut list = head.read_files(length)?;
+        while let Some(piece) = pieces.next()? {
+            list.push(piece)?;
+        }
+        Ok(list.finish()?)
     }
 
     /// The tensor list, as the head binds it; `None` if the head says `tensors none`.
@@ -78,9 +80,15 @@ impl Metadata {
     /// # Errors
     /// [`MetadataError`] if it cannot be read or is not the signed one.
     pub fn tensors(&self, files: &VerifiedFileList) -> Result<Option<VerifiedTensorList>, MetadataError> {
-        let Some(signed) = files.tensors() else { return Ok(None) };
-        let bytes = self.list(ListKind::Tensors, signed.list.length)?;
-        Ok(Some(files.open_tensors(&bytes)?))
+        if files.tensors().is_none() {
+            return Ok(None);
+        }
+        let (mut pieces, length) = Pieces::of(self.folder.join(TENSORS))?;
+        let mut list = files.read_tensors(length)?;
+        while let Some(piece) = pieces.next()? {
+            list.push(piece)?;
+        }
+        Ok(Some(list.finish()?))
     }
 
     /// The chunk layers; `None` if they are not published. Each is accepted on its own, when it is asked for.
@@ -108,16 +116,36 @@ impl Metadata {
         }
         Ok(Some(Layers { path, file, places }))
     }
+}
 
-    fn list(&self, kind: ListKind, signed: u64) -> Result<Vec<u8>, MetadataError> {
-        let name = match kind {
-            ListKind::Files => FILES,
-            ListKind::Tensors => TENSORS,
+/// A file that is read piece by piece, as far as its reader goes on.
+struct Pieces {
+    path: PathBuf,
+    file: File,
+    buffer: Vec<u8>,
+}
+
+impl Pieces {
+    /// The file, and its length.
+    fn of(path: PathBuf) -> Result<(Self, u64), IoError> {
+        let (file, length) = open_regular(&path)?;
+        Ok((Self { path, file, buffer: vec![0; PIECE] }, length))
+    }
+
+    /// The next bytes, until there are none.
+    fn next(&mut self) -> Result<Option<&[u8]>, IoError> {
+        let read = loop {
+            match self.file.read(&mut self.buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read.map_err(IoError::at("read", &self.path))?,
+            }
         };
-        let (bytes, length) = read_beginning(&self.folder.join(name), signed)?;
-        if length == signed { Ok(bytes) } else { Err(ListError::length(kind, length, signed).into()) }
+        Ok(self.buffer.get(..read).filter(|piece| !piece.is_empty()))
     }
 }
+
+/// How many bytes of a file are read at once.
+const PIECE: usize = 64 << 10;
 
 /// The file `chunks.layer`, whose length is the right one.
 #[derive(Debug)]
@@ -142,11 +170,20 @@ impl Layers {
         if Grid::new(entry.size, files.chunk_size()).as_ref() != Ok(grid) {
             return Err(LayersError::Layer(LayerError::DoesNotMerge { expected: entry.root }));
         }
-        // Bounded: the file has this length.
-        let mut bytes = vec![0; usize::try_from(grid.layer_len()).unwrap_or(0)];
-        read_exact_at(&self.file, &mut bytes, *offset)
-            .map_err(|e| LayersError::Io(IoError::at("read", &self.path)(e)))?;
-        Layer::accept(*grid, entry.root, &bytes).map_err(LayersError::Layer)
+        let mut layer = LayerReader::new(*grid, entry.root);
+        let mut buffer = vec![0; PIECE];
+        let (mut at, mut left) = (*offset, grid.layer_len());
+        while left > 0 {
+            // The file had this length: it may have more holes than values.
+            let length = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+            let piece = buffer.get_mut(..length).unwrap_or_default();
+            read_exact_at(&self.file, piece, at)
+                .map_err(|e| LayersError::Io(IoError::at("read", &self.path)(e)))?;
+            layer.push(piece).map_err(LayersError::Layer)?;
+            let read = u64::try_from(length).unwrap_or(u64::MAX);
+            (at, left) = (at.saturating_add(read), left.saturating_sub(read));
+        }
+        layer.finish().map_err(LayersError::Layer)
     }
 }
 

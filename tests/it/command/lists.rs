@@ -1,10 +1,12 @@
 //! Heads and lists that a trusted key signed and no verifier accepts.
 
+use std::{fs::File, path::Path, process::Command};
+
 use weighbridge_manifest::{Head, ModelName};
 
 use crate::command::{
     forge::{Forge, less, replace, sign_text},
-    kit::World,
+    kit::{Ran, World},
 };
 
 const VERIFY: &str = "verify llama --name org/llama --vkey @alice";
@@ -333,4 +335,64 @@ fn texts_from_elsewhere_cannot_steer_a_terminal() {
     ran.expect(!ran.stdout.contains('\u{202e}'), "no override");
     let ran = world.run("inspect llama/a.safetensors").done().prints(r"\u{202e}a");
     ran.expect(!ran.stdout.contains('\u{202e}'), "no override");
+}
+
+/// `prove` and `diff` read an unsigned head by its word: 6 GiB of a file that has none were read into memory, and a layer
+/// of 16 GiB ended the process in an allocation.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_an_unsigned_head_claims_costs_no_memory() {
+    let world = World::weighed();
+    world.copy("llama", "other");
+    let claims = |files: &str| {
+        let mut text = world.text("llama/weighbridge/head.txt");
+        let line = text.lines().find(|line| line.starts_with("files ")).unwrap().to_owned();
+        text = text.replace(&line, files);
+        sign_text(&world.path("llama/weighbridge"), &text, &[&world.key("mallory")]);
+    };
+    let limited = |line: &str| {
+        let mut shell = Command::new("sh");
+        let binary = world.command("").get_program().to_owned();
+        shell.args(["-c", "ulimit -v 1000000; exec \"$0\" \"$@\""]).arg(binary).args(line.split(' '));
+        Ran::of(world.at_home(&mut shell))
+    };
+    let list = world.path("llama/weighbridge/files.jsonl");
+    let sparse =
+        |path: &Path, bytes: u64| File::options().write(true).open(path).unwrap().set_len(bytes).unwrap();
+
+    // One line cannot have 6 GiB: nothing is read.
+    claims("files 1 6442450944");
+    sparse(&list, 6_442_450_944);
+    limited("prove llama --file config.json").refused(1204, "");
+    limited("diff llama other").refused(1204, "");
+
+    // As many lines as there may be can; the first hole is no line.
+    claims("files 16777216 137443147776");
+    sparse(&list, 137_443_147_776);
+    limited("prove llama --file config.json").refused(1303, "files.jsonl, line");
+    limited("diff llama other").refused(1303, "files.jsonl, line");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_layer_with_holes_costs_no_memory() {
+    let world = World::empty();
+    world.write("m/weights.bin", vec![7; 40_000]);
+    world.run("weigh m --name org/m --chunk-size 16KiB --key @alice.key").done();
+    // 8 TiB that are not there, and their layer of 16 GiB.
+    let size = 1_u64 << 43;
+    let mut forge = Forge::open(world.path("m/weighbridge"));
+    *forge.file("weights.bin") =
+        forge.file("weights.bin").replace("\"size\":40000", &format!("\"size\":{size}"));
+    forge.sign(&world.key("mallory"));
+    let sparse = |path: &str, bytes| {
+        File::options().write(true).open(world.path(path)).unwrap().set_len(bytes).unwrap()
+    };
+    sparse("m/weights.bin", size);
+    sparse("m/weighbridge/chunks.layer", size / 16_384 * 32);
+    let mut shell = Command::new("sh");
+    let binary = world.command("").get_program().to_owned();
+    let line = "prove m --file weights.bin --bytes 0..100 --slice s -o p";
+    shell.args(["-c", "ulimit -v 1000000; exec \"$0\" \"$@\""]).arg(binary).args(line.split(' '));
+    Ran::of(world.at_home(&mut shell)).refused(2202, "");
 }

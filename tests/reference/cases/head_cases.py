@@ -33,7 +33,7 @@ def good() -> Cases:
     yield case("tensors-zero", "tensors were looked at, and there are none", head_text(tensors="0 0"))
     yield case("largest-numbers", "the largest of each",
                head_text(revision=str(2**53 - 1), previous=HASH, bytes=str(2**53 - 1),
-                         files=f"{2**24} {2**53 - 1}", tensors=f"{2**24} {2**53 - 1}", chunk_size=str(2**24)))
+                         files=f"{2**24} {2**24 * 8193}", tensors=f"{2**24} {2**24 * 8193}", chunk_size=str(2**24)))
     yield case("ext", "known and unknown keys, one key twice with different values",
                head_text(ext=[f"base {HASH} meta-llama/Llama-3.1-8B", "base org/merged", "source https://example.org",
                               "x-unknown ~ any printable ASCII ~"]))
@@ -76,6 +76,10 @@ def values() -> Cases:
     yield bad("bytes-2-53", "2^53", rule=1, bytes=str(2**53))
     yield bad("files-zero", "a model has at least one file", rule=1, files="0 0")
     yield bad("files-too-many", "2^24 + 1 files", rule=1, files=f"{2**24 + 1} 2000000000")
+    yield bad("files-length-above-count", "one line in 6 GiB, which a reader would make room for", rule=12,
+              files="1 6442450944")
+    yield bad("tensors-length-above-count", "one byte more than two lines can have", rule=12,
+              tensors=f"2 {2 * 8193 + 1}")
     yield bad("root-upper-case", "upper-case digits", root=HASH.upper())
     yield bad("tensors-zero-with-length", "no tensor in one byte", rule=1, tensors="0 1")
     yield bad("tensors-root-short", "63 digits", tensors_root=HASH[1:])

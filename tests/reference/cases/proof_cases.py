@@ -442,8 +442,8 @@ def tensor_entries() -> Cases:
     line = MODEL.tensors[1]
     yield signed_as("white-space", 1302, "a space behind a comma", [line.replace(b",", b", ", 1)])
     yield signed_as("crlf", 1302, "CR behind the entry", [line + b"\r"])
-    yield signed_as("8193", 1303, "an entry of 8,193 bytes", [line.replace(b"b.w", b"x" * (8193 - len(line) + 3))],
-                    rule=12)
+    yield signed_as("8193", 1303, "an entry of 8,193 bytes", [line.replace(b"b.w", b"x" * (8193 - len(line) + 3)),
+                    TENSORS[2]], rule=12)
     yield signed_as("name-control", 1432, "U+007F in a name", [line.replace(b"b.", b"b\x7f")], rule=12)
     yield signed_as("file-dot-dot", 1404, "a file that lies outside the model", [line.replace(b"model-1", b"../model")],
                     rule=12)

@@ -102,9 +102,12 @@ def unless(word, parse):
     return lambda value: None if value == word else parse(value)
 
 
+LONGEST_LINE = 8_193  # a line of a list with its LF
+
+
 def parse_listed(value: str, least: int) -> Listed:
     count, length = map(parse_int, value.split(" "))
-    if not least <= count <= MAX_ENTRIES or (count == 0 and length != 0):
+    if not least <= count <= MAX_ENTRIES or length > count * LONGEST_LINE:
         raise ValueError("count out of range")
     return Listed(count, length)
 

@@ -80,7 +80,7 @@ fn opens_the_known_lists_under_their_known_roots() {
     assert_eq!((files.chunk_size(), files.tensors()), (head.chunk_size, head.tensors));
     assert_eq!(files.find("weights.gguf").map(|(position, f)| (position, f.size)), Some((2, 40_000)));
     assert_eq!(files.find("weights"), None);
-    let names = |file| tensors.of_file(file).iter().map(|t| t.name.to_string()).collect::<Vec<_>>();
+    let names = |file| tensors.of_file(file).iter().map(|t| t.name.as_str().to_owned()).collect::<Vec<_>>();
     assert_eq!(names("weights.gguf"), ["a\\b", "b"]);
     assert_eq!(names("weights.safetensors"), ["b.weight", "c"]);
     assert_eq!(names("config.json"), [""; 0]);
@@ -429,4 +429,38 @@ proptest! {
             prop_assert_eq!(write_files(opened.entries().to_vec()).unwrap().text, list);
         }
     }
+}
+
+/// Lists are read from files piece by piece; where the pieces are cut must not matter.
+#[test]
+fn a_list_read_in_pieces_is_judged_as_one_read_whole() {
+    let long = format!("{FILES}{{\"file\":\"{}\"", "x".repeat(9_000));
+    for list in
+        [FILES, &FILES[..FILES.len() - 1], &with(FILES, "612", "0612"), &with(FILES, "612", "611"), &long]
+    {
+        let head = believed(&head_over(list.as_bytes(), BYTES, None));
+        let whole = refusal(head.open_files(list.as_bytes()));
+        for size in [1, 2, 7, 100, 8_192, 8_193, 20_000] {
+            let read = || {
+                let mut reader = head.read_files(u64::try_from(list.len()).unwrap())?;
+                list.as_bytes().chunks(size).try_for_each(|piece| reader.push(piece))?;
+                reader.finish()
+            };
+            assert_eq!(refusal(read()), whole, "pieces of {size}");
+        }
+    }
+}
+
+/// A file can grow or shrink after its length was looked at.
+#[test]
+fn a_list_of_which_more_or_less_comes_than_its_length_is_refused() {
+    let head = believed(&head_over(FILES.as_bytes(), BYTES, None));
+    let length = u64::try_from(FILES.len()).unwrap();
+    assert_eq!(head.read_files(length + 1).unwrap_err().error_code(), 1301);
+    let mut reader = head.read_files(length).unwrap();
+    reader.push(&FILES.as_bytes()[..100]).unwrap();
+    assert_eq!(refusal(reader.finish()), (1301, None));
+    let mut reader = head.read_files(length).unwrap();
+    reader.push(FILES.as_bytes()).unwrap();
+    assert_eq!(reader.push(b"\n").unwrap_err().error_code(), 1301);
 }
