@@ -1,5 +1,6 @@
 //! Tests of the whole: vectors, the command, tampering, other tools.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
+#![allow(clippy::disallowed_methods, reason = "tests name their own files")]
 
 mod agreement;
 mod command;

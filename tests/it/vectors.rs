@@ -14,7 +14,8 @@ use weighbridge_formats::{
 };
 use weighbridge_manifest::{
     Dtype, EntryPath, Expectation, Head, ModelName, SignedChallenge, SignedHead, SignedProof, SignedReceipt,
-    SignedReport, TensorEntry, TensorName, Time, TrustError, TrustPolicy, VerifiedHead, Vkey,
+    SignedReport, TensorEntry, TensorName, Time, TrustError, TrustPolicy, VerifiedHead, Vkey, shown,
+    unseen_in,
 };
 use weighbridge_tree::{
     ChunkSize, EntryHash, FileRoot, Grid, HeadId, Layer, Nonce, SiblingHash, SliceDecoder, SliceRange,
@@ -172,6 +173,11 @@ impl Vector {
             }
             "tensor-name" => {
                 self.run_text("name", 0, |t| TensorName::parse(t).map(|_| ()).map_err(|e| e.error_code()))
+            }
+            "shown" => {
+                let name = self.text("name").unwrap();
+                let unseen = unseen_in(name).map_or("none".to_owned(), |c| format!("U+{:04X}", u32::from(c)));
+                End::default().answer("shown", &shown(name)).answer("unseen", &unseen)
             }
             "model-name" => {
                 self.run_text("name", 1701, |t| ModelName::parse(t).map(|_| ()).map_err(|e| e.error_code()))
@@ -334,7 +340,7 @@ impl Vector {
         fn lines<E: ToString>(entries: &[(u64, E)]) -> String {
             entries.iter().map(|(position, entry)| format!("{position} {}\n", entry.to_string())).collect()
         }
-        let absent: String = proven.absent().iter().map(|path| format!("{path}\n")).collect();
+        let absent: String = proven.absent().iter().map(|path| format!("{}\n", path.as_str())).collect();
         let slice = proven.slice().map(|claim| {
             let range = claim.range.range();
             format!("{} {}..{}", claim.position, range.start, range.end)

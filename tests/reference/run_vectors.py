@@ -10,7 +10,7 @@ from pathlib import Path
 
 import vector_form
 from vector_form import Vector
-from weighbridge_ref import (audit, blake3, filetree, gguf, head, held, lists, model, note, proof, slices,
+from weighbridge_ref import (audit, blake3, filetree, gguf, head, held, lists, model, names, note, proof, slices,
                              statements, tensors, trees, trust, values)
 from weighbridge_ref.refused import Refused
 
@@ -91,6 +91,13 @@ def test_small_value(section, check):
         check(vector.section(section).decode())
 
     return test
+
+
+def test_shown(vector, outcome):
+    name = vector.section("name").decode()
+    unseen = names.unseen_in(name)
+    outcome.answers["shown"] = names.shown(name).encode()
+    outcome.answers["unseen"] = "none" if unseen is None else f"U+{ord(unseen):04X}"
 
 
 def test_head(vector, outcome):
@@ -257,6 +264,7 @@ TESTS = {
     "model-name": test_small_value("name", values.check_model_name),
     "time": test_small_value("time", values.parse_time),
     "vkey": test_small_value("vkey", note.parse_vkey),
+    "shown": test_shown,
     "head": test_head,
     "list": test_list,
     "policy": test_policy,
@@ -279,6 +287,7 @@ TESTS = {
 # Header keys and sections that are answers; all others are parameters.
 ANSWERS = {
     "root": ["root", "chunks", "layer"],
+    "shown": ["shown", "unseen"],
     "head": ["head-id"],
     "trust": ["head-id", "signers"],
     "model": ["head-id", "signers"],

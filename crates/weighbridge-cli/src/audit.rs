@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use serde_json::json;
-use weighbridge_manifest::{Challenge, Report, SignedChallenge, Time, VerifiedFileList};
+use weighbridge_manifest::{Challenge, Report, SignedChallenge, Time, VerifiedFileList, shown};
 use weighbridge_publish::{SecretKey, sign_challenge, sign_report};
 use weighbridge_tree::Nonce;
 use weighbridge_verify::{
-    Answered, AuditError, HeldFolder, Samples, UnsignedResponse, chance_of_missing, read_bounded,
+    Answered, AuditError, HeldFolder, Samples, UnsignedResponse, chance_of_missing, read_bounded, shown_path,
 };
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     check::read_note,
     failure::Failure,
     keys,
-    output::{Output, shown, size},
+    output::{Output, size},
     place::NewFile,
     trust,
 };
@@ -59,7 +59,7 @@ fn challenge(args: &AuditChallenge, output: &Output) -> Result<(), Failure> {
         samples.drawn(),
         samples.count(),
         challenge.deadline,
-        args.output.display(),
+        shown_path(&args.output),
     );
     output.result(&text, || {
         json!({
@@ -89,7 +89,7 @@ fn respond(args: &AuditRespond, output: &Output) -> Result<(), Failure> {
         "answered a challenge of {}, good until {}\nwrote    {}, {}",
         head.head().name,
         asked.deadline,
-        args.output.display(),
+        shown_path(&args.output),
         size(response.len() as u64),
     );
     output.result(&text, || {
@@ -165,8 +165,8 @@ fn print(report: &Report, key: &SecretKey, path: &Path, output: &Output) {
          wrote    {}, signed by {}",
         received.seconds_after(*issued),
         chances.join(", "),
-        path.display(),
-        key.vkey().name(),
+        shown_path(path),
+        shown(key.vkey().name().as_str()),
     );
     output.result(&text, || {
         let missing: serde_json::Map<_, _> =

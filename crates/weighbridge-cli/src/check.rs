@@ -10,15 +10,15 @@ use std::{
 use serde_json::json;
 use weighbridge_manifest::{
     FileEntry, Held, HeldError, Level, MAX_NOTE, MAX_PROOF, NoteError, PassedOver, ProofError, Proven,
-    SignedProof, SignedReceipt, SignedReport, SliceClaim, TensorEntry, VerifiedHead,
+    SignedProof, SignedReceipt, SignedReport, SliceClaim, TensorEntry, VerifiedHead, shown,
 };
 use weighbridge_tree::SliceDecoder;
-use weighbridge_verify::{IoError, read_bounded};
+use weighbridge_verify::{IoError, read_bounded, shown_path};
 
 use crate::{
     args::Check,
     failure::Failure,
-    output::{Output, count, shown},
+    output::{Output, count},
     place::NewFile,
     prove, trust,
 };
@@ -69,24 +69,24 @@ pub(crate) fn run(args: &Check, output: &Output) -> Result<(), Failure> {
 fn shows(args: &Check, proven: &Proven) -> Result<(), Failure> {
     let wanted = &args.wanted;
     let not_shown = |what: &str| {
-        let message = format!("the proof does not show what is wanted: {}", shown(what));
+        let message = format!("the proof does not show what is wanted: {what}");
         Failure::new(2507, message)
             .about(&args.proof)
             .hint("ask for a proof of it; this one proves what is printed above")
     };
     let mut slices = Vec::new();
     for path in &wanted.file {
-        let file = proven.file(path).ok_or_else(|| not_shown(path))?;
+        let file = proven.file(path).ok_or_else(|| not_shown(&shown(path)))?;
         slices.push((file.path.clone(), wanted.bytes.clone()));
     }
     for asked in &wanted.tensor {
         let mut tensors = prove::readings(asked).filter_map(|(file, name)| proven.tensor(file, name));
-        let tensor = tensors.next().ok_or_else(|| not_shown(asked))?;
+        let tensor = tensors.next().ok_or_else(|| not_shown(&shown(asked)))?;
         let end = tensor.offset.saturating_add(tensor.size);
         slices.push((tensor.file.clone(), Some(tensor.offset..end)));
     }
     if let Some(path) = wanted.absent.iter().find(|path| !proven.is_absent(path)) {
-        return Err(not_shown(&format!("no {path}")));
+        return Err(not_shown(&format!("no {}", shown(path))));
     }
     match (args.slice.is_some().then(|| proven.slice()).flatten(), slices.as_slice()) {
         (None, _) | (Some(_), []) => Ok(()),
@@ -96,7 +96,7 @@ fn shows(args: &Check, proven: &Proven) -> Result<(), Failure> {
             if is_wanted {
                 Ok(())
             } else {
-                Err(not_shown(&format!("a slice of {path}, not {}", range(&claim))))
+                Err(not_shown(&format!("a slice of {}, not {}", shown(path.as_str()), range(&claim))))
             }
         }
         (Some(_), _) => Err(Failure::usage("--slice goes with one --file or one --tensor")),
@@ -192,7 +192,7 @@ fn slice(
     }
     decoder.finish(&[]).map_err(|e| about(e.into()))?;
     new.map(NewFile::finish).transpose()?;
-    let to = extract.map(|name| format!(" -> {}", name.display())).unwrap_or_default();
+    let to = extract.map(|name| format!(" -> {}", shown_path(name))).unwrap_or_default();
     output.result(&format!("slice    {}{to}", range(claim)), || {
         json!({
             "event": "slice", "file": claim.file.path.as_str(), "start": claim.range.range().start, "end": claim.range.range().end,
@@ -275,5 +275,5 @@ fn passed_over_line(over: &PassedOver, args: &Check) -> String {
 
 /// The file of a report, counted from 1.
 fn report_path(number: usize, args: &Check) -> String {
-    args.report.get(number.saturating_sub(1)).map(|path| path.display().to_string()).unwrap_or_default()
+    args.report.get(number.saturating_sub(1)).map(shown_path).unwrap_or_default()
 }

@@ -5,13 +5,13 @@ use std::path::Path;
 use serde_json::{Value, json};
 use weighbridge_manifest::{
     Class, Comparison, Difference, Expectation, FileEntry, SignedHead, Tally, TensorEntry, TrustPolicy,
-    VerifiedFileList, VerifiedHead, VerifiedTensorList, bytes_in_old, compare_files, compare_tensors,
+    VerifiedFileList, VerifiedHead, VerifiedTensorList, bytes_in_old, compare_files, compare_tensors, shown,
 };
 
 use crate::{
     args::Diff,
     failure::Failure,
-    output::{Output, shown, size},
+    output::{Output, shown_names, size},
     trust,
 };
 
@@ -74,10 +74,7 @@ impl Model {
         let by = match self.signers.as_slice() {
             [] if self.believed => "accepted by its id".to_owned(),
             [] => "signed by nobody".to_owned(),
-            signers => {
-                let signers: Vec<_> = signers.iter().map(|name| shown(name)).collect();
-                format!("signed by {}", signers.join(", "))
-            }
+            signers => format!("signed by {}", shown_names(signers)),
         };
         let claimed = if self.believed { "" } else { CLAIMED };
         let text = format!("{side:<8} {} revision {}, {by}{claimed}", what.name, what.revision);
@@ -96,12 +93,12 @@ const CLAIMED: &str = " (claimed: neither --trust nor --vkey was given)";
 /// A head, and the names below it. Its age does not matter: what is compared may well be old.
 fn believe(note: &[u8], policy: Option<&TrustPolicy>) -> Result<(VerifiedHead, Vec<String>), Failure> {
     let Some(policy) = policy else {
-        let names = SignedHead::parse(note)?.key_ids().map(|(name, _)| name.to_string()).collect();
+        let names = SignedHead::parse(note)?.key_ids().map(|(name, _)| name.as_str().to_owned()).collect();
         return Ok((trust::by_its_word(note)?, names));
     };
     let expected = Expectation::any().allow_expired();
     let head = SignedHead::parse(note)?.verify(policy, &expected, trust::now())?;
-    let signers = head.signers().iter().map(|signer| signer.name.to_string()).collect();
+    let signers = head.signers().iter().map(|signer| signer.name.as_str().to_owned()).collect();
     Ok((head, signers))
 }
 

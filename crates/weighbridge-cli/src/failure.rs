@@ -9,9 +9,9 @@ use weighbridge_manifest::{
 use weighbridge_publish::{KeyError, SigningError, StoreError};
 use weighbridge_transfer::{FetchError, Progress};
 use weighbridge_tree::SliceError;
-use weighbridge_verify::{AuditError, HoldingError, IoError, MetadataError, ResponseError};
+use weighbridge_verify::{AuditError, HoldingError, IoError, MetadataError, ResponseError, shown_path};
 
-use crate::output::{shown, size};
+use crate::output::size;
 
 /// Why a run failed. From 9000 on, codes mean that nothing was judged.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Failure {
 
     /// Says which file the message is about.
     pub(crate) fn about(mut self, path: &std::path::Path) -> Self {
-        self.message = format!("{}: {}", shown(&path.to_string_lossy()), self.message);
+        self.message = format!("{}: {}", shown_path(path), self.message);
         self
     }
 

@@ -14,13 +14,13 @@ use globset::GlobSet;
 use http::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-use weighbridge_manifest::{TrustError, VerifiedHead};
+use weighbridge_manifest::{TrustError, VerifiedHead, shown};
 use weighbridge_transfer::{
     Event, FetchError, Fetched, Observer, Options, Progress, Source, SourceOptions, SourceStatus, Stop,
     Unlisted, Wanted, Watchdog, fetch,
 };
 use weighbridge_tree::HeadId;
-use weighbridge_verify::{FOLDER, PARTIAL, read_bounded, shown};
+use weighbridge_verify::{FOLDER, PARTIAL, read_bounded, shown_path};
 
 use crate::{
     args::Fetch,
@@ -246,8 +246,10 @@ fn done(fetched: &Fetched, into: &Path) -> String {
         0 => (String::new(), Vec::new()),
         n => {
             let place = into.join(FOLDER).join(PARTIAL);
-            let line =
-                format!("partial  in {}; `weighbridge verify --partial` says what is there", shown(place));
+            let line = format!(
+                "partial  in {}; `weighbridge verify --partial` says what is there",
+                shown_path(place)
+            );
             (format!(" and {n} more in part"), vec![line])
         }
     };

@@ -7,9 +7,9 @@ use std::{
 };
 
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
+use weighbridge_manifest::{shown, shown_line};
 use weighbridge_transfer::{Blame, Event, Progress, SourceIndex, SourceState, SourceStatus, Waiting};
 use weighbridge_tree::ChunkSize;
-use weighbridge_verify::shown;
 
 use crate::output::{Output, count, size};
 
@@ -55,7 +55,7 @@ impl View {
             Event::File { .. } if !self.each_file => {}
             Event::File { .. } | Event::Extra { .. } => {
                 let text = result(event, self.chunk_size);
-                self.aside(|| output.raw(&format!("{text}\n")));
+                self.aside(|| output.line(&text));
             }
             // The screen may be too narrow for the reason.
             Event::Source(status) if status.state == SourceState::SetAside && output.is_watched() => {
@@ -261,7 +261,7 @@ fn account(status: &SourceStatus) -> impl Iterator<Item = String> {
 
 /// What a source is blamed for, and why. Some of the words may be its own.
 pub(crate) fn blamed((blame, why): &(Blame, String)) -> String {
-    format!("{blame}: {}", shown(why))
+    format!("{blame}: {}", shown_line(why))
 }
 
 /// Why the bar stands still: for what, from whom, since when.

@@ -9,16 +9,17 @@ use weighbridge_formats::{
     split::Split,
 };
 use weighbridge_manifest::{
-    Challenge, Head, MAX_PROOF, Note, NoteSignature, ProofError, Receipt, Report, SignedProof, StatementError,
+    Challenge, Head, MAX_PROOF, Note, NoteSignature, ProofError, Receipt, Report, SignedProof,
+    StatementError, shown,
 };
 use weighbridge_publish::TEXT;
 use weighbridge_tree::head_id;
-use weighbridge_verify::{HEAD, IoError, read_bounded};
+use weighbridge_verify::{HEAD, IoError, read_bounded, shown_path};
 
 use crate::{
     args::Inspect,
     failure::Failure,
-    output::{Output, count, shown},
+    output::{Output, count, shown_names},
     trust::{self, head_json},
 };
 
@@ -57,7 +58,7 @@ fn text(path: &Path, output: &Output) -> Result<(), Failure> {
     } else {
         return Err(Failure::usage(format!(
             "{} is no head, proof, challenge, report, receipt, tensor file or index",
-            path.display()
+            shown_path(path)
         )));
     };
     result.map_err(|failure| failure.about(path))
@@ -73,9 +74,7 @@ fn statement(
     let note = Note::parse(bytes)?;
     parse(note.text())?;
     let (names, by) = names(note.signatures());
-    // Names of keys may have what a terminal would obey.
-    let says: String = note.text().lines().map(|line| format!("{}\n", shown(line))).collect();
-    let text = format!("{says}\nsigned   by {by} ({CLAIMED})");
+    let text = format!("{}\nsigned   by {by} ({CLAIMED})", note.text());
     output.result(&text, || {
         let lines = note.text().lines().skip(1).filter_map(|line| line.split_once(' '));
         let says: serde_json::Map<_, _> = lines.map(|(key, value)| (key.to_owned(), json!(value))).collect();
@@ -100,9 +99,7 @@ fn proof(bytes: &[u8], output: &Output) -> Result<(), Failure> {
     for line in String::from_utf8_lossy(&bytes[..above]).lines().filter(|line| !line.is_empty()) {
         // Entries and absences have a space; hashes say nothing to people.
         if line.contains(' ') {
-            // Quotes and backslashes stand for themselves: entries are full of them.
-            let text = shown(line).replace("\\\"", "\"").replace("\\'", "'").replace("\\\\", "\\");
-            output.result(&text, || json!({ "event": "claim", "verified": false, "line": line }));
+            output.result(line, || json!({ "event": "claim", "verified": false, "line": line }));
         }
     }
     output.result("", || json!({ "event": "proof", "verified": false, "bytes": bytes.len() }));
@@ -114,7 +111,7 @@ fn names(lines: &[NoteSignature]) -> (Vec<&str>, String) {
     let names: Vec<&str> = lines.iter().map(|s| s.name().as_str()).collect();
     let by = match names.as_slice() {
         [] => "nobody".to_owned(),
-        names => names.iter().map(|n| shown(n)).collect::<Vec<_>>().join(", "),
+        names => shown_names(names),
     };
     (names, by)
 }

@@ -7,9 +7,9 @@ use std::{
 };
 
 use serde_json::json;
-use weighbridge_manifest::{KeyName, Vkey};
+use weighbridge_manifest::{KeyName, Vkey, unseen_in};
 use weighbridge_publish::{KeyError, Passphrase, Protection, SecretKey, public_key_from_pem};
-use weighbridge_verify::IoError;
+use weighbridge_verify::{IoError, shown_path};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -28,14 +28,16 @@ pub(crate) fn keygen(args: &Keygen, output: &Output) -> Result<(), Failure> {
         let passphrase = args.passphrase.read(&Purpose::NewKey)?;
         key.save(&args.output, Protection::Passphrase(&passphrase))?
     };
-    let (secret, public) = (files.secret.display().to_string(), files.vkey.display().to_string());
     let protection = if args.unencrypted { "NOT encrypted" } else { "encrypted" };
     let text = format!(
-        "secret   {secret}  ({protection}; keep it)\npublic   {public}  (give it away)\n{}",
+        "secret   {}  ({protection}; keep it)\npublic   {}  (give it away)\n{}",
+        shown_path(&files.secret),
+        shown_path(&files.vkey),
         key.vkey()
     );
     output.result(&text, || {
         let vkey = key.vkey().to_string();
+        let (secret, public) = (files.secret.to_string_lossy(), files.vkey.to_string_lossy());
         json!({ "event": "key", "vkey": vkey, "secret_file": secret, "vkey_file": public, "encrypted": !args.unencrypted })
     });
     Ok(())
@@ -55,7 +57,13 @@ pub(crate) fn load(path: &Path, passphrase: &PassphraseSource) -> Result<SecretK
     SecretKey::load(path, || passphrase.read(&Purpose::Open(path))).map_err(|e| Failure::from(e).about(path))
 }
 
+/// The name of a key that is to sign. It will stand in verdicts, where it must not pass for another's.
 fn key_name(text: &str) -> Result<KeyName, Failure> {
+    if let Some(character) = unseen_in(text) {
+        let message =
+            format!("the key's name has a character that is not seen, U+{:04X}", u32::from(character));
+        return Err(Failure::new(1424, message));
+    }
     KeyName::parse(text)
         .map_err(|_| Failure::usage("a key's name has no spaces and no '+', and is not empty"))
 }
@@ -80,7 +88,7 @@ impl PassphraseSource {
             return Passphrase::new(Zeroizing::new(value.into_encoded_bytes()));
         }
         match purpose {
-            Purpose::Open(path) => ask(&format!("Passphrase of {}: ", path.display())),
+            Purpose::Open(path) => ask(&format!("Passphrase of {}: ", shown_path(path))),
             Purpose::NewKey => {
                 let (first, again) = (prompt("New passphrase: ")?, prompt("The same again: ")?);
                 if *first != *again {

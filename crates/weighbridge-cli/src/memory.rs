@@ -12,7 +12,7 @@ use std::{
 };
 
 use weighbridge_manifest::{ModelName, Remembered, SignedHead, TrustPolicy};
-use weighbridge_verify::IoError;
+use weighbridge_verify::{IoError, shown_path};
 
 use crate::failure::Failure;
 
@@ -109,7 +109,7 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 fn malformed(path: &Path) -> Failure {
-    Failure::new(9004, format!("{} does not hold remembered heads", path.display())).hint(
+    Failure::new(9004, format!("{} does not hold remembered heads", shown_path(path))).hint(
         "name another file with --state, or move this one away: what was accepted before is then forgotten",
     )
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde_json::Value;
+use weighbridge_manifest::{is_unseen, shown, shown_line};
 
 use crate::failure::Failure;
 
@@ -35,10 +36,15 @@ impl Output {
     /// A result: `text` for people, or `value` for programs. An empty text is not printed.
     pub(crate) fn result(&self, text: &str, value: impl FnOnce() -> Value) {
         if self.json {
-            self.raw(&format!("{}\n", value()));
+            self.raw(&json_line(&value()));
         } else if !text.is_empty() {
-            self.raw(&format!("{text}\n"));
+            self.line(text);
         }
+    }
+
+    /// A result for people: one line or several, without the last line's end.
+    pub(crate) fn line(&self, text: &str) {
+        self.raw(&format!("{}\n", fit_for_terminals(text)));
     }
 
     /// Exactly this, whatever the form.
@@ -65,9 +71,9 @@ impl Output {
     /// Something to know that is not a result.
     pub(crate) fn talk(&self, text: &str) {
         if self.json {
-            self.raw(&format!("{}\n", serde_json::json!({ "event": "note", "message": text })));
+            self.raw(&json_line(&serde_json::json!({ "event": "note", "message": text })));
         } else {
-            let _ = writeln!(io::stderr().lock(), "weighbridge: {text}");
+            let _ = writeln!(io::stderr().lock(), "weighbridge: {}", fit_for_terminals(text));
         }
     }
 
@@ -76,12 +82,12 @@ impl Output {
         if self.json {
             let value =
                 serde_json::json!({ "event": "error", "code": code, "message": message, "hints": hints });
-            self.raw(&format!("{value}\n"));
+            self.raw(&json_line(&value));
         }
         let mut stderr = io::stderr().lock();
-        let _ = writeln!(stderr, "weighbridge: error: {message} [W{code}]");
+        let _ = writeln!(stderr, "weighbridge: error: {} [W{code}]", fit_for_terminals(message));
         for hint in hints {
-            let _ = writeln!(stderr, "weighbridge: hint: {hint}");
+            let _ = writeln!(stderr, "weighbridge: hint: {}", fit_for_terminals(hint));
         }
         failure.exit()
     }
@@ -97,7 +103,29 @@ pub(crate) fn count(number: u64, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
-/// A text that came from elsewhere, so that it cannot steer a terminal or pass for other text.
-pub(crate) fn shown(text: &str) -> String {
-    text.escape_debug().to_string()
+/// Names of keys in one line, as people may see them.
+pub(crate) fn shown_names(names: &[impl AsRef<str>]) -> String {
+    names.iter().map(|name| shown(name.as_ref())).collect::<Vec<_>>().join(", ")
+}
+
+/// Lines of ours, whatever is in them. Names are [`shown`] where a line is made; where
+/// somebody else made it, as the parser of arguments does, this still keeps it from steering a terminal.
+fn fit_for_terminals(lines: &str) -> String {
+    lines.split('\n').map(shown_line).collect::<Vec<_>>().join("\n")
+}
+
+/// A line of JSON whose strings hold nothing unseen: a person may read it, too.
+fn json_line(value: &Value) -> String {
+    let mut line = String::new();
+    let mut units = [0; 2];
+    for c in value.to_string().chars() {
+        if is_unseen(c) {
+            // Within a string, since nothing of the kind stands between JSON's tokens here.
+            line.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            line.push(c);
+        }
+    }
+    line.push('\n');
+    line
 }

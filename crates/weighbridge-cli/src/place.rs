@@ -7,7 +7,7 @@ use std::{
 };
 
 use tempfile::NamedTempFile;
-use weighbridge_verify::IoError;
+use weighbridge_verify::{IoError, shown_path};
 
 use crate::failure::Failure;
 
@@ -22,7 +22,7 @@ impl NewFile {
     pub(crate) fn create(path: &Path) -> Result<Self, Failure> {
         // A device or a pipe would be replaced by a file, and a link cut off from what it leads to.
         if fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
-            return Err(Failure::usage(format!("{} is there, and is no regular file", path.display())));
+            return Err(Failure::usage(format!("{} is there, and is no regular file", shown_path(path))));
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut builder = tempfile::Builder::new();

@@ -3,14 +3,14 @@
 use std::{io::Write, ops::Range, path::Path};
 
 use serde_json::json;
-use weighbridge_manifest::{ProveError, VerifiedFileList, VerifiedTensorList, Wanted};
+use weighbridge_manifest::{ProveError, VerifiedFileList, VerifiedTensorList, Wanted, shown};
 use weighbridge_tree::{SliceRange, Slicer};
-use weighbridge_verify::{HeldFolder, Holding, IoError, Metadata};
+use weighbridge_verify::{HeldFolder, Holding, IoError, Metadata, shown_path};
 
 use crate::{
     args::Prove,
     failure::Failure,
-    output::{Output, shown, size},
+    output::{Output, size},
     place::NewFile,
     trust,
 };
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Prove, output: &Output) -> Result<(), Failure> {
             output.result("", || json!({ "event": "slice", "bytes": written, "file": to.to_string_lossy() }));
         } else {
             // Standard output is the proof's.
-            output.talk(&format!("wrote {}, {}", to.display(), size(written)));
+            output.talk(&format!("wrote {}, {}", shown_path(to), size(written)));
         }
     }
     let id = head.id().to_string();
@@ -73,7 +73,7 @@ pub(crate) fn run(args: &Prove, output: &Output) -> Result<(), Failure> {
     };
     new.finish()?;
     output.result(
-        &format!("wrote    {}, {} bytes; head {id}", to.display(), proof.len()),
+        &format!("wrote    {}, {} bytes; head {id}", shown_path(to), proof.len()),
         || json!({ "event": "proof", "head": id, "bytes": proof.len(), "file": to.to_string_lossy() }),
     );
     Ok(())

@@ -3,7 +3,7 @@
 use std::{io::Write, path::Path};
 
 use serde_json::json;
-use weighbridge_manifest::{MAX_NOTE, MAX_TEXT, NoteSignature, TrustError, Vkey};
+use weighbridge_manifest::{MAX_NOTE, MAX_TEXT, NoteSignature, TrustError, Vkey, shown};
 use weighbridge_publish::{Added, Existing, Signing, Staging, StoreError, TEXT, external_signature};
 use weighbridge_tree::head_id;
 use weighbridge_verify::{HEAD, read_bounded};
@@ -83,7 +83,7 @@ fn print(signing: &Signing, vkey: &Vkey, added: Added, output: &Output) {
         head.name,
         head.revision,
         head_line(head),
-        vkey.name()
+        shown(vkey.name().as_str())
     );
     output.result(&text, || {
         json!({

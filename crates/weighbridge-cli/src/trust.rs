@@ -12,13 +12,13 @@ use weighbridge_manifest::{
 };
 use weighbridge_publish::TEXT;
 use weighbridge_tree::head_id;
-use weighbridge_verify::{FOLDER, HEAD, IoError, Metadata, PARTIAL};
+use weighbridge_verify::{FOLDER, HEAD, IoError, Metadata, PARTIAL, shown_path};
 
 use crate::{
     args::{Trust, Which},
     failure::Failure,
     memory::Memory,
-    output::{Output, count},
+    output::{Output, count, shown_names},
 };
 
 impl Trust {
@@ -195,11 +195,11 @@ pub(crate) fn note(metadata: &Metadata) -> Result<Vec<u8>, Failure> {
 /// Prints which head it is, and who says so.
 pub(crate) fn print(head: &VerifiedHead, output: &Output) {
     let what = head.head();
-    let signers: Vec<String> = head.signers().iter().map(|s| s.name.to_string()).collect();
+    let signers: Vec<&str> = head.signers().iter().map(|s| s.name.as_str()).collect();
     let by = if signers.is_empty() {
         "accepted by its id".to_owned()
     } else {
-        format!("signed by {}", signers.join(", "))
+        format!("signed by {}", shown_names(&signers))
     };
     let (freshness, note) = match head.freshness() {
         Freshness::Current => ("current", String::new()),
@@ -240,6 +240,6 @@ pub(crate) fn folder(path: &PathBuf) -> Result<(), Failure> {
     if metadata.is_dir() {
         Ok(())
     } else {
-        Err(Failure::usage(format!("{} is not a folder", path.display())))
+        Err(Failure::usage(format!("{} is not a folder", shown_path(path))))
     }
 }

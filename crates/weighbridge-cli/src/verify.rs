@@ -11,18 +11,18 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use weighbridge_manifest::{FileEntry, Receipt, TensorEntry, VerifiedFileList, VerifiedHead};
+use weighbridge_manifest::{FileEntry, Receipt, TensorEntry, VerifiedFileList, VerifiedHead, shown};
 use weighbridge_publish::{SecretKey, sign_receipt};
 use weighbridge_verify::{
     BadChunks, BadRun, Event, ExtraFiles, FOLDER, FileFault, FileReport, IoError, Metadata, ModelCheck,
-    Outcome, Summary, TensorHashing,
+    Outcome, Summary, TensorHashing, shown_path,
 };
 
 use crate::{
     args::Verify,
     failure::Failure,
     keys,
-    output::{Output, count, shown, size},
+    output::{Output, count, size},
     place::NewFile,
     progress::Progress,
     trust, verify_partial,
@@ -120,12 +120,15 @@ fn write_receipt(
     let note = sign_receipt(&receipt, key)?;
     file.write_all(note.as_bytes()).map_err(IoError::at("write", path))?;
     file.finish()?;
-    output.result(&format!("receipt  {}, signed by {}", path.display(), key.vkey().name()), || {
-        json!({
-            "event": "receipt", "file": path.to_string_lossy(), "node": key.vkey().to_string(),
-            "verified": receipt.verified.to_string(),
-        })
-    });
+    output.result(
+        &format!("receipt  {}, signed by {}", shown_path(path), shown(key.vkey().name().as_str())),
+        || {
+            json!({
+                "event": "receipt", "file": path.to_string_lossy(), "node": key.vkey().to_string(),
+                "verified": receipt.verified.to_string(),
+            })
+        },
+    );
     Ok(())
 }
 

@@ -7,17 +7,17 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use weighbridge_manifest::{FileEntry, VerifiedFileList, VerifiedTensorList};
+use weighbridge_manifest::{FileEntry, VerifiedFileList, VerifiedTensorList, shown};
 use weighbridge_tree::{Grid, HeadId, Layer};
 use weighbridge_verify::{
     CHUNKS, ExtraFiles, FOLDER, FileVerifier, HEAD, IoError, Layers, LayersError, Metadata, MetadataError,
-    ModelCheck, PARTIAL, TensorHashing, accept_file, walk,
+    ModelCheck, PARTIAL, TensorHashing, accept_file, shown_path, walk,
 };
 
 use crate::{
     args::Verify,
     failure::Failure,
-    output::{Output, count, shown, size},
+    output::{Output, count, size},
     progress::Progress,
     trust,
     verify::{check_files, path_width, verdict},
@@ -112,9 +112,8 @@ fn metadata(model: &Path, head: Option<HeadId>) -> Result<Metadata, Failure> {
             let message = format!("{} fetches of different heads were not finished here", several.len());
             let failure = Failure::usage(message);
             let choice = several.iter().take(MAX_LINES);
-            Err(choice.fold(failure, |failure, folder| {
-                failure.hint(format!("--meta {}", shown(&folder.to_string_lossy())))
-            }))
+            Err(choice
+                .fold(failure, |failure, folder| failure.hint(format!("--meta {}", shown_path(folder)))))
         }
     }
 }

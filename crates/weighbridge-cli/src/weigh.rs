@@ -8,20 +8,20 @@ use std::{
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde_json::json;
-use weighbridge_manifest::{Head, HeadError, ListSize, MAX_NOTE, ModelName};
+use weighbridge_manifest::{Head, HeadError, ListSize, MAX_NOTE, ModelName, shown};
 use weighbridge_publish::{
     Event, Existing, Reuse, SecretKey, Sha256Listing, Signing, Staging, TensorListing, WeighError, Weighed,
     Weighing,
 };
 use weighbridge_tree::{ChunkSize, ModelRoot, head_id};
-use weighbridge_verify::{FOLDER, HEAD, IoError, read_bounded};
+use weighbridge_verify::{FOLDER, HEAD, IoError, read_bounded, shown_path};
 
 use crate::{
     args::Weigh,
     earlier::Earlier,
     failure::Failure,
     keys,
-    output::{Output, shown},
+    output::{Output, shown_names},
     progress::Progress,
     trust::{self, head_json, head_line},
 };
@@ -112,14 +112,14 @@ fn outside_of_entries(model: &Path, folder: &Path) -> Result<(), Failure> {
     if to_be_made.components().any(|part| !matches!(part, Component::Normal(_))) {
         return Err(Failure::usage(format!(
             "-o {}: the folder is not there, and its path has '..'",
-            folder.display()
+            shown_path(folder)
         )));
     }
     let whole = real.join(to_be_made);
     match whole.strip_prefix(&model) {
         Ok(inside) if !inside.starts_with(FOLDER) => Err(Failure::usage(format!(
             "{} lies in the model and would be part of it; leave -o out, or name a folder elsewhere",
-            folder.display()
+            shown_path(folder)
         ))),
         _ => Ok(()),
     }
@@ -183,20 +183,20 @@ fn print(weighed: &Weighed, keys: &[SecretKey], folder: &Path, output: &Output) 
     let signed = if signers.is_empty() {
         format!(
             "unsigned: sign {}, then `weighbridge sign`",
-            folder.join(weighbridge_publish::TEXT).display()
+            shown_path(folder.join(weighbridge_publish::TEXT))
         )
     } else {
-        format!("signed   by {}", signers.join(", "))
+        format!("signed   by {}", shown_names(&signers))
     };
     let text = format!(
         "weighed  {} revision {}: {}\nid       {id}\n{signed}\nwrote    {}",
         head.name,
         head.revision,
         head_line(head),
-        folder.display()
+        shown_path(folder)
     );
     output.result(&text, || {
-        let folder = folder.display().to_string();
+        let folder = folder.to_string_lossy();
         json!({ "event": "weighed", "head": id.to_string(), "signers": signers, "folder": folder, "says": head_json(head) })
     });
 }

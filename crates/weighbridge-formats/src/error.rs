@@ -311,7 +311,7 @@ impl Excerpt {
 
 impl fmt::Display for Excerpt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}{}\"", self.text.escape_debug(), if self.is_cut { "…" } else { "" })
+        write!(f, "\"{}{}\"", weighbridge_manifest::shown(&self.text), if self.is_cut { "…" } else { "" })
     }
 }
 

@@ -9,6 +9,7 @@ use core::fmt;
 use crate::{
     key::{KeyName, PublicKey, Vkey},
     policy::{Auditors, TrustPolicy, distinct},
+    shown::shown,
     statement::{Report, SignedReport},
     statement_error::StatementError,
     time::Time,
@@ -366,7 +367,11 @@ impl fmt::Display for HeldError {
                 write!(f, "at most {MAX_REPORTS} reports are judged at once, these are {reports}")
             }
             Self::BadSignature { number, auditor } => {
-                write!(f, "report {number}: the signature by '{auditor}' does not verify: it was altered")
+                write!(
+                    f,
+                    "report {number}: the signature by '{}' does not verify: it was altered",
+                    shown(auditor.as_str())
+                )
             }
             Self::Report { number, error } => write!(f, "report {number}: {error}"),
             Self::TooFew { have, need, .. } => write!(f, "{have} of {need} demanded reports count"),

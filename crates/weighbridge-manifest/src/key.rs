@@ -38,12 +38,6 @@ impl KeyName {
     }
 }
 
-impl fmt::Display for KeyName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// A named Ed25519 public key: canonical, of prime order, and with the key id that its name gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vkey {
@@ -132,7 +126,7 @@ impl Vkey {
 impl fmt::Display for Vkey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let typed: Vec<u8> = [ED25519].into_iter().chain(*self.public_key()).collect();
-        write!(f, "{}+{}+{}", self.name, hex(self.id), Base64::encode_string(&typed))
+        write!(f, "{}+{}+{}", self.name.as_str(), hex(self.id), Base64::encode_string(&typed))
     }
 }
 

@@ -52,6 +52,7 @@ mod policy_toml;
 mod proof;
 mod proof_error;
 mod prove;
+mod shown;
 mod statement;
 mod statement_error;
 mod time;
@@ -77,6 +78,7 @@ pub use policy::{KeyFault, PolicyError, Publisher, PublisherFault, Scope, TrustP
 pub use proof::{MAX_PROOF, Proven, SignedProof, SliceClaim};
 pub use proof_error::{FormFault, ProofError, ProveError};
 pub use prove::Wanted;
+pub use shown::{is_unseen, shown, shown_beginning, shown_line, unseen_in};
 pub use statement::{
     Challenge, Receipt, ReceiptClaim, Report, SignedChallenge, SignedReceipt, SignedReport,
     UnverifiedChallenge, VerifiedChallenge, VerifiedReport, response_message,

@@ -103,7 +103,7 @@ impl NoteSignature {
 impl fmt::Display for NoteSignature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let body = [&self.id, self.signature.as_slice()].concat();
-        write!(f, "{DASH}{} {}", self.name, Base64::encode_string(&body))
+        write!(f, "{DASH}{} {}", self.name.as_str(), Base64::encode_string(&body))
     }
 }
 

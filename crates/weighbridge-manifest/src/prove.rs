@@ -124,7 +124,7 @@ impl<'a> Wanted<'a> {
         line(proof, VERSION);
         entries(proof, &self.file_positions, self.files.entries());
         for path in &self.absent {
-            line(proof, format_args!("absent {path}"));
+            line(proof, format_args!("absent {}", path.as_str()));
         }
         siblings(proof, ListKind::Files, &self.file_positions, self.files.tree())?;
         if let Some((list, tree)) = self.tensors.and_then(|list| Some((list, list.tree()?)))

@@ -14,6 +14,7 @@ use crate::{
     name::ModelName,
     note::{Note, NoteError},
     policy::{TrustPolicy, TrustedKey, distinct},
+    shown::shown,
     time::Time,
 };
 
@@ -498,6 +499,7 @@ impl fmt::Display for TrustError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadSignature { name } => {
+                let name = shown(name.as_str());
                 write!(f, "the signature by '{name}' does not verify: the head was altered")
             }
             Self::Head(error) => error.fmt(f),

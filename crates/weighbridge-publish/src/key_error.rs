@@ -3,7 +3,7 @@
 use std::{error::Error, fmt, io, path::PathBuf};
 
 use weighbridge_manifest::VkeyError;
-use weighbridge_verify::shown;
+use weighbridge_verify::shown_path;
 
 use crate::key::{ENCRYPTED, MAX_FILE, MAX_STEM, PLAIN, PUBLIC};
 
@@ -109,20 +109,22 @@ impl fmt::Display for KeyError {
                 f.write_str("the secret key and the vkey do not belong together, or the key file was damaged")
             }
             Self::NoVkey { path } => {
-                write!(f, "no vkey beside the secret key: {} is missing", shown(path))
+                write!(f, "no vkey beside the secret key: {} is missing", shown_path(path))
             }
-            Self::VkeyFile { path, source } => write!(f, "{}: {source}", shown(path)),
+            Self::VkeyFile { path, source } => write!(f, "{}: {source}", shown_path(path)),
             Self::FileName => write!(
                 f,
                 "the key's name makes no file name: at most {MAX_STEM} bytes, letters, digits and - . _ @ /, \
                  beginning with a letter, a digit or _, and not what Windows calls a device"
             ),
-            Self::Exists { path } => write!(f, "{} exists already and is never overwritten", shown(path)),
+            Self::Exists { path } => {
+                write!(f, "{} exists already and is never overwritten", shown_path(path))
+            }
             Self::SignatureLength { bytes } => {
                 write!(f, "an Ed25519 signature is 64 bytes, this one {bytes}")
             }
             Self::Signature => f.write_str("the signature is not by this key over this text"),
-            Self::Io { doing, path, .. } => write!(f, "{doing} {} failed", shown(path)),
+            Self::Io { doing, path, .. } => write!(f, "{doing} {} failed", shown_path(path)),
             Self::Internal(_) => f.write_str("a fault of weighbridge, please report it"),
         }
     }

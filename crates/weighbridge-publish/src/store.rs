@@ -11,7 +11,7 @@ use std::{
 };
 
 use weighbridge_tree::ChainingValue;
-use weighbridge_verify::{CHUNKS, FILES, HEAD, IoError, TENSORS, shown};
+use weighbridge_verify::{CHUNKS, FILES, HEAD, IoError, TENSORS, shown_path};
 
 use crate::weigh::Weighed;
 
@@ -309,13 +309,13 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => error.fmt(f),
-            Self::Exists { file } => write!(f, "{} exists already", shown(file)),
-            Self::Busy { folder } => write!(f, "another process is writing to {}", shown(folder)),
+            Self::Exists { file } => write!(f, "{} exists already", shown_path(file)),
+            Self::Busy { folder } => write!(f, "another process is writing to {}", shown_path(folder)),
             Self::Link { folder } => {
-                write!(f, "{} is a symbolic link; metadata is written to no link", shown(folder))
+                write!(f, "{} is a symbolic link; metadata is written to no link", shown_path(folder))
             }
             Self::Foreign { path } => {
-                write!(f, "{} is in the way, and was not written by weighbridge", shown(path))
+                write!(f, "{} is in the way, and was not written by weighbridge", shown_path(path))
             }
         }
     }

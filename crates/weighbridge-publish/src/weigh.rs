@@ -18,13 +18,13 @@ use weighbridge_formats::{
 };
 use weighbridge_manifest::{
     Dtype, EntryPath, Ext, FileEntry, Head, HeadError, ListError, ModelName, TensorEntry, TensorName,
-    TensorNameError, Time, VerifiedHead, write_files, write_tensors,
+    TensorNameError, Time, VerifiedHead, shown, shown_beginning, unseen_in, write_files, write_tensors,
 };
 use weighbridge_tree::{ChainingValue, ChunkSize, FileRoot, TensorHash};
 use weighbridge_verify::{
     Found, IoError, UnfitFault, Walk, read_bounded,
     scan::{Job, ScanError, Scanned, Tensors, Watch, scan},
-    shown, walk,
+    walk,
 };
 
 use crate::reuse::{Reuse, ReuseFault, Reused};
@@ -179,6 +179,9 @@ impl Weighing<'_> {
             if !is_nfc(path.as_str()) {
                 return Err(WeighError::NotNfc { path: path.clone() });
             }
+            if let Some(character) = unseen_in(path.as_str()) {
+                return Err(WeighError::Unseen { path: path.clone(), tensor: None, character });
+            }
             if let Some(other) = folded.insert(default_case_fold_str(path.as_str()), path) {
                 return Err(WeighError::CaseCollision { path: path.clone(), other: other.clone() });
             }
@@ -298,8 +301,12 @@ impl Weight {
 
 fn tensor(file: &EntryPath, span: TensorSpan, hash: TensorHash) -> Result<TensorEntry, WeighError> {
     let refused = |fault| WeighError::TensorName { path: file.clone(), name: span.name.clone(), fault };
+    let name = TensorName::parse(&span.name).map_err(refused)?;
+    if let Some(character) = unseen_in(name.as_str()) {
+        return Err(WeighError::Unseen { path: file.clone(), tensor: Some(span.name), character });
+    }
     Ok(TensorEntry {
-        name: TensorName::parse(&span.name).map_err(refused)?,
+        name,
         file: file.clone(),
         // Formats refuse types that they do not know, and know none that could not stand in a list.
         dtype: Dtype::parse(&span.dtype).ok_or(WeighError::Incomplete)?,
@@ -453,6 +460,15 @@ pub enum WeighError {
         /// What is the matter.
         error: SplitError,
     },
+    /// A name has a character that people do not see, so that it could pass for another name.
+    Unseen {
+        /// The file.
+        path: EntryPath,
+        /// The tensor in it, if it is the tensor's name.
+        tensor: Option<String>,
+        /// The first such character.
+        character: char,
+    },
     /// A file cannot be taken over unread.
     Reuse {
         /// The file, if it is about one.
@@ -483,6 +499,7 @@ impl WeighError {
             Self::Unfit { fault, .. } => fault.error_code(),
             Self::NotNfc { .. } => 1421,
             Self::CaseCollision { .. } => 1422,
+            Self::Unseen { .. } => 1424,
             Self::Scan { error, .. } => error.error_code(),
             Self::TensorName { fault, .. } => fault.error_code(),
             Self::Index { error, .. } => error.error_code(),
@@ -499,7 +516,7 @@ impl WeighError {
     #[must_use]
     pub fn is_about_tensors(&self) -> bool {
         match self {
-            Self::TensorName { .. } | Self::Split { .. } => true,
+            Self::TensorName { .. } | Self::Unseen { tensor: Some(_), .. } | Self::Split { .. } => true,
             Self::Scan { error, .. } => matches!(error, ScanError::Format(_)),
             Self::Index { error, .. } => matches!(error, IndexError::NoTensor { .. }),
             _ => false,
@@ -515,24 +532,33 @@ impl WeighError {
 
 impl fmt::Display for WeighError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |path: &EntryPath| shown(path.as_str());
         match self {
             Self::Io(error) => error.fmt(f),
             Self::Empty => f.write_str("the model folder holds no file"),
-            Self::Unfit { place, fault } => write!(f, "{}: {fault}", weighbridge_verify::shown(place)),
-            Self::NotNfc { path } => write!(f, "{}: the name is not in Unicode form NFC", shown(path)),
-            Self::CaseCollision { path, other } => {
-                write!(f, "{} and {} differ only in case", shown(other), shown(path))
+            Self::Unfit { place, fault } => write!(f, "{}: {fault}", shown(place)),
+            Self::NotNfc { path } => {
+                write!(f, "{}: the name is not in Unicode form NFC", shown(path.as_str()))
             }
-            Self::Scan { path: Some(path), error } => write!(f, "{}: {error}", shown(path)),
+            Self::CaseCollision { path, other } => {
+                write!(f, "{} and {} differ only in case", shown(other.as_str()), shown(path.as_str()))
+            }
+            Self::Scan { path: Some(path), error } => write!(f, "{}: {error}", shown(path.as_str())),
             Self::Scan { path: None, error } => error.fmt(f),
             Self::TensorName { path, name, fault } => {
-                let name: String = name.chars().take(80).collect();
-                write!(f, "{}: tensor '{}': {fault}", shown(path), name.escape_debug())
+                write!(f, "{}: tensor '{}': {fault}", shown(path.as_str()), shown_beginning(name, 80))
             }
-            Self::Index { path, error } => write!(f, "{}: {error}", shown(path)),
-            Self::Split { path, error } => write!(f, "{}: {error}", shown(path)),
-            Self::Reuse { path: Some(path), fault } => write!(f, "{}: {fault}", shown(path)),
+            Self::Unseen { path, tensor, character } => {
+                let tensor = tensor.as_ref().map(|name| format!("tensor '{}': ", shown_beginning(name, 80)));
+                let (path, tensor) = (shown(path.as_str()), tensor.unwrap_or_default());
+                write!(
+                    f,
+                    "{path}: {tensor}the name has a character that is not seen, U+{:04X}",
+                    u32::from(*character)
+                )
+            }
+            Self::Index { path, error } => write!(f, "{}: {error}", shown(path.as_str())),
+            Self::Split { path, error } => write!(f, "{}: {error}", shown(path.as_str())),
+            Self::Reuse { path: Some(path), fault } => write!(f, "{}: {fault}", shown(path.as_str())),
             Self::Reuse { path: None, fault } => fault.fmt(f),
             Self::OtherModel { name } => write!(f, "the previous head is of '{name}'"),
             Self::Incomplete => f.write_str("not everything was read; this is a fault of weighbridge"),

@@ -207,7 +207,7 @@ fn tells_how_much_will_be_read_and_how_much_was() {
             match event {
                 Event::Total(bytes) => total.fetch_add(bytes, Ordering::Relaxed),
                 Event::Read(bytes) => read.fetch_add(bytes, Ordering::Relaxed),
-                Event::Reused(path) => panic!("{path} was not to be reused"),
+                Event::Reused(path) => panic!("{path:?} was not to be reused"),
             };
         })
         .unwrap();
@@ -545,7 +545,7 @@ fn takes_over_files_unread() {
     };
     let weighed = weighing
         .weigh(&|event| match event {
-            Event::Reused(path) => reused.lock().unwrap().push(path.to_string()),
+            Event::Reused(path) => reused.lock().unwrap().push(path.as_str().to_owned()),
             Event::Total(bytes) => total.store(bytes, Ordering::Relaxed),
             Event::Read(_) => {}
         })

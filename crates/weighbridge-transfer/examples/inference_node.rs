@@ -14,7 +14,7 @@ use std::{
 
 use weighbridge_formats::generate::Llama;
 use weighbridge_manifest::{
-    Expectation, KeyName, ModelName, TensorEntry, Time, TrustError, TrustPolicy, VerifiedHead, Vkey,
+    Expectation, KeyName, ModelName, TensorEntry, Time, TrustError, TrustPolicy, VerifiedHead, Vkey, shown,
 };
 use weighbridge_publish::{Existing, SecretKey, Sha256Listing, Signing, Staging, TensorListing, Weighing};
 use weighbridge_transfer::{
@@ -112,7 +112,8 @@ fn load(into: &Path, heard: &mpsc::Receiver<Heard>) -> Result<usize, String> {
         waiting.retain(|entry| match model.read_in(entry.file.as_str(), entry.name.as_str()) {
             Ok(tensor) => {
                 // This is where a loader would hand the bytes to a device.
-                println!("{} {} {:?}, {} bytes", entry.name, entry.dtype, entry.shape, tensor.bytes().len());
+                let name = shown(entry.name.as_str());
+                println!("{name} {} {:?}, {} bytes", entry.dtype, entry.shape, tensor.bytes().len());
                 used += 1;
                 false
             }

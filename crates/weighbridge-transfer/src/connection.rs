@@ -6,7 +6,7 @@ use std::{
 };
 
 use tokio::task::JoinHandle;
-use weighbridge_verify::shown;
+use weighbridge_manifest::shown;
 
 use crate::{
     budget::Buffer,

@@ -2,9 +2,9 @@
 
 use std::{fmt, path::PathBuf};
 
-use weighbridge_manifest::{ListError, TrustError};
+use weighbridge_manifest::{ListError, TrustError, shown};
 use weighbridge_tree::HeadId;
-use weighbridge_verify::{IoError, VerifierError, shown};
+use weighbridge_verify::{IoError, VerifierError, shown_path};
 
 use crate::event::{Progress, SourceStatus};
 
@@ -99,7 +99,9 @@ impl fmt::Display for FetchError {
                 )
             }
             Self::Io(error) => error.fmt(f),
-            Self::InTheWay { path, what } => write!(f, "{} is {what}, where a file has to be", shown(path)),
+            Self::InTheWay { path, what } => {
+                write!(f, "{} is {what}, where a file has to be", shown_path(path))
+            }
             Self::NothingWanted => f.write_str("no listed file or tensor matches"),
             Self::NoTensors => f.write_str("tensors are wanted, and this head lists none"),
             Self::List(error) => error.fmt(f),

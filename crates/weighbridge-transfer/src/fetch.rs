@@ -530,7 +530,7 @@ impl Pulse {
 }
 
 fn waiting(run: &Run, now: Instant) -> Option<crate::event::Waiting> {
-    let path = |engine: &Engine, file| Some(engine.targets.get(&file)?.path.to_string());
+    let path = |engine: &Engine, file| Some(engine.targets.get(&file)?.path.as_str().to_owned());
     let oldest = run.engine.get().and_then(|engine| {
         let (source, file, chunks) = engine.schedule().oldest()?;
         Some((path(engine, file)?, chunks, source))

@@ -9,7 +9,8 @@ use std::{
 use ::http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 use bytes::Bytes;
 use reqwest::Url;
-use weighbridge_verify::shown;
+use weighbridge_manifest::shown;
+use weighbridge_verify::shown_path;
 
 use crate::{
     fault::Fault,
@@ -259,7 +260,7 @@ impl fmt::Display for SourceError {
             Self::Scheme { scheme } => write!(f, "{scheme}:// is no kind of source"),
             Self::NoBuckets => f.write_str("this build of weighbridge has no buckets"),
             Self::Folder { path, why } => {
-                write!(f, "neither an address nor a folder: {}: {why}", shown(path))
+                write!(f, "neither an address nor a folder: {}: {why}", shown_path(path))
             }
             Self::Setup(why) => write!(f, "cannot set up HTTP: {why}"),
         }

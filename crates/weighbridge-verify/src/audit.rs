@@ -3,12 +3,12 @@
 //! No clock, no randomness and no secret key: times, and whether a nonce was answered before, come from the caller, and
 //! what is to be signed goes out to it.
 
-use alloc::{string::String, vec::Vec};
+use alloc::vec::Vec;
 use core::fmt;
 
 use weighbridge_manifest::{
     Challenge, EntryPath, FileEntry, Report, Time, UnverifiedChallenge, VerifiedChallenge, VerifiedFileList,
-    VerifiedHead, Vkey, response_message,
+    VerifiedHead, Vkey, response_message, shown,
 };
 use weighbridge_tree::{
     ChunkError, FileRoot, FileSamples, Granule, Grid, HeadId, Layer, LayerError, MAX_SAMPLES, Nonce,
@@ -433,7 +433,7 @@ impl fmt::Display for AuditError {
                 f.write_str("the prover's signature is not over this challenge and this response")
             }
             Self::WrongSamples { path } => {
-                write!(f, "{}: its samples do not lead to the signed root", Shown(path))
+                write!(f, "{}: its samples do not lead to the signed root", shown(path.as_str()))
             }
             Self::Misuse(error) => error.fmt(f),
         }
@@ -490,25 +490,10 @@ impl<E: fmt::Display> fmt::Display for ResponseError<E> {
         match self {
             Self::Refused(error) => error.fmt(f),
             Self::Holding(error) => error.fmt(f),
-            Self::Layer { path, fault } => write!(f, "{}: {fault}", Shown(path)),
-            Self::Chunk { path, fault } => write!(f, "{}: {fault}", Shown(path)),
+            Self::Layer { path, fault } => write!(f, "{}: {fault}", shown(path.as_str())),
+            Self::Chunk { path, fault } => write!(f, "{}: {fault}", shown(path.as_str())),
         }
     }
 }
 
 impl<E: fmt::Debug + fmt::Display> core::error::Error for ResponseError<E> {}
-
-/// A path for people to read: what a terminal would obey is escaped, and only the beginning of a long one is shown.
-pub(crate) struct Shown<'a>(pub(crate) &'a EntryPath);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut escaped = self.0.as_str().escape_debug();
-        let shown: String = escaped.by_ref().take(MAX_SHOWN).collect();
-        f.write_str(&shown)?;
-        if escaped.next().is_some() { f.write_str("…") } else { Ok(()) }
-    }
-}
-
-/// How many characters of a path are shown.
-const MAX_SHOWN: usize = 300;

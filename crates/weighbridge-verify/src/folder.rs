@@ -9,7 +9,7 @@ use std::{
     vec::Vec,
 };
 
-use weighbridge_manifest::{EntryPath, FileEntry, VerifiedFileList};
+use weighbridge_manifest::{EntryPath, FileEntry, VerifiedFileList, shown};
 use weighbridge_tree::{Grid, Layer, LayerError, TooLong};
 
 use crate::{
@@ -242,7 +242,6 @@ impl HoldingError {
 
 impl fmt::Display for HoldingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use crate::io::shown;
         match self {
             Self::Io(error) => error.fmt(f),
             Self::Metadata(error) => error.fmt(f),

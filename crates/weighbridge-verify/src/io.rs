@@ -39,7 +39,7 @@ impl IoError {
 
 impl fmt::Display for IoError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {} {}: {}", self.doing, shown(&self.path), self.source)
+        write!(f, "cannot {} {}: {}", self.doing, shown_path(&self.path), self.source)
     }
 }
 
@@ -49,22 +49,19 @@ impl std::error::Error for IoError {
     }
 }
 
-/// A path for people to read: what a terminal would obey is escaped, and only the beginning of a long one is shown.
+/// A path of this machine as people may see it: as [`weighbridge_manifest::shown`], and bytes that are not UTF-8 as
+/// `\x..`.
 ///
-/// Names of files, and where links lead, come with a model.
+/// Names of files, and the targets of links, come with a model; patterns of a shell hand them over as arguments.
 #[must_use]
-pub fn shown(path: impl AsRef<Path>) -> String {
-    let text = path.as_ref().to_string_lossy();
-    let mut escaped = text.escape_debug();
-    let mut shown: String = escaped.by_ref().take(MAX_SHOWN).collect();
-    if escaped.next().is_some() {
-        shown.push('…');
+pub fn shown_path(path: impl AsRef<Path>) -> String {
+    let mut shown = String::new();
+    for chunk in path.as_ref().as_os_str().as_encoded_bytes().utf8_chunks() {
+        shown.push_str(&weighbridge_manifest::shown(chunk.valid()));
+        chunk.invalid().iter().for_each(|byte| shown.push_str(&format!("\\x{byte:02x}")));
     }
     shown
 }
-
-/// How many characters of a path are shown.
-const MAX_SHOWN: usize = 300;
 
 /// The bytes of a regular file that has at most `limit` of them. Nothing else is read, or waited for.
 ///

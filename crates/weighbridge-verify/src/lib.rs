@@ -111,7 +111,7 @@ pub use {
 pub use {
     accept_file::accept_file,
     folder::{HeldFolder, HoldingError},
-    io::{IoError, read_bounded, shown},
+    io::{IoError, read_bounded, shown_path},
     metadata::{CHUNKS, FILES, FOLDER, HEAD, Layers, LayersError, Metadata, MetadataError, PARTIAL, TENSORS},
     model::{
         BadChunks, BadRun, Event, ExtraFiles, FileFault, FileReport, ModelCheck, Outcome, Summary,

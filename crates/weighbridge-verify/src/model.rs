@@ -6,7 +6,7 @@ use std::{
     fmt,
     ops::{ControlFlow, Range},
     path::Path,
-    string::{String, ToString},
+    string::String,
     sync::Mutex,
     vec,
     vec::Vec,
@@ -14,12 +14,12 @@ use std::{
 
 use weighbridge_formats::{Format, FormatError};
 use weighbridge_manifest::{
-    EntryPath, FileEntry, TensorEntry, VerifiedFileList, VerifiedTensorList, is_tensor_file,
+    EntryPath, FileEntry, TensorEntry, VerifiedFileList, VerifiedTensorList, is_tensor_file, shown,
 };
 use weighbridge_tree::{FileRoot, Grid, Layer, LayerError, TensorHash};
 
 use crate::{
-    io::{IoError, shown},
+    io::IoError,
     metadata::{Layers, LayersError},
     scan::{Job, ScanError, Scanned, Tensors, Watch, lock, scan},
     tensors::{Difference, TensorFault, compare},
@@ -234,7 +234,7 @@ impl ModelCheck<'_> {
             let hub = f.path.as_str() == ".gitattributes";
             let passes = hub || self.extra == ExtraFiles::Report;
             let outcome = if passes { Outcome::Extra } else { Outcome::Refused(vec![FileFault::Extra]) };
-            FileReport { path: f.path.to_string(), size: f.size, chunks: 0, outcome }
+            FileReport { path: f.path.as_str().to_owned(), size: f.size, chunks: 0, outcome }
         });
         let unfit = found.unfit.iter().filter(|u| !u.has_path() || !is_listed(&u.place)).map(|u| {
             let outcome = match self.extra {
@@ -269,7 +269,7 @@ impl ModelCheck<'_> {
 
     fn report_of(&self, entry: &FileEntry, outcome: Outcome) -> FileReport {
         let chunks = Grid::new(entry.size, self.files.chunk_size()).map_or(0, Grid::count);
-        FileReport { path: entry.path.to_string(), size: entry.size, chunks, outcome }
+        FileReport { path: entry.path.as_str().to_owned(), size: entry.size, chunks, outcome }
     }
 
     /// Compares what was read of a file with what is signed of it.

@@ -11,11 +11,10 @@ use core::{
 };
 
 use once_cell::race::OnceBox;
-use weighbridge_manifest::{EntryPath, TensorEntry, TensorName, VerifiedFileList, VerifiedTensorList};
+use weighbridge_manifest::{EntryPath, TensorEntry, TensorName, VerifiedFileList, VerifiedTensorList, shown};
 use weighbridge_tree::{FileRoot, Grid};
 
 use crate::{
-    audit::Shown,
     released::VerifiedChunk,
     verifier::{chunks_of, grid_of},
 };
@@ -232,11 +231,16 @@ impl fmt::Display for ReadyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Overlap { file, first, second } => {
-                let (first, second) = (first.as_str().escape_debug(), second.as_str().escape_debug());
-                write!(f, "{}: tensors '{first}' and '{second}' are listed with the same bytes", Shown(file))
+                let (first, second) = (shown(first.as_str()), shown(second.as_str()));
+                let file = shown(file.as_str());
+                write!(f, "{file}: tensors '{first}' and '{second}' are listed with the same bytes")
             }
             Self::NotInModel { file } => {
-                write!(f, "API misuse: the tensor list is of another model, which has {}", Shown(file))
+                write!(
+                    f,
+                    "API misuse: the tensor list is of another model, which has {}",
+                    shown(file.as_str())
+                )
             }
         }
     }

@@ -8,11 +8,11 @@ use std::{
 };
 
 use weighbridge_formats::{Format, FormatError, Parsed};
-use weighbridge_manifest::{Dtype, TensorEntry, VerifiedTensorList};
+use weighbridge_manifest::{Dtype, TensorEntry, VerifiedTensorList, shown};
 
 use crate::{
     folder::HoldingError,
-    io::{IoError, shown},
+    io::IoError,
     tensors::{TensorFault, compare},
     view::{FileView, ModelView},
     view_error::ViewError,

@@ -3,9 +3,7 @@
 use std::{borrow::ToOwned, collections::BTreeMap, fmt, string::String, vec::Vec};
 
 use weighbridge_formats::TensorSpan;
-use weighbridge_manifest::TensorEntry;
-
-use crate::io::shown;
+use weighbridge_manifest::{TensorEntry, shown};
 
 /// What a tensor list says otherwise than the verified header of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]

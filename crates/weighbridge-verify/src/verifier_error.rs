@@ -3,10 +3,10 @@
 use alloc::boxed::Box;
 use core::{fmt, ops::Range};
 
-use weighbridge_manifest::EntryPath;
+use weighbridge_manifest::{EntryPath, shown};
 use weighbridge_tree::{ChunkError, LayerError};
 
-use crate::{audit::Shown, released::VerifiedRun};
+use crate::released::VerifiedRun;
 
 /// Why a file has no verifier, or its verifier refused.
 #[non_exhaustive]
@@ -66,13 +66,13 @@ impl fmt::Display for VerifierError {
                 write!(f, "API misuse: the file at position {position} is not among those to verify")
             }
             Self::NoLayer { path } => {
-                write!(f, "{}: its chunk layer has to be accepted before its chunks", Shown(path))
+                write!(f, "{}: its chunk layer has to be accepted before its chunks", shown(path.as_str()))
             }
             Self::LayersLength { expected, actual } => {
                 write!(f, "the chunk layers have {actual} bytes, the file list gives {expected}")
             }
-            Self::Layer { path, fault } => write!(f, "{}: {fault}", Shown(path)),
-            Self::Chunk { path, fault } => write!(f, "{}: {fault}", Shown(path)),
+            Self::Layer { path, fault } => write!(f, "{}: {fault}", shown(path.as_str())),
+            Self::Chunk { path, fault } => write!(f, "{}: {fault}", shown(path.as_str())),
         }
     }
 }
@@ -153,7 +153,7 @@ impl<V> fmt::Display for Incomplete<V> {
             f,
             "{missing} of {count} chunks are missing, the first is chunk {} of {}",
             run.start,
-            Shown(path)
+            shown(path.as_str())
         )
     }
 }

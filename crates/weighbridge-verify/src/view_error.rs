@@ -2,12 +2,10 @@
 
 use std::{fmt, ops::Range, string::String};
 
+use weighbridge_manifest::shown;
 use weighbridge_tree::ChunkError;
 
-use crate::{
-    folder::HoldingError,
-    io::{IoError, shown},
-};
+use crate::{folder::HoldingError, io::IoError};
 
 /// Why a view gives no bytes of a file, or no more of them.
 #[non_exhaustive]

@@ -14,7 +14,7 @@ use std::{
 
 use weighbridge_manifest::{EntryPath, PathError};
 
-use crate::io::{IoError, shown};
+use crate::io::{IoError, shown_path};
 
 /// Everything in a model folder that counts, in the order of path bytes.
 #[derive(Debug, Default)]
@@ -101,7 +101,9 @@ impl fmt::Display for UnfitFault {
         match self {
             Self::Path(error) => error.fmt(f),
             Self::NotUtf8 => f.write_str("the name is not UTF-8"),
-            Self::LinkOut { target } => write!(f, "the link leads out of the model, to {}", shown(target)),
+            Self::LinkOut { target } => {
+                write!(f, "the link leads out of the model, to {}", shown_path(target))
+            }
             Self::LinkToFolder => f.write_str("the link leads to a folder"),
             Self::Special => f.write_str("neither a file nor a folder, but a FIFO, socket or device"),
             Self::Broken => f.write_str("the link leads nowhere"),

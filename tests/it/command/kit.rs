@@ -267,6 +267,11 @@ impl Ran {
         };
         ran.expect(ran.status.is_some(), "an exit status");
         ran.expect(!ran.stderr.contains("panicked"), "no panic");
+        let obeyed = |c: char| c.is_control() && c != '\n';
+        ran.expect(
+            !ran.stdout.contains(obeyed) && !ran.stderr.contains(obeyed),
+            "nothing that a terminal obeys",
+        );
         ran
     }
 

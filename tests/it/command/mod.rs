@@ -17,6 +17,7 @@ pub(crate) mod kit;
 mod layouts;
 mod lists;
 mod memory;
+mod names;
 #[cfg(unix)]
 mod openssl;
 mod partial;

@@ -8,6 +8,7 @@ from .common import ALICE, MALLORY, Cases, accepted, refused
 def cases() -> Cases:
     yield from paths()
     yield from tensor_names()
+    yield from shown_names()
     yield from model_names()
     yield from times()
     yield from vkeys()
@@ -58,6 +59,34 @@ def tensor_names() -> Cases:
     yield bad("empty", 1431, "", "no byte")
     yield bad("too-long", 1431, "a" * 1023 + "ü", "1,025 bytes")
     yield bad("control-c1", 1432, "a\x9f", "the last of category Cc")
+
+
+def shown_names() -> Cases:
+    def case(name, text, shown, unseen, comment):
+        return accepted(f"shown/{name}", "shown", comment, {"name": text.encode(), "shown": shown.encode()},
+                        unseen=unseen)
+
+    yield case("plain", "model-00001-of-00004.safetensors", "model-00001-of-00004.safetensors", "none", "as it is")
+    yield case("letters", "öffentlich/模型 1.bin", "öffentlich/模型 1.bin", "none", "letters of any script; one space")
+    yield case("mark-within", "o\u0308.bin", "o\u0308.bin", "none", "a mark on a letter")
+    yield case("variation-selector", "m\ufe0fodel.pkl", "m\\u{fe0f}odel.pkl", "U+FE0F", "looks like model.pkl")
+    yield case("hangul-filler", "model.pkl\u3164", "model.pkl\\u{3164}", "U+3164", "a letter that is blank")
+    yield case("braille-blank", "model\u2800.pkl", "model\\u{2800}.pkl", "U+2800", "a symbol that is blank")
+    yield case("no-break-space", "a\xa0b", "a\\u{a0}b", "U+00A0", "white space other than U+0020")
+    yield case("right-to-left", "a\u202egnp.exe", "a\\u{202e}gnp.exe", "U+202E", "turns what follows round")
+    yield case("tag", "a\U000e0041", "a\\u{e0041}", "U+E0041", "a tag character")
+    yield case("escape-sequence", "a\x1b[2Jb", "a\\u{1b}[2Jb", "U+001B", "a terminal would obey it")
+    yield case("line-feed", "a\nok", "a\\nok", "U+000A", "a second line of the verdict")
+    yield case("c1-control", "a\x9b2J", "a\\u{9b}2J", "U+009B", "ESC [ in one character")
+    yield case("private-use", "a\ue000", "a\\u{e000}", "none", "what it looks like is anybody's choice")
+    yield case("mark-first", "\u0301a", "\\u{301}a", "U+0301", "drawn over what stands before the name")
+    yield case("mark-below", "a/\u0301b", "a/\\u{301}b", "U+0301", "drawn over the slash")
+    yield case("mark-behind-escape", "a\u200b\u0301", "a\\u{200b}\\u{301}", "U+200B", "drawn over the escape")
+    yield case("space-last", "model.pkl ", "model.pkl\\u{20}", "U+0020", "a space at the end is not seen")
+    yield case("space-before-slash", "a /b", "a\\u{20}/b", "U+0020", "nor at the end of a component")
+    yield case("spaces", "ok.bin  1 chunk", "ok.bin\\u{20}\\u{20}1 chunk", "none", "columns of a table")
+    yield case("quotes", "it's \"x\"", "it\\'s \\\"x\\\"", "none", "the end of a quotation")
+    yield case("backslash", "a\\u{fe0f}", "a\\\\u{fe0f}", "none", "passes for no escape")
 
 
 def model_names() -> Cases:

@@ -58,12 +58,14 @@ fn told<E>(comparison: &Comparison<'_, E>, name: impl Fn(&E) -> String) -> Vec<S
 
 fn told_of_files(old: &[FileEntry], new: &[FileEntry]) -> Vec<String> {
     let (old, new) = (files(old), files(new));
-    told(&compare_files(&old, &new), |file| file.path.to_string())
+    told(&compare_files(&old, &new), |file| file.path.as_str().to_owned())
 }
 
 fn told_of_tensors(old: &[TensorEntry], new: &[TensorEntry]) -> Vec<String> {
     let (old, new) = (tensors(old), tensors(new));
-    told(&compare_tensors(&old, &new), |tensor| format!("{}:{}", &tensor.file.as_str()[..1], tensor.name))
+    told(&compare_tensors(&old, &new), |tensor| {
+        format!("{}:{}", &tensor.file.as_str()[..1], tensor.name.as_str())
+    })
 }
 
 #[test]
@@ -262,7 +264,7 @@ fn by_definition(old: &[TensorEntry], new: &[TensorEntry]) -> Vec<(Class, Option
 type Place = (String, String);
 
 fn place(entry: &TensorEntry) -> Place {
-    (entry.file.to_string(), entry.name.to_string())
+    (entry.file.as_str().to_owned(), entry.name.as_str().to_owned())
 }
 
 fn places(differences: &[Difference<'_, TensorEntry>]) -> Vec<(Class, Option<Place>, Option<Place>)> {

@@ -23,7 +23,7 @@ fn of(threshold: usize, keys: &[Key]) -> TrustPolicy {
 /// Names of those whose signatures counted.
 fn signers(note: SignedHead, policy: &TrustPolicy) -> Vec<String> {
     let verified = note.verify(policy, &Expectation::any(), None).unwrap();
-    verified.signers().iter().map(|signer| signer.name.to_string()).collect()
+    verified.signers().iter().map(|signer| signer.name.as_str().to_owned()).collect()
 }
 
 fn renamed(text: &str, name: &str) -> String {
@@ -397,6 +397,7 @@ fn two_keys_may_share_a_name_and_an_id() {
 #[test]
 fn key_ids_help_to_find_keys() {
     let note = signed(EXAMPLE, &[alice(), mallory()]);
-    let ids: Vec<(String, [u8; 4])> = note.key_ids().map(|(name, id)| (name.to_string(), id)).collect();
+    let ids: Vec<(String, [u8; 4])> =
+        note.key_ids().map(|(name, id)| (name.as_str().to_owned(), id)).collect();
     assert_eq!(ids, [("alice".into(), alice().vkey().id()), ("mallory".into(), mallory().vkey().id())]);
 }

@@ -94,8 +94,8 @@ fn check(root: &Path, old: Option<&Sample>, new: &Sample, heard: &Heard, publish
         let there = read(path.as_str());
         let is_new = there.as_ref() == Some(bytes);
         let is_old = there.as_deref() == old.map(|old| old.bytes(file));
-        assert!(is_new || is_old, "something else is under the final name {path}");
-        assert!(is_new || !lock(&heard.placed).contains(path.as_str()), "{path} had its name, and has not");
+        assert!(is_new || is_old, "something else is under the final name {path:?}");
+        assert!(is_new || !lock(&heard.placed).contains(path.as_str()), "{path:?} had its name, and has not");
     }
     let Some(note) = read("weighbridge/head.note") else { return assert!(!published, "the head is lost") };
     let release = [Some(new), old].into_iter().flatten().find(|release| release.note == note).unwrap();

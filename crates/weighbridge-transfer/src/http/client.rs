@@ -9,7 +9,7 @@ use ::http::{
 use reqwest::{Response, Url, redirect::Policy};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt as _;
-use weighbridge_verify::shown;
+use weighbridge_manifest::shown;
 
 use super::{
     answer::Head,
