@@ -4,11 +4,11 @@
 //! Input: the file's size as eight bytes, least significant first, then the file's beginning.
 #![no_main]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
-use weighbridge_formats::{Format, Parsed, TensorSpan};
+use weighbridge_formats::{Format, Parsed, TensorSpan, UnknownDtype};
 use weighbridge_fuzz::bounded;
 
 fuzz_target!(|data: &[u8]| {
@@ -37,7 +37,11 @@ fn check(prefix: &[u8], file_size: u64) {
     assert!(requests <= 3, "asked {requests} times");
     assert_eq!(grown, verdict);
 
-    let Ok(Parsed::Tensors { tensors, header_len, .. }) = verdict else { return };
+    let (tensors, header_len) = match verdict {
+        Ok(Parsed::Tensors { tensors, header_len, .. }) => (tensors, header_len),
+        Ok(Parsed::UnknownDtype { dtype, names, .. }) => return unknown(prefix, &dtype, names),
+        Ok(Parsed::NeedPrefix(_)) | Err(_) => return,
+    };
     // The tensors cover the rest of the file, each byte once.
     let mut at = header_len;
     for tensor in &tensors {
@@ -46,9 +50,8 @@ fn check(prefix: &[u8], file_size: u64) {
     }
     assert!(at == file_size && file_size < 1 << 53);
 
-    let header = &prefix[8..usize::try_from(header_len).expect("a header in memory")];
-    let mut theirs: BTreeMap<String, Value> = serde_json::from_slice(header).expect("JSON");
-    theirs.remove("__metadata__");
+    let mut theirs = entries(prefix);
+    assert_eq!(header_len, header_end(prefix) as u64);
     for TensorSpan { name, dtype, shape, offset, size } in tensors {
         let entry = theirs.remove(&name).expect("a tensor that only we see, or see twice");
         let begin = offset - header_len;
@@ -56,4 +59,30 @@ fn check(prefix: &[u8], file_size: u64) {
         assert_eq!(ours, entry);
     }
     assert!(theirs.is_empty(), "tensors that only others see");
+}
+
+/// Of a header with a dtype that is not known: it is there, and the names are all names.
+fn unknown(prefix: &[u8], dtype: &UnknownDtype, names: Vec<String>) {
+    let theirs = entries(prefix);
+    let whose = |(name, entry): (&String, &Value)| {
+        let named = name.chars().take(80).eq(dtype.tensor().as_str().chars());
+        let written = entry["dtype"].as_str().expect("a dtype").chars();
+        named && written.take(80).eq(dtype.dtype().chars())
+    };
+    assert!(theirs.iter().any(whose), "{dtype}");
+    let ours: BTreeSet<String> = names.into_iter().collect();
+    assert!(ours.iter().eq(theirs.keys()));
+}
+
+/// The tensors of a header as another JSON library reads them.
+fn entries(prefix: &[u8]) -> BTreeMap<String, Value> {
+    let header = &prefix[8..header_end(prefix)];
+    let mut entries: BTreeMap<String, Value> = serde_json::from_slice(header).expect("JSON");
+    entries.remove("__metadata__");
+    entries
+}
+
+fn header_end(prefix: &[u8]) -> usize {
+    let len = prefix.first_chunk().map(|len| u64::from_le_bytes(*len)).expect("a length");
+    8 + usize::try_from(len).expect("a header in memory")
 }

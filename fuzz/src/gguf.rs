@@ -5,12 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What a header says.
 #[derive(Debug, PartialEq)]
 pub struct Header {
-    /// Name, dtype, shape, offset in the file and size, in the order of their bytes.
-    pub tensors: Vec<(String, String, Vec<u64>, u64, u64)>,
-    /// Where the data begin, or the file ends.
-    pub data: u64,
+    pub tensors: Tensors,
     /// Number, count and tensors of a part.
     pub split: Option<(u16, u16, Option<u32>)>,
+}
+
+#[derive(Debug, PartialEq)]
+pub enum Tensors {
+    Known {
+        /// Name, dtype, shape, offset in the file and size, in the order of their bytes.
+        places: Vec<(String, String, Vec<u64>, u64, u64)>,
+        /// Where the data begin, or the file ends.
+        data: u64,
+    },
+    /// A type is in no table: that of the tensor at this place of the header, whose names are these.
+    Unknown { first: usize, kind: u64, names: Vec<String> },
 }
 
 /// Reads the header of a file that begins with these bytes. `None` also if they are not all of the header.
@@ -53,24 +62,34 @@ pub fn read(bytes: &[u8], file_size: u64) -> Option<Header> {
     let pad = |position: u128| position.div_ceil(alignment) * alignment;
     let split = split(&values)?;
 
-    entries.sort_by(|a, b| (a.offset, a.size, &a.name).cmp(&(b.offset, b.size, &b.name)));
     let file_size = u128::from(file_size);
+    let mut names = BTreeSet::new();
+    for Entry { name, offset, size, .. } in &entries {
+        let tensor_end = pad(end) + offset + size;
+        if offset % alignment != 0 || tensor_end > file_size || tensor_end >= 1 << 53 || !names.insert(name) {
+            return None;
+        }
+    }
+    if let Some(first) = entries.iter().position(|entry| entry.dtype.is_none()) {
+        let kind = entries[first].kind as u64;
+        let names = entries.into_iter().map(|entry| entry.name).collect();
+        return Some(Header { tensors: Tensors::Unknown { first, kind, names }, split });
+    }
+
+    entries.sort_by(|a, b| (a.offset, a.size, &a.name).cmp(&(b.offset, b.size, &b.name)));
     let mut position = if entries.is_empty() { end } else { pad(end) };
-    let (mut found, mut names) = (Vec::new(), BTreeSet::new());
-    for Entry { name, dtype, shape, offset, size } in entries {
+    let mut places = Vec::new();
+    for Entry { name, dtype, shape, offset, size, .. } in entries {
         let begin = pad(end) + offset;
-        if begin != pad(position) || begin + size > file_size || begin + size >= 1 << 53 {
+        if begin != pad(position) {
             return None;
         }
-        if !names.insert(name.clone()) {
-            return None;
-        }
-        found.push((name, dtype.to_owned(), shape, begin as u64, size as u64));
+        places.push((name, dtype?.to_owned(), shape, begin as u64, size as u64));
         position = begin + size;
     }
     let ends = file_size == position || file_size == pad(position);
     let data = pad(end).min(file_size) as u64;
-    ends.then_some(Header { tensors: found, data, split })
+    ends.then_some(Header { tensors: Tensors::Known { places, data }, split })
 }
 
 fn take<'a>(rest: &mut &'a [u8], len: u128) -> Option<&'a [u8]> {
@@ -111,7 +130,8 @@ fn value(rest: &mut &[u8], kind: u128, depth: u32) -> Option<()> {
 
 struct Entry {
     name: String,
-    dtype: &'static str,
+    kind: u128,
+    dtype: Option<&'static str>,
     shape: Vec<u64>,
     offset: u128,
     size: u128,
@@ -119,13 +139,15 @@ struct Entry {
 
 fn entry(rest: &mut &[u8]) -> Option<Entry> {
     let name = text(rest)?;
-    let rank = number(rest, 4).filter(|rank| *rank <= 4)?;
+    let rank = number(rest, 4).filter(|rank| *rank <= 16)?;
     let mut shape = Vec::new();
     for _ in 0..rank {
         shape.insert(0, number(rest, 8).filter(|dimension| *dimension < 1 << 53)? as u64);
     }
     let kind = number(rest, 4)?;
-    let (_, dtype, block, bytes) = DTYPES.into_iter().find(|dtype| u128::from(dtype.0) == kind)?;
+    let Some((_, dtype, block, bytes)) = DTYPES.into_iter().find(|dtype| u128::from(dtype.0) == kind) else {
+        return Some(Entry { name, kind, dtype: None, shape, offset: number(rest, 8)?, size: 0 });
+    };
     let (block, bytes) = (u128::from(block), u128::from(bytes));
     let row = shape.last().copied().map_or(1, u128::from);
     if row % block != 0 {
@@ -139,7 +161,7 @@ fn entry(rest: &mut &[u8]) -> Option<Entry> {
             |product: u128, dimension: &u64| Some(product.checked_mul(u128::from(*dimension))?.min(1 << 73));
         shape.iter().try_fold(1, product)? / block * bytes
     };
-    Some(Entry { name, dtype, shape, offset: number(rest, 8)?, size })
+    Some(Entry { name, kind, dtype: Some(dtype), shape, offset: number(rest, 8)?, size })
 }
 
 #[allow(clippy::type_complexity, reason = "three numbers, of which one may be unsaid, and a verdict")]
@@ -164,7 +186,8 @@ fn split(values: &BTreeMap<String, (u128, &[u8])>) -> Option<Option<(u16, u16, O
     Some(Some((no as u16, count as u16, tensors.map(|tensors| tensors as u32))))
 }
 
-pub const DTYPES: [(u64, &str, u64, u64); 34] = [
+/// The types of `ggml.h` with the elements and bytes of their blocks, copied from no table of the crates.
+pub const DTYPES: [(u64, &str, u64, u64); 35] = [
     (0, "F32", 1, 4),
     (1, "F16", 1, 2),
     (2, "Q4_0", 32, 18),
@@ -172,7 +195,7 @@ pub const DTYPES: [(u64, &str, u64, u64); 34] = [
     (6, "Q5_0", 32, 22),
     (7, "Q5_1", 32, 24),
     (8, "Q8_0", 32, 34),
-    (9, "Q8_1", 32, 40),
+    (9, "Q8_1", 32, 36),
     (10, "Q2_K", 256, 84),
     (11, "Q3_K", 256, 110),
     (12, "Q4_K", 256, 144),
@@ -199,4 +222,5 @@ pub const DTYPES: [(u64, &str, u64, u64); 34] = [
     (39, "MXFP4", 32, 17),
     (40, "NVFP4", 64, 36),
     (41, "Q1_0", 128, 18),
+    (42, "Q2_0", 64, 18),
 ];

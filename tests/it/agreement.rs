@@ -366,7 +366,7 @@ fn both_readings_agree_on_gguf_headers() {
         Gguf { version: Version::V2, alignment: 64, parts: 3, ..every },
         Gguf { parts: 2, ..Gguf::small(3) },
     ];
-    let (mut accepted, mut codes) = (0, std::collections::BTreeSet::new());
+    let (mut accepted, mut unlisted, mut codes) = (0, 0, std::collections::BTreeSet::new());
     for (number, model) in models.iter().enumerate() {
         let place = folder.path().join(number.to_string());
         for name in model.write(&place).unwrap().files {
@@ -389,12 +389,16 @@ fn both_readings_agree_on_gguf_headers() {
                 }
                 let verdict = judge(&mut changed, size);
                 accepted += usize::from(verdict.is_ok());
-                codes.extend(verdict.err());
-                vectors.add("gguf", verdict, &[("file-size", size.to_string())], &[("prefix", &changed)]);
+                codes.extend(verdict.as_ref().err().copied());
+                unlisted += usize::from(verdict.as_ref().is_ok_and(|why| why != "none"));
+                let mut keys = vec![("file-size", size.to_string())];
+                keys.extend(verdict.as_ref().ok().map(|why| ("unlisted", why.clone())));
+                vectors.add("gguf", verdict.map(drop), &keys, &[("prefix", &changed)]);
             }
         }
     }
     assert!(accepted > 30 && codes.len() > 8, "{accepted} accepted, refused with {codes:?}");
+    assert!(unlisted > 0, "no changed dtype was met");
     vectors.agree();
 }
 
@@ -402,16 +406,18 @@ fn both_readings_agree_on_gguf_headers() {
 fn header_len(file: &[u8]) -> usize {
     match Format::Gguf.parse(file, file.len() as u64).unwrap() {
         Parsed::Tensors { header_len, .. } => usize::try_from(header_len).unwrap(),
-        Parsed::NeedPrefix(_) => unreachable!("all of it is there"),
+        Parsed::UnknownDtype { .. } | Parsed::NeedPrefix(_) => unreachable!("all of it is there, and known"),
     }
 }
 
-/// The verdict on a file of which this is the beginning, followed by zeros as far as they are asked for.
-fn judge(prefix: &mut Vec<u8>, file_size: u64) -> Result<(), u16> {
+/// The verdict on a file of which this is the beginning, followed by zeros as far as they are asked for; and, if it is
+/// accepted, why its tensors are not listed.
+fn judge(prefix: &mut Vec<u8>, file_size: u64) -> Result<String, u16> {
     loop {
         match Format::Gguf.parse(prefix, file_size) {
             Ok(Parsed::NeedPrefix(length)) => prefix.resize(usize::try_from(length).unwrap(), 0),
-            Ok(Parsed::Tensors { .. }) => return Ok(()),
+            Ok(Parsed::Tensors { .. }) => return Ok("none".to_owned()),
+            Ok(Parsed::UnknownDtype { dtype, .. }) => return Ok(dtype.error_code().to_string()),
             Err(error) => return Err(error.error_code()),
         }
     }

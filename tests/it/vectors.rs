@@ -64,6 +64,13 @@ impl End {
         result.map_or_else(Self::refused, |()| Self::default())
     }
 
+    fn of_header(format: Format, split: Option<Split>) -> Self {
+        match format {
+            Format::Gguf => Self::default().answer("split", &split_line(split)),
+            _ => Self::default(),
+        }
+    }
+
     fn answer(mut self, key: &'static str, value: &impl ToString) -> Self {
         self.answers.insert(key, value.to_string());
         self
@@ -475,10 +482,14 @@ impl Vector {
                 Ok(Parsed::Tensors { mut tensors, split, .. }) => {
                     tensors.sort_by(|a, b| (a.offset, &a.name).cmp(&(b.offset, &b.name)));
                     assert_eq!(tensors, spans(self.text("tensors").unwrap()), "{}", self.file.display());
-                    return match format {
-                        Format::Gguf => End::default().answer("split", &split_line(split)),
-                        _ => End::default(),
-                    };
+                    return End::of_header(format, split).answer("unlisted", &"none");
+                }
+                Ok(Parsed::UnknownDtype { dtype, mut names, split }) => {
+                    names.sort();
+                    let line = |line| serde_json::from_str::<String>(line).unwrap();
+                    let theirs: Vec<String> = self.text("names").unwrap().lines().map(line).collect();
+                    assert_eq!(names, theirs, "{}", self.file.display());
+                    return End::of_header(format, split).answer("unlisted", &dtype.error_code());
                 }
                 Err(error) => return End::refused(error.error_code()),
             }
@@ -588,8 +599,12 @@ impl Vector {
             extra: ExtraFiles::Refuse,
         };
         let codes = Mutex::new(&mut end.codes);
+        let uncompared = Mutex::new(Vec::new());
         let summary = check.run(&|event| {
             let Event::File(report) = event else { return };
+            if report.uncompared.is_some() && matches!(report.outcome, Outcome::Verified) {
+                uncompared.lock().unwrap().push(report.path.clone());
+            }
             match &report.outcome {
                 Outcome::Refused(faults) => {
                     let mut codes = codes.lock().unwrap();
@@ -602,9 +617,12 @@ impl Vector {
                 Outcome::Verified | Outcome::Extra => {}
             }
         });
-        let refused = summary.unwrap().refused > 0;
-        assert_eq!(refused, end.codes.iter().any(|c| *c != 2201), "{}", self.file.display());
-        end
+        let summary = summary.unwrap();
+        let uncompared = uncompared.into_inner().unwrap();
+        assert_eq!(summary.uncompared, uncompared.len() as u64, "{}", self.file.display());
+        assert_eq!(summary.refused > 0, end.codes.iter().any(|c| *c != 2201), "{}", self.file.display());
+        let uncompared = if uncompared.is_empty() { "none".to_owned() } else { uncompared.join(" ") };
+        end.answer("uncompared", &uncompared)
     }
 }
 

@@ -151,12 +151,19 @@ def test_tree(vector, outcome):
 
 def test_safetensors(vector, outcome):
     found = tensors.parse_safetensors(vector.section("prefix"), vector.number("file-size"))
-    outcome.answers["tensors"] = tensors.answer_lines(found)
+    answer_tensors(outcome, found)
+
+
+def answer_tensors(outcome, found):
+    if isinstance(found, tensors.Unlisted):
+        outcome.answers |= {"unlisted": str(found.code), "names": tensors.name_lines(found.names), "tensors": None}
+    else:
+        outcome.answers |= {"unlisted": "none", "names": None, "tensors": tensors.answer_lines(found)}
 
 
 def test_gguf(vector, outcome):
     found = gguf.parse_gguf(vector.section("prefix"), vector.number("file-size"))
-    outcome.answers["tensors"] = tensors.answer_lines(found.tensors)
+    answer_tensors(outcome, found.tensors)
     outcome.answers["split"] = gguf.split_line(found.split)
 
 
@@ -185,6 +192,7 @@ def test_model(vector, outcome):
     outcome.codes += [refused.code for refused in report.refusals]
     outcome.answers["head-id"] = report.verified.head_id.hex()
     outcome.answers["signers"] = " ".join(report.verified.signers)
+    outcome.answers["uncompared"] = " ".join(report.uncompared) or "none"
 
 
 def test_samples(vector, outcome):
@@ -290,9 +298,9 @@ ANSWERS = {
     "shown": ["shown", "unseen"],
     "head": ["head-id"],
     "trust": ["head-id", "signers"],
-    "model": ["head-id", "signers"],
-    "safetensors": ["tensors"],
-    "gguf": ["tensors", "split"],
+    "model": ["head-id", "signers", "uncompared"],
+    "safetensors": ["tensors", "unlisted", "names"],
+    "gguf": ["tensors", "unlisted", "names", "split"],
     "proof": ["files", "tensors", "absent", "slice"],
     "samples": ["drawn"],
     "statement": ["hash"],

@@ -414,8 +414,8 @@ pub(crate) struct Diff {
     pub(crate) trust: Trust,
 }
 
-/// Show what a file claims, believing none of it: a head, metadata, a proof, a challenge, a report, a receipt, a
-/// safetensors file, an index
+/// Show what a file claims, believing none of it: a head, metadata, a proof, a challenge, a report, a receipt, an index, a
+/// safetensors or GGUF file whatever its name
 #[derive(Parser)]
 pub(crate) struct Inspect {
     /// The file, the metadata, or the model folder

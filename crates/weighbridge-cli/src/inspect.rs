@@ -19,14 +19,14 @@ use weighbridge_verify::{HEAD, IoError, read_bounded, shown_path};
 use crate::{
     args::Inspect,
     failure::Failure,
-    output::{Output, count, shown_names},
+    output::{Output, count, shown_names, unknown_dtype},
     trust::{self, head_json},
 };
 
 pub(crate) fn run(args: &Inspect, output: &Output) -> Result<(), Failure> {
     let target = &args.target;
-    let is_folder = fs::metadata(target).map_err(IoError::at("open", target))?.is_dir();
-    if is_folder {
+    let metadata = fs::metadata(target).map_err(IoError::at("open", target))?;
+    if metadata.is_dir() {
         let folder = trust::metadata(target).folder().to_owned();
         let note = folder.join(HEAD);
         return if note.exists() { text(&note, output) } else { text(&folder.join(TEXT), output) };
@@ -36,10 +36,26 @@ pub(crate) fn run(args: &Inspect, output: &Output) -> Result<(), Failure> {
         tensor_file(target, format, output)
     } else if index::is_index(&name) {
         sharded(target, output)
+    } else if metadata.is_file()
+        && let Some(format) = by_first_bytes(target)?
+    {
+        tensor_file(target, format, output)
     } else {
         text(target, output)
     }
 }
+
+/// The format of a file whose name does not tell it: in the stores of Ollama and of hubs, names are hashes. `weigh` goes by
+/// names alone, as lists do.
+fn by_first_bytes(path: &Path) -> Result<Option<Format>, Failure> {
+    let mut beginning = Vec::new();
+    let file = File::open(path).map_err(IoError::at("open", path))?;
+    file.take(FIRST_BYTES).read_to_end(&mut beginning).map_err(IoError::at("read", path))?;
+    Ok(Format::guess(&beginning))
+}
+
+/// Enough for a length, some white space, and `{`.
+const FIRST_BYTES: u64 = 512;
 
 /// A text of ours, told by how it begins.
 fn text(path: &Path, output: &Output) -> Result<(), Failure> {
@@ -143,10 +159,13 @@ fn tensor_file(path: &Path, format: Format, output: &Output) -> Result<(), Failu
     let mut file = File::open(path).map_err(IoError::at("open", path))?;
     let size = file.metadata().map_err(IoError::at("look at", path))?.len();
     let mut prefix = Vec::new();
-    let (tensors, split) = loop {
+    let (tensors, unknown, split) = loop {
         let parsed = format.parse(&prefix, size);
         match parsed.map_err(|e| Failure::new(e.error_code(), e.to_string()).about(path))? {
-            Parsed::Tensors { tensors, split, .. } => break (tensors, split),
+            Parsed::Tensors { tensors, split, .. } => break (tensors, None, split),
+            Parsed::UnknownDtype { dtype, names, split } => {
+                break (Vec::new(), Some((names.len(), dtype)), split);
+            }
             Parsed::NeedPrefix(length) => {
                 let more = length.saturating_sub(prefix.len() as u64);
                 (&mut file).take(more).read_to_end(&mut prefix).map_err(IoError::at("read", path))?;
@@ -172,8 +191,16 @@ fn tensor_file(path: &Path, format: Format, output: &Output) -> Result<(), Failu
             json!({ "event": "tensor", "name": name, "dtype": dtype, "shape": shape, "offset": offset, "size": size })
         });
     }
-    let text = format!("{} ({CLAIMED})", count(tensors.len() as u64, "tensor"));
-    output.result(&text, || json!({ "event": "tensors", "verified": false, "count": tensors.len() }));
+    let (number, dtype) = unknown.map_or((tensors.len(), None), |(number, dtype)| (number, Some(dtype)));
+    let why = dtype.as_ref().map_or(String::new(), |d| format!(", not shown: {d} [W{}]", d.error_code()));
+    let text = format!("{}{why} ({CLAIMED})", count(number as u64, "tensor"));
+    output.result(&text, || {
+        let mut value = json!({ "event": "tensors", "verified": false, "count": number });
+        if let Some(dtype) = &dtype {
+            value["unknown_dtype"] = unknown_dtype(dtype);
+        }
+        value
+    });
     Ok(())
 }
 

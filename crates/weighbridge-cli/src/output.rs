@@ -6,7 +6,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use weighbridge_formats::UnknownDtype;
 use weighbridge_manifest::{is_unseen, shown, shown_line};
 
 use crate::failure::Failure;
@@ -106,6 +107,11 @@ pub(crate) fn count(number: u64, thing: &str) -> String {
 /// Names of keys in one line, as people may see them.
 pub(crate) fn shown_names(names: &[impl AsRef<str>]) -> String {
     names.iter().map(|name| shown(name.as_ref())).collect::<Vec<_>>().join(", ")
+}
+
+/// A dtype that is not known, for programs.
+pub(crate) fn unknown_dtype(dtype: &UnknownDtype) -> Value {
+    json!({ "code": dtype.error_code(), "tensor": dtype.tensor().as_str(), "dtype": dtype.dtype() })
 }
 
 /// Lines of ours, whatever is in them. Names are [`shown`] where a line is made; where

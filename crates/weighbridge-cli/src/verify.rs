@@ -15,14 +15,14 @@ use weighbridge_manifest::{FileEntry, Receipt, TensorEntry, VerifiedFileList, Ve
 use weighbridge_publish::{SecretKey, sign_receipt};
 use weighbridge_verify::{
     BadChunks, BadRun, Event, ExtraFiles, FOLDER, FileFault, FileReport, IoError, Metadata, ModelCheck,
-    Outcome, Summary, TensorHashing, shown_path,
+    Outcome, Summary, TensorHashing, Uncompared, shown_path,
 };
 
 use crate::{
     args::Verify,
     failure::Failure,
     keys,
-    output::{Output, count, size},
+    output::{Output, count, size, unknown_dtype},
     place::NewFile,
     progress::Progress,
     trust, verify_partial,
@@ -80,6 +80,7 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
             "event": "result", "verified": code.is_none(), "code": code, "head": head.id().to_string(),
             "listed": listed, "complete": args.only.is_empty(), "extra": codes.extra,
             "files": summary.verified, "bytes": summary.bytes, "refused": summary.refused, "unknown": summary.unknown,
+            "uncompared": summary.uncompared,
         })
     });
     layers.map_err(Failure::from)?;
@@ -136,7 +137,16 @@ fn done(summary: &Summary, listed: u64, extra: u64, head: &VerifiedHead) -> Stri
     // What was not looked at must not seem verified.
     let of = if summary.verified < listed { format!("{} of ", summary.verified) } else { String::new() };
     let extra = if extra > 0 { format!("; {} not listed", count(extra, "file")) } else { String::new() };
-    format!("verified {of}{}, {}{extra}; head {}", count(listed, "file"), size(summary.bytes), head.id())
+    let bytes = size(summary.bytes);
+    format!("verified {of}{}, {bytes}{extra}{}; head {}", count(listed, "file"), aside(summary), head.id())
+}
+
+/// The part of a summary that says of how many files only the bytes were verified.
+pub(crate) fn aside(summary: &Summary) -> String {
+    match summary.uncompared {
+        0 => String::new(),
+        files => format!("; tensors of {} not compared", count(files, "file")),
+    }
 }
 
 /// The codes that were met.
@@ -245,7 +255,19 @@ fn text(report: &FileReport, width: usize) -> String {
     let path = format!("{:width$}", shown(&report.path));
     match &report.outcome {
         Outcome::Verified => {
-            format!("ok       {path}  {:>12}  {}", count(report.chunks, "chunk"), size(report.size))
+            let tensors = match &report.uncompared {
+                None => String::new(),
+                Some(Uncompared::NotListed) => {
+                    "\n         covered as a file: no tensor of it is listed".to_owned()
+                }
+                Some(Uncompared::UnknownDtype(dtype)) => {
+                    format!(
+                        "\n         tensors not compared with the list: {dtype} [W{}]",
+                        dtype.error_code()
+                    )
+                }
+            };
+            format!("ok       {path}  {:>12}  {}{tensors}", count(report.chunks, "chunk"), size(report.size))
         }
         Outcome::Extra => format!("extra    {path}  not listed, not part of the model"),
         Outcome::Unknown(error) => format!("unknown  {path}  {error} [W{}]", error.error_code()),
@@ -301,7 +323,7 @@ fn of_tensors(tensors: &[TensorEntry]) -> String {
 }
 
 fn value(report: &FileReport) -> Value {
-    let FileReport { path, size, chunks, outcome } = report;
+    let FileReport { path, size, chunks, outcome, uncompared } = report;
     let (status, faults) = match outcome {
         Outcome::Verified => ("verified", Vec::new()),
         Outcome::Extra => ("extra", Vec::new()),
@@ -310,7 +332,18 @@ fn value(report: &FileReport) -> Value {
             ("unknown", vec![json!({ "code": error.error_code(), "message": error.to_string() })])
         }
     };
-    json!({ "event": "file", "path": path, "status": status, "size": size, "chunks": chunks, "faults": faults })
+    let mut value = json!({
+        "event": "file", "path": path, "status": status, "size": size, "chunks": chunks, "faults": faults,
+    });
+    match uncompared {
+        None => {}
+        Some(Uncompared::NotListed) => value["uncompared"] = "not-listed".into(),
+        Some(Uncompared::UnknownDtype(dtype)) => {
+            value["uncompared"] = "unknown-dtype".into();
+            value["unknown_dtype"] = unknown_dtype(dtype);
+        }
+    }
+    value
 }
 
 fn fault_value(fault: &FileFault) -> Value {

@@ -20,7 +20,7 @@ use crate::{
     output::{Output, count, size},
     progress::Progress,
     trust,
-    verify::{check_files, path_width, verdict},
+    verify::{aside, check_files, path_width, verdict},
     weigh::globs,
 };
 
@@ -82,7 +82,8 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
         }),
         ..Total::default()
     };
-    let text = if is_bad { String::new() } else { total.text(&of, tensors.is_some(), head.id()) };
+    let text =
+        if is_bad { String::new() } else { total.text(&of, tensors.is_some(), &aside(&summary), head.id()) };
     output.result(&text, || {
         json!({
             "event": "result", "verified": !is_bad, "code": codes.code(), "head": head.id().to_string(),
@@ -90,6 +91,7 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
             "part": total.part, "absent": total.absent, "unknown": total.unknown, "refused": summary.refused,
             "bytes": total.bytes, "of_bytes": of.bytes,
             "tensors": tensors.is_some().then_some(total.tensors), "of_tensors": tensors.is_some().then_some(of.tensors),
+            "uncompared": summary.uncompared,
         })
     });
     verdict(&summary, &codes)
@@ -167,7 +169,7 @@ struct Total {
 }
 
 impl Total {
-    fn text(&self, of: &Self, has_tensors: bool, head: HeadId) -> String {
+    fn text(&self, of: &Self, has_tensors: bool, aside: &str, head: HeadId) -> String {
         let mut parts = vec![format!("{} of {}", self.files, count(of.files, "file"))];
         let further = [(self.part, "in part"), (self.absent, "absent"), (self.unknown, "unknown")];
         parts.extend(further.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));
@@ -175,7 +177,7 @@ impl Total {
         if has_tensors {
             parts.push(format!("{} of {}", self.tensors, count(of.tensors, "tensor")));
         }
-        format!("there    {}; head {head}", parts.join(", "))
+        format!("there    {}{aside}; head {head}", parts.join(", "))
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     earlier::Earlier,
     failure::Failure,
     keys,
-    output::{Output, shown_names},
+    output::{Output, shown_names, unknown_dtype},
     progress::Progress,
     trust::{self, head_json, head_line},
 };
@@ -158,7 +158,10 @@ fn failure(error: &WeighError) -> Failure {
     if error.is_lfs_pointer() {
         failure.hint("the model itself is not here: run `git lfs pull`")
     } else if error.is_about_tensors() {
-        failure.hint("mend the file, or weigh without tensors: --no-tensors")
+        // Nothing need be wrong with the file: formats have forks, and lists have limits.
+        failure
+            .hint("if a download was cut short, get the file again")
+            .hint("if the file is as it should be, weigh it without its tensors: --no-tensors")
     } else {
         match error {
             WeighError::Unfit { .. } => failure.hint("move it out of the model folder"),
@@ -188,6 +191,14 @@ fn print(weighed: &Weighed, keys: &[SecretKey], folder: &Path, output: &Output) 
     } else {
         format!("signed   by {}", shown_names(&signers))
     };
+    for (path, dtype) in &weighed.unlisted {
+        let (path, code) = (path.as_str(), dtype.error_code());
+        let text = format!("unlisted {}: covered as a file, since {dtype} [W{code}]", shown(path));
+        output.result(
+            &text,
+            || json!({ "event": "unlisted", "path": path, "unknown_dtype": unknown_dtype(dtype) }),
+        );
+    }
     let text = format!(
         "weighed  {} revision {}: {}\nid       {id}\n{signed}\nwrote    {}",
         head.name,

@@ -32,12 +32,12 @@ pub enum FormatError {
         /// The file's size.
         file_size: u64,
     },
-    /// The header does not begin with `{` (4104).
+    /// The header does not begin with `{`, white space apart (4104).
     HeaderStart {
         /// What it begins with; `None` for an empty one.
         found: Option<u8>,
     },
-    /// The header is not one JSON object followed by spaces (4105).
+    /// The header is not one JSON object with white space around it (4105).
     NotJson {
         /// The first byte that cannot stand where it does.
         at: u64,
@@ -64,13 +64,6 @@ pub enum FormatError {
         tensor: Excerpt,
         /// What is wrong with its entry.
         fault: EntryFault,
-    },
-    /// A dtype that the format does not have (4108).
-    UnknownDtype {
-        /// The tensor.
-        tensor: Excerpt,
-        /// What its entry says.
-        dtype: Excerpt,
     },
     /// A tensor begins after its end (4109).
     OffsetsReversed {
@@ -134,7 +127,7 @@ pub enum FormatError {
         /// The tensor.
         tensor: Excerpt,
     },
-    /// `__metadata__` is not an object (4116).
+    /// `__metadata__` is neither an object nor `null` (4116).
     MetadataNotObject,
     /// A value in `__metadata__` is not a string (4116).
     MetadataNotString {
@@ -177,7 +170,6 @@ impl FormatError {
             Self::NotJson { .. } => 4105,
             Self::RepeatedName { .. } | Self::RepeatedMetadataKey { .. } => 4106,
             Self::Entry { .. } => 4107,
-            Self::UnknownDtype { .. } => 4108,
             Self::OffsetsReversed { .. } | Self::OffsetTooLarge { .. } => 4109,
             Self::SizeMismatch { .. } => 4110,
             Self::NotWholeBytes { .. } => 4111,
@@ -219,7 +211,6 @@ impl fmt::Display for FormatError {
                 write!(f, "the key {key} occurs a second time in `__metadata__`, at byte {at} of the file")
             }
             Self::Entry { tensor, fault } => write!(f, "tensor {tensor}: {fault}"),
-            Self::UnknownDtype { tensor, dtype } => write!(f, "tensor {tensor}: unknown dtype {dtype}"),
             Self::OffsetsReversed { tensor, begin, end } => {
                 write!(f, "tensor {tensor}: its begin offset {begin} is after its end offset {end}")
             }
@@ -248,7 +239,7 @@ impl fmt::Display for FormatError {
                 write!(f, "the tensors end at byte {tensors_end}, but the file has {file_size} bytes")
             }
             Self::TooManyDimensions { tensor } => write!(f, "tensor {tensor}: more than 16 dimensions"),
-            Self::MetadataNotObject => write!(f, "`__metadata__` is not an object"),
+            Self::MetadataNotObject => write!(f, "`__metadata__` is neither an object nor null"),
             Self::MetadataNotString { key } => {
                 write!(f, "the value of {key} in `__metadata__` is not a string")
             }

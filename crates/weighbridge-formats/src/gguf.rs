@@ -5,6 +5,7 @@ use crate::gguf_error::GgufError;
 use crate::gguf_types::Kind;
 use crate::gguf_walk::{Info, Item, Stop, walk};
 use crate::split::Split;
+use crate::unknown::UnknownDtype;
 use crate::{Parsed, TensorSpan};
 
 pub(crate) fn parse(prefix: &[u8], file_size: u64) -> Result<Parsed, FormatError> {
@@ -26,11 +27,19 @@ pub(crate) fn parse(prefix: &[u8], file_size: u64) -> Result<Parsed, FormatError
     if let Some(name) = repeated(&mut names) {
         return Err(GgufError::RepeatedName { tensor: Excerpt::of(name) }.into());
     }
-    let tensors = Data { header_end, alignment, file_size };
-    let spans = infos.iter().map(|info| tensors.span(info)).collect::<Result<_, _>>()?;
-    let spans = tensors.lay_out(spans)?;
+    let data = Data { header_end, alignment, file_size };
+    let mut tensors = Vec::new();
+    for info in &infos {
+        tensors.extend(data.span(info)?);
+    }
+    if let Some(info) = infos.iter().find(|info| info.dtype.is_none()) {
+        let dtype = UnknownDtype::of_gguf(info.name, info.number);
+        let names = infos.iter().map(|info| info.name.to_owned()).collect();
+        return Ok(Parsed::UnknownDtype { dtype, names, split });
+    }
+    let tensors = data.lay_out(tensors)?;
     // Without tensors the file may end where the header does, before any padding.
-    Ok(Parsed::Tensors { tensors: spans, header_len: tensors.start().min(file_size), split })
+    Ok(Parsed::Tensors { tensors, header_len: data.start().min(file_size), split })
 }
 
 pub(crate) fn needs_prefix(prefix: &[u8], file_size: u64) -> Option<u64> {
@@ -124,14 +133,16 @@ impl Data {
         position.checked_next_multiple_of(self.alignment).unwrap_or(u64::MAX)
     }
 
-    /// Place and size of one tensor (G18, G19).
-    fn span(&self, info: &Info<'_>) -> Result<TensorSpan, GgufError> {
+    /// Place and size of one tensor (G18, G19); `None` if its dtype does not tell its size.
+    fn span(&self, info: &Info<'_>) -> Result<Option<TensorSpan>, GgufError> {
         let tensor = || Excerpt::of(info.name);
         if !info.offset.is_multiple_of(self.alignment) {
             let (offset, alignment) = (info.offset, self.alignment);
             return Err(GgufError::Offset { tensor: tensor(), offset, alignment });
         }
-        let size = info.dtype.size(info.dims()).and_then(|size| u64::try_from(size).ok());
+        let shape = info.shape();
+        let size =
+            info.dtype.map_or(Some(0), |dtype| dtype.size(&shape)).and_then(|size| size.try_into().ok());
         let offset = self.start().checked_add(info.offset);
         let end = offset.zip(size).and_then(|(offset, size)| offset.checked_add(size));
         let last = self.file_size.min(NUMBER_LIMIT.saturating_sub(1));
@@ -142,8 +153,8 @@ impl Data {
                 file_size: self.file_size,
             });
         };
-        let shape = info.dims().iter().rev().copied().collect();
-        Ok(TensorSpan { name: info.name.to_owned(), dtype: info.dtype.name.to_owned(), shape, offset, size })
+        let name = info.name.to_owned();
+        Ok(info.dtype.map(|dtype| TensorSpan { name, dtype: dtype.name.to_owned(), shape, offset, size }))
     }
 
     /// The tensors in the order of their bytes, apart from each other by padding alone (G20 to G22).

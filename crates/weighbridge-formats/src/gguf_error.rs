@@ -72,7 +72,7 @@ pub enum GgufError {
         /// Where its length stands.
         at: u64,
     },
-    /// A tensor has more than four dimensions (4312).
+    /// A tensor has more than 16 dimensions (4325).
     Dimensions {
         /// The tensor.
         tensor: Excerpt,
@@ -85,13 +85,6 @@ pub enum GgufError {
         tensor: Excerpt,
         /// The dimension.
         found: u64,
-    },
-    /// A type of tensors that the format does not have (4314).
-    Dtype {
-        /// The tensor.
-        tensor: Excerpt,
-        /// The number that should stand for a type.
-        number: u32,
     },
     /// The first dimension is no multiple of the type's block (4315).
     Block {
@@ -186,9 +179,8 @@ impl GgufError {
             Self::Nesting { .. } => 4309,
             Self::Bool { .. } => 4310,
             Self::Name { .. } => 4311,
-            Self::Dimensions { .. } => 4312,
+            Self::Dimensions { .. } => 4325,
             Self::Dimension { .. } => 4313,
-            Self::Dtype { .. } => 4314,
             Self::Block { .. } => 4315,
             Self::RepeatedKey { .. } => 4316,
             Self::Alignment { .. } => 4317,
@@ -233,12 +225,11 @@ impl fmt::Display for GgufError {
             Self::Bool { at } => write!(f, "the bool at byte {at} is neither 0 nor 1"),
             Self::Name { at } => write!(f, "the tensor name at byte {at} is not UTF-8"),
             Self::Dimensions { tensor, found } => {
-                write!(f, "tensor {tensor}: {found} dimensions, more than 4")
+                write!(f, "tensor {tensor}: {found} dimensions, more than 16")
             }
             Self::Dimension { tensor, found } => {
                 write!(f, "tensor {tensor}: a dimension of {found}, not below 2^53")
             }
-            Self::Dtype { tensor, number } => write!(f, "tensor {tensor}: unknown dtype {number}"),
             Self::Block { tensor, dtype, block, found } => {
                 write!(
                     f,

@@ -70,14 +70,14 @@ impl Dtype {
         DTYPES.iter().find(|dtype| dtype.number == number)
     }
 
-    /// The bytes of a tensor, dimensions as in the file, the first a multiple of the block; `None` beyond a `u128`.
+    /// The bytes of a tensor, of which the last dimension is a multiple of the block; `None` beyond a `u128`.
     ///
     /// A dimension of 0 makes the tensor empty, however large the others are and wherever it stands.
-    pub(crate) fn size(&self, dims: &[u64]) -> Option<u128> {
-        if dims.contains(&0) {
+    pub(crate) fn size(&self, shape: &[u64]) -> Option<u128> {
+        if shape.contains(&0) {
             return Some(0);
         }
-        let elements = dims.iter().try_fold(1_u128, |product, &dim| product.checked_mul(u128::from(dim)))?;
+        let elements = shape.iter().try_fold(1_u128, |product, &dim| product.checked_mul(u128::from(dim)))?;
         elements.checked_div(u128::from(self.block))?.checked_mul(u128::from(self.bytes))
     }
 }
@@ -86,7 +86,7 @@ const fn dtype(number: u32, name: &'static str, block: u64, bytes: u64) -> Dtype
     Dtype { number, name, block, bytes }
 }
 
-/// Every type of gguf-py 0.19, spelled as its `GGMLQuantizationType` names it.
+/// Every type of `ggml.h` that a file can have, spelled as gguf-py's `GGMLQuantizationType` does.
 pub(crate) const DTYPES: &[Dtype] = &[
     dtype(0, "F32", 1, 4),
     dtype(1, "F16", 1, 2),
@@ -95,7 +95,7 @@ pub(crate) const DTYPES: &[Dtype] = &[
     dtype(6, "Q5_0", 32, 22),
     dtype(7, "Q5_1", 32, 24),
     dtype(8, "Q8_0", 32, 34),
-    dtype(9, "Q8_1", 32, 40),
+    dtype(9, "Q8_1", 32, 36),
     dtype(10, "Q2_K", 256, 84),
     dtype(11, "Q3_K", 256, 110),
     dtype(12, "Q4_K", 256, 144),
@@ -122,4 +122,56 @@ pub(crate) const DTYPES: &[Dtype] = &[
     dtype(39, "MXFP4", 32, 17),
     dtype(40, "NVFP4", 64, 36),
     dtype(41, "Q1_0", 128, 18),
+    dtype(42, "Q2_0", 64, 18),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table followed gguf-py, which said 40 bytes for a block of Q8_1; ggml has 36. This is `ggml.h`'s `ggml_type` and
+    /// the `static_assert` behind each struct of `ggml-common.h`, term by term.
+    #[test]
+    fn blocks_are_as_long_as_ggml_common_h_asserts() {
+        const HALF: u64 = 2;
+        const QK_K: u64 = 256;
+        let ggml = [
+            dtype(0, "F32", 1, 4),
+            dtype(1, "F16", 1, 2),
+            dtype(2, "Q4_0", 32, HALF + 32 / 2),
+            dtype(3, "Q4_1", 32, 2 * HALF + 32 / 2),
+            dtype(6, "Q5_0", 32, HALF + 4 + 32 / 2),
+            dtype(7, "Q5_1", 32, 2 * HALF + 4 + 32 / 2),
+            dtype(8, "Q8_0", 32, HALF + 32),
+            dtype(9, "Q8_1", 32, 2 * HALF + 32),
+            dtype(10, "Q2_K", QK_K, 2 * HALF + QK_K / 16 + QK_K / 4),
+            dtype(11, "Q3_K", QK_K, HALF + QK_K / 4 + QK_K / 8 + 12),
+            dtype(12, "Q4_K", QK_K, 2 * HALF + 12 + QK_K / 2),
+            dtype(13, "Q5_K", QK_K, 2 * HALF + 12 + QK_K / 2 + QK_K / 8),
+            dtype(14, "Q6_K", QK_K, HALF + QK_K / 16 + 3 * QK_K / 4),
+            dtype(15, "Q8_K", QK_K, 4 + QK_K + QK_K / 16 * 2),
+            dtype(16, "IQ2_XXS", QK_K, HALF + QK_K / 8 * 2),
+            dtype(17, "IQ2_XS", QK_K, HALF + QK_K / 8 * 2 + QK_K / 32),
+            dtype(18, "IQ3_XXS", QK_K, HALF + 3 * (QK_K / 8)),
+            dtype(19, "IQ1_S", QK_K, HALF + QK_K / 8 + QK_K / 16),
+            dtype(20, "IQ4_NL", 32, HALF + 32 / 2),
+            dtype(21, "IQ3_S", QK_K, HALF + 13 * (QK_K / 32) + QK_K / 64),
+            dtype(22, "IQ2_S", QK_K, HALF + QK_K / 4 + QK_K / 16),
+            dtype(23, "IQ4_XS", QK_K, HALF + 2 + QK_K / 64 + QK_K / 2),
+            dtype(24, "I8", 1, 1),
+            dtype(25, "I16", 1, 2),
+            dtype(26, "I32", 1, 4),
+            dtype(27, "I64", 1, 8),
+            dtype(28, "F64", 1, 8),
+            dtype(29, "IQ1_M", QK_K, QK_K / 8 + QK_K / 16 + QK_K / 32),
+            dtype(30, "BF16", 1, 2),
+            dtype(34, "TQ1_0", QK_K, HALF + QK_K / 64 + (QK_K - 4 * QK_K / 64) / 5),
+            dtype(35, "TQ2_0", QK_K, HALF + QK_K / 4),
+            dtype(39, "MXFP4", 32, 1 + 32 / 2),
+            dtype(40, "NVFP4", 64, 64 / 16 + 64 / 2),
+            dtype(41, "Q1_0", 128, HALF + 128 / 8),
+            dtype(42, "Q2_0", 64, HALF + 64 / 4),
+        ];
+        assert_eq!(DTYPES, ggml);
+    }
+}

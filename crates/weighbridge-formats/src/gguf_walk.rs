@@ -22,17 +22,19 @@ pub(crate) enum Item<'a> {
 /// What a header says of a tensor.
 pub(crate) struct Info<'a> {
     pub(crate) name: &'a str,
-    pub(crate) dtype: &'static Dtype,
-    dims: [u64; MAX_DIMENSIONS],
-    rank: usize,
+    /// The number of the dtype, which the table may not have.
+    pub(crate) number: u32,
+    pub(crate) dtype: Option<&'static Dtype>,
+    /// Eight bytes for each.
+    dims: &'a [u8],
     /// Counted from where the tensors begin.
     pub(crate) offset: u64,
 }
 
 impl Info<'_> {
-    /// As they stand in the file: the fastest first.
-    pub(crate) fn dims(&self) -> &[u64] {
-        self.dims.get(..self.rank).unwrap_or_default()
+    /// In the order of a shape: the slowest first, which stands last in the file.
+    pub(crate) fn shape(&self) -> Vec<u64> {
+        self.dims.as_chunks().0.iter().rev().map(|dim| u64::from_le_bytes(*dim)).collect()
     }
 }
 
@@ -128,8 +130,13 @@ impl<'a> Cursor<'a> {
             Kind::ARRAY => self.array(1)?,
             _ => self.many(kind, 1)?,
         }
+        Ok(self.passed(start))
+    }
+
+    /// The bytes from `start` to here.
+    fn passed(&self, start: u64) -> &'a [u8] {
         let range = usize::try_from(start).ok().zip(usize::try_from(self.at).ok());
-        Ok(range.and_then(|(start, end)| self.known.get(start..end)).unwrap_or_default())
+        range.and_then(|(start, end)| self.known.get(start..end)).unwrap_or_default()
     }
 
     /// `depth` counts the arrays that are open, this one included.
@@ -173,27 +180,29 @@ impl<'a> Cursor<'a> {
         let name = str::from_utf8(self.string()?).map_err(|_| GgufError::Name { at })?;
         let tensor = || Excerpt::of(name);
         let rank = self.u32()?;
-        let rank = usize::try_from(rank)
-            .ok()
-            .filter(|rank| *rank <= MAX_DIMENSIONS)
-            .ok_or_else(|| GgufError::Dimensions { tensor: tensor(), found: rank })?;
-        let mut dims = [0; MAX_DIMENSIONS];
-        for dim in dims.iter_mut().take(rank) {
-            *dim = self.u64()?;
-            if *dim >= NUMBER_LIMIT {
-                return Err(GgufError::Dimension { tensor: tensor(), found: *dim }.into());
-            }
+        if rank > MAX_DIMENSIONS {
+            return Err(GgufError::Dimensions { tensor: tensor(), found: rank }.into());
         }
+        let start = self.at;
+        let mut first = None;
+        for _ in 0..rank {
+            let dim = self.u64()?;
+            if dim >= NUMBER_LIMIT {
+                return Err(GgufError::Dimension { tensor: tensor(), found: dim }.into());
+            }
+            first = first.or(Some(dim));
+        }
+        let dims = self.passed(start);
         let number = self.u32()?;
-        let dtype = Dtype::of(number).ok_or_else(|| GgufError::Dtype { tensor: tensor(), number })?;
-        let first = dims.first().copied().filter(|_| rank > 0).unwrap_or(1);
-        if !first.is_multiple_of(dtype.block) {
-            let fault =
-                GgufError::Block { tensor: tensor(), dtype: dtype.name, block: dtype.block, found: first };
-            return Err(fault.into());
+        let dtype = Dtype::of(number);
+        let first = first.unwrap_or(1);
+        if let Some(Dtype { name, block, .. }) = dtype.filter(|dtype| !first.is_multiple_of(dtype.block)) {
+            return Err(
+                GgufError::Block { tensor: tensor(), dtype: name, block: *block, found: first }.into()
+            );
         }
         let offset = self.u64()?;
-        Ok(Info { name, dtype, dims, rank, offset })
+        Ok(Info { name, number, dtype, dims, offset })
     }
 
     fn string(&mut self) -> Result<&'a [u8], Stop> {
@@ -239,7 +248,7 @@ fn length(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
-const MAGIC: &[u8] = b"GGUF";
+pub(crate) const MAGIC: &[u8] = b"GGUF";
 /// The most tensors, and the most key-values.
 const MAX_COUNT: u64 = 1 << 20;
 /// A key of one byte, a type, a value of one byte.
@@ -248,6 +257,7 @@ const LEAST_VALUE: u64 = 8 + 1 + 4 + 1;
 const LEAST_TENSOR: u64 = 8 + 4 + 4 + 8;
 const MAX_KEY: u64 = 65_535;
 const MAX_NESTING: u32 = 8;
-const MAX_DIMENSIONS: usize = 4;
+/// As many as a list line has. ggml itself takes four, gguf-py writes and reads more.
+const MAX_DIMENSIONS: u32 = 16;
 /// Most headers without a vocabulary fit.
 const FIRST_READ: u64 = 1 << 16;

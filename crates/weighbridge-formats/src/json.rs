@@ -54,7 +54,7 @@ impl<'a> Cursor<'a> {
 
     /// The next byte that is not whitespace; the cursor then stands on it.
     pub(crate) fn peek(&mut self) -> Option<u8> {
-        self.rest = self.rest.trim_start_matches([' ', '\t', '\n', '\r']);
+        self.rest = self.rest.trim_start_matches(WHITE_SPACE.map(char::from));
         self.rest.bytes().next()
     }
 
@@ -65,15 +65,9 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Nothing but spaces (0x20) may follow.
-    pub(crate) fn expect_spaces(&mut self) -> Result<(), Fault> {
-        self.rest = self.rest.trim_start_matches(' ');
-        if self.rest.is_empty() { Ok(()) } else { Err(self.fault("only spaces after the object")) }
-    }
-
     /// Nothing but whitespace may follow.
     pub(crate) fn expect_end(&mut self) -> Result<(), Fault> {
-        if self.peek().is_none() { Ok(()) } else { Err(self.fault("nothing after the object")) }
+        if self.peek().is_none() { Ok(()) } else { Err(self.fault("only white space after the object")) }
     }
 
     /// The name of the next member of an object whose `{` was passed, or `None` when its `}` was.
@@ -247,6 +241,8 @@ fn length(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
+/// The white space of JSON; no other character of Unicode is any.
+pub(crate) const WHITE_SPACE: [u8; 4] = *b" \t\n\r";
 /// Deepest nesting of objects and arrays, the outermost counted. Bounds the stack; a header needs three.
 const MAX_DEPTH: u32 = 64;
 
@@ -317,7 +313,7 @@ mod tests {
             ("[01]", 2, "`,` or `]`"),
             ("[NaN]", 1, "a value"),
             ("[\"\\q\"]", 2, "an escape"),
-            ("{} x", 3, "nothing after the object"),
+            ("{} x", 3, "only white space after the object"),
         ] {
             assert_eq!(grammar(text), Err(Fault { at, expected }), "{text}");
         }

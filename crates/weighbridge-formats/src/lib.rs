@@ -17,6 +17,7 @@
 //!     match format.parse(&file[..known], 73)? {
 //!         Parsed::NeedPrefix(length) => known = length.try_into()?, // read more of the file here
 //!         Parsed::Tensors { tensors, .. } => break tensors,
+//!         Parsed::UnknownDtype { dtype, .. } => return Err(dtype.to_string().into()),
 //!     }
 //! };
 //! assert_eq!((tensors[0].name.as_str(), tensors[0].offset, tensors[0].size), ("bias", 65, 8));
@@ -25,9 +26,10 @@
 //!
 //! # Guarantee
 //! Accepted tensors have unique names, lie within the file, do not overlap, cover every byte after the header but the
-//! padding that GGUF has between them, and have exactly the size that dtype and shape give. Two readers of an accepted
-//! header cannot disagree about it: what parsers are known to read differently (repeated keys, trailing bytes, numbers
-//! that are no integers) is refused. The rules, their order and their codes are `spec/tensors.md` and `spec/gguf.md`.
+//! padding that GGUF has between them, and have exactly the size that dtype and shape give. Two readers that take an
+//! accepted header read the same from it: what parsers are known to read differently (repeated keys, trailing bytes,
+//! numbers that are no integers) is refused. Not every reader takes every accepted header; `spec/tensors.md` says which
+//! differences are known. The rules, their order and their codes are there and in `spec/gguf.md`.
 //!
 //! # Not guaranteed
 //! That the header is the publisher's: for that its bytes are verified first. That the values of the tensors make
@@ -66,11 +68,13 @@ pub mod index;
 mod json;
 mod safetensors;
 pub mod split;
+mod unknown;
 
 pub use error::{EntryFault, Excerpt, FormatError};
 pub use gguf_error::GgufError;
 pub use gguf_values::{GgufAbout, GgufValue};
 use split::Split;
+pub use unknown::UnknownDtype;
 
 /// A file format whose tensors are listed.
 #[non_exhaustive]
@@ -87,7 +91,8 @@ pub enum Format {
 impl Format {
     /// The format of the file at `path`, by the ending of its name, or `None` for a file that is no tensor file.
     ///
-    /// The ending is compared exactly: `MODEL.SAFETENSORS` is no tensor file, on any operating system.
+    /// The ending is compared exactly: `MODEL.SAFETENSORS` is no tensor file, on any operating system. Lists go by this
+    /// alone, since a path says the same to everyone who has the list.
     #[must_use]
     pub fn of(path: &str) -> Option<Self> {
         if path.ends_with(".safetensors") {
@@ -95,6 +100,18 @@ impl Format {
         } else {
             path.ends_with(".gguf").then_some(Self::Gguf)
         }
+    }
+
+    /// The format that a file seems to have by its first bytes, whatever it is called; of a guess nothing is listed.
+    ///
+    /// GGUF begins with its name. A safetensors file begins with a length that the format allows, and then `{`; as many
+    /// white spaces as `prefix` has may stand before that.
+    #[must_use]
+    pub fn guess(prefix: &[u8]) -> Option<Self> {
+        if prefix.starts_with(gguf_walk::MAGIC) {
+            return Some(Self::Gguf);
+        }
+        safetensors::seems(prefix).then_some(Self::Safetensors)
     }
 
     /// How many bytes from the file's start [`parse`](Self::parse) needs, if `prefix` is too short for it to tell.
@@ -137,7 +154,7 @@ impl Format {
 }
 
 /// What [`Format::parse`] found out.
-// Exhaustive on purpose: a caller that overlooks one of the two loops for ever or misses the tensors.
+// Exhaustive on purpose: a caller that overlooks one loops for ever, misses the tensors, or refuses a good file.
 #[must_use]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Parsed {
@@ -151,6 +168,18 @@ pub enum Parsed {
         tensors: Vec<TensorSpan>,
         /// How many bytes lie before the tensors' own: where the first tensor begins, if there is one.
         header_len: u64,
+        /// Of which split the file says to be a part; always `None` for safetensors.
+        split: Option<Split>,
+    },
+    /// The header is well-formed as far as it can be told, and has a dtype that is not known. Its tensors cannot be listed.
+    ///
+    /// For safetensors all rules hold but those about this tensor's own size. For GGUF all that lies behind such a tensor
+    /// is unknown too.
+    UnknownDtype {
+        /// The first such dtype, in the order of the header.
+        dtype: UnknownDtype,
+        /// The names of all tensors, each once.
+        names: Vec<String>,
         /// Of which split the file says to be a part; always `None` for safetensors.
         split: Option<Split>,
     },

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use crate::error::{EntryFault, Excerpt, FormatError, NUMBER_LIMIT};
-use crate::json::{Cursor, Natural};
+use crate::json::{Cursor, Natural, WHITE_SPACE};
+use crate::unknown::UnknownDtype;
 use crate::{Parsed, TensorSpan};
 
 pub(crate) fn parse(prefix: &[u8], file_size: u64) -> Result<Parsed, FormatError> {
@@ -15,9 +16,16 @@ pub(crate) fn parse(prefix: &[u8], file_size: u64) -> Result<Parsed, FormatError
     let header_len = HEADER_START.saturating_add(length(header));
     // Whatever is wrong with an entry, a header that is no JSON is called that (T6): an implementation that parses
     // first and looks at the entries then must come to the same code.
-    let tensors = read(header, header_len).map_err(|error| grammar(header).err().unwrap_or(error))?;
+    let (tensors, unknown) =
+        read(header, header_len).map_err(|error| grammar(header).err().unwrap_or(error))?;
     let tensors = lay_out(tensors, header_len, file_size)?;
-    Ok(Parsed::Tensors { tensors, header_len, split: None })
+    Ok(match unknown {
+        None => Parsed::Tensors { tensors, header_len, split: None },
+        Some(dtype) => {
+            let names = tensors.into_iter().map(|tensor| tensor.name).collect();
+            Parsed::UnknownDtype { dtype, names, split: None }
+        }
+    })
 }
 
 pub(crate) fn needs_prefix(prefix: &[u8], file_size: u64) -> Option<u64> {
@@ -25,6 +33,13 @@ pub(crate) fn needs_prefix(prefix: &[u8], file_size: u64) -> Option<u64> {
         Ok(Located::NeedPrefix(length)) => Some(length),
         Ok(Located::Header(_)) | Err(_) => None,
     }
+}
+
+/// Whether these first bytes are those of a safetensors file: an allowed length, then an object.
+pub(crate) fn seems(prefix: &[u8]) -> bool {
+    let Some((len, rest)) = prefix.split_first_chunk() else { return false };
+    let start = rest.iter().find(|byte| !WHITE_SPACE.contains(byte));
+    u64::from_le_bytes(*len) <= MAX_HEADER && start == Some(&b'{')
 }
 
 enum Located<'a> {
@@ -57,7 +72,7 @@ fn locate(prefix: &[u8], file_size: u64) -> Result<Located<'_>, FormatError> {
     let Some(header) = usize::try_from(len).ok().and_then(|len| rest.get(..len)) else {
         return Ok(Located::NeedPrefix(header_len));
     };
-    match header.first() {
+    match header.iter().find(|byte| !WHITE_SPACE.contains(byte)) {
         Some(b'{') => Ok(Located::Header(header)),
         found => Err(FormatError::HeaderStart { found: found.copied() }),
     }
@@ -67,15 +82,16 @@ fn locate(prefix: &[u8], file_size: u64) -> Result<Located<'_>, FormatError> {
 fn grammar(header: &[u8]) -> Result<(), FormatError> {
     let mut cursor = Cursor::new(header, HEADER_START)?;
     cursor.skip_value(0)?;
-    cursor.expect_spaces()?;
+    cursor.expect_end()?;
     Ok(())
 }
 
-/// The entries in the order in which they are written (T7 to T15).
-fn read(header: &[u8], header_len: u64) -> Result<Vec<TensorSpan>, FormatError> {
+/// The entries in the order in which they are written (T7 to T15), and the first dtype that is not known.
+fn read(header: &[u8], header_len: u64) -> Result<(Vec<TensorSpan>, Option<UnknownDtype>), FormatError> {
     let mut cursor = Cursor::new(header, HEADER_START)?;
     let mut names = HashSet::new();
     let mut tensors = Vec::new();
+    let mut unknown = None;
     let mut is_first = true;
     cursor.expect("{", "`{`")?;
     while let Some(name) = cursor.next_name(&mut is_first)? {
@@ -85,17 +101,23 @@ fn read(header: &[u8], header_len: u64) -> Result<Vec<TensorSpan>, FormatError> 
         if name == "__metadata__" {
             read_metadata(&mut cursor)?;
         } else {
-            tensors.push(read_entry(&mut cursor, &name)?.into_span(name, header_len)?);
+            let entry = read_entry(&mut cursor, &name)?;
+            if let (None, None) = (&unknown, entry.dtype.known) {
+                unknown = Some(UnknownDtype::of_safetensors(&name, &entry.dtype.name));
+            }
+            tensors.push(entry.into_span(name, header_len)?);
         }
     }
-    cursor.expect_spaces()?;
-    Ok(tensors)
+    cursor.expect_end()?;
+    Ok((tensors, unknown))
 }
 
-/// An object of strings, which nothing here looks into (T8).
+/// An object of strings, which nothing here looks into, or `null` for none (T8).
 fn read_metadata(cursor: &mut Cursor<'_>) -> Result<(), FormatError> {
-    if cursor.peek() != Some(b'{') {
-        return Err(FormatError::MetadataNotObject);
+    match cursor.peek() {
+        Some(b'{') => {}
+        Some(b'n') => return Ok(cursor.expect("null", "`null`")?),
+        _ => return Err(FormatError::MetadataNotObject),
     }
     let mut keys = HashSet::new();
     let mut is_first = true;
@@ -114,16 +136,22 @@ fn read_metadata(cursor: &mut Cursor<'_>) -> Result<(), FormatError> {
 }
 
 /// One tensor as the header has it.
-struct Entry {
-    dtype: &'static Dtype,
+struct Entry<'a> {
+    dtype: Named<'a>,
     shape: Vec<u64>,
     /// Both counted from the end of the header; too large ones are `u64::MAX`.
     begin: u64,
     end: u64,
 }
 
+/// A dtype as the header has it, and what the table says of it.
+struct Named<'a> {
+    name: Cow<'a, str>,
+    known: Option<&'static Dtype>,
+}
+
 /// Keys, types and limits of one entry (T9 to T12).
-fn read_entry(cursor: &mut Cursor<'_>, name: &str) -> Result<Entry, FormatError> {
+fn read_entry<'a>(cursor: &mut Cursor<'a>, name: &str) -> Result<Entry<'a>, FormatError> {
     let fault = |fault| FormatError::Entry { tensor: Excerpt::of(name), fault };
     if cursor.peek() != Some(b'{') {
         return Err(fault(EntryFault::NotObject));
@@ -152,15 +180,13 @@ fn read_entry(cursor: &mut Cursor<'_>, name: &str) -> Result<Entry, FormatError>
     Ok(Entry { dtype, shape, begin, end })
 }
 
-fn read_dtype(cursor: &mut Cursor<'_>, tensor: &str) -> Result<&'static Dtype, FormatError> {
+fn read_dtype<'a>(cursor: &mut Cursor<'a>, tensor: &str) -> Result<Named<'a>, FormatError> {
     if cursor.peek() != Some(b'"') {
         return Err(FormatError::Entry { tensor: Excerpt::of(tensor), fault: EntryFault::Dtype });
     }
     let name = cursor.string()?;
-    DTYPES
-        .iter()
-        .find(|dtype| dtype.name == name)
-        .ok_or_else(|| FormatError::UnknownDtype { tensor: Excerpt::of(tensor), dtype: Excerpt::of(&name) })
+    let known = DTYPES.iter().find(|dtype| dtype.name == name);
+    Ok(Named { name, known })
 }
 
 fn read_shape(cursor: &mut Cursor<'_>, tensor: &str) -> Result<Vec<u64>, FormatError> {
@@ -203,8 +229,8 @@ fn read_offsets(cursor: &mut Cursor<'_>) -> Result<Option<(u64, u64)>, FormatErr
     Ok((!cursor.next_element(&mut is_first)?).then_some((begin, end)))
 }
 
-impl Entry {
-    /// Offsets, and what dtype and shape need (T13 to T15).
+impl Entry<'_> {
+    /// Offsets, and what dtype and shape need (T13 to T15), if the dtype is known.
     fn into_span(self, name: Cow<'_, str>, header_len: u64) -> Result<TensorSpan, FormatError> {
         let Self { dtype, shape, begin, end } = self;
         let tensor = || Excerpt::of(&name);
@@ -216,16 +242,18 @@ impl Entry {
             begin,
             end,
         })?;
-        // Wrapping at 2^64 keeps the remainder by 8, so this is exact for every shape.
-        if shape.iter().fold(dtype.bits, |bits, &dimension| bits.wrapping_mul(dimension)) % 8 != 0 {
-            return Err(FormatError::NotWholeBytes { tensor: tensor(), dtype: dtype.name });
-        }
-        let needed = dtype.bytes(&shape);
-        if needed != Some(u128::from(size)) {
-            return Err(FormatError::SizeMismatch { tensor: tensor(), needed, found: size });
+        if let Some(known) = dtype.known {
+            // Wrapping at 2^64 keeps the remainder by 8, so this is exact for every shape.
+            if shape.iter().fold(known.bits, |bits, &dimension| bits.wrapping_mul(dimension)) % 8 != 0 {
+                return Err(FormatError::NotWholeBytes { tensor: tensor(), dtype: known.name });
+            }
+            let needed = known.bytes(&shape);
+            if needed != Some(u128::from(size)) {
+                return Err(FormatError::SizeMismatch { tensor: tensor(), needed, found: size });
+            }
         }
         let offset = header_len.saturating_add(begin);
-        Ok(TensorSpan { name: name.into_owned(), dtype: dtype.name.to_owned(), shape, offset, size })
+        Ok(TensorSpan { name: name.into_owned(), dtype: dtype.name.into_owned(), shape, offset, size })
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 use caseless::default_case_fold_str;
 use unicode_normalization::is_nfc;
 use weighbridge_formats::{
-    Format, FormatError, TensorSpan,
+    Format, FormatError, Parsed, TensorSpan, UnknownDtype,
     index::{self, Held, Index, IndexError, MAX_INDEX},
     split::{self, Part, Says, SplitError},
 };
@@ -56,7 +56,8 @@ pub struct Weighing<'a> {
 /// Whether tensors are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TensorListing {
-    /// Every tensor of every tensor file; a malformed one is an error.
+    /// Every tensor of every tensor file, but none of a file that has a dtype which is not known; a malformed one is an
+    /// error.
     List,
     /// None: the head says `tensors none`.
     Omit,
@@ -112,6 +113,9 @@ pub struct Weighed {
     pub tensors: Option<String>,
     /// The layers of the larger files, in list order.
     pub layers: Vec<Vec<ChainingValue>>,
+    /// The tensor files that are covered as files, and why none of their tensors is listed, by path. A file that was taken
+    /// over unread is not among them.
+    pub unlisted: Vec<(EntryPath, UnknownDtype)>,
 }
 
 impl Weighing<'_> {
@@ -132,6 +136,8 @@ impl Weighing<'_> {
         check_splits(&entries, self.tensors)?;
         let layers =
             entries.iter_mut().map(|e| std::mem::take(&mut e.layer)).filter(|l| !l.is_empty()).collect();
+        let unlisted =
+            entries.iter().filter_map(|e| Some((e.file.path.clone(), e.unknown.clone()?))).collect();
         let tensors = match self.tensors {
             TensorListing::List => {
                 let all = entries.iter_mut().flat_map(|e| std::mem::take(&mut e.tensors)).collect();
@@ -154,7 +160,7 @@ impl Weighing<'_> {
             ext: self.ext.clone(),
         };
         let text = head.to_text().map_err(WeighError::Head)?;
-        Ok(Weighed { head, text, files: files.text, tensors: tensors.map(|t| t.text), layers })
+        Ok(Weighed { head, text, files: files.text, tensors: tensors.map(|t| t.text), layers, unlisted })
     }
 
     /// This release's revision, and the head before.
@@ -264,6 +270,9 @@ struct Weight {
     source: Source,
     file: FileEntry,
     tensors: Vec<TensorEntry>,
+    /// The names in a header whose tensors are not listed, for a reason that `unknown` gives.
+    unlisted: Vec<String>,
+    unknown: Option<UnknownDtype>,
     says: Says,
     /// Empty for a file of at most one chunk.
     layer: Vec<ChainingValue>,
@@ -279,13 +288,19 @@ enum Source {
 impl From<Reused> for Weight {
     fn from(reused: Reused) -> Self {
         let Reused { file, tensors, layer } = reused;
-        Self { source: Source::Reused, file, tensors, says: Says::Unread, layer }
+        let (unlisted, unknown) = (Vec::new(), None);
+        Self { source: Source::Reused, file, tensors, unlisted, unknown, says: Says::Unread, layer }
     }
 }
 
 impl Weight {
     fn new(file: &Found, read: Scanned) -> Result<Self, WeighError> {
-        let spans = read.tensors.unwrap_or_default();
+        let (spans, unlisted, unknown, split) = match read.parsed {
+            Some(Parsed::Tensors { tensors, split, .. }) => (tensors, Vec::new(), None, split),
+            Some(Parsed::UnknownDtype { dtype, names, split }) => (Vec::new(), names, Some(dtype), split),
+            Some(Parsed::NeedPrefix(_)) => return Err(WeighError::Incomplete),
+            None => (Vec::new(), Vec::new(), None, None),
+        };
         let hashes = read.tensor_hashes.unwrap_or_default();
         if spans.len() != hashes.len() {
             return Err(WeighError::Incomplete);
@@ -294,8 +309,20 @@ impl Weight {
         let tensors = pairs.map(|(span, hash)| tensor(&file.path, span, hash)).collect::<Result<_, _>>()?;
         let entry =
             FileEntry { path: file.path.clone(), size: file.size, root: read.root, sha256: read.sha256 };
-        let says = read.split.map_or(Says::Whole, Says::Part);
-        Ok(Self { source: Source::Read, file: entry, tensors, says, layer: read.values })
+        let says = split.map_or(Says::Whole, Says::Part);
+        Ok(Self { source: Source::Read, file: entry, tensors, unlisted, unknown, says, layer: read.values })
+    }
+
+    /// The names of all tensors that are known of the file, listed or not.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let listed = self.tensors.iter().map(|tensor| tensor.name.as_str());
+        listed.chain(self.unlisted.iter().map(String::as_str))
+    }
+
+    /// Whether the file may hold tensors whose names are not known: its header was not read, and none of them is listed.
+    fn may_hold_others(&self) -> bool {
+        let is_read = matches!(self.source, Source::Read);
+        !is_read && self.tensors.is_empty() && Format::of(self.file.path.as_str()).is_some()
     }
 }
 
@@ -308,7 +335,7 @@ fn tensor(file: &EntryPath, span: TensorSpan, hash: TensorHash) -> Result<Tensor
     Ok(TensorEntry {
         name,
         file: file.clone(),
-        // Formats refuse types that they do not know, and know none that could not stand in a list.
+        // Formats name no dtype that they do not know, and know none that could not stand in a list.
         dtype: Dtype::parse(&span.dtype).ok_or(WeighError::Incomplete)?,
         shape: span.shape,
         offset: span.offset,
@@ -317,24 +344,22 @@ fn tensor(file: &EntryPath, span: TensorSpan, hash: TensorHash) -> Result<Tensor
     })
 }
 
-/// Compares each index with the files that it names, and with their tensors if these are listed.
+/// Compares each index with the files that it names, and with the tensors of those whose headers are known.
 fn check_indexes(found: &[Found], entries: &[Weight], tensors: TensorListing) -> Result<(), WeighError> {
     let is_index = |(f, _): &(&Found, &Weight)| index::is_index(f.path.as_str());
     let mut indexes = found.iter().zip(entries).filter(is_index).peekable();
     if indexes.peek().is_none() {
         return Ok(());
     }
-    let held: HashMap<&str, HashSet<&str>> = entries
-        .iter()
-        .map(|e| (e.file.path.as_str(), e.tensors.iter().map(|t| t.name.as_str()).collect()))
-        .collect();
+    let held: HashMap<&str, (&Weight, HashSet<&str>)> =
+        entries.iter().map(|e| (e.file.path.as_str(), (e, e.names().collect()))).collect();
     for (file, entry) in indexes {
         let refused = |error| WeighError::Index { path: file.path.clone(), error };
         let index = Index::parse(&read_again(file, entry)?).map_err(refused)?;
         let holds = |path: &str, name: &str| match held.get(path) {
             None => Held::NoFile,
             Some(_) if tensors == TensorListing::Omit => Held::Tensor,
-            Some(names) if names.contains(name) => Held::Tensor,
+            Some((entry, names)) if names.contains(name) || entry.may_hold_others() => Held::Tensor,
             Some(_) => Held::NoTensor,
         };
         index.check(file.path.as_str(), holds).map_err(refused)?;
@@ -351,7 +376,7 @@ fn check_splits(entries: &[Weight], tensors: TensorListing) -> Result<(), WeighE
     let entries: Vec<&Weight> = entries.iter().filter(of_gguf).collect();
     let mut parts = Vec::new();
     for entry in &entries {
-        let tensors = entry.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+        let tensors = entry.names().collect();
         parts.push(Part { path: entry.file.path.as_str(), says: entry.says, tensors });
     }
     split::check(&parts).map_err(|refused| match entries.get(refused.file) {

@@ -115,7 +115,7 @@ pub use {
     metadata::{CHUNKS, FILES, FOLDER, HEAD, Layers, LayersError, Metadata, MetadataError, PARTIAL, TENSORS},
     model::{
         BadChunks, BadRun, Event, ExtraFiles, FileFault, FileReport, ModelCheck, Outcome, Summary,
-        TensorHashing,
+        TensorHashing, Uncompared,
     },
     tensor::{TensorError, TensorView, VerifiedTensor},
     tensors::{Difference, TensorFault, compare},

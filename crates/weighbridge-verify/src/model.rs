@@ -12,7 +12,7 @@ use std::{
     vec::Vec,
 };
 
-use weighbridge_formats::{Format, FormatError};
+use weighbridge_formats::{Format, FormatError, Parsed, UnknownDtype};
 use weighbridge_manifest::{
     EntryPath, FileEntry, TensorEntry, VerifiedFileList, VerifiedTensorList, is_tensor_file, shown,
 };
@@ -21,7 +21,7 @@ use weighbridge_tree::{FileRoot, Grid, Layer, LayerError, TensorHash};
 use crate::{
     io::IoError,
     metadata::{Layers, LayersError},
-    scan::{Job, ScanError, Scanned, Tensors, Watch, lock, scan},
+    scan::{Header, Job, ScanError, Scanned, Tensors, Watch, lock, scan},
     tensors::{Difference, TensorFault, compare},
     walk::{UnfitFault, Walk, walk},
 };
@@ -82,6 +82,18 @@ pub struct FileReport {
     pub chunks: u64,
     /// What came of it.
     pub outcome: Outcome,
+    /// Why its header was not compared with the tensor list, if it is a tensor file whose bytes are as signed, and tensors
+    /// are listed. No refusal: the file's root is the authority over its bytes (rule 13).
+    pub uncompared: Option<Uncompared>,
+}
+
+/// Why the verified header of a tensor file was not compared with the tensor list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Uncompared {
+    /// No tensor of the file is listed: it was covered as a file. A signer does so where it does not know a dtype.
+    NotListed,
+    /// The header has a dtype that this version does not know. The list may be right; nothing is said of it.
+    UnknownDtype(UnknownDtype),
 }
 
 /// What came of checking a file.
@@ -125,7 +137,7 @@ pub enum FileFault {
     Changed,
     /// Its published layer is not that of its root.
     Layer(LayerError),
-    /// Its verified header is malformed.
+    /// Its verified header is malformed, and tensors of it are listed.
     Format(FormatError),
     /// The tensor list says otherwise than its verified header or bytes.
     Tensor(TensorFault),
@@ -165,6 +177,8 @@ pub struct Summary {
     pub refused: u64,
     /// Files that could not be read.
     pub unknown: u64,
+    /// How many of the files that are as signed are [`Uncompared`].
+    pub uncompared: u64,
 }
 
 impl ModelCheck<'_> {
@@ -234,14 +248,14 @@ impl ModelCheck<'_> {
             let hub = f.path.as_str() == ".gitattributes";
             let passes = hub || self.extra == ExtraFiles::Report;
             let outcome = if passes { Outcome::Extra } else { Outcome::Refused(vec![FileFault::Extra]) };
-            FileReport { path: f.path.as_str().to_owned(), size: f.size, chunks: 0, outcome }
+            FileReport { path: f.path.as_str().to_owned(), size: f.size, chunks: 0, outcome, uncompared: None }
         });
         let unfit = found.unfit.iter().filter(|u| !u.has_path() || !is_listed(&u.place)).map(|u| {
             let outcome = match self.extra {
                 ExtraFiles::Refuse => Outcome::Refused(vec![FileFault::Unfit(u.fault.clone())]),
                 ExtraFiles::Report => Outcome::Extra,
             };
-            FileReport { path: u.place.clone(), size: 0, chunks: 0, outcome }
+            FileReport { path: u.place.clone(), size: 0, chunks: 0, outcome, uncompared: None }
         });
         let mut reports: Vec<FileReport> = extra.chain(unfit).filter(|r| wanted(&r.path)).collect();
         reports.sort_by(|a, b| a.path.cmp(&b.path));
@@ -269,11 +283,11 @@ impl ModelCheck<'_> {
 
     fn report_of(&self, entry: &FileEntry, outcome: Outcome) -> FileReport {
         let chunks = Grid::new(entry.size, self.files.chunk_size()).map_or(0, Grid::count);
-        FileReport { path: entry.path.as_str().to_owned(), size: entry.size, chunks, outcome }
+        FileReport { path: entry.path.as_str().to_owned(), size: entry.size, chunks, outcome, uncompared: None }
     }
 
     /// Compares what was read of a file with what is signed of it.
-    fn judge(&self, position: usize, entry: &FileEntry, read: Scanned, by_root: &ByRoot<'_>) -> FileReport {
+    fn judge(&self, position: usize, entry: &FileEntry, read: &Scanned, by_root: &ByRoot<'_>) -> FileReport {
         let mut faults = Vec::new();
         let layer = match self.layer(position) {
             Ok(layer) => layer,
@@ -284,17 +298,22 @@ impl ModelCheck<'_> {
             Err(LayersError::Io(error)) => return self.report_of(entry, Outcome::Unknown(error)),
         };
         if read.root != entry.root {
-            let chunks = layer.and_then(|layer| self.bad_chunks(entry, &layer, &read));
+            let chunks = layer.and_then(|layer| self.bad_chunks(entry, &layer, read));
             let bytes_of = by_root.get(&read.root).map(|path| (*path).clone());
             faults.insert(0, FileFault::Mismatch { chunks, bytes_of });
             return self.report(entry, faults);
         }
+        let mut uncompared = None;
         if let Some(list) = self.tensors
             && is_tensor_file(&entry.path)
         {
-            faults.extend(tensor_fault(list.of_file(entry.path.as_str()), read, self.tensor_hashes));
+            let listed = list.of_file(entry.path.as_str());
+            let compared = compare_header(listed, read.header.as_ref());
+            uncompared = compared.as_ref().ok().cloned().flatten();
+            let hashes = || hash_fault(listed, read.tensor_hashes.as_deref(), self.tensor_hashes);
+            faults.extend(compared.err().or_else(hashes));
         }
-        self.report(entry, faults)
+        FileReport { uncompared, ..self.report(entry, faults) }
     }
 
     fn bad_chunks(&self, entry: &FileEntry, layer: &Layer, read: &Scanned) -> Option<BadChunks> {
@@ -331,23 +350,35 @@ impl ModelCheck<'_> {
     }
 }
 
-/// What the verified header, and the hashes if there are any, say against the list.
-fn tensor_fault(listed: &[TensorEntry], read: Scanned, hashing: TensorHashing) -> Option<FileFault> {
+/// What the verified header says against the list, or why nothing of it was compared.
+fn compare_header(listed: &[TensorEntry], header: Option<&Header>) -> Result<Option<Uncompared>, FileFault> {
     // Here the bytes are the signed ones. Before that, what parses them would be open to anyone.
-    match read.header.map(|header| header.parse()).transpose() {
-        Err(error) => return Some(FileFault::Format(error)),
-        Ok(spans) => {
-            // Every tensor file's header was kept. One that was not would bear out no tensor.
-            if let Some(fault) = compare(listed, &spans.unwrap_or_default()) {
-                return Some(FileFault::Tensor(fault));
-            }
-        }
+    let parsed = header.map(Header::parse).transpose();
+    if listed.is_empty() {
+        // The list says nothing of the file, and no header contradicts that. One without tensors bears it out.
+        let is_borne_out = matches!(&parsed, Ok(Some(Parsed::Tensors { tensors, .. })) if tensors.is_empty());
+        return Ok((!is_borne_out).then_some(Uncompared::NotListed));
     }
+    let tensors = match parsed.map_err(FileFault::Format)? {
+        Some(Parsed::Tensors { tensors, .. }) => tensors,
+        Some(Parsed::UnknownDtype { dtype, .. }) => return Ok(Some(Uncompared::UnknownDtype(dtype))),
+        // Every tensor file's header was kept. One that was not would bear out no tensor.
+        Some(Parsed::NeedPrefix(_)) | None => Vec::new(),
+    };
+    compare(listed, &tensors).map_or(Ok(None), |fault| Err(FileFault::Tensor(fault)))
+}
+
+/// The first tensor whose listed hash is not that of the verified bytes, if hashes were asked for.
+fn hash_fault(
+    listed: &[TensorEntry],
+    hashes: Option<&[TensorHash]>,
+    hashing: TensorHashing,
+) -> Option<FileFault> {
     if hashing == TensorHashing::Skip {
         return None;
     }
     // A hash that is not there is another one: nothing passes unchecked.
-    let hashes: Vec<TensorHash> = read.tensor_hashes.unwrap_or_default();
+    let hashes = hashes.unwrap_or_default();
     let other =
         by_offset(listed).into_iter().enumerate().filter(|(i, entry)| hashes.get(*i) != Some(&entry.hash));
     let first = other.map(|(_, entry)| &entry.name).min()?;
@@ -390,7 +421,7 @@ impl Watch for Progress<'_> {
             return ControlFlow::Continue(());
         };
         let report = match result {
-            Ok(read) => self.check.judge(position, entry, read, &self.by_root),
+            Ok(read) => self.check.judge(position, entry, &read, &self.by_root),
             Err(ScanError::Io(error)) => self.check.report_of(entry, Outcome::Unknown(error)),
             // A listed length is never too large.
             Err(ScanError::Changed | ScanError::TooLarge { .. }) => {
@@ -439,6 +470,7 @@ impl Summary {
         let field = match report.outcome {
             Outcome::Verified => {
                 self.bytes = self.bytes.saturating_add(report.size);
+                self.uncompared = self.uncompared.saturating_add(report.uncompared.is_some().into());
                 &mut self.verified
             }
             Outcome::Refused(_) => &mut self.refused,

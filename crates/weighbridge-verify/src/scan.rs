@@ -20,7 +20,7 @@ use std::{
 };
 
 use sha2::Digest as _;
-use weighbridge_formats::{Format, FormatError, Parsed, TensorSpan, split::Split};
+use weighbridge_formats::{Format, FormatError, Parsed, TensorSpan};
 use weighbridge_manifest::Sha256;
 use weighbridge_tree::{ChainingValue, ChunkSize, Collector, FileRoot, Granule, Grid, TensorHash};
 
@@ -47,7 +47,8 @@ pub enum Tensors {
     Ignore,
     /// Keep the header.
     Header(Format),
-    /// Parse the header, and hash the tensors that it names. A malformed one ends the file before it is hashed.
+    /// Parse the header, and hash the tensors that it names, none if one has a dtype that is not known. A malformed one
+    /// ends the file before it is hashed.
     Hash(Format),
     /// Keep the header, and hash these ranges, whatever it names. They are sorted and disjoint, or nothing is hashed.
     HashListed(Format, Vec<Range<u64>>),
@@ -64,10 +65,8 @@ pub struct Scanned {
     pub sha256: Option<Sha256>,
     /// The header, if it was to be kept.
     pub header: Option<Header>,
-    /// What the header names, if it was to be parsed.
-    pub tensors: Option<Vec<TensorSpan>>,
-    /// Of which split the file says to be a part, if its header was to be parsed and says so.
-    pub split: Option<Split>,
+    /// What the header says, if it was to be parsed.
+    pub parsed: Option<Parsed>,
     /// The hashes of the tensors that were to be hashed, in the order of the header or of the ranges.
     pub tensor_hashes: Option<Vec<TensorHash>>,
 }
@@ -81,7 +80,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// Where the tensors lie.
+    /// Where the tensors lie; never [`Parsed::NeedPrefix`].
     ///
     /// # Errors
     /// [`FormatError`], if it is malformed.
@@ -89,15 +88,11 @@ impl Header {
     /// # Cost
     /// That of [`Format::parse`]: of the longest header, about 550 MB and a second. Whoever has a signed root compares
     /// it first, so that only signed bytes cost as much (rule 12).
-    pub fn parse(&self) -> Result<Vec<TensorSpan>, FormatError> {
-        self.parse_all().map(|(tensors, _)| tensors)
-    }
-
-    fn parse_all(&self) -> Result<(Vec<TensorSpan>, Option<Split>), FormatError> {
+    pub fn parse(&self) -> Result<Parsed, FormatError> {
         match self.format.parse(&self.prefix, self.file_size)? {
-            Parsed::Tensors { tensors, split, .. } => Ok((tensors, split)),
             // Does not happen: the format was asked how much it needs.
             Parsed::NeedPrefix(_) => Err(FormatError::TooShort { file_size: self.file_size }),
+            parsed => Ok(parsed),
         }
     }
 }
@@ -286,8 +281,7 @@ struct FileState {
     root: Option<FileRoot>,
     sha256: Option<Box<sha2::Sha256>>,
     header: Option<Header>,
-    spans: Option<Vec<TensorSpan>>,
-    split: Option<Split>,
+    parsed: Option<Parsed>,
     error: Option<ScanError>,
 }
 
@@ -310,17 +304,17 @@ impl Opened {
             })?;
             Ok(Header { format, prefix: Arc::new(prefix), file_size: what.size })
         };
-        let mut split = None;
-        let (header, spans, ranges) = match &what.tensors {
+        let (header, parsed, ranges) = match &what.tensors {
             Tensors::Ignore => (None, None, None),
             Tensors::Header(format) => (Some(header(*format)?), None, None),
             Tensors::HashListed(format, ranges) => (Some(header(*format)?), None, Some(ranges.clone())),
             Tensors::Hash(format) => {
                 let header = header(*format)?;
-                let spans;
-                (spans, split) = header.parse_all().map_err(ScanError::Format)?;
+                let parsed = header.parse().map_err(ScanError::Format)?;
+                let spans: &[TensorSpan] =
+                    if let Parsed::Tensors { tensors, .. } = &parsed { tensors } else { &[] };
                 let ranges = spans.iter().map(|t| t.offset..t.offset.saturating_add(t.size)).collect();
-                (Some(header), Some(spans), Some(ranges))
+                (Some(header), Some(parsed), Some(ranges))
             }
         };
         let prefix = header.as_ref().map(|h| Arc::clone(&h.prefix)).unwrap_or_default();
@@ -335,9 +329,8 @@ impl Opened {
             values,
             root: None,
             sha256: sha256.then(|| Box::new(sha2::Sha256::new())),
-            header: header.filter(|_| spans.is_none()),
-            spans,
-            split,
+            header: header.filter(|_| parsed.is_none()),
+            parsed,
             error: None,
         };
         Ok(Self {
@@ -436,8 +429,7 @@ impl Opened {
             values,
             sha256: state.sha256.take().map(|hasher| Sha256(hasher.finalize().into())),
             header: state.header.take(),
-            tensors: state.spans.take(),
-            split: state.split.take(),
+            parsed: state.parsed.take(),
             tensor_hashes: self.tensors.as_ref().and_then(TensorHashes::hashes),
         })
     }

@@ -7,7 +7,7 @@ use std::{
     vec::Vec,
 };
 
-use weighbridge_formats::{Format, FormatError, Parsed};
+use weighbridge_formats::{Format, FormatError, Parsed, UnknownDtype};
 use weighbridge_manifest::{Dtype, TensorEntry, VerifiedTensorList, shown};
 
 use crate::{
@@ -94,7 +94,7 @@ impl TensorView {
     ///
     /// # Errors
     /// [`TensorError`]: as [`ModelView::file`] and [`FileView::read_at`]; the header is malformed (41xx, 43xx),
-    /// or says otherwise than the tensor list (23xx); there is no room for the tensor (9002); the list has
+    /// has a dtype that this version does not know, be it another tensor's (4108, 4314), or says otherwise than the tensor list (23xx); there is no room for the tensor (9002); the list has
     /// no such position (9999). No byte is given. The same tensor may be asked for again.
     ///
     /// # Panics
@@ -130,6 +130,10 @@ impl TensorView {
             match format.parse(&prefix, size) {
                 Err(fault) => return Err(TensorError::Format { file: path_of(), fault }),
                 Ok(Parsed::Tensors { tensors, .. }) => break tensors,
+                // The bytes can be had from the view; that dtype and shape are the header's cannot be told.
+                Ok(Parsed::UnknownDtype { dtype, .. }) => {
+                    return Err(TensorError::UnknownDtype { file: path_of(), dtype });
+                }
                 Ok(Parsed::NeedPrefix(len)) => {
                     let start = prefix.len();
                     let known = u64::try_from(start).unwrap_or(u64::MAX);
@@ -236,6 +240,14 @@ pub enum TensorError {
         /// What is wrong with it.
         fault: FormatError,
     },
+    /// The verified header of its file has a dtype that this version does not know, so that it is compared with nothing.
+    /// Nothing is wrong with the file: [`TensorView::view`] gives its bytes.
+    UnknownDtype {
+        /// The file.
+        file: String,
+        /// The dtype, and whose it is.
+        dtype: UnknownDtype,
+    },
     /// The tensor list says otherwise than the verified header of its file.
     Header {
         /// The file.
@@ -271,6 +283,7 @@ impl TensorError {
             Self::View(error) => error.error_code(),
             Self::NotListed { .. } | Self::Ambiguous { .. } => 9001,
             Self::Format { fault, .. } => fault.error_code(),
+            Self::UnknownDtype { dtype, .. } => dtype.error_code(),
             Self::Header { fault, .. } => fault.error_code(),
         }
     }
@@ -285,6 +298,7 @@ impl fmt::Display for TensorError {
                 write!(f, "several files have a tensor '{}'", shown(name))
             }
             Self::Format { file, fault } => write!(f, "{}: {fault}", shown(file)),
+            Self::UnknownDtype { file, dtype } => write!(f, "{}: {dtype}", shown(file)),
             Self::Header { file, fault } => write!(f, "{}: {fault}", shown(file)),
         }
     }

@@ -271,3 +271,88 @@ fn parts_that_are_taken_over_unread_belong_together_still() {
     world.forget();
     world.run("verify m --vkey @alice --tensors").done();
 }
+
+/// A tensor's entry.
+fn entry(name: &str, kind: u32, dims: &[u64], offset: u64) -> Vec<u8> {
+    let rank = u32::try_from(dims.len()).unwrap().to_le_bytes();
+    let dims: Vec<u8> = dims.iter().flat_map(|dim| dim.to_le_bytes()).collect();
+    [&text(name), &rank[..], &dims, &kind.to_le_bytes(), &offset.to_le_bytes()].concat()
+}
+
+/// A file of these entries and so many bytes of data.
+fn file_with(pairs: &[Vec<u8>], entries: &[Vec<u8>], data: usize) -> Vec<u8> {
+    let mut file = file_of(pairs);
+    file[8..16].copy_from_slice(&u64::try_from(entries.len()).unwrap().to_le_bytes());
+    file.extend(entries.concat());
+    file.resize(file.len().next_multiple_of(32) + data, 7);
+    file
+}
+
+/// gguf-py writes and reads tensors of five dimensions, as of convolutions; they were refused (4312).
+#[test]
+fn tensors_of_more_than_four_dimensions_are_weighed_and_verified() {
+    let world = World::empty();
+    let sixteen = [&[2; 3][..], &[1; 13]].concat();
+    let entries = [entry("conv", 0, &[5, 4, 3, 2, 1], 0), entry("most", 24, &sixteen, 480)];
+    world.write("m/a.gguf", file_with(&[], &entries, 488));
+    world.run(WEIGH).done().prints("2 tensors");
+    world.run("verify m --vkey @alice --tensors").done();
+    world.run("inspect m/a.gguf").done().prints("[1,2,3,4,5]");
+    world.write("m/a.gguf", file_with(&[], &[entry("a", 24, &[1; 17], 0)], 1));
+    let ran =
+        world.refused(&format!("{WEIGH} --force"), 4325, "a.gguf: tensor \"a\": 17 dimensions, more than 16");
+    ran.hints("if the file is as it should be, weigh it without its tensors: --no-tensors");
+}
+
+/// A file quantised by a fork, or by a ggml that is newer than the table, could not be weighed (4314).
+#[test]
+fn a_gguf_file_of_a_dtype_that_is_not_known_is_covered_as_a_file() {
+    let world = World::empty();
+    let part = |no: u8| {
+        [("split.no", [no, 0]), ("split.count", [2, 0])].map(|(key, value)| pair(key, 2, &value)).to_vec()
+    };
+    let total = pair("split.tensors.count", 5, &[3, 0, 0, 0]);
+    let pairs = |no: u8| [part(no), vec![total.clone()]].concat();
+    let new = [entry("a", 142, &[128, 2], 0), entry("b", 0, &[4], 96)];
+    let second = |name: &str| file_with(&pairs(1), &[entry(name, 0, &[4], 0)], 16);
+    world.write("m/m-00001-of-00002.gguf", file_with(&pairs(0), &new, 112));
+    world.write("m/m-00002-of-00002.gguf", second("c"));
+    let ran = world.run(WEIGH).done().prints("1 tensor");
+    ran.prints("unlisted m-00001-of-00002.gguf: covered as a file, since tensor \"a\" has the dtype 142, which this version");
+    world.run("verify m --vkey @alice --tensors").done().prints("; tensors of 1 file not compared; head ");
+    let ran = world
+        .run("inspect m/m-00001-of-00002.gguf")
+        .done()
+        .prints("GGUF version 3, alignment 32, part 1 of 2");
+    ran.prints(
+        "2 tensors, not shown: tensor \"a\" has the dtype 142, which this version does not know [W4314]",
+    );
+    let objects = world.run("inspect m/m-00001-of-00002.gguf --json").done().objects();
+    let last = objects.last().unwrap();
+    assert_eq!(
+        (&last["event"], &last["count"], &last["unknown_dtype"]["code"]),
+        (&"tensors".into(), &2.into(), &4314.into())
+    );
+
+    // Its names are known, and compared with those of the other part; so is what the header says of the split.
+    world.write("m/m-00002-of-00002.gguf", second("b"));
+    world.refused(&format!("{WEIGH} --force"), 4404, "two parts of the split have a tensor \"b\"");
+    world.write("m/m-00002-of-00002.gguf", second("c"));
+    // Taken over unread, it has as many as lack.
+    let again = "--force --previous m/weighbridge/head.note --reuse m-00001-* --from m/weighbridge";
+    world.run(&format!("{WEIGH} {again}")).done().prints("reused   m-00001-of-00002.gguf");
+    world.run("verify m --vkey @alice").done().prints("covered as a file");
+    world.remove("m/m-00001-of-00002.gguf");
+    world.refused(&format!("{WEIGH} --force"), 4402, "which the model does not have");
+}
+
+/// `Q8_1` has 36 bytes a block, as ggml has; files of it were refused by gguf-py's mistaken 40 (4321).
+#[test]
+fn blocks_of_q8_1_and_q2_0_are_as_long_as_those_of_ggml() {
+    let world = World::empty();
+    let entries = [entry("q8_1", 9, &[32, 3], 0), entry("q2_0", 42, &[64, 2], 128)];
+    world.write("m/a.gguf", file_with(&[], &entries, 128 + 36));
+    world.run(WEIGH).done().prints("2 tensors");
+    let sizes: Vec<usize> = world.tensors_of("a.gguf").iter().map(|(_, range)| range.len()).collect();
+    assert_eq!(sizes, [3 * 36, 2 * 18]);
+}

@@ -158,3 +158,33 @@ fn names_of_keys_cannot_steer_a_terminal() {
         ran.expect(!ran.stdout.contains(['\u{202e}', '\u{2066}']), "nothing that a terminal obeys");
     }
 }
+
+/// Ollama and hubs keep models under their hashes: `inspect` called such a file none that it knows.
+#[test]
+fn a_model_file_without_a_suffix_is_told_by_its_first_bytes() {
+    let world = World::with_model();
+    let _ = weighbridge_formats::generate_gguf::Gguf::small(1).write(&world.path("g")).unwrap();
+    let [(gguf, _)] = &world.files("g")[..] else { panic!("one file was written") };
+    for (file, blob, shown) in [
+        (format!("g/{gguf}"), "sha256-6a0746a1ec1a", "GGUF version 3"),
+        ("llama/model-00001-of-00002.safetensors".to_owned(), "blob", "model.embed_tokens.weight"),
+    ] {
+        world.copy(&file, blob);
+        let ran = world.run(&format!("inspect {blob}")).done().prints(shown).prints(NOTHING_VERIFIED);
+        assert_eq!(ran.stdout, world.run(&format!("inspect {file}")).done().stdout);
+    }
+    // White space before the header, and what only begins like a model file.
+    let text = b"\n {}";
+    world.write("spaced", [&4_u64.to_le_bytes()[..], text].concat());
+    world.run("inspect spaced").done().prints("0 tensors");
+    world.write("cut", &world.read("blob")[..1_000]);
+    world.refused("inspect cut", 4103, "cut: the header claims");
+    world.write("magic", "GGUF and no more");
+    world.refused("inspect magic", 4302, "magic: GGUF version");
+    // A name that says what the file is goes before: a broken one is called broken.
+    world.write("junk.gguf", [&2_u64.to_le_bytes()[..], b"{}"].concat());
+    world.refused("inspect junk.gguf", 4301, "junk.gguf: the file does not begin with `GGUF`");
+    // Lists go by names: without one that says so it is a file as any other.
+    world.write("m/blob", world.read("blob"));
+    world.run("weigh m --name org/m").done().prints("1 file").prints("0 tensors");
+}

@@ -2,7 +2,7 @@
 
 from weighbridge_ref.gguf import (ARRAY, BOOL, DTYPES, I32, MAX_COUNT, STRING, U16, U32, Split, parse_gguf,
                                   split_line)
-from weighbridge_ref.tensors import answer_lines
+from weighbridge_ref.tensors import Unlisted, answer_lines, name_lines
 
 from .common import Cases, accepted, pattern, refused
 
@@ -83,8 +83,12 @@ def gguf_file(*tensors: tuple[str, int, tuple[int, ...], bytes], pairs=()) -> by
 
 def good(name, comment, data, size):
     found = parse_gguf(data, size)
-    sections = {"prefix": data, "tensors": answer_lines(found.tensors)}
-    return accepted(f"gguf/{name}", "gguf", comment, sections, file_size=size, split=split_line(found.split))
+    answers = {"split": split_line(found.split)}
+    if isinstance(found.tensors, Unlisted):
+        answers["unlisted"], section = found.tensors.code, {"names": name_lines(found.tensors.names)}
+    else:
+        section = {"tensors": answer_lines(found.tensors)}
+    return accepted(f"gguf/{name}", "gguf", comment, {"prefix": data} | section, file_size=size, **answers)
 
 
 def bad(name, code, comment, data, size=None, rule=None):
@@ -129,6 +133,16 @@ def good_headers() -> Cases:
     yield good("dtypes", "two by three blocks of each dtype", data, padded(len(data)) + offset)
     data = header(entries=[entry("four", 24, (2, 3, 5, 7)), entry("block", 8, (32, 1, 1, 2), 224)])
     yield good("dimensions-4", "four dimensions", data, padded(len(data)) + 224 + 68)
+    data = header(entries=[entry("five", 24, (2, 3, 5, 7, 11)), entry("sixteen", 8, (32, *[1] * 14, 2), 2336)])
+    yield good("dimensions-16", "five dimensions, as gguf-py writes them, and sixteen", data,
+               padded(len(data)) + 2336 + 68)
+    for kind in (4, 5, 31, 33, 36, 38, 43, 2**32 - 1):
+        data = header(entries=[entry("a", 0, (8,)), entry("u", kind, (256,), 32), entry("b", 0, (1,), 64)])
+        yield good(f"dtype-{kind}", f"type {kind} is not known: no tensor is listed, and nothing is wrong", data,
+                   padded(len(data)) + 1000)
+    data = header(part(1, 3, 5), [entry("b", 99, (), 0), entry("a", 0, (1,), 4096)])
+    yield good("dtype-unknown-part", "a part with an unknown dtype says which it is, and its names", data,
+               padded(len(data)) + 4100)
     data = header(entries=[entry("b", 0, (1,), 32), entry("", 0, (3,), 0)])
     yield good("any-order", "entries that do not stand in the order of their offsets; an empty name", data,
                padded(len(data)) + 36)
@@ -216,11 +230,16 @@ def bad_entries() -> Cases:
 
     yield entries("name-not-utf8", 4311, "an overlong `/`", entry(b"\xc0\xaf"))
     yield entries("name-past-end", 4305, "a name of 2^63 bytes", u64(2**63), rule=12)
-    yield entries("dimensions-5", 4312, "five dimensions", entry("a", 24, (1, 1, 1, 1, 1)))
-    yield entries("dimensions-2-32", 4312, "2^32 - 1 dimensions", text("a") + u32(2**32 - 1), rule=12)
+    yield entries("dimensions-17", 4325, "17 dimensions", entry("a", 24, (1,) * 17), rule=12)
+    yield entries("dimensions-2-32", 4325, "2^32 - 1 dimensions", text("a") + u32(2**32 - 1), rule=12)
     yield entries("dimension-2-53", 4313, "2^53", entry("a", 24, (1, 2**53)), size=2**54, rule=12)
-    for kind in (4, 5, 31, 36, 38, 42, 2**32 - 1):
-        yield entries(f"dtype-{kind}", 4314, f"type {kind}", entry("a", kind, (256,)))
+    unknown = entry("u", 99)
+    yield entries("dtype-unknown-name-twice", 4319, "an unknown dtype, and a name twice", unknown, unknown)
+    yield entries("dtype-unknown-unaligned", 4320, "an offset of 8, of an unknown dtype", entry("u", 99, (1,), 8))
+    yield entries("dtype-unknown-past-end", 4321, "an unknown dtype beginning behind the file",
+                  entry("u", 99, (1,), 4096), rule=1)
+    yield entries("dtype-unknown-cut", 4321, "an unknown dtype, and the file ends within another tensor", unknown,
+                  entry("b", 0, (100,), 32))
     yield entries("block-scalar", 4315, "a scalar of blocks", entry("a", 8, ()))
     yield entries("block-31", 4315, "31 elements in blocks of 32", entry("a", 2, (31, 32)))
     yield entries("block-in-other-dimension", 4315, "the shape's first dimension fills blocks, the file's does not",
@@ -305,11 +324,11 @@ def in_order() -> Cases:
               header([pair("k", BOOL, b"\2"), pair("", U8, b"\0")]) + b"\0")
     yield bad("first-end", 4305, "an end of the file that is an end of the header's limit, too",
               header([pair("k", STRING, u64(2**40))]), 2**30)
-    yield bad("first-dimensions", 4312, "five dimensions, not all of which are there",
-              header(entries=[text("a") + u32(5) + bytes(16)]))
+    yield bad("first-dimensions", 4325, "17 dimensions, not all of which are there",
+              header(entries=[text("a") + u32(17) + bytes(16)]))
     yield bad("first-dimension", 4313, "2^60, before the second dimension is there",
               header(entries=[text("a") + u32(2) + u64(2**60)]) + u32(0))
-    yield bad("first-dtype", 4314, "an unknown dtype, before the offset is there",
+    yield bad("first-dtype", 4305, "an unknown dtype, and the offset is not all there",
               header(entries=[entry("a", 99, (1, 1))[:-1]]))
     yield bad("first-block", 4315, "a block that is not full, before the offset is there",
               header(entries=[entry("a", 2, (31, 1))[:-1]]))
@@ -365,6 +384,8 @@ def splits() -> Cases:
     yield accept("name-only", "names that speak of a split, headers that do not", {path(1): whole, path(3): whole})
     yield accept("unread", "a part that was not read says the same", {path(1): ("unread", ["a", "b"]), path(2): second})
     yield accept("all-unread", "nothing was read, nothing is compared", {path(1): ("unread", ["a"])})
+    yield accept("unread-unlisted", "a part that was not read, and of which no tensor is listed, has those that lack",
+                 {path(1): ("unread", []), path(2): second})
     yield accept("most", "numbers have five digits, and counts no more", {
         path(n, 300): (Split(n - 1, 300, 300), [f"a{n}"]) for n in range(1, 301)})
 
@@ -392,6 +413,10 @@ def splits() -> Cases:
         path(1): first, path(2): (Split(1, 2, 3), ["b"])}, rule=6)
     yield refuse("tensor-twice-unread", 4404, "one of them in a file that was not read", {
         path(1): ("unread", ["a", "b"]), path(2): (Split(1, 2, 3), ["b"])})
+    yield refuse("tensors-too-few-unread", 4405, "all tensors of the part that was not read are known",
+                 {path(1): ("unread", ["a"]), path(2): second})
+    yield refuse("tensor-twice-unread-unlisted", 4404, "two of three parts have a tensor, whatever the third has", {
+        path(1, 3): ("unread", []), path(2, 3): (Split(1, 3, 9), ["b"]), path(3, 3): (Split(2, 3, 9), ["b"])})
     yield refuse("tensors-too-few", 4405, "three tensors, and four are said", {
         path(1): (Split(0, 2, 4), ["a", "b"]), path(2): (Split(1, 2, 4), ["c"])})
     yield refuse("tensors-too-many", 4405, "three tensors, and none is said", {

@@ -60,7 +60,8 @@ def cases() -> Cases:
 
 def honest() -> Cases:
     yield good("honest", "nothing is wrong", sections(), signers=ALICE.name)
-    yield good("honest-tensors", "nothing is wrong, tensor hashes compared too", sections(), tensors="yes")
+    yield good("honest-tensors", "nothing is wrong, tensor hashes compared too", sections(), tensors="yes",
+               uncompared="none")
     example_sections = {"policy.toml": example.POLICY} | example.WEIGHED.metadata(example.NOTE) | example.MODEL
     yield good("example", "the running example of the specification", example_sections, name="example/tiny",
                signers="alice")
@@ -176,6 +177,7 @@ def tensors() -> Cases:
     yield good("tensors-hash-not-asked", "a tensor's hash is of other bytes: it accepts nothing, and is not asked",
                signed_with(replaced("embedding", blake3=other)))
     yield malformed_file()
+    yield from not_compared()
     yield from of_gguf()
 
 
@@ -183,7 +185,8 @@ def of_gguf() -> Cases:
     """The same for GGUF; parts are not compared again."""
     files = {"config.json": b"{}\n", "model.gguf": gguf_file(
         ("embedding", 0, (100, 41), pattern(16400)), ("rows", 8, (32, 3), pattern(102)), ("scale", 0, (), bytes(4)))}
-    yield good("gguf", "a GGUF model, tensor hashes compared too", sections(files, weigh(files)), tensors="yes")
+    yield good("gguf", "a GGUF model, tensor hashes compared too", sections(files, weigh(files)), tensors="yes",
+               uncompared="none")
 
     def other_shape(entries):
         return [e._replace(shape=(41, 96)) if e.name == "embedding" else e for e in entries]
@@ -211,3 +214,36 @@ def malformed_file():
     return bad("tensors-malformed-file", 4114,
                "the list agrees with the header, and a byte lies behind the last tensor", sections(broken, weighed),
                rule=13)
+
+
+def not_compared() -> Cases:
+    """Headers of which nothing is compared: that says less of a model, and refuses nothing."""
+    new = safetensors(("a", "F32", (2,), bytes(8)), ("b", "F99", (3,), b"new"))
+    files = {"a.safetensors": safetensors(("z", "U8", (1,), b"z")), "new.safetensors": new}
+
+    def aside(name, comment, listed, content=new, **parameters):
+        """`listed` are the tensors that are listed of the file `new.safetensors`, whatever it holds."""
+        path, model = "new.safetensors", files | {"new.safetensors": content}
+        entries = [TensorEntry(name, path, dtype, shape, len(content) - 11 + begin, len(data), file_entry("x", data).root)
+                   for name, dtype, shape, begin, data in listed]
+        weighed = weigh(model, entries=[*tensor_entries("a.safetensors", model["a.safetensors"]), *entries])
+        return name, comment, sections(model, weighed), parameters
+
+    both = [("a", "F32", (2,), 0, bytes(8)), ("b", "F99", (3,), 8, b"new")]
+    for name, comment, content, parameters in (
+        aside("dtype-unknown", "no tensor is listed of a file with a dtype that is not known", []),
+        aside("dtype-unknown-listed", "a newer signer knew the dtype: nothing is compared but hashes", both, tensors="yes"),
+        aside("dtype-unknown-listed-otherwise", "nothing is compared, not even what could be",
+              [("x", "F16", (7,), 0, bytes(8))]),
+        aside("none-listed", "no tensor is listed of a file whose dtypes are known: the signer did not know them", [],
+              safetensors(("a", "F32", (2,), bytes(8)), ("b", "U8", (3,), b"new"))),
+        aside("none-listed-malformed", "no tensor is listed, and the header is not judged", [], new + b"\0"),
+    ):
+        yield good(f"tensors-{name}", comment, content, uncompared="new.safetensors", **parameters)
+    name, comment, content, parameters = aside(
+        "dtype-unknown-hash", "a newer signer knew the dtype, and a listed hash is of other bytes",
+        [both[0], ("b", "F99", (3,), 8, b"old")], tensors="yes")
+    yield bad(f"tensors-{name}", 2307, comment, content, rule=13, **parameters)
+    nothing = {"none.safetensors": safetensors()}
+    yield good("tensors-none-there", "a header without tensors is compared with a list of none",
+               sections(nothing, weigh(nothing)), uncompared="none")

@@ -3,7 +3,7 @@
 import json
 from math import prod
 
-from weighbridge_ref.tensors import Tensor, answer_lines, parse_safetensors
+from weighbridge_ref.tensors import Tensor, Unlisted, answer_lines, name_lines, parse_safetensors
 
 from .common import Cases, accepted, refused
 
@@ -33,6 +33,10 @@ def good_headers() -> Cases:
     def good(name, comment, header, buffer_length):
         size = 8 + len(header) + buffer_length
         found = parse_safetensors(prefix(header), size)
+        if isinstance(found, Unlisted):
+            return accepted(f"safetensors/{name}", "safetensors", comment,
+                            {"prefix": prefix(header), "names": name_lines(found.names)}, file_size=size,
+                            unlisted=found.code)
         return accepted(f"safetensors/{name}", "safetensors", comment,
                         {"prefix": prefix(header), "tensors": answer_lines(found)}, file_size=size)
 
@@ -59,6 +63,16 @@ def good_headers() -> Cases:
     yield good("dtypes", "one element of each dtype of whole bytes", header_of(*members), position)
     yield good("white-space", "white space of JSON within the object",
                b'{ "a"\t: {"dtype" :"F32",\r\n"shape":[ 2 ],"data_offsets":[0, 8]}\n}', 8)
+    yield good("white-space-around", "white space of JSON before and behind the object",
+               b"\r\n\t " + header_of(("a", entry())) + b"\t \r\n", 8)
+    yield good("metadata-null", "the header as MLX 0.32 writes it: no metadata are `null`",
+               b'{"__metadata__":null,"a":{"data_offsets":[8,12],"dtype":"F32","shape":[]},'
+               b'"c":{"data_offsets":[0,8],"dtype":"C64","shape":[1]},'
+               b'"z":{"data_offsets":[8,8],"dtype":"F32","shape":[0,3]}}', 12)
+    yield good("dtype-unknown", "F99 has no bits: no tensor is listed, and nothing is wrong",
+               header_of(("b", entry()), ("a", entry("F99", "[3]", "[8,9]"))), 9)
+    yield good("dtype-unknown-two", "two that are not known, one of no spelling at all",
+               header_of(("é", entry("", "[]", "[0,8]")), ("b", entry("f32", "[2]", "[8,16]"))), 16)
     yield good("escapes", "escapes in names, a pair of surrogates among them",
                b'{"\\u0061\\/\\ud83d\\ude00":{"dtype":"U8","shape":[],"data_offsets":[0,1]}}', 1)
 
@@ -76,12 +90,18 @@ def bad_files() -> Cases:
     yield bad("header-past-end", 4103, "a header one byte longer than the file", prefix(b"{}")[:9], 9, rule=1)
     yield bad("header-empty", 4104, "a header of no byte", bytes(8), 8)
     for name, comment, header in (
+        ("header-white-space", "white space alone", b" \r\n\t"),
+        ("header-byte-order-mark", "a byte order mark", b"\xef\xbb\xbf{}"),
+        ("header-vertical-tab", "a vertical tab, which is no white space of JSON", b"\v{}"),
+        ("header-no-break-space", "U+00A0, which is no white space of JSON", "\u00a0{}".encode()),
     ):
         yield bad(name, 4104, comment, prefix(header), 8 + len(header))
     deep = b'{"__metadata__":' + b"[" * 64 + b"]" * 64 + b"}"
     for name, comment, header in (
         ("json-nul", "NUL behind the object", b"{}\0"),
+        ("json-form-feed", "a form feed, which is no white space of JSON, behind the object", b"{}\f"),
         ("json-spaces-then-more", "bytes behind the spaces", b"{}    PK\x03\x04"),
+        ("json-line-feed-then-more", "bytes behind white space", b"{}\r\n{}"),
         ("json-nan", "NaN", header_of(("a", entry(shape="[NaN]")))),
         ("json-half-surrogate", "half of a pair", b'{"a\\ud800":1}'),
         ("json-depth-65", "65 levels", deep),
@@ -103,6 +123,9 @@ def bad_members() -> Cases:
     yield bad("name-twice-escaped", 4106, "one name, once with an escape", prefix(header), 16 + len(header), rule=6)
     yield member("metadata-key-twice", 4106, "a key of `__metadata__` twice", ("__metadata__", '{"a":"1","a":"2"}'),
                  buffer_length=0, rule=6)
+    yield member("metadata-null-twice", 4106, "`__metadata__` twice, both none", ("__metadata__", "null"),
+                 ("__metadata__", "null"), buffer_length=0, rule=6)
+    yield member("metadata-false", 4116, "`false`, not `null`", ("__metadata__", "false"), buffer_length=0)
     yield member("metadata-number", 4116, "a value that is a number", ("__metadata__", '{"a":1}'), buffer_length=0)
 
     whole = entry()
@@ -114,7 +137,8 @@ def bad_members() -> Cases:
         ("offsets-negative", "-0", entry(offsets="[-0,8]")),
     ):
         yield member(name, 4107, comment, ("a", value))
-    yield member("dtype-unknown", 4108, "F99", ("a", entry("F99")))
+    yield member("dtype-unknown-shape", 4107, "a shape that is none, behind an unknown dtype",
+                 ("a", '{"dtype":"F99","shape":7,"data_offsets":[0,8]}'))
     yield member("shape-17", 4115, "17 dimensions", ("a", entry("U8", "[" + ",".join("1" * 17) + "]", "[0,1]")),
                  buffer_length=1, rule=12)
 
@@ -129,6 +153,13 @@ def bad_layouts() -> Cases:
                  buffer_length=8, rule=12)
     yield layout("end-of-5000-digits", 4109, "an end of 5,000 digits", ("a", entry(offsets=f"[0,{'9' * 5000}]")),
                  buffer_length=8, rule=12)
+    unknown = ("u", entry("F99", "[1]", "[0,4]"))
+    yield layout("dtype-unknown-hole", 4112, "a byte between a tensor of an unknown dtype and the next", unknown,
+                 ("b", entry("U8", "[3]", "[5,8]")), buffer_length=8)
+    yield layout("dtype-unknown-size", 4110, "an unknown dtype, and another tensor that is too small", unknown,
+                 ("b", entry("F32", "[2]", "[4,8]")), buffer_length=8)
+    yield layout("dtype-unknown-cut", 4114, "an unknown dtype, and the last byte of the file is missing", unknown,
+                 buffer_length=3)
     yield layout("size-too-small", 4110, "4 bytes for 2 elements of F32", ("a", entry(offsets="[0,4]")),
                  buffer_length=4)
     factors = (5, 5581, 8681, 49477, 384773)

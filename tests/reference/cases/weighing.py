@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from weighbridge_ref import blake3, filetree, model
 from weighbridge_ref.lists import TensorEntry, file_line, is_tensor_file, tensor_line
+from weighbridge_ref.tensors import Unlisted
 
 from .common import CHUNK_SIZE, file_entry, head_of_lists, joined
 
@@ -36,18 +37,20 @@ def safetensors(*members: tuple[str, str, tuple[int, ...], bytes]) -> bytes:
 
 
 def tensor_entries(path: str, data: bytes) -> list[TensorEntry]:
+    found = model.tensors_of(path, data)
     return [
         TensorEntry(t.name, path, t.dtype, t.shape, t.offset, t.size, blake3.hash(data[t.offset : t.offset + t.size]))
-        for t in model.tensors_of(path, data)
+        for t in ([] if isinstance(found, Unlisted) else found)
     ]
 
 
-def weigh(files: dict[str, bytes], change_tensors=None, no_tensors=False, **head) -> Weighed:
-    """`change_tensors` turns the true tensor entries into those that are signed."""
+def weigh(files: dict[str, bytes], change_tensors=None, no_tensors=False, entries=None, **head) -> Weighed:
+    """`change_tensors` turns the true tensor entries into those that are signed; `entries` stand in place of them."""
     paths = sorted(files, key=str.encode)
     file_lines = [file_line(file_entry(path, files[path])) for path in paths]
-    entries = [entry for path in paths if is_tensor_file(path) and not no_tensors
-               for entry in tensor_entries(path, files[path])]
+    if entries is None:
+        entries = [entry for path in paths if is_tensor_file(path) and not no_tensors
+                   for entry in tensor_entries(path, files[path])]
     if change_tensors is not None:
         entries = change_tensors(entries)
     entries.sort(key=lambda e: (e.file.encode(), e.name.encode()))

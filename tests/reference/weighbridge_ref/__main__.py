@@ -54,7 +54,8 @@ def verify(options) -> int:
     print(f"head     {verified.head_id.hex()}")
     print(f"signers  {' '.join(verified.signers) or 'none asked for'}")
     for entry in report.accepted:
-        print(f"ok       {entry.path}  {entry.size} B")
+        aside = ", tensors not compared" if entry.path in report.uncompared else ""
+        print(f"ok       {entry.path}  {entry.size} B{aside}")
     for path in report.ignored:
         print(f"ignored  {path}")
     for refused in report.refusals:

@@ -6,14 +6,14 @@ from math import prod
 from typing import NamedTuple, Optional
 
 from .refused import Refused
-from .tensors import LFS_POINTER, Tensor
+from .tensors import LFS_POINTER, Tensor, Unlisted
 from .values import MAX_INT
 
 MAX_HEADER = 100_000_000
 MAX_COUNT = 1_048_576
 MAX_KEY = 65_535
 MAX_LEVELS = 8
-MAX_DIMENSIONS = 4
+MAX_DIMENSIONS = 16
 MAX_ALIGNMENT = 1_048_576
 
 U16, U32, I32, BOOL, STRING, ARRAY = 2, 4, 5, 7, 8, 9
@@ -24,7 +24,7 @@ LEAST = {STRING: 8, ARRAY: 12}  # the shortest element of an array
 DTYPES = {
     0: ("F32", 1, 4), 1: ("F16", 1, 2),
     2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20),
-    6: ("Q5_0", 32, 22), 7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34), 9: ("Q8_1", 32, 40),
+    6: ("Q5_0", 32, 22), 7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34), 9: ("Q8_1", 32, 36),
     10: ("Q2_K", 256, 84), 11: ("Q3_K", 256, 110), 12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176),
     14: ("Q6_K", 256, 210), 15: ("Q8_K", 256, 292),
     16: ("IQ2_XXS", 256, 66), 17: ("IQ2_XS", 256, 74), 18: ("IQ3_XXS", 256, 98), 19: ("IQ1_S", 256, 50),
@@ -32,6 +32,7 @@ DTYPES = {
     24: ("I8", 1, 1), 25: ("I16", 1, 2), 26: ("I32", 1, 4), 27: ("I64", 1, 8), 28: ("F64", 1, 8),
     29: ("IQ1_M", 256, 56), 30: ("BF16", 1, 2), 34: ("TQ1_0", 256, 54), 35: ("TQ2_0", 256, 66),
     39: ("MXFP4", 32, 17), 40: ("NVFP4", 64, 36), 41: ("Q1_0", 128, 18),
+    42: ("Q2_0", 64, 18),
 }
 
 
@@ -44,7 +45,7 @@ class Split(NamedTuple):
 
 
 class Gguf(NamedTuple):
-    tensors: list[Tensor]  # by offset, then name
+    tensors: list[Tensor] | Unlisted  # by offset, then name
     split: Optional[Split]  # None: no part
 
 
@@ -185,28 +186,26 @@ def split_of(values) -> Optional[Split]:  # G16
 
 # --- tensors --------------------------------------------------------------------------------------------
 
-def read_entry(header: Header) -> tuple[str, str, tuple[int, ...], int, int]:
-    """Name, dtype, shape, offset within the data, size."""
+def read_entry(header: Header) -> tuple[str, str | None, tuple[int, ...], int, int]:
+    """Name, dtype (None for one that is not known), shape, offset within the data, size."""
     name = header.text(header.number(8), 4311)  # G11
     count = header.number(4)
     if count > MAX_DIMENSIONS:  # G12
-        raise Refused(4312, f"{name!r} has more than {MAX_DIMENSIONS} dimensions")
+        raise Refused(4325, f"{name!r} has more than {MAX_DIMENSIONS} dimensions")
     dimensions = []
     for _ in range(count):
         dimensions.append(header.number(8))
         if dimensions[-1] >= MAX_INT:
             raise Refused(4313, f"a dimension of {name!r} is not below 2^53")
     kind = header.number(4)
-    if kind not in DTYPES:  # G13
-        raise Refused(4314, f"{name!r} has the unknown dtype {kind}")
-    dtype, elements, length = DTYPES[kind]
+    dtype, elements, length = DTYPES.get(kind, (None, 1, 0))  # G13
     first = dimensions[0] if dimensions else 1
     if first % elements:
         raise Refused(4315, f"a row of {name!r} does not fill its blocks")
     return name, dtype, tuple(reversed(dimensions)), header.number(8), prod(dimensions) // elements * length
 
 
-def place(entries, end_of_header: int, alignment: int, file_size: int) -> list[Tensor]:
+def place(entries, end_of_header: int, alignment: int, file_size: int) -> list[Tensor] | Unlisted:
     def pad(n: int) -> int:
         return -(-n // alignment) * alignment
 
@@ -218,6 +217,8 @@ def place(entries, end_of_header: int, alignment: int, file_size: int) -> list[T
         if data + offset + size > file_size or data + offset + size >= MAX_INT:  # G19
             raise Refused(4321, f"{name!r} would end after the file")
         tensors.append(Tensor(name, dtype, shape, data + offset, size))
+    if any(tensor.dtype is None for tensor in tensors):
+        return Unlisted(4314, [tensor.name for tensor in tensors])
 
     position = data
     tensors.sort(key=lambda t: (t.offset, t.size, t.name.encode()))
@@ -270,9 +271,10 @@ def check_splits(files: dict[str, File]) -> None:
                 raise Refused(4403, f"{path!r} says something else about the split")
             parts.append(files[path])
         names = [name for part in parts for name in part.names]
+        all_named = all(part.names for part in parts if part.split == UNREAD)
         if len(names) != len(set(names)):  # S4
             raise Refused(4404, f"two parts of {stem!r} have a tensor of the same name")
-        if first.tensors is not None and first.tensors != len(names):  # S5
+        if all_named and first.tensors is not None and first.tensors != len(names):  # S5
             raise Refused(4405, f"{stem!r} has {len(names)} tensors, not {first.tensors}")
 
 

@@ -18,6 +18,7 @@ NOT_LISTED_BUT_FINE = ".gitattributes"  # at the top: hubs add one
 class Report(NamedTuple):
     verified: trust.Verified
     accepted: list[FileEntry]
+    uncompared: list[str]  # those of them whose headers were not compared with the tensor list
     refusals: list[Refused]
     ignored: list[str]
 
@@ -52,15 +53,17 @@ def verify(folder: Path, policy, expected, meta: Optional[Path] = None, tensor_h
         elif present[path] is not None:
             refusals.append(Refused(2105, f"{path!r} is not listed"))
 
-    accepted = []
+    accepted, uncompared = [], []
     for entry in metadata.files.values():
         if present.get(entry.path, entry) is None:
             continue  # refused above: a link or a special file
-        found = list(check_file(present.get(entry.path), entry, metadata, tensor_hashes))
+        aside: list[str] = []
+        found = list(check_file(present.get(entry.path), entry, metadata, tensor_hashes, aside))
         refusals += found
         if not found:
             accepted.append(entry)
-    return Report(verified, accepted, refusals, ignored)
+            uncompared += aside
+    return Report(verified, accepted, uncompared, refusals, ignored)
 
 
 def open_metadata(head: Head, meta: Path) -> tuple[Metadata, list[Refused]]:
@@ -90,8 +93,9 @@ def open_metadata(head: Head, meta: Path) -> tuple[Metadata, list[Refused]]:
     return Metadata(head, files, entries, layers), refusals
 
 
-def check_file(place: Optional[Path], entry: FileEntry, metadata: Metadata, tensor_hashes: bool) -> Iterator[Refused]:
-    """All that is wrong with one file."""
+def check_file(place: Optional[Path], entry: FileEntry, metadata: Metadata, tensor_hashes: bool,
+               uncompared: list[str]) -> Iterator[Refused]:
+    """All that is wrong with one file. Its path is added to `uncompared` if its header is compared with nothing."""
     if place is None:
         yield Refused(2104, f"{entry.path!r} is missing")
         return
@@ -110,7 +114,8 @@ def check_file(place: Optional[Path], entry: FileEntry, metadata: Metadata, tens
         # From here on `data` is verified, and is not read again (rule 10).
         listed = [tensor for tensor in metadata.tensors if tensor.file == entry.path]
         try:
-            check_tensors(entry.path, data, listed)
+            if not compare_header(entry.path, data, listed):
+                uncompared.append(entry.path)
         except Refused as refused:
             yield Refused(refused.code, f"{entry.path!r}: {refused.message}")
             return
@@ -132,16 +137,27 @@ def bad_chunks(data: bytes, entry: FileEntry, metadata: Metadata) -> Iterator[Re
             yield Refused(refused.code, f"{entry.path!r}: {refused.message}")
 
 
-def tensors_of(path: str, data: bytes) -> list[tensors.Tensor]:
+def tensors_of(path: str, data: bytes) -> list[tensors.Tensor] | tensors.Unlisted:
     """What the header of a tensor file names."""
     if path.endswith(".gguf"):
         return gguf.parse_gguf(data, len(data)).tensors
     return tensors.parse_safetensors(data, len(data))
 
 
-def check_tensors(path: str, data: bytes, listed: list[TensorEntry]) -> None:
-    found = tensors_of(path, data)
+def compare_header(path: str, data: bytes, listed: list[TensorEntry]) -> bool:
+    """Whether there was something to compare; of a file without listed tensors the header is not judged."""
+    try:
+        found = tensors_of(path, data)
+    except Refused:
+        if listed:
+            raise
+        return False
+    if isinstance(found, tensors.Unlisted):
+        return False
+    if found and not listed:
+        return False
     tensors.compare([tensors.Tensor(t.name, t.dtype, t.shape, t.offset, t.size) for t in listed], found)
+    return True
 
 
 # --- the folder -----------------------------------------------------------------------------------------

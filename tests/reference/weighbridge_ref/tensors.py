@@ -36,9 +36,16 @@ class Tensor(NamedTuple):
     size: int
 
 
+class Unlisted(NamedTuple):
+    """A header with an unknown dtype: no tensor of its file is listed."""
+
+    code: int
+    names: list[str]
+
+
 # --- safetensors --------------------------------------------------------------------------------------
 
-def parse_safetensors(data: bytes, file_size: int) -> list[Tensor]:
+def parse_safetensors(data: bytes, file_size: int) -> list[Tensor] | Unlisted:
     """The tensors of a file by offset, then name. `data` is the file's beginning, at least its header."""
     if data.startswith(LFS_POINTER):  # T1
         raise Refused(4117, "a Git LFS pointer, not the model")
@@ -50,15 +57,15 @@ def parse_safetensors(data: bytes, file_size: int) -> list[Tensor]:
     begin_of_buffer = 8 + header_length
     if begin_of_buffer > file_size:  # T4
         raise Refused(4103, "the header is longer than the file")
-    header = data[8:begin_of_buffer]
+    header = data[8:begin_of_buffer].lstrip(JSON_WHITE_SPACE.encode())
     if header[:1] != b"{":  # T5
         raise Refused(4104, "the header does not begin with `{`")
     try:  # T6
         members, rest = parse_object(header)
     except ValueError as error:
         raise Refused(4105, f"the header is not one JSON object: {error}") from None
-    if rest.strip(" "):
-        raise Refused(4105, "something else than spaces stands behind the header's object")
+    if rest.strip(JSON_WHITE_SPACE):
+        raise Refused(4105, "something else than white space stands behind the header's object")
 
     tensors, names = [], set()
     for name, value in members:
@@ -78,6 +85,8 @@ def parse_safetensors(data: bytes, file_size: int) -> list[Tensor]:
         position += tensor.size
     if position != file_size:  # T18
         raise Refused(4114, "the file does not end where the last tensor ends")
+    if any(tensor.dtype not in BITS for tensor in tensors):  # T10
+        return Unlisted(4108, [tensor.name for tensor in tensors])
     return sorted(tensors, key=lambda t: (t.offset, t.name.encode()))
 
 
@@ -88,6 +97,8 @@ def refuse_repeated(name: str, names: set[str]) -> None:
 
 
 def check_metadata(value) -> None:  # T8
+    if value is None:
+        return
     if not isinstance(value, Object):
         raise Refused(4116, "`__metadata__` is not an object")
     names = set()
@@ -112,19 +123,18 @@ def parse_entry(name: str, value, begin_of_buffer: int) -> Tensor:  # T9
 
     if begin > end or begin_of_buffer + end >= MAX_INT:  # T13
         raise Refused(4109, f"{name!r} begins after its end, or ends past what a file can hold")
-    bits = prod(shape) * BITS[dtype]
-    if bits % 8:  # T14
-        raise Refused(4111, f"{name!r} does not fill whole bytes")
-    if bits // 8 != end - begin:  # T15
-        raise Refused(4110, f"{name!r} has {end - begin} bytes, its dtype and shape need {bits // 8}")
+    if dtype in BITS:
+        bits = prod(shape) * BITS[dtype]
+        if bits % 8:  # T14
+            raise Refused(4111, f"{name!r} does not fill whole bytes")
+        if bits // 8 != end - begin:  # T15
+            raise Refused(4110, f"{name!r} has {end - begin} bytes, its dtype and shape need {bits // 8}")
     return Tensor(name, dtype, shape, begin_of_buffer + begin, end - begin)
 
 
 def parse_dtype(name: str, value) -> str:  # T10
     if not is_string(value):
         raise Refused(4107, f"the dtype of {name!r} is no string")
-    if value not in BITS:
-        raise Refused(4108, f"{name!r} has the unknown dtype {value!r}")
     return value
 
 
@@ -217,6 +227,10 @@ def answer_lines(tensors: list[Tensor]) -> bytes:
         f"{json.dumps(t.name, ensure_ascii=False)} {t.dtype} [{','.join(map(str, t.shape))}] {t.offset} {t.size}\n"
         for t in tensors
     ).encode()
+
+
+def name_lines(names: list[str]) -> bytes:
+    return "".join(json.dumps(name, ensure_ascii=False) + "\n" for name in sorted(names, key=str.encode)).encode()
 
 
 def parse_answer_lines(data: bytes) -> list[Tensor]:
