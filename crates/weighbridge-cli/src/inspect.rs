@@ -39,11 +39,18 @@ pub(crate) fn run(args: &Inspect, output: &Output) -> Result<(), Failure> {
     } else if metadata.is_file()
         && let Some(format) = by_first_bytes(target)?
     {
-        tensor_file(target, format, output)
+        match tensor_file(target, format, output) {
+            // An audit's response may begin as the file does that it samples, and goes on otherwise.
+            Err(failure) if failure.code == NOT_JSON => text(target, output),
+            result => result,
+        }
     } else {
         text(target, output)
     }
 }
+
+/// The code of a safetensors header that is none.
+const NOT_JSON: u16 = 4105;
 
 /// The format of a file whose name does not tell it: in the stores of Ollama and of hubs, names are hashes. `weigh` goes by
 /// names alone, as lists do.

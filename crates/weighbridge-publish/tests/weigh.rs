@@ -349,7 +349,6 @@ fn refuses_every_kind_of_malformed_tensor_file_unless_tensors_are_not_asked_for(
         (4106, safetensors(&format!(r#"{{"t":{ok},"t":{ok}}}"#), b"12")),
         (4107, one(r#"{"dtype":"U8","shape":[2]}"#, b"12")),
         (4107, one(r#"{"dtype":"U8","shape":[2],"data_offsets":[0,2],"x":0}"#, b"12")),
-        (4108, one(r#"{"dtype":"U9","shape":[2],"data_offsets":[0,2]}"#, b"12")),
         (4109, one(r#"{"dtype":"U8","shape":[2],"data_offsets":[2,0]}"#, b"12")),
         (4110, one(r#"{"dtype":"U8","shape":[3],"data_offsets":[0,2]}"#, b"12")),
         (4111, one(r#"{"dtype":"F4","shape":[3],"data_offsets":[0,2]}"#, b"12")),
@@ -373,6 +372,21 @@ fn refuses_every_kind_of_malformed_tensor_file_unless_tensors_are_not_asked_for(
     // By its ending exactly, it is no tensor file.
     assert_eq!(code_of(&[("m.SAFETENSORS", b"no header")]), 0);
     assert_eq!(code_of(&[("m.gguf", b"GGUF")]), 4305);
+}
+
+/// One tensor of a dtype that was not in the table kept the whole model from being weighed (4108).
+#[test]
+fn lists_no_tensor_of_a_file_with_a_dtype_that_is_not_known_and_all_of_the_others() {
+    let new = safetensors(r#"{"t":{"dtype":"U9","shape":[2],"data_offsets":[0,2]}}"#, b"12");
+    let old = safetensors(r#"{"t":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}"#, b"12");
+    let model = Folder::of(&[("new.safetensors", &new), ("old.safetensors", &old)]);
+    let weighed = weigh(model.path()).unwrap();
+    let tensors = weighed.tensors.unwrap();
+    assert!(tensors.lines().count() == 1 && tensors.contains("old.safetensors"), "{tensors}");
+    let [(path, dtype)] = weighed.unlisted.as_slice() else { panic!("{:?}", weighed.unlisted) };
+    assert_eq!((path.as_str(), dtype.error_code(), dtype.dtype().as_str()), ("new.safetensors", 4108, "U9"));
+    let omit = Weighing { tensors: TensorListing::Omit, ..weighing(model.path()) };
+    assert!(omit.weigh(&|_| {}).unwrap().unlisted.is_empty(), "nothing was asked for");
 }
 
 #[test]

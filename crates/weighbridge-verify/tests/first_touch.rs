@@ -15,7 +15,7 @@ use std::{
 };
 
 use common::Draft;
-use weighbridge_formats::{Format, generate::Llama};
+use weighbridge_formats::{Format, Parsed, generate::Llama};
 use weighbridge_verify::{
     ModelView, TensorView,
     manifest::{Dtype, EntryPath, FileEntry, TensorEntry, TensorName},
@@ -49,9 +49,12 @@ fn weigh(model: &Path, paths: &[String]) -> Draft {
         Draft { files: Vec::new(), tensors: Some(Vec::new()), layers: Vec::new(), chunk_size: SIZE };
     for ((path, job), scanned) in paths.iter().zip(jobs).zip(found.0.into_inner().unwrap().into_values()) {
         let path = EntryPath::parse(path).unwrap();
-        let tensors = scanned.tensors.unwrap_or_default().into_iter();
-        let tensors =
-            tensors.zip(scanned.tensor_hashes.unwrap_or_default()).map(|(span, hash)| TensorEntry {
+        let spans = match scanned.parsed {
+            Some(Parsed::Tensors { tensors, .. }) => tensors,
+            _ => Vec::new(),
+        };
+        let tensors = spans.into_iter().zip(scanned.tensor_hashes.unwrap_or_default()).map(|(span, hash)| {
+            TensorEntry {
                 name: TensorName::parse(&span.name).unwrap(),
                 file: path.clone(),
                 dtype: Dtype::parse(&span.dtype).unwrap(),
@@ -59,7 +62,8 @@ fn weigh(model: &Path, paths: &[String]) -> Draft {
                 offset: span.offset,
                 size: span.size,
                 hash,
-            });
+            }
+        });
         draft.tensors.as_mut().unwrap().extend(tensors);
         draft.layers.extend(scanned.values.iter().flat_map(|value| *value.as_bytes()));
         draft.files.push(FileEntry { path, size: job.size, root: scanned.root, sha256: None });

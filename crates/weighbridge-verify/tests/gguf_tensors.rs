@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, fs, os::unix::fs::FileExt as _};
 
 use common::{Draft, Folder};
 use weighbridge_formats::generate_gguf::{Gguf, Variant};
-use weighbridge_verify::{ModelView, TensorView, tree::ChunkSize};
+use weighbridge_verify::{ModelView, TensorError, TensorView, tree::ChunkSize};
 
 /// A GGUF header does not say how long it is, and its parser asks for more than that: behind it there may be nothing.
 #[test]
@@ -67,4 +67,34 @@ fn a_list_with_tensors_in_the_header_is_refused_as_what_it_is() {
         let error = TensorView::new(view, signed.tensors.unwrap()).read(asked.as_str()).unwrap_err();
         assert_eq!(error.error_code(), 2305, "{offset}: {error}");
     }
+}
+
+/// A view gives tensors as those of the verified header. Of one that it cannot read to its end it gives none, and says why.
+#[test]
+fn tensors_of_a_header_with_a_dtype_that_is_not_known_are_not_given_but_their_bytes_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = Gguf { variant: Variant::F16, ..Gguf::small(4) }.write(folder.path()).unwrap();
+    let name = written.files[0].as_str();
+    let mut bytes = fs::read(folder.path().join(name)).unwrap();
+    let draft = Draft::of(&[(name, bytes.clone())], ChunkSize::DEFAULT_MIN);
+    let listed = draft.tensors.unwrap();
+    // Eight bytes behind a name, the number of its dimensions and two of these stands the number of the dtype.
+    let matrix = listed.iter().find(|tensor| tensor.shape.len() == 2).unwrap();
+    let at =
+        bytes.windows(matrix.name.as_str().len()).position(|w| w == matrix.name.as_str().as_bytes()).unwrap();
+    bytes[at + matrix.name.as_str().len() + 4 + 16] = 142;
+    fs::write(folder.path().join(name), &bytes).unwrap();
+    let mut draft = Draft::of(&[(name, bytes.clone())], ChunkSize::DEFAULT_MIN);
+    draft.tensors = Some(listed.clone());
+    let signed = draft.sign();
+    let view = ModelView::open(folder.path(), &signed.metadata, signed.files.clone()).unwrap();
+    let view = TensorView::new(view, signed.tensors.unwrap());
+    let asked = &listed[0];
+    let error = view.read(asked.name.as_str()).unwrap_err();
+    assert!(matches!(error, TensorError::UnknownDtype { .. }) && error.error_code() == 4314, "{error}");
+    assert!(error.to_string().contains("has the dtype 142, which this version does not know"), "{error}");
+    let from = usize::try_from(asked.offset).unwrap();
+    let mut into = vec![0; usize::try_from(asked.size).unwrap()];
+    view.view().read_at(0, asked.offset, &mut into).unwrap();
+    assert!(into == bytes[from..from + into.len()]);
 }

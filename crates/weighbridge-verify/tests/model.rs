@@ -17,7 +17,7 @@ use common::{Draft, Folder, POOLS, Signed, bytes, in_time, long_ago, safetensors
 use weighbridge_verify::{
     CHUNKS, Event, ExtraFiles, FileFault, FileReport, HEAD, LayersError, Metadata, ModelCheck, Outcome,
     Summary, TensorHashing,
-    manifest::{Dtype, TensorEntry, TensorName},
+    manifest::{Dtype, EntryPath, TensorEntry, TensorName},
     tree::{ChunkSize, FileRoot, TensorHash},
 };
 
@@ -98,8 +98,9 @@ fn run(check: &ModelCheck<'_>) -> String {
     let mut lines = lines.into_inner().unwrap();
     for line in &lines {
         match line.split(' ').next() {
-            Some("ok") => {
+            Some(word @ ("ok" | "uncompared")) => {
                 counted.verified += 1;
+                counted.uncompared += u64::from(word == "uncompared");
                 counted.bytes += line.rsplit(' ').next().unwrap().parse::<u64>().unwrap();
             }
             Some("refused") => counted.refused += 1,
@@ -116,6 +117,7 @@ fn run(check: &ModelCheck<'_>) -> String {
 fn line(report: &FileReport) -> String {
     let path = &report.path;
     match &report.outcome {
+        Outcome::Verified if report.uncompared.is_some() => format!("uncompared {path} {}", report.size),
         Outcome::Verified => format!("ok {path} {}", report.size),
         Outcome::Extra => format!("extra {path}"),
         Outcome::Unknown(error) => format!("unknown {path} {}", error.error_code()),
@@ -463,12 +465,22 @@ fn a_tensor_list_that_disagrees_with_the_verified_header_is_refused() {
         d.tensors.as_mut().unwrap().push(more);
     };
     assert_eq!(all(&doubled), refused(2301, "b2"));
-    // No tensor listed at all is not the same as no list.
-    assert_eq!(
-        all(&|d| d.tensors = Some(Vec::new())),
-        "refused model-1.safetensors 2302 a\nrefused model-2.safetensors 2302 a"
-    );
     assert_eq!(all(&|d| d.tensors = None), "");
+}
+
+/// No tensor listed at all is not the same as no list: it is said, and refuses nothing.
+#[test]
+fn a_file_of_which_no_tensor_is_listed_is_reported_as_not_compared() {
+    let none = |lie: &dyn Fn(&mut Draft)| Case::lying(|draft| lie(draft));
+    let case = none(&|draft| draft.tensors = Some(Vec::new()));
+    let size = |path: &str| fs::metadata(case.folder.at(path)).unwrap().len();
+    let [one, two] = ["model-1.safetensors", "model-2.safetensors"]
+        .map(|path| format!("uncompared {path} {}", size(path)));
+    assert_eq!(case.check(), format!("{one}\n{two}"));
+    assert_eq!(case.check_with(|c| c.tensor_hashes = TensorHashing::Check), format!("{one}\n{two}"));
+    let case =
+        none(&|draft| draft.tensors.as_mut().unwrap().retain(|t| t.file.as_str() != "model-2.safetensors"));
+    assert_eq!(case.check(), two);
 }
 
 #[test]
@@ -477,7 +489,7 @@ fn lists_that_lie_are_refused_with_tensor_hashes_too() {
     // Ranges that overlap cannot be hashed in one pass; the header has the last word in any case.
     let said = check(Case::lying(|draft| tensor(draft, "b").offset -= 1));
     assert_eq!(said, "refused model-1.safetensors 2305 b");
-    let said = check(Case::lying(|draft| draft.tensors = Some(Vec::new())));
+    let said = check(Case::lying(|draft| draft.tensors.as_mut().unwrap().retain(|t| t.name.as_str() != "a")));
     assert_eq!(said, "refused model-1.safetensors 2302 a\nrefused model-2.safetensors 2302 a");
 }
 
@@ -511,8 +523,14 @@ fn a_signed_file_with_a_malformed_header_is_refused() {
     let mut bad = safetensors(&[("a", b"12345")]);
     bad.push(0);
     let files = [("bad.safetensors", bad), ("model.gguf", b"GGUF".to_vec())];
-    let signed = Draft::of(&files, ChunkSize::MIN).sign();
-    let case = Case { folder: Folder::of(&files), signed, layers: true };
+    let mut draft = Draft::of(&files, ChunkSize::MIN);
+    // Of files without a listed tensor nothing would be judged but their bytes.
+    let sound = [("bad.safetensors", safetensors(&[("a", b"")])), ("model.gguf", b"".to_vec())];
+    let mut listed = Draft::of(&sound, ChunkSize::MIN).tensors.unwrap();
+    listed[0].offset = 0;
+    listed.push(TensorEntry { file: EntryPath::parse("model.gguf").unwrap(), ..listed[0].clone() });
+    assert_eq!(draft.tensors.replace(listed), Some(Vec::new()));
+    let case = Case { folder: Folder::of(&files), signed: draft.sign(), layers: true };
     assert_eq!(case.check(), "refused bad.safetensors 4114\nrefused model.gguf 4305");
     assert_eq!(case.check_with(|c| c.tensors = None), "");
 }

@@ -22,7 +22,7 @@ use std::{
 use common::{Folder, POOLS, bytes, in_time, layer, long_ago, safetensors};
 use proptest::prelude::*;
 use sha2::Digest as _;
-use weighbridge_formats::Format;
+use weighbridge_formats::{Format, Parsed};
 use weighbridge_verify::{
     scan::{Job, ScanError, Scanned, Tensors, Watch, scan},
     tree::{ChunkSize, FileRoot, Grid, Layer},
@@ -125,7 +125,7 @@ fn gives_the_hashes_of_the_bytes_at_every_size_and_chunk_size() {
                 let _ = Layer::accept(grid, found.root, &values.concat()).unwrap();
                 let digest = sha256.then(|| <[u8; 32]>::from(sha2::Sha256::digest(bytes)));
                 assert_eq!(found.sha256.map(|s| s.0), digest, "{size} bytes");
-                assert!(found.header.is_none() && found.tensors.is_none() && found.tensor_hashes.is_none());
+                assert!(found.header.is_none() && found.parsed.is_none() && found.tensor_hashes.is_none());
             }
         }
     }
@@ -255,7 +255,7 @@ fn takes_header_and_tensor_hashes_from_one_reading() {
     let folder = Folder::of(&[("m.safetensors", safetensors(&[("b", &b), ("a", &a), ("empty", &[])]))]);
     let tensors = Tensors::Hash(Format::Safetensors);
     let found = run(&[job(&folder, "m.safetensors", tensors)], ChunkSize::MIN, true).remove(0).unwrap();
-    let names: Vec<String> = found.tensors.unwrap().into_iter().map(|t| t.name).collect();
+    let names = names(found.parsed.unwrap());
     let hashes: Vec<[u8; 32]> = found.tensor_hashes.unwrap().iter().map(|h| *h.as_bytes()).collect();
     assert_eq!(names, ["b", "a", "empty"]);
     assert_eq!(hashes, [hash_of(&b), hash_of(&a), hash_of(&[])]);
@@ -290,7 +290,7 @@ fn a_malformed_header_ends_the_file_only_where_tensors_are_to_be_hashed() {
     let with = |tensors| run(&[job(&folder, "a.safetensors", tensors)], ChunkSize::MIN, false).remove(0);
     assert_eq!(with(Tensors::Hash(Format::Safetensors)).unwrap_err().error_code(), 4102);
     let found = with(Tensors::Header(Format::Safetensors)).unwrap();
-    assert!(found.tensors.is_none());
+    assert!(found.parsed.is_none());
     assert_eq!(found.header.unwrap().parse().unwrap_err().error_code(), 4102);
     assert_eq!(*found.root.as_bytes(), hash_of(b"nothing of the kind"));
 }
@@ -302,7 +302,7 @@ fn a_header_that_is_kept_is_the_one_whose_bytes_were_hashed() {
     for tensors in [Tensors::Header(Format::Safetensors), listed(vec![])] {
         let found = run(&[job(&folder, "m.safetensors", tensors)], ChunkSize::MIN, false).remove(0).unwrap();
         assert_eq!(*found.root.as_bytes(), hash_of(&content));
-        let names: Vec<String> = found.header.unwrap().parse().unwrap().into_iter().map(|t| t.name).collect();
+        let names = names(found.header.unwrap().parse().unwrap());
         assert_eq!(names, ["b", "a"]);
     }
 }
@@ -473,4 +473,9 @@ fn a_panic_of_the_watcher_reaches_the_caller_and_ends_no_file_well() {
             }
         }
     });
+}
+
+fn names(parsed: Parsed) -> Vec<String> {
+    let Parsed::Tensors { tensors, .. } = parsed else { panic!("{parsed:?}") };
+    tensors.into_iter().map(|tensor| tensor.name).collect()
 }

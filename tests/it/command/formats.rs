@@ -250,7 +250,7 @@ fn a_file_with_a_dtype_that_is_not_known_is_covered_as_a_file_and_the_others_kee
     let ran = world.run(WEIGH).done().prints("1 tensor");
     ran.prints(&format!("unlisted new.safetensors: covered as a file, since {NOT_KNOWN}\n"));
     let objects = world.run(&format!("{WEIGH} --force --json")).done().objects();
-    let [unlisted, weighed] = objects.as_slice() else { panic!("{objects:?}") };
+    let [_note, unlisted, weighed] = objects.as_slice() else { panic!("{objects:?}") };
     assert_eq!((&unlisted["event"], &unlisted["path"]), (&"unlisted".into(), &"new.safetensors".into()));
     let dtype = serde_json::json!({ "code": 4108, "tensor": "b", "dtype": "F99" });
     assert_eq!((&unlisted["unknown_dtype"], &weighed["event"]), (&dtype, &"weighed".into()));
@@ -275,9 +275,9 @@ fn a_file_with_a_dtype_that_is_not_known_is_covered_as_a_file_and_the_others_kee
         .prints("; tensors of 1 file not compared; head ");
 
     // Its bytes are covered as all others.
-    world.run("prove model --file new.safetensors --tensor c -o p").done();
+    world.run("prove model --file new.safetensors --tensor old.safetensors:c -o p").done();
     world.run("check p --vkey @alice --file new.safetensors").done();
-    world.unjudged("prove model --tensor a -o q", 9001, "no tensor");
+    world.unjudged("prove model --tensor new.safetensors:a -o q", 9001, "tensors.jsonl has no such entry");
     world.run("diff model model --vkey @alice").done();
     world.flip("model/new.safetensors", u64::try_from(new_dtype(7).len() - 1).unwrap());
     world.refused("verify model --vkey @alice", 2101, "1 of 3 files refused");
@@ -340,9 +340,9 @@ fn a_verifier_that_does_not_know_a_dtype_says_so_and_refuses_nothing() {
         (&new["uncompared"], &new["unknown_dtype"]["dtype"]),
         (&"unknown-dtype".into(), &"F99".into())
     );
-    world.run("prove model --tensor b -o p").done();
-    world.run("check p --vkey @alice --tensor b").done();
-    world.run("fetch model -o part --vkey @alice --tensor b").done();
+    world.run("prove model --tensor new.safetensors:b -o p").done();
+    world.run("check p --vkey @alice --tensor new.safetensors:b").done();
+    world.run("fetch model -o part --name org/model --vkey @alice --tensor b").done();
 
     // Hashes need no dtype, and are checked if that is asked for.
     let world = listed(b"old");

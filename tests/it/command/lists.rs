@@ -157,7 +157,7 @@ fn a_head_that_contradicts_its_lists_is_refused() {
 #[test]
 fn a_tensor_list_that_disagrees_with_verified_headers_is_refused() {
     type Change = fn(&mut Forge);
-    let cases: [(Change, u16, &str); 7] = [
+    let cases: [(Change, u16, &str); 6] = [
         // The new name still sorts where the old one stood.
         (
             |f| replace(&mut f.tensors[0], "model.embed", "a"),
@@ -181,7 +181,6 @@ fn a_tensor_list_that_disagrees_with_verified_headers_is_refused() {
         ),
         (|f| less(&mut f.tensors[0], "offset"), 2305, "is listed at another offset than its header's"),
         (|f| less(&mut f.tensors[0], "size"), 2306, "is listed with another size than its header's"),
-        (|f| f.tensors.clear(), 2302, "and not listed"),
     ];
     for (change, code, sentence) in cases {
         signed_and_refused(change, code, sentence);
