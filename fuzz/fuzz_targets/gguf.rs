@@ -53,7 +53,9 @@ fn check(prefix: &[u8], file_size: u64) {
             let whose = |name: &String| name.chars().take(80).eq(dtype.tensor().as_str().chars());
             let first = match &theirs {
                 // Names are cut: several may begin as this one does.
-                Some(Header { tensors: Tensors::Unknown { first, .. }, .. }) if whose(&names[*first]) => *first,
+                Some(Header { tensors: Tensors::Unknown { first, .. }, .. }) if whose(&names[*first]) => {
+                    *first
+                }
                 other => panic!("{dtype}: {other:?}"),
             };
             let kind = dtype.dtype().parse().expect("a number");

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::process::{built, cargo, command, output, run as run_command};
-use crate::{Result, freestanding, fuzz, gguf_oracle, real_model, rules, tools};
+use crate::{Result, formats_oracle, freestanding, fuzz, real_model, rules, tools};
 
 struct Step {
     name: &'static str,
@@ -35,7 +35,7 @@ const STEPS: &[Step] = &[
     Step { name: "reference: vectors fresh", run: || reference("make_vectors.py --check") },
     Step { name: "rules and codes", run: || rules::check().map(passed) },
     Step { name: "real model", run: real_model::check },
-    Step { name: "GGUF beside gguf-py", run: gguf_oracle::check },
+    Step { name: "formats beside their own writers", run: formats_oracle::check },
     Step { name: "fuzzing", run: fuzz::smoke },
 ];
 

@@ -6,11 +6,11 @@
 
 mod codes;
 mod corpus;
+mod formats_oracle;
 mod freestanding;
 mod fuzz;
 mod gate;
 mod generate;
-mod gguf_oracle;
 mod process;
 mod real_model;
 mod rules;

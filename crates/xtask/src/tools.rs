@@ -26,7 +26,7 @@ const TOOLS: &[Tool] = &[
         program: "python3",
         probe: &["-c", "import ensurepip"],
         package: "python3-venv",
-        lacking: Lacking::Some("the real model is not checked, GGUF not compared with gguf-py"),
+        lacking: Lacking::Some("the real model is not checked, formats not compared with their own readers"),
     },
     Tool {
         program: "openssl",
@@ -86,7 +86,7 @@ pub(crate) fn nightly() -> Option<String> {
 
 /// The Python of an environment in `target/` that has pip, made if need be.
 ///
-/// Only the model's download, the hashing of long files and gguf-py need it; vectors run on any Python alone.
+/// Only the model's download, the hashing of long files and other readers of formats need it; vectors run on any Python alone.
 pub(crate) fn python() -> Result<PathBuf> {
     let folder = root().join("target/python");
     let python = folder.join("bin/python");
@@ -106,11 +106,14 @@ pub(crate) fn python_with_blake3() -> Result<PathBuf> {
     Ok(python)
 }
 
-/// As [`python`], with the PyPI package `gguf`, which brings `numpy`: the version whose dtypes `spec/gguf.md` has.
-pub(crate) fn python_with_gguf() -> Result<PathBuf> {
+/// As [`python`], with the PyPI packages `gguf`, which brings `numpy`, `safetensors` and `mlx`: the versions of which
+/// `spec/tensors.md` and `spec/gguf.md` speak.
+pub(crate) fn python_with_formats() -> Result<PathBuf> {
     let python = python()?;
-    if output(command(&python, "").args(["-c", "import gguf, numpy"])).is_none() {
-        run(&mut command(&python, "-m pip install --quiet --no-input --only-binary :all: gguf==0.19.0"))?;
+    if output(command(&python, "").args(["-c", "import gguf, numpy, safetensors, mlx.core"])).is_none() {
+        let packages = "gguf==0.19.0 safetensors==0.8.0 mlx[cpu]==0.32.4";
+        let install = format!("-m pip install --quiet --no-input --only-binary :all: {packages}");
+        run(&mut command(&python, &install))?;
     }
     Ok(python)
 }

@@ -1,4 +1,5 @@
-//! GGUF beside the PyPI package `gguf`: names, dtypes, shapes, offsets and sizes of its files and of ours.
+//! Model files beside the PyPI packages `gguf`, `safetensors` and `mlx`: names, dtypes, shapes, offsets and sizes of their
+//! files and of ours.
 
 use std::fs;
 use std::path::Path;
@@ -11,14 +12,15 @@ use crate::{Result, tools};
 
 /// The gate's step.
 pub(crate) fn check() -> Result<Outcome> {
-    let python = match tools::python_with_gguf() {
+    let python = match tools::python_with_formats() {
         Ok(python) => python,
-        Err(error) => return Ok(Outcome::Skipped(format!("GGUF is not compared with gguf-py: {error}"))),
+        Err(error) => return Ok(Outcome::Skipped(format!("no other reader of the formats: {error}"))),
     };
     let weighbridge = built("weighbridge")?;
-    let folder = root().join(format!("target/gguf-oracle-{}", std::process::id()));
-    let compared = write(&folder)
-        .and_then(|()| run(command(python, "tests/reference/gguf_oracle.py").arg(weighbridge).arg(&folder)));
+    let folder = root().join(format!("target/formats-oracle-{}", std::process::id()));
+    let compared = write(&folder).and_then(|()| {
+        run(command(python, "tests/reference/formats_oracle.py").arg(weighbridge).arg(&folder))
+    });
     // Nothing in there is wanted any more, whatever the end.
     let _ = fs::remove_dir_all(&folder);
     compared.map(|()| Outcome::Passed)
