@@ -248,7 +248,13 @@ impl ModelCheck<'_> {
             let hub = f.path.as_str() == ".gitattributes";
             let passes = hub || self.extra == ExtraFiles::Report;
             let outcome = if passes { Outcome::Extra } else { Outcome::Refused(vec![FileFault::Extra]) };
-            FileReport { path: f.path.as_str().to_owned(), size: f.size, chunks: 0, outcome, uncompared: None }
+            FileReport {
+                path: f.path.as_str().to_owned(),
+                size: f.size,
+                chunks: 0,
+                outcome,
+                uncompared: None,
+            }
         });
         let unfit = found.unfit.iter().filter(|u| !u.has_path() || !is_listed(&u.place)).map(|u| {
             let outcome = match self.extra {
@@ -283,7 +289,13 @@ impl ModelCheck<'_> {
 
     fn report_of(&self, entry: &FileEntry, outcome: Outcome) -> FileReport {
         let chunks = Grid::new(entry.size, self.files.chunk_size()).map_or(0, Grid::count);
-        FileReport { path: entry.path.as_str().to_owned(), size: entry.size, chunks, outcome, uncompared: None }
+        FileReport {
+            path: entry.path.as_str().to_owned(),
+            size: entry.size,
+            chunks,
+            outcome,
+            uncompared: None,
+        }
     }
 
     /// Compares what was read of a file with what is signed of it.
