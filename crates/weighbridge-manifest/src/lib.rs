@@ -57,6 +57,7 @@ mod statement;
 mod statement_error;
 mod time;
 mod trust;
+mod trust_error;
 
 pub use weighbridge_tree as tree;
 
@@ -85,4 +86,5 @@ pub use statement::{
 };
 pub use statement_error::{StatementError, StatementFault, StatementKind};
 pub use time::{Time, TimeError};
-pub use trust::{Expectation, Freshness, Remembered, Shortage, SignedHead, Signer, TrustError, VerifiedHead};
+pub use trust::{Expectation, Freshness, Remembered, SignedHead, Signer, VerifiedHead};
+pub use trust_error::{Shortage, TrustError};

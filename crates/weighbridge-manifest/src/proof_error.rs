@@ -10,7 +10,7 @@ use crate::{
     note::NoteError,
     path::PathError,
     proof::{MAX_PROOF, VERSION},
-    trust::TrustError,
+    trust_error::TrustError,
 };
 
 /// Why a proof was refused. Nothing of it was returned. Lines are counted from 1.
