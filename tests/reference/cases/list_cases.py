@@ -115,6 +115,12 @@ def file_lines() -> Cases:
                    code=1303, rule=12)
     yield replaced("config.json", "../config.json", "path-dot-dot", "a path that leads out of the model", code=1404,
                    rule=12)
+    yield with_line(f'{{"file":"../b","size":{size},"blake3":"{root}","mode":420}}', "two-faults-form-path-of-file",
+                    "a path that leads out, and a key more behind it")
+    yield with_line(file_line(file_entry("../b", b"", True)), "two-faults-path-sha256",
+                    "a path that leads out, and a SHA-256 where the first line has none", code=1404)
+    yield with_line(file_line(file_entry("A", b"", True)), "two-faults-sha256-order",
+                    "a SHA-256 where the first line has none, and a path before the first", code=1311)
     yield replaced("config.json", "b\x85", "path-control", "U+0085, which JSON allows and a path does not", code=1405,
                    rule=12)
 
@@ -173,3 +179,20 @@ def tensor_lines() -> Cases:
     yield replaced("[25,3]", f"[{','.join('1' * 17)}]", "shape-17", "17 dimensions", rule=12)
     yield replaced('"F32"', '"f32"', "dtype-lower-case", "f32")
     yield replaced('"b.weight"', '"b.\x7fweight"', "tensor-name-control", "U+007F in a name", code=1432, rule=12)
+
+    # Two faults in one line: told is the one that comes first in the page.
+    yield replaced('"tensor":"b.weight","file":"model.safetensors"', '"tensor":"b.\x7fweight","file":"../x.safetensors"',
+                   "two-faults-name-path", "a control character in the name, and a path that leads out", code=1432,
+                   rule=12)
+    yield replaced('"file":"model.safetensors","dtype":"F32"', '"file":"../x.safetensors","dtype":"f32"',
+                   "two-faults-form-path", "a path that leads out, and a malformed dtype behind it")
+    yield replaced('"tensor":"b.weight","file":"model.safetensors"', '"tensor":"","file":"other.safetensors"',
+                   "two-faults-name-unlisted", "no name, and a file that is not listed", code=1431)
+    yield replaced('"file":"model.safetensors"', '"file":"/x"', "two-faults-path-unlisted",
+                   "an absolute path, and no file of this list", code=1402)
+    yield replaced('"file":"model.safetensors","dtype":"F32","shape":[25,3],"offset":700',
+                   '"file":"other.safetensors","dtype":"F32","shape":[25,3],"offset":9000',
+                   "two-faults-unlisted-beyond", "a file that is not listed, and an offset past any of them", code=1309)
+    yield replaced('"tensor":"b.weight","file":"model.safetensors","dtype":"F32","shape":[25,3],"offset":700',
+                   '"tensor":"a","file":"model.safetensors","dtype":"F32","shape":[25,3],"offset":9000',
+                   "two-faults-beyond-order", "past the end of its file, and the name of the line before", code=1310)
