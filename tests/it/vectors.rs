@@ -13,9 +13,9 @@ use weighbridge_formats::{
     split::{Part, Says, Split, check as check_splits},
 };
 use weighbridge_manifest::{
-    Dtype, EntryPath, Expectation, Head, ModelName, SignedChallenge, SignedHead, SignedProof, SignedReceipt,
-    SignedReport, TensorEntry, TensorName, Time, TrustError, TrustPolicy, VerifiedHead, Vkey, shown,
-    unseen_in,
+    Dtype, EntryPath, Expectation, Head, Memory, MemoryError, ModelName, SignedChallenge, SignedHead,
+    SignedProof, SignedReceipt, SignedReport, TensorEntry, TensorName, Time, TrustError, TrustPolicy,
+    VerifiedHead, Vkey, shown, unseen_in,
 };
 use weighbridge_tree::{
     ChunkSize, EntryHash, FileRoot, Grid, HeadId, Layer, Nonce, SiblingHash, SliceDecoder, SliceRange,
@@ -191,12 +191,13 @@ impl Vector {
             }
             "time" => self.run_text("time", 1702, |t| Time::parse(t).map(|_| ()).map_err(|e| e.error_code())),
             "vkey" => self.run_text("vkey", 1501, |t| Vkey::parse(t).map(|_| ()).map_err(|e| e.error_code())),
-            "policy" => self.run_text("policy.toml", 1601, |t| {
-                TrustPolicy::from_toml(t).map(|_| ()).map_err(|e| e.error_code())
-            }),
+            "policy" => End::of(
+                TrustPolicy::from_toml(self.bytes("policy.toml")).map(|_| ()).map_err(|e| e.error_code()),
+            ),
             "head" => self.run_head(),
             "list" => End::of(self.run_list()),
             "trust" => self.trust().map_or_else(End::refused, |head| answers_of(&head)),
+            "memory" => self.run_memory().unwrap_or_else(End::refused),
             "tree" => self.run_tree(),
             "safetensors" => self.run_tensors(Format::Safetensors),
             "gguf" => self.run_tensors(Format::Gguf),
@@ -291,7 +292,7 @@ impl Vector {
     /// The policy that the vector names; loading one that is refused is not what these vectors are about.
     fn policy(&self) -> TrustPolicy {
         if let Some(text) = self.section("policy.toml") {
-            return TrustPolicy::from_toml(std::str::from_utf8(text).unwrap()).unwrap();
+            return TrustPolicy::from_toml(text).unwrap();
         }
         if let Some(lines) = self.section("vkeys") {
             let lines = std::str::from_utf8(lines).unwrap().lines();
@@ -326,12 +327,18 @@ impl Vector {
         if self.key("allow-expired") == Some("yes") {
             expected = expected.allow_expired();
         }
-        if let Some(note) = self.section("remembered")
-            && let Some(remembered) = SignedHead::parse(note).unwrap().recall(&policy)
-        {
-            expected = expected.remembering(remembered);
-        }
         (policy, expected)
+    }
+
+    fn run_memory(&self) -> Result<End, u16> {
+        let (policy, expected) = self.policy_and_expectation();
+        let asked = if self.key("head").is_some() { Asked::No } else { Asked::Yes };
+        let (note, state) = (self.bytes("head.note"), self.section("state"));
+        let after = remember(note, &policy, &expected, self.now(), (asked, state))?;
+        if let (Asked::Yes, Some(known)) = (asked, self.section("state-after")) {
+            assert_eq!(Memory::from_json(known).as_ref(), Ok(&after.memory), "{}", self.file.display());
+        }
+        Ok(answers_of(&after.head).answer("forgotten", &after.forgotten.join(" ")))
     }
 
     fn run_proof(&self) -> Result<End, u16> {
@@ -563,7 +570,7 @@ impl Vector {
     fn run_model(&self) -> End {
         let folder = tempfile::tempdir().unwrap();
         for (name, bytes) in &self.sections {
-            if matches!(name.as_str(), "policy.toml" | "vkeys" | "remembered") {
+            if matches!(name.as_str(), "policy.toml" | "vkeys") {
                 continue;
             }
             let path = folder.path().join(name);
@@ -626,6 +633,49 @@ impl Vector {
     }
 }
 
+/// What a caller that keeps a memory comes to.
+pub(crate) struct Remembered {
+    pub(crate) head: VerifiedHead,
+    pub(crate) memory: Memory,
+    /// The ids of forgotten heads, sorted.
+    pub(crate) forgotten: Vec<String>,
+}
+
+/// Whether the memory is asked at all: not where the caller named the head.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Yes,
+    No,
+}
+
+/// The verdict on a note, with a state file, and what is then remembered.
+pub(crate) fn remember(
+    note: &[u8],
+    policy: &TrustPolicy,
+    expected: &Expectation,
+    now: Option<Time>,
+    (asked, state): (Asked, Option<&[u8]>),
+) -> Result<Remembered, u16> {
+    let signed = SignedHead::parse(note).map_err(|e| e.error_code())?;
+    let verify =
+        |expected: &Expectation| signed.clone().verify(policy, expected, now).map_err(|e| e.error_code());
+    let head = verify(expected)?;
+    if asked == Asked::No {
+        return Ok(Remembered { head, memory: Memory::default(), forgotten: Vec::new() });
+    }
+    let code = |e: MemoryError| e.error_code();
+    let mut memory = state.map_or_else(|| Ok(Memory::default()), Memory::from_json).map_err(code)?;
+    // A caller that knows the name asks beforehand, and has to hear the same.
+    let recalled = memory.recall(&head.head().name, policy).map_err(code)?;
+    let beforehand = verify(&recalled.into_iter().fold(expected.clone(), Expectation::remembering));
+    let accepted = memory.accept(&head, policy).map_err(code);
+    assert_eq!(accepted.as_ref().err(), beforehand.as_ref().err());
+    let mut forgotten: Vec<String> = accepted?.iter().map(|head| head.id().to_string()).collect();
+    forgotten.sort_unstable();
+    assert_eq!(Memory::from_json(memory.to_json().as_bytes()).as_ref(), Ok(&memory));
+    Ok(Remembered { head, memory, forgotten })
+}
+
 /// The header, and what stands behind the empty line that ends it.
 fn split_header(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let end = bytes.windows(2).position(|pair| pair == b"\n\n")?;
@@ -633,8 +683,7 @@ fn split_header(bytes: &[u8]) -> Option<(&str, &[u8])> {
 }
 
 fn answers_of(head: &VerifiedHead) -> End {
-    let mut signers: Vec<&str> = head.signers().iter().map(|s| s.name.as_str()).collect();
-    signers.sort_unstable();
+    let signers: Vec<&str> = head.signers().iter().map(|s| s.name.as_str()).collect();
     End::default().answer("head-id", &head.id()).answer("signers", &signers.join(" "))
 }
 

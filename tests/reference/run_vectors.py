@@ -3,6 +3,7 @@
     python3 tests/reference/run_vectors.py [FOLDER-OR-VECTOR...]
 """
 
+import json
 import sys
 import tempfile
 import traceback
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import vector_form
 from vector_form import Vector
-from weighbridge_ref import (audit, blake3, filetree, gguf, head, held, lists, model, names, note, proof, slices,
-                             statements, tensors, trees, trust, values)
+from weighbridge_ref import (audit, blake3, filetree, gguf, head, held, lists, memory, model, names, note, proof,
+                             slices, statements, tensors, trees, trust, values)
 from weighbridge_ref.refused import Refused
 
 VECTORS = Path(__file__).resolve().parents[2] / "spec" / "vectors"
@@ -50,9 +51,15 @@ def compare(vector: Vector, outcome: Outcome) -> str | None:
         return "other bytes were released"
     for key in ANSWERS.get(vector.header["test"], []) if expect == "accepted" else []:
         promised = dict(vector.sections).get(key, vector.header.get(key))
-        if promised is not None and promised != outcome.answers[key]:
+        if promised is not None and not same(key, promised, outcome.answers[key]):
             return f"{key} is {outcome.answers[key]!r}, expected {promised!r}"
     return None
+
+
+def same(key, promised, answer) -> bool:
+    if key == "state-after":  # a state file may be written in many ways
+        return json.loads(promised) == json.loads(answer)
+    return promised == answer
 
 
 def test_root(vector, outcome):
@@ -132,14 +139,29 @@ def trust_of(vector):
         min_revision=int(header.get("min-revision", 0)),
         now=values.parse_time(header["now"]) if "now" in header else None,
         allow_expired=header.get("allow-expired") == "yes",
-        remembered=sections.get("remembered"),
     )
 
 
 def test_trust(vector, outcome):
     verified = trust.verify(vector.section("head.note"), *trust_of(vector))
+    answer_head(verified, outcome)
+    return verified
+
+
+def answer_head(verified, outcome):
     outcome.answers["head-id"] = verified.head_id.hex()
     outcome.answers["signers"] = " ".join(verified.signers)
+
+
+def test_memory(vector, outcome):
+    verified, state = test_trust(vector, outcome), dict(vector.sections).get("state")
+    if "head" in vector.header:
+        outcome.answers |= {"state-after": state, "forgotten": ""}
+        return
+    before = {} if state is None else memory.parse_state(state)
+    after, forgotten = memory.accept(before, verified, trust_of(vector)[0])
+    outcome.answers["state-after"] = memory.write_state(after)
+    outcome.answers["forgotten"] = " ".join(head_id.hex() for head_id in forgotten)
 
 
 def test_tree(vector, outcome):
@@ -183,15 +205,14 @@ def test_header(vector, outcome):
 def test_model(vector, outcome):
     with tempfile.TemporaryDirectory() as folder:
         for path, data in vector.sections:
-            if path not in ("vkeys", "policy.toml", "remembered"):
+            if path not in ("vkeys", "policy.toml"):
                 file = Path(folder, path)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(data)
         policy, expected = trust_of(vector)
         report = model.verify(Path(folder), policy, expected, tensor_hashes=vector.header.get("tensors") == "yes")
     outcome.codes += [refused.code for refused in report.refusals]
-    outcome.answers["head-id"] = report.verified.head_id.hex()
-    outcome.answers["signers"] = " ".join(report.verified.signers)
+    answer_head(report.verified, outcome)
     outcome.answers["uncompared"] = " ".join(report.uncompared) or "none"
 
 
@@ -277,6 +298,7 @@ TESTS = {
     "list": test_list,
     "policy": test_policy,
     "trust": test_trust,
+    "memory": test_memory,
     "tree": test_tree,
     "safetensors": test_safetensors,
     "gguf": test_gguf,
@@ -298,6 +320,7 @@ ANSWERS = {
     "shown": ["shown", "unseen"],
     "head": ["head-id"],
     "trust": ["head-id", "signers"],
+    "memory": ["head-id", "signers", "state-after", "forgotten"],
     "model": ["head-id", "signers", "uncompared"],
     "safetensors": ["tensors", "unlisted", "names"],
     "gguf": ["tensors", "unlisted", "names", "split"],

@@ -23,8 +23,8 @@ import vector_form
 from cases import example
 from cases.common import ALICE, file_entry, flip, head_of_lists, pattern
 from cases.weighing import tensor_entries
-from weighbridge_ref import (audit, blake3, ed25519, filetree, gguf, held, lists, model, note, proof, slices, trees,
-                             trust, values)
+from weighbridge_ref import (audit, blake3, ed25519, filetree, gguf, held, lists, model, note, proof, slices, toml_1_0,
+                             trees, trust, values)
 from weighbridge_ref.refused import Refused
 
 SPEC = run_vectors.VECTORS.parent
@@ -688,6 +688,23 @@ class RealModel(unittest.TestCase):
             "tensors-root a59115395702898d170dac39d2a3befb1a1affb9a764103b6db1bb7663e7c01b",
         ):
             self.assertIn(line, head)
+
+
+class Toml10(unittest.TestCase):
+    """A Python whose library reads TOML 1.1 comes to the same verdicts: its additions are looked for in the text."""
+
+    def test_each_addition_of_1_1_is_found(self):
+        for text in (r'a = "\e"', r'a = "x\x6f"', r'"\x61" = 1', 'a = """\nx\\e"""', "a = {\nb = 1 }", "a = { b = 1\n}",
+                     "a = { b = 1 # c\n}", "a = { b = 1, }", "a = [{ b = [ { c = 1, } ] }]"):
+            self.assertIsNotNone(toml_1_0.addition_of_1_1(text), text)
+            self.assertRaises(ValueError, toml_1_0.loads, text)
+
+    def test_nothing_of_1_0_is_taken_for_one(self):
+        for text in (r'a = "\\e \\x \u0065 \b"', r"a = '\e \x6f'", "a = '''\\e'''", "# \\e { \n", 'a = """b"""""',
+                     "a = [\n{ b = [\n1,\n] },\n]", 'a = { b = """\n""" }', "a = {}\n[b]\nc = { }\n",
+                     "a = ['}', \"{\"]\nb = ','"):
+            self.assertIsNone(toml_1_0.addition_of_1_1(text), text)
+            toml_1_0.loads(text)
 
 
 if __name__ == "__main__":

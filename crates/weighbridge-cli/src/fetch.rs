@@ -27,8 +27,9 @@ use crate::{
     failure::Failure,
     fetch_json,
     fetch_view::{View, blamed},
+    memory::Unaccepted,
     output::{Output, count, size},
-    trust::{self, Demand, Unaccepted},
+    trust::{self, Demand},
     weigh::globs,
 };
 
@@ -204,9 +205,9 @@ impl<'a> Watcher<'a> {
 }
 
 impl Observer for Watcher<'_> {
-    fn accept_head(&self, head: &VerifiedHead, note: &[u8]) -> Result<(), TrustError> {
-        let trouble = match self.demand.remember(&head.head().name, note) {
-            Ok(trouble) => trouble,
+    fn accept_head(&self, head: &VerifiedHead, _note: &[u8]) -> Result<(), TrustError> {
+        let kept = match self.demand.accept(head) {
+            Ok(kept) => kept,
             Err(Unaccepted::Head(error)) => return Err(error),
             Err(Unaccepted::Memory(failure)) => {
                 self.seen().failure = Some(failure);
@@ -217,8 +218,8 @@ impl Observer for Watcher<'_> {
         self.seen().head = Some(head.id());
         self.view().aside(|| {
             trust::print(head, self.output);
-            if let Some(trouble) = trouble {
-                self.output.talk(&trouble);
+            if let Some(kept) = kept {
+                kept.tell(self.output);
             }
         });
         Ok(())

@@ -45,8 +45,10 @@ pub(crate) fn keygen(args: &Keygen, output: &Output) -> Result<(), Failure> {
 
 pub(crate) fn vkey(args: &VkeyArgs, output: &Output) -> Result<(), Failure> {
     let name = key_name(&args.name)?;
-    let pem = fs::read_to_string(&args.public).map_err(IoError::at("read", &args.public))?;
-    let key = public_key_from_pem(&pem).map_err(|e| Failure::from(e).about(&args.public))?;
+    let pem = fs::read(&args.public).map_err(IoError::at("read", &args.public))?;
+    // PEM is ASCII: what stands for a malformed byte is refused as that byte is.
+    let key = public_key_from_pem(&String::from_utf8_lossy(&pem))
+        .map_err(|e| Failure::from(e).about(&args.public))?;
     let vkey = Vkey::new(name, &key)?;
     output.result(&vkey.to_string(), || json!({ "event": "vkey", "vkey": vkey.to_string() }));
     Ok(())

@@ -1,9 +1,6 @@
-//! What was accepted before: the last note of each name, so that nobody can lead back to an older one.
-//!
-//! One JSON object, name to note (`spec/trust.md`). Notes, not ids: today's policy judges them anew.
+//! The file of accepted heads (`spec/trust.md`, memory): read, locked and replaced.
 
 use std::{
-    collections::BTreeMap,
     env,
     ffi::OsString,
     fs::{self, File},
@@ -11,15 +8,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use weighbridge_manifest::{ModelName, Remembered, SignedHead, TrustPolicy};
+use weighbridge_manifest::{
+    Memory, MemoryError, ModelName, Remembered, TrustError, TrustPolicy, VerifiedHead,
+};
 use weighbridge_verify::{IoError, shown_path};
 
 use crate::failure::Failure;
 
 /// The accepted heads, locked against other runs as long as this lives.
-pub(crate) struct Memory {
+pub(crate) struct StateFile {
     path: PathBuf,
-    notes: BTreeMap<String, String>,
+    memory: Memory,
     /// Held, not read.
     _lock: Option<File>,
     /// Why nothing can be remembered. At the default place that is only told: a read-only home must not stop a
@@ -27,57 +26,88 @@ pub(crate) struct Memory {
     trouble: Option<String>,
 }
 
-impl Memory {
+/// What came of remembering a head.
+pub(crate) enum Kept {
+    /// It is remembered, and these are no more.
+    Yes { forgotten: Vec<Remembered> },
+    /// It is not, for this reason.
+    No { trouble: String },
+}
+
+/// Why a head that the policy believes is not accepted.
+pub(crate) enum Unaccepted {
+    /// It leads back or aside.
+    Head(TrustError),
+    /// What was accepted before cannot be told, or this cannot be added to it.
+    Memory(Failure),
+}
+
+impl From<Failure> for Unaccepted {
+    fn from(failure: Failure) -> Self {
+        Self::Memory(failure)
+    }
+}
+
+impl From<Unaccepted> for Failure {
+    fn from(why: Unaccepted) -> Self {
+        match why {
+            Unaccepted::Head(error) => error.into(),
+            Unaccepted::Memory(failure) => failure,
+        }
+    }
+}
+
+impl StateFile {
     /// Opens the file that the caller names, or the default one.
     pub(crate) fn open(asked: Option<&PathBuf>) -> Result<Self, Failure> {
         let Some(path) = asked.cloned().or_else(|| place("heads.json")) else {
             let trouble = Some("this system names no place for it; name one with --state".to_owned());
-            return Ok(Self { path: PathBuf::new(), notes: BTreeMap::new(), _lock: None, trouble });
+            return Ok(Self { path: PathBuf::new(), memory: Memory::default(), _lock: None, trouble });
         };
         let (lock, trouble) = match lock(&path) {
             Ok(lock) => (Some(lock), None),
             Err(error) if asked.is_some() => return Err(error.into()),
             Err(error) => (None, Some(error.to_string())),
         };
-        let notes = match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|_| malformed(&path))?,
+        let memory = match fs::read(&path) {
+            Ok(bytes) => Memory::from_json(&bytes).map_err(|error| malformed(&path, &error))?,
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                BTreeMap::new()
+                Memory::default()
             }
             // What was accepted before is there and cannot be asked: nobody may go on as if there were nothing.
             Err(error) => return Err(IoError::at("read", &path)(error).into()),
         };
-        Ok(Self { path, notes, _lock: lock, trouble })
+        Ok(Self { path, memory, _lock: lock, trouble })
     }
 
     /// What is remembered of a name and still believed.
-    pub(crate) fn recall(
-        &self,
-        name: &ModelName,
-        policy: &TrustPolicy,
-    ) -> Result<Option<Remembered>, Failure> {
-        let Some(note) = self.notes.get(name.as_str()) else { return Ok(None) };
-        let head = SignedHead::parse(note.as_bytes()).map_err(|_| malformed(&self.path))?;
-        Ok(head.recall(policy))
+    pub(crate) fn recall(&self, name: &ModelName, policy: &TrustPolicy) -> Result<Vec<Remembered>, Failure> {
+        self.memory.recall(name, policy).map_err(|error| malformed(&self.path, &error))
     }
 
-    /// Remembers a note; or says why that is not possible.
-    pub(crate) fn remember(&mut self, name: &ModelName, note: &[u8]) -> Result<Option<String>, Failure> {
+    /// Accepts a head that the policy believes, unless it leads back or aside, and remembers it.
+    pub(crate) fn accept(mut self, head: &VerifiedHead, policy: &TrustPolicy) -> Result<Kept, Unaccepted> {
+        let before = self.memory.clone();
+        let forgotten = self.memory.accept(head, policy).map_err(|error| match error {
+            MemoryError::Trust(error) => Unaccepted::Head(error),
+            error => Unaccepted::Memory(malformed(&self.path, &error)),
+        })?;
         if let Some(trouble) = self.trouble.take() {
-            return Ok(Some(trouble));
+            return Ok(Kept::No { trouble });
         }
-        // A note is UTF-8, or it would not have been accepted.
-        let note = String::from_utf8_lossy(note).into_owned();
-        if self.notes.get(name.as_str()) == Some(&note) {
-            return Ok(None);
+        if self.memory != before {
+            self.write()?;
         }
-        self.notes.insert(name.to_string(), note);
+        Ok(Kept::Yes { forgotten })
+    }
+
+    fn write(&self) -> Result<(), Failure> {
         let failed = |error| Failure::from(IoError::at("write", &self.path)(error));
         let mut new = tempfile::NamedTempFile::new_in(folder_of(&self.path)).map_err(failed)?;
-        let text = serde_json::to_string_pretty(&self.notes).map_err(|e| failed(e.into()))?;
+        let text = self.memory.to_json();
         new.write_all(text.as_bytes()).and_then(|()| new.as_file().sync_all()).map_err(failed)?;
         new.persist(&self.path).map_err(|e| failed(e.error))?;
-        Ok(None)
+        Ok(())
     }
 }
 
@@ -108,8 +138,8 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn malformed(path: &Path) -> Failure {
-    Failure::new(9004, format!("{} does not hold remembered heads", shown_path(path))).hint(
+fn malformed(path: &Path, error: &MemoryError) -> Failure {
+    Failure::new(9004, format!("{} does not hold remembered heads: {error}", shown_path(path))).hint(
         "name another file with --state, or move this one away: what was accepted before is then forgotten",
     )
 }

@@ -71,8 +71,13 @@ impl Output {
 
     /// Something to know that is not a result.
     pub(crate) fn talk(&self, text: &str) {
+        self.event(text, || serde_json::json!({ "event": "note", "message": text }));
+    }
+
+    /// The same, with an object of its own for programs.
+    pub(crate) fn event(&self, text: &str, value: impl FnOnce() -> Value) {
         if self.json {
-            self.raw(&json_line(&serde_json::json!({ "event": "note", "message": text })));
+            self.raw(&json_line(&value()));
         } else {
             let _ = writeln!(io::stderr().lock(), "weighbridge: {}", fit_for_terminals(text));
         }

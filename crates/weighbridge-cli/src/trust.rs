@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 use weighbridge_manifest::{
-    Expectation, Freshness, ModelName, Note, SignedHead, Time, TrustError, TrustPolicy, VerifiedHead, Vkey,
+    Expectation, Freshness, Note, Remembered, SignedHead, Time, TrustPolicy, VerifiedHead, Vkey,
 };
 use weighbridge_publish::TEXT;
 use weighbridge_tree::head_id;
@@ -17,7 +17,7 @@ use weighbridge_verify::{FOLDER, HEAD, IoError, Metadata, PARTIAL, shown_path};
 use crate::{
     args::{Trust, Which},
     failure::Failure,
-    memory::Memory,
+    memory::{Kept, StateFile, Unaccepted},
     output::{Output, count, shown_names},
 };
 
@@ -25,8 +25,8 @@ impl Trust {
     /// The policy that the caller names, if any.
     pub(crate) fn policy(&self) -> Result<Option<TrustPolicy>, Failure> {
         if let Some(path) = &self.trust {
-            let text = fs::read_to_string(path).map_err(IoError::at("read", path))?;
-            return TrustPolicy::from_toml(&text).map(Some).map_err(|e| Failure::from(e).about(path));
+            let bytes = fs::read(path).map_err(IoError::at("read", path))?;
+            return TrustPolicy::from_toml(bytes).map(Some).map_err(|e| Failure::from(e).about(path));
         }
         if self.vkeys.is_empty() {
             return Ok(None);
@@ -80,56 +80,44 @@ impl<'a> Demand<'a> {
     }
 
     /// What is expected of a head that is chosen among several: with what is remembered of its name, if the name is
-    /// known before. Memory is not held: [`remember`](Self::remember) asks it again.
+    /// known before. Memory is not held: [`accept`](Self::accept) asks it again.
     pub(crate) fn beforehand(&self) -> Result<Expectation, Failure> {
         let expected = self.expected.clone();
         let (None, Some(name)) = (self.which.head, &self.which.name) else { return Ok(expected) };
-        let remembered = Memory::open(self.which.state.as_ref())?.recall(name, &self.policy)?;
+        let remembered = StateFile::open(self.which.state.as_ref())?.recall(name, &self.policy)?;
         Ok(remembered.into_iter().fold(expected, Expectation::remembering))
     }
 
-    /// Compares a believed head with what is remembered of its name, and remembers it. Returns why that is not possible,
-    /// where it need not be.
-    pub(crate) fn remember(&self, name: &ModelName, note: &[u8]) -> Result<Option<String>, Unaccepted> {
+    /// Compares a believed head with what is remembered of its name, and remembers it. Returns what there is to tell.
+    pub(crate) fn accept(&self, head: &VerifiedHead) -> Result<Option<Kept>, Unaccepted> {
         if self.which.head.is_some() {
             // The caller chose the revision.
             return Ok(None);
         }
         // Held from here to the end, so that two runs at once cannot lead memory back.
-        let mut memory = Memory::open(self.which.state.as_ref())?;
-        if let Some(remembered) = memory.recall(name, &self.policy)? {
-            let expected = self.expected.clone().remembering(remembered);
-            let signed = SignedHead::parse(note).map_err(Failure::from)?;
-            let _ = signed.verify(&self.policy, &expected, self.now).map_err(Unaccepted::Head)?;
-        }
-        let trouble = memory.remember(name, note)?;
-        Ok(trouble.map(|trouble| {
-            format!("this head is not remembered, so an older one could be accepted later: {trouble}")
-        }))
+        StateFile::open(self.which.state.as_ref())?.accept(head, &self.policy).map(Some)
     }
 }
 
-/// Why a head that the policy believes is not accepted.
-pub(crate) enum Unaccepted {
-    /// It leads back or aside.
-    Head(TrustError),
-    /// What was accepted before cannot be told, or this cannot be added to it.
-    Memory(Failure),
-}
-
-impl From<Failure> for Unaccepted {
-    fn from(failure: Failure) -> Self {
-        Self::Memory(failure)
-    }
-}
-
-impl From<Unaccepted> for Failure {
-    fn from(why: Unaccepted) -> Self {
-        match why {
-            Unaccepted::Head(error) => error.into(),
-            Unaccepted::Memory(failure) => failure,
+impl Kept {
+    /// Says what was forgotten, or that nothing is remembered.
+    pub(crate) fn tell(&self, output: &Output) {
+        match self {
+            Self::No { trouble } => output.talk(&format!(
+                "this head is not remembered, so an older one could be accepted later: {trouble}"
+            )),
+            Self::Yes { forgotten } => forgotten.iter().for_each(|head| tell_forgotten(head, output)),
         }
     }
+}
+
+fn tell_forgotten(head: &Remembered, output: &Output) {
+    let (name, revision, id) = (head.name(), head.revision(), head.id());
+    let text =
+        format!("forgotten: {name} revision {revision}, head {id}: the keys that signed it are revoked");
+    output.event(&text, || {
+        json!({ "event": "forgotten", "name": name.as_str(), "revision": revision, "head": id.to_string() })
+    });
 }
 
 /// Checks a note as the caller wants it, and remembers it.
@@ -142,8 +130,8 @@ pub(crate) fn believe(
     let demand = Demand::of(trust, which)?;
     let head = SignedHead::parse(note)?.verify(&demand.policy, &demand.expected, demand.now)?;
     // Only now is the name believed under which to look.
-    if let Some(trouble) = demand.remember(&head.head().name, note)? {
-        output.talk(&trouble);
+    if let Some(kept) = demand.accept(&head)? {
+        kept.tell(output);
     }
     Ok(head)
 }

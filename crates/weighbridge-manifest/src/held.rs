@@ -13,7 +13,7 @@ use crate::{
     statement::{Report, SignedReport},
     statement_error::StatementError,
     time::Time,
-    trust::{MAX_AHEAD, Signer, Standing, VerifiedHead, signed_by},
+    trust::{MAX_AHEAD, Signer, VerifiedHead, counting, signed_by},
 };
 
 /// How much is known of a model beside what it is. A higher level includes the lower ones.
@@ -196,29 +196,22 @@ impl VerifiedHead {
         period: Period,
     ) -> Result<Result<(Vec<&'p Vkey>, Report), NotCounted>, HeldError> {
         let listed = auditors.keys.iter().map(|key| &key.vkey);
-        let (signers, bad) = signed_by(signed.note(), &listed, |key| policy.is_revoked(key));
-        if let Some(name) = bad {
+        let is_revoked = |key: &PublicKey| policy.is_revoked(key);
+        let signers = signed_by(signed.note(), &listed, is_revoked);
+        if let Some(name) = signers.bad {
             return Err(HeldError::BadSignature { number, auditor: name.clone() });
         }
-        if signers.is_empty() {
+        if signers.keys().next().is_none() {
             return Ok(Err(NotCounted::UnknownAuditor));
         }
         // Not even read: nobody knows who holds a revoked key, and what it signs must not refuse the others.
-        if signers.iter().all(|key| policy.is_revoked(key.public_key())) {
+        if signers.keys().all(|key| is_revoked(key.public_key())) {
             return Ok(Err(NotCounted::Revoked));
         }
         let fail = |error| HeldError::Report { number, error };
         let report = Report::parse(signed.note().text()).map_err(fail)?;
         report.is_of(self).map_err(fail)?;
-        let by = |standing| {
-            let keys = &auditors.keys;
-            signers
-                .iter()
-                .copied()
-                .filter(|key| Standing::of(policy, keys, key, report.received) == Some(standing))
-                .collect::<Vec<_>>()
-        };
-        let counting = by(Standing::Counts);
+        let counting = counting(&auditors.keys, &signers, report.received, is_revoked);
         if counting.is_empty() {
             return Ok(Err(NotCounted::OutOfDate));
         }

@@ -5,6 +5,7 @@
 //! ```text
 //! &[u8] --SignedHead::parse--> SignedHead --verify(policy, expectation, now)--> VerifiedHead
 //! VerifiedHead --open_files(bytes)--> VerifiedFileList --open_tensors(bytes)--> VerifiedTensorList
+//! VerifiedHead --Memory::accept(head, policy)--> remembered, or refused
 //! VerifiedHead --held(reports, policy, now, max_age)--> Held
 //!
 //! &[u8] --SignedProof::parse--> SignedProof --verify(policy, expectation, now)--> Proven
@@ -43,6 +44,9 @@ mod held;
 mod key;
 mod lines;
 mod list;
+mod memory;
+#[cfg(feature = "json")]
+mod memory_json;
 mod name;
 mod note;
 mod path;
@@ -56,6 +60,8 @@ mod shown;
 mod statement;
 mod statement_error;
 mod time;
+#[cfg(feature = "toml")]
+mod toml_1_0;
 mod trust;
 mod trust_error;
 
@@ -72,6 +78,7 @@ pub use list::{
     ListError, ListKind, VerifiedFileList, VerifiedTensorList, WrittenFiles, WrittenTensors, write_files,
     write_tensors,
 };
+pub use memory::{Memory, MemoryError, NoteFault, Remembered};
 pub use name::{ModelName, NameError};
 pub use note::{MAX_NOTE, MAX_SIGNATURES, Note, NoteError, NoteSignature};
 pub use path::{EntryPath, PathError, TensorName, TensorNameError};
@@ -86,5 +93,5 @@ pub use statement::{
 };
 pub use statement_error::{StatementError, StatementFault, StatementKind};
 pub use time::{Time, TimeError};
-pub use trust::{Expectation, Freshness, Remembered, SignedHead, Signer, VerifiedHead};
+pub use trust::{Expectation, Freshness, SignedHead, Signer, VerifiedHead};
 pub use trust_error::{Shortage, TrustError};

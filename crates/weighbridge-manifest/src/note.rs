@@ -52,6 +52,11 @@ impl Note {
         Ok(Self { text, signatures })
     }
 
+    /// A text with these lines, or with none, as no received note is.
+    pub(crate) fn of(text: &str, signatures: Vec<NoteSignature>) -> Self {
+        Self { text: text.into(), signatures }
+    }
+
     /// The text that was signed, its final LF included.
     #[must_use]
     pub fn text(&self) -> &str {

@@ -245,7 +245,7 @@ pub(crate) fn distinct<'a>(keys: impl Iterator<Item = &'a PublicKey>) -> usize {
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PolicyError {
-    /// Not TOML of the known keys.
+    /// Not TOML 1.0 in UTF-8, of the known keys.
     Form {
         /// Where and why, in one line of bounded length.
         message: String,

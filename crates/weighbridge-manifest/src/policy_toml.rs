@@ -13,19 +13,17 @@ use crate::{
     key::Vkey,
     policy::{KeyFault, PolicyError, Publisher, PublisherFault, Scope, TrustPolicy, TrustedKey},
     time::Time,
+    toml_1_0,
 };
 
 impl TrustPolicy {
-    /// Reads a policy in the form of `spec/trust.md`.
+    /// Reads a policy in the form of `spec/trust.md`: TOML 1.0 in UTF-8.
     ///
     /// # Errors
-    /// [`PolicyError`]: a key that is not known is refused, so that a misspelled one cannot weaken the policy.
-    pub fn from_toml(text: &str) -> Result<Self, PolicyError> {
-        if text.starts_with('\u{feff}') {
-            // Some readers of TOML pass over it, and some do not.
-            return Err(PolicyError::Form { message: "it begins with a byte order mark".into() });
-        }
-        let form: Form = toml::from_str(text).map_err(|error| not_a_policy(text, &error))?;
+    /// [`PolicyError`], the first in the order of the page. A key that is not known is refused, so that a misspelled one
+    /// cannot weaken the policy.
+    pub fn from_toml(bytes: impl AsRef<[u8]>) -> Result<Self, PolicyError> {
+        let form = Form::read(bytes.as_ref())?;
         let mut revoked = Vec::new();
         for (number, line) in (1..).zip(&form.revoked) {
             let vkey = Vkey::parse(line).map_err(|fault| PolicyError::Revoked { number, fault })?;
@@ -62,6 +60,30 @@ struct Form {
     #[serde(default)]
     publisher: Vec<Table<PublisherForm>>,
     held: Option<Table<HeldForm>>,
+}
+
+impl Form {
+    fn read(bytes: &[u8]) -> Result<Self, PolicyError> {
+        let text = str::from_utf8(bytes).map_err(|error| {
+            let before = bytes.get(..error.valid_up_to()).and_then(|before| str::from_utf8(before).ok());
+            not_a_policy(before.unwrap_or_default(), "a byte that is not UTF-8")
+        })?;
+        if text.starts_with('\u{feff}') {
+            // Some readers of TOML pass over it, and some do not.
+            return Err(not_a_policy("", "it begins with a byte order mark"));
+        }
+        let form = toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            not_a_policy(before.unwrap_or_default(), error.message())
+        })?;
+        match toml_1_0::addition(text) {
+            None => Ok(form),
+            Some((at, what)) => Err(not_a_policy(
+                text.get(..at).unwrap_or_default(),
+                &format!("{what}, which TOML 1.0 has not"),
+            )),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -137,12 +159,12 @@ fn key(form: &KeyForm) -> Result<TrustedKey, KeyFault> {
     TrustedKey { vkey, from: time(&form.from)?, until: time(&form.until)? }.with_dates_in_order()
 }
 
-/// The reader's message with its line, without the drawing that it spreads over several. It can quote the text.
-fn not_a_policy(text: &str, error: &toml::de::Error) -> PolicyError {
-    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+/// The reader's message with the line where the text `before` it ends, without the drawing that the library spreads over
+/// several. It can quote the text.
+fn not_a_policy(before: &str, message: &str) -> PolicyError {
     let line = before.matches('\n').count().saturating_add(1);
     let message: String =
-        error.message().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE).collect();
+        message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE).collect();
     PolicyError::Form { message: format!("line {line}: {message}") }
 }
 
@@ -321,13 +343,13 @@ mod tests {
 
     #[test]
     fn reads_the_auditors_of_held() {
-        let policy = TrustPolicy::from_toml(&held("", "from = \"2026-01-01T00:00:00Z\"")).unwrap();
+        let policy = TrustPolicy::from_toml(held("", "from = \"2026-01-01T00:00:00Z\"")).unwrap();
         let auditors = policy.auditors().unwrap();
         assert_eq!((auditors.threshold, auditors.keys.len()), (1, 1));
         assert_eq!(auditors.keys[0].vkey.to_string(), KEY);
         assert_eq!(auditors.keys[0].from, Time::parse("2026-01-01T00:00:00Z").ok());
         assert_eq!(auditors.keys[0].until, None);
-        assert!(TrustPolicy::from_toml(&publisher("*", "", "")).unwrap().auditors().is_none());
+        assert!(TrustPolicy::from_toml(publisher("*", "", "")).unwrap().auditors().is_none());
         assert_eq!(refusal(&held("threshold = 1", "")), (0, String::new()));
         let inline = format!("{}[held]\nauditor = [{{ vkey = '{KEY}' }}]", publisher("*", "", ""));
         assert_eq!(refusal(&inline), (0, String::new()));

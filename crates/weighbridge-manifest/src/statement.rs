@@ -310,10 +310,11 @@ fn samples_of(value: &str) -> Option<(u64, u64)> {
 /// The text of a note, once it is clear that this key signed it.
 fn text_by<'n, S: Statement>(note: &'n Note, key: &Vkey) -> Result<&'n str, StatementError> {
     let fail = |fault| Err(StatementError { kind: S::KIND, line: 0, fault });
-    match signed_by(note, &core::iter::once(key), |_| false) {
-        (_, Some(_)) => fail(StatementFault::BadSignature),
-        (signed, None) if signed.is_empty() => fail(StatementFault::NotSigned),
-        _ => Ok(note.text()),
+    let signed = signed_by(note, &core::iter::once(key), |_| false);
+    match (signed.bad, signed.keys().next()) {
+        (Some(_), _) => fail(StatementFault::BadSignature),
+        (None, None) => fail(StatementFault::NotSigned),
+        (None, Some(_)) => Ok(note.text()),
     }
 }
 

@@ -10,8 +10,9 @@ use weighbridge_tree::{HeadId, head_id};
 use crate::{
     head::Head,
     key::{KeyName, PublicKey, Vkey},
+    memory::{Remembered, leads_on},
     name::ModelName,
-    note::{Note, NoteError},
+    note::{Note, NoteError, NoteSignature},
     policy::{TrustPolicy, TrustedKey, distinct},
     time::Time,
     trust_error::{Shortage, TrustError},
@@ -39,12 +40,13 @@ pub struct VerifiedHead {
     head: Head,
     signers: Vec<Signer>,
     freshness: Freshness,
+    lines: Vec<NoteSignature>,
 }
 
 /// A key whose signature counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signer {
-    /// The name under which it signed.
+    /// The name under which it signed; of several the one that the policy has first.
     pub name: KeyName,
     /// The key.
     pub key: PublicKey,
@@ -77,7 +79,7 @@ pub struct Expectation {
     name: Option<ModelName>,
     head: Option<HeadId>,
     min_revision: Option<u64>,
-    remembered: Option<Remembered>,
+    remembered: Vec<Remembered>,
     allow_expired: bool,
 }
 
@@ -105,9 +107,9 @@ impl Expectation {
         self
     }
 
-    /// Nothing that leads back or aside from this.
+    /// Nothing that leads back or aside from this head, nor from those that were named so before.
     pub fn remembering(mut self, remembered: Remembered) -> Self {
-        self.remembered = Some(remembered);
+        self.remembered.push(remembered);
         self
     }
 
@@ -116,14 +118,6 @@ impl Expectation {
         self.allow_expired = true;
         self
     }
-}
-
-/// The last accepted head of a name, as today's policy still believes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remembered {
-    name: ModelName,
-    revision: u64,
-    id: HeadId,
 }
 
 impl SignedHead {
@@ -155,8 +149,8 @@ impl SignedHead {
         expected: &Expectation,
         now: Option<Time>,
     ) -> Result<VerifiedHead, TrustError> {
-        let (signed, bad) = self.signed_by(policy);
-        if let Some(name) = bad {
+        let signed = signed_by(&self.note, &policy.publisher_keys(), |key| policy.is_revoked(key));
+        if let Some(name) = signed.bad {
             return Err(TrustError::BadSignature { name: name.clone() });
         }
         let text = self.note.text();
@@ -165,39 +159,39 @@ impl SignedHead {
         expected.fits(&head, &id)?;
         let signers = believed(policy, &signed, &head, &id)?;
         let freshness = expected.freshness(&head, now)?;
-        if expected.head.is_none()
-            && let Some(remembered) = &expected.remembered
-        {
-            remembered.leads_to(&head, &id)?;
+        if expected.head.is_none() {
+            leads_on(&expected.remembered, &head, &id)?;
         }
-        Ok(VerifiedHead { id, text: text.into(), head, signers, freshness })
-    }
-
-    /// What to remember of a note that was accepted before; `None` if today's policy would no longer believe it.
-    pub fn recall(self, policy: &TrustPolicy) -> Option<Remembered> {
-        // Bad lines are passed over: whoever served the note could have added some, to have it forgotten.
-        let (signed, _) = self.signed_by(policy);
-        let head = Head::parse(self.note.text()).ok()?;
-        let id = head_id(self.note.text().as_bytes());
-        believed(policy, &signed, &head, &id).ok()?;
-        Some(Remembered { name: head.name, revision: head.revision, id })
-    }
-
-    fn signed_by<'p>(&self, policy: &'p TrustPolicy) -> (Vec<&'p Vkey>, Option<&KeyName>) {
-        signed_by(&self.note, &policy.publisher_keys(), |key| policy.is_revoked(key))
+        let lines = signed.good.iter().map(|(line, _)| (*line).clone()).collect();
+        Ok(VerifiedHead { id, text: text.into(), head, signers, freshness, lines })
     }
 }
 
-/// Which of the keys signed the note, in line order; and the name on the first line that claims to be by one of them
-/// that is not revoked, and is not.
+/// The signature lines of a note that verified, in their order, and by which key.
+pub(crate) struct Signed<'n, 'p> {
+    pub(crate) good: Vec<(&'n NoteSignature, &'p Vkey)>,
+    /// The name on the first line that claims to be by a known key that is not revoked, and is not.
+    pub(crate) bad: Option<&'n KeyName>,
+}
+
+impl<'n, 'p> Signed<'n, 'p> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &'p Vkey> {
+        self.good.iter().map(|(_, key)| *key)
+    }
+
+    fn has(&self, key: &Vkey) -> bool {
+        self.keys().any(|other| other == key)
+    }
+}
+
+/// Which of the known keys signed the note.
 pub(crate) fn signed_by<'n, 'p>(
     note: &'n Note,
-    keys: &(impl Iterator<Item = &'p Vkey> + Clone),
+    known: &(impl Iterator<Item = &'p Vkey> + Clone),
     is_revoked: impl Fn(&PublicKey) -> bool,
-) -> (Vec<&'p Vkey>, Option<&'n KeyName>) {
+) -> Signed<'n, 'p> {
     let text = note.text().as_bytes();
-    let mut signed: Vec<&Vkey> = Vec::new();
-    let mut first_bad = None;
+    let mut signed = Signed { good: Vec::new(), bad: None };
     for (number, line) in note.signatures().iter().enumerate() {
         // Nobody but the signer makes a second good line, and anybody repeats one (rule 12).
         if note.signatures().iter().take(number).any(|before| before == line) {
@@ -206,29 +200,48 @@ pub(crate) fn signed_by<'n, 'p>(
         let mut bad = false;
         // The same key may stand in a policy more than once; each is checked once (rule 12).
         let mut checked: Vec<&Vkey> = Vec::new();
-        for key in keys.clone().filter(|key| key.id() == line.id() && key.name() == line.name()) {
+        for key in known.clone().filter(|key| key.id() == line.id() && key.name() == line.name()) {
             if checked.contains(&key) {
                 continue;
             }
             checked.push(key);
             if key.has_signed(text, line.signature()) {
-                signed.push(key);
+                signed.good.push((line, key));
                 bad = false;
                 break;
             }
             bad |= !is_revoked(key.public_key());
         }
         if bad {
-            first_bad.get_or_insert(line.name());
+            signed.bad.get_or_insert(line.name());
         }
     }
-    (signed, first_bad)
+    signed
+}
+
+/// Those of `keys` that signed and count at this time, in their order; a key under several names by the first of them.
+///
+/// The order of signature lines is that of whoever served the note, and decides nothing.
+pub(crate) fn counting<'p>(
+    keys: &'p [TrustedKey],
+    signed: &Signed<'_, '_>,
+    at: Time,
+    is_revoked: impl Fn(&PublicKey) -> bool,
+) -> Vec<&'p Vkey> {
+    let mut counting: Vec<&Vkey> = Vec::new();
+    for vkey in keys.iter().filter(|key| key.counts_at(at)).map(|key| &key.vkey) {
+        let key = vkey.public_key();
+        if signed.has(vkey) && !is_revoked(key) && !counting.iter().any(|other| other.public_key() == key) {
+            counting.push(vkey);
+        }
+    }
+    counting
 }
 
 /// Who of the deciding publisher signed, if that is enough.
-fn believed(
+pub(crate) fn believed(
     policy: &TrustPolicy,
-    signed: &[&Vkey],
+    signed: &Signed<'_, '_>,
     head: &Head,
     id: &HeadId,
 ) -> Result<Vec<Signer>, TrustError> {
@@ -240,56 +253,27 @@ fn believed(
             Err(TrustError::OutOfScope { name: head.name.clone() })
         };
     };
-    let by = |standing| {
-        move |key: &&&Vkey| Standing::of(policy, &publisher.keys, key, head.created) == Some(standing)
-    };
-    let counted: Vec<&Vkey> = signed.iter().filter(by(Standing::Counts)).copied().collect();
-    let have = distinct(counted.iter().map(|k| k.public_key()));
-    if !accepted && have < publisher.threshold {
-        let with = |standings: &[Standing]| {
-            distinct(standings.iter().flat_map(|s| signed.iter().filter(by(*s))).map(|k| k.public_key()))
-        };
-        let why = if with(&[Standing::Counts, Standing::Revoked]) >= publisher.threshold {
+    let counted = counting(&publisher.keys, signed, head.created, |key| policy.is_revoked(key));
+    let need = publisher.threshold;
+    let have = distinct(counted.iter().map(|key| key.public_key()));
+    if !accepted && have < need {
+        let listed = || publisher.keys.iter().map(|key| &key.vkey).filter(|key| signed.has(key));
+        let revoked = listed().filter(|key| policy.is_revoked(key.public_key()));
+        let with_revoked = distinct(counted.iter().copied().chain(revoked).map(Vkey::public_key));
+        let with_all = distinct(listed().map(Vkey::public_key));
+        let why = if with_revoked >= need {
             Shortage::Revoked
-        } else if with(&[Standing::Counts, Standing::Revoked, Standing::OutOfDate]) >= publisher.threshold {
+        } else if with_all >= need {
             Shortage::OutOfDate
-        } else if with(&[Standing::Counts, Standing::Revoked, Standing::OutOfDate]) == 0 {
+        } else if with_all == 0 {
             Shortage::NobodyKnown
         } else {
             Shortage::TooFew
         };
-        return Err(TrustError::NotEnough { why, have, need: publisher.threshold });
+        return Err(TrustError::NotEnough { why, have, need });
     }
-    let mut signers: Vec<Signer> = Vec::new();
-    for key in counted {
-        if !signers.iter().any(|s| s.key == *key.public_key()) {
-            signers.push(Signer { name: key.name().clone(), key: *key.public_key() });
-        }
-    }
-    Ok(signers)
-}
-
-/// What a key's signature is worth among keys that a policy lists together.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
-    Counts,
-    Revoked,
-    OutOfDate,
-}
-
-impl Standing {
-    /// `None` if it is none of `keys`, under the name with which it signed: under another name it may have other dates.
-    pub(crate) fn of(policy: &TrustPolicy, keys: &[TrustedKey], key: &Vkey, at: Time) -> Option<Self> {
-        let mut listed = keys.iter().filter(|k| k.vkey == *key).peekable();
-        listed.peek()?;
-        Some(if policy.is_revoked(key.public_key()) {
-            Self::Revoked
-        } else if listed.any(|k| k.counts_at(at)) {
-            Self::Counts
-        } else {
-            Self::OutOfDate
-        })
-    }
+    let signer = |key: &Vkey| Signer { name: key.name().clone(), key: *key.public_key() };
+    Ok(counted.into_iter().map(signer).collect())
 }
 
 impl Expectation {
@@ -327,23 +311,6 @@ impl Expectation {
     }
 }
 
-impl Remembered {
-    fn leads_to(&self, head: &Head, id: &HeadId) -> Result<(), TrustError> {
-        if head.name != self.name {
-            return Ok(());
-        }
-        if head.revision < self.revision {
-            return Err(TrustError::Rollback { found: head.revision, remembered: self.revision });
-        }
-        let same = head.revision == self.revision && *id != self.id;
-        let next = self.revision.checked_add(1) == Some(head.revision) && head.previous != Some(self.id);
-        if same || next {
-            return Err(TrustError::Fork { revision: head.revision, remembered: self.id });
-        }
-        Ok(())
-    }
-}
-
 impl VerifiedHead {
     /// The identity of this release.
     pub fn id(&self) -> HeadId {
@@ -362,7 +329,7 @@ impl VerifiedHead {
         &self.text
     }
 
-    /// The keys that counted, each once; may be empty for a head that was accepted by its id.
+    /// The keys that counted, each once, in the order of the policy; may be empty for a head that was accepted by its id.
     #[must_use]
     pub fn signers(&self) -> &[Signer] {
         &self.signers
@@ -371,6 +338,11 @@ impl VerifiedHead {
     /// Whether it is still good.
     pub fn freshness(&self) -> Freshness {
         self.freshness
+    }
+
+    /// The signature lines that verified under keys of the policy, revoked ones too, in the order of the note.
+    pub(crate) fn lines(&self) -> &[NoteSignature] {
+        &self.lines
     }
 }
 

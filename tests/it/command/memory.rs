@@ -1,6 +1,9 @@
 //! What was accepted before is remembered: nobody leads back to an older head, or aside to another.
 
-use std::fs;
+use std::{fs, process::Child};
+
+use serde_json::Value;
+use weighbridge_manifest::Memory;
 
 use crate::command::kit::World;
 
@@ -22,7 +25,161 @@ impl World {
 }
 
 fn verify(metadata: &str) -> String {
-    format!("verify llama --meta {metadata} --only config.json --vkey @alice")
+    verify_by(metadata, "--vkey @alice")
+}
+
+fn verify_by(metadata: &str, trust: &str) -> String {
+    format!("verify llama --meta {metadata} --only config.json {trust}")
+}
+
+impl World {
+    /// Whom to believe: any of these.
+    fn any_of(&self, file: &str, threshold: usize, keys: &[&str]) {
+        let keys: Vec<String> = keys.iter().map(|key| format!("{{ vkey = '{}' }}", self.vkey(key))).collect();
+        let text =
+            format!("[[publisher]]\nscope = '*'\nthreshold = {threshold}\nkey = [{}]", keys.join(", "));
+        self.write(file, text);
+    }
+
+    /// The notes that are remembered of a name, in no order.
+    fn remembered(&self, state: &str, name: &str) -> Vec<String> {
+        let state: Value = serde_json::from_str(&self.text(state)).unwrap();
+        let notes = state[name].as_object().into_iter().flat_map(|notes| notes.values());
+        notes.map(|note| note.as_str().unwrap().to_owned()).collect()
+    }
+}
+
+#[test]
+fn a_head_of_another_publisher_under_the_same_name_does_not_lead_back() {
+    // One note was kept of a name: a model that carol had signed took the place of alice's revision 2, and alice's
+    // revision 1 was accepted then.
+    let world = World::with_history();
+    world.run("weigh llama --name org/llama --key @carol.key -o by-carol").done();
+    world.run(&verify("two")).done();
+    world.run(&verify_by("by-carol", "--vkey @carol")).done();
+    world.refused(&verify("one"), 3204, "rollback: the head is revision 1, revision 2 was accepted before");
+    world.run(&verify_by("by-carol", "--vkey @carol")).done();
+    assert_eq!(world.remembered(DEFAULT, "org/llama").len(), 2);
+}
+
+#[test]
+fn a_job_that_asks_for_less_does_not_take_the_memory_of_one_that_asks_for_more() {
+    // The head that any key may sign took the place of the one that both had signed, and the job that asks for both was
+    // led back.
+    let world = World::with_model();
+    let weigh = |rest: &str| world.run(&format!("weigh llama --name org/llama {rest}")).done();
+    weigh("--key @alice.key --key @bob.key -o one");
+    weigh("--key @alice.key --key @bob.key -o two --previous one/head.note");
+    weigh("--key @alice.key -o three --previous two/head.note");
+    world.any_of("any.toml", 1, &["alice", "bob"]);
+    world.any_of("both.toml", 2, &["alice", "bob"]);
+    world.run(&verify_by("two", "--trust both.toml")).done();
+    world.run(&verify_by("three", "--trust any.toml")).done();
+    world.refused(&verify_by("one", "--trust both.toml"), 3204, "revision 2 was accepted before");
+    world.refused(&verify_by("two", "--trust any.toml"), 3204, "revision 3 was accepted before");
+    world.run(&verify_by("two", "--trust both.toml")).done();
+}
+
+#[test]
+fn jobs_at_the_same_time_lose_nothing_of_each_other() {
+    let world = World::with_model();
+    let names = ["a", "b", "c", "d"];
+    for name in names {
+        for key in ["alice", "bob"] {
+            let weigh = format!("weigh llama --name org/{name} --key @{key}.key -o {name}-{key}");
+            // In one second the two would be one head.
+            world.run(&format!("{weigh} --ext by={key}")).done();
+        }
+    }
+    for _ in 0..3 {
+        world.forget();
+        let start = |name: &str, key: &str| {
+            let mut run = world.command(&verify_by(&format!("{name}-{key}"), &format!("--vkey @{key}")));
+            run.stdout(std::process::Stdio::null()).spawn().unwrap()
+        };
+        let mut runs: Vec<Child> =
+            names.into_iter().flat_map(|name| ["alice", "bob"].map(|key| start(name, key))).collect();
+        for run in &mut runs {
+            assert!(run.wait().unwrap().success());
+        }
+        for name in names {
+            assert_eq!(world.remembered(DEFAULT, &format!("org/{name}")).len(), 2, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_mirror_that_drops_a_signature_does_not_weaken_the_memory() {
+    // The note was replaced by the one with a line less: who believes bob alone was then led back.
+    let world = World::with_model();
+    let weigh = |rest: &str| {
+        world.run(&format!("weigh llama --name org/llama --key @alice.key --key @bob.key {rest}")).done()
+    };
+    weigh("-o one");
+    weigh("-o two --previous one/head.note");
+    world.any_of("any.toml", 1, &["alice", "bob"]);
+    world.run(&verify_by("two", "--trust any.toml")).done();
+    let note = world.text("two/head.note");
+    let dropped: Vec<&str> = note.lines().filter(|line| !line.contains(" bob ")).collect();
+    world.write("two/head.note", dropped.join("\n") + "\n");
+    world.run(&verify_by("two", "--trust any.toml")).done().prints("signed by alice\n");
+    assert_eq!(world.remembered(DEFAULT, "org/llama"), [note]);
+    world.refused(&verify_by("one", "--vkey @bob"), 3204, "revision 2 was accepted before");
+}
+
+#[test]
+fn what_a_mirror_adds_to_a_head_that_is_believed_by_its_id_is_not_remembered() {
+    // A line that claims to be alice's would have stopped every later run that knows alice.
+    let world = World::with_history();
+    let (text, id) = (world.text("one/head.txt"), world.head_id("one"));
+    let bad = world.key("alice").sign(b"another text");
+    world.write("mirror/head.note", format!("{text}\n{bad}\n"));
+    world.copy("one", "served");
+    world.write("served/head.note", world.text("mirror/head.note"));
+    world.write("by-id.toml", format!("accepted-heads = ['{id}']"));
+    world.run(&verify_by("served", "--trust by-id.toml")).done().prints("accepted by its id");
+    assert_eq!(world.remembered(DEFAULT, "org/llama"), [format!("{text}\n")]);
+    world.run(&verify("two")).done();
+    assert_eq!(world.remembered(DEFAULT, "org/llama").len(), 2);
+}
+
+#[test]
+fn a_damaged_memory_is_never_passed_over() {
+    // A changed character of a remembered signature made the note one that nobody believes, and the older head was
+    // accepted.
+    let world = World::with_history();
+    world.run(&verify("two")).done();
+    let good = world.text(DEFAULT);
+    let note = world.text("two/head.note");
+    let altered =
+        format!("{}{}\n", world.text("two/head.txt") + "\n", world.key("alice").sign(b"another text"));
+    let twice = good.trim_end().strip_suffix('}').unwrap().to_owned() + ", \"org/llama\": {}}";
+    for (damaged, why) in [
+        (good.replace("— alice ", "— alicf "), "a note does not stand under its SHA-256"),
+        (good.replace("revision 2", "revision 3"), "a note does not stand under its SHA-256"),
+        (
+            good.replace("org/llama\": {", "org/llamb\": {"),
+            "a note stands under another name than its head's",
+        ),
+        (twice, "is not of its form"),
+        (good[..good.len() / 2].to_owned(), "is not of its form"),
+        (
+            Memory::from_notes([altered]).unwrap().to_json(),
+            "of 'org/llama', a signature by 'alice' that verified once does not verify",
+        ),
+    ] {
+        world.write(DEFAULT, &damaged);
+        for metadata in ["one", "two"] {
+            let ran = world.unjudged(&verify(metadata), 9004, "heads.json does not hold remembered heads: ");
+            ran.says(why).hints("move this one away: what was accepted before is then forgotten");
+        }
+        let fetch = "fetch . --meta one -o fetched --name org/llama --vkey @alice";
+        world.unjudged(fetch, 9004, why);
+        assert_eq!(world.text(DEFAULT), damaged);
+    }
+    world.write(DEFAULT, &good);
+    assert_eq!(world.remembered(DEFAULT, "org/llama"), [note]);
+    world.refused(&verify("one"), 3204, "");
 }
 
 #[test]
@@ -88,7 +245,7 @@ fn a_named_head_neither_asks_memory_nor_changes_it() {
 }
 
 #[test]
-fn heads_of_a_revoked_key_are_forgotten() {
+fn heads_of_a_revoked_key_are_forgotten_aloud() {
     let world = World::with_history();
     world
         .run("weigh llama --name org/llama --key @thief.key --previous two/head.note --vkey @alice -o stolen")
@@ -108,7 +265,20 @@ fn heads_of_a_revoked_key_are_forgotten() {
         .run(&verify("two"))
         .refused(3204, "rollback: the head is revision 2, revision 3 was accepted before");
     policy(&format!("revoked = ['{}']", world.vkey("thief")));
-    world.run(&verify("two")).done();
+    let stolen = world.head_id("stolen");
+    let before = world.read(DEFAULT);
+    let ran = world.run(&verify("two")).done();
+    ran.says(&format!(
+        "weighbridge: forgotten: org/llama revision 3, head {stolen}: the keys that signed it are revoked\n"
+    ));
+    world.write(DEFAULT, before);
+    let objects = world.run(&format!("{} --json", verify("two"))).done().objects();
+    let told: Vec<&Value> = objects.iter().filter(|object| object["event"] == "forgotten").collect();
+    assert_eq!(told.len(), 1);
+    assert_eq!((&told[0]["name"], &told[0]["revision"]), (&"org/llama".into(), &3.into()));
+    assert_eq!(told[0]["head"], stolen);
+    let ran = world.run(&verify("two")).done();
+    ran.expect(!ran.stderr.contains("forgotten"), "no word of what was forgotten before");
     world
         .run(&verify("one"))
         .refused(3204, "rollback: the head is revision 1, revision 2 was accepted before");
@@ -121,14 +291,14 @@ fn a_state_file_is_used_where_it_is_named() {
     assert!(!world.exists(DEFAULT));
     world.refused(&format!("{} --state mine/heads.json", verify("one")), 3204, "rollback: ");
     world.run(&verify("one")).done();
-    let remembered: serde_json::Value = serde_json::from_str(&world.text("mine/heads.json")).unwrap();
-    assert_eq!(remembered["org/llama"], world.text("two/head.note"));
+    assert_eq!(world.remembered("mine/heads.json", "org/llama"), [world.text("two/head.note")]);
 }
 
 #[test]
 fn a_malformed_state_file_stops_before_anything_is_believed() {
     let world = World::with_history();
-    for text in ["", "[]", "{\"org/llama\":1}", "{\"org/llama\":\"not a note\"}"] {
+    for text in ["", "[]", "{\"org/llama\":1}", "{\"org/llama\":\"a note\"}", "{\"org/llama\":[\"a note\"]}"]
+    {
         println!("{text}");
         world.write("heads.json", text);
         let ran = world.unjudged(

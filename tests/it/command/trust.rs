@@ -196,6 +196,57 @@ fn a_bad_policy_is_refused_whole() {
 }
 
 #[test]
+fn a_policy_that_is_no_utf8_is_a_malformed_policy() {
+    // The command said that it could not read the file (9002), the library that the text is malformed.
+    let world = World::weighed();
+    let line = format!("[[publisher]]\nscope = '*'\nkey = [{{ vkey = '{}' }}]\n", world.vkey("alice"));
+    world.write("policy.toml", [line.as_bytes(), b"# \xff"].concat());
+    let sentence = "policy.toml: not a trust policy: line 4: a byte that is not UTF-8";
+    world.refused(BY_POLICY, 1601, sentence);
+    world.write("pem", b"-----BEGIN PUBLIC KEY-----\n\xff");
+    world.refused("vkey alice pem", 1507, "pem: ");
+}
+
+#[test]
+fn a_policy_is_toml_1_0() {
+    let world = World::weighed();
+    let inline = "[[publisher]]\nscope = '*'\nkey = [{ vkey = @alice }]";
+    world.policy(inline);
+    world.run(BY_POLICY).done();
+    for (text, what) in [
+        (inline.replace("'*'", r#""\x2a""#), "line 2: an escape '\\e' or '\\x', which TOML 1.0 has not"),
+        (inline.replace(" }", ",\n}"), "line 3: a line end in an inline table"),
+        (inline.replace(" }", ", }"), "line 3: a comma at the end of an inline table"),
+    ] {
+        world.policy(&text);
+        world.refused(BY_POLICY, 1601, &format!("policy.toml: not a trust policy: {what}"));
+    }
+}
+
+#[test]
+fn a_mirror_that_swaps_lines_changes_no_signer() {
+    // Of one key under two names in the policy, the first line of the note told the name that was shown.
+    let world = World::weighed();
+    let again = weighbridge_manifest::KeyName::parse("legal-team").unwrap();
+    let vkey = weighbridge_manifest::Vkey::new(again, world.vkey("alice").public_key()).unwrap();
+    world.write("keys/legal-team.key", world.text("keys/alice.key"));
+    world.write("keys/legal-team.vkey", format!("{vkey}\n"));
+    let policy = |keys: &str| world.policy(&format!("[[publisher]]\nscope = '*'\nkey = [{keys}]"));
+    let alice_first = format!("{{ vkey = @alice }}, {{ vkey = \"{vkey}\" }}, {{ vkey = @bob }}");
+    let legal_first = format!("{{ vkey = \"{vkey}\" }}, {{ vkey = @bob }}, {{ vkey = @alice }}");
+    for order in [["alice", "legal-team", "bob"], ["bob", "legal-team", "alice"]] {
+        world.signed_by(&order);
+        policy(&alice_first);
+        world.run(BY_POLICY).done().prints("signed by alice, bob\n");
+        policy(&legal_first);
+        world.run(BY_POLICY).done().prints("signed by legal-team, bob\n");
+    }
+    world.signed_by(&["bob", "legal-team"]);
+    policy(&alice_first);
+    world.run(BY_POLICY).done().prints("signed by legal-team, bob\n");
+}
+
+#[test]
 fn a_bad_key_is_refused_wherever_it_comes_from() {
     let cases = [
         ("alice", 1501, "a vkey is NAME+ID+KEY, as keygen writes it"),

@@ -2,7 +2,7 @@
 
 import struct
 
-from weighbridge_ref import audit, ed25519, proof, values
+from weighbridge_ref import audit, ed25519, memory, proof, values
 from weighbridge_ref.head import head_id, parse_head
 from weighbridge_ref.lists import open_file_list
 from weighbridge_ref.note import parse_vkey
@@ -61,6 +61,9 @@ REPORT = signed(statement("report", **OF_HEAD, name="example/tiny", challenge=ch
 PROOF = proof.prove(NOTE, WEIGHED.files.splitlines(), absent=["model.pkl"], tensor_lines=WEIGHED.tensors.splitlines(),
                     tensors=[2])
 
+# The memory of a node that accepted the tiny model.
+STATE = memory.write_state({"example/tiny": [memory.read_note(NOTE)]})
+
 # What stands between `<!-- example: NAME -->` and `<!-- /example -->` in the pages.
 BLOCKS = {
     "files.jsonl": WEIGHED.files,
@@ -68,6 +71,7 @@ BLOCKS = {
     "head.note": NOTE,
     "vkey": ALICE.vkey.encode() + b"\n",
     "policy.toml": POLICY,
+    "heads.json": STATE,
     "scale.proof": PROOF,
     "challenge.note": CHALLENGE,
     "report.note": REPORT,

@@ -6,7 +6,7 @@ from weighbridge_ref.head import head_id, parse_head
 from .common import (ALICE, BOB, HEAD, MALLORY, NAME, Cases, TestKey, accepted, flip, head_text, policy, publisher,
                      refused, signed)
 from .statement_cases import AUDITOR, PROVER, statement
-from .trust_cases import quoted, weak_vkey
+from .policy_cases import quoted, weak_vkey
 
 SECOND = TestKey("second-auditor.example")
 THIRD = TestKey("third-auditor.example")

@@ -5,7 +5,7 @@ from weighbridge_ref.note import parse_note
 from weighbridge_ref.statements import challenge_hash
 
 from .common import HEAD, MALLORY, NAME, Cases, TestKey, accepted, flip, head_text, pattern, refused, signed, text_of
-from .trust_cases import weak_vkey
+from .policy_cases import weak_vkey
 
 AUDITOR = TestKey("auditor.example/1")
 PROVER = TestKey("mirror.example/7")

@@ -1,10 +1,11 @@
-"""Policies, and the verdict on a head (spec/trust.md)."""
+"""The verdict on a head (spec/trust.md)."""
 
-from weighbridge_ref import ed25519, note
+from weighbridge_ref import ed25519
 from weighbridge_ref.head import head_id
 
 from .common import (ALICE, ALICE_AGAIN, BOB, CAROL, CREATED, HEAD, MALLORY, NAME, Cases, TestKey, accepted, flip,
                      head_text, policy, publisher, refused, signed)
+from .policy_cases import quoted
 from .text_cases import small_order_points
 
 LATER = "2026-12-01T00:00:00Z"
@@ -12,63 +13,12 @@ HASH = HEAD["root"]  # the id of no head
 
 
 def cases() -> Cases:
-    yield from policies()
     yield from signatures()
     yield from thresholds()
     yield from dates()
     yield from scopes()
     yield from expectations()
     yield from times()
-    yield from memory()
-
-
-def quoted(*values: str) -> str:
-    return "[" + ", ".join(f'"{value}"' for value in values) + "]"
-
-
-def policies() -> Cases:
-    def good(name, comment, data):
-        return accepted(f"policy/{name}", "policy", comment, {"policy.toml": data})
-
-    def bad(name, code, comment, data, rule=None):
-        return refused(f"policy/{name}", "policy", code, comment, {"policy.toml": data}, rule=rule)
-
-    one = publisher("org/*", ALICE)
-    some_id = head_id(head_text()).hex()
-    yield good("one-publisher", "one key for one prefix; the threshold is 1", policy(one))
-    yield good("everything", "each key of the form",
-               policy(publisher("*", ALICE, (BOB, f'from = "{CREATED}"\nuntil = "{LATER}"\n'), threshold=2),
-                      publisher("org/model", CAROL), revoked=quoted(MALLORY.vkey), accepted_heads=quoted(some_id)))
-    yield good("accepted-heads-only", "nobody but a head id", policy(accepted_heads=quoted(some_id)))
-
-    yield bad("not-toml", 1601, "no TOML", b"[[publisher\n")
-    yield bad("unknown-key", 1601, "a key that a typing error made", policy(one.replace("[[publisher.key]]",
-              "treshold = 2\n[[publisher.key]]")), rule=9)
-    yield bad("unknown-top-key", 1601, "an option that the form does not have", policy(one, allow_expired="true"),
-              rule=9)
-    yield bad("date-without-quotes", 1601, "a TOML date, and no string", policy(publisher("*", (ALICE,
-              f"from = {CREATED}\n"))))
-    yield bad("same-scope", 1602, "two publishers for one prefix", policy(one, publisher("org/*", BOB)))
-    for name, scope in (("prefix-slash", "org/"), ("prefix-star", "org*"), ("two-stars", "org/**")):
-        yield bad(f"scope-{name}", 1603, f"scope `{scope}`", policy(publisher(scope, ALICE)))
-    yield bad("threshold-zero", 1604, "no signature would be needed", policy(publisher("*", ALICE, threshold=0)))
-    yield bad("threshold-too-high", 1604, "2 of 1", policy(publisher("*", ALICE, threshold=2)))
-    yield bad("threshold-of-names", 1604, "2 of 1: two names of one key", policy(publisher("*", ALICE, ALICE_AGAIN,
-              threshold=2)))
-    yield bad("empty", 1605, "no byte", b"")
-    yield bad("no-keys", 1605, "a publisher without keys", policy(publisher("*")))
-    yield bad("from-is-until", 1606, "a span of no second",
-              policy(publisher("*", (ALICE, f'from = "{LATER}"\nuntil = "{LATER}"\n'))))
-    yield bad("time-malformed", 1702, "a date without time", policy(publisher("*", (ALICE, 'from = "2026-11-20"\n'))))
-    yield bad("vkey-id", 1502, "a vkey under another name", policy(one.replace("alice.example/", "alice.example:")))
-    weak = TestKey("weak.example")
-    weak.vkey = weak_vkey(weak.name)
-    yield bad("vkey-weak", 1505, "a key that anyone can sign for", policy(publisher("*", weak)))
-    yield bad("accepted-head-short", 1703, "63 digits", policy(one, accepted_heads=quoted(some_id[1:])))
-
-
-def weak_vkey(name: str) -> str:
-    return note.vkey_line(name, ed25519.encode(small_order_points()[4]))
 
 
 # --- the verdict ------------------------------------------------------------------------------------
@@ -83,7 +33,7 @@ def good(name, comment, data, trust, /, *signers, **parameters):
     if parameters["now"] is None:
         del parameters["now"]
     if signers:
-        parameters["signers"] = " ".join(sorted(key.name for key in signers))
+        parameters["signers"] = " ".join(key.name for key in signers)
     text = data[: data.rindex(b"\n\n") + 1]
     return accepted(f"trust/{name}", "trust", comment, {"head.note": data} | trust, **parameters,
                     head_id=head_id(text).hex())
@@ -108,6 +58,8 @@ def signatures() -> Cases:
     namesake = TestKey(ALICE.name, owner="somebody else")
     yield good("same-name-other-id", "a key of the same name and another id is another key",
                signed(TEXT, ALICE) + namesake.line(bytes(64)), alice, ALICE)
+
+    yield from signers()
 
     yield bad("unknown-key", 3102, "signed, by a key that nobody lists", signed(TEXT, MALLORY), alice)
     yield bad("same-key-unknown-name", 3102, "the known key under a name that nobody lists",
@@ -139,6 +91,26 @@ def signatures() -> Cases:
     yield bad("bad-by-key-of-other-publisher", 3101, "a bad one by a key that another scope lists",
               signed(TEXT, ALICE) + BOB.line(bytes(64)),
               {"policy.toml": policy(publisher("weighbridge-test/*", ALICE), publisher("org/*", BOB))})
+
+
+def signers() -> Cases:
+    """By which name a key goes, and in which order: the policy says, and not the note."""
+    def of(*keys):
+        return {"policy.toml": policy(publisher("*", *keys))}
+
+    yield good("signers-in-policy-order", "the lines in another order than the policy's keys",
+               signed(TEXT, CAROL, ALICE, BOB), of(ALICE, BOB, CAROL), ALICE, BOB, CAROL)
+    for name, lines in (("", (ALICE, ALICE_AGAIN)), ("-swapped", (ALICE_AGAIN, ALICE))):
+        yield good(f"two-names-first-listed{name}", "one key signed under two names: it goes by the first in the policy",
+                   signed(TEXT, *lines), of(ALICE, ALICE_AGAIN), ALICE)
+        yield good(f"two-names-listed-otherwise{name}", "the same note, and the policy's names in another order",
+                   signed(TEXT, *lines), of(ALICE_AGAIN, ALICE), ALICE_AGAIN)
+    yield good("two-names-one-signed", "the first name did not sign", signed(TEXT, ALICE_AGAIN),
+               of(ALICE, ALICE_AGAIN), ALICE_AGAIN)
+    yield good("two-names-one-in-date", "the first name was out of date", signed(TEXT, ALICE, ALICE_AGAIN),
+               of((ALICE, f'until = "{CREATED}"\n'), ALICE_AGAIN), ALICE_AGAIN)
+    yield good("two-names-of-scope", "another publisher lists the other name first", signed(TEXT, ALICE, ALICE_AGAIN),
+               {"policy.toml": policy(publisher("*", ALICE_AGAIN), publisher("weighbridge-test/*", ALICE))}, ALICE)
 
 
 def crafted_r():
@@ -252,41 +224,3 @@ def times() -> Cases:
     yield bad("pinned-expired", 3207, "a head id is trusted for what it is, not for ever", expiring, {},
               head=head_id(head_text(expires=LATER)).hex(), now=LATER, rule=None)
 
-
-def memory() -> Cases:
-    alice = trusting(ALICE)
-    first = head_text()
-    first_id = head_id(first).hex()
-    second = head_text(revision="2", previous=first_id, created="2026-11-21T00:00:00Z")
-    second_id = head_id(second).hex()
-    third = head_text(revision="3", previous=second_id, created="2026-11-22T00:00:00Z")
-    twin = head_text(created="2026-11-20T16:31:01Z")
-    aside = head_text(revision="2", previous=head_id(twin).hex(), created="2026-11-21T00:00:00Z")
-    now = {"now": "2026-11-23T00:00:00Z"}
-
-    def remembering(text, *keys, trust=alice):
-        return trust | {"remembered": signed(text, *keys or [ALICE])}
-
-    yield good("memory-same", "the head that was accepted before", signed(first, ALICE), remembering(first), ALICE,
-               **now)
-    yield good("memory-next", "the next revision follows", signed(second, ALICE), remembering(first), ALICE, **now)
-    yield good("memory-skip", "a revision between was never seen", signed(third, ALICE), remembering(first), ALICE,
-               **now)
-    yield bad("rollback", 3204, "an older head than the one that was accepted", signed(first, ALICE),
-              remembering(second), **now)
-    yield bad("fork-same-revision", 3205, "two heads claim to be revision 1", signed(first, ALICE), remembering(twin),
-              **now)
-    yield bad("fork-next-revision", 3205, "revision 2 follows another revision 1", signed(aside, ALICE),
-              remembering(first), **now)
-    yield good("memory-head-given", "where the caller names the head, memory is not asked", signed(first, ALICE),
-               remembering(second), ALICE, **now, head=first_id)
-    revoked = {"policy.toml": policy(publisher("*", ALICE, BOB), revoked=quoted(BOB.vkey))}
-    yield good("memory-forgotten", "what a revoked key signed is forgotten, and locks nobody out",
-               signed(first, ALICE), remembering(third, BOB, trust=revoked), ALICE, **now)
-    both = trusting(ALICE, BOB)
-    tainted = {"remembered": signed(second, ALICE) + BOB.line(bytes(64))}
-    yield bad("rollback-under-bad-line", 3204, "a bad line in the remembered note does not make it forgotten",
-              signed(first, ALICE), both | tainted, **now)
-    old = head_text(revision="2", previous=first_id, created="2026-11-21T00:00:00Z", expires="2026-11-22T00:00:00Z")
-    yield bad("rollback-under-expired", 3204, "the remembered head has expired, and is remembered all the same",
-              signed(first, ALICE), remembering(old), **now)

@@ -11,6 +11,7 @@ Written from spec/ and for reading, not for speed; each module names its page.
     note, head   signed notes, keys, the head        (head.md)
     lists        files.jsonl and tensors.jsonl       (lists.md)
     trust        policies and the verdict on a head  (trust.md)
+    memory       what was accepted before            (trust.md)
     proof        proofs of entries and absence       (proofs.md)
     slices       ranges of files, as Bao has them    (slices.md)
     statements   challenges, reports, receipts       (statements.md)

@@ -1,8 +1,10 @@
 """Ed25519 (RFC 8032), strict: what is accepted here is accepted by every other implementation.
 
-Written for reading. It is slow and its timing depends on its secrets: it signs test vectors, nothing else.
+Written for reading. It is slow and its timing depends on its secrets: it signs test vectors, nothing else. Answers are
+kept, since a run over many vectors asks for the same few keys and signatures again and again.
 """
 
+import functools
 import hashlib
 
 P = 2**255 - 19
@@ -49,6 +51,7 @@ def encode(p) -> bytes:
     return (y | (x & 1) << 255).to_bytes(32, "little")
 
 
+@functools.lru_cache(maxsize=4096)
 def decode(data: bytes):
     """The point that `data` encodes canonically, or None.
 
@@ -78,6 +81,7 @@ def has_small_order(point) -> bool:
     return equal(multiply(8, point), IDENTITY)
 
 
+@functools.lru_cache(maxsize=4096)
 def is_torsion_free(point) -> bool:
     return equal(multiply(L, point), IDENTITY)
 
@@ -109,6 +113,7 @@ def sign(seed: bytes, message: bytes) -> bytes:
     return r_bytes + ((r + k * scalar) % L).to_bytes(32, "little")
 
 
+@functools.lru_cache(maxsize=4096)
 def verify(public: bytes, message: bytes, signature: bytes) -> bool:
     """Strict verification; `public` has passed the checks of a vkey (spec/head.md, Keys).
 

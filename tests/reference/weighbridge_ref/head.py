@@ -1,5 +1,6 @@
 """The head: the text that names a model and binds its lists (spec/head.md)."""
 
+import functools
 import re
 from typing import NamedTuple, Optional
 
@@ -38,6 +39,7 @@ class Head(NamedTuple):
     ext: list[tuple[str, str]]
 
 
+@functools.lru_cache(maxsize=4096)
 def head_id(text: bytes) -> bytes:
     return blake3.derive_key(HEAD_ID_CONTEXT, text)
 

@@ -28,8 +28,8 @@ def check_held(head: Head, this_head: bytes, policy: Policy, reports: Iterable[b
 
 def judge(head, this_head, policy: Policy, note: Note, now, max_age) -> set[Pair]:
     """Steps 3 and 4. Nothing, if the report is passed over; a pair for each auditor who signed it."""
-    signed = signed_by(note, {key.vkey for key in policy.held.auditors}, policy.revoked)
-    if all(public in policy.revoked for _, public in signed):
+    signed = signed_by(note, [key.vkey for key in policy.held.auditors], policy.revoked)
+    if all(key.public in policy.revoked for _, key in signed.pairs):
         return set()
     report = parse_text(Report, note.text)
     check_is_of(report, head, this_head)
@@ -38,7 +38,7 @@ def judge(head, this_head, policy: Policy, note: Note, now, max_age) -> set[Pair
     return {
         (vkey.public, report.prover.public)
         for vkey, *_ in (key for key in policy.held.auditors if key.in_date(report.received))
-        if (vkey.name, vkey.public) in signed and vkey.public not in policy.revoked
+        if signed.has(vkey) and vkey.public not in policy.revoked
     }
 
 

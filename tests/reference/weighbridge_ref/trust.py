@@ -1,11 +1,10 @@
 """Who is believed, for which model, and when (spec/trust.md)."""
 
-import tomllib
 from typing import NamedTuple, Optional
 
-from . import ed25519
+from . import ed25519, toml_1_0
 from .head import Head, head_id, parse_head
-from .note import Note, VerifierKey, parse_note, parse_vkey
+from .note import Note, Signature, VerifierKey, parse_note, parse_vkey
 from .refused import Refused
 from .values import check_model_name, parse_hash, parse_time
 
@@ -54,13 +53,23 @@ class Expectation(NamedTuple):
     min_revision: int = 0
     now: Optional[int] = None
     allow_expired: bool = False
-    remembered: Optional[bytes] = None  # the note that was accepted last
+
+
+class Signed(NamedTuple):
+    """The signature lines of a note that verified, in their order, each with its key."""
+
+    pairs: list[tuple[Signature, VerifierKey]]
+
+    def has(self, key: VerifierKey) -> bool:
+        return any(key == other for _, other in self.pairs)
 
 
 class Verified(NamedTuple):
     head: Head
     head_id: bytes
     signers: list[str]
+    text: bytes
+    lines: list[Signature]  # of known keys, revoked ones too
 
 
 # --- the policy -------------------------------------------------------------------------------------
@@ -77,7 +86,7 @@ def policy_of_head(head: bytes) -> Policy:
 
 def parse_policy(data: bytes) -> Policy:
     try:
-        tree = tomllib.loads(data.decode())
+        tree = toml_1_0.loads(data.decode())
     except (ValueError, RecursionError) as error:  # of ValueErrors, bad UTF-8 and bad TOML among them
         raise Refused(1601, f"not TOML: {error}") from None
     expect_form(tree, {"revoked": [str], "accepted-heads": [str], "publisher": [dict], "held": dict})
@@ -161,9 +170,9 @@ def publisher_for(policy: Policy, name: str) -> Publisher:
 # --- the verdict ------------------------------------------------------------------------------------
 
 def verify(note_bytes: bytes, policy: Policy, expected: Expectation) -> Verified:
-    """The seven steps of spec/trust.md, in their order (rule 8)."""
+    """The first six steps of spec/trust.md, in their order (rule 8); the seventh is `memory.accept`."""
     note = parse_note(note_bytes)
-    lines_that_signed = check_signatures(note, policy)
+    signed = signed_by(note, publisher_keys(policy), policy.revoked)
     head, this_id = parse_head(note.text), head_id(note.text)
 
     if expected.name not in (None, head.name):
@@ -173,38 +182,32 @@ def verify(note_bytes: bytes, policy: Policy, expected: Expectation) -> Verified
     if head.revision < expected.min_revision:
         raise Refused(3203, f"this is revision {head.revision}")
 
-    signers = check_threshold(head, this_id, policy, lines_that_signed)
+    signers = check_threshold(head, this_id, policy, signed)
     check_time(head, expected)
-    if expected.remembered is not None and expected.head is None:
-        check_memory(head, this_id, policy, expected.remembered)
-    return Verified(head, this_id, signers)
+    return Verified(head, this_id, signers, note.text, [line for line, _ in signed.pairs])
 
 
-def check_signatures(note: Note, policy: Policy, bad_ones_refuse=True) -> set[tuple[str, bytes]]:
-    """Step 2. Returns names and public keys of the known keys that signed, revoked ones too.
-
-    One bad signature by a key that is not revoked refuses the head.
-    """
-    known = {key.vkey for publisher in policy.publishers for key in publisher.keys}
-    return signed_by(note, known, policy.revoked, bad_ones_refuse)
+def publisher_keys(policy: Policy) -> list[VerifierKey]:
+    return [key.vkey for publisher in policy.publishers for key in publisher.keys]
 
 
-def signed_by(note: Note, known: set[VerifierKey], revoked: set[bytes], bad_ones_refuse=True) -> set[tuple[str, bytes]]:
-    """Names and public keys of those of `known` that signed."""
-    signed = set()
+def signed_by(note: Note, known: list[VerifierKey], revoked: set[bytes]) -> Signed:
+    """Step 2. One bad signature that a key claims which is not `revoked` refuses the note."""
+    pairs = []
     for line in note.signatures:
         claimed = [key for key in known if (line.name, line.key_id) == (key.name, key.key_id)]
-        verified = {(key.name, key.public) for key in claimed if ed25519.verify(key.public, note.text, line.signature)}
-        if bad_ones_refuse and not verified and any(key.public not in revoked for key in claimed):
+        verified = [key for key in claimed if ed25519.verify(key.public, note.text, line.signature)]
+        if verified:
+            pairs.append((line, verified[0]))
+        elif any(key.public not in revoked for key in claimed):
             raise Refused(3101, f"the signature by {line.name!r} does not verify")
-        signed |= verified
-    return signed
+    return Signed(pairs)
 
 
-def check_threshold(head: Head, this_id: bytes, policy: Policy, signed) -> list[str]:
+def check_threshold(head: Head, this_id: bytes, policy: Policy, signed: Signed) -> list[str]:
     """Step 5. Returns the signers. The one place where signatures are counted.
 
-    A signer is a key: under several names it goes by the one that the policy has first.
+    A signer is a key: under several names it goes by the one that the publisher lists first, and they are in its order.
     """
     accepted = this_id in policy.accepted_heads
     if accepted and not any(p.covers(head.name) for p in policy.publishers):
@@ -214,7 +217,7 @@ def check_threshold(head: Head, this_id: bytes, policy: Policy, signed) -> list[
     out_of_date, revoked = set(), set()
     for key in publisher.keys:
         vkey = key.vkey
-        if (vkey.name, vkey.public) not in signed:
+        if not signed.has(vkey):
             continue
         if vkey.public in policy.revoked:
             revoked.add(vkey.public)  # It never counts; that it signed only tells which refusal this is.
@@ -223,7 +226,7 @@ def check_threshold(head: Head, this_id: bytes, policy: Policy, signed) -> list[
         else:
             out_of_date.add(vkey.public)
     if accepted or len(counted) >= publisher.threshold:
-        return sorted(counted.values())
+        return list(counted.values())
     if len(counted.keys() | revoked) >= publisher.threshold:
         raise Refused(3104, "keys that signed are revoked")
     if len(counted.keys() | revoked | out_of_date) >= publisher.threshold:
@@ -244,21 +247,3 @@ def check_time(head: Head, expected: Expectation) -> None:
     if head.expires is not None and head.expires <= expected.now and not expected.allow_expired:
         raise Refused(3207, "the head has expired")
 
-
-def check_memory(head: Head, this_id: bytes, policy: Policy, remembered: bytes) -> None:
-    """Step 7. What the policy of today would not believe is forgotten."""
-    try:
-        note = parse_note(remembered)
-        lines_that_signed = check_signatures(note, policy, bad_ones_refuse=False)
-        old, old_id = parse_head(note.text), head_id(note.text)
-        check_threshold(old, old_id, policy, lines_that_signed)
-    except Refused:
-        return
-    if old.name != head.name:
-        return
-    if head.revision < old.revision:
-        raise Refused(3204, f"rollback: revision {old.revision} was accepted before")
-    if head.revision == old.revision and this_id != old_id:
-        raise Refused(3205, "fork: another head of this revision was accepted before")
-    if head.revision == old.revision + 1 and head.previous != old_id:
-        raise Refused(3205, "fork: this head does not follow the one that was accepted before")

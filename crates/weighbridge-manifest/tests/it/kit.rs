@@ -1,6 +1,10 @@
 //! What the tests make heads, notes and policies of.
 
-use ed25519_dalek::{Signer as _, SigningKey};
+use ed25519_dalek::{
+    Signer as _, SigningKey,
+    hazmat::{ExpandedSecretKey, raw_sign},
+};
+use sha2::Sha512;
 use weighbridge_manifest::{
     Expectation, Head, KeyName, ListSize, ModelName, NoteSignature, Publisher, Scope, SignedHead, Tensors,
     Time, TrustPolicy, TrustedKey, VerifiedHead, Vkey,
@@ -67,6 +71,15 @@ impl Key {
 
     pub(crate) fn line(&self, text: &str) -> NoteSignature {
         self.claim(&self.sign(text))
+    }
+
+    /// Another good line for each nonce: only the key's owner can make them.
+    pub(crate) fn line_with_nonce(&self, text: &str, nonce: u8) -> NoteSignature {
+        let mut expanded = ExpandedSecretKey::from(&self.secret.to_bytes());
+        expanded.hash_prefix = [nonce; 32];
+        let signature =
+            raw_sign::<Sha512>(&expanded, text.as_bytes(), &self.secret.verifying_key()).to_bytes();
+        self.claim(&signature)
     }
 }
 
@@ -149,4 +162,16 @@ fn size(list: &[u8]) -> ListSize {
 fn leaves(list: &[u8]) -> Vec<EntryHash> {
     let lines = list.split_inclusive(|byte| *byte == b'\n');
     lines.map(|line| EntryHash::of_line(line.strip_suffix(b"\n").unwrap_or(line))).collect()
+}
+
+/// A head of the example's model, created `revision` hours later than the first.
+pub(crate) fn revision(number: u64, previous: &str) -> String {
+    let hours = i64::try_from(number).unwrap() - 1;
+    let head = Head {
+        revision: number,
+        previous: (number > 1).then(|| head_id(previous.as_bytes())),
+        created: created_plus(3_600 * hours),
+        ..Head::parse(EXAMPLE).unwrap()
+    };
+    head.to_text().unwrap()
 }

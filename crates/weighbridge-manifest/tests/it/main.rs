@@ -6,6 +6,8 @@ mod compare;
 mod entry;
 mod expectation;
 mod head;
+mod held;
 mod kit;
 mod list;
+mod memory;
 mod trust;

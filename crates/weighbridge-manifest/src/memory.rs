@@ -1,0 +1,371 @@
+//! What was accepted before, so that nobody leads back from it (`spec/trust.md`, memory).
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    format,
+    string::String,
+    vec::Vec,
+};
+use core::fmt;
+
+use sha2::Digest as _;
+use weighbridge_tree::{HeadId, head_id};
+
+use crate::{
+    entry::Sha256,
+    head::Head,
+    key::KeyName,
+    name::ModelName,
+    note::{MAX_NOTE, MAX_SIGNATURES, Note, NoteSignature},
+    policy::{TrustPolicy, distinct},
+    trust::{VerifiedHead, believed, counting, signed_by},
+    trust_error::TrustError,
+};
+
+/// The notes of accepted heads, several to a name: what a verifier keeps from one run to the next.
+///
+/// # Guarantee
+/// Notes change only by [`accept`](Self::accept). It takes none away on which a policy of other keys may rely, and of
+/// what a source served it adds only lines that verified.
+///
+/// # Non-guarantee
+/// Nothing here is believed by itself: each policy judges the notes anew. Who can write to where they are kept can take
+/// some away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    names: BTreeMap<ModelName, Notes>,
+}
+
+/// The notes of one name, by the SHA-256 of their bytes.
+type Notes = BTreeMap<[u8; 32], RememberedNote>;
+
+/// A head that was accepted before, as today's policy believes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    name: ModelName,
+    revision: u64,
+    id: HeadId,
+}
+
+impl Remembered {
+    /// The model.
+    #[must_use]
+    pub fn name(&self) -> &ModelName {
+        &self.name
+    }
+
+    /// Which revision of it.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The head.
+    pub fn id(&self) -> HeadId {
+        self.id
+    }
+}
+
+impl Memory {
+    /// A memory of these notes, each as [`notes`](Self::notes) gave it.
+    ///
+    /// # Errors
+    /// [`MemoryError::Note`] if one is malformed.
+    pub fn from_notes<N: AsRef<str>>(notes: impl IntoIterator<Item = N>) -> Result<Self, MemoryError> {
+        let mut memory = Self::default();
+        for note in notes {
+            memory.add(RememberedNote::parse(note.as_ref()).map_err(MemoryError::Note)?);
+        }
+        Ok(memory)
+    }
+
+    /// All notes, by name. One without signature lines, of a head that was accepted by its id, ends with its empty line.
+    pub fn notes(&self) -> impl Iterator<Item = (&ModelName, String)> {
+        self.names.iter().flat_map(|(name, notes)| notes.values().map(move |note| (name, note.to_note())))
+    }
+
+    pub(crate) fn add(&mut self, note: RememberedNote) {
+        self.names.entry(note.head.name.clone()).or_default().insert(note.sha256().0, note);
+    }
+
+    /// What is remembered of a name and believed by this policy, for
+    /// [`Expectation::remembering`](crate::Expectation::remembering).
+    ///
+    /// # Errors
+    /// [`MemoryError::BadSignature`].
+    ///
+    /// # Cost
+    /// As that of [`SignedHead::verify`](crate::SignedHead::verify), for each note of the name.
+    pub fn recall(&self, name: &ModelName, policy: &TrustPolicy) -> Result<Vec<Remembered>, MemoryError> {
+        let mut believed = Vec::new();
+        for note in self.names.get(name).into_iter().flat_map(BTreeMap::values) {
+            if note.standing(policy)? == Standing::Believed {
+                believed.push(note.remembered());
+            }
+        }
+        Ok(believed)
+    }
+
+    /// Compares a head with what is remembered of its name, and remembers it. `policy` is the one that believed it.
+    /// Returns what was forgotten, because only keys signed it that the policy revokes: tell the user.
+    ///
+    /// Not to be called where the caller chose the head by its id: that leads back on purpose.
+    ///
+    /// # Errors
+    /// [`MemoryError`]: the memory is as it was, and the head is not to be used.
+    ///
+    /// # Cost
+    /// As [`recall`](Self::recall).
+    pub fn accept(
+        &mut self,
+        head: &VerifiedHead,
+        policy: &TrustPolicy,
+    ) -> Result<Vec<Remembered>, MemoryError> {
+        let name = &head.head().name;
+        let notes = self.names.get(name).into_iter().flat_map(BTreeMap::values);
+        let judged: Vec<(&RememberedNote, Standing)> =
+            notes.map(|note| Ok((note, note.standing(policy)?))).collect::<Result<_, MemoryError>>()?;
+        let believed = judged.iter().filter(|(_, standing)| *standing == Standing::Believed);
+        let believed: Vec<Remembered> = believed.map(|(note, _)| note.remembered()).collect();
+        leads_on(&believed, head.head(), &head.id()).map_err(MemoryError::Trust)?;
+
+        let (same, others): (Vec<_>, Vec<_>) = judged.into_iter().partition(|(note, _)| note.id == head.id());
+        let Merged { new, mut kept } = merge(head, same.into_iter().map(|(note, _)| note));
+        let mut forgotten = Vec::new();
+        for (note, standing) in others {
+            let is_covered = || new.iter().any(|new| note.labels().is_subset(&new.labels()));
+            match standing {
+                Standing::Believed if is_covered() => {}
+                Standing::Forgotten => forgotten.push(note.remembered()),
+                Standing::Believed | Standing::Foreign => kept.push(note.clone()),
+            }
+        }
+        self.names.remove(name);
+        new.into_iter().chain(kept).for_each(|note| self.add(note));
+        Ok(forgotten)
+    }
+}
+
+/// Step 7 of the verdict: refuses what leads back or aside from one of these.
+pub(crate) fn leads_on(remembered: &[Remembered], head: &Head, id: &HeadId) -> Result<(), TrustError> {
+    let of_name = || remembered.iter().filter(|before| before.name == head.name);
+    if let Some(last) = of_name().max_by_key(|before| before.revision)
+        && head.revision < last.revision
+    {
+        return Err(TrustError::Rollback { found: head.revision, remembered: last.revision });
+    }
+    for before in of_name() {
+        let same = head.revision == before.revision && *id != before.id;
+        let next = before.revision.checked_add(1) == Some(head.revision) && head.previous != Some(before.id);
+        if same || next {
+            return Err(TrustError::Fork { revision: head.revision, remembered: before.id });
+        }
+    }
+    Ok(())
+}
+
+/// A note that was accepted: its signature lines verified then. It may have none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RememberedNote {
+    pub(crate) head: Head,
+    id: HeadId,
+    note: Note,
+}
+
+/// What a policy makes of a remembered note.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Believed,
+    /// It would be, if the policy revoked nothing; and only keys signed it that are revoked.
+    Forgotten,
+    /// It says nothing to this policy, and may to another.
+    Foreign,
+}
+
+impl RememberedNote {
+    pub(crate) fn parse(note: &str) -> Result<Self, NoteFault> {
+        let note = match note.strip_suffix('\n') {
+            Some(text) if text.ends_with('\n') => Note::of(text, Vec::new()),
+            _ => Note::parse(note.as_bytes()).map_err(|_| NoteFault::Malformed)?,
+        };
+        let head = Head::parse(note.text()).map_err(|_| NoteFault::NoHead)?;
+        Ok(Self { head, id: head_id(note.text().as_bytes()), note })
+    }
+
+    fn to_note(&self) -> String {
+        let mut note = format!("{}\n", self.note.text());
+        for line in self.note.signatures() {
+            note.push_str(&format!("{line}\n"));
+        }
+        note
+    }
+
+    pub(crate) fn sha256(&self) -> Sha256 {
+        sha256(&self.to_note())
+    }
+
+    fn remembered(&self) -> Remembered {
+        Remembered { name: self.head.name.clone(), revision: self.head.revision, id: self.id }
+    }
+
+    /// What tells the keys of its lines from each other.
+    fn labels(&self) -> BTreeSet<(&KeyName, [u8; 4])> {
+        self.note.signatures().iter().map(label).collect()
+    }
+
+    fn standing(&self, policy: &TrustPolicy) -> Result<Standing, MemoryError> {
+        let signed = signed_by(&self.note, &policy.publisher_keys(), |_| false);
+        if let Some(key) = signed.bad {
+            return Err(MemoryError::BadSignature { model: self.head.name.clone(), key: key.clone() });
+        }
+        if believed(policy, &signed, &self.head, &self.id).is_ok() {
+            return Ok(Standing::Believed);
+        }
+        let of_revoked = signed.good.iter().filter(|(_, key)| policy.is_revoked(key.public_key()));
+        let by_revoked: BTreeSet<_> = of_revoked.map(|(line, _)| label(line)).collect();
+        let would_be_believed = policy.publisher_of(&self.head.name).is_some_and(|publisher| {
+            let counting = counting(&publisher.keys, &signed, self.head.created, |_| false);
+            distinct(counting.iter().map(|key| key.public_key())) >= publisher.threshold
+        });
+        Ok(if would_be_believed && self.labels() == by_revoked {
+            Standing::Forgotten
+        } else {
+            Standing::Foreign
+        })
+    }
+}
+
+fn label(line: &NoteSignature) -> (&KeyName, [u8; 4]) {
+    (line.name(), line.id())
+}
+
+pub(crate) fn sha256(note: &str) -> Sha256 {
+    Sha256(sha2::Sha256::digest(note).into())
+}
+
+/// What is remembered of the head that was just accepted.
+struct Merged {
+    /// One note, or two where one has no room for the lines.
+    new: Vec<RememberedNote>,
+    /// Notes of the same head that the limits of a note keep apart.
+    kept: Vec<RememberedNote>,
+}
+
+/// The union of the lines that are remembered of a head and of those that verified now.
+fn merge<'m>(head: &VerifiedHead, same: impl Iterator<Item = &'m RememberedNote>) -> Merged {
+    let note_of = |lines| RememberedNote {
+        head: head.head().clone(),
+        id: head.id(),
+        note: Note::of(head.text(), lines),
+    };
+    let fits = |lines: &[NoteSignature]| {
+        lines.len() <= MAX_SIGNATURES && note_of(lines.to_vec()).to_note().len() <= MAX_NOTE
+    };
+    let (mut lines, mut kept) = (Vec::new(), Vec::new());
+    for note in same {
+        let new = note.note.signatures().iter().filter(|line| !lines.contains(*line));
+        let more: Vec<_> = lines.iter().chain(new).cloned().collect();
+        if fits(&more) {
+            lines = more;
+        } else {
+            kept.push(note.clone());
+        }
+    }
+    // One line of a key is enough, and its owner could make any number of them.
+    let mut served: Vec<NoteSignature> = Vec::new();
+    for line in head.lines() {
+        if !served.iter().any(|other| label(other) == label(line)) {
+            served.push(line.clone());
+        }
+    }
+    let new = served.iter().filter(|line| !lines.iter().any(|other| label(other) == label(line)));
+    let more: Vec<_> = lines.iter().chain(new).cloned().collect();
+    let new = if fits(&more) {
+        [more].into_iter().map(note_of).collect()
+    } else {
+        [lines, served].into_iter().map(note_of).collect()
+    };
+    Merged { new, kept }
+}
+
+/// Why memory gives no leave to go on.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MemoryError {
+    /// It is not JSON of the form of `spec/trust.md`, or a name occurs twice.
+    Form {
+        /// Where, counted from 1.
+        line: usize,
+        /// Where in the line, counted from 1.
+        column: usize,
+    },
+    /// A note is malformed.
+    Note(NoteFault),
+    /// A line of a remembered note claims to be by a key of the policy, and is not: it verified when it was remembered.
+    BadSignature {
+        /// The note's model.
+        model: ModelName,
+        /// The key's name.
+        key: KeyName,
+    },
+    /// The head leads back or aside. Memory itself is good.
+    Trust(TrustError),
+}
+
+/// What is wrong with a remembered note.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoteFault {
+    /// It does not stand under its SHA-256.
+    Sha256,
+    /// It is no note, with or without signature lines.
+    Malformed,
+    /// Its text is no head.
+    NoHead,
+    /// It stands under another name than its head's.
+    OtherName,
+}
+
+impl MemoryError {
+    /// The code of `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::Form { .. } | Self::Note(_) | Self::BadSignature { .. } => 9004,
+            Self::Trust(error) => error.error_code(),
+        }
+    }
+}
+
+impl fmt::Display for MemoryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Form { line, column } => write!(f, "line {line}, column {column} is not of its form"),
+            Self::Note(fault) => fault.fmt(f),
+            Self::BadSignature { model, key } => {
+                write!(f, "of '{model}', a signature by '{key}' that verified once does not verify")
+            }
+            Self::Trust(error) => error.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for NoteFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sha256 => "a note does not stand under its SHA-256",
+            Self::Malformed => "a note is malformed",
+            Self::NoHead => "a note's text is no head",
+            Self::OtherName => "a note stands under another name than its head's",
+        })
+    }
+}
+
+impl core::error::Error for MemoryError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Trust(error) => Some(error),
+            _ => None,
+        }
+    }
+}
