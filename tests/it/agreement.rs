@@ -1,6 +1,8 @@
 //! The independent reading in Python comes to the same verdict on proofs, slices and answers that are made here, and on
 //! the same with something changed. Both sides' verdicts meet in vectors that are written for one run.
 
+mod policies;
+
 use std::{fmt::Write as _, fs, ops::Range, path::Path, process::Command};
 
 use tempfile::TempDir;
