@@ -27,7 +27,7 @@ fn seeds(vector: &Vector) -> Vec<(&'static str, Vec<u8>)> {
     let mut add = |target, bytes: &[u8]| seeds.push((target, bytes.to_vec()));
     for (name, bytes) in vector.sections() {
         match name.strip_prefix("weighbridge/").unwrap_or(name) {
-            "head.note" | "remembered" => {
+            "head.note" => {
                 add("note", bytes);
                 add("head", text_of(bytes));
             }
@@ -40,6 +40,7 @@ fn seeds(vector: &Vector) -> Vec<(&'static str, Vec<u8>)> {
             }
             "head.txt" => add("head", bytes),
             "policy.toml" => add("policy", bytes),
+            "state" | "state-after" => add("memory", bytes),
             "path" | "name" | "time" | "vkey" => add("vkey_path", bytes),
             "vkeys" => bytes.split(|byte| *byte == b'\n').for_each(|line| add("vkey_path", line)),
             "index" => add("index", bytes),
