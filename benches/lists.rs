@@ -38,7 +38,14 @@ fn lists(c: &mut Criterion) {
     let written = write_tensors(tensors()).expect("a list");
     let head = head(&files, Some(&written), ChunkSize::new(1 << 18).expect("a size"));
     let text = head.to_text().expect("a head");
-    let weighed = Weighed { head, text, files: files.text, tensors: Some(written.text), layers: Vec::new() };
+    let weighed = Weighed {
+        head,
+        text,
+        files: files.text,
+        tensors: Some(written.text),
+        layers: Vec::new(),
+        unlisted: Vec::new(),
+    };
     let head = believed(&weighed);
     let opened = head.open_files(weighed.files.as_bytes()).expect("files");
     let list = weighed.tensors.as_deref().unwrap_or_default();

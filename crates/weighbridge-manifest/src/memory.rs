@@ -18,6 +18,7 @@ use crate::{
     name::ModelName,
     note::{MAX_NOTE, MAX_SIGNATURES, Note, NoteSignature},
     policy::{TrustPolicy, distinct},
+    shown::shown,
     trust::{VerifiedHead, believed, counting, signed_by},
     trust_error::TrustError,
 };
@@ -343,6 +344,7 @@ impl fmt::Display for MemoryError {
             Self::Form { line, column } => write!(f, "line {line}, column {column} is not of its form"),
             Self::Note(fault) => fault.fmt(f),
             Self::BadSignature { model, key } => {
+                let key = shown(key.as_str());
                 write!(f, "of '{model}', a signature by '{key}' that verified once does not verify")
             }
             Self::Trust(error) => error.fmt(f),

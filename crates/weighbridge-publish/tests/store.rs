@@ -1,6 +1,7 @@
 //! Writing metadata: whatever goes wrong, the old files are as they were, and nothing half done lies about.
 
 #![cfg(unix)]
+#![allow(clippy::disallowed_methods)] // a test names its own files
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;

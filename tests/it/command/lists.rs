@@ -385,7 +385,7 @@ fn a_layer_with_holes_costs_no_memory() {
         forge.file("weights.bin").replace("\"size\":40000", &format!("\"size\":{size}"));
     forge.sign(&world.key("mallory"));
     let sparse = |path: &str, bytes| {
-        File::options().write(true).open(world.path(path)).unwrap().set_len(bytes).unwrap()
+        File::options().write(true).open(world.path(path)).unwrap().set_len(bytes).unwrap();
     };
     sparse("m/weights.bin", size);
     sparse("m/weighbridge/chunks.layer", size / 16_384 * 32);
