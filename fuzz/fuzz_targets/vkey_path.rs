@@ -79,7 +79,7 @@ fn time(text: &str) {
 
 fn vkey(text: &str) {
     let name = KeyName::parse(text);
-    assert!(name.is_err() || name.is_ok_and(|name| name.to_string() == text));
+    assert!(name.is_err() || name.is_ok_and(|name| name.as_str() == text));
     let Ok(vkey) = Vkey::parse(text) else { return };
     assert_eq!(vkey.to_string(), text);
     assert_eq!(Vkey::new(vkey.name().clone(), vkey.public_key()), Ok(vkey.clone()));

@@ -40,12 +40,13 @@ fn a_tensor_costs_its_chunks_and_those_of_the_header_and_needs_no_other() {
             }
             let view = ModelView::open(holes.path(), &signed.metadata, signed.files.clone()).unwrap();
             let view = TensorView::new(view, tensors.clone());
-            let tensor =
-                view.read(entry.name.as_str()).unwrap_or_else(|error| panic!("{}: {error}", entry.name));
+            let tensor = view
+                .read(entry.name.as_str())
+                .unwrap_or_else(|error| panic!("{}: {error}", entry.name.as_str()));
             let from = usize::try_from(entry.offset).unwrap();
-            assert!(tensor.bytes() == &bytes[from..from + tensor.bytes().len()], "{}", entry.name);
+            assert!(tensor.bytes() == &bytes[from..from + tensor.bytes().len()], "{}", entry.name.as_str());
             assert_eq!((tensor.dtype(), tensor.shape()), (&entry.dtype, &entry.shape[..]));
-            assert_eq!(view.view().reads().chunks, there.len() as u64, "{}", entry.name);
+            assert_eq!(view.view().reads().chunks, there.len() as u64, "{}", entry.name.as_str());
         }
     }
 }
