@@ -37,11 +37,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             println!(
                 "after chunk {:>2} of {count}: {} {:?}, {} bytes",
                 nth + 1,
-                tensor.name,
+                tensor.name.as_str(),
                 tensor.shape,
                 bytes.len()
             );
-            loaded.push((nth, tensor.name.to_string()));
+            loaded.push((nth, tensor.name.as_str().to_owned()));
         }
     }
 

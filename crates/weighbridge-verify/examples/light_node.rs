@@ -3,6 +3,7 @@
 //! `cargo run -p weighbridge-verify --example light_node [PROOF VKEY]`
 
 use std::{error::Error, fs};
+use weighbridge_manifest::shown;
 
 use weighbridge_verify::manifest::{Expectation, ModelName, SignedProof, TrustPolicy, Vkey};
 
@@ -24,13 +25,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let head = proven.head();
     println!("{} revision {}, head {}", head.head().name, head.head().revision, head.id());
     for (position, file) in proven.files() {
-        println!("file {position}: {}, {} bytes, {}", file.path, file.size, file.root);
+        println!("file {position}: {}, {} bytes, {}", shown(file.path.as_str()), file.size, file.root);
     }
     for (position, tensor) in proven.tensors() {
-        println!("tensor {position}: {} at {} of {}", tensor.name, tensor.offset, tensor.file);
+        println!(
+            "tensor {position}: {} at {} of {}",
+            shown(tensor.name.as_str()),
+            tensor.offset,
+            shown(tensor.file.as_str())
+        );
     }
     for path in proven.absent() {
-        println!("absent: {path}");
+        println!("absent: {}", shown(path.as_str()));
     }
 
     // A forged proof shows nothing, and says where it is wrong.

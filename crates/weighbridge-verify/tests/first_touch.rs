@@ -135,7 +135,7 @@ fn three_tensors_of_417_cost_their_chunks_and_those_of_their_headers() {
     }
     for (tensor, read) in chosen.iter().zip(&read) {
         let file = folder.path().join(tensor.file.as_str());
-        assert!(read.bytes() == range_of(&file, tensor.offset, tensor.size), "{}", tensor.name);
+        assert!(read.bytes() == range_of(&file, tensor.offset, tensor.size), "{}", tensor.name.as_str());
         assert_eq!((read.dtype().as_str(), read.shape()), ("BF16", &tensor.shape[..]));
     }
 }

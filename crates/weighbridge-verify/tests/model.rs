@@ -138,7 +138,7 @@ fn fault(fault: &FileFault) -> String {
                 said += &format!(" {:?} {:?} [{}]", run.chunks, run.bytes, tensors.join(" "));
             }
         }
-        said += &bytes_of.as_ref().map_or(String::new(), |path| format!(" (is {path})"));
+        said += &bytes_of.as_ref().map_or(String::new(), |path| format!(" (is {})", path.as_str()));
     }
     if let FileFault::Tensor(tensor) = fault {
         said += &format!(" {}", tensor.tensor);
@@ -422,7 +422,10 @@ fn metadata_that_is_no_file_is_an_error_and_waited_for_by_nobody() {
     let metadata = Metadata::at(folder.path());
     let error = in_time(move || metadata.note()).unwrap_err();
     assert_eq!(error.error_code(), 9002);
-    assert_eq!(error.to_string(), format!("cannot read {}: not a regular file", folder.at(HEAD).display()));
+    assert_eq!(
+        error.to_string(),
+        format!("cannot read {}: not a regular file", weighbridge_verify::shown_path(folder.at(HEAD)))
+    );
     // Never more than is allowed for, and one byte more, which is too much.
     fs::remove_file(folder.at(HEAD)).unwrap();
     File::create(folder.at(HEAD)).unwrap().set_len(1 << 40).unwrap();
