@@ -3,9 +3,8 @@
 //! `cargo run -p weighbridge-verify --example light_node [PROOF VKEY]`
 
 use std::{error::Error, fs};
-use weighbridge_manifest::shown;
 
-use weighbridge_verify::manifest::{Expectation, ModelName, SignedProof, TrustPolicy, Vkey};
+use weighbridge_verify::manifest::{Expectation, ModelName, SignedProof, TrustPolicy, Vkey, shown};
 
 /// What a peer sent: that a tensor is in a model, and a pickle is not.
 const PROOF: &[u8] = include_bytes!("../../../spec/examples/scale.proof");
