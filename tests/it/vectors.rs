@@ -183,7 +183,8 @@ impl Vector {
             }
             "shown" => {
                 let name = self.text("name").unwrap();
-                let unseen = unseen_in(name).map_or("none".to_owned(), |c| format!("U+{:04X}", u32::from(c)));
+                let unseen = name.split('/').find_map(unseen_in);
+                let unseen = unseen.map_or("none".to_owned(), |c| format!("U+{:04X}", u32::from(c)));
                 End::default().answer("shown", &shown(name)).answer("unseen", &unseen)
             }
             "model-name" => {

@@ -102,7 +102,7 @@ def test_small_value(section, check):
 
 def test_shown(vector, outcome):
     name = vector.section("name").decode()
-    unseen = names.unseen_in(name)
+    unseen = names.unseen_in_path(name)
     outcome.answers["shown"] = names.shown(name).encode()
     outcome.answers["unseen"] = "none" if unseen is None else f"U+{ord(unseen):04X}"
 

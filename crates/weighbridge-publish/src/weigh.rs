@@ -185,7 +185,7 @@ impl Weighing<'_> {
             if !is_nfc(path.as_str()) {
                 return Err(WeighError::NotNfc { path: path.clone() });
             }
-            if let Some(character) = unseen_in(path.as_str()) {
+            if let Some(character) = path.as_str().split('/').find_map(unseen_in) {
                 return Err(WeighError::Unseen { path: path.clone(), tensor: None, character });
             }
             if let Some(other) = folded.insert(default_case_fold_str(path.as_str()), path) {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use weighbridge_formats::{Format, FormatError, Parsed, UnknownDtype};
-use weighbridge_manifest::{Dtype, TensorEntry, VerifiedTensorList, shown};
+use weighbridge_manifest::{Dtype, TensorEntry, VerifiedTensorList, shown, shown_beginning};
 
 use crate::{
     folder::HoldingError,
@@ -293,9 +293,9 @@ impl fmt::Display for TensorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::View(error) => error.fmt(f),
-            Self::NotListed { name } => write!(f, "no tensor '{}' is listed", shown(name)),
+            Self::NotListed { name } => write!(f, "no tensor '{}' is listed", shown_beginning(name, 80)),
             Self::Ambiguous { name } => {
-                write!(f, "several files have a tensor '{}'", shown(name))
+                write!(f, "several files have a tensor '{}'", shown_beginning(name, 80))
             }
             Self::Format { file, fault } => write!(f, "{}: {fault}", shown(file)),
             Self::UnknownDtype { file, dtype } => write!(f, "{}: {dtype}", shown(file)),

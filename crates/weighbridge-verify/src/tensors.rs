@@ -3,7 +3,7 @@
 use std::{borrow::ToOwned, collections::BTreeMap, fmt, string::String, vec::Vec};
 
 use weighbridge_formats::TensorSpan;
-use weighbridge_manifest::{TensorEntry, shown};
+use weighbridge_manifest::{TensorEntry, shown_beginning};
 
 /// What a tensor list says otherwise than the verified header of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl TensorFault {
 
 impl fmt::Display for TensorFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = shown(&self.tensor);
+        let name = shown_beginning(&self.tensor, 80);
         match self.difference {
             Difference::NotInHeader => write!(f, "tensor '{name}' is listed, and not in the file's header"),
             Difference::NotListed => write!(f, "tensor '{name}' is in the file's header, and not listed"),

@@ -466,7 +466,7 @@ fn a_header_is_compared_once_whichever_tensors_are_read() {
 #[test]
 fn of_a_long_name_the_beginning_is_shown() {
     let long = "\u{1b}x".repeat(50_000);
-    let shown = format!("{}…", r"\u{1b}x".repeat(100).get(..300).unwrap());
+    let shown = format!("{}…", r"\u{1b}x".repeat(40));
     for difference in [Difference::NotInHeader, Difference::NotListed, Difference::Dtype, Difference::Hash] {
         let text = TensorFault { tensor: long.clone(), difference }.to_string();
         // Without the text, which would be long.

@@ -325,10 +325,15 @@ fn models_whose_tensors_are_not_listed_are_compared_by_their_files() {
 fn names_cannot_steer_a_terminal() {
     let world = World::empty();
     for (folder, name) in [("old", "a"), ("new", "b")] {
-        let hostile = format!("{name}\u{202e}gpj.exe");
-        let tensor = (hostile.clone(), json!("U8"), json!([1]), vec![1]);
-        world.write(&format!("{folder}/{hostile}.safetensors"), safetensors(&[tensor]));
+        // No signer of ours lists such names; another may.
+        let tensor = (format!("{name}_gpj.exe"), json!("U8"), json!([1]), vec![1]);
+        world.write(&format!("{folder}/{name}_gpj.exe.safetensors"), safetensors(&[tensor]));
         world.weigh(folder);
+        let mut forge = Forge::open(world.path(&format!("{folder}/weighbridge")));
+        for line in forge.files.iter_mut().chain(&mut forge.tensors) {
+            *line = line.replace("_gpj", "\u{202e}gpj");
+        }
+        forge.sign(&world.key("alice"));
     }
     let ran = world.run("diff old new").done();
     ran.expect(!ran.stdout.contains('\u{202e}'), "nothing that a terminal obeys");

@@ -59,7 +59,7 @@ fn keygen_never_overwrites() {
 #[test]
 fn a_key_name_that_cannot_stand_in_a_signature_misused() {
     let world = World::empty();
-    for name in ["a+b", "", "two words", "../dave", "a\u{1b}b"] {
+    for name in ["a+b", "", "two words", "../dave"] {
         println!("{name:?}");
         world.run_with("keygen -o keys --unencrypted --", &[name]).unjudged(9001, "");
     }

@@ -309,9 +309,13 @@ fn a_head_of_another_name_is_refused_before_its_lists_are_read() {
 #[test]
 fn texts_from_elsewhere_cannot_steer_a_terminal() {
     let world = World::weighed();
-    // Right-to-left override: no control character, so the path is allowed, and printed as an escape.
-    world.write("llama/a\u{202e}gpj.exe", "x");
+    // Right-to-left override: no control character, so verifiers allow the path, and print it as an escape.
+    world.write("llama/a_gpj.exe", "x");
     world.run("weigh llama --name org/llama --key @alice.key --force").done();
+    world.rename("llama/a_gpj.exe", "llama/a\u{202e}gpj.exe");
+    let mut forge = Forge::open(world.path(METADATA));
+    replace(forge.file("a_gpj"), "_", "\u{202e}");
+    forge.sign(&world.key("alice"));
     let ran = world.run(VERIFY).done().prints(r"a\u{202e}gpj.exe");
     ran.expect(!ran.stdout.contains('\u{202e}'), "no override");
 
@@ -324,11 +328,27 @@ fn texts_from_elsewhere_cannot_steer_a_terminal() {
 
     // A tensor's name can have what a path can.
     world.remove("llama/\u{1b}[2Jx");
-    let header = "{\"\u{202e}a\":{\"dtype\":\"U8\",\"shape\":[20000],\"data_offsets\":[0,20000]}}";
-    let length = u64::try_from(header.len()).unwrap().to_le_bytes();
-    world.write("llama/a.safetensors", [&length, header.as_bytes(), &[7; 20_000]].concat());
+    world.remove("llama/a\u{202e}gpj.exe");
+    let shard = |name: &str| {
+        let header =
+            format!("{{\"{name}a\":{{\"dtype\":\"U8\",\"shape\":[20000],\"data_offsets\":[0,20000]}}}}");
+        let length = u64::try_from(header.len()).unwrap().to_le_bytes();
+        world.write("llama/a.safetensors", [&length, header.as_bytes(), &[7; 20_000]].concat());
+    };
     let weigh = "weigh llama --name org/llama --key @alice.key --force --chunk-size 16KiB";
-    world.run(&format!("{weigh} --previous llama/weighbridge/head.note")).done();
+    let weigh = |options| world.run(&format!("{weigh}{options}")).done();
+    // The tensor's line is that of a name of the same length; the file's line and layer are those of the file.
+    shard("___");
+    weigh("");
+    let mut forge = Forge::open(world.path(METADATA));
+    shard("\u{202e}");
+    weigh(" --no-tensors");
+    forge.files = Forge::open(world.path(METADATA)).files;
+    let line = forge.tensors.iter_mut().find(|line| line.contains("___a")).unwrap();
+    replace(line, "___a", "\u{202e}a");
+    forge.sign(&world.key("alice"));
+    world.forget();
+    world.run(VERIFY).done();
     world.flip("llama/a.safetensors", 19_000);
     let ran = world.refused(VERIFY, 2101, "data does not match").prints(r"in tensor \u{202e}a");
     ran.expect(!ran.stdout.contains('\u{202e}'), "no override");

@@ -119,7 +119,7 @@ fn signers_refuse_tensors_whose_names_are_not_seen() {
 #[test]
 fn keys_get_no_names_that_are_not_seen() {
     let world = World::empty();
-    for name in ["alice\u{3164}", "\u{301}alice", "al\u{200d}ice"] {
+    for name in ["alice\u{3164}", "\u{301}alice", "al\u{200d}ice", "a\u{1b}b"] {
         let ran = world.run_with("keygen --unencrypted -o keys", &[name]);
         ran.refused(1424, "the key's name has a character that is not seen");
         assert!(!world.exists("keys"));

@@ -189,9 +189,16 @@ fn names_with_colons_are_told_apart() {
 fn names_cannot_steer_a_terminal() {
     let world = World::empty();
     let (file, tensor) = ("a \"b\" \u{202e}gpj.exe", "say \"hi\" \u{202e}\u{2066} é \\ '");
-    world.write(&format!("m/{file}"), "x");
-    world.write("m/model.safetensors", safetensors(&[tensor]));
+    // No signer of ours lists such names; another may.
+    let seen = |name: &str| name.replace(['\u{202e}', '\u{2066}'], "_");
+    world.write(&format!("m/{}", seen(file)), "x");
+    world.write("m/model.safetensors", safetensors(&[&seen(tensor)]));
     world.run("weigh m --name org/m --key @alice.key").done();
+    let mut forge = Forge::open(world.path("m/weighbridge"));
+    for line in forge.files.iter_mut().chain(&mut forge.tensors) {
+        *line = line.replace("__", "\u{202e}\u{2066}").replace(" _", " \u{202e}");
+    }
+    forge.sign(&world.key("alice"));
     let absent = "é \u{202e}.pkl";
     let words =
         ["--file", file, "--tensor", &format!("model.safetensors:{tensor}"), "--absent", absent, "-o", "p"];

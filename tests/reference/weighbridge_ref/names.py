@@ -50,9 +50,12 @@ def shown(text: str) -> str:
 
 
 def unseen_in(name: str) -> str | None:
-    for component in name.split("/"):
-        for at, c in enumerate(component):
-            ends = c == " " and at in (0, len(component) - 1)
-            if is_unseen(c) or ends or (at == 0 and is_mark(c)):
-                return c
+    for at, c in enumerate(name):
+        ends = c == " " and at in (0, len(name) - 1)
+        if is_unseen(c) or ends or (at == 0 and is_mark(c)):
+            return c
     return None
+
+
+def unseen_in_path(path: str) -> str | None:
+    return next(filter(None, map(unseen_in, path.split("/"))), None)
