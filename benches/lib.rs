@@ -66,6 +66,7 @@ pub fn weighing(model: &Path, tensors: TensorListing) -> Weighing<'_> {
         sha256: Sha256Listing::Omit,
         ext: Vec::new(),
         reuse: None,
+        take: None,
     }
 }
 

@@ -622,7 +622,7 @@ impl Vector {
                     }
                 }
                 Outcome::Unknown(error) => codes.lock().unwrap().push(error.error_code()),
-                Outcome::Verified | Outcome::Extra => {}
+                Outcome::Verified | Outcome::Extra | Outcome::LeftOut(_) => {}
             }
         });
         let summary = summary.unwrap();

@@ -609,11 +609,24 @@ class Tampering(unittest.TestCase):
                                  "to-folder": 5103, "nowhere": 5105, "circle": 5105, "fifo": 5104})
 
 
+    def test_what_is_left_out(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for path in ("a", "x/.Git/y", "x/.cache/huggingface/y", ".cache/huggingface/y", "x/weighbridge/y",
+                         "weighbridge/head.note", "weighbridge/partial/y", "weighbridge/run.py"):
+                place = Path(folder, path)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(b"")
+            found = dict(model.walk(Path(folder)))
+        left_out = {path for path, place in found.items() if isinstance(place, model.LeftOut)}
+        self.assertEqual(left_out, {"x/.Git", "x/.cache/huggingface", ".cache/huggingface", "weighbridge/run.py"})
+        self.assertEqual(found.keys() - left_out, {"a", "x/weighbridge/y"})
+
+
 class Vectors(unittest.TestCase):
     # Codes that no bytes alone can bring about, or that only signers report.
     NOT_AS_DATA = {
         1411,  # names of sections are UTF-8
-        1421, 1422,  # when weighing
+        1421, 1422, 1423,  # when weighing
         1507,  # when keys are imported
         2106,  # takes a file that changes
         2109,  # takes a file of 2^53 bytes

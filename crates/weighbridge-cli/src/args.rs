@@ -104,6 +104,10 @@ pub(crate) struct Weigh {
     /// Do not look into tensor files: the head says `tensors none`
     #[arg(long)]
     pub(crate) no_tensors: bool,
+    /// Take matching files as they are, though they are called like leftovers of downloads or systems, or are Git LFS
+    /// pointers; may be given several times; `*` does not match `/`, `**` does
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) take: Vec<String>,
     /// A further line of the head; may be given several times
     #[arg(long, value_name = "KEY=VALUE", value_parser = ext)]
     pub(crate) ext: Vec<weighbridge_manifest::Ext>,

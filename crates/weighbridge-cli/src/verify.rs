@@ -74,11 +74,11 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
         return Err(Failure::usage("--only: no listed file matches"));
     }
     let listed = head.head().files.count;
-    let text = if code.is_none() { done(&summary, listed, codes.extra, &head) } else { String::new() };
+    let text = if code.is_none() { done(&summary, listed, &codes, &head) } else { String::new() };
     output.result(&text, || {
         json!({
             "event": "result", "verified": code.is_none(), "code": code, "head": head.id().to_string(),
-            "listed": listed, "complete": args.only.is_empty(), "extra": codes.extra,
+            "listed": listed, "complete": args.only.is_empty(), "extra": codes.extra, "left_out": codes.left_out,
             "files": summary.verified, "bytes": summary.bytes, "refused": summary.refused, "unknown": summary.unknown,
             "uncompared": summary.uncompared,
         })
@@ -133,12 +133,14 @@ fn write_receipt(
     Ok(())
 }
 
-fn done(summary: &Summary, listed: u64, extra: u64, head: &VerifiedHead) -> String {
+fn done(summary: &Summary, listed: u64, codes: &Codes, head: &VerifiedHead) -> String {
     // What was not looked at must not seem verified.
     let of = if summary.verified < listed { format!("{} of ", summary.verified) } else { String::new() };
-    let extra = if extra > 0 { format!("; {} not listed", count(extra, "file")) } else { String::new() };
-    let bytes = size(summary.bytes);
-    format!("verified {of}{}, {bytes}{extra}{}; head {}", count(listed, "file"), aside(summary), head.id())
+    let others = [(codes.extra, "file", "not listed"), (codes.left_out, "place", "left out")];
+    let others = others.iter().filter(|(n, ..)| *n > 0);
+    let others: String = others.map(|(n, thing, how)| format!("; {} {how}", count(*n, thing))).collect();
+    let (bytes, aside) = (size(summary.bytes), aside(summary));
+    format!("verified {of}{}, {bytes}{others}{aside}; head {}", count(listed, "file"), head.id())
 }
 
 /// The part of a summary that says of how many files only the bytes were verified.
@@ -158,6 +160,8 @@ pub(crate) struct Codes {
     chunks_named: bool,
     /// Files that are not listed, and let pass.
     extra: u64,
+    /// Places that are not listed, and were not looked into.
+    left_out: u64,
 }
 
 impl Codes {
@@ -193,6 +197,7 @@ pub(crate) fn check_files(
                 }
                 Outcome::Unknown(error) => codes.unknown = Some(error.error_code()),
                 Outcome::Extra => codes.extra += 1,
+                Outcome::LeftOut(_) => codes.left_out += 1,
                 Outcome::Verified => {}
             }
             progress.aside(|| output.result(&text(report, width), || value(report)));
@@ -237,6 +242,7 @@ fn hints(codes: &Codes) -> Vec<&'static str> {
             2106 => "wait until nothing writes to the model, and verify again",
             2202 => "get chunks.layer again, or remove it: the files can be verified without it",
             5102..=5105 => "remove the links and special files named above",
+            1401..=1411 => "rename or remove the files named above",
             _ => continue,
         };
         if !hints.contains(&hint) {
@@ -270,6 +276,8 @@ fn text(report: &FileReport, width: usize) -> String {
             format!("ok       {path}  {:>12}  {}{tensors}", count(report.chunks, "chunk"), size(report.size))
         }
         Outcome::Extra => format!("extra    {path}  not listed, not part of the model"),
+        Outcome::LeftOut(None) => format!("left out {path}  not looked into, no part of models"),
+        Outcome::LeftOut(Some(error)) => format!("left out {path}  {error}"),
         Outcome::Unknown(error) => format!("unknown  {path}  {error} [W{}]", error.error_code()),
         Outcome::Refused(faults) => {
             let mut lines = Vec::new();
@@ -328,9 +336,8 @@ fn value(report: &FileReport) -> Value {
         Outcome::Verified => ("verified", Vec::new()),
         Outcome::Extra => ("extra", Vec::new()),
         Outcome::Refused(faults) => ("refused", faults.iter().map(fault_value).collect()),
-        Outcome::Unknown(error) => {
-            ("unknown", vec![json!({ "code": error.error_code(), "message": error.to_string() })])
-        }
+        Outcome::LeftOut(why) => ("left out", why.iter().map(io_value).collect()),
+        Outcome::Unknown(error) => ("unknown", vec![io_value(error)]),
     };
     let mut value = json!({
         "event": "file", "path": path, "status": status, "size": size, "chunks": chunks, "faults": faults,
@@ -344,6 +351,10 @@ fn value(report: &FileReport) -> Value {
         }
     }
     value
+}
+
+fn io_value(error: &IoError) -> Value {
+    json!({ "code": error.error_code(), "message": error.to_string() })
 }
 
 fn fault_value(fault: &FileFault) -> Value {

@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
     let found = walk(&args.model)?;
     let lies = |path: &str| {
         let file = found.files.binary_search_by(|found| found.path.as_str().cmp(path));
-        file.is_ok() || found.unfit.iter().any(|unfit| unfit.place == path)
+        file.is_ok() || found.unfit.iter().any(|unfit| unfit.place == path) || found.unread_at(path).is_some()
     };
     let (named, others): (Vec<_>, Vec<_>) = (files.entries().iter().enumerate())
         .filter(|(_, entry)| wanted(entry.path.as_str()))

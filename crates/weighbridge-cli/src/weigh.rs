@@ -2,16 +2,17 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{ErrorKind, Write},
     path::{Component, Path},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde_json::json;
 use weighbridge_manifest::{Head, HeadError, ListSize, MAX_NOTE, ModelName, shown};
 use weighbridge_publish::{
-    Event, Existing, Reuse, SecretKey, Sha256Listing, Signing, Staging, TensorListing, WeighError, Weighed,
-    Weighing,
+    Event, Existing, Refusal, RefusalFault, Reuse, SecretKey, Sha256Listing, Signing, Staging, StoreError,
+    TensorListing, WeighError, Weighed, Weighing,
 };
 use weighbridge_tree::{ChunkSize, ModelRoot, head_id};
 use weighbridge_verify::{FOLDER, HEAD, IoError, read_bounded, shown_path};
@@ -21,7 +22,7 @@ use crate::{
     earlier::Earlier,
     failure::Failure,
     keys,
-    output::{Output, shown_names, unknown_dtype},
+    output::{Output, count, shown_names, unknown_dtype},
     progress::Progress,
     trust::{self, head_json, head_line},
 };
@@ -36,6 +37,8 @@ pub(crate) fn run(args: &Weigh, output: &Output) -> Result<(), Failure> {
     let earlier = Earlier::open(args, &keys)?;
     let patterns = globs(&args.reuse)?;
     let matches = |path: &str| patterns.is_match(path);
+    let as_they_are = globs(&args.take)?;
+    let take = |path: &str| as_they_are.is_match(path);
     let existing = if args.force { Existing::Replace } else { Existing::Keep };
     let weighing = Weighing {
         model: &args.model,
@@ -53,6 +56,7 @@ pub(crate) fn run(args: &Weigh, output: &Output) -> Result<(), Failure> {
             tensors: tensors.as_ref(),
             layers: layers.as_ref(),
         }),
+        take: Some(&take),
     };
     // A head that nobody could read is misuse: nothing was judged yet.
     can_be_said(&weighing).map_err(|error| Failure::usage(format!("no head can say this: {error}")))?;
@@ -62,16 +66,27 @@ pub(crate) fn run(args: &Weigh, output: &Output) -> Result<(), Failure> {
              --previous makes it the next revision"
         ));
     }
-    let staging = Staging::open(&folder, existing)?;
-    let weighed = weigh(&weighing, output)?;
+    let staging = Staging::open(&folder, existing).map_err(|error| not_written(error, args))?;
+    let (weighed, left_out) = weigh(&weighing, output)?;
     let signing = sign(&weighed, &keys)?;
     staging.write_weighed(&weighed)?;
     if let Some(note) = signing.note() {
         staging.write(HEAD, |w: &mut dyn Write| w.write_all(note.as_bytes()))?;
     }
     staging.publish()?;
-    print(&weighed, &keys, &folder, output);
+    print(&weighed, left_out, &keys, &folder, output);
     Ok(())
+}
+
+/// The metadata folder is in the model, unless another was named.
+fn not_written(error: StoreError, args: &Weigh) -> Failure {
+    let is_closed = matches!(&error, StoreError::Io(error)
+        if matches!(error.source.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem));
+    let failure = Failure::from(error);
+    if is_closed && args.output.is_none() {
+        return failure.hint("metadata may lie elsewhere: name a folder with -o, and verify with --meta");
+    }
+    failure
 }
 
 /// The model whose signed head is replaced by one that does not follow it.
@@ -131,12 +146,13 @@ fn sorted(args: &Weigh) -> Vec<weighbridge_manifest::Ext> {
     ext
 }
 
-fn weigh(weighing: &Weighing<'_>, output: &Output) -> Result<Weighed, Failure> {
+/// What was weighed, and how many places were left out.
+fn weigh(weighing: &Weighing<'_>, output: &Output) -> Result<(Weighed, u64), Failure> {
     let progress = Progress::new(output, "weighing");
-    let total = std::sync::atomic::AtomicU64::new(0);
+    let (total, left_out) = (AtomicU64::new(0), AtomicU64::new(0));
     let tell = |event: Event<'_>| match event {
         Event::Total(bytes) => {
-            total.store(bytes, std::sync::atomic::Ordering::Relaxed);
+            total.store(bytes, Ordering::Relaxed);
             progress.total(bytes);
         }
         Event::Read(bytes) => progress.read(bytes),
@@ -147,28 +163,75 @@ fn weigh(weighing: &Weighing<'_>, output: &Output) -> Result<Weighed, Failure> {
                 || json!({ "event": "reused", "path": path }),
             );
         }),
+        Event::LeftOut(place) => {
+            left_out.fetch_add(1, Ordering::Relaxed);
+            progress.aside(|| {
+                output.result(
+                    &format!("left out {}  not looked into, no part of models", shown(place)),
+                    || json!({ "event": "file", "path": place, "status": "left out" }),
+                );
+            });
+        }
     };
     let result = weighing.weigh(&tell);
-    progress.finish(output, total.load(std::sync::atomic::Ordering::Relaxed));
-    result.map_err(|error| failure(&error))
+    progress.finish(output, total.into_inner());
+    match result {
+        Ok(weighed) => Ok((weighed, left_out.into_inner())),
+        Err(error) => Err(failure(&error, output)),
+    }
 }
 
-fn failure(error: &WeighError) -> Failure {
+fn failure(error: &WeighError, output: &Output) -> Failure {
     let failure = Failure::new(error.error_code(), error.to_string());
-    if error.is_lfs_pointer() {
-        failure.hint("the model itself is not here: run `git lfs pull`")
-    } else if error.is_about_tensors() {
+    if error.is_about_tensors() {
         // Nothing need be wrong with the file: formats have forks, and lists have limits.
-        failure
+        return failure
             .hint("if a download was cut short, get the file again")
-            .hint("if the file is as it should be, weigh it without its tensors: --no-tensors")
-    } else {
-        match error {
-            WeighError::Unfit { .. } => failure.hint("move it out of the model folder"),
-            WeighError::Reuse { .. } => failure.hint("leave --reuse out to read the files"),
-            _ => failure,
+            .hint("if the file is as it should be, weigh it without its tensors: --no-tensors");
+    }
+    match error {
+        WeighError::Refused(refused) => {
+            refused.iter().for_each(|refusal| print_refused(refusal, output));
+            hints(refused).into_iter().fold(failure, Failure::hint)
+        }
+        WeighError::Io(error) if error.source.kind() == ErrorKind::PermissionDenied => {
+            failure.hint("let it be read, or move it out of the model folder")
+        }
+        WeighError::Reuse { .. } => failure.hint("leave --reuse out to read the files"),
+        _ => failure,
+    }
+}
+
+fn print_refused(Refusal { place, fault }: &Refusal, output: &Output) {
+    let code = fault.error_code();
+    output.result(&format!("refused  {}  {fault} [W{code}]", shown(place)), || {
+        let faults = [json!({ "code": code, "message": fault.to_string() })];
+        json!({ "event": "file", "path": place, "status": "refused", "faults": faults })
+    });
+}
+
+/// What to do next about each kind of refusal.
+fn hints(refused: &[Refusal]) -> Vec<&'static str> {
+    let mut hints = Vec::new();
+    for Refusal { fault, .. } in refused {
+        let hint = match fault {
+            RefusalFault::LfsPointer => {
+                "the files themselves are not here: run `git lfs pull`; or take pointers as they are: --take GLOB"
+            }
+            RefusalFault::Unfinished { .. } | RefusalFault::BesideUnfinished { .. } => {
+                "end the download, or remove what it left; or take files as they are: --take GLOB"
+            }
+            RefusalFault::OfASystem { .. } => {
+                "remove what is no part of the model; or take files as they are: --take GLOB"
+            }
+            RefusalFault::Unfit(_) => "move it out of the model folder",
+            _ => "rename it",
+        };
+        if !hints.contains(&hint) {
+            hints.push(hint);
         }
     }
+    hints
 }
 
 fn sign(weighed: &Weighed, keys: &[SecretKey]) -> Result<Signing, Failure> {
@@ -180,7 +243,7 @@ fn sign(weighed: &Weighed, keys: &[SecretKey]) -> Result<Signing, Failure> {
     Ok(signing)
 }
 
-fn print(weighed: &Weighed, keys: &[SecretKey], folder: &Path, output: &Output) {
+fn print(weighed: &Weighed, left_out: u64, keys: &[SecretKey], folder: &Path, output: &Output) {
     let (head, id) = (&weighed.head, head_id(weighed.text.as_bytes()));
     let signers: Vec<&str> = keys.iter().map(|k| k.vkey().name().as_str()).collect();
     let signed = if signers.is_empty() {
@@ -199,8 +262,12 @@ fn print(weighed: &Weighed, keys: &[SecretKey], folder: &Path, output: &Output) 
             || json!({ "event": "unlisted", "path": path, "unknown_dtype": unknown_dtype(dtype) }),
         );
     }
+    let places = match left_out {
+        0 => String::new(),
+        n => format!("; {} left out", count(n, "place")),
+    };
     let text = format!(
-        "weighed  {} revision {}: {}\nid       {id}\n{signed}\nwrote    {}",
+        "weighed  {} revision {}: {}{places}\nid       {id}\n{signed}\nwrote    {}",
         head.name,
         head.revision,
         head_line(head),
@@ -208,7 +275,10 @@ fn print(weighed: &Weighed, keys: &[SecretKey], folder: &Path, output: &Output) 
     );
     output.result(&text, || {
         let folder = folder.to_string_lossy();
-        json!({ "event": "weighed", "head": id.to_string(), "signers": signers, "folder": folder, "says": head_json(head) })
+        json!({
+            "event": "weighed", "head": id.to_string(), "signers": signers, "folder": folder,
+            "left_out": left_out, "says": head_json(head),
+        })
     });
 }
 

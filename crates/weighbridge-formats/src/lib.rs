@@ -76,6 +76,16 @@ pub use gguf_values::{GgufAbout, GgufValue};
 use split::Split;
 pub use unknown::UnknownDtype;
 
+/// Whether this file, as a whole, is a Git LFS pointer: the one that it stands for was not downloaded. It may have any name.
+#[must_use]
+pub fn is_lfs_pointer(file: &[u8]) -> bool {
+    u64::try_from(file.len()).is_ok_and(|length| length <= MAX_LFS_POINTER)
+        && file.starts_with(safetensors::LFS_POINTER)
+}
+
+/// Git LFS takes nothing longer for a pointer, in bytes.
+pub const MAX_LFS_POINTER: u64 = 1_024;
+
 /// A file format whose tensors are listed.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

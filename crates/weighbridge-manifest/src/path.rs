@@ -52,12 +52,17 @@ fn check_path(text: &str) -> Result<(), PathError> {
             _ => {}
         }
     }
-    let below =
-        |folder: &str| text.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    if below("weighbridge") || below(".cache/huggingface") {
-        return Err(PathError::Reserved);
-    }
-    Ok(())
+    if is_reserved(text) { Err(PathError::Reserved) } else { Ok(()) }
+}
+
+/// Whether the path is the metadata folder, a hub client's cache, or lies in one of them. Where case does not count,
+/// `Weighbridge/head.note` is the signed head of the model.
+fn is_reserved(path: &str) -> bool {
+    let is = |component: &str, name: &str| component.eq_ignore_ascii_case(name);
+    let components = || path.split('/');
+    let mut pairs = components().zip(components().skip(1));
+    components().next().is_some_and(|first| is(first, "weighbridge"))
+        || pairs.any(|(above, below)| is(above, ".cache") && is(below, "huggingface"))
 }
 
 /// Why a path may not stand in a list.
@@ -88,7 +93,7 @@ pub enum PathError {
     },
     /// A component equal to `.git`, in any case.
     Git,
-    /// In `weighbridge` or `.cache/huggingface`.
+    /// In `weighbridge` at the top or in a `.cache/huggingface`, in any case.
     Reserved,
 }
 
@@ -209,6 +214,9 @@ mod tests {
             "a b/ü",
             "weighbridge.md",
             ".cache/x",
+            "huggingface/x",
+            "a.cache/huggingface/x",
+            "docs/weighbridge/x",
             "x.git",
             "ab:c",
             "1:",
@@ -245,6 +253,9 @@ mod tests {
             ("weighbridge/head.note", 1410),
             (".cache/huggingface", 1410),
             (".cache/huggingface/x", 1410),
+            ("Weighbridge/head.note", 1410),
+            ("a/b/.cache/huggingface", 1410),
+            ("a/.cache/HuggingFace/x", 1410),
         ] {
             assert_eq!(EntryPath::parse(path).map_err(|e| e.error_code()), Err(code), "{path:?}");
         }

@@ -18,6 +18,9 @@
 
 mod key;
 mod key_error;
+mod leftover;
+mod reading;
+mod refusal;
 mod reuse;
 mod sign;
 mod store;
@@ -25,7 +28,9 @@ mod weigh;
 
 pub use key::{KeyFiles, Passphrase, Protection, SecretKey, external_signature, public_key_from_pem};
 pub use key_error::{KeyError, PemFault};
+pub use refusal::{Refusal, RefusalFault};
 pub use reuse::{Reuse, ReuseFault};
 pub use sign::{Added, Signing, SigningError, sign_challenge, sign_receipt, sign_report};
-pub use store::{Existing, Staging, StoreError, TEXT};
+pub use store::{Existing, Staging, StoreError};
 pub use weigh::{Event, Previous, Sha256Listing, TensorListing, WeighError, Weighed, Weighing};
+pub use weighbridge_verify::TEXT;

@@ -11,12 +11,9 @@ use std::{
 };
 
 use weighbridge_tree::ChainingValue;
-use weighbridge_verify::{CHUNKS, FILES, HEAD, IoError, TENSORS, shown_path};
+use weighbridge_verify::{CHUNKS, FILES, HEAD, IoError, NEW, TENSORS, TEXT, shown_path};
 
 use crate::weigh::Weighed;
-
-/// The exact bytes to sign, beside the note, for signers. No verifier reads it.
-pub const TEXT: &str = "head.txt";
 
 /// Whether metadata that is there may be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +50,7 @@ impl Staging {
         }
         existing.allows(folder)?;
         let made_folder = !folder.exists();
-        let new = folder.join(".new");
+        let new = folder.join(NEW);
         fs::create_dir_all(&new).map_err(IoError::at("create", &new))?;
         if new.is_symlink() {
             // It came with the model, and leads to where nothing of ours is to be written or swept.

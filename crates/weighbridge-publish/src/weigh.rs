@@ -4,15 +4,11 @@ use std::{
     collections::{HashMap, HashSet},
     fmt,
     io::ErrorKind,
-    ops::ControlFlow,
     path::Path,
-    sync::{Mutex, PoisonError},
 };
 
-use caseless::default_case_fold_str;
-use unicode_normalization::is_nfc;
 use weighbridge_formats::{
-    Format, FormatError, Parsed, TensorSpan, UnknownDtype,
+    Format, MAX_LFS_POINTER, Parsed, TensorSpan, UnknownDtype,
     index::{self, Held, Index, IndexError, MAX_INDEX},
     split::{self, Part, Says, SplitError},
 };
@@ -22,12 +18,17 @@ use weighbridge_manifest::{
 };
 use weighbridge_tree::{ChainingValue, ChunkSize, FileRoot, TensorHash};
 use weighbridge_verify::{
-    Found, IoError, UnfitFault, Walk, read_bounded,
-    scan::{Job, ScanError, Scanned, Tensors, Watch, scan},
+    Found, IoError, Walk, read_bounded,
+    scan::{Job, ScanError, Scanned, Tensors},
     walk,
 };
 
-use crate::reuse::{Reuse, ReuseFault, Reused};
+use crate::{
+    leftover,
+    reading::{AfterPointer, is_pointer, read_all},
+    refusal::{self, Refusal, RefusalFault},
+    reuse::{Reuse, ReuseFault, Reused},
+};
 
 /// What to weigh, and what the head is to say.
 pub struct Weighing<'a> {
@@ -51,6 +52,8 @@ pub struct Weighing<'a> {
     pub ext: Vec<Ext>,
     /// Files that are not read, because an earlier release has them.
     pub reuse: Option<Reuse<'a>>,
+    /// Which files are taken although they are leftovers or Git LFS pointers, by path; none, if nothing is said.
+    pub take: Option<&'a (dyn Fn(&str) -> bool + Sync)>,
 }
 
 /// Whether tensors are listed.
@@ -98,6 +101,8 @@ pub enum Event<'a> {
     Read(u64),
     /// This file is taken over unread.
     Reused(&'a EntryPath),
+    /// This place, relative to the model folder, was not looked into: models have nothing there.
+    LeftOut(&'a str),
 }
 
 /// A weighed model: everything that stands in its metadata, but for signatures.
@@ -122,14 +127,15 @@ impl Weighing<'_> {
     /// Reads the model once, on all threads of the current rayon pool.
     ///
     /// # Errors
-    /// [`WeighError`], at the first fault. Nothing is written anywhere.
+    /// [`WeighError`], at the first fault; but [`WeighError::Refused`] has all that is refused by names, or all Git LFS
+    /// pointers. Nothing is written anywhere.
     ///
     /// # Cost
     /// One BLAKE3 pass over all bytes, two over those of tensors if these are listed. Memory does not grow with
     /// the model, lists and layers apart.
     pub fn weigh(&self, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<Weighed, WeighError> {
         let (revision, previous) = self.place()?;
-        let found = self.walk()?;
+        let found = self.walk(tell)?;
         let chunk_size = self.chunk_size(&found)?;
         let mut entries = self.entries(&found, chunk_size, tell)?;
         check_indexes(&found, &entries, self.tensors)?;
@@ -172,27 +178,27 @@ impl Weighing<'_> {
         Ok((previous.revision.saturating_add(1), Some(previous.id)))
     }
 
-    fn walk(&self) -> Result<Vec<Found>, WeighError> {
-        let Walk { files, unfit } = walk(self.model).map_err(WeighError::Io)?;
-        if let Some(unfit) = unfit.into_iter().next() {
-            return Err(WeighError::Unfit { place: unfit.place, fault: unfit.fault });
+    fn walk(&self, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<Vec<Found>, WeighError> {
+        let Walk { files, unfit, unread, left_out } = walk(self.model).map_err(WeighError::Io)?;
+        left_out.iter().for_each(|place| tell(Event::LeftOut(place)));
+        let unfit =
+            unfit.into_iter().map(|u| Refusal { place: u.place, fault: RefusalFault::Unfit(u.fault) });
+        let mut refused: Vec<Refusal> = unfit.collect();
+        refused.extend(refusal::of_paths(files.iter().map(|f| &f.path)));
+        refused.extend(leftover::among(files.iter().map(|f| &f.path).filter(|path| !self.takes(path))));
+        refuse(refused)?;
+        if let Some(unread) = unread.into_iter().next() {
+            return Err(WeighError::Io(unread.error));
         }
         if files.is_empty() {
             return Err(WeighError::Empty);
         }
-        let mut folded: HashMap<String, &EntryPath> = HashMap::new();
-        for Found { path, .. } in &files {
-            if !is_nfc(path.as_str()) {
-                return Err(WeighError::NotNfc { path: path.clone() });
-            }
-            if let Some(character) = path.as_str().split('/').find_map(unseen_in) {
-                return Err(WeighError::Unseen { path: path.clone(), tensor: None, character });
-            }
-            if let Some(other) = folded.insert(default_case_fold_str(path.as_str()), path) {
-                return Err(WeighError::CaseCollision { path: path.clone(), other: other.clone() });
-            }
-        }
         Ok(files)
+    }
+
+    /// Whether the caller has this file weighed whatever it looks like.
+    fn takes(&self, path: &EntryPath) -> bool {
+        self.take.is_some_and(|take| take(path.as_str()))
     }
 
     fn chunk_size(&self, found: &[Found]) -> Result<ChunkSize, WeighError> {
@@ -216,15 +222,14 @@ impl Weighing<'_> {
     ) -> Result<Vec<Weight>, WeighError> {
         let mut entries: Vec<Option<Weight>> = Vec::new();
         let mut jobs = Vec::new();
-        let mut places = Vec::new();
         for file in found {
             let reused =
                 self.reuse.as_ref().map_or(Ok(None), |reuse| reuse.take(file, self.tensors, self.sha256));
             let reused =
                 reused.map_err(|fault| WeighError::Reuse { path: Some(file.path.clone()), fault })?;
             if reused.is_none() {
-                places.push(entries.len());
-                jobs.push(Job { file: file.file.clone(), size: file.size, tensors: self.tensors_of(file) });
+                let job = Job { file: file.file.clone(), size: file.size, tensors: self.tensors_of(file) };
+                jobs.push((entries.len(), job));
             } else {
                 tell(Event::Reused(&file.path));
             }
@@ -233,28 +238,53 @@ impl Weighing<'_> {
         if self.reuse.is_some() && jobs.len() == found.len() {
             return Err(WeighError::Reuse { path: None, fault: ReuseFault::Nothing });
         }
-        tell(Event::Total(jobs.iter().fold(0, |sum, j| sum.saturating_add(j.size))));
-        let watch = Progress {
-            tell,
-            results: Mutex::new(places.iter().map(|_| None).collect()),
-            error: Mutex::new(None),
-        };
-        scan(&jobs, chunk_size, self.sha256 == Sha256Listing::List, &watch);
-        if let Some((job, error)) = watch.error.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            let path = places.get(job).and_then(|place| found.get(*place)).map(|f| f.path.clone());
-            return Err(WeighError::Scan { path, error });
-        }
-        let results = watch.results.into_inner().unwrap_or_else(PoisonError::into_inner);
-        for (place, result) in places.into_iter().zip(results) {
-            if let (Some(file), Some(scanned), Some(entry)) =
-                (found.get(place), result, entries.get_mut(place))
-            {
-                *entry = Some(Weight::new(file, scanned)?);
+        tell(Event::Total(jobs.iter().fold(0, |sum, (_, job)| sum.saturating_add(job.size))));
+        // All Git LFS pointers are refused at once, and before hours of reading.
+        let may_be_pointer = |(_, job): &(usize, Job)| job.size <= MAX_LFS_POINTER;
+        let (small, large): (Vec<_>, Vec<_>) = jobs.into_iter().partition(may_be_pointer);
+        for (jobs, next) in [(small, AfterPointer::GoOn), (large, AfterPointer::Stop)] {
+            let mut pointers = Vec::new();
+            for (place, scanned) in self.read(jobs, found, chunk_size, next, tell)? {
+                let (Some(file), Some(entry)) = (found.get(place), entries.get_mut(place)) else { continue };
+                match scanned {
+                    Some(scanned) => *entry = Some(Weight::new(file, scanned)?),
+                    None => pointers.push(Refusal::of(&file.path, RefusalFault::LfsPointer)),
+                }
             }
+            refuse(pointers)?;
         }
         // Without an error every job has a result. A list that left one out would be signed as complete.
         let all: Option<Vec<Weight>> = entries.into_iter().collect();
         all.ok_or(WeighError::Incomplete)
+    }
+
+    /// What was read of each job, with the job's number; `None` of a Git LFS pointer that is not taken.
+    fn read(
+        &self,
+        jobs: Vec<(usize, Job)>,
+        found: &[Found],
+        chunk_size: ChunkSize,
+        next: AfterPointer,
+        tell: &(dyn Fn(Event<'_>) + Sync),
+    ) -> Result<Vec<(usize, Option<Scanned>)>, WeighError> {
+        let (places, jobs): (Vec<usize>, Vec<Job>) = jobs.into_iter().unzip();
+        let sha256 = self.sha256 == Sha256Listing::List;
+        let results = read_all(&jobs, chunk_size, sha256, next, tell);
+        let (mut read, mut incomplete) = (Vec::new(), false);
+        for (place, result) in places.into_iter().zip(results) {
+            let path = found.get(place).map(|file| &file.path);
+            let taken = path.is_some_and(|path| self.takes(path));
+            match result {
+                Some(Ok(scanned)) => read.push((place, Some(scanned).filter(|s| taken || !s.is_lfs_pointer))),
+                Some(Err(error)) if is_pointer(&error) && next == AfterPointer::GoOn && !taken => {
+                    read.push((place, None));
+                }
+                Some(Err(error)) => return Err(WeighError::Scan { path: path.cloned(), error }),
+                // Another one has ended the scan, and comes.
+                None => incomplete = true,
+            }
+        }
+        if incomplete { Err(WeighError::Incomplete) } else { Ok(read) }
     }
 
     fn tensors_of(&self, file: &Found) -> Tensors {
@@ -330,7 +360,7 @@ fn tensor(file: &EntryPath, span: TensorSpan, hash: TensorHash) -> Result<Tensor
     let refused = |fault| WeighError::TensorName { path: file.clone(), name: span.name.clone(), fault };
     let name = TensorName::parse(&span.name).map_err(refused)?;
     if let Some(character) = unseen_in(name.as_str()) {
-        return Err(WeighError::Unseen { path: file.clone(), tensor: Some(span.name), character });
+        return Err(WeighError::Unseen { path: file.clone(), tensor: span.name, character });
     }
     Ok(TensorEntry {
         name,
@@ -399,35 +429,6 @@ fn read_again(file: &Found, entry: &Weight) -> Result<Vec<u8>, WeighError> {
     }
 }
 
-/// Keeps what was read, and the first fault.
-struct Progress<'a> {
-    tell: &'a (dyn Fn(Event<'_>) + Sync),
-    results: Mutex<Vec<Option<Scanned>>>,
-    error: Mutex<Option<(usize, ScanError)>>,
-}
-
-impl Watch for Progress<'_> {
-    fn read(&self, bytes: u64) {
-        (self.tell)(Event::Read(bytes));
-    }
-
-    fn done(&self, job: usize, result: Result<Scanned, ScanError>) -> ControlFlow<()> {
-        match result {
-            Ok(scanned) => {
-                let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(place) = results.get_mut(job) {
-                    *place = Some(scanned);
-                }
-                ControlFlow::Continue(())
-            }
-            Err(error) => {
-                self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert((job, error));
-                ControlFlow::Break(())
-            }
-        }
-    }
-}
-
 /// Why a model was not weighed.
 #[non_exhaustive]
 #[derive(Debug)]
@@ -436,25 +437,8 @@ pub enum WeighError {
     Io(IoError),
     /// The folder holds no file.
     Empty,
-    /// Something in the folder can be no part of a model.
-    Unfit {
-        /// Where it lies.
-        place: String,
-        /// What is the matter with it.
-        fault: UnfitFault,
-    },
-    /// The path is not in Unicode form NFC.
-    NotNfc {
-        /// The path.
-        path: EntryPath,
-    },
-    /// Two paths differ only in case.
-    CaseCollision {
-        /// One path.
-        path: EntryPath,
-        /// The other.
-        other: EntryPath,
-    },
+    /// Things in the folder that are not weighed; at least one, sorted by place.
+    Refused(Vec<Refusal>),
     /// A file could not be read as it should.
     Scan {
         /// The file.
@@ -485,12 +469,12 @@ pub enum WeighError {
         /// What is the matter.
         error: SplitError,
     },
-    /// A name has a character that people do not see, so that it could pass for another name.
+    /// A tensor's name has a character that people do not see, so that it could pass for another name.
     Unseen {
         /// The file.
         path: EntryPath,
-        /// The tensor in it, if it is the tensor's name.
-        tensor: Option<String>,
+        /// The tensor's name.
+        tensor: String,
         /// The first such character.
         character: char,
     },
@@ -521,10 +505,8 @@ impl WeighError {
         match self {
             Self::Io(error) => error.error_code(),
             Self::Empty => 5101,
-            Self::Unfit { fault, .. } => fault.error_code(),
-            Self::NotNfc { .. } => 1421,
-            Self::CaseCollision { .. } => 1422,
             Self::Unseen { .. } => 1424,
+            Self::Refused(refused) => refused.first().map_or(9999, |refusal| refusal.fault.error_code()),
             Self::Scan { error, .. } => error.error_code(),
             Self::TensorName { fault, .. } => fault.error_code(),
             Self::Index { error, .. } => error.error_code(),
@@ -541,18 +523,18 @@ impl WeighError {
     #[must_use]
     pub fn is_about_tensors(&self) -> bool {
         match self {
-            Self::TensorName { .. } | Self::Unseen { tensor: Some(_), .. } | Self::Split { .. } => true,
+            Self::TensorName { .. } | Self::Unseen { .. } | Self::Split { .. } => true,
             Self::Scan { error, .. } => matches!(error, ScanError::Format(_)),
             Self::Index { error, .. } => matches!(error, IndexError::NoTensor { .. }),
             _ => false,
         }
     }
+}
 
-    /// Whether the file is a Git LFS pointer: the model is not there at all.
-    #[must_use]
-    pub fn is_lfs_pointer(&self) -> bool {
-        matches!(self, Self::Scan { error: ScanError::Format(FormatError::LfsPointer), .. })
-    }
+/// `Err` if there is anything that is not weighed.
+fn refuse(mut refused: Vec<Refusal>) -> Result<(), WeighError> {
+    refused.sort_by(|a, b| a.place.cmp(&b.place));
+    if refused.is_empty() { Ok(()) } else { Err(WeighError::Refused(refused)) }
 }
 
 impl fmt::Display for WeighError {
@@ -560,24 +542,21 @@ impl fmt::Display for WeighError {
         match self {
             Self::Io(error) => error.fmt(f),
             Self::Empty => f.write_str("the model folder holds no file"),
-            Self::Unfit { place, fault } => write!(f, "{}: {fault}", shown(place)),
-            Self::NotNfc { path } => {
-                write!(f, "{}: the name is not in Unicode form NFC", shown(path.as_str()))
-            }
-            Self::CaseCollision { path, other } => {
-                write!(f, "{} and {} differ only in case", shown(other.as_str()), shown(path.as_str()))
-            }
+            Self::Refused(refused) => match refused.as_slice() {
+                [] => f.write_str("nothing is refused; this is a fault of weighbridge"),
+                [one] => one.fmt(f),
+                [first, more @ ..] => write!(f, "{first}; and {} more", more.len()),
+            },
             Self::Scan { path: Some(path), error } => write!(f, "{}: {error}", shown(path.as_str())),
             Self::Scan { path: None, error } => error.fmt(f),
             Self::TensorName { path, name, fault } => {
                 write!(f, "{}: tensor '{}': {fault}", shown(path.as_str()), shown_beginning(name, 80))
             }
             Self::Unseen { path, tensor, character } => {
-                let tensor = tensor.as_ref().map(|name| format!("tensor '{}': ", shown_beginning(name, 80)));
-                let (path, tensor) = (shown(path.as_str()), tensor.unwrap_or_default());
+                let (path, tensor) = (shown(path.as_str()), shown_beginning(tensor, 80));
                 write!(
                     f,
-                    "{path}: {tensor}the name has a character that is not seen, U+{:04X}",
+                    "{path}: tensor '{tensor}': the name has a character that is not seen, U+{:04X}",
                     u32::from(*character)
                 )
             }

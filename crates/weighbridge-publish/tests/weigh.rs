@@ -33,6 +33,20 @@ fn code_of(files: &[(&str, &[u8])]) -> u16 {
     code(&weighing(Folder::of(files).path()))
 }
 
+/// What is refused by names, or as a Git LFS pointer: places and codes.
+fn refused(weighing: &Weighing<'_>) -> Vec<(String, u16)> {
+    match weighing.weigh(&|_| {}) {
+        Err(WeighError::Refused(refused)) => {
+            refused.into_iter().map(|r| (r.place, r.fault.error_code())).collect()
+        }
+        Err(error) => panic!("{error}"),
+        Ok(_) => Vec::new(),
+    }
+}
+
+/// As Git LFS leaves it in place of a file that was not downloaded.
+const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n";
+
 /// What a head says of these files, by the specification and the crate `blake3` alone.
 struct Naive {
     files: String,
@@ -208,6 +222,7 @@ fn tells_how_much_will_be_read_and_how_much_was() {
                 Event::Total(bytes) => total.fetch_add(bytes, Ordering::Relaxed),
                 Event::Read(bytes) => read.fetch_add(bytes, Ordering::Relaxed),
                 Event::Reused(path) => panic!("{path:?} was not to be reused"),
+                Event::LeftOut(place) => panic!("there is no {place}"),
             };
         })
         .unwrap();
@@ -327,17 +342,131 @@ fn refuses_names_that_file_systems_would_tell_apart_differently() {
     assert_eq!(code_of(&[("Config.json", b"x"), ("config.json", b"y")]), 1422);
     assert_eq!(code_of(&[("stra\u{df}e", b"x"), ("STRASSE", b"y")]), 1422);
     assert_eq!(code_of(&[("A/x", b"x"), ("a/X", b"y")]), 1422);
-    assert_eq!(code_of(&[("A/x", b"x"), ("a/y", b"y")]), 0);
+    assert_eq!(code_of(&[("A/x", b"x"), ("a/y", b"y")]), 1422);
     // Verifiers do not check this, so nothing but weighing does; without tensors too.
     let model = Folder::of(&[("cafe\u{301}", b"x")]);
     assert_eq!(code(&Weighing { tensors: TensorListing::Omit, ..weighing(model.path()) }), 1421);
 }
 
 #[test]
+fn refuses_folders_that_become_one_where_case_does_not_count() {
+    // `Readme` beside `readme/x`, and `A/x` beside `a/y`: signed, and then no macOS could hold both.
+    let of = |files: &[(&str, &[u8])]| refused(&weighing(Folder::of(files).path()));
+    let told = |place: &str| vec![(place.to_owned(), 1422)];
+    assert_eq!(of(&[("Readme", b"x"), ("readme/x", b"y")]), told("readme"));
+    assert_eq!(of(&[("A/x", b"x"), ("A/z", b"x"), ("a/y", b"y"), ("a/z", b"y")]), told("a"));
+    assert_eq!(of(&[("d/stra\u{df}e/x", b"x"), ("d/strasse/y", b"y")]), told("d/stra\u{df}e"));
+    assert_eq!(of(&[("a/b/x", b"x"), ("a/b/y", b"y"), ("a/c", b"z"), ("b", b"z")]), []);
+}
+
+#[test]
+fn tells_everything_that_is_refused_by_name_in_one_run_and_reads_nothing() {
+    // They were told one at a time, each after the next try.
+    let model = Folder::of(&[
+        (".DS_Store", b"x"),
+        (".git./config", b"x"),
+        ("A/x", b"x"),
+        ("a/x", b"x"),
+        ("c:\\d", b"x"),
+        ("good", b"x"),
+        ("lost+found/#1", b"x"),
+        ("lost+found/#2", b"x"),
+        ("m.bin", b"\0\0\0"),
+        ("m.bin.aria2", b"x"),
+    ]);
+    std::os::unix::fs::symlink("nothing", model.at("link")).unwrap();
+    let expected = [
+        (".DS_Store", 5107),
+        (".git./config", 1423),
+        ("a", 1422),
+        ("c:\\d", 1406),
+        ("link", 5105),
+        ("lost+found", 5107),
+        ("m.bin", 5106),
+        ("m.bin.aria2", 5106),
+    ];
+    let weighing = weighing(model.path());
+    assert_eq!(refused(&weighing), expected.map(|(place, code)| (place.to_owned(), code)));
+    let read = |event: Event<'_>| assert!(!matches!(event, Event::Read(_) | Event::Total(_)), "{event:?}");
+    let error = weighing.weigh(&read).unwrap_err();
+    assert_eq!(error.error_code(), 5107);
+    assert_eq!(error.to_string(), ".DS_Store: a file that macOS keeps for itself; and 7 more");
+}
+
+#[test]
+fn takes_leftovers_that_the_caller_has_named_and_no_others() {
+    let model = Folder::of(&[("._a", b"x"), ("m", b"x"), ("m.aria2", b"x"), ("lost+found/a", b"x")]);
+    std::os::unix::fs::symlink("m", model.at("n.part")).unwrap();
+    let taking = |take: &[&str]| {
+        let take = |path: &str| take.contains(&path);
+        refused(&Weighing { take: Some(&take), ..weighing(model.path()) })
+            .into_iter()
+            .map(|(place, _)| place)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(taking(&[]), ["._a", "lost+found", "m", "m.aria2", "n.part"]);
+    assert_eq!(taking(&["m.aria2", "n.part"]), ["._a", "lost+found"]);
+    assert_eq!(taking(&["m"]), ["._a", "lost+found", "m.aria2", "n.part"]);
+    assert_eq!(taking(&["._a", "lost+found/a", "m.aria2", "n.part"]), [""; 0]);
+    // What can be no part of a model is not to be taken.
+    let model = Folder::of(&[("a\\b", b"x")]);
+    let take = |_: &str| true;
+    assert_eq!(code(&Weighing { take: Some(&take), ..weighing(model.path()) }), 1406);
+}
+
+#[test]
+fn refuses_all_git_lfs_pointers_whatever_their_names_before_larger_files_are_read() {
+    // Only tensor files were looked at: a model of tokenizer pointers was signed.
+    let large = bytes(1_025, 1);
+    let long = [POINTER, &large].concat();
+    let model = Folder::of(&[
+        ("a.bin", &large),
+        ("b.safetensors", POINTER),
+        ("c.gguf", POINTER),
+        ("long.bin", &long),
+        ("tokenizer.json", POINTER),
+        ("z.txt", b"small"),
+    ]);
+    let expected = ["b.safetensors", "c.gguf", "tokenizer.json"].map(|place| (place.to_owned(), 4117));
+    for pool in &*POOLS {
+        for tensors in [TensorListing::List, TensorListing::Omit] {
+            let weighing = Weighing { tensors, ..weighing(model.path()) };
+            assert_eq!(pool.install(|| refused(&weighing)), expected);
+            let read = AtomicU64::new(0);
+            let count = |event: Event<'_>| {
+                if let Event::Read(bytes) = event {
+                    read.fetch_add(bytes, Ordering::Relaxed);
+                }
+            };
+            assert!(pool.install(|| weighing.weigh(&count)).is_err());
+            assert!(read.into_inner() < 1_024, "large files were read");
+        }
+    }
+    let take = |_: &str| true;
+    let taking = |tensors| Weighing { tensors, take: Some(&take), ..weighing(model.path()) };
+    assert_eq!(code(&taking(TensorListing::Omit)), 0);
+    // A pointer has no tensors to list.
+    let error = taking(TensorListing::List).weigh(&|_| {}).unwrap_err();
+    assert!(error.error_code() == 4117 && error.is_about_tensors(), "{error}");
+}
+
+#[test]
+fn tells_what_was_left_out() {
+    let model = Folder::of(&[("a", b"x"), ("sub/.git/x", b"x"), ("weighbridge/y", b"x")]);
+    let places = Mutex::new(Vec::new());
+    let tell = |event: Event<'_>| {
+        if let Event::LeftOut(place) = event {
+            places.lock().unwrap().push(place.to_owned());
+        }
+    };
+    assert_eq!(weighing(model.path()).weigh(&tell).unwrap().files.lines().count(), 1);
+    assert_eq!(places.into_inner().unwrap(), ["sub/.git", "weighbridge/y"]);
+}
+
+#[test]
 fn refuses_every_kind_of_malformed_tensor_file_unless_tensors_are_not_asked_for() {
     let one = |entry: &str, rest: &[u8]| safetensors(&format!(r#"{{"t":{entry}}}"#), rest);
     let long = format!(r#"{{"t":{{"dtype":"U8","shape":[{}1],"data_offsets":[0,1]}}}}"#, "1,".repeat(16));
-    let lfs = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n";
     let ok = r#"{"dtype":"U8","shape":[2],"data_offsets":[0,2]}"#;
     let cases: Vec<(u16, Vec<u8>)> = vec![
         (4101, vec![0; 7]),
@@ -358,14 +487,14 @@ fn refuses_every_kind_of_malformed_tensor_file_unless_tensors_are_not_asked_for(
         (4114, one(ok, b"1")),
         (4115, safetensors(&long, b"1")),
         (4116, safetensors(r#"{"__metadata__":{"a":1}}"#, b"")),
-        (4117, lfs.to_vec()),
+        // Longer than any pointer.
+        (4117, [POINTER.to_vec(), vec![0; 1_024]].concat()),
     ];
     for (expected, content) in cases {
         let model = Folder::of(&[("m.safetensors", &content)]);
         let error = weigh(model.path()).unwrap_err();
         assert_eq!(error.error_code(), expected, "{error}");
         assert!(error.is_about_tensors() && error.to_string().starts_with("m.safetensors: "), "{error}");
-        assert_eq!(error.is_lfs_pointer(), expected == 4117);
         assert_eq!(code(&Weighing { tensors: TensorListing::Omit, ..weighing(model.path()) }), 0);
     }
     assert_eq!(code_of(&[("m.safetensors", &one(ok, b"12"))]), 0);
@@ -561,7 +690,7 @@ fn takes_over_files_unread() {
         .weigh(&|event| match event {
             Event::Reused(path) => reused.lock().unwrap().push(path.as_str().to_owned()),
             Event::Total(bytes) => total.store(bytes, Ordering::Relaxed),
-            Event::Read(_) => {}
+            Event::Read(_) | Event::LeftOut(_) => {}
         })
         .unwrap();
     assert_eq!(reused.into_inner().unwrap(), ["1.safetensors", "2.safetensors", "data.bin"]);

@@ -153,6 +153,7 @@ fn publish(folder: &Path) -> Result<(Vkey, Vec<Source>), Box<dyn Error>> {
         tensors: TensorListing::List,
         ext: Vec::new(),
         reuse: None,
+        take: None,
     }
     .weigh(&|_| {})?;
     let mut note = Signing::of_text(weighed.text.clone())?;

@@ -115,6 +115,9 @@ impl Places {
         let found = self.walk.files.binary_search_by(|found| found.path.as_str().cmp(path));
         let Some(found) = found.ok().and_then(|index| self.walk.files.get(index)) else {
             let path = String::from(path);
+            if let Some(unread) = self.walk.unread_at(&path) {
+                return Err(unread.error.again().into());
+            }
             return Err(match self.walk.unfit_at(&path) {
                 Some(unfit) => HoldingError::Unfit { path, fault: unfit.fault.clone() },
                 None => HoldingError::Missing { path },

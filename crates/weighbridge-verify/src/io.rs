@@ -35,6 +35,13 @@ impl IoError {
     pub fn error_code(&self) -> u16 {
         9002
     }
+
+    /// The same again, of something else that fails by it.
+    pub(crate) fn again(&self) -> Self {
+        let kind = || self.source.kind().into();
+        let source = self.source.raw_os_error().map_or_else(kind, io::Error::from_raw_os_error);
+        Self { doing: self.doing, path: self.path.clone(), source }
+    }
 }
 
 impl fmt::Display for IoError {

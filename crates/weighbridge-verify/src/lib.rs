@@ -112,7 +112,10 @@ pub use {
     accept_file::accept_file,
     folder::{HeldFolder, HoldingError},
     io::{IoError, read_bounded, shown_path},
-    metadata::{CHUNKS, FILES, FOLDER, HEAD, Layers, LayersError, Metadata, MetadataError, PARTIAL, TENSORS},
+    metadata::{
+        CHUNKS, FILES, FOLDER, HEAD, Layers, LayersError, Metadata, MetadataError, NEW, PARTIAL, TENSORS,
+        TEXT,
+    },
     model::{
         BadChunks, BadRun, Event, ExtraFiles, FileFault, FileReport, ModelCheck, Outcome, Summary,
         TensorHashing, Uncompared,
@@ -121,5 +124,5 @@ pub use {
     tensors::{Difference, TensorFault, compare},
     view::{FileView, ModelView, Reads},
     view_error::ViewError,
-    walk::{Found, Unfit, UnfitFault, Walk, walk},
+    walk::{Found, Unfit, UnfitFault, Unread, Walk, walk},
 };

@@ -24,9 +24,14 @@ pub const FILES: &str = "files.jsonl";
 pub const TENSORS: &str = "tensors.jsonl";
 /// The chunk layers of all files that are larger than one chunk, in list order.
 pub const CHUNKS: &str = "chunks.layer";
-
+/// The exact bytes to sign, for signers. No verifier reads it.
+pub const TEXT: &str = "head.txt";
+/// The folder in [`FOLDER`] where a publisher has what is not complete.
+pub const NEW: &str = ".new";
 /// The folder in [`FOLDER`] where a fetch has what is not complete: files under their roots, metadata under its head's id.
 pub const PARTIAL: &str = "partial";
+/// Everything that weighbridge writes into [`FOLDER`].
+pub(crate) const ALL: [&str; 7] = [HEAD, TEXT, FILES, TENSORS, CHUNKS, NEW, PARTIAL];
 
 /// A folder of metadata. Nothing in it is believed by itself.
 #[derive(Clone, Debug)]

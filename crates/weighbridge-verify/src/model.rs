@@ -40,7 +40,7 @@ pub struct ModelCheck<'a> {
     pub only: Option<&'a (dyn Fn(&str) -> bool + Sync)>,
     /// Whether to hash each tensor as well.
     pub tensor_hashes: TensorHashing,
-    /// What to do about files that are not listed.
+    /// What to do about files that are not listed. Links out of the model and the like are no files, and always refused.
     pub extra: ExtraFiles,
 }
 
@@ -103,6 +103,9 @@ pub enum Outcome {
     Verified,
     /// It is not listed, and the caller or the specification lets that pass.
     Extra,
+    /// It is not listed, and was not looked into: models have nothing there; or it cannot be looked at, for this reason,
+    /// and the caller lets pass what is not listed.
+    LeftOut(Option<IoError>),
     /// It is refused, for these reasons; at least one.
     Refused(Vec<FileFault>),
     /// It could not be read.
@@ -195,12 +198,12 @@ impl ModelCheck<'_> {
         let (mut jobs, mut places, mut decided) = (Vec::new(), Vec::new(), Vec::new());
         let selected = || self.files.entries().iter().enumerate().filter(|(_, e)| wanted(e.path.as_str()));
         for (order, (position, entry)) in selected().enumerate() {
-            match self.before_reading(entry, &found) {
+            match self.before_reading(position, entry, &found) {
                 Ok(job) => {
                     jobs.push(job);
                     places.push((order, position));
                 }
-                Err(fault) => decided.push((order, self.unread(position, entry, fault))),
+                Err(report) => decided.push((order, report)),
             }
         }
         let listed = selected().count();
@@ -216,14 +219,19 @@ impl ModelCheck<'_> {
     }
 
     /// What can be said of a listed file without reading it, or how to read it.
-    fn before_reading(&self, entry: &FileEntry, found: &Walk) -> Result<Job, FileFault> {
+    fn before_reading(&self, position: usize, entry: &FileEntry, found: &Walk) -> Result<Job, FileReport> {
         let at = found.files.binary_search_by(|f| f.path.cmp(&entry.path)).ok();
         let Some(file) = at.and_then(|at| found.files.get(at)) else {
+            if let Some(unread) = found.unread_at(entry.path.as_str()) {
+                return Err(self.report_of(entry, Outcome::Unknown(unread.error.again())));
+            }
             let unfit = found.unfit_at(entry.path.as_str());
-            return Err(unfit.map_or(FileFault::Missing, |u| FileFault::Unfit(u.fault.clone())));
+            let fault = unfit.map_or(FileFault::Missing, |u| FileFault::Unfit(u.fault.clone()));
+            return Err(self.unread(position, entry, fault));
         };
         if file.size != entry.size {
-            return Err(FileFault::Length { expected: entry.size, actual: file.size });
+            let fault = FileFault::Length { expected: entry.size, actual: file.size };
+            return Err(self.unread(position, entry, fault));
         }
         Ok(Job { file: file.file.clone(), size: entry.size, tensors: self.tensors_of(entry) })
     }
@@ -256,14 +264,19 @@ impl ModelCheck<'_> {
                 uncompared: None,
             }
         });
-        let unfit = found.unfit.iter().filter(|u| !u.has_path() || !is_listed(&u.place)).map(|u| {
-            let outcome = match self.extra {
-                ExtraFiles::Refuse => Outcome::Refused(vec![FileFault::Unfit(u.fault.clone())]),
-                ExtraFiles::Report => Outcome::Extra,
-            };
-            FileReport { path: u.place.clone(), size: 0, chunks: 0, outcome, uncompared: None }
+        let unlisted =
+            |place: &String, outcome| FileReport { path: place.clone(), size: 0, chunks: 0, outcome, uncompared: None };
+        let unfit = found.unfit.iter().filter(|u| !u.has_path() || !is_listed(&u.place));
+        let unfit =
+            unfit.map(|u| unlisted(&u.place, Outcome::Refused(vec![FileFault::Unfit(u.fault.clone())])));
+        let unread = found.unread.iter().filter(|u| !is_listed(&u.place)).map(|u| {
+            let passes = self.extra == ExtraFiles::Report && !u.is_link;
+            let error = u.error.again();
+            unlisted(&u.place, if passes { Outcome::LeftOut(Some(error)) } else { Outcome::Unknown(error) })
         });
-        let mut reports: Vec<FileReport> = extra.chain(unfit).filter(|r| wanted(&r.path)).collect();
+        let left_out = found.left_out.iter().map(|place| unlisted(place, Outcome::LeftOut(None)));
+        let all = extra.chain(unfit).chain(unread).chain(left_out);
+        let mut reports: Vec<FileReport> = all.filter(|report| wanted(&report.path)).collect();
         reports.sort_by(|a, b| a.path.cmp(&b.path));
         reports
     }
@@ -487,7 +500,7 @@ impl Summary {
             }
             Outcome::Refused(_) => &mut self.refused,
             Outcome::Unknown(_) => &mut self.unknown,
-            Outcome::Extra => return,
+            Outcome::Extra | Outcome::LeftOut(_) => return,
         };
         *field = field.saturating_add(1);
     }

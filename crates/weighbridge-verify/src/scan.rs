@@ -20,7 +20,7 @@ use std::{
 };
 
 use sha2::Digest as _;
-use weighbridge_formats::{Format, FormatError, Parsed, TensorSpan};
+use weighbridge_formats::{Format, FormatError, Parsed, TensorSpan, is_lfs_pointer};
 use weighbridge_manifest::Sha256;
 use weighbridge_tree::{ChainingValue, ChunkSize, Collector, FileRoot, Granule, Grid, TensorHash};
 
@@ -69,6 +69,8 @@ pub struct Scanned {
     pub parsed: Option<Parsed>,
     /// The hashes of the tensors that were to be hashed, in the order of the header or of the ranges.
     pub tensor_hashes: Option<Vec<TensorHash>>,
+    /// Whether these bytes are a Git LFS pointer.
+    pub is_lfs_pointer: bool,
 }
 
 /// A header that nobody has looked into: the file's beginning, of the very bytes that were hashed (rule 10).
@@ -282,6 +284,7 @@ struct FileState {
     sha256: Option<Box<sha2::Sha256>>,
     header: Option<Header>,
     parsed: Option<Parsed>,
+    is_lfs_pointer: bool,
     error: Option<ScanError>,
 }
 
@@ -331,6 +334,7 @@ impl Opened {
             sha256: sha256.then(|| Box::new(sha2::Sha256::new())),
             header: header.filter(|_| parsed.is_none()),
             parsed,
+            is_lfs_pointer: false,
             error: None,
         };
         Ok(Self {
@@ -369,6 +373,7 @@ impl Opened {
             tensors.block(start, bytes);
         }
         let mut state = lock(&self.state);
+        state.is_lfs_pointer = self.blocks == 1 && is_lfs_pointer(bytes);
         state.root = root.or(state.root);
         if let Some(collector) = &mut state.values {
             for (index, value) in values {
@@ -431,6 +436,7 @@ impl Opened {
             header: state.header.take(),
             parsed: state.parsed.take(),
             tensor_hashes: self.tensors.as_ref().and_then(TensorHashes::hashes),
+            is_lfs_pointer: state.is_lfs_pointer,
         })
     }
 }

@@ -5,7 +5,7 @@
 use std::{
     borrow::ToOwned,
     ffi::OsStr,
-    fmt, fs,
+    fmt, fs, io,
     path::{Path, PathBuf},
     string::String,
     vec,
@@ -14,7 +14,10 @@ use std::{
 
 use weighbridge_manifest::{EntryPath, PathError};
 
-use crate::io::{IoError, shown_path};
+use crate::{
+    io::{IoError, shown_path},
+    metadata,
+};
 
 /// Everything in a model folder that counts, in the order of path bytes.
 #[derive(Debug, Default)]
@@ -23,6 +26,11 @@ pub struct Walk {
     pub files: Vec<Found>,
     /// What can be no part of a model.
     pub unfit: Vec<Unfit>,
+    /// What could not be looked at. Files may lie there, and links.
+    pub unread: Vec<Unread>,
+    /// Where the folder was not looked into, because models have nothing there, relative to it: each `.git`, each
+    /// `.cache/huggingface`, and all in `weighbridge` that is no metadata. For people to read.
+    pub left_out: Vec<String>,
 }
 
 /// A file of a model folder.
@@ -34,6 +42,17 @@ pub struct Found {
     pub file: PathBuf,
     /// Its length when it was found.
     pub size: u64,
+}
+
+/// A folder that cannot be read, a file in one that gives only names, or a link that cannot be followed.
+#[derive(Debug)]
+pub struct Unread {
+    /// Where it lies, relative to the model folder.
+    pub place: String,
+    /// Whether it is a link: it may lead out of the model, and nobody can tell.
+    pub is_link: bool,
+    /// Why nothing can be said of it.
+    pub error: IoError,
 }
 
 /// Something in a model folder that can be no part of a model.
@@ -50,6 +69,14 @@ impl Walk {
     pub(crate) fn unfit_at(&self, path: &str) -> Option<&Unfit> {
         let first = self.unfit.partition_point(|u| u.place.as_str() < path);
         self.unfit.iter().skip(first).take_while(|u| u.place == path).find(|u| u.has_path())
+    }
+
+    /// Why it is not known what lies at this path: it, or a folder above it, could not be looked at.
+    #[must_use]
+    pub fn unread_at(&self, path: &str) -> Option<&Unread> {
+        let above = path.match_indices('/').filter_map(|(end, _)| path.get(..end));
+        let find = |place: &str| self.unread.binary_search_by(|u| u.place.as_str().cmp(place)).ok();
+        above.chain([path]).find_map(find).and_then(|at| self.unread.get(at))
     }
 }
 
@@ -114,7 +141,7 @@ impl fmt::Display for UnfitFault {
 /// Lists a model folder. Opens no file.
 ///
 /// # Errors
-/// [`IoError`] if a folder cannot be read.
+/// [`IoError`] if the model folder itself cannot be read. What cannot be looked at below it is in [`Walk::unread`].
 pub fn walk(model: &Path) -> Result<Walk, IoError> {
     let root = fs::canonicalize(model).map_err(IoError::at("open", model))?;
     let mut walk = Walk::default();
@@ -122,10 +149,15 @@ pub fn walk(model: &Path) -> Result<Walk, IoError> {
     // No recursion, and one folder open at a time, however deep a hostile model is.
     let mut folders = vec![(model.to_owned(), String::new())];
     while let Some((disk, place)) = folders.pop() {
-        folder(&disk, &place, &scope, &mut walk, &mut folders)?;
+        match folder(&disk, &place, &scope, &mut walk, &mut folders) {
+            Err(error) if !place.is_empty() => walk.unread.push(Unread { place, is_link: false, error }),
+            listed => listed?,
+        }
     }
     walk.files.sort_by(|a, b| a.path.cmp(&b.path));
     walk.unfit.sort_by(|a, b| a.place.cmp(&b.place));
+    walk.unread.sort_by(|a, b| a.place.cmp(&b.place));
+    walk.left_out.sort();
     Ok(walk)
 }
 
@@ -161,13 +193,19 @@ fn folder(
     for entry in entries {
         let entry = entry.map_err(IoError::at("read the folder", disk))?;
         let name = entry.file_name();
-        if name.eq_ignore_ascii_case(".git") {
-            continue;
-        }
         let here = entry.path();
         let place = join(relative, &name.to_string_lossy());
+        if name.eq_ignore_ascii_case(".git") {
+            walk.left_out.push(place);
+            continue;
+        }
         let kind = entry.file_type().map_err(IoError::at("look at", &here))?;
-        if LEFT_OUT.contains(&place.as_str()) && name.to_str().is_some() && leads_to_folder(kind, &here) {
+        if place == metadata::FOLDER && leads_to_folder(kind, &here) {
+            walk.left_out.extend(not_metadata(&here));
+            continue;
+        }
+        if is_hub_cache(&place) && leads_to_folder(kind, &here) {
+            walk.left_out.push(place);
             continue;
         }
         let found = match name.to_str() {
@@ -183,7 +221,13 @@ fn folder(
                 folders.push((here, place));
                 continue;
             }
-            Some(_) => file(&here, &place, kind, scope)?,
+            Some(_) => match file(&here, &place, kind, scope) {
+                Ok(found) => found,
+                Err(error) => {
+                    walk.unread.push(Unread { place, is_link: kind.is_symlink(), error });
+                    continue;
+                }
+            },
         };
         match found {
             Ok(found) => walk.files.push(found),
@@ -204,10 +248,14 @@ fn file(
         Err(error) => return Ok(Err(UnfitFault::Path(error))),
     };
     let (file, metadata) = if kind.is_symlink() {
-        let Ok(target) = fs::canonicalize(here) else { return Ok(Err(UnfitFault::Broken)) };
-        if !scope.allows(&target) {
-            return Ok(Err(UnfitFault::LinkOut { target }));
-        }
+        let target = match fs::canonicalize(here) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(IoError::at("follow the link", here)(error));
+            }
+            Err(_) => return Ok(Err(UnfitFault::Broken)),
+            Ok(target) if scope.allows(&target) => target,
+            Ok(target) => return Ok(Err(UnfitFault::LinkOut { target })),
+        };
         let Ok(metadata) = fs::symlink_metadata(&target) else { return Ok(Err(UnfitFault::Broken)) };
         (target, metadata)
     } else {
@@ -227,6 +275,19 @@ fn leads_to_folder(kind: fs::FileType, here: &Path) -> bool {
     kind.is_dir() || (kind.is_symlink() && fs::metadata(here).is_ok_and(|m| m.is_dir()))
 }
 
+/// What lies in the metadata folder and is not ours. It may hold anything, since no walk looks into it.
+fn not_metadata(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else { return vec![metadata::FOLDER.to_owned()] };
+    let names = entries.filter_map(Result::ok).map(|entry| entry.file_name());
+    let others = names.filter(|name| !metadata::ALL.iter().any(|ours| name == OsStr::new(ours)));
+    others.map(|name| join(metadata::FOLDER, &name.to_string_lossy())).collect()
+}
+
+/// Whether clients of Hugging Face keep what they know of downloads here, and never upload it.
+fn is_hub_cache(place: &str) -> bool {
+    place.strip_suffix(HUB_CACHE).is_some_and(|above| above.is_empty() || above.ends_with('/'))
+}
+
 fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { [folder, "/", name].concat() }
 }
@@ -235,6 +296,4 @@ fn join(folder: &str, name: &str) -> String {
 const MAX_PATH: usize = 1_024;
 /// How many characters are kept of the path of a folder that is not looked into.
 const MAX_PLACE: usize = 200;
-
-/// Folders whose files are no entries, as paths in the model. A file of this name is one that cannot be listed.
-const LEFT_OUT: [&str; 2] = ["weighbridge", ".cache/huggingface"];
+const HUB_CACHE: &str = ".cache/huggingface";

@@ -120,6 +120,9 @@ fn line(report: &FileReport) -> String {
         Outcome::Verified if report.uncompared.is_some() => format!("uncompared {path} {}", report.size),
         Outcome::Verified => format!("ok {path} {}", report.size),
         Outcome::Extra => format!("extra {path}"),
+        Outcome::LeftOut(why) => {
+            format!("left out {path}{}", why.as_ref().map(|e| format!(" {e}")).unwrap_or_default())
+        }
         Outcome::Unknown(error) => format!("unknown {path} {}", error.error_code()),
         Outcome::Refused(faults) => {
             let faults: Vec<String> = faults.iter().map(fault).collect();
@@ -261,8 +264,33 @@ fn extra_files_are_refused_unless_the_caller_lets_them_pass() {
     case.folder.link("link", "/etc/hostname");
     let said = "refused evil.py 2105\nrefused link 5102\nrefused sub/.gitattributes 2105";
     assert_eq!(case.check(), said);
-    let said = "extra evil.py\nextra link\nextra sub/.gitattributes";
+    // Files alone. A link was let pass as well, and what it led to was read by whoever used the model.
+    let said = "extra evil.py\nrefused link 5102\nextra sub/.gitattributes";
     assert_eq!(case.check_with(|c| c.extra = ExtraFiles::Report), said);
+}
+
+#[test]
+fn what_is_no_file_never_passes_as_one_that_is_not_listed() {
+    let case = Case::new();
+    case.folder.link("broken", "nothing");
+    case.folder.link("to-folder", "sub");
+    case.folder.fifo("fifo");
+    case.folder.write("back\\slash", b"");
+    let said = "refused back\\slash 1406\nrefused broken 5105\nrefused fifo 5104\nrefused to-folder 5103";
+    assert_eq!(case.check(), said);
+    assert_eq!(case.check_with(|c| c.extra = ExtraFiles::Report), said);
+}
+
+#[test]
+fn what_is_not_looked_into_is_reported_where_the_whole_folder_is_checked() {
+    let case = Case::new();
+    for path in [".git/hooks/run", "sub/.cache/huggingface/x", "weighbridge/run.py", "weighbridge/head.note"]
+    {
+        case.folder.write(path, b"");
+    }
+    let said = "left out .git\nleft out sub/.cache/huggingface\nleft out weighbridge/run.py";
+    assert_eq!(case.check(), said);
+    assert_eq!(case.check_with(|c| c.only = Some(&|path| path.ends_with(".json"))), "");
 }
 
 #[test]
@@ -305,7 +333,7 @@ fn a_link_within_the_model_is_as_good_as_the_file() {
     let case = Case::new();
     fs::rename(case.folder.at("sub/data.bin"), case.folder.at(".git")).unwrap();
     case.folder.link("sub/data.bin", "../.git");
-    assert_eq!(case.check(), "");
+    assert_eq!(case.check(), "left out .git");
 }
 
 #[test]

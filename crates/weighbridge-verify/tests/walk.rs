@@ -45,18 +45,79 @@ fn git_is_left_out_at_any_depth_and_in_any_case_be_it_folder_file_or_link() {
 }
 
 #[test]
-fn metadata_and_the_hubs_cache_are_left_out_at_the_top_alone() {
+fn metadata_is_left_out_at_the_top_and_a_hubs_cache_at_any_depth() {
+    // `upload_folder` of huggingface_hub leaves the cache out at any depth; a model weighed with one could be uploaded,
+    // and was refused by everybody who downloaded it.
     let folder = folder(&[
         "weighbridge/head.note",
         "weighbridge/sub/x",
         ".cache/huggingface/download/x.metadata",
         "sub/weighbridge/x",
         "sub/.cache/huggingface/x",
+        "sub/a.cache/huggingface/x",
+        "huggingface/x",
         "weighbridge.txt",
         ".cache/huggingface.txt",
     ]);
-    let all = [".cache/huggingface.txt", "sub/.cache/huggingface/x", "sub/weighbridge/x", "weighbridge.txt"];
+    let all = [
+        ".cache/huggingface.txt",
+        "huggingface/x",
+        "sub/a.cache/huggingface/x",
+        "sub/weighbridge/x",
+        "weighbridge.txt",
+    ];
     assert_eq!(seen(folder.path()), all.map(|path| format!("{path} = x")));
+}
+
+#[test]
+fn each_place_that_is_left_out_is_named_but_for_our_own_metadata() {
+    // A program in `weighbridge/` or under a `.git` was there, nowhere listed, and nothing was said of it.
+    let folder = folder(&[
+        "a",
+        ".git/config",
+        "sub/.Git",
+        ".cache/huggingface/x",
+        "sub/.cache/huggingface/y/z",
+        "weighbridge/head.note",
+        "weighbridge/head.txt",
+        "weighbridge/files.jsonl",
+        "weighbridge/tensors.jsonl",
+        "weighbridge/chunks.layer",
+        "weighbridge/.new/lock",
+        "weighbridge/partial/x",
+        "weighbridge/run.py",
+        "weighbridge/folder/with/more",
+        "weighbridge/Head.note",
+    ]);
+    let named = walk(folder.path()).unwrap().left_out;
+    let expected = [
+        ".cache/huggingface",
+        ".git",
+        "sub/.Git",
+        "sub/.cache/huggingface",
+        "weighbridge/Head.note",
+        "weighbridge/folder",
+        "weighbridge/run.py",
+    ];
+    assert_eq!(named, expected);
+    // Through a link to metadata that lies elsewhere, too.
+    let linked = self::folder(&["a"]);
+    linked.link("weighbridge", folder.at("weighbridge"));
+    assert_eq!(walk(linked.path()).unwrap().left_out, expected[4..]);
+}
+
+#[test]
+fn metadata_in_another_case_is_no_part_of_a_model() {
+    // On a system where case does not count, such a file of a model was the signed head.
+    let folder = folder(&["a", "Weighbridge/head.note", ".Cache/huggingface/x", "b/.cache/HuggingFace/y"]);
+    let all = [
+        "a = x",
+        ".Cache/huggingface/x ! 1410",
+        "Weighbridge/head.note ! 1410",
+        "b/.cache/HuggingFace/y ! 1410",
+    ];
+    assert_eq!(seen(folder.path()), all);
+    assert!(walk(folder.path()).unwrap().left_out.is_empty());
 }
 
 #[test]
@@ -211,11 +272,15 @@ fn what_is_left_out_is_a_folder_or_a_link_to_one() {
         |folder, path| folder.link(path, folder.at("a")),
         |folder, path| folder.link(path, "nothing"),
     ];
-    for path in ["weighbridge", ".cache/huggingface"] {
+    for path in ["weighbridge", ".cache/huggingface", "b/.cache/huggingface"] {
         for make in unfit {
-            let folder = folder(&[".cache/b", "a"]);
+            let folder = folder(&[".cache/b", "a", "b/.cache/c"]);
             make(&folder, path);
-            assert_eq!(seen(folder.path()), [".cache/b = x", "a = x", &format!("{path} ! 1410")]);
+            assert_eq!(
+                seen(folder.path()),
+                [".cache/b = x", "a = x", "b/.cache/c = x", &format!("{path} ! 1410")]
+            );
+            assert!(walk(folder.path()).unwrap().left_out.is_empty());
         }
         let (folder, metadata) = (folder(&["a"]), folder(&["head.note"]));
         folder.link(path, metadata.path());

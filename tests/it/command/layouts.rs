@@ -50,7 +50,10 @@ fn a_read_only_model_is_weighed_and_verified_with_metadata_elsewhere() {
     mode("meta", 0o777);
     mode("llama", 0o555);
     let weigh = "weigh llama --name org/llama --key @alice.key";
-    Ran::of(&mut world.unprivileged(weigh)).unjudged(9002, "cannot create llama/weighbridge");
+    // Before a file is read: nothing is told of them.
+    let ran = Ran::of(&mut world.unprivileged(weigh)).unjudged(9002, "cannot create llama/weighbridge");
+    let ran = ran.hints("name a folder with -o");
+    ran.expect(!ran.stderr.contains("read "), "that nothing was read");
     Ran::of(&mut world.unprivileged(&format!("{weigh} -o meta/llama"))).done();
     Ran::of(&mut world.unprivileged(&format!("{VERIFY} --meta meta/llama --state meta/state.json"))).done();
     mode("llama", 0o755);
@@ -74,6 +77,75 @@ fn what_hubs_and_git_keep_beside_a_model_is_no_part_of_it() {
 }
 
 #[test]
+fn what_was_not_looked_into_is_said_with_its_number() {
+    // Anything could lie under a `.git` or in `weighbridge/`, and "verified 11 files" was all that was said.
+    let world = World::with_model();
+    world.write("llama/1_Pooling/.cache/huggingface/upload/x.metadata", "1");
+    world.write("llama/.git/hooks/run", "#!/bin/sh");
+    let weigh = "weigh llama --name org/llama --key @alice.key";
+    let ran =
+        world.run(weigh).done().prints("left out .git  not looked into").prints("; 2 places left out\n");
+    ran.prints("left out 1_Pooling/.cache/huggingface ");
+    let weighed = world.run(&format!("{weigh} --force --json")).done().objects().pop().unwrap();
+    assert_eq!(weighed["left_out"], 2);
+    world.write("llama/weighbridge/run.py", "import os");
+    let ran = world.run(VERIFY).done().prints("left out weighbridge/run.py                not looked");
+    ran.prints("verified 11 files, ").prints("; 3 places left out; head ");
+    let objects = world.run(&format!("{VERIFY} --json")).done().objects();
+    assert_eq!(objects.last().unwrap()["left_out"], 3);
+    let places: Vec<_> = objects.iter().filter(|o| o["status"] == "left out").map(|o| &o["path"]).collect();
+    assert_eq!(places, [".git", "1_Pooling/.cache/huggingface", "weighbridge/run.py"]);
+    // Of a part of the model nothing is said about the rest.
+    let ran = world.run(&format!("{VERIFY} --only *.json")).done();
+    ran.expect(!ran.stdout.contains("left out"), "no word of other places");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_folder_that_cannot_be_read_stops_only_what_needs_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use crate::command::kit::Ran;
+
+    // A model at the top of a disk: `lost+found` of root, mode 700, ended every run.
+    let world = World::weighed();
+    let mode = |path: &str, mode| {
+        fs::set_permissions(world.path(path), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    fs::create_dir(world.path("meta")).unwrap();
+    mode("meta", 0o777);
+    fs::create_dir(world.path("llama/lost+found")).unwrap();
+    mode("llama/lost+found", 0o700);
+    let verify = format!("{VERIFY} --state meta/state.json");
+    let run = |line: &str| Ran::of(&mut world.unprivileged(line));
+    // Anything may lie there, so the whole is not known. All else is told.
+    let said = "unknown  lost+found                        cannot read the folder llama/lost+found: ";
+    let ran = run(&verify).unjudged(9002, said).prints("ok       config.json ");
+    ran.says("1 of 12 files not read [W9002]");
+    run(&format!("{verify} --only *.json")).done().prints("verified 5 of 11 files");
+    let ran = run(&format!("{verify} --allow-extra")).done();
+    ran.prints("left out lost+found  ").prints("verified 11 files, ").prints("; 1 place left out");
+    let ran = run("weigh llama --name org/llama -o meta/new")
+        .unjudged(9002, "cannot read the folder llama/lost+found");
+    ran.hints("move it out of the model folder");
+    // What is listed and lies in such a folder is not missing.
+    fs::remove_dir(world.path("llama/lost+found")).unwrap();
+    for denied in [0o600, 0o000] {
+        mode("llama/1_Pooling", denied);
+        let ran = run(&format!("{verify} --allow-extra")).unjudged(9002, "unknown  1_Pooling/config.json ");
+        ran.says("1 of 11 files not read");
+        run(&format!("{verify} --only 1_Pooling/*")).unjudged(9002, "unknown  1_Pooling/config.json ");
+        run(&format!("{verify} --only config.json")).done();
+        mode("llama/1_Pooling", 0o755);
+    }
+    // A link that cannot be followed may lead anywhere.
+    fs::create_dir(world.path("closed")).unwrap();
+    mode("closed", 0o700);
+    std::os::unix::fs::symlink("../closed/x", world.path("llama/link")).unwrap();
+    run(&format!("{verify} --allow-extra")).unjudged(9002, "cannot follow the link llama/link: ");
+}
+
+#[test]
 fn a_folder_without_files_is_no_model() {
     let world = World::empty();
     fs::create_dir_all(world.path("model/deep/er")).unwrap();
@@ -94,8 +166,50 @@ fn names_that_other_systems_take_for_the_same_are_not_weighed() {
     world.remove("model/e\u{301}");
     world.write("model/A", "");
     if world.files("model").len() == 2 {
-        world.refused("weigh model --name org/model", 1422, "A and a differ only in case");
+        world.refused("weigh model --name org/model", 1422, "a: the same as A where case does not count");
     }
+}
+
+#[test]
+fn names_that_are_git_or_metadata_on_another_system_are_not_weighed() {
+    // Each was signed; git, or a fetch where case does not count, would have written to another place.
+    for (path, code, sentence) in [
+        ("Weighbridge/head.note", 1410, "the path lies in a folder that is not part of models"),
+        ("x/.cache/HuggingFace/y", 1410, "the path lies in a folder that is not part of models"),
+        (".git./config", 1423, "Windows takes it for .git/config, which is no part of models"),
+        ("x/.git /config", 1423, "Windows takes it for x/.git/config"),
+        ("GIT~1/config", 1423, "Windows takes it for .git/config"),
+        (".git::$INDEX_ALLOCATION/config", 1423, "Windows takes it for .git/config"),
+        ("weighb~1/head.note", 1423, "Windows takes it for weighbridge/head.note"),
+    ] {
+        println!("{path}");
+        let world = World::empty();
+        world.write("model/a", "");
+        world.write(&format!("model/{path}"), "");
+        world.refused("weigh model --name org/model", code, &format!("{path}: {sentence}"));
+    }
+    let world = World::empty();
+    world.write("model/Readme", "");
+    world.write("model/readme/x", "");
+    let sentence = "readme: the same as Readme where case does not count";
+    world.refused("weigh model --name org/model", 1422, sentence).hints("rename it");
+}
+
+#[test]
+fn files_of_the_same_content_are_counted_by_fetch_as_they_are_by_weigh() {
+    // A fetch counted both files and the bytes of one, so that it seemed to have brought less than was weighed.
+    let world = World::with_model();
+    world.write("llama/one.bin", vec![7; 100_000]);
+    world.write("llama/two.bin", vec![7; 100_000]);
+    let objects = world.run("weigh llama --name org/llama --key @alice.key --json").done().objects();
+    let says = &objects.last().unwrap()["says"];
+    let fetch = "fetch llama -o out --name org/llama --vkey @alice";
+    let objects = world.run(&format!("{fetch} --json")).done().objects();
+    let result = objects.last().unwrap();
+    assert_eq!((&result["files"], &result["bytes"]), (&13.into(), &says["bytes"]), "{says}");
+    let verified = world.run("verify out --name org/llama --vkey @alice").done();
+    let counted = verified.stdout.lines().find_map(|line| line.strip_prefix("verified ")).unwrap();
+    world.run(fetch).done().prints(&format!("fetched  {counted}"));
 }
 
 #[cfg(unix)]
@@ -171,9 +285,24 @@ mod links {
             world.refused("weigh llama --name org/llama -o other", code, &format!("x: {sentence}"));
             assert!(!world.exists("other"), "something was written");
             world.refused(VERIFY, code, sentence).prints("refused  x ");
-            let looked_away = world.run(&format!("{VERIFY} --allow-extra")).done();
-            looked_away.prints("extra    x ");
+            // Only files are let pass: a program that read `x` read what the link led to.
+            world.refused(&format!("{VERIFY} --allow-extra"), code, sentence).prints("refused  x ");
         }
+    }
+
+    #[test]
+    fn a_fetch_says_of_a_link_beside_the_model_what_it_is() {
+        // It was called "not listed, not part of the model", as a forgotten text would be.
+        let world = World::weighed();
+        let fetch = "fetch llama -o out --name org/llama --vkey @alice";
+        world.run(fetch).done();
+        symlink("/etc/passwd", world.path("out/link")).unwrap();
+        world.write("out/notes.txt", "mine");
+        let said = "extra    link  the link leads out of the model, to /etc/passwd [W5102]";
+        world.run(fetch).done().prints(said).prints("extra    notes.txt  not listed, not part of the model");
+        let objects = world.run(&format!("{fetch} --json")).done().objects();
+        let codes: Vec<_> = objects.iter().filter(|o| o["event"] == "extra").map(|o| &o["code"]).collect();
+        assert_eq!(codes, [&serde_json::Value::from(5102), &serde_json::Value::Null]);
     }
 
     fn fifo(world: &World, path: &str) {

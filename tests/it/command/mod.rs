@@ -15,6 +15,7 @@ mod inspect;
 mod keys;
 pub(crate) mod kit;
 mod layouts;
+mod leftovers;
 mod lists;
 mod memory;
 mod names;

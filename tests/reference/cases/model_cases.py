@@ -75,6 +75,9 @@ def honest() -> Cases:
     yield good("not-entries", "`.git`, `.cache/huggingface` and `weighbridge` are not looked into", sections(files={
         ".git/config": b"[core]\n", "1_Pooling/.GIT": b"gitdir: elsewhere\n",
         ".cache/huggingface/download/config.json.metadata": b"\n", "weighbridge/head.txt": b"not read\n"}))
+    yield good("not-entries-below", "`.cache/huggingface` at a depth, and what others have put into `weighbridge`",
+               sections(files={"1_Pooling/.cache/huggingface/download/x.metadata": b"\n", "1_Pooling/x/.git": b"\n",
+                               "weighbridge/run.py": b"import os\n", "weighbridge/mine/x": b"\n"}))
     two = {"policy.toml": policy(publisher("weighbridge-test/*", ALICE, BOB, threshold=2))}
     content = two | {k: v for k, v in sections(note=signed(WEIGHED.text, BOB, ALICE)).items() if k != "vkeys"}
     yield good("two-signers", "two of two have signed", content, signers=f"{ALICE.name} {BOB.name}")
@@ -87,6 +90,12 @@ def files() -> Cases:
         return bad(name, code, comment, sections(files={path: data}), rule=rule)
 
     yield changed("metadata-name-of-a-file", 1410, "`.cache/huggingface` is a file", ".cache/huggingface", b"", rule=9)
+
+    yield changed("metadata-name-of-a-file-below", 1410, "the same at a depth", "1_Pooling/.cache/huggingface", b"",
+                  rule=9)
+    yield changed("metadata-in-another-case", 1410, "a folder that is `weighbridge` where case does not count",
+                  "Weighbridge/run.py", b"import os\n", rule=9)
+    yield changed("extra-of-a-bad-path", 1406, "a file that is not listed, and cannot be", "a\\b", b"", rule=9)
 
     yield changed("flipped", 2101, "one bit of a small file differs", "config.json", b"{|\n", rule=13)
     yield changed("flipped-first-chunk", 2102, "one bit of the first chunk differs", "model.safetensors",

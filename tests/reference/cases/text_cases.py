@@ -28,6 +28,8 @@ def paths() -> Cases:
     yield good("longest-path", "/".join(["a" * 255, "b" * 255, "c" * 255, "d" * 254, "e"]), "1,024 bytes")
     yield good("weighbridge-prefix", "weighbridge.txt", "only the folder `weighbridge` is set aside")
     yield good("weighbridge-below", "docs/weighbridge/a", "only at the top")
+    yield good("cache-of-others", ".cache/a/huggingface/b", "not one below the other")
+    yield good("windows-names", "a/.git./git~1", "refused by signers, accepted by verifiers")
 
     yield bad("empty", 1401, "", "no byte")
     yield bad("too-long", 1401, "/".join(["a" * 255, "b" * 255, "c" * 255, "d" * 254, "ee"]), "1,025 bytes")
@@ -44,7 +46,10 @@ def paths() -> Cases:
     yield bad("long-component-in-bytes", 1408, "ü" * 128, "128 characters, 256 bytes")
     yield bad("git-below", 1409, "a/.GiT/b", "whatever the case, at any depth")
     yield bad("weighbridge", 1410, "weighbridge/head.note", "the metadata is not part of the model")
+    yield bad("weighbridge-in-another-case", 1410, "Weighbridge/head.note", "the signed head where case does not count")
     yield bad("hugging-face-cache", 1410, ".cache/huggingface/a", "what hub clients leave behind")
+    yield bad("hugging-face-cache-below", 1410, "a/b/.cache/huggingface", "clients of hubs upload it at no depth")
+    yield bad("hugging-face-cache-in-another-case", 1410, "a/.cache/HuggingFace/b", "whatever the case")
 
 
 def tensor_names() -> Cases:

@@ -58,9 +58,13 @@ def verify(options) -> int:
         print(f"ok       {entry.path}  {entry.size} B{aside}")
     for path in report.ignored:
         print(f"ignored  {path}")
+    for place in report.left_out:
+        print(f"left out {place}")
+    for place in report.unknown:
+        print(f"unknown  {place}")
     for refused in report.refusals:
         print(f"refused  {refused}")
-    return 1 if report.refusals else 0
+    return 1 if report.refusals else 2 if report.unknown else 0
 
 
 def main() -> int:

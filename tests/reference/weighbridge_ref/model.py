@@ -10,9 +10,20 @@ from .head import Head
 from .lists import FileEntry, TensorEntry
 from .note import MAX_NOTE
 from .refused import Refused
-from .values import MAX_PATH, ascii_lower, is_metadata
+from .values import MAX_PATH, ascii_lower, check_path
 
 NOT_LISTED_BUT_FINE = ".gitattributes"  # at the top: hubs add one
+METADATA = {"head.note", "head.txt", "files.jsonl", "tensors.jsonl", "chunks.layer", ".new", "partial"}
+
+
+class LeftOut(NamedTuple):
+    """A place that is no part of models, and was not looked into."""
+
+
+class Unread(NamedTuple):
+    """A folder that cannot be read, or what lies in one that gives only names."""
+
+    error: OSError
 
 
 class Report(NamedTuple):
@@ -21,6 +32,8 @@ class Report(NamedTuple):
     uncompared: list[str]  # those of them whose headers were not compared with the tensor list
     refusals: list[Refused]
     ignored: list[str]
+    left_out: list[str]
+    unknown: list[str]
 
 
 class Metadata(NamedTuple):
@@ -39,11 +52,15 @@ def verify(folder: Path, policy, expected, meta: Optional[Path] = None, tensor_h
     verified = trust.verify(read_at_most(meta / "head.note", MAX_NOTE + 1), policy, expected)
     metadata, refusals = open_metadata(verified.head, meta)
 
-    present = {}
+    present, left_out, unread = {}, [], []
     for path, found in walk(folder):
         if isinstance(found, Refused):
             refusals.append(found)
             present[path] = None
+        elif isinstance(found, LeftOut):
+            left_out.append(path)
+        elif isinstance(found, Unread):
+            unread.append(path)
         else:
             present[path] = found
     ignored = []
@@ -53,17 +70,20 @@ def verify(folder: Path, policy, expected, meta: Optional[Path] = None, tensor_h
         elif present[path] is not None:
             refusals.append(Refused(2105, f"{path!r} is not listed"))
 
-    accepted, uncompared = [], []
+    accepted, uncompared, unknown = [], [], list(unread)
     for entry in metadata.files.values():
         if present.get(entry.path, entry) is None:
             continue  # refused above: a link or a special file
+        if any(f"{entry.path}/".startswith(f"{place}/") for place in unread):
+            unknown.append(entry.path)
+            continue
         aside: list[str] = []
         found = list(check_file(present.get(entry.path), entry, metadata, tensor_hashes, aside))
         refusals += found
         if not found:
             accepted.append(entry)
             uncompared += aside
-    return Report(verified, accepted, uncompared, refusals, ignored)
+    return Report(verified, accepted, uncompared, refusals, ignored, left_out, sorted(set(unknown)))
 
 
 def open_metadata(head: Head, meta: Path) -> tuple[Metadata, list[Refused]]:
@@ -162,8 +182,8 @@ def compare_header(path: str, data: bytes, listed: list[TensorEntry]) -> bool:
 
 # --- the folder -----------------------------------------------------------------------------------------
 
-def walk(folder: Path) -> Iterator[tuple[str, Path | Refused]]:
-    """Every file that counts, by its path in the model; or why something in its place is refused."""
+def walk(folder: Path) -> Iterator[tuple[str, Path | Refused | LeftOut | Unread]]:
+    """Every file that counts, by its path in the model; or why something in its place does not."""
     top = folder.resolve(strict=True)
     yield from walk_below(top, top, [])
 
@@ -173,32 +193,58 @@ def walk_below(top: Path, folder: Path, above: list[str]):
         components, place = [*above, name], folder / name
         path = "/".join(components)
         if ascii_lower(name) == ".git":
-            continue
-        if is_metadata(components):
-            if not place.is_dir():
-                yield path, Refused(1410, f"{path!r} is no folder, and no file has this name")
-            continue
-        try:
-            path.encode()
-        except UnicodeEncodeError:
-            yield path, Refused(1411, f"the name {path!r} on disk is not UTF-8")
-            continue
-        mode = place.lstat().st_mode
-        if stat.S_ISDIR(mode) and len(path.encode()) > MAX_PATH:
-            yield path, Refused(1401, "nothing in so deep a folder could be listed")
-        elif stat.S_ISDIR(mode):
-            yield from walk_below(top, place, components)
-        elif stat.S_ISREG(mode):
-            yield path, place
-        elif stat.S_ISLNK(mode):
-            yield path, follow(top, place, path)
+            yield path, LeftOut()
+        elif components == ["weighbridge"] and place.is_dir():
+            yield from ((other, LeftOut()) for other in not_metadata(place))
+        elif components[-2:] == [".cache", "huggingface"] and place.is_dir():
+            yield path, LeftOut()
         else:
-            yield path, Refused(5104, f"{path!r} is neither a file nor a folder")
+            try:
+                yield from walk_at(top, place, components)
+            except OSError as error:
+                yield path, Unread(error)
+
+
+def not_metadata(place: Path) -> list[str]:
+    try:
+        others = set(os.listdir(place)) - METADATA
+    except OSError:
+        return ["weighbridge"]
+    return [f"weighbridge/{name}" for name in sorted(others)]
+
+
+def walk_at(top: Path, place: Path, components: list[str]):
+    path = "/".join(components)
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        yield path, Refused(1411, f"the name {path!r} on disk is not UTF-8")
+        return
+    mode = place.lstat().st_mode
+    if stat.S_ISDIR(mode):
+        if len(path.encode()) > MAX_PATH:
+            yield path, Refused(1401, "nothing in so deep a folder could be listed")
+        else:
+            yield from walk_below(top, place, components)
+        return
+    try:
+        check_path(path)
+    except Refused as refused:
+        yield path, Refused(refused.code, f"{path!r}: {refused.message}")
+        return
+    if stat.S_ISREG(mode):
+        yield path, place
+    elif stat.S_ISLNK(mode):
+        yield path, follow(top, place, path)
+    else:
+        yield path, Refused(5104, f"{path!r} is neither a file nor a folder")
 
 
 def follow(top: Path, link: Path, path: str) -> Path | Refused:
     try:
         target = link.resolve(strict=True)
+    except PermissionError:
+        raise
     except (OSError, RuntimeError):  # RuntimeError: links in a circle
         return Refused(5105, f"{path!r} leads nowhere")
     in_cache = top.parent.name == "snapshots" and target.parent == top.parent.parent / "blobs"

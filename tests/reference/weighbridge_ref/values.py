@@ -109,13 +109,10 @@ def check_path(path: str) -> str:
             raise Refused(1408, "a component is longer than 255 bytes")
         if ascii_lower(component) == ".git":
             raise Refused(1409, "a component is `.git`")
-    if is_metadata(components):
-        raise Refused(1410, "the path lies in `weighbridge` or `.cache/huggingface`")
+    components = [ascii_lower(component) for component in components]
+    if components[0] == "weighbridge" or (".cache", "huggingface") in zip(components, components[1:]):
+        raise Refused(1410, "the path lies in `weighbridge` or in a `.cache/huggingface`")
     return path
-
-
-def is_metadata(components) -> bool:
-    return components[0] == "weighbridge" or list(components[:2]) == [".cache", "huggingface"]
 
 
 def ascii_lower(text: str) -> str:

@@ -97,6 +97,7 @@ pub(crate) fn weighing(model: &Path) -> Weighing<'_> {
         sha256: Sha256Listing::Omit,
         ext: Vec::new(),
         reuse: None,
+        take: None,
     }
 }
 

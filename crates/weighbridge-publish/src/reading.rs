@@ -1,0 +1,65 @@
+//! Reading files for a weighing: which faults end it, and which are all to be told.
+
+use std::{
+    ops::ControlFlow,
+    sync::{Mutex, PoisonError},
+};
+
+use weighbridge_formats::FormatError;
+use weighbridge_tree::ChunkSize;
+use weighbridge_verify::scan::{Job, ScanError, Scanned, Watch, scan};
+
+use crate::weigh::Event;
+
+/// Reads all files once, until one is at fault. Gives what each job came to; `None` of those that another's fault has ended.
+pub(crate) fn read_all(
+    jobs: &[Job],
+    chunk_size: ChunkSize,
+    sha256: bool,
+    next: AfterPointer,
+    tell: &(dyn Fn(Event<'_>) + Sync),
+) -> Vec<Option<Result<Scanned, ScanError>>> {
+    let results = Mutex::new(jobs.iter().map(|_| None).collect());
+    let watch = Progress { tell, results, next };
+    scan(jobs, chunk_size, sha256, &watch);
+    watch.results.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Keeps what was read, and what was at fault.
+struct Progress<'a> {
+    tell: &'a (dyn Fn(Event<'_>) + Sync),
+    results: Mutex<Vec<Option<Result<Scanned, ScanError>>>>,
+    next: AfterPointer,
+}
+
+/// What a scan does after a tensor file that is a Git LFS pointer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AfterPointer {
+    /// There may be more of them to tell.
+    GoOn,
+    /// As after any fault.
+    Stop,
+}
+
+impl Watch for Progress<'_> {
+    fn read(&self, bytes: u64) {
+        (self.tell)(Event::Read(bytes));
+    }
+
+    fn done(&self, job: usize, result: Result<Scanned, ScanError>) -> ControlFlow<()> {
+        let goes_on = match &result {
+            Ok(_) => true,
+            Err(error) => is_pointer(error) && self.next == AfterPointer::GoOn,
+        };
+        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = results.get_mut(job) {
+            *place = Some(result);
+        }
+        if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
+}
+
+/// A tensor file is a Git LFS pointer.
+pub(crate) fn is_pointer(error: &ScanError) -> bool {
+    matches!(error, ScanError::Format(FormatError::LfsPointer))
+}

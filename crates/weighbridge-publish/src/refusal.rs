@@ -1,0 +1,259 @@
+//! What a signer does not take: the rules for signers of `spec/lists.md` and `spec/model-folder.md`.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
+
+use caseless::default_case_fold_str;
+use unicode_normalization::{UnicodeNormalization as _, is_nfc};
+use weighbridge_manifest::{EntryPath, PathError, shown, unseen_in};
+use weighbridge_verify::UnfitFault;
+
+/// Something in a model folder that is not weighed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Where it lies: a file or a folder, relative to the model folder, for people to read.
+    pub place: String,
+    /// What is the matter with it.
+    pub fault: RefusalFault,
+}
+
+/// Why something in a model folder is not weighed.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RefusalFault {
+    /// It can be no part of a model.
+    Unfit(UnfitFault),
+    /// Its path is not in Unicode form NFC.
+    NotNfc,
+    /// A component of its path has a character that people do not see, so that it could pass for another path.
+    Unseen {
+        /// The first such character.
+        character: char,
+    },
+    /// Another file or folder has the same path where case does not count.
+    SameInAnotherCase {
+        /// The other.
+        other: String,
+    },
+    /// Windows takes its path for one that cannot be listed.
+    OtherOnWindows {
+        /// For which.
+        path: String,
+    },
+    /// A download did not end and left it.
+    Unfinished {
+        /// The program that leaves such files.
+        by: &'static str,
+    },
+    /// What an unfinished download of it left lies beside it.
+    BesideUnfinished {
+        /// The leftover.
+        leftover: String,
+    },
+    /// An operating system keeps it for itself.
+    OfASystem {
+        /// Which system.
+        by: &'static str,
+    },
+    /// It is a Git LFS pointer: the file that it stands for is not here.
+    LfsPointer,
+}
+
+impl Refusal {
+    pub(crate) fn of(path: &EntryPath, fault: RefusalFault) -> Self {
+        Self { place: path.as_str().to_owned(), fault }
+    }
+}
+
+impl RefusalFault {
+    /// The code of `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::Unfit(fault) => fault.error_code(),
+            Self::NotNfc => 1421,
+            Self::Unseen { .. } => 1424,
+            Self::SameInAnotherCase { .. } => 1422,
+            Self::OtherOnWindows { .. } => 1423,
+            Self::LfsPointer => 4117,
+            Self::Unfinished { .. } | Self::BesideUnfinished { .. } => 5106,
+            Self::OfASystem { .. } => 5107,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", shown(&self.place), self.fault)
+    }
+}
+
+impl fmt::Display for RefusalFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unfit(fault) => fault.fmt(f),
+            Self::NotNfc => f.write_str("the name is not in Unicode form NFC"),
+            Self::Unseen { character } => {
+                write!(f, "the name has a character that is not seen, U+{:04X}", u32::from(*character))
+            }
+            Self::SameInAnotherCase { other } => {
+                write!(f, "the same as {} where case does not count", shown(other))
+            }
+            Self::OtherOnWindows { path } => {
+                write!(f, "Windows takes it for {}, which is no part of models", shown(path))
+            }
+            Self::Unfinished { by } => write!(f, "left by a download that did not end ({by})"),
+            Self::BesideUnfinished { leftover } => {
+                write!(f, "its download did not end: {} lies beside it", shown(leftover))
+            }
+            Self::OfASystem { by } => write!(f, "a file that {by} keeps for itself"),
+            Self::LfsPointer => f.write_str("the file is a Git LFS pointer, not the model"),
+        }
+    }
+}
+
+/// What is refused of these paths because other systems take them for other paths. `paths` are sorted.
+pub(crate) fn of_paths<'p>(paths: impl Iterator<Item = &'p EntryPath> + Clone) -> Vec<Refusal> {
+    let mut refused = same_in_another_case(paths.clone());
+    for path in paths {
+        if !is_nfc(path.as_str()) {
+            refused.push(Refusal::of(path, RefusalFault::NotNfc));
+        }
+        if let Some(character) = path.as_str().split('/').find_map(unseen_in) {
+            refused.push(Refusal::of(path, RefusalFault::Unseen { character }));
+        }
+        if let Some(taken_for) = taken_for_on_windows(path.as_str()) {
+            refused.push(Refusal::of(path, RefusalFault::OtherOnWindows { path: taken_for }));
+        }
+    }
+    refused
+}
+
+/// Files and folders that are one where case does not count. Of two such folders, nothing is said of what lies in them.
+fn same_in_another_case<'p>(paths: impl Iterator<Item = &'p EntryPath>) -> Vec<Refusal> {
+    let mut refused = Vec::new();
+    let mut known: HashMap<String, &str> = HashMap::new();
+    let mut told = HashSet::new();
+    for path in paths.map(EntryPath::as_str) {
+        let mut folded = String::new();
+        let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
+        for place in ends.filter_map(|end| path.get(..end)) {
+            folded.push('/');
+            folded.push_str(&without_case(place.rsplit('/').next().unwrap_or(place)));
+            match known.get(&folded) {
+                None => {
+                    known.insert(folded.clone(), place);
+                }
+                Some(other) if *other == place => {}
+                Some(other) => {
+                    if told.insert(place) {
+                        let fault = RefusalFault::SameInAnotherCase { other: (*other).to_owned() };
+                        refused.push(Refusal { place: place.to_owned(), fault });
+                    }
+                    break;
+                }
+            }
+        }
+    }
+    refused
+}
+
+/// Equal for all that match a canonical caseless match (Unicode, definition D145).
+fn without_case(text: &str) -> String {
+    let decomposed: String = text.nfd().collect();
+    default_case_fold_str(&decomposed).nfd().collect()
+}
+
+/// The path that Windows takes this one for, if no list may have that.
+fn taken_for_on_windows(path: &str) -> Option<String> {
+    let taken_for: Vec<&str> = path.split('/').map(component_on_windows).collect();
+    let taken_for = taken_for.join("/");
+    matches!(EntryPath::parse(&taken_for), Err(PathError::Git | PathError::Reserved)).then_some(taken_for)
+}
+
+fn component_on_windows(component: &str) -> &str {
+    // What follows is a stream of the file.
+    let name = component.split(':').next().unwrap_or(component).trim_end_matches(['.', ' ']);
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let short = name.split_once('~').filter(|(_, number)| is_number(number));
+    let long = |short: &str| SHORT_NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(short));
+    match short.and_then(|(short, _)| long(short)) {
+        Some((_, long)) => long,
+        // Nothing but dots and spaces is no name there.
+        None if name.is_empty() => component,
+        None => name,
+    }
+}
+
+/// The short names that Windows gives to long ones, up to their number.
+const SHORT_NAMES: [(&str, &str); 4] =
+    [("git", ".git"), ("weighb", "weighbridge"), ("cache", ".cache"), ("huggin", "huggingface")];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn codes(paths: &[&str]) -> Vec<(String, u16)> {
+        let paths: Vec<EntryPath> = paths.iter().map(|path| EntryPath::parse(path).unwrap()).collect();
+        of_paths(paths.iter()).into_iter().map(|r| (r.place, r.fault.error_code())).collect()
+    }
+
+    #[test]
+    fn windows_does_not_read_these_as_git_or_metadata() {
+        let fine = [
+            ".cache./x",
+            ".git.txt",
+            ".gitattributes",
+            "a.git",
+            "git",
+            "git~",
+            "git~x/y",
+            "model~1.bin",
+            "...",
+            " ",
+            "x/weighbridge.",
+            "x/weighb~1",
+            "weighbridges",
+            "cache~1/x",
+            "huggingface./x",
+        ];
+        assert_eq!(codes(&fine), []);
+    }
+
+    #[test]
+    fn what_windows_reads_as_git_or_metadata_is_refused() {
+        for path in [
+            ".git.",
+            ".git ",
+            "a/.GIT. ./b",
+            ".git::$INDEX_ALLOCATION",
+            ".git:x",
+            "git~1",
+            "a/GIT~2/config",
+            "git~1.",
+            "weighbridge.",
+            "Weighbridge ./head.note",
+            "WEIGHB~1/head.note",
+            "weighbridge::$DATA",
+            ".cache./huggingface",
+            ".cache/HuggingFace ",
+            "a/CACHE~1/huggin~1/x",
+            " /.git.",
+        ] {
+            assert_eq!(codes(&[path]), [(path.to_owned(), 1423)]);
+        }
+    }
+
+    #[test]
+    fn a_folder_is_told_once_however_much_is_in_it() {
+        let of =
+            |paths: &[&str]| -> Vec<String> { codes(paths).into_iter().map(|(place, _)| place).collect() };
+        assert_eq!(of(&["A/x", "A/y", "a/X", "a/z"]), ["a"]);
+        assert_eq!(of(&["Readme", "readme/x", "readme/y"]), ["readme"]);
+        assert_eq!(of(&["x/A/B", "x/A/b", "x/C"]), ["x/A/b"]);
+        // Folders spelled the same are one folder.
+        assert_eq!(codes(&["a/b/c", "a/b/d", "a/e"]), []);
+    }
+}
