@@ -187,12 +187,17 @@ impl<'a> Watcher<'a> {
         let lines = blamed.iter().filter(|_| !named_later).map(|status| source_line(status, names));
         let text: Vec<String> = lines.chain(Some(text).filter(|text| !text.is_empty())).collect();
         output.result(&text.join("\n"), || {
-            let (files, partial) = ended.as_ref().map_or((None, None), |f| (Some(f.files), Some(f.partial)));
+            let ended_well = ended.as_ref().ok();
+            let [files, partial, bytes] = [
+                ended_well.map(|fetched| fetched.files),
+                ended_well.map(|fetched| fetched.partial),
+                ended_well.map(|fetched| fetched.bytes),
+            ];
             let sources: Vec<Value> =
                 seen.sources.values().map(|status| fetch_json::source(status, names)).collect();
             let value = json!({
                 "event": "result", "fetched": code.is_none(), "code": code,
-                "head": seen.head.map(|id| id.to_string()), "files": files, "partial": partial, "sources": sources,
+                "head": seen.head.map(|id| id.to_string()), "files": files, "partial": partial, "bytes": bytes, "sources": sources,
             });
             fetch_json::with_progress(value, &progress)
         });
@@ -242,7 +247,7 @@ impl Observer for Watcher<'_> {
 }
 
 fn done(fetched: &Fetched, into: &Path) -> String {
-    let Fetched { head, progress, files, partial } = fetched;
+    let Fetched { head, bytes, files, partial, .. } = fetched;
     let (in_part, mut lines) = match partial {
         0 => (String::new(), Vec::new()),
         n => {
@@ -254,12 +259,7 @@ fn done(fetched: &Fetched, into: &Path) -> String {
             (format!(" and {n} more in part"), vec![line])
         }
     };
-    lines.push(format!(
-        "fetched  {}{in_part}, {}; head {}",
-        count(*files, "file"),
-        size(progress.wanted),
-        head.id()
-    ));
+    lines.push(format!("fetched  {}{in_part}, {}; head {}", count(*files, "file"), size(*bytes), head.id()));
     lines.join("\n")
 }
 

@@ -26,7 +26,10 @@ pub(crate) fn value(event: &Event, names: &[String]) -> Option<Value> {
         Event::File { path, size } => {
             json!({ "event": "file", "path": path.as_str(), "status": "verified", "size": size })
         }
-        Event::Extra { path, removed } => json!({ "event": "extra", "path": path, "removed": removed }),
+        Event::Extra { path, removed, fault } => {
+            let (code, message) = fault.as_ref().map(|fault| (fault.code, &fault.message)).unzip();
+            json!({ "event": "extra", "path": path, "removed": removed, "code": code, "message": message })
+        }
         _ => return None,
     })
 }
@@ -107,8 +110,8 @@ mod tests {
                 r#"{"event":"file","path":"unet/model.safetensors","size":90868376,"status":"verified"}"#,
             ),
             (
-                Event::Extra { path: "old.bin".to_owned(), removed: true },
-                r#"{"event":"extra","path":"old.bin","removed":true}"#,
+                Event::Extra { path: "old.bin".to_owned(), removed: true, fault: None },
+                r#"{"code":null,"event":"extra","message":null,"path":"old.bin","removed":true}"#,
             ),
         ];
         for (event, expected) in events {

@@ -109,9 +109,12 @@ fn result(event: &Event, chunk_size: Option<ChunkSize>) -> String {
                 chunk_size.map(|unit| count(bytes.div_ceil(unit.bytes()), "chunk")).unwrap_or_default();
             format!("ok       {path:PATH_WIDTH$}  {chunks:>12}  {}", size(*bytes))
         }
-        Event::Extra { path, removed: true } => format!("removed  {}", shown(path)),
-        Event::Extra { path, removed: false } => {
+        Event::Extra { path, removed: true, .. } => format!("removed  {}", shown(path)),
+        Event::Extra { path, removed: false, fault: None } => {
             format!("extra    {}  not listed, not part of the model", shown(path))
+        }
+        Event::Extra { path, removed: false, fault: Some(fault) } => {
+            format!("extra    {}  {} [W{}]", shown(path), fault.message, fault.code)
         }
         _ => String::new(),
     }
@@ -494,7 +497,7 @@ mod tests {
         assert_eq!(line(570), format!("ok       config.json{}       1 chunk  570 B", " ".repeat(29)));
         assert_eq!(line(MIB + 1), format!("ok       config.json{}      5 chunks  1.00 MiB", " ".repeat(29)));
         assert_eq!(line(0), format!("ok       config.json{}      0 chunks  0 B", " ".repeat(29)));
-        let extra = |removed| result(&Event::Extra { path: "old\n".to_owned(), removed }, None);
+        let extra = |removed| result(&Event::Extra { path: "old\n".to_owned(), removed, fault: None }, None);
         assert_eq!(extra(false), "extra    old\\n  not listed, not part of the model");
         assert_eq!(extra(true), "removed  old\\n");
     }

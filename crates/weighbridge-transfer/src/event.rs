@@ -124,7 +124,7 @@ pub enum Event {
     Wanted {
         /// How many files, or files of which a part is wanted.
         files: u64,
-        /// How many bytes their wanted chunks have.
+        /// How many bytes their wanted chunks have. Files with the same content are fetched once, and counted once.
         bytes: u64,
         /// Where the metadata lies while the fetch runs. With it the folder can be read by a
         /// [`ModelView`](weighbridge_verify::ModelView) already: what has come is there.
@@ -154,11 +154,22 @@ pub enum Event {
         /// Its length.
         size: u64,
     },
-    /// A file in the folder is not listed.
+    /// Something in the folder is not listed.
     Extra {
-        /// The file, relative to the folder.
+        /// Where it lies, relative to the folder.
         path: String,
         /// Whether it was removed.
         removed: bool,
+        /// Why it is no file that could be part of a model, if it is none: a verifier lets none pass.
+        fault: Option<ExtraFault>,
     },
+}
+
+/// What is wrong with something that is not listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraFault {
+    /// The code of `spec/error-codes.md`.
+    pub code: u16,
+    /// The reason, for people.
+    pub message: String,
 }

@@ -36,6 +36,8 @@ pub struct Fetched {
     pub head: VerifiedHead,
     /// How much was received, verified and made durable.
     pub progress: Progress,
+    /// How many bytes were wanted, as the list counts them: of two files with the same content, both.
+    pub bytes: u64,
     /// How many files have their final names.
     pub files: u64,
     /// How many files are there in part, as wanted.
@@ -423,7 +425,7 @@ fn finish(
     twins: &[(usize, usize)],
     unlisted: Unlisted,
 ) -> Result<Fetched, FetchError> {
-    let (mut files, mut partial) = (0, 0);
+    let (mut files, mut partial, mut copied) = (0, 0, 0_u64);
     let named = |path: &weighbridge_manifest::EntryPath, size| {
         engine.board.say(Event::File { path: path.clone(), size });
     };
@@ -453,6 +455,7 @@ fn finish(
         let _here = engine.board.asks(entry.path.as_str(), None);
         local::twin(engine, first, &entry.path)?;
         files += 1;
+        copied = copied.saturating_add(entry.size);
         named(&entry.path, entry.size);
     }
     goes_on()?;
@@ -465,9 +468,10 @@ fn finish(
     }
     for extra in extras {
         let removed = unlisted == Unlisted::Prune && engine.destination.remove(&extra)?;
-        engine.board.say(Event::Extra { path: extra.path, removed });
+        engine.board.say(Event::Extra { path: extra.path, removed, fault: extra.fault });
     }
-    Ok(Fetched { head, progress: engine.board.progress(), files, partial })
+    let progress = engine.board.progress();
+    Ok(Fetched { head, bytes: progress.wanted.saturating_add(copied), progress, files, partial })
 }
 
 async fn blocking<T: Send + 'static>(

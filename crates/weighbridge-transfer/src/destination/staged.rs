@@ -11,7 +11,7 @@ use std::{
 
 use weighbridge_manifest::{MAX_NOTE, Note};
 use weighbridge_tree::{FileRoot, HeadId, head_id};
-use weighbridge_verify::{CHUNKS, FILES, FOLDER, HEAD, TENSORS};
+use weighbridge_verify::{CHUNKS, FILES, FOLDER, HEAD, TENSORS, TEXT};
 
 use super::{Site, is_hex, random_name};
 use crate::{
@@ -125,7 +125,8 @@ impl Staged {
                 }
             }
             site.remove_if_there(&published(HEAD))?;
-            site.remove_if_there(&published(HEAD_TEXT))?;
+            // For signers; it does not come with a fetch, and an old one does not fit.
+            site.remove_if_there(&published(TEXT))?;
             site.sync_folder(FOLDER)?;
         }
         for name in [FILES, TENSORS, CHUNKS] {
@@ -149,7 +150,7 @@ impl Staged {
     /// # Errors
     /// [`FetchError::InTheWay`].
     pub(crate) fn check_places(&self) -> Result<(), FetchError> {
-        let names = [HEAD, HEAD_TEXT, FILES, TENSORS, CHUNKS];
+        let names = [HEAD, TEXT, FILES, TENSORS, CHUNKS];
         names.iter().try_for_each(|name| self.site.look_for_file(&published(name)).map(drop))
     }
 
@@ -341,8 +342,6 @@ fn published(name: &str) -> String {
 
 /// How names of files begin that are not complete.
 const NEW: &str = "new.";
-/// For signers; it does not come with a fetch, and an old one does not fit.
-const HEAD_TEXT: &str = "head.txt";
 /// How long another process may take to rename a few files.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a file is written when another process comes in between.

@@ -10,13 +10,15 @@ use super::{
     quarantine::quarantined,
     staged::{ALL, sweep},
 };
-use crate::{disk::Kind, error::FetchError, partial::PARTIAL};
+use crate::{disk::Kind, error::FetchError, event::ExtraFault, partial::PARTIAL};
 
 /// Something that does not belong to the release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Extra {
     /// Where it lies, relative to the folder.
     pub(crate) path: String,
+    /// Why it is no file that could be part of a model.
+    pub(crate) fault: Option<ExtraFault>,
     what: What,
 }
 
@@ -32,23 +34,30 @@ enum What {
 
 impl Destination {
     /// What lies in the folder outside `weighbridge` and is not listed, a `.gitattributes` at the top too; in the order
-    /// of paths.
+    /// of paths. A folder that cannot be read is one thing in it.
     ///
     /// # Errors
-    /// [`FetchError::Io`]: a folder cannot be read.
+    /// [`FetchError::Io`]: the folder itself cannot be read.
     pub(crate) fn unlisted(&self, listed: &dyn Fn(&str) -> bool) -> Result<Vec<Extra>, FetchError> {
         let found = walk(&self.site.place(""))?;
-        let files = found.files.into_iter().map(|file| (file.path.as_str().to_owned(), What::File));
+        let fault = |code, message: &dyn ToString| Some(ExtraFault { code, message: message.to_string() });
+        let files = found.files.into_iter();
+        let files = files.map(|f| Extra { path: f.path.as_str().to_owned(), fault: None, what: What::File });
         let unfit = found.unfit.into_iter().map(|unfit| {
             let what = match unfit.fault {
                 UnfitFault::LinkOut { .. } | UnfitFault::LinkToFolder | UnfitFault::Broken => What::File,
                 _ => What::Strange,
             };
-            (unfit.place, what)
+            Extra { path: unfit.place, fault: fault(unfit.fault.error_code(), &unfit.fault), what }
+        });
+        let unread = found.unread.into_iter().map(|unread| {
+            let fault = fault(unread.error.error_code(), &unread.error);
+            Extra { path: unread.place, fault, what: What::Strange }
         });
         // What is strange may only look like a path that is listed.
-        let extras = files.chain(unfit).filter(|(path, what)| *what == What::Strange || !listed(path));
-        let mut extras: Vec<_> = extras.map(|(path, what)| Extra { path, what }).collect();
+        let all = files.chain(unfit).chain(unread);
+        let mut extras: Vec<_> =
+            all.filter(|extra| extra.what == What::Strange || !listed(&extra.path)).collect();
         extras.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(extras)
     }
@@ -66,7 +75,7 @@ impl Destination {
         for name in self.site.names(PARTIAL)? {
             // Nobody goes on from what was never judged.
             if quarantined(&name).is_some() {
-                extras.push(Extra { path: format!("{PARTIAL}/{name}"), what: What::File });
+                extras.push(Extra { path: format!("{PARTIAL}/{name}"), fault: None, what: What::File });
                 continue;
             }
             let root = claimed(&name).map_or(name.as_str(), |(root, _)| root);
@@ -80,7 +89,7 @@ impl Destination {
                 Some(Kind::Folder) => What::Staged,
                 _ => continue,
             };
-            extras.push(Extra { path, what });
+            extras.push(Extra { path, fault: None, what });
         }
         extras.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(extras)
