@@ -2,6 +2,7 @@
 
 use std::{
     borrow::ToOwned,
+    boxed::Box,
     collections::{BTreeMap, HashMap},
     fmt,
     ops::{ControlFlow, Range},
@@ -203,7 +204,7 @@ impl ModelCheck<'_> {
                     jobs.push(job);
                     places.push((order, position));
                 }
-                Err(report) => decided.push((order, report)),
+                Err(report) => decided.push((order, *report)),
             }
         }
         let listed = selected().count();
@@ -219,19 +220,24 @@ impl ModelCheck<'_> {
     }
 
     /// What can be said of a listed file without reading it, or how to read it.
-    fn before_reading(&self, position: usize, entry: &FileEntry, found: &Walk) -> Result<Job, FileReport> {
+    fn before_reading(
+        &self,
+        position: usize,
+        entry: &FileEntry,
+        found: &Walk,
+    ) -> Result<Job, Box<FileReport>> {
         let at = found.files.binary_search_by(|f| f.path.cmp(&entry.path)).ok();
         let Some(file) = at.and_then(|at| found.files.get(at)) else {
             if let Some(unread) = found.unread_at(entry.path.as_str()) {
-                return Err(self.report_of(entry, Outcome::Unknown(unread.error.again())));
+                return Err(Box::new(self.report_of(entry, Outcome::Unknown(unread.error.again()))));
             }
             let unfit = found.unfit_at(entry.path.as_str());
             let fault = unfit.map_or(FileFault::Missing, |u| FileFault::Unfit(u.fault.clone()));
-            return Err(self.unread(position, entry, fault));
+            return Err(Box::new(self.unread(position, entry, fault)));
         };
         if file.size != entry.size {
             let fault = FileFault::Length { expected: entry.size, actual: file.size };
-            return Err(self.unread(position, entry, fault));
+            return Err(Box::new(self.unread(position, entry, fault)));
         }
         Ok(Job { file: file.file.clone(), size: entry.size, tensors: self.tensors_of(entry) })
     }
@@ -264,8 +270,13 @@ impl ModelCheck<'_> {
                 uncompared: None,
             }
         });
-        let unlisted =
-            |place: &String, outcome| FileReport { path: place.clone(), size: 0, chunks: 0, outcome, uncompared: None };
+        let unlisted = |place: &String, outcome| FileReport {
+            path: place.clone(),
+            size: 0,
+            chunks: 0,
+            outcome,
+            uncompared: None,
+        };
         let unfit = found.unfit.iter().filter(|u| !u.has_path() || !is_listed(&u.place));
         let unfit =
             unfit.map(|u| unlisted(&u.place, Outcome::Refused(vec![FileFault::Unfit(u.fault.clone())])));
