@@ -1,27 +1,31 @@
 //! What can be said on the command line.
 
-use std::{cell::OnceCell, ops::Range, path::PathBuf};
+use std::{ops::Range, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use weighbridge_manifest::{ModelName, Time};
 use weighbridge_tree::{ChunkSize, HeadId};
-use zeroize::Zeroizing;
+
+use crate::examples;
 
 /// Prove what is in an AI model, and that it arrived.
 ///
 /// A publisher weighs a model once and signs a head of half a kilobyte; from then on everyone checks only what they
 /// need.
 ///
-/// Exit status: 0 verified or done, 1 refused, 2 could not tell (usage, I/O).
+/// Exit status: 0 verified or done, 1 refused, 2 could not tell (usage, I/O), 130 ended by Ctrl-C, 143 by SIGTERM.
 #[derive(Parser)]
-#[command(name = "weighbridge", version, arg_required_else_help = true)]
+#[command(name = "weighbridge", version, arg_required_else_help = true, after_help = examples::OVERVIEW)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
     /// Print one JSON object a line, with stable codes
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Print results and errors alone: no progress, no notes
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
 }
 
 #[derive(Subcommand)]
@@ -39,11 +43,10 @@ pub(crate) enum Command {
     Fetch(Fetch),
     Diff(Diff),
     /// Weigh, sign, verify a small model, flip a bit, and see it refused
+    #[command(after_help = examples::DEMO)]
     Demo,
-    /// Print a completion script for a shell
-    Completions {
-        shell: Shell,
-    },
+    Completions(Completions),
+    Man(Man),
 }
 
 /// Make a key pair: DIR/NAME.key, encrypted with a passphrase, and DIR/NAME.vkey, to be given away
@@ -51,6 +54,7 @@ pub(crate) enum Command {
 /// Nothing is ever overwritten. The passphrase is taken from --passphrase-file, --passphrase-fd, the environment
 /// (WEIGHBRIDGE_PASSPHRASE), or asked for.
 #[derive(Parser)]
+#[command(after_help = examples::KEYGEN)]
 pub(crate) struct Keygen {
     /// The key's name, as it will stand in signatures: an organisation or a person, without spaces
     pub(crate) name: String,
@@ -66,6 +70,7 @@ pub(crate) struct Keygen {
 
 /// Print the vkey line of a public key that was made elsewhere
 #[derive(Parser)]
+#[command(after_help = examples::VKEY)]
 pub(crate) struct VkeyArgs {
     /// The name to give the key
     pub(crate) name: String,
@@ -78,6 +83,7 @@ pub(crate) struct VkeyArgs {
 ///
 /// With --key the head is signed at once; else sign head.txt elsewhere and attach the signature with `weighbridge sign`.
 #[derive(Parser)]
+#[command(after_help = examples::WEIGH)]
 pub(crate) struct Weigh {
     /// The model folder
     pub(crate) model: PathBuf,
@@ -130,6 +136,7 @@ pub(crate) struct Weigh {
 
 /// Add a signature to a head; reads no weights and leaves the head id as it is
 #[derive(Parser)]
+#[command(after_help = examples::SIGN)]
 pub(crate) struct Sign {
     /// The metadata, or the model folder that holds it
     #[arg(value_name = "META-OR-MODEL")]
@@ -152,6 +159,7 @@ pub(crate) struct Sign {
 
 /// Check a model folder against its signed head, every byte of it
 #[derive(Parser)]
+#[command(after_help = examples::VERIFY)]
 pub(crate) struct Verify {
     /// The model folder
     pub(crate) model: PathBuf,
@@ -188,6 +196,7 @@ pub(crate) struct Verify {
 ///
 /// Reads metadata alone, and with --slice the chunks that hold the range. The proof is printed, unless -o names a file.
 #[derive(Parser)]
+#[command(after_help = examples::PROVE)]
 pub(crate) struct Prove {
     /// The model folder, or for a proof without a slice its metadata
     pub(crate) model: PathBuf,
@@ -219,6 +228,7 @@ pub(crate) struct Prove {
 /// The level is `published` when the head is believed, and `held` when in addition enough auditors of the policy have
 /// reported (--report). Fewer than the policy demands is a refusal.
 #[derive(Parser)]
+#[command(after_help = examples::CHECK)]
 pub(crate) struct Check {
     /// The proof, or - for standard input
     pub(crate) proof: PathBuf,
@@ -265,6 +275,7 @@ pub(crate) struct Wanted {
 
 /// Find out whether a node can produce a model: challenge it, respond, check the response
 #[derive(Subcommand)]
+#[command(after_help = examples::AUDIT)]
 pub(crate) enum Audit {
     Challenge(AuditChallenge),
     Respond(AuditRespond),
@@ -273,6 +284,7 @@ pub(crate) enum Audit {
 
 /// Ask a node for random parts of a model: write a signed challenge
 #[derive(Parser)]
+#[command(after_help = examples::AUDIT_CHALLENGE)]
 pub(crate) struct AuditChallenge {
     /// The metadata (head.note and files.jsonl suffice), or the model folder that holds it
     #[arg(value_name = "META-OR-MODEL")]
@@ -302,6 +314,7 @@ pub(crate) struct AuditChallenge {
 
 /// Answer a challenge; reads the chunks around the samples, and never the model
 #[derive(Parser)]
+#[command(after_help = examples::AUDIT_RESPOND)]
 pub(crate) struct AuditRespond {
     /// The model folder
     pub(crate) model: PathBuf,
@@ -322,6 +335,7 @@ pub(crate) struct AuditRespond {
 
 /// Check the response to a challenge of one's own, and write a signed report
 #[derive(Parser)]
+#[command(after_help = examples::AUDIT_CHECK)]
 pub(crate) struct AuditCheck {
     /// The metadata (head.note and files.jsonl suffice), or the model folder that holds it
     #[arg(value_name = "META-OR-MODEL")]
@@ -359,6 +373,7 @@ pub(crate) struct AuditCheck {
 /// HF_ENDPOINT and HF_TOKEN are used for hf:// sources; proxies and certificates are those of the usual environment
 /// variables.
 #[derive(Parser)]
+#[command(after_help = examples::FETCH)]
 pub(crate) struct Fetch {
     /// Where the model's files are
     #[arg(value_name = "SOURCE", required = true)]
@@ -409,6 +424,7 @@ pub(crate) struct Fetch {
 ///
 /// Exit status: 0 whatever differs, 1 if a head or list is refused, 2 if it could not be told (usage, I/O).
 #[derive(Parser)]
+#[command(after_help = examples::DIFF)]
 pub(crate) struct Diff {
     /// The old model's folder, or its metadata
     pub(crate) old: PathBuf,
@@ -421,10 +437,27 @@ pub(crate) struct Diff {
 /// Show what a file claims, believing none of it: a head, metadata, a proof, a challenge, a report, a receipt, an index, a
 /// safetensors or GGUF file whatever its name
 #[derive(Parser)]
+#[command(after_help = examples::INSPECT)]
 pub(crate) struct Inspect {
     /// The file, the metadata, or the model folder
     #[arg(value_name = "FILE-OR-MODEL")]
     pub(crate) target: PathBuf,
+}
+
+/// Print a completion script for a shell
+#[derive(Parser)]
+#[command(after_help = examples::COMPLETIONS)]
+pub(crate) struct Completions {
+    pub(crate) shell: Shell,
+}
+
+/// Write the manual pages: one for each command
+#[derive(Parser)]
+#[command(after_help = examples::MAN)]
+pub(crate) struct Man {
+    /// The folder to write to
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
 }
 
 /// Whom to believe.
@@ -469,9 +502,6 @@ pub(crate) struct PassphraseSource {
     /// Read the passphrase from the first line of a file descriptor
     #[arg(long, value_name = "N")]
     pub(crate) passphrase_fd: Option<u32>,
-    /// What was read from the file descriptor: it gives its line only once, and several keys may need it.
-    #[arg(skip)]
-    pub(crate) read: OnceCell<Zeroizing<Vec<u8>>>,
 }
 
 fn model_name(text: &str) -> Result<ModelName, weighbridge_manifest::NameError> {

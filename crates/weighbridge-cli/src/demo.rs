@@ -13,11 +13,15 @@ use std::{
 use weighbridge_formats::generate::Llama;
 use weighbridge_verify::IoError;
 
-use crate::{failure::Failure, output::Output};
+use crate::{failure::Failure, output::Output, signals::on_signal};
 
 /// Runs in a temporary folder, and leaves nothing behind.
 pub(crate) fn run(output: &Output) -> Result<(), Failure> {
     let folder = tempfile::tempdir().map_err(IoError::at("create", env::temp_dir()))?;
+    let path = folder.path().to_owned();
+    let _undone = on_signal(move || {
+        let _ = fs::remove_dir_all(path);
+    });
     let demo = Demo { folder: folder.path(), output };
     let model = folder.path().join("llama");
     let summary = Llama::small(1).write(&model).map_err(IoError::at("write", &model))?;
@@ -46,7 +50,7 @@ pub(crate) fn run(output: &Output) -> Result<(), Failure> {
     let stalled = stall(&folder.path().join("mirror"))?;
     demo.run(
         &format!(
-            "fetch liar {stalled} mirror -o llama --limit-rate 4MiB --name demo/llama --vkey \"$(cat keys/demo.vkey)\""
+            "fetch liar {stalled} mirror -o llama --limit-rate 2MiB --name demo/llama --vkey \"$(cat keys/demo.vkey)\""
         ),
         Expected::Success,
     )

@@ -11,7 +11,7 @@ use weighbridge_manifest::{
 use crate::{
     args::Diff,
     failure::Failure,
-    output::{Output, shown_names, size},
+    output::{List, Output, shown_names, size},
     trust,
 };
 
@@ -27,13 +27,17 @@ pub(crate) fn run(args: &Diff, output: &Output) -> Result<(), Failure> {
     summary("files", Some(&files), &[], output);
     let unlisted = [("old", &old), ("new", &new)].into_iter().filter(|(_, model)| model.tensors.is_none());
     summary("tensors", tensors.as_ref(), &unlisted.map(|(side, _)| side).collect::<Vec<_>>(), output);
-    let of_tensors = tensors.iter().flat_map(|tensors| &tensors.differences);
+    let list = List::new(output, different(&files.differences), "file");
     for difference in &files.differences {
-        file(difference, output);
+        file(difference, &list);
     }
+    list.end();
+    let of_tensors = tensors.as_ref().map_or(&[][..], |tensors| &tensors.differences);
+    let list = List::new(output, different(of_tensors), "tensor");
     for difference in of_tensors {
-        tensor(difference, output);
+        tensor(difference, &list);
     }
+    list.end();
     let (bytes, in_old) = (new.files.bytes(), bytes_in_old(&files, tensors.as_ref()));
     let is_same = files.is_same() && tensors.as_ref().is_none_or(Comparison::is_same);
     let same = if is_same { "nothing differs; " } else { "" };
@@ -146,14 +150,19 @@ fn classes(of: impl Fn(Class) -> Option<Tally>) -> Value {
     named.collect::<serde_json::Map<_, _>>().into()
 }
 
-fn file(difference: &Difference<'_, FileEntry>, output: &Output) {
+/// How many differences people are told of one by one.
+fn different<E>(differences: &[Difference<'_, E>]) -> usize {
+    differences.iter().filter(|difference| difference.class != Class::Same).count()
+}
+
+fn file(difference: &Difference<'_, FileEntry>, list: &List<'_>) {
     let name = |file: &FileEntry| shown(file.path.as_str());
     let value = |file: &FileEntry| json!({ "path": file.path.as_str(), "size": file.size, "blake3": file.root.to_string() });
-    let print = Print { event: "file", size: |file: &FileEntry| file.size, value, output };
+    let print = Print { event: "file", size: |file: &FileEntry| file.size, value, list };
     print.difference(difference, [&name]);
 }
 
-fn tensor(difference: &Difference<'_, TensorEntry>, output: &Output) {
+fn tensor(difference: &Difference<'_, TensorEntry>, list: &List<'_>) {
     let name = |tensor: &TensorEntry| shown(&format!("{}:{}", tensor.file.as_str(), tensor.name.as_str()));
     let form = |tensor: &TensorEntry| {
         let dimensions: Vec<String> = tensor.shape.iter().map(u64::to_string).collect();
@@ -165,7 +174,7 @@ fn tensor(difference: &Difference<'_, TensorEntry>, output: &Output) {
             "shape": tensor.shape, "offset": tensor.offset, "size": tensor.size, "blake3": tensor.hash.to_string(),
         })
     };
-    let print = Print { event: "tensor", size: |tensor: &TensorEntry| tensor.size, value, output };
+    let print = Print { event: "tensor", size: |tensor: &TensorEntry| tensor.size, value, list };
     print.difference(difference, [&name, &form]);
 }
 
@@ -174,7 +183,7 @@ struct Print<'a, S, V> {
     event: &'static str,
     size: S,
     value: V,
-    output: &'a Output,
+    list: &'a List<'a>,
 }
 
 impl<S, V> Print<'_, S, V> {
@@ -193,8 +202,8 @@ impl<S, V> Print<'_, S, V> {
                 "in_old": new.map(|_| in_old),
             })
         };
-        if self.output.is_json() || *class == Class::Same {
-            self.output.result("", value);
+        if *class == Class::Same {
+            self.list.good(class.word(), "", value);
             return;
         }
         let became = |column: &dyn Fn(&E) -> String| match (old.map(column), new.map(column)) {
@@ -206,6 +215,7 @@ impl<S, V> Print<'_, S, V> {
         // Of what moved that goes without saying.
         let has_bytes = *class != Class::Moved && *in_old && new.is_some_and(|new| (self.size)(new) > 0);
         let note = if has_bytes { "  (old has these bytes)" } else { "" };
-        self.output.result(&format!("{:<8} {:<6} {columns}  {bytes}{note}", class.word(), self.event), value);
+        let text = format!("{:<8} {:<6} {columns}  {bytes}{note}", class.word(), self.event);
+        self.list.line(class.word(), &text, value);
     }
 }

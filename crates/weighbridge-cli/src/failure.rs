@@ -11,7 +11,7 @@ use weighbridge_transfer::{FetchError, Progress};
 use weighbridge_tree::SliceError;
 use weighbridge_verify::{AuditError, HoldingError, IoError, MetadataError, ResponseError, shown_path};
 
-use crate::output::size;
+use crate::{output::size, signals::Signal};
 
 /// Why a run failed. From 9000 on, codes mean that nothing was judged.
 #[derive(Debug)]
@@ -19,11 +19,13 @@ pub(crate) struct Failure {
     pub(crate) code: u16,
     pub(crate) message: String,
     pub(crate) hints: Vec<String>,
+    /// The signal that asked for this end.
+    pub(crate) signal: Option<Signal>,
 }
 
 impl Failure {
     pub(crate) fn new(code: u16, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hints: Vec::new() }
+        Self { code, message: message.into(), hints: Vec::new(), signal: None }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
@@ -59,7 +61,11 @@ impl Failure {
     }
 
     pub(crate) fn exit(&self) -> ExitCode {
-        ExitCode::from(if self.code < 9000 { 1 } else { 2 })
+        ExitCode::from(match self.signal {
+            Some(signal) => signal.status(),
+            None if self.code < 9000 => 1,
+            None => 2,
+        })
     }
 }
 
@@ -238,6 +244,9 @@ impl From<KeyError> for Failure {
             KeyError::NoPassphrase(_) => failure.hint(
                 "pass it by --passphrase-file, --passphrase-fd or the environment (WEIGHBRIDGE_PASSPHRASE)",
             ),
+            KeyError::UnfitPassphrase(_) => {
+                failure.hint("of a file or descriptor, its first line is the passphrase")
+            }
             KeyError::NoVkey { .. } => failure.hint("put the key's NAME.vkey beside its NAME.key"),
             KeyError::Exists { .. } => {
                 failure.hint("keys are never overwritten; choose another name or folder")

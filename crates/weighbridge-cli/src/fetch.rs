@@ -7,7 +7,7 @@ use std::{
     process,
     sync::{Mutex, MutexGuard, PoisonError, mpsc},
     thread::{self, Scope},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use globset::GlobSet;
@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use weighbridge_manifest::{TrustError, VerifiedHead, shown};
 use weighbridge_transfer::{
-    Event, FetchError, Fetched, Observer, Options, Progress, Source, SourceOptions, SourceStatus, Stop,
-    Unlisted, Wanted, Watchdog, fetch,
+    Event, FetchError, Fetched, Observer, Options, Progress, Source, SourceOptions, SourceState,
+    SourceStatus, Stop, Unlisted, Wanted, Watchdog, fetch,
 };
 use weighbridge_tree::HeadId;
 use weighbridge_verify::{FOLDER, PARTIAL, read_bounded, shown_path};
@@ -29,6 +29,7 @@ use crate::{
     fetch_view::{View, blamed},
     memory::Unaccepted,
     output::{Output, count, size},
+    signals::{self, Signal},
     trust::{self, Demand},
     weigh::globs,
 };
@@ -49,10 +50,15 @@ pub(crate) fn run(args: &Fetch, output: &Output) -> Result<(), Failure> {
     let stop = Stop::default();
     let watcher = Watcher::new(output, &names, &demand, &stop);
     let ended = thread::scope(|scope| {
-        let (signals, heard) = signals(&runtime);
+        let (tell, heard) = mpsc::channel();
+        let signals = tell.clone();
+        signals::listen(&runtime, move |signal| {
+            // After the end nobody hears it.
+            let _ = signals.send(Heard::Signal(signal));
+        });
         let watcher = &watcher;
         scope.spawn(move || end_by_signal(&heard, watcher, scope));
-        let _ended = Ended(signals);
+        let _ended = Ended(tell);
         runtime.block_on(fetch(options, watcher, &stop))
     });
     // Reads of a file system that does not answer are not waited for.
@@ -152,7 +158,29 @@ struct Seen {
     sources: BTreeMap<usize, SourceStatus>,
     /// Why the command itself wanted the fetch to end.
     failure: Option<Failure>,
+    /// The signal that asked for the end.
+    signal: Option<Signal>,
+    /// How long each source was asked for bytes, and since when it is again.
+    asked: BTreeMap<usize, (Duration, Option<Instant>)>,
 }
+
+impl Seen {
+    fn source(&mut self, status: &SourceStatus) {
+        let (asked, since) = self.asked.entry(status.source).or_default();
+        *asked += since.take().map(|since: Instant| since.elapsed()).unwrap_or_default();
+        *since = (status.state == SourceState::Active).then(Instant::now);
+        self.sources.insert(status.source, status.clone());
+    }
+
+    /// Whether a source was asked for bytes for a while and has given none: the fetch ended before that was worth blame.
+    fn is_silent(&self, status: &SourceStatus) -> bool {
+        let asked = self.asked.get(&status.source).map(|(asked, _)| *asked);
+        status.verified == 0 && asked.is_some_and(|asked| asked >= SILENT)
+    }
+}
+
+/// How long a source has to be asked in vain before that is told.
+const SILENT: Duration = Duration::from_secs(1);
 
 impl<'a> Watcher<'a> {
     fn new(output: &'a Output, names: &'a [String], demand: &'a Demand<'a>, stop: &'a Stop) -> Self {
@@ -175,8 +203,8 @@ impl<'a> Watcher<'a> {
         let (output, names) = (self.output, self.names);
         let progress = ended.as_ref().map_or(seen.progress, |fetched| fetched.progress);
         view.finish(output, &progress);
-        let blamed: Vec<&SourceStatus> =
-            seen.sources.values().filter(|status| status.blame.is_some()).collect();
+        let told = |status: &&SourceStatus| status.blame.is_some() || seen.is_silent(status);
+        let told: Vec<&SourceStatus> = seen.sources.values().filter(told).collect();
         let (code, text) = match (&seen.failure, &ended) {
             (Some(failure), _) => (Some(failure.code), String::new()),
             (None, Ok(fetched)) => (None, done(fetched, into)),
@@ -184,7 +212,7 @@ impl<'a> Watcher<'a> {
         };
         // Where no source could deliver, each is named beneath the error.
         let named_later = matches!(ended, Err(FetchError::NoSource { .. }));
-        let lines = blamed.iter().filter(|_| !named_later).map(|status| source_line(status, names));
+        let lines = told.iter().filter(|_| !named_later).map(|status| source_line(status, names));
         let text: Vec<String> = lines.chain(Some(text).filter(|text| !text.is_empty())).collect();
         output.result(&text.join("\n"), || {
             let ended_well = ended.as_ref().ok();
@@ -204,7 +232,11 @@ impl<'a> Watcher<'a> {
         match (seen.failure, ended) {
             (Some(failure), _) => Err(failure),
             (None, Ok(_)) => Ok(()),
-            (None, Err(error)) => Err(failure(error, names)),
+            (None, Err(error)) => {
+                // A fetch may fail in its own way after a signal has come.
+                let signal = seen.signal.filter(|_| matches!(error, FetchError::Stopped { .. }));
+                Err(Failure { signal, ..failure(error, names) })
+            }
         }
     }
 }
@@ -234,7 +266,7 @@ impl Observer for Watcher<'_> {
         match &event {
             Event::Progress(progress) => self.seen().progress = *progress,
             Event::Source(status) => {
-                self.seen().sources.insert(status.source, status.clone());
+                self.seen().source(status);
             }
             _ => {}
         }
@@ -263,8 +295,13 @@ fn done(fetched: &Fetched, into: &Path) -> String {
     lines.join("\n")
 }
 
+/// A source of which something has to be said although the fetch is at its end.
 fn source_line(status: &SourceStatus, names: &[String]) -> String {
-    format!("source   {}", of_source(status, names))
+    if status.blame.is_some() {
+        return format!("source   {}", of_source(status, names));
+    }
+    let name = names.get(status.source).map_or("", String::as_str);
+    format!("source   {}  gave nothing, asked for more than a second", shown(name))
 }
 
 /// What a source is blamed for, or else how it ended.
@@ -289,7 +326,7 @@ fn failure(error: FetchError, names: &[String]) -> Failure {
 
 /// What the thread hears that ends a fetch from outside.
 enum Heard {
-    Signal,
+    Signal(Signal),
     End,
 }
 
@@ -303,32 +340,14 @@ impl Drop for Ended {
     }
 }
 
-/// Listens to Ctrl-C and SIGTERM, for as long as the runtime lives.
-fn signals(runtime: &Runtime) -> (mpsc::Sender<Heard>, mpsc::Receiver<Heard>) {
-    let (sender, receiver) = mpsc::channel();
-    let heard = sender.clone();
-    runtime.spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() && heard.send(Heard::Signal).is_ok() {}
-    });
-    #[cfg(unix)]
-    {
-        let heard = sender.clone();
-        runtime.spawn(async move {
-            use tokio::signal::unix::{SignalKind, signal};
-            let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
-            while terminate.recv().await.is_some() && heard.send(Heard::Signal).is_ok() {}
-        });
-    }
-    (sender, receiver)
-}
-
 /// Asks the fetch to end, and ends the process if it does not, or if it is asked again.
 fn end_by_signal<'scope>(
     heard: &mpsc::Receiver<Heard>,
     watcher: &'scope Watcher<'_>,
     scope: &'scope Scope<'scope, '_>,
 ) {
-    let Ok(Heard::Signal) = heard.recv() else { return };
+    let Ok(Heard::Signal(signal)) = heard.recv() else { return };
+    watcher.seen().signal = Some(signal);
     watcher.stop.ask();
     if let Ok(Heard::End) = heard.recv_timeout(GRACE) {
         return;
@@ -347,7 +366,7 @@ fn end_by_signal<'scope>(
         clippy::exit,
         reason = "what does not end by itself is ended from here; what is on disk is of use"
     )]
-    process::exit(2)
+    process::exit(signal.status().into())
 }
 
 /// How long a fetch may take to end. With the last words it is less than two seconds.

@@ -18,7 +18,7 @@ pub(crate) struct View {
     names: Vec<String>,
     form: Form,
     started: Instant,
-    /// Whether each file is told of: of very many, their number is enough.
+    /// Whether each file is told of: of many, a terminal gets the number.
     each_file: bool,
     chunk_size: Option<ChunkSize>,
     /// Sources of which the reason was told.
@@ -51,7 +51,7 @@ impl View {
     pub(crate) fn show(&mut self, event: &Event, output: &Output) {
         match event {
             Event::Head(head) => self.chunk_size = Some(head.head().chunk_size),
-            Event::Wanted { files, .. } => self.each_file = *files < MANY_FILES,
+            Event::Wanted { files, .. } => self.each_file = !output.cuts(*files),
             Event::File { .. } if !self.each_file => {}
             Event::File { .. } | Event::Extra { .. } => {
                 let text = result(event, self.chunk_size);
@@ -96,9 +96,6 @@ impl View {
         }
     }
 }
-
-/// From how many files on they are not told one by one.
-const MANY_FILES: u64 = 200;
 
 /// The line of a result.
 fn result(event: &Event, chunk_size: Option<ChunkSize>) -> String {

@@ -19,7 +19,7 @@ use weighbridge_verify::{HEAD, IoError, read_bounded, shown_path};
 use crate::{
     args::Inspect,
     failure::Failure,
-    output::{Output, count, shown_names, unknown_dtype},
+    output::{List, Output, count, shown_names, unknown_dtype},
     trust::{self, head_json},
 };
 
@@ -187,6 +187,7 @@ fn tensor_file(path: &Path, format: Format, output: &Output) -> Result<(), Failu
     {
         gguf(&about, split, output);
     }
+    let list = List::new(output, tensors.len(), "tensor");
     for TensorSpan { name, dtype, shape, offset, size } in &tensors {
         let dimensions: Vec<String> = shape.iter().map(u64::to_string).collect();
         let text = format!(
@@ -194,10 +195,11 @@ fn tensor_file(path: &Path, format: Format, output: &Output) -> Result<(), Failu
             format!("[{}]", dimensions.join(",")),
             shown(name)
         );
-        output.result(&text, || {
+        list.line("", &text, || {
             json!({ "event": "tensor", "name": name, "dtype": dtype, "shape": shape, "offset": offset, "size": size })
         });
     }
+    list.end();
     let (number, dtype) = unknown.map_or((tensors.len(), None), |(number, dtype)| (number, Some(dtype)));
     let why = dtype.as_ref().map_or(String::new(), |d| format!(", not shown: {d} [W{}]", d.error_code()));
     let text = format!("{}{why} ({CLAIMED})", count(number as u64, "tensor"));
@@ -267,12 +269,15 @@ fn short(bytes: &[u8]) -> String {
 fn sharded(path: &Path, output: &Output) -> Result<(), Failure> {
     let bytes = read_bounded(path, MAX_INDEX)?;
     let index = Index::parse(&bytes).map_err(|e| Failure::new(e.error_code(), e.to_string()).about(path))?;
+    let list = List::new(output, index.weight_map().len(), "tensor");
     for (tensor, file) in index.weight_map() {
-        output.result(
+        list.line(
+            "",
             &format!("{}  {}", shown(file), shown(tensor)),
             || json!({ "event": "placed", "tensor": tensor, "file": file }),
         );
     }
+    list.end();
     let placed = index.weight_map().len();
     let text = format!("{} ({CLAIMED})", count(placed as u64, "tensor"));
     output.result(&text, || json!({ "event": "index", "verified": false, "count": placed }));

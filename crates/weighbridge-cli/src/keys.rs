@@ -2,20 +2,23 @@
 
 use std::{
     env, fs,
-    io::{self, BufRead, BufReader, Read},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
 use serde_json::json;
 use weighbridge_manifest::{KeyName, Vkey, unseen_in};
-use weighbridge_publish::{KeyError, Passphrase, Protection, SecretKey, public_key_from_pem};
+use weighbridge_publish::{KeyError, MAX_PASSPHRASE, Passphrase, Protection, SecretKey, public_key_from_pem};
 use weighbridge_verify::{IoError, shown_path};
 use zeroize::Zeroizing;
 
+#[cfg(unix)]
+use crate::signals::OnSignal;
 use crate::{
     args::{Keygen, PassphraseSource, VkeyArgs},
     failure::Failure,
     output::Output,
+    signals,
 };
 
 pub(crate) fn keygen(args: &Keygen, output: &Output) -> Result<(), Failure> {
@@ -25,7 +28,7 @@ pub(crate) fn keygen(args: &Keygen, output: &Output) -> Result<(), Failure> {
     let files = if args.unencrypted {
         key.save(&args.output, Protection::Unencrypted)?
     } else {
-        let passphrase = args.passphrase.read(&Purpose::NewKey)?;
+        let passphrase = Passphrases::from(&args.passphrase).of_new_key()?;
         key.save(&args.output, Protection::Passphrase(&passphrase))?
     };
     let protection = if args.unencrypted { "NOT encrypted" } else { "encrypted" };
@@ -54,9 +57,15 @@ pub(crate) fn vkey(args: &VkeyArgs, output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Opens a secret key, with a passphrase if it needs one.
-pub(crate) fn load(path: &Path, passphrase: &PassphraseSource) -> Result<SecretKey, Failure> {
-    SecretKey::load(path, || passphrase.read(&Purpose::Open(path))).map_err(|e| Failure::from(e).about(path))
+/// Opens a secret key, with a passphrase if it needs one. The passphrase is wiped when this returns.
+pub(crate) fn load(path: &Path, source: &PassphraseSource) -> Result<SecretKey, Failure> {
+    Passphrases::from(source).open(path)
+}
+
+/// Opens several secret keys, of which any may need the passphrase. It is wiped when this returns.
+pub(crate) fn load_all(paths: &[PathBuf], source: &PassphraseSource) -> Result<Vec<SecretKey>, Failure> {
+    let mut passphrases = Passphrases::from(source);
+    paths.iter().map(|path| passphrases.open(path)).collect()
 }
 
 /// The name of a key that is to sign. It will stand in verdicts, where it must not pass for another's.
@@ -70,35 +79,53 @@ fn key_name(text: &str) -> Result<KeyName, Failure> {
         .map_err(|_| Failure::usage("a key's name has no spaces and no '+', and is not empty"))
 }
 
-/// What a passphrase is for.
-enum Purpose<'a> {
-    NewKey,
-    Open(&'a Path),
+/// Gives passphrases from where the caller says they come from.
+struct Passphrases<'a> {
+    source: &'a PassphraseSource,
+    /// The line of the file or the descriptor, once it was read: a pipe gives it only once, and several keys may need it.
+    line: Option<Zeroizing<Vec<u8>>>,
 }
 
-impl PassphraseSource {
-    fn read(&self, purpose: &Purpose<'_>) -> Result<Passphrase, KeyError> {
-        let descriptor = self.passphrase_fd.map(|descriptor| PathBuf::from(format!("/dev/fd/{descriptor}")));
-        if let Some(path) = self.passphrase_file.as_ref().or(descriptor.as_ref()) {
-            if self.read.get().is_none() {
-                let _ = self.read.set(first_line(path)?);
-            }
-            let line = self.read.get().map(|line| line.to_vec()).unwrap_or_default();
-            return Passphrase::new(Zeroizing::new(line));
+impl<'a> From<&'a PassphraseSource> for Passphrases<'a> {
+    fn from(source: &'a PassphraseSource) -> Self {
+        Self { source, line: None }
+    }
+}
+
+impl Passphrases<'_> {
+    fn open(&mut self, path: &Path) -> Result<SecretKey, Failure> {
+        let passphrase = || match self.given()? {
+            Some(passphrase) => Ok(passphrase),
+            None => ask(&format!("Passphrase of {}: ", shown_path(path))),
+        };
+        SecretKey::load(path, passphrase).map_err(|e| Failure::from(e).about(path))
+    }
+
+    fn of_new_key(&mut self) -> Result<Passphrase, KeyError> {
+        if let Some(passphrase) = self.given()? {
+            return Ok(passphrase);
         }
-        if let Some(value) = env::var_os("WEIGHBRIDGE_PASSPHRASE") {
-            return Passphrase::new(Zeroizing::new(value.into_encoded_bytes()));
+        let (first, again) = (prompt("New passphrase: ")?, prompt("The same again: ")?);
+        if *first != *again {
+            return Err(KeyError::NoPassphrase(io::Error::other("the two are not the same")));
         }
-        match purpose {
-            Purpose::Open(path) => ask(&format!("Passphrase of {}: ", shown_path(path))),
-            Purpose::NewKey => {
-                let (first, again) = (prompt("New passphrase: ")?, prompt("The same again: ")?);
-                if *first != *again {
-                    return Err(KeyError::NoPassphrase(io::Error::other("the two are not the same")));
-                }
-                Passphrase::new(into_bytes(first))
-            }
+        Passphrase::new(into_bytes(first))
+    }
+
+    /// The passphrase that lies somewhere, so that nobody has to be asked.
+    fn given(&mut self) -> Result<Option<Passphrase>, KeyError> {
+        let descriptor = self.source.passphrase_fd.map(|number| PathBuf::from(format!("/dev/fd/{number}")));
+        if let Some(path) = self.source.passphrase_file.as_ref().or(descriptor.as_ref()) {
+            let line = match self.line.take() {
+                Some(line) => line,
+                None => first_line(path)?,
+            };
+            let passphrase = Passphrase::new(line.clone());
+            self.line = Some(line);
+            return passphrase.map(Some);
         }
+        let value = env::var_os("WEIGHBRIDGE_PASSPHRASE");
+        value.map(|value| Passphrase::new(Zeroizing::new(value.into_encoded_bytes()))).transpose()
     }
 }
 
@@ -107,23 +134,48 @@ fn ask(question: &str) -> Result<Passphrase, KeyError> {
 }
 
 fn prompt(question: &str) -> Result<Zeroizing<String>, KeyError> {
-    rpassword::prompt_password(question).map(Zeroizing::new).map_err(KeyError::NoPassphrase)
+    #[cfg(unix)]
+    let _undone = terminal_as_it_is();
+    match rpassword::prompt_password(question) {
+        // A Ctrl-C that is typed here comes as a character first, and then as the signal.
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => signals::wait_for_end(),
+        typed => typed.map(Zeroizing::new).map_err(KeyError::NoPassphrase),
+    }
+}
+
+/// Keeps the terminal's settings: a signal must not leave one that hides what is typed.
+#[cfg(unix)]
+fn terminal_as_it_is() -> Option<OnSignal> {
+    use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+    let terminal = fs::File::options().read(true).write(true).open("/dev/tty").ok()?;
+    let settings = tcgetattr(&terminal).ok()?;
+    Some(signals::on_signal(move || {
+        let _ = tcsetattr(&terminal, OptionalActions::Now, &settings);
+    }))
 }
 
 fn into_bytes(mut text: Zeroizing<String>) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(std::mem::take(&mut *text).into_bytes())
 }
 
-/// The first line of a file, without its ending.
+/// The first line of a file, without its ending (LF or CR LF); or all of it if it has none. Of a line that is longer than
+/// any passphrase comes one byte too many, and nothing behind the line is read.
 fn first_line(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let failed = |source| KeyError::Io { doing: "reading", path: path.to_owned(), source };
-    let file = fs::File::open(path).map_err(failed)?;
-    let mut line = Zeroizing::new(Vec::new());
-    BufReader::new(file.take(MAX_PASSPHRASE)).read_until(b'\n', &mut line).map_err(failed)?;
-    while line.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
+    let mut file = fs::File::open(path).map_err(failed)?;
+    let most = MAX_PASSPHRASE + b"\r\n".len();
+    // Room for all of it from the start, and no other buffer: what is grown or buffered leaves copies behind.
+    let mut line = Zeroizing::new(Vec::with_capacity(most));
+    while line.len() < most && !line.ends_with(b"\n") {
+        if file.by_ref().take(1).read_to_end(&mut line).map_err(failed)? == 0 {
+            break;
+        }
+    }
+    if line.ends_with(b"\n") {
         line.pop();
+        if line.ends_with(b"\r") {
+            line.pop();
+        }
     }
     Ok(line)
 }
-
-const MAX_PASSPHRASE: u64 = 4_096;

@@ -1,6 +1,7 @@
 //! The `weighbridge` command: weigh a model, sign its head, fetch it, verify what arrived, prove what was signed.
 //!
-//! Results go to standard output, talk to standard error. Exit status: 0 verified or done, 1 refused, 2 could not tell.
+//! Results go to standard output, talk to standard error. Exit status: 0 verified or done, 1 refused, 2 could not tell, 128
+//! and the number of a signal that ended it.
 
 mod answered;
 mod args;
@@ -9,18 +10,21 @@ mod check;
 mod demo;
 mod diff;
 mod earlier;
+mod examples;
 mod failure;
 mod fetch;
 mod fetch_json;
 mod fetch_view;
 mod inspect;
 mod keys;
+mod man;
 mod memory;
 mod output;
 mod place;
 mod progress;
 mod prove;
 mod sign;
+mod signals;
 mod trust;
 mod verify;
 mod verify_partial;
@@ -41,7 +45,11 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return misuse(&error),
     };
-    let output = Output::new(args.json);
+    let output = Output::new(args.json).quiet(args.quiet);
+    // A fetch has more to do before it ends than to undo something.
+    if !matches!(args.command, Command::Fetch(_)) {
+        signals::end_at_once();
+    }
     let result = match args.command {
         Command::Keygen(args) => keys::keygen(&args, &output),
         Command::Vkey(args) => keys::vkey(&args, &output),
@@ -56,7 +64,8 @@ fn main() -> ExitCode {
         Command::Diff(args) => diff::run(&args, &output),
         Command::Demo if args.json => Err(Failure::usage("demo shows what people see; it has no --json")),
         Command::Demo => demo::run(&output),
-        Command::Completions { shell } => completions(shell, &output),
+        Command::Completions(args) => completions(args.shell, &output),
+        Command::Man(args) => man::run(&args, &output),
     };
     match result {
         Ok(()) => output.end(),

@@ -113,7 +113,9 @@ impl StateFile {
 
 /// Where a file of this name is kept for the user, if the system names a place.
 pub(crate) fn place(name: &str) -> Option<PathBuf> {
-    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    // A path that is relative is invalid there, and ignored, as the XDG Base Directory Specification says: what is
+    // remembered must not depend on the folder in which the command runs.
+    let set = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let folder = set("XDG_STATE_HOME")
         .or_else(|| set("HOME").map(|home| home.join(".local/state")))
         .or_else(|| set("LOCALAPPDATA"))?;

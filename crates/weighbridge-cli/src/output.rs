@@ -1,6 +1,7 @@
 //! Where words go: results to standard output, talk to standard error.
 
 use std::{
+    collections::BTreeMap,
     io::{self, IsTerminal, Write},
     process::ExitCode,
     sync::{Mutex, PoisonError},
@@ -15,18 +16,29 @@ use crate::failure::Failure;
 /// How results are printed. A reader that goes away ends the printing, not the run: the exit status still tells.
 pub(crate) struct Output {
     json: bool,
+    quiet: bool,
     /// Why results were lost, other than by a reader that went away.
     lost: Mutex<Option<io::Error>>,
 }
 
 impl Output {
     pub(crate) fn new(json: bool) -> Self {
-        Self { json, lost: Mutex::new(None) }
+        Self { json, quiet: false, lost: Mutex::new(None) }
     }
 
-    /// Whether a person is watching.
+    /// With nothing but errors on standard error; results are the same.
+    pub(crate) fn quiet(self, quiet: bool) -> Self {
+        Self { quiet, ..self }
+    }
+
+    /// Whether a person is watching how far it is.
     pub(crate) fn is_watched(&self) -> bool {
-        !self.json && io::stderr().is_terminal()
+        !self.json && !self.quiet && io::stderr().is_terminal()
+    }
+
+    /// Whether a list of results with this many lines is cut: on a terminal, if it is longer than [`LONG`].
+    pub(crate) fn cuts(&self, lines: u64) -> bool {
+        lines > LONG && !self.json && io::stdout().is_terminal()
     }
 
     /// Whether programs are to read what is printed.
@@ -78,13 +90,13 @@ impl Output {
     pub(crate) fn event(&self, text: &str, value: impl FnOnce() -> Value) {
         if self.json {
             self.raw(&json_line(&value()));
-        } else {
+        } else if !self.quiet {
             let _ = writeln!(io::stderr().lock(), "weighbridge: {}", fit_for_terminals(text));
         }
     }
 
     pub(crate) fn fail(&self, failure: &Failure) -> ExitCode {
-        let Failure { code, message, hints } = failure;
+        let Failure { code, message, hints, .. } = failure;
         if self.json {
             let value =
                 serde_json::json!({ "event": "error", "code": code, "message": message, "hints": hints });
@@ -96,6 +108,63 @@ impl Output {
             let _ = writeln!(stderr, "weighbridge: hint: {}", fit_for_terminals(hint));
         }
         failure.exit()
+    }
+}
+
+/// How many lines of a list fit on a terminal.
+const LONG: u64 = 40;
+
+/// A list of results. A long one is cut on a terminal, and whole for programs and in pipes.
+///
+/// Cut means: of what is as it should be no line is printed, of everything else the first [`LONG`] of each kind; the
+/// others are counted.
+pub(crate) struct List<'a> {
+    output: &'a Output,
+    /// What it is a list of.
+    thing: &'static str,
+    is_cut: bool,
+    /// How many lines of each kind were printed, and how many left out.
+    lines: Mutex<BTreeMap<&'static str, (u64, u64)>>,
+}
+
+impl<'a> List<'a> {
+    /// Of this many things, if all of them have a line.
+    pub(crate) fn new(output: &'a Output, length: usize, thing: &'static str) -> Self {
+        Self { output, thing, is_cut: output.cuts(length as u64), lines: Mutex::default() }
+    }
+
+    /// A line of something that is as it should be.
+    pub(crate) fn good(&self, kind: &'static str, text: &str, value: impl FnOnce() -> Value) {
+        self.add(kind, 0, text, value);
+    }
+
+    /// A line of something that has to be seen. `kind` is its first word.
+    pub(crate) fn line(&self, kind: &'static str, text: &str, value: impl FnOnce() -> Value) {
+        self.add(kind, LONG, text, value);
+    }
+
+    fn add(&self, kind: &'static str, most: u64, text: &str, value: impl FnOnce() -> Value) {
+        if self.is_cut {
+            let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            let (printed, left_out) = lines.entry(kind).or_default();
+            if *printed >= most {
+                *left_out += 1;
+                return;
+            }
+            *printed += 1;
+        }
+        self.output.result(text, value);
+    }
+
+    /// Says how many lines were left out.
+    pub(crate) fn end(self) {
+        for (kind, (printed, left_out)) in self.lines.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            let more = if printed > 0 { "more " } else { "" };
+            if left_out > 0 {
+                let text = format!("{kind:<8} {}", count(left_out, &format!("{more}{}", self.thing)));
+                self.output.raw(&format!("{text}, each with a line in a pipe and with --json\n"));
+            }
+        }
     }
 }
 

@@ -9,12 +9,16 @@ use std::{
 use tempfile::NamedTempFile;
 use weighbridge_verify::{IoError, shown_path};
 
-use crate::failure::Failure;
+use crate::{
+    failure::Failure,
+    signals::{OnSignal, on_signal},
+};
 
-/// A file that gets its name when it is complete. Dropped before, it leaves what was there.
+/// A file that gets its name when it is complete. Dropped before, or ended by a signal, it leaves what was there.
 pub(crate) struct NewFile {
     path: PathBuf,
     file: NamedTempFile,
+    _undone: OnSignal,
 }
 
 impl NewFile {
@@ -29,7 +33,11 @@ impl NewFile {
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let file = builder.tempfile_in(folder).map_err(IoError::at("create a file in", folder))?;
-        Ok(Self { path: path.to_owned(), file })
+        let begun = file.path().to_owned();
+        let undone = on_signal(move || {
+            let _ = fs::remove_file(begun);
+        });
+        Ok(Self { path: path.to_owned(), file, _undone: undone })
     }
 
     /// The whole file, but for its name.
@@ -41,7 +49,7 @@ impl NewFile {
 
     /// Synced, and under its name.
     pub(crate) fn finish(self) -> Result<(), Failure> {
-        let Self { path, file } = self;
+        let Self { path, file, _undone } = self;
         file.as_file().sync_all().map_err(IoError::at("write", &path))?;
         file.persist(&path).map_err(|e| IoError::at("write", &path)(e.error))?;
         Ok(())

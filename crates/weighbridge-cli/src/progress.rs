@@ -4,12 +4,17 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::output::{Output, size};
+use crate::{
+    output::{Output, size},
+    signals::{OnSignal, on_signal},
+};
 
 /// Progress of reading a model.
 pub(crate) struct Progress {
     bar: ProgressBar,
     started: Instant,
+    /// A signal takes the bar away, so that what a shell says next has a line of its own.
+    _undone: OnSignal,
 }
 
 impl Progress {
@@ -23,7 +28,11 @@ impl Progress {
             bar.set_style(style.progress_chars("=> "));
         }
         bar.set_message(what);
-        Self { bar, started: Instant::now() }
+        let undone = on_signal({
+            let bar = bar.clone();
+            move || bar.finish_and_clear()
+        });
+        Self { bar, started: Instant::now(), _undone: undone }
     }
 
     pub(crate) fn total(&self, bytes: u64) {

@@ -13,6 +13,7 @@ use crate::{
     failure::Failure,
     keys,
     output::Output,
+    signals,
     trust::{self, head_line},
 };
 
@@ -66,10 +67,11 @@ const MAX_SIGNATURE: u64 = 4_096;
 
 fn write(folder: &Path, signing: &Signing) -> Result<(), StoreError> {
     let staging = Staging::open(folder, Existing::Replace)?;
+    let _undone = signals::on_signal(staging.undo());
     if let Some(note) = signing.note() {
         staging.write(HEAD, |w: &mut dyn Write| w.write_all(note.as_bytes()))?;
     }
-    staging.publish_note()
+    signals::uninterrupted(|| staging.publish_note())
 }
 
 fn print(signing: &Signing, vkey: &Vkey, added: Added, output: &Output) {

@@ -22,7 +22,7 @@ use crate::{
     args::Verify,
     failure::Failure,
     keys,
-    output::{Output, count, size, unknown_dtype},
+    output::{List, Output, count, size, unknown_dtype},
     place::NewFile,
     progress::Progress,
     trust, verify_partial,
@@ -179,6 +179,7 @@ pub(crate) fn check_files(
     let wanted = |path: &str| check.only.is_none_or(|only| only(path));
     let paths = || files.entries().iter().filter(|e| wanted(e.path.as_str()));
     let width = path_width(paths());
+    let list = List::new(output, paths().count(), "file");
     let progress = Progress::new(output, "verifying");
     progress.total(paths().map(|e| e.size).sum());
     let read = AtomicU64::new(0);
@@ -200,10 +201,11 @@ pub(crate) fn check_files(
                 Outcome::LeftOut(_) => codes.left_out += 1,
                 Outcome::Verified => {}
             }
-            progress.aside(|| output.result(&text(report, width), || value(report)));
+            progress.aside(|| print(report, width, &list));
         }
     });
     progress.finish(output, read.into_inner());
+    list.end();
     Ok((result?, codes.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)))
 }
 
@@ -256,6 +258,17 @@ fn hints(codes: &Codes) -> Vec<&'static str> {
 const MAX_WIDTH: usize = 48;
 /// How many runs of bad chunks, and how many tensors of each, are printed; `--json` has all.
 const MAX_LINES: usize = 8;
+
+fn print(report: &FileReport, width: usize, list: &List<'_>) {
+    let (text, value) = (text(report, width), || value(report));
+    match report.outcome {
+        Outcome::Verified => list.good("ok", &text, value),
+        Outcome::Extra => list.line("extra", &text, value),
+        Outcome::LeftOut(_) => list.line("left out", &text, value),
+        Outcome::Unknown(_) => list.line("unknown", &text, value),
+        Outcome::Refused(_) => list.line("refused", &text, value),
+    }
+}
 
 fn text(report: &FileReport, width: usize) -> String {
     let path = format!("{:width$}", shown(&report.path));

@@ -17,7 +17,7 @@ use weighbridge_verify::{
 use crate::{
     args::Verify,
     failure::Failure,
-    output::{Output, count, size},
+    output::{List, Output, count, size},
     progress::Progress,
     trust,
     verify::{aside, check_files, path_width, verdict},
@@ -197,6 +197,17 @@ enum There {
     Chunks(FileVerifier),
 }
 
+impl There {
+    /// The first word of its line.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Nothing => "absent",
+            Self::Unknown => "unknown",
+            Self::Chunks(_) => "part",
+        }
+    }
+}
+
 impl Rest<'_> {
     fn look(
         &self,
@@ -206,6 +217,7 @@ impl Rest<'_> {
     ) -> Result<(), Failure> {
         let width = path_width(entries.iter().map(|(_, entry)| *entry));
         let progress = Progress::new(output, "looking");
+        let list = List::new(output, entries.len(), "file");
         let mut read = 0;
         for (position, entry) in entries {
             let there = self.there(*position, entry, &progress)?;
@@ -220,10 +232,12 @@ impl Rest<'_> {
                 }
             }
             progress.aside(|| {
-                output.result(&text(entry, &there, width, self.grid(entry)), || self.value(entry, &there));
+                let text = text(entry, &there, width, self.grid(entry));
+                list.line(there.word(), &text, || self.value(entry, &there));
             });
         }
         progress.finish(output, read);
+        list.end();
         Ok(())
     }
 
@@ -269,11 +283,10 @@ impl Rest<'_> {
         let chunks = self.grid(entry).map(Grid::count);
         let mut value =
             json!({ "event": "file", "path": entry.path.as_str(), "size": entry.size, "chunks": chunks });
+        value["status"] = there.word().into();
         match there {
-            There::Nothing => value["status"] = "absent".into(),
-            There::Unknown => value["status"] = "unknown".into(),
+            There::Nothing | There::Unknown => {}
             There::Chunks(file) => {
-                value["status"] = "part".into();
                 value["there"] = file.accepted().into();
                 value["bytes"] = file.accepted_bytes().into();
                 value["runs"] = runs(file).map(|(first, end)| json!([first, end])).collect();
@@ -295,18 +308,18 @@ fn runs(file: &FileVerifier) -> impl Iterator<Item = (u64, u64)> {
 }
 
 fn text(entry: &FileEntry, there: &There, width: usize, grid: Option<Grid>) -> String {
-    let path = format!("{:width$}", shown(entry.path.as_str()));
+    let (word, path) = (there.word(), format!("{:width$}", shown(entry.path.as_str())));
     match there {
         There::Nothing => format!(
-            "absent   {path}  {:>12}  {}",
+            "{word:<8} {path}  {:>12}  {}",
             count(grid.map_or(0, Grid::count), "chunk"),
             size(entry.size)
         ),
-        There::Unknown => format!("unknown  {path}  {CHUNKS} does not have its layer"),
+        There::Unknown => format!("{word:<8} {path}  {CHUNKS} does not have its layer"),
         There::Chunks(file) => {
             let chunks = format!("{} of {}", file.accepted(), count(file.count(), "chunk"));
             let bytes = format!("{} of {}", size(file.accepted_bytes()), size(entry.size));
-            format!("part     {path}  {chunks:>12}  {bytes}{}", places(file))
+            format!("{word:<8} {path}  {chunks:>12}  {bytes}{}", places(file))
         }
     }
 }

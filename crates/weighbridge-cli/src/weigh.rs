@@ -22,8 +22,9 @@ use crate::{
     earlier::Earlier,
     failure::Failure,
     keys,
-    output::{Output, count, shown_names, unknown_dtype},
+    output::{List, Output, count, shown_names, unknown_dtype},
     progress::Progress,
+    signals,
     trust::{self, head_json, head_line},
 };
 
@@ -32,8 +33,7 @@ pub(crate) fn run(args: &Weigh, output: &Output) -> Result<(), Failure> {
     let folder = args.output.clone().unwrap_or_else(|| args.model.join(FOLDER));
     outside_of_entries(&args.model, &folder)?;
     // Everything that can fail before hours of reading fails before.
-    let keys =
-        args.key.iter().map(|path| keys::load(path, &args.passphrase)).collect::<Result<Vec<_>, _>>()?;
+    let keys = keys::load_all(&args.key, &args.passphrase)?;
     let earlier = Earlier::open(args, &keys)?;
     let patterns = globs(&args.reuse)?;
     let matches = |path: &str| patterns.is_match(path);
@@ -67,13 +67,19 @@ pub(crate) fn run(args: &Weigh, output: &Output) -> Result<(), Failure> {
         ));
     }
     let staging = Staging::open(&folder, existing).map_err(|error| not_written(error, args))?;
-    let (weighed, left_out) = weigh(&weighing, output)?;
+    let undone = signals::on_signal(staging.undo());
+    let reused = earlier
+        .reuse
+        .as_ref()
+        .map_or(0, |(files, ..)| files.entries().iter().filter(|file| matches(file.path.as_str())).count());
+    let (weighed, left_out) = weigh(&weighing, reused, output)?;
     let signing = sign(&weighed, &keys)?;
     staging.write_weighed(&weighed)?;
     if let Some(note) = signing.note() {
         staging.write(HEAD, |w: &mut dyn Write| w.write_all(note.as_bytes()))?;
     }
-    staging.publish()?;
+    signals::uninterrupted(|| staging.publish())?;
+    drop(undone);
     print(&weighed, left_out, &keys, &folder, output);
     Ok(())
 }
@@ -147,7 +153,8 @@ fn sorted(args: &Weigh) -> Vec<weighbridge_manifest::Ext> {
 }
 
 /// What was weighed, and how many places were left out.
-fn weigh(weighing: &Weighing<'_>, output: &Output) -> Result<(Weighed, u64), Failure> {
+fn weigh(weighing: &Weighing<'_>, reused: usize, output: &Output) -> Result<(Weighed, u64), Failure> {
+    let list = List::new(output, reused, "file");
     let progress = Progress::new(output, "weighing");
     let (total, left_out) = (AtomicU64::new(0), AtomicU64::new(0));
     let tell = |event: Event<'_>| match event {
@@ -158,10 +165,8 @@ fn weigh(weighing: &Weighing<'_>, output: &Output) -> Result<(Weighed, u64), Fai
         Event::Read(bytes) => progress.read(bytes),
         Event::Reused(path) => progress.aside(|| {
             let path = path.as_str();
-            output.result(
-                &format!("reused   {} (not read)", shown(path)),
-                || json!({ "event": "reused", "path": path }),
-            );
+            let text = format!("reused   {} (not read)", shown(path));
+            list.good("reused", &text, || json!({ "event": "reused", "path": path }));
         }),
         Event::LeftOut(place) => {
             left_out.fetch_add(1, Ordering::Relaxed);
@@ -175,6 +180,7 @@ fn weigh(weighing: &Weighing<'_>, output: &Output) -> Result<(Weighed, u64), Fai
     };
     let result = weighing.weigh(&tell);
     progress.finish(output, total.into_inner());
+    list.end();
     match result {
         Ok(weighed) => Ok((weighed, left_out.into_inner())),
         Err(error) => Err(failure(&error, output)),

@@ -27,7 +27,7 @@ use weighbridge_manifest::{KeyName, NoteSignature, PublicKey, Vkey, VkeyError, r
 use weighbridge_tree::{ChallengeHash, ResponseHash};
 use zeroize::Zeroizing;
 
-use crate::key_error::{KeyError, PemFault, our_fault};
+use crate::key_error::{KeyError, PassphraseFault, PemFault, our_fault};
 
 /// A named Ed25519 key that can sign. Its secret half is wiped when it is dropped.
 pub struct SecretKey {
@@ -174,16 +174,22 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// What encrypts a secret key. Never empty, wiped when it is dropped.
+/// What encrypts a secret key: 1 to [`MAX_PASSPHRASE`] bytes, none of them NUL. Wiped when it is dropped.
 pub struct Passphrase(Zeroizing<Vec<u8>>);
 
 impl Passphrase {
     /// Takes a passphrase: all of `bytes`. A line ending that came with it is the caller's to remove.
     ///
     /// # Errors
-    /// [`KeyError::EmptyPassphrase`] if there is nothing in it.
+    /// [`KeyError::UnfitPassphrase`] if `bytes` are none, too many, or have a NUL among them. Nothing is ever cut.
     pub fn new(bytes: Zeroizing<Vec<u8>>) -> Result<Self, KeyError> {
-        if bytes.is_empty() { Err(KeyError::EmptyPassphrase) } else { Ok(Self(bytes)) }
+        let fault = match bytes.len() {
+            0 => PassphraseFault::Empty,
+            length if length > MAX_PASSPHRASE => PassphraseFault::TooLong,
+            _ if bytes.contains(&0) => PassphraseFault::Nul,
+            _ => return Ok(Self(bytes)),
+        };
+        Err(KeyError::UnfitPassphrase(fault))
     }
 }
 
@@ -440,6 +446,8 @@ pub(crate) const PLAIN: &str = "PRIVATE KEY";
 pub(crate) const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
 pub(crate) const PUBLIC: &str = "PUBLIC KEY";
 
+/// The longest passphrase, in bytes.
+pub const MAX_PASSPHRASE: usize = 4_096;
 /// The longest key or vkey file, in bytes.
 pub(crate) const MAX_FILE: usize = 16_384;
 /// The longest file name without its extension, in bytes: most systems allow 255 in all.

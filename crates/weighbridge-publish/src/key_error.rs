@@ -5,7 +5,7 @@ use std::{error::Error, fmt, io, path::PathBuf};
 use weighbridge_manifest::VkeyError;
 use weighbridge_verify::shown_path;
 
-use crate::key::{ENCRYPTED, MAX_FILE, MAX_STEM, PLAIN, PUBLIC};
+use crate::key::{ENCRYPTED, MAX_FILE, MAX_PASSPHRASE, MAX_STEM, PLAIN, PUBLIC};
 
 pub(crate) type Cause = Box<dyn Error + Send + Sync>;
 
@@ -23,8 +23,8 @@ pub enum KeyError {
     PublicPem(PemFault),
     /// A passphrase is needed and there is none; for callers to return who have nobody to ask.
     NoPassphrase(io::Error),
-    /// A passphrase is empty.
-    EmptyPassphrase,
+    /// What was given cannot be a passphrase.
+    UnfitPassphrase(PassphraseFault),
     /// The passphrase is wrong, or the file was damaged: the two cannot be told apart.
     WrongPassphrase,
     /// The secret key is not the one whose public half is the vkey.
@@ -83,7 +83,7 @@ impl KeyError {
             Self::SignatureLength { .. } => 5402,
             Self::SecretPem(_) => 5403,
             Self::WrongPassphrase => 5404,
-            Self::NoPassphrase(_) | Self::EmptyPassphrase => 9005,
+            Self::NoPassphrase(_) | Self::UnfitPassphrase(_) => 9005,
             Self::OtherKey => 5405,
             Self::FileName => 9001,
             Self::Random(_) | Self::NoVkey { .. } | Self::Io { .. } => 9002,
@@ -103,7 +103,7 @@ impl fmt::Display for KeyError {
             }
             Self::PublicPem(fault) => write!(f, "not an Ed25519 public key in PEM ({PUBLIC}): {fault}"),
             Self::NoPassphrase(_) => f.write_str("the secret key is encrypted and there is no passphrase"),
-            Self::EmptyPassphrase => f.write_str("the passphrase is empty"),
+            Self::UnfitPassphrase(fault) => write!(f, "the passphrase {fault}"),
             Self::WrongPassphrase => f.write_str("the passphrase is wrong, or the key file was damaged"),
             Self::OtherKey => {
                 f.write_str("the secret key and the vkey do not belong together, or the key file was damaged")
@@ -140,13 +140,35 @@ impl Error for KeyError {
             Self::Internal(source) => Some(&**source),
             Self::NoVkey { .. }
             | Self::VkeyFile { .. }
-            | Self::EmptyPassphrase
+            | Self::UnfitPassphrase(_)
             | Self::WrongPassphrase
             | Self::OtherKey
             | Self::FileName
             | Self::Exists { .. }
             | Self::SignatureLength { .. }
             | Self::Signature => None,
+        }
+    }
+}
+
+/// Why bytes cannot be a passphrase.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PassphraseFault {
+    /// There are none.
+    Empty,
+    /// More than [`MAX_PASSPHRASE`].
+    TooLong,
+    /// One is NUL: OpenSSL ends a passphrase there, so the two would not open each other's keys.
+    Nul,
+}
+
+impl fmt::Display for PassphraseFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("is empty"),
+            Self::TooLong => write!(f, "is longer than {MAX_PASSPHRASE} bytes"),
+            Self::Nul => f.write_str("has a NUL byte, as no line of text has"),
         }
     }
 }

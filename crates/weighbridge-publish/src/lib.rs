@@ -26,8 +26,10 @@ mod sign;
 mod store;
 mod weigh;
 
-pub use key::{KeyFiles, Passphrase, Protection, SecretKey, external_signature, public_key_from_pem};
-pub use key_error::{KeyError, PemFault};
+pub use key::{
+    KeyFiles, MAX_PASSPHRASE, Passphrase, Protection, SecretKey, external_signature, public_key_from_pem,
+};
+pub use key_error::{KeyError, PassphraseFault, PemFault};
 pub use refusal::{Refusal, RefusalFault};
 pub use reuse::{Reuse, ReuseFault};
 pub use sign::{Added, Signing, SigningError, sign_challenge, sign_receipt, sign_report};

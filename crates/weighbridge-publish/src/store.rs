@@ -60,7 +60,8 @@ impl Staging {
         staging.lock = Some(staging.lock()?);
         // Now that nobody else can write: what was not there may have been published meanwhile.
         existing.allows(folder)?;
-        staging.sweep()?;
+        // What a killed process left.
+        sweep(&staging.new)?;
         Ok(staging)
     }
 
@@ -91,24 +92,12 @@ impl Staging {
         if is_at(&file, &path) { Ok(file) } else { Err(busy()) }
     }
 
-    /// Removes what this or a killed process left in the folder of new files, but for the lock. If there is anything
-    /// else, everything stays.
-    fn sweep(&self) -> Result<(), StoreError> {
-        let failed = |error| IoError::at("sweep", &self.new)(error);
-        let mut left = Vec::new();
-        for entry in fs::read_dir(&self.new).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            if entry.file_name() == LOCK {
-                continue;
-            }
-            let is_ours = ALL.iter().any(|name| entry.file_name() == *name);
-            if !is_ours || entry.file_type().map_err(failed)?.is_dir() {
-                return Err(StoreError::Foreign { path: entry.path() });
-            }
-            left.push(entry.path());
-        }
-        left.iter().try_for_each(fs::remove_file).map_err(failed)?;
-        Ok(())
+    /// What dropping this does, for a process that a signal ends: such an end drops nothing.
+    ///
+    /// Meant to be called once, by the process that holds this, when it writes no more.
+    pub fn undo(&self) -> impl FnOnce() + Send + 'static {
+        let (folder, new, made_folder) = (self.folder.clone(), self.new.clone(), self.made_folder);
+        move || undo(&folder, &new, made_folder)
     }
 
     /// Writes and syncs one file.
@@ -195,17 +184,47 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // There is nobody to tell; what stays is swept by the next writer. The lock goes last, and folders only when
-        // they are empty: another writer may just be making a lock of its own.
         if self.lock.is_some() {
-            let _ = self.sweep();
-            let _ = fs::remove_file(self.new.join(LOCK));
-        }
-        let _ = fs::remove_dir(&self.new);
-        if self.made_folder {
-            let _ = fs::remove_dir(&self.folder);
+            undo(&self.folder, &self.new, self.made_folder);
+        } else {
+            remove_empty(&self.folder, &self.new, self.made_folder);
         }
     }
+}
+
+/// Removes what its holder has written. There is nobody to tell; what stays is swept by the next writer. The lock goes last:
+/// another writer may just be making a lock of its own.
+fn undo(folder: &Path, new: &Path, made_folder: bool) {
+    let _ = sweep(new);
+    let _ = fs::remove_file(new.join(LOCK));
+    remove_empty(folder, new, made_folder);
+}
+
+/// Removes the folders that were made, if nothing is in them.
+fn remove_empty(folder: &Path, new: &Path, made_folder: bool) {
+    let _ = fs::remove_dir(new);
+    if made_folder {
+        let _ = fs::remove_dir(folder);
+    }
+}
+
+/// Removes new files, but for the lock. If there is anything else, everything stays.
+fn sweep(new: &Path) -> Result<(), StoreError> {
+    let failed = |error| IoError::at("sweep", new)(error);
+    let mut left = Vec::new();
+    for entry in fs::read_dir(new).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_name() == LOCK {
+            continue;
+        }
+        let is_ours = ALL.iter().any(|name| entry.file_name() == *name);
+        if !is_ours || entry.file_type().map_err(failed)?.is_dir() {
+            return Err(StoreError::Foreign { path: entry.path() });
+        }
+        left.push(entry.path());
+    }
+    left.iter().try_for_each(fs::remove_file).map_err(failed)?;
+    Ok(())
 }
 
 impl Existing {

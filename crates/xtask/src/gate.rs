@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::process::{built, cargo, command, output, run as run_command};
-use crate::{Result, formats_oracle, freestanding, fuzz, real_model, rules, tools};
+use crate::{Result, formats_oracle, freestanding, fuzz, install, real_model, rules, tools};
 
 struct Step {
     name: &'static str,
@@ -29,6 +29,7 @@ const STEPS: &[Step] = &[
     Step { name: "light node, freestanding", run: freestanding::check },
     Step { name: "tests", run: tests },
     Step { name: "examples", run: examples },
+    Step { name: "install", run: install::check },
     Step { name: "docs", run: docs },
     Step { name: "reference: self test", run: || reference("self_test.py") },
     Step { name: "reference: vectors", run: || reference("run_vectors.py") },

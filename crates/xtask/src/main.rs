@@ -11,6 +11,7 @@ mod freestanding;
 mod fuzz;
 mod gate;
 mod generate;
+mod install;
 mod process;
 mod real_model;
 mod rules;
@@ -35,6 +36,12 @@ const TASKS: &[Task] = &[
         arguments: "",
         about: "the whole gate: format, lints, builds, tests, docs, vectors, rules, real model, fuzzing",
         run: |arguments| no_arguments(arguments).and_then(|()| gate::run()),
+    },
+    Task {
+        name: "install",
+        arguments: "--prefix DIR",
+        about: "builds the command, and installs it with manual pages and completions under a prefix",
+        run: install::run,
     },
     Task {
         name: "rules",

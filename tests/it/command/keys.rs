@@ -125,6 +125,92 @@ fn without_a_good_passphrase_nothing_is_weighed() {
     world.unjudged("keygen dave -o keys", 9005, "");
 }
 
+/// A first line of more than 4,096 bytes was cut there, and all endings of a line went, not one: the passphrase in use was
+/// another than the one in the file. With a NUL it is another for OpenSSL.
+#[test]
+fn a_line_that_is_no_passphrase_is_refused_and_never_cut() {
+    let world = World::with_encrypted_key();
+    let keygen = "keygen dave -o other --passphrase-file line";
+    let cases = [
+        ("x".repeat(4_097), "the passphrase is longer than 4096 bytes"),
+        ("x".repeat(1 << 20) + "\n", "the passphrase is longer than 4096 bytes"),
+        ("x".repeat(4_096) + "\r\r\n", "the passphrase is longer than 4096 bytes"),
+        ("correct\0horse\n".to_owned(), "the passphrase has a NUL byte"),
+        ("\u{feff}c\0o\0".to_owned(), "the passphrase has a NUL byte"),
+        ("\r\nsecond line".to_owned(), "the passphrase is empty"),
+        (String::new(), "the passphrase is empty"),
+    ];
+    for (line, sentence) in cases {
+        println!("{:?}", &line[..line.len().min(20)]);
+        world.write("line", &line);
+        world.unjudged(keygen, 9005, sentence).hints("first line");
+        world.unjudged(&format!("{WEIGH} --passphrase-file line"), 9005, sentence);
+        assert!(world.files_or_none("other").is_empty());
+    }
+    let long = "x".repeat(4_097);
+    let ran = Ran::of(world.command(WEIGH).env("WEIGHBRIDGE_PASSPHRASE", long));
+    ran.unjudged(9005, "the passphrase is longer than 4096 bytes");
+
+    // One ending goes, of either kind, and there need be none.
+    for (number, ending) in ["", "\n", "\r\n", "\r\nmore", "\n\n"].iter().enumerate() {
+        let line = "x".repeat(4_096);
+        world.write("line", format!("{line}{ending}"));
+        world.run(&format!("keygen {number} -o keys --passphrase-file line")).done();
+        let weigh = WEIGH.replace("carol", &number.to_string());
+        Ran::of(world.command(&weigh).env("WEIGHBRIDGE_PASSPHRASE", line)).done();
+    }
+    world.write("line", "correct horse\r\r\n");
+    world.run(&format!("{WEIGH} --passphrase-file line")).refused(5404, "the passphrase is wrong");
+}
+
+/// The passphrase was kept as long as the process lived, although nothing but the unlocking of keys needs it: a dump of a
+/// weighing that takes hours had it.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_passphrase_is_gone_from_memory_while_a_model_is_weighed() {
+    let world = World::empty();
+    let passphrase = "a passphrase that no program has by chance";
+    world.write("passphrase", format!("{passphrase}\nnot its line\n"));
+    for name in ["carol", "erin"] {
+        world.run(&format!("keygen {name} -o keys --passphrase-file passphrase")).done();
+    }
+    // A hole takes no room, and time to be read.
+    world.write("model/weights.bin", "");
+    fs::File::options().write(true).open(world.path("model/weights.bin")).unwrap().set_len(1 << 35).unwrap();
+    let mut command = world.command(&format!("{WEIGH} --key keys/erin.key --passphrase-fd 0"));
+    let (pipe, mut end) = std::io::pipe().unwrap();
+    end.write_all(&world.read("passphrase")).unwrap();
+    let mut weighing = command.stdin(pipe).spawn().unwrap();
+    // Where the metadata is prepared keys are open already.
+    while !world.exists("model/weighbridge/.new/lock") {
+        assert!(weighing.try_wait().unwrap().is_none(), "it goes on for a while");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let [found, reads] = [passphrase, "keys/erin.key"].map(|text| memory_has(weighing.id(), text.as_bytes()));
+    weighing.kill().unwrap();
+    weighing.wait().unwrap();
+    assert!(reads, "its arguments are in its memory");
+    assert!(!found, "the passphrase is in the memory of a process that needs it no more");
+}
+
+/// Whether a process has these bytes anywhere in its memory.
+#[cfg(target_os = "linux")]
+fn memory_has(process: u32, bytes: &[u8]) -> bool {
+    use std::os::unix::fs::FileExt as _;
+    let memory = fs::File::open(format!("/proc/{process}/mem")).unwrap();
+    let maps = fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
+    let writable =
+        maps.lines().filter(|line| line.split(' ').nth(1).is_some_and(|mode| mode.starts_with("rw")));
+    writable.into_iter().any(|line| {
+        let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
+        let [start, end] = [start, end].map(|address| u64::from_str_radix(address, 16).unwrap());
+        let mut content = vec![0; usize::try_from(end - start).unwrap()];
+        // Some of what is mapped cannot be read.
+        let is_read = memory.read_exact_at(&mut content, start).is_ok();
+        is_read && content.windows(bytes.len()).any(|window| window == bytes)
+    })
+}
+
 #[test]
 fn a_key_file_that_is_none_is_refused() {
     let world = World::with_encrypted_key();

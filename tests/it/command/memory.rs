@@ -5,7 +5,7 @@ use std::{fs, process::Child};
 use serde_json::Value;
 use weighbridge_manifest::Memory;
 
-use crate::command::kit::World;
+use crate::command::kit::{Ran, World};
 
 /// Where heads are remembered unless the caller says otherwise.
 const DEFAULT: &str = "state/weighbridge/heads.json";
@@ -180,6 +180,34 @@ fn a_damaged_memory_is_never_passed_over() {
     world.write(DEFAULT, &good);
     assert_eq!(world.remembered(DEFAULT, "org/llama"), [note]);
     world.refused(&verify("one"), 3204, "");
+}
+
+/// A relative `XDG_STATE_HOME` was taken, so that what was remembered depended on where the command ran: an older head was
+/// accepted in another folder. The XDG Base Directory Specification has such a path ignored.
+#[test]
+#[cfg(unix)]
+fn a_state_folder_that_is_no_absolute_path_is_ignored() {
+    let world = World::with_history();
+    let home = world.path("home");
+    for relative in ["state", "./state", ""] {
+        for place in ["llama", "one"] {
+            let mut command = world.command(&verify("one"));
+            command.env("XDG_STATE_HOME", relative).env("HOME", &home);
+            if place == "one" {
+                let metadata = world.path("one");
+                command = world.command("verify . --only config.json --vkey @alice");
+                command.arg("--meta").arg(metadata).current_dir(world.path("llama"));
+                command.env("XDG_STATE_HOME", relative).env("HOME", &home);
+            }
+            Ran::of(&mut command).done();
+        }
+    }
+    assert!(world.exists("home/.local/state/weighbridge/heads.json"));
+    assert!(!world.exists("state") && !world.exists("llama/state") && !world.exists("weighbridge"));
+    // Without any place that can be, it is said that nothing is remembered.
+    let mut command = world.command(&verify("one"));
+    command.env("XDG_STATE_HOME", "state").env("HOME", "home").env_remove("LOCALAPPDATA");
+    Ran::of(&mut command).done().says("this system names no place for it; name one with --state");
 }
 
 #[test]

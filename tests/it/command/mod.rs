@@ -26,7 +26,11 @@ mod prove;
 mod reuse;
 mod sign;
 #[cfg(unix)]
+mod signals;
+#[cfg(unix)]
 mod store;
 mod surface;
 mod tamper;
+#[cfg(unix)]
+mod terminal;
 mod trust;

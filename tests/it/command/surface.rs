@@ -4,7 +4,10 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::command::kit::{Ran, World};
+use crate::{
+    command::kit::{Ran, World},
+    readme::as_a_shell_runs,
+};
 
 #[test]
 fn a_call_that_makes_no_sense_misused() {
@@ -60,6 +63,7 @@ fn help_and_version_are_results() {
         "diff",
         "demo",
         "completions",
+        "man",
     ] {
         help.expect(help.stdout.contains(&format!("\n  {command} ")), command);
         world.run(&format!("{command} --help")).done().prints("Usage: weighbridge ");
@@ -68,6 +72,85 @@ fn help_and_version_are_results() {
     let ran = Ran::of(&mut world.bare());
     ran.expect(ran.status == Some(2), "exit status 2");
     ran.says("Usage: weighbridge ");
+}
+
+/// Help told of every option and showed no command that somebody could type.
+#[test]
+#[cfg(unix)]
+fn every_help_ends_with_examples_and_they_work() {
+    let world = World::with_model();
+    world.rename("llama", "model");
+    world.write("passphrase", "correct horse");
+    let prepared = [
+        (
+            "vkey",
+            "openssl genpkey -algorithm ed25519 -out bob.pem; openssl pkey -in bob.pem -pubout -out bob.pub.pem",
+        ),
+        ("sign", "openssl pkeyutl -sign -rawin -inkey bob.pem -in meta/head.txt -out head.sig"),
+        ("verify", POLICY),
+        ("fetch", "cp -r model served"),
+    ];
+    let commands = [
+        "demo",
+        "keygen",
+        "vkey",
+        "weigh",
+        "sign",
+        "verify",
+        "inspect",
+        "prove",
+        "check",
+        "audit",
+        "audit challenge",
+        "audit respond",
+        "audit check",
+        "fetch",
+        "diff",
+        "completions",
+        "man",
+        "",
+    ];
+    for command in commands {
+        let help = world.run(format!("{command} --help").trim_start()).done();
+        let (_, examples) = help.stdout.split_once("\nExamples:\n").unwrap_or_default();
+        help.expect(examples.contains("weighbridge "), "examples");
+        if let Some((_, lines)) = prepared.iter().find(|(of, _)| *of == command) {
+            as_a_shell_runs(&world, lines).done();
+        }
+        as_a_shell_runs(&world, examples).done();
+    }
+    assert!(world.exists("fetched/config.json") && world.exists("share/man/man1/weighbridge.1"));
+}
+
+/// A policy that trusts alice.
+const POLICY: &str = r#"printf '[[publisher]]\nscope = "org/*"\n[[publisher.key]]\nvkey = "%s"\n' "$(cat keys/alice.vkey)" >policy.toml"#;
+
+/// There was no manual but the help texts.
+#[test]
+fn every_command_has_a_manual_page() {
+    let world = World::empty();
+    world.run("man -o man").done().prints("wrote    ");
+    let pages = world.files("man");
+    let named = |name: &str| {
+        let page = pages.iter().find(|(page, _)| page == &format!("{name}.1"));
+        String::from_utf8(page.unwrap_or_else(|| panic!("{name}")).1.clone()).unwrap()
+    };
+    let overview = named("weighbridge");
+    assert!(overview.contains("weighbridge\\-audit(1)") && overview.contains("143 by SIGTERM"), "{overview}");
+    let verify = named("weighbridge-verify");
+    for part in [
+        ".SH NAME\nweighbridge\\-verify \\- Check a model folder",
+        ".SH SYNOPSIS",
+        ".SH TRUST",
+        ".SH EXAMPLES\n.nf",
+    ] {
+        assert!(verify.contains(part), "{part:?} in {verify}");
+    }
+    assert!(named("weighbridge-audit-respond").contains("weighbridge audit respond model challenge.note"));
+    // A page for each help text, and for no other word.
+    assert_eq!(pages.len(), 18, "{:?}", pages.iter().map(|(name, _)| name).collect::<Vec<_>>());
+    let objects = world.run("man -o man --json").done().objects();
+    assert_eq!(objects[0]["pages"].as_array().unwrap().len(), pages.len());
 }
 
 impl World {

@@ -122,7 +122,7 @@ fn while_nothing_comes_it_is_said_what_is_waited_for() {
     let later = run.wait_for("waiting", |later| later["since"].as_f64().unwrap() > since + 0.5);
     assert_eq!(later["for"], SHARD);
     run.terminate();
-    let fetched = run.end().ended(9202).named_nothing();
+    let fetched = run.end().stopped_by(15).named_nothing();
     fetched.expect(fetched.took < Duration::from_secs(2), "to end within two seconds");
 
     let mut gone = server;
@@ -132,7 +132,7 @@ fn while_nothing_comes_it_is_said_what_is_waited_for() {
     assert_eq!((&waiting["for"], &waiting["from"]), (&"head.note".into(), &0.into()), "{waiting}");
     assert!(waiting["chunks"].is_null(), "{waiting}");
     run.terminate();
-    let _ = run.end().ended(9202).blames(0, "unreachable");
+    let _ = run.end().stopped_by(15).blames(0, "unreachable");
 }
 
 #[test]

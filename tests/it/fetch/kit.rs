@@ -250,9 +250,20 @@ impl Fetched {
     /// It ended with this code, and nothing that is no verdict of another kind has the exit status of one.
     #[track_caller]
     pub(super) fn ended(self, code: u16) -> Self {
+        let status = if code < 9000 { 1 } else { 2 };
+        self.ended_with(code, status)
+    }
+
+    /// It was stopped by a signal: the status is the one by which shells tell of such an end.
+    #[track_caller]
+    pub(super) fn stopped_by(self, signal: i32) -> Self {
+        self.ended_with(9202, 128 + signal)
+    }
+
+    #[track_caller]
+    fn ended_with(self, code: u16, status: i32) -> Self {
         let is_told = self.events("result").all(|result| result["code"] == code);
         self.expect(is_told && self.events("result").count() == 1, &format!("code {code}"));
-        let status = if code < 9000 { 1 } else { 2 };
         self.expect(self.status == Some(status), &format!("exit status {status}"));
         self
     }

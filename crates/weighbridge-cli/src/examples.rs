@@ -1,0 +1,107 @@
+//! What stands below each help text. A test of the command runs these lines, in this order.
+//!
+//! A line is short enough for a terminal of 80 columns: help breaks longer ones where no shell would go on.
+
+macro_rules! examples {
+    ($($line:literal)+) => { concat!("Examples:", $("\n  ", $line),+) };
+}
+
+pub(crate) const OVERVIEW: &str = examples! {
+    "weighbridge demo"
+    "weighbridge verify --help"
+};
+
+pub(crate) const DEMO: &str = examples! {
+    "weighbridge demo"
+};
+
+pub(crate) const KEYGEN: &str = examples! {
+    "weighbridge keygen alice -o keys"
+    "weighbridge keygen node -o keys --passphrase-file passphrase"
+    "weighbridge keygen auditor -o keys --unencrypted"
+};
+
+pub(crate) const VKEY: &str = examples! {
+    "weighbridge vkey bob bob.pub.pem"
+};
+
+pub(crate) const WEIGH: &str = examples! {
+    "weighbridge weigh model --name org/model --key keys/alice.key"
+    "weighbridge weigh model --name org/model -o meta"
+    "weighbridge weigh model --name org/model --key keys/alice.key --force \\"
+    "    --previous model/weighbridge/head.note \\"
+    "    --reuse '*.safetensors' --from model/weighbridge"
+};
+
+pub(crate) const SIGN: &str = examples! {
+    "weighbridge sign meta --key keys/alice.key"
+    "weighbridge sign meta --signature head.sig \\"
+    "    --vkey \"$(weighbridge vkey bob bob.pub.pem)\""
+};
+
+pub(crate) const VERIFY: &str = examples! {
+    "weighbridge verify model --name org/model \\"
+    "    --vkey \"$(cat keys/alice.vkey)\""
+    "weighbridge verify model --name org/model --trust policy.toml \\"
+    "    --only '*.json' --quiet"
+};
+
+pub(crate) const INSPECT: &str = examples! {
+    "weighbridge inspect model"
+    "weighbridge inspect model/model-00001-of-00002.safetensors"
+};
+
+pub(crate) const PROVE: &str = examples! {
+    "weighbridge prove model --file config.json --absent model.pkl \\"
+    "    -o model.proof"
+    "weighbridge prove model --file config.json --bytes 0..100 \\"
+    "    --slice config.slice -o config.proof"
+};
+
+pub(crate) const CHECK: &str = examples! {
+    "weighbridge check model.proof --name org/model \\"
+    "    --vkey \"$(cat keys/alice.vkey)\" --absent model.pkl"
+    "weighbridge check config.proof --name org/model \\"
+    "    --vkey \"$(cat keys/alice.vkey)\" --file config.json \\"
+    "    --bytes 0..100 --slice config.slice --extract bytes"
+};
+
+pub(crate) const AUDIT: &str = examples! {
+    "weighbridge audit challenge --help"
+};
+
+pub(crate) const AUDIT_CHALLENGE: &str = examples! {
+    "weighbridge audit challenge model --name org/model \\"
+    "    --vkey \"$(cat keys/alice.vkey)\" --prover \"$(cat keys/node.vkey)\" \\"
+    "    --key keys/auditor.key -o challenge.note"
+};
+
+pub(crate) const AUDIT_RESPOND: &str = examples! {
+    "weighbridge audit respond model challenge.note --key keys/node.key \\"
+    "    -o response"
+};
+
+pub(crate) const AUDIT_CHECK: &str = examples! {
+    "weighbridge audit check model challenge.note response --name org/model \\"
+    "    --vkey \"$(cat keys/alice.vkey)\" --key keys/auditor.key \\"
+    "    -o report.note"
+};
+
+pub(crate) const FETCH: &str = examples! {
+    "weighbridge fetch https://one.example/model hf://org/model -o fetched \\"
+    "    --name org/model --vkey \"$(cat keys/alice.vkey)\""
+    "weighbridge fetch s3://bucket/model -o part --tensor 'model.layers.0.*' \\"
+    "    --only '*.json' --name org/model --vkey \"$(cat keys/alice.vkey)\""
+};
+
+pub(crate) const DIFF: &str = examples! {
+    "weighbridge diff model fetched --vkey \"$(cat keys/alice.vkey)\""
+};
+
+pub(crate) const COMPLETIONS: &str = examples! {
+    "weighbridge completions bash >weighbridge.bash"
+};
+
+pub(crate) const MAN: &str = examples! {
+    "weighbridge man -o share/man/man1"
+};

@@ -1,0 +1,59 @@
+//! The command with its manual pages and its completions, laid out as systems expect it under a prefix.
+
+use std::fs;
+use std::path::Path;
+
+use crate::Result;
+use crate::gate::Outcome;
+use crate::process::{cargo, command, output, root, run as run_command};
+
+/// A shell, and where below the prefix it looks for the script.
+const COMPLETIONS: &[(&str, &str)] = &[
+    ("bash", "share/bash-completion/completions/weighbridge"),
+    ("zsh", "share/zsh/site-functions/_weighbridge"),
+    ("fish", "share/fish/vendor_completions.d/weighbridge.fish"),
+];
+
+/// `--prefix DIR`.
+pub(crate) fn run(arguments: &[String]) -> Result {
+    let [flag, prefix] = arguments else { return Err("takes --prefix DIR".into()) };
+    if flag != "--prefix" {
+        return Err(format!("takes --prefix DIR, found '{flag}'").into());
+    }
+    install(&std::path::absolute(prefix)?, "")?;
+    println!("installed under {prefix}: bin, share/man, and completions for bash, zsh and fish");
+    Ok(())
+}
+
+/// With these further arguments for `cargo install`.
+fn install(prefix: &Path, more: &str) -> Result {
+    // Tracked by whoever manages the prefix, not by cargo.
+    let install = format!("install --path crates/weighbridge-cli --locked --no-track --force {more} --root");
+    run_command(cargo(&install).arg(prefix))?;
+    let weighbridge = prefix.join("bin/weighbridge");
+    run_command(command(&weighbridge, "man -o").arg(prefix.join("share/man/man1")))?;
+    for (shell, place) in COMPLETIONS {
+        let script = output(command(&weighbridge, "completions").arg(shell));
+        let place = prefix.join(place);
+        fs::create_dir_all(place.parent().unwrap_or(prefix))?;
+        fs::write(&place, script.ok_or_else(|| format!("there are no completions for {shell}"))?)?;
+    }
+    Ok(())
+}
+
+/// Installs what the tests have built, and looks for what was to be installed.
+pub(crate) fn check() -> Result<Outcome> {
+    let prefix = root().join("target/installed");
+    if prefix.exists() {
+        fs::remove_dir_all(&prefix)?;
+    }
+    install(&prefix, "--debug")?;
+    let pages = ["share/man/man1/weighbridge.1", "share/man/man1/weighbridge-audit-check.1"];
+    let places = COMPLETIONS.iter().map(|(_, place)| *place).chain(pages).chain(["bin/weighbridge"]);
+    for place in places {
+        if !fs::metadata(prefix.join(place)).is_ok_and(|file| file.len() > 0) {
+            return Err(format!("{place} was not installed").into());
+        }
+    }
+    Ok(Outcome::Passed)
+}
