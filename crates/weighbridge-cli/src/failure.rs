@@ -7,7 +7,7 @@ use weighbridge_manifest::{
     StatementError, TrustError, VkeyError,
 };
 use weighbridge_publish::{KeyError, SigningError, StoreError};
-use weighbridge_transfer::{FetchError, Progress};
+use weighbridge_transfer::{Blame, FetchError, Progress, SourceStatus};
 use weighbridge_tree::SliceError;
 use weighbridge_verify::{AuditError, HoldingError, IoError, MetadataError, ResponseError, shown_path};
 
@@ -168,8 +168,13 @@ impl From<FetchError> for Failure {
         let mut failure = Self::new(error.error_code(), error.to_string());
         match error {
             FetchError::Trust(error) => error.into(),
-            FetchError::NoSource { progress, .. } => {
-                failure.hint(format!("{}; name more sources, or try again later", on_disk(&progress)))
+            FetchError::NoSource { progress, sources, .. } => {
+                let is_unheard = |status: &SourceStatus| {
+                    matches!(status.blame, Some((Blame::Unreachable, _))) && status.verified == 0
+                };
+                let address = if sources.iter().all(is_unheard) { "look at the address, " } else { "" };
+                let there = on_disk(&progress);
+                failure.hint(format!("{there}; {address}name more sources, or try again later"))
             }
             FetchError::Overwritten { .. } => {
                 failure.hint("fetch again to get the new revision; what both have is not fetched again")
@@ -196,9 +201,15 @@ impl From<FetchError> for Failure {
 
 /// What a fetch leaves that did not end well.
 fn on_disk(progress: &Progress) -> String {
-    match progress {
-        Progress { durable: 0, .. } => "nothing was added to what is on disk".to_owned(),
-        Progress { durable, wanted, .. } => format!("{} of {} is on disk", size(*durable), size(*wanted)),
+    let Progress { durable, verified, wanted, .. } = progress;
+    let there = match durable {
+        0 => "nothing was added to what is on disk".to_owned(),
+        _ => format!("{} of {} is on disk", size(*durable), size(*wanted)),
+    };
+    match verified.saturating_sub(*durable) {
+        0 => there,
+        more if *durable == 0 => format!("{} of {} was written and not synced", size(more), size(*wanted)),
+        more => format!("{there}, and {} more was written and not synced", size(more)),
     }
 }
 

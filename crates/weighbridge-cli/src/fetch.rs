@@ -68,11 +68,12 @@ pub(crate) fn run(args: &Fetch, output: &Output) -> Result<(), Failure> {
 
 /// What the library is told.
 fn options(args: &Fetch, demand: &Demand<'_>) -> Result<Options, Failure> {
-    let mut headers = headers(args)?;
+    let headers = headers(args)?;
     let hub = |name| env::var(name).ok().filter(|value| !value.is_empty());
-    let mut source = |text: &String| {
+    let source = |text: &String| {
         let options = SourceOptions {
-            headers: headers.remove(text.as_str()).unwrap_or_default(),
+            // Of an address, however often it is named.
+            headers: headers.get(text.as_str()).cloned().unwrap_or_default(),
             hub_endpoint: hub("HF_ENDPOINT"),
             hub_token: hub("HF_TOKEN"),
         };
@@ -82,7 +83,7 @@ fn options(args: &Fetch, demand: &Demand<'_>) -> Result<Options, Failure> {
         if patterns.is_empty() { Ok(None) } else { globs(patterns).map(Some) }
     };
     Ok(Options {
-        sources: args.sources.iter().map(&mut source).collect::<Result<_, _>>()?,
+        sources: args.sources.iter().map(source).collect::<Result<_, _>>()?,
         metadata: args.meta.as_ref().map(source).transpose()?,
         into: args.output.clone(),
         policy: demand.policy.clone(),
@@ -353,7 +354,7 @@ fn end_by_signal<'scope>(
         return;
     }
     let (told, waits) = mpsc::channel();
-    let failure = Failure::from(FetchError::Stopped { progress: watcher.seen().progress });
+    let failure = by_force(&watcher.seen().progress);
     scope.spawn(move || {
         if let Ok(view) = watcher.view.try_lock() {
             view.finish(watcher.output, &Progress::default());
@@ -367,6 +368,15 @@ fn end_by_signal<'scope>(
         reason = "what does not end by itself is ended from here; what is on disk is of use"
     )]
     process::exit(signal.status().into())
+}
+
+/// What is known of a fetch that did not end by itself: what was synced last is not.
+fn by_force(progress: &Progress) -> Failure {
+    let there = match progress.wanted {
+        0 => String::new(),
+        wanted => format!("; at least {} of {} is on disk", size(progress.durable), size(wanted)),
+    };
+    Failure::new(9202, format!("stopped by force{there}")).hint("the same command goes on from there")
 }
 
 /// How long a fetch may take to end. With the last words it is less than two seconds.

@@ -1,7 +1,7 @@
 //! What happens in a fetch, as JSON: the names of `spec/fetching.md`.
 
 use serde_json::{Value, json};
-use weighbridge_transfer::{Event, Progress, SourceStatus, Waiting};
+use weighbridge_transfer::{Event, Here, Progress, SourceStatus, Waiting};
 
 /// An event as an object; `None` for the head, which is printed when it is accepted.
 pub(crate) fn value(event: &Event, names: &[String]) -> Option<Value> {
@@ -23,6 +23,7 @@ pub(crate) fn value(event: &Event, names: &[String]) -> Option<Value> {
             "event": "tensor", "name": tensor.name.as_str(), "file": tensor.file.as_str(), "offset": tensor.offset,
             "size": tensor.size,
         }),
+        Event::Naming { files } => json!({ "event": "naming", "files": files }),
         Event::File { path, size } => {
             json!({ "event": "file", "path": path.as_str(), "status": "verified", "size": size })
         }
@@ -55,11 +56,11 @@ pub(crate) fn with_progress(mut value: Value, progress: &Progress) -> Value {
 }
 
 fn waiting(waiting: &Waiting, names: &[String]) -> Value {
-    let Waiting { for_what, chunks, from, again_in, since } = waiting;
+    let Waiting { for_what, chunks, from, again_in, here, since } = waiting;
     json!({
         "event": "waiting", "for": for_what, "chunks": chunks.as_ref().map(|run| [run.start, run.end]), "from": from,
         "name": from.and_then(|from| names.get(from)), "again_in": again_in.map(|time| time.as_secs_f64()),
-        "since": since.as_secs_f64(),
+        "here": here.map(Here::word), "since": since.as_secs_f64(),
     })
 }
 
@@ -105,6 +106,7 @@ mod tests {
                 Event::Tensor(Box::new(TensorEntry::parse(TENSOR).unwrap())),
                 r#"{"event":"tensor","file":"m.safetensors","name":"embed","offset":16,"size":8}"#,
             ),
+            (Event::Naming { files: 13 }, r#"{"event":"naming","files":13}"#),
             (
                 Event::File { path: path(), size: 90_868_376 },
                 r#"{"event":"file","path":"unet/model.safetensors","size":90868376,"status":"verified"}"#,
@@ -148,22 +150,36 @@ mod tests {
             chunks: Some(3..7),
             from: Some(1),
             again_in: None,
+            here: None,
             since: Duration::from_millis(2_250),
         };
         assert_eq!(
             said(&Event::Waiting(waiting)),
-            r#"{"again_in":null,"chunks":[3,7],"event":"waiting","for":"model.safetensors","from":1,"name":"mirror","since":2.25}"#
+            r#"{"again_in":null,"chunks":[3,7],"event":"waiting","for":"model.safetensors","from":1,"here":null,"name":"mirror","since":2.25}"#
         );
         let waiting = Waiting {
             for_what: "head.note".to_owned(),
             chunks: None,
             from: Some(0),
             again_in: Some(Duration::from_millis(1_500)),
+            here: None,
             since: Duration::from_secs(3),
         };
         assert_eq!(
             said(&Event::Waiting(waiting)),
-            r#"{"again_in":1.5,"chunks":null,"event":"waiting","for":"head.note","from":0,"name":"https://a.example/m","since":3.0}"#
+            r#"{"again_in":1.5,"chunks":null,"event":"waiting","for":"head.note","from":0,"here":null,"name":"https://a.example/m","since":3.0}"#
+        );
+        let waiting = Waiting {
+            for_what: "model.safetensors".to_owned(),
+            chunks: None,
+            from: None,
+            again_in: None,
+            here: Some(Here::Naming),
+            since: Duration::from_secs(62),
+        };
+        assert_eq!(
+            said(&Event::Waiting(waiting)),
+            r#"{"again_in":null,"chunks":null,"event":"waiting","for":"model.safetensors","from":null,"here":"naming","name":null,"since":62.0}"#
         );
     }
 }

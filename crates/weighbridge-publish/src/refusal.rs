@@ -121,11 +121,10 @@ pub(crate) fn of_paths<'p>(paths: impl Iterator<Item = &'p EntryPath> + Clone) -
         if !is_nfc(path.as_str()) {
             refused.push(Refusal::of(path, RefusalFault::NotNfc));
         }
-        if let Some(character) = path.as_str().split('/').find_map(unseen_in) {
-            refused.push(Refusal::of(path, RefusalFault::Unseen { character }));
-        }
         if let Some(taken_for) = taken_for_on_windows(path.as_str()) {
             refused.push(Refusal::of(path, RefusalFault::OtherOnWindows { path: taken_for }));
+        } else if let Some(character) = path.as_str().split('/').find_map(unseen_in) {
+            refused.push(Refusal::of(path, RefusalFault::Unseen { character }));
         }
     }
     refused
@@ -212,7 +211,6 @@ mod tests {
             "git~x/y",
             "model~1.bin",
             "...",
-            " ",
             "x/weighbridge.",
             "x/weighb~1",
             "weighbridges",

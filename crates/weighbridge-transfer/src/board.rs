@@ -10,11 +10,10 @@ use std::{
 };
 
 use tokio::sync::{Notify, mpsc::UnboundedSender};
-use weighbridge_verify::HEAD;
 
 use crate::{
     budget::Limit,
-    event::{Event, Progress, SourceIndex, Waiting},
+    event::{Event, Here, Progress, SourceIndex, Waiting},
     roster::Roster,
     source::Source,
 };
@@ -43,11 +42,17 @@ pub(crate) struct Board {
     pub(crate) changed: Notify,
 }
 
-/// A request for metadata that is under way, or, from nobody, a file that is read here.
-#[derive(Clone, Debug)]
+/// What is under way, and about which file: a request to a source, or work of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Asking {
     what: String,
-    from: Option<SourceIndex>,
+    of: Party,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Party {
+    Source(SourceIndex),
+    Here(Here),
 }
 
 impl Board {
@@ -95,6 +100,7 @@ impl Board {
             }
         }
         self.received.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), SeqCst);
+        self.roster().heard(from);
         if self.limit.is_set() {
             self.roster().pays(from, true);
             let _paying = Paying(self, from);
@@ -128,23 +134,32 @@ impl Board {
         Progress { received, verified, durable, wanted: self.wanted.load(SeqCst) }
     }
 
-    /// Says that a source is being asked for metadata, or that a file is being read here, as long as what it gives lives.
-    pub(crate) fn asks(&self, what: &str, from: Option<SourceIndex>) -> impl Drop + '_ {
-        struct Asked<'a>(&'a Board, Option<SourceIndex>, String);
+    /// Says that a source is being asked for metadata or a whole file, as long as what it gives lives.
+    pub(crate) fn asks(&self, what: &str, from: SourceIndex) -> impl Drop + '_ {
+        self.under_way(Asking { what: what.to_owned(), of: Party::Source(from) })
+    }
+
+    /// Says what this machine does with a file, as long as what it gives lives.
+    pub(crate) fn works(&self, what: &str, here: Here) -> impl Drop + '_ {
+        self.under_way(Asking { what: what.to_owned(), of: Party::Here(here) })
+    }
+
+    fn under_way(&self, one: Asking) -> impl Drop + '_ {
+        struct Asked<'a>(&'a Board, Asking);
         impl Drop for Asked<'_> {
             fn drop(&mut self) {
                 let mut asking = lock(&self.0.asking);
-                if let Some(at) = asking.iter().position(|one| one.from == self.1 && one.what == self.2) {
+                if let Some(at) = asking.iter().position(|one| *one == self.1) {
                     asking.remove(at);
                 }
             }
         }
-        lock(&self.asking).push(Asking { what: what.to_owned(), from });
-        Asked(self, from, what.to_owned())
+        lock(&self.asking).push(one.clone());
+        Asked(self, one)
     }
 
-    /// What it waits for, if nothing was verified for a while. `chunks` is what was asked for first and did not come,
-    /// `next` what will be asked for next.
+    /// What it waits for, if nothing was verified for a while and it is known. `chunks` is what was asked for first and did
+    /// not come, `next` what will be asked for next.
     pub(crate) fn waiting(
         &self,
         chunks: Option<(String, Range<u64>, SourceIndex)>,
@@ -155,21 +170,25 @@ impl Board {
         if since < PATIENCE {
             return None;
         }
-        let waiting = |for_what, from| Waiting { for_what, chunks: None, from, again_in: None, since };
+        let waiting = |for_what, of| {
+            let (from, here) = match of {
+                Party::Source(source) => (Some(source), None),
+                Party::Here(here) => (None, Some(here)),
+            };
+            Waiting { for_what, chunks: None, from, again_in: None, here, since }
+        };
         if let Some((file, chunks, from)) = chunks {
-            return Some(Waiting { chunks: Some(chunks), ..waiting(file, Some(from)) });
+            // What has come and is not judged yet is not the source's doing.
+            let has_come = self.roster().is_landing(from);
+            let of = if has_come { Party::Here(Here::Writing) } else { Party::Source(from) };
+            return Some(Waiting { chunks: Some(chunks), ..waiting(file, of) });
         }
         let asked = lock(&self.asking).first().cloned();
-        if let Some(Asking { what, from }) = asked {
-            return Some(waiting(what, from));
+        if let Some(Asking { what, of }) = asked {
+            return Some(waiting(what, of));
         }
-        let next = next().unwrap_or_else(|| HEAD.to_owned());
-        // If nobody is left alone, what has come waits to be written.
-        let first = self.roster().first_again(now);
-        Some(first.map_or_else(
-            || waiting(next.clone(), None),
-            |(from, time)| Waiting { again_in: Some(time), ..waiting(next.clone(), Some(from)) },
-        ))
+        let (from, time) = self.roster().first_again(now)?;
+        Some(Waiting { again_in: Some(time), ..waiting(next()?, Party::Source(from)) })
     }
 }
 

@@ -179,8 +179,9 @@ async fn head_of(board: &Board, source: SourceIndex) -> Result<Vec<u8>, Trouble>
         if folder == ALONE && !is_metadata {
             break;
         }
-        let _asked = board.asks(HEAD, Some(source));
-        answer = within(board, limit, board.sources[source].whole(&format!("{folder}{HEAD}"), limit)).await;
+        let _asked = board.asks(HEAD, source);
+        let path = format!("{folder}{HEAD}");
+        answer = within(board, source, limit, board.sources[source].whole(&path, limit)).await;
         match answer {
             Ok(_) => {
                 let _ = board.folders[source].set(folder);
@@ -327,9 +328,9 @@ impl Part {
     }
 
     async fn read(&self, board: &Board, source: SourceIndex) -> Result<Vec<u8>, Trouble> {
-        let _asked = board.asks(self.name, Some(source));
+        let _asked = board.asks(self.name, source);
         let len = self.range.end.saturating_sub(self.range.start);
-        within(board, len, self.gather(board, source, len)).await
+        within(board, source, len, self.gather(board, source, len)).await
     }
 
     async fn gather(&self, board: &Board, source: SourceIndex, len: u64) -> Result<Vec<u8>, Fault> {
@@ -361,12 +362,18 @@ impl Part {
 /// Gives up when a source is slower than the watchdog allows.
 async fn within<T>(
     board: &Board,
+    source: SourceIndex,
     len: u64,
     answer: impl Future<Output = Result<T, Fault>>,
 ) -> Result<T, Trouble> {
     let window = board.roster().window(board.least, len);
     match tokio::time::timeout(window, answer).await {
-        Ok(answer) => answer.map_err(Trouble::Fault),
+        Ok(answer) => {
+            if !matches!(answer, Err(Fault::Unreachable(_))) {
+                board.roster().heard(source);
+            }
+            answer.map_err(Trouble::Fault)
+        }
         Err(_) => Err(Trouble::Slow(window)),
     }
 }

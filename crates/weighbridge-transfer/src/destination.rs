@@ -57,7 +57,14 @@ impl Destination {
     /// # Errors
     /// [`FetchError`]: it cannot be made, or something that is no folder is in the way of `weighbridge`.
     pub(crate) fn open(root: &Path) -> Result<Self, FetchError> {
-        let disk = Folder::open(root).map_err(IoError::at("create", root))?;
+        let disk = Folder::open(root).map_err(|error| match root.metadata() {
+            Ok(there) if !there.is_dir() => {
+                let kind = if there.is_file() { Kind::File } else { Kind::Special };
+                let (path, what, needed) = (root.to_owned(), kind.what(), Kind::Folder.what());
+                FetchError::InTheWay { path, what, needed }
+            }
+            _ => IoError::at("create", root)(error).into(),
+        })?;
         Self::on(Arc::new(disk), root)
     }
 
@@ -226,8 +233,9 @@ impl Destination {
         let metadata = there.metadata().map_err(self.site.at("look at", path.as_str()))?;
         let known = identity_of(&metadata).and_then(|identity| self.placed().get(&identity).cloned());
         if known.is_some_and(|known| known != *path) && links_to(&metadata) == 1 {
-            let what = "another file of the model, since this file system takes their names for one";
-            return Err(FetchError::InTheWay { path: self.site.place(path.as_str()), what });
+            let what = "another file of the model, whose name this file system takes for the same";
+            let (path, needed) = (self.site.place(path.as_str()), "a file of its own");
+            return Err(FetchError::InTheWay { path, what, needed });
         }
         Ok(())
     }
@@ -300,7 +308,7 @@ impl Site {
             match self.look_once(&path[..end])? {
                 None => return Ok(None),
                 Some(Kind::Folder) => {}
-                Some(kind) => return Err(self.in_the_way(&path[..end], kind)),
+                Some(kind) => return Err(self.in_the_way(&path[..end], kind, Kind::Folder)),
             }
         }
         self.look_once(path)
@@ -315,7 +323,7 @@ impl Site {
         match self.look(path)? {
             None => Ok(None),
             Some(Kind::File) => Ok(Some(())),
-            Some(kind) => Err(self.in_the_way(path, kind)),
+            Some(kind) => Err(self.in_the_way(path, kind, Kind::File)),
         }
     }
 
@@ -330,12 +338,13 @@ impl Site {
         if metadata.is_file() {
             Ok(Some((file, metadata.len())))
         } else {
-            Err(self.in_the_way(path, Kind::Special))
+            let kind = if metadata.is_dir() { Kind::Folder } else { Kind::Special };
+            Err(self.in_the_way(path, kind, Kind::File))
         }
     }
 
-    pub(crate) fn in_the_way(&self, path: &str, kind: Kind) -> FetchError {
-        FetchError::InTheWay { path: self.place(path), what: kind.what() }
+    pub(crate) fn in_the_way(&self, path: &str, kind: Kind, needed: Kind) -> FetchError {
+        FetchError::InTheWay { path: self.place(path), what: kind.what(), needed: needed.what() }
     }
 
     /// Makes a folder and those above it, and makes their names durable: also of one that is there, which another
@@ -350,7 +359,7 @@ impl Site {
                 Ok(()) => {}
                 Err(error) => match self.look_once(folder)? {
                     Some(Kind::Folder) => {}
-                    Some(kind) => return Err(self.in_the_way(folder, kind)),
+                    Some(kind) => return Err(self.in_the_way(folder, kind, Kind::Folder)),
                     None => return Err(self.at("create", folder)(error).into()),
                 },
             }

@@ -20,7 +20,7 @@ use crate::{
     catalog::Case,
     destination::Destination,
     error::FetchError,
-    event::{Event, Progress},
+    event::{Event, Here, Progress},
     ranges::RangeSet,
     schedule::{LeaseId, Schedule},
     target::Target,
@@ -262,6 +262,7 @@ impl Engine {
         if chunks.is_empty() {
             return Ok(());
         }
+        let _here = self.board.works(target.path.as_str(), Here::Syncing);
         match partial {
             Some(partial) => partial.sync()?,
             // It was not we who wrote it and gave it its name.

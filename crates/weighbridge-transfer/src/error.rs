@@ -34,12 +34,14 @@ pub enum FetchError {
     },
     /// The file system does not take it.
     Io(IoError),
-    /// Something is in the way of a file: a folder, or a link.
+    /// Something else lies where a file, or a folder for files, has to be.
     InTheWay {
-        /// What.
+        /// Where.
         path: PathBuf,
-        /// What it is.
+        /// What lies there, such as "a symbolic link".
         what: &'static str,
+        /// What has to be there, such as "a file".
+        needed: &'static str,
     },
     /// Nothing in the model is as wanted.
     NothingWanted,
@@ -59,6 +61,21 @@ pub enum FetchError {
 }
 
 impl FetchError {
+    /// With the figures and the sources as they are when everything has ended: what was under way when the error was made
+    /// has been judged and synced since.
+    pub(crate) fn at_the_end(mut self, now: Progress, statuses: Vec<SourceStatus>) -> Self {
+        if let Self::NoSource { progress, .. }
+        | Self::Overwritten { progress, .. }
+        | Self::Stopped { progress } = &mut self
+        {
+            *progress = now;
+        }
+        if let Self::NoSource { sources, .. } = &mut self {
+            *sources = statuses;
+        }
+        self
+    }
+
     /// The number in `spec/error-codes.md`.
     #[must_use]
     pub fn error_code(&self) -> u16 {
@@ -88,9 +105,11 @@ impl fmt::Display for FetchError {
         match self {
             Self::Trust(error) => error.fmt(f),
             Self::NoSource { what, sources, .. } => {
-                let n = sources.len();
-                let s = if n == 1 { "" } else { "s" };
-                write!(f, "none of {n} source{s} can deliver {}", shown(what))
+                let what = shown(what);
+                match sources.len() {
+                    1 => write!(f, "the only source cannot deliver {what}"),
+                    n => write!(f, "none of {n} sources can deliver {what}"),
+                }
             }
             Self::Overwritten { begun, now, .. } => {
                 write!(
@@ -99,8 +118,8 @@ impl fmt::Display for FetchError {
                 )
             }
             Self::Io(error) => error.fmt(f),
-            Self::InTheWay { path, what } => {
-                write!(f, "{} is {what}, where a file has to be", shown_path(path))
+            Self::InTheWay { path, what, needed } => {
+                write!(f, "{} is {what}, where {needed} has to be", shown_path(path))
             }
             Self::NothingWanted => f.write_str("no listed file or tensor matches"),
             Self::NoTensors => f.write_str("tensors are wanted, and this head lists none"),

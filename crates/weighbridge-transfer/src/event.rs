@@ -106,12 +106,44 @@ pub struct Waiting {
     pub for_what: String,
     /// Which chunks of it were asked for, if they were.
     pub chunks: Option<Range<u64>>,
-    /// From whom; `None` if it is this machine's disk that is waited for.
+    /// From whom; `None` if it is this machine that is waited for.
     pub from: Option<SourceIndex>,
     /// When that source is tried again, from now on, if every source is left alone.
     pub again_in: Option<Duration>,
+    /// What this machine does, if it is this machine that is waited for.
+    pub here: Option<Here>,
     /// How long nothing was verified.
     pub since: Duration,
+}
+
+/// What this machine does while no source is waited for.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Here {
+    /// Reads a file that was there before.
+    Reading,
+    /// Judges and writes what came.
+    Writing,
+    /// Syncs what is written.
+    Syncing,
+    /// Gives files their final names: everything that is wanted is verified and durable.
+    Naming,
+    /// Looks for files that are not listed: everything has its name.
+    Listing,
+}
+
+impl Here {
+    /// The word, as `--json` spells it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Reading => "reading",
+            Self::Writing => "writing",
+            Self::Syncing => "syncing",
+            Self::Naming => "naming",
+            Self::Listing => "listing",
+        }
+    }
 }
 
 /// What happens, in the order in which it happens.
@@ -147,6 +179,11 @@ pub enum Event {
     /// come too. Comes once for each tensor of the list that has bytes, in the order in which they become complete; not,
     /// if the list lets two of them overlap.
     Tensor(Box<TensorEntry>),
+    /// Everything that is wanted is durable, and files begin to get their final names.
+    Naming {
+        /// How many files get one: those of which all is wanted.
+        files: u64,
+    },
     /// All of a file is durable and has its final name.
     File {
         /// The file.

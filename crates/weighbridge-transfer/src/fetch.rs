@@ -21,7 +21,7 @@ use crate::{
     destination::{Destination, LayersFile, Staged},
     engine::Engine,
     error::FetchError,
-    event::{Event, Progress, SourceIndex, SourceState},
+    event::{Event, Here, Progress, SourceIndex, SourceState, SourceStatus},
     layers, local,
     options::{Options, Stop, Unlisted, Wanted},
     roster::Roster,
@@ -132,11 +132,8 @@ async fn fetch_into(
     while let Ok(event) = told.try_recv() {
         observer.event(event);
     }
-    pulse.last(&run, observer);
-    match result {
-        Err(FetchError::Stopped { .. }) => Err(FetchError::Stopped { progress: board.progress() }),
-        result => result,
-    }
+    let (progress, sources) = pulse.last(&run, observer);
+    result.map_err(|error| error.at_the_end(progress, sources))
 }
 
 /// How often it is looked at what has become of everything.
@@ -161,7 +158,10 @@ impl Run {
         observer: &dyn Observer,
     ) -> Result<Fetched, FetchError> {
         let board = &self.board;
-        let destination = blocking(open).await?;
+        let destination = {
+            let _here = board.works(FOLDER, Here::Writing);
+            blocking(open).await?
+        };
         let (best, shown) = best_head(board, &trust).await?;
         observer.accept_head(&best.head, &best.note).map_err(FetchError::Trust)?;
         board.say(Event::Head(Box::new(best.head.clone())));
@@ -431,6 +431,8 @@ fn finish(
     };
     // The old files stay if the new metadata cannot take its place.
     staged.check_places()?;
+    let files_to_name = engine.targets.values().filter(|target| target.is_whole()).count() + twins.len();
+    engine.board.say(Event::Naming { files: u64::try_from(files_to_name).unwrap_or(u64::MAX) });
     let goes_on = || match engine.has_failed() {
         true => Err(FetchError::Stopped { progress: engine.board.progress() }),
         false => Ok(()),
@@ -441,7 +443,7 @@ fn finish(
             continue;
         }
         goes_on()?;
-        let _here = engine.board.asks(target.path.as_str(), None);
+        let _here = engine.board.works(target.path.as_str(), Here::Naming);
         local::place(engine, target)?;
         files += 1;
         named(&target.path, target.grid.len());
@@ -452,14 +454,18 @@ fn finish(
             continue;
         };
         goes_on()?;
-        let _here = engine.board.asks(entry.path.as_str(), None);
+        let _here = engine.board.works(entry.path.as_str(), Here::Naming);
         local::twin(engine, first, &entry.path)?;
         files += 1;
         copied = copied.saturating_add(entry.size);
         named(&entry.path, entry.size);
     }
     goes_on()?;
-    staged.publish()?;
+    {
+        let _here = engine.board.works(HEAD, Here::Naming);
+        staged.publish()?;
+    }
+    let _here = engine.board.works(FOLDER, Here::Listing);
     let is_listed = |path: &str| engine.files.find(path).is_some();
     let mut extras = engine.destination.unlisted(&is_listed)?;
     if unlisted == Unlisted::Prune {
@@ -510,26 +516,30 @@ impl Pulse {
         }
     }
 
-    fn progress(&mut self, run: &Run, observer: &dyn Observer) {
+    fn progress(&mut self, run: &Run, observer: &dyn Observer) -> Progress {
         let progress = run.board.progress();
         // Nobody can tell how far it is before it is known what is wanted.
         if run.engine.get().is_some() && self.told != Some(progress) {
             self.told = Some(progress);
             observer.event(Event::Progress(progress));
         }
+        progress
     }
 
-    /// How it was in the end.
-    fn last(&mut self, run: &Run, observer: &dyn Observer) {
-        self.progress(run, observer);
-        let news = run.board.roster().news(Instant::now(), false);
-        for mut status in news {
-            // Whatever it is asked for still, nobody waits for.
+    /// How it was in the end: the figures and the sources that were told last.
+    fn last(&mut self, run: &Run, observer: &dyn Observer) -> (Progress, Vec<SourceStatus>) {
+        let progress = self.progress(run, observer);
+        let now = Instant::now();
+        // Whatever a source is asked for still, nobody waits for.
+        let at_rest = |mut status: SourceStatus| {
             if status.state == SourceState::Active {
                 status.state = SourceState::Idle;
             }
-            observer.event(Event::Source(status));
-        }
+            status
+        };
+        let news = run.board.roster().news(now, false);
+        news.into_iter().for_each(|status| observer.event(Event::Source(at_rest(status))));
+        (progress, run.board.roster().statuses(now).into_iter().map(at_rest).collect())
     }
 }
 
@@ -540,7 +550,8 @@ fn waiting(run: &Run, now: Instant) -> Option<crate::event::Waiting> {
         Some((path(engine, file)?, chunks, source))
     });
     let next = || {
-        let engine = run.engine.get()?;
+        // Before it is known what is wanted, the head is what everything waits for.
+        let Some(engine) = run.engine.get() else { return Some(HEAD.to_owned()) };
         let next = engine.schedule().pending_files().next();
         let next = next.or_else(|| lock(&engine.layerless).front().copied());
         path(engine, next?)

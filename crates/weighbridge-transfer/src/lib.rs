@@ -46,7 +46,7 @@ mod bucket;
 
 pub use disk::hint;
 pub use error::FetchError;
-pub use event::{Blame, Event, ExtraFault, Progress, SourceIndex, SourceState, SourceStatus, Waiting};
+pub use event::{Blame, Event, ExtraFault, Here, Progress, SourceIndex, SourceState, SourceStatus, Waiting};
 pub use fault::Fault;
 pub use fetch::{Fetched, Observer, fetch};
 pub use options::{Options, Stop, Unlisted, Wanted, Watchdog};

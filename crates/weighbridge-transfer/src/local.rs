@@ -14,7 +14,7 @@ use crate::{
     disk::{Stamp, read_exact_at, stamp_of},
     engine::Engine,
     error::FetchError,
-    event::Event,
+    event::{Event, Here},
     partial::PartialFile,
     ranges::RangeSet,
     target::Target,
@@ -61,7 +61,7 @@ fn begin(engine: &Engine, target: &Target, found: &Found) -> Result<(), FetchErr
         return Ok(());
     }
     let file = engine.verifier.file(target.position).map_err(FetchError::Entry)?;
-    let _here = engine.board.asks(target.path.as_str(), None);
+    let _here = engine.board.works(target.path.as_str(), Here::Reading);
     let there = match found {
         Found::Nothing => return Ok(()),
         Found::Begun(there) => return recount(engine, target, file, there),
@@ -114,7 +114,7 @@ fn begin_whole(engine: &Engine, target: &Target) -> Result<bool, FetchError> {
     if engine.has_failed() {
         return Ok(true);
     }
-    let _here = engine.board.asks(target.path.as_str(), None);
+    let _here = engine.board.works(target.path.as_str(), Here::Reading);
     let (destination, len) = (&engine.destination, target.grid.len());
     let named = destination.finished(&target.path)?.filter(|(_, there)| *there == len);
     if let Some((named, _)) = named

@@ -173,23 +173,23 @@ impl SparseFile {
     /// Opens it, or makes it. One that is there and has another length gets this one; nothing else of it is changed.
     pub(crate) fn open(site: &Site, path: String, len: u64, opening: Opening) -> Result<Self, FetchError> {
         let place = site.place(&path);
-        let in_the_way = |what| FetchError::InTheWay { path: place.clone(), what };
+        let in_the_way = |what, needed| FetchError::InTheWay { path: place.clone(), what, needed };
         let file = match site.disk().write(&path, opening) {
             Ok(file) => file,
             Err(error) => {
                 return Err(match site.disk().look(&path) {
-                    Ok(Some(kind)) if kind != Kind::File => in_the_way(kind.what()),
+                    Ok(Some(kind)) if kind != Kind::File => in_the_way(kind.what(), Kind::File.what()),
                     _ => IoError::at("open", &place)(error).into(),
                 });
             }
         };
         let metadata = file.file().metadata().map_err(IoError::at("look at", &place))?;
         if !metadata.is_file() {
-            return Err(in_the_way(Kind::Special.what()));
+            return Err(in_the_way(Kind::Special.what(), Kind::File.what()));
         }
         // What is written here would be written to a file elsewhere, that may be anybody's.
         if links_to(&metadata) > 1 {
-            return Err(in_the_way("a file that has a second name elsewhere"));
+            return Err(in_the_way("a file that has a second name elsewhere", "a file of its own"));
         }
         if metadata.len() != len {
             file.set_len(len).map_err(IoError::at("set the length of", &place))?;

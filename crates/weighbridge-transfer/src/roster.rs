@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod climb;
+mod patience;
 
 use climb::{Climb, Meter};
 
@@ -35,6 +36,8 @@ struct Member {
     /// Since the last verified byte that came in time.
     stalls: u32,
     verified: u64,
+    /// It has answered at all.
+    heard: bool,
     meter: Meter,
     /// What it gives while it is asked.
     window: Option<Window>,
@@ -234,6 +237,9 @@ impl Roster {
         fault: &Fault,
         now: Instant,
     ) -> bool {
+        if !matches!(fault, Fault::Unreachable(_)) {
+            self.heard(source);
+        }
         let member = &mut self.members[source];
         // What it is blamed for already weighs more.
         if matches!(member.state, State::SetAside | State::Suspect) {
@@ -447,6 +453,7 @@ impl Roster {
             member.climb.tick(now, member.meter.rate, member.running);
             self.watch(source, now, least, chunk);
         }
+        self.give_up_on_the_unheard();
     }
 
     fn watch(&mut self, source: SourceIndex, now: Instant, least: u64, chunk: u64) {
@@ -500,15 +507,6 @@ impl Roster {
     pub(crate) fn least(&self, limit: Option<u64>) -> u64 {
         let sources = u64::try_from(self.members.len()).unwrap_or(u64::MAX).max(1);
         limit.map_or(self.watchdog.rate, |limit| self.watchdog.rate.min(limit / (2 * sources))).max(1)
-    }
-
-    /// Who of those that are left alone is tried again first, and when from now on.
-    pub(crate) fn first_again(&self, now: Instant) -> Option<(SourceIndex, Duration)> {
-        let again = |(source, member): (SourceIndex, &Member)| match member.state {
-            State::Waiting { until } => Some((source, until.saturating_duration_since(now))),
-            _ => None,
-        };
-        self.members.iter().enumerate().filter_map(again).min_by_key(|(_, time)| *time)
     }
 
     /// What has changed since it was asked last: states and blames at once, rates if `rates`.
@@ -566,6 +564,7 @@ impl Member {
             failures: 0,
             stalls: 0,
             verified: 0,
+            heard: false,
             meter: Meter::default(),
             window: None,
             running: 0,

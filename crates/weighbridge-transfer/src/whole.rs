@@ -103,7 +103,7 @@ pub(crate) async fn run(engine: &Arc<Engine>, source: SourceIndex, position: usi
 async fn gather(engine: &Arc<Engine>, source: SourceIndex, target: &Arc<Target>) -> Result<(), End> {
     let board = &engine.board;
     let size = target.grid.len();
-    let _asked = board.asks(target.path.as_str(), Some(source));
+    let _asked = board.asks(target.path.as_str(), source);
     let here = |error: FetchError| End::Here(error);
     let root = target.root;
     let made = engine.blocking(move |engine| engine.destination.quarantine(root)).await;

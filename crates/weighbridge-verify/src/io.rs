@@ -10,6 +10,8 @@ use std::{
     vec::Vec,
 };
 
+use weighbridge_manifest::shown_beginning;
+
 #[cfg(unix)]
 use {rustix::fs::OFlags, std::os::unix::fs::OpenOptionsExt};
 
@@ -56,19 +58,25 @@ impl std::error::Error for IoError {
     }
 }
 
-/// A path of this machine as people may see it: as [`weighbridge_manifest::shown`], and bytes that are not UTF-8 as
-/// `\x..`.
+/// A path of this machine as people may see it: as [`weighbridge_manifest::shown`], bytes that are not UTF-8 as `\x..`,
+/// and of a long one the beginning.
 ///
 /// Names of files, and the targets of links, come with a model; patterns of a shell hand them over as arguments.
 #[must_use]
 pub fn shown_path(path: impl AsRef<Path>) -> String {
     let mut shown = String::new();
+    let mut left = MAX_SHOWN;
     for chunk in path.as_ref().as_os_str().as_encoded_bytes().utf8_chunks() {
-        shown.push_str(&weighbridge_manifest::shown(chunk.valid()));
+        shown.push_str(&shown_beginning(chunk.valid(), left));
+        let Some(rest) = left.checked_sub(chunk.valid().chars().count()) else { break };
+        left = rest;
         chunk.invalid().iter().for_each(|byte| shown.push_str(&format!("\\x{byte:02x}")));
     }
     shown
 }
+
+/// How many characters of a path are shown.
+const MAX_SHOWN: usize = 300;
 
 /// The bytes of a regular file that has at most `limit` of them. Nothing else is read, or waited for.
 ///

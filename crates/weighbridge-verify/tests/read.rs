@@ -57,4 +57,5 @@ fn paths_are_shown_so_that_no_terminal_obeys_them() {
     assert_eq!(shown_path("a b/ü/日本"), "a b/ü/日本");
     assert_eq!(shown_path("\u{1b}[2J\r\u{9b}x\u{202e}"), r"\u{1b}[2J\r\u{9b}x\u{202e}");
     assert_eq!(shown_path("y".repeat(300)), "y".repeat(300));
+    assert_eq!(shown_path("y".repeat(301)), "y".repeat(300) + "…");
 }

@@ -47,6 +47,12 @@ const TOOLS: &[Tool] = &[
         package: "nginx",
         lacking: Lacking::Some("tests that need nginx are skipped"),
     },
+    Tool {
+        program: "tmux",
+        probe: &["-V"],
+        package: "tmux",
+        lacking: Lacking::Some("nobody looks at what fetch shows on a terminal"),
+    },
 ];
 
 /// Installs what is missing, as far as that needs no question.

@@ -354,7 +354,9 @@ impl Ran {
         let parse = |line: &str| serde_json::from_str(line).ok().filter(Value::is_object);
         let objects: Option<Vec<Value>> = self.stdout.lines().map(parse).collect();
         self.expect(objects.is_some(), "one JSON object a line");
-        objects.unwrap()
+        let objects = objects.unwrap();
+        objects.iter().for_each(super::events::is_on_its_page);
+        objects
     }
 }
 

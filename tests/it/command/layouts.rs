@@ -186,7 +186,8 @@ fn names_that_are_git_or_metadata_on_another_system_are_not_weighed() {
         let world = World::empty();
         world.write("model/a", "");
         world.write(&format!("model/{path}"), "");
-        world.refused("weigh model --name org/model", code, &format!("{path}: {sentence}"));
+        let shown = path.replace(' ', "\\u{20}");
+        world.refused("weigh model --name org/model", code, &format!("{shown}: {sentence}"));
     }
     let world = World::empty();
     world.write("model/Readme", "");

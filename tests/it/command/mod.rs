@@ -5,6 +5,7 @@
 mod audit;
 mod check;
 mod diff;
+pub(crate) mod events;
 mod fetch_args;
 mod files;
 mod forge;

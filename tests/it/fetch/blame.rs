@@ -125,14 +125,14 @@ fn while_nothing_comes_it_is_said_what_is_waited_for() {
     let fetched = run.end().stopped_by(15).named_nothing();
     fetched.expect(fetched.took < Duration::from_secs(2), "to end within two seconds");
 
-    let mut gone = server;
-    gone.unplug();
-    let mut run = Fetch::from(&fleet, &[]).and(&gone.url()).start();
+    let busy = Faulty::start(&fleet.model);
+    drop(busy.fail(Fault::busy(503, "30").on("*head.note")));
+    let mut run = Fetch::from(&fleet, &[&busy]).start();
     let waiting = run.wait_for("waiting", |waiting| waiting["again_in"].is_number());
     assert_eq!((&waiting["for"], &waiting["from"]), (&"head.note".into(), &0.into()), "{waiting}");
     assert!(waiting["chunks"].is_null(), "{waiting}");
     run.terminate();
-    let _ = run.end().stopped_by(15).blames(0, "unreachable");
+    let _ = run.end().stopped_by(15).blames(0, "refused");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Fetches that a person ends.
+//! Fetches that a person ends, and what is said at an end.
 
 use std::{
     io::Write as _,
@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::kit::{Fetch, fleet};
-use crate::servers::Faulty;
+use crate::servers::{Fault, Faulty};
 
 /// It ended with 2, which scripts cannot tell from an error of the network.
 #[test]
@@ -33,6 +33,61 @@ fn ctrl_c_ends_a_fetch_and_the_same_command_goes_on() {
             && request.range.as_ref().is_some_and(|range| super::kit::meets(range, &there))
     });
     assert!(again.is_none(), "{durable} was asked for again: {again:?}");
+}
+
+/// The end was told before what had come was judged and synced: "nothing was added to what is on disk", while 19 MiB were.
+#[test]
+fn what_is_said_to_be_on_disk_at_the_end_is_on_disk() {
+    let fleet = fleet();
+    let liar = Faulty::start(&fleet.model);
+    drop(liar.fail(Fault::Flip.on("model-00004-*").at(200_000)));
+    let fetched = Fetch::from(&fleet, &[&liar]).run().ended(9201).blames(0, "lied");
+    let durable = fetched.events("result").next().unwrap()["durable"].as_u64().unwrap();
+    let error = fetched.events("error").next().unwrap();
+    let hints = error["hints"].as_array().unwrap();
+    let says = |words: &str| hints.iter().any(|hint| hint.as_str().unwrap().contains(words));
+    fetched.expect(durable > 0, "something to be on disk");
+    fetched.expect(says(" is on disk;") && !says("nothing was added"), "it to be told");
+    fetched.expect(says("lied: model-00004-of-00004.safetensors"), "the liar to be named");
+    let line = format!("verify --partial --json --name {} --vkey {}", fleet.name, fleet.vkey);
+    let ran = fleet.world.run_with(&line, &[fetched.into.to_str().unwrap()]).done();
+    assert_eq!(ran.objects().last().unwrap()["bytes"], durable);
+}
+
+/// A mistyped host as the only source was tried for 67 s, and a wrong scheme too.
+#[test]
+fn an_address_where_nobody_is_ends_a_fetch_in_seconds_and_says_so() {
+    let fleet = fleet();
+    let (server, mut gone) = (Faulty::start(&fleet.model), Faulty::start(&fleet.model));
+    gone.unplug();
+    let addresses = [
+        ("http://no-such-host.invalid/llama".to_owned(), "its host cannot be found"),
+        (gone.url(), "Connection refused"),
+        (server.url().replace("http:", "https:"), "speaks no TLS"),
+    ];
+    for (address, why) in addresses {
+        let fetched = Fetch::from(&fleet, &[]).and(&address).run().ended(9201).blames(0, "unreachable");
+        fetched.expect(fetched.took < Duration::from_secs(20), "to end in seconds");
+        fetched.expect(fetched.why(0).contains(why), why);
+        let error = fetched.events("error").next().unwrap().to_string();
+        fetched.expect(error.contains(&address) && error.contains(why), "the address and the reason");
+    }
+}
+
+/// It is waited for: it has answered before.
+#[test]
+fn a_server_that_restarts_in_the_middle_is_waited_for() {
+    let fleet = fleet();
+    let mut server = Faulty::start(&fleet.model);
+    server.limit_rate(1_000_000);
+    let mut run = Fetch::from(&fleet, &[]).and(&server.url()).start();
+    let _ = run.wait_for("durable", |_| true);
+    server.unplug();
+    // Three failures have come by then.
+    thread::sleep(Duration::from_secs(5));
+    server.plug_in();
+    server.limit_rate(None);
+    let _ = run.end().arrived(&fleet).blames(0, "unreachable");
 }
 
 /// Whoever reads its words has stopped reading: it can say nothing more, and ends all the same.

@@ -13,3 +13,5 @@ mod places;
 mod resume;
 mod revisions;
 mod selection;
+#[cfg(unix)]
+mod terminal;

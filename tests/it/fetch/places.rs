@@ -50,6 +50,18 @@ fn headers_go_to_their_source_alone() {
     }
 }
 
+/// They went to the first source of the address alone, and its `--meta` and its second connection were denied.
+#[test]
+fn headers_go_to_their_address_wherever_it_is_named() {
+    let fleet = fleet();
+    let server = Faulty::start(&fleet.model);
+    let words = ["--meta", &server.url(), "--header", &server.url(), "X-Key: secret"];
+    let _ = Fetch::from(&fleet, &[&server, &server]).with(&words).run().arrived(&fleet);
+    let without: Vec<_> =
+        server.requests().into_iter().filter(|request| request.header("x-key") != Some("secret")).collect();
+    assert!(without.is_empty(), "{without:#?}");
+}
+
 #[test]
 fn metadata_may_lie_elsewhere() {
     let fleet = fleet();

@@ -7,7 +7,7 @@ use crate::servers::{Faulty, Fleet};
 
 #[test]
 fn a_fetch_that_was_stopped_goes_on_from_what_is_durable() {
-    goes_on(|run| run.terminate(), Some(9202));
+    goes_on(|run| run.terminate(), Some(15));
 }
 
 #[test]
@@ -15,7 +15,7 @@ fn a_fetch_that_was_killed_goes_on_from_what_is_durable() {
     goes_on(|run| run.kill(), None);
 }
 
-fn goes_on(end: impl FnOnce(&mut super::kit::Running<'_>), code: Option<u16>) {
+fn goes_on(end: impl FnOnce(&mut super::kit::Running<'_>), signal: Option<i32>) {
     let fleet = fleet();
     let server = Faulty::start(&fleet.model);
     server.limit_rate(800_000);
@@ -25,8 +25,8 @@ fn goes_on(end: impl FnOnce(&mut super::kit::Running<'_>), code: Option<u16>) {
     let _ = run.wait_for("progress", |progress| progress["verified"].as_u64() > Some(1_200_000));
     end(&mut run);
     let mut fetched = run.end();
-    if let Some(code) = code {
-        fetched = fetched.ended(code);
+    if let Some(signal) = signal {
+        fetched = fetched.stopped_by(signal);
         fetched.expect(fetched.took < Duration::from_secs(2), "to end within two seconds");
     }
     let fetched = fetched.named_nothing();

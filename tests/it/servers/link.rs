@@ -65,6 +65,11 @@ impl<'s> Link<'s> {
             let mut buffer = [0; 4096];
             let count = self.patiently(|stream| stream.read(&mut buffer))?;
             self.ahead.extend_from_slice(&buffer[..count]);
+            // Methods are letters. Servers answer so what begins TLS.
+            if self.ahead.first().is_some_and(|byte| !byte.is_ascii_alphabetic()) {
+                self.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
+                return Err(End::Close);
+            }
         }
     }
 

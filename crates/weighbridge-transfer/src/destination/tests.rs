@@ -71,6 +71,22 @@ pub(super) fn write_all(partial: &PartialFile, sample: &Sample, file: usize) -> 
     Ok(())
 }
 
+/// `weighbridge` was a file, and it was said that it "is a file, where a file has to be".
+#[test]
+fn what_is_in_the_way_is_said_and_what_is_needed() {
+    let message = |result: Result<Destination, FetchError>| result.unwrap_err().to_string();
+    let place = Place::new();
+    place.write("weighbridge", b"mine");
+    let said = message(Destination::open(place.folder.path()));
+    assert!(said.ends_with("weighbridge is a file, where a folder has to be"), "{said}");
+    let said = message(Destination::open(&place.at("weighbridge")));
+    assert!(said.ends_with("weighbridge is a file, where a folder has to be"), "{said}");
+    fs::remove_file(place.at("weighbridge")).unwrap();
+    fs::create_dir(place.at("a")).unwrap();
+    let said = place.open().finished(place.sample.path(0)).unwrap_err().to_string();
+    assert!(said.ends_with("a is a folder, where a file has to be"), "{said}");
+}
+
 fn in_the_way<T: fmt::Debug>(result: Result<T, FetchError>) -> PathBuf {
     match result {
         Err(FetchError::InTheWay { path, .. }) => path,

@@ -13,6 +13,7 @@ use weighbridge_verify::CHUNKS;
 use super::*;
 use crate::{
     destination::sample::{CHUNK, Sample},
+    event::Waiting,
     options::Watchdog,
     power_cut::{Dice, PowerCut},
     source::{Source, SourceOptions},
@@ -28,6 +29,7 @@ struct Heard {
     durable: Mutex<BTreeSet<(String, u64)>>,
     placed: Mutex<BTreeSet<String>>,
     lied: AtomicBool,
+    waiting: Mutex<Vec<Waiting>>,
 }
 
 impl Observer for Heard {
@@ -42,6 +44,7 @@ impl Observer for Heard {
                 lock(&self.durable).extend(chunks);
             }
             Event::File { path, .. } => _ = lock(&self.placed).insert(path.as_str().to_owned()),
+            Event::Waiting(waiting) => lock(&self.waiting).push(waiting),
             Event::Source(status) if status.blame.is_some() => self.lied.store(true, SeqCst),
             _ => {}
         }
@@ -186,6 +189,36 @@ fn what_was_there_already_is_synced_before_it_is_called_durable() {
         let cut = place.path().join(format!("cut{fate}"));
         disk.cut(&cut, fate);
         check(&cut, None, &new, &heard, true);
+    }
+}
+
+/// It was said for 62 s that nothing was verified, and of a file that it was read or written: everything was verified, and
+/// got its names on a slow disk.
+#[test]
+fn while_names_are_given_on_a_slow_disk_that_is_said() {
+    let new = Sample::of(&MODEL, 1);
+    let place = tempfile::tempdir().unwrap();
+    let source = place.path().join("source");
+    publish(&source, &new, true, &BTreeSet::new());
+    for operations in 0.. {
+        let disk = PowerCut::over(&place.path().join(format!("live{operations}")));
+        let (first, slept) = (disk.root().join("a"), Arc::new(AtomicBool::new(false)));
+        let is_slow = Arc::clone(&slept);
+        disk.interrupt_after(operations, move || {
+            // The first file has its name, so that others get theirs.
+            if first.exists() {
+                is_slow.store(true, SeqCst);
+                std::thread::sleep(PATIENCE * 2);
+            }
+        });
+        let heard = Heard::default();
+        run(&disk, &source, &new, &heard).unwrap();
+        if slept.load(SeqCst) {
+            let waiting = lock(&heard.waiting);
+            let is_naming = |waiting: &Waiting| waiting.here == Some(Here::Naming) && waiting.from.is_none();
+            assert!(!waiting.is_empty() && waiting.iter().all(is_naming), "{waiting:?}");
+            return;
+        }
     }
 }
 

@@ -155,20 +155,42 @@ pub(crate) fn no_answer(error: &reqwest::Error) -> Fault {
     }
     Fault::Unreachable(if error.is_connect() && error.is_timeout() {
         format!("takes no connection within {} s", CONNECT_TIMEOUT.as_secs())
+    } else if error.is_connect() && has_no_tls(error) {
+        "speaks no TLS where it was asked by https".to_owned()
     } else if error.is_connect() {
-        format!("cannot be connected to: {}", innermost(error))
+        let why = innermost(error);
+        match why.strip_prefix("failed to lookup address information: ") {
+            Some(why) => format!("its host cannot be found: {why}"),
+            None => format!("cannot be connected to: {why}"),
+        }
     } else {
         format!("breaks off before it answers: {}", innermost(error))
     })
 }
 
-/// The cause behind all others, bounded and without what a terminal would obey. What stands before it repeats the URL.
-pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
+/// Whether what came in place of TLS was something else, such as plain HTTP.
+fn has_no_tls(error: &(dyn Error + 'static)) -> bool {
+    use rustls::{Error::InvalidMessage, InvalidMessage::InvalidContentType};
+    let mut cause = cause_of(error);
+    // An error of I/O hides what it holds from `source`, at each layer of the connection.
+    while let Some(inner) = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        cause = inner;
+    }
+    matches!(cause.downcast_ref(), Some(InvalidMessage(InvalidContentType)))
+}
+
+/// The cause behind all others.
+fn cause_of<'e>(error: &'e (dyn Error + 'static)) -> &'e (dyn Error + 'static) {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
-    let text = cause.to_string();
+    cause
+}
+
+/// The cause behind all others, bounded and without what a terminal would obey. What stands before it repeats the URL.
+pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
+    let text = cause_of(error).to_string();
     // The system's words; its number for them tells nobody more.
     shown(text.split_once(" (os error ").map_or(text.as_str(), |(words, _)| words))
 }

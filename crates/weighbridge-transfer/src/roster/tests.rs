@@ -21,6 +21,13 @@ struct Play {
 
 impl Play {
     fn of(gives: &[u64]) -> Self {
+        let mut play = Self::unheard(gives);
+        (0..gives.len()).for_each(|source| play.roster.heard(source));
+        play
+    }
+
+    /// Nobody has answered yet.
+    fn unheard(gives: &[u64]) -> Self {
         let roster = Roster::new(gives.len(), Watchdog::default(), 7);
         let mut play = Self { roster, now: Instant::now(), gives: gives.to_vec(), chunk: CHUNK };
         (0..gives.len()).for_each(|source| {
@@ -167,6 +174,55 @@ fn each_failure_in_a_row_doubles_the_wait_and_the_eighth_is_the_last() {
     play.fails(&unreachable());
     assert_eq!((play.state(0), play.blame(0)), (SourceState::SetAside, Some(Blame::Unreachable)));
     assert_eq!(play.why(), "is not there");
+}
+
+/// A mistyped host as the only source was tried for 67 s.
+#[test]
+fn who_never_answered_is_given_up_after_three_failures_if_nobody_answers() {
+    let mut play = Play::unheard(&[0, 0]);
+    for _ in 0..2 {
+        play.fails(&unreachable());
+        assert_eq!(play.state(0), SourceState::Waiting);
+        play.now += play.again_in();
+        play.roster.tick(play.now, 1, CHUNK);
+    }
+    play.fails(&unreachable());
+    play.roster.tick(play.now, 1, CHUNK);
+    assert_eq!((play.state(0), play.blame(0)), (SourceState::SetAside, Some(Blame::Unreachable)));
+    assert_eq!(play.why(), "is not there");
+    // It has not failed yet.
+    assert_eq!(play.state(1), SourceState::Active);
+}
+
+#[test]
+fn who_never_answered_is_waited_for_as_long_as_somebody_does() {
+    let mut play = Play::unheard(&[0, 0]);
+    // A status is an answer.
+    assert!(!play.roster.failed(1, None, &busy(200), play.now));
+    for _ in 0..4 {
+        play.fails(&unreachable());
+        play.now += play.again_in();
+        play.roster.tick(play.now, 1, CHUNK);
+        assert!(play.roster.is_usable(0));
+    }
+    // While it is left alone the other is set aside: nobody is left to wait for.
+    play.fails(&unreachable());
+    play.roster.set_aside(1, Blame::Lied, "chunk 3".to_owned());
+    play.roster.tick(play.now, 1, CHUNK);
+    assert_eq!((play.state(0), play.blame(0)), (SourceState::SetAside, Some(Blame::Unreachable)));
+}
+
+#[test]
+fn who_has_answered_once_is_waited_for() {
+    let mut play = Play::unheard(&[0]);
+    play.roster.heard(0);
+    for _ in 0..7 {
+        play.fails(&unreachable());
+        play.roster.tick(play.now, 1, CHUNK);
+        assert_eq!(play.state(0), SourceState::Waiting);
+        play.now += play.again_in();
+        play.roster.tick(play.now, 1, CHUNK);
+    }
 }
 
 #[test]

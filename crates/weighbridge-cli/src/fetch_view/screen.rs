@@ -1,0 +1,246 @@
+//! A terminal: the bar, a line for each source, and what is waited for.
+
+use std::{collections::VecDeque, time::Duration};
+
+use console::measure_text_width;
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use weighbridge_transfer::{Event, SourceState, SourceStatus};
+
+use super::{
+    MAX_NAME, account, per_second, short,
+    tty::{Tty, width},
+};
+use crate::output::{count, size};
+
+pub(super) struct Screen {
+    all: MultiProgress,
+    bar: ProgressBar,
+    /// Of the first sources; more would not fit.
+    sources: Vec<Row>,
+    waiting: Option<ProgressBar>,
+    verified: u64,
+    pace: Pace,
+    /// The columns for which everything was laid out.
+    width: usize,
+}
+
+/// A source, and where it is shown.
+struct Row {
+    line: ProgressBar,
+    status: Option<SourceStatus>,
+}
+
+impl Screen {
+    pub(super) fn new(names: &[String]) -> Self {
+        let target = ProgressDrawTarget::term_like_with_hz(Box::new(Tty::new()), FRAMES);
+        let all = MultiProgress::with_draw_target(target);
+        let row = || {
+            let line = all.add(ProgressBar::new(0));
+            line.set_style(style("{msg}"));
+            line
+        };
+        let bar = row();
+        bar.set_message("looking for the model");
+        let sources = names.iter().take(MAX_SOURCES).map(|_| Row { line: row(), status: None }).collect();
+        if names.len() > MAX_SOURCES {
+            row().set_message(format!("  and {}", count((names.len() - MAX_SOURCES) as u64, "more source")));
+        }
+        let mut screen =
+            Self { all, bar, sources, waiting: None, verified: 0, pace: Pace::default(), width: 0 };
+        screen.fit(names);
+        screen
+    }
+
+    /// Something happened `at` this time after the start. `waiting` is the line of what is waited for, if it is that.
+    pub(super) fn show(&mut self, event: &Event, names: &[String], waiting: &str, at: Duration) {
+        self.fit(names);
+        match event {
+            Event::Wanted { bytes, .. } => {
+                self.bar.set_length(*bytes);
+                self.bar.set_style(bar_style(self.width));
+                // The rate is that of the bytes, without the time before.
+                self.pace = Pace::default();
+                self.bar.set_message(self.pace.text(at, self.verified, *bytes));
+            }
+            Event::Progress(progress) if self.bar.length() > Some(0) => {
+                self.bar.set_position(progress.verified);
+                self.bar.set_message(self.pace.text(at, progress.verified, progress.wanted));
+                if progress.verified > self.verified {
+                    self.verified = progress.verified;
+                    if let Some(line) = self.waiting.take() {
+                        line.finish_and_clear();
+                        self.all.remove(&line);
+                    }
+                }
+            }
+            Event::Source(status) => {
+                if let Some(row) = self.sources.get_mut(status.source) {
+                    row.status = Some(status.clone());
+                    self.lay_out(status.source, names);
+                }
+            }
+            Event::Waiting(_) => {
+                let line = self.waiting.get_or_insert_with(|| {
+                    let line = self.all.add(ProgressBar::new(0));
+                    line.set_style(style("{msg}"));
+                    line
+                });
+                line.set_message(folded(waiting, "  ", self.width));
+                // What was fast before is so no more.
+                if let Some(wanted) = self.bar.length().filter(|wanted| *wanted > 0) {
+                    self.bar.set_message(self.pace.text(at, self.verified, wanted));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Does something that prints, with everything out of the way.
+    pub(super) fn aside(&self, print: impl FnOnce()) {
+        self.all.suspend(print);
+    }
+
+    pub(super) fn clear(&self) {
+        // Lines that were finished stay otherwise.
+        let _ = self.all.clear();
+    }
+
+    /// Lays everything out anew if the terminal is wider or narrower than before.
+    fn fit(&mut self, names: &[String]) {
+        let now = width();
+        if now == self.width {
+            return;
+        }
+        self.width = now;
+        if self.bar.length() > Some(0) {
+            self.bar.set_style(bar_style(now));
+        }
+        (0..self.sources.len()).for_each(|source| self.lay_out(source, names));
+    }
+
+    fn lay_out(&self, source: usize, names: &[String]) {
+        let (Some(row), Some(name)) = (self.sources.get(source), names.get(source)) else { return };
+        row.line.set_message(source_rows(
+            name,
+            name_width(names, self.width),
+            row.status.as_ref(),
+            self.width,
+        ));
+    }
+}
+
+/// How fast verified bytes came in the last seconds.
+#[derive(Default)]
+pub(super) struct Pace {
+    seen: VecDeque<(Duration, u64)>,
+}
+
+impl Pace {
+    /// In bytes per second, with so many verified now.
+    fn rate(&mut self, at: Duration, verified: u64) -> u64 {
+        self.seen.push_back((at, verified));
+        while self.seen.get(1).is_some_and(|(then, _)| at.saturating_sub(*then) >= PACE) {
+            self.seen.pop_front();
+        }
+        let (then, before) = self.seen.front().copied().unwrap_or((at, verified));
+        per_second(verified.saturating_sub(before), at.saturating_sub(then))
+    }
+
+    /// The rate, and how long the rest takes at it.
+    pub(super) fn text(&mut self, at: Duration, verified: u64, wanted: u64) -> String {
+        let rate = self.rate(at, verified);
+        if verified >= wanted {
+            return "all verified".to_owned();
+        }
+        let left = wanted.saturating_sub(verified).checked_div(rate).map(Duration::from_secs);
+        let left = left.map(|left| format!(", {:#} left", HumanDuration(left))).unwrap_or_default();
+        format!("{}/s{left}", size(rate))
+    }
+}
+
+/// The time over which a rate is taken.
+const PACE: Duration = Duration::from_secs(5);
+
+/// How many sources have a line on the screen.
+const MAX_SOURCES: usize = 12;
+
+/// How often the screen is drawn per second, at most.
+const FRAMES: u8 = 20;
+
+/// Of fewer columns the bar leaves the rate to a row of its own.
+const WIDE: usize = 72;
+
+/// Columns that stay free at the right edge, for what the terminal writes itself: `^C`, twice.
+const MARGIN: usize = 5;
+
+/// A style by one of the templates here, all of which are well-formed.
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+fn bar_style(width: usize) -> ProgressStyle {
+    let between = if width < WIDE { "\n  " } else { ", " };
+    style(&format!("verified [{{wide_bar}}] {{bytes}} of {{total_bytes}}{between}{{msg}}"))
+        .progress_chars("=> ")
+}
+
+/// How wide the column of names is, so that a state beside it is never cut.
+fn name_width(names: &[String], width: usize) -> usize {
+    let longest = names.iter().map(|name| short(name, MAX_NAME).chars().count()).max().unwrap_or(0);
+    longest.min(width.saturating_sub(2 + 2 + STATE + MARGIN)).max(1)
+}
+
+/// The width of the longest state.
+const STATE: usize = 9;
+
+/// A source on the screen. What does not fit beside its state is beneath it, whole.
+pub(super) fn source_rows(
+    name: &str,
+    name_width: usize,
+    status: Option<&SourceStatus>,
+    width: usize,
+) -> String {
+    let name = short(name, name_width);
+    let Some(status) = status else { return format!("  {name}") };
+    let given = (status.verified > 0).then(|| size(status.verified));
+    let is_active = status.state == SourceState::Active && status.rate > 0;
+    let rate = is_active.then(|| format!("{}/s", size(status.rate)));
+    let account: Vec<String> = given.into_iter().chain(rate).chain(account(status)).collect();
+    let account = account.join("; ");
+    let beside = format!("  {name:name_width$}  {:<STATE$}  {account}", status.state.word());
+    let beside = beside.trim_end();
+    if account.is_empty() || measure_text_width(beside) + MARGIN <= width {
+        return beside.to_owned();
+    }
+    let head = format!("  {name:name_width$}  {}", status.state.word());
+    format!("{head}\n{}", folded(&account, "    ", width))
+}
+
+/// A text in rows that fit, broken between words if that is possible, each of them indented.
+fn folded(text: &str, indent: &str, width: usize) -> String {
+    let room = width.saturating_sub(indent.len() + MARGIN).max(1);
+    let mut rows: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        if let Some(row) = rows.last_mut()
+            && measure_text_width(row) + 1 + measure_text_width(word) <= room
+        {
+            *row = format!("{row} {word}");
+            continue;
+        }
+        let mut row = String::new();
+        for character in word.chars() {
+            let longer = format!("{row}{character}");
+            if measure_text_width(&longer) > room && !row.is_empty() {
+                rows.push(std::mem::take(&mut row));
+                row.push(character);
+            } else {
+                row = longer;
+            }
+        }
+        rows.push(row);
+    }
+    rows.iter().map(|row| format!("{indent}{row}")).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests;
