@@ -634,7 +634,7 @@ impl Vector {
     }
 }
 
-/// What a caller that keeps a memory comes to.
+/// The verdict for a caller that keeps a memory.
 pub(crate) struct Remembered {
     pub(crate) head: VerifiedHead,
     pub(crate) memory: Memory,
@@ -642,7 +642,7 @@ pub(crate) struct Remembered {
     pub(crate) forgotten: Vec<String>,
 }
 
-/// Whether the memory is asked at all: not where the caller named the head.
+/// Tells whether the memory is asked at all: not where the caller named the head.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
     Yes,

@@ -1,4 +1,4 @@
-//! What stands below each help text. A test of the command runs these lines, in this order.
+//! The examples below each help text. A test of the command runs these lines, in this order.
 //!
 //! A line is short enough for a terminal of 80 columns: help breaks longer ones where no shell would go on.
 

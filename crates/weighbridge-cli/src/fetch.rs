@@ -370,7 +370,7 @@ fn end_by_signal<'scope>(
     process::exit(signal.status().into())
 }
 
-/// What is known of a fetch that did not end by itself: what was synced last is not.
+/// The last known state of a fetch that did not end by itself, without the last sync.
 fn by_force(progress: &Progress) -> Failure {
     let there = match progress.wanted {
         0 => String::new(),

@@ -26,7 +26,7 @@ pub(crate) struct StateFile {
     trouble: Option<String>,
 }
 
-/// What came of remembering a head.
+/// The result of remembering a head.
 pub(crate) enum Kept {
     /// It is remembered, and these are no more.
     Yes { forgotten: Vec<Remembered> },

@@ -84,7 +84,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 type Unfinished = BTreeMap<u64, Box<dyn FnOnce() + Send>>;
 
-/// What is to be undone, by the order in which it was begun.
+/// The work that a signal undoes, in the order in which it was begun.
 static UNFINISHED: Mutex<Unfinished> = Mutex::new(BTreeMap::new());
 
 fn unfinished() -> MutexGuard<'static, Unfinished> {

@@ -152,7 +152,7 @@ fn sorted(args: &Weigh) -> Vec<weighbridge_manifest::Ext> {
     ext
 }
 
-/// What was weighed, and how many places were left out.
+/// Weighs, and counts the places that were left out.
 fn weigh(weighing: &Weighing<'_>, reused: usize, output: &Output) -> Result<(Weighed, u64), Failure> {
     let list = List::new(output, reused, "file");
     let progress = Progress::new(output, "weighing");
@@ -216,7 +216,7 @@ fn print_refused(Refusal { place, fault }: &Refusal, output: &Output) {
     });
 }
 
-/// What to do next about each kind of refusal.
+/// The next step for each kind of refusal.
 fn hints(refused: &[Refusal]) -> Vec<&'static str> {
     let mut hints = Vec::new();
     for Refusal { fault, .. } in refused {

@@ -76,7 +76,7 @@ pub use gguf_values::{GgufAbout, GgufValue};
 use split::Split;
 pub use unknown::UnknownDtype;
 
-/// Whether this file, as a whole, is a Git LFS pointer: the one that it stands for was not downloaded. It may have any name.
+/// Tells whether this whole file is a Git LFS pointer: the one that it stands for was not downloaded. It may have any name.
 #[must_use]
 pub fn is_lfs_pointer(file: &[u8]) -> bool {
     u64::try_from(file.len()).is_ok_and(|length| length <= MAX_LFS_POINTER)

@@ -35,7 +35,7 @@ pub(crate) fn needs_prefix(prefix: &[u8], file_size: u64) -> Option<u64> {
     }
 }
 
-/// Whether these first bytes are those of a safetensors file: an allowed length, then an object.
+/// Tells whether these first bytes are those of a safetensors file: an allowed length, then an object.
 pub(crate) fn seems(prefix: &[u8]) -> bool {
     let Some((len, rest)) = prefix.split_first_chunk() else { return false };
     let start = rest.iter().find(|byte| !WHITE_SPACE.contains(byte));

@@ -1,4 +1,4 @@
-//! What was accepted before, so that nobody leads back from it (`spec/trust.md`, memory).
+//! The heads that were accepted before, so that nobody leads back from them (`spec/trust.md`, memory).
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -173,7 +173,7 @@ pub(crate) struct RememberedNote {
     note: Note,
 }
 
-/// What a policy makes of a remembered note.
+/// The verdict of a policy on a remembered note.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Standing {
     Believed,
@@ -244,7 +244,7 @@ pub(crate) fn sha256(note: &str) -> Sha256 {
     Sha256(sha2::Sha256::digest(note).into())
 }
 
-/// What is remembered of the head that was just accepted.
+/// The part of the accepted head's note that is remembered.
 struct Merged {
     /// One note, or two where one has no room for the lines.
     new: Vec<RememberedNote>,
@@ -313,7 +313,7 @@ pub enum MemoryError {
     Trust(TrustError),
 }
 
-/// What is wrong with a remembered note.
+/// The fault of a remembered note.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoteFault {

@@ -55,7 +55,7 @@ fn check_path(text: &str) -> Result<(), PathError> {
     if is_reserved(text) { Err(PathError::Reserved) } else { Ok(()) }
 }
 
-/// Whether the path is the metadata folder, a hub client's cache, or lies in one of them. Where case does not count,
+/// Tells whether the path is the metadata folder, a hub client's cache, or lies in one of them. Where case does not count,
 /// `Weighbridge/head.note` is the signed head of the model.
 fn is_reserved(path: &str) -> bool {
     let is = |component: &str, name: &str| component.eq_ignore_ascii_case(name);

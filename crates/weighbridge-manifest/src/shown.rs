@@ -90,7 +90,7 @@ pub fn unseen_in(name: &str) -> Option<char> {
     found.map(|(_, c)| c)
 }
 
-/// Whether a character leaves no ink of its own: control characters (Cc), white space other than U+0020, Unicode's
+/// Tells whether a character leaves no ink of its own: control characters (Cc), white space other than U+0020, Unicode's
 /// `Default_Ignorable_Code_Point`, and letters and symbols that are blank.
 #[must_use]
 pub fn is_unseen(c: char) -> bool {
@@ -98,7 +98,7 @@ pub fn is_unseen(c: char) -> bool {
     c.is_control() || (c.is_whitespace() && c != ' ') || (!c.is_ascii() && (is_in(IGNORABLE) || is_in(BLANK)))
 }
 
-/// Whether a character does not print, wherever it stands: unassigned, of private use, a format character.
+/// Tells whether a character does not print, wherever it stands: unassigned, of private use, a format character.
 fn is_unprintable(c: char) -> bool {
     // At the beginning of a text the library escapes marks, too; behind a letter only what does not print.
     let mut behind_a_letter = String::from('a');
@@ -106,7 +106,7 @@ fn is_unprintable(c: char) -> bool {
     !c.is_ascii() && behind_a_letter.escape_debug().nth(2).is_some()
 }
 
-/// Whether a character is drawn over the one before it (`Grapheme_Extend`).
+/// Tells whether a character is drawn over the one before it (`Grapheme_Extend`).
 fn is_mark(c: char) -> bool {
     !c.is_ascii() && c.escape_debug().nth(1).is_some() && !is_unprintable(c)
 }

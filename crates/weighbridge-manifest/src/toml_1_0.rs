@@ -2,7 +2,7 @@
 
 use toml_parser::{Source, lexer::TokenKind};
 
-/// What of a text, which is TOML 1.1, is not TOML 1.0, and the byte at which it stands.
+/// The first addition of TOML 1.1 in a text, and the byte at which it stands; `None` if the text is TOML 1.0.
 ///
 /// Times without seconds are left out: no value of a policy is a time of TOML.
 pub(crate) fn addition(text: &str) -> Option<(usize, &'static str)> {

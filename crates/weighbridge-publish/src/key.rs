@@ -174,7 +174,7 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// What encrypts a secret key: 1 to [`MAX_PASSPHRASE`] bytes, none of them NUL. Wiped when it is dropped.
+/// The passphrase that encrypts a secret key: 1 to [`MAX_PASSPHRASE`] bytes, none of them NUL. Wiped when it is dropped.
 pub struct Passphrase(Zeroizing<Vec<u8>>);
 
 impl Passphrase {

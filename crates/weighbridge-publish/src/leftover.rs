@@ -6,7 +6,7 @@ use weighbridge_manifest::EntryPath;
 
 use crate::refusal::{Refusal, RefusalFault};
 
-/// What of these paths is a leftover, and what lies beside one; each folder once. `paths` are sorted.
+/// The leftovers among these paths, and the files beside them; each folder once. `paths` are sorted.
 pub(crate) fn among<'p>(paths: impl Iterator<Item = &'p EntryPath> + Clone) -> Vec<Refusal> {
     let mut refused = Vec::new();
     let mut told = BTreeSet::new();

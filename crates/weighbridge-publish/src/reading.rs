@@ -32,7 +32,7 @@ struct Progress<'a> {
     next: AfterPointer,
 }
 
-/// What a scan does after a tensor file that is a Git LFS pointer.
+/// The behaviour of a scan after a tensor file that is a Git LFS pointer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AfterPointer {
     /// There may be more of them to tell.

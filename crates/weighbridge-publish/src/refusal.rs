@@ -1,4 +1,4 @@
-//! What a signer does not take: the rules for signers of `spec/lists.md` and `spec/model-folder.md`.
+//! The refusals of a signer: the rules for signers of `spec/lists.md` and `spec/model-folder.md`.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -114,7 +114,7 @@ impl fmt::Display for RefusalFault {
     }
 }
 
-/// What is refused of these paths because other systems take them for other paths. `paths` are sorted.
+/// The paths that other systems take for other paths, or people for other names. `paths` are sorted.
 pub(crate) fn of_paths<'p>(paths: impl Iterator<Item = &'p EntryPath> + Clone) -> Vec<Refusal> {
     let mut refused = same_in_another_case(paths.clone());
     for path in paths {

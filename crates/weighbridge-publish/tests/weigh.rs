@@ -33,7 +33,7 @@ fn code_of(files: &[(&str, &[u8])]) -> u16 {
     code(&weighing(Folder::of(files).path()))
 }
 
-/// What is refused by names, or as a Git LFS pointer: places and codes.
+/// The refusals by names, or as a Git LFS pointer: places and codes.
 fn refused(weighing: &Weighing<'_>) -> Vec<(String, u16)> {
     match weighing.weigh(&|_| {}) {
         Err(WeighError::Refused(refused)) => {

@@ -42,7 +42,7 @@ pub(crate) struct Board {
     pub(crate) changed: Notify,
 }
 
-/// What is under way, and about which file: a request to a source, or work of this machine.
+/// The work under way, and its file: a request to a source, or work of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Asking {
     what: String,

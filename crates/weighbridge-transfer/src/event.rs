@@ -116,7 +116,7 @@ pub struct Waiting {
     pub since: Duration,
 }
 
-/// What this machine does while no source is waited for.
+/// The work of this machine while no source is waited for.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Here {
@@ -202,7 +202,7 @@ pub enum Event {
     },
 }
 
-/// What is wrong with something that is not listed.
+/// The fault of something that is not listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExtraFault {
     /// The code of `spec/error-codes.md`.

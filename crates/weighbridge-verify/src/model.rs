@@ -386,7 +386,7 @@ impl ModelCheck<'_> {
     }
 }
 
-/// What the verified header says against the list, or why nothing of it was compared.
+/// The differences between the verified header and the list, or the reason why they were not compared.
 fn compare_header(listed: &[TensorEntry], header: Option<&Header>) -> Result<Option<Uncompared>, FileFault> {
     // Here the bytes are the signed ones. Before that, what parses them would be open to anyone.
     let parsed = header.map(Header::parse).transpose();

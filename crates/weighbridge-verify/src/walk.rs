@@ -275,7 +275,7 @@ fn leads_to_folder(kind: fs::FileType, here: &Path) -> bool {
     kind.is_dir() || (kind.is_symlink() && fs::metadata(here).is_ok_and(|m| m.is_dir()))
 }
 
-/// What lies in the metadata folder and is not ours. It may hold anything, since no walk looks into it.
+/// The foreign files of the metadata folder. It may hold anything, since no walk looks into it.
 fn not_metadata(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else { return vec![metadata::FOLDER.to_owned()] };
     let names = entries.filter_map(Result::ok).map(|entry| entry.file_name());
@@ -283,7 +283,7 @@ fn not_metadata(folder: &Path) -> Vec<String> {
     others.map(|name| join(metadata::FOLDER, &name.to_string_lossy())).collect()
 }
 
-/// Whether clients of Hugging Face keep what they know of downloads here, and never upload it.
+/// Tells whether clients of Hugging Face keep what they know of downloads here, and never upload it.
 fn is_hub_cache(place: &str) -> bool {
     place.strip_suffix(HUB_CACHE).is_some_and(|above| above.is_empty() || above.ends_with('/'))
 }

@@ -84,7 +84,7 @@ struct Drawn {
     lines: BTreeMap<(usize, usize), NoteSignature>,
 }
 
-/// What a caller wants of which note.
+/// A note, and the caller's expectation of it.
 struct Asking {
     note: Vec<u8>,
     expected: Expectation,

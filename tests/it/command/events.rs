@@ -16,7 +16,7 @@ struct Keys {
     sometimes: BTreeSet<String>,
 }
 
-/// What the page says, by event. Commands may print the same event with other keys.
+/// The rows of the page, by event. Commands may print the same event with other keys.
 fn page() -> &'static BTreeMap<String, Vec<Keys>> {
     static PAGE: OnceLock<BTreeMap<String, Vec<Keys>>> = OnceLock::new();
     PAGE.get_or_init(|| {
@@ -32,7 +32,7 @@ fn page() -> &'static BTreeMap<String, Vec<Keys>> {
     })
 }
 
-/// What stands between backticks.
+/// The words between backticks.
 fn words(cell: &str) -> BTreeSet<String> {
     cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }

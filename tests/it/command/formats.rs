@@ -202,7 +202,7 @@ fn a_file_of_mlx_is_weighed_though_its_metadata_are_null() {
     world.run("inspect model/mlx.safetensors").done().prints("C64");
 }
 
-/// What the reference reader takes from version 0.6 on, and its own tests demand, was refused (4104, 4105).
+/// White space that the reference reader takes from version 0.6 on, and its own tests demand, was refused (4104, 4105).
 #[test]
 fn white_space_may_stand_around_a_header_and_nothing_else_may() {
     let world = World::empty();

@@ -193,7 +193,7 @@ fn a_passphrase_is_gone_from_memory_while_a_model_is_weighed() {
     assert!(!found, "the passphrase is in the memory of a process that needs it no more");
 }
 
-/// Whether a process has these bytes anywhere in its memory.
+/// Tells whether a process has these bytes anywhere in its memory.
 #[cfg(target_os = "linux")]
 fn memory_has(process: u32, bytes: &[u8]) -> bool {
     use std::os::unix::fs::FileExt as _;

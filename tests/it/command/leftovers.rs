@@ -1,4 +1,4 @@
-//! What lies in a folder and is no model: half downloads, pointers, what systems keep for themselves.
+//! Files of a folder that are no model: half downloads, pointers, what systems keep for themselves.
 
 use crate::command::kit::World;
 

@@ -1,4 +1,4 @@
-//! What a terminal shows: a person reads it, line by line.
+//! The screen of a terminal: a person reads it, line by line.
 
 use std::{
     ffi::OsStr,

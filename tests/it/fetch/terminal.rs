@@ -1,4 +1,4 @@
-//! What a person sees, on a real terminal: tmux draws it.
+//! A fetch as a person sees it on a real terminal: tmux draws it.
 
 use std::{
     process::{self, Command},

@@ -17,7 +17,7 @@ pub(super) struct Lines {
     waiting: Option<(Duration, Option<Here>)>,
 }
 
-/// What was told of a source.
+/// The last line about a source.
 struct Account {
     now: SourceStatus,
     told: Option<Change>,

@@ -34,7 +34,7 @@ fn code(bytes: &[u8]) -> u16 {
     }
 }
 
-/// Whether another reader comes to the same verdict on a file that is there as a whole: tensors, names alone, or a refusal.
+/// Another reader has to come to the same verdict on a file that is there as a whole: tensors, names alone, or a refusal.
 fn is_read_the_same(bytes: &[u8]) -> bool {
     let theirs = naive::read(bytes, size(bytes)).map(|header| header.tensors);
     match (Format::Gguf.parse(bytes, size(bytes)), theirs) {

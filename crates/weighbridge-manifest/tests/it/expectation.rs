@@ -1,4 +1,4 @@
-//! What the caller expects: a model, a head, a time. What it remembers is in `memory`.
+//! The caller's expectation: a model, a head, a time. Its memory is tested in `memory`.
 
 use weighbridge_manifest::{Expectation, Freshness, SignedHead, Time, TrustPolicy, tree::head_id};
 

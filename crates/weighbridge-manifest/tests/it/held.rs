@@ -1,4 +1,4 @@
-//! What the vectors of reports cannot say: by which name an auditor is told.
+//! The name by which an auditor is told, which the vectors of reports cannot say.
 
 use weighbridge_manifest::{
     Expectation, Head, Report, SignedReport, TrustPolicy, Vkey,

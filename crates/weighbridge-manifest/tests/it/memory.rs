@@ -1,4 +1,4 @@
-//! What was accepted before: which notes stay, which go, and what they refuse. The vectors have each case once; here is
+//! The memory of accepted heads: which notes stay, which go, and what they refuse. The vectors have each case once; here is
 //! what they cannot say.
 
 use weighbridge_manifest::{

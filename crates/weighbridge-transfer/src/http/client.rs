@@ -168,7 +168,7 @@ pub(crate) fn no_answer(error: &reqwest::Error) -> Fault {
     })
 }
 
-/// Whether what came in place of TLS was something else, such as plain HTTP.
+/// Tells whether a server answered in another protocol than TLS, such as plain HTTP.
 fn has_no_tls(error: &(dyn Error + 'static)) -> bool {
     use rustls::{Error::InvalidMessage, InvalidMessage::InvalidContentType};
     let mut cause = cause_of(error);

@@ -1,11 +1,11 @@
-//! Who is waited for, and for how long.
+//! Patience: how long the fetch waits for each source.
 
 use std::time::{Duration, Instant};
 
 use super::{Member, Roster, State};
 use crate::event::SourceIndex;
 
-/// So many failures in a row are waited for of a source that never answered, while nobody else does. With the waits
+/// How many failures in a row a source may have that never answered, while no other source answers. With the waits
 /// between them they take about two seconds.
 const UNHEARD_FAILURES: u32 = 3;
 

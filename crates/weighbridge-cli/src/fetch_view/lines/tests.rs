@@ -11,7 +11,7 @@ use super::{
 
 const MIB: u64 = 1 << 20;
 
-/// What is said of an event, so many seconds after the start.
+/// The line for an event that comes `seconds` after the start.
 fn said(lines: &mut Lines, event: &Event, seconds: u64) -> Option<String> {
     let waiting = match event {
         Event::Waiting(waiting) => waiting_line(waiting, &names(), Named::default()),
@@ -127,7 +127,7 @@ fn what_was_not_told_of_a_source_is_told_when_the_half_minute_is_over() {
     assert_eq!(said(&mut lines, &progress(2 * MIB), 31), None);
 }
 
-/// What is waited for changed each second, and each time there was a line.
+/// The awaited file changed each second, and each change had a line.
 #[test]
 fn what_is_waited_for_is_told_when_it_begins_and_every_half_minute() {
     let mut lines = Lines::default();
