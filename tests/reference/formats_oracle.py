@@ -63,10 +63,19 @@ def check_the_table() -> None:
     for table in (MISTAKEN, MISSING):
         for number, known in table.items():
             assert theirs.get(number) in (None if table is MISSING else known, DTYPES[number]), f"new: {theirs[number]}"
-            theirs[number] = DTYPES[number]
+    theirs |= {number: DTYPES[number] for number in MISTAKEN | MISSING}
     assert theirs == DTYPES, f"other dtypes: {set(theirs.items()) ^ set(DTYPES.items())}"
-    for number in MISTAKEN:
+    for number in MISSING.keys() - {dtype.value for dtype in GGMLQuantizationType}:
+        add_member(number)
+    for number in MISTAKEN | MISSING:
         GGML_QUANT_SIZES[GGMLQuantizationType(number)] = DTYPES[number][1:]
+
+
+def add_member(number: int) -> None:
+    """Makes gguf-py's enumeration know a dtype that it lacks, as its own next version will."""
+    member = int.__new__(GGMLQuantizationType, number)
+    member._name_, member._value_ = DTYPES[number][0], number
+    GGMLQuantizationType._member_map_[member.name] = GGMLQuantizationType._value2member_map_[number] = member
 
 
 def check_every_dtype_of_safetensors() -> None:
