@@ -52,7 +52,8 @@ pub(crate) fn run(args: &Fetch, output: &Output) -> Result<(), Failure> {
     let ended = thread::scope(|scope| {
         let (tell, heard) = mpsc::channel();
         let signals = tell.clone();
-        signals::listen(&runtime, move |signal| {
+        // Without it a signal ends the fetch as it ends any process, and what is durable stays so.
+        let _ = signals::listen(&runtime, move |signal| {
             // After the end nobody hears it.
             let _ = signals.send(Heard::Signal(signal));
         });

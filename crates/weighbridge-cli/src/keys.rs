@@ -13,6 +13,9 @@ use weighbridge_verify::{IoError, shown_path};
 use zeroize::Zeroizing;
 
 #[cfg(unix)]
+use std::sync::Arc;
+
+#[cfg(unix)]
 use crate::signals::OnSignal;
 use crate::{
     args::{Keygen, PassphraseSource, VkeyArgs},
@@ -135,7 +138,7 @@ fn ask(question: &str) -> Result<Passphrase, KeyError> {
 
 fn prompt(question: &str) -> Result<Zeroizing<String>, KeyError> {
     #[cfg(unix)]
-    let _undone = terminal_as_it_is();
+    let _hidden = Hidden::begin();
     match rpassword::prompt_password(question) {
         // A Ctrl-C that is typed here comes as a character first, and then as the signal.
         Err(error) if error.kind() == io::ErrorKind::Interrupted => signals::wait_for_end(),
@@ -143,15 +146,41 @@ fn prompt(question: &str) -> Result<Zeroizing<String>, KeyError> {
     }
 }
 
-/// Keeps the terminal's settings: a signal must not leave one that hides what is typed.
+/// A terminal that shows nothing of what is typed, and sends no signal for it, until this is dropped or a signal from
+/// elsewhere ends the run.
+///
+/// `rpassword` asks its question before it does the same: somebody who types at once would see the passphrase.
 #[cfg(unix)]
-fn terminal_as_it_is() -> Option<OnSignal> {
-    use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
-    let terminal = fs::File::options().read(true).write(true).open("/dev/tty").ok()?;
-    let settings = tcgetattr(&terminal).ok()?;
-    Some(signals::on_signal(move || {
-        let _ = tcsetattr(&terminal, OptionalActions::Now, &settings);
-    }))
+struct Hidden {
+    restore: Arc<dyn Fn() + Send + Sync>,
+    _undone: OnSignal,
+}
+
+#[cfg(unix)]
+impl Hidden {
+    /// `None` without a terminal, or if it cannot be asked for its settings.
+    fn begin() -> Option<Self> {
+        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+        let terminal = fs::File::options().read(true).write(true).open("/dev/tty").ok()?;
+        let settings = tcgetattr(&terminal).ok()?;
+        let mut silent = settings.clone();
+        silent.local_modes -= LocalModes::ECHO | LocalModes::ISIG;
+        let opened = terminal.try_clone().ok()?;
+        let restore: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+            let _ = tcsetattr(&terminal, OptionalActions::Now, &settings);
+        });
+        let undo = Arc::clone(&restore);
+        let hidden = Self { restore, _undone: signals::on_signal(move || undo()) };
+        tcsetattr(&opened, OptionalActions::Now, &silent).ok()?;
+        Some(hidden)
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        (self.restore)();
+    }
 }
 
 fn into_bytes(mut text: Zeroizing<String>) -> Zeroizing<Vec<u8>> {

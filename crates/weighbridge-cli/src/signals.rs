@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    future, process,
+    future, io, process,
     sync::{Mutex, MutexGuard, PoisonError, mpsc},
     thread,
     time::Duration,
@@ -30,34 +30,44 @@ impl Signal {
     }
 }
 
-/// Tells of each signal as long as the runtime lives. The signals end the process no more by themselves.
-pub(crate) fn listen(runtime: &Runtime, tell: impl Fn(Signal) + Clone + Send + 'static) {
-    let told = tell.clone();
-    runtime.spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() {
-            told(Signal::Interrupt);
-        }
-    });
-    #[cfg(unix)]
-    runtime.spawn(async move {
-        use tokio::signal::unix::{SignalKind, signal};
-        let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
-        while terminate.recv().await.is_some() {
-            tell(Signal::Terminate);
-        }
-    });
-    #[cfg(not(unix))]
-    drop(tell);
+/// Tells of each signal as long as the runtime lives. From the return on, signals end the process no more by themselves.
+///
+/// # Errors
+///
+/// What the system says if it takes no handlers: then signals end the process as ever, and nothing is undone.
+pub(crate) fn listen(runtime: &Runtime, tell: impl Fn(Signal) + Clone + Send + 'static) -> io::Result<()> {
+    let _context = runtime.enter();
+    for (signal, mut handler) in handlers()? {
+        let tell = tell.clone();
+        runtime.spawn(async move {
+            while handler.recv().await.is_some() {
+                tell(signal);
+            }
+        });
+    }
+    Ok(())
 }
 
-/// From now on a signal ends the run at once, after everything registered by [`on_signal`] was undone.
+#[cfg(unix)]
+fn handlers() -> io::Result<[(Signal, tokio::signal::unix::Signal); 2]> {
+    use tokio::signal::unix::{SignalKind, signal};
+    Ok([
+        (Signal::Interrupt, signal(SignalKind::interrupt())?),
+        (Signal::Terminate, signal(SignalKind::terminate())?),
+    ])
+}
+
+#[cfg(not(unix))]
+fn handlers() -> io::Result<[(Signal, tokio::signal::windows::CtrlC); 1]> {
+    Ok([(Signal::Interrupt, tokio::signal::windows::ctrl_c()?)])
+}
+
+/// From the return on a signal ends the run at once, after everything registered by [`on_signal`] was undone.
 pub(crate) fn end_at_once() {
-    thread::spawn(|| {
-        // Without it signals end the process as ever, and nothing is undone.
-        let Ok(runtime) = Builder::new_current_thread().enable_all().build() else { return };
-        listen(&runtime, end);
-        runtime.block_on(future::pending::<()>());
-    });
+    let Ok(runtime) = Builder::new_current_thread().enable_all().build() else { return };
+    if listen(&runtime, end).is_ok() {
+        thread::spawn(move || runtime.block_on(future::pending::<()>()));
+    }
 }
 
 fn end(signal: Signal) {
