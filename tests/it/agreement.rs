@@ -3,7 +3,7 @@
 
 mod policies;
 
-use std::{fmt::Write as _, fs, ops::Range, path::Path, process::Command};
+use std::{fmt::Write as _, fs, ops::Range, process::Command};
 
 use tempfile::TempDir;
 use weighbridge_formats::{
@@ -22,7 +22,7 @@ use weighbridge_tree::{
 };
 use weighbridge_verify::{Answered, Holding, UnsignedResponse};
 
-use crate::command::kit::World;
+use crate::command::kit::{World, root};
 
 /// Vectors of one run, for the reference to judge.
 struct Vectors {
@@ -62,7 +62,7 @@ impl Vectors {
 
     #[track_caller]
     fn agree(&self) {
-        let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("reference/run_vectors.py");
+        let run = root().join("tests/reference/run_vectors.py");
         let output =
             Command::new("python3").arg(run).arg(self.folder.path()).output().expect("python3 is installed");
         let said = String::from_utf8_lossy(&output.stdout);

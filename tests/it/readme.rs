@@ -1,11 +1,11 @@
 //! What the README shows is what happens.
 
-use std::{env, fs, path::Path, process::Command};
+use std::{env, fs, process::Command};
 
-use crate::command::kit::{Ran, World, binary};
+use crate::command::kit::{Ran, World, binary, root};
 
 fn readme() -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap()
+    fs::read_to_string(root().join("README.md")).unwrap()
 }
 
 /// Lines for a shell in which `weighbridge` is the command of these tests, and the folder `served` every place on the net.

@@ -1,8 +1,8 @@
 //! The independent verifier in Python judges what the command writes.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, process::Command};
 
-use crate::command::kit::World;
+use crate::command::kit::{World, root};
 
 #[test]
 fn an_independent_verifier_agrees_about_what_was_weighed() {
@@ -24,7 +24,7 @@ fn an_independent_verifier_agrees_about_what_was_weighed() {
             .arg(world.path("tiny"))
             .args(["--vkey", &vkey])
             .args(extra);
-        python.env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("reference"));
+        python.env("PYTHONPATH", root().join("tests/reference"));
         let output = python.output().expect("python3 is installed");
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     };

@@ -17,10 +17,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{
-    command::kit::binary,
-    servers::{Fault, Faulty, Fleet},
-};
+use crate::servers::{Fault, Faulty, Fleet};
 
 /// Numbers that follow from a seed: splitmix64.
 struct Dice(u64);
@@ -233,7 +230,6 @@ const CHUNK: u64 = 1 << 16;
 
 impl Torture {
     fn begin(seed: u64) -> Self {
-        let _ = binary();
         let fleet = Fleet::of(BYTES, "64KiB");
         let revisions = [fleet.model.clone(), fleet.revise()];
         let releases = Releases::of(&[&revisions[0], &revisions[1]]);

@@ -25,6 +25,8 @@ use weighbridge_verify::{
     Answered, AuditError, Event, ExtraFiles, FileFault, Metadata, ModelCheck, Outcome, TensorHashing, compare,
 };
 
+use crate::command::kit::root;
+
 #[test]
 fn every_vector_ends_as_promised() {
     let vectors = Vector::walk(&spec().join("vectors"));
@@ -34,7 +36,7 @@ fn every_vector_ends_as_promised() {
 }
 
 fn spec() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../spec")
+    root().join("spec")
 }
 
 /// One scenario, as `spec/vectors/README.md` says.

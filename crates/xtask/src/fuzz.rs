@@ -28,9 +28,9 @@ pub(crate) fn run(arguments: &[String]) -> Result {
     }
 }
 
-/// The gate's step: ten seconds each.
+/// The gate's step: five seconds each.
 pub(crate) fn smoke() -> Result<Outcome> {
-    fuzz(&targets()?, 10)
+    fuzz(&targets()?, 5)
 }
 
 /// The names of the targets, from their files.

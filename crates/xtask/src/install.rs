@@ -1,11 +1,12 @@
 //! The command with its manual pages and its completions, laid out as systems expect it under a prefix.
 
+use std::env::consts::EXE_SUFFIX;
 use std::fs;
 use std::path::Path;
 
 use crate::Result;
 use crate::gate::Outcome;
-use crate::process::{cargo, command, output, root, run as run_command};
+use crate::process::{built, cargo, command, output, root, run as run_command, target};
 
 /// A shell, and where below the prefix it looks for the script.
 const COMPLETIONS: &[(&str, &str)] = &[
@@ -20,17 +21,21 @@ pub(crate) fn run(arguments: &[String]) -> Result {
     if flag != "--prefix" {
         return Err(format!("takes --prefix DIR, found '{flag}'").into());
     }
-    install(&std::path::absolute(prefix)?, "")?;
+    run_command(&mut cargo("build --release --locked --package weighbridge-cli"))?;
+    install(&target()?.join("release/weighbridge"), &std::path::absolute(prefix)?)?;
     println!("installed under {prefix}: bin, share/man, and completions for bash, zsh and fish");
     Ok(())
 }
 
-/// With these further arguments for `cargo install`.
-fn install(prefix: &Path, more: &str) -> Result {
-    // Tracked by whoever manages the prefix, not by cargo.
-    let install = format!("install --path crates/weighbridge-cli --locked --no-track --force {more} --root");
-    run_command(cargo(&install).arg(prefix))?;
-    let weighbridge = prefix.join("bin/weighbridge");
+/// This build of the command.
+fn install(built: &Path, prefix: &Path) -> Result {
+    let name = format!("bin/weighbridge{EXE_SUFFIX}");
+    fs::create_dir_all(prefix.join("bin"))?;
+    // A running command keeps its file.
+    let unnamed = prefix.join("bin/.weighbridge.new");
+    fs::copy(built, &unnamed)?;
+    let weighbridge = prefix.join(name);
+    fs::rename(&unnamed, &weighbridge)?;
     run_command(command(&weighbridge, "man -o").arg(prefix.join("share/man/man1")))?;
     for (shell, place) in COMPLETIONS {
         let script = output(command(&weighbridge, "completions").arg(shell));
@@ -47,7 +52,7 @@ pub(crate) fn check() -> Result<Outcome> {
     if prefix.exists() {
         fs::remove_dir_all(&prefix)?;
     }
-    install(&prefix, "--debug")?;
+    install(&built("weighbridge")?, &prefix)?;
     let pages = ["share/man/man1/weighbridge.1", "share/man/man1/weighbridge-audit-check.1"];
     let places = COMPLETIONS.iter().map(|(_, place)| *place).chain(pages).chain(["bin/weighbridge"]);
     for place in places {

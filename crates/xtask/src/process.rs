@@ -24,14 +24,22 @@ pub(crate) fn cargo(arguments: &str) -> Command {
     command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), arguments)
 }
 
+/// What the tests are of, and with which features.
+pub(crate) const TESTED: &str = "--workspace --all-features --lib --bins --tests --examples";
+
 /// Where a binary or an example of the workspace lies once it is built, as in `examples/light_node`.
 ///
-/// With the features of the tests, so that after them there is nothing left to build.
+/// As the tests build it, so that after them there is nothing left to build: the features that only tests ask of a
+/// dependency make another build of it, and of all that stands on it.
 pub(crate) fn built(program: &str) -> Result<PathBuf> {
-    run(&mut cargo("build --quiet --workspace --all-features --bins --examples"))?;
+    run(&mut cargo(&format!("build --quiet {TESTED}")))?;
+    Ok(target()?.join(format!("debug/{program}{}", std::env::consts::EXE_SUFFIX)))
+}
+
+/// The folder of what cargo builds, where xtask itself lies too.
+pub(crate) fn target() -> Result<PathBuf> {
     let this = std::env::current_exe()?;
-    let target = this.ancestors().nth(2).ok_or("xtask lies in no target folder")?;
-    Ok(target.join(format!("debug/{program}{}", std::env::consts::EXE_SUFFIX)))
+    Ok(this.ancestors().nth(2).ok_or("xtask lies in no target folder")?.to_path_buf())
 }
 
 /// Shows the command and runs it.

@@ -14,7 +14,7 @@ use weighbridge_formats::{
 
 use crate::command::{
     forge::{Forge, replace},
-    kit::{Ran, World, skip},
+    kit::{Ran, World, root, skip},
 };
 
 /// Name, dtype, shape and bytes of a tensor of a safetensors file.
@@ -370,8 +370,7 @@ fn tensors_that_lie_over_each_other_count_once() {
 /// What the specification shows is what happens.
 #[test]
 fn the_specifications_example_is_printed() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spec/diff.md");
-    let page = fs::read_to_string(page).unwrap();
+    let page = fs::read_to_string(root().join("spec/diff.md")).unwrap();
     let world = World::empty();
     let tensor = |name: &str, fill: u8| (name.to_owned(), json!("U8"), json!([2, 4]), vec![fill; 8]);
     world.write("old/config.json", "{}");

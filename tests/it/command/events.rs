@@ -9,6 +9,8 @@ use std::{
 
 use serde_json::Value;
 
+use super::kit::root;
+
 /// The keys of an object: those that it always has, and those that it may have.
 #[derive(Debug)]
 struct Keys {
@@ -20,7 +22,7 @@ struct Keys {
 fn page() -> &'static BTreeMap<String, Vec<Keys>> {
     static PAGE: OnceLock<BTreeMap<String, Vec<Keys>>> = OnceLock::new();
     PAGE.get_or_init(|| {
-        let text = fs::read_to_string(below_root("spec/events.md")).unwrap();
+        let text = fs::read_to_string(root().join("spec/events.md")).unwrap();
         let mut events: BTreeMap<String, Vec<Keys>> = BTreeMap::new();
         for line in text.lines().filter(|line| line.starts_with("| `")) {
             let [_, event, _, keys, _] = line.split('|').collect::<Vec<_>>()[..] else { panic!("{line}") };
@@ -35,10 +37,6 @@ fn page() -> &'static BTreeMap<String, Vec<Keys>> {
 /// The words between backticks.
 fn words(cell: &str) -> BTreeSet<String> {
     cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
-}
-
-fn below_root(path: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
 /// An object is as the page says. Every object that a test reads is looked at.
@@ -58,7 +56,7 @@ pub(crate) fn is_on_its_page(object: &Value) {
 #[test]
 fn every_event_of_the_command_is_on_its_page_and_every_one_of_the_page_in_the_command() {
     let mut said = BTreeSet::new();
-    for file in sources(&below_root("crates/weighbridge-cli/src")) {
+    for file in sources(&root().join("crates/weighbridge-cli/src")) {
         for begin in ["\"event\": \"", "event: \"", "[\"event\"] = \""] {
             let ends = file.split(begin).skip(1).filter_map(|rest| rest.split_once('"'));
             said.extend(ends.map(|(event, _)| event.to_owned()));

@@ -5,7 +5,6 @@ use std::{
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::OnceLock,
     thread,
     time::Duration,
 };
@@ -365,26 +364,14 @@ pub(crate) fn skip(reason: &str) {
     println!("skipped: {reason}");
 }
 
-/// The command, built in the profile and the target folder of these tests.
+/// The command, as it was built with these tests.
 pub(crate) fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        // TARGET/PROFILE/deps/it-HASH
-        let test = env::current_exe().unwrap();
-        let profile_folder = test.parent().and_then(Path::parent).unwrap();
-        let profile = match profile_folder.file_name().and_then(|name| name.to_str()).unwrap() {
-            "debug" => "dev",
-            other => other,
-        };
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "weighbridge-cli", "--profile", profile, "--target-dir"])
-            .arg(profile_folder.parent().unwrap())
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status()
-            .unwrap();
-        assert!(built.success(), "the command does not build");
-        profile_folder.join(format!("weighbridge{}", env::consts::EXE_SUFFIX))
-    })
+    Path::new(env!("CARGO_BIN_EXE_weighbridge"))
+}
+
+/// The root of the repository, which the specification and the README are in.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
 }
 
 fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {

@@ -5,7 +5,7 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::command::kit::{World, skip};
+use crate::command::kit::{World, root, skip};
 
 fn openssl_is_missing() -> bool {
     let is_missing =
@@ -43,7 +43,7 @@ fn a_signature_checks_with_openssl_as_the_specification_says() {
     if openssl_is_missing() {
         return;
     }
-    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../spec/head.md")).unwrap();
+    let page = fs::read_to_string(root().join("spec/head.md")).unwrap();
     let console = page.split("```console\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let commands: Vec<&str> = console.lines().filter_map(|line| line.strip_prefix("$ ")).collect();
     let answer = console.lines().last().unwrap();
