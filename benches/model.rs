@@ -13,7 +13,7 @@ use std::{
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use weighbridge_benches::{believed, gguf_model, model, weighing};
 use weighbridge_publish::TensorListing;
-use weighbridge_verify::{ExtraFiles, ModelCheck, TensorHashing};
+use weighbridge_store::{ExtraFiles, ModelCheck, TensorHashing};
 
 fn folders(c: &mut Criterion) {
     let bytes =

@@ -17,13 +17,14 @@ use weighbridge_manifest::{
     SignedProof, SignedReceipt, SignedReport, TensorEntry, TensorName, Time, TrustError, TrustPolicy,
     VerifiedHead, Vkey, shown, unseen_in,
 };
+use weighbridge_store::{
+    Event, ExtraFiles, FileFault, Metadata, ModelCheck, Outcome, TensorHashing, compare,
+};
 use weighbridge_tree::{
     ChunkSize, EntryHash, FileRoot, Grid, HeadId, Layer, Nonce, SiblingHash, SliceDecoder, SliceRange,
     TensorHash, TreeError, TreeHash, check_slice, draw, head_id, root_of_proof,
 };
-use weighbridge_verify::{
-    Answered, AuditError, Event, ExtraFiles, FileFault, Metadata, ModelCheck, Outcome, TensorHashing, compare,
-};
+use weighbridge_verify::{Answered, AuditError};
 
 use crate::command::kit::root;
 
@@ -595,7 +596,7 @@ impl Vector {
             Err(error) => return End::refused(error.error_code()),
         };
         let layers = metadata.layers(&files);
-        end.codes.extend(layers.as_ref().err().map(weighbridge_verify::MetadataError::error_code));
+        end.codes.extend(layers.as_ref().err().map(weighbridge_store::MetadataError::error_code));
         let check = ModelCheck {
             model: folder.path(),
             files: &files,

@@ -6,8 +6,8 @@ use std::{
     path::PathBuf,
 };
 
+use weighbridge_store::{IoError, shown_path};
 use weighbridge_tree::Nonce;
-use weighbridge_verify::{IoError, shown_path};
 
 use crate::{failure::Failure, memory, place::NewFile};
 

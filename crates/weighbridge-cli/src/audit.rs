@@ -5,10 +5,9 @@ use std::path::Path;
 use serde_json::json;
 use weighbridge_manifest::{Challenge, Report, SignedChallenge, Time, VerifiedFileList, shown};
 use weighbridge_publish::{SecretKey, sign_challenge, sign_report};
+use weighbridge_store::{HeldFolder, read_bounded, shown_path};
 use weighbridge_tree::Nonce;
-use weighbridge_verify::{
-    Answered, AuditError, HeldFolder, Samples, UnsignedResponse, chance_of_missing, read_bounded, shown_path,
-};
+use weighbridge_verify::{Answered, AuditError, Samples, UnsignedResponse, chance_of_missing};
 
 use crate::{
     answered::Nonces,

@@ -12,8 +12,8 @@ use weighbridge_manifest::{
     FileEntry, Held, HeldError, Level, MAX_NOTE, MAX_PROOF, NoteError, PassedOver, ProofError, Proven,
     SignedProof, SignedReceipt, SignedReport, SliceClaim, TensorEntry, VerifiedHead, shown,
 };
+use weighbridge_store::{IoError, read_bounded, shown_path};
 use weighbridge_tree::SliceDecoder;
-use weighbridge_verify::{IoError, read_bounded, shown_path};
 
 use crate::{
     args::Check,

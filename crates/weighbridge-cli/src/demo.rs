@@ -11,7 +11,7 @@ use std::{
 };
 
 use weighbridge_formats::generate::Llama;
-use weighbridge_verify::IoError;
+use weighbridge_store::IoError;
 
 use crate::{failure::Failure, output::Output, signals::on_signal};
 

@@ -6,8 +6,8 @@ use weighbridge_manifest::{
     Expectation, MAX_NOTE, SignedHead, TrustPolicy, VerifiedFileList, VerifiedHead, VerifiedTensorList,
 };
 use weighbridge_publish::{Previous, SecretKey, Signing};
+use weighbridge_store::{Layers, read_bounded};
 use weighbridge_tree::head_id;
-use weighbridge_verify::{Layers, read_bounded};
 
 use crate::{args::Weigh, failure::Failure, trust};
 

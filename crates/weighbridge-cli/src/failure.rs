@@ -7,9 +7,10 @@ use weighbridge_manifest::{
     StatementError, TrustError, VkeyError,
 };
 use weighbridge_publish::{KeyError, SigningError, StoreError};
+use weighbridge_store::{HoldingError, IoError, MetadataError, shown_path};
 use weighbridge_transfer::{Blame, FetchError, Progress, SourceStatus};
 use weighbridge_tree::SliceError;
-use weighbridge_verify::{AuditError, HoldingError, IoError, MetadataError, ResponseError, shown_path};
+use weighbridge_verify::{AuditError, ResponseError};
 
 use crate::{output::size, signals::Signal};
 

@@ -15,12 +15,12 @@ use http::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use weighbridge_manifest::{TrustError, VerifiedHead, shown};
+use weighbridge_store::{FOLDER, PARTIAL, read_bounded, shown_path};
 use weighbridge_transfer::{
     Event, FetchError, Fetched, Observer, Options, Progress, Source, SourceOptions, SourceState,
     SourceStatus, Stop, Unlisted, Wanted, Watchdog, fetch,
 };
 use weighbridge_tree::HeadId;
-use weighbridge_verify::{FOLDER, PARTIAL, read_bounded, shown_path};
 
 use crate::{
     args::Fetch,

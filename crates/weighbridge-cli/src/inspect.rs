@@ -13,8 +13,8 @@ use weighbridge_manifest::{
     StatementError, shown,
 };
 use weighbridge_publish::TEXT;
+use weighbridge_store::{HEAD, IoError, read_bounded, shown_path};
 use weighbridge_tree::head_id;
-use weighbridge_verify::{HEAD, IoError, read_bounded, shown_path};
 
 use crate::{
     args::Inspect,

@@ -9,7 +9,7 @@ use std::{
 use serde_json::json;
 use weighbridge_manifest::{KeyName, Vkey, unseen_in};
 use weighbridge_publish::{KeyError, MAX_PASSPHRASE, Passphrase, Protection, SecretKey, public_key_from_pem};
-use weighbridge_verify::{IoError, shown_path};
+use weighbridge_store::{IoError, shown_path};
 use zeroize::Zeroizing;
 
 #[cfg(unix)]

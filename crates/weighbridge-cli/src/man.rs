@@ -8,7 +8,7 @@ use clap_mangen::{
     roff::{Roff, roman},
 };
 use serde_json::json;
-use weighbridge_verify::{IoError, shown_path};
+use weighbridge_store::{IoError, shown_path};
 
 use crate::{
     args::{self, Args},

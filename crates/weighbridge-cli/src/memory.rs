@@ -11,7 +11,7 @@ use std::{
 use weighbridge_manifest::{
     Memory, MemoryError, ModelName, Remembered, TrustError, TrustPolicy, VerifiedHead,
 };
-use weighbridge_verify::{IoError, shown_path};
+use weighbridge_store::{IoError, shown_path};
 
 use crate::failure::Failure;
 

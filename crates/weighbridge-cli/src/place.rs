@@ -7,7 +7,7 @@ use std::{
 };
 
 use tempfile::NamedTempFile;
-use weighbridge_verify::{IoError, shown_path};
+use weighbridge_store::{IoError, shown_path};
 
 use crate::{
     failure::Failure,

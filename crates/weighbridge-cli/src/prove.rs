@@ -4,8 +4,9 @@ use std::{io::Write, ops::Range, path::Path};
 
 use serde_json::json;
 use weighbridge_manifest::{ProveError, VerifiedFileList, VerifiedTensorList, Wanted, shown};
+use weighbridge_store::{HeldFolder, IoError, Metadata, shown_path};
 use weighbridge_tree::{SliceRange, Slicer};
-use weighbridge_verify::{HeldFolder, Holding, IoError, Metadata, shown_path};
+use weighbridge_verify::Holding;
 
 use crate::{
     args::Prove,

@@ -5,8 +5,8 @@ use std::{io::Write, path::Path};
 use serde_json::json;
 use weighbridge_manifest::{MAX_NOTE, MAX_TEXT, NoteSignature, TrustError, Vkey, shown};
 use weighbridge_publish::{Added, Existing, Signing, Staging, StoreError, TEXT, external_signature};
+use weighbridge_store::{HEAD, read_bounded};
 use weighbridge_tree::head_id;
-use weighbridge_verify::{HEAD, read_bounded};
 
 use crate::{
     args::Sign,

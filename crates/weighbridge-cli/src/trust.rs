@@ -11,8 +11,8 @@ use weighbridge_manifest::{
     Expectation, Freshness, Note, Remembered, SignedHead, Time, TrustPolicy, VerifiedHead, Vkey,
 };
 use weighbridge_publish::TEXT;
+use weighbridge_store::{FOLDER, HEAD, IoError, Metadata, PARTIAL, shown_path};
 use weighbridge_tree::head_id;
-use weighbridge_verify::{FOLDER, HEAD, IoError, Metadata, PARTIAL, shown_path};
 
 use crate::{
     args::{Trust, Which},

@@ -13,7 +13,7 @@ use std::{
 use serde_json::{Value, json};
 use weighbridge_manifest::{FileEntry, Receipt, TensorEntry, VerifiedFileList, VerifiedHead, shown};
 use weighbridge_publish::{SecretKey, sign_receipt};
-use weighbridge_verify::{
+use weighbridge_store::{
     BadChunks, BadRun, Event, ExtraFiles, FOLDER, FileFault, FileReport, IoError, Metadata, ModelCheck,
     Outcome, Summary, TensorHashing, Uncompared, shown_path,
 };
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
     };
     let (summary, codes) = check_files(&check, &files, output)?;
     let layers = layers.map(|_| ());
-    let refused_layers = layers.as_ref().err().map(weighbridge_verify::MetadataError::error_code);
+    let refused_layers = layers.as_ref().err().map(weighbridge_store::MetadataError::error_code);
     let code = refused_layers.or(codes.code());
     if code.is_none() && !args.only.is_empty() && summary == Summary::default() {
         return Err(Failure::usage("--only: no listed file matches"));

@@ -8,11 +8,12 @@ use std::{
 
 use serde_json::{Value, json};
 use weighbridge_manifest::{FileEntry, VerifiedFileList, VerifiedTensorList, shown};
-use weighbridge_tree::{Grid, HeadId, Layer};
-use weighbridge_verify::{
-    CHUNKS, ExtraFiles, FOLDER, FileVerifier, HEAD, IoError, Layers, LayersError, Metadata, MetadataError,
-    ModelCheck, PARTIAL, TensorHashing, accept_file, shown_path, walk,
+use weighbridge_store::{
+    CHUNKS, ExtraFiles, FOLDER, HEAD, IoError, Layers, LayersError, Metadata, MetadataError, ModelCheck,
+    PARTIAL, TensorHashing, accept_file, shown_path, walk,
 };
+use weighbridge_tree::{Grid, HeadId, Layer};
+use weighbridge_verify::FileVerifier;
 
 use crate::{
     args::Verify,

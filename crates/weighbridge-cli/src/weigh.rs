@@ -14,8 +14,8 @@ use weighbridge_publish::{
     Event, Existing, Refusal, RefusalFault, Reuse, SecretKey, Sha256Listing, Signing, Staging, StoreError,
     TensorListing, WeighError, Weighed, Weighing,
 };
+use weighbridge_store::{FOLDER, HEAD, IoError, read_bounded, shown_path};
 use weighbridge_tree::{ChunkSize, ModelRoot, head_id};
-use weighbridge_verify::{FOLDER, HEAD, IoError, read_bounded, shown_path};
 
 use crate::{
     args::Weigh,

@@ -3,7 +3,7 @@
 use std::{error::Error, fmt, io, path::PathBuf};
 
 use weighbridge_manifest::VkeyError;
-use weighbridge_verify::shown_path;
+use weighbridge_store::shown_path;
 
 use crate::key::{ENCRYPTED, MAX_FILE, MAX_PASSPHRASE, MAX_STEM, PLAIN, PUBLIC};
 

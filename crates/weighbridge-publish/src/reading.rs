@@ -6,8 +6,8 @@ use std::{
 };
 
 use weighbridge_formats::FormatError;
+use weighbridge_store::scan::{Job, ScanError, Scanned, Watch, scan};
 use weighbridge_tree::ChunkSize;
-use weighbridge_verify::scan::{Job, ScanError, Scanned, Watch, scan};
 
 use crate::weigh::Event;
 

@@ -8,7 +8,7 @@ use std::{
 use caseless::default_case_fold_str;
 use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 use weighbridge_manifest::{EntryPath, PathError, shown, unseen_in};
-use weighbridge_verify::UnfitFault;
+use weighbridge_store::UnfitFault;
 
 /// Something in a model folder that is not weighed.
 #[derive(Clone, Debug, PartialEq, Eq)]

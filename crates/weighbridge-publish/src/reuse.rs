@@ -3,8 +3,8 @@
 use std::fmt;
 
 use weighbridge_manifest::{FileEntry, TensorEntry, VerifiedFileList, VerifiedTensorList, is_tensor_file};
+use weighbridge_store::{Found, IoError, Layers, LayersError};
 use weighbridge_tree::{ChainingValue, ChunkSize, Grid};
-use weighbridge_verify::{Found, IoError, Layers, LayersError};
 
 use crate::weigh::{Sha256Listing, TensorListing};
 

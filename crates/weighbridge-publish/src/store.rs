@@ -10,8 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use weighbridge_store::{CHUNKS, FILES, HEAD, IoError, NEW, TENSORS, TEXT, shown_path};
 use weighbridge_tree::ChainingValue;
-use weighbridge_verify::{CHUNKS, FILES, HEAD, IoError, NEW, TENSORS, TEXT, shown_path};
 
 use crate::weigh::Weighed;
 

@@ -16,12 +16,12 @@ use weighbridge_manifest::{
     Dtype, EntryPath, Ext, FileEntry, Head, HeadError, ListError, ModelName, TensorEntry, TensorName,
     TensorNameError, Time, VerifiedHead, shown, shown_beginning, unseen_in, write_files, write_tensors,
 };
-use weighbridge_tree::{ChainingValue, ChunkSize, FileRoot, TensorHash};
-use weighbridge_verify::{
+use weighbridge_store::{
     Found, IoError, Walk, read_bounded,
     scan::{Job, ScanError, Scanned, Tensors},
     walk,
 };
+use weighbridge_tree::{ChainingValue, ChunkSize, FileRoot, TensorHash};
 
 use crate::{
     leftover,

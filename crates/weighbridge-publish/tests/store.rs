@@ -18,7 +18,7 @@ use std::{
 
 use common::{Folder, all, note, publish, snapshot, weigh, weighing};
 use weighbridge_publish::{Existing, Staging, StoreError, TEXT, TensorListing, Weighed, Weighing};
-use weighbridge_verify::{CHUNKS, FILES, HEAD, TENSORS};
+use weighbridge_store::{CHUNKS, FILES, HEAD, TENSORS};
 
 const ALL: [&str; 5] = [CHUNKS, FILES, HEAD, TEXT, TENSORS];
 

@@ -17,10 +17,10 @@ use weighbridge_manifest::{
     Expectation, KeyName, ModelName, TensorEntry, Time, TrustError, TrustPolicy, VerifiedHead, Vkey, shown,
 };
 use weighbridge_publish::{Existing, SecretKey, Sha256Listing, Signing, Staging, TensorListing, Weighing};
+use weighbridge_store::{Metadata, ModelView, TensorView};
 use weighbridge_transfer::{
     Event, Observer, Options, Source, SourceOptions, Stop, Unlisted, Wanted, Watchdog, fetch,
 };
-use weighbridge_verify::{Metadata, ModelView, TensorView};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;

@@ -12,7 +12,7 @@ use weighbridge_manifest::{
     Expectation, ListError, MAX_NOTE, SignedHead, Time, TrustError, TrustPolicy, VerifiedFileList,
     VerifiedHead,
 };
-use weighbridge_verify::{FILES, FOLDER, HEAD};
+use weighbridge_store::{FILES, FOLDER, HEAD};
 
 use crate::{
     board::{Board, PATIENCE},

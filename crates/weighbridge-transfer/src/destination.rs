@@ -16,8 +16,8 @@ use std::{
 };
 
 use weighbridge_manifest::EntryPath;
+use weighbridge_store::{FOLDER, IoError};
 use weighbridge_tree::{FileRoot, HeadId};
-use weighbridge_verify::{FOLDER, IoError};
 
 use crate::{
     disk::{Disk, Folder, Identity, Kind, Opening, identity_of, links_to},

@@ -3,8 +3,9 @@
 use std::{fmt, path::PathBuf};
 
 use weighbridge_manifest::{ListError, TrustError, shown};
+use weighbridge_store::{IoError, shown_path};
 use weighbridge_tree::HeadId;
-use weighbridge_verify::{IoError, VerifierError, shown_path};
+use weighbridge_verify::VerifierError;
 
 use crate::event::{Progress, SourceStatus};
 

@@ -159,7 +159,7 @@ pub enum Event {
         /// How many bytes their wanted chunks have. Files with the same content are fetched once, and counted once.
         bytes: u64,
         /// Where the metadata lies while the fetch runs. With it the folder can be read by a
-        /// [`ModelView`](weighbridge_verify::ModelView) already: what has come is there.
+        /// [`ModelView`](weighbridge_store::ModelView) already: what has come is there.
         metadata: PathBuf,
     },
     /// How far it is. Comes several times a second while something changes, and once at the end.

@@ -12,7 +12,8 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 use weighbridge_manifest::{ListError, TrustError, VerifiedFileList, VerifiedHead, VerifiedTensorList};
-use weighbridge_verify::{FILES, FOLDER, HEAD, Metadata, ModelVerifier, PARTIAL, TENSORS, read_bounded};
+use weighbridge_store::{FILES, FOLDER, HEAD, Metadata, PARTIAL, TENSORS, read_bounded};
+use weighbridge_verify::ModelVerifier;
 
 use crate::{
     board::{Board, PATIENCE, lock},

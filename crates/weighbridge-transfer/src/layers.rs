@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, ops::Range, sync::Arc};
 
 use tokio::task::JoinSet;
-use weighbridge_verify::{CHUNKS, Layers};
+use weighbridge_store::{CHUNKS, Layers};
 
 use crate::{
     catalog::{Part, one_of},

@@ -7,7 +7,8 @@ use std::{
 };
 
 use weighbridge_manifest::EntryPath;
-use weighbridge_verify::{FileVerifier, IoError, WholeError, WholeFile};
+use weighbridge_store::IoError;
+use weighbridge_verify::{FileVerifier, WholeError, WholeFile};
 
 use crate::{
     board::lock,

@@ -11,8 +11,9 @@ use std::{
     },
 };
 
+use weighbridge_store::IoError;
 use weighbridge_tree::FileRoot;
-use weighbridge_verify::{IoError, VerifiedRun};
+use weighbridge_verify::VerifiedRun;
 
 use crate::{
     destination::Site,

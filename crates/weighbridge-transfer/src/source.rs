@@ -10,7 +10,7 @@ use ::http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 use bytes::Bytes;
 use reqwest::Url;
 use weighbridge_manifest::shown;
-use weighbridge_verify::shown_path;
+use weighbridge_store::shown_path;
 
 use crate::{
     fault::Fault,

@@ -8,7 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use weighbridge_verify::{IoError, WholeError, WholeFile};
+use weighbridge_store::IoError;
+use weighbridge_verify::{WholeError, WholeFile};
 
 use crate::{
     board::lock, destination::Quarantine, engine::Engine, error::FetchError, event::SourceIndex,

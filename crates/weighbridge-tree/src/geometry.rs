@@ -190,6 +190,19 @@ impl Grid {
         Some(start..end)
     }
 
+    /// The positions of the chunks that hold these bytes; `None` unless they are bytes of the file.
+    #[must_use]
+    pub fn chunks_of(self, bytes: &Range<u64>) -> Option<Range<u64>> {
+        if bytes.start > bytes.end || bytes.end > self.len {
+            return None;
+        }
+        if bytes.is_empty() {
+            return Some(0..0);
+        }
+        let unit = self.granule.bytes();
+        Some(bytes.start.checked_div(unit)?..bytes.end.div_ceil(unit))
+    }
+
     /// Whether there is a layer: more than one granule. With fewer, the root is checked directly.
     #[must_use]
     pub const fn has_layer(self) -> bool {

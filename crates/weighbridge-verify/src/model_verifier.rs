@@ -14,7 +14,7 @@ use weighbridge_tree::{FileRoot, Grid, Layer, LayerError};
 use crate::{
     chunk_set::Missing,
     released::{VerifiedChunk, VerifiedFile},
-    verifier::{FileVerifier, chunks_of, grid_of},
+    verifier::{FileVerifier, grid_of},
     verifier_error::{Incomplete, VerifierError},
 };
 
@@ -220,7 +220,7 @@ impl ModelVerifier {
         let (position, _) = self.files.find(tensor.file.as_str())?;
         let (_, slot) = self.slot(position).ok()?;
         let bytes = tensor.offset..tensor.offset.checked_add(tensor.size)?;
-        Some((position, slot.missing_of(chunks_of(slot.grid, &bytes)?)))
+        Some((position, slot.missing_of(slot.grid.chunks_of(&bytes)?)))
     }
 
     /// Whether every chunk that holds a byte of the tensor was accepted: [`FileVerifier::has`] of its range.

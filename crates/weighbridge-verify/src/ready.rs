@@ -14,10 +14,7 @@ use once_cell::race::OnceBox;
 use weighbridge_manifest::{EntryPath, TensorEntry, TensorName, VerifiedFileList, VerifiedTensorList, shown};
 use weighbridge_tree::{FileRoot, Grid};
 
-use crate::{
-    released::VerifiedChunk,
-    verifier::{chunks_of, grid_of},
-};
+use crate::{released::VerifiedChunk, verifier::grid_of};
 
 /// Is told of each accepted chunk, and says which tensors have become complete with it.
 ///
@@ -158,7 +155,7 @@ impl Shard {
                 return Err(ReadyError::Overlap { file: tensor.file.clone(), first, second });
             }
             before = Some(tensor);
-            let chunks = chunks_of(grid, &bytes).ok_or_else(|| stranger(tensor))?;
+            let chunks = grid.chunks_of(&bytes).ok_or_else(|| stranger(tensor))?;
             // Where this does not fit, no layer of so many chunks can be accepted, and none is ever told.
             let missing = usize::try_from(chunks.end.saturating_sub(chunks.start)).unwrap_or(usize::MAX);
             tensors.push(Waiting { position, chunks, missing: AtomicUsize::new(missing) });

@@ -212,7 +212,7 @@ impl FileVerifier {
     /// range is turned round or ends past the file's end. No chunk holds an empty range.
     #[must_use]
     pub fn missing_in(&self, bytes: Range<u64>) -> Option<Missing<'_>> {
-        Some(Missing::new(Some(&self.accepted), chunks_of(self.layer.grid(), &bytes)?))
+        Some(Missing::new(Some(&self.accepted), self.layer.grid().chunks_of(&bytes)?))
     }
 
     /// Whether every chunk that holds a byte of this range was accepted. Never for a range that is turned round or ends
@@ -222,7 +222,7 @@ impl FileVerifier {
     /// whole.
     #[must_use]
     pub fn has(&self, bytes: &Range<u64>) -> bool {
-        chunks_of(self.layer.grid(), bytes).is_some_and(|chunks| self.accepted.contains_all(&chunks))
+        self.layer.grid().chunks_of(bytes).is_some_and(|chunks| self.accepted.contains_all(&chunks))
     }
 
     /// A file of which every chunk was accepted.
@@ -292,18 +292,6 @@ pub(crate) fn grid_of(entry: &FileEntry, chunk_size: ChunkSize) -> Result<Grid, 
         path: entry.path.clone(),
         fault: LayerError::WrongLength { expected: u64::MAX, actual: 0 },
     })
-}
-
-/// The positions of the chunks that hold a range of bytes, if the range is one of the file.
-pub(crate) fn chunks_of(grid: Grid, bytes: &Range<u64>) -> Option<Range<u64>> {
-    if bytes.start > bytes.end || bytes.end > grid.len() {
-        return None;
-    }
-    if bytes.is_empty() {
-        return Some(0..0);
-    }
-    let unit = grid.granule().bytes();
-    Some(bytes.start.checked_div(unit)?..bytes.end.div_ceil(unit))
 }
 
 fn last_len(grid: Grid) -> u64 {

@@ -112,7 +112,7 @@ fn tests() -> Result<Outcome> {
     let mut test = cargo("test --workspace --all-features");
     run_command(test.envs(real_model::fetched().map(|model| (real_model::VARIABLE, model))))?;
     // As small nodes link it: on one core where the others use all of them.
-    run_command(&mut cargo("test -p weighbridge-verify --test verifier --test model_verifier")).map(passed)
+    run_command(&mut cargo("test -p weighbridge-verify --test it")).map(passed)
 }
 
 /// What people copy has to work.

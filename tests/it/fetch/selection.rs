@@ -5,7 +5,7 @@ use std::{ops::Range, sync::Arc};
 use serde_json::Value;
 use weighbridge_formats::generate_gguf::{Gguf, Variant};
 use weighbridge_manifest::{Expectation, SignedHead, TrustPolicy};
-use weighbridge_verify::{Metadata, ModelView, TensorView};
+use weighbridge_store::{Metadata, ModelView, TensorView};
 
 use super::kit::{CHUNK, Fetch, SHARD, asked, files_asked, fleet};
 use crate::{command::kit::World, servers::Faulty};

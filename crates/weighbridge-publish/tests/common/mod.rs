@@ -18,7 +18,7 @@ use weighbridge_manifest::{
 use weighbridge_publish::{
     Existing, SecretKey, Sha256Listing, Signing, Staging, TensorListing, WeighError, Weighed, Weighing,
 };
-use weighbridge_verify::{HEAD, Layers, Metadata};
+use weighbridge_store::{HEAD, Layers, Metadata};
 
 /// Bytes in which no two places are alike; another seed gives others.
 pub(crate) fn bytes(len: usize, seed: u8) -> Vec<u8> {

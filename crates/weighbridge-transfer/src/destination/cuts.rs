@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs};
 
-use weighbridge_verify::{FILES, HEAD};
+use weighbridge_store::{FILES, HEAD};
 
 use super::{sample::Sample, *};
 use crate::power_cut::{Dice, PowerCut};

@@ -10,8 +10,8 @@ use std::{
 };
 
 use weighbridge_manifest::{MAX_NOTE, Note};
+use weighbridge_store::{CHUNKS, FILES, FOLDER, HEAD, TENSORS, TEXT};
 use weighbridge_tree::{FileRoot, HeadId, head_id};
-use weighbridge_verify::{CHUNKS, FILES, FOLDER, HEAD, TENSORS, TEXT};
 
 use super::{Site, is_hex, random_name};
 use crate::{

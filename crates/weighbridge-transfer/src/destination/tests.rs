@@ -7,7 +7,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-use weighbridge_verify::{CHUNKS, FILES, HEAD, TENSORS};
+use weighbridge_store::{CHUNKS, FILES, HEAD, TENSORS};
 
 use super::{
     sample::{CHUNK, Sample},

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use weighbridge_store::{UnfitFault, walk};
 use weighbridge_tree::{FileRoot, HeadId};
-use weighbridge_verify::{UnfitFault, walk};
 
 use super::{
     Destination, claimed, is_hex,

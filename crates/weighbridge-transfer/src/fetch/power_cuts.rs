@@ -8,7 +8,7 @@ use std::{
 };
 
 use weighbridge_manifest::{Expectation, TrustPolicy};
-use weighbridge_verify::CHUNKS;
+use weighbridge_store::CHUNKS;
 
 use super::*;
 use crate::{

@@ -1,0 +1,274 @@
+//! A model folder as a [`Holding`]: what slices and answers to audits are made from.
+
+use std::{
+    fmt,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use weighbridge_manifest::{EntryPath, FileEntry, VerifiedFileList, shown};
+use weighbridge_tree::{Grid, Layer, LayerError, TooLong};
+
+use weighbridge_verify::Holding;
+
+use crate::{
+    io::{IoError, is_gone, open_no_link, read_exact_at},
+    metadata::{CHUNKS, FOLDER, Layers, LayersError, Metadata, MetadataError, PARTIAL},
+    walk::{UnfitFault, Walk, walk},
+};
+
+/// A model folder with its metadata. Files are opened when they are asked for, one at a time.
+///
+/// # Non-guarantee
+/// Chunks are given as they are read. Whoever makes a proof of them checks them against the layer. For bytes that are
+/// checked, see [`ModelView`](crate::ModelView).
+#[derive(Debug)]
+pub struct HeldFolder<'a> {
+    files: &'a VerifiedFileList,
+    places: Places,
+    open: Option<(usize, File)>,
+}
+
+impl<'a> HeldFolder<'a> {
+    /// Looks at a folder, without reading a file of it.
+    ///
+    /// # Errors
+    /// [`HoldingError`] if the folder cannot be walked, or the layers have a wrong length.
+    pub fn open(
+        model: &Path,
+        metadata: &Metadata,
+        files: &'a VerifiedFileList,
+    ) -> Result<Self, HoldingError> {
+        Ok(Self { files, places: Places::of(model, metadata, files)?, open: None })
+    }
+
+    fn file(&mut self, position: usize) -> Result<&File, HoldingError> {
+        if self.open.as_ref().is_none_or(|(opened, _)| *opened != position) {
+            let entry = entry_of(self.files, position)?;
+            let (file, _) = self.places.open(entry)?;
+            self.open = Some((position, file));
+        }
+        self.open.as_ref().map(|(_, file)| file).ok_or(HoldingError::NoSuchEntry)
+    }
+}
+
+impl Holding for HeldFolder<'_> {
+    type Error = HoldingError;
+
+    fn layer(&mut self, position: usize) -> Result<Layer, HoldingError> {
+        self.places.layer(self.files, position)
+    }
+
+    fn chunk(&mut self, position: usize, index: u64, bytes: &mut Vec<u8>) -> Result<(), HoldingError> {
+        let entry = entry_of(self.files, position)?;
+        let grid = Grid::new(entry.size, self.files.chunk_size()).map_err(HoldingError::TooLong)?;
+        let range = grid.range(index).ok_or(HoldingError::NoSuchEntry)?;
+        let length = range.end.saturating_sub(range.start);
+        // At most one chunk, 16 MiB.
+        bytes.clear();
+        bytes.resize(usize::try_from(length).unwrap_or(0), 0);
+        let read = read_exact_at(self.file(position)?, bytes, range.start);
+        Ok(read.map_err(IoError::at("read", entry.path.as_str()))?)
+    }
+}
+
+/// Where the files of a list lie in a model folder, and their layers.
+#[derive(Debug)]
+pub(crate) struct Places {
+    layers: Option<Layers>,
+    walk: Walk,
+    /// Where a fetch has what is not complete, each file under its root.
+    partial: PathBuf,
+}
+
+impl Places {
+    /// Looks at a folder, without reading a file of it.
+    pub(crate) fn of(
+        model: &Path,
+        metadata: &Metadata,
+        files: &VerifiedFileList,
+    ) -> Result<Self, HoldingError> {
+        let layers = metadata.layers(files).map_err(HoldingError::Metadata)?;
+        let walk = walk(model).map_err(HoldingError::Io)?;
+        Ok(Self { layers, walk, partial: model.join(FOLDER).join(PARTIAL) })
+    }
+
+    /// Opens the file of an entry, and says where it is; nowhere in particular, if a fetch has not completed it yet and
+    /// will give it its name later, in place of what may have that name now. One that was there when the folder was
+    /// looked at, and is not now, is missing all the same.
+    pub(crate) fn open(&self, entry: &FileEntry) -> Result<(File, Option<&Path>), HoldingError> {
+        let partial = self.partial.join(entry.root.to_string());
+        if let Some(file) = unless_gone(open_signed(&partial, &entry.path, entry.size))? {
+            return Ok((file, None));
+        }
+        let place = self.file(entry)?;
+        let file = unless_gone(open_signed(place, &entry.path, entry.size))?;
+        let missing = || HoldingError::Missing { path: String::from(entry.path.as_str()) };
+        Ok((file.ok_or_else(missing)?, Some(place)))
+    }
+
+    /// The file to open for an entry: where its link leads, if it is one.
+    fn file(&self, entry: &FileEntry) -> Result<&Path, HoldingError> {
+        let path = entry.path.as_str();
+        let found = self.walk.files.binary_search_by(|found| found.path.as_str().cmp(path));
+        let Some(found) = found.ok().and_then(|index| self.walk.files.get(index)) else {
+            let path = String::from(path);
+            if let Some(unread) = self.walk.unread_at(&path) {
+                return Err(unread.error.again().into());
+            }
+            return Err(match self.walk.unfit_at(&path) {
+                Some(unfit) => HoldingError::Unfit { path, fault: unfit.fault.clone() },
+                None => HoldingError::Missing { path },
+            });
+        };
+        Ok(&found.file)
+    }
+
+    /// The accepted layer of the file at `position`.
+    pub(crate) fn layer(&self, files: &VerifiedFileList, position: usize) -> Result<Layer, HoldingError> {
+        let entry = entry_of(files, position)?;
+        let grid = Grid::new(entry.size, files.chunk_size()).map_err(HoldingError::TooLong)?;
+        let path = || String::from(entry.path.as_str());
+        if !grid.has_layer() {
+            return Layer::accept(grid, entry.root, &[])
+                .map_err(|fault| HoldingError::Layer { path: path(), fault });
+        }
+        let layers = self.layers.as_ref().ok_or_else(|| HoldingError::NoLayer { path: path() })?;
+        layers.of(files, position).map_err(|error| match error {
+            LayersError::Io(error) => HoldingError::Io(error),
+            LayersError::Layer(fault) => HoldingError::Layer { path: path(), fault },
+        })
+    }
+}
+
+fn unless_gone(opened: Result<File, HoldingError>) -> Result<Option<File>, HoldingError> {
+    match opened {
+        Err(HoldingError::Io(error)) if is_gone(&error.source) => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+pub(crate) fn entry_of(files: &VerifiedFileList, position: usize) -> Result<&FileEntry, HoldingError> {
+    files.entries().get(position).ok_or(HoldingError::NoSuchEntry)
+}
+
+/// Opens a regular file that has the signed length. Its bytes are not looked at. A link is an error here: whoever
+/// listed the folder followed those that it may have.
+pub(crate) fn open_signed(file: &Path, path: &EntryPath, size: u64) -> Result<File, HoldingError> {
+    let opened = open_no_link(file).map_err(IoError::at("open", file))?;
+    let metadata = opened.metadata().map_err(IoError::at("look at", file))?;
+    let path = || String::from(path.as_str());
+    if metadata.is_dir() {
+        return Err(IoError::at("open", file)(io::ErrorKind::IsADirectory.into()).into());
+    }
+    if !metadata.is_file() {
+        return Err(HoldingError::Unfit { path: path(), fault: UnfitFault::Special });
+    }
+    if metadata.len() != size {
+        return Err(HoldingError::WrongLength { path: path(), expected: size, actual: metadata.len() });
+    }
+    Ok(opened)
+}
+
+/// Why a folder does not give what it was asked for.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum HoldingError {
+    /// It cannot be read.
+    Io(IoError),
+    /// The layers were refused as a whole.
+    Metadata(MetadataError),
+    /// The layer of a file was refused.
+    Layer {
+        /// The file.
+        path: String,
+        /// Why.
+        fault: LayerError,
+    },
+    /// A file of more than one chunk, and no layers are published.
+    NoLayer {
+        /// The file.
+        path: String,
+    },
+    /// The file is not there.
+    Missing {
+        /// The file.
+        path: String,
+    },
+    /// What is there can be no part of a model.
+    Unfit {
+        /// The file.
+        path: String,
+        /// Why.
+        fault: UnfitFault,
+    },
+    /// The file has another length than the signed one.
+    WrongLength {
+        /// The file.
+        path: String,
+        /// The signed length.
+        expected: u64,
+        /// The length found.
+        actual: u64,
+    },
+    /// No file or chunk has this position; never caused by the data.
+    NoSuchEntry,
+    /// No list can say this length; never caused by the data.
+    TooLong(TooLong),
+}
+
+impl From<IoError> for HoldingError {
+    fn from(error: IoError) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl HoldingError {
+    /// The code of `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::Io(error) => error.error_code(),
+            Self::Metadata(error) => error.error_code(),
+            Self::Layer { fault, .. } => fault.error_code(),
+            Self::NoLayer { .. } => 9106,
+            Self::Missing { .. } => 2104,
+            Self::Unfit { fault, .. } => fault.error_code(),
+            Self::WrongLength { .. } => 2103,
+            Self::NoSuchEntry => 9999,
+            Self::TooLong(error) => error.error_code(),
+        }
+    }
+}
+
+impl fmt::Display for HoldingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Metadata(error) => error.fmt(f),
+            Self::Layer { path, fault } => write!(f, "{}: {fault}", shown(path)),
+            Self::NoLayer { path } => {
+                write!(f, "{}: its chunk layer is needed, and there is no {CHUNKS}", shown(path))
+            }
+            Self::Missing { path } => write!(f, "{} is missing", shown(path)),
+            Self::Unfit { path, fault } => write!(f, "{}: {fault}", shown(path)),
+            Self::WrongLength { path, expected, actual } => {
+                write!(f, "{} has {actual} bytes, the signed length is {expected}", shown(path))
+            }
+            Self::NoSuchEntry => f.write_str("API misuse: no file or chunk has this position"),
+            Self::TooLong(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for HoldingError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(error) => Some(error),
+            Self::Metadata(error) => Some(error),
+            Self::Layer { fault, .. } => Some(fault),
+            _ => None,
+        }
+    }
+}

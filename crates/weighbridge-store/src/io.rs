@@ -1,0 +1,200 @@
+//! Errors of the operating system with the place where they happened, bounded and positioned reads.
+
+use std::{
+    fmt,
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use weighbridge_manifest::shown_beginning;
+
+#[cfg(unix)]
+use {rustix::fs::OFlags, std::os::unix::fs::OpenOptionsExt};
+
+/// An error of the operating system: what was being done, and where.
+#[derive(Debug)]
+pub struct IoError {
+    /// What was being done, as in "cannot read".
+    pub doing: &'static str,
+    /// To which file or folder.
+    pub path: PathBuf,
+    /// What the operating system says.
+    pub source: io::Error,
+}
+
+impl IoError {
+    /// For `map_err`.
+    pub fn at(doing: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self { doing, path: path.as_ref().to_owned(), source }
+    }
+
+    /// The code of `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        9002
+    }
+
+    /// The same again, of something else that fails by it.
+    pub(crate) fn again(&self) -> Self {
+        let kind = || self.source.kind().into();
+        let source = self.source.raw_os_error().map_or_else(kind, io::Error::from_raw_os_error);
+        Self { doing: self.doing, path: self.path.clone(), source }
+    }
+}
+
+impl fmt::Display for IoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {} {}: {}", self.doing, shown_path(&self.path), self.source)
+    }
+}
+
+impl std::error::Error for IoError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// A path of this machine as people may see it: as [`weighbridge_manifest::shown`], bytes that are not UTF-8 as `\x..`,
+/// and of a long one the beginning.
+///
+/// Names of files, and the targets of links, come with a model; patterns of a shell hand them over as arguments.
+#[must_use]
+pub fn shown_path(path: impl AsRef<Path>) -> String {
+    let mut shown = String::new();
+    let mut left = MAX_SHOWN;
+    for chunk in path.as_ref().as_os_str().as_encoded_bytes().utf8_chunks() {
+        shown.push_str(&shown_beginning(chunk.valid(), left));
+        let Some(rest) = left.checked_sub(chunk.valid().chars().count()) else { break };
+        left = rest;
+        chunk.invalid().iter().for_each(|byte| shown.push_str(&format!("\\x{byte:02x}")));
+    }
+    shown
+}
+
+/// How many characters of a path are shown.
+const MAX_SHOWN: usize = 300;
+
+/// The bytes of a regular file that has at most `limit` of them. Nothing else is read, or waited for.
+///
+/// # Errors
+/// [`IoError`] if it cannot be read, is no regular file, or is longer (of the kind [`io::ErrorKind::FileTooLarge`]).
+///
+/// # Cost
+/// Never more memory than `limit` and one byte more, whatever the length that the file claims.
+pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, IoError> {
+    let (bytes, length) = read_beginning(path, limit)?;
+    if length <= limit {
+        return Ok(bytes);
+    }
+    let error = io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {limit} bytes"));
+    Err(IoError::at("read", path)(error))
+}
+
+/// At most `limit` bytes of a regular file and one more, and its length.
+pub(crate) fn read_beginning(path: &Path, limit: u64) -> Result<(Vec<u8>, u64), IoError> {
+    let (file, length) = open_regular(path)?;
+    let mut bytes = Vec::new();
+    if length <= limit {
+        // Room for the whole, so that reading does not copy it as it grows.
+        let room = bytes.try_reserve_exact(usize::try_from(length).unwrap_or(usize::MAX));
+        room.map_err(|_| IoError::at("read", path)(io::ErrorKind::OutOfMemory.into()))?;
+    }
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(IoError::at("read", path))?;
+    let read = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    Ok((bytes, if read > limit { length.max(read) } else { read }))
+}
+
+/// A file and its length. A folder that came with a model can hold anything, a FIFO too: that is never waited for.
+pub(crate) fn open_regular(path: &Path) -> Result<(File, u64), IoError> {
+    let file = open(path).map_err(IoError::at("open", path))?;
+    let metadata = file.metadata().map_err(IoError::at("look at", path))?;
+    if metadata.is_file() {
+        Ok((file, metadata.len()))
+    } else {
+        Err(IoError::at("read", path)(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")))
+    }
+}
+
+/// Whether a file is not there, or no file any more: something else has its name, or that of a folder on the way to it.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory | IsADirectory)
+}
+
+/// What a file is, whatever its name: device and inode.
+pub(crate) type Identity = (u64, u64);
+
+#[cfg(unix)]
+pub(crate) fn identity_of(metadata: &fs::Metadata) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt as _;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+/// Elsewhere a file that is open is not told from another of its length. Its chunks are.
+#[cfg(not(unix))]
+pub(crate) fn identity_of(_: &fs::Metadata) -> Option<Identity> {
+    None
+}
+
+/// Opens a file for reading, and never waits for it, as opening a FIFO would.
+fn open(path: &Path) -> io::Result<File> {
+    options().open(path)
+}
+
+/// As [`open`], but a link is an error.
+pub(crate) fn open_no_link(path: &Path) -> io::Result<File> {
+    let mut options = options();
+    #[cfg(unix)]
+    OpenOptionsExt::custom_flags(&mut options, flags(OFlags::NOFOLLOW));
+    options.open(path)
+}
+
+fn options() -> OpenOptions {
+    let mut options = File::options();
+    options.read(true);
+    #[cfg(unix)]
+    OpenOptionsExt::custom_flags(&mut options, flags(OFlags::empty()));
+    options
+}
+
+/// Nothing that is opened here is waited for, or becomes the process's terminal.
+#[cfg(unix)]
+fn flags(more: OFlags) -> i32 {
+    (OFlags::NONBLOCK | OFlags::NOCTTY | more).bits().cast_signed()
+}
+
+/// Fills `buffer` from `offset` on, without moving a file position that other threads share.
+pub(crate) fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match read_at(file, buffer, offset) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => {
+                buffer = buffer.get_mut(read..).unwrap_or_default();
+                offset = offset.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Whether the file has a byte at `offset`.
+pub(crate) fn has_byte_at(file: &File, offset: u64) -> io::Result<bool> {
+    match read_exact_at(file, &mut [0], offset) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buffer, offset)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
+}

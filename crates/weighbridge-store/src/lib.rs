@@ -1,0 +1,59 @@
+//! Model folders on disk.
+//!
+//! - [`walk()`] finds out what is in a model folder
+//! - [`scan`] reads files once, on all cores, and computes every hash that is asked for
+//! - [`Metadata`] reads what a publisher put beside a model, never more than is signed for
+//! - [`ModelCheck`] compares the three
+//! - [`FileView`] and [`ModelView`] read at any position, and verify what is touched; a [`TensorView`] reads by name
+//! - [`HeldFolder`] answers audits and gives slices
+//!
+//! # Guarantee
+//! A file is called good only if all its bytes, as they were read, give the root that the verified list has for it
+//! (rule 13).
+//!
+//! # Non-guarantee
+//! Whoever reads the file again later has not verified what is then read (rule 10).
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::as_conversions
+    )
+)]
+
+mod accept_file;
+mod chunk_cache;
+mod folder;
+mod io;
+mod metadata;
+mod model;
+pub mod scan;
+mod tensor;
+mod tensor_hashes;
+mod tensors;
+mod view;
+mod view_error;
+mod walk;
+
+pub use accept_file::accept_file;
+pub use folder::{HeldFolder, HoldingError};
+pub use io::{IoError, read_bounded, shown_path};
+pub use metadata::{
+    CHUNKS, FILES, FOLDER, HEAD, Layers, LayersError, Metadata, MetadataError, NEW, PARTIAL, TENSORS, TEXT,
+};
+pub use model::{
+    BadChunks, BadRun, Event, ExtraFiles, FileFault, FileReport, ModelCheck, Outcome, Summary, TensorHashing,
+    Uncompared,
+};
+pub use tensor::{TensorError, TensorView, VerifiedTensor};
+pub use tensors::{Difference, TensorFault, compare};
+pub use view::{FileView, ModelView, Reads};
+pub use view_error::ViewError;
+pub use walk::{Found, Unfit, UnfitFault, Unread, Walk, walk};
+pub use weighbridge_verify as verify;

@@ -1,0 +1,554 @@
+//! A model folder against its verified lists.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    ops::{ControlFlow, Range},
+    path::Path,
+    sync::Mutex,
+};
+
+use weighbridge_formats::{Format, FormatError, Parsed, UnknownDtype};
+use weighbridge_manifest::{
+    EntryPath, FileEntry, TensorEntry, VerifiedFileList, VerifiedTensorList, is_tensor_file, shown,
+};
+use weighbridge_tree::{FileRoot, Grid, Layer, LayerError, TensorHash};
+
+use crate::{
+    io::IoError,
+    metadata::{Layers, LayersError},
+    scan::{Header, Job, ScanError, Scanned, Tensors, Watch, lock, scan},
+    tensors::{Difference, TensorFault, compare},
+    walk::{UnfitFault, Walk, walk},
+};
+
+/// What to check, and against what. Everything here comes from the caller or from verified lists (rule 9).
+pub struct ModelCheck<'a> {
+    /// The model folder.
+    pub model: &'a Path,
+    /// All its files.
+    pub files: &'a VerifiedFileList,
+    /// All its tensors, if the head binds them.
+    pub tensors: Option<&'a VerifiedTensorList>,
+    /// The chunk layers, if they are published: they tell which chunks of a bad file are bad.
+    pub layers: Option<&'a Layers>,
+    /// Which files to look at, by path; all if there is no choice.
+    pub only: Option<&'a (dyn Fn(&str) -> bool + Sync)>,
+    /// Whether to hash each tensor as well.
+    pub tensor_hashes: TensorHashing,
+    /// What to do about files that are not listed. Links out of the model and the like are no files, and always refused.
+    pub extra: ExtraFiles,
+}
+
+/// Whether a check hashes each tensor too. The file's root already covers every byte; this checks the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TensorHashing {
+    /// No.
+    Skip,
+    /// Yes: a listed hash of other bytes is a refusal.
+    Check,
+}
+
+/// What a check does about files that are not listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExtraFiles {
+    /// They are refusals.
+    Refuse,
+    /// They are reported.
+    Report,
+}
+
+/// What a check tells while it runs. Called from many threads, but for files from one at a time, in list order.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// So many more bytes were read and hashed.
+    Read(u64),
+    /// This was found out about one file.
+    File(&'a FileReport),
+}
+
+/// What was found out about one file.
+#[derive(Debug)]
+pub struct FileReport {
+    /// Its path in the model.
+    pub path: String,
+    /// Its length: the listed one, if it is listed.
+    pub size: u64,
+    /// How many chunks it has.
+    pub chunks: u64,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Why its header was not compared with the tensor list, if it is a tensor file whose bytes are as signed, and tensors
+    /// are listed. No refusal: the file's root is the authority over its bytes (rule 13).
+    pub uncompared: Option<Uncompared>,
+}
+
+/// Why the verified header of a tensor file was not compared with the tensor list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Uncompared {
+    /// No tensor of the file is listed: it was covered as a file. A signer does so where it does not know a dtype.
+    NotListed,
+    /// The header has a dtype that this version does not know. The list may be right; nothing is said of it.
+    UnknownDtype(UnknownDtype),
+}
+
+/// What came of checking a file.
+#[derive(Debug)]
+pub enum Outcome {
+    /// All of it is as signed.
+    Verified,
+    /// It is not listed, and the caller or the specification lets that pass.
+    Extra,
+    /// It is not listed, and was not looked into: models have nothing there; or it cannot be looked at, for this reason,
+    /// and the caller lets pass what is not listed.
+    LeftOut(Option<IoError>),
+    /// It is refused, for these reasons; at least one.
+    Refused(Vec<FileFault>),
+    /// It could not be read.
+    Unknown(IoError),
+}
+
+/// Why a file is refused.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum FileFault {
+    /// It is listed and not there.
+    Missing,
+    /// It is there and not listed.
+    Extra,
+    /// It can be no part of a model.
+    Unfit(UnfitFault),
+    /// It has another length.
+    Length {
+        /// The listed length.
+        expected: u64,
+        /// The length found.
+        actual: u64,
+    },
+    /// Its bytes do not give the signed root.
+    Mismatch {
+        /// Which chunks, if a layer tells.
+        chunks: Option<BadChunks>,
+        /// The listed file whose bytes it has, if it is another's.
+        bytes_of: Option<EntryPath>,
+    },
+    /// It changed while it was read.
+    Changed,
+    /// Its published layer is not that of its root.
+    Layer(LayerError),
+    /// Its verified header is malformed, and tensors of it are listed.
+    Format(FormatError),
+    /// The tensor list says otherwise than its verified header or bytes.
+    Tensor(TensorFault),
+}
+
+/// Chunks that are not the signed ones.
+#[derive(Clone, Debug)]
+pub struct BadChunks {
+    /// Runs of neighbouring chunks, by position.
+    pub runs: Vec<BadRun>,
+    /// How many chunks are bad.
+    pub bad: u64,
+    /// How many chunks the file has.
+    pub of: u64,
+}
+
+/// A run of bad chunks.
+#[derive(Clone, Debug)]
+pub struct BadRun {
+    /// The positions of the first and the last chunk.
+    pub chunks: (u64, u64),
+    /// Their bytes.
+    pub bytes: Range<u64>,
+    /// The tensors that these bytes belong to, by offset.
+    pub tensors: Vec<TensorEntry>,
+}
+
+/// What a check came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Summary {
+    /// Files that are as signed.
+    pub verified: u64,
+    /// The sum of their sizes.
+    pub bytes: u64,
+    /// Files that are refused.
+    pub refused: u64,
+    /// Files that could not be read.
+    pub unknown: u64,
+    /// How many of the files that are as signed are [`Uncompared`].
+    pub uncompared: u64,
+}
+
+impl ModelCheck<'_> {
+    /// Reads the model once, on all threads of the current rayon pool, and reports on every file.
+    ///
+    /// # Errors
+    /// [`IoError`] if the folder cannot be listed. What is wrong with single files is reported, and counted.
+    ///
+    /// # Cost
+    /// One BLAKE3 pass over all bytes, two with tensor hashes. Memory does not grow with the model, lists apart.
+    pub fn run(&self, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<Summary, IoError> {
+        let found = walk(self.model)?;
+        let wanted = |path: &str| self.only.is_none_or(|only| only(path));
+        let (mut jobs, mut places, mut decided) = (Vec::new(), Vec::new(), Vec::new());
+        let selected = || self.files.entries().iter().enumerate().filter(|(_, e)| wanted(e.path.as_str()));
+        for (order, (position, entry)) in selected().enumerate() {
+            match self.before_reading(position, entry, &found) {
+                Ok(job) => {
+                    jobs.push(job);
+                    places.push((order, position));
+                }
+                Err(report) => decided.push((order, *report)),
+            }
+        }
+        let listed = selected().count();
+        decided.extend((listed..).zip(self.unlisted(&found, &wanted)));
+        let reports = Reports { state: Mutex::default(), tell };
+        for (order, report) in decided {
+            reports.put(order, report);
+        }
+        let by_root = self.files.entries().iter().map(|e| (e.root, &e.path)).collect();
+        let watch = Progress { check: self, places, by_root, reports: &reports };
+        scan(&jobs, self.files.chunk_size(), false, &watch);
+        Ok(reports.summary())
+    }
+
+    /// What can be said of a listed file without reading it, or how to read it.
+    fn before_reading(
+        &self,
+        position: usize,
+        entry: &FileEntry,
+        found: &Walk,
+    ) -> Result<Job, Box<FileReport>> {
+        let at = found.files.binary_search_by(|f| f.path.cmp(&entry.path)).ok();
+        let Some(file) = at.and_then(|at| found.files.get(at)) else {
+            if let Some(unread) = found.unread_at(entry.path.as_str()) {
+                return Err(Box::new(self.report_of(entry, Outcome::Unknown(unread.error.again()))));
+            }
+            let unfit = found.unfit_at(entry.path.as_str());
+            let fault = unfit.map_or(FileFault::Missing, |u| FileFault::Unfit(u.fault.clone()));
+            return Err(Box::new(self.unread(position, entry, fault)));
+        };
+        if file.size != entry.size {
+            let fault = FileFault::Length { expected: entry.size, actual: file.size };
+            return Err(Box::new(self.unread(position, entry, fault)));
+        }
+        Ok(Job { file: file.file.clone(), size: entry.size, tensors: self.tensors_of(entry) })
+    }
+
+    fn tensors_of(&self, entry: &FileEntry) -> Tensors {
+        let (Some(list), Some(format)) = (self.tensors, Format::of(entry.path.as_str())) else {
+            return Tensors::Ignore;
+        };
+        match self.tensor_hashes {
+            TensorHashing::Skip => Tensors::Header(format),
+            TensorHashing::Check => {
+                let tensors = by_offset(list.of_file(entry.path.as_str()));
+                Tensors::HashListed(format, tensors.iter().map(|t| range(t)).collect())
+            }
+        }
+    }
+
+    /// What is there and not listed.
+    fn unlisted(&self, found: &Walk, wanted: &dyn Fn(&str) -> bool) -> Vec<FileReport> {
+        let is_listed = |path: &str| self.files.find(path).is_some();
+        let extra = found.files.iter().filter(|f| !is_listed(f.path.as_str())).map(|f| {
+            let hub = f.path.as_str() == ".gitattributes";
+            let passes = hub || self.extra == ExtraFiles::Report;
+            let outcome = if passes { Outcome::Extra } else { Outcome::Refused(vec![FileFault::Extra]) };
+            FileReport {
+                path: f.path.as_str().to_owned(),
+                size: f.size,
+                chunks: 0,
+                outcome,
+                uncompared: None,
+            }
+        });
+        let unlisted = |place: &String, outcome| FileReport {
+            path: place.clone(),
+            size: 0,
+            chunks: 0,
+            outcome,
+            uncompared: None,
+        };
+        let unfit = found.unfit.iter().filter(|u| !u.has_path() || !is_listed(&u.place));
+        let unfit =
+            unfit.map(|u| unlisted(&u.place, Outcome::Refused(vec![FileFault::Unfit(u.fault.clone())])));
+        let unread = found.unread.iter().filter(|u| !is_listed(&u.place)).map(|u| {
+            let passes = self.extra == ExtraFiles::Report && !u.is_link;
+            let error = u.error.again();
+            unlisted(&u.place, if passes { Outcome::LeftOut(Some(error)) } else { Outcome::Unknown(error) })
+        });
+        let left_out = found.left_out.iter().map(|place| unlisted(place, Outcome::LeftOut(None)));
+        let all = extra.chain(unfit).chain(unread).chain(left_out);
+        let mut reports: Vec<FileReport> = all.filter(|report| wanted(&report.path)).collect();
+        reports.sort_by(|a, b| a.path.cmp(&b.path));
+        reports
+    }
+
+    /// The report on a file whose bytes were not judged; its layer is judged all the same.
+    fn unread(&self, position: usize, entry: &FileEntry, fault: FileFault) -> FileReport {
+        let mut faults = vec![fault];
+        // A layer that cannot be read changes nothing: the file is refused already.
+        if let Err(LayersError::Layer(error)) = self.layer(position) {
+            faults.push(FileFault::Layer(error));
+        }
+        self.report(entry, faults)
+    }
+
+    fn layer(&self, position: usize) -> Result<Option<Layer>, LayersError> {
+        self.layers.map(|layers| layers.of(self.files, position)).transpose()
+    }
+
+    fn report(&self, entry: &FileEntry, faults: Vec<FileFault>) -> FileReport {
+        let outcome = if faults.is_empty() { Outcome::Verified } else { Outcome::Refused(faults) };
+        self.report_of(entry, outcome)
+    }
+
+    fn report_of(&self, entry: &FileEntry, outcome: Outcome) -> FileReport {
+        let chunks = Grid::new(entry.size, self.files.chunk_size()).map_or(0, Grid::count);
+        FileReport {
+            path: entry.path.as_str().to_owned(),
+            size: entry.size,
+            chunks,
+            outcome,
+            uncompared: None,
+        }
+    }
+
+    /// Compares what was read of a file with what is signed of it.
+    fn judge(&self, position: usize, entry: &FileEntry, read: &Scanned, by_root: &ByRoot<'_>) -> FileReport {
+        let mut faults = Vec::new();
+        let layer = match self.layer(position) {
+            Ok(layer) => layer,
+            Err(LayersError::Layer(error)) => {
+                faults.push(FileFault::Layer(error));
+                None
+            }
+            Err(LayersError::Io(error)) => return self.report_of(entry, Outcome::Unknown(error)),
+        };
+        if read.root != entry.root {
+            let chunks = layer.and_then(|layer| self.bad_chunks(entry, &layer, read));
+            let bytes_of = by_root.get(&read.root).map(|path| (*path).clone());
+            faults.insert(0, FileFault::Mismatch { chunks, bytes_of });
+            return self.report(entry, faults);
+        }
+        let mut uncompared = None;
+        if let Some(list) = self.tensors
+            && is_tensor_file(&entry.path)
+        {
+            let listed = list.of_file(entry.path.as_str());
+            let compared = compare_header(listed, read.header.as_ref());
+            uncompared = compared.as_ref().ok().cloned().flatten();
+            let hashes = || hash_fault(listed, read.tensor_hashes.as_deref(), self.tensor_hashes);
+            faults.extend(compared.err().or_else(hashes));
+        }
+        FileReport { uncompared, ..self.report(entry, faults) }
+    }
+
+    fn bad_chunks(&self, entry: &FileEntry, layer: &Layer, read: &Scanned) -> Option<BadChunks> {
+        let grid = layer.grid();
+        let mut runs: Vec<BadRun> = Vec::new();
+        let mut bad = 0u64;
+        for index in layer.differing(&read.values).ok()? {
+            bad = bad.saturating_add(1);
+            let bytes = grid.range(index)?;
+            match runs.last_mut() {
+                Some(run) if run.bytes.end == bytes.start => {
+                    run.chunks.1 = index;
+                    run.bytes.end = bytes.end;
+                }
+                _ => runs.push(BadRun { chunks: (index, index), bytes, tensors: Vec::new() }),
+            }
+        }
+        if let Some(list) = self.tensors {
+            // A list that overlaps, which no header bears out, must not name every tensor for every run (rule 12).
+            let mut end = 0;
+            let mut tensors = by_offset(list.of_file(entry.path.as_str()));
+            tensors.retain(|t| {
+                let apart = t.size > 0 && t.offset >= end;
+                end = if apart { range(t).end } else { end };
+                apart
+            });
+            for run in &mut runs {
+                let first = tensors.partition_point(|t| range(t).end <= run.bytes.start);
+                let touched = tensors.iter().skip(first).take_while(|t| t.offset < run.bytes.end);
+                run.tensors = touched.map(|t| (*t).clone()).collect();
+            }
+        }
+        Some(BadChunks { runs, bad, of: grid.count() })
+    }
+}
+
+/// The differences between the verified header and the list, or the reason why they were not compared.
+fn compare_header(listed: &[TensorEntry], header: Option<&Header>) -> Result<Option<Uncompared>, FileFault> {
+    // Here the bytes are the signed ones. Before that, what parses them would be open to anyone.
+    let parsed = header.map(Header::parse).transpose();
+    if listed.is_empty() {
+        // The list says nothing of the file, and no header contradicts that. One without tensors bears it out.
+        let is_borne_out = matches!(&parsed, Ok(Some(Parsed::Tensors { tensors, .. })) if tensors.is_empty());
+        return Ok((!is_borne_out).then_some(Uncompared::NotListed));
+    }
+    let tensors = match parsed.map_err(FileFault::Format)? {
+        Some(Parsed::Tensors { tensors, .. }) => tensors,
+        Some(Parsed::UnknownDtype { dtype, .. }) => return Ok(Some(Uncompared::UnknownDtype(dtype))),
+        // Every tensor file's header was kept. One that was not would bear out no tensor.
+        Some(Parsed::NeedPrefix(_)) | None => Vec::new(),
+    };
+    compare(listed, &tensors).map_or(Ok(None), |fault| Err(FileFault::Tensor(fault)))
+}
+
+/// The first tensor whose listed hash is not that of the verified bytes, if hashes were asked for.
+fn hash_fault(
+    listed: &[TensorEntry],
+    hashes: Option<&[TensorHash]>,
+    hashing: TensorHashing,
+) -> Option<FileFault> {
+    if hashing == TensorHashing::Skip {
+        return None;
+    }
+    // A hash that is not there is another one: nothing passes unchecked.
+    let hashes = hashes.unwrap_or_default();
+    let other =
+        by_offset(listed).into_iter().enumerate().filter(|(i, entry)| hashes.get(*i) != Some(&entry.hash));
+    let first = other.map(|(_, entry)| &entry.name).min()?;
+    let fault = TensorFault { tensor: first.as_str().to_owned(), difference: Difference::Hash };
+    Some(FileFault::Tensor(fault))
+}
+
+/// In the order in which ranges are disjoint: empty tensors before the one that begins where they lie.
+fn by_offset(listed: &[TensorEntry]) -> Vec<&TensorEntry> {
+    let mut tensors: Vec<&TensorEntry> = listed.iter().collect();
+    tensors.sort_by_key(|t| (t.offset, t.size));
+    tensors
+}
+
+fn range(tensor: &TensorEntry) -> Range<u64> {
+    tensor.offset..tensor.offset.saturating_add(tensor.size)
+}
+
+type ByRoot<'a> = HashMap<FileRoot, &'a EntryPath>;
+
+/// Turns what is read into reports.
+struct Progress<'a> {
+    check: &'a ModelCheck<'a>,
+    /// For each job: the order of its report, and the file's position.
+    places: Vec<(usize, usize)>,
+    by_root: ByRoot<'a>,
+    reports: &'a Reports<'a>,
+}
+
+impl Watch for Progress<'_> {
+    fn read(&self, bytes: u64) {
+        (self.reports.tell)(Event::Read(bytes));
+    }
+
+    fn done(&self, job: usize, result: Result<Scanned, ScanError>) -> ControlFlow<()> {
+        let place = self.places.get(job);
+        let Some((order, position, entry)) = place.and_then(|(order, position)| {
+            Some((*order, *position, self.check.files.entries().get(*position)?))
+        }) else {
+            return ControlFlow::Continue(());
+        };
+        let report = match result {
+            Ok(read) => self.check.judge(position, entry, &read, &self.by_root),
+            Err(ScanError::Io(error)) => self.check.report_of(entry, Outcome::Unknown(error)),
+            // A listed length is never too large.
+            Err(ScanError::Changed | ScanError::TooLarge { .. }) => {
+                self.check.unread(position, entry, FileFault::Changed)
+            }
+            Err(ScanError::Format(error)) => self.check.unread(position, entry, FileFault::Format(error)),
+        };
+        self.reports.put(order, report);
+        ControlFlow::Continue(())
+    }
+}
+
+/// Passes reports on in order, whatever the order in which they come.
+struct Reports<'a> {
+    state: Mutex<ReportState>,
+    tell: &'a (dyn Fn(Event<'_>) + Sync),
+}
+
+#[derive(Default)]
+struct ReportState {
+    next: usize,
+    waiting: BTreeMap<usize, FileReport>,
+    summary: Summary,
+}
+
+impl Reports<'_> {
+    fn put(&self, order: usize, report: FileReport) {
+        let mut state = lock(&self.state);
+        state.waiting.insert(order, report);
+        loop {
+            let next = state.next;
+            let Some(report) = state.waiting.remove(&next) else { return };
+            state.next = state.next.saturating_add(1);
+            state.summary.count(&report);
+            (self.tell)(Event::File(&report));
+        }
+    }
+
+    fn summary(&self) -> Summary {
+        lock(&self.state).summary
+    }
+}
+
+impl Summary {
+    fn count(&mut self, report: &FileReport) {
+        let field = match report.outcome {
+            Outcome::Verified => {
+                self.bytes = self.bytes.saturating_add(report.size);
+                self.uncompared = self.uncompared.saturating_add(report.uncompared.is_some().into());
+                &mut self.verified
+            }
+            Outcome::Refused(_) => &mut self.refused,
+            Outcome::Unknown(_) => &mut self.unknown,
+            Outcome::Extra | Outcome::LeftOut(_) => return,
+        };
+        *field = field.saturating_add(1);
+    }
+}
+
+impl FileFault {
+    /// The code of `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::Mismatch { .. } => 2101,
+            Self::Length { .. } => 2103,
+            Self::Missing => 2104,
+            Self::Extra => 2105,
+            Self::Changed => 2106,
+            Self::Unfit(fault) => fault.error_code(),
+            Self::Layer(error) => error.error_code(),
+            Self::Format(error) => error.error_code(),
+            Self::Tensor(fault) => fault.error_code(),
+        }
+    }
+}
+
+impl fmt::Display for FileFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("the file is missing"),
+            Self::Extra => f.write_str("the file is not listed"),
+            Self::Changed => f.write_str("the file changed while it was read"),
+            Self::Length { expected, actual } => write!(f, "{actual} bytes, {expected} are signed"),
+            Self::Mismatch { bytes_of: Some(path), .. } => {
+                write!(
+                    f,
+                    "data does not match the signed root: these are the bytes of {}",
+                    shown(path.as_str())
+                )
+            }
+            Self::Mismatch { .. } => f.write_str("data does not match the signed root"),
+            Self::Unfit(fault) => fault.fmt(f),
+            Self::Layer(error) => error.fmt(f),
+            Self::Format(error) => error.fmt(f),
+            Self::Tensor(fault) => fault.fmt(f),
+        }
+    }
+}

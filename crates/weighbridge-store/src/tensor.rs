@@ -1,0 +1,326 @@
+//! Tensors by name, of which each byte is verified.
+
+use std::{
+    fmt, io,
+    sync::{Arc, OnceLock},
+};
+
+use weighbridge_formats::{Format, FormatError, Parsed, UnknownDtype};
+use weighbridge_manifest::{Dtype, TensorEntry, VerifiedTensorList, shown, shown_beginning};
+
+use crate::{
+    folder::HoldingError,
+    io::IoError,
+    tensors::{TensorFault, compare},
+    view::{FileView, ModelView},
+    view_error::ViewError,
+};
+
+/// The tensors of a local model folder, whole or full of holes, read by name.
+///
+/// # Guarantee
+/// A tensor's bytes are those of the signed file, and its dtype, shape and place are those that the header in the signed
+/// file gives: before the first tensor of a file is given, the chunks of its header are accepted, and the header is
+/// compared with all that is listed for the file (`spec/tensors.md`, V1 to V3).
+///
+/// # Non-guarantee
+/// The tensor's own hash is not computed: it finds and compares, and never accepts (rule 13). Nothing is said of files and
+/// chunks that were not touched.
+///
+/// # Cost
+/// Only the chunks that hold bytes of a tensor or of its file's header are read and hashed. A header is compared once,
+/// whoever asks and how often. Beside what a [`ModelView`] takes there is a number for each tensor and a flag for each
+/// file.
+#[must_use]
+pub struct TensorView {
+    view: Arc<ModelView>,
+    tensors: Arc<VerifiedTensorList>,
+    /// Positions in the tensor list, by name, then by file.
+    by_name: Vec<usize>,
+    /// One for each file of the list: set once its header agrees. Two threads may both compare the same one.
+    agreed: Vec<OnceLock<()>>,
+}
+
+impl TensorView {
+    /// Reads nothing yet. `tensors` is the list that the view's head binds.
+    ///
+    /// # Cost
+    /// A sort of the tensors by name.
+    pub fn new(view: impl Into<Arc<ModelView>>, tensors: impl Into<Arc<VerifiedTensorList>>) -> Self {
+        let (view, tensors) = (view.into(), tensors.into());
+        let mut names: Vec<_> =
+            tensors.entries().iter().zip(0..).map(|(t, at)| (t.name.as_str(), at)).collect();
+        names.sort_unstable();
+        let by_name = names.into_iter().map(|(_, at)| at).collect();
+        let mut agreed = Vec::new();
+        agreed.resize_with(view.files().entries().len(), OnceLock::new);
+        Self { view, tensors, by_name, agreed }
+    }
+
+    /// Reads the tensor of this name.
+    ///
+    /// # Errors
+    /// [`TensorError`]: no tensor has this name, or several files have one (9001), and what [`read_at`](Self::read_at)
+    /// refuses.
+    ///
+    /// # Panics
+    /// Never, for any name.
+    pub fn read(&self, name: &str) -> Result<VerifiedTensor<'_>, TensorError> {
+        let first = self.by_name.partition_point(|at| self.name(*at) < name);
+        let mut found = self.by_name.iter().skip(first).take_while(|at| self.name(**at) == name);
+        match (found.next(), found.next()) {
+            (Some(at), None) => self.read_at(*at),
+            (Some(_), Some(_)) => Err(TensorError::Ambiguous { name: String::from(name) }),
+            (None, _) => Err(TensorError::NotListed { name: String::from(name) }),
+        }
+    }
+
+    /// Reads the tensor of this name in this file: names are unique only there.
+    ///
+    /// # Errors
+    /// [`TensorError`]: the file has no such tensor (9001), and what [`read_at`](Self::read_at) refuses.
+    ///
+    /// # Panics
+    /// Never, for any arguments.
+    pub fn read_in(&self, file: &str, name: &str) -> Result<VerifiedTensor<'_>, TensorError> {
+        let found = self.tensors.find(file, name);
+        let (at, _) = found.ok_or_else(|| TensorError::NotListed { name: String::from(name) })?;
+        self.read_at(at)
+    }
+
+    /// Reads the tensor at `position` of the tensor list.
+    ///
+    /// # Errors
+    /// [`TensorError`]: as [`ModelView::file`] and [`FileView::read_at`]; the header is malformed (41xx, 43xx),
+    /// has a dtype that this version does not know, be it another tensor's (4108, 4314), or says otherwise than the tensor list (23xx); there is no room for the tensor (9002); the list has
+    /// no such position (9999). No byte is given. The same tensor may be asked for again.
+    ///
+    /// # Panics
+    /// Never, for any position.
+    pub fn read_at(&self, position: usize) -> Result<VerifiedTensor<'_>, TensorError> {
+        let entry = self.tensors.entries().get(position).ok_or(HoldingError::NoSuchEntry)?;
+        let (file, _) = self.view.files().find(entry.file.as_str()).ok_or(HoldingError::NoSuchEntry)?;
+        let view = self.view.file(file)?;
+        self.agree(file, entry.file.as_str(), view)?;
+        // The header bears out that the tensor lies within the file, and the file has this length.
+        let mut bytes = Vec::new();
+        grow(&mut bytes, entry.size, entry.file.as_str())?;
+        view.read_at(entry.offset, &mut bytes)?;
+        Ok(VerifiedTensor { entry, bytes })
+    }
+
+    /// Compares the list with the verified header of a file, unless that was done.
+    fn agree(&self, file: usize, path: &str, view: &FileView) -> Result<(), TensorError> {
+        let agreed = self.agreed.get(file).ok_or(HoldingError::NoSuchEntry)?;
+        if agreed.get().is_some() {
+            return Ok(());
+        }
+        let path_of = || String::from(path);
+        // A verified list names tensor files only.
+        let format = Format::of(path).ok_or(HoldingError::NoSuchEntry)?;
+        let size = view.verifier().layer().grid().len();
+        // By the list the header ends here, and what lies behind it may be a hole: a format that cannot tell beforehand
+        // how long its header is asks for more than that.
+        let data = self.tensors.of_file(path).iter().map(|tensor| tensor.offset).min().unwrap_or(size);
+        let mut prefix = Vec::new();
+        let spans = loop {
+            // Only accepted bytes are parsed.
+            match format.parse(&prefix, size) {
+                Err(fault) => return Err(TensorError::Format { file: path_of(), fault }),
+                Ok(Parsed::Tensors { tensors, .. }) => break tensors,
+                // The bytes can be had from the view; that dtype and shape are the header's cannot be told.
+                Ok(Parsed::UnknownDtype { dtype, .. }) => {
+                    return Err(TensorError::UnknownDtype { file: path_of(), dtype });
+                }
+                Ok(Parsed::NeedPrefix(len)) => {
+                    let start = prefix.len();
+                    let known = u64::try_from(start).unwrap_or(u64::MAX);
+                    grow(&mut prefix, if known < data { len.min(data) } else { len }, path)?;
+                    view.read_at(known, prefix.get_mut(start..).unwrap_or_default())?;
+                }
+            }
+        };
+        if let Some(fault) = compare(self.tensors.of_file(path), &spans) {
+            return Err(TensorError::Header { file: path_of(), fault });
+        }
+        let _ = agreed.set(());
+        Ok(())
+    }
+
+    fn name(&self, position: usize) -> &str {
+        self.tensors.entries().get(position).map_or("", |tensor| tensor.name.as_str())
+    }
+
+    /// The tensor list.
+    #[must_use]
+    pub fn tensors(&self) -> &VerifiedTensorList {
+        &self.tensors
+    }
+
+    /// The view that is read from, which counts what was read.
+    pub fn view(&self) -> &ModelView {
+        &self.view
+    }
+}
+
+/// Makes room for `len` bytes. A length that was checked can still be more than there is memory.
+fn grow(bytes: &mut Vec<u8>, len: u64, path: &str) -> Result<(), IoError> {
+    let no_room = || IoError::at("make room for", path)(io::ErrorKind::OutOfMemory.into());
+    let len = usize::try_from(len).map_err(|_| no_room())?;
+    bytes.try_reserve_exact(len.saturating_sub(bytes.len())).map_err(|_| no_room())?;
+    bytes.resize(len, 0);
+    Ok(())
+}
+
+/// A tensor of which every chunk was accepted.
+///
+/// # Guarantee
+/// Bytes, dtype and shape are those of the signed file.
+#[derive(Clone, PartialEq, Eq)]
+#[must_use]
+pub struct VerifiedTensor<'a> {
+    entry: &'a TensorEntry,
+    bytes: Vec<u8>,
+}
+
+impl<'a> VerifiedTensor<'a> {
+    /// Its line of the tensor list, with which the header agrees.
+    #[must_use]
+    pub fn entry(&self) -> &'a TensorEntry {
+        self.entry
+    }
+
+    /// The type of its elements.
+    #[must_use]
+    pub fn dtype(&self) -> &'a Dtype {
+        &self.entry.dtype
+    }
+
+    /// Its dimensions, outermost first.
+    #[must_use]
+    pub fn shape(&self) -> &'a [u64] {
+        &self.entry.shape
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Its bytes, to keep.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+/// Why a tensor is not given. None of its bytes were released.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum TensorError {
+    /// Its file gives no bytes, or other ones.
+    View(ViewError),
+    /// No tensor has this name. The caller's fault.
+    NotListed {
+        /// The name that was asked for.
+        name: String,
+    },
+    /// Several files have a tensor of this name, and none of them was named. The caller's fault.
+    Ambiguous {
+        /// The name that was asked for.
+        name: String,
+    },
+    /// The verified header of its file is malformed.
+    Format {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        fault: FormatError,
+    },
+    /// The verified header of its file has a dtype that this version does not know, so that it is compared with nothing.
+    /// Nothing is wrong with the file: [`TensorView::view`] gives its bytes.
+    UnknownDtype {
+        /// The file.
+        file: String,
+        /// The dtype, and whose it is.
+        dtype: UnknownDtype,
+    },
+    /// The tensor list says otherwise than the verified header of its file.
+    Header {
+        /// The file.
+        file: String,
+        /// What is wrong with the list.
+        fault: TensorFault,
+    },
+}
+
+impl From<ViewError> for TensorError {
+    fn from(error: ViewError) -> Self {
+        Self::View(error)
+    }
+}
+
+impl From<HoldingError> for TensorError {
+    fn from(error: HoldingError) -> Self {
+        Self::View(error.into())
+    }
+}
+
+impl From<IoError> for TensorError {
+    fn from(error: IoError) -> Self {
+        Self::View(error.into())
+    }
+}
+
+impl TensorError {
+    /// The number in `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::View(error) => error.error_code(),
+            Self::NotListed { .. } | Self::Ambiguous { .. } => 9001,
+            Self::Format { fault, .. } => fault.error_code(),
+            Self::UnknownDtype { dtype, .. } => dtype.error_code(),
+            Self::Header { fault, .. } => fault.error_code(),
+        }
+    }
+}
+
+impl fmt::Display for TensorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::View(error) => error.fmt(f),
+            Self::NotListed { name } => write!(f, "no tensor '{}' is listed", shown_beginning(name, 80)),
+            Self::Ambiguous { name } => {
+                write!(f, "several files have a tensor '{}'", shown_beginning(name, 80))
+            }
+            Self::Format { file, fault } => write!(f, "{}: {fault}", shown(file)),
+            Self::UnknownDtype { file, dtype } => write!(f, "{}: {dtype}", shown(file)),
+            Self::Header { file, fault } => write!(f, "{}: {fault}", shown(file)),
+        }
+    }
+}
+
+impl std::error::Error for TensorError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::View(error) => Some(error),
+            Self::Format { fault, .. } => Some(fault),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for TensorView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TensorView").field("view", &self.view).finish_non_exhaustive()
+    }
+}
+
+/// Without the bytes.
+impl fmt::Debug for VerifiedTensor<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifiedTensor").field("entry", &self.entry).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,334 @@
+//! Positioned reads of local files, that verify what is touched.
+
+use std::{
+    fmt,
+    fs::{self, File},
+    io,
+    ops::Range,
+    path::{self, Path, PathBuf},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use weighbridge_manifest::VerifiedFileList;
+
+use weighbridge_verify::{FileVerifier, VerifierError};
+
+use crate::{
+    chunk_cache::ChunkCache,
+    folder::{HoldingError, Places, entry_of, open_signed},
+    io::{Identity, IoError, identity_of, is_gone, read_exact_at},
+    metadata::Metadata,
+    view_error::ViewError,
+};
+
+/// A local file, whole or with holes, of which each read is verified.
+///
+/// # Guarantee
+/// Bytes that it gives are those of the signed file: they are copied from the buffer in which their chunk was accepted
+/// (rules 2 and 10). A hole reads as zeros, and so is refused wherever the true chunk is not zeros.
+///
+/// # Non-guarantee
+/// It says nothing of chunks that were not touched, nor of what others read from the same file.
+///
+/// # Cost
+/// Every chunk that holds a byte of a read is read and hashed as a whole, by the thread that reads; threads do not wait
+/// for each other. Some chunks of which a part was read, at most 64 and 16 MiB, are kept in memory: for small
+/// neighbouring reads a chunk is hashed once, not once for each. Beside them there is a buffer of one chunk for each
+/// thread that reads, and at most four in reserve.
+#[must_use]
+pub struct FileView {
+    verifier: FileVerifier,
+    file: File,
+    /// What it is called and what has that name; `None` for a file that is still to get its name.
+    named: Option<(PathBuf, Option<Identity>)>,
+    cache: Arc<ChunkCache>,
+    chunks_read: AtomicU64,
+    bytes_read: AtomicU64,
+}
+
+impl FileView {
+    /// Opens a file. Nothing but its length is checked.
+    ///
+    /// `file` may lie anywhere, but is no link itself. `verifier` counts the chunks that are touched.
+    ///
+    /// # Errors
+    /// [`ViewError`]: it cannot be opened, or is a folder (9002), it is a FIFO, socket or device (5104), or has another
+    /// length than the signed one (2103).
+    pub fn open(file: &Path, verifier: FileVerifier) -> Result<Self, ViewError> {
+        let cache = ChunkCache::new(verifier.layer().grid().granule().bytes());
+        let opened = open_signed(file, verifier.path(), verifier.layer().grid().len())?;
+        Self::sharing(opened, Some(file), verifier, Arc::new(cache))
+    }
+
+    fn sharing(
+        file: File,
+        place: Option<&Path>,
+        verifier: FileVerifier,
+        cache: Arc<ChunkCache>,
+    ) -> Result<Self, ViewError> {
+        let named = match place {
+            None => None,
+            Some(place) => {
+                // The working directory may become another one.
+                let place = path::absolute(place).map_err(IoError::at("find", place))?;
+                let metadata = file.metadata().map_err(IoError::at("look at", &place))?;
+                Some((place, identity_of(&metadata)))
+            }
+        };
+        Ok(Self {
+            verifier,
+            file,
+            named,
+            cache,
+            chunks_read: AtomicU64::new(0),
+            bytes_read: AtomicU64::new(0),
+        })
+    }
+
+    /// Fills `into` with the bytes from `offset` on.
+    ///
+    /// # Errors
+    /// [`ViewError`]: a chunk is not the signed one, or is missing (2102); the file was truncated, extended, replaced or
+    /// removed since it was opened (2106); it cannot be read (9002); it has no such bytes (9999). Of `into`, what lies in
+    /// chunks before the first bad one is then filled with the signed bytes, and the rest is as it was. The same read may
+    /// be tried again.
+    ///
+    /// # Panics
+    /// Never, for any arguments.
+    pub fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), ViewError> {
+        let grid = self.verifier.layer().grid();
+        let len = u64::try_from(into.len()).unwrap_or(u64::MAX);
+        let wanted = offset..offset.saturating_add(len);
+        let past_end = || ViewError::PastEnd { path: self.path(), range: wanted.clone(), size: grid.len() };
+        let chunks = grid.chunks_of(&wanted).ok_or_else(past_end)?;
+        let (mut at, mut rest) = (offset, into);
+        for index in chunks {
+            let chunk = grid.range(index).ok_or_else(past_end)?;
+            let end = chunk.end.min(wanted.end);
+            let part = within(&chunk, at)..within(&chunk, end);
+            let (into, behind) = rest.split_at_mut_checked(part.len()).ok_or_else(past_end)?;
+            self.read_part(index, &chunk, part, into)?;
+            (at, rest) = (end, behind);
+        }
+        Ok(())
+    }
+
+    /// Copies a part of one chunk, once the chunk is accepted.
+    fn read_part(
+        &self,
+        index: u64,
+        chunk: &Range<u64>,
+        part: Range<usize>,
+        into: &mut [u8],
+    ) -> Result<(), ViewError> {
+        let key = (self.verifier.position(), index);
+        if let Some(kept) = self.cache.get(key) {
+            into.copy_from_slice(self.part_of(&kept, part)?);
+            return Ok(());
+        }
+        let mut buffer = self.cache.buffer();
+        let accepted = self.load(index, chunk, &mut buffer).and_then(|bytes| self.part_of(bytes, part));
+        let result = accepted.map(|bytes| into.copy_from_slice(bytes));
+        // Of a chunk that was wanted as a whole, nothing is left to be asked for.
+        if result.is_ok() && buffer.len() > into.len() {
+            self.cache.keep(key, buffer);
+        } else {
+            self.cache.give_back(buffer);
+        }
+        result
+    }
+
+    /// Reads a chunk, and gives it if it is accepted.
+    fn load<'b>(
+        &self,
+        index: u64,
+        chunk: &Range<u64>,
+        buffer: &'b mut Vec<u8>,
+    ) -> Result<&'b [u8], ViewError> {
+        // At most one chunk, 16 MiB. What is in the buffer is overwritten, or not looked at.
+        buffer.resize(within(chunk, chunk.end), 0);
+        match read_exact_at(&self.file, buffer, chunk.start) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(self.changed()),
+            Err(error) => return Err(self.io("read", error)),
+        }
+        self.chunks_read.fetch_add(1, Relaxed);
+        self.bytes_read.fetch_add(chunk.end.saturating_sub(chunk.start), Relaxed);
+        if !self.is_same()? {
+            return Err(self.changed());
+        }
+        match self.verifier.accept(index, buffer) {
+            Ok(chunk) => Ok(chunk.bytes()),
+            Err(fault) => Err(ViewError::Chunk { path: self.path(), fault }),
+        }
+    }
+
+    /// Whether the file still is the one that was opened, and as long. Not whether it was written to: chunks tell that,
+    /// and one that is being completed is written to all the time.
+    fn is_same(&self) -> Result<bool, ViewError> {
+        let size = self.verifier.layer().grid().len();
+        let opened = self.file.metadata().map_err(|error| self.io("look at", error))?;
+        let Some((place, identity)) = &self.named else { return Ok(opened.len() == size) };
+        let named = match fs::symlink_metadata(place) {
+            Err(error) if is_gone(&error) => return Ok(false),
+            result => result.map_err(|error| self.io("look at", error))?,
+        };
+        Ok(opened.len() == size && named.len() == size && identity_of(&named) == *identity)
+    }
+
+    fn io(&self, doing: &'static str, error: io::Error) -> ViewError {
+        match &self.named {
+            Some((place, _)) => IoError::at(doing, place)(error).into(),
+            None => IoError::at(doing, self.verifier.path().as_str())(error).into(),
+        }
+    }
+
+    fn part_of<'b>(&self, chunk: &'b [u8], part: Range<usize>) -> Result<&'b [u8], ViewError> {
+        // Does not happen: an accepted chunk has the length that its place gives.
+        chunk.get(part).ok_or_else(|| self.changed())
+    }
+
+    /// Counts the distinct chunks that were touched and accepted, and knows which they are.
+    pub fn verifier(&self) -> &FileVerifier {
+        &self.verifier
+    }
+
+    /// What was read from the file so far.
+    pub fn reads(&self) -> Reads {
+        Reads { chunks: self.chunks_read.load(Relaxed), bytes: self.bytes_read.load(Relaxed) }
+    }
+
+    fn path(&self) -> String {
+        String::from(self.verifier.path().as_str())
+    }
+
+    fn changed(&self) -> ViewError {
+        ViewError::Changed { path: self.path() }
+    }
+}
+
+/// What a view has read and hashed: all of it, chunks that were read again and refused ones too. What came from memory
+/// is not in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Reads {
+    /// How many chunks.
+    pub chunks: u64,
+    /// How many bytes they had.
+    pub bytes: u64,
+}
+
+/// A model folder, whole or with holes or with files missing, of which each read is verified.
+///
+/// Files are opened when they are touched, and stay open. A file that a fetch has not completed is read where the fetch has
+/// it, and may get its name meanwhile.
+///
+/// # Guarantee, non-guarantee
+/// Those of [`FileView`], for each file.
+///
+/// # Cost
+/// Of files that were not touched, a slot; of the others, that of [`FileView`], with one memory of chunks for all of them,
+/// an open file, and its layer: 32 bytes for each of its chunks.
+#[must_use]
+pub struct ModelView {
+    files: Arc<VerifiedFileList>,
+    places: Places,
+    /// One for each file of the list, filled once. Of two threads that open a file at once, one uses the other's. Boxed,
+    /// since a list may have millions of files of which three are touched.
+    views: Vec<OnceLock<Box<FileView>>>,
+    cache: Arc<ChunkCache>,
+}
+
+impl ModelView {
+    /// Looks at a folder, without reading a file of it. Missing files, and links that lead astray, are refused when they
+    /// are touched.
+    ///
+    /// # Errors
+    /// [`ViewError`]: the folder cannot be walked (9002), or the layers have a wrong length (2201).
+    pub fn open(
+        model: &Path,
+        metadata: &Metadata,
+        files: impl Into<Arc<VerifiedFileList>>,
+    ) -> Result<Self, ViewError> {
+        let files = files.into();
+        let places = Places::of(model, metadata, &files)?;
+        let mut views = Vec::new();
+        views.resize_with(files.entries().len(), OnceLock::new);
+        let cache = Arc::new(ChunkCache::new(files.chunk_size().bytes()));
+        Ok(Self { files, places, views, cache })
+    }
+
+    /// The list.
+    #[must_use]
+    pub fn files(&self) -> &VerifiedFileList {
+        &self.files
+    }
+
+    /// The file at `position` of the list. The first call opens it, and accepts its layer.
+    ///
+    /// # Errors
+    /// [`ViewError`]: the file is missing (2104), a link that leads astray or no regular file (51xx), or has another
+    /// length than the signed one (2103); its layer is missing (9106) or refused (2202); something cannot be read, or the
+    /// file has become a link since the folder was looked at (9002);
+    /// the list has no such file (9999). A later call tries again.
+    pub fn file(&self, position: usize) -> Result<&FileView, ViewError> {
+        let slot = self.views.get(position).ok_or(HoldingError::NoSuchEntry)?;
+        if let Some(view) = slot.get() {
+            return Ok(view);
+        }
+        let (file, place) = self.places.open(entry_of(&self.files, position)?)?;
+        let layer = self.places.layer(&self.files, position)?;
+        let verifier = FileVerifier::new(&self.files, position, layer).map_err(|error| match error {
+            VerifierError::Layer { path, fault } => {
+                HoldingError::Layer { path: String::from(path.as_str()), fault }
+            }
+            _ => HoldingError::NoSuchEntry,
+        })?;
+        let view = FileView::sharing(file, place, verifier, Arc::clone(&self.cache))?;
+        Ok(slot.get_or_init(|| Box::new(view)))
+    }
+
+    /// Fills `into` with the bytes from `offset` on of the file at `position` of the list.
+    ///
+    /// # Errors
+    /// [`ViewError`]: as [`file`](Self::file) and [`FileView::read_at`].
+    ///
+    /// # Panics
+    /// Never, for any arguments.
+    pub fn read_at(&self, position: usize, offset: u64, into: &mut [u8]) -> Result<(), ViewError> {
+        self.file(position)?.read_at(offset, into)
+    }
+
+    /// What was read from all files so far.
+    pub fn reads(&self) -> Reads {
+        self.views.iter().filter_map(OnceLock::get).map(|view| view.reads()).fold(
+            Reads { chunks: 0, bytes: 0 },
+            |sum, reads| Reads {
+                chunks: sum.chunks.saturating_add(reads.chunks),
+                bytes: sum.bytes.saturating_add(reads.bytes),
+            },
+        )
+    }
+}
+
+/// How far into a chunk a byte lies.
+fn within(chunk: &Range<u64>, at: u64) -> usize {
+    usize::try_from(at.saturating_sub(chunk.start)).unwrap_or(usize::MAX)
+}
+
+impl fmt::Debug for FileView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("FileView");
+        shown.field("verifier", &self.verifier).field("named", &self.named).field("reads", &self.reads());
+        shown.finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ModelView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ModelView").field("reads", &self.reads()).finish_non_exhaustive()
+    }
+}

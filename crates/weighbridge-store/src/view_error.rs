@@ -1,0 +1,89 @@
+//! Why a view gives no bytes.
+
+use std::{fmt, ops::Range};
+
+use weighbridge_manifest::shown;
+use weighbridge_tree::ChunkError;
+
+use crate::{folder::HoldingError, io::IoError};
+
+/// Why a view gives no bytes of a file, or no more of them.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum ViewError {
+    /// The file, or its layer, is not there to be read.
+    Holding(HoldingError),
+    /// A chunk of it is not the signed one, or is not there yet and reads as zeros.
+    Chunk {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        fault: ChunkError,
+    },
+    /// It was truncated, extended, replaced or removed since it was opened.
+    Changed {
+        /// The file.
+        path: String,
+    },
+    /// The file has no such bytes. The caller's fault, never that of the data.
+    PastEnd {
+        /// The file.
+        path: String,
+        /// The bytes that were asked for.
+        range: Range<u64>,
+        /// Its signed length.
+        size: u64,
+    },
+}
+
+impl From<HoldingError> for ViewError {
+    fn from(error: HoldingError) -> Self {
+        Self::Holding(error)
+    }
+}
+
+impl From<IoError> for ViewError {
+    fn from(error: IoError) -> Self {
+        Self::Holding(HoldingError::Io(error))
+    }
+}
+
+impl ViewError {
+    /// The number in `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::Holding(error) => error.error_code(),
+            Self::Chunk { fault, .. } => fault.error_code(),
+            Self::Changed { .. } => 2106,
+            Self::PastEnd { .. } => 9999,
+        }
+    }
+}
+
+impl fmt::Display for ViewError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Holding(error) => error.fmt(f),
+            Self::Chunk { path, fault } => write!(f, "{}: {fault}", shown(path)),
+            Self::Changed { path } => write!(f, "{} changed since it was opened", shown(path)),
+            Self::PastEnd { path, range, size } => write!(
+                f,
+                "API misuse: bytes {}..{} are past the end of {}, which has {size}",
+                range.start,
+                range.end,
+                shown(path)
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ViewError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Holding(error) => Some(error),
+            Self::Chunk { fault, .. } => Some(fault),
+            Self::Changed { .. } | Self::PastEnd { .. } => None,
+        }
+    }
+}

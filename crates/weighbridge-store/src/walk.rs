@@ -1,0 +1,295 @@
+//! What is in a model folder: which files count, where links lead.
+//!
+//! The rules are those of `spec/model-folder.md`.
+
+use std::{
+    ffi::OsStr,
+    fmt, fs, io,
+    path::{Path, PathBuf},
+};
+
+use weighbridge_manifest::{EntryPath, PathError};
+
+use crate::{
+    io::{IoError, shown_path},
+    metadata,
+};
+
+/// Everything in a model folder that counts, in the order of path bytes.
+#[derive(Debug, Default)]
+pub struct Walk {
+    /// The files.
+    pub files: Vec<Found>,
+    /// What can be no part of a model.
+    pub unfit: Vec<Unfit>,
+    /// What could not be looked at. Files may lie there, and links.
+    pub unread: Vec<Unread>,
+    /// Where the folder was not looked into, because models have nothing there, relative to it: each `.git`, each
+    /// `.cache/huggingface`, and all in `weighbridge` that is no metadata. For people to read.
+    pub left_out: Vec<String>,
+}
+
+/// A file of a model folder.
+#[derive(Debug)]
+pub struct Found {
+    /// Its path in the model.
+    pub path: EntryPath,
+    /// The file to open: where its link leads, if it is one.
+    pub file: PathBuf,
+    /// Its length when it was found.
+    pub size: u64,
+}
+
+/// A folder that cannot be read, a file in one that gives only names, or a link that cannot be followed.
+#[derive(Debug)]
+pub struct Unread {
+    /// Where it lies, relative to the model folder.
+    pub place: String,
+    /// Whether it is a link: it may lead out of the model, and nobody can tell.
+    pub is_link: bool,
+    /// Why nothing can be said of it.
+    pub error: IoError,
+}
+
+/// Something in a model folder that can be no part of a model.
+#[derive(Debug)]
+pub struct Unfit {
+    /// Where it lies, relative to the model folder, for people to read.
+    pub place: String,
+    /// What is the matter with it.
+    pub fault: UnfitFault,
+}
+
+impl Walk {
+    /// What lies at this path and can be no part of a model.
+    pub(crate) fn unfit_at(&self, path: &str) -> Option<&Unfit> {
+        let first = self.unfit.partition_point(|u| u.place.as_str() < path);
+        self.unfit.iter().skip(first).take_while(|u| u.place == path).find(|u| u.has_path())
+    }
+
+    /// Why it is not known what lies at this path: it, or a folder above it, could not be looked at.
+    #[must_use]
+    pub fn unread_at(&self, path: &str) -> Option<&Unread> {
+        let above = path.match_indices('/').filter_map(|(end, _)| path.get(..end));
+        let find = |place: &str| self.unread.binary_search_by(|u| u.place.as_str().cmp(place)).ok();
+        above.chain([path]).find_map(find).and_then(|at| self.unread.get(at))
+    }
+}
+
+impl Unfit {
+    /// Whether `place` is a path that could be listed. One that is not UTF-8, or is cut, only looks like it.
+    pub(crate) fn has_path(&self) -> bool {
+        !matches!(self.fault, UnfitFault::NotUtf8 | UnfitFault::Path(_))
+    }
+}
+
+/// Why something can be no part of a model.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnfitFault {
+    /// Its path could not stand in a list.
+    Path(PathError),
+    /// Its name on disk is not UTF-8.
+    NotUtf8,
+    /// A link that leads out of the model.
+    LinkOut {
+        /// Where to.
+        target: PathBuf,
+    },
+    /// A link to a folder.
+    LinkToFolder,
+    /// A FIFO, socket or device.
+    Special,
+    /// A link that leads nowhere.
+    Broken,
+}
+
+impl UnfitFault {
+    /// The code of `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::Path(error) => error.error_code(),
+            Self::NotUtf8 => 1411,
+            Self::LinkOut { .. } => 5102,
+            Self::LinkToFolder => 5103,
+            Self::Special => 5104,
+            Self::Broken => 5105,
+        }
+    }
+}
+
+impl fmt::Display for UnfitFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(error) => error.fmt(f),
+            Self::NotUtf8 => f.write_str("the name is not UTF-8"),
+            Self::LinkOut { target } => {
+                write!(f, "the link leads out of the model, to {}", shown_path(target))
+            }
+            Self::LinkToFolder => f.write_str("the link leads to a folder"),
+            Self::Special => f.write_str("neither a file nor a folder, but a FIFO, socket or device"),
+            Self::Broken => f.write_str("the link leads nowhere"),
+        }
+    }
+}
+
+/// Lists a model folder. Opens no file.
+///
+/// # Errors
+/// [`IoError`] if the model folder itself cannot be read. What cannot be looked at below it is in [`Walk::unread`].
+pub fn walk(model: &Path) -> Result<Walk, IoError> {
+    let root = fs::canonicalize(model).map_err(IoError::at("open", model))?;
+    let mut walk = Walk::default();
+    let scope = LinkScope { blobs: hugging_face_blobs(&root), root };
+    // No recursion, and one folder open at a time, however deep a hostile model is.
+    let mut folders = vec![(model.to_owned(), String::new())];
+    while let Some((disk, place)) = folders.pop() {
+        match folder(&disk, &place, &scope, &mut walk, &mut folders) {
+            Err(error) if !place.is_empty() => walk.unread.push(Unread { place, is_link: false, error }),
+            listed => listed?,
+        }
+    }
+    walk.files.sort_by(|a, b| a.path.cmp(&b.path));
+    walk.unfit.sort_by(|a, b| a.place.cmp(&b.place));
+    walk.unread.sort_by(|a, b| a.place.cmp(&b.place));
+    walk.left_out.sort();
+    Ok(walk)
+}
+
+/// Where links may lead.
+struct LinkScope {
+    root: PathBuf,
+    blobs: Option<PathBuf>,
+}
+
+impl LinkScope {
+    fn allows(&self, target: &Path) -> bool {
+        target.starts_with(&self.root) || (self.blobs.is_some() && target.parent() == self.blobs.as_deref())
+    }
+}
+
+/// The `blobs` folder of a Hugging Face cache, if `root` is one of its snapshots.
+///
+/// A link named `blobs` could make any folder acceptable. `root` is resolved, so `snapshots` is no link.
+fn hugging_face_blobs(root: &Path) -> Option<PathBuf> {
+    let snapshots = root.parent().filter(|p| p.file_name() == Some(OsStr::new("snapshots")))?;
+    let blobs = snapshots.parent()?.join("blobs");
+    fs::symlink_metadata(&blobs).is_ok_and(|m| m.is_dir()).then_some(blobs)
+}
+
+fn folder(
+    disk: &Path,
+    relative: &str,
+    scope: &LinkScope,
+    walk: &mut Walk,
+    folders: &mut Vec<(PathBuf, String)>,
+) -> Result<(), IoError> {
+    let entries = fs::read_dir(disk).map_err(IoError::at("read the folder", disk))?;
+    for entry in entries {
+        let entry = entry.map_err(IoError::at("read the folder", disk))?;
+        let name = entry.file_name();
+        let here = entry.path();
+        let place = join(relative, &name.to_string_lossy());
+        if name.eq_ignore_ascii_case(".git") {
+            walk.left_out.push(place);
+            continue;
+        }
+        let kind = entry.file_type().map_err(IoError::at("look at", &here))?;
+        if place == metadata::FOLDER && leads_to_folder(kind, &here) {
+            walk.left_out.extend(not_metadata(&here));
+            continue;
+        }
+        if is_hub_cache(&place) && leads_to_folder(kind, &here) {
+            walk.left_out.push(place);
+            continue;
+        }
+        let found = match name.to_str() {
+            None => Err(UnfitFault::NotUtf8),
+            // Nothing in it could be listed, and its path may become longer than the system takes.
+            Some(_) if kind.is_dir() && place.len() > MAX_PATH => {
+                let fault = UnfitFault::Path(PathError::Length { bytes: place.len() });
+                let beginning: String = place.chars().take(MAX_PLACE).chain(['…']).collect();
+                walk.unfit.push(Unfit { place: beginning, fault });
+                continue;
+            }
+            Some(_) if kind.is_dir() => {
+                folders.push((here, place));
+                continue;
+            }
+            Some(_) => match file(&here, &place, kind, scope) {
+                Ok(found) => found,
+                Err(error) => {
+                    walk.unread.push(Unread { place, is_link: kind.is_symlink(), error });
+                    continue;
+                }
+            },
+        };
+        match found {
+            Ok(found) => walk.files.push(found),
+            Err(fault) => walk.unfit.push(Unfit { place, fault }),
+        }
+    }
+    Ok(())
+}
+
+fn file(
+    here: &Path,
+    place: &str,
+    kind: fs::FileType,
+    scope: &LinkScope,
+) -> Result<Result<Found, UnfitFault>, IoError> {
+    let path = match EntryPath::parse(place) {
+        Ok(path) => path,
+        Err(error) => return Ok(Err(UnfitFault::Path(error))),
+    };
+    let (file, metadata) = if kind.is_symlink() {
+        let target = match fs::canonicalize(here) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(IoError::at("follow the link", here)(error));
+            }
+            Err(_) => return Ok(Err(UnfitFault::Broken)),
+            Ok(target) if scope.allows(&target) => target,
+            Ok(target) => return Ok(Err(UnfitFault::LinkOut { target })),
+        };
+        let Ok(metadata) = fs::symlink_metadata(&target) else { return Ok(Err(UnfitFault::Broken)) };
+        (target, metadata)
+    } else {
+        let metadata = fs::symlink_metadata(here).map_err(IoError::at("look at", here))?;
+        (here.to_owned(), metadata)
+    };
+    Ok(if metadata.is_dir() {
+        Err(UnfitFault::LinkToFolder)
+    } else if !metadata.is_file() {
+        Err(UnfitFault::Special)
+    } else {
+        Ok(Found { path, file, size: metadata.len() })
+    })
+}
+
+fn leads_to_folder(kind: fs::FileType, here: &Path) -> bool {
+    kind.is_dir() || (kind.is_symlink() && fs::metadata(here).is_ok_and(|m| m.is_dir()))
+}
+
+/// The foreign files of the metadata folder. It may hold anything, since no walk looks into it.
+fn not_metadata(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else { return vec![metadata::FOLDER.to_owned()] };
+    let names = entries.filter_map(Result::ok).map(|entry| entry.file_name());
+    let others = names.filter(|name| !metadata::ALL.iter().any(|ours| name == OsStr::new(ours)));
+    others.map(|name| join(metadata::FOLDER, &name.to_string_lossy())).collect()
+}
+
+/// Tells whether clients of Hugging Face keep what they know of downloads here, and never upload it.
+fn is_hub_cache(place: &str) -> bool {
+    place.strip_suffix(HUB_CACHE).is_some_and(|above| above.is_empty() || above.ends_with('/'))
+}
+
+fn join(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { [folder, "/", name].concat() }
+}
+
+/// The longest path that can be listed, in bytes.
+const MAX_PATH: usize = 1_024;
+/// How many characters are kept of the path of a folder that is not looked into.
+const MAX_PLACE: usize = 200;
+const HUB_CACHE: &str = ".cache/huggingface";

@@ -1,0 +1,14 @@
+//! Model folders on disk: walked, read, viewed, judged.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod accept_file;
+mod gguf_tensors;
+#[cfg(unix)]
+mod model;
+#[cfg(unix)]
+mod read;
+#[cfg(unix)]
+mod scan;
+mod view;
+#[cfg(unix)]
+mod walk;
