@@ -400,8 +400,13 @@ pub(crate) struct Fetch {
     #[arg(long, value_name = "GLOB")]
     pub(crate) tensor: Vec<String>,
     /// Remove files that the head does not list, once the model is complete, and what other fetches left unfinished
+    ///
+    /// Only in a folder that has had an earlier release of the same model, and from which this fetch does not read.
     #[arg(long)]
     pub(crate) prune: bool,
+    /// Replace another model in the folder: its head and lists, and files that have the names of fetched ones
+    #[arg(long)]
+    pub(crate) replace: bool,
     /// About how much memory to use, lists and layers apart; less than 34 MiB, or 64 MiB for chunks of 16 MiB, is not enough
     #[arg(long, value_name = "SIZE", value_parser = byte_size, default_value = "128MiB")]
     pub(crate) memory: u64,

@@ -8,7 +8,7 @@ use weighbridge_manifest::{
 };
 use weighbridge_publish::{KeyError, SigningError, StoreError};
 use weighbridge_store::{HoldingError, IoError, MetadataError, shown_path};
-use weighbridge_transfer::{Blame, FetchError, Progress, SourceStatus};
+use weighbridge_transfer::{Blame, FetchError, Progress, SourceStatus, Unpruned};
 use weighbridge_tree::SliceError;
 use weighbridge_verify::{AuditError, ResponseError};
 
@@ -184,6 +184,15 @@ impl From<FetchError> for Failure {
                 Some(hint) => failure.hint(hint),
                 None => failure,
             },
+            FetchError::AnotherModel { .. } => {
+                failure.hint("fetch into another folder; --replace puts this model in place of that one")
+            }
+            FetchError::NotPruned { why: Unpruned::Foreign { .. }, .. } => {
+                failure.hint("fetch without --prune: it lists what is not the model's, and removes nothing")
+            }
+            FetchError::NotPruned { why: Unpruned::Source { .. }, .. } => {
+                failure.hint("fetch into another folder, or without --prune")
+            }
             FetchError::InTheWay { .. } => failure.hint("move it away, or fetch into another folder"),
             FetchError::NothingWanted => {
                 failure.hint("look at the patterns of --only and --tensor: `*` does not match `/`, `**` does")

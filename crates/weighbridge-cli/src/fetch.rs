@@ -17,8 +17,8 @@ use tokio::runtime::Runtime;
 use weighbridge_manifest::{TrustError, VerifiedHead, shown};
 use weighbridge_store::{FOLDER, PARTIAL, read_bounded, shown_path};
 use weighbridge_transfer::{
-    Event, FetchError, Fetched, Observer, Options, Progress, Source, SourceOptions, SourceState,
-    SourceStatus, Stop, Unlisted, Wanted, Watchdog, fetch,
+    AnotherModel, Event, FetchError, Fetched, Observer, Options, Progress, Source, SourceOptions,
+    SourceState, SourceStatus, Stop, Unlisted, Wanted, Watchdog, fetch,
 };
 use weighbridge_tree::HeadId;
 
@@ -92,6 +92,7 @@ fn options(args: &Fetch, demand: &Demand<'_>) -> Result<Options, Failure> {
         now: demand.now,
         wanted: Wanted { files: patterns(&args.only)?, tensors: patterns(&args.tensor)? },
         unlisted: if args.prune { Unlisted::Prune } else { Unlisted::Report },
+        another_model: if args.replace { AnotherModel::Replace } else { AnotherModel::Refuse },
         memory: args.memory,
         limit_rate: args.limit_rate,
         watchdog: Watchdog::default(),

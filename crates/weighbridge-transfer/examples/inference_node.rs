@@ -19,7 +19,7 @@ use weighbridge_manifest::{
 use weighbridge_publish::{Existing, SecretKey, Sha256Listing, Signing, Staging, TensorListing, Weighing};
 use weighbridge_store::{Metadata, ModelView, TensorView};
 use weighbridge_transfer::{
-    Event, Observer, Options, Source, SourceOptions, Stop, Unlisted, Wanted, Watchdog, fetch,
+    AnotherModel, Event, Observer, Options, Source, SourceOptions, Stop, Unlisted, Wanted, Watchdog, fetch,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -35,6 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         now: None,
         wanted: Wanted::default(),
         unlisted: Unlisted::Report,
+        another_model: AnotherModel::Refuse,
         memory: 128 << 20,
         // So that there is something to see.
         limit_rate: Some(2 << 20),

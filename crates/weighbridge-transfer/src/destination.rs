@@ -15,7 +15,7 @@ use std::{
     },
 };
 
-use weighbridge_manifest::EntryPath;
+use weighbridge_manifest::{EntryPath, ModelName};
 use weighbridge_store::{FOLDER, IoError};
 use weighbridge_tree::{FileRoot, HeadId};
 
@@ -76,6 +76,15 @@ impl Destination {
         let mut destination = Self { site, placed: Mutex::default(), claims: Vec::new(), is_used: false };
         destination.take_back()?;
         Ok(destination)
+    }
+
+    /// The name of the model that is in the folder, by its head, which nobody has verified. `None` if there is no head, or
+    /// none that can be read: that is repaired.
+    ///
+    /// # Errors
+    /// [`FetchError`]: the head cannot be read, or is no file.
+    pub(crate) fn model(&self) -> Result<Option<ModelName>, FetchError> {
+        Ok(staged::published_head(&self.site)?.map(|head| head.name))
     }
 
     /// Opens the incomplete file of a root, or makes it, a hole as long as it will be.

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use weighbridge_manifest::{ListError, TrustError, shown};
+use weighbridge_manifest::{ListError, ModelName, TrustError, shown};
 use weighbridge_store::{IoError, shown_path};
 use weighbridge_tree::HeadId;
 use weighbridge_verify::VerifierError;
@@ -44,6 +44,22 @@ pub enum FetchError {
         /// What has to be there, such as "a file".
         needed: &'static str,
     },
+    /// The folder has another model, which was not to be replaced. No file was written.
+    AnotherModel {
+        /// The folder.
+        folder: PathBuf,
+        /// The model that it has, by the name in its head, which is not verified.
+        there: ModelName,
+        /// The model that was to be fetched.
+        wanted: ModelName,
+    },
+    /// Files were to be removed that may be anybody's. None was.
+    NotPruned {
+        /// The folder.
+        folder: PathBuf,
+        /// Why they may not be removed.
+        why: Unpruned,
+    },
     /// Nothing in the model is as wanted.
     NothingWanted,
     /// Tensors are wanted, and the head lists none.
@@ -58,6 +74,23 @@ pub enum FetchError {
     Stopped {
         /// How far it was.
         progress: Progress,
+    },
+}
+
+/// Why files that are not listed are not removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unpruned {
+    /// The folder has no head of this model, so that nothing shows that these files were ever part of it.
+    Foreign {
+        /// The first of them, relative to the folder.
+        first: String,
+        /// How many there are.
+        count: usize,
+    },
+    /// A source of this fetch is the folder, or lies in it.
+    Source {
+        /// The source.
+        source: PathBuf,
     },
 }
 
@@ -86,6 +119,8 @@ impl FetchError {
             Self::Stopped { .. } => 9202,
             Self::Overwritten { .. } => 9203,
             Self::InTheWay { .. } => 9204,
+            Self::AnotherModel { .. } => 9205,
+            Self::NotPruned { .. } => 9206,
             Self::Io(error) => error.error_code(),
             Self::NothingWanted | Self::NoTensors => 9001,
             Self::List(error) => error.error_code(),
@@ -122,6 +157,27 @@ impl fmt::Display for FetchError {
             Self::InTheWay { path, what, needed } => {
                 write!(f, "{} is {what}, where {needed} has to be", shown_path(path))
             }
+            Self::AnotherModel { folder, there, wanted } => {
+                write!(f, "{} has the model {there}, which is not {wanted}", shown_path(folder))
+            }
+            Self::NotPruned { folder, why: Unpruned::Foreign { first, count } } => {
+                let others = match count.saturating_sub(1) {
+                    0 => String::new(),
+                    n => format!(" and {n} more"),
+                };
+                write!(
+                    f,
+                    "{} has no head of this model, so that {}{others} may be anybody's: nothing is removed",
+                    shown_path(folder),
+                    shown(first),
+                )
+            }
+            Self::NotPruned { folder, why: Unpruned::Source { source } } => write!(
+                f,
+                "the source {} lies in {}, where files would be removed",
+                shown_path(source),
+                shown_path(folder)
+            ),
             Self::NothingWanted => f.write_str("no listed file or tensor matches"),
             Self::NoTensors => f.write_str("tensors are wanted, and this head lists none"),
             Self::List(error) => error.fmt(f),

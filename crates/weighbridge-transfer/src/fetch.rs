@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock, atomic::Ordering::SeqCst},
     time::{Duration, Instant},
 };
@@ -12,7 +12,7 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 use weighbridge_manifest::{ListError, TrustError, VerifiedFileList, VerifiedHead, VerifiedTensorList};
-use weighbridge_store::{FILES, FOLDER, HEAD, Metadata, PARTIAL, TENSORS, read_bounded};
+use weighbridge_store::{FILES, FOLDER, HEAD, IoError, Metadata, PARTIAL, TENSORS, read_bounded};
 use weighbridge_verify::ModelVerifier;
 
 use crate::{
@@ -21,13 +21,14 @@ use crate::{
     connection,
     destination::{Destination, LayersFile, Staged},
     engine::Engine,
-    error::FetchError,
+    error::{FetchError, Unpruned},
     event::{Event, Here, Progress, SourceIndex, SourceState, SourceStatus},
     layers, local,
-    options::{Options, Stop, Unlisted, Wanted},
+    options::{AnotherModel, Options, Stop, Unlisted, Wanted},
     roster::Roster,
     schedule::ConnectionId,
     selection::Selection,
+    source::Source,
 };
 
 /// A fetch that ended well.
@@ -91,8 +92,19 @@ async fn fetch_into(
     stop: &Stop,
 ) -> Result<Fetched, FetchError> {
     let (events, mut told) = mpsc::unbounded_channel();
-    let Options { mut sources, metadata, into, policy, expected, now, wanted, unlisted, memory, .. } =
-        options;
+    let Options {
+        mut sources,
+        metadata,
+        into,
+        policy,
+        expected,
+        now,
+        wanted,
+        unlisted,
+        another_model,
+        memory,
+        ..
+    } = options;
     let byte_sources = sources.len();
     sources.extend(metadata);
     let mut seed = [0; 8];
@@ -101,7 +113,8 @@ async fn fetch_into(
     let roster = Roster::new(sources.len(), options.watchdog, u64::from_le_bytes(seed));
     let board = Arc::new(Board::new(sources, byte_sources, roster, options.limit_rate, events));
     let trust = Trust { policy: Arc::new(policy), expected: Arc::new(expected), now };
-    let run = Run { board: Arc::clone(&board), engine: OnceLock::new(), wanted, unlisted, memory };
+    let run =
+        Run { board: Arc::clone(&board), engine: OnceLock::new(), wanted, unlisted, another_model, memory };
     let mut pulse = Pulse::default();
     let result = {
         let work = async {
@@ -147,6 +160,7 @@ struct Run {
     engine: OnceLock<Arc<Engine>>,
     wanted: Wanted,
     unlisted: Unlisted,
+    another_model: AnotherModel,
     memory: u64,
 }
 
@@ -166,6 +180,16 @@ impl Run {
         let (best, shown) = best_head(board, &trust).await?;
         observer.accept_head(&best.head, &best.note).map_err(FetchError::Trust)?;
         board.say(Event::Head(Box::new(best.head.clone())));
+        let name = best.head.head().name.clone();
+        let (destination, there) = blocking(move || {
+            let there = destination.model()?;
+            Ok((destination, there))
+        })
+        .await?;
+        let is_same = there.as_ref() == Some(&name);
+        if let Some(there) = there.filter(|_| !is_same && self.another_model == AnotherModel::Refuse) {
+            return Err(FetchError::AnotherModel { folder: root, there, wanted: name });
+        }
         let mut case = Case { trust, head: Arc::new(best.head.clone()), files: None };
         // Who has another revision is asked for no list.
         let mut others = shown;
@@ -194,6 +218,17 @@ impl Run {
         let files = files?;
         let tensors = self.tensors(&case, &staged, &published, &files).await?;
 
+        let destination = if self.unlisted == Unlisted::Prune {
+            self.refuse_sources_in(&root)?;
+            let (root, files) = (root.clone(), Arc::clone(&files));
+            blocking(move || match is_same {
+                true => Ok(destination),
+                false => only_listed(&destination, &files, root).map(|()| destination),
+            })
+            .await?
+        } else {
+            destination
+        };
         let selection = Selection::of(&files, tensors.as_deref(), &self.wanted)?;
         let twins = selection.twins;
         let targets: BTreeMap<_, _> =
@@ -219,6 +254,19 @@ impl Run {
         self.chunks(&engine, layers, &published).await?;
         let unlisted = self.unlisted;
         blocking(move || finish(&engine, head, &staged, &twins, unlisted)).await
+    }
+
+    /// Refuses to remove files from a folder that a source reads, or that has such a folder in it.
+    fn refuse_sources_in(&self, root: &Path) -> Result<(), FetchError> {
+        // Without its real name nothing can be told of the folder. It is there: the destination was opened.
+        let real = root.canonicalize().map_err(IoError::at("find", root))?;
+        for source in self.board.sources.iter().filter_map(Source::local) {
+            if source.canonicalize().map_err(IoError::at("find", source))?.starts_with(&real) {
+                let (folder, source) = (root.to_owned(), source.to_owned());
+                return Err(FetchError::NotPruned { folder, why: Unpruned::Source { source } });
+            }
+        }
+        Ok(())
     }
 
     /// Until it is known what each source is to be blamed for: an end that comes before would hide it.
@@ -479,6 +527,18 @@ fn finish(
     }
     let progress = engine.board.progress();
     Ok(Fetched { head, bytes: progress.wanted.saturating_add(copied), progress, files, partial })
+}
+
+/// Refuses to remove anything from a folder that never was this model's.
+fn only_listed(
+    destination: &Destination,
+    files: &VerifiedFileList,
+    folder: PathBuf,
+) -> Result<(), FetchError> {
+    let extras = destination.unlisted(&|path| files.find(path).is_some())?;
+    let Some(first) = extras.first() else { return Ok(()) };
+    let why = Unpruned::Foreign { first: first.path.clone(), count: extras.len() };
+    Err(FetchError::NotPruned { folder, why })
 }
 
 async fn blocking<T: Send + 'static>(

@@ -35,6 +35,10 @@ impl FolderSource {
         Self { root: path }
     }
 
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// See [`Source::whole`](crate::Source::whole).
     pub(crate) async fn whole(&self, path: &str, limit: u64) -> Result<Vec<u8>, Fault> {
         let path = self.root.join(path);

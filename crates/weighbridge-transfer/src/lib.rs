@@ -45,9 +45,9 @@ mod power_cut;
 mod bucket;
 
 pub use disk::hint;
-pub use error::FetchError;
+pub use error::{FetchError, Unpruned};
 pub use event::{Blame, Event, ExtraFault, Here, Progress, SourceIndex, SourceState, SourceStatus, Waiting};
 pub use fault::Fault;
 pub use fetch::{Fetched, Observer, fetch};
-pub use options::{Options, Stop, Unlisted, Wanted, Watchdog};
+pub use options::{AnotherModel, Options, Stop, Unlisted, Wanted, Watchdog};
 pub use source::{Source, SourceError, SourceOptions};

@@ -31,6 +31,8 @@ pub struct Options {
     pub wanted: Wanted,
     /// Whether files that are not listed are removed, and what earlier fetches of other releases left unfinished.
     pub unlisted: Unlisted,
+    /// What happens if another model lies in the folder.
+    pub another_model: AnotherModel,
     /// About how many bytes of memory may be used, lists and layers apart. Two pieces of a chunk or 1 MiB, and 32 MiB for
     /// everything else, are used in any case.
     pub memory: u64,
@@ -55,7 +57,20 @@ pub enum Unlisted {
     /// They are reported.
     Report,
     /// They are reported and removed, once the model is complete.
+    ///
+    /// Only where the folder has had a head of the same name before, so that the files are those of an earlier release; and
+    /// never in a folder from which this fetch reads. Elsewhere a fetch that would remove something ends before it asks for
+    /// any chunk (9206).
     Prune,
+}
+
+/// What happens if the folder has the head of a model with another name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnotherModel {
+    /// The fetch ends before a file is written (9205).
+    Refuse,
+    /// It is replaced: its head and lists, and files that have the names of listed ones.
+    Replace,
 }
 
 /// How much a source has to give to be waited for: a number of *verified* bytes in each window.

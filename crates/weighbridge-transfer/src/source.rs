@@ -184,6 +184,14 @@ impl Source {
         &self.name
     }
 
+    /// The folder that is read, of a local one.
+    pub(crate) fn local(&self) -> Option<&Path> {
+        match &self.kind {
+            Kind::Folder(source) => Some(source.root()),
+            _ => None,
+        }
+    }
+
     /// The whole of a file of at most `limit` bytes, such as a head. `path` is relative to the model folder.
     ///
     /// # Errors

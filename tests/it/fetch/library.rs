@@ -8,8 +8,8 @@ use std::{
 
 use weighbridge_manifest::{Expectation, TrustError, TrustPolicy, VerifiedHead, Vkey};
 use weighbridge_transfer::{
-    Blame, Event, FetchError, Fetched, Observer, Options, Source, SourceOptions, SourceState, Stop, Unlisted,
-    Wanted, Watchdog, fetch,
+    AnotherModel, Blame, Event, FetchError, Fetched, Observer, Options, Source, SourceOptions, SourceState,
+    Stop, Unlisted, Wanted, Watchdog, fetch,
 };
 
 use super::kit::{SHARDS, fleet};
@@ -60,6 +60,7 @@ fn options(fleet: &Fleet, servers: &[&Faulty]) -> Options {
         now: None,
         wanted: Wanted::default(),
         unlisted: Unlisted::Report,
+        another_model: AnotherModel::Refuse,
         memory: 32 << 20,
         limit_rate: None,
         watchdog: Watchdog { rate: 64 << 10, window: Duration::from_secs(1) },

@@ -3,6 +3,7 @@
 //! Whatever a test is about, the kit holds every run to what no source may change: figures that never fall, chunks that
 //! are told to be durable once, and not asked for again.
 
+mod belongings;
 mod blame;
 mod ends;
 mod faults;

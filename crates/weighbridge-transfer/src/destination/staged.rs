@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use weighbridge_manifest::{MAX_NOTE, Note};
+use weighbridge_manifest::{Head, MAX_NOTE, Note};
 use weighbridge_store::{CHUNKS, FILES, FOLDER, HEAD, TENSORS, TEXT};
 use weighbridge_tree::{FileRoot, HeadId, head_id};
 
@@ -193,8 +193,7 @@ impl Staged {
 
     /// Which release is there now, by its own word.
     fn published_id(&self) -> Result<Option<HeadId>, FetchError> {
-        let limit = u64::try_from(MAX_NOTE).unwrap_or(u64::MAX);
-        Ok(self.site.read_bounded(&published(HEAD), limit)?.and_then(|bytes| id_of(&bytes)))
+        Ok(published_note(&self.site)?.and_then(|bytes| id_of(&bytes)))
     }
 
     /// Two processes that publish at once would mix their releases. The lock is held for a moment, and goes with the
@@ -334,6 +333,16 @@ pub(super) const ALL: [&str; 4] = [HEAD, FILES, TENSORS, CHUNKS];
 /// The release that a note says it is of.
 fn id_of(note: &[u8]) -> Option<HeadId> {
     Note::parse(note).ok().map(|note| head_id(note.text().as_bytes()))
+}
+
+fn published_note(site: &Site) -> Result<Option<Vec<u8>>, FetchError> {
+    site.read_bounded(&published(HEAD), u64::try_from(MAX_NOTE).unwrap_or(u64::MAX))
+}
+
+/// The head of the release that is there now, if it can be read. It is not verified.
+pub(super) fn published_head(site: &Site) -> Result<Option<Head>, FetchError> {
+    let note = published_note(site)?.and_then(|bytes| Note::parse(&bytes).ok());
+    Ok(note.and_then(|note| Head::parse(note.text()).ok()))
 }
 
 fn published(name: &str) -> String {

@@ -81,6 +81,7 @@ fn run(disk: &Arc<PowerCut>, source: &Path, release: &Sample, heard: &Heard) -> 
         now: None,
         wanted: Wanted::default(),
         unlisted: Unlisted::Report,
+        another_model: AnotherModel::Refuse,
         memory: 64 << 20,
         limit_rate: None,
         watchdog: Watchdog::default(),

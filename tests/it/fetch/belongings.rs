@@ -1,0 +1,97 @@
+//! What lies in the folder already, and is not the fetch's to remove or replace.
+
+use super::kit::{Fetch, fleet};
+use crate::servers::Faulty;
+
+/// The folder was another model's: its head, its lists and whatever had the same names were replaced, and the end was good.
+#[test]
+fn another_model_in_the_folder_stays_unless_it_is_to_be_replaced() {
+    let fleet = fleet();
+    let server = Faulty::start(&fleet.model);
+    fleet.world.write("other/config.json", "{\"of\":\"another\"}");
+    fleet.world.run("weigh other --name org/other --key @alice.key").done();
+    let head = fleet.world.read("other/weighbridge/head.note");
+
+    let refused = Fetch::from(&fleet, &[&server]).into("other").run().ended(9205);
+    let message = refused.events("error").next().unwrap()["message"].as_str().unwrap().to_owned();
+    refused.expect(message.contains("has the model org/other, which is not org/llama"), &message);
+    assert_eq!(fleet.world.read("other/weighbridge/head.note"), head);
+    assert_eq!(fleet.world.text("other/config.json"), "{\"of\":\"another\"}");
+    fleet.world.run("verify other --name org/other --vkey @alice").done();
+
+    let _ = Fetch::from(&fleet, &[&server]).into("other").with(&["--replace"]).run().arrived(&fleet);
+}
+
+/// Another release of the same model is no other model, and a head that nobody can read is repaired.
+#[test]
+fn an_earlier_release_and_a_damaged_head_are_replaced_unasked() {
+    let fleet = fleet();
+    let server = Faulty::start(&fleet.model);
+    let _ = Fetch::from(&fleet, &[&server]).into("some").run().arrived(&fleet);
+    let _ = Fetch::from(&fleet, &[&server]).into("some").run().arrived(&fleet);
+    fleet.world.write("some/weighbridge/head.note", "no head");
+    let _ = Fetch::from(&fleet, &[&server]).into("some").run().arrived(&fleet);
+}
+
+/// `--prune` into a home folder emptied it.
+#[test]
+fn private_files_stay_where_this_model_never_was() {
+    let fleet = fleet();
+    let server = Faulty::start(&fleet.model);
+    let private = ["home/diary.txt", "home/photos/one.jpg", "home/photos/two.jpg"];
+    private.iter().for_each(|file| fleet.world.write(file, "mine"));
+    let prune = || Fetch::from(&fleet, &[&server]).into("home").with(&["--prune"]);
+    let refused = prune().run().ended(9206);
+    let message = refused.events("error").next().unwrap()["message"].as_str().unwrap().to_owned();
+    refused.expect(message.contains("so that diary.txt and 2 more may be anybody's"), &message);
+    let untouched = || {
+        private.iter().for_each(|file| assert_eq!(fleet.world.text(file), "mine"));
+        assert!(!fleet.world.exists("home/config.json"));
+    };
+    untouched();
+
+    // Nor where another model was: its files are those of nobody who is asked here.
+    fleet.world.run("weigh home --name org/other --key @alice.key").done();
+    let _ = prune().with(&["--replace"]).run().ended(9206);
+    untouched();
+    fleet.world.run("verify home --name org/other --vkey @alice").done();
+}
+
+/// A folder that is new has nothing that could be anybody's, and one that was left half done has only listed files.
+#[test]
+fn pruning_from_the_beginning_removes_nothing_and_is_no_fault() {
+    let fleet = fleet();
+    let server = Faulty::start(&fleet.model);
+    let prune = || Fetch::from(&fleet, &[&server]).into("new").with(&["--prune"]);
+    let _ = prune().run().arrived(&fleet);
+    // As a fetch leaves it that is killed between the names of files and the head.
+    std::fs::remove_file(fleet.world.path("new/weighbridge/head.note")).unwrap();
+    let _ = prune().run().arrived(&fleet);
+}
+
+/// The source lay in the folder that was fetched into: it was no listed file, and went.
+#[test]
+fn a_source_within_the_folder_stays() {
+    let fleet = fleet();
+    let world = &fleet.world;
+    let line = "--name org/llama --vkey @alice --state memory.json";
+    // The folder has had this model, so that files of an earlier release go.
+    world.run(&format!("fetch first -o in {line}")).done();
+    world.copy("first", "in/sources/llama");
+    std::os::unix::fs::symlink(world.path("in/sources"), world.path("elsewhere")).unwrap();
+    for (source, into) in [
+        ("in/sources/llama", "in"),
+        ("elsewhere/llama", "in"),
+        ("in/sources/llama", "./in/../in"),
+        ("in", "in"),
+    ] {
+        let ran = world.run(&format!("fetch {source} -o {into} --prune {line}"));
+        ran.unjudged(9206, &format!("the source {source} lies in {into}, where files would be removed"));
+        assert!(world.exists("in/sources/llama/config.json"), "{source}");
+    }
+    // Beside it, everything goes that is not listed.
+    world.copy("first", "beside");
+    world.run(&format!("fetch beside -o in --prune {line}")).done();
+    assert!(!world.exists("in/sources/llama/config.json"));
+    assert!(world.exists("beside/config.json"));
+}
