@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use weighbridge_verify::FileVerifier;
+use weighbridge_verify::{FileVerifier, PageBuffer};
 
 use crate::io::read_exact_at;
 
@@ -33,13 +33,13 @@ pub fn accept_file(verifier: &FileVerifier, file: &File, progress: impl Fn(u64) 
     let grid = verifier.layer().grid();
     let next = AtomicU64::new(0);
     let work = || {
-        let mut buffer = Vec::new();
+        let mut buffer = PageBuffer::new();
         // The counter hands out positions, and orders nothing.
         loop {
             let index = next.fetch_add(1, Relaxed);
             let Some(range) = grid.range(index) else { return Ok(()) };
             let len = range.end.saturating_sub(range.start);
-            buffer.resize(usize::try_from(len).unwrap_or(0), 0);
+            buffer.resize(usize::try_from(len).unwrap_or(0));
             match read_exact_at(file, &mut buffer, range.start) {
                 // A refusal says that it is not there.
                 Ok(()) => drop(verifier.accept(index, &buffer)),

@@ -7,6 +7,7 @@ use std::{
 };
 
 use weighbridge_tree::ChunkSize;
+use weighbridge_verify::PageBuffer;
 
 use crate::scan::lock;
 
@@ -23,9 +24,9 @@ pub(crate) struct ChunkCache {
 #[derive(Default)]
 struct Inner {
     /// The most recently used one last. No key comes twice.
-    recent: VecDeque<(Key, Arc<Vec<u8>>)>,
+    recent: VecDeque<(Key, Arc<PageBuffer>)>,
     /// Buffers of chunks that are done with, so that memory is not asked for, and zeroed, for each chunk.
-    spare: Vec<Vec<u8>>,
+    spare: Vec<PageBuffer>,
 }
 
 /// The position of a file, and of a chunk in it.
@@ -39,7 +40,7 @@ impl ChunkCache {
     }
 
     /// A chunk that was verified before.
-    pub(crate) fn get(&self, key: Key) -> Option<Arc<Vec<u8>>> {
+    pub(crate) fn get(&self, key: Key) -> Option<Arc<PageBuffer>> {
         let recent = &mut lock(&self.inner).recent;
         let at = recent.iter().rposition(|(other, _)| *other == key)?;
         let found = recent.remove(at)?;
@@ -49,12 +50,12 @@ impl ChunkCache {
     }
 
     /// A buffer to read a chunk into, with anything in it.
-    pub(crate) fn buffer(&self) -> Vec<u8> {
+    pub(crate) fn buffer(&self) -> PageBuffer {
         lock(&self.inner).spare.pop().unwrap_or_default()
     }
 
     /// Keeps a chunk that was verified in this buffer.
-    pub(crate) fn keep(&self, key: Key, chunk: Vec<u8>) {
+    pub(crate) fn keep(&self, key: Key, chunk: PageBuffer) {
         let inner = &mut *lock(&self.inner);
         // Two threads may have verified it at once.
         inner.recent.retain(|(other, _)| *other != key);
@@ -67,7 +68,7 @@ impl ChunkCache {
     }
 
     /// Takes back a buffer that is not to be kept.
-    pub(crate) fn give_back(&self, buffer: Vec<u8>) {
+    pub(crate) fn give_back(&self, buffer: PageBuffer) {
         let spare = &mut lock(&self.inner).spare;
         if spare.len() < MAX_SPARE.min(self.capacity) {
             spare.push(buffer);

@@ -10,7 +10,7 @@ use std::{
 use weighbridge_manifest::{EntryPath, FileEntry, VerifiedFileList, shown};
 use weighbridge_tree::{Grid, Layer, LayerError, TooLong};
 
-use weighbridge_verify::Holding;
+use weighbridge_verify::{Holding, PageBuffer};
 
 use crate::{
     io::{IoError, is_gone, open_no_link, read_exact_at},
@@ -28,6 +28,7 @@ pub struct HeldFolder<'a> {
     files: &'a VerifiedFileList,
     places: Places,
     open: Option<(usize, File)>,
+    buffer: PageBuffer,
 }
 
 impl<'a> HeldFolder<'a> {
@@ -40,7 +41,7 @@ impl<'a> HeldFolder<'a> {
         metadata: &Metadata,
         files: &'a VerifiedFileList,
     ) -> Result<Self, HoldingError> {
-        Ok(Self { files, places: Places::of(model, metadata, files)?, open: None })
+        Ok(Self { files, places: Places::of(model, metadata, files)?, open: None, buffer: PageBuffer::new() })
     }
 
     fn file(&mut self, position: usize) -> Result<&File, HoldingError> {
@@ -66,9 +67,12 @@ impl Holding for HeldFolder<'_> {
         let range = grid.range(index).ok_or(HoldingError::NoSuchEntry)?;
         let length = range.end.saturating_sub(range.start);
         // At most one chunk, 16 MiB.
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(usize::try_from(length).unwrap_or(0));
+        let read = read_exact_at(self.file(position)?, &mut buffer, range.start);
         bytes.clear();
-        bytes.resize(usize::try_from(length).unwrap_or(0), 0);
-        let read = read_exact_at(self.file(position)?, bytes, range.start);
+        bytes.extend_from_slice(&buffer);
+        self.buffer = buffer;
         Ok(read.map_err(IoError::at("read", entry.path.as_str()))?)
     }
 }

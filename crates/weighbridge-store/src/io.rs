@@ -8,6 +8,7 @@ use std::{
 };
 
 use weighbridge_manifest::shown_beginning;
+use weighbridge_verify::PAGE;
 
 #[cfg(unix)]
 use {rustix::fs::OFlags, std::os::unix::fs::OpenOptionsExt};
@@ -165,7 +166,13 @@ fn flags(more: OFlags) -> i32 {
 }
 
 /// Fills `buffer` from `offset` on, without moving a file position that other threads share.
-pub(crate) fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+///
+/// A large buffer is a [`PageBuffer`](weighbridge_verify::PageBuffer), from its beginning on.
+///
+/// # Errors
+/// What the system says; [`io::ErrorKind::UnexpectedEof`] if the file ends before. The buffer may be filled in part then.
+pub fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+    debug_assert!(is_placed(buffer), "{} bytes that begin within a page", buffer.len());
     while !buffer.is_empty() {
         match read_at(file, buffer, offset) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -179,6 +186,28 @@ pub(crate) fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64)
     }
     Ok(())
 }
+
+/// Reads at most as much as the buffer is long from `offset` on, and says how much. Otherwise as [`read_exact_at`].
+///
+/// # Errors
+/// What the system says.
+pub fn read_some_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    debug_assert!(is_placed(buffer), "{} bytes that begin within a page", buffer.len());
+    loop {
+        match read_at(file, buffer, offset) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}
+
+/// Whether the system may copy into a buffer at full speed, or so little that it does not matter.
+fn is_placed(buffer: &[u8]) -> bool {
+    buffer.len() < LARGE || buffer.as_ptr().align_offset(PAGE) == 0
+}
+
+/// Shorter reads cost what a call of the system costs.
+const LARGE: usize = 64 << 10;
 
 /// Whether the file has a byte at `offset`.
 pub(crate) fn has_byte_at(file: &File, offset: u64) -> io::Result<bool> {

@@ -43,7 +43,7 @@ mod walk;
 
 pub use accept_file::accept_file;
 pub use folder::{HeldFolder, HoldingError};
-pub use io::{IoError, read_bounded, shown_path};
+pub use io::{IoError, read_bounded, read_exact_at, read_some_at, shown_path};
 pub use metadata::{
     CHUNKS, FILES, FOLDER, HEAD, Layers, LayersError, Metadata, MetadataError, NEW, PARTIAL, TENSORS, TEXT,
 };

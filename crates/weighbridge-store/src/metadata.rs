@@ -10,6 +10,8 @@ use std::{
 use weighbridge_manifest::{ListError, MAX_NOTE, VerifiedFileList, VerifiedHead, VerifiedTensorList};
 use weighbridge_tree::{Grid, Layer, LayerError, LayerReader};
 
+use weighbridge_verify::PageBuffer;
+
 use crate::io::{IoError, open_regular, read_beginning, read_exact_at};
 
 /// The folder beside a model's files.
@@ -125,14 +127,14 @@ impl Metadata {
 struct Pieces {
     path: PathBuf,
     file: File,
-    buffer: Vec<u8>,
+    buffer: PageBuffer,
 }
 
 impl Pieces {
     /// The file, and its length.
     fn of(path: PathBuf) -> Result<(Self, u64), IoError> {
         let (file, length) = open_regular(&path)?;
-        Ok((Self { path, file, buffer: vec![0; PIECE] }, length))
+        Ok((Self { path, file, buffer: PageBuffer::zeroed(PIECE) }, length))
     }
 
     /// The next bytes, until there are none.
@@ -174,7 +176,7 @@ impl Layers {
             return Err(LayersError::Layer(LayerError::DoesNotMerge { expected: entry.root }));
         }
         let mut layer = LayerReader::new(*grid, entry.root);
-        let mut buffer = vec![0; PIECE];
+        let mut buffer = PageBuffer::zeroed(PIECE);
         let (mut at, mut left) = (*offset, grid.layer_len());
         while left > 0 {
             // The file had this length: it may have more holes than values.

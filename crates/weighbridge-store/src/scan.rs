@@ -21,6 +21,7 @@ use sha2::Digest as _;
 use weighbridge_formats::{Format, FormatError, Parsed, TensorSpan, is_lfs_pointer};
 use weighbridge_manifest::Sha256;
 use weighbridge_tree::{ChainingValue, ChunkSize, Collector, FileRoot, Granule, Grid, TensorHash};
+use weighbridge_verify::{PAGE, PageBuffer};
 
 use crate::{
     io::{Identity, IoError, has_byte_at, identity_of, open_no_link, read_exact_at},
@@ -195,7 +196,7 @@ enum Task {
 
 impl Scan<'_> {
     fn work(&self) {
-        let mut buffer = Vec::new();
+        let mut buffer = PageBuffer::new();
         while let Some(task) = self.next() {
             match task {
                 Task::Read { file, blocks } => {
@@ -235,7 +236,7 @@ impl Scan<'_> {
         Some(Task::Read { file, blocks: left.start..take })
     }
 
-    fn read(&self, file: &Arc<Opened>, block: u64, buffer: &mut Vec<u8>) {
+    fn read(&self, file: &Arc<Opened>, block: u64, buffer: &mut PageBuffer) {
         if !file.failed.load(Ordering::Relaxed) && !self.stopped.load(Ordering::Relaxed) {
             match file.read(block, buffer) {
                 Ok(bytes) => self.watch.read(bytes),
@@ -352,7 +353,7 @@ impl Opened {
     }
 
     /// Reads and hashes one block; gives its length.
-    fn read(&self, block: u64, buffer: &mut Vec<u8>) -> Result<u64, ScanError> {
+    fn read(&self, block: u64, buffer: &mut PageBuffer) -> Result<u64, ScanError> {
         let start = block.saturating_mul(BLOCK);
         let bytes = self.bytes(start, buffer)?;
         let mut values = Vec::new();
@@ -385,21 +386,23 @@ impl Opened {
     }
 
     /// The bytes of the block at `start`: what is in the prefix from there, the rest from the file.
-    fn bytes<'b>(&self, start: u64, buffer: &'b mut Vec<u8>) -> Result<&'b [u8], ScanError> {
+    fn bytes<'b>(&self, start: u64, buffer: &'b mut PageBuffer) -> Result<&'b [u8], ScanError> {
         let length = usize::try_from(self.stamp.size.saturating_sub(start).min(BLOCK)).unwrap_or(0);
-        buffer.resize(length.max(buffer.len()), 0);
-        let bytes = buffer.get_mut(..length).unwrap_or_default();
+        buffer.resize(length);
+        let bytes = &mut **buffer;
         let from = usize::try_from(start).unwrap_or(usize::MAX);
         let known = self.prefix.get(from..).unwrap_or_default();
         let known = known.get(..length).unwrap_or(known);
-        let (beginning, rest) = bytes.split_at_mut(known.len());
-        beginning.copy_from_slice(known);
-        let offset = start.saturating_add(u64::try_from(known.len()).unwrap_or(0));
-        match read_exact_at(&self.file, rest, offset) {
-            Ok(()) => Ok(bytes),
-            Err(error) if is_eof(&error) => Err(ScanError::Changed),
-            Err(error) => Err(ScanError::Io(IoError::at("read", &self.path)(error))),
+        // From the start of a page on. Less than a page is read a second time, and not looked at.
+        let skipped = known.len().saturating_sub(known.len() % PAGE);
+        let offset = start.saturating_add(u64::try_from(skipped).unwrap_or(0));
+        match read_exact_at(&self.file, bytes.get_mut(skipped..).unwrap_or_default(), offset) {
+            Ok(()) => {}
+            Err(error) if is_eof(&error) => return Err(ScanError::Changed),
+            Err(error) => return Err(ScanError::Io(IoError::at("read", &self.path)(error))),
         }
+        bytes.get_mut(..known.len()).unwrap_or_default().copy_from_slice(known);
+        Ok(bytes)
     }
 
     /// Puts together what the blocks gave. Called once, by the last reader.
@@ -461,14 +464,17 @@ impl Stamp {
 
 /// As much of a file's beginning as its format needs.
 fn prefix(format: Format, file: &File, size: u64) -> io::Result<Vec<u8>> {
-    let mut prefix = Vec::new();
+    let (mut prefix, mut piece) = (Vec::new(), PageBuffer::new());
     while let Some(length) = format.needs_prefix(&prefix, size) {
         let from = prefix.len();
         let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
         // The format checked the length against the file's size and its own limit (rule 1).
-        prefix.resize(length.max(from), 0);
-        let offset = u64::try_from(from).unwrap_or(u64::MAX);
-        read_exact_at(file, prefix.get_mut(from..).unwrap_or_default(), offset)?;
+        prefix.reserve_exact(length.saturating_sub(from));
+        while prefix.len() < length {
+            piece.resize(length.saturating_sub(prefix.len()).min(PIECE));
+            read_exact_at(file, &mut piece, u64::try_from(prefix.len()).unwrap_or(u64::MAX))?;
+            prefix.extend_from_slice(&piece);
+        }
     }
     Ok(prefix)
 }
@@ -485,6 +491,8 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// How much is read at once: small enough to be hashed twice from the cache of a core. From 128 KiB to 1 MiB throughput
 /// differs by less than a twentieth.
 pub(crate) const BLOCK: u64 = 1 << 18;
+/// How much of a header is read at once.
+const PIECE: usize = 1 << 18;
 const BLOCK_GRANULE: Granule = match Granule::new(BLOCK) {
     Some(granule) => granule,
     None => Granule::MIN,

@@ -14,7 +14,7 @@ use std::{
 
 use weighbridge_manifest::VerifiedFileList;
 
-use weighbridge_verify::{FileVerifier, VerifierError};
+use weighbridge_verify::{FileVerifier, PageBuffer, VerifierError};
 
 use crate::{
     chunk_cache::ChunkCache,
@@ -146,10 +146,10 @@ impl FileView {
         &self,
         index: u64,
         chunk: &Range<u64>,
-        buffer: &'b mut Vec<u8>,
+        buffer: &'b mut PageBuffer,
     ) -> Result<&'b [u8], ViewError> {
         // At most one chunk, 16 MiB. What is in the buffer is overwritten, or not looked at.
-        buffer.resize(within(chunk, chunk.end), 0);
+        buffer.resize(within(chunk, chunk.end));
         match read_exact_at(&self.file, buffer, chunk.start) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(self.changed()),

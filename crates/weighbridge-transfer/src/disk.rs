@@ -11,9 +11,9 @@ mod elsewhere;
 mod unix;
 
 #[cfg(not(unix))]
-pub(crate) use elsewhere::{Folder, extents, identity_of, links_to, open_to_read, read_at, stamp_of};
+pub(crate) use elsewhere::{Folder, extents, identity_of, links_to, open_to_read, stamp_of};
 #[cfg(unix)]
-pub(crate) use unix::{Folder, extents, identity_of, links_to, open_to_read, read_at, stamp_of};
+pub(crate) use unix::{Folder, extents, identity_of, links_to, open_to_read, stamp_of};
 
 /// A folder in which files are made, moved and removed.
 ///
@@ -131,22 +131,6 @@ pub(crate) type Identity = (u64, u64);
 /// What a file is, how long, and when it was last changed (seconds and nanoseconds, by the clock of the file system): the
 /// same only if nobody has written to it since.
 pub(crate) type Stamp = (Identity, u64, (i64, i64));
-
-/// Fills `buffer` from `offset` on. The file has to be as long.
-pub(crate) fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
-    while !buffer.is_empty() {
-        match read_at(file, buffer, offset) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(read) => {
-                buffer = &mut buffer[read..];
-                offset += u64::try_from(read).unwrap_or(u64::MAX);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
 
 /// Adds a part that may hold data. A file in very many parts is told as fewer, longer ones.
 fn add_extent(extents: &mut Vec<Range<u64>>, part: Range<u64>) {

@@ -9,9 +9,11 @@ use std::{
 };
 
 use bytes::Bytes;
+use weighbridge_store::read_some_at;
+use weighbridge_verify::PageBuffer;
 
 use crate::{
-    disk::{open_to_read, read_at},
+    disk::open_to_read,
     fault::Fault,
     source::{Bodies, Body},
 };
@@ -83,15 +85,10 @@ impl FolderBody {
         }
         let (file, len) = (Arc::clone(&self.file), end.saturating_sub(start).min(PIECE));
         let bytes = blocking(move || {
-            let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
-            let read = loop {
-                match read_at(&file, &mut bytes, start) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    read => break read.map_err(|error| fault(&error))?,
-                }
-            };
-            bytes.truncate(read);
-            Ok(Bytes::from(bytes))
+            let mut bytes = PageBuffer::zeroed(usize::try_from(len).unwrap_or(0));
+            let read = read_some_at(&file, &mut bytes, start).map_err(|error| fault(&error))?;
+            bytes.resize(read);
+            Ok(Bytes::from_owner(bytes))
         })
         .await?;
         if bytes.is_empty() {

@@ -7,12 +7,12 @@ use std::{
 };
 
 use weighbridge_manifest::EntryPath;
-use weighbridge_store::IoError;
-use weighbridge_verify::{FileVerifier, WholeError, WholeFile};
+use weighbridge_store::{IoError, read_exact_at};
+use weighbridge_verify::{FileVerifier, PageBuffer, WholeError, WholeFile};
 
 use crate::{
     board::lock,
-    disk::{Stamp, read_exact_at, stamp_of},
+    disk::{Stamp, stamp_of},
     engine::Engine,
     error::FetchError,
     event::{Event, Here},
@@ -148,7 +148,7 @@ fn is_all_good(
     file: &FileVerifier,
     named: &File,
 ) -> Result<bool, FetchError> {
-    let mut buffer = Vec::new();
+    let mut buffer = PageBuffer::new();
     for run in pieces(engine, target, &(0..target.grid.count())) {
         if engine.has_failed() || !read(target, named, &run, &mut buffer)? {
             return Ok(false);
@@ -193,7 +193,7 @@ fn copy(
     named: &File,
     have: &mut RangeSet,
 ) -> Result<(), FetchError> {
-    let mut buffer = Vec::new();
+    let mut buffer = PageBuffer::new();
     let lacking: Vec<_> =
         target.wanted.iter().flat_map(|run| have.missing_in(&run).collect::<Vec<_>>()).collect();
     for run in lacking {
@@ -220,14 +220,14 @@ fn recount(
     file: &FileVerifier,
     there: &RangeSet,
 ) -> Result<(), FetchError> {
-    let mut buffer = Vec::new();
+    let mut buffer = PageBuffer::new();
     for run in target.wanted.iter().flat_map(|run| there.within(&run).collect::<Vec<_>>()) {
         for run in pieces(engine, target, &run) {
             if engine.has_failed() {
                 return Ok(());
             }
             let partial = target.partial(&engine.destination)?;
-            buffer.resize(usize::try_from(target.bytes(&run)).unwrap_or(0), 0);
+            buffer.resize(usize::try_from(target.bytes(&run)).unwrap_or(0));
             partial.read_at(&mut buffer, target.range(&run).start)?;
             let mut bad = RangeSet::default();
             for (index, piece) in run.clone().zip(buffer.chunks(unit(target))) {
@@ -304,7 +304,7 @@ fn place_again(engine: &Engine, target: &Target) -> Result<bool, FetchError> {
 fn is_signed(engine: &Engine, target: &Target, file: &File) -> Result<bool, FetchError> {
     let mut whole =
         WholeFile::new(&engine.files, target.position, std::io::sink()).map_err(FetchError::Entry)?;
-    let mut buffer = Vec::new();
+    let mut buffer = PageBuffer::new();
     for run in pieces(engine, target, &(0..target.grid.count())) {
         if !read(target, file, &run, &mut buffer)? || whole.push(&buffer).is_err() {
             return Ok(false);
@@ -341,7 +341,7 @@ fn copy_whole(engine: &Engine, first: &Target, path: &EntryPath) -> Result<(), F
     let copy = destination.quarantine(first.root)?;
     let mut whole =
         WholeFile::new(&engine.files, first.position, copy.writer()).map_err(FetchError::Entry)?;
-    let mut buffer = Vec::new();
+    let mut buffer = PageBuffer::new();
     for run in pieces(engine, first, &(0..first.grid.count())) {
         if !read(first, &named, &run, &mut buffer)? {
             return Err(gone());
@@ -361,8 +361,8 @@ fn not_copied(first: &Target, error: WholeError) -> FetchError {
 }
 
 /// Reads a run of chunks; `false` if the file has become shorter.
-fn read(target: &Target, file: &File, run: &Range<u64>, buffer: &mut Vec<u8>) -> Result<bool, FetchError> {
-    buffer.resize(usize::try_from(target.bytes(run)).unwrap_or(0), 0);
+fn read(target: &Target, file: &File, run: &Range<u64>, buffer: &mut PageBuffer) -> Result<bool, FetchError> {
+    buffer.resize(usize::try_from(target.bytes(run)).unwrap_or(0));
     match read_exact_at(file, buffer, target.range(run).start) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),

@@ -11,13 +11,13 @@ use std::{
     },
 };
 
-use weighbridge_store::IoError;
+use weighbridge_store::{IoError, read_exact_at};
 use weighbridge_tree::FileRoot;
 use weighbridge_verify::VerifiedRun;
 
 use crate::{
     destination::Site,
-    disk::{self, DiskFile, Kind, Opening, extents, identity_of, links_to, read_exact_at, stamp_of},
+    disk::{self, DiskFile, Kind, Opening, extents, identity_of, links_to, stamp_of},
     error::FetchError,
 };
 

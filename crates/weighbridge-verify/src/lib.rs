@@ -43,6 +43,7 @@ mod audit;
 mod chunk_set;
 mod holding;
 mod model_verifier;
+mod page_buffer;
 mod ready;
 mod released;
 mod sink;
@@ -59,6 +60,7 @@ pub use audit::{Answered, AuditError, ResponseError, Samples, UnsignedResponse, 
 pub use chunk_set::Missing;
 pub use holding::Holding;
 pub use model_verifier::{ModelVerifier, VerifiedModel};
+pub use page_buffer::{PAGE, PageBuffer};
 pub use ready::{ReadyError, ReadyTensors};
 pub use released::{VerifiedChunk, VerifiedFile, VerifiedRun};
 pub use sink::{ChunkSink, SinkError};

@@ -5,12 +5,12 @@ use std::{
     fmt,
     io::{self, BufRead, ErrorKind, Read},
     ops::Range,
-    vec::Vec,
 };
 
 use weighbridge_tree::ChunkError;
 
 use crate::{
+    page_buffer::PageBuffer,
     stream::{LengthError, NoSuchRun, Run},
     verifier::FileVerifier,
 };
@@ -44,7 +44,7 @@ pub struct VerifyingReader<V, R> {
     reader: R,
     run: Run,
     /// Of the next chunk as far as it was read, or of one that was accepted.
-    buffer: Vec<u8>,
+    buffer: PageBuffer,
     /// How much of the next chunk was read. 0 while accepted bytes are in the buffer.
     filled: usize,
     /// Which bytes of the buffer are accepted and were not given yet.
@@ -78,7 +78,15 @@ impl<V: Borrow<FileVerifier>, R: Read> VerifyingReader<V, R> {
     }
 
     fn over(verifier: V, reader: R, run: Run) -> Self {
-        Self { verifier, reader, run, buffer: Vec::new(), filled: 0, ready: 0..0, state: State::Reading }
+        Self {
+            verifier,
+            reader,
+            run,
+            buffer: PageBuffer::new(),
+            filled: 0,
+            ready: 0..0,
+            state: State::Reading,
+        }
     }
 
     /// The position of the first chunk that was not accepted here. After a refusal, another source goes on from it.
@@ -103,7 +111,7 @@ impl<V: Borrow<FileVerifier>, R: Read> VerifyingReader<V, R> {
         }
         let Some((index, len)) = self.run.wanted() else { return self.expect_end() };
         // At most a chunk, 16 MiB. What was read of it before an error of the reader below stays.
-        self.buffer.resize(len, 0);
+        self.buffer.resize(len);
         while let Some(room) = self.buffer.get_mut(self.filled..).filter(|room| !room.is_empty()) {
             match read_some(&mut self.reader, room)? {
                 0 => return self.refuse_length(self.run.ends_early(self.filled)),

@@ -3,7 +3,6 @@
 use std::{
     fmt,
     io::{self, Read, Write},
-    vec,
     vec::Vec,
 };
 
@@ -11,6 +10,7 @@ use weighbridge_manifest::{EntryPath, FileEntry, Proven, VerifiedFileList};
 use weighbridge_tree::{ChainingValue, ChunkError, FileRoot, Granule, Grid};
 
 use crate::{
+    page_buffer::PageBuffer,
     reader::read_some,
     released::{VerifiedFile, unit_of},
     stream::{Gather, LengthError, Run},
@@ -125,7 +125,7 @@ impl<W: Write> WholeFile<W> {
     /// [`WholeError`]: as [`push`](Self::push) and [`finish`](Self::finish), and if the source cannot be read (9002).
     pub fn take_all(mut self, mut source: impl Read) -> Result<VerifiedFile, WholeError> {
         // As long as a piece, and filled before it is used: so no piece is copied.
-        let mut buffer = vec![0; unit_of(self.grid)];
+        let mut buffer = PageBuffer::zeroed(unit_of(self.grid));
         loop {
             let mut filled = 0_usize;
             while let Some(room) = buffer.get_mut(filled..).filter(|room| !room.is_empty()) {

@@ -10,12 +10,13 @@ use std::{
 };
 
 use weighbridge_manifest::{Head, MAX_NOTE, Note};
-use weighbridge_store::{CHUNKS, FILES, FOLDER, HEAD, TENSORS, TEXT};
+use weighbridge_store::{CHUNKS, FILES, FOLDER, HEAD, TENSORS, TEXT, read_exact_at};
 use weighbridge_tree::{FileRoot, HeadId, head_id};
+use weighbridge_verify::PageBuffer;
 
 use super::{Site, is_hex, random_name};
 use crate::{
-    disk::{Kind, Opening, extents, read_exact_at},
+    disk::{Kind, Opening, extents},
     error::FetchError,
     partial::{PARTIAL, SparseFile},
 };
@@ -245,11 +246,11 @@ impl LayersFile {
     ///
     /// # Errors
     /// [`FetchError::Io`]; also for what lies past the end.
-    pub(crate) fn read(&self, range: Range<u64>) -> Result<Vec<u8>, FetchError> {
+    pub(crate) fn read(&self, range: Range<u64>) -> Result<PageBuffer, FetchError> {
         let error = || self.0.misuse("read");
         let len =
             range.end.checked_sub(range.start).filter(|_| range.end <= self.0.len()).ok_or_else(error)?;
-        let mut bytes = vec![0; usize::try_from(len).map_err(|_| error())?];
+        let mut bytes = PageBuffer::zeroed(usize::try_from(len).map_err(|_| error())?);
         self.0.read_at(&mut bytes, range.start)?;
         Ok(bytes)
     }
@@ -270,7 +271,7 @@ impl LayersFile {
 impl LayersFile {
     /// Copies what there is of another file of the same length. It is not looked at: whoever reads it accepts it.
     fn take_over(&self, other: &File) -> io::Result<()> {
-        let mut buffer = vec![0; 1 << 18];
+        let mut buffer = PageBuffer::zeroed(1 << 18);
         for part in extents(other, self.0.len())? {
             let mut at = part.start;
             while at < part.end {

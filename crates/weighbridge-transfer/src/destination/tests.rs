@@ -8,6 +8,7 @@ use std::{
 
 use tempfile::TempDir;
 use weighbridge_store::{CHUNKS, FILES, HEAD, TENSORS};
+use weighbridge_verify::PageBuffer;
 
 use super::{
     sample::{CHUNK, Sample},
@@ -250,9 +251,9 @@ fn finds_what_a_killed_process_was_about_to_place() {
     let claim = format!("{}.0123456789abcdef", partial.path());
     fs::rename(place.at(partial.path()), place.at(&claim)).unwrap();
     let destination = place.open();
-    let mut bytes = vec![0; 100_000];
+    let mut bytes = PageBuffer::zeroed(100_000);
     place.begun(&destination, 0).read_at(&mut bytes, 0).unwrap();
-    assert_eq!(bytes, place.sample.bytes(0));
+    assert_eq!(&*bytes, place.sample.bytes(0));
     // Of two, the one that can be found stays.
     place.write(&claim, b"other");
     place.open();
@@ -397,8 +398,8 @@ fn finds_staged_metadata_again() {
     assert_eq!(staged.read(HEAD, 1 << 20).unwrap().unwrap(), place.sample.note);
     assert!(staged.read(FILES, 5).unwrap().is_none());
     let layers = staged.layers(len).unwrap();
-    assert_eq!(layers.read(0..32).unwrap(), [0; 32]);
-    assert_eq!(layers.read(32..96).unwrap(), place.sample.layers[32..96]);
+    assert_eq!(*layers.read(0..32).unwrap(), [0; 32]);
+    assert_eq!(*layers.read(32..96).unwrap(), place.sample.layers[32..96]);
     staged.publish().unwrap();
     assert_eq!(place.read("weighbridge/chunks.layer").unwrap().len(), place.sample.layers.len());
 }
@@ -413,7 +414,7 @@ fn takes_layers_only_within_the_file_and_of_the_right_length() {
     #[allow(clippy::reversed_empty_ranges, reason = "that is what is tried")]
     let backwards = 40..32;
     assert!(layers.read(backwards).is_err());
-    assert_eq!(layers.read(0..64).unwrap(), [0; 64]);
+    assert_eq!(*layers.read(0..64).unwrap(), [0; 64]);
 }
 
 /// A first fetch wants one file, a second another: the layer of the first must not be lost by the second.
@@ -441,7 +442,7 @@ fn does_not_take_over_layers_of_another_release() {
     place.write("weighbridge/chunks.layer", &[7; 64]);
     place.write("weighbridge/head.note", &Sample::of(&MODEL, 2).note);
     let layers = place.open().stage(place.sample.id).unwrap().layers(64).unwrap();
-    assert_eq!(layers.read(0..64).unwrap(), [0; 64]);
+    assert_eq!(*layers.read(0..64).unwrap(), [0; 64]);
 }
 
 #[test]
@@ -707,9 +708,9 @@ fn says_that_the_disk_is_full_and_leaves_nothing_half_under_a_final_name() {
     let left = fs::read_dir(disk.0.join(format!("weighbridge/partial/{}", place.sample.id))).unwrap().count();
     assert_eq!(left, 0);
     // What was written before is there, and goes on from there when there is room.
-    let mut first = vec![0; usize::try_from(CHUNK).unwrap()];
+    let mut first = PageBuffer::zeroed(usize::try_from(CHUNK).unwrap());
     partial.read_at(&mut first, 0).unwrap();
-    assert_eq!(first, place.sample.chunks(0, 0..1));
+    assert_eq!(&*first, place.sample.chunks(0, 0..1));
     assert!(run("mount", &["-o", "remount,size=1m"], &disk.0));
     write_all(&partial, &place.sample, 0).unwrap();
     destination.place(&partial, place.sample.path(0)).unwrap();

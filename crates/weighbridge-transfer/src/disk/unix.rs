@@ -7,7 +7,7 @@ use std::{
     ops::Range,
     os::{
         fd::{AsFd as _, OwnedFd},
-        unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
+        unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     },
     path::Path,
 };
@@ -140,11 +140,6 @@ const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::C
 pub(crate) fn open_to_read(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     File::options().read(true).custom_flags(flags).open(path)
-}
-
-/// Reads at a place, without moving a position that others share.
-pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    file.read_at(buffer, offset)
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "not every system tells")]

@@ -1,6 +1,7 @@
 use std::fs;
 
 use tempfile::TempDir;
+use weighbridge_verify::PageBuffer;
 
 use super::*;
 use crate::destination::{
@@ -49,7 +50,8 @@ fn holds_what_was_written_at_its_place() {
     write(&partial, &sample, 0, 2..4).unwrap();
     write(&partial, &sample, 0, 6..7).unwrap();
     partial.sync().unwrap();
-    let mut bytes = vec![9; 100_000];
+    let mut bytes = PageBuffer::zeroed(100_000);
+    bytes.fill(9);
     partial.read_at(&mut bytes, 0).unwrap();
     let at = |chunk: u64| usize::try_from(chunk * CHUNK).unwrap();
     assert!(bytes[..at(2)].iter().chain(&bytes[at(4)..at(6)]).all(|byte| *byte == 0));
@@ -84,9 +86,9 @@ fn is_found_again_with_what_is_in_it() {
     write(&partial(&destination, &sample, 0), &sample, 0, 1..3).unwrap();
     drop(destination);
     let destination = Destination::open(place.path()).unwrap();
-    let mut bytes = vec![0; usize::try_from(2 * CHUNK).unwrap()];
+    let mut bytes = PageBuffer::zeroed(usize::try_from(2 * CHUNK).unwrap());
     partial(&destination, &sample, 0).read_at(&mut bytes, CHUNK).unwrap();
-    assert_eq!(bytes, sample.chunks(0, 1..3));
+    assert_eq!(&*bytes, sample.chunks(0, 1..3));
 }
 
 #[test]
@@ -96,7 +98,7 @@ fn gets_the_signed_length_whatever_it_had() {
     for length in [0, 5, 99_999, 100_001, 1_000_000] {
         fs::write(&file, vec![7; length]).unwrap();
         let partial = partial(&destination, &sample, 0);
-        let mut bytes = vec![0; 100_000];
+        let mut bytes = PageBuffer::zeroed(100_000);
         partial.read_at(&mut bytes, 0).unwrap();
         assert_eq!(fs::metadata(&file).unwrap().len(), 100_000);
         assert_eq!(bytes.iter().filter(|byte| **byte == 7).count(), length.min(100_000));
@@ -110,9 +112,9 @@ fn is_one_file_for_all_who_open_it() {
     let (a, b) = (partial(&first, &sample, 0), partial(&second, &sample, 0));
     write(&a, &sample, 0, 0..3).unwrap();
     write(&b, &sample, 0, 2..7).unwrap();
-    let mut bytes = vec![0; 100_000];
+    let mut bytes = PageBuffer::zeroed(100_000);
     a.read_at(&mut bytes, 0).unwrap();
-    assert_eq!(bytes, sample.bytes(0));
+    assert_eq!(&*bytes, sample.bytes(0));
     assert_eq!(a.identity(), b.identity());
 }
 
