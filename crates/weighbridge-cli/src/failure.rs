@@ -187,6 +187,7 @@ impl From<FetchError> for Failure {
             FetchError::AnotherModel { .. } => {
                 failure.hint("fetch into another folder; --replace puts this model in place of that one")
             }
+            FetchError::HubSnapshot { .. } => failure.hint(BESIDE_THE_CACHE),
             FetchError::NotPruned { why: Unpruned::Foreign { .. }, .. } => {
                 failure.hint("fetch without --prune: it lists what is not the model's, and removes nothing")
             }
@@ -208,6 +209,10 @@ impl From<FetchError> for Failure {
         }
     }
 }
+
+/// How to mend a model in a cache of Hugging Face's clients, whose files are not ours to replace.
+pub(crate) const BESIDE_THE_CACHE: &str = "fetch into another folder, with the snapshot as one of the sources: what is good there \
+                                           is not downloaded again";
 
 /// What a fetch leaves that did not end well.
 fn on_disk(progress: &Progress) -> String {

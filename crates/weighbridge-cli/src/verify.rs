@@ -15,12 +15,12 @@ use weighbridge_manifest::{FileEntry, Receipt, TensorEntry, VerifiedFileList, Ve
 use weighbridge_publish::{SecretKey, sign_receipt};
 use weighbridge_store::{
     BadChunks, BadRun, Event, ExtraFiles, FOLDER, FileFault, FileReport, IoError, Metadata, ModelCheck,
-    Outcome, Summary, TensorHashing, Uncompared, shown_path,
+    Outcome, Summary, TensorHashing, Uncompared, is_hub_snapshot, shown_path,
 };
 
 use crate::{
     args::Verify,
-    failure::Failure,
+    failure::{BESIDE_THE_CACHE, Failure},
     keys,
     output::{List, Output, count, size, unknown_dtype},
     place::NewFile,
@@ -156,6 +156,8 @@ pub(crate) fn aside(summary: &Summary) -> String {
 pub(crate) struct Codes {
     refused: BTreeSet<u16>,
     unknown: Option<u16>,
+    /// Whether the model is a snapshot of a cache of Hugging Face's clients.
+    in_hub_cache: bool,
     /// Whether it was told which chunks are bad.
     chunks_named: bool,
     /// Files that are not listed, and let pass.
@@ -183,7 +185,8 @@ pub(crate) fn check_files(
     let progress = Progress::new(output, "verifying");
     progress.total(paths().map(|e| e.size).sum());
     let read = AtomicU64::new(0);
-    let codes = Mutex::new(Codes::default());
+    let in_hub_cache = is_hub_snapshot(check.model);
+    let codes = Mutex::new(Codes { in_hub_cache, ..Codes::default() });
     let result = check.run(&|event| match event {
         Event::Read(bytes) => {
             read.fetch_add(bytes, Ordering::Relaxed);
@@ -238,11 +241,15 @@ fn hints(codes: &Codes) -> Vec<&'static str> {
     let mut hints = Vec::new();
     for code in &codes.refused {
         let hint = match code {
+            2101 | 2103 | 2104 if codes.in_hub_cache => BESIDE_THE_CACHE,
             2101 if codes.chunks_named => "fetch the chunks named above again; everything else stays valid",
             2101 | 2103 | 2104 => "fetch the files named above again",
             2105 => "remove files that are not part of the model, or report them only: --allow-extra",
             2106 => "wait until nothing writes to the model, and verify again",
             2202 => "get chunks.layer again, or remove it: the files can be verified without it",
+            5102 | 5105 if codes.in_hub_cache => {
+                "let the hub's client download these files again: it makes the links of its cache"
+            }
             5102..=5105 => "remove the links and special files named above",
             1401..=1411 => "rename or remove the files named above",
             _ => continue,

@@ -30,6 +30,7 @@
 mod accept_file;
 mod chunk_cache;
 mod folder;
+mod hub_cache;
 mod io;
 mod metadata;
 mod model;
@@ -43,6 +44,7 @@ mod walk;
 
 pub use accept_file::accept_file;
 pub use folder::{HeldFolder, HoldingError};
+pub use hub_cache::is_hub_snapshot;
 pub use io::{IoError, read_bounded, read_exact_at, read_some_at, shown_path};
 pub use metadata::{
     CHUNKS, FILES, FOLDER, HEAD, Layers, LayersError, Metadata, MetadataError, NEW, PARTIAL, TENSORS, TEXT,

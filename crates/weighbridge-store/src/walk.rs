@@ -11,6 +11,7 @@ use std::{
 use weighbridge_manifest::{EntryPath, PathError};
 
 use crate::{
+    hub_cache::HubCache,
     io::{IoError, shown_path},
     metadata,
 };
@@ -141,7 +142,7 @@ impl fmt::Display for UnfitFault {
 pub fn walk(model: &Path) -> Result<Walk, IoError> {
     let root = fs::canonicalize(model).map_err(IoError::at("open", model))?;
     let mut walk = Walk::default();
-    let scope = LinkScope { blobs: hugging_face_blobs(&root), root };
+    let scope = LinkScope { cache: HubCache::of(&root), root };
     // No recursion, and one folder open at a time, however deep a hostile model is.
     let mut folders = vec![(model.to_owned(), String::new())];
     while let Some((disk, place)) = folders.pop() {
@@ -160,22 +161,14 @@ pub fn walk(model: &Path) -> Result<Walk, IoError> {
 /// Where links may lead.
 struct LinkScope {
     root: PathBuf,
-    blobs: Option<PathBuf>,
+    /// If the model is a snapshot of one.
+    cache: Option<HubCache>,
 }
 
 impl LinkScope {
-    fn allows(&self, target: &Path) -> bool {
-        target.starts_with(&self.root) || (self.blobs.is_some() && target.parent() == self.blobs.as_deref())
+    fn allows(&self, link: &Path, target: &Path) -> bool {
+        target.starts_with(&self.root) || self.cache.as_ref().is_some_and(|cache| cache.allows(link, target))
     }
-}
-
-/// The `blobs` folder of a Hugging Face cache, if `root` is one of its snapshots.
-///
-/// A link named `blobs` could make any folder acceptable. `root` is resolved, so `snapshots` is no link.
-fn hugging_face_blobs(root: &Path) -> Option<PathBuf> {
-    let snapshots = root.parent().filter(|p| p.file_name() == Some(OsStr::new("snapshots")))?;
-    let blobs = snapshots.parent()?.join("blobs");
-    fs::symlink_metadata(&blobs).is_ok_and(|m| m.is_dir()).then_some(blobs)
 }
 
 fn folder(
@@ -249,7 +242,7 @@ fn file(
                 return Err(IoError::at("follow the link", here)(error));
             }
             Err(_) => return Ok(Err(UnfitFault::Broken)),
-            Ok(target) if scope.allows(&target) => target,
+            Ok(target) if scope.allows(here, &target) => target,
             Ok(target) => return Ok(Err(UnfitFault::LinkOut { target })),
         };
         let Ok(metadata) = fs::symlink_metadata(&target) else { return Ok(Err(UnfitFault::Broken)) };

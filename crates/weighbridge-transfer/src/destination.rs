@@ -16,7 +16,7 @@ use std::{
 };
 
 use weighbridge_manifest::{EntryPath, ModelName};
-use weighbridge_store::{FOLDER, IoError};
+use weighbridge_store::{FOLDER, IoError, is_hub_snapshot};
 use weighbridge_tree::{FileRoot, HeadId};
 
 use crate::{
@@ -57,6 +57,9 @@ impl Destination {
     /// # Errors
     /// [`FetchError`]: it cannot be made, or something that is no folder is in the way of `weighbridge`.
     pub(crate) fn open(root: &Path) -> Result<Self, FetchError> {
+        if is_hub_snapshot(root) {
+            return Err(FetchError::HubSnapshot { folder: root.to_owned() });
+        }
         let disk = Folder::open(root).map_err(|error| match root.metadata() {
             Ok(there) if !there.is_dir() => {
                 let kind = if there.is_file() { Kind::File } else { Kind::Special };

@@ -53,6 +53,12 @@ pub enum FetchError {
         /// The model that was to be fetched.
         wanted: ModelName,
     },
+    /// The folder is a snapshot of a Hugging Face cache. Its files are links, and the hub's clients look after them. Nothing
+    /// was written.
+    HubSnapshot {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// Files were to be removed that may be anybody's. None was.
     NotPruned {
         /// The folder.
@@ -121,6 +127,7 @@ impl FetchError {
             Self::InTheWay { .. } => 9204,
             Self::AnotherModel { .. } => 9205,
             Self::NotPruned { .. } => 9206,
+            Self::HubSnapshot { .. } => 9207,
             Self::Io(error) => error.error_code(),
             Self::NothingWanted | Self::NoTensors => 9001,
             Self::List(error) => error.error_code(),
@@ -160,6 +167,11 @@ impl fmt::Display for FetchError {
             Self::AnotherModel { folder, there, wanted } => {
                 write!(f, "{} has the model {there}, which is not {wanted}", shown_path(folder))
             }
+            Self::HubSnapshot { folder } => write!(
+                f,
+                "{} is a snapshot of a Hugging Face cache, in which only the hub's clients change files",
+                shown_path(folder)
+            ),
             Self::NotPruned { folder, why: Unpruned::Foreign { first, count } } => {
                 let others = match count.saturating_sub(1) {
                     0 => String::new(),

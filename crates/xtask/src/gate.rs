@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::process::{built, cargo, command, output, run as run_command};
-use crate::{Result, formats_oracle, freestanding, fuzz, install, real_model, rules, tools};
+use crate::{Result, formats_oracle, freestanding, fuzz, hub_cache, install, real_model, rules, tools};
 
 struct Step {
     name: &'static str,
@@ -37,6 +37,7 @@ const STEPS: &[Step] = &[
     Step { name: "rules and codes", run: || rules::check().map(passed) },
     Step { name: "real model", run: real_model::check },
     Step { name: "formats beside their own writers", run: formats_oracle::check },
+    Step { name: "a cache of huggingface_hub", run: hub_cache::check },
     Step { name: "fuzzing", run: fuzz::smoke },
 ];
 

@@ -11,6 +11,7 @@ mod freestanding;
 mod fuzz;
 mod gate;
 mod generate;
+mod hub_cache;
 mod install;
 mod process;
 mod real_model;

@@ -124,6 +124,16 @@ pub(crate) fn python_with_formats() -> Result<PathBuf> {
     Ok(python)
 }
 
+/// As [`python`], with the PyPI package `huggingface_hub`: the version of whose caches `spec/model-folder.md` speaks.
+pub(crate) fn python_with_hub() -> Result<PathBuf> {
+    let python = python()?;
+    if output(command(&python, "").args(["-c", "import huggingface_hub"])).is_none() {
+        let install = "-m pip install --quiet --no-input --only-binary :all: huggingface_hub==2.4.0";
+        run(&mut command(&python, install))?;
+    }
+    Ok(python)
+}
+
 fn install_package(package: &str) -> Result {
     let as_root: &[&str] = if output(&mut command("id", "-u")).is_some_and(|id| id.trim() == "0") {
         &["env"]

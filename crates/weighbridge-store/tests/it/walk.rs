@@ -227,6 +227,97 @@ fn a_snapshot_may_lead_to_nothing_else() {
     assert_eq!(seen(&snapshot), all);
 }
 
+/// Since huggingface_hub 1.32: the large files of all repositories in one store.
+struct Shared {
+    cache: Folder,
+    hash: String,
+}
+
+impl Shared {
+    fn new() -> Self {
+        let hash = "ab".repeat(32);
+        let cache = folder(&["hub/models--o--n/blobs/e1", "hub/secret"]);
+        cache.write(&format!("hub/blobs/ab/{hash}"), b"x");
+        cache.write("hub/blobs/.huggingface-shared-blobs", b"1\n");
+        cache.link("hub/models--o--n/blobs/e2", format!("../../blobs/ab/{hash}"));
+        cache.link("hub/models--o--n/snapshots/rev/config.json", "../../blobs/e1");
+        cache.link("hub/models--o--n/snapshots/rev/deep/w", "../../../blobs/e2");
+        Self { cache, hash }
+    }
+
+    fn seen(&self) -> Vec<String> {
+        seen(&self.cache.at("hub/models--o--n/snapshots/rev"))
+    }
+}
+
+const ALL: [&str; 2] = ["config.json = x", "deep/w = x"];
+const REFUSED: [&str; 2] = ["config.json = x", "deep/w ! 5102"];
+
+/// The default cache of today was refused as a whole.
+#[test]
+fn a_snapshot_may_lead_to_the_store_that_all_repositories_share() {
+    let shared = Shared::new();
+    assert_eq!(shared.seen(), ALL);
+    // Also where the hub's root is reached by a link.
+    shared.cache.link("elsewhere", "hub");
+    assert_eq!(seen(&shared.cache.at("elsewhere/models--o--n/snapshots/rev")), ALL);
+}
+
+#[test]
+fn a_store_that_is_none_allows_nothing() {
+    type Change = fn(&Shared);
+    let changes: [(&str, Change); 9] = [
+        ("no mark", |s| fs::remove_file(s.cache.at("hub/blobs/.huggingface-shared-blobs")).unwrap()),
+        ("another layout", |s| s.cache.write("hub/blobs/.huggingface-shared-blobs", b"2\n")),
+        ("a mark that is a link", |s| {
+            fs::rename(s.cache.at("hub/blobs/.huggingface-shared-blobs"), s.cache.at("hub/mark")).unwrap();
+            s.cache.link("hub/blobs/.huggingface-shared-blobs", "../mark");
+        }),
+        ("a store that is a link", |s| {
+            fs::rename(s.cache.at("hub/blobs"), s.cache.at("hub/real")).unwrap();
+            s.cache.link("hub/blobs", "real");
+        }),
+        ("another beginning", |s| {
+            s.cache.write(&format!("hub/blobs/cd/{}", s.hash), b"x");
+            relink(s, "models--o--n/blobs/e2", &format!("../../blobs/cd/{}", s.hash));
+        }),
+        ("no hash", |s| {
+            s.cache.write("hub/blobs/ab/abc", b"x");
+            relink(s, "models--o--n/blobs/e2", "../../blobs/ab/abc");
+        }),
+        ("deeper in the store", |s| {
+            s.cache.write(&format!("hub/blobs/ab/ab/{}", s.hash), b"x");
+            relink(s, "models--o--n/blobs/e2", &format!("../../blobs/ab/ab/{}", s.hash));
+        }),
+        ("no link of the repository between", |s| {
+            relink(s, "models--o--n/snapshots/rev/deep/w", &format!("../../../../blobs/ab/{}", s.hash));
+        }),
+        ("one link more", |s| {
+            s.cache.link("hub/models--o--n/blobs/e3", "e2");
+            relink(s, "models--o--n/snapshots/rev/deep/w", "../../../blobs/e3");
+        }),
+    ];
+    for (what, change) in changes {
+        let shared = Shared::new();
+        change(&shared);
+        assert_eq!(shared.seen(), REFUSED, "{what}");
+    }
+    // A store beside something that is no repository.
+    let shared = Shared::new();
+    fs::rename(shared.cache.at("hub/models--o--n"), shared.cache.at("hub/other")).unwrap();
+    assert_eq!(seen(&shared.cache.at("hub/other/snapshots/rev")), REFUSED);
+    // A file of the store that is itself a link leads out of it.
+    let shared = Shared::new();
+    relink(&shared, &format!("blobs/ab/{}", shared.hash), "../../secret");
+    assert_eq!(shared.seen(), REFUSED);
+}
+
+fn relink(shared: &Shared, link: &str, target: &str) {
+    let link = format!("hub/{link}");
+    fs::remove_file(shared.cache.at(&link)).unwrap();
+    shared.cache.link(&link, target);
+}
+
 #[test]
 fn blobs_are_allowed_for_snapshots_alone() {
     let cache = folder(&["m/blobs/0a"]);
