@@ -45,6 +45,7 @@ fn lists(c: &mut Criterion) {
         tensors: Some(written.text),
         layers: Vec::new(),
         unlisted: Vec::new(),
+        read: Vec::new(),
     };
     let head = believed(&weighed);
     let opened = head.open_files(weighed.files.as_bytes()).expect("files");

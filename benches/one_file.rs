@@ -105,8 +105,15 @@ fn believed_list(len: u64, root: FileRoot, chunk_size: ChunkSize) -> VerifiedFil
     let files = write_files(vec![FileEntry { path, size: len, root, sha256: None }]).expect("a list");
     let head = head(&files, None, chunk_size);
     let text = head.to_text().expect("a head");
-    let weighed =
-        Weighed { head, text, files: files.text, tensors: None, layers: Vec::new(), unlisted: Vec::new() };
+    let weighed = Weighed {
+        head,
+        text,
+        files: files.text,
+        tensors: None,
+        layers: Vec::new(),
+        unlisted: Vec::new(),
+        read: Vec::new(),
+    };
     believed(&weighed).open_files(weighed.files.as_bytes()).expect("files")
 }
 

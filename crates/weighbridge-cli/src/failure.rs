@@ -194,6 +194,7 @@ impl From<FetchError> for Failure {
             FetchError::NotPruned { why: Unpruned::Source { .. }, .. } => {
                 failure.hint("fetch into another folder, or without --prune")
             }
+            FetchError::Busy(_) => failure.hint("wait for it to end; what is on disk is not fetched again"),
             FetchError::InTheWay { .. } => failure.hint("move it away, or fetch into another folder"),
             FetchError::NothingWanted => {
                 failure.hint("look at the patterns of --only and --tensor: `*` does not match `/`, `**` does")

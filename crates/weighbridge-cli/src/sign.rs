@@ -4,7 +4,7 @@ use std::{io::Write, path::Path};
 
 use serde_json::json;
 use weighbridge_manifest::{MAX_NOTE, MAX_TEXT, NoteSignature, TrustError, Vkey, shown};
-use weighbridge_publish::{Added, Existing, Signing, Staging, StoreError, TEXT, external_signature};
+use weighbridge_publish::{Added, Existing, Signing, Staging, TEXT, external_signature};
 use weighbridge_store::{HEAD, read_bounded};
 use weighbridge_tree::head_id;
 
@@ -65,13 +65,19 @@ fn signature(args: &Sign, text: &str) -> Result<(Vkey, NoteSignature), Failure> 
 /// More than any signature has, so that a longer file is told by its length.
 const MAX_SIGNATURE: u64 = 4_096;
 
-fn write(folder: &Path, signing: &Signing) -> Result<(), StoreError> {
+fn write(folder: &Path, signing: &Signing) -> Result<(), Failure> {
     let staging = Staging::open(folder, Existing::Replace)?;
     let _undone = signals::on_signal(staging.undo());
     if let Some(note) = signing.note() {
         staging.write(HEAD, |w: &mut dyn Write| w.write_all(note.as_bytes()))?;
     }
-    signals::uninterrupted(|| staging.publish_note())
+    let lock = staging.lock()?;
+    if open(folder)?.text() != signing.text() {
+        let failure =
+            Failure::new(2106, "the head was replaced while it was signed").about(&folder.join(HEAD));
+        return Err(failure.hint("look at the new one, and sign again"));
+    }
+    Ok(signals::uninterrupted(|| staging.publish_note(&lock))?)
 }
 
 fn print(signing: &Signing, vkey: &Vkey, added: Added, output: &Output) {

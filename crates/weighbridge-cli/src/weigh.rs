@@ -78,7 +78,10 @@ pub(crate) fn run(args: &Weigh, output: &Output) -> Result<(), Failure> {
     if let Some(note) = signing.note() {
         staging.write(HEAD, |w: &mut dyn Write| w.write_all(note.as_bytes()))?;
     }
-    signals::uninterrupted(|| staging.publish())?;
+    let lock = staging.lock()?;
+    weighed.is_there().map_err(|error| failure(&error, output))?;
+    signals::uninterrupted(|| staging.publish(&lock))?;
+    drop(lock);
     drop(undone);
     print(&weighed, left_out, &keys, &folder, output);
     Ok(())

@@ -10,7 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use weighbridge_store::{CHUNKS, FILES, HEAD, IoError, NEW, TENSORS, TEXT, shown_path};
+use weighbridge_store::{
+    CHUNKS, FILES, FolderLock, HEAD, IoError, LockError, NEW, TENSORS, TEXT, read_holder, shown_path,
+    write_holder,
+};
 use weighbridge_tree::ChainingValue;
 
 use crate::weigh::Weighed;
@@ -29,8 +32,9 @@ pub enum Existing {
 pub struct Staging {
     folder: PathBuf,
     new: PathBuf,
-    /// Held as long as this lives. The lock goes with the file, so a killed process leaves none behind.
-    lock: Option<File>,
+    /// Held as long as this lives, so that nobody else writes new files here. The lock goes with the file: a killed process
+    /// leaves none behind.
+    reserved: Option<File>,
     made_folder: bool,
 }
 
@@ -56,8 +60,8 @@ impl Staging {
             // It came with the model, and leads to where nothing of ours is to be written or swept.
             return Err(IoError::at("write to", &new)(io::ErrorKind::NotADirectory.into()).into());
         }
-        let mut staging = Self { folder: folder.to_owned(), new, lock: None, made_folder };
-        staging.lock = Some(staging.lock()?);
+        let mut staging = Self { folder: folder.to_owned(), new, reserved: None, made_folder };
+        staging.reserved = Some(staging.reserve()?);
         // Now that nobody else can write: what was not there may have been published meanwhile.
         existing.allows(folder)?;
         // What a killed process left.
@@ -65,9 +69,9 @@ impl Staging {
         Ok(staging)
     }
 
-    fn lock(&self) -> Result<File, StoreError> {
+    fn reserve(&self) -> Result<File, StoreError> {
         let path = self.new.join(LOCK);
-        let busy = || StoreError::Busy { folder: self.folder.clone() };
+        let busy = || StoreError::Busy(LockError { folder: self.folder.clone(), holder: None });
         let file = match File::create_new(&path) {
             // Left behind by a process that was killed, or held by one that lives. What came with a model may be a link,
             // which would be followed, or a FIFO, which would be waited for.
@@ -75,7 +79,7 @@ impl Staging {
                 if error.kind() == io::ErrorKind::AlreadyExists
                     && path.symlink_metadata().is_ok_and(|m| m.is_file()) =>
             {
-                File::options().write(true).open(&path)
+                File::options().read(true).write(true).open(&path)
             }
             created => created,
         };
@@ -85,11 +89,28 @@ impl Staging {
             file => file.map_err(IoError::at("create", &path))?,
         };
         match file.try_lock() {
-            Err(TryLockError::WouldBlock) => return Err(busy()),
+            Err(TryLockError::WouldBlock) => {
+                let folder = self.folder.clone();
+                return Err(StoreError::Busy(LockError { folder, holder: read_holder(file) }));
+            }
             // A file system without locks: two writers there are on their own, and each file is still renamed whole.
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
-        if is_at(&file, &path) { Ok(file) } else { Err(busy()) }
+        if !is_at(&file, &path) {
+            return Err(busy());
+        }
+        // For people. Without it the folder is reserved as well.
+        let _ = write_holder(&file, SIGNER);
+        Ok(file)
+    }
+
+    /// Waits until nobody else gives names in the folder. From then on until the lock is dropped, what is there stays as it
+    /// is, so that the caller can look whether what was weighed or signed is there still.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] if another process does not end.
+    pub fn lock(&self) -> Result<FolderLock, StoreError> {
+        FolderLock::at(&self.folder, SIGNER).map_err(StoreError::Busy)
     }
 
     /// What dropping this does, for a process that a signal ends: such an end drops nothing.
@@ -138,7 +159,7 @@ impl Staging {
     ///
     /// # Errors
     /// [`StoreError`] if a file cannot be moved; verifiers then refuse the mixture, and weighing again mends it.
-    pub fn publish(self) -> Result<(), StoreError> {
+    pub fn publish(self, _lock: &FolderLock) -> Result<(), StoreError> {
         for name in [FILES, TENSORS, CHUNKS, TEXT] {
             self.place(name, Absent::Remove)?;
         }
@@ -152,7 +173,7 @@ impl Staging {
     ///
     /// # Errors
     /// [`StoreError`] if it cannot be moved; the old note then stays.
-    pub fn publish_note(self) -> Result<(), StoreError> {
+    pub fn publish_note(self, _lock: &FolderLock) -> Result<(), StoreError> {
         self.place(HEAD, Absent::Keep)?;
         self.finish()
     }
@@ -184,7 +205,7 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        if self.lock.is_some() {
+        if self.reserved.is_some() {
             undo(&self.folder, &self.new, self.made_folder);
         } else {
             remove_empty(&self.folder, &self.new, self.made_folder);
@@ -272,6 +293,8 @@ fn write_values<'v>(w: &mut dyn Write, values: impl Iterator<Item = &'v Chaining
 /// Everything that is ever written.
 const ALL: [&str; 5] = [HEAD, TEXT, FILES, TENSORS, CHUNKS];
 const LOCK: &str = "lock";
+/// What others are told of whoever writes metadata.
+const SIGNER: &str = "a weighing or signing";
 
 /// Why metadata was not written.
 #[non_exhaustive]
@@ -285,10 +308,7 @@ pub enum StoreError {
         file: PathBuf,
     },
     /// Another process is writing there.
-    Busy {
-        /// Where.
-        folder: PathBuf,
-    },
+    Busy(LockError),
     /// The folder for metadata is a link. It may have come with a model, and lead anywhere.
     Link {
         /// The link.
@@ -314,7 +334,7 @@ impl StoreError {
         match self {
             Self::Io(error) => error.error_code(),
             Self::Exists { .. } => 9101,
-            Self::Busy { .. } => 9102,
+            Self::Busy(error) => error.error_code(),
             Self::Link { .. } => 9104,
             Self::Foreign { .. } => 9105,
         }
@@ -326,7 +346,7 @@ impl fmt::Display for StoreError {
         match self {
             Self::Io(error) => error.fmt(f),
             Self::Exists { file } => write!(f, "{} exists already", shown_path(file)),
-            Self::Busy { folder } => write!(f, "another process is writing to {}", shown_path(folder)),
+            Self::Busy(error) => error.fmt(f),
             Self::Link { folder } => {
                 write!(f, "{} is a symbolic link; metadata is written to no link", shown_path(folder))
             }

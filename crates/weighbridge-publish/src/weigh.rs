@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     fmt,
     io::ErrorKind,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use weighbridge_formats::{
@@ -18,7 +18,7 @@ use weighbridge_manifest::{
 };
 use weighbridge_store::{
     Found, IoError, Walk, read_bounded,
-    scan::{Job, ScanError, Scanned, Tensors},
+    scan::{Job, ScanError, Scanned, Stamp, Tensors},
     walk,
 };
 use weighbridge_tree::{ChainingValue, ChunkSize, FileRoot, TensorHash};
@@ -121,6 +121,22 @@ pub struct Weighed {
     /// The tensor files that are covered as files, and why none of their tensors is listed, by path. A file that was taken
     /// over unread is not among them.
     pub unlisted: Vec<(EntryPath, UnknownDtype)>,
+    /// The files that were read, and in which state.
+    pub read: Vec<(EntryPath, PathBuf, Stamp)>,
+}
+
+impl Weighed {
+    /// Looks whether the files that were read are the same still. A lock on the folder ([`Staging::lock`](crate::Staging::lock))
+    /// keeps a fetch from giving them other content between this and publishing.
+    ///
+    /// # Errors
+    /// [`WeighError::Scan`] (2106) with the first one that is not.
+    pub fn is_there(&self) -> Result<(), WeighError> {
+        match self.read.iter().find(|(_, file, stamp)| !stamp.is_of(file)) {
+            Some((path, ..)) => Err(WeighError::Scan { path: Some(path.clone()), error: ScanError::Changed }),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Weighing<'_> {
@@ -142,6 +158,11 @@ impl Weighing<'_> {
         check_splits(&entries, self.tensors)?;
         let layers =
             entries.iter_mut().map(|e| std::mem::take(&mut e.layer)).filter(|l| !l.is_empty()).collect();
+        let read = found.iter().zip(&entries).filter_map(|(found, entry)| match &entry.source {
+            Source::Read(stamp) => Some((found.path.clone(), found.file.clone(), stamp.clone())),
+            Source::Reused => None,
+        });
+        let read = read.collect();
         let unlisted =
             entries.iter().filter_map(|e| Some((e.file.path.clone(), e.unknown.clone()?))).collect();
         let tensors = match self.tensors {
@@ -166,7 +187,15 @@ impl Weighing<'_> {
             ext: self.ext.clone(),
         };
         let text = head.to_text().map_err(WeighError::Head)?;
-        Ok(Weighed { head, text, files: files.text, tensors: tensors.map(|t| t.text), layers, unlisted })
+        Ok(Weighed {
+            head,
+            text,
+            files: files.text,
+            tensors: tensors.map(|t| t.text),
+            layers,
+            unlisted,
+            read,
+        })
     }
 
     /// This release's revision, and the head before.
@@ -309,9 +338,8 @@ struct Weight {
 }
 
 /// Where an entry is from.
-#[derive(Clone, Copy)]
 enum Source {
-    Read,
+    Read(Stamp),
     Reused,
 }
 
@@ -340,7 +368,15 @@ impl Weight {
         let entry =
             FileEntry { path: file.path.clone(), size: file.size, root: read.root, sha256: read.sha256 };
         let says = split.map_or(Says::Whole, Says::Part);
-        Ok(Self { source: Source::Read, file: entry, tensors, unlisted, unknown, says, layer: read.values })
+        Ok(Self {
+            source: Source::Read(read.stamp),
+            file: entry,
+            tensors,
+            unlisted,
+            unknown,
+            says,
+            layer: read.values,
+        })
     }
 
     /// The names of all tensors that are known of the file, listed or not.
@@ -351,7 +387,7 @@ impl Weight {
 
     /// Whether the file may hold tensors whose names are not known: its header was not read, and none of them is listed.
     fn may_hold_others(&self) -> bool {
-        let is_read = matches!(self.source, Source::Read);
+        let is_read = matches!(self.source, Source::Read(_));
         !is_read && self.tensors.is_empty() && Format::of(self.file.path.as_str()).is_some()
     }
 }
@@ -424,7 +460,7 @@ fn read_again(file: &Found, entry: &Weight) -> Result<Vec<u8>, WeighError> {
     })?;
     match entry.source {
         _ if FileRoot::of(&bytes) == entry.file.root => Ok(bytes),
-        Source::Read => Err(WeighError::Scan { path: Some(path()), error: ScanError::Changed }),
+        Source::Read(_) => Err(WeighError::Scan { path: Some(path()), error: ScanError::Changed }),
         Source::Reused => Err(WeighError::Reuse { path: Some(path()), fault: ReuseFault::Index }),
     }
 }

@@ -32,6 +32,7 @@ mod chunk_cache;
 mod folder;
 mod hub_cache;
 mod io;
+mod lock;
 mod metadata;
 mod model;
 pub mod scan;
@@ -46,6 +47,7 @@ pub use accept_file::accept_file;
 pub use folder::{HeldFolder, HoldingError};
 pub use hub_cache::is_hub_snapshot;
 pub use io::{IoError, read_bounded, read_exact_at, read_some_at, shown_path};
+pub use lock::{FolderLock, LockError, read_holder, write_holder};
 pub use metadata::{
     CHUNKS, FILES, FOLDER, HEAD, Layers, LayersError, Metadata, MetadataError, NEW, PARTIAL, TENSORS, TEXT,
 };

@@ -13,6 +13,7 @@ use weighbridge_tree::{Grid, Layer, LayerError, LayerReader};
 use weighbridge_verify::PageBuffer;
 
 use crate::io::{IoError, open_regular, read_beginning, read_exact_at};
+use crate::lock::LOCK;
 
 /// The folder beside a model's files.
 pub const FOLDER: &str = "weighbridge";
@@ -31,7 +32,7 @@ pub const NEW: &str = ".new";
 /// The folder in [`FOLDER`] where a fetch has what is not complete: files under their roots, metadata under its head's id.
 pub const PARTIAL: &str = "partial";
 /// Everything that weighbridge writes into [`FOLDER`].
-pub(crate) const ALL: [&str; 7] = [HEAD, TEXT, FILES, TENSORS, CHUNKS, NEW, PARTIAL];
+pub(crate) const ALL: [&str; 8] = [HEAD, TEXT, FILES, TENSORS, CHUNKS, NEW, PARTIAL, LOCK];
 
 /// A folder of metadata. Nothing in it is believed by itself.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use std::{
     fs::{self, File},
     io,
     ops::{ControlFlow, Range},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -70,6 +70,8 @@ pub struct Scanned {
     pub tensor_hashes: Option<Vec<TensorHash>>,
     /// Whether these bytes are a Git LFS pointer.
     pub is_lfs_pointer: bool,
+    /// Which file it was, and in which state.
+    pub stamp: Stamp,
 }
 
 /// A header that nobody has looked into: the file's beginning, of the very bytes that were hashed (rule 10).
@@ -417,9 +419,8 @@ impl Opened {
         {
             return Err(ScanError::Changed);
         }
-        let now = fs::metadata(&self.path).map_err(|_| ScanError::Changed)?;
         let same = self.file.metadata().is_ok_and(|m| Stamp::of(&m) == self.stamp);
-        if !same || Stamp::of(&now) != self.stamp {
+        if !same || !self.stamp.is_of(&self.path) {
             return Err(ScanError::Changed);
         }
         let (root, values) = match state.values.take() {
@@ -438,13 +439,17 @@ impl Opened {
             parsed: state.parsed.take(),
             tensor_hashes: self.tensors.as_ref().and_then(TensorHashes::hashes),
             is_lfs_pointer: state.is_lfs_pointer,
+            stamp: self.stamp.clone(),
         })
     }
 }
 
 /// What tells that a file is still the same: identity, length, time of the last change.
+///
+/// # Non-guarantee
+/// Who writes to a file can set the time, or write through a mapping: only hashing shows what a file holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Stamp {
+pub struct Stamp {
     is_file: bool,
     size: u64,
     modified: Option<SystemTime>,
@@ -452,6 +457,12 @@ struct Stamp {
 }
 
 impl Stamp {
+    /// Whether the file at this path is the same still.
+    #[must_use]
+    pub fn is_of(&self, file: &Path) -> bool {
+        fs::metadata(file).is_ok_and(|now| Self::of(&now) == *self)
+    }
+
     fn of(metadata: &fs::Metadata) -> Self {
         Self {
             is_file: metadata.is_file(),

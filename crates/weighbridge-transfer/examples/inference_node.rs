@@ -163,7 +163,8 @@ fn publish(folder: &Path) -> Result<(Vkey, Vec<Source>), Box<dyn Error>> {
     staging.write_weighed(&weighed)?;
     let note = note.note().ok_or("it was signed")?;
     staging.write("head.note", |file| file.write_all(note.as_bytes()))?;
-    staging.publish()?;
+    let lock = staging.lock()?;
+    staging.publish(&lock)?;
     copy(&honest, &lying)?;
     let mut file = File::options().write(true).open(lying.join("model-00001-of-00002.safetensors"))?;
     file.seek(SeekFrom::Start(1_000_000))?;

@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf};
 
 use weighbridge_manifest::{ListError, ModelName, TrustError, shown};
-use weighbridge_store::{IoError, shown_path};
+use weighbridge_store::{IoError, LockError, shown_path};
 use weighbridge_tree::HeadId;
 use weighbridge_verify::VerifierError;
 
@@ -35,6 +35,8 @@ pub enum FetchError {
     },
     /// The file system does not take it.
     Io(IoError),
+    /// Another process gives names in the folder, and does not end. Nothing was named.
+    Busy(LockError),
     /// Something else lies where a file, or a folder for files, has to be.
     InTheWay {
         /// Where.
@@ -129,6 +131,7 @@ impl FetchError {
             Self::NotPruned { .. } => 9206,
             Self::HubSnapshot { .. } => 9207,
             Self::Io(error) => error.error_code(),
+            Self::Busy(error) => error.error_code(),
             Self::NothingWanted | Self::NoTensors => 9001,
             Self::List(error) => error.error_code(),
             Self::Entry(error) => error.error_code(),
@@ -161,6 +164,7 @@ impl fmt::Display for FetchError {
                 )
             }
             Self::Io(error) => error.fmt(f),
+            Self::Busy(error) => error.fmt(f),
             Self::InTheWay { path, what, needed } => {
                 write!(f, "{} is {what}, where {needed} has to be", shown_path(path))
             }
@@ -205,6 +209,7 @@ impl std::error::Error for FetchError {
         match self {
             Self::Trust(error) => Some(error),
             Self::Io(error) => Some(error),
+            Self::Busy(error) => Some(error),
             Self::List(error) => Some(error),
             Self::Entry(error) => Some(error),
             _ => None,

@@ -478,6 +478,10 @@ fn finish(
     let named = |path: &weighbridge_manifest::EntryPath, size| {
         engine.board.say(Event::File { path: path.clone(), size });
     };
+    let lock = {
+        let _here = engine.board.works(FOLDER, Here::Naming);
+        staged.lock()?
+    };
     // The old files stay if the new metadata cannot take its place.
     staged.check_places()?;
     let files_to_name = engine.targets.values().filter(|target| target.is_whole()).count() + twins.len();
@@ -512,7 +516,7 @@ fn finish(
     goes_on()?;
     {
         let _here = engine.board.works(HEAD, Here::Naming);
-        staged.publish()?;
+        staged.publish(&lock)?;
     }
     let _here = engine.board.works(FOLDER, Here::Listing);
     let is_listed = |path: &str| engine.files.find(path).is_some();

@@ -9,6 +9,7 @@ mod ends;
 mod faults;
 mod kit;
 mod library;
+mod lock;
 mod metadata;
 mod places;
 mod resume;

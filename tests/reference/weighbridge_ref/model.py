@@ -13,7 +13,7 @@ from .refused import Refused
 from .values import MAX_PATH, ascii_lower, check_path
 
 NOT_LISTED_BUT_FINE = ".gitattributes"  # at the top: hubs add one
-METADATA = {"head.note", "head.txt", "files.jsonl", "tensors.jsonl", "chunks.layer", ".new", "partial"}
+METADATA = {"head.note", "head.txt", "files.jsonl", "tensors.jsonl", "chunks.layer", ".new", "partial", "lock"}
 
 
 class LeftOut(NamedTuple):

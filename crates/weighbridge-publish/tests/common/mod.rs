@@ -16,7 +16,8 @@ use weighbridge_manifest::{
     VerifiedTensorList,
 };
 use weighbridge_publish::{
-    Existing, SecretKey, Sha256Listing, Signing, Staging, TensorListing, WeighError, Weighed, Weighing,
+    Existing, SecretKey, Sha256Listing, Signing, Staging, StoreError, TensorListing, WeighError, Weighed,
+    Weighing,
 };
 use weighbridge_store::{HEAD, Layers, Metadata};
 
@@ -132,7 +133,7 @@ pub(crate) fn publish(weighed: &Weighed, folder: &Path, existing: Existing) {
     let staging = Staging::open(folder, existing).unwrap();
     staging.write_weighed(weighed).unwrap();
     staging.write(HEAD, all(note(&weighed.text).as_bytes())).unwrap();
-    staging.publish().unwrap();
+    put_in_place(staging).unwrap();
 }
 
 pub(crate) fn note(text: &str) -> String {
@@ -144,4 +145,16 @@ pub(crate) fn note(text: &str) -> String {
 /// Writes these bytes.
 pub(crate) fn all(bytes: &[u8]) -> impl FnOnce(&mut dyn Write) -> io::Result<()> {
     move |writer| writer.write_all(bytes)
+}
+
+/// Everything that was written, to its place.
+pub(crate) fn put_in_place(staging: Staging) -> Result<(), StoreError> {
+    let lock = staging.lock()?;
+    staging.publish(&lock)
+}
+
+/// The note alone.
+pub(crate) fn put_note_in_place(staging: Staging) -> Result<(), StoreError> {
+    let lock = staging.lock()?;
+    staging.publish_note(&lock)
 }

@@ -52,7 +52,8 @@ impl<'a> Fetcher<'a> {
         }
         let open: Vec<_> = (0..self.files.len()).filter(|file| !self.files[*file].placed).collect();
         if open.is_empty() {
-            self.staged.take().unwrap().publish()?;
+            let staged = self.staged.take().unwrap();
+            staged.publish(&staged.lock()?)?;
             confirmed.published = true;
             return Ok(false);
         }

@@ -1,16 +1,14 @@
 //! Metadata while it is fetched, and how it takes the place of an earlier release.
 
 use std::{
-    fs::{File, TryLockError},
+    fs::File,
     io::{self, ErrorKind::NotFound, Read as _},
     ops::Range,
     sync::{Arc, Mutex, PoisonError},
-    thread,
-    time::{Duration, Instant},
 };
 
 use weighbridge_manifest::{Head, MAX_NOTE, Note};
-use weighbridge_store::{CHUNKS, FILES, FOLDER, HEAD, TENSORS, TEXT, read_exact_at};
+use weighbridge_store::{CHUNKS, FILES, FOLDER, FolderLock, HEAD, TENSORS, TEXT, read_exact_at};
 use weighbridge_tree::{FileRoot, HeadId, head_id};
 use weighbridge_verify::PageBuffer;
 
@@ -107,12 +105,11 @@ impl Staged {
     ///
     /// # Errors
     /// [`FetchError`]. Then the old release is there, or the new one, or no head at all; the next run ends it.
-    pub(crate) fn publish(&self) -> Result<(), FetchError> {
+    pub(crate) fn publish(&self, _lock: &FolderLock) -> Result<(), FetchError> {
         let site = &self.site;
         let Some(note) = self.note.lock().unwrap_or_else(PoisonError::into_inner).clone() else {
             return Err(self.vanished(HEAD));
         };
-        let _lock = self.lock()?;
         self.check_places()?;
         // Another process that has published the same release has removed it.
         site.forget_folders();
@@ -197,25 +194,13 @@ impl Staged {
         Ok(published_note(&self.site)?.and_then(|bytes| id_of(&bytes)))
     }
 
-    /// Two processes that publish at once would mix their releases. The lock is held for a moment, and goes with the
-    /// process; where the file system has no locks it goes without.
-    fn lock(&self) -> Result<Option<File>, FetchError> {
-        let Ok(folder) = self.site.disk.lockable(PARTIAL) else { return Ok(None) };
-        let until = Instant::now() + PATIENCE;
-        loop {
-            match folder.try_lock() {
-                Ok(()) => return Ok(Some(folder)),
-                Err(TryLockError::Error(_)) => return Ok(None),
-                Err(TryLockError::WouldBlock) if Instant::now() >= until => {
-                    let error = io::Error::new(
-                        io::ErrorKind::WouldBlock,
-                        "another process is at it, and does not end",
-                    );
-                    return Err(self.site.at("publish metadata in", FOLDER)(error).into());
-                }
-                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(10)),
-            }
-        }
+    /// Waits until nobody else gives names in the folder. Held from the first file's name to the head's.
+    ///
+    /// # Errors
+    /// [`FetchError::Busy`]: another process does not end.
+    pub(crate) fn lock(&self) -> Result<FolderLock, FetchError> {
+        let folder = self.site.disk.lockable(FOLDER).map_err(self.site.at("lock", FOLDER))?;
+        FolderLock::take(folder, &self.site.place(FOLDER), "a fetch").map_err(FetchError::Busy)
     }
 
     fn path(&self, name: &str) -> Result<String, FetchError> {
@@ -352,7 +337,5 @@ fn published(name: &str) -> String {
 
 /// How names of files begin that are not complete.
 const NEW: &str = "new.";
-/// How long another process may take to rename a few files.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a file is written when another process comes in between.
 const TRIES: u32 = 8;

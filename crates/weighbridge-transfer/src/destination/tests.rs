@@ -375,7 +375,7 @@ fn publishes_metadata_in_place_of_that_of_an_older_release() {
     staged.write(FILES, &place.sample.files).unwrap();
     assert_eq!(staged.read(FILES, 1 << 20).unwrap().unwrap(), place.sample.files);
     assert_eq!(place.read("weighbridge/files.jsonl").unwrap(), b"old");
-    staged.publish().unwrap();
+    staged.publish(&staged.lock().unwrap()).unwrap();
     assert_eq!(place.names("weighbridge"), [FILES, HEAD, "mine", "partial"]);
     assert_eq!(place.read("weighbridge/files.jsonl").unwrap(), place.sample.files);
     assert_eq!(place.read("weighbridge/head.note").unwrap(), place.sample.note);
@@ -400,7 +400,7 @@ fn finds_staged_metadata_again() {
     let layers = staged.layers(len).unwrap();
     assert_eq!(*layers.read(0..32).unwrap(), [0; 32]);
     assert_eq!(*layers.read(32..96).unwrap(), place.sample.layers[32..96]);
-    staged.publish().unwrap();
+    staged.publish(&staged.lock().unwrap()).unwrap();
     assert_eq!(place.read("weighbridge/chunks.layer").unwrap().len(), place.sample.layers.len());
 }
 
@@ -428,7 +428,7 @@ fn keeps_layers_that_are_published_when_more_are_fetched() {
         staged.write(FILES, &place.sample.files).unwrap();
         let at = usize::try_from(range.start).unwrap();
         staged.layers(len).unwrap().write(range, &place.sample.layers[at..at + 32]).unwrap();
-        staged.publish().unwrap();
+        staged.publish(&staged.lock().unwrap()).unwrap();
     }
     let there = place.read("weighbridge/chunks.layer").unwrap();
     assert_eq!(there[..32], place.sample.layers[..32]);
@@ -456,10 +456,10 @@ fn publishes_once_for_two_processes() {
         staged
     };
     let (a, b) = (stage(&first), stage(&second));
-    a.publish().unwrap();
+    a.publish(&a.lock().unwrap()).unwrap();
     // Written when the folder is gone already.
     b.write(TENSORS, b"tensors").unwrap();
-    b.publish().unwrap();
+    b.publish(&b.lock().unwrap()).unwrap();
     assert_eq!(place.names("weighbridge"), [FILES, HEAD, "partial", TENSORS]);
     assert_eq!(place.read("weighbridge/head.note").unwrap(), place.sample.note);
     assert!(place.names("weighbridge/partial").is_empty());
@@ -475,7 +475,7 @@ fn publishes_a_release_that_another_process_has_just_published() {
         staged.write(FILES, &place.sample.files).unwrap();
         staged
     });
-    staged.iter().for_each(|staged| staged.publish().unwrap());
+    staged.iter().for_each(|staged| staged.publish(&staged.lock().unwrap()).unwrap());
     assert_eq!(place.names("weighbridge"), [FILES, HEAD, "partial"]);
     assert!(place.names("weighbridge/partial").is_empty());
 }
@@ -491,7 +491,7 @@ fn never_mixes_releases_that_are_published_at_once() {
                     let staged = place.open().stage(sample.id).unwrap();
                     staged.write(HEAD, &sample.note).unwrap();
                     staged.write(FILES, &sample.files).unwrap();
-                    staged.publish().unwrap();
+                    staged.publish(&staged.lock().unwrap()).unwrap();
                 }
             });
         }
@@ -508,12 +508,12 @@ fn publishes_no_note_of_another_release_and_none_without_a_list() {
     let staged = place.open().stage(place.sample.id).unwrap();
     staged.write(HEAD, &Sample::of(&MODEL, 2).note).unwrap();
     staged.write(FILES, &place.sample.files).unwrap();
-    assert!(staged.publish().is_err());
+    assert!(staged.publish(&staged.lock().unwrap()).is_err());
     let place = Place::new();
     place.write("weighbridge/head.note", b"old");
     let staged = place.open().stage(place.sample.id).unwrap();
     staged.write(HEAD, &place.sample.note).unwrap();
-    assert!(staged.publish().is_err());
+    assert!(staged.publish(&staged.lock().unwrap()).is_err());
     assert_eq!(place.read("weighbridge/head.note").unwrap(), b"old");
 }
 
@@ -528,7 +528,7 @@ fn replaces_no_link_among_metadata() {
     let staged = destination.stage(place.sample.id).unwrap();
     staged.write(HEAD, &place.sample.note).unwrap();
     staged.write(FILES, &place.sample.files).unwrap();
-    assert_eq!(in_the_way(staged.publish()), place.at("weighbridge/files.jsonl"));
+    assert_eq!(in_the_way(staged.publish(&staged.lock().unwrap())), place.at("weighbridge/files.jsonl"));
     let staged = destination.stage(place.sample.id).unwrap();
     let path = format!("weighbridge/partial/{}/tensors.jsonl", place.sample.id);
     std::os::unix::fs::symlink(&mine, place.at(&path)).unwrap();

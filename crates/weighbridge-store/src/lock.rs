@@ -1,0 +1,249 @@
+//! The one lock on the metadata folder of a model: whoever gives names in the folder holds it.
+
+use std::{
+    fmt,
+    fs::{File, TryLockError},
+    io::{self, Read as _, Write as _},
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use weighbridge_manifest::{Time, shown};
+
+use crate::io::shown_path;
+
+/// Held by one process at a time, for as long as it gives names in a model folder: a signer that puts metadata in its place,
+/// or a fetch that names files and then metadata. Dropping it lets the next one in.
+///
+/// # Guarantee
+/// Of two processes that hold one, for the same folder, the second began after the first had ended, or had died: the system
+/// frees the lock of a process that is killed.
+///
+/// # Non-guarantee
+/// It is held against others that ask for it, not against those who write to the folder without. Where a file system has no
+/// locks, and outside POSIX, everybody gets one at once.
+#[derive(Debug)]
+pub struct FolderLock {
+    /// The metadata folder. `None` where there are no locks.
+    folder: Option<File>,
+}
+
+impl FolderLock {
+    /// Waits for the lock of a metadata folder, for a minute at the most. `what` is what others are told that wait for it.
+    ///
+    /// # Errors
+    /// [`LockError`] (9102): another process holds it, and does not end.
+    pub fn take(folder: File, place: &Path, what: &str) -> Result<Self, LockError> {
+        Self::take_within(PATIENCE, folder, place, what)
+    }
+
+    fn take_within(patience: Duration, folder: File, place: &Path, what: &str) -> Result<Self, LockError> {
+        let until = Instant::now().checked_add(patience);
+        loop {
+            match folder.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(_)) => return Ok(Self { folder: None }),
+                Err(TryLockError::WouldBlock) if until.is_some_and(|until| Instant::now() < until) => {
+                    thread::sleep(PAUSE);
+                }
+                Err(TryLockError::WouldBlock) => {
+                    let holder = below::open(&folder, below::How::Read).ok().and_then(read_holder);
+                    return Err(LockError { folder: place.to_owned(), holder });
+                }
+            }
+        }
+        // What it says is for people alone. Without it the lock holds as well.
+        let _ = below::open(&folder, below::How::Write).and_then(|file| write_holder(&file, what));
+        Ok(Self { folder: Some(folder) })
+    }
+
+    /// As [`take`](Self::take), of the folder at this path, which is no link.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn at(place: &Path, what: &str) -> Result<Self, LockError> {
+        match below::folder(place) {
+            Ok(folder) => Self::take(folder, place, what),
+            Err(_) => Ok(Self { folder: None }),
+        }
+    }
+}
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        if let Some(folder) = &self.folder {
+            below::remove(folder);
+        }
+    }
+}
+
+/// Says in a locked file who holds the lock, and since when.
+///
+/// # Errors
+/// What the system says. The lock holds all the same.
+pub fn write_holder(mut file: &File, what: &str) -> io::Result<()> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = i64::try_from(now.as_secs()).ok().and_then(Time::from_unix);
+    let since = since.map(|since| format!(" since {since}")).unwrap_or_default();
+    file.set_len(0)?;
+    file.write_all(format!("{what}, process {}{since}\n", std::process::id()).as_bytes())
+}
+
+/// What [`write_holder`] wrote, as people may see it; `None` if nothing can be read.
+#[must_use]
+pub fn read_holder(file: File) -> Option<String> {
+    let mut line = Vec::new();
+    file.take(MAX_HOLDER).read_to_end(&mut line).ok()?;
+    let line = String::from_utf8(line).ok()?;
+    line.lines().next().filter(|line| !line.is_empty()).map(shown)
+}
+
+/// Another process holds the lock of a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockError {
+    /// The folder.
+    pub folder: PathBuf,
+    /// What it does, its number, and since when, if that can be told.
+    pub holder: Option<String>,
+}
+
+impl LockError {
+    /// The code of `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        9102
+    }
+}
+
+impl fmt::Display for LockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "another process is writing to {}", shown_path(&self.folder))?;
+        self.holder.iter().try_for_each(|holder| write!(f, ": {holder}"))
+    }
+}
+
+impl std::error::Error for LockError {}
+
+/// Its name in the folder, while it is held.
+pub(crate) const LOCK: &str = "lock";
+/// How long another process may take to give names.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(10);
+/// More than any line of ours has.
+const MAX_HOLDER: u64 = 200;
+
+/// The file that says who holds the lock. It may have come with the model: it is no link, and never waited for.
+#[cfg(unix)]
+mod below {
+    use std::{fs::File, io, path::Path};
+
+    use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
+
+    #[derive(Clone, Copy)]
+    pub(super) enum How {
+        Read,
+        Write,
+    }
+
+    pub(super) fn open(folder: &File, how: How) -> io::Result<File> {
+        let how = match how {
+            How::Read => OFlags::RDONLY,
+            How::Write => OFlags::WRONLY | OFlags::CREATE,
+        };
+        let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        Ok(openat(folder, super::LOCK, flags, Mode::from_raw_mode(0o666))?.into())
+    }
+
+    pub(super) fn remove(folder: &File) {
+        // Nobody could do anything about an error. The next holder writes over it.
+        let _ = unlinkat(folder, super::LOCK, AtFlags::empty());
+    }
+
+    pub(super) fn folder(place: &Path) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::open(place, flags, Mode::empty())?.into())
+    }
+}
+
+#[cfg(not(unix))]
+mod below {
+    use std::{fs::File, io, path::Path};
+
+    #[derive(Clone, Copy)]
+    pub(super) enum How {
+        Read,
+        Write,
+    }
+
+    pub(super) fn open(_: &File, _: How) -> io::Result<File> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(super) fn remove(_: &File) {}
+
+    pub(super) fn folder(_: &Path) -> io::Result<File> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+
+    fn take(place: &Path, what: &str) -> Result<FolderLock, LockError> {
+        FolderLock::take_within(Duration::from_millis(30), below::folder(place).unwrap(), place, what)
+    }
+
+    #[test]
+    fn the_second_is_told_who_is_first_and_since_when_and_comes_in_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = take(folder.path(), "a fetch").unwrap();
+        let error = take(folder.path(), "a weighing").unwrap_err();
+        assert_eq!(error.error_code(), 9102);
+        let holder = format!("a fetch, process {} since ", std::process::id());
+        assert!(error.holder.as_ref().unwrap().starts_with(&holder), "{error}");
+        assert!(error.to_string().contains(&format!(": {holder}")), "{error}");
+        drop(first);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left");
+        let _ = take(folder.path(), "a weighing").unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_holder_left_is_no_lock_and_what_is_no_file_of_ours_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = folder.path().join(LOCK);
+        fs::write(&lock, "a fetch, process 1 since 2026-01-01T00:00:00Z\n and more").unwrap();
+        drop(take(folder.path(), "a weighing").unwrap());
+        assert!(!lock.exists());
+        // A link that came with a model is not followed.
+        fs::write(folder.path().join("mine"), "precious").unwrap();
+        symlink("mine", &lock).unwrap();
+        let first = take(folder.path(), "a weighing").unwrap();
+        assert_eq!(take(folder.path(), "a fetch").unwrap_err().holder, None);
+        assert_eq!(fs::read_to_string(folder.path().join("mine")).unwrap(), "precious");
+        drop(first);
+    }
+
+    #[test]
+    fn what_a_holder_says_cannot_pass_for_anything_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let _first = take(folder.path(), "a fetch").unwrap();
+        for (said, shown) in [("\u{1b}[2Jx\n", Some("\\u{1b}[2Jx")), ("", None), ("\n", None)] {
+            fs::write(folder.path().join(LOCK), said).unwrap();
+            assert_eq!(take(folder.path(), "a weighing").unwrap_err().holder.as_deref(), shown, "{said:?}");
+        }
+        fs::write(folder.path().join(LOCK), [0xff]).unwrap();
+        assert_eq!(take(folder.path(), "a weighing").unwrap_err().holder, None);
+    }
+
+    #[test]
+    fn without_a_folder_there_is_nothing_to_wait_for() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(FolderLock::at(&folder.path().join("none"), "a weighing").unwrap().folder.is_none());
+    }
+}
