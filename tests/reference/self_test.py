@@ -608,6 +608,45 @@ class Tampering(unittest.TestCase):
         self.assertEqual(found, {"in-cache": b"blob", "below/in-cache": b"blob", "in-model": b"blob", "out": 5102,
                                  "to-folder": 5103, "nowhere": 5105, "circle": 5105, "fifo": 5104})
 
+    def test_links_of_a_cache_with_a_shared_store(self):
+        digest = "ab" * 32
+
+        def found(change) -> int | bytes:
+            with tempfile.TemporaryDirectory() as folder:
+                hub = Path(folder, "hub")
+                top = hub / "models--o--n/snapshots/0123"
+                for place in (top, hub / "models--o--n/blobs", hub / "blobs/ab"):
+                    place.mkdir(parents=True)
+                (hub / f"blobs/ab/{digest}").write_bytes(b"blob")
+                (hub / "blobs/.huggingface-shared-blobs").write_text("1\n")
+                (hub / "models--o--n/blobs/e").symlink_to(f"../../blobs/ab/{digest}")
+                (top / "file").symlink_to("../../blobs/e")
+                change(hub)
+                [(_, place)] = model.walk(next(hub.glob("*--n/snapshots/0123")))
+                return place.code if isinstance(place, Refused) else place.read_bytes()
+
+        def relink(link: str, target: str):
+            def change(hub: Path) -> None:
+                (hub / link).unlink()
+                (hub / link).symlink_to(target)
+            return change
+
+        def move_store(hub: Path) -> None:
+            (hub / "blobs").rename(hub / "real")
+            (hub / "blobs").symlink_to("real")
+
+        self.assertEqual(found(lambda hub: None), b"blob")
+        for change in (
+            lambda hub: (hub / "blobs/.huggingface-shared-blobs").unlink(),
+            lambda hub: (hub / "blobs/.huggingface-shared-blobs").write_text("2\n"),
+            lambda hub: (hub / "models--o--n").rename(hub / "other--n"),
+            lambda hub: (hub / "blobs/ab").rename(hub / "blobs/cd") and relink(
+                "models--o--n/blobs/e", f"../../blobs/cd/{digest}")(hub),
+            relink("models--o--n/snapshots/0123/file", f"../../../blobs/ab/{digest}"),
+            move_store,
+        ):
+            self.assertEqual(found(change), 5102)
+
 
     def test_what_is_left_out(self):
         with tempfile.TemporaryDirectory() as folder:

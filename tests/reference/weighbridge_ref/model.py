@@ -1,6 +1,7 @@
 """A model folder against its signed head (spec/model-folder.md, Verifying)."""
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Iterator, NamedTuple, Optional
@@ -247,14 +248,45 @@ def follow(top: Path, link: Path, path: str) -> Path | Refused:
         raise
     except (OSError, RuntimeError):  # RuntimeError: links in a circle
         return Refused(5105, f"{path!r} leads nowhere")
-    in_cache = top.parent.name == "snapshots" and target.parent == top.parent.parent / "blobs"
-    if not target.is_relative_to(top) and not in_cache:
+    if not target.is_relative_to(top) and not is_in_hub_cache(top, link, target):
         return Refused(5102, f"{path!r} leads out of the model")
     if target.is_dir():
         return Refused(5103, f"{path!r} leads to a folder")
     if not target.is_file():
         return Refused(5104, f"{path!r} leads to neither a file nor a folder")
     return target
+
+
+def is_in_hub_cache(top: Path, link: Path, target: Path) -> bool:
+    """Whether the model is a snapshot of a Hugging Face cache, and the link one that such a cache has."""
+    blobs = top.parent.parent / "blobs"
+    if top.parent.name != "snapshots" or not is_folder(blobs):
+        return False
+    if target.parent == blobs:
+        return True
+    store = blobs.parent.parent / "blobs"
+    if not blobs.parent.name.startswith("models--") or not is_folder(store) or not is_marked(store):
+        return False
+    in_store = target.parent == store / target.name[:2] and re.fullmatch("[0-9a-f]{64}", target.name)
+    blob = said_by(link)
+    return bool(in_store) and blob is not None and blob.parent == blobs and said_by(blob) == target
+
+
+def said_by(link: Path) -> Optional[Path]:
+    """What a link says, with no links left in the path of the folder; `None` of what is no link."""
+    if not link.is_symlink():
+        return None
+    said = link.parent / os.readlink(link)
+    return said.parent.resolve() / said.name
+
+
+def is_folder(place: Path) -> bool:
+    return place.is_dir() and not place.is_symlink()
+
+
+def is_marked(store: Path) -> bool:
+    mark = store / ".huggingface-shared-blobs"
+    return mark.is_file() and not mark.is_symlink() and read_at_most(mark, 16) == b"1\n"
 
 
 def read_at_most(place: Path, limit: int) -> bytes:
