@@ -79,7 +79,7 @@ pub(crate) fn run(args: &Weigh, output: &Output) -> Result<(), Failure> {
         staging.write(HEAD, |w: &mut dyn Write| w.write_all(note.as_bytes()))?;
     }
     let lock = staging.lock()?;
-    weighed.is_there().map_err(|error| failure(&error, output))?;
+    weighed.check_unchanged().map_err(|error| failure(&error, output))?;
     signals::uninterrupted(|| staging.publish(&lock))?;
     drop(lock);
     drop(undone);

@@ -430,7 +430,7 @@ impl<'a> NewFile<'a> {
 impl Drop for NewFile<'_> {
     fn drop(&mut self) {
         if let Some(path) = self.0 {
-            // What went wrong before is what the caller has to know.
+            // The caller has to know the first error, not one of tidying up.
             let _ = fs::remove_file(path);
         }
     }
@@ -452,7 +452,7 @@ pub const MAX_PASSPHRASE: usize = 4_096;
 pub(crate) const MAX_FILE: usize = 16_384;
 /// The longest file name without its extension, in bytes: most systems allow 255 in all.
 pub(crate) const MAX_STEM: usize = 200;
-/// What opening a file may take, generously: N = 2^17 with r = 8 needs 128 MiB, and 2^20 of work.
+/// The most work that opening a file may take: N = 2^17 with r = 8 needs 128 MiB, and 2^20 of work.
 const MAX_SCRYPT_MEMORY: u128 = 256 << 20;
 /// N · r · p, likewise: eight times that.
 const MAX_SCRYPT_WORK: u128 = 1 << 23;

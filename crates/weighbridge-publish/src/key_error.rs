@@ -23,7 +23,7 @@ pub enum KeyError {
     PublicPem(PemFault),
     /// A passphrase is needed and there is none; for callers to return who have nobody to ask.
     NoPassphrase(io::Error),
-    /// What was given cannot be a passphrase.
+    /// The given bytes cannot be a passphrase.
     UnfitPassphrase(PassphraseFault),
     /// The passphrase is wrong, or the file was damaged: the two cannot be told apart.
     WrongPassphrase,
@@ -38,7 +38,7 @@ pub enum KeyError {
     VkeyFile {
         /// The vkey's file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault of the passphrase.
         source: VkeyError,
     },
     /// The key's name cannot be the name of a file.
@@ -57,11 +57,11 @@ pub enum KeyError {
     Signature,
     /// The operating system reported an error.
     Io {
-        /// What was being done: "reading" or "writing".
+        /// The operation: "reading" or "writing".
         doing: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// A fault of ours: what was made could not be encoded.
@@ -173,7 +173,7 @@ impl fmt::Display for PassphraseFault {
     }
 }
 
-/// What is wrong with a key in PEM.
+/// The fault of a key in PEM.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum PemFault {

@@ -23,7 +23,7 @@ pub struct Reuse<'a> {
     pub layers: Option<&'a Layers>,
 }
 
-/// What is taken over for one file.
+/// The entries and the layer of one file that is taken over.
 pub(crate) struct Reused {
     pub(crate) file: FileEntry,
     pub(crate) tensors: Vec<TensorEntry>,
@@ -31,7 +31,7 @@ pub(crate) struct Reused {
 }
 
 impl Reuse<'_> {
-    /// What the earlier release has of a file; `None` if it is to be read.
+    /// The entries of a file in the earlier release; `None` if the file is to be read.
     pub(crate) fn take(
         &self,
         found: &Found,

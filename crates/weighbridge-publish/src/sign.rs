@@ -17,7 +17,7 @@ pub struct Signing {
     signatures: Vec<NoteSignature>,
 }
 
-/// What adding a signature came to.
+/// Whether a signature was added, or was there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Added {
     /// The note has changed: the key's signature stands in it now, and nothing else under its name.

@@ -64,7 +64,7 @@ impl Staging {
         staging.reserved = Some(staging.reserve()?);
         // Now that nobody else can write: what was not there may have been published meanwhile.
         existing.allows(folder)?;
-        // What a killed process left.
+        // Files that a killed process left.
         sweep(&staging.new)?;
         Ok(staging)
     }
@@ -113,7 +113,7 @@ impl Staging {
         FolderLock::at(&self.folder, SIGNER).map_err(StoreError::Busy)
     }
 
-    /// What dropping this does, for a process that a signal ends: such an end drops nothing.
+    /// Does the same as dropping this, for a process that a signal ends: such an end drops nothing.
     ///
     /// Meant to be called once, by the process that holds this, when it writes no more.
     pub fn undo(&self) -> impl FnOnce() + Send + 'static {
@@ -154,7 +154,7 @@ impl Staging {
 
     /// Moves everything written to its place, the note last.
     ///
-    /// Of what was there before, files that this release does not have are removed, so that no list of an earlier
+    /// Metadata of an earlier release that this one does not have is removed, so that no list of an earlier
     /// release stands beside the new head.
     ///
     /// # Errors
@@ -276,7 +276,7 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// What to do about a file in place of which nothing new was written.
+/// Whether an old file goes in place of which no new one was written.
 #[derive(Clone, Copy)]
 enum Absent {
     Remove,
@@ -293,7 +293,7 @@ fn write_values<'v>(w: &mut dyn Write, values: impl Iterator<Item = &'v Chaining
 /// Everything that is ever written.
 const ALL: [&str; 5] = [HEAD, TEXT, FILES, TENSORS, CHUNKS];
 const LOCK: &str = "lock";
-/// What others are told of whoever writes metadata.
+/// The name of this work in the messages of processes that wait for it.
 const SIGNER: &str = "a weighing or signing";
 
 /// Why metadata was not written.
@@ -316,7 +316,7 @@ pub enum StoreError {
     },
     /// Among the new files of a killed process lies something that is not ours to remove.
     Foreign {
-        /// What is in the way.
+        /// The thing in the way.
         path: PathBuf,
     },
 }

@@ -30,7 +30,7 @@ use crate::{
     reuse::{Reuse, ReuseFault, Reused},
 };
 
-/// What to weigh, and what the head is to say.
+/// A weighing: the model folder, and the values of the head that the caller chooses.
 pub struct Weighing<'a> {
     /// The model folder.
     pub model: &'a Path,
@@ -92,12 +92,12 @@ impl From<&VerifiedHead> for Previous {
     }
 }
 
-/// What a weighing tells while it runs. Called from many threads.
+/// A step of a weighing. Events come from many threads.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
-    /// So many bytes will be read.
+    /// This number of bytes will be read.
     Total(u64),
-    /// So many more were read and hashed.
+    /// This number of further bytes was read and hashed.
     Read(u64),
     /// This file is taken over unread.
     Reused(&'a EntryPath),
@@ -108,7 +108,7 @@ pub enum Event<'a> {
 /// A weighed model: everything that stands in its metadata, but for signatures.
 #[derive(Debug)]
 pub struct Weighed {
-    /// What the head says.
+    /// The values of the head.
     pub head: Head,
     /// The exact bytes to sign.
     pub text: String,
@@ -126,12 +126,13 @@ pub struct Weighed {
 }
 
 impl Weighed {
-    /// Looks whether the files that were read are the same still. A lock on the folder ([`Staging::lock`](crate::Staging::lock))
-    /// keeps a fetch from giving them other content between this and publishing.
+    /// Looks whether the files that were read are the same still. A lock on the folder
+    /// ([`Staging::lock`](crate::Staging::lock)) keeps a fetch from giving them other content between this and
+    /// publishing.
     ///
     /// # Errors
     /// [`WeighError::Scan`] (2106) with the first one that is not.
-    pub fn is_there(&self) -> Result<(), WeighError> {
+    pub fn check_unchanged(&self) -> Result<(), WeighError> {
         match self.read.iter().find(|(_, file, stamp)| !stamp.is_of(file)) {
             Some((path, ..)) => Err(WeighError::Scan { path: Some(path.clone()), error: ScanError::Changed }),
             None => Ok(()),
@@ -248,8 +249,8 @@ impl Weighing<'_> {
         found: &[Found],
         chunk_size: ChunkSize,
         tell: &(dyn Fn(Event<'_>) + Sync),
-    ) -> Result<Vec<Weight>, WeighError> {
-        let mut entries: Vec<Option<Weight>> = Vec::new();
+    ) -> Result<Vec<WeighedFile>, WeighError> {
+        let mut entries: Vec<Option<WeighedFile>> = Vec::new();
         let mut jobs = Vec::new();
         for file in found {
             let reused =
@@ -262,7 +263,7 @@ impl Weighing<'_> {
             } else {
                 tell(Event::Reused(&file.path));
             }
-            entries.push(reused.map(Weight::from));
+            entries.push(reused.map(WeighedFile::from));
         }
         if self.reuse.is_some() && jobs.len() == found.len() {
             return Err(WeighError::Reuse { path: None, fault: ReuseFault::Nothing });
@@ -276,18 +277,18 @@ impl Weighing<'_> {
             for (place, scanned) in self.read(jobs, found, chunk_size, next, tell)? {
                 let (Some(file), Some(entry)) = (found.get(place), entries.get_mut(place)) else { continue };
                 match scanned {
-                    Some(scanned) => *entry = Some(Weight::new(file, scanned)?),
+                    Some(scanned) => *entry = Some(WeighedFile::new(file, scanned)?),
                     None => pointers.push(Refusal::of(&file.path, RefusalFault::LfsPointer)),
                 }
             }
             refuse(pointers)?;
         }
         // Without an error every job has a result. A list that left one out would be signed as complete.
-        let all: Option<Vec<Weight>> = entries.into_iter().collect();
+        let all: Option<Vec<WeighedFile>> = entries.into_iter().collect();
         all.ok_or(WeighError::Incomplete)
     }
 
-    /// What was read of each job, with the job's number; `None` of a Git LFS pointer that is not taken.
+    /// The result of each job, with the job's number; `None` of a Git LFS pointer that is not taken.
     fn read(
         &self,
         jobs: Vec<(usize, Job)>,
@@ -324,8 +325,8 @@ impl Weighing<'_> {
     }
 }
 
-/// What is known of one file when it is weighed.
-struct Weight {
+/// The values of one file that was read or taken over.
+struct WeighedFile {
     source: Source,
     file: FileEntry,
     tensors: Vec<TensorEntry>,
@@ -343,7 +344,7 @@ enum Source {
     Reused,
 }
 
-impl From<Reused> for Weight {
+impl From<Reused> for WeighedFile {
     fn from(reused: Reused) -> Self {
         let Reused { file, tensors, layer } = reused;
         let (unlisted, unknown) = (Vec::new(), None);
@@ -351,7 +352,7 @@ impl From<Reused> for Weight {
     }
 }
 
-impl Weight {
+impl WeighedFile {
     fn new(file: &Found, read: Scanned) -> Result<Self, WeighError> {
         let (spans, unlisted, unknown, split) = match read.parsed {
             Some(Parsed::Tensors { tensors, split, .. }) => (tensors, Vec::new(), None, split),
@@ -411,13 +412,13 @@ fn tensor(file: &EntryPath, span: TensorSpan, hash: TensorHash) -> Result<Tensor
 }
 
 /// Compares each index with the files that it names, and with the tensors of those whose headers are known.
-fn check_indexes(found: &[Found], entries: &[Weight], tensors: TensorListing) -> Result<(), WeighError> {
-    let is_index = |(f, _): &(&Found, &Weight)| index::is_index(f.path.as_str());
+fn check_indexes(found: &[Found], entries: &[WeighedFile], tensors: TensorListing) -> Result<(), WeighError> {
+    let is_index = |(f, _): &(&Found, &WeighedFile)| index::is_index(f.path.as_str());
     let mut indexes = found.iter().zip(entries).filter(is_index).peekable();
     if indexes.peek().is_none() {
         return Ok(());
     }
-    let held: HashMap<&str, (&Weight, HashSet<&str>)> =
+    let held: HashMap<&str, (&WeighedFile, HashSet<&str>)> =
         entries.iter().map(|e| (e.file.path.as_str(), (e, e.names().collect()))).collect();
     for (file, entry) in indexes {
         let refused = |error| WeighError::Index { path: file.path.clone(), error };
@@ -434,12 +435,12 @@ fn check_indexes(found: &[Found], entries: &[Weight], tensors: TensorListing) ->
 }
 
 /// Compares the parts of split GGUF models with each other, if their tensors are listed. `entries` are sorted by path.
-fn check_splits(entries: &[Weight], tensors: TensorListing) -> Result<(), WeighError> {
+fn check_splits(entries: &[WeighedFile], tensors: TensorListing) -> Result<(), WeighError> {
     if tensors == TensorListing::Omit {
         return Ok(());
     }
-    let of_gguf = |entry: &&Weight| Format::of(entry.file.path.as_str()) == Some(Format::Gguf);
-    let entries: Vec<&Weight> = entries.iter().filter(of_gguf).collect();
+    let of_gguf = |entry: &&WeighedFile| Format::of(entry.file.path.as_str()) == Some(Format::Gguf);
+    let entries: Vec<&WeighedFile> = entries.iter().filter(of_gguf).collect();
     let mut parts = Vec::new();
     for entry in &entries {
         let tensors = entry.names().collect();
@@ -452,7 +453,7 @@ fn check_splits(entries: &[Weight], tensors: TensorListing) -> Result<(), WeighE
 }
 
 /// The bytes of a file that was weighed. What is read again is verified again (rule 10).
-fn read_again(file: &Found, entry: &Weight) -> Result<Vec<u8>, WeighError> {
+fn read_again(file: &Found, entry: &WeighedFile) -> Result<Vec<u8>, WeighError> {
     let path = || file.path.clone();
     let bytes = read_bounded(&file.file, MAX_INDEX).map_err(|error| match error.source.kind() {
         ErrorKind::FileTooLarge => WeighError::Index { path: path(), error: IndexError::TooLong },

@@ -18,14 +18,14 @@ use crate::io::read_exact_at;
 /// `progress` is told of each chunk that was read, by its length, from several threads.
 ///
 /// # Guarantee
-/// What is accepted was read once, and accepted from the buffer into which it was read (rule 10).
+/// An accepted chunk was read once, and accepted from the buffer into which it was read (rule 10).
 ///
 /// # Non-guarantee
 /// A chunk that is not good is no error: a hole reads as zeros, a torn write as anything. Bytes behind the signed length
 /// are not looked at. What the file holds after it was read nobody knows.
 ///
 /// # Errors
-/// What the operating system says. Chunks that were accepted before stay so.
+/// The error of the operating system. Chunks that were accepted before stay so.
 ///
 /// # Cost
 /// Reads and hashes the file once. A chunk of memory for each core.

@@ -200,7 +200,7 @@ pub enum HoldingError {
         /// The file.
         path: String,
     },
-    /// What is there can be no part of a model.
+    /// Something that can be no part of a model lies there.
     Unfit {
         /// The file.
         path: String,

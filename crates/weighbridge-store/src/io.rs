@@ -16,11 +16,11 @@ use {rustix::fs::OFlags, std::os::unix::fs::OpenOptionsExt};
 /// An error of the operating system: what was being done, and where.
 #[derive(Debug)]
 pub struct IoError {
-    /// What was being done, as in "cannot read".
+    /// The verb of the message, as in "cannot read".
     pub doing: &'static str,
     /// To which file or folder.
     pub path: PathBuf,
-    /// What the operating system says.
+    /// The error of the operating system.
     pub source: io::Error,
 }
 
@@ -123,7 +123,7 @@ pub(crate) fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), NotFound | NotADirectory | IsADirectory)
 }
 
-/// What a file is, whatever its name: device and inode.
+/// The identity of a file, whatever its name: device and inode.
 pub(crate) type Identity = (u64, u64);
 
 #[cfg(unix)]
@@ -170,7 +170,8 @@ fn flags(more: OFlags) -> i32 {
 /// A large buffer is a [`PageBuffer`](weighbridge_verify::PageBuffer), from its beginning on.
 ///
 /// # Errors
-/// What the system says; [`io::ErrorKind::UnexpectedEof`] if the file ends before. The buffer may be filled in part then.
+/// The error of the operating system; [`io::ErrorKind::UnexpectedEof`] if the file ends before. The buffer may then be
+/// filled in part.
 pub fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
     debug_assert!(is_placed(buffer), "{} bytes that begin within a page", buffer.len());
     while !buffer.is_empty() {
@@ -190,7 +191,7 @@ pub fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io:
 /// Reads at most as much as the buffer is long from `offset` on, and says how much. Otherwise as [`read_exact_at`].
 ///
 /// # Errors
-/// What the system says.
+/// The error of the operating system.
 pub fn read_some_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     debug_assert!(is_placed(buffer), "{} bytes that begin within a page", buffer.len());
     loop {

@@ -53,7 +53,7 @@ impl FolderLock {
                 }
             }
         }
-        // What it says is for people alone. Without it the lock holds as well.
+        // The file is for people alone: the lock holds without it.
         let _ = below::open(&folder, below::How::Write).and_then(|file| write_holder(&file, what));
         Ok(Self { folder: Some(folder) })
     }
@@ -81,7 +81,7 @@ impl Drop for FolderLock {
 /// Says in a locked file who holds the lock, and since when.
 ///
 /// # Errors
-/// What the system says. The lock holds all the same.
+/// The error of the operating system. The lock holds all the same.
 pub fn write_holder(mut file: &File, what: &str) -> io::Result<()> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let since = i64::try_from(now.as_secs()).ok().and_then(Time::from_unix);
@@ -90,7 +90,7 @@ pub fn write_holder(mut file: &File, what: &str) -> io::Result<()> {
     file.write_all(format!("{what}, process {}{since}\n", std::process::id()).as_bytes())
 }
 
-/// What [`write_holder`] wrote, as people may see it; `None` if nothing can be read.
+/// The line that [`write_holder`] wrote, as people may see it; `None` if nothing can be read.
 #[must_use]
 pub fn read_holder(file: File) -> Option<String> {
     let mut line = Vec::new();
@@ -104,7 +104,7 @@ pub fn read_holder(file: File) -> Option<String> {
 pub struct LockError {
     /// The folder.
     pub folder: PathBuf,
-    /// What it does, its number, and since when, if that can be told.
+    /// The holder's work, its process number and the time it began, if they can be read.
     pub holder: Option<String>,
 }
 
@@ -156,7 +156,7 @@ mod below {
     }
 
     pub(super) fn remove(folder: &File) {
-        // Nobody could do anything about an error. The next holder writes over it.
+        // An error changes nothing: the next holder writes over the file.
         let _ = unlinkat(folder, super::LOCK, AtFlags::empty());
     }
 

@@ -22,7 +22,7 @@ use crate::{
     walk::{UnfitFault, Walk, walk},
 };
 
-/// What to check, and against what. Everything here comes from the caller or from verified lists (rule 9).
+/// A check of a model folder against verified lists. Every setting comes from the caller (rule 9).
 pub struct ModelCheck<'a> {
     /// The model folder.
     pub model: &'a Path,
@@ -36,7 +36,7 @@ pub struct ModelCheck<'a> {
     pub only: Option<&'a (dyn Fn(&str) -> bool + Sync)>,
     /// Whether to hash each tensor as well.
     pub tensor_hashes: TensorHashing,
-    /// What to do about files that are not listed. Links out of the model and the like are no files, and always refused.
+    /// Whether files that are not listed are refused. Links out of the model and special files are refused in any case.
     pub extra: ExtraFiles,
 }
 
@@ -49,7 +49,7 @@ pub enum TensorHashing {
     Check,
 }
 
-/// What a check does about files that are not listed.
+/// Whether files that are not listed are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExtraFiles {
     /// They are refusals.
@@ -58,16 +58,16 @@ pub enum ExtraFiles {
     Report,
 }
 
-/// What a check tells while it runs. Called from many threads, but for files from one at a time, in list order.
+/// A step of a check. Events come from many threads; those about files come one at a time, in list order.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// So many more bytes were read and hashed.
+    /// This number of further bytes was read and hashed.
     Read(u64),
-    /// This was found out about one file.
+    /// The result of one file.
     File(&'a FileReport),
 }
 
-/// What was found out about one file.
+/// The result of checking one file.
 #[derive(Debug)]
 pub struct FileReport {
     /// Its path in the model.
@@ -76,7 +76,7 @@ pub struct FileReport {
     pub size: u64,
     /// How many chunks it has.
     pub chunks: u64,
-    /// What came of it.
+    /// Whether it is as signed.
     pub outcome: Outcome,
     /// Why its header was not compared with the tensor list, if it is a tensor file whose bytes are as signed, and tensors
     /// are listed. No refusal: the file's root is the authority over its bytes (rule 13).
@@ -92,7 +92,7 @@ pub enum Uncompared {
     UnknownDtype(UnknownDtype),
 }
 
-/// What came of checking a file.
+/// Whether a file is as signed.
 #[derive(Debug)]
 pub enum Outcome {
     /// All of it is as signed.
@@ -164,7 +164,7 @@ pub struct BadRun {
     pub tensors: Vec<TensorEntry>,
 }
 
-/// What a check came to.
+/// The numbers of a whole check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Summary {
@@ -214,7 +214,7 @@ impl ModelCheck<'_> {
         Ok(reports.summary())
     }
 
-    /// What can be said of a listed file without reading it, or how to read it.
+    /// The job of reading a listed file; or its report, if it is refused or unknown without being read.
     fn before_reading(
         &self,
         position: usize,
@@ -250,7 +250,7 @@ impl ModelCheck<'_> {
         }
     }
 
-    /// What is there and not listed.
+    /// Reports on everything in the folder that is not listed.
     fn unlisted(&self, found: &Walk, wanted: &dyn Fn(&str) -> bool) -> Vec<FileReport> {
         let is_listed = |path: &str| self.files.find(path).is_some();
         let extra = found.files.iter().filter(|f| !is_listed(f.path.as_str())).map(|f| {

@@ -35,11 +35,11 @@ pub struct Job {
     pub file: PathBuf,
     /// The length that it has to have.
     pub size: u64,
-    /// What to do about tensors.
+    /// Whether tensors are looked for and hashed.
     pub tensors: Tensors,
 }
 
-/// What to do about the tensors of a file.
+/// Whether the tensors of a file are looked for and hashed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tensors {
     /// Nothing.
@@ -53,7 +53,7 @@ pub enum Tensors {
     HashListed(Format, Vec<Range<u64>>),
 }
 
-/// What reading a file gave.
+/// The result of reading a file.
 #[derive(Debug)]
 pub struct Scanned {
     /// The hash of all bytes.
@@ -64,7 +64,7 @@ pub struct Scanned {
     pub sha256: Option<Sha256>,
     /// The header, if it was to be kept.
     pub header: Option<Header>,
-    /// What the header says, if it was to be parsed.
+    /// The parsed header, if it was to be parsed.
     pub parsed: Option<Parsed>,
     /// The hashes of the tensors that were to be hashed, in the order of the header or of the ranges.
     pub tensor_hashes: Option<Vec<TensorHash>>,
@@ -151,12 +151,12 @@ impl std::error::Error for ScanError {
     }
 }
 
-/// Who is told what a scan finds. Called from many threads.
+/// The receiver of a scan's results. It is called from many threads.
 pub trait Watch: Sync {
-    /// So many more bytes were read and hashed.
+    /// This number of further bytes was read and hashed.
     fn read(&self, bytes: u64);
 
-    /// This is what a job gave; jobs end in any order. `Break` ends the scan, without word of the other jobs.
+    /// A job ended with this result; jobs end in any order. `Break` ends the scan, and the other jobs are not reported.
     fn done(&self, job: usize, result: Result<Scanned, ScanError>) -> ControlFlow<()>;
 }
 
@@ -183,7 +183,7 @@ struct Scan<'a> {
     stopped: AtomicBool,
 }
 
-/// What is still to be read, in order.
+/// The files that are still to be read, in order.
 struct Queue<'a> {
     jobs: &'a [Job],
     next: usize,
@@ -248,7 +248,7 @@ impl Scan<'_> {
                 }
             }
         }
-        // Whoever was the last one to read finishes the file. Acquire and release, so that it sees what others did.
+        // The last reader finishes the file. Acquire and release, so that it sees the work of the others.
         if file.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.done(file.job, file.finish());
         }
@@ -293,7 +293,7 @@ impl Opened {
     fn new(job: usize, what: &Job, chunk_size: ChunkSize, sha256: bool) -> Result<Self, ScanError> {
         let path = what.file.clone();
         let file = open_no_link(&path).map_err(|e| {
-            // Whoever listed the folder followed its links; one that is here now was put here since.
+            // The walk followed all links: a link that is here now was put here since.
             if path.is_symlink() { ScanError::Changed } else { ScanError::Io(IoError::at("open", &path)(e)) }
         })?;
         let stamp = Stamp::of(&file.metadata().map_err(|e| ScanError::Io(IoError::at("look at", &path)(e)))?);
@@ -444,10 +444,10 @@ impl Opened {
     }
 }
 
-/// What tells that a file is still the same: identity, length, time of the last change.
+/// The identity, length and time of the last change of a file: if they are the same, the file is taken to be so.
 ///
 /// # Non-guarantee
-/// Who writes to a file can set the time, or write through a mapping: only hashing shows what a file holds.
+/// A writer can set the time, or write through a mapping: only hashing shows what a file holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamp {
     is_file: bool,

@@ -91,9 +91,10 @@ impl TensorView {
     /// Reads the tensor at `position` of the tensor list.
     ///
     /// # Errors
-    /// [`TensorError`]: as [`ModelView::file`] and [`FileView::read_at`]; the header is malformed (41xx, 43xx),
-    /// has a dtype that this version does not know, be it another tensor's (4108, 4314), or says otherwise than the tensor list (23xx); there is no room for the tensor (9002); the list has
-    /// no such position (9999). No byte is given. The same tensor may be asked for again.
+    /// [`TensorError`]: as [`ModelView::file`] and [`FileView::read_at`]; the header is malformed (41xx, 43xx), has a
+    /// dtype that this version does not know, be it another tensor's (4108, 4314), or says otherwise than the tensor
+    /// list (23xx); there is no room for the tensor (9002); the list has no such position (9999). No byte is given. The
+    /// same tensor may be asked for again.
     ///
     /// # Panics
     /// Never, for any position.
@@ -235,7 +236,7 @@ pub enum TensorError {
     Format {
         /// The file.
         file: String,
-        /// What is wrong with it.
+        /// The fault of the header.
         fault: FormatError,
     },
     /// The verified header of its file has a dtype that this version does not know, so that it is compared with nothing.
@@ -250,7 +251,7 @@ pub enum TensorError {
     Header {
         /// The file.
         file: String,
-        /// What is wrong with the list.
+        /// The difference.
         fault: TensorFault,
     },
 }

@@ -28,7 +28,7 @@ struct State {
     halves: HashMap<(usize, u64), Vec<u8>>,
 }
 
-/// What a block gives for a tensor.
+/// The part of a tensor that one block has.
 enum Piece {
     Whole { tensor: usize, hash: TensorHash },
     Value { tensor: usize, grid: Grid, granule: u64, value: ChainingValue },

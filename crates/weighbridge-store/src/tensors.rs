@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use weighbridge_formats::TensorSpan;
 use weighbridge_manifest::{TensorEntry, shown_beginning};
 
-/// What a tensor list says otherwise than the verified header of the file.
+/// A difference between a tensor list and the verified header of its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorFault {
     /// The tensor's name; one that only a header has can be any text.

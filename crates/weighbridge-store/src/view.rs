@@ -42,7 +42,7 @@ use crate::{
 pub struct FileView {
     verifier: FileVerifier,
     file: File,
-    /// What it is called and what has that name; `None` for a file that is still to get its name.
+    /// The file's place and identity; `None` for a file that a fetch has not named yet.
     named: Option<(PathBuf, Option<Identity>)>,
     cache: Arc<ChunkCache>,
     chunks_read: AtomicU64,
@@ -132,7 +132,7 @@ impl FileView {
         let mut buffer = self.cache.buffer();
         let accepted = self.load(index, chunk, &mut buffer).and_then(|bytes| self.part_of(bytes, part));
         let result = accepted.map(|bytes| into.copy_from_slice(bytes));
-        // Of a chunk that was wanted as a whole, nothing is left to be asked for.
+        // A chunk that was read as a whole is not kept: a later read would ask for another one.
         if result.is_ok() && buffer.len() > into.len() {
             self.cache.keep(key, buffer);
         } else {
@@ -196,7 +196,7 @@ impl FileView {
         &self.verifier
     }
 
-    /// What was read from the file so far.
+    /// The chunks and bytes that were read from the file so far.
     pub fn reads(&self) -> Reads {
         Reads { chunks: self.chunks_read.load(Relaxed), bytes: self.bytes_read.load(Relaxed) }
     }
@@ -210,8 +210,8 @@ impl FileView {
     }
 }
 
-/// What a view has read and hashed: all of it, chunks that were read again and refused ones too. What came from memory
-/// is not in it.
+/// The chunks and bytes that a view has read and hashed, with those that were read again or refused. Chunks that came from
+/// memory are not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Reads {
@@ -302,7 +302,7 @@ impl ModelView {
         self.file(position)?.read_at(offset, into)
     }
 
-    /// What was read from all files so far.
+    /// The chunks and bytes that were read from all files so far.
     pub fn reads(&self) -> Reads {
         self.views.iter().filter_map(OnceLock::get).map(|view| view.reads()).fold(
             Reads { chunks: 0, bytes: 0 },

@@ -17,7 +17,7 @@ pub enum ViewError {
     Chunk {
         /// The file.
         path: String,
-        /// What is wrong with it.
+        /// The fault of the chunk.
         fault: ChunkError,
     },
     /// It was truncated, extended, replaced or removed since it was opened.

@@ -1,4 +1,4 @@
-//! What is in a model folder: which files count, where links lead.
+//! The files of a model folder that count, and the places where its links lead.
 //!
 //! The rules are those of `spec/model-folder.md`.
 
@@ -21,9 +21,9 @@ use crate::{
 pub struct Walk {
     /// The files.
     pub files: Vec<Found>,
-    /// What can be no part of a model.
+    /// Files, links and special files that can be no part of a model.
     pub unfit: Vec<Unfit>,
-    /// What could not be looked at. Files may lie there, and links.
+    /// Folders, files and links that could not be looked at. Files may lie there, and links.
     pub unread: Vec<Unread>,
     /// Where the folder was not looked into, because models have nothing there, relative to it: each `.git`, each
     /// `.cache/huggingface`, and all in `weighbridge` that is no metadata. For people to read.
@@ -57,12 +57,12 @@ pub struct Unread {
 pub struct Unfit {
     /// Where it lies, relative to the model folder, for people to read.
     pub place: String,
-    /// What is the matter with it.
+    /// Why it can be no part of a model.
     pub fault: UnfitFault,
 }
 
 impl Walk {
-    /// What lies at this path and can be no part of a model.
+    /// The unfit thing at this path, if one lies there.
     pub(crate) fn unfit_at(&self, path: &str) -> Option<&Unfit> {
         let first = self.unfit.partition_point(|u| u.place.as_str() < path);
         self.unfit.iter().skip(first).take_while(|u| u.place == path).find(|u| u.has_path())
