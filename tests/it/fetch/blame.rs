@@ -23,10 +23,18 @@ fn who_gives_nothing_for_ten_seconds_has_stalled() {
     });
 }
 
+/// With all files of the model, so that it does not matter which one the first request is for: a small one may be all that a
+/// source is ever asked for.
+fn fails(server: &Faulty, fault: &Fault) {
+    for pattern in [SHARDS, "*.json"] {
+        drop(server.fail(fault.clone().on(pattern)));
+    }
+}
+
 fn of_three_sources_the_liar_and_the_one_that_stalls_are_named(fleet: &Fleet, second: &Path) {
     let [liar, stalled, honest] = [(); 3].map(|()| Faulty::start(second));
-    drop(liar.fail(Fault::Flip.on(SHARDS)));
-    drop(stalled.fail(Fault::Break(End::Stall).on(SHARDS)));
+    fails(&liar, &Fault::Flip);
+    fails(&stalled, &Fault::Break(End::Stall));
     honest.limit_rate(SLOW);
     let fetched = Fetch::from(fleet, &[&liar, &stalled, &honest]).run().done();
     fleet.assert_same(&fetched.into, second);
@@ -36,9 +44,11 @@ fn of_three_sources_the_liar_and_the_one_that_stalls_are_named(fleet: &Fleet, se
 fn of_six_sources_each_fault_has_its_word(fleet: &Fleet, second: &Path) {
     let [liar, stalled, refuses, mut gone, honest] = [(); 5].map(|()| Faulty::start(second));
     let stale = Faulty::start(&fleet.model);
+    // Files of one chunk have nothing to be exchanged.
     drop(liar.fail(Fault::Swapped(16 << 10).on(SHARDS)));
-    drop(stalled.fail(Fault::Break(End::Stall).on(SHARDS)));
-    drop(refuses.fail(Fault::status(403).on(SHARDS)));
+    drop(liar.fail(Fault::Flip.on("*.json")));
+    fails(&stalled, &Fault::Break(End::Stall));
+    fails(&refuses, &Fault::status(403));
     gone.unplug();
     honest.limit_rate(SLOW / 2);
     stale.limit_rate(SLOW / 2);
@@ -60,7 +70,7 @@ fn slow_bytes_are_a_stall(fleet: &Fleet, second: &Path) {
 
 fn stalls_beside_an_honest_one(fleet: &Fleet, second: &Path, fault: Fault) {
     let (honest, faulty) = (Faulty::start(second), Faulty::start(second));
-    drop(faulty.fail(fault.on(SHARDS)));
+    fails(&faulty, &fault);
     honest.limit_rate(SLOW);
     let fetched = Fetch::from(fleet, &[&honest, &faulty]).run().done();
     fleet.assert_same(&fetched.into, second);
@@ -70,7 +80,7 @@ fn stalls_beside_an_honest_one(fleet: &Fleet, second: &Path, fault: Fault) {
 
 fn who_is_alone_is_tried_again(fleet: &Fleet, second: &Path) {
     let stalled = Faulty::start(second);
-    drop(stalled.fail(Fault::Break(End::Stall).on(SHARDS)));
+    fails(&stalled, &Fault::Break(End::Stall));
     let mut run = Fetch::from(fleet, &[&stalled]).start();
     let said = run.wait_for("source", |status| status["blame"] == "stalled");
     assert_eq!(said["state"], "waiting", "{said}");
@@ -98,7 +108,7 @@ fn a_whole_file_has_not_stalled_while_it_comes(fleet: &Fleet, second: &Path) {
 fn a_whole_file_that_is_never_answered_comes_from_another(fleet: &Fleet, second: &Path) {
     let [silent, honest] = [(); 2].map(|()| Faulty::start(second));
     [&silent, &honest].iter().for_each(|server| drop(server.fail(Fault::status(404).on("*chunks.layer"))));
-    drop(silent.fail(Fault::Unanswered(End::Stall).on(SHARDS)));
+    fails(&silent, &Fault::Unanswered(End::Stall));
     let fetched = Fetch::from(fleet, &[&silent, &honest]).run().done().blames(0, "stalled").trusts(1);
     fleet.assert_same(&fetched.into, second);
 }
