@@ -61,16 +61,16 @@ fn of_six_sources_each_fault_has_its_word(fleet: &Fleet, second: &Path) {
 }
 
 fn an_answer_that_does_not_come_is_a_stall(fleet: &Fleet, second: &Path) {
-    stalls_beside_an_honest_one(fleet, second, Fault::Unanswered(End::Stall));
+    stalls_beside_an_honest_one(fleet, second, &Fault::Unanswered(End::Stall));
 }
 
 fn slow_bytes_are_a_stall(fleet: &Fleet, second: &Path) {
-    stalls_beside_an_honest_one(fleet, second, Fault::Dribble(100, Duration::from_millis(50)));
+    stalls_beside_an_honest_one(fleet, second, &Fault::Dribble(100, Duration::from_millis(50)));
 }
 
-fn stalls_beside_an_honest_one(fleet: &Fleet, second: &Path, fault: Fault) {
+fn stalls_beside_an_honest_one(fleet: &Fleet, second: &Path, fault: &Fault) {
     let (honest, faulty) = (Faulty::start(second), Faulty::start(second));
-    fails(&faulty, &fault);
+    fails(&faulty, fault);
     honest.limit_rate(SLOW);
     let fetched = Fetch::from(fleet, &[&honest, &faulty]).run().done();
     fleet.assert_same(&fetched.into, second);
