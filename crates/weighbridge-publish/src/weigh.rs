@@ -160,7 +160,7 @@ impl Weighing<'_> {
         let layers =
             entries.iter_mut().map(|e| std::mem::take(&mut e.layer)).filter(|l| !l.is_empty()).collect();
         let read = found.iter().zip(&entries).filter_map(|(found, entry)| match &entry.source {
-            Source::Read(stamp) => Some((found.path.clone(), found.file.clone(), stamp.clone())),
+            Source::Read(stamp) => Some((found.path.clone(), found.file.to_path_buf(), stamp.clone())),
             Source::Reused => None,
         });
         let read = read.collect();
@@ -209,7 +209,7 @@ impl Weighing<'_> {
     }
 
     fn walk(&self, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<Vec<Found>, WeighError> {
-        let Walk { files, unfit, unread, left_out } = walk(self.model).map_err(WeighError::Io)?;
+        let Walk { files, unfit, unread, left_out, .. } = walk(self.model).map_err(WeighError::Io)?;
         left_out.iter().for_each(|place| tell(Event::LeftOut(place)));
         let unfit =
             unfit.into_iter().map(|u| Refusal { place: u.place, fault: RefusalFault::Unfit(u.fault) });

@@ -8,12 +8,13 @@ mod common;
 use std::{
     fmt::Write as _,
     fs::{self, File},
-    os::unix::fs::FileExt as _,
+    os::unix::fs::{FileExt as _, symlink},
     path::Path,
     sync::{
         Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    thread,
 };
 
 use common::{Folder, POOLS, Release, bytes, name, release, safetensors, weigh, weighing};
@@ -325,7 +326,7 @@ fn refuses_what_can_be_no_part_of_a_model() {
     let outside = Folder::of(&[("x", b"x")]);
     let with_link = |target: &Path| {
         let model = Folder::of(&[("a", b"a"), ("sub/b", b"b")]);
-        std::os::unix::fs::symlink(target, model.at("link")).unwrap();
+        symlink(target, model.at("link")).unwrap();
         code(&weighing(model.path()))
     };
     assert_eq!(with_link(&outside.at("x")), 5102);
@@ -374,7 +375,7 @@ fn tells_everything_that_is_refused_by_name_in_one_run_and_reads_nothing() {
         ("m.bin", b"\0\0\0"),
         ("m.bin.aria2", b"x"),
     ]);
-    std::os::unix::fs::symlink("nothing", model.at("link")).unwrap();
+    symlink("nothing", model.at("link")).unwrap();
     let expected = [
         (".DS_Store", 5107),
         (".git./config", 1423),
@@ -396,7 +397,7 @@ fn tells_everything_that_is_refused_by_name_in_one_run_and_reads_nothing() {
 #[test]
 fn takes_leftovers_that_the_caller_has_named_and_no_others() {
     let model = Folder::of(&[("._a", b"x"), ("m", b"x"), ("m.aria2", b"x"), ("lost+found/a", b"x")]);
-    std::os::unix::fs::symlink("m", model.at("n.part")).unwrap();
+    symlink("m", model.at("n.part")).unwrap();
     let taking = |take: &[&str]| {
         let take = |path: &str| take.contains(&path);
         refused(&Weighing { take: Some(&take), ..weighing(model.path()) })
@@ -638,6 +639,59 @@ fn a_file_that_changes_while_it_is_weighed_is_an_error() {
             assert_eq!(error.to_string(), "a: the file changed while it was read");
         }
     }
+}
+
+/// Bytes from outside of the model were weighed: only the last name of a path was kept from being a link.
+#[test]
+fn a_folder_that_becomes_a_link_while_a_model_is_weighed_leads_nowhere() {
+    let model = Folder::of(&[("deep/sub/a", &bytes(70_000, 1)), ("b", b"x")]);
+    let outside = Folder::of(&[("sub/a", &bytes(70_000, 2)), ("a", &bytes(70_000, 2))]);
+    for (swapped, target) in [("deep", outside.path().to_owned()), ("deep/sub", outside.path().to_owned())] {
+        let aside = model.at("aside");
+        let swap = |event: Event<'_>| {
+            if let Event::Total(_) = event {
+                fs::rename(model.at(swapped), &aside).unwrap();
+                symlink(&target, model.at(swapped)).unwrap();
+            }
+        };
+        let error = weighing(model.path()).weigh(&swap).unwrap_err();
+        assert_eq!(error.to_string(), "deep/sub/a: the file changed while it was read", "{swapped}");
+        fs::remove_file(model.at(swapped)).unwrap();
+        fs::rename(&aside, model.at(swapped)).unwrap();
+    }
+    let weighed = weigh(model.path()).unwrap();
+    assert!(weighed.files.contains("deep/sub/a"));
+}
+
+/// At any moment: what is signed is always what lies in the model.
+#[test]
+fn whatever_is_swapped_and_whenever_nothing_from_outside_is_weighed() {
+    let model = Folder::of(&[("sub/a", &bytes(70_000, 1)), ("b", b"x")]);
+    let outside = Folder::of(&[("a", &bytes(70_000, 2))]);
+    let honest = weigh(model.path()).unwrap().files;
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                fs::rename(model.at("sub"), outside.at("aside")).unwrap();
+                symlink(outside.path(), model.at("sub")).unwrap();
+                fs::remove_file(model.at("sub")).unwrap();
+                fs::rename(outside.at("aside"), model.at("sub")).unwrap();
+            }
+        });
+        let mut weighed = 0;
+        for _ in 0..400 {
+            // Refused, or without the folder that was away, or honest.
+            if let Ok(found) = weigh(model.path()) {
+                weighed += 1;
+                for line in found.files.lines() {
+                    assert!(honest.contains(line), "{line}");
+                }
+            }
+        }
+        ended.store(true, Ordering::Relaxed);
+        assert!(weighed > 0);
+    });
 }
 
 /// A release of two tensor files, their index, a text, and a file of several chunks.

@@ -13,8 +13,9 @@ use weighbridge_tree::{Grid, Layer, LayerError, TooLong};
 use weighbridge_verify::{Holding, PageBuffer};
 
 use crate::{
-    io::{IoError, is_gone, open_no_link, read_exact_at},
+    io::{IoError, is_gone, read_exact_at},
     metadata::{CHUNKS, FOLDER, Layers, LayersError, Metadata, MetadataError, PARTIAL},
+    place::Place,
     walk::{UnfitFault, Walk, walk},
 };
 
@@ -103,7 +104,11 @@ impl Places {
     /// looked at, and is not now, is missing all the same.
     pub(crate) fn open(&self, entry: &FileEntry) -> Result<(File, Option<&Path>), HoldingError> {
         let partial = self.partial.join(entry.root.to_string());
-        if let Some(file) = unless_gone(open_signed(&partial, &entry.path, entry.size))? {
+        if let Some(file) = unless_gone(open_signed(
+            &Place::below(self.walk.root.as_ref(), partial.clone()),
+            &entry.path,
+            entry.size,
+        ))? {
             return Ok((file, None));
         }
         let place = self.file(entry)?;
@@ -113,7 +118,7 @@ impl Places {
     }
 
     /// The file to open for an entry: where its link leads, if it is one.
-    fn file(&self, entry: &FileEntry) -> Result<&Path, HoldingError> {
+    fn file(&self, entry: &FileEntry) -> Result<&Place, HoldingError> {
         let path = entry.path.as_str();
         let found = self.walk.files.binary_search_by(|found| found.path.as_str().cmp(path));
         let Some(found) = found.ok().and_then(|index| self.walk.files.get(index)) else {
@@ -159,8 +164,8 @@ pub(crate) fn entry_of(files: &VerifiedFileList, position: usize) -> Result<&Fil
 
 /// Opens a regular file that has the signed length. Its bytes are not looked at. A link is an error here: whoever
 /// listed the folder followed those that it may have.
-pub(crate) fn open_signed(file: &Path, path: &EntryPath, size: u64) -> Result<File, HoldingError> {
-    let opened = open_no_link(file).map_err(IoError::at("open", file))?;
+pub(crate) fn open_signed(file: &Place, path: &EntryPath, size: u64) -> Result<File, HoldingError> {
+    let opened = file.open().map_err(IoError::at("open", file))?;
     let metadata = opened.metadata().map_err(IoError::at("look at", file))?;
     let path = || String::from(path.as_str());
     if metadata.is_dir() {

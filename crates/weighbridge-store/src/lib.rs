@@ -35,6 +35,7 @@ mod io;
 mod lock;
 mod metadata;
 mod model;
+mod place;
 pub mod scan;
 mod tensor;
 mod tensor_hashes;
@@ -55,6 +56,7 @@ pub use model::{
     BadChunks, BadRun, Event, ExtraFiles, FileFault, FileReport, ModelCheck, Outcome, Summary, TensorHashing,
     Uncompared,
 };
+pub use place::Place;
 pub use tensor::{TensorError, TensorView, VerifiedTensor};
 pub use tensors::{Difference, TensorFault, compare};
 pub use view::{FileView, ModelView, Reads};

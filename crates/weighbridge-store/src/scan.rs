@@ -24,7 +24,8 @@ use weighbridge_tree::{ChainingValue, ChunkSize, Collector, FileRoot, Granule, G
 use weighbridge_verify::{PAGE, PageBuffer};
 
 use crate::{
-    io::{Identity, IoError, has_byte_at, identity_of, open_no_link, read_exact_at},
+    io::{Identity, IoError, has_byte_at, identity_of, read_exact_at},
+    place::{Place, is_led_elsewhere},
     tensor_hashes::TensorHashes,
 };
 
@@ -32,7 +33,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Job {
     /// The file to open: where its link leads, if it is one.
-    pub file: PathBuf,
+    pub file: Place,
     /// The length that it has to have.
     pub size: u64,
     /// Whether tensors are looked for and hashed.
@@ -291,10 +292,14 @@ struct FileState {
 
 impl Opened {
     fn new(job: usize, what: &Job, chunk_size: ChunkSize, sha256: bool) -> Result<Self, ScanError> {
-        let path = what.file.clone();
-        let file = open_no_link(&path).map_err(|e| {
+        let path = what.file.to_path_buf();
+        let file = what.file.open().map_err(|e| {
             // The walk followed all links: a link that is here now was put here since.
-            if path.is_symlink() { ScanError::Changed } else { ScanError::Io(IoError::at("open", &path)(e)) }
+            if is_led_elsewhere(&e) || path.is_symlink() {
+                ScanError::Changed
+            } else {
+                ScanError::Io(IoError::at("open", &path)(e))
+            }
         })?;
         let stamp = Stamp::of(&file.metadata().map_err(|e| ScanError::Io(IoError::at("look at", &path)(e)))?);
         if stamp.size != what.size || !stamp.is_file {

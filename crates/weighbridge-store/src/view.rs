@@ -21,6 +21,7 @@ use crate::{
     folder::{HoldingError, Places, entry_of, open_signed},
     io::{Identity, IoError, identity_of, is_gone, read_exact_at},
     metadata::Metadata,
+    place::Place,
     view_error::ViewError,
 };
 
@@ -59,7 +60,8 @@ impl FileView {
     /// length than the signed one (2103).
     pub fn open(file: &Path, verifier: FileVerifier) -> Result<Self, ViewError> {
         let cache = ChunkCache::new(verifier.layer().grid().granule().bytes());
-        let opened = open_signed(file, verifier.path(), verifier.layer().grid().len())?;
+        let opened =
+            open_signed(&Place::from(file.to_owned()), verifier.path(), verifier.layer().grid().len())?;
         Self::sharing(opened, Some(file), verifier, Arc::new(cache))
     }
 

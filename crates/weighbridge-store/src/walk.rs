@@ -6,6 +6,7 @@ use std::{
     ffi::OsStr,
     fmt, fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use weighbridge_manifest::{EntryPath, PathError};
@@ -14,6 +15,7 @@ use crate::{
     hub_cache::HubCache,
     io::{IoError, shown_path},
     metadata,
+    place::{Place, Root},
 };
 
 /// Everything in a model folder that counts, in the order of path bytes.
@@ -28,6 +30,8 @@ pub struct Walk {
     /// Where the folder was not looked into, because models have nothing there, relative to it: each `.git`, each
     /// `.cache/huggingface`, and all in `weighbridge` that is no metadata. For people to read.
     pub left_out: Vec<String>,
+    /// The model folder, as it was when the walk began.
+    pub(crate) root: Option<Arc<Root>>,
 }
 
 /// A file of a model folder.
@@ -36,7 +40,7 @@ pub struct Found {
     /// Its path in the model.
     pub path: EntryPath,
     /// The file to open: where its link leads, if it is one.
-    pub file: PathBuf,
+    pub file: Place,
     /// Its length when it was found.
     pub size: u64,
 }
@@ -141,8 +145,10 @@ impl fmt::Display for UnfitFault {
 /// [`IoError`] if the model folder itself cannot be read. What cannot be looked at below it is in [`Walk::unread`].
 pub fn walk(model: &Path) -> Result<Walk, IoError> {
     let root = fs::canonicalize(model).map_err(IoError::at("open", model))?;
-    let mut walk = Walk::default();
-    let scope = LinkScope { cache: HubCache::of(&root), root };
+    // Without it files are opened by their paths, and that fails for the same reason.
+    let opened = Root::open(model).ok();
+    let mut walk = Walk { root: opened, ..Walk::default() };
+    let scope = LinkScope { cache: HubCache::of(&root), root, system: Root::of_system() };
     // No recursion, and one folder open at a time, however deep a hostile model is.
     let mut folders = vec![(model.to_owned(), String::new())];
     while let Some((disk, place)) = folders.pop() {
@@ -163,6 +169,8 @@ struct LinkScope {
     root: PathBuf,
     /// If the model is a snapshot of one.
     cache: Option<HubCache>,
+    /// From where on the targets of links are opened.
+    system: Option<Arc<Root>>,
 }
 
 impl LinkScope {
@@ -210,7 +218,7 @@ fn folder(
                 folders.push((here, place));
                 continue;
             }
-            Some(_) => match file(&here, &place, kind, scope) {
+            Some(_) => match file(&here, &place, kind, scope, walk.root.as_ref()) {
                 Ok(found) => found,
                 Err(error) => {
                     walk.unread.push(Unread { place, is_link: kind.is_symlink(), error });
@@ -231,6 +239,7 @@ fn file(
     place: &str,
     kind: fs::FileType,
     scope: &LinkScope,
+    root: Option<&Arc<Root>>,
 ) -> Result<Result<Found, UnfitFault>, IoError> {
     let path = match EntryPath::parse(place) {
         Ok(path) => path,
@@ -246,10 +255,10 @@ fn file(
             Ok(target) => return Ok(Err(UnfitFault::LinkOut { target })),
         };
         let Ok(metadata) = fs::symlink_metadata(&target) else { return Ok(Err(UnfitFault::Broken)) };
-        (target, metadata)
+        (Place::below(scope.system.as_ref(), target), metadata)
     } else {
         let metadata = fs::symlink_metadata(here).map_err(IoError::at("look at", here))?;
-        (here.to_owned(), metadata)
+        (Place::below(root, here.to_owned()), metadata)
     };
     Ok(if metadata.is_dir() {
         Err(UnfitFault::LinkToFolder)

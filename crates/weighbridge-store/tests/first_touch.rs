@@ -37,7 +37,7 @@ fn weigh(model: &Path, paths: &[String]) -> Draft {
     let jobs: Vec<_> = paths
         .iter()
         .map(|path| Job {
-            file: model.join(path),
+            file: model.join(path).into(),
             size: fs::metadata(model.join(path)).unwrap().len(),
             tensors: Format::of(path).map_or(Tensors::Ignore, Tensors::Hash),
         })

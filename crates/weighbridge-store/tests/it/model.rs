@@ -672,3 +672,36 @@ fn layers_give_nothing_for_a_list_by_which_they_were_not_opened() {
     assert_eq!(of(1), Ok(truth.files.entries()[1].size));
     assert!(of(2).is_err());
 }
+
+/// While a folder is verified, another is put in its place by a link: its files, though the same, are not the model's.
+#[test]
+fn a_folder_that_becomes_a_link_while_it_is_verified_leads_nowhere() {
+    let files: Vec<(&str, Vec<u8>)> = vec![("a", bytes(5, 1)), ("deep/b", bytes(70_000, 2))];
+    let signed = Draft::of(&files, ChunkSize::MIN).sign();
+    let (model, outside) = (Folder::of(&files), Folder::of(&files));
+    let check = ModelCheck {
+        model: model.path(),
+        files: &signed.files,
+        tensors: None,
+        layers: None,
+        only: None,
+        tensor_hashes: TensorHashing::Skip,
+        extra: ExtraFiles::Refuse,
+    };
+    let codes = Mutex::new(Vec::new());
+    let summary = POOLS[0].install(|| {
+        check.run(&|event| {
+            let Event::File(report) = event else { return };
+            if report.path == "a" {
+                fs::rename(model.at("deep"), model.at("aside")).unwrap();
+                model.link("deep", outside.at("deep"));
+            }
+            if let Outcome::Refused(faults) = &report.outcome {
+                codes.lock().unwrap().extend(faults.iter().map(FileFault::error_code));
+            }
+        })
+    });
+    let summary = summary.unwrap();
+    assert_eq!((summary.verified, summary.refused), (1, 1));
+    assert_eq!(codes.into_inner().unwrap(), [2106]);
+}

@@ -8,7 +8,7 @@ use std::{
     ops::{ControlFlow, Range},
     os::unix::fs::FileExt as _,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
@@ -65,7 +65,7 @@ fn run(jobs: &[Job], chunk_size: ChunkSize, sha256: bool) -> Vec<Result<Scanned,
 fn job(folder: &Folder, path: &str, tensors: Tensors) -> Job {
     let file = folder.at(path);
     let size = fs::metadata(&file).unwrap().len();
-    Job { file, size, tensors }
+    Job { file: file.into(), size, tensors }
 }
 
 fn listed(ranges: Vec<Range<u64>>) -> Tensors {
@@ -364,7 +364,7 @@ fn a_file_of_another_size_than_it_was_listed_with_has_changed() {
 #[cfg(target_os = "linux")]
 fn a_file_that_holds_more_than_its_size_says_gives_nothing() {
     // Files of procfs have the size 0, and passed for empty ones.
-    let job = Job { file: "/proc/version".into(), size: 0, tensors: Tensors::Ignore };
+    let job = Job { file: PathBuf::from("/proc/version").into(), size: 0, tensors: Tensors::Ignore };
     assert!(!fs::read(&job.file).unwrap().is_empty());
     let error = run(&[job], ChunkSize::MIN, false).remove(0).unwrap_err();
     assert!(matches!(error, ScanError::Changed), "{error}");
@@ -383,7 +383,7 @@ fn a_file_too_large_for_any_list_is_called_that() {
         return;
     };
     for tensors in [Tensors::Ignore, Tensors::Hash(Format::Safetensors)] {
-        let job = Job { file: file.path().to_owned(), size: 1 << 53, tensors };
+        let job = Job { file: file.path().to_owned().into(), size: 1 << 53, tensors };
         let error = run(&[job], ChunkSize::MIN, false).remove(0).unwrap_err();
         assert_eq!(error.error_code(), 2109);
         assert_eq!(error.to_string(), "9007199254740992 bytes; a file of a model has less than 2^53");
@@ -393,7 +393,7 @@ fn a_file_too_large_for_any_list_is_called_that() {
 #[test]
 fn what_cannot_be_read_is_an_error_of_its_own_and_the_rest_is_read() {
     let folder = Folder::of(&[("a", b"a".to_vec()), ("c", b"c".to_vec())]);
-    let missing = Job { file: folder.at("b"), size: 1, tensors: Tensors::Ignore };
+    let missing = Job { file: folder.at("b").into(), size: 1, tensors: Tensors::Ignore };
     let jobs = [job(&folder, "a", Tensors::Ignore), missing, job(&folder, "c", Tensors::Ignore)];
     for pool in &*POOLS {
         let results = pool.install(|| run(&jobs, ChunkSize::MIN, false));
@@ -420,7 +420,7 @@ fn nothing_but_a_file_is_read_whatever_took_its_place() {
     let size = |path: &str| fs::metadata(folder.at(path)).map_or(0, |m| m.len());
     let jobs: Vec<Job> = [("fifo", 0), ("link", 0), ("to-fifo", 0), ("folder", size("folder"))]
         .map(|(path, size)| Job {
-            file: folder.at(path),
+            file: folder.at(path).into(),
             size,
             tensors: Tensors::Header(Format::Safetensors),
         })
@@ -452,8 +452,11 @@ fn a_panic_of_the_watcher_reaches_the_caller_and_ends_no_file_well() {
     let folder = Folder::of(&[("a", bytes(MIB, 1)), ("b", bytes(MIB, 1))]);
     let path = folder.path().to_owned();
     in_time(move || {
-        let jobs =
-            ["a", "b"].map(|p| Job { file: path.join(p), size: 1 << 20, tensors: listed(vec![7..99_999]) });
+        let jobs = ["a", "b"].map(|p| Job {
+            file: path.join(p).into(),
+            size: 1 << 20,
+            tensors: listed(vec![7..99_999]),
+        });
         for pool in &*POOLS {
             for at in [0, 3, 7] {
                 let watcher = Watcher {

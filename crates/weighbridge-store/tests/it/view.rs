@@ -709,3 +709,22 @@ fn a_relative_place_is_kept_as_an_absolute_one() {
     assert_eq!(read(&view, 0, 9).1, case.file[..9]);
     assert!(format!("{view:?}").contains(here.to_str().unwrap()));
 }
+
+/// A view opens a file when it is touched, which may be long after the folder was looked at.
+#[cfg(unix)]
+#[test]
+fn a_folder_that_has_become_a_link_leads_nowhere() {
+    let files = [("deep/sub/a", bytes(70_000, 1)), ("deep/sub/b", bytes(70_000, 2))];
+    let signed = Draft::of(&files, ChunkSize::MIN).sign();
+    // The very same bytes: it is not for their content that they are refused.
+    let (model, outside) = (Folder::of(&files), Folder::of(&files));
+    let view = ModelView::open(model.path(), &signed.metadata, signed.files.clone()).unwrap();
+    let mut read = [0; 100];
+    view.read_at(0, 0, &mut read).unwrap();
+    fs::rename(model.at("deep"), model.at("aside")).unwrap();
+    model.link("deep", outside.at("deep"));
+    assert!(view.read_at(1, 0, &mut read).is_err());
+    fs::remove_file(model.at("deep")).unwrap();
+    fs::rename(model.at("aside"), model.at("deep")).unwrap();
+    view.read_at(1, 0, &mut read).unwrap();
+}
