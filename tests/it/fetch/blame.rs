@@ -23,18 +23,10 @@ fn who_gives_nothing_for_ten_seconds_has_stalled() {
     });
 }
 
-/// With all files of the model, so that it does not matter which one the first request is for: a small one may be all that a
-/// source is ever asked for.
-fn fails(server: &Faulty, fault: &Fault) {
-    for pattern in [SHARDS, "*.json"] {
-        drop(server.fail(fault.clone().on(pattern)));
-    }
-}
-
 fn of_three_sources_the_liar_and_the_one_that_stalls_are_named(fleet: &Fleet, second: &Path) {
     let [liar, stalled, honest] = [(); 3].map(|()| Faulty::start(second));
-    fails(&liar, &Fault::Flip);
-    fails(&stalled, &Fault::Break(End::Stall));
+    drop(liar.fail(Fault::Flip.on(SHARDS)));
+    drop(stalled.fail(Fault::Break(End::Stall).on(SHARDS)));
     honest.limit_rate(SLOW);
     let fetched = Fetch::from(fleet, &[&liar, &stalled, &honest]).run().done();
     fleet.assert_same(&fetched.into, second);
@@ -44,11 +36,11 @@ fn of_three_sources_the_liar_and_the_one_that_stalls_are_named(fleet: &Fleet, se
 fn of_six_sources_each_fault_has_its_word(fleet: &Fleet, second: &Path) {
     let [liar, stalled, refuses, mut gone, honest] = [(); 5].map(|()| Faulty::start(second));
     let stale = Faulty::start(&fleet.model);
-    // Files of one chunk have nothing to be exchanged.
     drop(liar.fail(Fault::Swapped(16 << 10).on(SHARDS)));
+    // A small file may be all that it is asked for, and has no chunks to be exchanged.
     drop(liar.fail(Fault::Flip.on("*.json")));
-    fails(&stalled, &Fault::Break(End::Stall));
-    fails(&refuses, &Fault::status(403));
+    drop(stalled.fail(Fault::Break(End::Stall).on(SHARDS)));
+    drop(refuses.fail(Fault::status(403).on(SHARDS)));
     gone.unplug();
     honest.limit_rate(SLOW / 2);
     stale.limit_rate(SLOW / 2);
@@ -61,16 +53,16 @@ fn of_six_sources_each_fault_has_its_word(fleet: &Fleet, second: &Path) {
 }
 
 fn an_answer_that_does_not_come_is_a_stall(fleet: &Fleet, second: &Path) {
-    stalls_beside_an_honest_one(fleet, second, &Fault::Unanswered(End::Stall));
+    stalls_beside_an_honest_one(fleet, second, Fault::Unanswered(End::Stall));
 }
 
 fn slow_bytes_are_a_stall(fleet: &Fleet, second: &Path) {
-    stalls_beside_an_honest_one(fleet, second, &Fault::Dribble(100, Duration::from_millis(50)));
+    stalls_beside_an_honest_one(fleet, second, Fault::Dribble(100, Duration::from_millis(50)));
 }
 
-fn stalls_beside_an_honest_one(fleet: &Fleet, second: &Path, fault: &Fault) {
+fn stalls_beside_an_honest_one(fleet: &Fleet, second: &Path, fault: Fault) {
     let (honest, faulty) = (Faulty::start(second), Faulty::start(second));
-    fails(&faulty, fault);
+    drop(faulty.fail(fault.on(SHARDS)));
     honest.limit_rate(SLOW);
     let fetched = Fetch::from(fleet, &[&honest, &faulty]).run().done();
     fleet.assert_same(&fetched.into, second);
@@ -80,7 +72,7 @@ fn stalls_beside_an_honest_one(fleet: &Fleet, second: &Path, fault: &Fault) {
 
 fn who_is_alone_is_tried_again(fleet: &Fleet, second: &Path) {
     let stalled = Faulty::start(second);
-    fails(&stalled, &Fault::Break(End::Stall));
+    drop(stalled.fail(Fault::Break(End::Stall).on(SHARDS)));
     let mut run = Fetch::from(fleet, &[&stalled]).start();
     let said = run.wait_for("source", |status| status["blame"] == "stalled");
     assert_eq!(said["state"], "waiting", "{said}");
@@ -108,7 +100,7 @@ fn a_whole_file_has_not_stalled_while_it_comes(fleet: &Fleet, second: &Path) {
 fn a_whole_file_that_is_never_answered_comes_from_another(fleet: &Fleet, second: &Path) {
     let [silent, honest] = [(); 2].map(|()| Faulty::start(second));
     [&silent, &honest].iter().for_each(|server| drop(server.fail(Fault::status(404).on("*chunks.layer"))));
-    fails(&silent, &Fault::Unanswered(End::Stall));
+    drop(silent.fail(Fault::Unanswered(End::Stall).on(SHARDS)));
     let fetched = Fetch::from(fleet, &[&silent, &honest]).run().done().blames(0, "stalled").trusts(1);
     fleet.assert_same(&fetched.into, second);
 }
