@@ -51,7 +51,9 @@ def check(weighbridge: str, folder: Path) -> None:
     linked = folder / "root" / snapshot.relative_to(hub)
     for place in (snapshot, linked):
         run("verify", place, "--meta", meta, *trust)
-    run("prove", snapshot, "--meta", meta, "--file", "onnx/weights.bin", "--slice", f"0-{CHUNK}", "-o", folder / "proof")
+    run("prove", snapshot, "--meta", meta, "--file", "onnx/weights.bin",
+        "--slice", folder / "slice", "--bytes", f"0..{CHUNK}", "-o", folder / "proof")
+    run("check", folder / "proof", *trust, "--slice", folder / "slice")
 
     # One bad chunk: named with a way to mend it, which leaves the snapshot as it was.
     mirror = folder / "mirror"

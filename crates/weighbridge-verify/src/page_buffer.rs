@@ -97,7 +97,8 @@ mod tests {
             let kept: Vec<u8> = buffer.iter().copied().take(len).collect();
             buffer.resize(len);
             assert_eq!(buffer.len(), len);
-            assert_eq!(buffer.as_ptr().align_offset(PAGE), 0, "{len}");
+            // No memory has no page.
+            assert!(len == 0 || buffer.as_ptr().align_offset(PAGE) == 0, "{len}");
             assert_eq!(buffer.get(..kept.len()), Some(&*kept));
             buffer.fill(u8::try_from(len % 251).unwrap());
         }
