@@ -32,7 +32,8 @@ impl HubCache {
         let snapshots = snapshot.parent().filter(|folder| is_named(folder, "snapshots"))?;
         let repository = snapshots.parent()?;
         let blobs = real_folder(repository.join("blobs"))?;
-        let is_model = repository.file_name().and_then(OsStr::to_str)?.starts_with("models--");
+        let is_model =
+            repository.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"models--"));
         let shared = repository.parent().filter(|_| is_model).map(|hub| hub.join("blobs"));
         Some(Self { blobs, shared: shared.and_then(real_folder).filter(|store| is_marked(store)) })
     }

@@ -58,6 +58,12 @@ impl FolderLock {
         Ok(Self { folder: Some(folder) })
     }
 
+    /// For systems whose folders cannot be locked.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { folder: None }
+    }
+
     /// As [`take`](Self::take), of the folder at this path, which is no link.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 use weighbridge_manifest::{ListError, TrustError, VerifiedFileList, VerifiedHead, VerifiedTensorList};
-use weighbridge_store::{FILES, FOLDER, HEAD, IoError, Metadata, PARTIAL, TENSORS, read_bounded};
+use weighbridge_store::{FILES, FOLDER, FolderLock, HEAD, IoError, Metadata, PARTIAL, TENSORS, read_bounded};
 use weighbridge_verify::ModelVerifier;
 
 use crate::{
@@ -187,9 +187,7 @@ impl Run {
         })
         .await?;
         let is_same = there.as_ref() == Some(&name);
-        if let Some(there) = there.filter(|_| !is_same && self.another_model == AnotherModel::Refuse) {
-            return Err(FetchError::AnotherModel { folder: root, there, wanted: name });
-        }
+        self.another_model.allows(&root, there, &name)?;
         let mut case = Case { trust, head: Arc::new(best.head.clone()), files: None };
         // Who has another revision is asked for no list.
         let mut others = shown;
@@ -252,8 +250,19 @@ impl Run {
         });
         let _ = self.engine.set(Arc::clone(&engine));
         self.chunks(&engine, layers, &published).await?;
-        let unlisted = self.unlisted;
-        blocking(move || finish(&engine, head, &staged, &twins, unlisted)).await
+        // Files that come to a folder while it is fetched into may be anybody's, too.
+        let unlisted = if is_same { self.unlisted } else { Unlisted::Report };
+        let (another_model, wanted) = (self.another_model, name);
+        blocking(move || {
+            let lock = {
+                let _here = engine.board.works(FOLDER, Here::Naming);
+                staged.lock()?
+            };
+            // Another fetch or signer may have put a model here meanwhile. From now on nobody can.
+            another_model.allows(&root, engine.destination.model()?, &wanted)?;
+            finish(&engine, head, &staged, &twins, unlisted, &lock)
+        })
+        .await
     }
 
     /// Refuses to remove files from a folder that a source reads, or that has such a folder in it.
@@ -473,14 +482,11 @@ fn finish(
     staged: &Staged,
     twins: &[(usize, usize)],
     unlisted: Unlisted,
+    lock: &FolderLock,
 ) -> Result<Fetched, FetchError> {
     let (mut files, mut partial, mut copied) = (0, 0, 0_u64);
     let named = |path: &weighbridge_manifest::EntryPath, size| {
         engine.board.say(Event::File { path: path.clone(), size });
-    };
-    let lock = {
-        let _here = engine.board.works(FOLDER, Here::Naming);
-        staged.lock()?
     };
     // The old files stay if the new metadata cannot take its place.
     staged.check_places()?;
@@ -516,7 +522,7 @@ fn finish(
     goes_on()?;
     {
         let _here = engine.board.works(HEAD, Here::Naming);
-        staged.publish(&lock)?;
+        staged.publish(lock)?;
     }
     let _here = engine.board.works(FOLDER, Here::Listing);
     let is_listed = |path: &str| engine.files.find(path).is_some();

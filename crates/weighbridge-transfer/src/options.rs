@@ -1,16 +1,16 @@
 //! What a fetch is told by its caller, and never by what it fetches (rule 9).
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
 use globset::GlobSet;
 use tokio::sync::Notify;
-use weighbridge_manifest::{Expectation, Time, TrustPolicy};
+use weighbridge_manifest::{Expectation, ModelName, Time, TrustPolicy};
 
-use crate::source::Source;
+use crate::{error::FetchError, source::Source};
 
 /// Everything that a fetch needs to be told.
 #[derive(Debug)]
@@ -71,6 +71,23 @@ pub enum AnotherModel {
     Refuse,
     /// It is replaced: its head and lists, and files that have the names of listed ones.
     Replace,
+}
+
+impl AnotherModel {
+    /// Refuses a folder that has another model, by its head.
+    pub(crate) fn allows(
+        self,
+        folder: &Path,
+        there: Option<ModelName>,
+        wanted: &ModelName,
+    ) -> Result<(), FetchError> {
+        match there {
+            Some(there) if there != *wanted && self == Self::Refuse => {
+                Err(FetchError::AnotherModel { folder: folder.to_owned(), there, wanted: wanted.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// How much a source has to give to be waited for: a number of *verified* bytes in each window.

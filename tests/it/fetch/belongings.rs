@@ -95,3 +95,28 @@ fn a_source_within_the_folder_stays() {
     assert!(!world.exists("in/sources/llama/config.json"));
     assert!(world.exists("beside/config.json"));
 }
+
+/// A model or files that come while a fetch is under way: what was looked at in the beginning says nothing of them.
+#[test]
+fn what_comes_to_the_folder_meanwhile_is_not_replaced_or_removed() {
+    let fleet = fleet();
+    let server = Faulty::start(&fleet.model);
+    server.limit_rate(1_500_000);
+    let mut run = Fetch::from(&fleet, &[&server]).into("new").with(&["--prune"]).start();
+    run.wait_for("wanted", |_| true);
+    fleet.world.write("new/diary.txt", "mine");
+    let fetched = run.end().done();
+    let extra = fetched.events("extra").next().unwrap();
+    assert_eq!((&extra["path"], &extra["removed"]), (&"diary.txt".into(), &false.into()));
+    assert_eq!(fleet.world.text("new/diary.txt"), "mine");
+
+    let mut run = Fetch::from(&fleet, &[&server]).into("shared").start();
+    run.wait_for("wanted", |_| true);
+    fleet.world.write("other/note.txt", "of another");
+    fleet.world.run("weigh other --name org/other --key @alice.key").done();
+    let head = fleet.world.read("other/weighbridge/head.note");
+    fleet.world.write("shared/weighbridge/head.note", &head);
+    let _ = run.end().ended(9205);
+    assert_eq!(fleet.world.read("shared/weighbridge/head.note"), head);
+    assert!(!fleet.world.exists("shared/config.json"));
+}

@@ -199,7 +199,10 @@ impl Staged {
     /// # Errors
     /// [`FetchError::Busy`]: another process does not end.
     pub(crate) fn lock(&self) -> Result<FolderLock, FetchError> {
-        let folder = self.site.disk.lockable(FOLDER).map_err(self.site.at("lock", FOLDER))?;
+        let folder = match self.site.disk.lockable(FOLDER) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(FolderLock::none()),
+            folder => folder.map_err(self.site.at("lock", FOLDER))?,
+        };
         FolderLock::take(folder, &self.site.place(FOLDER), "a fetch").map_err(FetchError::Busy)
     }
 
