@@ -155,7 +155,11 @@ mod below {
     pub(super) fn open(folder: &File, how: How) -> io::Result<File> {
         let how = match how {
             How::Read => OFlags::RDONLY,
-            How::Write => OFlags::WRONLY | OFlags::CREATE,
+            How::Write => {
+                // One that is there may be another name of somebody's file.
+                remove(folder);
+                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL
+            }
         };
         let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         Ok(openat(folder, super::LOCK, flags, Mode::from_raw_mode(0o666))?.into())
@@ -226,13 +230,16 @@ mod tests {
         fs::write(&lock, "a fetch, process 1 since 2026-01-01T00:00:00Z\n and more").unwrap();
         drop(take(folder.path(), "a weighing").unwrap());
         assert!(!lock.exists());
-        // A link that came with a model is not followed.
-        fs::write(folder.path().join("mine"), "precious").unwrap();
-        symlink("mine", &lock).unwrap();
-        let first = take(folder.path(), "a weighing").unwrap();
-        assert_eq!(take(folder.path(), "a fetch").unwrap_err().holder, None);
-        assert_eq!(fs::read_to_string(folder.path().join("mine")).unwrap(), "precious");
-        drop(first);
+        // Neither a link that came with a model nor another name of a file leads to it.
+        let mine = folder.path().join("mine");
+        fs::write(&mine, "precious").unwrap();
+        for is_link in [true, false] {
+            if is_link { symlink(&mine, &lock) } else { fs::hard_link(&mine, &lock) }.unwrap();
+            let first = take(folder.path(), "a weighing").unwrap();
+            assert!(take(folder.path(), "a fetch").unwrap_err().holder.is_some());
+            assert_eq!(fs::read_to_string(&mine).unwrap(), "precious");
+            drop(first);
+        }
     }
 
     #[test]
