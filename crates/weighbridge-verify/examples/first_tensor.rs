@@ -11,29 +11,29 @@ use small_model::{CHUNK, SmallModel};
 use weighbridge_verify::{ModelVerifier, ReadyTensors};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // A publisher's part: a model with its signed metadata. A node has the lists and layers, and not the weights.
+    // The publisher's part: a model with its signed metadata. A node has the lists and layers, but not the weights.
     let SmallModel { weights, files, tensors, layers } = SmallModel::weigh(40)?;
     let verifier = ModelVerifier::new(files)?;
     verifier.accept_layers(&layers)?;
     let ready = ReadyTensors::new(verifier.files(), tensors)?;
 
-    // Chunks arrive: all of them, shuffled.
+    // All chunks arrive, shuffled.
     let count = verifier.file(0)?.count();
     let mut memory = vec![0; weights.len()];
     let mut loaded: Vec<(u64, String)> = Vec::new();
     for nth in 0..count {
-        // Coprime to the count of a small model, so that every chunk comes once.
+        // 7919 is coprime to the count of a small model, so every chunk comes once.
         let index = nth * 7919 % count;
         let from = usize::try_from(index)? * CHUNK;
         let arrived = &weights[from..weights.len().min(from + CHUNK)];
 
-        // Nothing is written before its chunk is accepted.
+        // Only accepted chunks are written.
         let chunk = verifier.accept(0, index, arrived)?;
         memory[from..from + arrived.len()].copy_from_slice(chunk.bytes());
         for (_, tensor) in ready.told(&chunk) {
             let start = usize::try_from(tensor.offset)?;
             let bytes = &memory[start..start + usize::try_from(tensor.size)?];
-            // This is where a loader would hand the bytes to a device.
+            // A real loader would hand the bytes to a device here.
             println!(
                 "after chunk {:>2} of {count}: {} {:?}, {} bytes",
                 nth + 1,

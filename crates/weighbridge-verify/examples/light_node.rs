@@ -1,4 +1,4 @@
-//! A node that has nothing of a model but a kilobyte, and believes what that shows: offline, without lists or weights.
+//! A node that holds one kilobyte of a model, and checks what that kilobyte proves: offline, without lists or weights.
 //!
 //! `cargo run -p weighbridge-verify --example light_node [PROOF VKEY]`
 
@@ -6,9 +6,9 @@ use std::{error::Error, fs};
 
 use weighbridge_verify::manifest::{Expectation, ModelName, SignedProof, TrustPolicy, Vkey, shown};
 
-/// What a peer sent: that a tensor is in a model, and a pickle is not.
+/// A peer's proof that a tensor is in a model, and a pickle is not.
 const PROOF: &[u8] = include_bytes!("../../../spec/examples/scale.proof");
-/// Whom this node believes. That came with the node, and never with the proof (rule 9).
+/// The key that this node believes. It came with the node, never with the proof (rule 9).
 const PUBLISHER: &str = include_str!("../../../spec/examples/vkey");
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let policy = TrustPolicy::any_of(vec![Vkey::parse(publisher.trim_end())?])?;
     let wanted = Expectation::any().named(ModelName::parse("example/tiny")?);
-    // A node with a clock passes its time; this one has none, and would refuse a head that can expire.
+    // A node with a clock passes the time. This node has no clock, and would refuse a head that can expire.
     let proven = SignedProof::parse(&proof)?.verify(&policy, &wanted, None)?;
 
     let head = proven.head();
@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("absent: {}", shown(path.as_str()));
     }
 
-    // A forged proof shows nothing, and says where it is wrong.
+    // A forged proof proves nothing, and the error says where it is wrong.
     let mut forged = proof;
     let middle = forged.len() / 4;
     forged[middle] ^= 1;

@@ -1,4 +1,4 @@
-//! A node that reads one model from three mirrors at once. One of them lies: it is named, and the model completes.
+//! A node that reads one model from three mirrors at once. One mirror lies: it is named, and the model completes.
 //!
 //! `cargo run -p weighbridge-verify --example three_readers`
 
@@ -15,7 +15,7 @@ use std::{
 use small_model::{CHUNK, SmallModel};
 use weighbridge_verify::ModelVerifier;
 
-/// Whoever sends bytes. What they are worth is not known before they are checked.
+/// A source of chunks, which is not trusted.
 type Mirror<'a> = &'a (dyn Fn(u64) -> Vec<u8> + Sync);
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -35,14 +35,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let mirrors: [(&str, Mirror<'_>); 3] = [("north", &honest), ("east", &liar), ("south", &honest)];
 
-    // What was accepted, by chunk; and how often each mirror sent what is not the signed chunk.
+    // The accepted bytes, by chunk; and the refusals, by mirror.
     let accepted = Mutex::new(BTreeMap::new());
     let blame = Mutex::new(BTreeMap::new());
     thread::scope(|scope| {
         for (nth, (name, mirror)) in (0..).zip(mirrors) {
             let (verifier, accepted, blame) = (&verifier, &accepted, &blame);
             scope.spawn(move || {
-                // Its own third first; then whatever is still missing, so what one mirror owes another makes good.
+                // Each thread takes its own third first, then every chunk that is still missing: one mirror makes good
+                // what another failed to send.
                 let missing = |index: &u64| !verifier.file(0).is_ok_and(|file| file.is_accepted(*index));
                 for index in (nth..count).step_by(3).chain((0..count).filter(missing)) {
                     let bytes = mirror(index);
@@ -65,7 +66,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A thread that panicked has inserted its chunk or has not.
+/// The map is valid even if a thread panicked: a chunk is inserted or it is not.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,7 @@
 //! Audits: answering a challenge, and checking the answer (`spec/audits.md`).
 //!
-//! No clock, no randomness and no secret key: times, and whether a nonce was answered before, come from the caller, and
-//! what is to be signed goes out to it.
+//! The functions here use no clock, no randomness and no secret key. The caller passes in the time, says whether a
+//! nonce was answered before, and signs the messages.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -17,14 +17,14 @@ use weighbridge_tree::{
 
 use crate::Holding;
 
-/// The BLAKE3 chunks of a model for which a challenge asks, file by file.
+/// The BLAKE3 chunks of a model that a challenge asks for, file by file.
 ///
 /// # Guarantee
-/// Everyone who has the challenge's text and the file list computes the same.
+/// Everyone who has the challenge's text and the file list computes the same samples.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Samples {
-    /// In list order; files without a sample are left out.
+    /// Positions and samples in list order; files without a sample are left out.
     files: Vec<(usize, FileSamples)>,
     count: u64,
     drawn: u64,
@@ -32,7 +32,8 @@ pub struct Samples {
 }
 
 impl Samples {
-    /// Draws `samples` BLAKE3 chunks of all files by a challenge's text; all of them, if there are no more.
+    /// Draws `samples` BLAKE3 chunks of all files by a challenge's text, or every BLAKE3 chunk if the model has no
+    /// more.
     ///
     /// # Errors
     /// [`AuditError::NoBytes`] (2703) for a model of no bytes.
@@ -68,7 +69,7 @@ impl Samples {
         Ok(all)
     }
 
-    /// The positions of the files that have a sample, in list order, with what was drawn from each.
+    /// The positions of the files that have a sample, in list order, each with the BLAKE3 chunks drawn from it.
     pub fn files(&self) -> impl Iterator<Item = (usize, &FileSamples)> {
         self.files.iter().map(|(position, samples)| (*position, samples))
     }
@@ -79,20 +80,20 @@ impl Samples {
         self.count
     }
 
-    /// How many of them were drawn.
+    /// How many BLAKE3 chunks were drawn.
     #[must_use]
     pub fn drawn(&self) -> u64 {
         self.drawn
     }
 
-    /// The exact length of a response, its signature included: less than 10 MB, whatever the model.
+    /// The exact length of a response with its signature: less than 10 MB for every model.
     #[must_use]
     pub fn response_len(&self) -> u64 {
         self.body_len.saturating_add(SIGNATURE_LEN)
     }
 }
 
-/// A response that wants the prover's signature.
+/// A response that the prover has not signed yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct UnsignedResponse {
@@ -103,22 +104,23 @@ pub struct UnsignedResponse {
 }
 
 impl UnsignedResponse {
-    /// Makes a prover's response to a challenge, from what it holds.
+    /// Makes a prover's response to a challenge from the model that the prover holds.
     ///
-    /// `prover` is the key that is going to sign; `now` is `None` if the caller knows no time, and then no deadline is
-    /// looked at.
+    /// `prover` is the key that is going to sign. A caller without a clock passes `None` as `now`; the deadline is then
+    /// not checked.
     ///
     /// # Guarantee
-    /// An auditor with the same file list finds nothing wrong with the response, the time at which it comes
-    /// apart: every chunk was checked against its layer, and every layer is that of its file's signed root.
+    /// An auditor with the same file list accepts the response if it arrives in time: every chunk was checked against
+    /// its layer, and every layer is that of its file's signed root.
     ///
     /// # Non-guarantee
-    /// The auditor is anybody, and each of 4,096 samples can cost the reading of one chunk. A node that answers only
-    /// some, or only so much, looks at the challenge's signatures and its number of samples itself.
+    /// Anybody can be the auditor, and each of 4,096 samples can cost the reading of one chunk. A node that answers
+    /// only some auditors, or only a limited number of samples, checks the challenge's signatures and its number of
+    /// samples itself.
     ///
     /// # Errors
-    /// [`ResponseError`]: 2701, 2702, 2704 and 2703, in this order, before `holding` is asked for anything; then what
-    /// `holding` gives, and refusals of what it gave (2201, 2202, 2102, 2107).
+    /// [`ResponseError`]: 2701, 2702, 2704 and 2703, in this order, before `holding` is asked for anything; then the
+    /// errors of `holding`, and refusals of its layers and chunks (2201, 2202, 2102, 2107).
     ///
     /// # Cost
     /// Reads exactly the chunks that hold a sample, each once, and the layers of their files; hashes each of these
@@ -132,7 +134,7 @@ impl UnsignedResponse {
     ) -> Result<Self, ResponseError<H::Error>> {
         let asked = challenge.challenge();
         is_of(asked, files.head())?;
-        // The key decides: its name is the auditor's to choose.
+        // Only the keys are compared: the auditor is free to choose the prover's name.
         if asked.prover.public_key() != prover.public_key() {
             return Err(AuditError::OtherProver.into());
         }
@@ -160,22 +162,22 @@ impl UnsignedResponse {
         Ok(Self { body, hash, prover: prover.clone(), message })
     }
 
-    /// The response's hash, without its signature.
+    /// The hash of the response without its signature.
     pub fn hash(&self) -> ResponseHash {
         self.hash
     }
 
-    /// What the prover's key has to sign.
+    /// The message that the prover's key has to sign.
     #[must_use]
     pub fn message(&self) -> &[u8; 94] {
         &self.message
     }
 
-    /// The whole response: what was made, and the signature behind it.
+    /// The whole response: the body, and the signature behind it.
     ///
     /// # Errors
-    /// [`AuditError::BadSignature`] (2708) if it is not the prover's over [`message`](Self::message): an auditor would
-    /// refuse it.
+    /// [`AuditError::BadSignature`] (2708) if the signature is not the prover's over [`message`](Self::message): an
+    /// auditor would refuse the response.
     pub fn sign(mut self, signature: &[u8; 64]) -> Result<Vec<u8>, AuditError> {
         if !self.prover.has_signed(&self.message, signature) {
             return Err(AuditError::BadSignature);
@@ -185,14 +187,14 @@ impl UnsignedResponse {
     }
 }
 
-/// A response that was checked, and found to answer its challenge.
+/// A response that was checked and answers its challenge.
 ///
 /// # Guarantee
 /// The prover's key signed these very bytes for this challenge, and they are the drawn BLAKE3 chunks of the model.
 ///
 /// # Non-guarantee
-/// That the prover stores them itself, rather than fetching them when it is asked; that they will be there tomorrow;
-/// anything about BLAKE3 chunks that were not drawn, but for [`chance_of_missing`].
+/// The prover may have fetched the bytes when it was asked instead of storing them, and may lose them tomorrow. About
+/// BLAKE3 chunks that were not drawn, only [`chance_of_missing`] says anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Answered {
@@ -202,16 +204,16 @@ pub struct Answered {
 impl Answered {
     /// Checks a response to the auditor's own challenge, in the order of `spec/audits.md`.
     ///
-    /// `received` is when the last byte of `response` had come. `answered` says
-    /// whether a nonce was answered before; only if this function accepts does the caller add the challenge's nonce to
-    /// those, and holds a lock from before the asking to behind the adding.
+    /// `received` is the time at which the last byte of `response` arrived. `answered` says whether a nonce was
+    /// answered before. If this function accepts, and only then, the caller adds the challenge's nonce to the answered
+    /// ones. The caller holds one lock from before `answered` is asked until after the nonce is added.
     ///
     /// # Errors
     /// [`AuditError`], the first of 2701, 2705, 2704, 2706, 2703, 2707, 2708, 2709.
     ///
     /// # Cost
-    /// Before the length is found right, that of [`Samples::of`]. Then two passes over the response, one Ed25519 check,
-    /// and at most 43 compressions for each sample. Memory for the samples' positions.
+    /// That of [`Samples::of`] until the length is checked. Then two passes over the response, one Ed25519 check, and
+    /// at most 43 compressions for each sample. Memory for the samples' positions.
     pub fn check(
         challenge: &VerifiedChallenge,
         files: &VerifiedFileList,
@@ -264,20 +266,21 @@ impl Answered {
         })
     }
 
-    /// What the auditor may now sign: both hashes, how much of how much was shown, and when.
+    /// The report that the auditor may now sign: both hashes, how many BLAKE3 chunks of how many were shown, and when.
     #[must_use]
     pub fn report(&self) -> &Report {
         &self.report
     }
 }
 
-/// The chance that an audit misses a loss: that of `samples` BLAKE3 chunks, drawn from `count`, none is among the `lost`.
+/// The chance that an audit misses a loss: of `samples` BLAKE3 chunks drawn from `count`, none is among the `lost`
+/// ones.
 ///
-/// Exactly 0 if more are drawn than are left, and 1 if nothing is lost or nothing drawn. At most
+/// Exactly 0 if more BLAKE3 chunks are drawn than are left, and 1 if nothing is lost or nothing is drawn. At most
 /// [`MAX_SAMPLES`] are drawn, as in every audit.
 ///
 /// # Non-guarantee
-/// It is the chance for a challenge that the prover could not choose.
+/// The chance holds for a challenge that the prover could not choose.
 ///
 /// # Cost
 /// One division for each sample.
@@ -292,13 +295,13 @@ pub fn chance_of_missing(lost: u64, count: u64, samples: u64) -> f64 {
     (0..samples).map(factor).product()
 }
 
-/// The nearest number, as no number of BLAKE3 chunks needs: they are below 2^53.
+/// The nearest `f64`. It is exact for every number of BLAKE3 chunks, since these are below 2^53.
 fn to_f64(number: u64) -> f64 {
     let half = |bits: u64| f64::from(u32::try_from(bits).unwrap_or(u32::MAX));
     half(number >> 32) * 4_294_967_296.0 + half(number & 0xffff_ffff)
 }
 
-/// There is one: positions of samples come from the same list.
+/// Never fails: the positions of samples come from the same list.
 fn entry_at(files: &VerifiedFileList, position: usize) -> Result<&FileEntry, AuditError> {
     files.entries().get(position).ok_or(AuditError::Misuse(SampleError::NothingDrawn))
 }
@@ -320,7 +323,7 @@ pub(crate) fn is_layer_of(layer: &Layer, grid: Grid, root: FileRoot) -> Result<(
     if actual != expected {
         return Err(LayerError::WrongLength { expected, actual });
     }
-    // Of as many values, and still of another file or of other chunks.
+    // A layer with the right number of values may still be of another file or of other chunks.
     let is_other = layer.grid() != grid || layer.root() != root;
     if is_other { Err(LayerError::DoesNotMerge { expected: root }) } else { Ok(()) }
 }
@@ -333,9 +336,9 @@ const SIGNATURE_LEN: u64 = 64;
 pub enum AuditError {
     /// The challenge is of another head.
     OtherHead {
-        /// The head of the challenge.
+        /// The head that the challenge names.
         asked: HeadId,
-        /// The head that is held.
+        /// The head that the prover or auditor holds.
         held: HeadId,
     },
     /// The challenge is for another prover.
@@ -344,14 +347,14 @@ pub enum AuditError {
     NoBytes,
     /// The deadline has passed.
     Late {
-        /// When the response came, or would.
+        /// When the response arrived; for a prover, the current time.
         at: Time,
-        /// When it had to be there.
+        /// The challenge's deadline.
         deadline: Time,
     },
-    /// The response came before the challenge was issued: a clock is wrong, or somebody lies.
+    /// The response arrived before the challenge was issued: a clock is wrong, or somebody lies.
     Early {
-        /// When the response came.
+        /// When the response arrived.
         received: Time,
         /// When the challenge was issued.
         issued: Time,
@@ -361,7 +364,7 @@ pub enum AuditError {
         /// The nonce.
         nonce: Nonce,
     },
-    /// The response has another length than the samples give (rules 1 and 6).
+    /// The length of the response is not the one that the samples give (rules 1 and 6).
     WrongLength {
         /// The length that the samples give, in bytes.
         expected: u64,
@@ -370,12 +373,12 @@ pub enum AuditError {
     },
     /// The prover's signature is not over this challenge and response.
     BadSignature,
-    /// The samples of a file do not lead to its root (rule 3).
+    /// The samples of a file do not give its signed root (rule 3).
     WrongSamples {
         /// The file.
         path: EntryPath,
     },
-    /// Samples that no file can have; never caused by the data.
+    /// Samples that no file can have. Data never causes this error.
     Misuse(SampleError),
 }
 
@@ -448,16 +451,16 @@ impl core::error::Error for AuditError {}
 pub enum ResponseError<E> {
     /// The challenge is not one that this prover can answer.
     Refused(AuditError),
-    /// The holding does not give what it was asked for.
+    /// The holding did not give a layer or chunk.
     Holding(E),
-    /// The holding gave another layer than that of the file's signed root.
+    /// The holding gave a layer that is not the one of the file's signed root.
     Layer {
         /// The file.
         path: EntryPath,
-        /// What is wrong with it.
+        /// What is wrong with the layer.
         fault: LayerError,
     },
-    /// A chunk that holds a sample is not the signed one.
+    /// A chunk that holds a sample is not the signed chunk.
     Chunk {
         /// The file.
         path: EntryPath,

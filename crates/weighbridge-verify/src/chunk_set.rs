@@ -1,4 +1,4 @@
-//! Which chunks of a file were accepted: a bit for each, set from any thread.
+//! The set of accepted chunks of a file: one bit for each chunk, set from any thread.
 
 use alloc::boxed::Box;
 use core::{
@@ -10,27 +10,28 @@ use core::{
 
 use weighbridge_tree::Layer;
 
-/// The accepted chunks of one file. Grows and never shrinks.
+/// The accepted chunks of one file. The set grows and never shrinks.
 ///
-/// Nothing here waits: a thread that stops or panics, wherever it does, leaves a set that holds what was inserted.
+/// No operation waits. A thread that stops or panics at any point leaves a valid set of all inserted chunks.
 ///
-/// Every access is `SeqCst`. Of two threads that each insert the last chunk but one of a range and then ask for the
-/// range, at least one finds it whole; with acquire and release alone both may miss the other's chunk, and nobody
-/// would ever hear of the range.
+/// Every access is `SeqCst`. If two threads each insert one of the last two chunks of a range and then ask for the
+/// range, at least one of them finds it whole. With acquire and release alone both could miss the other's chunk, and no
+/// thread would ever see the range complete.
 pub(crate) struct ChunkSet {
     /// Bit `index % 32` of word `index / 32`. Bits past the count stay zero.
     words: Box<[AtomicU32]>,
     count: u64,
-    /// How many are there, the last chunk of the file apart: it may be shorter, and so bytes can be counted without
-    /// a moment at which there seem to be fewer than before.
+    /// How many chunks are in the set, not counting the last chunk of the file. The last one may be shorter; counting
+    /// it apart means that the number of accepted bytes never seems to fall.
     before_last: AtomicUsize,
 }
 
 impl ChunkSet {
-    /// No chunk of the file of this layer.
+    /// The empty set for the file of this layer.
     ///
     /// # Cost
-    /// One bit for each 32 bytes of the layer, which are in memory: no larger allocation than what was accepted.
+    /// One bit for each 32 bytes of the layer, which is in memory already: the allocation is smaller than the accepted
+    /// layer.
     pub(crate) fn of(layer: &Layer) -> Self {
         let count = layer.grid().count();
         let words = usize::try_from(count.div_ceil(32)).unwrap_or(0);
@@ -38,7 +39,7 @@ impl ChunkSet {
         Self { words, count, before_last: AtomicUsize::new(0) }
     }
 
-    /// Adds a chunk below the count; there may be one already.
+    /// Adds a chunk below the count. Adding a chunk again changes nothing.
     pub(crate) fn insert(&self, index: u64) {
         let Some((word, bit)) = self.place(index) else { return };
         let was_absent = word.fetch_or(bit, SeqCst) & bit == 0;
@@ -51,22 +52,23 @@ impl ChunkSet {
         self.place(index).is_some_and(|(word, bit)| word.load(SeqCst) & bit != 0)
     }
 
-    /// Whether all chunks of a range of positions are there; positions past the count never are.
+    /// Whether all chunks of a range of positions are in the set. Positions past the count never are.
     pub(crate) fn contains_all(&self, range: &Range<u64>) -> bool {
         self.next(range.clone(), false) == range.end
     }
 
-    /// How many chunks are there but for the last one of the file, and whether that one is.
+    /// How many chunks before the last one of the file are in the set, and whether the last one is.
     pub(crate) fn counts(&self) -> (u64, bool) {
         let before_last = u64::try_from(self.before_last.load(SeqCst)).unwrap_or(u64::MAX);
         (before_last, self.count.checked_sub(1).is_some_and(|last| self.contains(last)))
     }
 
-    /// The first position in `range` whose chunk is accepted, or is not; the end of the range if there is none.
+    /// The first position in `range` whose chunk is accepted, or is not accepted; the end of the range if there is
+    /// none.
     fn next(&self, range: Range<u64>, accepted: bool) -> u64 {
         let mut at = range.start;
         while at < range.end {
-            // There is no word only past the count, and what is there is not accepted.
+            // Only positions past the count have no word, and none of those is accepted.
             let bits = self.place(at).map_or(0, |(word, _)| word.load(SeqCst));
             let wanted = if accepted { bits } else { !bits };
             let ahead = wanted & u32::MAX.wrapping_shl(bit_of(at));
@@ -96,13 +98,13 @@ impl fmt::Debug for ChunkSet {
     }
 }
 
-/// Runs of positions of chunks that were not accepted, ascending; none is empty, no two touch.
+/// Runs of positions of chunks that were not accepted, ascending. No run is empty, and no two touch.
 ///
-/// While other threads accept chunks, each run was missing when it was looked at, and later ones are looked at later.
+/// While other threads accept chunks, each run was missing at the moment the iterator came to it, not when it was made.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Missing<'a> {
-    /// `None`: nothing was accepted.
+    /// `None` if no chunk of the file was accepted yet.
     set: Option<&'a ChunkSet>,
     rest: Range<u64>,
 }
@@ -122,7 +124,7 @@ impl Iterator for Missing<'_> {
             None => (start, end),
             Some(set) => {
                 let first = set.next(start..end, false);
-                // The position itself is not asked again: it may have been accepted since, and no run is empty.
+                // Start behind `first`: its chunk may have been accepted since, and a run must not be empty.
                 (first, set.next(first.saturating_add(1)..end, true))
             }
         };

@@ -1,4 +1,4 @@
-//! Where a node that proves something takes a model's bytes from.
+//! The source of a model's bytes for a node that answers audits or makes slices.
 
 use alloc::vec::Vec;
 
@@ -6,21 +6,21 @@ use weighbridge_tree::Layer;
 
 /// A model as a node holds it, to make slices and answer audits: accepted layers, and chunks by position.
 ///
-/// Files are counted in the order of the file list, chunks within their file, both from 0. What a holding gives is
-/// checked by those who use it, so that a node never sends what the other side must refuse.
+/// Files are counted in the order of the file list, chunks within their file, both from 0. The functions that use a
+/// holding check all layers and chunks from it, so a node never sends anything that the other side must refuse.
 pub trait Holding {
-    /// Why a layer or a chunk is not there.
+    /// The reason why a layer or a chunk is not there.
     type Error;
 
-    /// The accepted layer of the file at `position`, one without values for a file of at most one chunk.
+    /// The accepted layer of the file at `position`. A file of at most one chunk has a layer without values.
     ///
     /// # Errors
-    /// Those of the holding; also if no layer is published.
+    /// The holding's own errors; also if no layer is published.
     fn layer(&mut self, position: usize) -> Result<Layer, Self::Error>;
 
-    /// Replaces what is in `bytes` by chunk `index` of the file at `position`.
+    /// Replaces the content of `bytes` by chunk `index` of the file at `position`.
     ///
     /// # Errors
-    /// Those of the holding; also if the file ends too early.
+    /// The holding's own errors; also if the file ends too early.
     fn chunk(&mut self, position: usize, index: u64, bytes: &mut Vec<u8>) -> Result<(), Self::Error>;
 }

@@ -1,27 +1,27 @@
-//! What a node links to check a model.
+//! The library that a node links to check a model.
 //!
-//! At its core, without features, the crate is `no_std`. It is
+//! Without features, the crate is `no_std`. It has
 //!
-//! - the types of [`manifest`], by which a head and lists are verified
-//! - verifiers: a [`FileVerifier`] or [`ModelVerifier`] accepts chunks in any order from any number of threads, and is
-//!   finished only when all are there
+//! - the types of [`manifest`], which verify a head and its lists
+//! - verifiers: a [`FileVerifier`] or [`ModelVerifier`] accepts chunks in any order from any number of threads, and
+//!   finishes only when all chunks are accepted
 //! - a [`ChunkSink`], which takes a stream in any splits and hands on each accepted chunk
-//! - [`ReadyTensors`], which says as chunks are accepted which tensors they have completed
+//! - [`ReadyTensors`], which says which tensors each accepted chunk completes
 //! - audits: [`UnsignedResponse`] answers a challenge from a [`Holding`], [`Answered`] checks the answer
 //!
-//! The feature `rayon` spreads one large chunk, run or layer over all cores. With `std` come a [`VerifyingReader`] and,
-//! for files without a layer, [`WholeFile`]. Files on a disk are the business of `weighbridge-store`.
+//! The feature `rayon` spreads one large chunk, run or layer over all cores. The feature `std` adds a
+//! [`VerifyingReader`] and, for files without a layer, [`WholeFile`]. `weighbridge-store` reads files on a disk.
 //!
 //! # Guarantee
 //! A file is called good only if all its bytes, as they were read, give the root that the verified list has for it
 //! (rule 13).
 //!
 //! # Non-guarantee
-//! Whoever reads the file again later has not verified what is then read (rule 10).
+//! A file that is read again later is not verified again (rule 10).
 
 #![no_std]
 #![forbid(unsafe_code)]
-// What a feature would add is named here all the same, and leads nowhere.
+// The docs name items of features that may be off, so that their links lead nowhere.
 #![cfg_attr(not(feature = "std"), allow(rustdoc::broken_intra_doc_links))]
 #![cfg_attr(
     not(test),

@@ -18,29 +18,29 @@ use crate::{
     verifier_error::{Incomplete, VerifierError},
 };
 
-/// Checks the chunks of a model's files, all or those that are wanted, as they arrive.
+/// Checks the chunks of a model's files as they arrive: of all files, or of the wanted ones.
 ///
-/// Everything but [`finish`](Self::finish) takes `&self`. Layers may come while chunks of other files are accepted on
-/// other threads. A file's chunks are checked once its layer was accepted; a file of at most one chunk has none, and needs
-/// none.
+/// All methods but [`finish`](Self::finish) take `&self`. Layers may arrive while other threads accept chunks of other
+/// files. A file's chunks can be checked once its layer is accepted; a file of at most one chunk needs no layer.
 ///
 /// # Guarantee
 /// That of [`FileVerifier`], for each file. A model is [finished](Self::finish) only if each wanted file is.
 ///
 /// # Cost
-/// A small slot for each file of the list; more only for files of which a layer was accepted or a chunk offered.
+/// A small slot for each file of the list. Files with an accepted layer or an offered chunk take more.
 #[must_use]
 pub struct ModelVerifier {
     files: Arc<VerifiedFileList>,
-    /// One for each file of the list; `None` for those that are not wanted.
+    /// One slot for each file of the list; `None` for a file that is not wanted.
     slots: Vec<Option<Slot>>,
 }
 
 /// A wanted file.
 struct Slot {
     grid: Grid,
-    /// Filled once and then only read. Two threads that fill it at the same moment have both accepted the same layer,
-    /// and that of the loser is dropped before anything was counted with it: nobody waits, so nothing can be poisoned.
+    /// Filled once and then only read. If two threads fill the slot at the same moment, both have accepted the same
+    /// layer; the second verifier is dropped before it has counted any chunk. No thread waits, so there is no lock to
+    /// poison.
     verifier: OnceBox<FileVerifier>,
 }
 
@@ -48,18 +48,18 @@ impl ModelVerifier {
     /// Verifies all files of a list.
     ///
     /// # Errors
-    /// [`VerifierError`] (2101) if a file is said to be empty and has another root than that of nothing: no bytes could
-    /// ever complete it.
+    /// [`VerifierError`] (2101) if a listed file is empty and its root is not the root of no bytes: no bytes could ever
+    /// complete it.
     pub fn new(files: impl Into<Arc<VerifiedFileList>>) -> Result<Self, VerifierError> {
         let files = files.into();
         let all = 0..files.entries().len();
         Self::only(files, all)
     }
 
-    /// Verifies the files at these positions of a list. A position that comes twice is wanted once.
+    /// Verifies the files at these positions of a list. A repeated position counts once.
     ///
     /// # Errors
-    /// [`VerifierError`]: the list has no file at one of the positions, or as [`new`](Self::new).
+    /// [`VerifierError`]: the list has no file at one of the positions; also the errors of [`new`](Self::new).
     pub fn only(
         files: impl Into<Arc<VerifiedFileList>>,
         wanted: impl IntoIterator<Item = usize>,
@@ -80,7 +80,7 @@ impl ModelVerifier {
         Ok(Self { files, slots })
     }
 
-    /// The list.
+    /// The file list.
     #[must_use]
     pub fn files(&self) -> &VerifiedFileList {
         &self.files
@@ -97,13 +97,13 @@ impl ModelVerifier {
         self.slots().filter(lacking).map(|(position, ..)| position)
     }
 
-    /// Accepts the bytes of one file's layer, alone: that part of `chunks.layer` which belongs to it.
+    /// Accepts the bytes of one file's layer: the part of `chunks.layer` that belongs to this file.
     ///
-    /// A layer that was accepted before stays; the bytes are checked anew.
+    /// If a layer was accepted before, that layer stays; the new bytes are checked all the same.
     ///
     /// # Errors
-    /// [`VerifierError`]: the file is not wanted, or [`Layer::accept`] refuses (2201, 2202). Nothing changes, for this
-    /// file or another (rule 3), and the layer may be offered again.
+    /// [`VerifierError`]: the file is not wanted, or [`Layer::accept`] refuses (2201, 2202). A refusal changes nothing,
+    /// for this file or another (rule 3), and the layer may be offered again.
     ///
     /// # Cost
     /// That of [`Layer::accept`], and a bit for each chunk.
@@ -114,10 +114,10 @@ impl ModelVerifier {
         Ok(())
     }
 
-    /// Takes over a layer that was accepted elsewhere, for the file at `position`.
+    /// Takes over a layer for the file at `position` that was accepted elsewhere.
     ///
     /// # Errors
-    /// [`VerifierError`]: the file is not wanted, or the layer is that of another one (2201, 2202).
+    /// [`VerifierError`]: the file is not wanted, or the layer belongs to another file (2201, 2202).
     pub fn add_layer(&self, position: usize, layer: Layer) -> Result<(), VerifierError> {
         let (entry, slot) = self.slot(position)?;
         let verifier = FileVerifier::of_layer(position, entry, self.files.chunk_size(), layer)?;
@@ -125,12 +125,13 @@ impl ModelVerifier {
         Ok(())
     }
 
-    /// Accepts the bytes of `chunks.layer`: each wanted file's layer alone, those behind a refused one too.
+    /// Accepts the bytes of `chunks.layer`. Each wanted file's layer is judged alone: a refused layer does not stop the
+    /// next.
     ///
     /// # Errors
-    /// [`LayersLength`](VerifierError::LayersLength) (2201) before anything else is looked at, if the length is not the
-    /// one that the file list gives; else the first refusal (2202). [`missing_layers`](Self::missing_layers) tells which
-    /// files were refused.
+    /// [`LayersLength`](VerifierError::LayersLength) (2201), before anything else is checked, if the length is not the
+    /// one that the file list gives; otherwise the first refusal (2202). [`missing_layers`](Self::missing_layers) then
+    /// lists the files whose layers were refused.
     pub fn accept_layers(&self, layers: &[u8]) -> Result<(), VerifierError> {
         let grids = || self.files.entries().iter().map(|entry| grid_of(entry, self.files.chunk_size()));
         let mut expected = 0_u64;
@@ -160,7 +161,7 @@ impl ModelVerifier {
         self.slots.get(position).is_some_and(Option::is_some)
     }
 
-    /// The verifier of one file, to be shared with whoever offers its chunks.
+    /// The verifier of one file. Threads that offer chunks of the file can share it.
     ///
     /// # Errors
     /// [`VerifierError`]: the file is not wanted, or its layer was not accepted yet (9106).
@@ -176,13 +177,14 @@ impl ModelVerifier {
         Ok(slot.fill(verifier))
     }
 
-    /// Checks chunk `index` of the file at `position`, and releases it only if it is the signed one.
+    /// Checks chunk `index` of the file at `position`, and releases the chunk only if it is the signed one.
     ///
     /// # Guarantee
     /// That of [`FileVerifier::accept`].
     ///
     /// # Errors
-    /// [`VerifierError`]: as [`file`](Self::file), and 2108, 2107, 2102. Nothing changes; the chunk may be offered again.
+    /// [`VerifierError`]: the errors of [`file`](Self::file), and 2108, 2107, 2102. Nothing changes; the chunk may be
+    /// offered again.
     ///
     /// # Panics
     /// Never, for any arguments.
@@ -200,12 +202,12 @@ impl ModelVerifier {
         file.accept(index, bytes).map_err(refused)
     }
 
-    /// The positions of the chunks that were not accepted yet, as runs within the file at each position.
+    /// The chunks that were not accepted yet: the position of a file, and a run of chunk positions in the file.
     pub fn missing(&self) -> impl Iterator<Item = (usize, Range<u64>)> {
         self.missing_with_entries().map(|(position, _, run)| (position, run))
     }
 
-    /// What [`missing`](Self::missing) has of the file at `position`; all of it, while its layer is missing.
+    /// The runs of [`missing`](Self::missing) for the file at `position`: the whole file, while its layer is missing.
     ///
     /// # Errors
     /// [`VerifierError`]: the file is not wanted.
@@ -213,8 +215,9 @@ impl ModelVerifier {
         self.slot(position).map(|(_, slot)| slot.missing())
     }
 
-    /// The position of a tensor's file, and the positions of the chunks of it that hold bytes of the tensor and were not
-    /// accepted yet; `None` if its file is not wanted or does not hold its range, which no tensor of a verified list is.
+    /// The position of a tensor's file, and the positions of the file's chunks that hold bytes of the tensor and were
+    /// not accepted yet. `None` if the file is not wanted, or if the tensor's range is not in the file; no tensor of a
+    /// verified list has such a range.
     #[must_use]
     pub fn missing_of_tensor(&self, tensor: &TensorEntry) -> Option<(usize, Missing<'_>)> {
         let (position, _) = self.files.find(tensor.file.as_str())?;
@@ -223,19 +226,19 @@ impl ModelVerifier {
         Some((position, slot.missing_of(slot.grid.chunks_of(&bytes)?)))
     }
 
-    /// Whether every chunk that holds a byte of the tensor was accepted: [`FileVerifier::has`] of its range.
+    /// Whether every chunk that holds a byte of the tensor was accepted: [`FileVerifier::has`] for the tensor's range.
     #[must_use]
     pub fn has_tensor(&self, tensor: &TensorEntry) -> bool {
         self.missing_of_tensor(tensor).is_some_and(|(_, mut missing)| missing.next().is_none())
     }
 
-    /// How many bytes were accepted, each counted once. Never falls.
+    /// How many bytes were accepted, each counted once. The number never falls.
     #[must_use]
     pub fn accepted_bytes(&self) -> u64 {
         self.sum(|slot| slot.verifier.get().map_or(0, FileVerifier::accepted_bytes))
     }
 
-    /// How many bytes the wanted files have.
+    /// The sum of the sizes of the wanted files.
     #[must_use]
     pub fn wanted_bytes(&self) -> u64 {
         self.sum(|slot| slot.grid.len())
@@ -243,11 +246,11 @@ impl ModelVerifier {
 
     /// Whether every chunk of every wanted file was accepted.
     ///
-    /// If several threads accept the last chunks, of one file or of several, and each asks afterwards, at least one is told
-    /// that all are there.
+    /// If several threads accept the last chunks, of one file or of several, and each calls this afterwards, at least
+    /// one of them gets `true`.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        // Between the slots of files that this thread filled and a look at those that others did.
+        // Orders the slots that this thread filled before its reads of the slots that other threads filled.
         fence(SeqCst);
         let complete = |slot: &Slot| slot.verifier.get().is_some_and(FileVerifier::is_complete);
         self.slots().all(|(_, _, slot)| slot.grid.is_empty() || complete(slot))
@@ -256,7 +259,7 @@ impl ModelVerifier {
     /// The wanted files, if every chunk of each was accepted.
     ///
     /// # Errors
-    /// [`Incomplete`] (9107) names what is missing, and gives the verifier back.
+    /// [`Incomplete`] (9107) names the missing chunks, and gives the verifier back.
     pub fn finish(self) -> Result<VerifiedModel, Incomplete<Self>> {
         let first = self.missing_with_entries().next();
         let Some((_, entry, run)) = first else {
@@ -316,10 +319,10 @@ impl fmt::Debug for ModelVerifier {
     }
 }
 
-/// Files of a model of which every chunk was accepted: all of them, or those that were wanted.
+/// The files of a model of which every chunk was accepted: all files, or the wanted ones.
 ///
 /// # Guarantee
-/// That of [`VerifiedFile`], for each.
+/// That of [`VerifiedFile`], for each file.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct VerifiedModel {
@@ -334,7 +337,7 @@ impl VerifiedModel {
         &self.files
     }
 
-    /// The files that are verified, in list order.
+    /// The verified files, in list order.
     pub fn files(&self) -> impl Iterator<Item = VerifiedFile> {
         let entry = |position: &usize| Some((*position, self.files.entries().get(*position)?));
         let verified = |(position, entry): (usize, &FileEntry)| {
@@ -343,7 +346,7 @@ impl VerifiedModel {
         self.wanted.iter().filter_map(entry).map(verified)
     }
 
-    /// Whether these are all files of the model.
+    /// Whether the verified files are all files of the model.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.wanted.len() == self.files.entries().len()

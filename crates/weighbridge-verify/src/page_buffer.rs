@@ -1,4 +1,4 @@
-//! Memory into which an operating system copies without a detour.
+//! Page-aligned memory, into which operating systems copy at full speed.
 
 use alloc::{vec, vec::Vec};
 use core::{
@@ -8,28 +8,28 @@ use core::{
 
 /// Bytes that begin at the start of a page.
 ///
-/// Some processors copy to addresses that are a few bytes past the start of a page at a quarter of the speed, and that is
-/// where general allocators put large buffers: reading a file then takes longer than hashing it. A buffer that an operating
-/// system fills is therefore one of these.
+/// Some processors copy at a quarter of the speed to addresses a few bytes past the start of a page. General allocators
+/// put large buffers at such addresses, so that reading a file takes longer than hashing it. Buffers that an operating
+/// system fills are therefore page buffers.
 ///
 /// # Cost
-/// One page more than its length. It grows, keeps its content, and never shrinks.
+/// One page more than the buffer's length. The buffer grows, keeps its content, and never shrinks.
 #[derive(Default)]
 pub struct PageBuffer {
     memory: Vec<u8>,
-    /// Where the first page begins in `memory`, which is not moved as long as it does not grow.
+    /// Where the first page begins in `memory`. The memory is not moved as long as it does not grow.
     start: usize,
     len: usize,
 }
 
 impl PageBuffer {
-    /// An empty one, for which no memory is asked yet.
+    /// An empty buffer, which allocates nothing yet.
     #[must_use]
     pub const fn new() -> Self {
         Self { memory: Vec::new(), start: 0, len: 0 }
     }
 
-    /// This many bytes, all of them zero.
+    /// A buffer of `len` zero bytes.
     #[must_use]
     pub fn zeroed(len: usize) -> Self {
         let mut buffer = Self::new();
@@ -37,14 +37,14 @@ impl PageBuffer {
         buffer
     }
 
-    /// Makes it as long as that. Bytes that it had stay as they were; others may be anything that it held before, or zero.
+    /// Sets the length. Existing bytes stay as they were; added bytes are zero or anything that the buffer held before.
     ///
     /// # Panics
-    /// If there is no memory, as [`Vec::resize`] does.
+    /// If there is not enough memory, as [`Vec::resize`] does.
     pub fn resize(&mut self, len: usize) {
         if len > self.memory.len().saturating_sub(self.start) {
             let mut memory = vec![0; len.saturating_add(PAGE)];
-            // At most a page, so that `len` bytes follow it.
+            // At most one page, so that `len` bytes follow `start`.
             let start = memory.as_ptr().align_offset(PAGE).min(PAGE);
             for (new, old) in memory.iter_mut().skip(start).zip(self.iter()) {
                 *new = *old;
@@ -55,7 +55,7 @@ impl PageBuffer {
     }
 }
 
-/// The smallest page of the systems that this runs on. A larger one begins at such an address too.
+/// The smallest page of all supported systems. A larger page begins at a multiple of this size too.
 pub const PAGE: usize = 4096;
 
 impl Deref for PageBuffer {
@@ -78,7 +78,7 @@ impl AsRef<[u8]> for PageBuffer {
     }
 }
 
-/// Its length, not its bytes.
+/// Shows the length, not the bytes.
 impl fmt::Debug for PageBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PageBuffer of {} bytes", self.len)
@@ -97,7 +97,7 @@ mod tests {
             let kept: Vec<u8> = buffer.iter().copied().take(len).collect();
             buffer.resize(len);
             assert_eq!(buffer.len(), len);
-            // No memory has no page.
+            // An empty buffer may have no memory, and so no alignment.
             assert!(len == 0 || buffer.as_ptr().align_offset(PAGE) == 0, "{len}");
             assert_eq!(buffer.get(..kept.len()), Some(&*kept));
             buffer.fill(u8::try_from(len % 251).unwrap());

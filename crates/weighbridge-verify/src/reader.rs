@@ -1,4 +1,4 @@
-//! A [`Read`] over a reader that is not trusted.
+//! A [`Read`] over an untrusted reader.
 
 use std::{
     borrow::Borrow,
@@ -15,17 +15,17 @@ use crate::{
     verifier::FileVerifier,
 };
 
-/// Reads one file's bytes, in order, from a reader that is not trusted.
+/// Reads one file's bytes, in order, from an untrusted reader.
 ///
-/// `V` is a [`FileVerifier`], or what leads to one: a reference, an `Arc`. Several readers can share it, each with a run
-/// of its own.
+/// `V` is a [`FileVerifier`], or a reference or an `Arc` that leads to one. Several readers can share a verifier, each
+/// with its own run of chunks.
 ///
 /// # Guarantee
-/// Every byte that it gives is of an accepted chunk (rule 2). It says that it is at the end only if the reader below is
-/// too, exactly behind the last chunk (rule 6).
+/// Every byte returned is of an accepted chunk (rule 2). The reader reports the end only if the inner reader ends
+/// exactly behind the last chunk (rule 6).
 ///
 /// # Non-guarantee
-/// Whoever stops before the end knows nothing of the bytes that follow.
+/// A caller that stops before the end knows nothing of the bytes that follow.
 ///
 /// # Errors
 /// As [`io::Error`], and again at each further read:
@@ -33,21 +33,22 @@ use crate::{
 /// - of the kind [`UnexpectedEof`](ErrorKind::UnexpectedEof), with [`LengthError::EndsEarly`] (2103),
 /// - of the kind [`InvalidData`](ErrorKind::InvalidData), with [`LengthError::GoesOn`] (2103).
 ///
-/// Errors of the reader below are passed on, and lose nothing: the next read goes on where it was.
+/// Errors of the inner reader are passed on, and no bytes are lost: the next read goes on at the same place.
 ///
 /// # Cost
-/// Memory of one chunk, a copy of each byte, and that of [`FileVerifier::accept`]. As [`BufRead`] it does not copy. At the
-/// end one byte more is asked for; a source that neither sends it nor ends makes the last read wait.
+/// Memory of one chunk, a copy of each byte, and the cost of [`FileVerifier::accept`]. Reads through [`BufRead`] do not
+/// copy. At the end the reader asks for one byte more. If the source neither sends that byte nor ends, the last read
+/// waits.
 #[must_use]
 pub struct VerifyingReader<V, R> {
     verifier: V,
     reader: R,
     run: Run,
-    /// Of the next chunk as far as it was read, or of one that was accepted.
+    /// The bytes of the next chunk read so far, or those of an accepted chunk.
     buffer: PageBuffer,
-    /// How much of the next chunk was read. 0 while accepted bytes are in the buffer.
+    /// How many bytes of the next chunk were read. 0 while accepted bytes are in the buffer.
     filled: usize,
-    /// Which bytes of the buffer are accepted and were not given yet.
+    /// The accepted bytes of the buffer that were not returned yet.
     ready: Range<usize>,
     state: State,
 }
@@ -67,11 +68,11 @@ impl<V: Borrow<FileVerifier>, R: Read> VerifyingReader<V, R> {
         Self::over(verifier, reader, run)
     }
 
-    /// Reads some neighbouring chunks, at least one. The first byte of `reader` is the first of chunk `chunks.start`, its
-    /// last one the last of chunk `chunks.end - 1`.
+    /// Reads a run of at least one chunk. The first byte of `reader` is the first byte of chunk `chunks.start`, its
+    /// last byte the last one of chunk `chunks.end - 1`.
     ///
     /// # Errors
-    /// [`NoSuchRun`]: the range is empty, turned round, or past the file's end.
+    /// [`NoSuchRun`]: the range is empty, reversed, or past the file's end.
     pub fn of_run(verifier: V, chunks: Range<u64>, reader: R) -> Result<Self, NoSuchRun> {
         let run = Run::of(verifier.borrow().layer().grid(), chunks)?;
         Ok(Self::over(verifier, reader, run))
@@ -89,19 +90,20 @@ impl<V: Borrow<FileVerifier>, R: Read> VerifyingReader<V, R> {
         }
     }
 
-    /// The position of the first chunk that was not accepted here. After a refusal, another source goes on from it.
+    /// The position of the first chunk that this reader did not accept. After a refusal, another source continues from
+    /// here.
     #[must_use]
     pub fn next(&self) -> u64 {
         self.run.next()
     }
 
-    /// The reader below. What was read ahead of it, less than a chunk and a byte, is lost.
+    /// The inner reader. Bytes that were read ahead of the caller, less than a chunk and a byte, are lost.
     #[must_use]
     pub fn into_inner(self) -> R {
         self.reader
     }
 
-    /// Makes the next chunk ready, or finds the end.
+    /// Reads and accepts the next chunk, or checks that the inner reader ends.
     fn advance(&mut self) -> io::Result<()> {
         match &self.state {
             State::Reading => {}
@@ -110,12 +112,13 @@ impl<V: Borrow<FileVerifier>, R: Read> VerifyingReader<V, R> {
             State::Length(fault) => return Err(fault.clone().into()),
         }
         let Some((index, len)) = self.run.wanted() else { return self.expect_end() };
-        // At most a chunk, 16 MiB. What was read of it before an error of the reader below stays.
+        // At most 16 MiB, the largest chunk. Bytes read before an error of the inner reader stay in the buffer.
         self.buffer.resize(len);
         while let Some(room) = self.buffer.get_mut(self.filled..).filter(|room| !room.is_empty()) {
             match read_some(&mut self.reader, room)? {
                 0 => return self.refuse_length(self.run.ends_early(self.filled)),
-                // One that says it has read more than it was given room for has nothing left to fill; the chunk tells.
+                // A faulty reader may report more bytes than it had room for. The loop then ends, and the chunk is
+                // checked.
                 read => self.filled = self.filled.saturating_add(read),
             }
         }
@@ -168,7 +171,7 @@ impl<V: Borrow<FileVerifier>, R: Read> Read for VerifyingReader<V, R> {
     }
 }
 
-/// Neither the reader below nor any byte of the buffer.
+/// Shows neither the inner reader nor any byte of the buffer.
 impl<V: Borrow<FileVerifier>, R> fmt::Debug for VerifyingReader<V, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("VerifyingReader");
@@ -191,7 +194,7 @@ fn invalid(fault: &ChunkError) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, fault.clone())
 }
 
-/// What one read gives that was not interrupted.
+/// One read, repeated while it is interrupted.
 pub(crate) fn read_some(reader: &mut impl Read, room: &mut [u8]) -> io::Result<usize> {
     loop {
         match reader.read(room) {

@@ -1,4 +1,4 @@
-//! Which tensors become complete with which chunk.
+//! The tensors that become complete as chunks are accepted.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
@@ -16,21 +16,21 @@ use weighbridge_tree::{FileRoot, Grid};
 
 use crate::{released::VerifiedChunk, verifier::grid_of};
 
-/// Is told of each accepted chunk, and says which tensors have become complete with it.
+/// Takes note of each accepted chunk, and returns the tensors that the chunk completes.
 ///
-/// Threads share it, as they share a [`ModelVerifier`](crate::ModelVerifier), and tell it of chunks in any order. One that
-/// was told before completes nothing again.
+/// Threads share it as they share a [`ModelVerifier`](crate::ModelVerifier), and report chunks in any order. A chunk
+/// that was reported before completes nothing again.
 ///
 /// # Guarantee
-/// Each tensor that has bytes is given once: to the thread that tells of the last of its chunks. What other threads wrote
-/// before they told of theirs is visible to that one.
+/// Each tensor that has bytes is returned once: to the thread that reports the last of the tensor's chunks. All writes
+/// of other threads before they reported their chunks are visible to that thread.
 ///
 /// # Non-guarantee
-/// The list is what its signer saw. That the file's own header says the same is only known once the two were compared
-/// (`spec/tensors.md`, V1 to V3).
+/// The tensor list is the signer's claim. Whether the file's own header says the same is known only once the two are
+/// compared (`spec/tensors.md`, V1 to V3).
 ///
 /// # Cost
-/// 32 bytes for each tensor that has bytes, and a bit for each chunk of the files of which one was told.
+/// 32 bytes for each tensor that has bytes, and one bit for each chunk of every file with a reported chunk.
 #[must_use]
 pub struct ReadyTensors {
     tensors: Arc<VerifiedTensorList>,
@@ -44,26 +44,28 @@ struct Shard {
     position: usize,
     root: FileRoot,
     grid: Grid,
-    /// A bit for each chunk that was told. Not there before the first: by then the layer of the file was accepted, and
-    /// takes 256 times as much.
+    /// One bit for each reported chunk. Allocated at the first report: by then the layer of the file is accepted, which
+    /// takes 256 times as much memory.
     told: OnceBox<Box<[AtomicU32]>>,
-    /// Those with bytes, by offset. They are disjoint, so the first and the last chunks ascend too.
+    /// The tensors with bytes, by offset. They do not overlap, so their first and last chunks ascend too.
     tensors: Vec<Waiting>,
 }
 
 struct Waiting {
-    /// In the tensor list.
+    /// The position in the tensor list.
     position: usize,
     chunks: Range<u64>,
-    /// How many chunks were not told. Only whoever sets a chunk's bit subtracts, so it reaches 0 once.
+    /// How many chunks were not reported yet. Only the thread that sets a chunk's bit subtracts, so this reaches 0
+    /// once.
     missing: AtomicUsize,
 }
 
 impl ReadyTensors {
-    /// Waits for all tensors of a list that have bytes. `files` is the list that opened it.
+    /// Waits for all tensors of a list that have bytes. `files` is the file list that opened the tensor list.
     ///
     /// # Errors
-    /// [`ReadyError`]: two tensors overlap (4113), which no header bears out; or the list is that of another model.
+    /// [`ReadyError`]: two tensors overlap (4113), which no valid header allows; or the tensor list is that of another
+    /// model.
     ///
     /// # Cost
     /// A sort of the tensors of each file.
@@ -79,26 +81,27 @@ impl ReadyTensors {
             first = first.saturating_add(entries.len());
         }
         let waiting = AtomicUsize::new(shards.iter().map(|shard| shard.tensors.len()).sum());
-        // In the order of their paths, and so of their positions.
+        // The tensor list is sorted by path, so the shards are sorted by file position.
         Ok(Self { tensors, files: shards, waiting })
     }
 
-    /// The tensors of no bytes, which are complete from the start, with their positions in the list.
+    /// The tensors of no bytes, with their positions in the list. They are complete from the start.
     pub fn empty(&self) -> impl Iterator<Item = (usize, &TensorEntry)> {
         self.tensors.entries().iter().enumerate().filter(|(_, tensor)| tensor.size == 0)
     }
 
-    /// Takes note of an accepted chunk, and gives the tensors that are complete with it, by offset, with their positions
-    /// in the list.
+    /// Reports an accepted chunk, and returns the tensors that this chunk completes, by offset, with their positions in
+    /// the list.
     ///
-    /// None, if the chunk was told before, no tensor has bytes in it, or it is of another model.
+    /// Returns nothing if the chunk was reported before, if no tensor has bytes in the chunk, or if it is of another
+    /// model.
     ///
     /// # Panics
     /// Never, for any chunk.
     ///
     /// # Cost
-    /// Two binary searches, and an atomic operation for the chunk and each tensor that has bytes in it; nothing is
-    /// allocated but the first time for a file, and for what is given. No lock.
+    /// Two binary searches, and an atomic operation for the chunk and for each tensor that has bytes in it. Allocates
+    /// only at the first report for a file, and for the returned tensors. No lock.
     #[must_use = "no tensor is given twice"]
     pub fn told(&self, chunk: &VerifiedChunk<'_>) -> Vec<(usize, &TensorEntry)> {
         let mut ready = Vec::new();
@@ -113,20 +116,20 @@ impl ReadyTensors {
         ready
     }
 
-    /// The tensors that have bytes in a chunk, if it was not told before.
+    /// The tensors that have bytes in a chunk; none if the chunk was reported before.
     fn first_told(&self, chunk: &VerifiedChunk<'_>) -> &[Waiting] {
         let shard = self.files.binary_search_by_key(&chunk.position(), |shard| shard.position);
         let Some(shard) = shard.ok().and_then(|at| self.files.get(at)) else { return &[] };
         if shard.is_own(chunk) && shard.tell(chunk.index()) { shard.touched(chunk.index()) } else { &[] }
     }
 
-    /// How many tensors are not complete yet. Never rises.
+    /// How many tensors are not complete yet. The number never rises.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.load(Acquire)
     }
 
-    /// The list.
+    /// The tensor list.
     #[must_use]
     pub fn tensors(&self) -> &VerifiedTensorList {
         &self.tensors
@@ -134,7 +137,8 @@ impl ReadyTensors {
 }
 
 impl Shard {
-    /// For the tensors of one file, of which the first is at position `first` of the list; `None` if none has bytes.
+    /// The shard of one file's tensors, the first of which is at position `first` of the list; `None` if none has
+    /// bytes.
     fn of(
         files: &VerifiedFileList,
         first: usize,
@@ -156,19 +160,19 @@ impl Shard {
             }
             before = Some(tensor);
             let chunks = grid.chunks_of(&bytes).ok_or_else(|| stranger(tensor))?;
-            // Where this does not fit, no layer of so many chunks can be accepted, and none is ever told.
+            // If the count does not fit, no layer of as many chunks can be accepted, and no chunk is ever reported.
             let missing = usize::try_from(chunks.end.saturating_sub(chunks.start)).unwrap_or(usize::MAX);
             tensors.push(Waiting { position, chunks, missing: AtomicUsize::new(missing) });
         }
         Ok(Some(Self { position, root: file.root, grid, told: OnceBox::new(), tensors }))
     }
 
-    /// Whether a chunk is one of this file, in this division into chunks.
+    /// Whether a chunk is of this file, with the same chunk size.
     fn is_own(&self, chunk: &VerifiedChunk<'_>) -> bool {
         chunk.root() == self.root && self.grid.range(chunk.index()) == Some(chunk.range())
     }
 
-    /// Whether this chunk is told for the first time.
+    /// Sets the chunk's bit. Whether this is the chunk's first report.
     fn tell(&self, index: u64) -> bool {
         let told = self.told.get_or_init(|| {
             let words = usize::try_from(self.grid.count().div_ceil(32)).unwrap_or(0);
@@ -192,20 +196,21 @@ impl fmt::Debug for ReadyTensors {
     }
 }
 
-/// Why the tensors of a list cannot be waited for.
+/// Why [`ReadyTensors`] refuses a tensor list.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadyError {
-    /// Two tensors of one file overlap. No header bears that out, and one chunk could be told for all tensors (rule 12).
+    /// Two tensors of one file overlap. No valid header allows that, and one chunk could complete all tensors at once
+    /// (rule 12).
     Overlap {
         /// The file.
         file: EntryPath,
-        /// The tensor that begins first, or the first in the list of two that begin together.
+        /// The tensor that begins first; of two that begin together, the first in the list.
         first: TensorName,
-        /// The other.
+        /// The tensor that overlaps it.
         second: TensorName,
     },
-    /// The model has no such file, or not with bytes where a tensor lies: two lists that do not belong together. The
+    /// The model has no such file, or the file is too small for the tensor: the two lists do not belong together. The
     /// caller's fault.
     NotInModel {
         /// The file.

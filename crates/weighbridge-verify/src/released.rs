@@ -1,17 +1,17 @@
-//! What acceptance releases. Nothing else makes these types, so that a forgotten check does not compile.
+//! Accepted chunks and files. Only a check can make these types, so code that forgets the check does not compile.
 
 use core::{fmt, iter::FusedIterator, ops::Range};
 
 use weighbridge_manifest::EntryPath;
 use weighbridge_tree::{FileRoot, Grid};
 
-/// A chunk that was accepted, in the buffer in which it was checked.
+/// An accepted chunk, in the buffer in which it was checked.
 ///
 /// # Guarantee
 /// The bytes are those of the signed file with this [`root`](Self::root) in this [`range`](Self::range).
 ///
 /// # Non-guarantee
-/// It says nothing about other chunks, nor about a copy that is read back from elsewhere (rule 10).
+/// Other chunks, and copies of this chunk that are read back from elsewhere, are not verified (rule 10).
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct VerifiedChunk<'b> {
@@ -28,30 +28,30 @@ impl<'b> VerifiedChunk<'b> {
         Self { position, root, index, start: start_of(grid, index), bytes }
     }
 
-    /// The position of its file in the file list.
+    /// The position of the chunk's file in the file list.
     #[must_use]
     pub fn position(&self) -> usize {
         self.position
     }
 
-    /// The root of its file.
+    /// The root of the chunk's file.
     pub fn root(&self) -> FileRoot {
         self.root
     }
 
-    /// Its position in its file.
+    /// The chunk's position in its file.
     #[must_use]
     pub fn index(&self) -> u64 {
         self.index
     }
 
-    /// Where it lies in its file, in bytes.
+    /// The chunk's range in its file, in bytes.
     #[must_use]
     pub fn range(&self) -> Range<u64> {
         range_of(self.start, self.bytes)
     }
 
-    /// Its bytes.
+    /// The chunk's bytes.
     #[must_use]
     pub fn bytes(&self) -> &'b [u8] {
         self.bytes
@@ -61,7 +61,7 @@ impl<'b> VerifiedChunk<'b> {
 /// Neighbouring chunks of one file that were accepted together, at least one.
 ///
 /// # Guarantee
-/// As for each [`VerifiedChunk`] in it.
+/// That of [`VerifiedChunk`], for each chunk of the run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct VerifiedRun<'b> {
@@ -78,37 +78,37 @@ impl<'b> VerifiedRun<'b> {
         Self { position, root, grid, first, bytes }
     }
 
-    /// The position of its file in the file list.
+    /// The position of the run's file in the file list.
     #[must_use]
     pub fn position(&self) -> usize {
         self.position
     }
 
-    /// The root of its file.
+    /// The root of the run's file.
     pub fn root(&self) -> FileRoot {
         self.root
     }
 
-    /// The positions of its chunks in their file.
+    /// The positions of the run's chunks in their file.
     #[must_use]
     pub fn indices(&self) -> Range<u64> {
         let len = u64::try_from(self.bytes.len()).unwrap_or(u64::MAX);
         self.first..self.first.saturating_add(len.div_ceil(self.grid.granule().bytes()))
     }
 
-    /// Where it lies in its file, in bytes.
+    /// The run's range in its file, in bytes.
     #[must_use]
     pub fn range(&self) -> Range<u64> {
         range_of(start_of(self.grid, self.first), self.bytes)
     }
 
-    /// The bytes of all its chunks.
+    /// The bytes of all chunks of the run.
     #[must_use]
     pub fn bytes(&self) -> &'b [u8] {
         self.bytes
     }
 
-    /// Its chunks, in order.
+    /// The chunks of the run, in order.
     pub fn chunks(self) -> impl FusedIterator<Item = VerifiedChunk<'b>> {
         let Self { position, root, grid, .. } = self;
         let pieces = self.bytes.chunks(unit_of(grid)).zip(self.indices());
@@ -122,7 +122,7 @@ impl<'b> VerifiedRun<'b> {
 /// All bytes of the file with this root were released, each at its place.
 ///
 /// # Non-guarantee
-/// It holds no bytes, and says nothing about where those who received them have put them.
+/// The value holds no bytes. Whether the receivers of the bytes have stored them is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct VerifiedFile {
@@ -137,25 +137,25 @@ impl VerifiedFile {
         Self { position, path, size, root }
     }
 
-    /// Its position in the file list.
+    /// The file's position in the file list.
     #[must_use]
     pub fn position(&self) -> usize {
         self.position
     }
 
-    /// Where it lies in the model.
+    /// The file's path in the model.
     #[must_use]
     pub fn path(&self) -> &EntryPath {
         &self.path
     }
 
-    /// Its length in bytes.
+    /// The file's length in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Its root.
+    /// The file's root.
     pub fn root(&self) -> FileRoot {
         self.root
     }
@@ -166,7 +166,7 @@ pub(crate) fn unit_of(grid: Grid) -> usize {
     usize::try_from(grid.granule().bytes()).unwrap_or(usize::MAX).max(1)
 }
 
-/// What was checked has a place in its file, so the 0 is never taken.
+/// A checked chunk has a place in its file, so the 0 is never used.
 fn start_of(grid: Grid, index: u64) -> u64 {
     grid.range(index).map_or(0, |range| range.start)
 }
@@ -175,7 +175,7 @@ fn range_of(start: u64, bytes: &[u8]) -> Range<u64> {
     start..start.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
 }
 
-/// Without the bytes.
+/// Shows no bytes.
 impl fmt::Debug for VerifiedChunk<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("VerifiedChunk");
@@ -184,7 +184,7 @@ impl fmt::Debug for VerifiedChunk<'_> {
     }
 }
 
-/// Without the bytes.
+/// Shows no bytes.
 impl fmt::Debug for VerifiedRun<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("VerifiedRun");

@@ -1,4 +1,4 @@
-//! A sink for the bytes of one file, in whatever splits they come.
+//! A sink for the bytes of one file, in any splits.
 
 use core::{borrow::Borrow, fmt, ops::Range};
 
@@ -10,27 +10,28 @@ use crate::{
     verifier::FileVerifier,
 };
 
-/// Takes a file's bytes in order and in any splits, and hands each chunk on once it is accepted.
+/// Takes a file's bytes in order and in any splits, and hands each accepted chunk to a handler.
 ///
-/// `V` is a [`FileVerifier`], or what leads to one: a reference, an `Arc`. Several sinks can share it, each with a run of
-/// its own. With the feature `std` a sink whose handler gives an [`io::Result`](std::io::Result) is a
-/// [`Write`](std::io::Write).
+/// `V` is a [`FileVerifier`], or a reference or an `Arc` that leads to one. Several sinks can share a verifier, each
+/// with its own run of chunks. With the feature `std`, a sink whose handler returns an [`io::Result`](std::io::Result)
+/// is a [`Write`](std::io::Write).
 ///
 /// # Guarantee
-/// The handler sees accepted chunks only (rule 2), each once, in order, and nothing from the first refused one on.
+/// The handler sees accepted chunks only (rule 2), each once and in order. It sees no chunk from the first refused one
+/// on.
 ///
 /// # Non-guarantee
-/// That a run is whole before [`finish`](Self::finish) says so.
+/// A run may be incomplete until [`finish`](Self::finish) returns `Ok`.
 ///
 /// # Cost
-/// That of [`FileVerifier::accept`]. A chunk that lies in the pushed bytes as a whole is checked and handed on where it
-/// lies; others are gathered first, in memory of one chunk.
+/// That of [`FileVerifier::accept`]. A chunk that lies in the pushed bytes as a whole is checked and handed on in
+/// place. Other chunks are gathered first, in memory of one chunk.
 #[must_use]
 pub struct ChunkSink<V, F> {
     verifier: V,
     handler: F,
     gather: Gather,
-    /// Set by the first refusal, and while bytes are worked on: a handler that panics stops the sink too.
+    /// Set by the first refusal, and while `push` is at work, so that a handler that panics stops the sink too.
     stopped: bool,
 }
 
@@ -39,27 +40,27 @@ where
     V: Borrow<FileVerifier>,
     F: FnMut(VerifiedChunk<'_>) -> Result<(), E>,
 {
-    /// A sink for a file from its beginning to its end.
+    /// A sink for a whole file.
     pub fn new(verifier: V, handler: F) -> Self {
         let run = Run::whole(verifier.borrow().layer().grid());
         Self { verifier, handler, gather: Gather::new(run), stopped: false }
     }
 
-    /// A sink for some neighbouring chunks, at least one. The first byte pushed is the first of chunk `chunks.start`.
+    /// A sink for a run of at least one chunk. The first byte pushed is the first byte of chunk `chunks.start`.
     ///
     /// # Errors
-    /// [`NoSuchRun`]: the range is empty, turned round, or past the file's end.
+    /// [`NoSuchRun`]: the range is empty, reversed, or past the file's end.
     pub fn of_run(verifier: V, chunks: Range<u64>, handler: F) -> Result<Self, NoSuchRun> {
         let run = Run::of(verifier.borrow().layer().grid(), chunks)?;
         Ok(Self { verifier, handler, gather: Gather::new(run), stopped: false })
     }
 
-    /// Takes the next bytes: none, one, many chunks, parts of them.
+    /// Takes the next bytes: none, a part of a chunk, or many chunks.
     ///
     /// # Errors
-    /// [`SinkError`]: a chunk is refused (2102), bytes come behind the end (2103), or the handler fails. Chunks before
-    /// were handed on; the sink takes nothing more. Whoever has another source goes on with a new sink, from
-    /// [`next`](Self::next). A chunk whose handler failed stays accepted, and will be again.
+    /// [`SinkError`]: a chunk is refused (2102), bytes follow the end (2103), or the handler fails. Earlier chunks were
+    /// handed on; the sink takes nothing more. To continue with another source, make a new sink that begins at
+    /// [`next`](Self::next). A chunk whose handler failed stays accepted, and the new sink accepts it again.
     ///
     /// # Panics
     /// Never, unless the handler does.
@@ -92,7 +93,7 @@ where
         self.gather.run.next()
     }
 
-    /// Says that no more bytes come.
+    /// Ends the stream, and checks that the run is complete.
     ///
     /// # Guarantee
     /// Every chunk of the run was accepted and handed on.
@@ -107,7 +108,7 @@ where
     }
 }
 
-/// Takes all bytes or refuses; there is nothing to flush, since what is gathered waits for the rest of its chunk.
+/// Takes all bytes or refuses them. `flush` does nothing: bytes of an incomplete chunk wait for the rest of the chunk.
 #[cfg(feature = "std")]
 impl<V, F> std::io::Write for ChunkSink<V, F>
 where
@@ -121,7 +122,7 @@ where
         };
         match self.push(bytes) {
             Ok(()) => Ok(bytes.len()),
-            // Whoever writes would try that again, and be told of misuse and not of the error.
+            // A caller would retry `Interrupted`, and then see the error of a stopped sink instead of this one.
             Err(SinkError::Handler(error)) if error.kind() == Interrupted => Err(Error::other(error)),
             Err(SinkError::Handler(error)) => Err(error),
             Err(SinkError::Chunk(fault)) => Err(Error::new(InvalidData, fault)),
@@ -143,17 +144,17 @@ impl<V: Borrow<FileVerifier>, F> fmt::Debug for ChunkSink<V, F> {
     }
 }
 
-/// Why a sink takes no more bytes. Nothing from there on was handed to its handler.
+/// Why a sink takes no more bytes. Its handler saw nothing from the fault on.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkError<E> {
     /// A chunk is not the signed one.
     Chunk(ChunkError),
-    /// The bytes end in another place than the signed one.
+    /// The bytes do not end where the signed ones end.
     Length(LengthError),
     /// The handler's own error.
     Handler(E),
-    /// Bytes were pushed behind an error. The caller's fault.
+    /// Bytes were pushed after an error. The caller's fault.
     Stopped,
 }
 

@@ -1,11 +1,11 @@
-//! What streams of a file's chunks have in common: which chunk comes next, and where they have to end.
+//! Common parts of streams of a file's chunks: the next chunk, and the place where the stream has to end.
 
 use alloc::vec::Vec;
 use core::{fmt, ops::Range};
 
 use weighbridge_tree::Grid;
 
-/// The rest of a run of chunks that a stream brings in order.
+/// The chunks of a run that a stream still has to bring, in order.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
     grid: Grid,
@@ -14,12 +14,12 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// All chunks of a file; of an empty one, none.
+    /// All chunks of a file; none for an empty file.
     pub(crate) fn whole(grid: Grid) -> Self {
         Self { grid, next: 0, end: grid.count() }
     }
 
-    /// These chunks, at least one (rule 6).
+    /// A run of at least one chunk (rule 6).
     pub(crate) fn of(grid: Grid, chunks: Range<u64>) -> Result<Self, NoSuchRun> {
         if chunks.is_empty() || chunks.end > grid.count() {
             return Err(NoSuchRun { chunks, count: grid.count() });
@@ -27,7 +27,7 @@ impl Run {
         Ok(Self { grid, next: chunks.start, end: chunks.end })
     }
 
-    /// The position of the next chunk, and its length; `None` at the end.
+    /// The position and the length of the next chunk; `None` at the end.
     pub(crate) fn wanted(&self) -> Option<(u64, usize)> {
         let range = self.grid.range(self.next).filter(|_| self.next < self.end)?;
         Some((self.next, usize::try_from(range.end.saturating_sub(range.start)).ok()?))
@@ -57,20 +57,20 @@ impl Run {
         LengthError::GoesOn { end: self.start_of(self.end) }
     }
 
-    /// Where a chunk begins, or the file ends.
+    /// The byte at which a chunk begins; the file's length for the position behind the last chunk.
     fn start_of(&self, index: u64) -> u64 {
         self.grid.range(index).map_or(self.grid.len(), |range| range.start)
     }
 }
 
-/// Makes whole chunks of bytes that come in any splits. Holds less than one chunk between calls.
+/// Gathers bytes that come in any splits into whole chunks. Holds less than one chunk between calls.
 #[derive(Debug)]
 pub(crate) struct Gather {
     pub(crate) run: Run,
     gathered: Vec<u8>,
 }
 
-/// A whole chunk, and the bytes behind it.
+/// The index and bytes of a whole chunk, and the bytes behind it.
 type Whole<'a, 'b> = (u64, &'a [u8], &'b [u8]);
 
 impl Gather {
@@ -78,9 +78,9 @@ impl Gather {
         Self { run, gathered: Vec::new() }
     }
 
-    /// The next whole chunk, out of what was gathered and `bytes`; `None` if it takes more than these.
+    /// The next whole chunk, made of the gathered bytes and `bytes`; `None` if these are too few.
     ///
-    /// A chunk that lies in `bytes` as a whole is not copied. Whoever has used the chunk calls
+    /// A chunk that lies in `bytes` as a whole is not copied. After using the chunk, the caller calls
     /// [`advance`](Self::advance).
     pub(crate) fn next<'a, 'b: 'a>(
         &'a mut self,
@@ -89,7 +89,8 @@ impl Gather {
         let Some((index, len)) = self.run.wanted() else { return Err(self.run.goes_on()) };
         let lacking = len.saturating_sub(self.gathered.len());
         let Some((now, behind)) = bytes.split_at_checked(lacking) else {
-            // Exactly: a chunk has at most 16 MiB, and a vector that grows would take up to twice as much.
+            // Reserve exactly: a chunk has at most 16 MiB, and a vector that grows by itself would take up to twice as
+            // much.
             self.gathered.reserve_exact(lacking);
             self.gathered.extend_from_slice(bytes);
             return Ok(None);
@@ -107,27 +108,27 @@ impl Gather {
         self.run.advance();
     }
 
-    /// Whether the run ends here.
+    /// Checks that the run ends here.
     pub(crate) fn finish(&self) -> Result<(), LengthError> {
         if self.run.is_done() { Ok(()) } else { Err(self.run.ends_early(self.gathered.len())) }
     }
 }
 
-/// A stream of a file's bytes that ends in another place than the signed one. Which bytes it had says nothing of that:
-/// those before were checked by themselves.
+/// A stream of a file's bytes does not end where the signed bytes end. The error does not depend on the earlier bytes:
+/// these were checked by themselves.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LengthError {
-    /// It ends before. A broken connection looks like this too, and is no lie (rule 11).
+    /// The stream ends early. A broken connection looks the same, and is no lie (rule 11).
     EndsEarly {
-        /// Where it ends, counted from the file's beginning.
+        /// Where the stream ends, counted from the file's beginning.
         at: u64,
-        /// Where it has to end.
+        /// Where the stream has to end.
         end: u64,
     },
-    /// It goes on behind.
+    /// The stream has bytes behind its end.
     GoesOn {
-        /// Where it has to end, counted from the file's beginning.
+        /// Where the stream has to end, counted from the file's beginning.
         end: u64,
     },
 }
@@ -153,10 +154,10 @@ impl fmt::Display for LengthError {
 
 impl core::error::Error for LengthError {}
 
-/// A run of chunks that the file does not have, or an empty one. The caller's fault, never that of the data.
+/// A run of chunks that the file does not have, or an empty one. The caller's fault; data never causes this error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoSuchRun {
-    /// The positions that were named.
+    /// The positions that the caller named.
     pub chunks: Range<u64>,
     /// How many chunks the file has.
     pub count: u64,

@@ -13,17 +13,18 @@ use crate::{
     verifier_error::{Incomplete, RunError, VerifierError},
 };
 
-/// Checks the chunks of one file as they arrive, and keeps which of them were accepted.
+/// Checks the chunks of one file as they arrive, and records the accepted ones.
 ///
-/// Everything but [`finish`](Self::finish) takes `&self`: threads share one verifier and offer chunks in any order, the
-/// same one at once too. What was accepted stays so, whatever is refused later and whichever thread panics.
+/// All methods but [`finish`](Self::finish) take `&self`: threads share one verifier and offer chunks in any order,
+/// even the same chunk at the same time. An accepted chunk stays accepted, whatever is refused later and whichever
+/// thread panics.
 ///
 /// # Guarantee
-/// What it releases is byte for byte what stands at that place of the file that was signed (rules 1 to 4 and 13). A file
-/// is [finished](Self::finish) only if each of its chunks was accepted.
+/// The released bytes are byte for byte those at that place of the signed file (rules 1 to 4 and 13). A file is
+/// [finished](Self::finish) only if each of its chunks was accepted.
 ///
 /// # Non-guarantee
-/// That bytes are still the accepted ones when they are read from a disk again (rule 10).
+/// Bytes that are read from a disk again may no longer be the accepted ones (rule 10).
 #[must_use]
 pub struct FileVerifier {
     position: usize,
@@ -36,8 +37,8 @@ impl FileVerifier {
     /// Verifies the file at `position` of a list by its accepted layer.
     ///
     /// # Errors
-    /// [`VerifierError`]: the list has no such file, or the layer is that of another one, or of other chunks, with another
-    /// number of values (2201) or as many (2202).
+    /// [`VerifierError`]: the list has no such file, or the layer belongs to another file or other chunks. The code is
+    /// 2201 if the layer has another number of values, and 2202 if it has the same number.
     pub fn new(files: &VerifiedFileList, position: usize, layer: Layer) -> Result<Self, VerifierError> {
         let entry = files.entries().get(position).ok_or(VerifierError::NotWanted { position })?;
         Self::of_layer(position, entry, files.chunk_size(), layer)
@@ -45,7 +46,7 @@ impl FileVerifier {
 
     /// Verifies the file at `position` of a list, once the bytes of its layer are accepted.
     ///
-    /// `layer` is the part of `chunks.layer` that belongs to this file: nothing, if it has at most one chunk.
+    /// `layer` is the part of `chunks.layer` that belongs to this file: nothing, if the file has at most one chunk.
     ///
     /// # Errors
     /// [`VerifierError`]: the list has no such file, or [`Layer::accept`] refuses (2201, 2202, 2101).
@@ -61,11 +62,11 @@ impl FileVerifier {
         Self::of_bytes(position, entry, files.chunk_size(), layer)
     }
 
-    /// Verifies a file that a proof shows, at `position` of a list that is not here, once the bytes of its layer are
-    /// accepted.
+    /// Verifies a file that a proof shows, once the bytes of its layer are accepted. `position` is the file's position
+    /// in a list that the caller does not have.
     ///
     /// # Errors
-    /// As [`accept_layer`](Self::accept_layer), if the proof shows no such file, and so on.
+    /// Those of [`accept_layer`](Self::accept_layer), with the proof in place of the list.
     pub fn of_proven(proven: &Proven, position: usize, layer: &[u8]) -> Result<Self, VerifierError> {
         let shown = |(at, _): &&(u64, FileEntry)| usize::try_from(*at) == Ok(position);
         let (_, entry) = proven.files().iter().find(shown).ok_or(VerifierError::NotWanted { position })?;
@@ -83,7 +84,7 @@ impl FileVerifier {
         Self::of_layer(position, entry, chunk_size, layer)
     }
 
-    /// The only place where a layer and an entry meet, so no layer checks the chunks of another file.
+    /// The only place where a layer is bound to an entry, so no layer checks the chunks of another file.
     pub(crate) fn of_layer(
         position: usize,
         entry: &FileEntry,
@@ -96,15 +97,16 @@ impl FileVerifier {
         Ok(Self { position, path: entry.path.clone(), layer, accepted })
     }
 
-    /// Checks one chunk, and releases it only if it is the signed one.
+    /// Checks one chunk, and releases the chunk only if it is the signed one.
     ///
-    /// `index` counts from 0. `bytes` is one whole chunk: the model's chunk size, or fewer for the last. A chunk that
-    /// was accepted before is checked anew.
+    /// `index` counts from 0. `bytes` is one whole chunk: the model's chunk size, or fewer bytes for the last chunk. A
+    /// chunk that was accepted before is checked again.
     ///
     /// # Guarantee
     /// A returned [`VerifiedChunk`] is byte for byte the chunk at `index` of the signed file (rules 1 to 4), in the
-    /// buffer that was given (rule 10). It is counted once, before this returns, and not if it is refused (rule 2). Of two
-    /// threads that accept one chunk at the same moment one counts it, before it returns; the other may return earlier.
+    /// buffer that was given (rule 10). An accepted chunk is counted once, before this returns; a refused chunk is not
+    /// counted (rule 2). If two threads accept one chunk at the same moment, one of them counts it before it returns;
+    /// the other may return earlier.
     ///
     /// # Non-guarantee
     /// It says nothing about other chunks.
@@ -116,29 +118,29 @@ impl FileVerifier {
     /// Never, for any `index` and `bytes`.
     ///
     /// # Cost
-    /// One BLAKE3 pass over `bytes` and two atomic additions; no copy, no allocation, no lock. With the feature `rayon` a
-    /// large chunk is hashed on all cores, see [`Layer::check`].
+    /// One BLAKE3 pass over `bytes` and two atomic additions; no copy, no allocation, no lock. With the feature `rayon`
+    /// a large chunk is hashed on all cores, see [`Layer::check`].
     pub fn accept<'b>(&self, index: u64, bytes: &'b [u8]) -> Result<VerifiedChunk<'b>, ChunkError> {
         self.layer.check(index, bytes)?;
         self.accepted.insert(index);
         Ok(VerifiedChunk::new(self.position, self.layer.root(), self.layer.grid(), index, bytes))
     }
 
-    /// Checks a run of whole chunks that begins with chunk `first`, and releases those before the first bad one.
+    /// Checks a run of whole chunks that begins with chunk `first`, and releases the chunks before the first bad one.
     ///
     /// # Guarantee
-    /// As [`accept`](Self::accept) for each chunk of the returned run. It is one slice of `bytes`.
+    /// That of [`accept`](Self::accept), for each chunk of the returned run. The run is one slice of `bytes`.
     ///
     /// # Errors
-    /// [`RunError`] names the first bad chunk and holds what came before it, which stays accepted. Nothing behind it is
-    /// looked at, released or counted. A run of no bytes is one bad chunk (rule 6); so is a part of a chunk.
+    /// [`RunError`] names the first bad chunk and holds the chunks before it, which stay accepted. Chunks behind the
+    /// bad one are neither released nor counted. An empty run, or a part of a chunk, is one bad chunk (rule 6).
     ///
     /// # Panics
     /// Never, for any `first` and `bytes`.
     ///
     /// # Cost
     /// One BLAKE3 pass over `bytes`; no copy, no allocation, no lock. With the feature `rayon` the chunks of a long run
-    /// are hashed on all cores, and some behind a bad one may be hashed too.
+    /// are hashed on all cores, and some behind a bad chunk may be hashed too.
     pub fn accept_run<'b>(&self, first: u64, bytes: &'b [u8]) -> Result<VerifiedRun<'b>, RunError<'b>> {
         let Some((nth, fault)) = self.first_bad(first, bytes) else { return Ok(self.release(first, bytes)) };
         let good = nth.saturating_mul(unit_of(self.layer.grid()));
@@ -147,7 +149,7 @@ impl FileVerifier {
         Err(RunError { accepted, fault })
     }
 
-    /// The first bad chunk of a run, counted from the run's first.
+    /// The first bad chunk of a run, by its place in the run.
     fn first_bad(&self, first: u64, bytes: &[u8]) -> Option<(usize, ChunkError)> {
         let check = |(nth, piece)| {
             let index = first.saturating_add(u64::try_from(nth).unwrap_or(u64::MAX));
@@ -165,7 +167,7 @@ impl FileVerifier {
         bytes.chunks(unit).enumerate().find_map(check)
     }
 
-    /// Counts whole chunks that were checked, and releases them.
+    /// Counts checked whole chunks, and releases them.
     fn release<'b>(&self, first: u64, checked: &'b [u8]) -> VerifiedRun<'b> {
         let run = VerifiedRun::new(self.position, self.layer.root(), self.layer.grid(), first, checked);
         run.indices().for_each(|index| self.accepted.insert(index));
@@ -178,14 +180,14 @@ impl FileVerifier {
         self.accepted.contains(index)
     }
 
-    /// How many chunks were accepted. Never falls.
+    /// How many chunks were accepted. The number never falls.
     #[must_use]
     pub fn accepted(&self) -> u64 {
         let (before_last, last) = self.accepted.counts();
         before_last.saturating_add(u64::from(last))
     }
 
-    /// How many bytes were accepted, each counted once. Never falls.
+    /// How many bytes were accepted, each counted once. The number never falls.
     #[must_use]
     pub fn accepted_bytes(&self) -> u64 {
         let grid = self.layer.grid();
@@ -194,7 +196,7 @@ impl FileVerifier {
         before_last.saturating_add(if last { last_len(grid) } else { 0 })
     }
 
-    /// Whether every chunk was accepted; at once for an empty file.
+    /// Whether every chunk was accepted. An empty file is complete at once.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.accepted() == self.count()
@@ -208,30 +210,30 @@ impl FileVerifier {
         Missing::new(Some(&self.accepted), 0..self.count())
     }
 
-    /// The positions of the chunks that hold a range of bytes, a tensor's say, and were not accepted yet; `None` if the
-    /// range is turned round or ends past the file's end. No chunk holds an empty range.
+    /// The positions of the chunks that hold bytes of a range, such as a tensor's, and were not accepted yet. `None` if
+    /// the range is reversed or ends past the file's end. No chunk holds an empty range.
     #[must_use]
     pub fn missing_in(&self, bytes: Range<u64>) -> Option<Missing<'_>> {
         Some(Missing::new(Some(&self.accepted), self.layer.grid().chunks_of(&bytes)?))
     }
 
-    /// Whether every chunk that holds a byte of this range was accepted. Never for a range that is turned round or ends
+    /// Whether every chunk that holds a byte of this range was accepted. `false` for a range that is reversed or ends
     /// past the file's end.
     ///
-    /// If several threads accept the chunks of a range, and each asks for it afterwards, at least one is told that it is
-    /// whole.
+    /// If several threads accept the chunks of a range, and each calls this afterwards, at least one of them gets
+    /// `true`.
     #[must_use]
     pub fn has(&self, bytes: &Range<u64>) -> bool {
         self.layer.grid().chunks_of(bytes).is_some_and(|chunks| self.accepted.contains_all(&chunks))
     }
 
-    /// A file of which every chunk was accepted.
+    /// The verified file, if every chunk was accepted.
     ///
     /// # Guarantee
     /// The number of chunks is that of the signed size (rule 1).
     ///
     /// # Errors
-    /// [`Incomplete`] (9107) names what is missing, and gives the verifier back.
+    /// [`Incomplete`] (9107) names the missing chunks, and gives the verifier back.
     pub fn finish(self) -> Result<VerifiedFile, Incomplete<Self>> {
         let first = self.missing().next();
         match first {
@@ -260,7 +262,7 @@ impl FileVerifier {
         self.position
     }
 
-    /// Where the file lies in the model.
+    /// The file's path in the model.
     #[must_use]
     pub fn path(&self) -> &EntryPath {
         &self.path
@@ -287,7 +289,7 @@ impl fmt::Debug for FileVerifier {
 }
 
 pub(crate) fn grid_of(entry: &FileEntry, chunk_size: ChunkSize) -> Result<Grid, VerifierError> {
-    // Sizes of verified entries are below 2^53, which is all that a grid asks for.
+    // Never fails: sizes of verified entries are below 2^53, the limit of a grid.
     Grid::new(entry.size, chunk_size).map_err(|_| VerifierError::Layer {
         path: entry.path.clone(),
         fault: LayerError::WrongLength { expected: u64::MAX, actual: 0 },
@@ -299,6 +301,7 @@ fn last_len(grid: Grid) -> u64 {
     last.map_or(0, |range| range.end.saturating_sub(range.start))
 }
 
-/// From how many bytes on the chunks of a run are spread over cores: one takes most of a millisecond for these.
+/// The length in bytes from which the chunks of a run are spread over cores. One core takes most of a millisecond for
+/// it.
 #[cfg(feature = "rayon")]
 const LONG_RUN: usize = 4 << 20;

@@ -8,39 +8,39 @@ use weighbridge_tree::{ChunkError, LayerError};
 
 use crate::released::VerifiedRun;
 
-/// Why a file has no verifier, or its verifier refused.
+/// Why a file has no verifier, or why its verifier refuses a layer or chunk.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VerifierError {
-    /// The file at this position is not there, or not among those to verify. The caller's fault.
+    /// The file at this position does not exist, or is not among the wanted ones. The caller's fault.
     NotWanted {
-        /// The position that was named.
+        /// The position that the caller named.
         position: usize,
     },
-    /// Chunks of the file are not checked before its layer is accepted.
+    /// The file's layer has to be accepted before its chunks.
     NoLayer {
         /// The file.
         path: EntryPath,
     },
-    /// The layers of all files have another length than the file list gives (rule 1). Nothing of them was looked at.
+    /// The length of the layers of all files is not the one that the file list gives (rule 1). No layer was checked.
     LayersLength {
         /// The length that the file list gives.
         expected: u64,
         /// The length offered.
         actual: u64,
     },
-    /// The layer is not the file's. What was accepted before stays.
+    /// The layer is not the file's. A layer that was accepted before stays.
     Layer {
         /// The file.
         path: EntryPath,
-        /// What is wrong with it.
+        /// What is wrong with the layer.
         fault: LayerError,
     },
     /// The chunk is not the signed one. None of its bytes were released.
     Chunk {
         /// The file.
         path: EntryPath,
-        /// What is wrong with it.
+        /// What is wrong with the chunk.
         fault: ChunkError,
     },
 }
@@ -82,7 +82,7 @@ impl core::error::Error for VerifierError {}
 /// Why a run of chunks was not accepted as a whole. Nothing from the bad chunk on was released.
 #[derive(Clone, Debug)]
 pub struct RunError<'b> {
-    /// What came before the bad chunk, accepted as if it had come alone; `None` if the first chunk is bad.
+    /// The chunks before the bad one, accepted as if they had come alone; `None` if the first chunk is bad.
     pub accepted: Option<VerifiedRun<'b>>,
     /// The first bad chunk, and what is wrong with it.
     pub fault: ChunkError,
@@ -104,7 +104,8 @@ impl fmt::Display for RunError<'_> {
 
 impl core::error::Error for RunError<'_> {}
 
-/// Chunks are missing. Nothing that was accepted is lost: [`into_verifier`](Self::into_verifier) gives it back.
+/// Chunks are missing. The accepted chunks are not lost: [`into_verifier`](Self::into_verifier) gives the verifier
+/// back.
 #[derive(Debug)]
 pub struct Incomplete<V> {
     pub(crate) verifier: Box<V>,
@@ -115,7 +116,7 @@ pub struct Incomplete<V> {
 }
 
 impl<V> Incomplete<V> {
-    /// The verifier, as it was before it was asked to finish.
+    /// The verifier, as it was before `finish` was called.
     #[must_use]
     pub fn into_verifier(self) -> V {
         *self.verifier

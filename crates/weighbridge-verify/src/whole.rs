@@ -19,17 +19,17 @@ use crate::{
 
 /// Verifies a file whose layer is lost or not published, from its bytes in order, in any splits.
 ///
-/// Without a layer no byte can be told good before the last one has come. Until then the bytes go to a *quarantine*: a
-/// file under another name, a buffer, [`io::sink`] for whoever wants the verdict alone.
+/// Without a layer no byte is known to be good before the last one has come. Until then the bytes go to a *quarantine*:
+/// a file under another name, a buffer, or [`io::sink`] if only the verdict is wanted.
 ///
 /// # Guarantee
-/// [`finish`](Self::finish) gives a [`VerifiedFile`] only if the bytes that were written to the quarantine, in this
-/// order, are those of the signed file (rule 13). The quarantine is never given more bytes than the signed length.
+/// [`finish`](Self::finish) returns a [`VerifiedFile`] only if the bytes written to the quarantine, in this order, are
+/// those of the signed file (rule 13). The quarantine is never given more bytes than the signed length.
 ///
 /// # Non-guarantee
-/// **What the quarantine holds is unverified until then**, and after a refusal it stays so for ever: nobody may read it,
-/// and it has to be thrown away (rule 2). Whoever reads a good one again has not verified what is then read (rule 10):
-/// it may be put under its final name, and is opened like any other file of a model.
+/// **The content of the quarantine is unverified until then.** After a refusal it stays unverified for ever: it must
+/// not be read, and has to be thrown away (rule 2). Accepted content that is read again later is not verified by that
+/// (rule 10): it may be put under its final name, and is opened like any other file of a model.
 ///
 /// # Cost
 /// One BLAKE3 pass, on one core. A buffer of 256 KiB and up to 2 MiB for hashes, for files up to 16 GiB; up to 16 MiB
@@ -41,9 +41,9 @@ pub struct WholeFile<W> {
     signed: FileRoot,
     grid: Grid,
     gather: Gather,
-    /// One for each piece that came, if there is more than one piece.
+    /// The chaining value of each piece that came, if the file has more than one piece.
     values: Vec<ChainingValue>,
-    /// The root of the only piece.
+    /// The root of a file of at most one piece.
     only: Option<FileRoot>,
     quarantine: W,
     stopped: bool,
@@ -59,7 +59,7 @@ impl<W: Write> WholeFile<W> {
         Self::of_entry(position, entry, quarantine)
     }
 
-    /// Verifies a file that a proof shows, at `position` of a list that is not here.
+    /// Verifies a file that a proof shows. `position` is the file's position in a list that the caller does not have.
     ///
     /// # Errors
     /// [`VerifierError::NotWanted`]: the proof shows no such file.
@@ -70,7 +70,7 @@ impl<W: Write> WholeFile<W> {
     }
 
     fn of_entry(position: usize, entry: &FileEntry, quarantine: W) -> Result<Self, VerifierError> {
-        // Sizes of verified entries are below 2^53, which is all that a grid asks for.
+        // Never fails: sizes of verified entries are below 2^53, the limit of a grid.
         let grid = Grid::new(entry.size, piece_of(entry.size));
         let grid = grid.map_err(|_| VerifierError::NotWanted { position })?;
         Ok(Self {
@@ -89,8 +89,8 @@ impl<W: Write> WholeFile<W> {
     /// Takes the next bytes.
     ///
     /// # Errors
-    /// [`WholeError`]: there are more than the signed length (2103), or the quarantine cannot be written to (9002). The
-    /// file is lost, and takes nothing more.
+    /// [`WholeError`]: there are more bytes than the signed length (2103), or the quarantine cannot be written to
+    /// (9002). The verification has then failed, and takes nothing more.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), WholeError> {
         if self.stopped {
             return Err(WholeError::Stopped);
@@ -106,7 +106,7 @@ impl<W: Write> WholeFile<W> {
             let Some((index, piece, behind)) = self.gather.next(bytes).map_err(WholeError::Length)? else {
                 break;
             };
-            // Hashed and written from the same buffer (rule 10).
+            // Hash and write the same buffer (rule 10).
             if self.grid.has_layer() {
                 self.values.push(self.grid.chaining_value(index, piece).map_err(WholeError::Piece)?);
             } else {
@@ -119,12 +119,13 @@ impl<W: Write> WholeFile<W> {
         Ok(())
     }
 
-    /// Takes everything that a source has, and says whether it was the signed file.
+    /// Takes everything that a source has, and verifies the file.
     ///
     /// # Errors
-    /// [`WholeError`]: as [`push`](Self::push) and [`finish`](Self::finish), and if the source cannot be read (9002).
+    /// [`WholeError`]: the errors of [`push`](Self::push) and [`finish`](Self::finish), and if the source cannot be
+    /// read (9002).
     pub fn take_all(mut self, mut source: impl Read) -> Result<VerifiedFile, WholeError> {
-        // As long as a piece, and filled before it is used: so no piece is copied.
+        // The buffer has the length of a piece and is filled before it is used, so that no piece is copied.
         let mut buffer = PageBuffer::zeroed(unit_of(self.grid));
         loop {
             let mut filled = 0_usize;
@@ -141,11 +142,11 @@ impl<W: Write> WholeFile<W> {
         }
     }
 
-    /// Says that no more bytes come, and whether they were those of the signed file. The quarantine is flushed before.
+    /// Ends the file, flushes the quarantine, and returns the verified file if its bytes are the signed ones.
     ///
     /// # Errors
     /// [`WholeError`]: bytes are missing (2103), they are not the signed ones (2101), the quarantine cannot be flushed
-    /// (9002), or there was an error before.
+    /// (9002), or an earlier call failed.
     pub fn finish(mut self) -> Result<VerifiedFile, WholeError> {
         if self.stopped {
             return Err(WholeError::Stopped);
@@ -166,11 +167,11 @@ impl<W: Write> WholeFile<W> {
 /// Verifies the file at `position` of a list, without a layer, from everything that a source has.
 ///
 /// # Guarantee, non-guarantee, cost
-/// Those of [`WholeFile`]. **What the quarantine holds is unverified until this returns a [`VerifiedFile`].**
+/// Those of [`WholeFile`]. **The content of the quarantine is unverified until this returns a [`VerifiedFile`].**
 ///
 /// # Errors
-/// [`WholeError`]: the list has no such file; the source has another length than the signed one (2103), cannot be read
-/// (9002), or is not the signed file (2101); the quarantine cannot be written to (9002).
+/// [`WholeError`]: the list has no such file; the source's length is not the signed one (2103), the source cannot be
+/// read (9002), or is not the signed file (2101); the quarantine cannot be written to (9002).
 pub fn verify_whole(
     files: &VerifiedFileList,
     position: usize,
@@ -180,7 +181,8 @@ pub fn verify_whole(
     WholeFile::new(files, position, quarantine).map_err(WholeError::Entry)?.take_all(source)
 }
 
-/// The size of the pieces that are hashed one by one: a power of two, so that at most 2^16 are a file, within bounds.
+/// The size of the pieces that are hashed one by one: a power of two, within bounds. A file of up to 1 TiB has at most
+/// 2^16 pieces.
 fn piece_of(size: u64) -> Granule {
     let bytes =
         size.div_ceil(1 << 16).checked_next_power_of_two().unwrap_or(MAX_PIECE).clamp(MIN_PIECE, MAX_PIECE);
@@ -198,13 +200,13 @@ impl<W> fmt::Debug for WholeFile<W> {
     }
 }
 
-/// Why a file was not verified as a whole. What the quarantine holds has to be thrown away.
+/// Why a file was not verified as a whole. The content of the quarantine has to be thrown away.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum WholeError {
     /// There is no such file to verify.
     Entry(VerifierError),
-    /// The bytes end in another place than the signed one.
+    /// The bytes do not end where the signed ones end.
     Length(LengthError),
     /// The bytes are not those of the file.
     Mismatch {
@@ -215,9 +217,9 @@ pub enum WholeError {
     Source(io::Error),
     /// The quarantine cannot be written to.
     Quarantine(io::Error),
-    /// A piece could not be hashed; never caused by the data.
+    /// A piece could not be hashed. Data never causes this error.
     Piece(ChunkError),
-    /// Bytes were pushed behind an error. The caller's fault.
+    /// Bytes were pushed after an error. The caller's fault.
     Stopped,
 }
 
@@ -271,7 +273,7 @@ mod tests {
             let (bytes, count) = pieces(size);
             assert!((1 << 18..=1 << 24).contains(&bytes) && count <= 1 << 16, "{size}: {count} of {bytes}");
         }
-        // 2 MiB of hashes for each TiB beyond.
+        // 2 MiB of hashes for each further TiB.
         assert_eq!(pieces(1 << 43), (1 << 24, 1 << 19));
         assert_eq!(pieces((1 << 53) - 1), (1 << 24, 1 << 29));
     }

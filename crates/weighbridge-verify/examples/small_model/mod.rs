@@ -1,4 +1,4 @@
-//! What the examples verify: one file of tensors, weighed by hand. Publishers have `weighbridge weigh` for this.
+//! A model for the examples: one file of tensors, weighed by hand. Publishers use `weighbridge weigh` for this.
 
 #![allow(dead_code, reason = "each example uses a part")]
 
@@ -12,10 +12,10 @@ use weighbridge_verify::{
     tree::{ChunkSize, FileRoot, Grid, TensorHash, head_id},
 };
 
-/// How large its chunks are: the smallest size there is.
+/// The chunk size of the model: the smallest one.
 pub(crate) const CHUNK: usize = 16 << 10;
 
-/// A model, and what a node believes of it.
+/// A model with its verified lists.
 pub(crate) struct SmallModel {
     pub(crate) weights: Vec<u8>,
     pub(crate) files: VerifiedFileList,
@@ -24,7 +24,7 @@ pub(crate) struct SmallModel {
 }
 
 impl SmallModel {
-    /// A safetensors file of `count` tensors of 100 rows each, with its lists, and a head that is believed by its id.
+    /// A safetensors file of `count` tensors of 100 rows each, with its lists, and a head that is trusted by its id.
     pub(crate) fn weigh(count: usize) -> Result<Self, Box<dyn Error>> {
         const ROWS: usize = 100;
         let size = |nth: usize| ROWS * (150 + nth % 7);
@@ -41,7 +41,7 @@ impl SmallModel {
         let mut weights = u64::try_from(header.len())?.to_le_bytes().to_vec();
         weights.extend(header.bytes());
         let start = weights.len();
-        // A period that no chunk size is a multiple of, so that no two chunks are alike.
+        // A period of 251 bytes, which divides no chunk size, so that no two chunks are alike.
         weights.extend((0..251_u8).cycle().take(end));
 
         let path = EntryPath::parse("model.safetensors")?;

@@ -1,5 +1,5 @@
-//! Streams of a file: whatever comes, in whatever splits, what is released is the honest chunks before the first bad one,
-//! and the error says what is the matter.
+//! Streams of a file: for any bytes in any splits, exactly the honest chunks before the first bad one are released, and
+//! the error names the fault.
 
 use std::{
     cell::Cell,
@@ -27,7 +27,7 @@ fn as_u64(number: usize) -> u64 {
     u64::try_from(number).unwrap()
 }
 
-/// A model of one file, and the verifier of it.
+/// A model of one file.
 struct Case {
     file: Vec<u8>,
     unit: usize,
@@ -59,7 +59,8 @@ impl Case {
         index * self.unit..((index + 1) * self.unit).min(self.file.len())
     }
 
-    /// What a stream that should be these chunks has to release, and how it has to end, found by comparing bytes.
+    /// The bytes that a stream of these chunks has to release, and the fault it has to end with, found by comparing
+    /// bytes.
     fn expected(&self, chunks: Range<usize>, stream: &[u8]) -> (Vec<u8>, Option<Fault>) {
         let start = self.chunk(chunks.start).start;
         let end = self.chunk(chunks.end.saturating_sub(1)).end.min(self.file.len());
@@ -79,7 +80,7 @@ impl Case {
         (self.file[start..end].to_vec(), goes_on.map(Fault::Length))
     }
 
-    /// What is not the file, at every chunk boundary; and the file.
+    /// The file itself, and streams that differ from it at every chunk boundary.
     fn streams(&self) -> Vec<Vec<u8>> {
         let Self { file, .. } = self;
         let changed = |change: &dyn Fn(&mut Vec<u8>)| {
@@ -92,23 +93,23 @@ impl Case {
         streams.push([&file[..], &bytes(self.unit, 9)].concat());
         for index in 0..self.count() {
             let chunk = self.chunk(index);
-            // Flipped: the first, the last and a middle byte.
+            // Flip a bit in the first, the middle and the last byte of a chunk.
             for at in [chunk.start, (chunk.start + chunk.end) / 2, chunk.end - 1] {
                 streams.push(changed(&|stream| stream[at] ^= 1));
             }
-            // Cut before, in and behind a chunk.
+            // Cut the file before a chunk and inside it.
             for at in [chunk.start, chunk.start + 1, chunk.end - 1] {
                 streams.push(file[..at].to_vec());
             }
-            // A hole.
+            // Fill the chunk with zeros.
             streams.push(changed(&|stream| stream[chunk.clone()].fill(0)));
-            // A byte, and a whole chunk, too many and too few: the rest is shifted.
+            // Insert a byte, remove a byte, or remove a whole chunk: the rest is shifted.
             streams.push(changed(&|stream| stream.insert(chunk.start, 7)));
             streams.push(changed(&|stream| _ = stream.remove(chunk.start)));
             streams.push(changed(&|stream| _ = stream.drain(chunk.clone())));
-            // Repeated.
+            // Repeat the chunk.
             streams.push([&file[..chunk.end], &file[chunk.start..]].concat());
-            // Swapped with each other one.
+            // Swap the chunk with each earlier one.
             for other in 0..index {
                 let other = self.chunk(other);
                 let between = &file[other.end..chunk.start];
@@ -129,7 +130,7 @@ enum Fault {
 }
 
 impl Fault {
-    /// What an adapter over `std::io` wraps, which has to have the right kind.
+    /// The fault in an `io::Error`, whose kind has to match.
     fn of(error: &io::Error) -> Self {
         let inner = error.get_ref().unwrap();
         if let Some(fault) = inner.downcast_ref::<ChunkError>() {
@@ -150,7 +151,7 @@ impl Fault {
     }
 }
 
-/// Gives at most so many bytes at a time, the sizes in turn.
+/// Gives at most this many bytes at a time; the sizes take turns.
 struct Splits<'a> {
     rest: &'a [u8],
     sizes: std::iter::Cycle<std::slice::Iter<'a, usize>>,
@@ -179,7 +180,7 @@ impl<'a> Iterator for Splits<'a> {
     }
 }
 
-/// What a verifying reader releases, read by these sizes, and how it ends.
+/// The bytes that a verifying reader releases to reads of these sizes, and the fault at its end.
 fn read(mut reader: impl Read, sizes: &[usize]) -> (Vec<u8>, Option<Fault>) {
     let mut released = Vec::new();
     let mut buffer = vec![0; sizes.iter().copied().max().unwrap()];
@@ -201,7 +202,7 @@ fn read(mut reader: impl Read, sizes: &[usize]) -> (Vec<u8>, Option<Fault>) {
     unreachable!("sizes are cycled")
 }
 
-/// What a sink releases, and how it ends; `run` makes it, with a handler.
+/// The bytes that a sink releases, and the fault at its end.
 fn sink<'v>(
     verifier: &'v FileVerifier,
     chunks: Range<usize>,
@@ -250,11 +251,11 @@ fn sink<'v>(
 
 fn expect_same(found: &(Vec<u8>, Option<Fault>), expected: &(Vec<u8>, Option<Fault>)) {
     assert_eq!(found.1, expected.1);
-    // The hash, since nobody wants to see the bytes.
+    // Compare hashes: a failure would print all bytes.
     assert_eq!(blake3::hash(&found.0), blake3::hash(&expected.0), "{:?}", expected.1);
 }
 
-/// 0, 1, around a chunk, around two, and counts at which the tree has another shape.
+/// Lengths of 0, of 1, around one and two chunks, and with other tree shapes.
 const LENGTHS: [usize; 10] =
     [0, 1, UNIT - 1, UNIT, UNIT + 1, 2 * UNIT, 2 * UNIT + 1, 3 * UNIT, 5 * UNIT - 1, 7 * UNIT + 5];
 
@@ -336,7 +337,7 @@ fn a_run_of_chunks_begins_and_ends_where_it_was_said_to() {
         let run = as_u64(chunks.start)..as_u64(chunks.end);
         let from = chunks.start * UNIT;
         let to = (chunks.end * UNIT).min(case.file.len());
-        // The honest run, the run and what follows it, a part of it, and another of the same length.
+        // The honest run, the run and the bytes behind it, a part of the run, and other bytes of the same length.
         let shifted = case.file[from / 2..].get(..to - from).unwrap_or_default();
         for stream in [&case.file[from..to], &case.file[from..], &case.file[from..to - 1], shifted, &[]] {
             let expected = case.expected(chunks.clone(), stream);
@@ -373,7 +374,7 @@ fn threads_complete_one_file_from_several_readers_and_sinks() {
         for at in 0..8 {
             let (verifier, released, case) = (Arc::clone(&verifier), &released, &case);
             scope.spawn(move || {
-                // 5 chunks each, but for the last run of 6.
+                // 5 chunks for each run, and 6 for the last.
                 let chunks = at * 5..if at == 7 { 41 } else { at * 5 + 5 };
                 let bytes = chunks.start * UNIT..(chunks.end * UNIT).min(case.file.len());
                 let run = as_u64(chunks.start)..as_u64(chunks.end);
@@ -400,7 +401,7 @@ fn threads_complete_one_file_from_several_readers_and_sinks() {
     assert!(verifier.is_complete());
 }
 
-/// What can go wrong below, at these places of a stream, each once.
+/// A reader that fails once at each of these places of a stream.
 struct Broken<'a> {
     stream: &'a [u8],
     at: usize,
@@ -443,7 +444,7 @@ fn an_error_of_the_reader_below_loses_nothing() {
 
 #[test]
 fn a_panic_below_releases_nothing_and_stops_what_cannot_go_on() {
-    /// Panics once, in the middle of a chunk; `takes` says whether bytes are lost by it.
+    /// Panics once, in the middle of a chunk; `takes` says whether the panic loses a byte.
     struct Panics<'a> {
         stream: &'a [u8],
         takes: bool,
@@ -496,7 +497,7 @@ fn a_panic_below_releases_nothing_and_stops_what_cannot_go_on() {
 
 #[test]
 fn the_end_is_looked_for_once() {
-    // A source that ends, and then does not.
+    // A source that ends, and then gives another byte.
     struct Undecided<'a>(&'a [u8], usize);
     impl Read for Undecided<'_> {
         fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
@@ -560,7 +561,7 @@ fn a_reader_reads_one_chunk_ahead_at_most() {
         assert_eq!(reader.next(), as_u64(read.div_ceil(UNIT)));
     }
     assert_eq!(most.get(), UNIT);
-    // What is lent is what is not read yet of an accepted chunk, and never more.
+    // The reader lends only the unread bytes of an accepted chunk.
     assert_eq!(reader.fill_buf().unwrap(), &case.file[2 * UNIT..3 * UNIT]);
     reader.consume(UNIT - 1);
     assert_eq!(reader.fill_buf().unwrap(), &case.file[3 * UNIT - 1..3 * UNIT]);
@@ -582,7 +583,7 @@ fn a_chunk_that_lies_in_the_pushed_bytes_is_not_copied() {
         places.lock().unwrap().push(case.file.as_ptr_range().contains(&chunk.bytes().as_ptr()));
         Ok::<_, Infallible>(())
     });
-    // Chunk 0 whole, chunk 1 in two pieces, the second with chunk 2 and a part of chunk 3 behind it, then the rest.
+    // Chunk 0 whole; chunk 1 in two pieces, the second together with chunk 2 and a part of chunk 3; then the rest.
     for piece in [0..UNIT, UNIT..UNIT + 1, UNIT + 1..3 * UNIT + 7, 3 * UNIT + 7..4 * UNIT + 5] {
         sink.push(&case.file[piece]).unwrap();
     }
@@ -617,7 +618,7 @@ fn a_handler_that_fails_or_panics_stops_the_sink() {
         assert_eq!(error.to_string(), "API misuse: the sink has refused already");
         assert_eq!((sink.next(), handed_on.get()), (2, 2));
         assert_eq!(sink.finish(), Err(SinkError::Stopped));
-        // The chunk was good all the same; another sink goes on from there.
+        // The chunk was accepted although its handler failed; another sink continues from it.
         assert_eq!(verifier.accepted(), 3);
         let mut sink = ChunkSink::of_run(&verifier, 2..4, |_| Ok::<_, Infallible>(())).unwrap();
         sink.push(&case.file[2 * UNIT..]).unwrap();
@@ -643,7 +644,7 @@ fn as_a_writer_a_sink_gives_the_errors_of_its_handler() {
     sink.flush().unwrap();
 }
 
-/// Whoever copies tries an interrupted write again. The sink had stopped by then, and spoke of misuse.
+/// Callers such as `write_all` retry interrupted writes. The sink had stopped by then, and reported misuse.
 #[test]
 fn an_interrupted_handler_is_an_error_of_the_handler_and_not_tried_again() {
     let case = Case::new(2 * UNIT);
@@ -690,7 +691,7 @@ proptest! {
     }
 }
 
-/// Around the pieces in which a whole file is hashed.
+/// Lengths around the pieces in which a whole file is hashed.
 const PIECE: usize = 256 << 10;
 const WHOLE: [usize; 8] = [0, 1, UNIT + 1, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 5 * PIECE + 7];
 
@@ -783,7 +784,7 @@ fn what_cannot_be_read_or_put_aside_is_no_verdict() {
     assert_eq!(error.error_code(), 9002);
     assert!(error.to_string().starts_with("cannot read the source: "), "{error}");
 
-    // An interrupted read is tried again.
+    // An interrupted read is repeated.
     let interrupted = Broken { stream: &case.file, at: 0, errors: vec![(9, ErrorKind::Interrupted)] };
     let _ = verify_whole(files, 0, interrupted, io::sink()).unwrap();
 

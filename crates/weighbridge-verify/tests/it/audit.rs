@@ -1,4 +1,4 @@
-//! Audits: an honest prover always passes; one that lost what is asked for, or answers something else, never does.
+//! Audits: an honest prover always passes. A prover that lost a sample, or sends another answer, never passes.
 
 use std::{
     cell::Cell,
@@ -40,7 +40,7 @@ fn deadline() -> Time {
     time("2026-11-20T18:00:30Z")
 }
 
-/// Well between the two.
+/// Between the times `issued` and `deadline`.
 fn received() -> Time {
     time("2026-11-20T18:00:02Z")
 }
@@ -72,9 +72,9 @@ fn prover() -> Key {
     Key::new("prover", 2)
 }
 
-/// A model, with everything that an honest node holds of it.
+/// A model with all data that an honest node holds.
 struct Model {
-    /// By path, as the list has them.
+    /// In the order of their paths, as in the list.
     files: Vec<Vec<u8>>,
     layers: Vec<Layer>,
     signed: Signed,
@@ -98,7 +98,7 @@ impl Model {
         Self { files, layers, signed }
     }
 
-    /// Files of no chunk, of one, of some and of many; of one BLAKE3 chunk, of a whole number of them, and not.
+    /// Files of none, one, some and many chunks; also of one BLAKE3 chunk, and with and without a shorter last one.
     fn mixed() -> Self {
         let files = [
             ("a", bytes(1, 1)),
@@ -129,7 +129,7 @@ impl Model {
         Memory { model: self, layers: Vec::new(), chunks: Vec::new(), lost: BTreeSet::new() }
     }
 
-    /// What an honest prover with this key makes of a challenge.
+    /// The response of an honest prover to a challenge.
     fn response(&self, challenge: &Challenge) -> Vec<u8> {
         let unsigned = self.unsigned(challenge, &mut self.holding(), Some(received())).unwrap();
         let signature = prover().sign(unsigned.message());
@@ -181,19 +181,19 @@ fn verified(challenge: &Challenge) -> VerifiedChallenge {
     SignedChallenge::parse(&note(challenge)).unwrap().verify(&auditor().vkey()).unwrap()
 }
 
-/// A body with a signature that fits.
+/// A body with a valid signature.
 fn signed(challenge: &Challenge, body: &[u8]) -> Vec<u8> {
     let hash = ChallengeHash::of_text(challenge.to_text().unwrap().as_bytes());
     let message = response_message(&hash, &ResponseHash::of_body(body));
     [body, &prover().sign(&message)].concat()
 }
 
-/// A holding in memory, which remembers what it was asked for.
+/// A holding in memory that records each request.
 struct Memory<'a> {
     model: &'a Model,
     layers: Vec<usize>,
     chunks: Vec<(usize, u64)>,
-    /// Chunks that are gone.
+    /// Chunks that the holding has lost.
     lost: BTreeSet<(usize, u64)>,
 }
 
@@ -217,7 +217,8 @@ impl Holding for Memory<'_> {
     }
 }
 
-/// The nodes of a file's tree by the BLAKE3 chunks that they cover, the root apart: what a node keeps that is after space.
+/// All nodes of a file's tree but the root, by the BLAKE3 chunks that they cover. A node could keep these to save
+/// space.
 struct Hashes {
     leaves: usize,
     values: BTreeMap<(usize, usize), [u8; 32]>,
@@ -249,7 +250,7 @@ impl Hashes {
         value
     }
 
-    /// The path values of a part, from left to right: of the subtrees without a drawn leaf, whose parents have one.
+    /// The path values of a part, from left to right: of each subtree without a drawn leaf whose parent has one.
     fn path(&self, drawn: &[u64]) -> Vec<((usize, usize), [u8; 32])> {
         let has_drawn = |start, end| drawn.iter().any(|leaf| (start..end).contains(&as_usize(*leaf)));
         let mut path = Vec::new();
@@ -271,8 +272,8 @@ fn left_leaves(leaves: usize) -> usize {
     1 << (leaves - 1).ilog2()
 }
 
-/// A response of any bytes for the samples and any path, with the prover's true signature. Both are asked for with the
-/// position of the file.
+/// A response with any bytes for the samples and any path values, with the prover's true signature. `leaf` and `value`
+/// give the bytes.
 fn answer(
     model: &Model,
     challenge: &Challenge,
@@ -425,7 +426,7 @@ fn every_changed_byte_is_refused() {
         bad[at] ^= 1 << (at % 8);
         assert_eq!(model.code(&challenge, &bad), 2708, "byte {at}");
     }
-    // Every 13th byte, signed anew: a prover that lies knowingly.
+    // Every 13th byte changed, and the body signed again, as by a prover that lies on purpose.
     let body = &good[..good.len() - 64];
     for at in (0..body.len()).step_by(13) {
         let mut bad = body.to_vec();
@@ -445,7 +446,7 @@ fn every_other_length_is_refused() {
         let wrong = AuditError::WrongLength { expected: as_u64(good.len()), actual: as_u64(length) };
         assert_eq!(model.check(&challenge, &bad), Err(wrong));
     }
-    // Nor does a signature over them help.
+    // A signature over the body does not help.
     let body = &good[..good.len() - 64];
     for bad in [&body[1..], &body[..body.len() - 32], &[body, &[0]].concat(), &[body, body].concat(), &[]] {
         assert_eq!(model.code(&challenge, &signed(&challenge, bad)), 2707);
@@ -454,14 +455,14 @@ fn every_other_length_is_refused() {
 
 #[test]
 fn exchanged_parts_samples_and_path_values_are_refused() {
-    // Within a file and from one to the other.
+    // Exchange within a file and between files.
     let model = Model::of(&[("a", bytes(10 * LEAF, 1)), ("b", bytes(10 * LEAF, 2))], ChunkSize::MIN);
     let mut exchanged = 0;
     for seed in 0..12 {
         let challenge = model.challenge(6, seed);
         let good = model.response(&challenge);
         let body = &good[..good.len() - 64];
-        // Runs of the body that are alike in kind: samples, and path values, of both files.
+        // The places of the samples and of the path values in the body, for both files.
         let (mut leaves, mut values, mut at) = (Vec::new(), Vec::new(), 0);
         for (_, samples) in model.samples(&challenge).files() {
             leaves.extend((0..samples.drawn().len()).map(|i| at + i * LEAF));
@@ -484,7 +485,7 @@ fn exchanged_parts_samples_and_path_values_are_refused() {
     assert!(exchanged > 300, "{exchanged}");
 }
 
-/// 5 % of the BLAKE3 chunks of several files, chosen by a seed.
+/// 5 % of the BLAKE3 chunks of all files, drawn at random.
 fn lost_leaves(model: &Model) -> BTreeSet<(usize, u64)> {
     let all = model.files.iter().enumerate();
     let all: Vec<(usize, u64)> = all
@@ -506,7 +507,7 @@ fn several_megabytes() -> Model {
 #[test]
 fn of_1000_audits_of_a_cheater_that_lost_a_twentieth_about_10_miss_it() {
     let model = several_megabytes();
-    // It keeps all hashes, and puts zeros where it has lost the bytes.
+    // The prover keeps all hashes, and sends zeros for the lost bytes.
     let hashes: Vec<Hashes> = model.files.iter().map(|file| Hashes::of(file)).collect();
     let lost = lost_leaves(&model);
     let mut missed = 0;
@@ -534,7 +535,7 @@ fn of_1000_audits_of_a_cheater_that_lost_a_twentieth_about_10_miss_it() {
 #[test]
 fn of_1000_audits_of_an_honest_node_that_lost_a_twentieth_about_10_miss_it() {
     let model = several_megabytes();
-    // Whole chunks: a node that checks what it sends notices a chunk that has lost any of its bytes.
+    // Whole chunks are lost: a node that checks its chunks notices a chunk that has lost any byte.
     let grids = model.layers.iter().enumerate();
     let all: Vec<(usize, u64)> =
         grids.flat_map(|(at, layer)| (0..layer.grid().count()).map(move |index| (at, index))).collect();
@@ -567,7 +568,7 @@ fn who_kept_only_hashes_is_always_refused() {
         let length = |position, index| true_leaf(&model, position, index).len();
         let zeros = answer(&model, &challenge, &hashes, |at, leaf| vec![0; length(at, leaf)], |_, it| it);
         assert_eq!(model.code(&challenge, &zeros), 2709);
-        // Its value in place of the bytes, again and again.
+        // The leaf's hash, repeated, in place of the bytes.
         let values = |at: usize, leaf: u64| {
             let start = as_usize(leaf);
             let value = hashes[at].values.get(&(start, start + 1)).copied().unwrap_or([7; 32]);
@@ -575,7 +576,7 @@ fn who_kept_only_hashes_is_always_refused() {
         };
         let values = answer(&model, &challenge, &hashes, values, |_, it| it);
         assert_eq!(model.code(&challenge, &values), 2709);
-        // Any other bytes.
+        // Other bytes.
         let elsewhere =
             |at: usize, leaf: u64| bytes(length(at, leaf), u8::try_from(seed).unwrap().wrapping_add(100));
         let elsewhere = answer(&model, &challenge, &hashes, elsewhere, |_, it| it);
@@ -590,7 +591,7 @@ fn who_kept_only_the_layers_is_always_refused() {
     for seed in 0..200 {
         let challenge = model.challenge(1 + seed % 90, seed);
         let zeros = |at, leaf| vec![0; true_leaf(&model, at, leaf).len()];
-        // From chunks upwards it has the values; below, it has nothing.
+        // The prover has the values of chunks and larger subtrees, and no others.
         let value = |(start, end): (usize, usize), value| {
             if end - start >= 16 { value } else { [u8::try_from(start % 251).unwrap(); 32] }
         };
@@ -607,7 +608,7 @@ fn a_response_is_for_one_head_only() {
     let response = model.response(&challenge);
     assert_eq!(other.code(&challenge, &response), 2701);
     assert_eq!(other.unsigned(&challenge, &mut other.holding(), None).unwrap_err().error_code(), Some(2701));
-    // The same head under another root, which an auditor can write and no head can have.
+    // The same head with another root: an auditor can write this, although no head has it.
     let mixed = Challenge { root: other.challenge(1, 1).root, ..challenge.clone() };
     assert_eq!(model.code(&mixed, &response), 2701);
     assert_eq!(model.unsigned(&mixed, &mut model.holding(), None).unwrap_err().error_code(), Some(2701));
@@ -622,7 +623,7 @@ fn a_response_is_by_one_prover_only() {
     let other = Key::new("prover", 3);
     let refused = model.unsigned(&asking(&other), &mut model.holding(), None).unwrap_err();
     assert_eq!(refused.error_code(), Some(2702));
-    // The key decides: its name is the auditor's to choose.
+    // Only the keys are compared: the auditor is free to choose the prover's name.
     assert!(model.unsigned(&asking(&Key::new("another", 2)), &mut model.holding(), None).is_ok());
     let challenge = model.challenge(20, 1);
     let unsigned = model.unsigned(&challenge, &mut model.holding(), None).unwrap();
@@ -631,7 +632,7 @@ fn a_response_is_by_one_prover_only() {
     let good = model.response(&challenge);
     let body = &good[..good.len() - 64];
     assert_eq!(model.code(&challenge, &[body, &signature].concat()), 2708);
-    // A prover that passes on what another one was asked, or answered.
+    // A prover passes on another prover's challenge or response.
     let theirs = Challenge { prover: other.vkey(), ..challenge };
     assert!([2707, 2708].contains(&model.code(&theirs, &good)));
 }
@@ -665,7 +666,7 @@ fn another_nonce_asks_for_other_samples() {
     for seed in 2..40 {
         let code = model.code(&model.challenge(20, seed), &good);
         assert!([2707, 2708].contains(&code), "{code}");
-        // Nor with a signature for it: these are not the samples.
+        // A signature does not help: these are not the samples.
         let other = model.challenge(20, seed);
         let code = model.code(&other, &signed(&other, &good[..good.len() - 64]));
         assert!([2707, 2709].contains(&code), "{code}");
@@ -689,7 +690,7 @@ fn a_response_has_its_time() {
         let verdict = model.check_at(&challenge, &good, received);
         assert_eq!(verdict.map_or_else(|error| error.error_code(), |_| 0), code, "{received}");
         let made = model.unsigned(&challenge, &mut model.holding(), Some(received));
-        // A prover whose clock is behind answers all the same.
+        // A prover whose clock is behind answers anyway.
         let code = if code == 2704 { Some(2704) } else { None };
         assert_eq!(made.err().and_then(|error| error.error_code()), code);
     }
@@ -760,7 +761,7 @@ fn the_first_failure_is_the_verdict() {
     let body = &response[..response.len() - 64];
     assert_eq!(verdict(&model, &challenge, &signed(&challenge, body), received(), false), 2709);
 
-    // And of a prover: head, key, deadline, bytes.
+    // A prover refuses in the order head, key, deadline, bytes.
     let other = Challenge { prover: Key::new("other", 3).vkey(), ..none.challenge(5, 1) };
     let refused = |on: &Model, challenge: &Challenge, now| {
         let mut holding = on.holding();
@@ -774,7 +775,7 @@ fn the_first_failure_is_the_verdict() {
     assert_eq!(refused(&none, &none.challenge(5, 1), received()), Some(2703));
 }
 
-/// What is wrong with a holding.
+/// The fault of a holding.
 enum Wrong {
     LayerOfAnotherFile,
     LayerOfAnotherSize,
@@ -849,7 +850,7 @@ fn refusals_name_the_place() {
     };
     let good = model.response(&challenge);
     let mut body = good[..good.len() - 64].to_vec();
-    // Files are in the order of their paths: `b` comes first.
+    // The body has the files in the order of their paths: `b` comes first.
     body[1_500] ^= 1;
     let wrong = model.check(&challenge, &signed(&challenge, &body));
     assert_eq!(say(wrong), "2709 dir/a\\u{202e}.bin: its samples do not lead to the signed root");
@@ -884,7 +885,7 @@ fn the_chance_of_missing_is_the_product_of_the_page() {
     near(chance_of_missing(3, 10, 2), 7.0 / 10.0 * 6.0 / 9.0);
     near(chance_of_missing(1, 2, 1), 0.5);
     near(chance_of_missing(1, 4096, 4095), 1.0 / 4096.0);
-    // Nothing lost, or nothing drawn; and what cannot be missed.
+    // Nothing lost; nothing drawn; losses that cannot be missed.
     for (lost, count, samples, chance) in [
         (0, 10, 5, 1.0),
         (5, 10, 0, 1.0),
@@ -902,7 +903,7 @@ fn the_chance_of_missing_is_the_product_of_the_page() {
     assert!(chance_of_missing(3, 10, 7) > 0.0, "exactly what is left can be drawn");
     // No audit draws more than 4,096.
     assert_eq!(chance_of_missing(5, 1 << 40, u64::MAX), chance_of_missing(5, 1 << 40, 4096));
-    // The table of the page, for a large model.
+    // The table in `spec/audits.md`, for a large model.
     for (per_mille, samples, percent, last_digit) in [
         (100, 90, 0.0076, 0.0001),
         (100, 460, 9e-20, 1e-20),

@@ -1,4 +1,4 @@
-//! The pure core: verifiers, streams, audits.
+//! Tests of the pure core: verifiers, streams, audits.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod adapters;

@@ -1,4 +1,5 @@
-//! Chunks of many files: layers come when they come, each file stands alone, and the whole is finished only when it is.
+//! Chunks of many files: layers may come at any time, each file is judged alone, and the model finishes only when
+//! complete.
 
 use std::{
     collections::BTreeSet,
@@ -35,9 +36,9 @@ struct Model {
 }
 
 impl Model {
-    /// Empty, small, of one chunk, large, and one with tensors; in list order.
+    /// Files in list order: small, empty, of one chunk, large, and one with tensors.
     fn new() -> Self {
-        // Tensors of no bytes, within a chunk, over many, and at the very end.
+        // Tensors within a chunk, over several chunks, at the very end, and of no bytes.
         let (a, b, c) = (bytes(9, 3), bytes(3 * UNIT, 4), bytes(UNIT / 2, 5));
         let tensors = safetensors(&[("a", &a), ("b", &b), ("c", &c), ("none", &[])]);
         let files = vec![
@@ -63,7 +64,7 @@ impl Model {
         self.files[position].1.chunks(UNIT).nth(as_usize(index)).unwrap()
     }
 
-    /// Position and index of every chunk.
+    /// The file position and the index of every chunk.
     fn all(&self) -> Vec<(usize, u64)> {
         let count = |file: &[u8]| as_u64(file.chunks(UNIT).len());
         let files = self.files.iter().enumerate();
@@ -99,7 +100,7 @@ proptest! {
                     while let Some((position, index)) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
                         let (before, bytes) = (verifier.accepted_bytes(), model.chunk(*position, *index));
                         let chunk = match verifier.accept(*position, *index, bytes) {
-                            // Threads that need the same layer at once each bring it.
+                            // Each thread that needs the layer brings it.
                             Err(VerifierError::NoLayer { .. }) => {
                                 verifier.accept_layer(*position, &model.layer(*position)).unwrap();
                                 verifier.accept(*position, *index, bytes)
@@ -177,7 +178,7 @@ fn files_of_at_most_one_chunk_need_no_layer() {
     assert!(verifier.file(1).unwrap().is_complete(), "an empty file");
     let error = verifier.accept(LARGE, 0, model.chunk(LARGE, 0)).unwrap_err();
     assert_eq!(error.error_code(), 9106);
-    // Nothing is known of it, so all of it is missing.
+    // Without its layer, the whole file is missing.
     assert!(verifier.missing_of_file(LARGE).unwrap().eq(once(0..6)));
     let tensors = model.signed.tensors.as_ref().unwrap();
     let (_, b) = tensors.find("model.safetensors", "b").unwrap();
@@ -208,7 +209,7 @@ fn each_layer_stands_alone() {
         assert!(verifier.missing_layers().next().is_none());
         assert!(verifier.accept(refused, 0, model.chunk(refused, 0)).is_ok());
     }
-    // Exchanged, and of other lengths.
+    // Another file's layer, and layers of other lengths.
     let verifier = model.verifier();
     let error = verifier.accept_layer(LARGE, &model.layer(TENSORS)).unwrap_err();
     assert_eq!(error.error_code(), 2201);
@@ -267,7 +268,7 @@ fn threads_that_bring_one_layer_at_once_share_what_they_accept() {
     }
 }
 
-/// As for the ranges of one file; here each thread brings the last file that the other one waits for.
+/// The same as for the ranges of one file; here each thread completes another file, and the model with it.
 #[test]
 fn of_two_threads_that_complete_a_model_one_sees_it_whole() {
     let model = Model::new();
@@ -295,7 +296,7 @@ fn only_wanted_files_are_verified_and_finished() {
     let verifier = ModelVerifier::only(Arc::clone(&files), [LARGE, 0, LARGE]).unwrap();
     assert!(verifier.wanted().eq([0, LARGE]));
     assert!(verifier.missing_layers().eq([LARGE]));
-    // The layers are those of all files, and a fault in that of another one is not seen.
+    // The bytes hold the layers of all files; a fault in the layer of a file that is not wanted is not noticed.
     let mut layers = model.layers.clone();
     *layers.last_mut().unwrap() ^= 1;
     verifier.accept_layers(&layers).unwrap();

@@ -1,4 +1,5 @@
-//! Tensors: each is given once, with the last of its chunks, and read by name only as the verified header has it.
+//! Tensors: each becomes ready once, with the last of its chunks, and is read by name only if the verified header has
+//! it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,7 +33,7 @@ fn as_usize(number: u64) -> usize {
     usize::try_from(number).unwrap()
 }
 
-/// A model, its truth, and its chunks.
+/// A model with its true tensor list or a false one.
 struct Model {
     files: BTreeMap<&'static str, Vec<u8>>,
     draft: Draft,
@@ -40,12 +41,12 @@ struct Model {
 }
 
 impl Model {
-    /// Two shards, of tensors of these sizes, between files without tensors.
+    /// Two shards with tensors of these sizes, and files without tensors before and behind them.
     fn new(first: &[usize], second: &[usize]) -> Self {
         Self::changed(first, second, |_| {})
     }
 
-    /// A model whose tensor list is not the truth.
+    /// A model whose tensor list is changed before it is signed.
     fn changed(first: &[usize], second: &[usize], change: impl FnOnce(&mut Vec<TensorEntry>)) -> Self {
         let files = [
             ("config.json", bytes(611, 1)),
@@ -73,7 +74,7 @@ impl Model {
         self.signed.tensors.as_ref().unwrap().entries()
     }
 
-    /// Position and index of every chunk.
+    /// The file position and the index of every chunk.
     fn all(&self) -> Vec<(usize, u64)> {
         let files = self.files.values().enumerate();
         files
@@ -87,7 +88,7 @@ impl Model {
         self.files.values().nth(position).unwrap().chunks(UNIT).nth(as_usize(index)).unwrap()
     }
 
-    /// The chunks that hold bytes of a tensor, one byte after another.
+    /// The chunks that hold bytes of a tensor, found byte by byte.
     fn chunks_of(&self, tensor: &TensorEntry) -> BTreeSet<(usize, u64)> {
         let file = self.files.keys().position(|path| *path == tensor.file.as_str()).unwrap();
         (tensor.offset..tensor.offset + tensor.size).map(|byte| (file, byte / as_u64(UNIT))).collect()
@@ -110,7 +111,7 @@ impl Model {
     }
 }
 
-/// A tensor file; names do not ascend with offsets.
+/// A tensor file whose names are in another order than the offsets.
 fn shard(prefix: &str, sizes: &[usize]) -> Vec<u8> {
     let names: Vec<_> = (0..sizes.len()).map(|at| format!("{prefix}{:02}", (at * 7 + 3) % 97)).collect();
     let contents: Vec<_> = (7..).zip(sizes).map(|(seed, size)| bytes(*size, seed)).collect();
@@ -118,12 +119,12 @@ fn shard(prefix: &str, sizes: &[usize]) -> Vec<u8> {
     safetensors(&tensors)
 }
 
-/// Names of what was given.
+/// The names of the returned tensors.
 fn names(given: &[(usize, &TensorEntry)]) -> Vec<String> {
     given.iter().map(|(_, tensor)| tensor.name.as_str().to_owned()).collect()
 }
 
-/// Many in one chunk, one over several, none, and one at the very end.
+/// Many tensors in one chunk, one over several chunks, two without bytes, and one at the very end.
 const SIZES: [usize; 9] = [5, 0, 900, 3 * UNIT, 1, 77, 0, UNIT, 12];
 
 #[test]
@@ -222,7 +223,7 @@ fn refuses_the_tensor_list_of_another_model() {
     assert!(matches!(error, ReadyError::NotInModel { .. }), "{error:?}");
     assert_eq!(error.error_code(), 9999);
     assert_eq!(error.to_string(), "API misuse: the tensor list is of another model, which has x.safetensors");
-    // The same paths, and a tensor past the end of the smaller file.
+    // The same paths, but a tensor lies past the end of the smaller file.
     let larger = Model::new(&[100, 5 * UNIT], &[1]).signed.tensors.unwrap();
     let error = ReadyTensors::new(&model.signed.files, larger).unwrap_err();
     assert_eq!(error.error_code(), 9999);
@@ -230,7 +231,7 @@ fn refuses_the_tensor_list_of_another_model() {
 
 #[test]
 fn every_tensor_is_given_to_exactly_one_of_many_threads() {
-    // Tensors of two, three, one chunk, and parts; every chunk is offered by each thread, from another start.
+    // Tensors of two, three and one chunks, and of parts. Each thread offers every chunk, from another start.
     let model = Model::new(&[UNIT, 2 * UNIT, 30, 40, 50, 3 * UNIT, 7], &[UNIT / 2; 12]);
     let all = model.all();
     for _ in 0..40 {
@@ -268,7 +269,7 @@ fn whoever_is_given_a_tensor_sees_what_the_others_wrote_before_they_told() {
     for _ in 0..100 {
         let (verifier, ready) = (model.verifier(), model.ready());
         let count = as_usize(verifier.file(1).unwrap().count());
-        // Written relaxed, so that only being told puts the stores in order.
+        // Relaxed stores: only `told` orders them.
         let written: Vec<_> = (0..count).map(|_| AtomicU32::new(0)).collect();
         let winners = Mutex::new(0);
         let barrier = Barrier::new(count);
@@ -327,7 +328,7 @@ proptest! {
 
     #[test]
     fn in_any_order_the_first_tensor_is_there_before_the_last_chunk(order in any::<u64>()) {
-        // Whichever chunk is last, it is of one file, and the other's tensors are complete.
+        // The last chunk is of one file, so the tensors of the other file are complete before.
         let model = Model::new(&SIZES, &SIZES);
         let (verifier, ready) = (model.verifier(), model.ready());
         let order = shuffled(&model.all(), order);
@@ -400,7 +401,7 @@ fn a_name_that_several_files_have_needs_the_file() {
     assert_eq!(view.read_at(usize::MAX).unwrap_err().error_code(), 9999);
 }
 
-/// A change to a true tensor list, and the difference and code that it is refused with.
+/// A change to a true tensor list, and the difference and code of the refusal.
 type Lie = (fn(&mut Vec<TensorEntry>), Difference, u16);
 
 const LIES: [Lie; 6] = [
@@ -418,7 +419,7 @@ fn a_wrong_tensor_list_is_refused_whichever_tensor_of_the_file_is_read() {
         let model = Model::changed(&[100, 3 * UNIT, 5], &[1], lie);
         let folder = model.folder();
         let view = model.view(&folder);
-        // Of the other tensors of the file all that is listed is true.
+        // The entries of the other tensors of the file are true.
         for name in ["a10", "a17"] {
             for _ in 0..2 {
                 let error = view.read(name).unwrap_err();
@@ -428,16 +429,16 @@ fn a_wrong_tensor_list_is_refused_whichever_tensor_of_the_file_is_read() {
                 assert_eq!(error.to_string(), format!("{FIRST}: {fault}"));
             }
         }
-        // The header's chunk alone was read, again and again from memory; no tensor's.
+        // Only the header's chunk was read, then served from memory; no tensor's chunk was.
         assert_eq!(view.view().reads(), Reads { chunks: 1, bytes: as_u64(UNIT) });
-        // The other file's list is true.
+        // The entries of the other file are true.
         assert_eq!(view.read("b03").unwrap().bytes().len(), 1);
     }
 }
 
 #[test]
 fn a_header_is_compared_once_whichever_tensors_are_read() {
-    // Of chunks that are read as wholes, and so not kept in memory: comparing it again would read them again.
+    // The header fills whole chunks. Those are not kept in memory, so a second comparison would read them again.
     let (a, b) = (bytes(100, 1), bytes(2 * UNIT - 100, 2));
     let plain = safetensors(&[("a", &a), ("b", &b)]);
     let (header, data) = plain[8..].split_at(plain.len() - 8 - a.len() - b.len());
@@ -453,21 +454,22 @@ fn a_header_is_compared_once_whichever_tensors_are_read() {
         assert_eq!(view.read("b").unwrap().bytes(), b);
         assert_eq!(view.read("a").unwrap().bytes(), a);
     }
-    // The chunk that both share is in memory; the other one of `b` was wanted as a whole, each time.
+    // The chunk that `a` and `b` share is kept in memory. The second chunk of `b` is wanted whole, and was read each
+    // time.
     assert_eq!(view.view().reads().chunks, 8 + 2);
 }
 
-/// A header can name a tensor with as many characters as it may have bytes.
+/// The length of a tensor's name is limited only by the size of the header.
 #[test]
 fn of_a_long_name_the_beginning_is_shown() {
     let long = "\u{1b}x".repeat(50_000);
     let shown = format!("{}…", r"\u{1b}x".repeat(40));
     for difference in [Difference::NotInHeader, Difference::NotListed, Difference::Dtype, Difference::Hash] {
         let text = TensorFault { tensor: long.clone(), difference }.to_string();
-        // Without the text, which would be long.
+        // The message does not hold the whole name.
         assert!(text.len() < 400 && text.starts_with(&format!("tensor '{shown}' is ")), "{difference:?}");
     }
-    // Names come from an index too, and that is not verified everywhere.
+    // Names may also come from an index, which is not always verified.
     let model = Model::new(&[1], &[1]);
     let folder = model.folder();
     let error = model.view(&folder).read(&long).unwrap_err();
@@ -479,7 +481,7 @@ fn a_header_is_parsed_only_when_its_chunks_are_accepted() {
     let model = Model::new(&[100, 3 * UNIT, 5], &[1]);
     let folder = model.folder();
     let view = model.view(&folder);
-    // A length of a header that is far too long.
+    // Set the length of the header far too high.
     folder.alter(FIRST, |file| file[7] = 0xFF);
     let error = view.read("a17").unwrap_err();
     let TensorError::View(ViewError::Chunk { fault: ChunkError::Mismatch { index: 0, .. }, .. }) = error
@@ -487,7 +489,7 @@ fn a_header_is_parsed_only_when_its_chunks_are_accepted() {
         panic!("{error:?}")
     };
     assert_eq!(error.error_code(), 2102);
-    // It may be asked for again.
+    // The tensor can be read again once the bytes are good.
     folder.alter(FIRST, |file| file[7] = 0);
     assert_eq!(view.read("a17").unwrap().bytes().len(), 5);
 }
@@ -497,7 +499,7 @@ fn a_malformed_header_is_refused_though_it_is_signed() {
     let model = Model::new(&[100], &[1]);
     let mut files: Vec<_> = model.files.iter().map(|(path, bytes)| (*path, bytes.clone())).collect();
     let mut draft = Draft::of(&files, ChunkSize::MIN);
-    // The same tensors are listed for a file that has one byte more than they cover.
+    // List the same tensors for a file that has one byte more than they cover.
     files[1].1.push(0);
     let longer = Draft { tensors: None, ..Draft::of(&files, ChunkSize::MIN) };
     (draft.files, draft.layers) = (longer.files, longer.layers);
@@ -513,7 +515,7 @@ fn a_malformed_header_is_refused_though_it_is_signed() {
 fn a_tensor_is_read_from_a_file_full_of_holes_and_another_is_refused() {
     let model = Model::new(&[UNIT, UNIT, 5], &[1]);
     let folder = model.folder();
-    // Nothing but the header's chunk and the last is there.
+    // Keep only the header's chunk and the last one.
     let end = model.files[FIRST].len() / UNIT * UNIT;
     folder.alter(FIRST, |file| file[UNIT..end].fill(0));
     fs::remove_file(folder.at(SECOND)).unwrap();
@@ -537,7 +539,7 @@ fn three_tensors_of_a_generated_model_cost_their_chunks_and_the_headers() {
     let view = TensorView::new(view, tensors.clone());
     assert_eq!(view.view().reads().chunks, 0);
 
-    // One of a shard, two of the other.
+    // One tensor of one shard, two of the other.
     let entries = tensors.entries();
     let chosen = [1, entries.len() - 1, entries.len() - 4].map(|at| &entries[at]);
     let mut expected = BTreeSet::new();
@@ -555,7 +557,7 @@ fn three_tensors_of_a_generated_model_cost_their_chunks_and_the_headers() {
     assert!(reads.bytes <= as_u64(expected.len() * UNIT));
     let all: usize = files.iter().map(|(_, bytes)| bytes.len().div_ceil(UNIT)).sum();
     assert!(expected.len() * 4 < all, "{} of {all}", expected.len());
-    // What was accepted is just that.
+    // Exactly these chunks were accepted.
     for (path, index) in &expected {
         let (position, _) = signed.files.find(path).unwrap();
         assert!(view.view().file(position).unwrap().verifier().is_accepted(*index));

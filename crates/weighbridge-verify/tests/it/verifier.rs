@@ -1,4 +1,4 @@
-//! Chunks of one file: in any order, on any thread, what is released is exactly what is honest, and what is missing is
+//! Chunks of one file: in any order and on any thread, exactly the honest chunks are released, and the missing ones are
 //! known.
 
 use std::{
@@ -21,7 +21,7 @@ use weighbridge_verify::{
 
 const UNIT: usize = 16 << 10;
 
-/// Chunk counts at which the tree has another shape than at the count before, and the smallest ones.
+/// The smallest chunk counts, and counts at which the tree has another shape than at the count before.
 const COUNTS: [usize; 9] = [0, 1, 2, 3, 5, 6, 7, 11, 13];
 
 fn as_u64(number: usize) -> u64 {
@@ -32,7 +32,7 @@ fn as_usize(number: u64) -> usize {
     usize::try_from(number).unwrap()
 }
 
-/// Lengths around each of the counts: 0, 1, chunk − 1, chunk, chunk + 1 are among them.
+/// Lengths around each of the counts, among them 0, 1, chunk − 1, chunk and chunk + 1.
 fn lengths(unit: usize) -> impl Iterator<Item = usize> {
     let around = COUNTS
         .into_iter()
@@ -136,7 +136,7 @@ proptest! {
         let case = Case::new(len << shift, UNIT << shift);
         let verifier = case.verifier();
         let count = verifier.count();
-        // Each chunk once, in the order of the seed, and some of them more often.
+        // Each chunk once, in an order chosen by the seed, and some chunks again.
         let mut order: Vec<u64> = (0..count).collect();
         order.sort_by_key(|index| seed[as_usize(*index)]);
         order.extend(seed[20..].iter().filter_map(|it| it.checked_rem(count)));
@@ -162,7 +162,7 @@ proptest! {
         prop_assert!(verifier.finish().is_ok());
     }
 
-    /// A hundred chunks lie in four words of the set; ranges begin and end within words and between them.
+    /// A hundred chunks take four words of the set; ranges begin and end within words and between them.
     #[test]
     fn what_is_missing_is_what_a_naive_set_says(
         len in 1_usize..100 * UNIT,
@@ -191,7 +191,8 @@ proptest! {
         prop_assert_eq!(verifier.is_complete(), accepted.len() == case.chunks().len());
 
         for (from, to, a, b) in ranges {
-            // On, just before and just behind the bounds of chunks; turned round and past the end too.
+            // Ranges that begin and end on the bounds of chunks and one byte beside them; some are reversed or past the
+            // end.
             let range = (from * unit).saturating_sub(1) + a..(to * unit).saturating_sub(1) + b;
             let holds = |index: &u64| index * unit < range.end && range.start < ((index + 1) * unit).min(len);
             let touched: Vec<u64> = (0..verifier.count()).filter(holds).filter(|_| !range.is_empty()).collect();
@@ -227,7 +228,7 @@ fn finish_passes_only_the_complete_file_and_gives_the_others_back() {
     }
 }
 
-/// Every way in which a transfer goes wrong at the bounds of chunks: what the file became.
+/// The file after every kind of transfer error at the bounds of chunks, with a description.
 fn corruptions(case: &Case) -> Vec<(String, Vec<u8>)> {
     let file = &case.file;
     let bounds: BTreeSet<usize> = (0..=file.len()).step_by(case.unit).chain([file.len()]).collect();
@@ -272,7 +273,7 @@ fn hash_of(released: &BTreeMap<u64, &[u8]>) -> FileRoot {
     FileRoot::of(&released.values().copied().collect::<Vec<_>>().concat())
 }
 
-/// What is released of corrupted bytes has the hash of exactly the honest chunks among them.
+/// The bytes released of corrupted bytes have the hash of exactly the honest chunks among them.
 #[test]
 fn what_is_released_of_corrupted_files_is_exactly_the_honest_chunks() {
     for len in lengths(UNIT).filter(|len| *len > 0) {
@@ -302,12 +303,12 @@ fn what_is_released_of_corrupted_files_is_exactly_the_honest_chunks() {
             assert!((0..verifier.count()).all(|it| verifier.is_accepted(it) == honest.contains_key(&it)));
             assert_eq!(verifier.is_complete(), honest.len() == chunks.len(), "{what}");
 
-            // As one run: what comes before the first bad chunk.
+            // As one run, the chunks before the first bad one are released.
             let verifier = case.verifier();
             let good = (0..as_u64(pieces.len())).take_while(|index| honest.contains_key(index)).count();
             let released = match verifier.accept_run(0, &bad) {
                 Ok(run) => {
-                    // Cut between chunks, it is whole chunks all the same.
+                    // A file that is cut between chunks still has whole chunks.
                     assert_eq!(good, pieces.len(), "{what}");
                     Some(run)
                 }
@@ -364,7 +365,7 @@ fn a_refused_layer_leaves_nothing_and_a_good_one_is_accepted_after_it() {
             }
         }
         add([&case.layer[..], &[0]].concat(), 2201);
-        // Of another file of the same size.
+        // The layer of another file of the same size.
         let size = ChunkSize::new(as_u64(UNIT)).unwrap();
         add(layer(&bytes(len, 2), size).concat(), 2202);
 
@@ -397,9 +398,9 @@ fn an_accepted_layer_of_another_file_is_refused() {
     for (other, code) in [
         (accept(&bytes(3 * UNIT, 2), UNIT), 2202),
         (accept(&bytes(2 * UNIT, 1), UNIT), 2201),
-        // The same file, by other chunks: its layer cannot check these.
+        // The same file in other chunks: its layer cannot check the wanted ones.
         (accept(&case.file, 2 * UNIT), 2201),
-        // Of as many chunks, of another length. It was said to have 96 bytes where 96 were expected.
+        // Files of as many chunks, of another length. The error said 96 bytes where 96 were expected.
         (accept(&bytes(3 * UNIT - 1, 1), UNIT), 2202),
         (accept(&bytes(5 * UNIT, 1), 2 * UNIT), 2202),
     ] {
@@ -489,11 +490,12 @@ fn of_a_good_and_a_bad_chunk_offered_at_once_only_the_good_one_is_released() {
     }
 }
 
-/// A loader waits for ranges, not for threads: whoever comes last has to see that a range is whole. With weaker
-/// orderings than those of the set both threads may miss the other's chunk, on a machine that reorders so; many do not.
+/// A loader waits for ranges, not for threads: the thread that accepts the last chunk has to see the range whole. With
+/// weaker orderings both threads could miss the other's chunk, on machines that reorder memory accesses that way; many
+/// do not.
 #[test]
 fn of_two_threads_that_complete_a_range_one_sees_it_whole() {
-    // 70 chunks, so that the two last ones lie in different words of the set.
+    // 70 chunks, so that the last two offered, 0 and 69, lie in different words of the set.
     let case = Case::new(70 * UNIT, UNIT);
     let all = 0..as_u64(case.file.len());
     for _ in 0..300 {
@@ -522,7 +524,7 @@ fn a_thread_that_panics_poisons_nothing() {
         let panicking = scope.spawn(|| {
             let released = verifier.accept(2, case.chunk(2)).unwrap();
             let missing = verifier.missing();
-            // Not a panic of a test, so without its message.
+            // Resume without the panic hook, which would print a message.
             panic::resume_unwind(Box::new((released.index(), missing.count())));
         });
         let working = scope.spawn(|| (3..8).all(|index| verifier.accept(index, case.chunk(index)).is_ok()));
@@ -544,11 +546,11 @@ fn an_accepted_chunk_stays_accepted_when_a_bad_one_is_offered_in_its_place() {
     assert_eq!(verifier.missing().collect::<Vec<_>>(), [0..1, 2..3]);
 }
 
-/// Runs of some chunks, at every place, with one bad chunk at each place: what is long enough is spread over cores by the
-/// feature `rayon`, and the result is the same.
+/// Runs from several starts with one bad chunk at several places. The feature `rayon` spreads long runs over cores, and
+/// must give the same result.
 #[test]
 fn a_run_is_accepted_up_to_its_first_bad_chunk_wherever_it_begins() {
-    // 70 chunks of 64 KiB: beyond the length from which on runs are spread.
+    // 70 chunks of 64 KiB are long enough to be spread over cores.
     let case = Case::new(70 * 4 * UNIT - 9, 4 * UNIT);
     let (unit, count) = (4 * UNIT, case.verifier().count());
     for (first, end) in [(0, count), (0, 69), (3, 40), (3, count), (64, count), (69, count), (8, 9)] {
@@ -557,11 +559,12 @@ fn a_run_is_accepted_up_to_its_first_bad_chunk_wherever_it_begins() {
         let verifier = case.verifier();
         assert_eq!(verifier.accept_run(first, honest).unwrap().indices(), first..end);
         assert_eq!(verifier.accepted(), end - first);
-        // Often just before the middle, where another core begins, which then finds a bad one at once.
+        // Try the place before the middle often: another core begins at the middle, and finds a bad chunk at once.
         let middle = iter::repeat_n((first.midpoint(end) - 1).max(first), 30);
         for bad in (first..end).step_by(7).chain([end - 1]).chain(middle) {
             let mut bytes = honest.to_vec();
-            // The first bad one counts, not those behind it, of which another core may find one earlier.
+            // All chunks from `bad` on are bad. The first one counts, although another core may find a later one
+            // earlier.
             for index in bad..end {
                 bytes[as_usize(index - first) * unit + 100] ^= 1;
             }
@@ -575,7 +578,7 @@ fn a_run_is_accepted_up_to_its_first_bad_chunk_wherever_it_begins() {
     }
 }
 
-/// Around the length from which on one chunk is spread over cores by the feature `rayon`.
+/// Lengths around the one from which the feature `rayon` spreads a single chunk over cores.
 #[test]
 fn large_chunks_are_accepted_like_small_ones() {
     for len in [(4 << 20) - 1, 4 << 20, (4 << 20) + 1, (7 << 20) + 77, 8 << 20, (8 << 20) + 1, (17 << 20) - 1]
