@@ -1,4 +1,4 @@
-//! The nonces of challenges whose answers were accepted: none is accepted twice.
+//! The nonces of challenges with an accepted answer. No answer to such a challenge is accepted again.
 
 use std::{
     fs::{self, File},
@@ -11,11 +11,11 @@ use weighbridge_tree::Nonce;
 
 use crate::{failure::Failure, memory, place::NewFile};
 
-/// The nonces, a line each, locked against other runs as long as this lives.
+/// The nonces, one on each line. The file is locked against other runs as long as this value lives.
 pub(crate) struct Nonces {
     path: PathBuf,
     nonces: Vec<Nonce>,
-    /// Held, not read.
+    /// Held for the lock, never read.
     _lock: File,
 }
 
@@ -46,7 +46,7 @@ impl Nonces {
         self.nonces.contains(nonce)
     }
 
-    /// Keeps one more.
+    /// Adds a nonce, and writes the file.
     pub(crate) fn add(&mut self, nonce: Nonce) -> Result<(), Failure> {
         self.nonces.push(nonce);
         let lines: String = self.nonces.iter().map(|nonce| format!("{nonce}\n")).collect();

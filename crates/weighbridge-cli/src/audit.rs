@@ -75,7 +75,7 @@ fn respond(args: &AuditRespond, output: &Output) -> Result<(), Failure> {
     let challenge = signed.claims().map_err(|e| Failure::from(e).about(&args.challenge))?;
     let key = keys::load(&args.key, &args.passphrase)?;
     let metadata = trust::metadata(args.meta.as_ref().unwrap_or(&args.model));
-    // The auditor decides which head it believes. This node answers of the one that it has.
+    // The auditor decides which head it believes. This node answers for the head it has.
     let head = trust::by_its_word(&trust::note(&metadata)?)?;
     let files = metadata.files(&head)?;
     let mut folder = HeldFolder::open(&args.model, &metadata, &files)?;
@@ -112,13 +112,13 @@ fn check(args: &AuditCheck, output: &Output) -> Result<(), Failure> {
         }
     })?;
     let files = audited(&args.target, &args.trust, &args.which, output)?;
-    // What is longer than any response to this is not read (rule 1), and is refused where lengths are compared.
+    // A response longer than any good one is not read (rule 1). The check below refuses its length.
     let samples = Samples::of(challenge.text(), challenge.challenge().samples, &files);
     let response = match read_bounded(&args.response, samples.map_or(0, |samples| samples.response_len())) {
         Err(error) if error.source.kind() == std::io::ErrorKind::FileTooLarge => None,
         read => Some(read?),
     };
-    // Only now is the whole response surely there.
+    // Take the time only now, when the whole response is known to be there.
     let received = match args.received {
         Some(time) => time,
         None => now()?,
@@ -138,7 +138,7 @@ fn check(args: &AuditCheck, output: &Output) -> Result<(), Failure> {
     })?;
     let report = answered.report();
     let note = sign_report(report, &key)?;
-    // The place is made sure of before the nonce is used up.
+    // Make sure that the report can be written before the nonce is used up.
     let new = NewFile::begin(&args.output, note.as_bytes())?;
     nonces.add(challenge.challenge().nonce)?;
     new.finish()?;
@@ -146,7 +146,7 @@ fn check(args: &AuditCheck, output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What the audit shows, what it does not, and how likely it missed a loss.
+/// Prints what the audit shows, what it does not show, and how likely it missed a loss.
 fn print(report: &Report, key: &SecretKey, path: &Path, output: &Output) {
     let Report { name, prover, samples, of, issued, received, .. } = report;
     let prover_name = shown(prover.name().as_str());
@@ -179,10 +179,10 @@ fn print(report: &Report, key: &SecretKey, path: &Path, output: &Output) {
     });
 }
 
-/// In thousandths, and in words.
+/// Losses in thousandths, each with its words.
 const LOSSES: [(u64, &str); 3] = [(100, "10 %"), (10, "1 %"), (1, "0.1 %")];
 
-/// Two digits that count; what is too small for people is said to be small.
+/// A percentage with two significant digits; very small values are only said to be small.
 fn percent(chance: f64) -> String {
     let percent = chance * 100.0;
     if percent == 0.0 {
@@ -190,7 +190,7 @@ fn percent(chance: f64) -> String {
     } else if percent < 0.001 {
         "below 0.001 %".to_owned()
     } else {
-        // As it will be when it is rounded.
+        // Choose the digits by the rounded value.
         let digits = if percent >= 9.95 {
             0
         } else if percent >= 0.995 {
@@ -204,7 +204,7 @@ fn percent(chance: f64) -> String {
     }
 }
 
-/// The file list under a believed head: all that an auditor needs of a model.
+/// The file list under a believed head. An auditor needs no more of a model.
 fn audited(
     target: &Path,
     trust: &Trust,

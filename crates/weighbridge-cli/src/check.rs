@@ -1,4 +1,4 @@
-//! `check`: what a proof shows, from the proof and the caller's trust alone.
+//! `check`: checks a proof with nothing but the proof and the caller's trust.
 
 use std::{
     fs::File,
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Check, output: &Output) -> Result<(), Failure> {
         receipt(path, &head, output)?;
     }
     let held = if args.report.is_empty() { None } else { Some(reports(args, &head, output)?) };
-    // Last, so that a run that refuses anything has extracted nothing.
+    // The slice comes last, so that a refused run extracts nothing.
     match (&args.slice, proven.slice()) {
         (Some(path), Some(claim)) => slice(path, &claim, args.extract.as_deref(), output)?,
         (Some(path), None) => {
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &Check, output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses a proof of something else than what the caller wants: whoever made it chose what it proves.
+/// Refuses a proof that does not prove what the caller wants. The maker of a proof chooses its claims.
 fn shows(args: &Check, proven: &Proven) -> Result<(), Failure> {
     let wanted = &args.wanted;
     let not_shown = |what: &str| {
@@ -103,7 +103,7 @@ fn shows(args: &Check, proven: &Proven) -> Result<(), Failure> {
     }
 }
 
-/// A file, or standard input for `-`.
+/// The bytes of a file, or of standard input for `-`.
 fn read_proof(path: &Path) -> Result<Vec<u8>, Failure> {
     if path != Path::new("-") {
         return read_bounded(path, MAX_PROOF as u64).map_err(|error| match error.source.kind() {
@@ -112,13 +112,13 @@ fn read_proof(path: &Path) -> Result<Vec<u8>, Failure> {
         });
     }
     let mut bytes = Vec::new();
-    // One byte more than a proof may have tells that there are too many.
+    // Read one byte more than a proof may have, to notice a proof that is too long.
     let mut input = io::stdin().lock().take(MAX_PROOF as u64 + 1);
     input.read_to_end(&mut bytes).map_err(IoError::at("read", "standard input"))?;
     Ok(bytes)
 }
 
-/// A note that stands by itself.
+/// Reads a note that is a file of its own.
 pub(crate) fn read_note(path: &Path) -> Result<Vec<u8>, Failure> {
     read_bounded(path, MAX_NOTE as u64)
         .map_err(|error| Failure::unless_longer(error, |bytes| NoteError::TooLong { bytes }.into()))
@@ -166,7 +166,7 @@ fn range(claim: &SliceClaim<'_>) -> String {
     format!("bytes {start}..{end} of {}", shown(claim.file.path.as_str()))
 }
 
-/// Reads a slice to its end, and gives what it extracts its name only then (rule 2).
+/// Decodes a slice to its end. The extracted file gets its name only then (rule 2).
 fn slice(
     path: &Path,
     claim: &SliceClaim<'_>,
@@ -204,7 +204,7 @@ fn slice(
 
 const BUFFER: usize = 64 << 10;
 
-/// A receipt of this head, shown as what it is.
+/// Checks a receipt of this head, and prints it as a claim.
 fn receipt(path: &Path, head: &VerifiedHead, output: &Output) -> Result<(), Failure> {
     let about = |failure: Failure| failure.about(path);
     let note = read_note(path)?;
@@ -227,7 +227,7 @@ fn receipt(path: &Path, head: &VerifiedHead, output: &Output) -> Result<(), Fail
     Ok(())
 }
 
-/// Whether enough auditors of the policy found that the model can be had.
+/// Checks that enough auditors of the policy found that the model can be had.
 fn reports(args: &Check, head: &VerifiedHead, output: &Output) -> Result<Held, Failure> {
     let policy = args.trust.policy()?.ok_or_else(|| {
         Failure::usage("--report: auditors are listed in a policy").hint("name it with --trust FILE")
@@ -273,7 +273,7 @@ fn passed_over_line(over: &PassedOver, args: &Check) -> String {
     format!("{} does not count: {}", report_path(over.number, args), over.why)
 }
 
-/// The file of a report, counted from 1.
+/// The path of a report by its number, counted from 1.
 fn report_path(number: usize, args: &Check) -> String {
     args.report.get(number.saturating_sub(1)).map(shown_path).unwrap_or_default()
 }

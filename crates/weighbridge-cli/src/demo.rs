@@ -1,4 +1,4 @@
-//! `demo`: the whole way of a model in a few lines, by the command itself.
+//! `demo`: shows a model's whole way in a few lines, by running the command itself.
 
 use std::{
     env,
@@ -26,7 +26,7 @@ pub(crate) fn run(output: &Output) -> Result<(), Failure> {
     let model = folder.path().join("llama");
     let summary = Llama::small(1).write(&model).map_err(IoError::at("write", &model))?;
     for name in ["README.md", "generation_config.json", "tokenizer.json", "tokenizer_config.json"] {
-        // Fewer files, so that all of it fits on a screen.
+        // Remove some files, so that the demo fits on a screen.
         let path = model.join(name);
         fs::remove_file(&path).map_err(IoError::at("remove", &path))?;
     }
@@ -63,7 +63,7 @@ struct Demo<'a> {
     output: &'a Output,
 }
 
-/// How a step has to end.
+/// The expected end of a step.
 #[derive(PartialEq)]
 enum Expected {
     Success,
@@ -75,7 +75,7 @@ impl Demo<'_> {
         self.output.raw(&format!("{text}\n"));
     }
 
-    /// Runs this very program as a shell would, shows what a person would see, and checks how it ended.
+    /// Runs this program with a command line, shows its output as a person would see it, and checks its exit status.
     fn run(&self, line: &str, expected: Expected) -> Result<(), Failure> {
         self.say(&format!("$ weighbridge {line}"));
         let program = env::current_exe().map_err(IoError::at("find", "this program"))?;
@@ -101,7 +101,7 @@ impl Demo<'_> {
         }
     }
 
-    /// The words of a line, as a shell takes it apart; the one substitution that the demo uses is done here.
+    /// Splits a line into words as a shell would, with the one substitution that the demo uses.
     fn words(&self, line: &str) -> Result<Vec<String>, Failure> {
         const SUBSTITUTION: &str = "\"$(cat keys/demo.vkey)\"";
         let plain = line.replace(SUBSTITUTION, "VKEY");
@@ -126,7 +126,7 @@ fn flip(path: &Path, offset: u64) -> Result<(), Failure> {
     Ok(flip().map_err(IoError::at("change", path))?)
 }
 
-/// A wrong bit in each chunk, so that it is found out whichever is asked for.
+/// Flips a bit in each chunk, so that the lie is noticed whichever chunk is fetched.
 fn lie(path: &Path) -> Result<(), Failure> {
     let size = fs::metadata(path).map_err(IoError::at("look at", path))?.len();
     (0..size).step_by(1 << 18).try_for_each(|offset| flip(path, offset))
@@ -150,8 +150,8 @@ fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A web server that has a model's metadata, and of the model itself takes requests and sends nothing. It lives as long as
-/// this program.
+/// Starts a web server that serves a model's metadata, and takes requests for the model's files but sends nothing. The
+/// server lives as long as this program.
 fn stall(model: &Path) -> Result<String, Failure> {
     let failed = |error| Failure::from(IoError::at("listen on", "127.0.0.1")(error));
     let listener = TcpListener::bind("127.0.0.1:0").map_err(failed)?;

@@ -1,4 +1,4 @@
-//! `diff`: two models compared by what their lists say, without their weights.
+//! `diff`: compares two models by their lists, without their weights.
 
 use std::path::Path;
 
@@ -49,10 +49,10 @@ pub(crate) fn run(args: &Diff, output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One of the two.
+/// One of the two models.
 struct Model {
     head: VerifiedHead,
-    /// Whose signatures the head has: believed if there is a policy, else claimed.
+    /// The names on the head's signatures: believed if there is a policy, otherwise claimed.
     signers: Vec<String>,
     believed: bool,
     files: VerifiedFileList,
@@ -62,7 +62,7 @@ struct Model {
 
 impl Model {
     fn open(path: &Path, policy: Option<&TrustPolicy>) -> Result<Self, Failure> {
-        // Of what cannot be read the message names the file.
+        // Messages with codes from 9000 on name the unreadable file themselves.
         let about = |failure: Failure| if failure.code < 9000 { failure.about(path) } else { failure };
         let metadata = trust::metadata(path);
         let note = metadata.note().map_err(|error| Failure::from(error).hint(WHAT_TO_NAME))?;
@@ -72,7 +72,7 @@ impl Model {
         Ok(Self { head, signers, believed: policy.is_some(), files, tensors })
     }
 
-    /// Which model it is, and who says so.
+    /// Prints the model's name and revision, and its signers.
     fn print(&self, side: &str, output: &Output) {
         let what = self.head.head();
         let by = match self.signers.as_slice() {
@@ -94,7 +94,7 @@ impl Model {
 const WHAT_TO_NAME: &str = "OLD and NEW are model folders that were weighed and signed, or their metadata: the folder that holds head.note";
 const CLAIMED: &str = " (claimed: neither --trust nor --vkey was given)";
 
-/// A head, and the names below it. Its age does not matter: what is compared may well be old.
+/// A head and its signers. Expired heads are accepted, since old models may be compared too.
 fn believe(note: &[u8], policy: Option<&TrustPolicy>) -> Result<(VerifiedHead, Vec<String>), Failure> {
     let Some(policy) = policy else {
         let names = SignedHead::parse(note)?.key_ids().map(|(name, _)| name.as_str().to_owned()).collect();
@@ -106,7 +106,7 @@ fn believe(note: &[u8], policy: Option<&TrustPolicy>) -> Result<(VerifiedHead, V
     Ok((head, signers))
 }
 
-/// How many entries are in which class, for people as a table.
+/// Prints the number of entries in each class, for people as a table.
 fn summary<E>(
     kind: &'static str,
     comparison: Option<&Comparison<'_, E>>,
@@ -141,7 +141,7 @@ fn summary<E>(
     });
 }
 
-/// The classes that one of the two can have, by name.
+/// The tallies of one model by class name, without the classes that this model cannot have.
 fn classes(of: impl Fn(Class) -> Option<Tally>) -> Value {
     let tallies = Class::ALL.into_iter().filter_map(|class| Some((class, of(class)?)));
     let named = tallies.map(|(class, Tally { entries, bytes })| {
@@ -150,7 +150,7 @@ fn classes(of: impl Fn(Class) -> Option<Tally>) -> Value {
     named.collect::<serde_json::Map<_, _>>().into()
 }
 
-/// How many differences people are told of one by one.
+/// The number of differences that people see one by one.
 fn different<E>(differences: &[Difference<'_, E>]) -> usize {
     differences.iter().filter(|difference| difference.class != Class::Same).count()
 }
@@ -178,7 +178,7 @@ fn tensor(difference: &Difference<'_, TensorEntry>, list: &List<'_>) {
     print.difference(difference, [&name, &form]);
 }
 
-/// How the differences of a kind are printed.
+/// The way to print the differences of one kind.
 struct Print<'a, S, V> {
     event: &'static str,
     size: S,
@@ -187,7 +187,7 @@ struct Print<'a, S, V> {
 }
 
 impl<S, V> Print<'_, S, V> {
-    /// For people column by column, and not at all if there is none.
+    /// Prints a difference: for people column by column, and only if the entries differ.
     fn difference<E, const N: usize>(
         &self,
         Difference { class, old, new, in_old }: &Difference<'_, E>,
@@ -212,7 +212,7 @@ impl<S, V> Print<'_, S, V> {
         };
         let columns = columns.map(became).join("  ");
         let bytes = became(&|entry| size((self.size)(entry)));
-        // Of what moved that goes without saying.
+        // A moved entry has its bytes in the old model anyway.
         let has_bytes = *class != Class::Moved && *in_old && new.is_some_and(|new| (self.size)(new) > 0);
         let note = if has_bytes { "  (old has these bytes)" } else { "" };
         let text = format!("{:<8} {:<6} {columns}  {bytes}{note}", class.word(), self.event);

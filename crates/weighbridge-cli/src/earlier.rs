@@ -1,4 +1,4 @@
-//! What `weigh` takes from an earlier release: its place in the model's history, and files to be reused.
+//! The earlier release that `weigh` builds on: the previous head, and files to reuse.
 
 use std::path::Path;
 
@@ -11,14 +11,15 @@ use weighbridge_tree::head_id;
 
 use crate::{args::Weigh, failure::Failure, trust};
 
-/// What is taken from an earlier release.
+/// The previous head and the reusable files, as far as they are asked for.
 pub(crate) struct Earlier {
     pub(crate) previous: Option<Previous>,
     pub(crate) reuse: Option<(VerifiedFileList, Option<VerifiedTensorList>, Option<Layers>)>,
 }
 
 impl Earlier {
-    /// Opens what `--previous` and `--from` name. Believed is what `--trust` or `--vkey` say, else the keys that sign.
+    /// Opens the places that `--previous` and `--from` name. Heads are believed by `--trust` or `--vkey`, or without
+    /// these by the signing keys.
     pub(crate) fn open(args: &Weigh, keys: &[SecretKey]) -> Result<Self, Failure> {
         let given = args.trust.policy()?;
         let by_keys = given.is_none();
@@ -54,13 +55,13 @@ impl Earlier {
     }
 }
 
-/// The previous head: believed by the policy if there is one, else taken by its own word, as a signer without keys on
-/// this machine has to.
+/// The previous head. Without a policy, the head is taken by its own word, because a signer may have no keys on this
+/// machine.
 fn previous(path: &Path, policy: Option<&TrustPolicy>) -> Result<Previous, Failure> {
     let about = |failure: Failure| failure.about(path);
     let note = read_bounded(path, MAX_NOTE as u64)?;
     if let Some(policy) = policy {
-        // Another model's head is told as such when it is weighed.
+        // A head of another model is refused later, when the model is weighed.
         return believe(&note, policy, Expectation::any()).map(|head| Previous::from(&head)).map_err(about);
     }
     let signing = Signing::of_note(&note).map_err(|e| about(e.into()))?;
@@ -68,7 +69,7 @@ fn previous(path: &Path, policy: Option<&TrustPolicy>) -> Result<Previous, Failu
     Ok(Previous { id: head_id(signing.text().as_bytes()), revision: head.revision, name: head.name.clone() })
 }
 
-/// Its age does not matter: what is taken from it is signed anew.
+/// Verifies an earlier head. An expired one is accepted, because everything taken from it is signed again.
 fn believe(note: &[u8], policy: &TrustPolicy, expected: Expectation) -> Result<VerifiedHead, Failure> {
     Ok(SignedHead::parse(note)?.verify(policy, &expected.allow_expired(), trust::now())?)
 }

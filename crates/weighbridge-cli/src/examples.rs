@@ -1,6 +1,6 @@
 //! The examples below each help text. A test of the command runs these lines, in this order.
 //!
-//! A line is short enough for a terminal of 80 columns: help breaks longer ones where no shell would go on.
+//! Each line fits on a terminal of 80 columns: clap breaks longer ones at places where a shell would not continue.
 
 macro_rules! examples {
     ($($line:literal)+) => { concat!("Examples:", $("\n  ", $line),+) };

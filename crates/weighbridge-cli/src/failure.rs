@@ -1,4 +1,4 @@
-//! How a run that was not successful ends: a code, a sentence, what to do next.
+//! The end of an unsuccessful run: a code, a sentence, and the next step.
 
 use std::{io, process::ExitCode};
 
@@ -14,13 +14,13 @@ use weighbridge_verify::{AuditError, ResponseError};
 
 use crate::{output::size, signals::Signal};
 
-/// Why a run failed. From 9000 on, codes mean that nothing was judged.
+/// Why a run failed. Codes from 9000 on mean that nothing was judged.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) code: u16,
     pub(crate) message: String,
     pub(crate) hints: Vec<String>,
-    /// The signal that asked for this end.
+    /// The signal that ended the run, if one did.
     pub(crate) signal: Option<Signal>,
 }
 
@@ -33,26 +33,26 @@ impl Failure {
         Self::new(9001, message)
     }
 
-    /// What to do next. Of several hints each stands on a line of its own.
+    /// Adds a next step. Each hint is printed on its own line.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
     }
 
-    /// In place of the hints that came with the error.
+    /// Replaces the hints that came with the error.
     pub(crate) fn only_hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.clear();
         self.hint(hint)
     }
 
-    /// Says which file the message is about.
+    /// Puts the path of a file in front of the message.
     pub(crate) fn about(mut self, path: &std::path::Path) -> Self {
         self.message = format!("{}: {}", shown_path(path), self.message);
         self
     }
 
-    /// What could not be read is refused if it was too long for what it was to be, which is then known without reading it
-    /// (rule 1).
+    /// Turns a failure to read a file into a refusal if the file is longer than its kind allows, which the length shows
+    /// without reading (rule 1).
     pub(crate) fn unless_longer(error: IoError, refusal: impl FnOnce(usize) -> Self) -> Self {
         if error.source.kind() != io::ErrorKind::FileTooLarge {
             return error.into();
@@ -211,11 +211,11 @@ impl From<FetchError> for Failure {
     }
 }
 
-/// How to mend a model in a cache of Hugging Face's clients, whose files are not ours to replace.
+/// The way to repair a model in a cache of Hugging Face's clients: we do not replace files there.
 pub(crate) const BESIDE_THE_CACHE: &str = "fetch into another folder, with the snapshot as one of the sources: what is good there \
                                            is not downloaded again";
 
-/// What a fetch leaves that did not end well.
+/// Describes the bytes on disk after a fetch that did not end well.
 fn on_disk(progress: &Progress) -> String {
     let Progress { durable, verified, wanted, .. } = progress;
     let there = match durable {

@@ -52,9 +52,9 @@ pub(crate) fn run(args: &Fetch, output: &Output) -> Result<(), Failure> {
     let ended = thread::scope(|scope| {
         let (tell, heard) = mpsc::channel();
         let signals = tell.clone();
-        // Without it a signal ends the fetch as it ends any process, and what is durable stays so.
+        // If this fails, a signal ends the fetch like any process; durable bytes stay durable.
         let _ = signals::listen(&runtime, move |signal| {
-            // After the end nobody hears it.
+            // After the end of the fetch nobody receives the signal.
             let _ = signals.send(Heard::Signal(signal));
         });
         let watcher = &watcher;
@@ -62,18 +62,18 @@ pub(crate) fn run(args: &Fetch, output: &Output) -> Result<(), Failure> {
         let _ended = Ended(tell);
         runtime.block_on(fetch(options, watcher, &stop))
     });
-    // Reads of a file system that does not answer are not waited for.
+    // Do not wait for reads of a file system that does not answer.
     runtime.shutdown_background();
     watcher.end(ended, &args.output)
 }
 
-/// What the library is told.
+/// Turns the arguments into the options of the library.
 fn options(args: &Fetch, demand: &Demand<'_>) -> Result<Options, Failure> {
     let headers = headers(args)?;
     let hub = |name| env::var(name).ok().filter(|value| !value.is_empty());
     let source = |text: &String| {
         let options = SourceOptions {
-            // Of an address, however often it is named.
+            // A source that is named twice gets its headers both times.
             headers: headers.get(text.as_str()).cloned().unwrap_or_default(),
             hub_endpoint: hub("HF_ENDPOINT"),
             hub_token: hub("HF_TOKEN"),
@@ -101,7 +101,7 @@ fn options(args: &Fetch, demand: &Demand<'_>) -> Result<Options, Failure> {
 
 type Header = (HeaderName, HeaderValue);
 
-/// The headers for each source, by the words that name it on the command line.
+/// The headers for each source, by the source's text on the command line.
 fn headers(args: &Fetch) -> Result<BTreeMap<&str, Vec<Header>>, Failure> {
     let mut headers: BTreeMap<&str, Vec<Header>> = BTreeMap::new();
     for pair in args.header.chunks_exact(2) {
@@ -130,12 +130,12 @@ fn headers(args: &Fetch) -> Result<BTreeMap<&str, Vec<Header>>, Failure> {
 fn header(line: &str) -> Option<Header> {
     let (name, value) = line.split_once(':')?;
     let mut value = HeaderValue::try_from(value.trim()).ok()?;
-    // As far as anybody may tell.
+    // Any header may be a secret.
     value.set_sensitive(true);
     Some((HeaderName::try_from(name.trim()).ok()?, value))
 }
 
-/// The line itself is not shown: it may be a secret.
+/// The message does not show the line, which may hold a secret.
 fn not_a_header(what: &str) -> Failure {
     Failure::usage(format!("{what} is not a header")).hint("a header is written `Name: value`")
 }
@@ -143,7 +143,7 @@ fn not_a_header(what: &str) -> Failure {
 /// The longest file of headers.
 const MAX_HEADERS: u64 = 64 << 10;
 
-/// Tells what happens, and keeps what has to be told at the end.
+/// Reports the fetch, and keeps everything that is reported at the end.
 struct Watcher<'a> {
     output: &'a Output,
     names: &'a [String],
@@ -153,17 +153,17 @@ struct Watcher<'a> {
     seen: Mutex<Seen>,
 }
 
-/// Held for moments only, never while something is printed: whoever ends the run by force looks at it.
+/// Locked for moments only, never while something is printed: an end by force needs the lock.
 #[derive(Default)]
 struct Seen {
     head: Option<HeadId>,
     progress: Progress,
     sources: BTreeMap<usize, SourceStatus>,
-    /// Why the command itself wanted the fetch to end.
+    /// The command's own reason to end the fetch.
     failure: Option<Failure>,
-    /// The signal that asked for the end.
+    /// The signal that asked for the end of the fetch.
     signal: Option<Signal>,
-    /// How long each source was asked for bytes, and since when it is again.
+    /// By source: for how long it was asked for bytes, and the time since which it is being asked again.
     asked: BTreeMap<usize, (Duration, Option<Instant>)>,
 }
 
@@ -175,14 +175,14 @@ impl Seen {
         self.sources.insert(status.source, status.clone());
     }
 
-    /// Whether a source was asked for bytes for a while and has given none: the fetch ended before that was worth blame.
+    /// Whether a source was asked for bytes for a while and gave none, although the fetch ended too early to blame it.
     fn is_silent(&self, status: &SourceStatus) -> bool {
         let asked = self.asked.get(&status.source).map(|(asked, _)| *asked);
         status.verified == 0 && asked.is_some_and(|asked| asked >= SILENT)
     }
 }
 
-/// How long a source has to be asked in vain before that is told.
+/// How long a source has to be asked without an answer to be reported as silent.
 const SILENT: Duration = Duration::from_secs(1);
 
 impl<'a> Watcher<'a> {
@@ -199,7 +199,7 @@ impl<'a> Watcher<'a> {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says how it ended.
+    /// Prints the end of the fetch, and returns its result.
     fn end(self, ended: Result<Fetched, FetchError>, into: &Path) -> Result<(), Failure> {
         let seen = self.seen.into_inner().unwrap_or_else(PoisonError::into_inner);
         let view = self.view.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -213,7 +213,7 @@ impl<'a> Watcher<'a> {
             (None, Ok(fetched)) => (None, done(fetched, into)),
             (None, Err(error)) => (Some(error.error_code()), String::new()),
         };
-        // Where no source could deliver, each is named beneath the error.
+        // If no source could deliver, the error's hints name each source.
         let named_later = matches!(ended, Err(FetchError::NoSource { .. }));
         let lines = told.iter().filter(|_| !named_later).map(|status| source_line(status, names));
         let text: Vec<String> = lines.chain(Some(text).filter(|text| !text.is_empty())).collect();
@@ -236,7 +236,7 @@ impl<'a> Watcher<'a> {
             (Some(failure), _) => Err(failure),
             (None, Ok(_)) => Ok(()),
             (None, Err(error)) => {
-                // A fetch may fail in its own way after a signal has come.
+                // After a signal the fetch may still fail for another reason.
                 let signal = seen.signal.filter(|_| matches!(error, FetchError::Stopped { .. }));
                 Err(Failure { signal, ..failure(error, names) })
             }
@@ -298,7 +298,7 @@ fn done(fetched: &Fetched, into: &Path) -> String {
     lines.join("\n")
 }
 
-/// A source of which something has to be said although the fetch is at its end.
+/// The line of a source that is reported at the end of the fetch.
 fn source_line(status: &SourceStatus, names: &[String]) -> String {
     if status.blame.is_some() {
         return format!("source   {}", of_source(status, names));
@@ -307,14 +307,14 @@ fn source_line(status: &SourceStatus, names: &[String]) -> String {
     format!("source   {}  gave nothing, asked for more than a second", shown(name))
 }
 
-/// What a source is blamed for, or else how it ended.
+/// The blame of a source, or its last state if it has none.
 fn of_source(status: &SourceStatus, names: &[String]) -> String {
     let name = names.get(status.source).map_or("", String::as_str);
     let what = status.blame.as_ref().map_or_else(|| status.state.word().to_owned(), blamed);
     format!("{}  {what}", shown(name))
 }
 
-/// With the names of the sources, which the library does not repeat.
+/// The failure with the names of the sources, which the library's error does not hold.
 fn failure(error: FetchError, names: &[String]) -> Failure {
     let sources = match &error {
         FetchError::NoSource { sources, .. } => {
@@ -327,23 +327,23 @@ fn failure(error: FetchError, names: &[String]) -> Failure {
     failure
 }
 
-/// What the thread hears that ends a fetch from outside.
+/// The messages of the thread that ends a fetch from outside.
 enum Heard {
     Signal(Signal),
     End,
 }
 
-/// Says that the fetch has ended, also by a panic: the scope waits for whoever listens to signals.
+/// Reports the end of the fetch when dropped, also by a panic: the scope waits for the thread that listens to signals.
 struct Ended(mpsc::Sender<Heard>);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        // Nobody listens if it was a signal that ended it.
+        // After an end by a signal the receiver is gone.
         let _ = self.0.send(Heard::End);
     }
 }
 
-/// Asks the fetch to end, and ends the process if it does not, or if it is asked again.
+/// After a signal asks the fetch to end, and ends the process if the fetch does not end in time.
 fn end_by_signal<'scope>(
     heard: &mpsc::Receiver<Heard>,
     watcher: &'scope Watcher<'_>,
@@ -363,7 +363,7 @@ fn end_by_signal<'scope>(
         }
         let _ = (watcher.output.fail(&failure), told.send(()));
     });
-    // A reader that holds up our words must not hold up the end.
+    // A blocked reader of our last words must not delay the end.
     let _ = waits.recv_timeout(LAST_WORDS);
     #[allow(
         clippy::exit,
@@ -372,7 +372,7 @@ fn end_by_signal<'scope>(
     process::exit(signal.status().into())
 }
 
-/// The last known state of a fetch that did not end by itself, without the last sync.
+/// The failure of a fetch that did not end by itself. The known state lacks the last sync.
 fn by_force(progress: &Progress) -> Failure {
     let there = match progress.wanted {
         0 => String::new(),
@@ -381,6 +381,6 @@ fn by_force(progress: &Progress) -> Failure {
     Failure::new(9202, format!("stopped by force{there}")).hint("the same command goes on from there")
 }
 
-/// How long a fetch may take to end. With the last words it is less than two seconds.
+/// How long a fetch may take to end. Together with the last words, the end takes less than two seconds.
 const GRACE: Duration = Duration::from_millis(1_600);
 const LAST_WORDS: Duration = Duration::from_millis(200);

@@ -1,4 +1,4 @@
-//! What happens in a fetch, as JSON: the names of `spec/fetching.md`.
+//! The events of a fetch as JSON, with the names of `spec/fetching.md`.
 
 use serde_json::{Value, json};
 use weighbridge_transfer::{Event, Here, Progress, SourceStatus, Waiting};
@@ -35,7 +35,7 @@ pub(crate) fn value(event: &Event, names: &[String]) -> Option<Value> {
     })
 }
 
-/// How a source does, or did.
+/// The state of a source.
 pub(crate) fn source(status: &SourceStatus, names: &[String]) -> Value {
     let SourceStatus { source, state, blame, again_in, verified, rate } = status;
     let (blame, why) = blame.as_ref().map(|(blame, why)| (blame.word(), why.as_str())).unzip();
@@ -45,7 +45,7 @@ pub(crate) fn source(status: &SourceStatus, names: &[String]) -> Value {
     })
 }
 
-/// An object, and the four figures.
+/// Adds the four figures to an object.
 pub(crate) fn with_progress(mut value: Value, progress: &Progress) -> Value {
     let Progress { received, verified, durable, wanted } = progress;
     value["received"] = (*received).into();

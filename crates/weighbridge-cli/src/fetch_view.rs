@@ -1,4 +1,5 @@
-//! What a person sees of a fetch: on a terminal a bar of verified bytes and a line for each source, elsewhere plain lines.
+//! The view of a fetch for people: on a terminal a bar of verified bytes and a line for each source, elsewhere plain
+//! lines.
 
 use std::{
     collections::BTreeSet,
@@ -24,15 +25,15 @@ pub(crate) struct View {
     names: Vec<String>,
     form: Form,
     started: Instant,
-    /// Whether each file is told of: of many, a terminal gets the number.
+    /// Whether each file has a line. On a terminal, the files of a long list are only counted.
     each_file: bool,
     chunk_size: Option<ChunkSize>,
-    /// Sources of which the reason was told.
+    /// The sources whose reason was printed.
     set_aside: BTreeSet<SourceIndex>,
     named: Named,
 }
 
-/// How many files have got their final names, of how many that get one.
+/// How many files have their final names, and how many are to get one.
 #[derive(Clone, Copy, Default)]
 struct Named {
     files: u64,
@@ -45,7 +46,7 @@ enum Form {
 }
 
 impl View {
-    /// `names` are those of the sources.
+    /// `names` are the names of the sources.
     pub(crate) fn new(output: &Output, names: &[String]) -> Self {
         let form = if output.is_watched() {
             Form::Screen(Screen::new(names))
@@ -76,7 +77,7 @@ impl View {
                 let text = result(event, self.chunk_size);
                 self.aside(|| output.line(&text));
             }
-            // The screen may be too narrow for the reason.
+            // The screen may be too narrow for the reason, so it gets a line of its own.
             Event::Source(status) if status.state == SourceState::SetAside && output.is_watched() => {
                 if let Some(name) = self.names.get(status.source)
                     && self.set_aside.insert(status.source)
@@ -99,7 +100,7 @@ impl View {
         }
     }
 
-    /// Does something that prints, with the bar out of the way.
+    /// Prints something while the bar is hidden.
     pub(crate) fn aside(&self, print: impl FnOnce()) {
         match &self.form {
             Form::Screen(screen) => screen.aside(print),
@@ -107,7 +108,7 @@ impl View {
         }
     }
 
-    /// Takes everything off the screen, and says how fast it went.
+    /// Clears the screen, and prints the rate of the fetch.
     pub(crate) fn finish(&self, output: &Output, progress: &Progress) {
         let Form::Screen(screen) = &self.form else { return };
         screen.clear();
@@ -119,7 +120,7 @@ impl View {
     }
 }
 
-/// The line of a result.
+/// The line of a verified or extra file.
 fn result(event: &Event, chunk_size: Option<ChunkSize>) -> String {
     match event {
         Event::File { path, size: bytes } => {
@@ -139,22 +140,22 @@ fn result(event: &Event, chunk_size: Option<ChunkSize>) -> String {
     }
 }
 
-/// How wide the column of paths is: they are printed before all are known.
+/// The width of the path column. It is fixed, because lines are printed before all paths are known.
 const PATH_WIDTH: usize = 40;
 
-/// What there is to say of a source beside its state and its bytes.
+/// The parts of a source's line behind its state and its bytes.
 fn account(status: &SourceStatus) -> impl Iterator<Item = String> {
     let again = status.again_in.filter(|_| status.state == SourceState::Waiting);
     let again = again.map(|time| format!("again in {} s", time.as_secs_f64().ceil()));
     again.into_iter().chain(status.blame.as_ref().map(blamed))
 }
 
-/// What a source is blamed for, and why. Some of the words may be its own.
+/// The blame of a source with the reason, which may quote the source.
 pub(crate) fn blamed((blame, why): &(Blame, String)) -> String {
     format!("{blame}: {}", shown_line(why))
 }
 
-/// Why the bar stands still: what is done, or waited for and from whom, and since when.
+/// The line for a bar that stands still: the file and the source it waits for, or this machine's work, and since when.
 fn waiting_line(waiting: &Waiting, names: &[String], named: Named) -> String {
     let Waiting { for_what, chunks, from, again_in, here, since } = waiting;
     let what = match chunks {
@@ -163,7 +164,7 @@ fn waiting_line(waiting: &Waiting, names: &[String], named: Named) -> String {
     };
     let seconds = since.as_secs();
     let none = format!("nothing verified for {seconds} s");
-    // At the end nothing is left to be verified.
+    // While files are named, all bytes are verified.
     let all = format!("all verified {seconds} s ago");
     let name = from.and_then(|from| names.get(from)).map(|name| short(name, MAX_NAME));
     match (here, name) {
@@ -188,7 +189,7 @@ fn chunks_of(run: &Range<u64>) -> String {
     if run.start == last { format!("chunk {last}") } else { format!("chunks {} to {last}", run.start) }
 }
 
-/// A name of which both ends are seen: the end of a place tells more than its middle. Of at most `most` characters.
+/// Shortens a name to at most `most` characters, and keeps both ends: the end of an address tells more than its middle.
 fn short(name: &str, most: usize) -> String {
     let name = shown(name);
     let characters = name.chars().count();
@@ -203,7 +204,7 @@ fn short(name: &str, most: usize) -> String {
 /// How many characters of a source's name are shown.
 const MAX_NAME: usize = 32;
 
-/// A change of a source, whole: it may be longer than a line of a screen.
+/// The line about a changed source. It is not cut, and may be longer than a row of the screen.
 fn change(name: &str, status: &SourceStatus) -> String {
     let account: String = account(status).map(|what| format!("; {what}")).collect();
     format!("source {}: {}{account}", shown(name), status.state.word())

@@ -1,4 +1,4 @@
-//! `inspect`: what a file claims. Nothing here is verified, and it says so.
+//! `inspect`: prints what a file claims. Nothing is verified, and the output says so.
 
 use std::{fs, fs::File, io::Read, path::Path};
 
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Inspect, output: &Output) -> Result<(), Failure> {
         && let Some(format) = by_first_bytes(target)?
     {
         match tensor_file(target, format, output) {
-            // An audit's response may begin as the file does that it samples, and goes on otherwise.
+            // A response to an audit may begin like the tensor file that it samples.
             Err(failure) if failure.code == NOT_JSON => text(target, output),
             result => result,
         }
@@ -49,11 +49,11 @@ pub(crate) fn run(args: &Inspect, output: &Output) -> Result<(), Failure> {
     }
 }
 
-/// The code of a safetensors header that is none.
+/// The code for a safetensors header that is not JSON.
 const NOT_JSON: u16 = 4105;
 
-/// The format of a file whose name does not tell it: in the stores of Ollama and of hubs, names are hashes. `weigh` goes by
-/// names alone, as lists do.
+/// The format of a file whose name does not show it: the stores of Ollama and of hubs name files by hashes. `weigh`
+/// uses names alone, as lists do.
 fn by_first_bytes(path: &Path) -> Result<Option<Format>, Failure> {
     let mut beginning = Vec::new();
     let file = File::open(path).map_err(IoError::at("open", path))?;
@@ -64,7 +64,7 @@ fn by_first_bytes(path: &Path) -> Result<Option<Format>, Failure> {
 /// Enough for a length, some white space, and `{`.
 const FIRST_BYTES: u64 = 512;
 
-/// A text of ours, told by how it begins.
+/// Prints a text of one of our formats, found by its first line.
 fn text(path: &Path, output: &Output) -> Result<(), Failure> {
     let bytes = read_bounded(path, MAX_PROOF as u64)?;
     let begins = |with: &str| bytes.starts_with(with.as_bytes());
@@ -87,7 +87,7 @@ fn text(path: &Path, output: &Output) -> Result<(), Failure> {
     result.map_err(|failure| failure.about(path))
 }
 
-/// What was signed beside a head, and whose names stand below it.
+/// Prints a signed statement other than a head, and the names of its signers.
 fn statement(
     kind: &'static str,
     bytes: &[u8],
@@ -106,10 +106,10 @@ fn statement(
     Ok(())
 }
 
-/// The lines of a proof, and the head below them.
+/// Prints the lines of a proof, and the head below them.
 fn proof(bytes: &[u8], output: &Output) -> Result<(), Failure> {
     let proof = SignedProof::parse(bytes)?;
-    // What it claims can be told if it has the form of a proof. Whether it leads to the roots is not asked here.
+    // A well-formed proof has claims to print. Whether they lead to the roots is not checked here.
     let malformed = |error: &ProofError| {
         use ProofError::{Entry, Form, Path, TooMany, Version};
         matches!(error, Version | Form { .. } | TooMany { .. } | Entry { .. } | Path { .. })
@@ -120,7 +120,7 @@ fn proof(bytes: &[u8], output: &Output) -> Result<(), Failure> {
     }
     let above = bytes.len().saturating_sub(proof.note().len());
     for line in String::from_utf8_lossy(&bytes[..above]).lines().filter(|line| !line.is_empty()) {
-        // Entries and absences have a space; hashes say nothing to people.
+        // Lines with a space are entries and absences. Hashes are not printed, since they tell people nothing.
         if line.contains(' ') {
             output.result(line, || json!({ "event": "claim", "verified": false, "line": line }));
         }
@@ -141,7 +141,7 @@ fn names(lines: &[NoteSignature]) -> (Vec<&str>, String) {
 
 const CLAIMED: &str = "claimed: inspect verifies nothing";
 
-/// A head, signed or not.
+/// Prints a head, signed or not.
 fn head(bytes: &[u8], output: &Output) -> Result<(), Failure> {
     let unsigned =
         std::str::from_utf8(bytes).ok().and_then(|text| Head::parse(text).ok().map(|head| (text, head)));
@@ -213,7 +213,7 @@ fn tensor_file(path: &Path, format: Format, output: &Output) -> Result<(), Failu
     Ok(())
 }
 
-/// What a GGUF header says beside its tensors.
+/// Prints the values of a GGUF header other than the tensors.
 fn gguf(about: &GgufAbout<'_>, split: Option<Split>, output: &Output) {
     let set = about.values.iter().find_map(|(key, value)| match value {
         GgufValue::Unsigned(value) if *key == "general.alignment" => Some(*value),
@@ -254,7 +254,7 @@ fn in_short(value: &GgufValue<'_>) -> (String, Value) {
     }
 }
 
-/// The beginning of a text that may be megabytes long: templates and licences are.
+/// The beginning of a text. Templates and licences may be megabytes long.
 fn short(bytes: &[u8]) -> String {
     const MOST: usize = 80;
     // No character has more than four bytes.

@@ -1,4 +1,4 @@
-//! `keygen` and `vkey`, and where passphrases come from.
+//! `keygen` and `vkey`, and the sources of passphrases.
 
 use std::{
     env, fs,
@@ -52,7 +52,7 @@ pub(crate) fn keygen(args: &Keygen, output: &Output) -> Result<(), Failure> {
 pub(crate) fn vkey(args: &VkeyArgs, output: &Output) -> Result<(), Failure> {
     let name = key_name(&args.name)?;
     let pem = fs::read(&args.public).map_err(IoError::at("read", &args.public))?;
-    // PEM is ASCII: what stands for a malformed byte is refused as that byte is.
+    // PEM is ASCII, so the replacement of a malformed byte is refused just as the byte would be.
     let key = public_key_from_pem(&String::from_utf8_lossy(&pem))
         .map_err(|e| Failure::from(e).about(&args.public))?;
     let vkey = Vkey::new(name, &key)?;
@@ -65,13 +65,13 @@ pub(crate) fn load(path: &Path, source: &PassphraseSource) -> Result<SecretKey, 
     Passphrases::from(source).open(path)
 }
 
-/// Opens several secret keys, of which any may need the passphrase. It is wiped when this returns.
+/// Opens several secret keys, each with the passphrase if it needs one. The passphrase is wiped when this returns.
 pub(crate) fn load_all(paths: &[PathBuf], source: &PassphraseSource) -> Result<Vec<SecretKey>, Failure> {
     let mut passphrases = Passphrases::from(source);
     paths.iter().map(|path| passphrases.open(path)).collect()
 }
 
-/// The name of a key that is to sign. It will stand in verdicts, where it must not pass for another's.
+/// The name of a key that is to sign. Verdicts show this name, so it must not look like another one.
 fn key_name(text: &str) -> Result<KeyName, Failure> {
     if let Some(character) = unseen_in(text) {
         let message =
@@ -82,10 +82,10 @@ fn key_name(text: &str) -> Result<KeyName, Failure> {
         .map_err(|_| Failure::usage("a key's name has no spaces and no '+', and is not empty"))
 }
 
-/// Gives passphrases from where the caller says they come from.
+/// Gives passphrases from the source that the caller names.
 struct Passphrases<'a> {
     source: &'a PassphraseSource,
-    /// The line of the file or the descriptor, once it was read: a pipe gives it only once, and several keys may need it.
+    /// The line of the file or descriptor, once read. A pipe gives the line only once, and several keys may need it.
     line: Option<Zeroizing<Vec<u8>>>,
 }
 
@@ -115,7 +115,7 @@ impl Passphrases<'_> {
         Passphrase::new(into_bytes(first))
     }
 
-    /// The passphrase that lies somewhere, so that nobody has to be asked.
+    /// The passphrase from a file, a descriptor or the environment; `None` if it has to be asked for.
     fn given(&mut self) -> Result<Option<Passphrase>, KeyError> {
         let descriptor = self.source.passphrase_fd.map(|number| PathBuf::from(format!("/dev/fd/{number}")));
         if let Some(path) = self.source.passphrase_file.as_ref().or(descriptor.as_ref()) {
@@ -140,16 +140,16 @@ fn prompt(question: &str) -> Result<Zeroizing<String>, KeyError> {
     #[cfg(unix)]
     let _hidden = Hidden::begin();
     match rpassword::prompt_password(question) {
-        // A Ctrl-C that is typed here comes as a character first, and then as the signal.
+        // A Ctrl-C at this prompt arrives as a character first, and then as the signal.
         Err(error) if error.kind() == io::ErrorKind::Interrupted => signals::wait_for_end(),
         typed => typed.map(Zeroizing::new).map_err(KeyError::NoPassphrase),
     }
 }
 
-/// A terminal that shows nothing of what is typed, and sends no signal for it, until this is dropped or a signal from
+/// A terminal that does not show typed characters and sends no signals for them, until this is dropped or a signal from
 /// elsewhere ends the run.
 ///
-/// `rpassword` asks its question before it does the same: somebody who types at once would see the passphrase.
+/// `rpassword` does the same, but only after it has printed the question: a passphrase typed at once would be seen.
 #[cfg(unix)]
 struct Hidden {
     restore: Arc<dyn Fn() + Send + Sync>,
@@ -158,7 +158,7 @@ struct Hidden {
 
 #[cfg(unix)]
 impl Hidden {
-    /// `None` without a terminal, or if it cannot be asked for its settings.
+    /// `None` if there is no terminal, or if its settings cannot be read.
     fn begin() -> Option<Self> {
         use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
         let terminal = fs::File::options().read(true).write(true).open("/dev/tty").ok()?;
@@ -187,13 +187,13 @@ fn into_bytes(mut text: Zeroizing<String>) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(std::mem::take(&mut *text).into_bytes())
 }
 
-/// The first line of a file, without its ending (LF or CR LF); or all of it if it has none. Of a line that is longer than
-/// any passphrase comes one byte too many, and nothing behind the line is read.
+/// The first line of a file without its ending (LF or CR LF), or the whole file if it has no line end. A line that is
+/// longer than any passphrase is cut, but stays too long. Nothing behind the line is read.
 fn first_line(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let failed = |source| KeyError::Io { doing: "reading", path: path.to_owned(), source };
     let mut file = fs::File::open(path).map_err(failed)?;
     let most = MAX_PASSPHRASE + b"\r\n".len();
-    // Room for all of it from the start, and no other buffer: what is grown or buffered leaves copies behind.
+    // Reserve all room at the start, and read without another buffer: growing or buffering would leave copies behind.
     let mut line = Zeroizing::new(Vec::with_capacity(most));
     while line.len() < most && !line.ends_with(b"\n") {
         if file.by_ref().take(1).read_to_end(&mut line).map_err(failed)? == 0 {

@@ -1,7 +1,7 @@
-//! The `weighbridge` command: weigh a model, sign its head, fetch it, verify what arrived, prove what was signed.
+//! The `weighbridge` command: weigh a model, sign its head, fetch it, verify the files, prove what was signed.
 //!
-//! Results go to standard output, talk to standard error. Exit status: 0 verified or done, 1 refused, 2 could not tell, 128
-//! and the number of a signal that ended it.
+//! Results go to standard output, messages to standard error. The exit status is 0 for verified or done, 1 for refused,
+//! 2 if the run could not tell, and 128 plus the signal's number if a signal ended the run.
 
 mod answered;
 mod args;
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         Err(error) => return misuse(&error),
     };
     let output = Output::new(args.json).quiet(args.quiet);
-    // A fetch has more to do before it ends than to undo something.
+    // A fetch handles signals itself: it has more to do at its end than to undo something.
     if !matches!(args.command, Command::Fetch(_)) {
         signals::end_at_once();
     }
@@ -73,11 +73,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// What the parser of arguments says, in the form of every other failure. Help and version are results.
+/// Prints an error of the argument parser like any other failure. Help and version are results.
 fn misuse(error: &clap::Error) -> ExitCode {
     let asks_for_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
     if asks_for_help || !error.use_stderr() {
-        // A broken pipe is silent.
+        // Ignore a broken pipe.
         let _ = error.print();
         return if asks_for_help { ExitCode::from(2) } else { ExitCode::SUCCESS };
     }
@@ -85,7 +85,7 @@ fn misuse(error: &clap::Error) -> ExitCode {
     let mut paragraphs =
         text.split("\n\n").map(|lines| lines.split_whitespace().collect::<Vec<_>>().join(" "));
     let message = paragraphs.next().unwrap_or_default();
-    // The parser's last words are about help, in other words for each command.
+    // The parser's last paragraph is about help, in different words for each command.
     let more = paragraphs
         .filter(|text| !text.starts_with("For more"))
         .map(|text| text.replacen("Usage:", "usage:", 1));

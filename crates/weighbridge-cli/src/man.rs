@@ -1,4 +1,4 @@
-//! `man`: the manual pages, from the definitions that the command line is parsed by.
+//! `man`: writes the manual pages, from the definitions that also parse the command line.
 
 use std::{fs, io, path::Path};
 
@@ -19,7 +19,7 @@ use crate::{
 
 pub(crate) fn run(args: &args::Man, output: &Output) -> Result<(), Failure> {
     fs::create_dir_all(&args.output).map_err(IoError::at("create", &args.output))?;
-    // `help` is a word of the command line, and has no page.
+    // The `help` subcommand has no page.
     let mut command = Args::command().disable_help_subcommand(true);
     command.build();
     let mut names = Vec::new();
@@ -32,7 +32,7 @@ pub(crate) fn run(args: &args::Man, output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes the page of a command, and those of its subcommands.
+/// Writes the pages of a command and of its subcommands.
 fn write(command: &clap::Command, folder: &Path, names: &mut Vec<String>) -> Result<(), Failure> {
     let page = Man::new(command.clone()).manual("Weighbridge");
     let name = page.get_filename();
@@ -44,7 +44,7 @@ fn write(command: &clap::Command, folder: &Path, names: &mut Vec<String>) -> Res
     command.get_subcommands().try_for_each(|command| write(command, folder, names))
 }
 
-/// As [`Man::render`] does it, but for examples: they have a section of that name, line by line.
+/// Does the same as [`Man::render`], but puts the examples into an EXAMPLES section, line by line.
 fn render(page: &Man, command: &clap::Command, text: &mut Vec<u8>) -> io::Result<()> {
     page.render_title(text)?;
     page.render_name_section(text)?;

@@ -15,30 +15,30 @@ use weighbridge_store::{IoError, shown_path};
 
 use crate::failure::Failure;
 
-/// The accepted heads, locked against other runs as long as this lives.
+/// The accepted heads. The file is locked against other runs as long as this value lives.
 pub(crate) struct StateFile {
     path: PathBuf,
     memory: Memory,
-    /// Held, not read.
+    /// Held for the lock, never read.
     _lock: Option<File>,
-    /// Why nothing can be remembered. At the default place that is only told: a read-only home must not stop a
+    /// Why nothing can be remembered. At the default place this is only a message: a read-only home must not stop a
     /// verification.
     trouble: Option<String>,
 }
 
 /// The result of remembering a head.
 pub(crate) enum Kept {
-    /// It is remembered, and these are no more.
+    /// The head is remembered, and the `forgotten` ones no longer are.
     Yes { forgotten: Vec<Remembered> },
-    /// It is not, for this reason.
+    /// The head is not remembered, for this reason.
     No { trouble: String },
 }
 
-/// Why a head that the policy believes is not accepted.
+/// Why a believed head is not accepted.
 pub(crate) enum Unaccepted {
-    /// It leads back or aside.
+    /// The head leads to an older revision or to a fork.
     Head(TrustError),
-    /// What was accepted before cannot be told, or this cannot be added to it.
+    /// The earlier heads cannot be read, or this one cannot be added.
     Memory(Failure),
 }
 
@@ -74,18 +74,18 @@ impl StateFile {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 Memory::default()
             }
-            // What was accepted before is there and cannot be asked: nobody may go on as if there were nothing.
+            // The file exists and cannot be read. Going on would ignore the heads that were accepted before.
             Err(error) => return Err(IoError::at("read", &path)(error).into()),
         };
         Ok(Self { path, memory, _lock: lock, trouble })
     }
 
-    /// What is remembered of a name and still believed.
+    /// The remembered heads of a name that the policy still believes.
     pub(crate) fn recall(&self, name: &ModelName, policy: &TrustPolicy) -> Result<Vec<Remembered>, Failure> {
         self.memory.recall(name, policy).map_err(|error| malformed(&self.path, &error))
     }
 
-    /// Accepts a head that the policy believes, unless it leads back or aside, and remembers it.
+    /// Accepts and remembers a believed head, unless it leads to an older revision or to a fork.
     pub(crate) fn accept(mut self, head: &VerifiedHead, policy: &TrustPolicy) -> Result<Kept, Unaccepted> {
         let before = self.memory.clone();
         let forgotten = self.memory.accept(head, policy).map_err(|error| match error {
@@ -111,10 +111,10 @@ impl StateFile {
     }
 }
 
-/// Where a file of this name is kept for the user, if the system names a place.
+/// The user's path for a file of this name, if the system has a place for such files.
 pub(crate) fn place(name: &str) -> Option<PathBuf> {
-    // A path that is relative is invalid there, and ignored, as the XDG Base Directory Specification says: what is
-    // remembered must not depend on the folder in which the command runs.
+    // The XDG Base Directory Specification has relative paths ignored. The remembered heads must not depend on the
+    // working folder.
     let set = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let folder = set("XDG_STATE_HOME")
         .or_else(|| set("HOME").map(|home| home.join(".local/state")))
@@ -122,16 +122,17 @@ pub(crate) fn place(name: &str) -> Option<PathBuf> {
     Some(folder.join("weighbridge").join(name))
 }
 
-/// Locks a file beside the state file, so that two runs at once do not lose what the other keeps.
+/// Locks a file beside the state file, so that of two runs at once neither loses the other's heads.
 pub(crate) fn lock(path: &Path) -> Result<File, IoError> {
     let folder = folder_of(path);
     fs::create_dir_all(folder).map_err(IoError::at("create", folder))?;
-    // The whole name with an ending of our own, never truncated: it must not be a file of anybody else's.
+    // The full name of the state file and our own ending. The file is never truncated, in case it belongs to somebody
+    // else.
     let mut name = OsString::from(path.as_os_str());
     name.push(".weighbridge-lock");
     let name = PathBuf::from(name);
     let file = File::options().create(true).append(true).open(&name).map_err(IoError::at("open", &name))?;
-    // Where a file system has no locks, the rename still keeps the file whole.
+    // On a file system without locks, the rename still keeps the state file whole.
     let _ = file.lock();
     Ok(file)
 }

@@ -1,4 +1,4 @@
-//! Where words go: results to standard output, talk to standard error.
+//! Output of the command: results to standard output, messages to standard error.
 
 use std::{
     collections::BTreeMap,
@@ -13,11 +13,11 @@ use weighbridge_manifest::{is_unseen, shown, shown_line};
 
 use crate::failure::Failure;
 
-/// How results are printed. A reader that goes away ends the printing, not the run: the exit status still tells.
+/// Prints results. A closed pipe ends the printing, not the run: the exit status still tells the result.
 pub(crate) struct Output {
     json: bool,
     quiet: bool,
-    /// Why results were lost, other than by a reader that went away.
+    /// The error by which results were lost, unless the reader went away.
     lost: Mutex<Option<io::Error>>,
 }
 
@@ -26,27 +26,27 @@ impl Output {
         Self { json, quiet: false, lost: Mutex::new(None) }
     }
 
-    /// With nothing but errors on standard error; results are the same.
+    /// Prints nothing but errors on standard error. Results stay the same.
     pub(crate) fn quiet(self, quiet: bool) -> Self {
         Self { quiet, ..self }
     }
 
-    /// Whether a person is watching how far it is.
+    /// Whether a person is watching the progress.
     pub(crate) fn is_watched(&self) -> bool {
         !self.json && !self.quiet && io::stderr().is_terminal()
     }
 
-    /// Whether a list of results with this many lines is cut: on a terminal, if it is longer than [`LONG`].
+    /// Whether a list of this many lines is cut: on a terminal, if the list is longer than [`LONG`].
     pub(crate) fn cuts(&self, lines: u64) -> bool {
         lines > LONG && !self.json && io::stdout().is_terminal()
     }
 
-    /// Whether programs are to read what is printed.
+    /// Whether the output is for programs.
     pub(crate) fn is_json(&self) -> bool {
         self.json
     }
 
-    /// A result: `text` for people, or `value` for programs. An empty text is not printed.
+    /// Prints a result: `text` for people, or `value` for programs. An empty text is not printed.
     pub(crate) fn result(&self, text: &str, value: impl FnOnce() -> Value) {
         if self.json {
             self.raw(&json_line(&value()));
@@ -55,12 +55,12 @@ impl Output {
         }
     }
 
-    /// A result for people: one line or several, without the last line's end.
+    /// Prints a result for people, of one or several lines, without the last line end.
     pub(crate) fn line(&self, text: &str) {
         self.raw(&format!("{}\n", fit_for_terminals(text)));
     }
 
-    /// Exactly this, whatever the form.
+    /// Prints exactly this text, for people and for programs.
     pub(crate) fn raw(&self, text: &str) {
         let mut stdout = io::stdout().lock();
         match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -71,7 +71,7 @@ impl Output {
         }
     }
 
-    /// How a run ends that did what it should: with a failure only if nobody could be told.
+    /// Ends a successful run. The run fails only if its results could not be written.
     pub(crate) fn end(&self) -> ExitCode {
         match self.lost.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(error) => {
@@ -81,12 +81,12 @@ impl Output {
         }
     }
 
-    /// Something to know that is not a result.
+    /// Prints a message that is not a result.
     pub(crate) fn talk(&self, text: &str) {
         self.event(text, || serde_json::json!({ "event": "note", "message": text }));
     }
 
-    /// The same, with an object of its own for programs.
+    /// Prints a message, or an object of its own for programs.
     pub(crate) fn event(&self, text: &str, value: impl FnOnce() -> Value) {
         if self.json {
             self.raw(&json_line(&value()));
@@ -114,13 +114,13 @@ impl Output {
 /// How many lines of a list fit on a terminal.
 const LONG: u64 = 40;
 
-/// A list of results. A long one is cut on a terminal, and whole for programs and in pipes.
+/// A list of results. A long list is cut on a terminal; programs and pipes get all lines.
 ///
-/// Cut means: of what is as it should be no line is printed, of everything else the first [`LONG`] of each kind; the
-/// others are counted.
+/// A cut list has no lines of good things, and the first [`LONG`] lines of each other kind. The remaining lines are
+/// counted.
 pub(crate) struct List<'a> {
     output: &'a Output,
-    /// What it is a list of.
+    /// The word for one thing of the list.
     thing: &'static str,
     is_cut: bool,
     /// How many lines of each kind were printed, and how many left out.
@@ -128,17 +128,17 @@ pub(crate) struct List<'a> {
 }
 
 impl<'a> List<'a> {
-    /// Of this many things, if all of them have a line.
+    /// A list of `length` things. The length decides whether the list is cut.
     pub(crate) fn new(output: &'a Output, length: usize, thing: &'static str) -> Self {
         Self { output, thing, is_cut: output.cuts(length as u64), lines: Mutex::default() }
     }
 
-    /// A line of something that is as it should be.
+    /// Adds a line about something that is as it should be.
     pub(crate) fn good(&self, kind: &'static str, text: &str, value: impl FnOnce() -> Value) {
         self.add(kind, 0, text, value);
     }
 
-    /// A line of something that has to be seen. `kind` is its first word.
+    /// Adds a line about something that people have to see. `kind` is the first word of the line.
     pub(crate) fn line(&self, kind: &'static str, text: &str, value: impl FnOnce() -> Value) {
         self.add(kind, LONG, text, value);
     }
@@ -156,7 +156,7 @@ impl<'a> List<'a> {
         self.output.result(text, value);
     }
 
-    /// Says how many lines were left out.
+    /// Prints how many lines were left out.
     pub(crate) fn end(self) {
         for (kind, (printed, left_out)) in self.lines.into_inner().unwrap_or_else(PoisonError::into_inner) {
             let more = if printed > 0 { "more " } else { "" };
@@ -178,29 +178,29 @@ pub(crate) fn count(number: u64, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Names of keys in one line, as people may see them.
+/// The names of keys in one line, made safe to print.
 pub(crate) fn shown_names(names: &[impl AsRef<str>]) -> String {
     names.iter().map(|name| shown(name.as_ref())).collect::<Vec<_>>().join(", ")
 }
 
-/// A dtype that is not known, for programs.
+/// An unknown dtype, for programs.
 pub(crate) fn unknown_dtype(dtype: &UnknownDtype) -> Value {
     json!({ "code": dtype.error_code(), "tensor": dtype.tensor().as_str(), "dtype": dtype.dtype() })
 }
 
-/// Lines of ours, whatever is in them. Names are [`shown`] where a line is made; where
-/// somebody else made it, as the parser of arguments does, this still keeps it from steering a terminal.
+/// Makes lines safe for a terminal. Names are [`shown`] where a line is made. Text from elsewhere, such as the argument
+/// parser's, may still hold characters that steer a terminal.
 fn fit_for_terminals(lines: &str) -> String {
     lines.split('\n').map(shown_line).collect::<Vec<_>>().join("\n")
 }
 
-/// A line of JSON whose strings hold nothing unseen: a person may read it, too.
+/// A line of JSON whose strings hold no unseen characters, because people may read it too.
 fn json_line(value: &Value) -> String {
     let mut line = String::new();
     let mut units = [0; 2];
     for c in value.to_string().chars() {
         if is_unseen(c) {
-            // Within a string, since nothing of the kind stands between JSON's tokens here.
+            // Unseen characters only occur within strings: `Value` puts none between the tokens.
             line.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
         } else {
             line.push(c);

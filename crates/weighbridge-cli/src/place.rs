@@ -1,4 +1,4 @@
-//! Writing a file so that its name never stands for half of it.
+//! Writing a file so that its name never stands for an incomplete file.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use crate::{
     signals::{OnSignal, on_signal},
 };
 
-/// A file that gets its name when it is complete. Dropped before, or ended by a signal, it leaves what was there.
+/// A new file that gets its name when it is complete. If it is dropped or a signal comes before, the old file stays.
 pub(crate) struct NewFile {
     path: PathBuf,
     file: NamedTempFile,
@@ -22,9 +22,9 @@ pub(crate) struct NewFile {
 }
 
 impl NewFile {
-    /// Begins a file that will have this name, in place of the one that has it.
+    /// Begins a file that will replace the file of this name.
     pub(crate) fn create(path: &Path) -> Result<Self, Failure> {
-        // A device or a pipe would be replaced by a file, and a link cut off from what it leads to.
+        // Do not replace a device, a pipe or a link by a regular file.
         if fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
             return Err(Failure::usage(format!("{} is there, and is no regular file", shown_path(path))));
         }
@@ -40,14 +40,14 @@ impl NewFile {
         Ok(Self { path: path.to_owned(), file, _undone: undone })
     }
 
-    /// The whole file, but for its name.
+    /// Writes the whole file, but does not name it yet.
     pub(crate) fn begin(path: &Path, bytes: &[u8]) -> Result<Self, Failure> {
         let mut new = Self::create(path)?;
         new.write_all(bytes).map_err(IoError::at("write", path))?;
         Ok(new)
     }
 
-    /// Synced, and under its name.
+    /// Syncs the file and gives it its name.
     pub(crate) fn finish(self) -> Result<(), Failure> {
         let Self { path, file, _undone } = self;
         file.as_file().sync_all().map_err(IoError::at("write", &path))?;
@@ -55,7 +55,7 @@ impl NewFile {
         Ok(())
     }
 
-    /// The whole file at once.
+    /// Writes the whole file at once.
     pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         Self::begin(path, bytes)?.finish()
     }

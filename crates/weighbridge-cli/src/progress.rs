@@ -1,4 +1,4 @@
-//! A bar with rate and time left, on a terminal only.
+//! A progress bar with rate and time left, on a terminal only.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::{
 pub(crate) struct Progress {
     bar: ProgressBar,
     started: Instant,
-    /// A signal takes the bar away, so that what a shell says next has a line of its own.
+    /// Removes the bar when a signal ends the run, so that the shell's next line is not behind the bar.
     _undone: OnSignal,
 }
 
@@ -23,7 +23,7 @@ impl Progress {
         let style = ProgressStyle::with_template(
             "{msg} [{bar:30}] {bytes} of {total_bytes}, {binary_bytes_per_sec}, {eta} left",
         );
-        // The template is the one above.
+        // Always `Ok`: the template is well-formed.
         if let Ok(style) = style {
             bar.set_style(style.progress_chars("=> "));
         }
@@ -43,12 +43,12 @@ impl Progress {
         self.bar.inc(bytes);
     }
 
-    /// Does something that prints, with the bar out of the way.
+    /// Prints something while the bar is hidden.
     pub(crate) fn aside(&self, print: impl FnOnce()) {
         self.bar.suspend(print);
     }
 
-    /// Takes the bar away and says how fast it went.
+    /// Removes the bar, and prints the rate.
     pub(crate) fn finish(&self, output: &Output, bytes: u64) {
         self.bar.finish_and_clear();
         if output.is_watched() {

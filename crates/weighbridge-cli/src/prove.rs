@@ -1,4 +1,4 @@
-//! `prove`: a proof of entries or of absence, and a slice to go with it.
+//! `prove`: writes a proof of entries or of absence, and a slice to go with it.
 
 use std::{io::Write, ops::Range, path::Path};
 
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &Prove, output: &Output) -> Result<(), Failure> {
     }
     let metadata = trust::metadata(args.meta.as_ref().unwrap_or(&args.model));
     let note = trust::note(&metadata)?;
-    // Whoever checks the proof decides whether to believe the head.
+    // The checker of the proof decides whether to believe the head.
     let head = trust::by_its_word(&note)?;
     let files = metadata.files(&head)?;
     let tensors = if args.tensor.is_empty() { None } else { metadata.tensors(&files)? };
@@ -51,14 +51,14 @@ pub(crate) fn run(args: &Prove, output: &Output) -> Result<(), Failure> {
         wanted = wanted.slice(path, range.clone()).map_err(|e| named(e, path))?;
     }
     let proof = wanted.prove(&note)?;
-    // Whatever can fail does so before either file has its name.
+    // Do everything that can fail before either file gets its name.
     let new = args.output.as_deref().map(|to| NewFile::begin(to, proof.as_bytes())).transpose()?;
     if let Some((to, (path, range))) = sliced {
         let written = write_slice(args, &metadata, &files, path, range, to)?;
         if output.is_json() {
             output.result("", || json!({ "event": "slice", "bytes": written, "file": to.to_string_lossy() }));
         } else {
-            // Standard output is the proof's.
+            // Standard output is for the proof alone.
             output.talk(&format!("wrote {}, {}", shown_path(to), size(written)));
         }
     }
@@ -83,19 +83,19 @@ pub(crate) fn run(args: &Prove, output: &Output) -> Result<(), Failure> {
 const NAMES: &str =
     "files.jsonl has the names of all files, tensors.jsonl of all tensors; a tensor is written FILE:NAME";
 
-/// What FILE:NAME may mean: both may have colons.
+/// The possible readings of FILE:NAME: both parts may have colons.
 pub(crate) fn readings(asked: &str) -> impl Iterator<Item = (&str, &str)> {
     asked.match_indices(':').map(|(at, _)| (&asked[..at], &asked[at + 1..]))
 }
 
-/// The file and the name of a tensor, as they are listed.
+/// The file and the name of a tensor. The first listed reading wins.
 fn split<'a>(asked: &'a str, tensors: Option<&VerifiedTensorList>) -> (&'a str, &'a str) {
     let is_listed = |tensors: &VerifiedTensorList, (file, name)| tensors.find(file, name).is_some();
     let listed = tensors.and_then(|tensors| readings(asked).find(|pair| is_listed(tensors, *pair)));
     listed.or_else(|| readings(asked).next()).unwrap_or((asked, ""))
 }
 
-/// Which bytes of which file the slice is to have.
+/// The file and the range of bytes that the slice has.
 fn sliced<'a>(
     args: &'a Prove,
     files: &VerifiedFileList,
@@ -120,7 +120,7 @@ fn sliced<'a>(
     }
 }
 
-/// Writes a slice, and says how large it is.
+/// Writes a slice, and returns its length.
 fn write_slice(
     args: &Prove,
     metadata: &Metadata,

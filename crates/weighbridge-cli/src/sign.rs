@@ -1,4 +1,4 @@
-//! `sign`: one more signature on a head, without reading a weight.
+//! `sign`: adds a signature to a head, without reading a weight.
 
 use std::{io::Write, path::Path};
 
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Sign, output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The note, or the text that has no signature yet.
+/// Opens the note, or the text if nobody has signed it yet.
 fn open(folder: &Path) -> Result<Signing, Failure> {
     let (note, text) = (folder.join(HEAD), folder.join(TEXT));
     if note.exists() {
@@ -62,7 +62,7 @@ fn signature(args: &Sign, text: &str) -> Result<(Vkey, NoteSignature), Failure> 
     Ok((vkey, signature))
 }
 
-/// More than any signature has, so that a longer file is told by its length.
+/// A limit above the length of every signature; a longer file is refused for its length.
 const MAX_SIGNATURE: u64 = 4_096;
 
 fn write(folder: &Path, signing: &Signing) -> Result<(), Failure> {

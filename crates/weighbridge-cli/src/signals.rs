@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: what is half done is undone, and the run ends with the status that shells give to such an end.
+//! Ctrl-C and SIGTERM: unfinished work is undone, and the run ends with the usual exit status for a signal.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ pub(crate) enum Signal {
 }
 
 impl Signal {
-    /// The exit status of a run that it ends: 128 and the signal's number.
+    /// The exit status of a run that this signal ends: 128 plus the signal's number.
     pub(crate) fn status(self) -> u8 {
         match self {
             Self::Interrupt => 128 + 2,
@@ -30,11 +30,12 @@ impl Signal {
     }
 }
 
-/// Tells of each signal as long as the runtime lives. From the return on, signals end the process no more by themselves.
+/// Calls `tell` for each signal as long as the runtime lives. Once this returns `Ok`, signals no longer end the process
+/// by themselves.
 ///
 /// # Errors
 ///
-/// What the system says if it takes no handlers: then signals end the process as ever, and nothing is undone.
+/// The error of a system that takes no handlers. Signals then end the process as usual, and nothing is undone.
 pub(crate) fn listen(runtime: &Runtime, tell: impl Fn(Signal) + Clone + Send + 'static) -> io::Result<()> {
     let _context = runtime.enter();
     for (signal, mut handler) in handlers()? {
@@ -62,7 +63,7 @@ fn handlers() -> io::Result<[(Signal, tokio::signal::windows::CtrlC); 1]> {
     Ok([(Signal::Interrupt, tokio::signal::windows::ctrl_c()?)])
 }
 
-/// From the return on a signal ends the run at once, after everything registered by [`on_signal`] was undone.
+/// From the return on, a signal first undoes everything registered by [`on_signal`], and then ends the run at once.
 pub(crate) fn end_at_once() {
     let Ok(runtime) = Builder::new_current_thread().enable_all().build() else { return };
     if listen(&runtime, end).is_ok() {
@@ -78,12 +79,12 @@ fn end(signal: Signal) {
             undo();
         }
         let _ = done.send(());
-        // Nothing new is begun while the process ends.
+        // Hold the lock for ever, so that no new work begins while the process ends.
         loop {
             thread::park();
         }
     });
-    // A disk or a terminal that does not answer must not hold up the end.
+    // Do not wait longer for a disk or a terminal that does not answer.
     let _ = waits.recv_timeout(GRACE);
     #[allow(clippy::exit, reason = "this is the end that the signal asks for")]
     process::exit(signal.status().into())
@@ -94,18 +95,18 @@ const GRACE: Duration = Duration::from_secs(1);
 
 type Unfinished = BTreeMap<u64, Box<dyn FnOnce() + Send>>;
 
-/// The work that a signal undoes, in the order in which it was begun.
+/// The actions that undo unfinished work, in the order in which the work began.
 static UNFINISHED: Mutex<Unfinished> = Mutex::new(BTreeMap::new());
 
 fn unfinished() -> MutexGuard<'static, Unfinished> {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Something that a signal undoes as long as this lives.
+/// A registered action that a signal runs as long as this lives.
 #[must_use]
 pub(crate) struct OnSignal(u64);
 
-/// Registers what has to be undone should a signal end the run: a process that ends drops nothing.
+/// Registers an action that undoes work if a signal ends the run. The process then exits without dropping values.
 pub(crate) fn on_signal(undo: impl FnOnce() + Send + 'static) -> OnSignal {
     let mut unfinished = unfinished();
     let number = unfinished.last_key_value().map_or(0, |(last, _)| last + 1);
@@ -119,13 +120,13 @@ impl Drop for OnSignal {
     }
 }
 
-/// Does something short that a signal does not cut in two: the run ends before or after it.
+/// Runs a short action that no signal interrupts: the run ends before or after the action.
 pub(crate) fn uninterrupted<T>(action: impl FnOnce() -> T) -> T {
     let _held = unfinished();
     action()
 }
 
-/// Waits for the end, after a signal has come in another way than [`listen`] hears.
+/// Waits for the end of the process, after the caller has noticed a signal that [`listen`] receives too.
 pub(crate) fn wait_for_end() -> ! {
     loop {
         thread::park();

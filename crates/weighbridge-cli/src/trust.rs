@@ -1,4 +1,4 @@
-//! From what the caller says about trust to a verified head.
+//! Turns the caller's trust arguments into a verified head.
 
 use std::{
     fs,
@@ -48,7 +48,7 @@ pub(crate) fn vkey(line: &str) -> Result<Vkey, Failure> {
     })
 }
 
-/// Which head the caller believes and wants.
+/// The policy and the expectations that a head has to meet.
 pub(crate) struct Demand<'a> {
     which: &'a Which,
     pub(crate) policy: TrustPolicy,
@@ -79,8 +79,8 @@ impl<'a> Demand<'a> {
         Ok(Self { which, policy, expected, now: now() })
     }
 
-    /// What is expected of a head that is chosen among several: with what is remembered of its name, if the name is
-    /// known before. Memory is not held: [`accept`](Self::accept) asks it again.
+    /// The expectation for choosing one head among several. If the wanted name is known, remembered heads of that name
+    /// are part of it. The state file is not kept locked: [`accept`](Self::accept) asks it again.
     pub(crate) fn beforehand(&self) -> Result<Expectation, Failure> {
         let expected = self.expected.clone();
         let (None, Some(name)) = (self.which.head, &self.which.name) else { return Ok(expected) };
@@ -88,19 +88,21 @@ impl<'a> Demand<'a> {
         Ok(remembered.into_iter().fold(expected, Expectation::remembering))
     }
 
-    /// Compares a believed head with what is remembered of its name, and remembers it. Returns what there is to tell.
+    /// Compares a believed head with the remembered heads of its name, and remembers it. `None` if memory was not
+    /// asked.
     pub(crate) fn accept(&self, head: &VerifiedHead) -> Result<Option<Kept>, Unaccepted> {
         if self.which.head.is_some() {
-            // The caller chose the revision.
+            // The caller chose the head by its id, so memory has no say.
             return Ok(None);
         }
-        // Held from here to the end, so that two runs at once cannot lead memory back.
+        // The lock is held until the head is remembered, so that two runs at once cannot replace a newer head by an
+        // older one.
         StateFile::open(self.which.state.as_ref())?.accept(head, &self.policy).map(Some)
     }
 }
 
 impl Kept {
-    /// Says what was forgotten, or that nothing is remembered.
+    /// Prints which heads were forgotten, or that nothing is remembered.
     pub(crate) fn tell(&self, output: &Output) {
         match self {
             Self::No { trouble } => output.talk(&format!(
@@ -120,7 +122,7 @@ fn tell_forgotten(head: &Remembered, output: &Output) {
     });
 }
 
-/// Checks a note as the caller wants it, and remembers it.
+/// Verifies a note as the caller demands, and remembers its head.
 pub(crate) fn believe(
     note: &[u8],
     trust: &Trust,
@@ -129,17 +131,17 @@ pub(crate) fn believe(
 ) -> Result<VerifiedHead, Failure> {
     let demand = Demand::of(trust, which)?;
     let head = SignedHead::parse(note)?.verify(&demand.policy, &demand.expected, demand.now)?;
-    // Only now is the name believed under which to look.
+    // Memory is looked up only now, by a name that is believed.
     if let Some(kept) = demand.accept(&head)? {
         kept.tell(output);
     }
     Ok(head)
 }
 
-/// A head without trust: what it says of its lists, and no more. For those who pass it on, and let others judge.
+/// A head that is read without trust, only for its lists. For callers that pass the head on and let others judge it.
 pub(crate) fn by_its_word(note: &[u8]) -> Result<VerifiedHead, Failure> {
     let id = head_id(Note::parse(note)?.text().as_bytes());
-    // Its age is for others to judge, too.
+    // Others judge the expiry too.
     let expected = Expectation::any().allow_expired();
     Ok(SignedHead::parse(note)?.verify(&TrustPolicy::pinned(id), &expected, None)?)
 }
@@ -150,7 +152,7 @@ pub(crate) fn no_trust() -> Failure {
     )
 }
 
-/// The clock's time, if it tells one.
+/// The time, if the clock tells one.
 pub(crate) fn now() -> Option<Time> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
     Time::from_unix(i64::try_from(since.as_secs()).ok()?)
@@ -158,15 +160,15 @@ pub(crate) fn now() -> Option<Time> {
 
 /// The metadata of the model folder `path`, or in `path` itself.
 ///
-/// The model folder comes first: a model is free to have files that are called like metadata, and what it claims there
-/// must not be taken for what was weighed.
+/// The metadata folder of the model comes first. A model may have its own files with the names of metadata files, and
+/// these must not be taken for the model's metadata.
 pub(crate) fn metadata(path: &Path) -> Metadata {
     let holds = |folder: &Path| [HEAD, TEXT].iter().any(|name| folder.join(name).exists());
     let of_model = path.join(FOLDER);
     if holds(&of_model) || !holds(path) { Metadata::at(of_model) } else { Metadata::at(path) }
 }
 
-/// The signed head, or what to do without it.
+/// The signed head's note, or a failure with the next step.
 pub(crate) fn note(metadata: &Metadata) -> Result<Vec<u8>, Failure> {
     metadata.note().map_err(|error| {
         let failure = Failure::from(error);
@@ -180,7 +182,7 @@ pub(crate) fn note(metadata: &Metadata) -> Result<Vec<u8>, Failure> {
     })
 }
 
-/// Prints which head it is, and who says so.
+/// Prints the name, revision and signers of a head.
 pub(crate) fn print(head: &VerifiedHead, output: &Output) {
     let what = head.head();
     let signers: Vec<&str> = head.signers().iter().map(|s| s.name.as_str()).collect();
@@ -203,7 +205,7 @@ pub(crate) fn print(head: &VerifiedHead, output: &Output) {
     });
 }
 
-/// What a head says, for programs.
+/// The lines of a head, for programs.
 pub(crate) fn head_json(head: &weighbridge_manifest::Head) -> Value {
     json!({
         "name": head.name.as_str(), "revision": head.revision,
@@ -216,13 +218,13 @@ pub(crate) fn head_json(head: &weighbridge_manifest::Head) -> Value {
     })
 }
 
-/// What a head says, in a line for people.
+/// A summary of a head in one line, for people.
 pub(crate) fn head_line(head: &weighbridge_manifest::Head) -> String {
     let tensors = head.tensors.map_or("tensors not listed".to_owned(), |t| count(t.list.count, "tensor"));
     format!("{}, {}, {tensors}", count(head.files.count, "file"), crate::output::size(head.bytes))
 }
 
-/// A path given on the command line that has to be a folder.
+/// Checks that a path from the command line is a folder.
 pub(crate) fn folder(path: &PathBuf) -> Result<(), Failure> {
     let metadata = fs::metadata(path).map_err(IoError::at("open", path))?;
     if metadata.is_dir() {

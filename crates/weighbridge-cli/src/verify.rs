@@ -35,7 +35,7 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
     }
     trust::folder(&args.model)?;
     let patterns = globs(&args.only)?;
-    // Everything that can fail before hours of reading fails before.
+    // Do everything that can fail early before hours of reading.
     let key = args.key.as_ref().map(|path| keys::load(path, &args.passphrase)).transpose()?;
     let receipt = args.receipt.as_deref().map(|path| {
         outside(&args.model, path)?;
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
     if args.tensors && tensors.is_none() {
         return Err(Failure::usage("--tensors: this head lists no tensors"));
     }
-    // Layers of a wrong length are a refusal of the metadata; what the files hold can be told without them.
+    // Layers of a wrong length are refused below. The files can be checked without layers.
     let layers = metadata.layers(&files);
     let only = |path: &str| patterns.is_match(path);
     let check = ModelCheck {
@@ -91,7 +91,7 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
     }
 }
 
-/// A receipt among the model's files would be one file more than is listed.
+/// Refuses a path for the receipt among the model's files, where the receipt would be an unlisted file.
 fn outside(model: &Path, receipt: &Path) -> Result<(), Failure> {
     let folder = receipt.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let (Ok(model), Ok(folder)) = (model.canonicalize(), folder.canonicalize()) else { return Ok(()) };
@@ -103,7 +103,7 @@ fn outside(model: &Path, receipt: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// This node's word that it has verified the whole of a model.
+/// Writes this node's signed claim that it verified the whole model.
 fn write_receipt(
     path: &Path,
     mut file: NewFile,
@@ -134,7 +134,7 @@ fn write_receipt(
 }
 
 fn done(summary: &Summary, listed: u64, codes: &Codes, head: &VerifiedHead) -> String {
-    // What was not looked at must not seem verified.
+    // Unread files must not seem verified.
     let of = if summary.verified < listed { format!("{} of ", summary.verified) } else { String::new() };
     let others = [(codes.extra, "file", "not listed"), (codes.left_out, "place", "left out")];
     let others = others.iter().filter(|(n, ..)| *n > 0);
@@ -143,7 +143,7 @@ fn done(summary: &Summary, listed: u64, codes: &Codes, head: &VerifiedHead) -> S
     format!("verified {of}{}, {bytes}{others}{aside}; head {}", count(listed, "file"), head.id())
 }
 
-/// The part of a summary that says of how many files only the bytes were verified.
+/// The part of a summary that says for how many files only the bytes were verified.
 pub(crate) fn aside(summary: &Summary) -> String {
     match summary.uncompared {
         0 => String::new(),
@@ -151,23 +151,23 @@ pub(crate) fn aside(summary: &Summary) -> String {
     }
 }
 
-/// The codes that were met.
+/// The error codes found so far.
 #[derive(Default)]
 pub(crate) struct Codes {
     refused: BTreeSet<u16>,
     unknown: Option<u16>,
     /// Whether the model is a snapshot of a cache of Hugging Face's clients.
     in_hub_cache: bool,
-    /// Whether it was told which chunks are bad.
+    /// Whether a fault named the bad chunks.
     chunks_named: bool,
-    /// Files that are not listed, and let pass.
+    /// The number of files that are not listed but allowed.
     extra: u64,
-    /// Places that are not listed, and were not looked into.
+    /// The number of places that are not listed and were not looked into.
     left_out: u64,
 }
 
 impl Codes {
-    /// The one with which a run ends.
+    /// The code with which the run ends.
     pub(crate) fn code(&self) -> Option<u16> {
         self.refused.first().copied().or(self.unknown)
     }
@@ -212,7 +212,7 @@ pub(crate) fn check_files(
     Ok((result?, codes.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)))
 }
 
-/// How wide the column of paths is.
+/// The width of the path column.
 pub(crate) fn path_width<'a>(entries: impl Iterator<Item = &'a FileEntry>) -> usize {
     entries.map(|entry| shown(entry.path.as_str()).chars().count()).max().unwrap_or(0).min(MAX_WIDTH)
 }
@@ -236,7 +236,7 @@ fn names_chunks(fault: &FileFault) -> bool {
     matches!(fault, FileFault::Mismatch { chunks: Some(_), .. })
 }
 
-/// What to do next about each kind of refusal.
+/// The next step for each kind of refusal.
 fn hints(codes: &Codes) -> Vec<&'static str> {
     let mut hints = Vec::new();
     for code in &codes.refused {
@@ -261,9 +261,9 @@ fn hints(codes: &Codes) -> Vec<&'static str> {
     hints
 }
 
-/// The widest a column of paths gets.
+/// The maximum width of the path column.
 const MAX_WIDTH: usize = 48;
-/// How many runs of bad chunks, and how many tensors of each, are printed; `--json` has all.
+/// How many runs of bad chunks, and how many tensors of each run, are printed; `--json` has all.
 const MAX_LINES: usize = 8;
 
 fn print(report: &FileReport, width: usize, list: &List<'_>) {
@@ -314,10 +314,10 @@ fn text(report: &FileReport, width: usize) -> String {
     }
 }
 
-/// The lines that say where a file is bad.
+/// The lines that name the bad places of a file.
 fn places(count: u64, chunks: Option<&BadChunks>) -> Vec<String> {
     if count <= 1 {
-        // The file is the chunk.
+        // The only chunk is the whole file.
         return Vec::new();
     }
     let Some(BadChunks { runs, bad, of }) = chunks else {

@@ -1,4 +1,4 @@
-//! `verify --partial`: what is there of a fetch that is not complete.
+//! `verify --partial`: shows what an incomplete fetch has on disk.
 
 use std::{
     fs::{self, File},
@@ -51,13 +51,13 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
     if named.is_empty() && others.is_empty() {
         return Err(Failure::usage("--only: no listed file matches"));
     }
-    // What has its name is all there, or bad.
+    // A file with its final name is complete or bad.
     let is_named = |path: &str| wanted(path) && lies(path);
     let check = ModelCheck {
         model: &args.model,
         files: &files,
         tensors: tensors.as_ref(),
-        // Layers may have holes here, which is no refusal; they would only say which chunks are bad.
+        // The layers may have holes here, which is no refusal. They would only tell which chunks are bad.
         layers: None,
         only: Some(&is_named),
         tensor_hashes: TensorHashing::Skip,
@@ -98,7 +98,7 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
     verdict(&summary, &codes)
 }
 
-/// Where the metadata lies: in its place; or beside what an unfinished fetch has, if there is one such fetch.
+/// The metadata of the model, or the metadata of the unfinished fetch if there is exactly one.
 fn metadata(model: &Path, head: Option<HeadId>) -> Result<Metadata, Failure> {
     let unfinished = unfinished(model)?;
     let id_of = |folder: &PathBuf| folder.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -121,7 +121,7 @@ fn metadata(model: &Path, head: Option<HeadId>) -> Result<Metadata, Failure> {
     }
 }
 
-/// The folders of metadata that unfinished fetches have left, by head.
+/// The metadata folders that unfinished fetches have left, sorted by head id.
 fn unfinished(model: &Path) -> Result<Vec<PathBuf>, Failure> {
     let folder = model.join(FOLDER).join(PARTIAL);
     let entries = match fs::read_dir(&folder) {
@@ -142,7 +142,7 @@ fn unfinished(model: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(folders)
 }
 
-/// A fetch that was not asked for tensors may have left no list of them.
+/// The tensor list, if it is there: a fetch without tensors may not have fetched it.
 fn tensors(metadata: &Metadata, files: &VerifiedFileList) -> Result<Option<VerifiedTensorList>, Failure> {
     match metadata.tensors(files) {
         Err(MetadataError::Io(error)) if error.source.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -150,7 +150,7 @@ fn tensors(metadata: &Metadata, files: &VerifiedFileList) -> Result<Option<Verif
     }
 }
 
-/// Layers that end too early are those of a fetch that did not get further: none is of use then.
+/// The layers, if they are complete. An unfinished fetch may have left a part of them, which is of no use.
 fn layers(metadata: &Metadata, files: &VerifiedFileList) -> Result<Option<Layers>, Failure> {
     match metadata.layers(files) {
         Err(MetadataError::LayersLength { .. }) => Ok(None),
@@ -158,7 +158,7 @@ fn layers(metadata: &Metadata, files: &VerifiedFileList) -> Result<Option<Layers
     }
 }
 
-/// What is there in all.
+/// The totals of all files.
 #[derive(Default)]
 struct Total {
     files: u64,
@@ -182,7 +182,7 @@ impl Total {
     }
 }
 
-/// The files that have no final name.
+/// The files without a final name.
 struct Rest<'a> {
     folder: PathBuf,
     files: &'a VerifiedFileList,
@@ -190,16 +190,16 @@ struct Rest<'a> {
     tensors: Option<&'a VerifiedTensorList>,
 }
 
-/// What is there of a file.
+/// The bytes of a file on disk.
 enum There {
     Nothing,
-    /// Its chunks cannot be told from others.
+    /// There are bytes, but no layer to check them.
     Unknown,
     Chunks(FileVerifier),
 }
 
 impl There {
-    /// The first word of its line.
+    /// The first word of the file's line.
     fn word(&self) -> &'static str {
         match self {
             Self::Nothing => "absent",
@@ -244,7 +244,7 @@ impl Rest<'_> {
 
     fn there(&self, position: usize, entry: &FileEntry, progress: &Progress) -> Result<There, Failure> {
         let path = self.folder.join(entry.root.to_string());
-        // A link or anything else of this name is none of ours.
+        // A link or a folder of this name was not made by a fetch.
         if !fs::symlink_metadata(&path).is_ok_and(|there| there.is_file()) {
             return Ok(There::Nothing);
         }
@@ -256,7 +256,7 @@ impl Rest<'_> {
         Ok(if verifier.accepted() == 0 { There::Nothing } else { There::Chunks(verifier) })
     }
 
-    /// The layer of a file, if it was fetched.
+    /// The layer of a file, if the fetch has it.
     fn layer(&self, position: usize, entry: &FileEntry) -> Result<Option<Layer>, Failure> {
         match (self.grid(entry), self.layers) {
             (Some(grid), _) if !grid.has_layer() => Ok(Layer::accept(grid, entry.root, &[]).ok()),
@@ -300,7 +300,7 @@ impl Rest<'_> {
     }
 }
 
-/// The runs of accepted chunks: from the first to the one behind the last.
+/// The runs of accepted chunks, each with its first position and the position behind its last.
 fn runs(file: &FileVerifier) -> impl Iterator<Item = (u64, u64)> {
     let end = file.count();
     let gaps = file.missing().chain(iter::once(end..end));
@@ -325,7 +325,7 @@ fn text(entry: &FileEntry, there: &There, width: usize, grid: Option<Grid>) -> S
     }
 }
 
-/// The line that says which chunks are there.
+/// The line that names the accepted chunks.
 fn places(file: &FileVerifier) -> String {
     if file.count() <= 1 {
         return String::new();

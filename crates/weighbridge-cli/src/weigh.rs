@@ -1,4 +1,4 @@
-//! `weigh`: lists, layers and head of a model folder.
+//! `weigh`: writes the lists, layers and head of a model folder.
 
 use std::{
     fs,
@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Weigh, output: &Output) -> Result<(), Failure> {
     trust::folder(&args.model)?;
     let folder = args.output.clone().unwrap_or_else(|| args.model.join(FOLDER));
     outside_of_entries(&args.model, &folder)?;
-    // Everything that can fail before hours of reading fails before.
+    // Do everything that can fail early before hours of reading.
     let keys = keys::load_all(&args.key, &args.passphrase)?;
     let earlier = Earlier::open(args, &keys)?;
     let patterns = globs(&args.reuse)?;
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Weigh, output: &Output) -> Result<(), Failure> {
         }),
         take: Some(&take),
     };
-    // A head that nobody could read is misuse: nothing was judged yet.
+    // A head that cannot be written is misuse: nothing was judged yet.
     can_be_said(&weighing).map_err(|error| Failure::usage(format!("no head can say this: {error}")))?;
     if let Some(replaced) = replaced(&folder, &weighing) {
         output.talk(&format!(
@@ -87,7 +87,7 @@ pub(crate) fn run(args: &Weigh, output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The metadata folder is in the model, unless another was named.
+/// The failure to write the metadata, which goes into the model folder unless `-o` names another.
 fn not_written(error: StoreError, args: &Weigh) -> Failure {
     let is_closed = matches!(&error, StoreError::Io(error)
         if matches!(error.source.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem));
@@ -98,7 +98,7 @@ fn not_written(error: StoreError, args: &Weigh) -> Failure {
     failure
 }
 
-/// The model whose signed head is replaced by one that does not follow it.
+/// The model's name, if an existing signed head would be replaced by one that does not follow it.
 fn replaced(folder: &Path, weighing: &Weighing<'_>) -> Option<ModelName> {
     let note = read_bounded(&folder.join(HEAD), MAX_NOTE as u64).ok()?;
     let earlier = Signing::of_note(&note).ok()?;
@@ -106,7 +106,7 @@ fn replaced(folder: &Path, weighing: &Weighing<'_>) -> Option<ModelName> {
     (weighing.previous.is_none() && *name == weighing.name).then(|| name.clone())
 }
 
-/// Whether any head can say what was asked for: tried on the shortest one.
+/// Checks that a head can hold the caller's values, by writing the shortest head with them.
 fn can_be_said(weighing: &Weighing<'_>) -> Result<(), HeadError> {
     let shortest = Head {
         name: weighing.name.clone(),
@@ -116,7 +116,7 @@ fn can_be_said(weighing: &Weighing<'_>) -> Result<(), HeadError> {
         expires: weighing.expires,
         bytes: 0,
         files: ListSize { count: 1, length: 1 },
-        // Any will do: all are of one length.
+        // Any root will do: all have the same length.
         root: ModelRoot::from_bytes([0xff; 32]),
         tensors: None,
         chunk_size: ChunkSize::MIN,
@@ -125,7 +125,7 @@ fn can_be_said(weighing: &Weighing<'_>) -> Result<(), HeadError> {
     shortest.to_text().map(drop)
 }
 
-/// Metadata inside the model would be an entry of it, but for its own folder.
+/// Refuses a metadata folder among the model's files, where the metadata would be files of the model.
 fn outside_of_entries(model: &Path, folder: &Path) -> Result<(), Failure> {
     let model = fs::canonicalize(model).map_err(IoError::at("open", model))?;
     let nearest = folder.ancestors().find_map(|f| {
@@ -155,7 +155,7 @@ fn sorted(args: &Weigh) -> Vec<weighbridge_manifest::Ext> {
     ext
 }
 
-/// Weighs, and counts the places that were left out.
+/// Weighs the model, and counts the places that were left out.
 fn weigh(weighing: &Weighing<'_>, reused: usize, output: &Output) -> Result<(Weighed, u64), Failure> {
     let list = List::new(output, reused, "file");
     let progress = Progress::new(output, "weighing");
@@ -193,7 +193,7 @@ fn weigh(weighing: &Weighing<'_>, reused: usize, output: &Output) -> Result<(Wei
 fn failure(error: &WeighError, output: &Output) -> Failure {
     let failure = Failure::new(error.error_code(), error.to_string());
     if error.is_about_tensors() {
-        // Nothing need be wrong with the file: formats have forks, and lists have limits.
+        // The file may be good: formats have forks, and lists have limits.
         return failure
             .hint("if a download was cut short, get the file again")
             .hint("if the file is as it should be, weigh it without its tensors: --no-tensors");
@@ -291,7 +291,7 @@ fn print(weighed: &Weighed, left_out: u64, keys: &[SecretKey], folder: &Path, ou
     });
 }
 
-/// Patterns over paths in the model: `*` stays within a folder, `**` does not.
+/// The patterns as globs over paths in the model: `*` stays within a folder, `**` does not.
 pub(crate) fn globs(patterns: &[String]) -> Result<GlobSet, Failure> {
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {

@@ -1,4 +1,4 @@
-//! No terminal: a line for each change of a source, and one now and then.
+//! The view without a terminal: a line for each change of a source, and a regular line about the progress.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,22 +10,22 @@ use crate::output::{count, size};
 #[derive(Default)]
 pub(super) struct Lines {
     progress: Progress,
-    /// When the last line about progress was written, and how much was verified then.
+    /// The time of the last line about progress, and the number of bytes verified at that time.
     told: (Duration, u64),
     sources: BTreeMap<SourceIndex, Account>,
-    /// When it was said last what is waited for, and what this machine did then.
+    /// The time of the last line about waiting, and this machine's work at that time.
     waiting: Option<(Duration, Option<Here>)>,
 }
 
-/// The last line about a source.
+/// The state of a source, and the lines printed about it.
 struct Account {
     now: SourceStatus,
     told: Option<Change>,
-    /// When each was told, in the last half minute.
+    /// The lines of the last half minute, with their times.
     when: Vec<(Change, Duration)>,
 }
 
-/// A state and a blame without their numbers. Another number is no change.
+/// A state and a blame without their numbers, so that another number is no change.
 #[derive(Clone, PartialEq, Eq)]
 struct Change {
     state: SourceState,
@@ -41,11 +41,12 @@ impl Change {
 }
 
 impl Account {
-    /// Whether there is something to tell of the source `at` this time: a change that was not told in the last half
-    /// minute. One that comes and goes is told once in that time; how it stands then is told when it is over.
+    /// Whether a line about the source is due `at` this time: the source has changed, and had no line about the same
+    /// change in the last half minute. A change that comes and goes has one line in that time. After that time, a state
+    /// other than the last printed one has a line too.
     fn has_news(&mut self, at: Duration) -> bool {
         let mut change = Change::of(&self.now);
-        // That it has nothing to do for a moment is no change.
+        // A short pause without work is no change.
         if change.state == SourceState::Idle
             && change.blame == self.told.as_ref().and_then(|told| told.blame.clone())
         {
@@ -65,8 +66,8 @@ impl Account {
 }
 
 impl Lines {
-    /// The lines for an event that happened `at` this time after the start; mostly none. `waiting` is that of what is
-    /// waited for, if it is that.
+    /// The lines for an event that happened `at` this time after the start; mostly none. For a waiting event, `waiting`
+    /// is its line.
     pub(super) fn lines(
         &mut self,
         event: &Event,
@@ -94,7 +95,7 @@ impl Lines {
         line.into_iter().chain(self.changes(names, at)).collect()
     }
 
-    /// What is waited for: when that begins, when the last part of the fetch does, and every half minute.
+    /// The line about waiting: at its beginning, at each step of the last part of a fetch, and every half minute.
     fn waiting(&mut self, here: Option<Here>, waiting: &str, at: Duration) -> Option<String> {
         let is_last = matches!(here, Some(Here::Naming | Here::Listing));
         let is_told = self.waiting.is_some_and(|(then, before)| {
@@ -116,7 +117,7 @@ impl Lines {
         self.sources.iter_mut().filter_map(of).collect()
     }
 
-    /// How far it is, if that is known and was not told for a while.
+    /// The line about the progress, if the size is known and the last line is old enough.
     fn now_and_then(&mut self, at: Duration) -> Option<String> {
         let (before, verified_before) = self.told;
         let since = at.saturating_sub(before);
@@ -138,7 +139,7 @@ impl Lines {
     }
 }
 
-/// How long nothing is said again where nobody watches.
+/// The time between two lines about the same thing.
 const NOW_AND_THEN: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

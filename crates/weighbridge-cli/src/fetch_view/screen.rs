@@ -1,4 +1,4 @@
-//! A terminal: the bar, a line for each source, and what is waited for.
+//! The view on a terminal: the bar, a line for each source, and a line about waiting.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -15,16 +15,16 @@ use crate::output::{count, size};
 pub(super) struct Screen {
     all: MultiProgress,
     bar: ProgressBar,
-    /// Of the first sources; more would not fit.
+    /// The rows of the first sources; more would not fit.
     sources: Vec<Row>,
     waiting: Option<ProgressBar>,
     verified: u64,
     pace: Pace,
-    /// The columns for which everything was laid out.
+    /// The width of the terminal for which everything was laid out.
     width: usize,
 }
 
-/// A source, and where it is shown.
+/// A source and its row on the screen.
 struct Row {
     line: ProgressBar,
     status: Option<SourceStatus>,
@@ -51,14 +51,14 @@ impl Screen {
         screen
     }
 
-    /// Something happened `at` this time after the start. `waiting` is the line of what is waited for, if it is that.
+    /// Shows an event that happened `at` this time after the start. For a waiting event, `waiting` is its line.
     pub(super) fn show(&mut self, event: &Event, names: &[String], waiting: &str, at: Duration) {
         self.fit(names);
         match event {
             Event::Wanted { bytes, .. } => {
                 self.bar.set_length(*bytes);
                 self.bar.set_style(bar_style(self.width));
-                // The rate is that of the bytes, without the time before.
+                // Count the rate from here: the time before brought no bytes.
                 self.pace = Pace::default();
                 self.bar.set_message(self.pace.text(at, self.verified, *bytes));
             }
@@ -86,7 +86,7 @@ impl Screen {
                     line
                 });
                 line.set_message(folded(waiting, "  ", self.width));
-                // What was fast before is so no more.
+                // Recompute the rate, which falls while nothing is verified.
                 if let Some(wanted) = self.bar.length().filter(|wanted| *wanted > 0) {
                     self.bar.set_message(self.pace.text(at, self.verified, wanted));
                 }
@@ -95,17 +95,17 @@ impl Screen {
         }
     }
 
-    /// Does something that prints, with everything out of the way.
+    /// Prints something while the bar and the rows are hidden.
     pub(super) fn aside(&self, print: impl FnOnce()) {
         self.all.suspend(print);
     }
 
     pub(super) fn clear(&self) {
-        // Lines that were finished stay otherwise.
+        // Finished lines would stay on the screen otherwise.
         let _ = self.all.clear();
     }
 
-    /// Lays everything out anew if the terminal is wider or narrower than before.
+    /// Lays everything out again if the width of the terminal has changed.
     fn fit(&mut self, names: &[String]) {
         let now = width();
         if now == self.width {
@@ -129,14 +129,14 @@ impl Screen {
     }
 }
 
-/// How fast verified bytes came in the last seconds.
+/// The rate of verified bytes over the last seconds.
 #[derive(Default)]
 pub(super) struct Pace {
     seen: VecDeque<(Duration, u64)>,
 }
 
 impl Pace {
-    /// In bytes per second, with so many verified now.
+    /// The rate in bytes per second. `verified` is the number of bytes verified by now.
     fn rate(&mut self, at: Duration, verified: u64) -> u64 {
         self.seen.push_back((at, verified));
         while self.seen.get(1).is_some_and(|(then, _)| at.saturating_sub(*then) >= PACE) {
@@ -146,7 +146,7 @@ impl Pace {
         per_second(verified.saturating_sub(before), at.saturating_sub(then))
     }
 
-    /// The rate, and how long the rest takes at it.
+    /// The rate, and the time that the rest takes at this rate.
     pub(super) fn text(&mut self, at: Duration, verified: u64, wanted: u64) -> String {
         let rate = self.rate(at, verified);
         if verified >= wanted {
@@ -158,22 +158,22 @@ impl Pace {
     }
 }
 
-/// The time over which a rate is taken.
+/// The time over which the rate is measured.
 const PACE: Duration = Duration::from_secs(5);
 
-/// How many sources have a line on the screen.
+/// How many sources have a row on the screen.
 const MAX_SOURCES: usize = 12;
 
-/// How often the screen is drawn per second, at most.
+/// The maximum number of frames per second.
 const FRAMES: u8 = 20;
 
-/// Of fewer columns the bar leaves the rate to a row of its own.
+/// On a terminal with fewer columns, the rate has a row of its own.
 const WIDE: usize = 72;
 
-/// Columns that stay free at the right edge, for what the terminal writes itself: `^C`, twice.
+/// The columns that stay free at the right edge, for the terminal's own output: `^C`, twice.
 const MARGIN: usize = 5;
 
-/// A style by one of the templates here, all of which are well-formed.
+/// A style from a template in this file. All of these are well-formed.
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
@@ -184,7 +184,7 @@ fn bar_style(width: usize) -> ProgressStyle {
         .progress_chars("=> ")
 }
 
-/// How wide the column of names is, so that a state beside it is never cut.
+/// The width of the name column, chosen so that the state beside a name is never cut.
 fn name_width(names: &[String], width: usize) -> usize {
     let longest = names.iter().map(|name| short(name, MAX_NAME).chars().count()).max().unwrap_or(0);
     longest.min(width.saturating_sub(2 + 2 + STATE + MARGIN)).max(1)
@@ -193,7 +193,7 @@ fn name_width(names: &[String], width: usize) -> usize {
 /// The width of the longest state.
 const STATE: usize = 9;
 
-/// A source on the screen. What does not fit beside its state is beneath it, whole.
+/// The rows of a source. If the text does not fit beside the state, the whole text is beneath.
 pub(super) fn source_rows(
     name: &str,
     name_width: usize,
@@ -216,7 +216,7 @@ pub(super) fn source_rows(
     format!("{head}\n{}", folded(&account, "    ", width))
 }
 
-/// A text in rows that fit, broken between words if that is possible, each of them indented.
+/// Breaks a text into indented rows that fit, between words where possible.
 fn folded(text: &str, indent: &str, width: usize) -> String {
     let room = width.saturating_sub(indent.len() + MARGIN).max(1);
     let mut rows: Vec<String> = Vec::new();

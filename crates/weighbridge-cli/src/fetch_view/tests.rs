@@ -72,7 +72,7 @@ fn a_file_has_the_line_that_verify_has() {
     assert_eq!(extra(true), "removed  old\\n");
 }
 
-/// For 62 s a fetch said "nothing verified" of a file that it was naming: everything was verified.
+/// A fetch that was naming a file said "nothing verified" for 62 s, although everything was verified.
 #[test]
 fn while_this_machine_works_it_is_said_what_it_does() {
     let line = |here, files| {
@@ -83,7 +83,7 @@ fn while_this_machine_works_it_is_said_what_it_does() {
     assert_eq!(line(Here::Writing, 0), "nothing verified for 62 s: writing m.gguf");
     assert_eq!(line(Here::Syncing, 0), "nothing verified for 62 s: syncing m.gguf");
     assert_eq!(line(Here::Naming, 4), "all verified 62 s ago; naming m.gguf, 5 of 13 files");
-    // Metadata comes behind all files.
+    // The metadata is named after all files.
     assert_eq!(line(Here::Naming, 13), "all verified 62 s ago; naming m.gguf");
     assert_eq!(line(Here::Listing, 13), "all verified 62 s ago; looking for files that are not listed");
 }

@@ -1,4 +1,4 @@
-//! The terminal as the bar sees it.
+//! The terminal that the bar draws on.
 
 use std::{
     fmt, io,
@@ -8,14 +8,15 @@ use std::{
 use console::Term;
 use indicatif::TermLike;
 
-/// Standard error, for a frame after which the cursor stays at the end of its last row.
+/// Standard error, without blanks at the end of the last row of a frame.
 ///
-/// The library that draws fills each row with blanks to the edge, also the last. What the terminal itself writes then, as
-/// `^C` for a typed Ctrl-C, goes to a row that is not part of the frame; the frame is taken for one row lower than it is,
-/// and its first row stays for ever. Without the last blanks it goes to the last row, and is cleared with it.
+/// indicatif fills each row with blanks up to the edge, even the last row. Anything that the terminal then writes
+/// itself, such as `^C` for a typed Ctrl-C, goes to a row behind the frame. indicatif takes the frame for one row lower
+/// than it is, and never clears its first row. Without the last blanks, `^C` goes to the last row and is cleared with
+/// it.
 pub(super) struct Tty {
     term: Term,
-    /// Blanks that are written when something follows them.
+    /// Blanks that are only written when something follows.
     blanks: Mutex<String>,
 }
 
@@ -29,7 +30,7 @@ impl Tty {
     }
 }
 
-/// How many columns the terminal has.
+/// The width of the terminal in columns.
 pub(super) fn width() -> usize {
     usize::from(Term::stderr().size().1)
 }

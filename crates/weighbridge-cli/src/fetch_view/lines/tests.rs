@@ -76,8 +76,8 @@ fn without_a_terminal_each_change_of_a_source_has_a_line() {
     assert_eq!(said(SourceStatus { source: 2, ..status(SourceState::Active) }), None);
 }
 
-/// A source that served and refused in turns, each time with other numbers, had a new line each second: a log of a night
-/// was nothing else.
+/// A source that served and refused in turns, with other numbers each time, had a new line every second and filled the
+/// log of a whole night.
 #[test]
 fn a_source_that_comes_and_goes_is_told_once_in_half_a_minute() {
     let mut lines = Lines::default();
@@ -105,13 +105,13 @@ fn a_source_that_comes_and_goes_is_told_once_in_half_a_minute() {
             "source mirror: active; refused: answers 503, asks to wait 31 s",
         ]
     );
-    // What it is blamed for in the end is told at once.
+    // Setting the source aside is printed at once.
     let set_aside = SourceStatus { state: SourceState::SetAside, again_in: None, ..busy(60) };
     let line = said(&mut lines, &Event::Source(set_aside), 60).unwrap();
     assert_eq!(line, "source mirror: set aside; refused: answers 503, asks to wait 60 s");
 }
 
-/// It came back while it was not told again, and the log said for ever that it was waiting.
+/// The source came back within the half minute, and the log never said that it had stopped waiting.
 #[test]
 fn what_was_not_told_of_a_source_is_told_when_the_half_minute_is_over() {
     let mut lines = Lines::default();
@@ -136,11 +136,11 @@ fn what_is_waited_for_is_told_when_it_begins_and_every_half_minute() {
         let from = here.is_none().then(|| usize::from(seconds % 2 == 0));
         Event::Waiting(Waiting { for_what, here, chunks: None, ..waiting(from, seconds) })
     };
-    // Before it is known what is wanted there are no figures.
+    // There are no figures before the wanted files are known.
     let told: Vec<u64> =
         (2..70).filter(|second| said(&mut lines, &of(*second, None), *second).is_some()).collect();
     assert_eq!(told, [2, 32, 62]);
-    // That everything is there is another thing, and is told.
+    // The beginning of naming is another kind of waiting, and has a line.
     let told: Vec<u64> = (70..110)
         .filter(|second| said(&mut lines, &of(*second, Some(Here::Naming)), *second).is_some())
         .collect();

@@ -37,7 +37,7 @@ fn the_rate_is_that_of_the_last_seconds_and_falls_to_nothing() {
     assert_eq!(text(80, 100), "all verified");
 }
 
-/// On 40 columns the state of a source was cut, and of its blame nothing was left.
+/// On 40 columns the state of a source was cut, and its blame was lost.
 #[test]
 fn on_a_narrow_terminal_states_and_blame_are_whole() {
     let name = "http://10.1.2.3:8080/models/llama";
@@ -59,7 +59,7 @@ fn on_a_narrow_terminal_states_and_blame_are_whole() {
         assert!(widest <= Some(width - MARGIN), "{width}: {rows}");
         let words: Vec<&str> = rows.split_whitespace().collect();
         let account = "waiting again in 3 s; unreachable: cannot be connected to: Connection refused";
-        // A word may be longer than a row.
+        // A word may be longer than a row, and is then broken.
         assert!(words.concat().ends_with(&account.replace(' ', "")), "{width}: {rows}");
     }
     assert_eq!(rows(140).lines().count(), 1);
@@ -69,7 +69,7 @@ fn on_a_narrow_terminal_states_and_blame_are_whole() {
 fn a_text_is_folded_between_words_and_keeps_them_all() {
     assert_eq!(folded("one two three", "  ", 7 + 2 + MARGIN), "  one two\n  three");
     assert_eq!(folded("abcdefgh ij", " ", 4 + MARGIN), " abc\n def\n gh\n ij");
-    // Of two columns each.
+    // Characters that are two columns wide.
     assert_eq!(folded("\u{6a21}\u{578b}\u{6a21}", "", 4 + MARGIN), "\u{6a21}\u{578b}\n\u{6a21}");
     assert_eq!(folded("", "  ", 80), "  ");
 }
