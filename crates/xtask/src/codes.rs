@@ -1,11 +1,11 @@
-//! Do `spec/error-codes.md` and the code know the same numbers?
+//! Checks that `spec/error-codes.md` and the code have the same error codes.
 
 use std::collections::BTreeSet;
 
 use crate::Result;
 use crate::process::{read, root};
 
-/// What they disagree about. `sources` are paths and texts.
+/// The differences between the table and the code. `sources` are pairs of a path and a text.
 pub(crate) fn faults(sources: &[(String, String)]) -> Result<Vec<String>> {
     let page = read(&root().join("spec/error-codes.md"))?;
     let listed = table(&page);
@@ -33,7 +33,7 @@ struct Row<'a> {
     is_retired: bool,
 }
 
-/// Rows `| NNNN | meaning |`.
+/// Parses the rows `| NNNN | meaning |`.
 fn table(page: &str) -> Vec<Row<'_>> {
     let row = |line| {
         let (code, meaning) = str::strip_prefix(line, "| ")?.split_once(" | ")?;
@@ -44,7 +44,7 @@ fn table(page: &str) -> Vec<Row<'_>> {
     page.lines().filter_map(row).collect()
 }
 
-/// Lines up to `//`. A `//` within a string cuts too much, which no literal of ours minds.
+/// Each line up to `//`. A `//` within a string cuts off too much, but no error code stands behind one.
 fn without_comments(source: &str) -> String {
     source
         .lines()
@@ -53,13 +53,13 @@ fn without_comments(source: &str) -> String {
         .join("\n")
 }
 
-/// Integers of four digits: not a part of another number or name.
+/// The integers of four digits that are not part of another number or name.
 fn literals(code: &str) -> BTreeSet<u32> {
     let words = code.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
     words.filter(|word| word.len() == 4).filter_map(|word| word.parse().ok()).collect()
 }
 
-/// The bodies of the functions of this name, from brace to brace.
+/// The bodies of the functions with this name, from brace to brace.
 fn bodies<'a>(code: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
     code.match_indices(name).filter_map(|(start, _)| {
         let function = code.get(start..)?;

@@ -1,4 +1,4 @@
-//! Seeds of the fuzz targets: what the vectors hold, in the form in which each target reads it.
+//! Seeds of the fuzz targets: the content of the vectors, in the form that each target reads.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use crate::Result;
 use crate::process::root;
 use crate::vectors::Vector;
 
-/// Writes `fuzz/corpus/TARGET/vector-…`. What the fuzzer found by itself stays.
+/// Writes `fuzz/corpus/TARGET/vector-…`. Inputs that the fuzzer found itself stay.
 pub(crate) fn seed() -> Result {
     let mut count = 0;
     for vector in Vector::all()? {
@@ -61,13 +61,13 @@ fn seeds(vector: &Vector) -> Vec<(&'static str, Vec<u8>)> {
     seeds
 }
 
-/// What stands before a note's last empty line; all of it, if it has none.
+/// The text of a note up to its last empty line, or the whole note if it has no empty line.
 fn text_of(note: &[u8]) -> &[u8] {
     let end = note.windows(2).rposition(|pair| pair == b"\n\n");
     end.and_then(|end| note.get(..=end)).unwrap_or(note)
 }
 
-/// Both lists, an empty line between them.
+/// Both lists, with an empty line between them.
 fn lists(vector: &Vector) -> Option<Vec<u8>> {
     let list = |name| vector.section(name).or_else(|| vector.section(&format!("weighbridge/{name}")));
     let (files, tensors) = (list("files.jsonl")?, list("tensors.jsonl").unwrap_or_default());
@@ -80,7 +80,7 @@ fn with_size(file: &[u8]) -> Vec<u8> {
     [&size.to_le_bytes(), file].concat()
 }
 
-/// The file's size, then its beginning.
+/// The seed of a header vector: the file's size, then its beginning.
 fn header(vector: &Vector) -> Option<(&'static str, Vec<u8>)> {
     let target = match vector.value("test")? {
         "safetensors" => "safetensors",
@@ -91,7 +91,7 @@ fn header(vector: &Vector) -> Option<(&'static str, Vec<u8>)> {
     Some((target, [&size.to_le_bytes(), prefix].concat()))
 }
 
-/// Count, number of entries, entries, siblings. Lines are not hashed here: any 32 bytes stand for their hashes.
+/// The count, the number of entries, the entries, the siblings. Any 32 bytes stand for the hashes of lines.
 fn tree_proof(vector: &Vector) -> Option<Vec<u8>> {
     let positions: Vec<u64> =
         vector.value("positions")?.split(' ').map(|position| position.parse().ok()).collect::<Option<_>>()?;
@@ -125,7 +125,7 @@ fn slice(vector: &Vector) -> Option<Vec<u8>> {
     )
 }
 
-/// The count of BLAKE3 chunks, that of samples, the text.
+/// The number of BLAKE3 chunks, the number of samples, the text.
 fn audit(vector: &Vector) -> Option<Vec<u8>> {
     let numbers = [vector.number("count")?, vector.number("samples")?].map(u64::to_le_bytes).concat();
     Some([&numbers, vector.section("text")?].concat())

@@ -1,5 +1,5 @@
-//! Model files beside the PyPI packages `gguf`, `safetensors` and `mlx`: names, dtypes, shapes, offsets and sizes of their
-//! files and of ours.
+//! Compares model files with the PyPI packages `gguf`, `safetensors` and `mlx`: the names, dtypes, shapes, offsets and
+//! sizes of their files and of ours.
 
 use std::fs;
 use std::path::Path;
@@ -21,12 +21,12 @@ pub(crate) fn check() -> Result<Outcome> {
     let compared = write(&folder).and_then(|()| {
         run(command(python, "tests/reference/formats_oracle.py").arg(weighbridge).arg(&folder))
     });
-    // Nothing in there is wanted any more, whatever the end.
+    // The folder is useless after success and after failure.
     let _ = fs::remove_dir_all(&folder);
     compared.map(|()| Outcome::Passed)
 }
 
-/// Models of every dtype, both versions, split and not, near and far apart.
+/// Writes models with every dtype, in both versions, whole and split, with small and large alignments.
 fn write(folder: &Path) -> Result {
     let every = Gguf { variant: Variant::Every, ..Gguf::small(1) };
     let models = [

@@ -1,4 +1,4 @@
-//! A light node without the standard library, linked into a C program: built, run, and measured.
+//! Builds, runs and measures a light node without the standard library, linked into a C program.
 
 use std::fs;
 
@@ -7,16 +7,16 @@ use crate::gate::Outcome;
 use crate::process::{cargo, command, output, root, run, run_quietly};
 
 const MANIFEST: &str = "tests/freestanding/Cargo.toml";
-/// Where it is built, below the root.
+/// The build folder, below the root.
 const TARGET: &str = "target/freestanding";
 
-/// Builds and links it, has it check the specification's example, and prints what it costs.
+/// Builds and links the light node, lets it check the specification's example, and prints its size.
 pub(crate) fn check() -> Result<Outcome> {
     let program = format!("{TARGET}/light-node");
     run(&mut cargo(&format!("build --release --manifest-path {MANIFEST} --target-dir {TARGET}")))?;
     let library = format!("{TARGET}/release/libweighbridge_freestanding.a");
     let arguments = format!("-O2 -Wall -Werror tests/freestanding/main.c {library} -o {program}");
-    // A machine on which Rust links has it.
+    // Rust itself needs `cc` to link.
     run(&mut command("cc", &arguments))?;
     run(&mut command(root().join(&program), "spec/examples/scale.proof spec/examples/vkey"))?;
     run_quietly(&mut command("strip", &program))?;
@@ -25,7 +25,7 @@ pub(crate) fn check() -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// How many crates a light node compiles beside its own and the workspace's.
+/// The number of crates that a light node compiles, without its own crate and the workspace's.
 fn dependencies() -> Result<usize> {
     let tree =
         format!("tree --manifest-path {MANIFEST} -e normal,no-proc-macro --prefix none --format {{p}}");

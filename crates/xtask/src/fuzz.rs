@@ -1,4 +1,4 @@
-//! Fuzzing: each target for some seconds, from the vectors on.
+//! Fuzzing: runs each target for some seconds, with the vectors as seeds.
 
 use std::num::NonZero;
 use std::sync::{Mutex, PoisonError};
@@ -28,19 +28,19 @@ pub(crate) fn run(arguments: &[String]) -> Result {
     }
 }
 
-/// The gate's step: five seconds each.
+/// The gate's step: five seconds for each target.
 pub(crate) fn smoke() -> Result<Outcome> {
     fuzz(&targets()?, 5)
 }
 
-/// The names of the targets, from their files.
+/// The names of the targets, taken from their files.
 fn targets() -> Result<Vec<String>> {
     let files = files_below(&root().join("fuzz/fuzz_targets"))?;
     Ok(files.iter().filter_map(|file| Some(file.file_stem()?.to_str()?.to_owned())).collect())
 }
 
-/// With the address sanitizer, cargo-fuzz's default: it makes the build little slower, and our crates forbid `unsafe`
-/// but their dependencies do not.
+/// Fuzzes with the address sanitizer, cargo-fuzz's default. Our crates forbid `unsafe`, but their dependencies do not,
+/// and the build takes little longer.
 fn fuzz(targets: &[String], seconds: u32) -> Result<Outcome> {
     let Some(nightly) = tools::nightly() else {
         return Ok(Outcome::Skipped("no nightly toolchain is installed, and none is downloaded".to_owned()));
@@ -53,7 +53,7 @@ fn fuzz(targets: &[String], seconds: u32) -> Result<Outcome> {
     corpus::seed()?;
     let cargo_fuzz = |arguments: &str| {
         let mut command = command("rustup", &format!("run {nightly} cargo fuzz {arguments}"));
-        // Its own folder, whatever the main one is: flags and toolchain differ, nothing could be shared.
+        // A target folder of its own: flags and toolchain differ from the main one's, so nothing could be shared.
         command.current_dir(root().join("fuzz")).env("CARGO_TARGET_DIR", root().join("fuzz/target"));
         command
     };
@@ -70,7 +70,7 @@ fn fuzz(targets: &[String], seconds: u32) -> Result<Outcome> {
         println!("{target}: {} inputs", inputs.unwrap_or("no count of").trim());
         Ok(())
     };
-    // A target has one thread: as many at once as there are cores.
+    // A target has one thread, so run as many targets at once as there are cores.
     let next = Mutex::new(targets.iter());
     let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || iter::from_fn(take).try_for_each(fuzz_one);

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that has to hold before a change goes in.
+//! `cargo xtask test`: every check that a change has to pass.
 
 use std::time::{Duration, Instant};
 
@@ -10,17 +10,17 @@ struct Step {
     run: fn() -> Result<Outcome>,
 }
 
-/// How a step ended that did not fail.
+/// The end of a step that did not fail.
 pub(crate) enum Outcome {
     Passed,
-    /// Not done, for this reason.
+    /// The step was not run, for this reason.
     Skipped(String),
 }
 
-/// In this order: what fails often and fast comes first.
+/// The steps in order: those that fail often and fast come first.
 ///
-/// Everything but fuzzing is built in the dev profile, so that lints, tests and docs share what they can; optimised
-/// dependencies make up for it where hashing is slow (`Cargo.toml`).
+/// All builds but that for fuzzing use the dev profile, so that lints, tests and docs share as much as they can. The
+/// dev profile optimises dependencies where hashing would be slow (`Cargo.toml`).
 const STEPS: &[Step] = &[
     Step { name: "tools and model", run: prepare },
     Step { name: "format", run: format },
@@ -41,8 +41,8 @@ const STEPS: &[Step] = &[
     Step { name: "fuzzing", run: fuzz::smoke },
 ];
 
-/// Runs the steps up to the first that fails, and sums up. Where words are given, only the steps whose names have one of
-/// them.
+/// Runs the steps up to the first that fails, and prints a summary. If words are given, only the steps with one of them
+/// in their names run.
 pub(crate) fn run(words: &[String]) -> Result {
     let wanted = |step: &Step| words.is_empty() || words.iter().any(|word| step.name.contains(word.as_str()));
     if let Some(word) = words.iter().find(|word| STEPS.iter().all(|step| !step.name.contains(word.as_str())))
@@ -72,7 +72,7 @@ pub(crate) fn run(words: &[String]) -> Result {
     failure.map_or(Ok(()), Err)
 }
 
-/// Tests of either language may want the model, so that it is fetched before all of them.
+/// Installs the tools and fetches the model before any test: both Rust and Python tests may need the model.
 fn prepare() -> Result<Outcome> {
     tools::prepare()?;
     if let Err(error) = real_model::fetch() {
@@ -83,7 +83,7 @@ fn prepare() -> Result<Outcome> {
 
 fn format() -> Result<Outcome> {
     run_command(&mut cargo("fmt --all --check"))?;
-    // Workspaces of their own.
+    // These folders are workspaces of their own.
     for folder in ["tests/freestanding", "benches/rivals", "fuzz"] {
         run_command(&mut cargo(&format!("fmt --check --manifest-path {folder}/Cargo.toml")))?;
     }
@@ -94,11 +94,11 @@ fn lints() -> Result<Outcome> {
     run_command(&mut cargo("clippy --workspace --all-targets --all-features -- -D warnings")).map(passed)
 }
 
-/// The crates at the core build without the standard library, and ask no dependency for it.
+/// Builds the core crates without the standard library, and checks that no dependency has the feature `std`.
 fn without_std() -> Result<Outcome> {
     for name in ["weighbridge-tree", "weighbridge-manifest", "weighbridge-verify"] {
         run_command(&mut cargo(&format!("build -p {name} --no-default-features")))?;
-        // The host has a standard library, so a build alone would not notice a dependency that links it.
+        // The host has a standard library, so a build alone would not notice a dependency that uses it.
         let tree = format!("tree -p {name} --no-default-features -e normal,no-proc-macro --prefix none");
         let tree = output(cargo(&tree).args(["--format", "{p}: {f}"])).ok_or("`cargo tree` failed")?;
         let uses_std = |line: &&str| line.rsplit([' ', ',']).any(|feature| feature == "std");
@@ -112,11 +112,11 @@ fn without_std() -> Result<Outcome> {
 fn tests() -> Result<Outcome> {
     let mut test = cargo("test --workspace --all-features");
     run_command(test.envs(real_model::fetched().map(|model| (real_model::VARIABLE, model))))?;
-    // As small nodes link it: on one core where the others use all of them.
+    // Test the verifier again without features, as small nodes link it: on one core.
     run_command(&mut cargo("test -p weighbridge-verify --test it")).map(passed)
 }
 
-/// What people copy has to work.
+/// Runs the examples, because people copy them.
 fn examples() -> Result<Outcome> {
     for example in ["light_node", "first_tensor", "three_readers", "inference_node"] {
         run_command(&mut command(built(&format!("examples/{example}"))?, ""))?;

@@ -1,4 +1,4 @@
-//! `cargo xtask generate`: a model of random weights, for trying things out and for benches.
+//! `cargo xtask generate`: writes a model of random weights, for experiments and benches.
 
 use std::path::Path;
 
@@ -43,7 +43,7 @@ fn variant(name: Option<&String>) -> Result<Variant> {
     named.map(|(_, variant)| *variant).ok_or_else(|| format!("--gguf takes one of {}", names()).into())
 }
 
-/// As in the names of the files that are written.
+/// The variants, with the names that also stand in the names of the written files.
 const VARIANTS: [(&str, Variant); 8] = [
     ("F32", Variant::F32),
     ("F16", Variant::F16),

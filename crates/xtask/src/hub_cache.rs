@@ -1,4 +1,4 @@
-//! A cache made by the PyPI package `huggingface_hub`, weighed, verified, proven and mended.
+//! Weighs, verifies, proves and mends a cache that the PyPI package `huggingface_hub` made.
 
 use crate::gate::Outcome;
 use crate::process::{built, command, run};

@@ -1,4 +1,4 @@
-//! The command with its manual pages and its completions, laid out as systems expect it under a prefix.
+//! Installs the command, its manual pages and its completions under a prefix, in the usual folders.
 
 use std::env::consts::EXE_SUFFIX;
 use std::fs;
@@ -8,14 +8,14 @@ use crate::Result;
 use crate::gate::Outcome;
 use crate::process::{built, cargo, command, output, root, run as run_command, target};
 
-/// A shell, and where below the prefix it looks for the script.
+/// Each shell, with the path below the prefix where it looks for the script.
 const COMPLETIONS: &[(&str, &str)] = &[
     ("bash", "share/bash-completion/completions/weighbridge"),
     ("zsh", "share/zsh/site-functions/_weighbridge"),
     ("fish", "share/fish/vendor_completions.d/weighbridge.fish"),
 ];
 
-/// `--prefix DIR`.
+/// Installs a release build, with the arguments `--prefix DIR`.
 pub(crate) fn run(arguments: &[String]) -> Result {
     let [flag, prefix] = arguments else { return Err("takes --prefix DIR".into()) };
     if flag != "--prefix" {
@@ -27,11 +27,11 @@ pub(crate) fn run(arguments: &[String]) -> Result {
     Ok(())
 }
 
-/// This build of the command.
+/// Installs the built command.
 fn install(built: &Path, prefix: &Path) -> Result {
     let name = format!("bin/weighbridge{EXE_SUFFIX}");
     fs::create_dir_all(prefix.join("bin"))?;
-    // A running command keeps its file.
+    // Rename a new file into place, because a running command keeps its file.
     let unnamed = prefix.join("bin/.weighbridge.new");
     fs::copy(built, &unnamed)?;
     let weighbridge = prefix.join(name);
@@ -46,7 +46,7 @@ fn install(built: &Path, prefix: &Path) -> Result {
     Ok(())
 }
 
-/// Installs what the tests have built, and looks for what was to be installed.
+/// Installs the build of the tests, and checks that every file is there.
 pub(crate) fn check() -> Result<Outcome> {
     let prefix = root().join("target/installed");
     if prefix.exists() {

@@ -1,6 +1,6 @@
 //! `cargo xtask`: the development tasks of this workspace.
 //!
-//! The tasks are in the table below; without a name, or with one that is not there, they are listed.
+//! The table below has the tasks. Without a task, or with an unknown one, the command lists them.
 
 #![allow(clippy::disallowed_methods, reason = "the files here are the workspace's own")]
 
@@ -21,7 +21,7 @@ mod vectors;
 
 use std::process::ExitCode;
 
-/// What a task comes to. The message of an error is for people, and names the command that failed.
+/// The result of a task. Its error message is for people, and names the command that failed.
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 struct Task {

@@ -1,4 +1,4 @@
-//! Running commands: shown before they run, never with a standard input, named when they fail.
+//! Running commands: each is printed before it runs, has no standard input, and is named when it fails.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -12,37 +12,37 @@ pub(crate) fn root() -> &'static Path {
     crate_folder.ancestors().nth(2).unwrap_or(crate_folder)
 }
 
-/// A program with arguments that have no spaces in them, to be run in the root.
+/// A command that runs in the root. `arguments` are split at spaces.
 pub(crate) fn command(program: impl AsRef<OsStr>, arguments: &str) -> Command {
     let mut command = Command::new(program);
     command.args(arguments.split_whitespace()).current_dir(root());
     command
 }
 
-/// The cargo that runs us.
+/// The cargo that runs xtask.
 pub(crate) fn cargo(arguments: &str) -> Command {
     command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), arguments)
 }
 
-/// What the tests are of, and with which features.
+/// The packages, targets and features that the tests build.
 pub(crate) const TESTED: &str = "--workspace --all-features --lib --bins --tests --examples";
 
-/// Where a binary or an example of the workspace lies once it is built, as in `examples/light_node`.
+/// Builds a binary or an example of the workspace, such as `examples/light_node`, and returns its path.
 ///
-/// As the tests build it, so that after them there is nothing left to build: the features that only tests ask of a
-/// dependency make another build of it, and of all that stands on it.
+/// The build has the tests' packages and features, so that after the tests there is nothing left to build: other
+/// features of a dependency would rebuild that dependency and everything that uses it.
 pub(crate) fn built(program: &str) -> Result<PathBuf> {
     run(&mut cargo(&format!("build --quiet {TESTED}")))?;
     Ok(target()?.join(format!("debug/{program}{}", std::env::consts::EXE_SUFFIX)))
 }
 
-/// The folder of what cargo builds, where xtask itself lies too.
+/// The target folder, in which xtask itself lies too.
 pub(crate) fn target() -> Result<PathBuf> {
     let this = std::env::current_exe()?;
     Ok(this.ancestors().nth(2).ok_or("xtask lies in no target folder")?.to_path_buf())
 }
 
-/// Shows the command and runs it.
+/// Prints the command and runs it.
 pub(crate) fn run(command: &mut Command) -> Result {
     println!("$ {}", shown(command));
     let status = command.stdin(Stdio::null()).status();
@@ -53,7 +53,7 @@ pub(crate) fn run(command: &mut Command) -> Result {
     }
 }
 
-/// Shows the command, and what it had to say only if it fails; returns that otherwise.
+/// Prints the command and runs it. Returns its output, or prints the output if the command fails.
 pub(crate) fn run_quietly(command: &mut Command) -> Result<String> {
     println!("$ {}", shown(command));
     let output = command
@@ -68,18 +68,18 @@ pub(crate) fn run_quietly(command: &mut Command) -> Result<String> {
     Err(format!("`{}` failed ({})", shown(command), output.status).into())
 }
 
-/// What the command prints, or `None` if it fails or is not there. Its complaints are not shown.
+/// The standard output of a command, or `None` if it fails or does not exist. Its standard error is not shown.
 pub(crate) fn output(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Whether the program is there and content.
+/// Whether the program exists and exits with success.
 pub(crate) fn succeeds(program: &str, arguments: &str) -> bool {
     output(&mut command(program, arguments)).is_some()
 }
 
-/// The command as one would type it in the root: programs by their names, paths from the root.
+/// The command as one would type it in the root: without the folder of the program, and with paths from the root.
 fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     let mut words: Vec<_> = command
@@ -91,7 +91,7 @@ fn shown(command: &Command) -> String {
     words.join(" ").replace(&format!("{}/", root().display()), "")
 }
 
-/// All files below a folder, in order. A folder that is not there has none.
+/// All files below a folder, sorted. A missing folder has no files.
 pub(crate) fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
@@ -109,12 +109,12 @@ pub(crate) fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Reads a text file and says which one could not be read.
+/// Reads a text file. The error names the file.
 pub(crate) fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()).into())
 }
 
-/// The path as seen from the root.
+/// The path from the root.
 pub(crate) fn from_root(path: &Path) -> std::path::Display<'_> {
     path.strip_prefix(root()).unwrap_or(path).display()
 }

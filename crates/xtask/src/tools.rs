@@ -1,11 +1,12 @@
-//! What the tasks need of the machine: looked for, installed where that is possible, missed aloud where it is not.
+//! The programs that the tasks need: each is looked for, and installed if possible; otherwise a message tells what is
+//! lost.
 
 use std::path::PathBuf;
 
 use crate::Result;
 use crate::process::{cargo, command, output, root, run, succeeds};
 
-/// A program, a way to see that it is there, the Debian package that brings it, and what lacks without it.
+/// A program, a command that succeeds if it exists, its Debian package, and the loss without it.
 struct Tool {
     program: &'static str,
     probe: &'static [&'static str],
@@ -14,9 +15,9 @@ struct Tool {
 }
 
 enum Lacking {
-    /// The gate cannot go on.
+    /// The gate cannot go on without the tool.
     Everything,
-    /// Only this.
+    /// Only this is lost.
     Some(&'static str),
 }
 
@@ -41,7 +42,7 @@ const TOOLS: &[Tool] = &[
         lacking: Lacking::Some("fuzz targets do not link"),
     },
     Tool {
-        // Debian has it where only root looks.
+        // Debian installs nginx in a folder that is only in root's PATH.
         program: "sh",
         probe: &["-c", "PATH=$PATH:/usr/sbin:/usr/local/sbin nginx -v"],
         package: "nginx",
@@ -55,9 +56,9 @@ const TOOLS: &[Tool] = &[
     },
 ];
 
-/// Installs what is missing, as far as that needs no question.
+/// Installs missing tools, as far as that needs no question.
 ///
-/// Rust toolchains are never downloaded: which one is used is the developer's choice.
+/// Never downloads Rust toolchains: developers choose their own.
 pub(crate) fn prepare() -> Result {
     for tool in TOOLS {
         if output(command(tool.program, "").args(tool.probe)).is_some() {
@@ -90,9 +91,10 @@ pub(crate) fn nightly() -> Option<String> {
         .map(Into::into)
 }
 
-/// The Python of an environment in `target/` that has pip, made if need be.
+/// The Python of a virtual environment with pip in `target/`, which is made if it does not exist.
 ///
-/// Only the model's download, the hashing of long files and other readers of formats need it; vectors run on any Python alone.
+/// Only the model's download, the hashing of long files and the comparison of formats need it; vectors need any Python
+/// alone.
 pub(crate) fn python() -> Result<PathBuf> {
     let folder = root().join("target/python");
     let python = folder.join("bin/python");
@@ -103,7 +105,7 @@ pub(crate) fn python() -> Result<PathBuf> {
     Ok(python)
 }
 
-/// As [`python`], with the PyPI package `blake3`.
+/// Does the same as [`python`], and adds the PyPI package `blake3`.
 pub(crate) fn python_with_blake3() -> Result<PathBuf> {
     let python = python()?;
     if output(command(&python, "").args(["-c", "import blake3"])).is_none() {
@@ -112,8 +114,8 @@ pub(crate) fn python_with_blake3() -> Result<PathBuf> {
     Ok(python)
 }
 
-/// As [`python`], with the PyPI packages `gguf`, which brings `numpy`, `safetensors` and `mlx`: the versions of which
-/// `spec/tensors.md` and `spec/gguf.md` speak.
+/// Does the same as [`python`], and adds the PyPI packages `gguf` (which brings `numpy`), `safetensors` and `mlx`, in
+/// the versions that `spec/tensors.md` and `spec/gguf.md` name.
 pub(crate) fn python_with_formats() -> Result<PathBuf> {
     let python = python()?;
     if output(command(&python, "").args(["-c", "import gguf, numpy, safetensors, mlx.core"])).is_none() {
@@ -124,7 +126,8 @@ pub(crate) fn python_with_formats() -> Result<PathBuf> {
     Ok(python)
 }
 
-/// As [`python`], with the PyPI package `huggingface_hub`: the version of whose caches `spec/model-folder.md` speaks.
+/// Does the same as [`python`], and adds the PyPI package `huggingface_hub`, in the version that `spec/model-folder.md`
+/// names.
 pub(crate) fn python_with_hub() -> Result<PathBuf> {
     let python = python()?;
     if output(command(&python, "").args(["-c", "import huggingface_hub"])).is_none() {
@@ -150,8 +153,8 @@ fn install_package(package: &str) -> Result {
     run(install.arg(package)).map_err(|_| format!("'{package}' could not be installed").into())
 }
 
-/// Installs the package that it is given. Nothing that comes with it is started, now or when the machine is: we want
-/// programs, not services. A policy that is there already stays.
+/// Installs the Debian package in `$1`. A policy keeps its services from starting, because only the programs are
+/// needed, and services stay disabled at boot. An existing policy is not replaced.
 const INSTALL: &str = r#"
 policy=/usr/sbin/policy-rc.d
 if ! [ -e $policy ]; then

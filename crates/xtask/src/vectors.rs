@@ -1,25 +1,25 @@
-//! The vectors: writing them, and reading their form (`spec/vectors/README.md`).
+//! Writes the vectors, and reads their form (`spec/vectors/README.md`).
 
 use std::path::Path;
 
 use crate::Result;
 use crate::process::{command, files_below, from_root, root, run};
 
-/// Writes all of `spec/vectors` and the worked examples of the pages, from the reference in Python.
+/// Writes all of `spec/vectors` and the worked examples of the pages. The Python reference makes both.
 pub(crate) fn write() -> Result {
     run(&mut command("python3", "tests/reference/make_vectors.py"))
 }
 
-/// One scenario with its promised end.
+/// One scenario with its expected end.
 pub(crate) struct Vector {
-    /// Its path below `spec/vectors`, for people.
+    /// The path below `spec/vectors`, for people.
     pub(crate) name: String,
     header: Vec<(String, String)>,
     sections: Vec<(String, Vec<u8>)>,
 }
 
 impl Vector {
-    /// All vectors, in the order of their paths.
+    /// All vectors, sorted by path.
     pub(crate) fn all() -> Result<Vec<Self>> {
         let folder = root().join("spec/vectors");
         let is_vector = |path: &&std::path::PathBuf| path.extension().is_none_or(|e| e != "md");
@@ -64,7 +64,7 @@ impl Vector {
         self.sections().find(|(n, _)| *n == name).map(|(_, bytes)| bytes)
     }
 
-    /// All sections, in their order.
+    /// All sections, in the order of the file.
     pub(crate) fn sections(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.sections.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
     }
@@ -82,7 +82,7 @@ mod tests {
         assert_eq!(vector.section("chunk 0"), Some(&b"a\n\n--- "[..]));
         assert_eq!(vector.section("empty"), Some(&[][..]));
         for cut in 0..file.len() {
-            // Between sections a vector may end.
+            // A vector may end between sections.
             let ends_a_section = file[..cut].ends_with(b"--- \n") || file[..cut].ends_with(b"6\n\n");
             assert_eq!(Vector::parse("x".into(), &file[..cut]).is_some(), ends_a_section, "cut to {cut}");
         }
