@@ -1,4 +1,4 @@
-//! Models on disk, and lists of them that are believed by their head id, so that no key is needed.
+//! Models on disk, with lists that are believed by their head id, so that tests need no key.
 
 #![allow(
     missing_docs,
@@ -33,7 +33,7 @@ use weighbridge_verify::{
     tree::{ChunkSize, FileRoot, TensorHash, head_id},
 };
 
-/// Bytes in which no two places are alike; another seed gives others.
+/// Bytes in which no two places are alike. Another seed gives other bytes.
 pub fn bytes(len: usize, seed: u8) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut bytes);
@@ -58,17 +58,17 @@ pub fn safetensors(tensors: &[(&str, &[u8])]) -> Vec<u8> {
     file
 }
 
-/// Pools of 1, 2 and 5 threads: alone, as many as there are blocks, and more.
+/// Pools of 1, 2 and 5 threads: one alone, as many as there are blocks, and more.
 pub static POOLS: LazyLock<Vec<rayon::ThreadPool>> = LazyLock::new(|| {
     [1, 2, 5].map(|n| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap()).into()
 });
 
-/// A time that no file gets by being written now.
+/// A time in the past, which no file gets by being written now.
 pub fn long_ago() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000)
 }
 
-/// What `work` gives, or a failure if it hangs.
+/// The result of `work`. Panics if `work` takes 30 seconds.
 pub fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || sender.send(work()));
@@ -129,7 +129,7 @@ pub fn fifo(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 }
 
-/// What a publisher would say of a model, before it is bound by a head: anything in it can be made a lie.
+/// A publisher's claims about a model before a head binds them. A test can turn any of them into a lie.
 #[derive(Clone)]
 pub struct Draft {
     pub files: Vec<FileEntry>,
@@ -139,7 +139,7 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// The truth about these files, computed without the code under test.
+    /// The true claims about these files, computed without the code under test.
     pub fn of(files: &[(&str, Vec<u8>)], chunk_size: ChunkSize) -> Self {
         let mut files: Vec<_> = files.to_vec();
         files.sort_by_key(|(path, _)| *path);
@@ -157,7 +157,7 @@ impl Draft {
         draft
     }
 
-    /// The head that binds it, and its metadata, written to a folder.
+    /// Binds the claims by a head, and writes the metadata to a folder.
     pub fn sign(&self) -> Signed {
         let files = write_files(self.files.clone()).unwrap();
         let tensors = self.tensors.clone().map(|tensors| write_tensors(tensors).unwrap());
@@ -193,7 +193,7 @@ impl Draft {
     }
 }
 
-/// Lists that are believed.
+/// A believed head with its lists.
 pub struct Signed {
     pub head: VerifiedHead,
     pub files: VerifiedFileList,
@@ -224,7 +224,7 @@ fn tensor(file: &EntryPath, span: TensorSpan, bytes: &[u8]) -> TensorEntry {
     }
 }
 
-/// The chaining values of a file's chunks, by the crate `blake3` alone.
+/// The chaining values of a file's chunks, computed by the crate `blake3` alone.
 pub fn layer(bytes: &[u8], chunk_size: ChunkSize) -> Vec<[u8; 32]> {
     use blake3::hazmat::HasherExt as _;
     let unit = usize::try_from(chunk_size.bytes()).unwrap();
