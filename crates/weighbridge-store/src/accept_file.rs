@@ -1,4 +1,4 @@
-//! All chunks of a local file, on all cores.
+//! Accepts the chunks of a local file, on all cores.
 
 use std::{
     fs::File,
@@ -12,36 +12,38 @@ use weighbridge_verify::{FileVerifier, PageBuffer};
 
 use crate::io::read_exact_at;
 
-/// Reads a local file and accepts whatever chunks of it are good, on all cores. Then the verifier knows which are there,
-/// and [`finish`](FileVerifier::finish) whether that is all of them.
+/// Reads a local file on all cores and accepts every chunk that is as signed.
 ///
-/// `progress` is told of each chunk that was read, by its length, from several threads.
+/// Afterwards the verifier knows which chunks are present, and [`finish`](FileVerifier::finish) tells whether all of
+/// them are.
+///
+/// `progress` is called once for each chunk, with the chunk's length in bytes, from several threads.
 ///
 /// # Guarantee
-/// An accepted chunk was read once, and accepted from the buffer into which it was read (rule 10).
+/// Each accepted chunk was read once, and was accepted from the buffer into which it was read (rule 10).
 ///
 /// # Non-guarantee
-/// A chunk that is not good is no error: a hole reads as zeros, a torn write as anything. Bytes behind the signed length
-/// are not looked at. What the file holds after it was read nobody knows.
+/// A chunk that differs from the signed one is no error: a hole reads as zeros, a torn write as arbitrary bytes.
+/// Bytes behind the signed length are not looked at. Later changes of the file are not noticed.
 ///
 /// # Errors
-/// The error of the operating system. Chunks that were accepted before stay so.
+/// The error of the operating system. Chunks that were accepted before the error stay accepted.
 ///
 /// # Cost
-/// Reads and hashes the file once. A chunk of memory for each core.
+/// Reads and hashes the file once. Holds one chunk in memory for each core.
 pub fn accept_file(verifier: &FileVerifier, file: &File, progress: impl Fn(u64) + Sync) -> io::Result<()> {
     let grid = verifier.layer().grid();
     let next = AtomicU64::new(0);
     let work = || {
         let mut buffer = PageBuffer::new();
-        // The counter hands out positions, and orders nothing.
+        // `Relaxed` suffices: the counter hands out positions, and orders no other memory.
         loop {
             let index = next.fetch_add(1, Relaxed);
             let Some(range) = grid.range(index) else { return Ok(()) };
             let len = range.end.saturating_sub(range.start);
             buffer.resize(usize::try_from(len).unwrap_or(0));
             match read_exact_at(file, &mut buffer, range.start) {
-                // A refusal says that it is not there.
+                // A refused chunk counts as absent.
                 Ok(()) => drop(verifier.accept(index, &buffer)),
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
                 Err(error) => return Err(error),

@@ -1,4 +1,4 @@
-//! A few chunks that were verified last, so that small reads do not hash a chunk each.
+//! The most recently verified chunks, kept so that a small read need not hash a whole chunk.
 
 use std::{
     collections::VecDeque,
@@ -11,11 +11,11 @@ use weighbridge_verify::PageBuffer;
 
 use crate::scan::lock;
 
-/// Verified chunks in memory, the least recently used ones dropped first.
+/// Verified chunks in memory; the least recently used ones are dropped first.
 ///
-/// A chunk was verified in the very buffer that is kept here (rule 10), so later changes of the file do not matter. It
-/// pays: a read of 1,536 bytes took 0.7 µs from here, and 90 µs with a chunk of 256 KiB to be read and hashed. It is
-/// bounded by bytes, and by a number among which looking for a chunk takes no time.
+/// A cached chunk was verified in the very buffer that is kept here (rule 10), so later changes of the file do not
+/// matter. A read of 1,536 bytes took 0.7 µs from this cache, and 90 µs when a chunk of 256 KiB had to be read and
+/// hashed. The cache is bounded by bytes, and by a number of chunks small enough for a linear search.
 pub(crate) struct ChunkCache {
     inner: Mutex<Inner>,
     capacity: usize,
@@ -23,13 +23,13 @@ pub(crate) struct ChunkCache {
 
 #[derive(Default)]
 struct Inner {
-    /// The most recently used one last. No key comes twice.
+    /// The most recently used chunk is last. No key occurs twice.
     recent: VecDeque<(Key, Arc<PageBuffer>)>,
-    /// Buffers of chunks that are done with, so that memory is not asked for, and zeroed, for each chunk.
+    /// Buffers of dropped chunks, reused so that memory is not allocated and zeroed for each chunk.
     spare: Vec<PageBuffer>,
 }
 
-/// The position of a file, and of a chunk in it.
+/// The position of a file in its list, and the position of a chunk in that file.
 pub(crate) type Key = (usize, u64);
 
 impl ChunkCache {
@@ -39,7 +39,7 @@ impl ChunkCache {
         Self { inner: Mutex::default(), capacity }
     }
 
-    /// A chunk that was verified before.
+    /// Returns a cached chunk and marks it as the most recently used.
     pub(crate) fn get(&self, key: Key) -> Option<Arc<PageBuffer>> {
         let recent = &mut lock(&self.inner).recent;
         let at = recent.iter().rposition(|(other, _)| *other == key)?;
@@ -49,25 +49,25 @@ impl ChunkCache {
         Some(chunk)
     }
 
-    /// A buffer to read a chunk into, with anything in it.
+    /// Takes a buffer to read a chunk into. Its content is arbitrary.
     pub(crate) fn buffer(&self) -> PageBuffer {
         lock(&self.inner).spare.pop().unwrap_or_default()
     }
 
-    /// Keeps a chunk that was verified in this buffer.
+    /// Caches the chunk that was verified in this buffer.
     pub(crate) fn keep(&self, key: Key, chunk: PageBuffer) {
         let inner = &mut *lock(&self.inner);
-        // Two threads may have verified it at once.
+        // Two threads may have verified the same chunk at once.
         inner.recent.retain(|(other, _)| *other != key);
         while inner.recent.len() >= self.capacity {
-            // One that a thread is copying from is freed by that thread.
+            // A chunk that another thread is still copying from is freed by that thread.
             let unused = inner.recent.pop_front().and_then(|(_, chunk)| Arc::into_inner(chunk));
             inner.spare.extend(unused.filter(|_| inner.spare.len() < MAX_SPARE.min(self.capacity)));
         }
         inner.recent.push_back((key, Arc::new(chunk)));
     }
 
-    /// Takes back a buffer that is not to be kept.
+    /// Takes back a buffer that is not cached.
     pub(crate) fn give_back(&self, buffer: PageBuffer) {
         let spare = &mut lock(&self.inner).spare;
         if spare.len() < MAX_SPARE.min(self.capacity) {

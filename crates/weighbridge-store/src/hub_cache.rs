@@ -1,4 +1,5 @@
-//! Caches of Hugging Face's clients: snapshots of links, and the files that these lead to.
+//! Caches of Hugging Face's clients: snapshots are folders of links, and the links lead to files elsewhere in the
+//! cache.
 //!
 //! ```text
 //! hub/models--ORG--NAME/snapshots/REVISION/FILE -> ../../blobs/ETAG
@@ -7,8 +8,8 @@
 //! hub/blobs/.huggingface-shared-blobs              the mark of that store, with the version of its layout
 //! ```
 //!
-//! The store came with huggingface_hub 1.32 (its module `_shared_blobs`); `AB` is the beginning of the 64 hexadecimal digits
-//! that follow it.
+//! The shared store came with huggingface_hub 1.32 (its module `_shared_blobs`). `AB` is the first two of the 64
+//! hexadecimal digits that follow it.
 
 use std::{
     ffi::OsStr,
@@ -18,16 +19,16 @@ use std::{
 
 use crate::io::read_bounded;
 
-/// Where the links of a snapshot may lead.
+/// The places to which the links of a snapshot may lead.
 pub(crate) struct HubCache {
-    /// The files of the repository. A folder, and no link: that could make any folder acceptable.
+    /// The folder of the repository's files. Never a link: a link could make any folder acceptable.
     blobs: PathBuf,
-    /// The files of all repositories, if the cache has such a store. No link either.
+    /// The store of the files of all repositories, if the cache has one. Never a link either.
     shared: Option<PathBuf>,
 }
 
 impl HubCache {
-    /// The cache of which this folder, whose path has no links left in it, is a snapshot.
+    /// Returns the cache of which `snapshot` is a snapshot. The path `snapshot` has no links left in it.
     pub(crate) fn of(snapshot: &Path) -> Option<Self> {
         let snapshots = snapshot.parent().filter(|folder| is_named(folder, "snapshots"))?;
         let repository = snapshots.parent()?;
@@ -38,12 +39,14 @@ impl HubCache {
         Some(Self { blobs, shared: shared.and_then(real_folder).filter(|store| is_marked(store)) })
     }
 
-    /// Whether a link of the snapshot may lead to the file that it finally leads to, whose path has no links left in it.
+    /// Whether the snapshot may contain `link`, which finally leads to `target`. The path `target` has no links left
+    /// in it.
     pub(crate) fn allows(&self, link: &Path, target: &Path) -> bool {
         target.parent() == Some(&self.blobs) || self.is_shared(link, target)
     }
 
-    /// Whether the link goes by a link of the repository's own to a file of the store, and by no other.
+    /// Whether `link` leads to a link in the repository's `blobs`, and that one directly to `target`, a file of the
+    /// shared store.
     fn is_shared(&self, link: &Path, target: &Path) -> bool {
         let Some(store) = &self.shared else { return false };
         let (Some(name), Some(folder)) = (target.file_name().and_then(OsStr::to_str), target.parent()) else {
@@ -56,14 +59,14 @@ impl HubCache {
     }
 }
 
-/// Whether a folder is a snapshot of a cache of Hugging Face's clients. These look after what lies there: others change
-/// nothing in it.
+/// Whether a folder is a snapshot in a cache of Hugging Face's clients. Those clients manage its content; other
+/// programs change nothing in it.
 #[must_use]
 pub fn is_hub_snapshot(model: &Path) -> bool {
     fs::canonicalize(model).is_ok_and(|model| HubCache::of(&model).is_some())
 }
 
-/// What a link says, with no links left in the path of the folder; `None` if it is no link.
+/// The path that a link names, with no links left in the path of its folder; `None` if `link` is no link.
 fn leads_to(link: &Path) -> Option<PathBuf> {
     let target = link.parent()?.join(fs::read_link(link).ok()?);
     Some(fs::canonicalize(target.parent()?).ok()?.join(target.file_name()?))

@@ -1,4 +1,4 @@
-//! Errors of the operating system with the place where they happened, bounded and positioned reads.
+//! Errors of the operating system with the file concerned, bounded reads, and reads at an offset.
 
 use std::{
     fmt,
@@ -13,19 +13,19 @@ use weighbridge_verify::PAGE;
 #[cfg(unix)]
 use {rustix::fs::OFlags, std::os::unix::fs::OpenOptionsExt};
 
-/// An error of the operating system: what was being done, and where.
+/// An error of the operating system, with the operation and the file or folder concerned.
 #[derive(Debug)]
 pub struct IoError {
     /// The verb of the message, as in "cannot read".
     pub doing: &'static str,
-    /// To which file or folder.
+    /// The file or folder of the operation.
     pub path: PathBuf,
     /// The error of the operating system.
     pub source: io::Error,
 }
 
 impl IoError {
-    /// For `map_err`.
+    /// Builds the closure for `map_err`.
     pub fn at(doing: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         move |source| Self { doing, path: path.as_ref().to_owned(), source }
     }
@@ -36,7 +36,7 @@ impl IoError {
         9002
     }
 
-    /// The same again, of something else that fails by it.
+    /// Copies the error for a second report. `io::Error` is not `Clone`.
     pub(crate) fn again(&self) -> Self {
         let kind = || self.source.kind().into();
         let source = self.source.raw_os_error().map_or_else(kind, io::Error::from_raw_os_error);
@@ -56,10 +56,11 @@ impl std::error::Error for IoError {
     }
 }
 
-/// A path of this machine as people may see it: as [`weighbridge_manifest::shown`], bytes that are not UTF-8 as `\x..`,
-/// and of a long one the beginning.
+/// Formats a path of this machine for people, as [`weighbridge_manifest::shown`] does; bytes that are not UTF-8
+/// become `\x..`, and of a long path only the beginning is shown.
 ///
-/// Names of files, and the targets of links, come with a model; patterns of a shell hand them over as arguments.
+/// File names and link targets come with a model, so they are hostile input; shell patterns pass them on as
+/// arguments.
 #[must_use]
 pub fn shown_path(path: impl AsRef<Path>) -> String {
     let mut shown = String::new();
@@ -73,16 +74,17 @@ pub fn shown_path(path: impl AsRef<Path>) -> String {
     shown
 }
 
-/// How many characters of a path are shown.
+/// The maximum number of characters shown of a path.
 const MAX_SHOWN: usize = 300;
 
-/// The bytes of a regular file that has at most `limit` of them. Nothing else is read, or waited for.
+/// Reads a regular file of at most `limit` bytes. Anything but a regular file is refused without waiting.
 ///
 /// # Errors
-/// [`IoError`] if it cannot be read, is no regular file, or is longer (of the kind [`io::ErrorKind::FileTooLarge`]).
+/// [`IoError`] if the file cannot be read, is no regular file, or is longer than `limit` (of the kind
+/// [`io::ErrorKind::FileTooLarge`]).
 ///
 /// # Cost
-/// Never more memory than `limit` and one byte more, whatever the length that the file claims.
+/// At most `limit` bytes of memory and one byte more, whatever length the file claims.
 pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, IoError> {
     let (bytes, length) = read_beginning(path, limit)?;
     if length <= limit {
@@ -92,12 +94,12 @@ pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, IoError> {
     Err(IoError::at("read", path)(error))
 }
 
-/// At most `limit` bytes of a regular file and one more, and its length.
+/// Reads at most `limit` bytes of a regular file and one more; returns them and the file's length.
 pub(crate) fn read_beginning(path: &Path, limit: u64) -> Result<(Vec<u8>, u64), IoError> {
     let (file, length) = open_regular(path)?;
     let mut bytes = Vec::new();
     if length <= limit {
-        // Room for the whole, so that reading does not copy it as it grows.
+        // Reserve the whole length, so that growing does not copy the bytes.
         let room = bytes.try_reserve_exact(usize::try_from(length).unwrap_or(usize::MAX));
         room.map_err(|_| IoError::at("read", path)(io::ErrorKind::OutOfMemory.into()))?;
     }
@@ -106,7 +108,8 @@ pub(crate) fn read_beginning(path: &Path, limit: u64) -> Result<(Vec<u8>, u64), 
     Ok((bytes, if read > limit { length.max(read) } else { read }))
 }
 
-/// A file and its length. A folder that came with a model can hold anything, a FIFO too: that is never waited for.
+/// Opens a regular file; returns it and its length. A folder that came with a model can hold anything, such as a
+/// FIFO; opening one would wait for a writer, so it is refused instead.
 pub(crate) fn open_regular(path: &Path) -> Result<(File, u64), IoError> {
     let file = open(path).map_err(IoError::at("open", path))?;
     let metadata = file.metadata().map_err(IoError::at("look at", path))?;
@@ -117,13 +120,14 @@ pub(crate) fn open_regular(path: &Path) -> Result<(File, u64), IoError> {
     }
 }
 
-/// Whether a file is not there, or no file any more: something else has its name, or that of a folder on the way to it.
+/// Whether the file no longer exists under its name, including when another kind of file has taken its name or the
+/// name of a folder above it.
 pub(crate) fn is_gone(error: &io::Error) -> bool {
     use io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
     matches!(error.kind(), NotFound | NotADirectory | IsADirectory)
 }
 
-/// The identity of a file, whatever its name: device and inode.
+/// The identity of a file under any of its names: device and inode.
 pub(crate) type Identity = (u64, u64);
 
 #[cfg(unix)]
@@ -132,18 +136,19 @@ pub(crate) fn identity_of(metadata: &fs::Metadata) -> Option<Identity> {
     Some((metadata.dev(), metadata.ino()))
 }
 
-/// Elsewhere a file that is open is not told from another of its length. Its chunks are.
+/// Other systems give no identity, so an open file cannot be told from another of the same length. Its chunks still
+/// can.
 #[cfg(not(unix))]
 pub(crate) fn identity_of(_: &fs::Metadata) -> Option<Identity> {
     None
 }
 
-/// Opens a file for reading, and never waits for it, as opening a FIFO would.
+/// Opens a file for reading without blocking; opening a FIFO would otherwise wait for a writer.
 fn open(path: &Path) -> io::Result<File> {
     options().open(path)
 }
 
-/// As [`open`], but a link is an error.
+/// Like [`open`], but a link is an error.
 pub(crate) fn open_no_link(path: &Path) -> io::Result<File> {
     let mut options = options();
     #[cfg(unix)]
@@ -159,19 +164,19 @@ fn options() -> OpenOptions {
     options
 }
 
-/// Nothing that is opened here is waited for, or becomes the process's terminal.
+/// Opening never blocks, and never makes the file the process's controlling terminal.
 #[cfg(unix)]
 fn flags(more: OFlags) -> i32 {
     (OFlags::NONBLOCK | OFlags::NOCTTY | more).bits().cast_signed()
 }
 
-/// Fills `buffer` from `offset` on, without moving a file position that other threads share.
+/// Fills `buffer` from `offset` on, without moving the file position, which other threads share.
 ///
-/// A large buffer is a [`PageBuffer`](weighbridge_verify::PageBuffer), from its beginning on.
+/// A large buffer has to be a [`PageBuffer`](weighbridge_verify::PageBuffer), from its first byte on.
 ///
 /// # Errors
-/// The error of the operating system; [`io::ErrorKind::UnexpectedEof`] if the file ends before. The buffer may then be
-/// filled in part.
+/// The error of the operating system; [`io::ErrorKind::UnexpectedEof`] if the file ends first. The buffer may then be
+/// partly filled.
 pub fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
     debug_assert!(is_placed(buffer), "{} bytes that begin within a page", buffer.len());
     while !buffer.is_empty() {
@@ -188,7 +193,8 @@ pub fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io:
     Ok(())
 }
 
-/// Reads at most as much as the buffer is long from `offset` on, and says how much. Otherwise as [`read_exact_at`].
+/// Reads at most `buffer.len()` bytes from `offset` on, and returns the number read. Otherwise like
+/// [`read_exact_at`].
 ///
 /// # Errors
 /// The error of the operating system.
@@ -202,12 +208,13 @@ pub fn read_some_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<u
     }
 }
 
-/// Whether the system may copy into a buffer at full speed, or so little that it does not matter.
+/// Whether the buffer begins on a page, so that the system copies into it at full speed, or is too short for that to
+/// matter.
 fn is_placed(buffer: &[u8]) -> bool {
     buffer.len() < LARGE || buffer.as_ptr().align_offset(PAGE) == 0
 }
 
-/// Shorter reads cost what a call of the system costs.
+/// Shorter reads cost about as much as the system call itself.
 const LARGE: usize = 64 << 10;
 
 /// Whether the file has a byte at `offset`.

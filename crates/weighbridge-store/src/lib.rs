@@ -1,10 +1,11 @@
 //! Model folders on disk.
 //!
-//! - [`walk()`] finds out what is in a model folder
-//! - [`scan`] reads files once, on all cores, and computes every hash that is asked for
-//! - [`Metadata`] reads what a publisher put beside a model, never more than is signed for
-//! - [`ModelCheck`] compares the three
-//! - [`FileView`] and [`ModelView`] read at any position, and verify what is touched; a [`TensorView`] reads by name
+//! - [`walk()`] lists the files of a model folder
+//! - [`scan`] reads files once, on all cores, and computes every requested hash
+//! - [`Metadata`] reads the files that a publisher put beside a model, never more of them than is signed
+//! - [`ModelCheck`] compares the files of a folder with the signed lists
+//! - [`FileView`] and [`ModelView`] read at any position and verify each chunk they touch; a [`TensorView`] reads by
+//!   name
 //! - [`HeldFolder`] answers audits and gives slices
 //!
 //! # Guarantee
@@ -12,7 +13,7 @@
 //! (rule 13).
 //!
 //! # Non-guarantee
-//! Whoever reads the file again later has not verified what is then read (rule 10).
+//! A later read of the same file is not covered by an earlier verification (rule 10).
 
 #![forbid(unsafe_code)]
 #![cfg_attr(

@@ -1,4 +1,4 @@
-//! Reading what a publisher put beside a model, never more of it than is signed for.
+//! Reads the metadata that a publisher put beside a model, never more of it than is signed.
 
 use std::{
     fmt,
@@ -17,7 +17,7 @@ use crate::lock::LOCK;
 
 /// The folder beside a model's files.
 pub const FOLDER: &str = "weighbridge";
-/// The signed head. Written last.
+/// The signed head. The publisher writes it last.
 pub const HEAD: &str = "head.note";
 /// The file list.
 pub const FILES: &str = "files.jsonl";
@@ -25,16 +25,17 @@ pub const FILES: &str = "files.jsonl";
 pub const TENSORS: &str = "tensors.jsonl";
 /// The chunk layers of all files that are larger than one chunk, in list order.
 pub const CHUNKS: &str = "chunks.layer";
-/// The exact bytes to sign, for signers. No verifier reads it.
+/// The exact bytes to sign, for signers. No verifier reads this file.
 pub const TEXT: &str = "head.txt";
-/// The folder in [`FOLDER`] where a publisher has what is not complete.
+/// The folder in [`FOLDER`] in which a publisher keeps incomplete files.
 pub const NEW: &str = ".new";
-/// The folder in [`FOLDER`] where a fetch has what is not complete: files under their roots, metadata under its head's id.
+/// The folder in [`FOLDER`] in which a fetch keeps incomplete files: model files under their roots, metadata under
+/// the head's id.
 pub const PARTIAL: &str = "partial";
-/// Everything that weighbridge writes into [`FOLDER`].
+/// All names that weighbridge uses in [`FOLDER`].
 pub(crate) const ALL: [&str; 8] = [HEAD, TEXT, FILES, TENSORS, CHUNKS, NEW, PARTIAL, LOCK];
 
-/// A folder of metadata. Nothing in it is believed by itself.
+/// A folder of metadata. None of its files is trusted by itself.
 #[derive(Clone, Debug)]
 pub struct Metadata {
     folder: PathBuf,
@@ -53,25 +54,25 @@ impl Metadata {
         Self::at(model.join(FOLDER))
     }
 
-    /// Where it lies.
+    /// The folder of the metadata.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The bytes of the note, up to one more than a note may have.
+    /// Reads the note: at most one byte more than a note may have, so that a longer note is noticed.
     ///
     /// # Errors
-    /// [`IoError`] if it cannot be read.
+    /// [`IoError`] if the note cannot be read.
     pub fn note(&self) -> Result<Vec<u8>, IoError> {
         let limit = u64::try_from(MAX_NOTE).unwrap_or(u64::MAX);
         read_beginning(&self.folder.join(HEAD), limit).map(|(bytes, _)| bytes)
     }
 
-    /// The file list, as the head binds it.
+    /// Reads the file list that the head binds.
     ///
     /// # Errors
-    /// [`MetadataError`] if it cannot be read or is not the signed one.
+    /// [`MetadataError`] if the list cannot be read or is not the signed one.
     pub fn files(&self, head: &VerifiedHead) -> Result<VerifiedFileList, MetadataError> {
         let (mut pieces, length) = Pieces::of(self.folder.join(FILES))?;
         let mut list = head.read_files(length)?;
@@ -81,10 +82,10 @@ impl Metadata {
         Ok(list.finish()?)
     }
 
-    /// The tensor list, as the head binds it; `None` if the head says `tensors none`.
+    /// Reads the tensor list that the head binds; `None` if the head says `tensors none`.
     ///
     /// # Errors
-    /// [`MetadataError`] if it cannot be read or is not the signed one.
+    /// [`MetadataError`] if the list cannot be read or is not the signed one.
     pub fn tensors(&self, files: &VerifiedFileList) -> Result<Option<VerifiedTensorList>, MetadataError> {
         if files.tensors().is_none() {
             return Ok(None);
@@ -97,10 +98,11 @@ impl Metadata {
         Ok(Some(list.finish()?))
     }
 
-    /// The chunk layers; `None` if they are not published. Each is accepted on its own, when it is asked for.
+    /// Opens the chunk layers; `None` if they are not published. [`Layers::of`] reads and accepts each layer on its
+    /// own.
     ///
     /// # Errors
-    /// [`MetadataError`] if they cannot be read or have another length than the file list gives.
+    /// [`MetadataError`] if the layers cannot be opened or have another length than the file list gives.
     pub fn layers(&self, files: &VerifiedFileList) -> Result<Option<Layers>, MetadataError> {
         let path = self.folder.join(CHUNKS);
         let (file, actual) = match open_regular(&path) {
@@ -124,7 +126,7 @@ impl Metadata {
     }
 }
 
-/// A file that is read piece by piece, as far as its reader goes on.
+/// A file that is read piece by piece, only as far as the reader asks.
 struct Pieces {
     path: PathBuf,
     file: File,
@@ -132,13 +134,13 @@ struct Pieces {
 }
 
 impl Pieces {
-    /// The file, and its length.
+    /// Opens the file; returns the reader and the file's length.
     fn of(path: PathBuf) -> Result<(Self, u64), IoError> {
         let (file, length) = open_regular(&path)?;
         Ok((Self { path, file, buffer: PageBuffer::zeroed(PIECE) }, length))
     }
 
-    /// The next bytes, until there are none.
+    /// Returns the next bytes; `None` at the end of the file.
     fn next(&mut self) -> Result<Option<&[u8]>, IoError> {
         let read = loop {
             match self.file.read(&mut self.buffer) {
@@ -150,29 +152,29 @@ impl Pieces {
     }
 }
 
-/// How many bytes of a file are read at once.
+/// The number of bytes read at once.
 const PIECE: usize = 64 << 10;
 
-/// The file `chunks.layer`, whose length is the right one.
+/// The open file `chunks.layer`, whose length is that of the file list.
 #[derive(Debug)]
 pub struct Layers {
     path: PathBuf,
     file: File,
-    /// Where each file's layer begins, and the shape of the file; in list order.
+    /// For each file, in list order: the offset of its layer, and its grid.
     places: Vec<(u64, Grid)>,
 }
 
 impl Layers {
-    /// Reads and accepts the layer of the file at `position` of `files`, alone (rule 3).
+    /// Reads and accepts the layer of one file, the one at `position` of `files` (rule 3).
     ///
     /// # Errors
-    /// [`LayersError`] if it cannot be read or does not merge to the file's root.
+    /// [`LayersError`] if the layer cannot be read or does not merge to the file's root.
     pub fn of(&self, files: &VerifiedFileList, position: usize) -> Result<Layer, LayersError> {
         let (Some((offset, grid)), Some(entry)) = (self.places.get(position), files.entries().get(position))
         else {
             return Err(LayersError::Layer(LayerError::WrongLength { expected: 0, actual: 0 }));
         };
-        // A list by which the layers were not opened: its values lie elsewhere, or divide another length.
+        // `files` is not the list with which the layers were opened: its layer lies elsewhere, or has another shape.
         if Grid::new(entry.size, files.chunk_size()).as_ref() != Ok(grid) {
             return Err(LayersError::Layer(LayerError::DoesNotMerge { expected: entry.root }));
         }
@@ -180,7 +182,8 @@ impl Layers {
         let mut buffer = PageBuffer::zeroed(PIECE);
         let (mut at, mut left) = (*offset, grid.layer_len());
         while left > 0 {
-            // The file had this length: it may have more holes than values.
+            // The layer is read piece by piece: a sparse file of the right length may stand for more bytes than
+            // memory holds.
             let length = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
             let piece = buffer.get_mut(..length).unwrap_or_default();
             read_exact_at(&self.file, piece, at)
@@ -193,20 +196,20 @@ impl Layers {
     }
 }
 
-/// Why a file's layer is not there to be used.
+/// The reason why a file's layer cannot be used.
 #[derive(Debug)]
 pub enum LayersError {
-    /// It cannot be read.
+    /// The layer cannot be read.
     Io(IoError),
-    /// It is not that of the file's root.
+    /// The layer does not merge to the file's root, or its position is not in the list.
     Layer(LayerError),
 }
 
-/// Why metadata was refused.
+/// The reason why metadata was refused.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum MetadataError {
-    /// It cannot be read.
+    /// The metadata cannot be read.
     Io(IoError),
     /// A list is not the signed one.
     List(ListError),

@@ -1,4 +1,4 @@
-//! A model folder against its verified lists.
+//! Compares a model folder with its verified lists.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -26,35 +26,36 @@ use crate::{
 pub struct ModelCheck<'a> {
     /// The model folder.
     pub model: &'a Path,
-    /// All its files.
+    /// The verified file list.
     pub files: &'a VerifiedFileList,
-    /// All its tensors, if the head binds them.
+    /// The verified tensor list, if the head binds one.
     pub tensors: Option<&'a VerifiedTensorList>,
-    /// The chunk layers, if they are published: they tell which chunks of a bad file are bad.
+    /// The chunk layers, if they are published. A layer tells which chunks of a bad file are bad.
     pub layers: Option<&'a Layers>,
-    /// Which files to look at, by path; all if there is no choice.
+    /// Selects the files to look at, by path; `None` selects all.
     pub only: Option<&'a (dyn Fn(&str) -> bool + Sync)>,
-    /// Whether to hash each tensor as well.
+    /// Whether to hash each tensor too.
     pub tensor_hashes: TensorHashing,
-    /// Whether files that are not listed are refused. Links out of the model and special files are refused in any case.
+    /// Whether files that are not listed are refused. Links out of the model and special files are always refused.
     pub extra: ExtraFiles,
 }
 
-/// Whether a check hashes each tensor too. The file's root already covers every byte; this checks the list.
+/// Whether a check hashes each tensor too. The file's root already covers every byte; tensor hashes check the tensor
+/// list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TensorHashing {
-    /// No.
+    /// Tensors are not hashed.
     Skip,
-    /// Yes: a listed hash of other bytes is a refusal.
+    /// Each tensor is hashed; a listed hash that differs is a refusal.
     Check,
 }
 
 /// Whether files that are not listed are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExtraFiles {
-    /// They are refusals.
+    /// Files that are not listed are refused.
     Refuse,
-    /// They are reported.
+    /// Files that are not listed are reported, and not refused.
     Report,
 }
 
@@ -70,86 +71,87 @@ pub enum Event<'a> {
 /// The result of checking one file.
 #[derive(Debug)]
 pub struct FileReport {
-    /// Its path in the model.
+    /// The file's path in the model.
     pub path: String,
-    /// Its length: the listed one, if it is listed.
+    /// The file's length in bytes: the listed length, if the file is listed.
     pub size: u64,
-    /// How many chunks it has.
+    /// The number of chunks of the file.
     pub chunks: u64,
-    /// Whether it is as signed.
+    /// Whether the file is as signed.
     pub outcome: Outcome,
-    /// Why its header was not compared with the tensor list, if it is a tensor file whose bytes are as signed, and tensors
-    /// are listed. No refusal: the file's root is the authority over its bytes (rule 13).
+    /// For a tensor file whose bytes are as signed, while tensors are listed: the reason why its header was not
+    /// compared with the tensor list. Not a refusal: the file's root is the authority over its bytes (rule 13).
     pub uncompared: Option<Uncompared>,
 }
 
-/// Why the verified header of a tensor file was not compared with the tensor list.
+/// The reason why the verified header of a tensor file was not compared with the tensor list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Uncompared {
-    /// No tensor of the file is listed: it was covered as a file. A signer does so where it does not know a dtype.
+    /// No tensor of the file is listed: the signer covered it as a file, as signers do with a dtype that they do not
+    /// know.
     NotListed,
-    /// The header has a dtype that this version does not know. The list may be right; nothing is said of it.
+    /// The header has a dtype that this version does not know. The list may be right; the check cannot tell.
     UnknownDtype(UnknownDtype),
 }
 
 /// Whether a file is as signed.
 #[derive(Debug)]
 pub enum Outcome {
-    /// All of it is as signed.
+    /// The whole file is as signed.
     Verified,
-    /// It is not listed, and the caller or the specification lets that pass.
+    /// The file is not listed, and the caller or the specification permits that.
     Extra,
-    /// It is not listed, and was not looked into: models have nothing there; or it cannot be looked at, for this reason,
-    /// and the caller lets pass what is not listed.
+    /// The place is not listed, and was not looked into because models have nothing there (`None`); or it could not
+    /// be looked at, for this reason, and the caller permits files that are not listed.
     LeftOut(Option<IoError>),
-    /// It is refused, for these reasons; at least one.
+    /// The file is refused for these reasons, at least one.
     Refused(Vec<FileFault>),
-    /// It could not be read.
+    /// The file could not be read.
     Unknown(IoError),
 }
 
-/// Why a file is refused.
+/// The reason why a file is refused.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum FileFault {
-    /// It is listed and not there.
+    /// The file is listed and absent.
     Missing,
-    /// It is there and not listed.
+    /// The file is present and not listed.
     Extra,
-    /// It can be no part of a model.
+    /// The thing on disk cannot be part of a model.
     Unfit(UnfitFault),
-    /// It has another length.
+    /// The file has another length than the listed one.
     Length {
         /// The listed length.
         expected: u64,
         /// The length found.
         actual: u64,
     },
-    /// Its bytes do not give the signed root.
+    /// The file's bytes do not give the signed root.
     Mismatch {
-        /// Which chunks, if a layer tells.
+        /// The chunks that differ, if a layer tells which.
         chunks: Option<BadChunks>,
-        /// The listed file whose bytes it has, if it is another's.
+        /// Another listed file that has exactly these bytes, if there is one.
         bytes_of: Option<EntryPath>,
     },
-    /// It changed while it was read.
+    /// The file changed while it was read.
     Changed,
-    /// Its published layer is not that of its root.
+    /// The file's published layer does not merge to the file's root.
     Layer(LayerError),
-    /// Its verified header is malformed, and tensors of it are listed.
+    /// The file's verified header is malformed, and tensors of the file are listed.
     Format(FormatError),
-    /// The tensor list says otherwise than its verified header or bytes.
+    /// The tensor list differs from the file's verified header or bytes.
     Tensor(TensorFault),
 }
 
-/// Chunks that are not the signed ones.
+/// The chunks of a file that differ from the signed ones.
 #[derive(Clone, Debug)]
 pub struct BadChunks {
-    /// Runs of neighbouring chunks, by position.
+    /// Runs of neighbouring bad chunks, by position.
     pub runs: Vec<BadRun>,
-    /// How many chunks are bad.
+    /// The number of bad chunks.
     pub bad: u64,
-    /// How many chunks the file has.
+    /// The number of chunks of the file.
     pub of: u64,
 }
 
@@ -158,25 +160,25 @@ pub struct BadChunks {
 pub struct BadRun {
     /// The positions of the first and the last chunk.
     pub chunks: (u64, u64),
-    /// Their bytes.
+    /// The byte range of the run.
     pub bytes: Range<u64>,
-    /// The tensors that these bytes belong to, by offset.
+    /// The tensors that have bytes in this range, by offset.
     pub tensors: Vec<TensorEntry>,
 }
 
-/// The numbers of a whole check.
+/// The totals of a whole check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Summary {
-    /// Files that are as signed.
+    /// The number of files that are as signed.
     pub verified: u64,
-    /// The sum of their sizes.
+    /// The sum of the sizes of the files that are as signed, in bytes.
     pub bytes: u64,
-    /// Files that are refused.
+    /// The number of files that are refused.
     pub refused: u64,
-    /// Files that could not be read.
+    /// The number of files that could not be read.
     pub unknown: u64,
-    /// How many of the files that are as signed are [`Uncompared`].
+    /// The number of files that are as signed and [`Uncompared`].
     pub uncompared: u64,
 }
 
@@ -184,10 +186,11 @@ impl ModelCheck<'_> {
     /// Reads the model once, on all threads of the current rayon pool, and reports on every file.
     ///
     /// # Errors
-    /// [`IoError`] if the folder cannot be listed. What is wrong with single files is reported, and counted.
+    /// [`IoError`] if the folder cannot be listed. Faults of single files are reported and counted instead.
     ///
     /// # Cost
-    /// One BLAKE3 pass over all bytes, two with tensor hashes. Memory does not grow with the model, lists apart.
+    /// One BLAKE3 pass over all bytes, two with tensor hashes. Memory does not grow with the model, except for the
+    /// lists.
     pub fn run(&self, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<Summary, IoError> {
         let found = walk(self.model)?;
         let wanted = |path: &str| self.only.is_none_or(|only| only(path));
@@ -214,7 +217,8 @@ impl ModelCheck<'_> {
         Ok(reports.summary())
     }
 
-    /// The job of reading a listed file; or its report, if it is refused or unknown without being read.
+    /// Returns the job that reads a listed file; or the file's report, if the file is refused or unknown without
+    /// being read.
     fn before_reading(
         &self,
         position: usize,
@@ -250,7 +254,7 @@ impl ModelCheck<'_> {
         }
     }
 
-    /// Reports on everything in the folder that is not listed.
+    /// Reports on every selected thing in the folder that is not listed.
     fn unlisted(&self, found: &Walk, wanted: &dyn Fn(&str) -> bool) -> Vec<FileReport> {
         let is_listed = |path: &str| self.files.find(path).is_some();
         let extra = found.files.iter().filter(|f| !is_listed(f.path.as_str())).map(|f| {
@@ -287,10 +291,10 @@ impl ModelCheck<'_> {
         reports
     }
 
-    /// The report on a file whose bytes were not judged; its layer is judged all the same.
+    /// Reports on a file whose bytes were not judged. The file's layer is judged all the same.
     fn unread(&self, position: usize, entry: &FileEntry, fault: FileFault) -> FileReport {
         let mut faults = vec![fault];
-        // A layer that cannot be read changes nothing: the file is refused already.
+        // A layer that cannot be read adds nothing: the file is refused already.
         if let Err(LayersError::Layer(error)) = self.layer(position) {
             faults.push(FileFault::Layer(error));
         }
@@ -317,7 +321,7 @@ impl ModelCheck<'_> {
         }
     }
 
-    /// Compares what was read of a file with what is signed of it.
+    /// Compares the result of reading a file with its entry, layer and tensors.
     fn judge(&self, position: usize, entry: &FileEntry, read: &Scanned, by_root: &ByRoot<'_>) -> FileReport {
         let mut faults = Vec::new();
         let layer = match self.layer(position) {
@@ -363,7 +367,8 @@ impl ModelCheck<'_> {
             }
         }
         if let Some(list) = self.tensors {
-            // A list that overlaps, which no header bears out, must not name every tensor for every run (rule 12).
+            // A list may overlap, though no header agrees with it; it must not name every tensor for every run
+            // (rule 12).
             let mut end = 0;
             let mut tensors = by_offset(list.of_file(entry.path.as_str()));
             tensors.retain(|t| {
@@ -381,25 +386,27 @@ impl ModelCheck<'_> {
     }
 }
 
-/// The differences between the verified header and the list, or the reason why they were not compared.
+/// Compares the tensor list with the verified header; returns the reason if they were not compared.
 fn compare_header(listed: &[TensorEntry], header: Option<&Header>) -> Result<Option<Uncompared>, FileFault> {
-    // Here the bytes are the signed ones. Before that, what parses them would be open to anyone.
+    // These bytes are the signed ones. Parsing them earlier would expose the parser to bytes of anybody.
     let parsed = header.map(Header::parse).transpose();
     if listed.is_empty() {
-        // The list says nothing of the file, and no header contradicts that. One without tensors bears it out.
+        // The list names no tensor of this file, so the header cannot contradict the list. A header without tensors
+        // agrees with it.
         let is_borne_out = matches!(&parsed, Ok(Some(Parsed::Tensors { tensors, .. })) if tensors.is_empty());
         return Ok((!is_borne_out).then_some(Uncompared::NotListed));
     }
     let tensors = match parsed.map_err(FileFault::Format)? {
         Some(Parsed::Tensors { tensors, .. }) => tensors,
         Some(Parsed::UnknownDtype { dtype, .. }) => return Ok(Some(Uncompared::UnknownDtype(dtype))),
-        // Every tensor file's header was kept. One that was not would bear out no tensor.
+        // The header of every tensor file was kept. Without a header, no listed tensor is found in it.
         Some(Parsed::NeedPrefix(_)) | None => Vec::new(),
     };
     compare(listed, &tensors).map_or(Ok(None), |fault| Err(FileFault::Tensor(fault)))
 }
 
-/// The first tensor whose listed hash is not that of the verified bytes, if hashes were asked for.
+/// The first tensor by name whose listed hash differs from the hash of the verified bytes; `None` if hashes were not
+/// asked for.
 fn hash_fault(
     listed: &[TensorEntry],
     hashes: Option<&[TensorHash]>,
@@ -408,7 +415,7 @@ fn hash_fault(
     if hashing == TensorHashing::Skip {
         return None;
     }
-    // A hash that is not there is another one: nothing passes unchecked.
+    // A missing hash counts as a different one, so that nothing passes unchecked.
     let hashes = hashes.unwrap_or_default();
     let other =
         by_offset(listed).into_iter().enumerate().filter(|(i, entry)| hashes.get(*i) != Some(&entry.hash));
@@ -417,7 +424,8 @@ fn hash_fault(
     Some(FileFault::Tensor(fault))
 }
 
-/// In the order in which ranges are disjoint: empty tensors before the one that begins where they lie.
+/// Sorts by offset, then size: an empty tensor comes before the tensor that begins at the same offset, as disjoint
+/// ranges do.
 fn by_offset(listed: &[TensorEntry]) -> Vec<&TensorEntry> {
     let mut tensors: Vec<&TensorEntry> = listed.iter().collect();
     tensors.sort_by_key(|t| (t.offset, t.size));
@@ -430,7 +438,7 @@ fn range(tensor: &TensorEntry) -> Range<u64> {
 
 type ByRoot<'a> = HashMap<FileRoot, &'a EntryPath>;
 
-/// Turns what is read into reports.
+/// Turns the results of a scan into reports.
 struct Progress<'a> {
     check: &'a ModelCheck<'a>,
     /// For each job: the order of its report, and the file's position.
@@ -465,7 +473,7 @@ impl Watch for Progress<'_> {
     }
 }
 
-/// Passes reports on in order, whatever the order in which they come.
+/// Passes reports on in order, whatever the order in which they arrive.
 struct Reports<'a> {
     state: Mutex<ReportState>,
     tell: &'a (dyn Fn(Event<'_>) + Sync),

@@ -1,4 +1,4 @@
-//! A file of a model folder, opened where the walk found it and nowhere else.
+//! A file of a model folder, opened only where the walk found it.
 
 use std::{
     fs::File,
@@ -10,26 +10,26 @@ use std::{
 
 use crate::io::open_no_link;
 
-/// A path, and the folder from which on no part of it may be a link.
+/// A path, and the folder below which no part of the path may be a link.
 ///
 /// # Guarantee
-/// Of a file that a walk has found, [`open`](Self::open) follows no link: neither the file nor any folder between it and the
-/// model folder, nor, for the target of a link, any folder at all. Somebody who puts a link in the way of a file, at any moment,
-/// gets an error and no other file opened. On Linux; elsewhere this holds below the model folder on POSIX systems, and for the
-/// last name alone on others.
+/// For a file that a walk found, [`open`](Self::open) follows no link: neither the file nor any folder between it and
+/// the model folder may be one, nor, for the target of a link, any folder at all. If somebody puts a link in the way
+/// of a file, at any moment, `open` fails and opens no other file. This holds in full on Linux; on other POSIX
+/// systems it holds below the model folder, and on all others for the last name alone.
 ///
 /// # Non-guarantee
-/// A path that was made by `From` is opened with links in it followed, but for its last name.
+/// A `Place` that was made by `From` is opened with the links in its path followed, except for its last name.
 #[derive(Clone, Debug)]
 pub struct Place {
     path: PathBuf,
     root: Option<Arc<Root>>,
 }
 
-/// A folder that was open before anything in it was looked at.
+/// A folder that was opened before anything in it was looked at.
 #[derive(Debug)]
 pub(crate) struct Root {
-    /// How paths below it begin.
+    /// The path of the folder, with which all paths below it begin.
     #[cfg_attr(not(unix), allow(dead_code, reason = "other systems open by paths"))]
     path: PathBuf,
     #[cfg(unix)]
@@ -37,7 +37,7 @@ pub(crate) struct Root {
 }
 
 impl Root {
-    /// Opens a folder, whose path may have links in it: the caller chose it.
+    /// Opens a folder. Its path may contain links, since the caller chose it.
     pub(crate) fn open(path: &Path) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             path: path.to_owned(),
@@ -46,8 +46,8 @@ impl Root {
         }))
     }
 
-    /// The root of the file system, for paths without links; `None` where folders that may be passed need not be readable, so
-    /// that they cannot be gone through one by one.
+    /// Opens the root of the file system, for paths without links. `None` on systems where opening a folder needs the
+    /// right to read it: there the folders on the way cannot be opened one by one.
     pub(crate) fn of_system() -> Option<Arc<Self>> {
         if cfg!(any(target_os = "linux", target_os = "android")) {
             Self::open(Path::new("/")).ok()
@@ -58,15 +58,15 @@ impl Root {
 }
 
 impl Place {
-    /// A file below a folder.
+    /// A file below `root`.
     pub(crate) fn below(root: Option<&Arc<Root>>, path: PathBuf) -> Self {
         Self { path, root: root.map(Arc::clone) }
     }
 
-    /// Opens the file for reading, and waits for nothing, as opening a FIFO would.
+    /// Opens the file for reading without blocking; opening a FIFO would otherwise wait for a writer.
     ///
     /// # Errors
-    /// The error of the operating system, for a link that is in the way too.
+    /// The error of the operating system, including the one for a link in the path.
     pub fn open(&self) -> io::Result<File> {
         #[cfg(unix)]
         if let Some(root) = &self.root
@@ -78,7 +78,7 @@ impl Place {
     }
 }
 
-/// Whether a file was not opened because something in its path is a link, or no folder any more.
+/// Whether opening failed because a part of the path is a link, or is no longer a folder.
 pub(crate) fn is_led_elsewhere(error: &io::Error) -> bool {
     #[cfg(unix)]
     let is_loop = rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::LOOP);
@@ -107,7 +107,7 @@ impl AsRef<Path> for Place {
     }
 }
 
-/// Folders are opened name by name, so that a link is an error even if it is put there at that moment.
+/// Opens folders name by name, so that a link is an error even if somebody puts it there in that moment.
 #[cfg(unix)]
 mod steps {
     use std::{
@@ -133,15 +133,16 @@ mod steps {
             }
             folder = Some(openat(at, name, FOLDER, Mode::empty())?);
         }
-        // Nothing that a walk found has another path.
+        // A walk finds files only under normal relative paths.
         Err(io::ErrorKind::InvalidInput.into())
     }
 
-    /// Neither waited for, nor made the process's terminal, nor left open in programs that it starts.
+    /// The file is no link, is not waited for, does not become the controlling terminal, and is not inherited by
+    /// child programs.
     const FILE: OFlags =
         OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
     const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(PASSED);
-    /// A folder that may be passed need not be one that may be read.
+    /// `O_PATH` opens a folder that may be searched but not read.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     const PASSED: OFlags = OFlags::PATH;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]

@@ -1,8 +1,8 @@
-//! Reading files once, on all cores, and computing every hash that is asked for.
+//! Reads files once, on all cores, and computes every requested hash.
 //!
-//! Weighing and verifying are the same work up to its last step, so both are done here. Files are cut into blocks;
-//! each core takes the next block of the whole model, reads it into a buffer of its own, and hashes from there. So the
-//! disk sees one nearly sequential reader, and memory does not grow with files, threads apart.
+//! Weighing and verifying differ only in their last step, so both use this module. Files are cut into blocks. Each
+//! core takes the next block of the whole model, reads it into a buffer of its own, and hashes it there. So the disk
+//! sees one nearly sequential reader, and memory does not grow with the number of files, only with that of threads.
 
 use std::{
     fmt,
@@ -32,25 +32,26 @@ use crate::{
 /// A file to be read.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// The file to open: where its link leads, if it is one.
+    /// The file to open: the target, if the path in the model is a link.
     pub file: Place,
-    /// The length that it has to have.
+    /// The length in bytes that the file must have.
     pub size: u64,
-    /// Whether tensors are looked for and hashed.
+    /// Whether the file's tensors are looked for and hashed.
     pub tensors: Tensors,
 }
 
 /// Whether the tensors of a file are looked for and hashed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tensors {
-    /// Nothing.
+    /// Tensors are not looked for.
     Ignore,
-    /// Keep the header.
+    /// The header is kept.
     Header(Format),
-    /// Parse the header, and hash the tensors that it names, none if one has a dtype that is not known. A malformed one
-    /// ends the file before it is hashed.
+    /// The header is parsed, and the tensors it names are hashed; none is hashed if one has an unknown dtype. A
+    /// malformed header ends the file before it is hashed.
     Hash(Format),
-    /// Keep the header, and hash these ranges, whatever it names. They are sorted and disjoint, or nothing is hashed.
+    /// The header is kept, and these ranges are hashed, whatever the header names. They must be sorted and disjoint;
+    /// otherwise nothing is hashed.
     HashListed(Format, Vec<Range<u64>>),
 }
 
@@ -59,23 +60,23 @@ pub enum Tensors {
 pub struct Scanned {
     /// The hash of all bytes.
     pub root: FileRoot,
-    /// The chaining values of the chunks; none for a file of at most one chunk.
+    /// The chaining values of the chunks; empty for a file of at most one chunk.
     pub values: Vec<ChainingValue>,
-    /// The SHA-256 of all bytes, if it was asked for.
+    /// The SHA-256 of all bytes, if it was requested.
     pub sha256: Option<Sha256>,
-    /// The header, if it was to be kept.
+    /// The header, if the job keeps it.
     pub header: Option<Header>,
-    /// The parsed header, if it was to be parsed.
+    /// The parsed header, if the job parses it.
     pub parsed: Option<Parsed>,
-    /// The hashes of the tensors that were to be hashed, in the order of the header or of the ranges.
+    /// The hashes of the job's tensors, in the order of the header or of the given ranges.
     pub tensor_hashes: Option<Vec<TensorHash>>,
     /// Whether these bytes are a Git LFS pointer.
     pub is_lfs_pointer: bool,
-    /// Which file it was, and in which state.
+    /// The identity and state of the file that was read.
     pub stamp: Stamp,
 }
 
-/// A header that nobody has looked into: the file's beginning, of the very bytes that were hashed (rule 10).
+/// A header that is not parsed yet: the beginning of the file, from the very bytes that were hashed (rule 10).
 #[derive(Clone, Debug)]
 pub struct Header {
     format: Format,
@@ -84,34 +85,34 @@ pub struct Header {
 }
 
 impl Header {
-    /// Where the tensors lie; never [`Parsed::NeedPrefix`].
+    /// Parses the header; never returns [`Parsed::NeedPrefix`].
     ///
     /// # Errors
-    /// [`FormatError`], if it is malformed.
+    /// [`FormatError`] if the header is malformed.
     ///
     /// # Cost
-    /// That of [`Format::parse`]: of the longest header, about 550 MB and a second. Whoever has a signed root compares
-    /// it first, so that only signed bytes cost as much (rule 12).
+    /// That of [`Format::parse`]: for the longest header about 550 MB and a second. A caller with a signed root
+    /// compares the root first, so that only signed bytes cost this much (rule 12).
     pub fn parse(&self) -> Result<Parsed, FormatError> {
         match self.format.parse(&self.prefix, self.file_size)? {
-            // Does not happen: the format was asked how much it needs.
+            // Does not happen: the prefix has the length that the format asked for.
             Parsed::NeedPrefix(_) => Err(FormatError::TooShort { file_size: self.file_size }),
             parsed => Ok(parsed),
         }
     }
 }
 
-/// Why a file gave nothing.
+/// The reason why a file gave no result.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum ScanError {
     /// The operating system reported an error.
     Io(IoError),
-    /// The file has another length than it should, or was altered or replaced while it was read.
+    /// The file has another length than required, or was altered or replaced while it was read.
     Changed,
-    /// No list can say its length.
+    /// The file is longer than any list can say.
     TooLarge {
-        /// Its length in bytes.
+        /// The file's length in bytes.
         size: u64,
     },
     /// The header is malformed.
@@ -154,22 +155,23 @@ impl std::error::Error for ScanError {
 
 /// The receiver of a scan's results. It is called from many threads.
 pub trait Watch: Sync {
-    /// This number of further bytes was read and hashed.
+    /// Reports that this number of further bytes was read and hashed.
     fn read(&self, bytes: u64);
 
-    /// A job ended with this result; jobs end in any order. `Break` ends the scan, and the other jobs are not reported.
+    /// Reports the result of a job; jobs end in any order. After `Break` the scan ends and reports no other job.
     fn done(&self, job: usize, result: Result<Scanned, ScanError>) -> ControlFlow<()>;
 }
 
 /// Reads all files once, on all threads of the current rayon pool.
 ///
-/// With `sha256` each file is read by one thread from its beginning to its end, since that hash cannot be split.
+/// With `sha256`, one thread reads each file from beginning to end, since that hash cannot be split.
 ///
 /// # Cost
-/// A buffer of 256 KiB a thread; of each file under way 32 bytes for each chunk, or for each 256 KiB where chunks are
-/// larger, and its beginning up to the end of the header: of a real model some hundred KiB, with a vocabulary in it some
-/// MB, at most the 100 MB that the formats allow. Only [`Tensors::Hash`] parses headers, the worst of them in about
-/// 550 MB and a second each. Threads never wait for each other but to take the next block.
+/// A buffer of 256 KiB for each thread. For each file being read, 32 bytes for each chunk, or for each 256 KiB if
+/// chunks are larger, and the file's beginning up to the end of its header: some hundred KiB in a real model, some MB
+/// if the header holds a vocabulary, at most the 100 MB that the formats allow. Only [`Tensors::Hash`] parses
+/// headers; the worst header costs about 550 MB and a second. Threads wait for each other only to take the next
+/// block.
 pub fn scan(jobs: &[Job], chunk_size: ChunkSize, sha256: bool, watch: &dyn Watch) {
     let queue = Queue { jobs, next: 0, open: None };
     let scan = Scan { queue: Mutex::new(queue), chunk_size, sha256, watch, stopped: AtomicBool::new(false) };
@@ -213,8 +215,8 @@ impl Scan<'_> {
     }
 
     fn next(&self) -> Option<Task> {
-        // Files are opened, and headers read, under the lock: without the next file there is nothing to do for others
-        // either, and no more headers are in memory than there are files under way.
+        // The lock is held while a file is opened and its header read: without the next file the other threads have
+        // nothing to do either, and no more headers are in memory than files are being read.
         let mut queue = lock(&self.queue);
         if self.stopped.load(Ordering::Relaxed) {
             return None;
@@ -249,7 +251,7 @@ impl Scan<'_> {
                 }
             }
         }
-        // The last reader finishes the file. Acquire and release, so that it sees the work of the others.
+        // The last reader finishes the file. Acquire and release, so that it sees the work of the other threads.
         if file.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.done(file.job, file.finish());
         }
@@ -268,9 +270,9 @@ struct Opened {
     path: PathBuf,
     file: File,
     stamp: Stamp,
-    /// The file's beginning up to the end of its header. Not read again (rule 10).
+    /// The file's beginning up to the end of its header. Hashed from memory, not from a second read (rule 10).
     prefix: Arc<Vec<u8>>,
-    /// Units of hashing: chunks, or blocks where chunks are larger.
+    /// The units of hashing: chunks, or blocks if chunks are larger.
     units: Grid,
     chunks: Grid,
     blocks: u64,
@@ -294,7 +296,7 @@ impl Opened {
     fn new(job: usize, what: &Job, chunk_size: ChunkSize, sha256: bool) -> Result<Self, ScanError> {
         let path = what.file.to_path_buf();
         let file = what.file.open().map_err(|e| {
-            // The walk followed all links: a link that is here now was put here since.
+            // The walk resolved every link, so a link in this path was put there later.
             if is_led_elsewhere(&e) || path.is_symlink() {
                 ScanError::Changed
             } else {
@@ -327,7 +329,7 @@ impl Opened {
             }
         };
         let prefix = header.as_ref().map(|h| Arc::clone(&h.prefix)).unwrap_or_default();
-        // An empty file is one block of nothing.
+        // An empty file is one block of no bytes.
         let blocks = what.size.div_ceil(BLOCK).max(1);
         let values = units
             .has_layer()
@@ -359,7 +361,7 @@ impl Opened {
         })
     }
 
-    /// Reads and hashes one block; gives its length.
+    /// Reads and hashes one block; returns the block's length.
     fn read(&self, block: u64, buffer: &mut PageBuffer) -> Result<u64, ScanError> {
         let start = block.saturating_mul(BLOCK);
         let bytes = self.bytes(start, buffer)?;
@@ -392,7 +394,7 @@ impl Opened {
         Ok(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
     }
 
-    /// The bytes of the block at `start`: what is in the prefix from there, the rest from the file.
+    /// Fills the block at `start` from the prefix as far as that reaches, and from the file behind it.
     fn bytes<'b>(&self, start: u64, buffer: &'b mut PageBuffer) -> Result<&'b [u8], ScanError> {
         let length = usize::try_from(self.stamp.size.saturating_sub(start).min(BLOCK)).unwrap_or(0);
         buffer.resize(length);
@@ -400,7 +402,8 @@ impl Opened {
         let from = usize::try_from(start).unwrap_or(usize::MAX);
         let known = self.prefix.get(from..).unwrap_or_default();
         let known = known.get(..length).unwrap_or(known);
-        // From the start of a page on. Less than a page is read a second time, and not looked at.
+        // The read begins on a page. The few bytes that the prefix has as well are overwritten with those of the
+        // prefix.
         let skipped = known.len().saturating_sub(known.len() % PAGE);
         let offset = start.saturating_add(u64::try_from(skipped).unwrap_or(0));
         match read_exact_at(&self.file, bytes.get_mut(skipped..).unwrap_or_default(), offset) {
@@ -412,13 +415,13 @@ impl Opened {
         Ok(bytes)
     }
 
-    /// Puts together what the blocks gave. Called once, by the last reader.
+    /// Combines the results of the blocks. Called once, by the last reader.
     fn finish(&self) -> Result<Scanned, ScanError> {
         let mut state = lock(&self.state);
         if let Some(error) = state.error.take() {
             return Err(error);
         }
-        // A file of procfs, say, has the length 0 and more bytes than that.
+        // A file may have more bytes than its length says: a file of procfs has the length 0.
         if has_byte_at(&self.file, self.stamp.size)
             .map_err(|e| ScanError::Io(IoError::at("read", &self.path)(e)))?
         {
@@ -449,10 +452,10 @@ impl Opened {
     }
 }
 
-/// The identity, length and time of the last change of a file: if they are the same, the file is taken to be so.
+/// The identity, length and modification time of a file. A file with an equal stamp is taken to be unchanged.
 ///
 /// # Non-guarantee
-/// A writer can set the time, or write through a mapping: only hashing shows what a file holds.
+/// A writer can set the time, or write through a memory map. Only hashing shows the content of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamp {
     is_file: bool,
@@ -462,7 +465,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// Whether the file at this path is the same still.
+    /// Whether the file at this path still has this stamp.
     #[must_use]
     pub fn is_of(&self, file: &Path) -> bool {
         fs::metadata(file).is_ok_and(|now| Self::of(&now) == *self)
@@ -478,13 +481,13 @@ impl Stamp {
     }
 }
 
-/// As much of a file's beginning as its format needs.
+/// Reads the beginning of a file, as much as its format needs.
 fn prefix(format: Format, file: &File, size: u64) -> io::Result<Vec<u8>> {
     let (mut prefix, mut piece) = (Vec::new(), PageBuffer::new());
     while let Some(length) = format.needs_prefix(&prefix, size) {
         let from = prefix.len();
         let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        // The format checked the length against the file's size and its own limit (rule 1).
+        // The format checked this length against the file's size and its own limit (rule 1).
         prefix.reserve_exact(length.saturating_sub(from));
         while prefix.len() < length {
             piece.resize(length.saturating_sub(prefix.len()).min(PIECE));
@@ -499,15 +502,15 @@ fn is_eof(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::UnexpectedEof
 }
 
-/// A lock whose holder cannot have left it half changed: no code that holds one panics.
+/// Locks a mutex, poisoned or not: no code that holds one of these locks panics, so the data is never half changed.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How much is read at once: small enough to be hashed twice from the cache of a core. From 128 KiB to 1 MiB throughput
-/// differs by less than a twentieth.
+/// The number of bytes read at once: small enough to be hashed twice from the cache of a core. From 128 KiB to 1 MiB,
+/// throughput differs by less than a twentieth.
 pub(crate) const BLOCK: u64 = 1 << 18;
-/// How much of a header is read at once.
+/// The number of bytes of a header read at once.
 const PIECE: usize = 1 << 18;
 const BLOCK_GRANULE: Granule = match Granule::new(BLOCK) {
     Some(granule) => granule,

@@ -1,4 +1,4 @@
-//! Tensors by name, of which each byte is verified.
+//! Reads tensors by name, with every byte verified.
 
 use std::{
     fmt, io,
@@ -16,33 +16,34 @@ use crate::{
     view_error::ViewError,
 };
 
-/// The tensors of a local model folder, whole or full of holes, read by name.
+/// Reads the tensors of a local model folder by name. The folder may be complete or have holes.
 ///
 /// # Guarantee
-/// A tensor's bytes are those of the signed file, and its dtype, shape and place are those that the header in the signed
-/// file gives: before the first tensor of a file is given, the chunks of its header are accepted, and the header is
-/// compared with all that is listed for the file (`spec/tensors.md`, V1 to V3).
+/// The bytes of a returned tensor are those of the signed file; its dtype, shape and place are those in the header of
+/// the signed file. Before the first tensor of a file is returned, the chunks of the file's header are accepted, and
+/// the header is compared with all that is listed for the file (`spec/tensors.md`, V1 to V3).
 ///
 /// # Non-guarantee
-/// The tensor's own hash is not computed: it finds and compares, and never accepts (rule 13). Nothing is said of files and
-/// chunks that were not touched.
+/// The tensor's own hash is not computed: a tensor hash finds and compares, and never accepts (rule 13). Files and
+/// chunks that were not touched are not covered.
 ///
 /// # Cost
-/// Only the chunks that hold bytes of a tensor or of its file's header are read and hashed. A header is compared once,
-/// whoever asks and how often. Beside what a [`ModelView`] takes there is a number for each tensor and a flag for each
-/// file.
+/// Only the chunks that hold bytes of the tensor or of its file's header are read and hashed. Each header is compared
+/// once, however often its file is asked for. In addition to the memory of a [`ModelView`], one number for each
+/// tensor and one flag for each file.
 #[must_use]
 pub struct TensorView {
     view: Arc<ModelView>,
     tensors: Arc<VerifiedTensorList>,
-    /// Positions in the tensor list, by name, then by file.
+    /// Positions in the tensor list, sorted by name, then by file.
     by_name: Vec<usize>,
-    /// One for each file of the list: set once its header agrees. Two threads may both compare the same one.
+    /// One flag for each file of the list, set once the file's header agrees with the list. Two threads may both
+    /// compare the same header.
     agreed: Vec<OnceLock<()>>,
 }
 
 impl TensorView {
-    /// Reads nothing yet. `tensors` is the list that the view's head binds.
+    /// Makes a view; reads nothing yet. `tensors` must be the list that the view's head binds.
     ///
     /// # Cost
     /// A sort of the tensors by name.
@@ -57,11 +58,11 @@ impl TensorView {
         Self { view, tensors, by_name, agreed }
     }
 
-    /// Reads the tensor of this name.
+    /// Reads the tensor named `name`.
     ///
     /// # Errors
-    /// [`TensorError`]: no tensor has this name, or several files have one (9001), and what [`read_at`](Self::read_at)
-    /// refuses.
+    /// [`TensorError`]: no tensor has this name, or several files have one (9001); and the errors of
+    /// [`read_at`](Self::read_at).
     ///
     /// # Panics
     /// Never, for any name.
@@ -75,10 +76,10 @@ impl TensorView {
         }
     }
 
-    /// Reads the tensor of this name in this file: names are unique only there.
+    /// Reads the tensor named `name` in `file`. Tensor names are unique only within a file.
     ///
     /// # Errors
-    /// [`TensorError`]: the file has no such tensor (9001), and what [`read_at`](Self::read_at) refuses.
+    /// [`TensorError`]: the file has no such tensor (9001); and the errors of [`read_at`](Self::read_at).
     ///
     /// # Panics
     /// Never, for any arguments.
@@ -91,10 +92,10 @@ impl TensorView {
     /// Reads the tensor at `position` of the tensor list.
     ///
     /// # Errors
-    /// [`TensorError`]: as [`ModelView::file`] and [`FileView::read_at`]; the header is malformed (41xx, 43xx), has a
-    /// dtype that this version does not know, be it another tensor's (4108, 4314), or says otherwise than the tensor
-    /// list (23xx); there is no room for the tensor (9002); the list has no such position (9999). No byte is given. The
-    /// same tensor may be asked for again.
+    /// [`TensorError`]: the errors of [`ModelView::file`] and [`FileView::read_at`]; the header is malformed (41xx,
+    /// 43xx), has a dtype that this version does not know, be it that of another tensor (4108, 4314), or differs from
+    /// the tensor list (23xx); there is no memory for the tensor (9002); the list has no such position (9999). No
+    /// byte is returned. The same tensor may be asked for again.
     ///
     /// # Panics
     /// Never, for any position.
@@ -103,25 +104,25 @@ impl TensorView {
         let (file, _) = self.view.files().find(entry.file.as_str()).ok_or(HoldingError::NoSuchEntry)?;
         let view = self.view.file(file)?;
         self.agree(file, entry.file.as_str(), view)?;
-        // The header bears out that the tensor lies within the file, and the file has this length.
+        // The header confirms that the tensor lies within the file, and the file has its signed length.
         let mut bytes = Vec::new();
         grow(&mut bytes, entry.size, entry.file.as_str())?;
         view.read_at(entry.offset, &mut bytes)?;
         Ok(VerifiedTensor { entry, bytes })
     }
 
-    /// Compares the list with the verified header of a file, unless that was done.
+    /// Compares the list with the verified header of a file, unless an earlier call did.
     fn agree(&self, file: usize, path: &str, view: &FileView) -> Result<(), TensorError> {
         let agreed = self.agreed.get(file).ok_or(HoldingError::NoSuchEntry)?;
         if agreed.get().is_some() {
             return Ok(());
         }
         let path_of = || String::from(path);
-        // A verified list names tensor files only.
+        // A verified list names only tensor files.
         let format = Format::of(path).ok_or(HoldingError::NoSuchEntry)?;
         let size = view.verifier().layer().grid().len();
-        // By the list the header ends here, and what lies behind it may be a hole: a format that cannot tell beforehand
-        // how long its header is asks for more than that.
+        // By the list the header ends at `data`, and the bytes behind may be a hole. A format that cannot tell the
+        // length of its header in advance asks for more bytes than the header has.
         let data = self.tensors.of_file(path).iter().map(|tensor| tensor.offset).min().unwrap_or(size);
         let mut prefix = Vec::new();
         let spans = loop {
@@ -129,7 +130,8 @@ impl TensorView {
             match format.parse(&prefix, size) {
                 Err(fault) => return Err(TensorError::Format { file: path_of(), fault }),
                 Ok(Parsed::Tensors { tensors, .. }) => break tensors,
-                // The bytes can be had from the view; that dtype and shape are the header's cannot be told.
+                // The view can still give the bytes. Whether the listed dtype and shape are those of the header
+                // cannot be told.
                 Ok(Parsed::UnknownDtype { dtype, .. }) => {
                     return Err(TensorError::UnknownDtype { file: path_of(), dtype });
                 }
@@ -158,13 +160,13 @@ impl TensorView {
         &self.tensors
     }
 
-    /// The view that is read from, which counts what was read.
+    /// The view that reads the bytes. It counts what was read.
     pub fn view(&self) -> &ModelView {
         &self.view
     }
 }
 
-/// Makes room for `len` bytes. A length that was checked can still be more than there is memory.
+/// Makes room for `len` bytes. A checked length can still exceed the memory.
 fn grow(bytes: &mut Vec<u8>, len: u64, path: &str) -> Result<(), IoError> {
     let no_room = || IoError::at("make room for", path)(io::ErrorKind::OutOfMemory.into());
     let len = usize::try_from(len).map_err(|_| no_room())?;
@@ -173,7 +175,7 @@ fn grow(bytes: &mut Vec<u8>, len: u64, path: &str) -> Result<(), IoError> {
     Ok(())
 }
 
-/// A tensor of which every chunk was accepted.
+/// A tensor whose chunks were all accepted.
 ///
 /// # Guarantee
 /// Bytes, dtype and shape are those of the signed file.
@@ -185,69 +187,69 @@ pub struct VerifiedTensor<'a> {
 }
 
 impl<'a> VerifiedTensor<'a> {
-    /// Its line of the tensor list, with which the header agrees.
+    /// The tensor's entry in the tensor list, with which the header agrees.
     #[must_use]
     pub fn entry(&self) -> &'a TensorEntry {
         self.entry
     }
 
-    /// The type of its elements.
+    /// The type of the tensor's elements.
     #[must_use]
     pub fn dtype(&self) -> &'a Dtype {
         &self.entry.dtype
     }
 
-    /// Its dimensions, outermost first.
+    /// The tensor's dimensions, outermost first.
     #[must_use]
     pub fn shape(&self) -> &'a [u64] {
         &self.entry.shape
     }
 
-    /// Its bytes.
+    /// The tensor's bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Its bytes, to keep.
+    /// The tensor's bytes, without a copy.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 }
 
-/// Why a tensor is not given. None of its bytes were released.
+/// The reason why a tensor is not returned. None of its bytes were released.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum TensorError {
-    /// Its file gives no bytes, or other ones.
+    /// The tensor's file gives no bytes, or bytes that are not the signed ones.
     View(ViewError),
     /// No tensor has this name. The caller's fault.
     NotListed {
         /// The name that was asked for.
         name: String,
     },
-    /// Several files have a tensor of this name, and none of them was named. The caller's fault.
+    /// Several files have a tensor of this name, and the caller named no file. The caller's fault.
     Ambiguous {
         /// The name that was asked for.
         name: String,
     },
-    /// The verified header of its file is malformed.
+    /// The verified header of the file is malformed.
     Format {
         /// The file.
         file: String,
         /// The fault of the header.
         fault: FormatError,
     },
-    /// The verified header of its file has a dtype that this version does not know, so that it is compared with nothing.
-    /// Nothing is wrong with the file: [`TensorView::view`] gives its bytes.
+    /// The verified header of the file has a dtype that this version does not know, so that the header cannot be
+    /// compared. Nothing is wrong with the file: [`TensorView::view`] gives its bytes.
     UnknownDtype {
         /// The file.
         file: String,
-        /// The dtype, and whose it is.
+        /// The unknown dtype, and the tensor that has it.
         dtype: UnknownDtype,
     },
-    /// The tensor list says otherwise than the verified header of its file.
+    /// The tensor list differs from the verified header of the file.
     Header {
         /// The file.
         file: String,
@@ -319,7 +321,7 @@ impl fmt::Debug for TensorView {
     }
 }
 
-/// Without the bytes.
+/// Leaves out the bytes.
 impl fmt::Debug for VerifiedTensor<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerifiedTensor").field("entry", &self.entry).finish_non_exhaustive()

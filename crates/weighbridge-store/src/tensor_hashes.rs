@@ -1,8 +1,8 @@
-//! Hashing the tensors of a file from the blocks in which the file is read, in any order.
+//! Hashes the tensors of a file from the blocks in which the file is read. The blocks may come in any order.
 //!
-//! A tensor begins anywhere, so the granules of its own tree straddle the blocks. What lies whole in a block is hashed
-//! from the block; the two halves of a granule that straddles wait for each other. A granule is never longer than a
-//! block, so two halves are all there can be.
+//! A tensor may begin anywhere in a file, so the granules of its own tree straddle the blocks. A granule that lies in
+//! one block is hashed from that block. A granule that straddles two blocks is hashed once both halves are here. A
+//! granule is never longer than a block, so there are never more than two halves.
 
 use std::{collections::HashMap, ops::Range, sync::Mutex};
 
@@ -10,13 +10,13 @@ use weighbridge_tree::{ChainingValue, Collector, Granule, Grid, TensorHash};
 
 use crate::scan::{BLOCK, lock};
 
-/// The tensors of one file, being hashed by many workers.
+/// The tensors of one file, hashed by many threads.
 ///
 /// # Cost
-/// 32 bytes for each 32 KiB of the tensors that are under way, and at most one granule for each end of a run of blocks
-/// that was read.
+/// 32 bytes for each 32 KiB of the tensors being hashed, and at most one granule for each end of a run of blocks that
+/// was read.
 pub(crate) struct TensorHashes {
-    /// Sorted, disjoint.
+    /// Sorted and disjoint.
     ranges: Vec<Range<u64>>,
     state: Mutex<State>,
 }
@@ -28,7 +28,7 @@ struct State {
     halves: HashMap<(usize, u64), Vec<u8>>,
 }
 
-/// The part of a tensor that one block has.
+/// The result of hashing one block, or the bytes of half a granule.
 enum Piece {
     Whole { tensor: usize, hash: TensorHash },
     Value { tensor: usize, grid: Grid, granule: u64, value: ChainingValue },
@@ -36,7 +36,7 @@ enum Piece {
 }
 
 impl TensorHashes {
-    /// For the tensors at these places of a file; `None` unless they are sorted and disjoint.
+    /// Prepares the hashes of these ranges of a file; `None` unless the ranges are sorted and disjoint.
     pub(crate) fn new(ranges: Vec<Range<u64>>) -> Option<Self> {
         let sorted = ranges.windows(2).all(|pair| matches!(pair, [a, b] if a.end <= b.start));
         if !sorted || ranges.iter().any(|r| r.end < r.start) {
@@ -47,7 +47,7 @@ impl TensorHashes {
         Some(Self { ranges, state: Mutex::new(state) })
     }
 
-    /// Takes in the bytes of the file from `start` on.
+    /// Adds the bytes of the file from `start` on.
     pub(crate) fn block(&self, start: u64, bytes: &[u8]) {
         let pieces = self.pieces(start, bytes);
         let mut joined = Vec::new();
@@ -57,7 +57,7 @@ impl TensorHashes {
                 joined.extend(state.take_in(piece));
             }
         }
-        // Hashed without the lock, then taken in like any other.
+        // Joined granules are hashed without the lock, and their results are added like any other.
         for piece in joined {
             lock(&self.state).take_in(piece);
         }
@@ -75,7 +75,7 @@ impl TensorHashes {
         let mut pieces = Vec::new();
         for (tensor, range) in touched.filter(|(_, r)| !r.is_empty()) {
             let Ok(grid) = Grid::new(range.end.saturating_sub(range.start), GRANULE) else { continue };
-            // Counted from the start of the tensor, as its tree does.
+            // Offsets from the start of the tensor, as in its tree.
             let here = range.start.max(start).saturating_sub(range.start)
                 ..range.end.min(end).saturating_sub(range.start);
             let mut granule = here.start.checked_div(GRANULE.bytes()).unwrap_or(0);
@@ -97,7 +97,7 @@ impl TensorHashes {
 }
 
 impl State {
-    /// Keeps a piece; gives back another one if two halves came together.
+    /// Adds a piece; returns the hashed granule if two halves came together.
     fn take_in(&mut self, piece: Piece) -> Option<Piece> {
         match piece {
             Piece::Whole { tensor, hash } => {
@@ -149,7 +149,7 @@ fn len(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
-/// In which pieces tensors are hashed: large enough to fill vector registers, small enough that copying the one that
+/// The granule of tensor hashing: large enough to fill vector registers, small enough that copying the granule that
 /// straddles each block costs little.
 const GRANULE: Granule = match Granule::new(1 << 15) {
     Some(granule) => granule,

@@ -1,4 +1,4 @@
-//! A tensor list against the header that the file itself has.
+//! Compares a tensor list with the header of the file itself.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -8,33 +8,33 @@ use weighbridge_manifest::{TensorEntry, shown_beginning};
 /// A difference between a tensor list and the verified header of its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorFault {
-    /// The tensor's name; one that only a header has can be any text.
+    /// The tensor's name. A name that only the header has can be any text.
     pub tensor: String,
-    /// In what they differ.
+    /// The property in which they differ.
     pub difference: Difference,
 }
 
-/// In what a listed tensor and a verified header, or verified bytes, differ.
+/// The property in which a listed tensor differs from a verified header, or from verified bytes.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Difference {
-    /// The header does not have it.
+    /// The tensor is listed, and the header does not have it.
     NotInHeader,
-    /// The list does not have it.
+    /// The header has the tensor, and the list does not.
     NotListed,
-    /// Another dtype.
+    /// The dtypes differ.
     Dtype,
-    /// Another shape.
+    /// The shapes differ.
     Shape,
-    /// Another offset.
+    /// The offsets differ.
     Offset,
-    /// Another size.
+    /// The sizes differ.
     Size,
-    /// The listed hash is of other bytes.
+    /// The listed hash differs from the hash of the verified bytes.
     Hash,
 }
 
-/// The first difference between what is listed for a file and what its verified header says, tensors by name.
+/// Returns the first difference, by tensor name, between the list and the verified header of a file.
 #[must_use]
 pub fn compare(listed: &[TensorEntry], found: &[TensorSpan]) -> Option<TensorFault> {
     let mut found: BTreeMap<&str, &TensorSpan> = found.iter().map(|t| (t.name.as_str(), t)).collect();

@@ -1,4 +1,4 @@
-//! Why a view gives no bytes.
+//! The errors of views.
 
 use std::{fmt, ops::Range};
 
@@ -7,20 +7,20 @@ use weighbridge_tree::ChunkError;
 
 use crate::{folder::HoldingError, io::IoError};
 
-/// Why a view gives no bytes of a file, or no more of them.
+/// The reason why a view gives no bytes of a file, or no more of them.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum ViewError {
-    /// The file, or its layer, is not there to be read.
+    /// The file, or its layer, cannot be read.
     Holding(HoldingError),
-    /// A chunk of it is not the signed one, or is not there yet and reads as zeros.
+    /// A chunk of the file is not the signed one; a chunk that has not arrived yet reads as zeros.
     Chunk {
         /// The file.
         path: String,
         /// The fault of the chunk.
         fault: ChunkError,
     },
-    /// It was truncated, extended, replaced or removed since it was opened.
+    /// The file was truncated, extended, replaced or removed since it was opened.
     Changed {
         /// The file.
         path: String,
@@ -29,9 +29,9 @@ pub enum ViewError {
     PastEnd {
         /// The file.
         path: String,
-        /// The bytes that were asked for.
+        /// The requested range of bytes.
         range: Range<u64>,
-        /// Its signed length.
+        /// The file's signed length.
         size: u64,
     },
 }

@@ -1,6 +1,6 @@
-//! The files of a model folder that count, and the places where its links lead.
+//! Lists the files of a model folder that count, and the places where its links lead.
 //!
-//! The rules are those of `spec/model-folder.md`.
+//! `spec/model-folder.md` has the rules.
 
 use std::{
     ffi::OsStr,
@@ -23,56 +23,58 @@ use crate::{
 pub struct Walk {
     /// The files.
     pub files: Vec<Found>,
-    /// Files, links and special files that can be no part of a model.
+    /// Files, links and special files that cannot be part of a model.
     pub unfit: Vec<Unfit>,
-    /// Folders, files and links that could not be looked at. Files may lie there, and links.
+    /// Folders, files and links that could not be looked at. Such a folder may hold files and links.
     pub unread: Vec<Unread>,
-    /// Where the folder was not looked into, because models have nothing there, relative to it: each `.git`, each
-    /// `.cache/huggingface`, and all in `weighbridge` that is no metadata. For people to read.
+    /// The places that were not looked into because models have nothing there, relative to the model folder: each
+    /// `.git`, each `.cache/huggingface`, and everything in `weighbridge` that is no metadata. For people to read.
     pub left_out: Vec<String>,
-    /// The model folder, as it was when the walk began.
+    /// The model folder, opened before the walk began.
     pub(crate) root: Option<Arc<Root>>,
 }
 
 /// A file of a model folder.
 #[derive(Debug)]
 pub struct Found {
-    /// Its path in the model.
+    /// The file's path in the model.
     pub path: EntryPath,
-    /// The file to open: where its link leads, if it is one.
+    /// The file to open: the target, if the path in the model is a link.
     pub file: Place,
-    /// Its length when it was found.
+    /// The file's length in bytes when the walk found it.
     pub size: u64,
 }
 
-/// A folder that cannot be read, a file in one that gives only names, or a link that cannot be followed.
+/// A folder that cannot be read, a file in a folder whose names can be read but whose files cannot, or a link that
+/// cannot be followed.
 #[derive(Debug)]
 pub struct Unread {
-    /// Where it lies, relative to the model folder.
+    /// The place, relative to the model folder.
     pub place: String,
-    /// Whether it is a link: it may lead out of the model, and nobody can tell.
+    /// Whether the place is a link. Such a link may lead out of the model.
     pub is_link: bool,
-    /// Why nothing can be said of it.
+    /// The error that prevented looking at the place.
     pub error: IoError,
 }
 
 /// Something in a model folder that can be no part of a model.
 #[derive(Debug)]
 pub struct Unfit {
-    /// Where it lies, relative to the model folder, for people to read.
+    /// The place, relative to the model folder, for people to read.
     pub place: String,
-    /// Why it can be no part of a model.
+    /// The reason why the thing cannot be part of a model.
     pub fault: UnfitFault,
 }
 
 impl Walk {
-    /// The unfit thing at this path, if one lies there.
+    /// Returns the unfit thing at this path, if there is one.
     pub(crate) fn unfit_at(&self, path: &str) -> Option<&Unfit> {
         let first = self.unfit.partition_point(|u| u.place.as_str() < path);
         self.unfit.iter().skip(first).take_while(|u| u.place == path).find(|u| u.has_path())
     }
 
-    /// Why it is not known what lies at this path: it, or a folder above it, could not be looked at.
+    /// Returns the place that hides what lies at this path: the path itself, or a folder above it, that could not be
+    /// looked at.
     #[must_use]
     pub fn unread_at(&self, path: &str) -> Option<&Unread> {
         let above = path.match_indices('/').filter_map(|(end, _)| path.get(..end));
@@ -82,23 +84,24 @@ impl Walk {
 }
 
 impl Unfit {
-    /// Whether `place` is a path that could be listed. One that is not UTF-8, or is cut, only looks like it.
+    /// Whether `place` is a path that a list could have. A place that is not UTF-8, or was shortened, only looks like
+    /// a path.
     pub(crate) fn has_path(&self) -> bool {
         !matches!(self.fault, UnfitFault::NotUtf8 | UnfitFault::Path(_))
     }
 }
 
-/// Why something can be no part of a model.
+/// The reason why something cannot be part of a model.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnfitFault {
-    /// Its path could not stand in a list.
+    /// The path cannot stand in a list.
     Path(PathError),
-    /// Its name on disk is not UTF-8.
+    /// The name on disk is not UTF-8.
     NotUtf8,
     /// A link that leads out of the model.
     LinkOut {
-        /// Where to.
+        /// The path where the link leads.
         target: PathBuf,
     },
     /// A link to a folder.
@@ -142,14 +145,15 @@ impl fmt::Display for UnfitFault {
 /// Lists a model folder. Opens no file.
 ///
 /// # Errors
-/// [`IoError`] if the model folder itself cannot be read. What cannot be looked at below it is in [`Walk::unread`].
+/// [`IoError`] if the model folder itself cannot be read. Places below it that cannot be looked at are in
+/// [`Walk::unread`].
 pub fn walk(model: &Path) -> Result<Walk, IoError> {
     let root = fs::canonicalize(model).map_err(IoError::at("open", model))?;
-    // Without it files are opened by their paths, and that fails for the same reason.
+    // If this fails, files are opened by their paths, and opening them fails for the same reason.
     let opened = Root::open(model).ok();
     let mut walk = Walk { root: opened, ..Walk::default() };
     let scope = LinkScope { cache: HubCache::of(&root), root, system: Root::of_system() };
-    // No recursion, and one folder open at a time, however deep a hostile model is.
+    // No recursion, and only one folder open at a time, however deep a hostile model is.
     let mut folders = vec![(model.to_owned(), String::new())];
     while let Some((disk, place)) = folders.pop() {
         match folder(&disk, &place, &scope, &mut walk, &mut folders) {
@@ -164,12 +168,12 @@ pub fn walk(model: &Path) -> Result<Walk, IoError> {
     Ok(walk)
 }
 
-/// Where links may lead.
+/// The places where links may lead.
 struct LinkScope {
     root: PathBuf,
-    /// If the model is a snapshot of one.
+    /// The cache, if the model is a snapshot of one.
     cache: Option<HubCache>,
-    /// From where on the targets of links are opened.
+    /// The root of the file system, from which the targets of links are opened.
     system: Option<Arc<Root>>,
 }
 
@@ -207,7 +211,7 @@ fn folder(
         }
         let found = match name.to_str() {
             None => Err(UnfitFault::NotUtf8),
-            // Nothing in it could be listed, and its path may become longer than the system takes.
+            // No file in this folder could be listed, and its path may become longer than the system takes.
             Some(_) if kind.is_dir() && place.len() > MAX_PATH => {
                 let fault = UnfitFault::Path(PathError::Length { bytes: place.len() });
                 let beginning: String = place.chars().take(MAX_PLACE).chain(['…']).collect();
@@ -273,7 +277,7 @@ fn leads_to_folder(kind: fs::FileType, here: &Path) -> bool {
     kind.is_dir() || (kind.is_symlink() && fs::metadata(here).is_ok_and(|m| m.is_dir()))
 }
 
-/// The foreign files of the metadata folder. It may hold anything, since no walk looks into it.
+/// The foreign files of the metadata folder. No walk looks into that folder, so that it may hold anything.
 fn not_metadata(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else { return vec![metadata::FOLDER.to_owned()] };
     let names = entries.filter_map(Result::ok).map(|entry| entry.file_name());
@@ -281,7 +285,7 @@ fn not_metadata(folder: &Path) -> Vec<String> {
     others.map(|name| join(metadata::FOLDER, &name.to_string_lossy())).collect()
 }
 
-/// Tells whether clients of Hugging Face keep what they know of downloads here, and never upload it.
+/// Whether clients of Hugging Face keep their download records at this place, which they never upload.
 fn is_hub_cache(place: &str) -> bool {
     place.strip_suffix(HUB_CACHE).is_some_and(|above| above.is_empty() || above.ends_with('/'))
 }
@@ -292,6 +296,6 @@ fn join(folder: &str, name: &str) -> String {
 
 /// The longest path that can be listed, in bytes.
 const MAX_PATH: usize = 1_024;
-/// How many characters are kept of the path of a folder that is not looked into.
+/// The number of characters kept of the path of a folder that is too long to be looked into.
 const MAX_PLACE: usize = 200;
 const HUB_CACHE: &str = ".cache/huggingface";

@@ -1,4 +1,5 @@
-//! Of a large model only what is touched is read. Alone in its process, whose reads it counts.
+//! Only the touched chunks of a large model are read. This test has a process of its own, since it counts the reads
+//! of the process.
 
 #![allow(clippy::unwrap_used)] // a test may stop where it fails
 
@@ -24,7 +25,7 @@ use weighbridge_verify::{
 
 const SIZE: ChunkSize = ChunkSize::DEFAULT_MIN;
 
-/// What a publisher finds out about the files of a model, too large to be in memory.
+/// Weighs a model that is too large for memory.
 fn weigh(model: &Path, paths: &[String]) -> Draft {
     struct Found(Mutex<BTreeMap<usize, Scanned>>);
     impl Watch for Found {
@@ -70,7 +71,7 @@ fn weigh(model: &Path, paths: &[String]) -> Draft {
     draft
 }
 
-/// How many bytes this process has read so far, as the kernel counts.
+/// The number of bytes this process has read so far, by the kernel's count.
 fn read_by_this_process() -> Option<u64> {
     let counts = fs::read_to_string("/proc/self/io").ok()?;
     counts.lines().find_map(|line| line.strip_prefix("rchar: "))?.parse().ok()
@@ -86,7 +87,7 @@ fn range_of(file: &Path, offset: u64, len: u64) -> Vec<u8> {
 
 #[test]
 fn three_tensors_of_417_cost_their_chunks_and_those_of_their_headers() {
-    // Beside what is built: temporary files may be in memory, and this is 2 GB.
+    // In the build folder: the folder for temporary files may be in memory, and the model has 2 GB.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut written = Llama::of_size(2_000_000_000, 3, 7).write(folder.path()).unwrap();
     assert!(written.bytes > 1_990_000_000 && written.tensors == 417, "{written:?}");
@@ -94,7 +95,8 @@ fn three_tensors_of_417_cost_their_chunks_and_those_of_their_headers() {
     let draft = weigh(folder.path(), &written.files);
     let signed = draft.sign();
 
-    // Two of one shard, in many chunks and in one; one of another; none of the third.
+    // Two tensors of the first shard, one in many chunks and one in a single chunk; one of the third shard; none of
+    // the second.
     let entries = signed.tensors.clone().unwrap();
     let of_shard = |nth: usize, part: &str| {
         let tensors = entries.of_file(&format!("model-{nth:05}-of-00003.safetensors"));
@@ -121,7 +123,7 @@ fn three_tensors_of_417_cost_their_chunks_and_those_of_their_headers() {
     assert_eq!(reads.chunks, u64::try_from(expected.len()).unwrap(), "each of them once");
     assert!(reads.bytes <= reads.chunks * unit && reads.bytes < written.bytes / 50, "{reads:?}");
     if let (Some(before), Some(after)) = (before, after) {
-        // Beside them the layers of two files, and what the first look at the counter had to read.
+        // The process also reads the layers of two files, and some bytes for the first look at the counter.
         let layers = u64::try_from(draft.layers.len()).unwrap();
         assert!(after - before <= reads.bytes + layers + 4096, "{} for {reads:?}", after - before);
     }

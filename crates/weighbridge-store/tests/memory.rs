@@ -1,4 +1,5 @@
-//! What a hostile header costs. Alone in its process, whose memory it measures.
+//! The memory that a hostile header costs. This test has a process of its own, since it measures the memory of the
+//! process.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -9,14 +10,14 @@ use weighbridge_store::{Event, ExtraFiles, ModelCheck, Outcome, TensorHashing};
 use weighbridge_testkit::{Draft, Folder, bytes};
 use weighbridge_verify::tree::ChunkSize;
 
-/// A number of KiB in `/proc/self/status`.
+/// The number of KiB that `/proc/self/status` gives for `key`.
 fn status(key: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
     line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// A file whose header is as long as wanted and takes five times as much memory to parse.
+/// A file whose header has about `len` bytes and takes five times as much memory to parse.
 fn hostile(len: usize) -> Vec<u8> {
     let mut header = String::from("{");
     for i in 0.. {
@@ -32,7 +33,7 @@ fn hostile(len: usize) -> Vec<u8> {
 
 #[test]
 fn the_header_of_a_file_that_is_not_the_signed_one_is_not_parsed() {
-    // A header of 100 MB took 547 MB before its file was known to be another than the signed one.
+    // Regression: parsing a header of 100 MB took 547 MB before the file's root was compared with the signed one.
     const LEN: usize = 40 << 20;
     let folder = Folder::of(&[("m.safetensors", hostile(LEN))]);
     let len = usize::try_from(fs::metadata(folder.at("m.safetensors")).unwrap().len()).unwrap();
@@ -58,7 +59,7 @@ fn the_header_of_a_file_that_is_not_the_signed_one_is_not_parsed() {
             .unwrap();
         assert_eq!(summary.refused, 1);
         let more = status("VmHWM").saturating_sub(before);
-        // The header itself, and buffers.
+        // The margin holds the header itself and the buffers.
         assert!(more < (60 << 10), "{more} KiB");
     }
 }

@@ -1,4 +1,4 @@
-//! A local file read on all cores: exactly what is good of it is accepted.
+//! `accept_file` reads a local file on all cores and accepts exactly the chunks that are as signed.
 
 use std::{
     fs::File,
@@ -15,7 +15,8 @@ const SIZE: ChunkSize = match ChunkSize::new(1 << 14) {
     Err(_) => panic!("a power of two"),
 };
 
-/// What is accepted of `there`, where `signed` is the file, and how many bytes were told to be read.
+/// Accepts `there` against the signed file `signed`; returns the accepted chunks, the sum of all `progress` lengths,
+/// and whether the file is complete.
 fn accepted(signed: &[u8], there: &[u8]) -> (Vec<u64>, u64, bool) {
     let folder = Folder::of(&[("a", there.to_vec())]);
     let list = Draft::of(&[("a", signed.to_vec())], SIZE).sign();
@@ -34,7 +35,7 @@ fn accepted(signed: &[u8], there: &[u8]) -> (Vec<u64>, u64, bool) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Chunks that were altered, and those beyond a cut, are not there; nothing else is missing, and no length is an error.
+    /// Exactly the altered chunks and those behind a cut are missing, and a wrong length is no error.
     #[test]
     fn exactly_the_honest_chunks_are_accepted(
         len in 0_usize..300_000, cut in 0_usize..400_000, flips in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
@@ -69,7 +70,7 @@ fn a_file_that_cannot_be_read_is_an_error_and_loses_nothing() {
     model.accept_layer(0, &weighbridge_testkit::layer(&bytes(100_000, 1), SIZE).concat()).unwrap();
     let verifier = model.file(0).unwrap();
     let _ = verifier.accept(1, &bytes(100_000, 1)[16_384..32_768]).unwrap();
-    // Opened for writing alone.
+    // A file opened only for writing cannot be read.
     let file = File::options().write(true).open(folder.at("a")).unwrap();
     assert!(accept_file(verifier, &file, |_| {}).is_err());
     assert_eq!(verifier.missing().collect::<Vec<_>>(), [0..1, 2..7]);

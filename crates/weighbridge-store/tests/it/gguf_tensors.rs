@@ -1,4 +1,5 @@
-//! Tensors of GGUF files by name, where all but their chunks and those of the header are holes.
+//! Reads tensors of GGUF files by name, where the file has only the chunks of the tensor and of the header, and holes
+//! elsewhere.
 
 use std::{collections::BTreeSet, fs, os::unix::fs::FileExt as _};
 
@@ -7,7 +8,8 @@ use weighbridge_store::{ModelView, TensorError, TensorView};
 use weighbridge_testkit::{Draft, Folder};
 use weighbridge_verify::tree::ChunkSize;
 
-/// A GGUF header does not say how long it is, and its parser asks for more than that: behind it there may be nothing.
+/// A GGUF header does not tell its own length, so its parser asks for more bytes than the header has. Those bytes may
+/// be a hole.
 #[test]
 fn a_tensor_costs_its_chunks_and_those_of_the_header_and_needs_no_other() {
     let folder = tempfile::tempdir().unwrap();
@@ -47,7 +49,7 @@ fn a_tensor_costs_its_chunks_and_those_of_the_header_and_needs_no_other() {
     }
 }
 
-/// A list that lets tensors begin within the header does not make it unreadable: it is read, and contradicts the list.
+/// A list may place tensors within the header. The header is still read, and it contradicts the list.
 #[test]
 fn a_list_with_tensors_in_the_header_is_refused_as_what_it_is() {
     let folder = tempfile::tempdir().unwrap();
@@ -66,7 +68,8 @@ fn a_list_with_tensors_in_the_header_is_refused_as_what_it_is() {
     }
 }
 
-/// A view gives tensors as those of the verified header. Of one that it cannot read to its end it gives none, and says why.
+/// A view returns tensors that agree with the verified header. A header with an unknown dtype cannot be parsed to its
+/// end, so the view returns an error for the file's tensors.
 #[test]
 fn tensors_of_a_header_with_a_dtype_that_is_not_known_are_not_given_but_their_bytes_are() {
     let folder = tempfile::tempdir().unwrap();
@@ -75,7 +78,7 @@ fn tensors_of_a_header_with_a_dtype_that_is_not_known_are_not_given_but_their_by
     let mut bytes = fs::read(folder.path().join(name)).unwrap();
     let draft = Draft::of(&[(name, bytes.clone())], ChunkSize::DEFAULT_MIN);
     let listed = draft.tensors.unwrap();
-    // Eight bytes behind a name, the number of its dimensions and two of these stands the number of the dtype.
+    // The number of the dtype follows the name, a dimension count of 4 bytes and two dimensions of 8 bytes each.
     let matrix = listed.iter().find(|tensor| tensor.shape.len() == 2).unwrap();
     let at =
         bytes.windows(matrix.name.as_str().len()).position(|w| w == matrix.name.as_str().as_bytes()).unwrap();

@@ -1,4 +1,4 @@
-//! Model folders on disk: walked, read, viewed, judged.
+//! Tests of walking, scanning, viewing and checking model folders on disk.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod accept_file;

@@ -1,4 +1,4 @@
-//! A model folder against its lists: what is good is called good, everything else by its name.
+//! Checks of model folders against their lists: every good file is verified, and every fault gets its own code.
 
 use std::{
     ffi::OsStr,
@@ -21,7 +21,8 @@ use weighbridge_verify::{
 const KIB: usize = 1 << 10;
 const CHUNK: usize = 16 * KIB;
 
-/// Four tensors in seven chunks, the last one short; two shards, small files, an empty one.
+/// Two shards, small files and an empty file. The first shard has four tensors in seven chunks, the last of them
+/// short.
 fn files() -> Vec<(&'static str, Vec<u8>)> {
     let (a, b, c) = (bytes(40_000, 1), bytes(5, 2), bytes(60_000, 3));
     vec![
@@ -34,7 +35,7 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// A model that is as it was signed, until something is done to it.
+/// A model folder as it was signed, which a test then alters.
 struct Case {
     folder: Folder,
     signed: Signed,
@@ -46,7 +47,7 @@ impl Case {
         Self::lying(|_| {})
     }
 
-    /// With lists in which something is not so.
+    /// A case whose lists or layers `lie` falsified before they were signed.
     fn lying(lie: impl FnOnce(&mut Draft)) -> Self {
         let files = files();
         let mut draft = Draft::of(&files, ChunkSize::MIN);
@@ -58,7 +59,7 @@ impl Case {
         self.check_with(|_| {})
     }
 
-    /// What a check says of everything that is not simply verified, on one, two and five threads.
+    /// The reports on everything that is not simply verified, as text. Runs on one, two and five threads.
     fn check_with(&self, change: impl Fn(&mut ModelCheck<'_>) + Sync) -> String {
         let layers = self.layers.then(|| self.signed.metadata.layers(&self.signed.files).unwrap().unwrap());
         let said: Vec<String> = POOLS
@@ -110,7 +111,7 @@ fn run(check: &ModelCheck<'_>) -> String {
     lines.join("\n")
 }
 
-/// One line of words for a report.
+/// A report as one line of text.
 fn line(report: &FileReport) -> String {
     let path = &report.path;
     match &report.outcome {
@@ -214,7 +215,7 @@ fn missing_truncated_and_extended_files_are_refused_unread() {
 
 #[test]
 fn the_layer_of_a_file_that_is_not_read_is_checked_too() {
-    // Only the layers of files that were read were merged.
+    // Regression: only the layers of files that were read were merged.
     let case = Case::lying(|draft| draft.layers.iter_mut().step_by(32).for_each(|byte| *byte ^= 1));
     fs::remove_file(case.folder.at("model-1.safetensors")).unwrap();
     case.folder.alter("model-2.safetensors", |bytes| bytes.push(0));
@@ -222,7 +223,7 @@ fn the_layer_of_a_file_that_is_not_read_is_checked_too() {
     let said = "refused README.md 2104\nrefused model-1.safetensors 2104, 2202\n\
                 refused model-2.safetensors 2103, 2202\nrefused sub/data.bin 2202";
     assert_eq!(case.check(), said);
-    // Of what is not wanted nothing is said.
+    // Files that were not selected are not reported.
     assert_eq!(case.check_with(|c| c.only = Some(&|path| path == "README.md")), "refused README.md 2104");
 }
 
@@ -261,7 +262,7 @@ fn extra_files_are_refused_unless_the_caller_lets_them_pass() {
     case.folder.link("link", "/etc/hostname");
     let said = "refused evil.py 2105\nrefused link 5102\nrefused sub/.gitattributes 2105";
     assert_eq!(case.check(), said);
-    // Files alone. A link was let pass as well, and what it led to was read by whoever used the model.
+    // Only files pass as extra. Regression: an unlisted link passed too, and led users of the model to its target.
     let said = "extra evil.py\nrefused link 5102\nextra sub/.gitattributes";
     assert_eq!(case.check_with(|c| c.extra = ExtraFiles::Report), said);
 }
@@ -295,7 +296,7 @@ fn a_hubs_gitattributes_is_reported_and_not_refused() {
     let case = Case::new();
     case.folder.write(".gitattributes", b"* text");
     assert_eq!(case.check(), "extra .gitattributes");
-    // As a link out it could be anything.
+    // As a link out of the model, `.gitattributes` could be any file.
     fs::remove_file(case.folder.at(".gitattributes")).unwrap();
     case.folder.link(".gitattributes", "/etc/hostname");
     assert_eq!(case.check(), "refused .gitattributes 5102");
@@ -335,7 +336,7 @@ fn a_link_within_the_model_is_as_good_as_the_file() {
 
 #[test]
 fn an_unlisted_name_that_is_not_utf8_cannot_hide_behind_a_listed_one_that_looks_the_same() {
-    // Names that are not UTF-8 were compared as they are shown, with U+FFFD in them.
+    // Regression: names that are not UTF-8 were compared in their displayed form, with U+FFFD in them.
     let files = [("a\u{fffd}", b"x".to_vec())];
     let signed = Draft::of(&files, ChunkSize::MIN).sign();
     let case = Case { folder: Folder::of(&files), signed, layers: true };
@@ -362,7 +363,7 @@ fn each_flipped_byte_is_found_with_its_chunk_its_bytes_and_its_tensors() {
     let case = Case::new();
     let content = files()[3].1.clone();
     let header = content.len() - 100_005;
-    // By hand: the header and a, which ends in the third chunk; b behind it; c up to the end.
+    // Computed by hand: the header and `a`, which ends in the third chunk; then `b`; then `c` up to the end.
     let a = header..header + 40_000;
     let b = a.end..a.end + 5;
     let c = b.end..content.len();
@@ -415,11 +416,11 @@ fn without_layers_a_bad_file_is_refused_as_a_whole() {
 
 #[test]
 fn a_bad_layer_is_refused_whether_or_not_the_file_is_good() {
-    // The last value of sub/data.bin.
+    // Falsifies the last chaining value of sub/data.bin.
     let case = Case::lying(|draft| *draft.layers.last_mut().unwrap() ^= 1);
     assert_eq!(case.check(), "refused sub/data.bin 2202");
     case.folder.alter("sub/data.bin", |bytes| bytes[20_000] ^= 1);
-    // A layer that was refused tells nothing about chunks (rule 3).
+    // A refused layer tells nothing about chunks (rule 3).
     assert_eq!(case.check(), "refused sub/data.bin 2101, 2202");
     case.folder.alter("model-2.safetensors", |bytes| bytes[20_000] ^= 1);
     let said =
@@ -451,7 +452,7 @@ fn metadata_that_is_no_file_is_an_error_and_waited_for_by_nobody() {
         error.to_string(),
         format!("cannot read {}: not a regular file", weighbridge_store::shown_path(folder.at(HEAD)))
     );
-    // Never more than is allowed for, and one byte more, which is too much.
+    // At most the permitted length and one byte more is read; that byte makes the note too long.
     fs::remove_file(folder.at(HEAD)).unwrap();
     File::create(folder.at(HEAD)).unwrap().set_len(1 << 40).unwrap();
     assert_eq!(Metadata::at(folder.path()).note().unwrap().len(), 131_073);
@@ -479,7 +480,7 @@ fn a_tensor_list_that_disagrees_with_the_verified_header_is_refused() {
     let name = |text: &str| TensorName::parse(text).unwrap();
     let all = |lie: &dyn Fn(&mut Draft)| Case::lying(|draft| lie(draft)).check();
     let refused = |code, name: &str| format!("refused model-1.safetensors {code} {name}");
-    // Listed under another name: that one is not in the header, and the true one is not listed. First by name wins.
+    // The listed name is not in the header, and the header's name is not listed. The first name in order decides.
     assert_eq!(all(&|d| tensor(d, "b").name = name("a2")), refused(2301, "a2"));
     assert_eq!(all(&|d| tensor(d, "b").name = name("z")), refused(2302, "b"));
     assert_eq!(all(&|d| d.tensors.as_mut().unwrap().retain(|t| t.name.as_str() != "b")), refused(2302, "b"));
@@ -496,7 +497,8 @@ fn a_tensor_list_that_disagrees_with_the_verified_header_is_refused() {
     assert_eq!(all(&|d| d.tensors = None), "");
 }
 
-/// No tensor listed at all is not the same as no list: it is said, and refuses nothing.
+/// A list that names no tensor differs from a head without a list: the file is reported as uncompared, and not
+/// refused.
 #[test]
 fn a_file_of_which_no_tensor_is_listed_is_reported_as_not_compared() {
     let none = |lie: &dyn Fn(&mut Draft)| Case::lying(|draft| lie(draft));
@@ -514,7 +516,7 @@ fn a_file_of_which_no_tensor_is_listed_is_reported_as_not_compared() {
 #[test]
 fn lists_that_lie_are_refused_with_tensor_hashes_too() {
     let check = |case: Case| case.check_with(|c| c.tensor_hashes = TensorHashing::Check);
-    // Ranges that overlap cannot be hashed in one pass; the header has the last word in any case.
+    // Overlapping ranges cannot be hashed in one pass; the header decides in any case.
     let said = check(Case::lying(|draft| tensor(draft, "b").offset -= 1));
     assert_eq!(said, "refused model-1.safetensors 2305 b");
     let said = check(Case::lying(|draft| draft.tensors.as_mut().unwrap().retain(|t| t.name.as_str() != "a")));
@@ -529,7 +531,7 @@ fn a_tensors_hash_of_other_bytes_is_refused_only_if_the_caller_asks() {
         let said = case.check_with(|c| c.tensor_hashes = TensorHashing::Check);
         assert_eq!(said, format!("refused model-1.safetensors 2307 {name}"));
     }
-    // The first by name.
+    // The first tensor by name is reported.
     let case =
         Case::lying(|draft| ["c", "b"].iter().for_each(|n| tensor(draft, n).hash = TensorHash::of(b"other")));
     let said = case.check_with(|c| c.tensor_hashes = TensorHashing::Check);
@@ -552,7 +554,7 @@ fn a_signed_file_with_a_malformed_header_is_refused() {
     bad.push(0);
     let files = [("bad.safetensors", bad), ("model.gguf", b"GGUF".to_vec())];
     let mut draft = Draft::of(&files, ChunkSize::MIN);
-    // Of files without a listed tensor nothing would be judged but their bytes.
+    // Without a listed tensor, only the bytes of these files would be judged.
     let sound = [("bad.safetensors", safetensors(&[("a", b"")])), ("model.gguf", b"".to_vec())];
     let mut listed = Draft::of(&sound, ChunkSize::MIN).tensors.unwrap();
     listed[0].offset = 0;
@@ -573,7 +575,7 @@ fn only_what_is_chosen_is_looked_at() {
     let only = |wanted: &'static str| {
         let matches = move |path: &str| path.starts_with(wanted);
         case.check_with(move |c| {
-            // Leaked, so that it outlives the check.
+            // Leaked, so that the closure outlives the check.
             c.only = Some(Box::leak(Box::new(matches)));
         })
     };
@@ -652,7 +654,7 @@ fn a_model_folder_that_is_not_there_is_an_error() {
     assert_eq!(check.run(&|_| {}).unwrap_err().error_code(), 9002);
 }
 
-/// Layers that were opened by one list were once believed to be those of another, with the lengths of the first.
+/// Regression: layers opened with one list passed for the layers of another list, with the lengths of the first.
 #[test]
 fn layers_give_nothing_for_a_list_by_which_they_were_not_opened() {
     let unit = usize::try_from(ChunkSize::MIN.bytes()).unwrap();
@@ -668,12 +670,13 @@ fn layers_give_nothing_for_a_list_by_which_they_were_not_opened() {
         Err(LayersError::Io(error)) => panic!("{error}"),
     };
     assert_eq!(of(0), Err(2202));
-    // What is the same in both lists is the same layer.
+    // A file whose entry is equal in both lists has the same layer in both.
     assert_eq!(of(1), Ok(truth.files.entries()[1].size));
     assert!(of(2).is_err());
 }
 
-/// While a folder is verified, another is put in its place by a link: its files, though the same, are not the model's.
+/// A folder is replaced by a link while the model is verified. The linked files have the same bytes, but are not
+/// files of the model.
 #[test]
 fn a_folder_that_becomes_a_link_while_it_is_verified_leads_nowhere() {
     let files: Vec<(&str, Vec<u8>)> = vec![("a", bytes(5, 1)), ("deep/b", bytes(70_000, 2))];

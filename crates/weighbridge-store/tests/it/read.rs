@@ -1,4 +1,4 @@
-//! Reading a file whole: never more of it than was asked for, and never anything but a file.
+//! `read_bounded` reads regular files only, and never more bytes than permitted.
 
 use std::{fs::File, io::ErrorKind};
 
@@ -25,7 +25,7 @@ fn a_file_is_read_up_to_the_limit_and_refused_beyond() {
 #[test]
 fn a_long_file_is_not_read_into_memory() {
     let folder = Folder::new();
-    // Sparse: a read of it would not end, or not fit.
+    // A sparse file of this length would fit neither the memory nor the time of a read.
     File::create(folder.at("a")).unwrap().set_len(1 << 42).unwrap();
     let error = read_bounded(&folder.at("a"), 1 << 20).unwrap_err();
     assert_eq!(error.source.kind(), ErrorKind::FileTooLarge);

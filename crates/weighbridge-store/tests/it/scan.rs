@@ -1,4 +1,4 @@
-//! Reading files: every hash is that of the bytes, however the work is cut up, and a file that changes gives none.
+//! Every hash is that of the bytes, however the work is divided, and a file that changes gives no hash.
 
 #![allow(clippy::single_range_in_vec_init, reason = "a list of one range is what is meant")]
 
@@ -22,7 +22,7 @@ use weighbridge_store::scan::{Job, ScanError, Scanned, Tensors, Watch, scan};
 use weighbridge_testkit::{Folder, POOLS, bytes, in_time, layer, long_ago, safetensors};
 use weighbridge_verify::tree::{ChunkSize, FileRoot, Grid, Layer};
 
-/// Keeps everything; `on_read` is called with the number of blocks read so far.
+/// Keeps all results. `on_read` is called with the number of blocks read so far.
 struct Watcher<'a> {
     results: Mutex<BTreeMap<usize, Result<Scanned, ScanError>>>,
     read: AtomicU64,
@@ -43,7 +43,7 @@ impl Watch for Watcher<'_> {
     }
 }
 
-/// What each job gave, in order.
+/// The results of all jobs, in order.
 fn run_with(
     jobs: &[Job],
     chunk_size: ChunkSize,
@@ -83,7 +83,7 @@ fn part<'b>(bytes: &'b [u8], range: &Range<u64>) -> &'b [u8] {
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
-/// Around BLAKE3's chunk, every size at which pieces are cut, and each shape of a small tree.
+/// Sizes around BLAKE3's chunk, around every size at which files are divided, and for each shape of a small tree.
 fn sizes() -> Vec<usize> {
     let around = |n: usize| [n - 1, n, n + 1];
     let mut sizes = vec![0, 1];
@@ -127,7 +127,7 @@ fn gives_the_hashes_of_the_bytes_at_every_size_and_chunk_size() {
 
 #[test]
 fn reads_files_of_several_of_the_largest_chunks() {
-    // Chunks are larger than blocks here, and the last is shorter than a block.
+    // These chunks are larger than blocks, and the last chunk is shorter than a block.
     for size in [32 * MIB, 32 * MIB + 1, 49 * MIB + 777] {
         let content = bytes(size, 2);
         let folder = Folder::of(&[("a", content.clone())]);
@@ -163,7 +163,7 @@ fn reads_thousands_of_files() {
     }
 }
 
-/// A file's length, and disjoint ranges in it: between sorted cuts, some left out, some empty.
+/// A file's length, and disjoint ranges in it: the ranges between sorted cuts, some omitted, some empty.
 fn ranges() -> impl Strategy<Value = (usize, Vec<Range<u64>>)> {
     let edges = || {
         let near = |n: usize| (n - 2)..=(n + 2);
@@ -257,7 +257,8 @@ fn takes_header_and_tensor_hashes_from_one_reading() {
 
 #[test]
 fn a_header_longer_than_a_block_is_not_read_again() {
-    // 900 KB of header. Once it was read it is altered on disk, behind the back of size and time.
+    // A header of 900 KB. Once it was read, the test alters it on disk and leaves size and modification time as they
+    // were.
     let names: Vec<String> = (0..12_000).map(|i| format!("tensor.{i}")).collect();
     let tensors: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b"xy"[..])).collect();
     let content = safetensors(&tensors);
@@ -301,7 +302,7 @@ fn a_header_that_is_kept_is_the_one_whose_bytes_were_hashed() {
     }
 }
 
-/// What comes of reading four blocks while `change` happens after the first.
+/// The results of reading four blocks when `change` runs after the first block.
 fn changed_while_read(change: impl Fn(&Path) + Sync) -> Vec<Result<Scanned, ScanError>> {
     let mut results = Vec::new();
     for pool in &*POOLS {
@@ -363,7 +364,7 @@ fn a_file_of_another_size_than_it_was_listed_with_has_changed() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_file_that_holds_more_than_its_size_says_gives_nothing() {
-    // Files of procfs have the size 0, and passed for empty ones.
+    // Regression: files of procfs have the size 0 and passed for empty files.
     let job = Job { file: PathBuf::from("/proc/version").into(), size: 0, tensors: Tensors::Ignore };
     assert!(!fs::read(&job.file).unwrap().is_empty());
     let error = run(&[job], ChunkSize::MIN, false).remove(0).unwrap_err();
@@ -372,7 +373,7 @@ fn a_file_that_holds_more_than_its_size_says_gives_nothing() {
 
 #[test]
 fn a_file_too_large_for_any_list_is_called_that() {
-    // It was said to have changed while it was read.
+    // Regression: such a file was reported as changed while it was read.
     let folder = Folder::new();
     let place = ["/dev/shm".as_ref(), folder.path()].into_iter().find_map(|place: &Path| {
         let file = tempfile::NamedTempFile::new_in(place).ok()?;

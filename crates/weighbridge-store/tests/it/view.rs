@@ -1,4 +1,4 @@
-//! Views of local files: what is touched is verified, what is not is not read, and nothing bad is ever given.
+//! Views of local files verify every touched chunk, read no other chunk, and never return bad bytes.
 
 use std::{
     collections::BTreeSet,
@@ -17,14 +17,14 @@ use weighbridge_verify::{
 };
 
 const UNIT: usize = 16 << 10;
-/// What lies in a buffer before a read.
+/// The content of a buffer before a read.
 const BEFORE: u8 = 0xAA;
 
 fn as_u64(number: usize) -> u64 {
     u64::try_from(number).unwrap()
 }
 
-/// A model of one file, on disk, and its truth.
+/// A model of one file on disk, with its content and signed metadata.
 struct Case {
     file: Vec<u8>,
     signed: Signed,
@@ -55,7 +55,7 @@ impl Case {
         ModelView::open(self.folder.path(), &self.signed.metadata, self.signed.files.clone()).unwrap()
     }
 
-    /// Writes a part of the file in place.
+    /// Overwrites a part of the file in place.
     fn overwrite(&self, at: usize, bytes: &[u8]) {
         let mut file = OpenOptions::new().write(true).open(self.folder.at("model.bin")).unwrap();
         file.seek(SeekFrom::Start(as_u64(at))).unwrap();
@@ -72,14 +72,14 @@ impl Case {
     }
 }
 
-/// What a read gives; what is in the buffer afterwards.
+/// Reads `len` bytes; returns the result and the buffer's content afterwards.
 fn read(view: &FileView, offset: usize, len: usize) -> (Result<(), ViewError>, Vec<u8>) {
     let mut into = vec![BEFORE; len];
     let result = view.read_at(as_u64(offset), &mut into);
     (result, into)
 }
 
-/// 0, 1, around a chunk, and counts at which the tree has another shape.
+/// Lengths of 0 and 1, around a chunk, and with chunk counts that give other tree shapes.
 const LENGTHS: [usize; 8] = [0, 1, UNIT - 1, UNIT, UNIT + 1, 2 * UNIT, 5 * UNIT - 1, 7 * UNIT + 5];
 
 #[test]
@@ -127,7 +127,7 @@ fn bytes_past_the_end_are_refused() {
     }
 }
 
-/// What may be done to a file on disk without changing its length, at every chunk, and the first byte that it changes.
+/// Alterations at every chunk that do not change the file's length.
 fn alterations(file: &[u8]) -> Vec<Vec<u8>> {
     let mut altered = Vec::new();
     let mut add = |change: &dyn Fn(&mut Vec<u8>)| {
@@ -141,14 +141,15 @@ fn alterations(file: &[u8]) -> Vec<Vec<u8>> {
         for at in [range.start, range.end - 1] {
             add(&|bytes| bytes[at] ^= 0x80);
         }
-        // A hole; the chunk of another place; all that follows shifted by a byte, to the right and to the left.
+        // A hole; the chunk of another place; everything from here on shifted by a byte, to the right and to the
+        // left.
         add(&|bytes| bytes[range.clone()].fill(0));
         let other = if index == 0 { UNIT..2 * UNIT } else { 0..UNIT };
         add(&|bytes| bytes[range.clone()].copy_from_slice(&file[other.clone()][..chunk.len()]));
         add(&|bytes| bytes[range.start..].rotate_right(1));
         add(&|bytes| bytes[range.start..].rotate_left(1));
         if range.end <= last {
-            // Cut there, and filled up.
+            // Truncated here, and filled up with zeros.
             add(&|bytes| bytes[range.end..].fill(0));
         }
     }
@@ -167,7 +168,7 @@ fn nothing_of_an_altered_chunk_is_given_and_everything_of_the_others() {
         let first_bad = (0..5).find(|index| !good(*index)).unwrap();
         let view = case.view();
 
-        // All at once: up to the first bad one, and not a byte further.
+        // One read over the whole file: bytes are returned up to the first bad chunk, and no further.
         let (result, found) = read(&view, 3, case.file.len() - 3);
         let error = result.unwrap_err();
         assert_eq!(error.error_code(), 2102);
@@ -179,7 +180,7 @@ fn nothing_of_an_altered_chunk_is_given_and_everything_of_the_others() {
         assert_eq!(blake3::hash(&found[..released]), blake3::hash(&case.file[3..][..released]));
         assert!(found[released..].iter().all(|byte| *byte == BEFORE));
 
-        // Each by itself, twice: what was refused stays refused.
+        // Each chunk alone, twice: a refused chunk stays refused.
         for index in (0..5).chain(0..5) {
             let start = index * UNIT;
             let len = UNIT.min(case.file.len() - start) - 1;
@@ -191,7 +192,7 @@ fn nothing_of_an_altered_chunk_is_given_and_everything_of_the_others() {
                 found == vec![BEFORE; len]
             });
         }
-        // Whole chunks, which are not kept in memory.
+        // Reads of whole chunks, which are not cached.
         for index in 0..5 {
             let (result, _) = read(&view, index * UNIT, UNIT.min(case.file.len() - index * UNIT));
             assert_eq!(result.is_ok(), good(index));
@@ -221,7 +222,7 @@ fn a_hole_passes_only_where_the_signed_bytes_are_zeros() {
     let mut file = bytes(6 * UNIT, 1);
     file[2 * UNIT..4 * UNIT].fill(0);
     let case = Case::of(file, ChunkSize::MIN);
-    // Nothing but holes.
+    // The file is one hole.
     File::create(case.folder.at("model.bin")).unwrap().set_len(as_u64(6 * UNIT)).unwrap();
     for view in [case.view(), FileView::open(&case.folder.at("model.bin"), case.verifier()).unwrap()] {
         for index in 0..6 {
@@ -284,11 +285,11 @@ fn a_file_that_is_not_the_opened_one_any_more_is_refused() {
             assert_eq!(found, vec![BEFORE; len], "{what}");
             assert_eq!(model.read_at(0, as_u64(offset), &mut vec![0; len]).unwrap_err().error_code(), 2106);
         }
-        // What was verified and is still in memory needs no file.
+        // A verified chunk that is still in memory needs no file.
         let (result, found) = read(&view, UNIT + 100, 900);
         result.unwrap();
         assert_eq!(found, case.file[UNIT + 100..][..900], "{what}");
-        // Only as long as it is wanted by itself: nothing is half read.
+        // That holds for a read of cached bytes alone: a longer read fails and writes nothing.
         assert_eq!(read(&view, 0, 3 * UNIT - 5).1, vec![BEFORE; 3 * UNIT - 5], "{what}");
     }
 }
@@ -318,7 +319,7 @@ fn small_reads_hash_their_chunk_once() {
         assert_eq!(read(&view, at, len).1, case.file[at..][..len]);
     }
     assert_eq!(view.reads(), Reads { chunks: 4, bytes: as_u64(case.file.len()) });
-    // The files of a model share the memory, and never each other's chunks.
+    // The files of a model share the cache, and never get each other's chunks.
     let files = [("a", bytes(2 * UNIT, 1)), ("b", bytes(2 * UNIT, 2))];
     let signed = Draft::of(&files, ChunkSize::MIN).sign();
     let folder = Folder::of(&files);
@@ -341,14 +342,14 @@ fn memory_of_chunks_is_bounded_and_drops_the_least_recently_used() {
         read(view, index * unit, 1).0.unwrap();
         view.reads().chunks > before
     };
-    // At most 64 chunks.
+    // The cache holds at most 64 chunks.
     let case = Case::new(66 * UNIT);
     let view = case.view();
     assert!((0..64).all(|index| touch(&view, UNIT, index)));
     assert!(!touch(&view, UNIT, 0), "still there");
     assert!(touch(&view, UNIT, 64), "one too many: 1 goes, not 0");
     assert!(!touch(&view, UNIT, 0) && !touch(&view, UNIT, 2) && touch(&view, UNIT, 1));
-    // At most 16 MiB.
+    // The cache holds at most 16 MiB.
     let unit = 16 << 20;
     let case = Case::of(bytes(unit + 5, 1), ChunkSize::MAX);
     let view = case.view();
@@ -444,7 +445,7 @@ proptest! {
         for (start, end) in reads {
             let start = start.index(len);
             let end = start + end.index(len - start + 1);
-            // The end of the chunks before the first bad one that is touched.
+            // The end of the good chunks before the first bad chunk of the range.
             let good = (start / UNIT..end.div_ceil(UNIT)).find(|index| {
                 let chunk = index * UNIT..((index + 1) * UNIT).min(len);
                 start < end && found[chunk.clone()] != case.file[chunk]
@@ -477,7 +478,7 @@ fn opening_checks_the_length_and_nothing_else() {
     }
     let error = FileView::open(&case.folder.at("nothing"), case.verifier()).unwrap_err();
     assert_eq!(error.error_code(), 9002);
-    // A folder was called a FIFO, socket or device.
+    // Regression: the error called a folder a FIFO, socket or device.
     let error = FileView::open(case.folder.path(), case.verifier()).unwrap_err();
     assert!(matches!(error, ViewError::Holding(HoldingError::Io(_))), "{error:?}");
 }
@@ -488,7 +489,7 @@ fn what_a_fetch_has_not_completed_is_read_where_it_lies() {
     let files = [("sub/a", file.clone()), ("z", bytes(9, 2))];
     let (signed, folder) = (Draft::of(&files, ChunkSize::MIN).sign(), Folder::of(&files[1..]));
     let partial = format!("weighbridge/partial/{}", FileRoot::of(&file));
-    // The second chunk is a hole, and so reads as zeros.
+    // The second chunk is a hole, and reads as zeros.
     let mut holes = file.clone();
     holes[UNIT..2 * UNIT].fill(0);
     folder.write(&partial, &holes);
@@ -502,14 +503,14 @@ fn what_a_fetch_has_not_completed_is_read_where_it_lies() {
         "{hole:?}"
     );
     assert_eq!(read, file[..UNIT], "what is refused gives nothing");
-    // The fetch completes it, and gives it its name: who has it open reads on.
+    // The fetch completes the file and renames it. A view that has the file open reads on.
     folder.write(&partial, &file);
     fs::create_dir(folder.at("sub")).unwrap();
     fs::rename(folder.at(&partial), folder.at("sub/a")).unwrap();
     let mut whole = vec![0; file.len()];
     model.read_at(0, 0, &mut whole).unwrap();
     assert_eq!(whole, file);
-    // One of another length is none that a fetch left.
+    // A partial file of another length was not left by a fetch.
     folder.write(&partial, &file[1..]);
     fs::remove_file(folder.at("sub/a")).unwrap();
     let model = ModelView::open(folder.path(), &signed.metadata, signed.files.clone()).unwrap();
@@ -548,7 +549,7 @@ fn a_file_that_is_gone_before_it_is_touched_is_missing() {
         change(&folder);
         assert_eq!(code_of(model.file(0)), code, "{what}");
         assert_eq!(held.chunk(0, 0, &mut Vec::new()).unwrap_err().error_code(), code, "{what}");
-        // The other file is there, and the first one too, once it has come back.
+        // The other file is unaffected, and the first file can be read again once it is back.
         model.read_at(1, 0, &mut [0; 9]).unwrap();
         let _ = fs::remove_file(folder.at("sub"));
         let _ = fs::remove_dir(folder.at("sub/a"));
@@ -606,11 +607,11 @@ fn a_file_that_cannot_be_had_is_refused_when_it_is_touched_and_the_others_are_no
     assert_eq!(code_of(model.file(2)), 2103);
     assert_eq!(code_of(model.file(4)), 9999);
     model.read_at(1, 7, &mut [0; UNIT]).unwrap();
-    // It may come later: as long as it was seen when the folder was.
+    // A file may be completed later, as long as the walk found it.
     folder.write("c", &files[2].1);
     model.read_at(2, 7, &mut [0; UNIT]).unwrap();
 
-    // One layer is another's.
+    // The layer of the first file is replaced by that of another file.
     let mut lie = draft.layers.clone();
     lie[..96].copy_from_slice(&draft.layers[96..192]);
     signed.folder.write("chunks.layer", &lie);
@@ -618,7 +619,7 @@ fn a_file_that_cannot_be_had_is_refused_when_it_is_touched_and_the_others_are_no
     let model = open(&signed.metadata).unwrap();
     assert_eq!(code_of(model.file(0)), 2202);
     model.read_at(3, 7, &mut [0; UNIT]).unwrap();
-    // They have another length; there are none.
+    // Layers of another length, and no layers at all.
     signed.folder.write("chunks.layer", &lie[1..]);
     assert_eq!(open(&signed.metadata).unwrap_err().error_code(), 2201);
     fs::remove_file(signed.folder.at("chunks.layer")).unwrap();
@@ -647,7 +648,7 @@ fn links_and_special_files_are_those_of_a_model_folder() {
     model.read_at(2, 0, &mut found).unwrap();
     assert_eq!(found, files[2].1);
 
-    // A file that is named by itself is neither a link nor waited for.
+    // `FileView::open` takes no link, and does not wait for a FIFO.
     let layer = layer(&files[1].1, ChunkSize::MIN).concat();
     let (fifo, link) = (folder.at("fifo"), folder.at("in"));
     let codes = weighbridge_testkit::in_time(move || {
@@ -666,7 +667,7 @@ fn a_link_that_leads_elsewhere_since_the_folder_was_walked_is_not_followed() {
     fs::remove_file(case.folder.at("model.bin")).unwrap();
     case.folder.link("model.bin", outside.at("out"));
     assert!(matches!(model.file(0), Err(ViewError::Holding(HoldingError::Io(_)))));
-    // Nor is one that takes the place of a file that is open.
+    // A link that takes the place of an open file is not followed either.
     let case = Case::new(UNIT + 1);
     let view = case.view();
     fs::remove_file(case.folder.at("model.bin")).unwrap();
@@ -681,7 +682,7 @@ fn an_empty_file_is_a_view_of_nothing() {
     view.read_at(0, &mut []).unwrap();
     assert_eq!(view.read_at(0, &mut [0]).unwrap_err().error_code(), 9999);
     assert!(view.verifier().is_complete());
-    // Nothing else has that root.
+    // Only the empty file has this root.
     assert_eq!(view.verifier().layer().root(), FileRoot::of(&[]));
 }
 
@@ -700,7 +701,7 @@ fn views_are_shared_between_threads_and_show_no_bytes() {
 #[cfg(unix)]
 #[test]
 fn a_relative_place_is_kept_as_an_absolute_one() {
-    // The working directory may be another one when the place is looked at again.
+    // The working directory may have changed when the path is looked up again.
     let case = Case::new(UNIT + 1);
     let here = std::env::current_dir().unwrap();
     let up: std::path::PathBuf = here.components().skip(1).map(|_| "..").collect();
@@ -710,13 +711,13 @@ fn a_relative_place_is_kept_as_an_absolute_one() {
     assert!(format!("{view:?}").contains(here.to_str().unwrap()));
 }
 
-/// A view opens a file when it is touched, which may be long after the folder was looked at.
+/// A view opens a file when it is first touched, which may be long after the walk.
 #[cfg(unix)]
 #[test]
 fn a_folder_that_has_become_a_link_leads_nowhere() {
     let files = [("deep/sub/a", bytes(70_000, 1)), ("deep/sub/b", bytes(70_000, 2))];
     let signed = Draft::of(&files, ChunkSize::MIN).sign();
-    // The very same bytes: it is not for their content that they are refused.
+    // The same bytes, so that the content is not the reason for the refusal.
     let (model, outside) = (Folder::of(&files), Folder::of(&files));
     let view = ModelView::open(model.path(), &signed.metadata, signed.files.clone()).unwrap();
     let mut read = [0; 100];

@@ -1,11 +1,11 @@
-//! What counts in a model folder: the rules of `spec/model-folder.md`, one by one.
+//! The rules of `spec/model-folder.md` on the files that count, one by one.
 
 use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt as _, os::unix::net::UnixListener, path::Path};
 
 use weighbridge_store::{UnfitFault, walk};
 use weighbridge_testkit::{Folder, in_time};
 
-/// The files of a folder, each with what opening it gives, then what is unfit, each with its code.
+/// The files of a folder, each with the content read through it, then the unfit places, each with its code.
 fn seen(model: &Path) -> Vec<String> {
     let walk = walk(model).unwrap();
     let files = walk.files.iter().map(|found| {
@@ -41,8 +41,8 @@ fn git_is_left_out_at_any_depth_and_in_any_case_be_it_folder_file_or_link() {
 
 #[test]
 fn metadata_is_left_out_at_the_top_and_a_hubs_cache_at_any_depth() {
-    // `upload_folder` of huggingface_hub leaves the cache out at any depth; a model weighed with one could be uploaded,
-    // and was refused by everybody who downloaded it.
+    // `upload_folder` of huggingface_hub leaves the cache out at any depth. Regression: a model weighed with such a
+    // cache could be uploaded, and every download of it was refused.
     let folder = folder(&[
         "weighbridge/head.note",
         "weighbridge/sub/x",
@@ -66,7 +66,7 @@ fn metadata_is_left_out_at_the_top_and_a_hubs_cache_at_any_depth() {
 
 #[test]
 fn each_place_that_is_left_out_is_named_but_for_our_own_metadata() {
-    // A program in `weighbridge/` or under a `.git` was there, nowhere listed, and nothing was said of it.
+    // Regression: a program in `weighbridge/` or under a `.git` was neither listed nor reported.
     let folder = folder(&[
         "a",
         ".git/config",
@@ -95,7 +95,7 @@ fn each_place_that_is_left_out_is_named_but_for_our_own_metadata() {
         "weighbridge/run.py",
     ];
     assert_eq!(named, expected);
-    // Through a link to metadata that lies elsewhere, too.
+    // The same holds for a link to metadata that lies elsewhere.
     let linked = self::folder(&["a"]);
     linked.link("weighbridge", folder.at("weighbridge"));
     assert_eq!(walk(linked.path()).unwrap().left_out, expected[4..]);
@@ -103,7 +103,7 @@ fn each_place_that_is_left_out_is_named_but_for_our_own_metadata() {
 
 #[test]
 fn metadata_in_another_case_is_no_part_of_a_model() {
-    // On a system where case does not count, such a file of a model was the signed head.
+    // Regression: on a case-insensitive file system, such a file of a model passed for the signed head.
     let folder = folder(&["a", "Weighbridge/head.note", ".Cache/huggingface/x", "b/.cache/HuggingFace/y"]);
     let all = [
         "a = x",
@@ -117,7 +117,7 @@ fn metadata_in_another_case_is_no_part_of_a_model() {
 
 #[test]
 fn order_is_that_of_path_bytes() {
-    // '-' < '/' < '0', and a folder's files are not all between its neighbours.
+    // '-' < '/' < '0', so other paths sort between a folder and its files.
     let folder = folder(&["a/b", "a-b", "a0", "a/b-c", "B", "é", "z", "a.b", "\u{ffee}", "\u{10000}"]);
     let order = ["B", "a-b", "a.b", "a/b", "a/b-c", "a0", "z", "é", "\u{ffee}", "\u{10000}"];
     assert_eq!(seen(folder.path()), order.map(|path| format!("{path} = x")));
@@ -144,7 +144,7 @@ fn links_that_lead_elsewhere_are_unfit() {
     folder.link("dangling", "nothing");
     folder.link("loop", "loop");
     folder.link("out", outside.at("secret"));
-    // Back in again does not help a link whose end is outside.
+    // A link whose target is outside is refused, even if the path goes through the model.
     folder.link("through", "folder/../out");
     folder.link("to-folder", "folder");
     folder.link("to-folder-outside", outside.path());
@@ -183,7 +183,7 @@ fn a_folder_whose_name_begins_like_the_models_is_outside() {
     assert_eq!(seen(&both.at("model")), ["file = x", "link ! 5102"]);
 }
 
-/// A Hugging Face cache of one model; its snapshot.
+/// A Hugging Face cache of one model, and the path of its snapshot.
 fn cache() -> (Folder, std::path::PathBuf) {
     let cache = folder(&["m/blobs/0a", "m/blobs/sub/0b", "m/refs/main", "secret"]);
     cache.link("m/snapshots/rev/config.json", "../../blobs/0a");
@@ -197,7 +197,7 @@ fn a_snapshot_of_a_hugging_face_cache_may_lead_to_its_blobs() {
     let (cache, snapshot) = cache();
     let all = ["config.json = x", "onnx/model.onnx = x"];
     assert_eq!(seen(&snapshot), all);
-    // Reached by a link, it is still the same.
+    // The same snapshot, reached by a link.
     cache.link("elsewhere", &snapshot);
     assert_eq!(seen(&cache.at("elsewhere")), all);
 }
@@ -211,7 +211,7 @@ fn a_snapshot_may_lead_to_nothing_else() {
     cache.link("m/snapshots/rev/secret", "../../../secret");
     cache.link("m/snapshots/rev/to-blobs", "../../blobs");
     cache.write("m/snapshots/old/file", b"x");
-    // A blob that is itself a link leads out of blobs.
+    // A blob that is a link itself leads out of `blobs`.
     cache.link("m/blobs/0c", "../../secret");
     cache.link("m/snapshots/rev/via-blob", "../../blobs/0c");
     let all = [
@@ -227,7 +227,7 @@ fn a_snapshot_may_lead_to_nothing_else() {
     assert_eq!(seen(&snapshot), all);
 }
 
-/// Since huggingface_hub 1.32: the large files of all repositories in one store.
+/// A cache of huggingface_hub 1.32 or later, which keeps the large files of all repositories in one store.
 struct Shared {
     cache: Folder,
     hash: String,
@@ -253,12 +253,12 @@ impl Shared {
 const ALL: [&str; 2] = ["config.json = x", "deep/w = x"];
 const REFUSED: [&str; 2] = ["config.json = x", "deep/w ! 5102"];
 
-/// The default cache of today was refused as a whole.
+/// Regression: the default cache of huggingface_hub 1.32 was refused as a whole.
 #[test]
 fn a_snapshot_may_lead_to_the_store_that_all_repositories_share() {
     let shared = Shared::new();
     assert_eq!(shared.seen(), ALL);
-    // Also where the hub's root is reached by a link.
+    // The same holds where the hub's root is reached by a link.
     shared.cache.link("elsewhere", "hub");
     assert_eq!(seen(&shared.cache.at("elsewhere/models--o--n/snapshots/rev")), ALL);
 }
@@ -302,11 +302,11 @@ fn a_store_that_is_none_allows_nothing() {
         change(&shared);
         assert_eq!(shared.seen(), REFUSED, "{what}");
     }
-    // A store beside something that is no repository.
+    // A store beside a folder that is no repository.
     let shared = Shared::new();
     fs::rename(shared.cache.at("hub/models--o--n"), shared.cache.at("hub/other")).unwrap();
     assert_eq!(seen(&shared.cache.at("hub/other/snapshots/rev")), REFUSED);
-    // A file of the store that is itself a link leads out of it.
+    // A file of the store that is a link itself leads out of the store.
     let shared = Shared::new();
     relink(&shared, &format!("blobs/ab/{}", shared.hash), "../../secret");
     assert_eq!(shared.seen(), REFUSED);
@@ -323,7 +323,7 @@ fn blobs_are_allowed_for_snapshots_alone() {
     let cache = folder(&["m/blobs/0a"]);
     cache.link("m/models/rev/file", "../../blobs/0a");
     assert_eq!(seen(&cache.at("m/models/rev")), ["file ! 5102"]);
-    // Nor below a snapshot, nor above it.
+    // A folder below a snapshot, or above one, is no snapshot.
     cache.link("m/snapshots/rev/sub/file", "../../../blobs/0a");
     assert_eq!(seen(&cache.at("m/snapshots/rev/sub")), ["file ! 5102"]);
     cache.link("n/snapshots/rev/file", "../../../m/blobs/0a");
@@ -332,7 +332,7 @@ fn blobs_are_allowed_for_snapshots_alone() {
 
 #[test]
 fn blobs_that_are_a_link_allow_nothing() {
-    // A download with `blobs -> /etc` made files of /etc part of the model.
+    // Regression: a download with `blobs -> /etc` made files of /etc part of the model.
     let outside = folder(&["secret"]);
     let cache = folder(&["m/snapshots/rev/own"]);
     cache.link("m/blobs", outside.path());
@@ -340,7 +340,7 @@ fn blobs_that_are_a_link_allow_nothing() {
     cache.link("m/snapshots/rev/straight", outside.at("secret"));
     let snapshot = cache.at("m/snapshots/rev");
     assert_eq!(seen(&snapshot), ["own = x", "file ! 5102", "straight ! 5102"]);
-    // With snapshots being a link, what counts is where it leads.
+    // If `snapshots` is a link, the folder to which it leads counts.
     let real = folder(&["m/blobs/0a", "m/snapshots/rev/own", "n/blobs/0b"]);
     real.link("m/snapshots/rev/file", real.at("n/blobs/0b"));
     real.link("n/snapshots", "../m/snapshots");
@@ -349,7 +349,7 @@ fn blobs_that_are_a_link_allow_nothing() {
 
 #[test]
 fn what_is_left_out_is_a_folder_or_a_link_to_one() {
-    // A file of such a name was in the model, and nobody said so.
+    // Regression: a file of such a name was in the model and was not reported.
     type Make = fn(&Folder, &str);
     let file: Make = |folder, path| folder.write(path, b"x");
     let unfit: [Make; 4] = [
@@ -424,7 +424,7 @@ fn a_path_that_is_too_long_is_unfit() {
 
 #[test]
 fn depth_costs_neither_stack_nor_open_files() {
-    // More folders in one another than a process may usually have files open.
+    // More nested folders than a process may usually have files open.
     let folder = folder(&["a"]);
     let deep = vec!["d"; 1_100].join("/");
     folder.write(&format!("{deep}/x"), b"x");
@@ -437,7 +437,7 @@ fn depth_costs_neither_stack_nor_open_files() {
 
 #[test]
 fn folders_too_deep_to_be_opened_are_unfit_and_the_rest_is_seen() {
-    // A path longer than the system takes ended the whole check.
+    // Regression: a path longer than the system takes ended the whole check.
     let folder = folder(&["a", "b/c"]);
     let component = "d".repeat(200);
     let [first, second] = [0, 1].map(|i| format!("{i}/{}", [component.as_str(); 15].join("/")));
@@ -453,7 +453,7 @@ fn folders_too_deep_to_be_opened_are_unfit_and_the_rest_is_seen() {
 #[test]
 fn a_folder_is_looked_into_as_long_as_files_in_it_could_be_listed() {
     let folder = folder(&["a"]);
-    // Folders of 1,020, 1,024 and 1,025 bytes.
+    // Folders whose paths have 1,020, 1,024 and 1,025 bytes.
     let base = ["d".repeat(203).as_str(); 5].join("/");
     let cut = format!("{}…", "d".repeat(200));
     assert_eq!(base.len(), 1_019);
