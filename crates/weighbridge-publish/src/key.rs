@@ -1,13 +1,13 @@
-//! Secret keys: made, kept in files, used to sign.
+//! Makes secret keys, keeps them in files, and signs with them.
 //!
-//! A secret key is PKCS#8 version 1 in PEM, as `spec/head.md` says, so that OpenSSL opens what is written here and the
-//! other way round. Beside `NAME.key` lies `NAME.vkey`, the public half with the key's name. No secret key is opened
-//! without it: AES-CBC has no authentication, so a damaged file may decrypt to another key, and only the public half
-//! tells.
+//! A secret key is PKCS#8 version 1 in PEM, as `spec/head.md` says: OpenSSL opens keys written here, and the other
+//! way round. Beside `NAME.key` lies `NAME.vkey`, the public half with the key's name. A secret key is never opened
+//! without its vkey: AES-CBC has no authentication, so a damaged file may decrypt to another key, and only the public
+//! half shows that.
 //!
 //! # Absent on purpose
-//! No `Clone` and no `Debug` of anything secret. No way to pass a passphrase that is empty. No key that signs before
-//! it was compared with its vkey.
+//! No `Clone` and no `Debug` of anything secret. No way to pass an empty passphrase. No key that signs before it was
+//! compared with its vkey.
 
 use std::{
     fmt,
@@ -29,7 +29,7 @@ use zeroize::Zeroizing;
 
 use crate::key_error::{KeyError, PassphraseFault, PemFault, our_fault};
 
-/// A named Ed25519 key that can sign. Its secret half is wiped when it is dropped.
+/// A named Ed25519 key that can sign. The secret half is wiped on drop.
 pub struct SecretKey {
     vkey: Vkey,
     key: SigningKey,
@@ -39,7 +39,7 @@ impl SecretKey {
     /// Makes a new key from the system's randomness.
     ///
     /// # Errors
-    /// [`KeyError::Random`] if the system has none to give.
+    /// [`KeyError::Random`] if the system gives no randomness.
     pub fn generate(name: KeyName) -> Result<Self, KeyError> {
         let mut seed = Zeroizing::new([0; 32]);
         getrandom::fill(seed.as_mut_slice()).map_err(|e| KeyError::Random(e.into()))?;
@@ -51,18 +51,18 @@ impl SecretKey {
     /// Opens a secret key: PKCS#8 in PEM, version 1 or 2, plain or encrypted by PBES2 (scrypt or PBKDF2 with SHA-2,
     /// AES).
     ///
-    /// `passphrase` is called at most once, and only if the key is encrypted and well-formed, so that nobody is asked
-    /// in vain.
+    /// `passphrase` is called at most once, and only if the key is encrypted and well-formed, so that a user is not
+    /// asked in vain.
     ///
     /// # Guarantee
-    /// The key is the one whose public half is `vkey`. A damaged file never becomes another key.
+    /// The returned key is the one whose public half is `vkey`. A damaged file never becomes another key.
     ///
     /// # Errors
-    /// [`KeyError::SecretPem`] if `pem` is not exactly one such key (rule 6), [`KeyError::WrongPassphrase`] if it does
-    /// not decrypt, [`KeyError::OtherKey`] if it is not the one of `vkey`; and what `passphrase` returns.
+    /// [`KeyError::SecretPem`] if `pem` is not exactly one such key (rule 6), [`KeyError::WrongPassphrase`] if it
+    /// does not decrypt, [`KeyError::OtherKey`] if the key is not that of `vkey`; and the errors of `passphrase`.
     ///
     /// # Cost
-    /// Whatever the file demands, at most 256 MiB and a few seconds (rule 12).
+    /// The cost that the file demands, at most 256 MiB and a few seconds (rule 12).
     pub fn from_pem(
         vkey: Vkey,
         pem: &str,
@@ -80,17 +80,17 @@ impl SecretKey {
         Ok(Self { vkey, key })
     }
 
-    /// Writes the key as PEM, without its public half: OpenSSL refuses version 2 of PKCS#8.
+    /// Writes the key as PEM, without its public half, since OpenSSL refuses version 2 of PKCS#8.
     ///
-    /// Encrypted anew with every call, so no two texts are equal.
+    /// With a passphrase, each call encrypts anew, so that no two texts are equal.
     ///
     /// # Errors
-    /// [`KeyError::Random`] if there is none for salt and nonce.
+    /// [`KeyError::Random`] if the system gives no randomness for salt and nonce.
     ///
     /// # Cost
-    /// With a passphrase about half a second, 16 MiB.
+    /// With a passphrase about half a second and 16 MiB.
     pub fn to_pem(&self, protection: Protection<'_>) -> Result<Zeroizing<String>, KeyError> {
-        // RFC 8410, section 7: within the octet string lies another one, of the 32 bytes.
+        // RFC 8410, section 7: the octet string contains a second octet string, which holds the 32 bytes.
         let mut octets = Zeroizing::new(Vec::with_capacity(34));
         octets.extend_from_slice(&SEED_HEADER);
         octets.extend_from_slice(self.key.as_bytes());
@@ -104,11 +104,11 @@ impl SecretKey {
         document.to_pem(label, LineEnding::LF).map_err(our_fault)
     }
 
-    /// Opens the key file at `path`, whose vkey lies beside it under the same name with the extension `vkey`.
+    /// Opens the key file at `path`. Its vkey lies beside it under the same name with the extension `vkey`.
     ///
     /// # Errors
-    /// As [`from_pem`](Self::from_pem); and [`KeyError::NoVkey`], [`KeyError::VkeyFile`] or [`KeyError::Io`] if one of
-    /// the two files cannot be had.
+    /// The errors of [`from_pem`](Self::from_pem); and [`KeyError::NoVkey`], [`KeyError::VkeyFile`] or
+    /// [`KeyError::Io`] if one of the two files cannot be read.
     pub fn load(
         path: &Path,
         passphrase: impl FnOnce() -> Result<Passphrase, KeyError>,
@@ -121,23 +121,25 @@ impl SecretKey {
 
     /// Writes `NAME.key` and `NAME.vkey` into the folder `dir`, with `-` for each `/` in the name.
     ///
-    /// The key file is readable by its owner alone (on Unix; elsewhere as `dir` prescribes). When this returns, both
-    /// files are on the disk.
+    /// On Unix the key file is readable by its owner alone; elsewhere its permissions are those that `dir`
+    /// prescribes. When this returns, both files are on the disk.
     ///
     /// # Errors
-    /// [`KeyError::Exists`] if either file is there already, [`KeyError::FileName`] if the name does not make a file
-    /// name on every system, [`KeyError::Io`] otherwise. Then neither file was changed and none is left behind.
+    /// [`KeyError::Exists`] if either file exists already, [`KeyError::FileName`] if the key's name is no file name
+    /// on some system, [`KeyError::Io`] otherwise. After an error no existing file was changed and no new one is
+    /// left.
     pub fn save(&self, dir: &Path, protection: Protection<'_>) -> Result<KeyFiles, KeyError> {
         let stem = file_stem(self.vkey.name())?;
         let files =
             KeyFiles { secret: dir.join(format!("{stem}.key")), vkey: dir.join(format!("{stem}.vkey")) };
         let pem = self.to_pem(protection)?;
-        // The secret comes last: if another file is in the way, none was written that would have to be wiped.
+        // The secret is written last: if another file is in the way, no secret was written that would have to be
+        // wiped.
         let vkey = NewFile::create(&files.vkey, 0o644, format!("{}\n", self.vkey).as_bytes())?;
         let secret = NewFile::create(&files.secret, 0o600, pem.as_bytes())?;
         vkey.keep();
         secret.keep();
-        // The files are whole; whether their names outlast a power cut not every file system can promise.
+        // Both files are complete. Some file systems cannot promise that the names outlast a power cut.
         #[cfg(unix)]
         let _ = File::open(dir).and_then(|dir| dir.sync_all());
         Ok(files)
@@ -149,39 +151,40 @@ impl SecretKey {
         &self.vkey
     }
 
-    /// Signs `text` as it stands. Signing the same text again gives the same signature.
+    /// Signs `text` as it is. Signing the same text again gives the same signature.
     #[must_use]
     pub fn sign(&self, text: &[u8]) -> NoteSignature {
         // dalek hashes the public half that it derived itself, never one from outside: two signatures of one text
-        // under two public halves would give the secret away.
+        // under two public halves would disclose the secret.
         note_signature(&self.vkey, &self.key.sign(text).to_bytes())
     }
 
-    /// Signs a response to a challenge: the bytes that stand behind it.
+    /// Signs a response to a challenge; returns the 64 bytes that end the response.
     ///
     /// # Guarantee
-    /// What is signed is made here and begins with its own first line. No head and no statement can be signed so.
+    /// The signed message is made here and begins with a first line of its own, so it can be no head and no
+    /// statement.
     #[must_use]
     pub fn sign_response(&self, challenge: &ChallengeHash, response: &ResponseHash) -> [u8; 64] {
         self.key.sign(&response_message(challenge, response)).to_bytes()
     }
 }
 
-/// Shows the public half alone.
+/// Shows only the public half.
 impl fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SecretKey").field("vkey", &self.vkey).finish_non_exhaustive()
     }
 }
 
-/// The passphrase that encrypts a secret key: 1 to [`MAX_PASSPHRASE`] bytes, none of them NUL. Wiped when it is dropped.
+/// The passphrase that encrypts a secret key: 1 to [`MAX_PASSPHRASE`] bytes, none of them NUL. Wiped on drop.
 pub struct Passphrase(Zeroizing<Vec<u8>>);
 
 impl Passphrase {
-    /// Takes a passphrase: all of `bytes`. A line ending that came with it is the caller's to remove.
+    /// Takes all of `bytes` as a passphrase. The caller removes a line ending.
     ///
     /// # Errors
-    /// [`KeyError::UnfitPassphrase`] if `bytes` are none, too many, or have a NUL among them. Nothing is ever cut.
+    /// [`KeyError::UnfitPassphrase`] if `bytes` is empty, too long, or has a NUL in it. Nothing is ever cut off.
     pub fn new(bytes: Zeroizing<Vec<u8>>) -> Result<Self, KeyError> {
         let fault = match bytes.len() {
             0 => PassphraseFault::Empty,
@@ -200,31 +203,31 @@ impl fmt::Debug for Passphrase {
     }
 }
 
-/// How a secret key is written.
+/// The form in which a secret key is written.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug)]
 pub enum Protection<'a> {
     /// Encrypted by scrypt and AES-256-CBC.
     Passphrase(&'a Passphrase),
-    /// In plain text. Whoever reads the file has the key.
+    /// In plain text. Anybody who can read the file has the key.
     Unencrypted,
 }
 
-/// Where a key was saved.
+/// The files of a saved key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyFiles {
     /// The secret key: `NAME.key`.
     pub secret: PathBuf,
-    /// The public key, to be given away: `NAME.vkey`.
+    /// The public key, to be published: `NAME.vkey`.
     pub vkey: PathBuf,
 }
 
-/// Reads a public key made elsewhere: one PEM block `PUBLIC KEY`, as `openssl pkey -pubout` writes it.
+/// Reads a public key that another program made: one PEM block `PUBLIC KEY`, as `openssl pkey -pubout` writes it.
 ///
-/// Whether it is a good key is for [`Vkey::new`] to say.
+/// [`Vkey::new`] checks whether the key is a good one.
 ///
 /// # Errors
-/// [`KeyError::PublicPem`] if it is not exactly that, with a key of Ed25519.
+/// [`KeyError::PublicPem`] if `pem` is not exactly one such block with an Ed25519 key.
 pub fn public_key_from_pem(pem: &str) -> Result<PublicKey, KeyError> {
     let read = || {
         let (_, der) = open_pem(pem, &[PUBLIC])?;
@@ -238,10 +241,10 @@ pub fn public_key_from_pem(pem: &str) -> Result<PublicKey, KeyError> {
     read().map_err(KeyError::PublicPem)
 }
 
-/// Takes a signature of `text` that was made elsewhere, as by `openssl pkeyutl -sign -rawin`: the 64 bytes alone.
+/// Takes a signature of `text` that another program made, such as `openssl pkeyutl -sign -rawin`: exactly 64 bytes.
 ///
 /// # Guarantee
-/// It verifies under `vkey` by the strict rules of `spec/head.md`.
+/// The returned signature verifies under `vkey` by the strict rules of `spec/head.md`.
 ///
 /// # Errors
 /// [`KeyError::SignatureLength`] or [`KeyError::Signature`].
@@ -259,9 +262,10 @@ fn note_signature(vkey: &Vkey, signature: &[u8]) -> NoteSignature {
     NoteSignature::new(vkey.name().clone(), vkey.id(), signature.to_vec())
 }
 
-/// The label and the content of a text that is one PEM block with one of the `known` labels, and nothing else.
+/// Returns the label and the content of `text`, which must be one PEM block with one of the `known` labels, and
+/// nothing else.
 fn open_pem<'p>(text: &'p str, known: &[&str]) -> Result<(&'p str, Zeroizing<Vec<u8>>), PemFault> {
-    // RFC 7468 allows any text before the block, the library therefore too. Rule 6 does not.
+    // RFC 7468, and therefore the library, allows any text before the block. Rule 6 does not.
     if !text.starts_with("-----BEGIN ") {
         return Err(PemFault::NotOneBlock("no BEGIN line at the beginning".into()));
     }
@@ -269,7 +273,7 @@ fn open_pem<'p>(text: &'p str, known: &[&str]) -> Result<(&'p str, Zeroizing<Vec
     if !known.contains(&pem::decode_label(text.as_bytes()).map_err(fault)?) {
         return Err(PemFault::Label);
     }
-    // A buffer that is long enough from the start: one that grows would leave copies of the secret behind.
+    // The buffer is long enough from the start: one that grows would leave copies of the secret behind.
     let mut content = Zeroizing::new(vec![0; text.len()]);
     let (label, decoded) = pem::decode(text.as_bytes(), &mut content).map_err(fault)?;
     let length = decoded.len();
@@ -277,7 +281,7 @@ fn open_pem<'p>(text: &'p str, known: &[&str]) -> Result<(&'p str, Zeroizing<Vec
     Ok((label, content))
 }
 
-/// Reads PKCS#8 of either version. A public half is compared, then dropped.
+/// Reads PKCS#8 of either version. A public half in it is compared with the secret half and dropped.
 fn read_private_key(der: &[u8]) -> Result<SigningKey, PemFault> {
     let info = PrivateKeyInfoRef::from_der(der).map_err(PemFault::der)?;
     if info.algorithm != ED25519 {
@@ -298,7 +302,8 @@ fn decrypt(
     passphrase: impl FnOnce() -> Result<Passphrase, KeyError>,
 ) -> Result<SigningKey, KeyError> {
     let info = EncryptedPrivateKeyInfoRef::from_der(der).map_err(|e| {
-        // Two types read it: one knows the algorithms, the other only that there is one and what it encrypted.
+        // Tells an unknown encryption from a malformed file: the first type knows the algorithms, the second only the
+        // outer form.
         let well_formed = SliceReader::new(der).and_then(|mut reader| {
             reader.sequence(|fields| {
                 AlgorithmIdentifierRef::decode(fields)?;
@@ -319,16 +324,16 @@ fn decrypt(
         pkcs5::Error::DecryptFailed => KeyError::WrongPassphrase,
         e => KeyError::SecretPem(PemFault::Encryption(e.into())),
     })?;
-    // One wrong passphrase in 256 leaves a well-formed padding, and what is before it is noise.
+    // One wrong passphrase in 256 leaves a well-formed padding. The bytes before it are noise.
     read_private_key(decrypted).map_err(|fault| match fault {
         PemFault::Der(_) => KeyError::WrongPassphrase,
         fault => KeyError::SecretPem(fault),
     })
 }
 
-/// Refuses a file that would take memory or time without bound, before either is spent (rule 12).
+/// Refuses a file that would take unbounded memory or time, before either is spent (rule 12).
 ///
-/// The parameters are believed by the library: 2^60 for N aborts the process, 0 panics.
+/// The library trusts the parameters: with N = 2^60 it aborts the process, with N = 0 it panics.
 fn check_cost(scheme: &EncryptionScheme) -> Result<(), PemFault> {
     let Some(parameters) = scheme.pbes2() else {
         return Err(PemFault::Encryption(pkcs5::Error::NoPbes1CryptSupport.into()));
@@ -345,13 +350,14 @@ fn check_cost(scheme: &EncryptionScheme) -> Result<(), PemFault> {
                 && n * r * p <= MAX_SCRYPT_WORK
         }
         pbes2::Kdf::Pbkdf2(pbkdf2) => (1..=MAX_ITERATIONS).contains(&pbkdf2.iteration_count),
-        // A derivation that a later version of the library knows and this page does not.
+        // A key derivation that a later version of the library knows and this function does not.
         _ => false,
     };
     if bearable { Ok(()) } else { Err(PemFault::Cost) }
 }
 
-/// scrypt with N = 2^14, r = 8, p = 8 and AES-256-CBC: the time of N = 2^17, in the memory that OpenSSL allows.
+/// Encryption by scrypt with N = 2^14, r = 8, p = 8 and AES-256-CBC: the time of N = 2^17, in the memory that OpenSSL
+/// allows.
 fn encryption() -> Result<pbes2::Parameters, KeyError> {
     let (mut salt, mut iv) = ([0; 16], [0; 16]);
     getrandom::fill(&mut salt).map_err(|e| KeyError::Random(e.into()))?;
@@ -370,25 +376,25 @@ fn load_vkey(path: &Path) -> Result<Vkey, KeyError> {
     })?;
     let text =
         bytes.as_ref().and_then(|bytes| str::from_utf8(bytes).ok()).ok_or(fault(VkeyError::Malformed))?;
-    // At most one line ending, of either kind: version control may have changed it.
+    // At most one line ending, LF or CRLF: version control may have changed it.
     let line = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
     Vkey::parse(line).map_err(fault)
 }
 
-/// The bytes of a file, if they are no more than [`MAX_FILE`].
+/// Reads a file; `None` if it has more than [`MAX_FILE`] bytes.
 fn read_file(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyError> {
     let io = |source| KeyError::Io { doing: "reading", path: path.into(), source };
-    // Room for all that will be read, so that no copy of a secret stays behind where a buffer grew.
+    // The buffer has room for every byte that is read: one that grows would leave copies of a secret behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(2 * MAX_FILE));
     let limit = u64::try_from(MAX_FILE).map_err(our_fault)? + 1;
     File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(io)?;
     Ok((bytes.len() <= MAX_FILE).then_some(bytes))
 }
 
-/// The name for files, if it is one that no system takes for anything else.
+/// The key's name as a file name, if no system reads another meaning into it.
 fn file_stem(name: &KeyName) -> Result<String, KeyError> {
     let stem = name.as_str().replace('/', "-");
-    // Not hidden, not an option of a command, not a path, nothing that a shell or Windows gives a meaning to.
+    // Neither hidden, nor an option of a command, nor a path, nor special to a shell or to Windows.
     let begins_well = stem.starts_with(|c: char| c.is_alphanumeric() || c == '_');
     let plain = stem.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '@'));
     let device = stem.split('.').next().is_some_and(|first| {
@@ -400,11 +406,11 @@ fn file_stem(name: &KeyName) -> Result<String, KeyError> {
     if begins_well && plain && !device && stem.len() <= MAX_STEM { Ok(stem) } else { Err(KeyError::FileName) }
 }
 
-/// A file that was not there before. It is removed again unless it is [kept](Self::keep).
+/// A new file. It is removed on drop unless it was [kept](Self::keep).
 struct NewFile<'a>(Option<&'a Path>);
 
 impl<'a> NewFile<'a> {
-    /// Writes `bytes` to a new file, through to the disk. `mode` is what Unix lets others do.
+    /// Writes `bytes` to a new file and syncs it to the disk. `mode` is the file's mode on Unix.
     fn create(path: &'a Path, mode: u32, bytes: &[u8]) -> Result<Self, KeyError> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
@@ -430,16 +436,16 @@ impl<'a> NewFile<'a> {
 impl Drop for NewFile<'_> {
     fn drop(&mut self) {
         if let Some(path) = self.0 {
-            // The caller has to know the first error, not one of tidying up.
+            // The caller needs the first error; an error of removing the file is dropped.
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// RFC 8410: an object identifier, and no parameters.
+/// RFC 8410: the object identifier without parameters.
 const ED25519: AlgorithmIdentifierRef<'static> =
     AlgorithmIdentifierRef { oid: ObjectIdentifier::new_unwrap("1.3.101.112"), parameters: None };
-/// Before the 32 bytes of a secret key: OCTET STRING, 32.
+/// The bytes before the 32 bytes of a secret key: OCTET STRING, length 32.
 const SEED_HEADER: [u8; 2] = [0x04, 0x20];
 
 pub(crate) const PLAIN: &str = "PRIVATE KEY";
@@ -452,9 +458,10 @@ pub const MAX_PASSPHRASE: usize = 4_096;
 pub(crate) const MAX_FILE: usize = 16_384;
 /// The longest file name without its extension, in bytes: most systems allow 255 in all.
 pub(crate) const MAX_STEM: usize = 200;
-/// The most work that opening a file may take: N = 2^17 with r = 8 needs 128 MiB, and 2^20 of work.
+/// The most memory that opening a file may take, in bytes. scrypt with N = 2^17 and r = 8 needs 128 MiB and 2^20 of
+/// work.
 const MAX_SCRYPT_MEMORY: u128 = 256 << 20;
-/// N · r · p, likewise: eight times that.
+/// The most work (N · r · p) that opening a file may take: eight times 2^20.
 const MAX_SCRYPT_WORK: u128 = 1 << 23;
-/// Of PBKDF2: sixteen times what is recommended today.
+/// The most iterations of PBKDF2: sixteen times the number recommended today.
 const MAX_ITERATIONS: u32 = 10_000_000;

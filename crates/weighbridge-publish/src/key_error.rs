@@ -1,4 +1,4 @@
-//! Why a key could not be made, opened, kept or used.
+//! The errors of making, opening, keeping and using keys.
 
 use std::{error::Error, fmt, io, path::PathBuf};
 
@@ -9,51 +9,52 @@ use crate::key::{ENCRYPTED, MAX_FILE, MAX_PASSPHRASE, MAX_STEM, PLAIN, PUBLIC};
 
 pub(crate) type Cause = Box<dyn Error + Send + Sync>;
 
-/// Why a key could not be made, opened, kept or used.
+/// The reason why a key could not be made, opened, kept or used.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum KeyError {
     /// The system gave no randomness.
     Random(io::Error),
-    /// A new key is not a good one. Does not happen.
+    /// A new key is not a good one. This does not happen.
     Unusable(VkeyError),
-    /// Not exactly one secret key in PEM.
+    /// The text is not exactly one secret key in PEM.
     SecretPem(PemFault),
-    /// Not exactly one public key in PEM.
+    /// The text is not exactly one public key in PEM.
     PublicPem(PemFault),
-    /// A passphrase is needed and there is none; for callers to return who have nobody to ask.
+    /// The key needs a passphrase and none is at hand. Callers return this from `passphrase` if they cannot ask a
+    /// user.
     NoPassphrase(io::Error),
     /// The given bytes cannot be a passphrase.
     UnfitPassphrase(PassphraseFault),
-    /// The passphrase is wrong, or the file was damaged: the two cannot be told apart.
+    /// The passphrase is wrong, or the file is damaged: the two cannot be told apart.
     WrongPassphrase,
     /// The secret key is not the one whose public half is the vkey.
     OtherKey,
     /// There is no vkey beside the secret key.
     NoVkey {
-        /// Where it was looked for.
+        /// The path where the vkey was expected.
         path: PathBuf,
     },
-    /// The vkey beside the secret key is not a good one.
+    /// The vkey beside the secret key is malformed or not a good one.
     VkeyFile {
         /// The vkey's file.
         path: PathBuf,
-        /// The fault of the passphrase.
+        /// The fault of the vkey.
         source: VkeyError,
     },
     /// The key's name cannot be the name of a file.
     FileName,
-    /// A key is there already, and stays.
+    /// A key file exists already, and is kept.
     Exists {
         /// The file in the way.
         path: PathBuf,
     },
-    /// A signature made elsewhere is not of Ed25519, or not bare.
+    /// A signature made by another program does not have the 64 bytes of a bare Ed25519 signature.
     SignatureLength {
-        /// Its length.
+        /// The signature's length in bytes.
         bytes: usize,
     },
-    /// A signature made elsewhere is not by this key, or of another text.
+    /// A signature made by another program is not by this key, or is of another text.
     Signature,
     /// The operating system reported an error.
     Io {
@@ -64,7 +65,7 @@ pub enum KeyError {
         /// The error of the operating system.
         source: io::Error,
     },
-    /// A fault of ours: what was made could not be encoded.
+    /// A fault of weighbridge: a new key could not be encoded.
     Internal(Cause),
 }
 
@@ -134,7 +135,7 @@ impl Error for KeyError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Random(source) | Self::NoPassphrase(source) | Self::Io { source, .. } => Some(source),
-            // The sentence of a vkey file ends with its fault's; the fault has no source.
+            // The sentence about a vkey file already ends with that of its fault, and the fault has no source.
             Self::Unusable(source) => Some(source),
             Self::SecretPem(fault) | Self::PublicPem(fault) => fault.source(),
             Self::Internal(source) => Some(&**source),
@@ -151,15 +152,15 @@ impl Error for KeyError {
     }
 }
 
-/// Why bytes cannot be a passphrase.
+/// The reason why bytes cannot be a passphrase.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PassphraseFault {
-    /// There are none.
+    /// There are no bytes.
     Empty,
-    /// More than [`MAX_PASSPHRASE`].
+    /// There are more than [`MAX_PASSPHRASE`] bytes.
     TooLong,
-    /// One is NUL: OpenSSL ends a passphrase there, so the two would not open each other's keys.
+    /// A byte is NUL. OpenSSL ends a passphrase there, so OpenSSL and weighbridge could not open each other's keys.
     Nul,
 }
 
@@ -177,21 +178,21 @@ impl fmt::Display for PassphraseFault {
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum PemFault {
-    /// Longer than any key.
+    /// The text is longer than any key.
     TooLong,
-    /// Not one PEM block with nothing before or behind it.
+    /// The text is not one PEM block with nothing before or behind it.
     NotOneBlock(Cause),
-    /// A block of another kind.
+    /// The block has another label.
     Label,
-    /// The content is not what the label says.
+    /// The content is not what the label announces.
     Der(Cause),
-    /// A key of another algorithm.
+    /// The key is of another algorithm.
     Algorithm,
-    /// An encryption that is not read here.
+    /// The encryption is not supported.
     Encryption(Cause),
-    /// An encryption whose passphrase takes unreasonable work, or that is none.
+    /// Deriving the encryption key would take unreasonable work, or none at all.
     Cost,
-    /// The public half is not that of the secret half.
+    /// The public half does not belong to the secret half.
     PublicHalf,
 }
 

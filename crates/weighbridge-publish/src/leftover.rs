@@ -1,4 +1,4 @@
-//! Files that downloads and operating systems leave in folders: the table of `spec/model-folder.md`.
+//! Names of files that downloads and operating systems leave in folders, by the table of `spec/model-folder.md`.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,8 @@ use weighbridge_manifest::EntryPath;
 
 use crate::refusal::{Refusal, RefusalFault};
 
-/// The leftovers among these paths, and the files beside them; each folder once. `paths` are sorted.
+/// Returns the leftovers among these paths, and the files beside them, naming each folder once. `paths` must be
+/// sorted.
 pub(crate) fn among<'p>(paths: impl Iterator<Item = &'p EntryPath> + Clone) -> Vec<Refusal> {
     let mut refused = Vec::new();
     let mut told = BTreeSet::new();
@@ -26,12 +27,12 @@ pub(crate) fn among<'p>(paths: impl Iterator<Item = &'p EntryPath> + Clone) -> V
     refused
 }
 
-/// The folders above a path, and itself.
+/// The folders above a path, and the path itself.
 fn places(path: &str) -> impl DoubleEndedIterator<Item = &str> {
     path.match_indices('/').map(|(end, _)| end).chain([path.len()]).filter_map(|end| path.get(..end))
 }
 
-/// The leftover that a path is or lies in.
+/// Returns the leftover that a path is, or that it lies in.
 fn leftover_at(path: &str) -> Option<(&str, &'static Leftover)> {
     places(path).find_map(|place| {
         let name = place.rsplit('/').next()?;
@@ -42,7 +43,7 @@ fn leftover_at(path: &str) -> Option<(&str, &'static Leftover)> {
 }
 
 struct Leftover {
-    /// A name; a `*` at its beginning or its end stands for any characters.
+    /// A name; a `*` at its beginning or end stands for any characters.
     name: &'static str,
     of: Of,
     by: &'static str,
@@ -71,7 +72,7 @@ impl Leftover {
         self.name.strip_prefix('*')
     }
 
-    /// The file that a download was to give when it left this one.
+    /// The path of the file whose download left this leftover.
     fn whole<'p>(&self, place: &'p str) -> Option<&'p str> {
         self.ending().and_then(|ending| place.get(..place.len().checked_sub(ending.len())?))
     }
@@ -92,7 +93,8 @@ const fn system(name: &'static str, by: &'static str) -> Leftover {
     Leftover { name, of: Of::System, by }
 }
 
-/// Only names that nothing else has. Of what `wget`, `curl` and rsync's temporary files leave, the name tells nothing.
+/// Only names that no other files have. Leftovers of `wget` and `curl`, and rsync's temporary files, cannot be told
+/// by name.
 const LEFTOVERS: [Leftover; 30] = [
     download("*.aria2", "aria2"),
     download("*.aria2__temp", "aria2"),

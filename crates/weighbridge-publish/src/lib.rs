@@ -1,18 +1,18 @@
-//! Weigh a model folder and sign its head. The only crate in which secret keys exist.
+//! Weighs a model folder and signs its head. No other crate handles secret keys.
 //!
-//! - [`Weighing`] reads a model once and gives lists, layers and the head's text
-//! - [`SecretKey`] signs that text; [`external_signature`] takes a signature that was made elsewhere
+//! - [`Weighing`] reads a model once and makes lists, layers and the head's text
+//! - [`SecretKey`] signs that text; [`external_signature`] takes a signature that another program made
 //! - [`Signing`] puts text and signatures together
-//! - [`sign_challenge`], [`sign_report`] and [`sign_receipt`] do so for statements, [`SecretKey::sign_response`] signs a
+//! - [`sign_challenge`], [`sign_report`] and [`sign_receipt`] sign statements, [`SecretKey::sign_response`] signs a
 //!   response
 //! - [`Staging`] writes metadata so that a failure leaves the old files as they were
 //!
 //! # Guarantee
-//! What is weighed is what was read: a file that changes meanwhile is an error, and each hash of a file is of the same
-//! bytes, read once.
+//! The weighed bytes are the bytes that were read: a file that changes meanwhile is an error, and all hashes of a
+//! file are of the same bytes, read once.
 //!
 //! # Non-guarantee
-//! What a file holds after it was weighed. Files taken over by [`Reuse`] are not read at all.
+//! The content of a file after it was weighed. Files taken over by [`Reuse`] are not read at all.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! Reading files for a weighing: which faults end it, and which are all to be told.
+//! Reads files for a weighing; decides which faults end it, and which are collected.
 
 use std::{
     ops::ControlFlow,
@@ -11,7 +11,8 @@ use weighbridge_tree::ChunkSize;
 
 use crate::weigh::Event;
 
-/// Reads all files once, until one is at fault. Gives what each job came to; `None` of those that another's fault has ended.
+/// Reads all files once, until a fault ends the scan. Returns the result of each job; `None` for a job that was not
+/// reported by then.
 pub(crate) fn read_all(
     jobs: &[Job],
     chunk_size: ChunkSize,
@@ -25,7 +26,7 @@ pub(crate) fn read_all(
     watch.results.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Keeps what was read, and what was at fault.
+/// Keeps the results of the jobs, faults included.
 struct Progress<'a> {
     tell: &'a (dyn Fn(Event<'_>) + Sync),
     results: Mutex<Vec<Option<Result<Scanned, ScanError>>>>,
@@ -35,9 +36,9 @@ struct Progress<'a> {
 /// The behaviour of a scan after a tensor file that is a Git LFS pointer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AfterPointer {
-    /// There may be more of them to tell.
+    /// The scan goes on, to find further pointers.
     GoOn,
-    /// As after any fault.
+    /// The scan ends, as after any other fault.
     Stop,
 }
 
@@ -59,7 +60,7 @@ impl Watch for Progress<'_> {
     }
 }
 
-/// A tensor file is a Git LFS pointer.
+/// Whether a tensor file turned out to be a Git LFS pointer.
 pub(crate) fn is_pointer(error: &ScanError) -> bool {
     matches!(error, ScanError::Format(FormatError::LfsPointer))
 }

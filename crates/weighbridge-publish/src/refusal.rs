@@ -1,4 +1,4 @@
-//! The refusals of a signer: the rules for signers of `spec/lists.md` and `spec/model-folder.md`.
+//! The refusals of a signer, by the rules for signers of `spec/lists.md` and `spec/model-folder.md`.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,54 +10,54 @@ use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 use weighbridge_manifest::{EntryPath, PathError, shown, unseen_in};
 use weighbridge_store::UnfitFault;
 
-/// Something in a model folder that is not weighed.
+/// A file or folder in a model folder that cannot be weighed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Where it lies: a file or a folder, relative to the model folder, for people to read.
+    /// The file or folder, relative to the model folder, for people to read.
     pub place: String,
-    /// What is the matter with it.
+    /// The reason for the refusal.
     pub fault: RefusalFault,
 }
 
-/// Why something in a model folder is not weighed.
+/// The reason why something in a model folder cannot be weighed.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefusalFault {
-    /// It can be no part of a model.
+    /// The thing on disk cannot be part of a model.
     Unfit(UnfitFault),
-    /// Its path is not in Unicode form NFC.
+    /// The path is not in Unicode form NFC.
     NotNfc,
-    /// A component of its path has a character that people do not see, so that it could pass for another path.
+    /// A component of the path has a character that people do not see, so that it could pass for another path.
     Unseen {
         /// The first such character.
         character: char,
     },
     /// Another file or folder has the same path where case does not count.
     SameInAnotherCase {
-        /// The other.
+        /// The path of that other file or folder.
         other: String,
     },
-    /// Windows takes its path for one that cannot be listed.
+    /// Windows takes the path for another path, which no list may have.
     OtherOnWindows {
-        /// For which.
+        /// The path that Windows would use.
         path: String,
     },
-    /// A download did not end and left it.
+    /// An unfinished download left this file.
     Unfinished {
         /// The program that leaves such files.
         by: &'static str,
     },
-    /// What an unfinished download of it left lies beside it.
+    /// An unfinished download left a file beside this one.
     BesideUnfinished {
         /// The leftover.
         leftover: String,
     },
-    /// An operating system keeps it for itself.
+    /// The file belongs to an operating system, not to a model.
     OfASystem {
-        /// Which system.
+        /// The operating system.
         by: &'static str,
     },
-    /// It is a Git LFS pointer: the file that it stands for is not here.
+    /// The file is a Git LFS pointer: the file that it stands for was not downloaded.
     LfsPointer,
 }
 
@@ -114,7 +114,7 @@ impl fmt::Display for RefusalFault {
     }
 }
 
-/// The paths that other systems take for other paths, or people for other names. `paths` are sorted.
+/// The paths that another system takes for other paths, or that people take for other names. `paths` must be sorted.
 pub(crate) fn of_paths<'p>(paths: impl Iterator<Item = &'p EntryPath> + Clone) -> Vec<Refusal> {
     let mut refused = same_in_another_case(paths.clone());
     for path in paths {
@@ -130,7 +130,7 @@ pub(crate) fn of_paths<'p>(paths: impl Iterator<Item = &'p EntryPath> + Clone) -
     refused
 }
 
-/// Files and folders that are one where case does not count. Of two such folders, nothing is said of what lies in them.
+/// Files and folders that are the same where case does not count. The content of two such folders is not reported.
 fn same_in_another_case<'p>(paths: impl Iterator<Item = &'p EntryPath>) -> Vec<Refusal> {
     let mut refused = Vec::new();
     let mut known: HashMap<String, &str> = HashMap::new();
@@ -159,13 +159,13 @@ fn same_in_another_case<'p>(paths: impl Iterator<Item = &'p EntryPath>) -> Vec<R
     refused
 }
 
-/// Equal for all that match a canonical caseless match (Unicode, definition D145).
+/// A form that is equal for all texts of one canonical caseless match (Unicode, definition D145).
 fn without_case(text: &str) -> String {
     let decomposed: String = text.nfd().collect();
     default_case_fold_str(&decomposed).nfd().collect()
 }
 
-/// The path that Windows takes this one for, if no list may have that.
+/// The path that Windows takes this one for, if no list may have that path.
 fn taken_for_on_windows(path: &str) -> Option<String> {
     let taken_for: Vec<&str> = path.split('/').map(component_on_windows).collect();
     let taken_for = taken_for.join("/");
@@ -173,20 +173,20 @@ fn taken_for_on_windows(path: &str) -> Option<String> {
 }
 
 fn component_on_windows(component: &str) -> &str {
-    // What follows is a stream of the file.
+    // Windows takes the text behind a colon for the name of a stream of the file.
     let name = component.split(':').next().unwrap_or(component).trim_end_matches(['.', ' ']);
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let short = name.split_once('~').filter(|(_, number)| is_number(number));
     let long = |short: &str| SHORT_NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(short));
     match short.and_then(|(short, _)| long(short)) {
         Some((_, long)) => long,
-        // Nothing but dots and spaces is no name there.
+        // Windows has no name that is only dots and spaces.
         None if name.is_empty() => component,
         None => name,
     }
 }
 
-/// The short names that Windows gives to long ones, up to their number.
+/// The beginnings of short names (up to their number) that Windows gives to long names.
 const SHORT_NAMES: [(&str, &str); 4] =
     [("git", ".git"), ("weighb", "weighbridge"), ("cache", ".cache"), ("huggin", "huggingface")];
 
@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(of(&["A/x", "A/y", "a/X", "a/z"]), ["a"]);
         assert_eq!(of(&["Readme", "readme/x", "readme/y"]), ["readme"]);
         assert_eq!(of(&["x/A/B", "x/A/b", "x/C"]), ["x/A/b"]);
-        // Folders spelled the same are one folder.
+        // Folders spelled alike are one folder.
         assert_eq!(codes(&["a/b/c", "a/b/d", "a/e"]), []);
     }
 }

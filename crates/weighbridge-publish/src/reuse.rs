@@ -1,4 +1,4 @@
-//! Taking over files of an earlier release unread: an edit of a README must not cost reading 700 GB.
+//! Takes over files of an earlier release unread: an edit of a README must not cost reading 700 GB.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use weighbridge_tree::{ChainingValue, ChunkSize, Grid};
 
 use crate::weigh::{Sha256Listing, TensorListing};
 
-/// An earlier, verified release, and which of its files are taken over if their size is still the same.
+/// An earlier, verified release, and a choice of its files to take over if their size is still the same.
 ///
 /// # Non-guarantee
-/// Their bytes are not looked at: the caller says that they did not change.
+/// The bytes of these files are not looked at: the caller states that they did not change.
 pub struct Reuse<'a> {
-    /// Which files, by path.
+    /// Selects the files to take over, by path.
     pub matches: &'a (dyn Fn(&str) -> bool + Sync),
     /// The earlier file list.
     pub files: &'a VerifiedFileList,
@@ -31,7 +31,7 @@ pub(crate) struct Reused {
 }
 
 impl Reuse<'_> {
-    /// The entries of a file in the earlier release; `None` if the file is to be read.
+    /// Returns the entries of a file in the earlier release; `None` if the file has to be read.
     pub(crate) fn take(
         &self,
         found: &Found,
@@ -68,30 +68,30 @@ impl Reuse<'_> {
     }
 }
 
-/// Why a file is not taken over unread.
+/// The reason why a file is not taken over unread.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum ReuseFault {
-    /// It has another size than the earlier entry.
+    /// The file has another size than its earlier entry.
     Size {
         /// The size listed earlier.
         earlier: u64,
         /// The size now.
         now: u64,
     },
-    /// No file was taken over at all.
+    /// No file was taken over.
     Nothing,
-    /// The earlier release has another chunk size than the one asked for.
+    /// The earlier release has another chunk size than the requested one.
     ChunkSize {
-        /// The earlier one.
+        /// The chunk size of the earlier release.
         earlier: ChunkSize,
     },
-    /// The earlier release does not have what this one needs.
+    /// The earlier release lacks something that this release needs.
     Lacks {
-        /// What is not there.
+        /// The missing part of the metadata.
         what: &'static str,
     },
-    /// An index, which is read all the same, is not the earlier one.
+    /// The index, which is always read, differs from the earlier one.
     Index,
     /// The earlier layer is refused, or cannot be read.
     Layer(LayersError),

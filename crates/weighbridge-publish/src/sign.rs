@@ -1,4 +1,4 @@
-//! Notes: a head's text, or a statement's, with signatures behind it.
+//! Notes: the text of a head or statement with signatures behind it.
 
 use weighbridge_manifest::{
     Challenge, Head, HeadError, Note, NoteError, NoteSignature, Receipt, Report, SignedChallenge,
@@ -7,9 +7,9 @@ use weighbridge_manifest::{
 
 use crate::key::SecretKey;
 
-/// A head's text on its way to being a note.
+/// A head's text and the signatures collected for its note.
 ///
-/// The text is never re-encoded: what was read is what is signed and written.
+/// The text is never encoded again: exactly the text that was read is signed and written.
 #[derive(Clone, Debug)]
 pub struct Signing {
     text: String,
@@ -17,29 +17,29 @@ pub struct Signing {
     signatures: Vec<NoteSignature>,
 }
 
-/// Whether a signature was added, or was there.
+/// Whether a signature was added, or was present before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Added {
-    /// The note has changed: the key's signature stands in it now, and nothing else under its name.
+    /// The note has changed: it now has a signature by the key, and no other line under the key's name and id.
     Added,
-    /// The same key's signature stood there already. Nothing has changed.
+    /// The note already had a signature by the same key, and has not changed.
     AlreadyThere,
 }
 
 impl Signing {
-    /// A text without signatures.
+    /// Begins with a text without signatures.
     ///
     /// # Errors
-    /// [`HeadError`] if it is no head: nobody should sign what no verifier accepts.
+    /// [`HeadError`] if the text is no head: no signature should exist for a text that every verifier refuses.
     pub fn of_text(text: String) -> Result<Self, HeadError> {
         let head = Head::parse(&text)?;
         Ok(Self { text, head, signatures: Vec::new() })
     }
 
-    /// A note, to be signed once more.
+    /// Begins with a note, to add a signature to it.
     ///
     /// # Errors
-    /// [`SigningError`] if it is no note, or not of a head.
+    /// [`SigningError`] if the bytes are no note, or not the note of a head.
     pub fn of_note(bytes: &[u8]) -> Result<Self, SigningError> {
         let note = Note::parse(bytes).map_err(SigningError::Note)?;
         let signing = Self::of_text(note.text().to_owned()).map_err(SigningError::Head)?;
@@ -52,17 +52,17 @@ impl Signing {
         &self.text
     }
 
-    /// What they say.
+    /// The values of the head.
     #[must_use]
     pub fn head(&self) -> &Head {
         &self.head
     }
 
-    /// Adds a signature that `vkey` made over [`text`](Self::text). A line that this key signed before stays as it is;
-    /// bad lines under the key's name and id, for which verifiers would refuse the note, go.
+    /// Adds a signature that `vkey` made over [`text`](Self::text). An earlier good signature by this key stays; bad
+    /// lines under the key's name and id, for which verifiers would refuse the note, are removed.
     ///
     /// # Errors
-    /// [`SigningError`] if it is not this key's signature of this text, or if the note could not be read with it.
+    /// [`SigningError`] if the signature is not by this key over this text, or if the note could not be read with it.
     pub fn add(&mut self, vkey: &Vkey, signature: NoteSignature) -> Result<Added, SigningError> {
         let text = self.text.as_bytes();
         let claims = |line: &NoteSignature| line.name() == vkey.name() && line.id() == vkey.id();
@@ -94,14 +94,14 @@ impl Signing {
         Ok(Added::Added)
     }
 
-    /// The note; `None` without a signature.
+    /// The note; `None` without any signature.
     #[must_use]
     pub fn note(&self) -> Option<String> {
         (!self.signatures.is_empty()).then(|| note(&self.text, &self.signatures))
     }
 }
 
-/// A text, an empty line, and the signatures behind it.
+/// The text, an empty line, and the signatures.
 fn note(text: &str, signatures: &[NoteSignature]) -> String {
     let lines = signatures.iter().map(|s| format!("{s}\n"));
     [text.to_owned(), "\n".to_owned()].into_iter().chain(lines).collect()
@@ -110,7 +110,7 @@ fn note(text: &str, signatures: &[NoteSignature]) -> String {
 /// An auditor's challenge as a note, signed by the auditor.
 ///
 /// # Errors
-/// [`SigningError`] if nobody could read it.
+/// [`SigningError`] if the note could not be read.
 ///
 /// # Cost
 /// Signing, and reading what was signed: about three Ed25519 operations.
@@ -124,10 +124,10 @@ pub fn sign_challenge(challenge: &Challenge, auditor: &SecretKey) -> Result<Stri
 /// An auditor's report as a note, signed by the auditor.
 ///
 /// # Errors
-/// [`SigningError`] if nobody could read it.
+/// [`SigningError`] if the note could not be read.
 ///
 /// # Cost
-/// As [`sign_challenge`].
+/// The same as [`sign_challenge`].
 pub fn sign_report(report: &Report, auditor: &SecretKey) -> Result<String, SigningError> {
     let note = statement(report.to_text(), auditor)?;
     let signed = SignedReport::parse(note.as_bytes()).map_err(SigningError::Note)?;
@@ -138,10 +138,10 @@ pub fn sign_report(report: &Report, auditor: &SecretKey) -> Result<String, Signi
 /// A node's receipt as a note, signed by the node.
 ///
 /// # Errors
-/// [`SigningError`] if nobody could read it; so too if `node` is not the key that the receipt names (3301).
+/// [`SigningError`] if the note could not be read, or if `node` is not the key that the receipt names (3301).
 ///
 /// # Cost
-/// As [`sign_challenge`].
+/// The same as [`sign_challenge`].
 pub fn sign_receipt(receipt: &Receipt, node: &SecretKey) -> Result<String, SigningError> {
     let note = statement(receipt.to_text(), node)?;
     let signed = SignedReceipt::parse(note.as_bytes()).map_err(SigningError::Note)?;
@@ -154,17 +154,17 @@ fn statement(text: Result<String, StatementError>, key: &SecretKey) -> Result<St
     Ok(note(&text, &[key.sign(text.as_bytes())]))
 }
 
-/// Why a note is not signed.
+/// The reason why a note is not signed.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SigningError {
-    /// It is no note.
+    /// The bytes are no note.
     Note(NoteError),
-    /// It is not of a head.
+    /// The note is not that of a head.
     Head(HeadError),
     /// The signature is not by this key over this text.
     NotByThisKey,
-    /// The statement is none, or is not this key's to sign.
+    /// The text is no statement, or not one that this key may sign.
     Statement(StatementError),
 }
 

@@ -1,4 +1,4 @@
-//! From a model folder to lists, layers and the head's text.
+//! Turns a model folder into lists, layers and the head's text.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -36,53 +36,53 @@ pub struct Weighing<'a> {
     pub model: &'a Path,
     /// The model's name.
     pub name: ModelName,
-    /// The head of the revision before, if there is one.
+    /// The previous revision, if there is one.
     pub previous: Option<Previous>,
-    /// When the head is made.
+    /// The time at which the head is made.
     pub created: Time,
-    /// Until when it is good, if not for ever.
+    /// The time at which the head expires; `None` if it never does.
     pub expires: Option<Time>,
-    /// The unit of verification; the default is chosen by the sizes of the files.
+    /// The unit of verification; by default chosen by the sizes of the files.
     pub chunk_size: Option<ChunkSize>,
     /// Whether tensors are listed.
     pub tensors: TensorListing,
-    /// Whether the file list has SHA-256 hashes too.
+    /// Whether the file list has SHA-256 hashes.
     pub sha256: Sha256Listing,
     /// Further lines of the head.
     pub ext: Vec<Ext>,
-    /// Files that are not read, because an earlier release has them.
+    /// The earlier release whose files are taken over unread, if there is one.
     pub reuse: Option<Reuse<'a>>,
-    /// Which files are taken although they are leftovers or Git LFS pointers, by path; none, if nothing is said.
+    /// Selects files, by path, that are weighed although they are leftovers or Git LFS pointers; `None` selects none.
     pub take: Option<&'a (dyn Fn(&str) -> bool + Sync)>,
 }
 
 /// Whether tensors are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TensorListing {
-    /// Every tensor of every tensor file, but none of a file that has a dtype which is not known; a malformed one is an
-    /// error.
+    /// Every tensor of every tensor file is listed. A file with an unknown dtype lists none of its tensors; a
+    /// malformed file is an error.
     List,
-    /// None: the head says `tensors none`.
+    /// No tensor is listed: the head says `tensors none`.
     Omit,
 }
 
 /// Whether the file list has SHA-256 hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sha256Listing {
-    /// No.
+    /// The list has no SHA-256 hashes.
     Omit,
-    /// On every file. Each file is then hashed by one thread.
+    /// The list has the SHA-256 hash of every file. One thread then hashes each file.
     List,
 }
 
 /// The release before this one.
 #[derive(Clone, Debug)]
 pub struct Previous {
-    /// Its head id.
+    /// The head id of the previous release.
     pub id: weighbridge_tree::HeadId,
-    /// Its revision.
+    /// The revision of the previous release.
     pub revision: u64,
-    /// Its name.
+    /// The model's name in the previous release.
     pub name: ModelName,
 }
 
@@ -99,13 +99,13 @@ pub enum Event<'a> {
     Total(u64),
     /// This number of further bytes was read and hashed.
     Read(u64),
-    /// This file is taken over unread.
+    /// This file was taken over unread.
     Reused(&'a EntryPath),
-    /// This place, relative to the model folder, was not looked into: models have nothing there.
+    /// This place, relative to the model folder, was not looked into, because models have nothing there.
     LeftOut(&'a str),
 }
 
-/// A weighed model: everything that stands in its metadata, but for signatures.
+/// A weighed model: its metadata without the signatures.
 #[derive(Debug)]
 pub struct Weighed {
     /// The values of the head.
@@ -114,24 +114,24 @@ pub struct Weighed {
     pub text: String,
     /// The bytes of `files.jsonl`.
     pub files: String,
-    /// The bytes of `tensors.jsonl`, unless tensors are not listed.
+    /// The bytes of `tensors.jsonl`; `None` if tensors are not listed.
     pub tensors: Option<String>,
-    /// The layers of the larger files, in list order.
+    /// The layers of all files that have more than one chunk, in list order.
     pub layers: Vec<Vec<ChainingValue>>,
-    /// The tensor files that are covered as files, and why none of their tensors is listed, by path. A file that was taken
-    /// over unread is not among them.
+    /// The tensor files, by path, none of whose tensors is listed, with the reason. Files that were taken over unread
+    /// are not among them.
     pub unlisted: Vec<(EntryPath, UnknownDtype)>,
-    /// The files that were read, and in which state.
+    /// The files that were read, with the state in which they were read.
     pub read: Vec<(EntryPath, PathBuf, Stamp)>,
 }
 
 impl Weighed {
-    /// Looks whether the files that were read are the same still. A lock on the folder
-    /// ([`Staging::lock`](crate::Staging::lock)) keeps a fetch from giving them other content between this and
+    /// Checks that the files that were read have not changed since. Hold a lock on the folder
+    /// ([`Staging::lock`](crate::Staging::lock)), so that no fetch changes the files between this call and
     /// publishing.
     ///
     /// # Errors
-    /// [`WeighError::Scan`] (2106) with the first one that is not.
+    /// [`WeighError::Scan`] (2106) for the first file that has changed.
     pub fn check_unchanged(&self) -> Result<(), WeighError> {
         match self.read.iter().find(|(_, file, stamp)| !stamp.is_of(file)) {
             Some((path, ..)) => Err(WeighError::Scan { path: Some(path.clone()), error: ScanError::Changed }),
@@ -144,12 +144,12 @@ impl Weighing<'_> {
     /// Reads the model once, on all threads of the current rayon pool.
     ///
     /// # Errors
-    /// [`WeighError`], at the first fault; but [`WeighError::Refused`] has all that is refused by names, or all Git LFS
+    /// [`WeighError`] for the first fault; but [`WeighError::Refused`] collects all refusals by names, or all Git LFS
     /// pointers. Nothing is written anywhere.
     ///
     /// # Cost
-    /// One BLAKE3 pass over all bytes, two over those of tensors if these are listed. Memory does not grow with
-    /// the model, lists and layers apart.
+    /// One BLAKE3 pass over all bytes, and a second over those of tensors if tensors are listed. Memory does not grow
+    /// with the model, except for lists and layers.
     pub fn weigh(&self, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<Weighed, WeighError> {
         let (revision, previous) = self.place()?;
         let found = self.walk(tell)?;
@@ -199,7 +199,7 @@ impl Weighing<'_> {
         })
     }
 
-    /// This release's revision, and the head before.
+    /// The revision of this release, and the id of the previous head.
     fn place(&self) -> Result<(u64, Option<weighbridge_tree::HeadId>), WeighError> {
         let Some(previous) = &self.previous else { return Ok((1, None)) };
         if previous.name != self.name {
@@ -226,7 +226,7 @@ impl Weighing<'_> {
         Ok(files)
     }
 
-    /// Whether the caller has this file weighed whatever it looks like.
+    /// Whether the caller wants this file weighed even if it is a leftover or a pointer.
     fn takes(&self, path: &EntryPath) -> bool {
         self.take.is_some_and(|take| take(path.as_str()))
     }
@@ -243,7 +243,7 @@ impl Weighing<'_> {
         }
     }
 
-    /// The entries of all files, by path: taken over, or read.
+    /// The entries of all files, by path, taken over or read.
     fn entries(
         &self,
         found: &[Found],
@@ -269,7 +269,7 @@ impl Weighing<'_> {
             return Err(WeighError::Reuse { path: None, fault: ReuseFault::Nothing });
         }
         tell(Event::Total(jobs.iter().fold(0, |sum, (_, job)| sum.saturating_add(job.size))));
-        // All Git LFS pointers are refused at once, and before hours of reading.
+        // Git LFS pointers are all refused in one run, before hours of reading.
         let may_be_pointer = |(_, job): &(usize, Job)| job.size <= MAX_LFS_POINTER;
         let (small, large): (Vec<_>, Vec<_>) = jobs.into_iter().partition(may_be_pointer);
         for (jobs, next) in [(small, AfterPointer::GoOn), (large, AfterPointer::Stop)] {
@@ -283,12 +283,13 @@ impl Weighing<'_> {
             }
             refuse(pointers)?;
         }
-        // Without an error every job has a result. A list that left one out would be signed as complete.
+        // Every job has a result unless there was an error. A list that omits a file must not be signed as complete.
         let all: Option<Vec<WeighedFile>> = entries.into_iter().collect();
         all.ok_or(WeighError::Incomplete)
     }
 
-    /// The result of each job, with the job's number; `None` of a Git LFS pointer that is not taken.
+    /// The result of each job, with the file's position in `found`; `None` for a Git LFS pointer that the caller did
+    /// not choose to weigh.
     fn read(
         &self,
         jobs: Vec<(usize, Job)>,
@@ -310,7 +311,7 @@ impl Weighing<'_> {
                     read.push((place, None));
                 }
                 Some(Err(error)) => return Err(WeighError::Scan { path: path.cloned(), error }),
-                // Another one has ended the scan, and comes.
+                // The fault of another file ended the scan; that fault follows.
                 None => incomplete = true,
             }
         }
@@ -325,12 +326,12 @@ impl Weighing<'_> {
     }
 }
 
-/// The values of one file that was read or taken over.
+/// The entry, tensors and layer of one file that was read or taken over.
 struct WeighedFile {
     source: Source,
     file: FileEntry,
     tensors: Vec<TensorEntry>,
-    /// The names in a header whose tensors are not listed, for a reason that `unknown` gives.
+    /// The tensor names in a header whose tensors are not listed; `unknown` has the reason.
     unlisted: Vec<String>,
     unknown: Option<UnknownDtype>,
     says: Says,
@@ -338,7 +339,7 @@ struct WeighedFile {
     layer: Vec<ChainingValue>,
 }
 
-/// Where an entry is from.
+/// The origin of an entry.
 enum Source {
     Read(Stamp),
     Reused,
@@ -380,13 +381,14 @@ impl WeighedFile {
         })
     }
 
-    /// The names of all tensors that are known of the file, listed or not.
+    /// The names of all known tensors of the file, listed or not.
     fn names(&self) -> impl Iterator<Item = &str> {
         let listed = self.tensors.iter().map(|tensor| tensor.name.as_str());
         listed.chain(self.unlisted.iter().map(String::as_str))
     }
 
-    /// Whether the file may hold tensors whose names are not known: its header was not read, and none of them is listed.
+    /// Whether the file may hold tensors with unknown names: its header was not read, and none of its tensors is
+    /// listed.
     fn may_hold_others(&self) -> bool {
         let is_read = matches!(self.source, Source::Read(_));
         !is_read && self.tensors.is_empty() && Format::of(self.file.path.as_str()).is_some()
@@ -402,7 +404,7 @@ fn tensor(file: &EntryPath, span: TensorSpan, hash: TensorHash) -> Result<Tensor
     Ok(TensorEntry {
         name,
         file: file.clone(),
-        // Formats name no dtype that they do not know, and know none that could not stand in a list.
+        // The formats return only known dtypes, and every known dtype can stand in a list.
         dtype: Dtype::parse(&span.dtype).ok_or(WeighError::Incomplete)?,
         shape: span.shape,
         offset: span.offset,
@@ -411,7 +413,7 @@ fn tensor(file: &EntryPath, span: TensorSpan, hash: TensorHash) -> Result<Tensor
     })
 }
 
-/// Compares each index with the files that it names, and with the tensors of those whose headers are known.
+/// Compares each index with the files that it names, and with the tensors of those files whose headers are known.
 fn check_indexes(found: &[Found], entries: &[WeighedFile], tensors: TensorListing) -> Result<(), WeighError> {
     let is_index = |(f, _): &(&Found, &WeighedFile)| index::is_index(f.path.as_str());
     let mut indexes = found.iter().zip(entries).filter(is_index).peekable();
@@ -434,7 +436,8 @@ fn check_indexes(found: &[Found], entries: &[WeighedFile], tensors: TensorListin
     Ok(())
 }
 
-/// Compares the parts of split GGUF models with each other, if their tensors are listed. `entries` are sorted by path.
+/// Compares the parts of each split GGUF model with each other, if tensors are listed. `entries` must be sorted by
+/// path.
 fn check_splits(entries: &[WeighedFile], tensors: TensorListing) -> Result<(), WeighError> {
     if tensors == TensorListing::Omit {
         return Ok(());
@@ -452,7 +455,7 @@ fn check_splits(entries: &[WeighedFile], tensors: TensorListing) -> Result<(), W
     })
 }
 
-/// The bytes of a file that was weighed. What is read again is verified again (rule 10).
+/// Reads a weighed file again. The bytes are verified again (rule 10).
 fn read_again(file: &Found, entry: &WeighedFile) -> Result<Vec<u8>, WeighError> {
     let path = || file.path.clone();
     let bytes = read_bounded(&file.file, MAX_INDEX).map_err(|error| match error.source.kind() {
@@ -466,7 +469,7 @@ fn read_again(file: &Found, entry: &WeighedFile) -> Result<Vec<u8>, WeighError> 
     }
 }
 
-/// Why a model was not weighed.
+/// The reason why a model was not weighed.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum WeighError {
@@ -474,13 +477,13 @@ pub enum WeighError {
     Io(IoError),
     /// The folder holds no file.
     Empty,
-    /// Things in the folder that are not weighed; at least one, sorted by place.
+    /// Things in the folder that cannot be weighed; at least one, sorted by place.
     Refused(Vec<Refusal>),
-    /// A file could not be read as it should.
+    /// A file could not be read, or gave no result.
     Scan {
         /// The file.
         path: Option<EntryPath>,
-        /// What happened.
+        /// The fault.
         error: ScanError,
     },
     /// A tensor's name cannot stand in a list.
@@ -489,21 +492,21 @@ pub enum WeighError {
         path: EntryPath,
         /// The name.
         name: String,
-        /// What is the matter with it.
+        /// The fault of the name.
         fault: TensorNameError,
     },
-    /// An index is malformed, or names what the model does not have.
+    /// An index is malformed, or names files or tensors that the model does not have.
     Index {
         /// The index.
         path: EntryPath,
-        /// What is the matter with it.
+        /// The fault of the index.
         error: IndexError,
     },
-    /// The parts of a split model do not belong together.
+    /// The parts of a split model do not fit together.
     Split {
         /// The first part.
         path: EntryPath,
-        /// What is the matter.
+        /// The fault of the parts.
         error: SplitError,
     },
     /// A tensor's name has a character that people do not see, so that it could pass for another name.
@@ -517,21 +520,21 @@ pub enum WeighError {
     },
     /// A file cannot be taken over unread.
     Reuse {
-        /// The file, if it is about one.
+        /// The file, if a single file is at fault.
         path: Option<EntryPath>,
-        /// What is the matter.
+        /// The reason.
         fault: ReuseFault,
     },
     /// The previous head is of another model.
     OtherModel {
-        /// Its name.
+        /// The name in the previous head.
         name: ModelName,
     },
-    /// Not everything was read, although nothing failed: a fault of weighbridge.
+    /// A file has no result although nothing failed: a fault of weighbridge.
     Incomplete,
-    /// The list could not be opened by anyone.
+    /// No verifier could open the new list.
     List(ListError),
-    /// The head could not be read by anyone.
+    /// No verifier could read the new head.
     Head(HeadError),
 }
 
@@ -556,7 +559,7 @@ impl WeighError {
         }
     }
 
-    /// Whether the same files could be weighed without listing their tensors.
+    /// Whether the same files could be weighed if their tensors were not listed.
     #[must_use]
     pub fn is_about_tensors(&self) -> bool {
         match self {
@@ -568,7 +571,7 @@ impl WeighError {
     }
 }
 
-/// `Err` if there is anything that is not weighed.
+/// Returns an error if anything is refused.
 fn refuse(mut refused: Vec<Refusal>) -> Result<(), WeighError> {
     refused.sort_by(|a, b| a.place.cmp(&b.place));
     if refused.is_empty() { Ok(()) } else { Err(WeighError::Refused(refused)) }

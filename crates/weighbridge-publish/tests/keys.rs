@@ -1,4 +1,5 @@
-//! Secret keys: what is written can be read, here and by OpenSSL; what is damaged, foreign or in the way is refused.
+//! Secret keys: written keys can be read here and by OpenSSL; damaged and foreign keys are refused, and no file is
+//! overwritten.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -19,19 +20,19 @@ use weighbridge_publish::{
 };
 use zeroize::Zeroizing;
 
-/// RFC 8410, section 10.3, the first.
+/// RFC 8410, section 10.3, first example.
 const RFC_SECRET: &str = "-----BEGIN PRIVATE KEY-----
 MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC
 -----END PRIVATE KEY-----
 ";
-/// RFC 8410, section 10.3, the second: the same key in version 2, with an attribute and its public half.
+/// RFC 8410, section 10.3, second example: the same key in version 2, with an attribute and its public half.
 const RFC_VERSION_2: &str = "-----BEGIN PRIVATE KEY-----
 MHICAQEwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC
 oB8wHQYKKoZIhvcNAQkJFDEPDA1DdXJkbGUgQ2hhaXJzgSEAGb9ECWmEzf6FQbrB
 Z9w7lshQhqowtrbLDFw4rXAxZuE=
 -----END PRIVATE KEY-----
 ";
-/// RFC 8410, section 10.1: its public half.
+/// RFC 8410, section 10.1: the public half of that key.
 const RFC_PUBLIC: &str = "-----BEGIN PUBLIC KEY-----
 MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
 -----END PUBLIC KEY-----
@@ -59,7 +60,7 @@ fn nobody_asked() -> Result<Passphrase, KeyError> {
     panic!("a passphrase was asked for in vain")
 }
 
-/// The code of a refusal, or 0.
+/// The code of the refusal; 0 without one.
 fn code<T>(result: Result<T, KeyError>) -> u16 {
     result.map_or_else(|e| e.error_code(), |_| 0)
 }
@@ -68,14 +69,14 @@ fn open(pem: &str) -> Result<SecretKey, KeyError> {
     SecretKey::from_pem(rfc_vkey(), pem, || passphrase(PASSPHRASE))
 }
 
-/// The RFC's key, encrypted with any parameters: [`SecretKey::to_pem`] has only the good ones.
+/// The RFC's key, encrypted with any parameters. [`SecretKey::to_pem`] uses only good ones.
 fn encrypted_with(parameters: pbes2::Parameters) -> EncryptedKey {
     let (_, plain) = SecretDocument::from_pem(RFC_SECRET).unwrap();
     let info = PrivateKeyInfoRef::from_der(plain.as_bytes()).unwrap();
     EncryptedKey(info.encrypt_with_params(parameters, PASSPHRASE).unwrap().as_bytes().to_vec())
 }
 
-/// With scrypt so cheap that thousands can be opened.
+/// The RFC's key, encrypted with scrypt so cheap that a test can open thousands of keys.
 fn cheap() -> EncryptedKey {
     let cost = scrypt::Params::new(1, 1, 1).unwrap();
     encrypted_with(pbes2::Parameters::generate_scrypt_aes256cbc(cost, &[7; 16], [9; 16]).unwrap())
@@ -88,7 +89,7 @@ impl EncryptedKey {
         pem::encode_string("ENCRYPTED PRIVATE KEY", LineEnding::LF, &self.0).unwrap()
     }
 
-    /// The same ciphertext under other parameters.
+    /// The same ciphertext with other parameters.
     fn claiming(&self, change: impl FnOnce(&mut pbes2::Parameters)) -> Self {
         let info = EncryptedPrivateKeyInfoRef::from_der(&self.0).unwrap();
         let mut parameters = info.encryption_algorithm.pbes2().unwrap().clone();
@@ -110,7 +111,7 @@ fn writes_the_plain_key_as_the_rfc_does() {
 fn reads_both_versions_of_pkcs8() {
     let key = SecretKey::from_pem(rfc_vkey(), RFC_VERSION_2, nobody_asked).unwrap();
     assert_eq!(key.sign(TEXT), rfc_key().sign(TEXT));
-    // A public half of another key: two halves that do not fit are a trap, never a key.
+    // The public half of another key: contradicting halves are never a key.
     let (_, mut der) = pem::decode_vec(RFC_VERSION_2.as_bytes()).unwrap();
     *der.last_mut().unwrap() ^= 1;
     let contradictory = pem::encode_string("PRIVATE KEY", LineEnding::LF, &der).unwrap();
@@ -175,7 +176,8 @@ fn refuses_empty_and_missing_passphrases() {
 
 #[test]
 fn takes_every_wrong_passphrase_for_wrong() {
-    // One in 256 leaves a well-formed padding; noise that decrypted must not be taken for a malformed file.
+    // One wrong passphrase in 256 leaves a well-formed padding. The noise before it must not be taken for a malformed
+    // file.
     let pem = cheap().pem();
     for i in 0..2_000 {
         let refused = SecretKey::from_pem(rfc_vkey(), &pem, || passphrase(&i.to_string()));
@@ -205,13 +207,13 @@ fn refuses_anything_around_the_block() {
         RFC_PUBLIC.replace("PUBLIC", "PRIVATE"),
         RFC_SECRET.replace("PRIVATE", "ENCRYPTED PRIVATE"),
         RFC_SECRET.replace("PRIVATE", "OPENSSH PRIVATE"),
-        // The only difference to another algorithm is its identifier: X25519.
+        // The algorithm identifier alone differs: X25519.
         block.replace("K2Vw", "K2Vu"),
     ] {
         let refused = SecretKey::from_pem(rfc_vkey(), &wrong, nobody_asked);
         assert_eq!(code(refused), if wrong == block { 0 } else { 5403 }, "{wrong}");
     }
-    // What version control and editors do to line endings is no damage.
+    // Line endings that version control and editors change are no damage.
     assert_eq!(code(open(&block.replace('\n', "\r\n"))), 0);
     assert_eq!(code(open(block.trim_end())), 0);
 }
@@ -262,11 +264,12 @@ fn no_flipped_bit_of_an_encrypted_key_is_accepted() {
             other => panic!("{other} for bit {bit}"),
         }
     }
-    // AES-CBC alone would have accepted these: the first half of the seed noise, the second off by one bit.
+    // AES-CBC alone would have accepted these files: half of the seed becomes noise, the other half is off by one
+    // bit.
     assert!(as_another_key >= 128, "{as_another_key}");
 }
 
-/// Every text that differs from `text` in one bit.
+/// Calls `check` with every text that differs from `text` in one bit.
 fn each_flipped_text(text: &str, mut check: impl FnMut(&str, usize)) {
     for at in 0..text.len() {
         for bit in 0..7 {
@@ -280,7 +283,7 @@ fn each_flipped_text(text: &str, mut check: impl FnMut(&str, usize)) {
 #[test]
 fn refuses_unbearable_parameters_before_asking_for_a_passphrase() {
     type Scrypt = pbes2::ScryptParams;
-    // The library believes these numbers: the first panicked, the second aborted the process.
+    // The library trusts these numbers: with the first it panicked, with the second it aborted the process.
     let changes: [fn(&mut Scrypt); 8] = [
         |kdf| kdf.cost_parameter = 0,
         |kdf| kdf.cost_parameter = 1 << 60,
@@ -306,7 +309,7 @@ fn refuses_unbearable_parameters_before_asking_for_a_passphrase() {
         let refused = SecretKey::from_pem(rfc_vkey(), &hostile.pem(), nobody_asked);
         assert!(matches!(refused, Err(KeyError::SecretPem(PemFault::Cost))), "{iterations}: {refused:?}");
     }
-    // What is recommended elsewhere is bearable (OWASP, 2023).
+    // Parameters that OWASP recommends (2023) are accepted.
     for bearable in [
         pbes2::Parameters::generate_scrypt_aes256cbc(
             scrypt::Params::new(17, 8, 1).unwrap(),
@@ -455,7 +458,7 @@ fn shows_no_secret() {
 }
 
 mod openssl {
-    //! Skipped, with a line that says so, where there is no `openssl` of version 3.
+    //! Skipped, with a printed line, without an `openssl` of version 3 or later.
 
     use super::*;
 
@@ -490,7 +493,7 @@ mod openssl {
             fs::read_to_string(self.dir().join(file)).unwrap()
         }
 
-        /// Runs a command line without quotes, the passphrase in `$WORD`.
+        /// Runs a command line that needs no quotes. `$WORD` has the passphrase.
         fn try_run(&self, line: &str) -> Output {
             let mut command = Command::new("openssl");
             command.args(line.split(' ')).current_dir(self.dir()).env("WORD", PASSPHRASE);
@@ -539,7 +542,7 @@ mod openssl {
             let key = SecretKey::from_pem(vkey.clone(), &pem, || passphrase(PASSPHRASE)).unwrap();
             assert_eq!(key.sign(TEXT), plain.sign(TEXT), "{encryption}");
         }
-        // Ciphers and hashes of another age are named, not guessed at.
+        // Outdated ciphers and hashes are named in the error.
         for encryption in ["-v2 des3", "-v2 aes256 -v2prf hmacWithSHA1", "-v1 PBE-SHA1-3DES"] {
             openssl.run(&format!(
                 "pkcs8 -topk8 -in plain.key -out encrypted.key -passout env:WORD {encryption}"

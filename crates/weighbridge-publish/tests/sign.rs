@@ -1,4 +1,4 @@
-//! Notes: signatures are put behind a text that stays as it is.
+//! Notes: signatures are added behind a text that never changes.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -77,7 +77,7 @@ fn a_broken_line_of_the_same_key_is_replaced_and_no_other() {
 
 #[test]
 fn a_broken_line_beside_a_good_one_of_the_same_key_goes() {
-    // The good line was there already, so the broken one stayed, and verifiers refused the note.
+    // Regression: since the good line was present already, the broken line stayed, and verifiers refused the note.
     let text = text();
     let broken = NoteSignature::new(KEY.vkey().name().clone(), KEY.vkey().id(), vec![0; 64]);
     let good = KEY.sign(text.as_bytes());
@@ -207,9 +207,9 @@ fn a_statement_that_nobody_would_read_is_not_signed() {
     );
     let above = Report { samples: 2, ..report(&node) };
     assert_eq!(sign_report(&above, &auditor).map_err(|e| e.error_code()), Err(1804));
-    // A receipt is its node's own.
+    // Only the node itself may sign its receipt.
     assert_eq!(sign_receipt(&receipt(&node), &auditor).map_err(|e| e.error_code()), Err(3301));
-    // A name that makes the note longer than notes may be.
+    // A key name that makes the note longer than notes may be.
     let long = key(&"k".repeat(131_072));
     assert_eq!(sign_report(&report(&node), &long).map_err(|e| e.error_code()), Err(1101));
     assert_eq!(sign_receipt(&receipt(&long), &long).map_err(|e| e.error_code()), Err(1801));

@@ -1,4 +1,5 @@
-//! Weighing: the same as anyone computes with `blake3` alone; what cannot be a model is refused by its code.
+//! Weighing: the results are those of an independent computation with `blake3`; a folder that cannot be a model is
+//! refused by its code.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -25,7 +26,7 @@ use weighbridge_tree::ChunkSize;
 
 const KIB: usize = 1 << 10;
 
-/// The code of the refusal.
+/// The code of the refusal; 0 without one.
 fn code(weighing: &Weighing<'_>) -> u16 {
     weighing.weigh(&|_| {}).map_or_else(|e| e.error_code(), |_| 0)
 }
@@ -34,7 +35,7 @@ fn code_of(files: &[(&str, &[u8])]) -> u16 {
     code(&weighing(Folder::of(files).path()))
 }
 
-/// The refusals by names, or as a Git LFS pointer: places and codes.
+/// The places and codes of a refusal by names, or of Git LFS pointers.
 fn refused(weighing: &Weighing<'_>) -> Vec<(String, u16)> {
     match weighing.weigh(&|_| {}) {
         Err(WeighError::Refused(refused)) => {
@@ -45,10 +46,10 @@ fn refused(weighing: &Weighing<'_>) -> Vec<(String, u16)> {
     }
 }
 
-/// As Git LFS leaves it in place of a file that was not downloaded.
+/// A pointer as Git LFS leaves it in place of a file that was not downloaded.
 const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n";
 
-/// What a head says of these files, by the specification and the crate `blake3` alone.
+/// The metadata of a model, computed from the specification with the crate `blake3` alone.
 struct Naive {
     files: String,
     tensors: String,
@@ -89,7 +90,7 @@ impl Naive {
     }
 }
 
-/// The lines of a file's tensors, read from its header as a script would.
+/// The list lines of a file's tensors, read from the header as a script would read it.
 fn tensor_lines(file: &str, bytes: &[u8]) -> String {
     let start = 8 + usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
     let header: serde_json::Value = serde_json::from_slice(&bytes[8..start]).unwrap();
@@ -132,7 +133,8 @@ fn derived(context: &str, parts: &[&[u8]]) -> blake3::Hash {
     hasher.finalize()
 }
 
-/// Counts and the complete binary tree over the lines: the children of node i are 2i + 1 and 2i + 2.
+/// The root of a list: its counts and the complete binary tree over its lines. The children of node i are 2i + 1 and
+/// 2i + 2.
 fn root(context: &str, counts: &[usize], lines: &str) -> blake3::Hash {
     fn node(i: usize, leaves: &[&str]) -> blake3::Hash {
         if i + 1 >= leaves.len() {
@@ -174,7 +176,7 @@ fn agrees_with_a_recomputation_on_any_number_of_threads() {
     }
 }
 
-/// The known answer of a published model: `WEIGHBRIDGE_REAL_MODEL` names its folder.
+/// Compares with the known answer of a published model, if `WEIGHBRIDGE_REAL_MODEL` names its folder.
 #[test]
 fn gives_the_known_answer_for_a_real_model() {
     let Some(model) = std::env::var_os("WEIGHBRIDGE_REAL_MODEL") else {
@@ -234,7 +236,7 @@ fn tells_how_much_will_be_read_and_how_much_was() {
 fn lists_sha256_of_every_file_when_asked() {
     let model = Folder::of(&[("abc", b"abc"), ("empty", b"")]);
     let weighed = Weighing { sha256: Sha256Listing::List, ..weighing(model.path()) }.weigh(&|_| {}).unwrap();
-    // FIPS 180-4's own example, and the hash of nothing.
+    // The example of FIPS 180-4, and the hash of no bytes.
     let expected = [
         ("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "abc"),
         ("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "empty"),
@@ -344,14 +346,14 @@ fn refuses_names_that_file_systems_would_tell_apart_differently() {
     assert_eq!(code_of(&[("stra\u{df}e", b"x"), ("STRASSE", b"y")]), 1422);
     assert_eq!(code_of(&[("A/x", b"x"), ("a/X", b"y")]), 1422);
     assert_eq!(code_of(&[("A/x", b"x"), ("a/y", b"y")]), 1422);
-    // Verifiers do not check this, so nothing but weighing does; without tensors too.
+    // Only weighing checks this, since verifiers do not; it does so without tensors too.
     let model = Folder::of(&[("cafe\u{301}", b"x")]);
     assert_eq!(code(&Weighing { tensors: TensorListing::Omit, ..weighing(model.path()) }), 1421);
 }
 
 #[test]
 fn refuses_folders_that_become_one_where_case_does_not_count() {
-    // `Readme` beside `readme/x`, and `A/x` beside `a/y`: signed, and then no macOS could hold both.
+    // Regression: `Readme` beside `readme/x`, or `A/x` beside `a/y`, was signed, and macOS could not hold both.
     let of = |files: &[(&str, &[u8])]| refused(&weighing(Folder::of(files).path()));
     let told = |place: &str| vec![(place.to_owned(), 1422)];
     assert_eq!(of(&[("Readme", b"x"), ("readme/x", b"y")]), told("readme"));
@@ -362,7 +364,7 @@ fn refuses_folders_that_become_one_where_case_does_not_count() {
 
 #[test]
 fn tells_everything_that_is_refused_by_name_in_one_run_and_reads_nothing() {
-    // They were told one at a time, each after the next try.
+    // Regression: refusals were reported one at a time, each after another attempt.
     let model = Folder::of(&[
         (".DS_Store", b"x"),
         (".git./config", b"x"),
@@ -409,7 +411,7 @@ fn takes_leftovers_that_the_caller_has_named_and_no_others() {
     assert_eq!(taking(&["m.aria2", "n.part"]), ["._a", "lost+found"]);
     assert_eq!(taking(&["m"]), ["._a", "lost+found", "m.aria2", "n.part"]);
     assert_eq!(taking(&["._a", "lost+found/a", "m.aria2", "n.part"]), [""; 0]);
-    // What can be no part of a model is not to be taken.
+    // A file that cannot be part of a model is refused even if the caller names it.
     let model = Folder::of(&[("a\\b", b"x")]);
     let take = |_: &str| true;
     assert_eq!(code(&Weighing { take: Some(&take), ..weighing(model.path()) }), 1406);
@@ -417,7 +419,7 @@ fn takes_leftovers_that_the_caller_has_named_and_no_others() {
 
 #[test]
 fn refuses_all_git_lfs_pointers_whatever_their_names_before_larger_files_are_read() {
-    // Only tensor files were looked at: a model of tokenizer pointers was signed.
+    // Regression: only tensor files were looked at, so a model of tokenizer pointers was signed.
     let large = bytes(1_025, 1);
     let long = [POINTER, &large].concat();
     let model = Folder::of(&[
@@ -488,7 +490,7 @@ fn refuses_every_kind_of_malformed_tensor_file_unless_tensors_are_not_asked_for(
         (4114, one(ok, b"1")),
         (4115, safetensors(&long, b"1")),
         (4116, safetensors(r#"{"__metadata__":{"a":1}}"#, b"")),
-        // Longer than any pointer.
+        // A file longer than any pointer.
         (4117, [POINTER.to_vec(), vec![0; 1_024]].concat()),
     ];
     for (expected, content) in cases {
@@ -499,12 +501,12 @@ fn refuses_every_kind_of_malformed_tensor_file_unless_tensors_are_not_asked_for(
         assert_eq!(code(&Weighing { tensors: TensorListing::Omit, ..weighing(model.path()) }), 0);
     }
     assert_eq!(code_of(&[("m.safetensors", &one(ok, b"12"))]), 0);
-    // By its ending exactly, it is no tensor file.
+    // Endings count exactly as written, so this is no tensor file.
     assert_eq!(code_of(&[("m.SAFETENSORS", b"no header")]), 0);
     assert_eq!(code_of(&[("m.gguf", b"GGUF")]), 4305);
 }
 
-/// One tensor of a dtype that was not in the table kept the whole model from being weighed (4108).
+/// Regression: one tensor with an unknown dtype kept the whole model from being weighed (4108).
 #[test]
 fn lists_no_tensor_of_a_file_with_a_dtype_that_is_not_known_and_all_of_the_others() {
     let new = safetensors(r#"{"t":{"dtype":"U9","shape":[2],"data_offsets":[0,2]}}"#, b"12");
@@ -539,7 +541,7 @@ fn refuses_an_index_that_says_what_is_not_so() {
         let model =
             Folder::of(&[("sub/m.safetensors", &shard), ("sub/m.safetensors.index.json", text.as_bytes())]);
         let error = Weighing { tensors, ..weighing(model.path()) }.weigh(&|_| {}).err();
-        // It would help to leave the tensors out if and only if that was tried and helped.
+        // The advice to leave tensors out is given exactly if leaving them out helps.
         (error.as_ref().map_or(0, WeighError::error_code), error.is_some_and(|e| e.is_about_tensors()))
     };
     for (text, listed, omitted) in [
@@ -559,7 +561,7 @@ fn refuses_an_index_that_says_what_is_not_so() {
     }
 }
 
-/// A GGUF file without tensors that says to be a part.
+/// A GGUF file without tensors whose header claims to be part `number` of `count`.
 fn part(number: u16, count: u16, tensors: i32) -> Vec<u8> {
     let value = |key: &str, kind: u32, value: &[u8]| {
         [&(key.len() as u64).to_le_bytes(), key.as_bytes(), &kind.to_le_bytes(), value].concat()
@@ -586,7 +588,7 @@ fn refuses_parts_of_a_split_that_do_not_belong_together() {
         let model = Folder::of(&files.map(|(path, bytes)| (path, bytes.as_slice())));
         let refused = weigh(model.path()).err();
         assert_eq!(refused.as_ref().map_or(0, WeighError::error_code), expected);
-        // Without tensors nothing is compared.
+        // Parts are not compared if tensors are omitted.
         assert!(refused.is_none_or(|error| error.is_about_tensors()));
         assert_eq!(code(&Weighing { tensors: TensorListing::Omit, ..weighing(model.path()) }), 0);
     }
@@ -601,14 +603,14 @@ fn an_index_that_names_a_file_without_tensors_is_refused() {
 #[test]
 fn an_index_of_any_length_is_not_read_into_memory() {
     let model = Folder::new();
-    // Sparse, so it costs no disk.
+    // A sparse file, which takes no room on the disk.
     File::create(model.at("m.safetensors.index.json")).unwrap().set_len((1 << 28) + 1).unwrap();
     assert_eq!(code(&weighing(model.path())), 4201);
 }
 
 #[test]
 fn an_index_of_many_tensors_costs_no_more_than_their_number() {
-    // Each tensor of an index was searched for from the first of its file's on.
+    // Regression: each tensor of an index was searched for from the first tensor of its file on.
     let names: Vec<String> = (0..40_000).map(|i| format!("layers.{i}.weight")).collect();
     let entry = |name: &String| format!(r#""{name}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#);
     let header = format!("{{{}}}", names.iter().map(entry).collect::<Vec<_>>().join(","));
@@ -641,7 +643,8 @@ fn a_file_that_changes_while_it_is_weighed_is_an_error() {
     }
 }
 
-/// Bytes from outside of the model were weighed: only the last name of a path was kept from being a link.
+/// Regression: bytes from outside of the model were weighed, since only the last name of a path was kept from being a
+/// link.
 #[test]
 fn a_folder_that_becomes_a_link_while_a_model_is_weighed_leads_nowhere() {
     let model = Folder::of(&[("deep/sub/a", &bytes(70_000, 1)), ("b", b"x")]);
@@ -663,7 +666,7 @@ fn a_folder_that_becomes_a_link_while_a_model_is_weighed_leads_nowhere() {
     assert!(weighed.files.contains("deep/sub/a"));
 }
 
-/// At any moment: what is signed is always what lies in the model.
+/// Whenever a folder is swapped, the list holds only files of the model.
 #[test]
 fn whatever_is_swapped_and_whenever_nothing_from_outside_is_weighed() {
     let model = Folder::of(&[("sub/a", &bytes(70_000, 1)), ("b", b"x")]);
@@ -681,7 +684,7 @@ fn whatever_is_swapped_and_whenever_nothing_from_outside_is_weighed() {
         });
         let mut weighed = 0;
         for _ in 0..400 {
-            // Refused, or without the folder that was away, or honest.
+            // The weighing is refused, or lacks the folder that was moved away, or is honest.
             if let Ok(found) = weigh(model.path()) {
                 weighed += 1;
                 for line in found.files.lines() {
@@ -714,7 +717,7 @@ fn earlier() -> (Folder, Release) {
     (model, release)
 }
 
-/// What a reuse takes, but for what `change` leaves out.
+/// A reuse of all metadata of a release, for the files that `matches` selects.
 fn reuse<'a>(release: &'a Release, matches: &'a (dyn Fn(&str) -> bool + Sync)) -> Reuse<'a> {
     Reuse { matches, files: &release.files, tensors: release.tensors.as_ref(), layers: Some(&release.layers) }
 }
@@ -725,7 +728,7 @@ const EVERYTHING: fn(&str) -> bool = |_| true;
 fn takes_over_files_unread() {
     let (model, release) = earlier();
     let truth = fs::read_to_string(release.folder.at("tensors.jsonl")).unwrap();
-    // Were these read, the release would be another one.
+    // If these altered files were read, the new release would differ.
     for path in ["1.safetensors", "data.bin"] {
         let size = fs::metadata(model.at(path)).unwrap().len();
         fs::write(model.at(path), vec![0; usize::try_from(size).unwrap()]).unwrap();
@@ -771,7 +774,7 @@ fn a_reused_index_is_compared_all_the_same_and_has_to_be_the_listed_one() {
     let (model, release) = earlier();
     let weighing = |model| Weighing { reuse: Some(reuse(&release, &EVERYTHING)), ..weighing(model) };
     assert_eq!(code(&weighing(model.path())), 0);
-    // Of the same length.
+    // An index of the same length with another content.
     model.write("x.safetensors.index.json", br#"{"weight_map":{"t":"1.safetensors","v":"2.safetensors"}}"#);
     let error = weighing(model.path()).weigh(&|_| {}).unwrap_err();
     assert_eq!(error.error_code(), 5306);
@@ -799,7 +802,7 @@ fn refuses_to_reuse_what_is_not_there_or_not_the_same() {
     let error = with(reuse(&release, &EVERYTHING)).weigh(&|_| {}).unwrap_err();
     assert_eq!(error.error_code(), 5301);
     assert_eq!(error.to_string(), "data.bin: not reused: 100001 bytes, the earlier list says 100000");
-    // Not matched, it is simply read.
+    // A file that is not selected is read.
     let text = |path: &str| path == "README.md";
     assert_eq!(code(&with(reuse(&release, &text))), 0);
 }
@@ -810,7 +813,7 @@ fn refuses_to_reuse_from_metadata_that_lacks_what_is_needed() {
     let with = |reuse| Weighing { reuse: Some(reuse), ..weighing(model.path()) };
     assert_eq!(code(&with(Reuse { layers: None, ..reuse(&release, &EVERYTHING) })), 5304);
     assert_eq!(code(&with(Reuse { tensors: None, ..reuse(&release, &EVERYTHING) })), 5304);
-    // A file of one chunk has no layer to lack, one without tensors no tensors.
+    // A file of one chunk needs no layer, and a file without tensors needs no tensor list.
     let small = |path: &str| path == "README.md";
     assert_eq!(code(&with(Reuse { layers: None, tensors: None, ..reuse(&release, &small) })), 0);
     let no_tensors = Weighing {
@@ -818,12 +821,12 @@ fn refuses_to_reuse_from_metadata_that_lacks_what_is_needed() {
         ..with(Reuse { tensors: None, ..reuse(&release, &EVERYTHING) })
     };
     assert_eq!(code(&no_tensors), 0);
-    // An earlier release without SHA-256.
+    // The earlier release has no SHA-256 hashes.
     let plain = Weighing { chunk_size: Some(ChunkSize::MIN), ..weighing(model.path()) };
     let plain = common::release(&plain.weigh(&|_| {}).unwrap());
     let sha256 = Weighing { sha256: Sha256Listing::List, ..with(reuse(&plain, &EVERYTHING)) };
     assert_eq!(code(&sha256), 5304);
-    // The other way round they are left out, on all files.
+    // A release without SHA-256 omits the earlier hashes, on all files.
     let weighed = with(reuse(&release, &small)).weigh(&|_| {}).unwrap();
     assert!(!weighed.files.contains("sha256"));
 }

@@ -1,4 +1,4 @@
-//! Model folders, and releases of them that are signed, written, and opened again as a verifier would.
+//! Model folders, and releases of them that are signed, written, and opened as a verifier opens them.
 
 #![allow(dead_code, reason = "each test uses a part")]
 
@@ -21,14 +21,14 @@ use weighbridge_publish::{
 };
 use weighbridge_store::{HEAD, Layers, Metadata};
 
-/// Bytes in which no two places are alike; another seed gives others.
+/// Bytes without repetition; each seed gives other bytes.
 pub(crate) fn bytes(len: usize, seed: u8) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut bytes);
     bytes
 }
 
-/// A header of a safetensors file and what follows it.
+/// A safetensors file with this header and these bytes behind it.
 pub(crate) fn safetensors(header: &str, rest: &[u8]) -> Vec<u8> {
     let mut file = u64::try_from(header.len()).unwrap().to_le_bytes().to_vec();
     file.extend(header.bytes());
@@ -73,7 +73,7 @@ impl Folder {
     }
 }
 
-/// A folder's files by name, for comparing before and after; folders have no bytes.
+/// The content of a folder's files by name, for comparing before and after; `None` for a folder.
 pub(crate) fn snapshot(folder: &Path) -> BTreeMap<String, Option<Vec<u8>>> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries
@@ -85,7 +85,7 @@ pub(crate) fn name(text: &str) -> ModelName {
     ModelName::parse(text).unwrap()
 }
 
-/// The usual weighing of a folder.
+/// A weighing of a folder with default settings.
 pub(crate) fn weighing(model: &Path) -> Weighing<'_> {
     Weighing {
         model,
@@ -106,7 +106,7 @@ pub(crate) fn weigh(model: &Path) -> Result<Weighed, WeighError> {
     weighing(model).weigh(&|_| {})
 }
 
-/// A release that was written to a folder and opened again.
+/// A release that was written to a folder, and opened as a verifier opens it.
 pub(crate) struct Release {
     pub(crate) folder: Folder,
     pub(crate) head: VerifiedHead,
@@ -115,7 +115,7 @@ pub(crate) struct Release {
     pub(crate) layers: Layers,
 }
 
-/// Signs, writes, publishes and opens again.
+/// Signs and publishes a weighed model, and opens the release.
 pub(crate) fn release(weighed: &Weighed) -> Release {
     let folder = Folder::new();
     publish(weighed, folder.path(), Existing::Keep);
@@ -142,18 +142,18 @@ pub(crate) fn note(text: &str) -> String {
     signing.note().unwrap()
 }
 
-/// Writes these bytes.
+/// A write function that writes exactly these bytes.
 pub(crate) fn all(bytes: &[u8]) -> impl FnOnce(&mut dyn Write) -> io::Result<()> {
     move |writer| writer.write_all(bytes)
 }
 
-/// Everything that was written, to its place.
+/// Locks the folder and publishes every staged file.
 pub(crate) fn put_in_place(staging: Staging) -> Result<(), StoreError> {
     let lock = staging.lock()?;
     staging.publish(&lock)
 }
 
-/// The note alone.
+/// Locks the folder and publishes the staged note alone.
 pub(crate) fn put_note_in_place(staging: Staging) -> Result<(), StoreError> {
     let lock = staging.lock()?;
     staging.publish_note(&lock)

@@ -1,4 +1,4 @@
-//! Writing metadata: whatever goes wrong, the old files are as they were, and nothing half done lies about.
+//! Writing metadata: after any failure the old files are as they were, and no unfinished file is left.
 
 #![cfg(unix)]
 #![allow(clippy::disallowed_methods)] // a test names its own files
@@ -22,12 +22,12 @@ use weighbridge_store::{CHUNKS, FILES, HEAD, TENSORS};
 
 const ALL: [&str; 5] = [CHUNKS, FILES, HEAD, TEXT, TENSORS];
 
-/// A weighed model; its head is of this length at least, for disks to run full of.
+/// A weighed model of two files. `fill` is the seed of the first.
 fn weighed(fill: u8) -> Weighed {
     weigh(Folder::of(&[("a", &common::bytes(300_000, fill)), ("b", b"x")]).path()).unwrap()
 }
 
-/// A folder with metadata in it, published as usual.
+/// A folder with metadata that was published the usual way.
 fn published() -> Folder {
     let folder = Folder::new();
     publish(&weighed(1), folder.path(), Existing::Keep);
@@ -61,7 +61,7 @@ fn existing_metadata_is_refused_unless_it_may_be_replaced() {
     let before = snapshot(folder.path());
     assert_eq!(code(Staging::open(folder.path(), Existing::Keep)), 9101);
     assert_eq!(snapshot(folder.path()), before);
-    // Each file alone counts, a link that leads nowhere too.
+    // Each file alone counts as existing metadata, and so does a dangling link.
     for name in ALL {
         let folder = Folder::of(&[(name, b"x")]);
         assert_eq!(code(Staging::open(folder.path(), Existing::Keep)), 9101);
@@ -93,7 +93,7 @@ fn what_this_release_does_not_have_goes_with_the_earlier_one() {
     let staging = Staging::open(folder.path(), Existing::Replace).unwrap();
     staging.write_weighed(&weighed).unwrap();
     put_in_place(staging).unwrap();
-    // Not signed yet: a head of the earlier release must not stand beside the new lists.
+    // The new release is not signed yet, so the head of the earlier release must not stand beside the new lists.
     let left = snapshot(folder.path());
     assert!(left.keys().map(String::as_str).eq([CHUNKS, FILES, TEXT]));
     assert_eq!(left[CHUNKS], Some(Vec::new()));
@@ -108,7 +108,7 @@ fn a_note_alone_leaves_the_other_files() {
     put_note_in_place(staging).unwrap();
     expected.insert(HEAD.to_owned(), Some(b"signed once more".to_vec()));
     assert_eq!(snapshot(folder.path()), expected);
-    // Without a new note nothing happens.
+    // Without a new note, publishing the note changes nothing.
     put_note_in_place(Staging::open(folder.path(), Existing::Replace).unwrap()).unwrap();
     assert_eq!(snapshot(folder.path()), expected);
 }
@@ -144,11 +144,11 @@ fn a_file_is_written_once() {
     assert_eq!(code(staging.write(HEAD, all(b"2"))), 9002);
 }
 
-/// A disk of 64 KiB, unmounted when it is dropped.
+/// A disk of 64 KiB. It is unmounted on drop.
 struct TinyDisk(Folder);
 
 impl TinyDisk {
-    /// `None` without the right to mount.
+    /// Mounts the disk; `None` without the right to mount.
     fn mount() -> Option<Self> {
         let folder = Folder::new();
         let mounted = Command::new("mount")
@@ -175,7 +175,7 @@ fn a_full_disk_leaves_the_old_files_byte_for_byte() {
     let folder = disk.0.at("weighbridge");
     publish(&weighed(1), &folder, Existing::Keep);
     let before = snapshot(&folder);
-    // 16 MiB in the smallest chunks have layers of 32 KiB; the second of them does not fit beside the rest.
+    // In the smallest chunks, 16 MiB have a layer of 32 KiB; the second layer does not fit the disk.
     let model = Folder::of(&[("a", &common::bytes(16 << 20, 1)), ("b", &common::bytes(16 << 20, 2))]);
     let chunk_size = weighbridge_tree::ChunkSize::new(1 << 14).ok();
     let large = Weighing { chunk_size, ..weighing(model.path()) }.weigh(&|_| {}).unwrap();
@@ -184,7 +184,7 @@ fn a_full_disk_leaves_the_old_files_byte_for_byte() {
     assert!(matches!(&error, StoreError::Io(io) if io.source.kind() == ErrorKind::StorageFull), "{error}");
     drop(staging);
     assert_eq!(snapshot(&folder), before);
-    // Full to the last byte: not even the folder of new files can be made, or what is made is taken away again.
+    // The disk is full to the last byte: either the folder for new files cannot be made, or it is removed again.
     let mut filler = File::create(disk.0.at("filler")).unwrap();
     while filler.write_all(&[0; 512]).is_ok() {}
     for _ in 0..2 {
@@ -230,7 +230,7 @@ fn one_writer_at_a_time() {
     let said =
         format!("another process is writing to {}: a weighing or signing, process ", folder.path().display());
     assert!(error.to_string().starts_with(&said), "{error}");
-    // The second one took nothing away from the first.
+    // The second writer took nothing away from the first.
     put_note_in_place(first).unwrap();
     assert_eq!(fs::read(folder.at(HEAD)).unwrap(), b"first");
     assert!(Staging::open(folder.path(), Existing::Replace).is_ok());
@@ -238,7 +238,8 @@ fn one_writer_at_a_time() {
 
 #[test]
 fn of_many_writers_one_publishes_and_the_others_are_told() {
-    // What exists was looked for before the lock was held, and a lock could be held on a removed file.
+    // Regression: existing files were looked for before the lock was held, and a lock could be held on a removed
+    // file.
     for _ in 0..50 {
         let folder = Folder::new();
         let place = folder.at("weighbridge");
@@ -285,7 +286,7 @@ fn what_a_killed_process_left_is_swept() {
 
 #[test]
 fn what_is_not_ours_among_the_new_files_stays_and_nothing_is_written() {
-    // Whatever lay there was removed, folders with all that was in them.
+    // Regression: everything in `.new` was removed, folders with their content.
     for (foreign, path) in
         [("something else", "something else"), ("folder/in/x", "folder"), ("head.note/x", HEAD)]
     {
@@ -307,7 +308,8 @@ fn what_is_not_ours_among_the_new_files_stays_and_nothing_is_written() {
 
 #[test]
 fn a_folder_for_metadata_that_is_a_link_is_refused() {
-    // `weighbridge -> ../home` in a downloaded model was written through, and home/.new swept.
+    // Regression: with `weighbridge -> ../home` in a downloaded model, files were written through the link, and
+    // home/.new was emptied.
     let home = Folder::of(&[(".new/folder/file", b"precious"), (".new/files.jsonl", b"precious")]);
     let model = Folder::new();
     symlink(home.path(), model.at("weighbridge")).unwrap();
@@ -354,7 +356,8 @@ fn a_folder_that_cannot_be_made_is_an_error() {
     assert_eq!(fs::read(folder.at("file")).unwrap(), b"x");
 }
 
-/// A model's folder may come from anyone, its `weighbridge/` too.
+/// Publishes into a folder that `prepare` has made hostile; returns the code. The folder of a model, its
+/// `weighbridge/` included, may come from anybody.
 fn hostile(prepare: impl FnOnce(&Path, &Path)) -> u16 {
     let victim = Folder::of(&[("file", b"precious"), ("folder/files.jsonl", b"precious")]);
     let folder = Folder::new();
@@ -371,7 +374,7 @@ fn hostile(prepare: impl FnOnce(&Path, &Path)) -> u16 {
 
 #[test]
 fn links_that_came_with_a_model_are_never_written_through() {
-    // The lock was created by following a link, and so emptied whatever file it led to.
+    // Regression: creating the lock followed a link, and emptied the file it led to.
     let lock = |folder: &Path, victim: &Path| {
         fs::create_dir(folder.join(".new")).unwrap();
         symlink(victim.join("file"), folder.join(".new/lock")).unwrap();
