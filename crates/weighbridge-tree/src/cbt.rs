@@ -1,11 +1,11 @@
-//! The only file that names merkle-cbt, and the word lemma, which elsewhere is a sibling hash.
+//! The only file that names merkle-cbt. That crate's word "lemma" is used here alone; elsewhere it is a sibling hash.
 //!
-//! merkle-cbt 0.3.2 builds trees and honest proofs, and is not safe on hostile ones: it takes heap indices as they
-//! come, so that a duplicate, an out-of-range or an inner index passes a forged leaf; it drops a node when lemmas run
-//! out; it panics on `u32::MAX`; it gives an empty tree the root zero. Each of these is in `tests/attacks.rs`, once
-//! against the bare crate and once against this one.
+//! merkle-cbt 0.3.2 builds trees and honest proofs, but is not safe on hostile proofs. It takes heap indices unchecked,
+//! so a duplicate, an out-of-range or an inner index passes a forged leaf. It drops a node when the lemmas run out. It
+//! panics on `u32::MAX`. It gives an empty tree the root zero. `tests/attacks.rs` has each attack twice: once against
+//! the bare crate and once against this one.
 //!
-//! What makes it safe is rule 7: every call here is given a [`ProofShape`] (distinct leaves below the count) and
+//! Rule 7 makes merkle-cbt safe: every call here is given a [`ProofShape`] (distinct leaves below the count) and
 //! exactly as many lemmas as that shape takes. Then no node is dropped, no lemma is left over, and every leaf takes
 //! part in the root. Node indices never come from outside.
 
@@ -18,8 +18,8 @@ use crate::hash::{Context, EntryHash, SiblingHash, TreeHash};
 use crate::heap::{LeafCount, ProofShape};
 use crate::list::TreeError;
 
-/// A node as merkle-cbt wants it. Its `Default` and `Ord` are that crate's demands and stay in this file: the default
-/// is a placeholder in `build_merkle_tree`, overwritten before the tree is returned.
+/// A node in the form that merkle-cbt takes. That crate demands `Default` and `Ord`; both stay in this file. The
+/// default is a placeholder in `build_merkle_tree`, overwritten before the tree is returned.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Node([u8; 32]);
 
@@ -60,26 +60,26 @@ impl Tree {
         TreeHash::from_bytes(self.nodes.root().0)
     }
 
-    /// The lemmas for these positions: in strictly descending heap index, as the test below shows.
+    /// The lemmas for these positions, in strictly descending heap index; a test below checks that order.
     pub(crate) fn prove(
         &self,
         positions: impl ExactSizeIterator<Item = u64>,
     ) -> Result<Vec<SiblingHash>, TreeError> {
         let shape = ProofShape::new(self.count.get(), positions)?;
-        // `None` only for no positions, or ones past the end: the shape has neither.
+        // `None` comes only for no positions or for positions past the end. The shape has neither.
         let proof = self.nodes.build_proof(shape.positions()).ok_or(TreeError::NoEntries)?;
         Ok(proof.lemmas().iter().map(|lemma| SiblingHash::from_bytes(lemma.0)).collect())
     }
 }
 
-/// The root alone, without keeping the tree.
+/// The root alone; the tree is not kept.
 pub(crate) fn root(entries: Vec<EntryHash>) -> Result<(LeafCount, TreeHash), TreeError> {
     let count = leaf_count(&entries)?;
     let leaves: Vec<Node> = entries.into_iter().map(Node::from).collect();
     Ok((count, TreeHash::from_bytes(CBMT::<Node, MergeNodes>::build_merkle_root(&leaves).0)))
 }
 
-/// The root to which these entries, at the positions of the shape, and the siblings lead.
+/// The root that follows from these entries, at the positions of the shape, and the siblings.
 pub(crate) fn root_of_proof(
     shape: &ProofShape,
     entries: impl ExactSizeIterator<Item = EntryHash>,
@@ -89,18 +89,18 @@ pub(crate) fn root_of_proof(
     if siblings.len() != expected {
         return Err(TreeError::SiblingCount { expected, actual: siblings.len() });
     }
-    // merkle-cbt sorts the leaves it is given by value and pairs them with the indices in that order. Handing over
-    // both in that order makes each leaf meet its own index; among equal leaves the order does not matter.
+    // merkle-cbt sorts the given leaves by value and pairs them with the indices in that order. Leaves and indices
+    // sorted in the same order give each leaf its own index. Among equal leaves the order does not matter.
     let mut pairs: Vec<(Node, u32)> = entries.map(Node::from).zip(shape.nodes()).collect();
     pairs.sort_unstable();
     let (leaves, indices): (Vec<Node>, Vec<u32>) = pairs.into_iter().unzip();
     let lemmas = siblings.iter().map(|sibling| Node(*sibling.as_bytes())).collect();
     let root = MerkleProof::<Node, MergeNodes>::new(indices, lemmas).root(&leaves);
-    // `None` cannot be with the right number of lemmas; if it were, nothing was proved.
+    // With the right number of lemmas, `None` is impossible. If it came, nothing would be proved.
     root.map(|root| TreeHash::from_bytes(root.0)).ok_or(TreeError::WrongRoot)
 }
 
-/// Never an empty tree: merkle-cbt gives it the root zero, which is also that of one zero leaf (rule 5).
+/// Refuses an empty tree: merkle-cbt gives it the root zero, which is also the root of one zero leaf (rule 5).
 fn leaf_count(entries: &[EntryHash]) -> Result<LeafCount, TreeError> {
     LeafCount::new(u64::try_from(entries.len()).unwrap_or(u64::MAX))
 }
@@ -112,7 +112,7 @@ mod tests {
 
     use super::*;
 
-    /// Many subsets of many trees: merkle-cbt's own order of lemmas is that of our specification.
+    /// Takes many subsets of many trees. The order of merkle-cbt's lemmas is the order of our specification.
     #[test]
     fn lemmas_come_in_strictly_descending_heap_index() {
         for count in 1..=40_u64 {

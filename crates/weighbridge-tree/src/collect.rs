@@ -6,19 +6,19 @@ use core::fmt;
 use crate::geometry::Grid;
 use crate::hash::ChainingValue;
 
-/// The chaining values of a file's granules as workers find them, in any order.
+/// The chaining values of a file's granules, collected in any order as workers compute them.
 ///
-/// Which ones are known is kept beside them, one bit each; a value that is not known is never read (rule 5). There is
-/// no lock in it: whoever shares it between threads wraps it.
+/// A separate bit per granule records whether its value is known; an unknown value is never read (rule 5). The
+/// collector has no lock: a caller that shares it between threads adds one.
 ///
-/// Memory is 32 bytes and a bit for each granule up to the furthest one that came.
+/// The collector takes 32 bytes and one bit for each granule up to the highest position inserted.
 #[derive(Debug)]
 #[must_use]
 pub struct Collector {
     grid: Grid,
-    /// A place whose bit is not set in `known` holds a filler without meaning.
+    /// A place whose bit in `known` is not set holds a meaningless filler.
     values: Vec<ChainingValue>,
-    /// Bit `i % 64` of word `i / 64` says whether value `i` came.
+    /// Bit `i % 64` of word `i / 64` is set once value `i` is inserted.
     known: Vec<u64>,
     missing: u64,
 }
@@ -27,8 +27,8 @@ impl Collector {
     /// An empty collector for the granules of `grid`.
     ///
     /// # Errors
-    /// [`CollectError::NoLayer`] with fewer than two granules; [`CollectError::OutOfMemory`] if the values of all
-    /// granules cannot be held.
+    /// [`CollectError::NoLayer`] if `grid` has fewer than two granules; [`CollectError::OutOfMemory`] if the values of
+    /// all granules do not fit in memory.
     pub fn new(grid: Grid) -> Result<Self, CollectError> {
         if !grid.has_layer() {
             return Err(CollectError::NoLayer);
@@ -36,22 +36,22 @@ impl Collector {
         let out_of_memory = CollectError::OutOfMemory { count: grid.count() };
         let Ok(count) = usize::try_from(grid.count()) else { return Err(out_of_memory) };
         let (mut values, mut known) = (Vec::new(), Vec::new());
-        // Reserved, not written: a claimed size costs address space alone until values come (rule 12).
+        // Reserved, not written: a claimed size costs only address space until values come (rule 12).
         if values.try_reserve_exact(count).is_err() || known.try_reserve_exact(count.div_ceil(64)).is_err() {
             return Err(out_of_memory);
         }
         Ok(Self { grid, values, known, missing: grid.count() })
     }
 
-    /// How the file divides.
+    /// The division of the file into granules.
     pub fn grid(&self) -> Grid {
         self.grid
     }
 
-    /// Takes in the value of granule `index`.
+    /// Inserts the value of granule `index`.
     ///
     /// # Errors
-    /// [`CollectError`] if there is no such granule, or its value came before; the first one stays.
+    /// [`CollectError`] if there is no such granule, or its value was inserted before; the earlier value stays.
     pub fn insert(&mut self, index: u64, value: ChainingValue) -> Result<(), CollectError> {
         let out_of_range = CollectError::OutOfRange { index, count: self.grid.count() };
         if index >= self.grid.count() {
@@ -75,7 +75,7 @@ impl Collector {
         Ok(())
     }
 
-    /// The value of granule `index`, if it came.
+    /// The value of granule `index`, if it was inserted.
     pub fn get(&self, index: u64) -> Option<ChainingValue> {
         let at = usize::try_from(index).ok()?;
         let (word, bit) = place(at);
@@ -83,13 +83,13 @@ impl Collector {
         self.values.get(at).copied().filter(|_| known)
     }
 
-    /// How many values have not come yet.
+    /// The number of values that are still missing.
     #[must_use]
     pub fn missing(&self) -> u64 {
         self.missing
     }
 
-    /// Whether all values came.
+    /// Whether every value was inserted.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.missing == 0
@@ -98,7 +98,7 @@ impl Collector {
     /// All values, in order.
     ///
     /// # Errors
-    /// [`CollectError::Incomplete`]; what was collected is dropped. Ask [`is_complete`](Self::is_complete) before.
+    /// [`CollectError::Incomplete`]; the collected values are dropped. Call [`is_complete`](Self::is_complete) first.
     pub fn finish(self) -> Result<Vec<ChainingValue>, CollectError> {
         if self.is_complete() {
             Ok(self.values)
@@ -108,19 +108,19 @@ impl Collector {
     }
 }
 
-/// The word and the bit that say whether value `at` is known.
+/// The word and the bit that record whether value `at` is known.
 fn place(at: usize) -> (usize, u64) {
     let bit = u32::try_from(at & 63).unwrap_or(0);
     (at >> 6, 1_u64.wrapping_shl(bit))
 }
 
-/// Why a value was not taken, or the values are not handed out.
+/// Why a value was not inserted, or why the values are not handed out.
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum CollectError {
     /// A file of at most one granule has no chaining values.
     NoLayer,
-    /// There is not enough memory for one value a granule.
+    /// One value per granule does not fit in memory.
     OutOfMemory {
         /// The number of granules.
         count: u64,
@@ -132,14 +132,14 @@ pub enum CollectError {
         /// The number of granules.
         count: u64,
     },
-    /// The value of this granule came before.
+    /// The value of this granule was inserted before.
     Twice {
         /// The position.
         index: u64,
     },
     /// Values are missing.
     Incomplete {
-        /// How many.
+        /// The number of missing values.
         missing: u64,
     },
 }

@@ -11,21 +11,21 @@ pub const MAX_SAMPLES: u64 = 4_096;
 /// [`MAX_SAMPLES`].
 ///
 /// # Guarantee
-/// Every number is equally likely, as far as the text holds 32 bytes that nobody could choose: values that would favour
-/// low numbers are passed over.
+/// Every number is equally likely, provided that the text holds 32 bytes that nobody could choose. Output values that
+/// would favour low numbers are skipped.
 ///
 /// # Non-guarantee
-/// Whoever chooses the text chooses the numbers, by trying.
+/// A party that chooses the text can choose the numbers, by trying texts.
 ///
 /// # Cost
-/// Memory for the numbers drawn. On average fewer than two values of the BLAKE3 output for each that is not too high,
-/// and of these at most about 37,000, if all of 4,096 are wanted.
+/// Memory for the drawn numbers. On average, fewer than two values of the BLAKE3 output for each value that is not too
+/// high, and at most about 37,000 values that are not too high, if all of 4,096 numbers are wanted.
 #[must_use]
 pub fn draw(text: &[u8], count: u64, samples: u64) -> Vec<u64> {
     draw_from(values(text), count, samples)
 }
 
-/// One u64le after the other of the samples' output. It has 2^64 bytes: more than anyone reads.
+/// The output for the samples, read as consecutive u64le values. The output has 2^64 bytes, more than any caller reads.
 fn values(text: &[u8]) -> impl Iterator<Item = u64> {
     let mut output = Context::AUDIT_SAMPLES.output(text);
     core::iter::repeat_with(move || {
@@ -37,7 +37,7 @@ fn values(text: &[u8]) -> impl Iterator<Item = u64> {
 
 fn draw_from(values: impl Iterator<Item = u64>, count: u64, samples: u64) -> Vec<u64> {
     let wanted = usize::try_from(samples.min(count).min(MAX_SAMPLES)).unwrap_or(0);
-    // 2^64 mod count, without 2^64; `None` is a count of 0.
+    // 2^64 mod count, computed without 2^64; `None` means a count of 0.
     let Some(surplus) = u64::MAX.checked_rem(count).and_then(|it| it.saturating_add(1).checked_rem(count))
     else {
         return Vec::new();
@@ -67,10 +67,10 @@ mod tests {
             assert_eq!(from(&[u64::MAX - back, 7]), [7]);
         }
         assert_eq!(from(&[u64::MAX - 6, 7]), [9]);
-        // Powers of two divide 2^64, and nothing is passed over.
+        // Powers of two divide 2^64, so nothing is skipped.
         assert_eq!(draw_from([u64::MAX].into_iter(), 1 << 63, 1), [(1 << 63) - 1]);
         assert_eq!(draw_from([u64::MAX].into_iter(), 1, 1), [0]);
-        // Just above 2^63, what is as high as the count is passed over.
+        // Just above 2^63, every value at or above the count is skipped.
         let count = (1 << 63) + 1;
         assert_eq!(draw_from([u64::MAX, count, 5].into_iter(), count, 1), [5]);
         assert_eq!(draw_from([count - 1].into_iter(), count, 1), [count - 1]);

@@ -1,9 +1,9 @@
-//! Chunk sizes, and how a power of two divides a file.
+//! Chunk sizes, and the division of a file into parts of a power of two.
 
 use core::fmt;
 use core::ops::Range;
 
-/// A file has fewer bytes than this: 2^53. From there on, numbers lose digits in JSON readers.
+/// The upper limit of a file's length, exclusive: 2^53 bytes. From 2^53 on, numbers lose digits in JSON readers.
 pub const FILE_LEN_LIMIT: u64 = 1 << 53;
 
 /// The size of a model's chunks: a power of two from 16 KiB to 16 MiB.
@@ -16,12 +16,12 @@ impl ChunkSize {
     pub const MIN: Self = Self(1 << 14);
     /// 16 MiB.
     pub const MAX: Self = Self(1 << 24);
-    /// 256 KiB: where the search for a default begins.
+    /// 256 KiB: the search for a default starts here.
     pub const DEFAULT_MIN: Self = Self(1 << 18);
 
-    /// The most chunks that the default leaves in a model, as long as [`MAX`](Self::MAX) is not reached.
+    /// The largest number of chunks that the default allows in a model, unless the size is already [`MAX`](Self::MAX).
     const DEFAULT_MAX_CHUNKS: u64 = 1 << 20;
-    /// What the default chooses from: powers of two, [`DEFAULT_MIN`](Self::DEFAULT_MIN) to [`MAX`](Self::MAX).
+    /// The candidates for the default: the powers of two from [`DEFAULT_MIN`](Self::DEFAULT_MIN) to [`MAX`](Self::MAX).
     const DEFAULTS: [Self; 7] = [
         Self::DEFAULT_MIN,
         Self(1 << 19),
@@ -32,7 +32,7 @@ impl ChunkSize {
         Self::MAX,
     ];
 
-    /// Takes a number of bytes to be a chunk size.
+    /// Converts a number of bytes into a chunk size.
     ///
     /// # Errors
     /// [`ChunkSizeError`] (1704), unless it is a power of two from 16,384 to 16,777,216.
@@ -44,8 +44,8 @@ impl ChunkSize {
         }
     }
 
-    /// The default for a model with files of these sizes: the smallest from 256 KiB up that keeps the chunks of
-    /// all files larger than one chunk at or under 2^20; 16 MiB if none does.
+    /// The default for a model with files of these sizes: the smallest size from 256 KiB up at which all files larger
+    /// than one chunk have at most 2^20 chunks together; 16 MiB if no size does.
     pub fn default_for(file_sizes: impl IntoIterator<Item = u64>) -> Self {
         let mut chunks = [0_u64; Self::DEFAULTS.len()];
         for len in file_sizes {
@@ -66,14 +66,14 @@ impl ChunkSize {
     }
 }
 
-/// In bytes, as a head writes it.
+/// Writes the size in bytes, as a head does.
 impl fmt::Display for ChunkSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
     }
 }
 
-/// A number that is no chunk size.
+/// A number that is not a chunk size.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ChunkSizeError(u64);
 
@@ -93,8 +93,8 @@ impl fmt::Display for ChunkSizeError {
 
 impl core::error::Error for ChunkSizeError {}
 
-/// The size of the parts that a [`Grid`] divides a file into: a power of two from 1,024 bytes, which is BLAKE3's
-/// own chunk, to 2^53.
+/// The size of the parts into which a [`Grid`] divides a file: a power of two from 1,024 bytes, which is BLAKE3's own
+/// chunk, to 2^53.
 ///
 /// A model's chunks are granules, and so are the finer pieces in which a file is scanned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -105,7 +105,7 @@ impl Granule {
     /// BLAKE3's own chunk of 1,024 bytes.
     pub const MIN: Self = Self(1 << 10);
 
-    /// Takes a number of bytes to be a granule; `None` unless it is a power of two from 1,024 to 2^53.
+    /// Converts a number of bytes into a granule; `None` unless it is a power of two from 1,024 to 2^53.
     #[must_use]
     pub const fn new(bytes: u64) -> Option<Self> {
         if bytes.is_power_of_two() && bytes >= Self::MIN.0 && bytes <= FILE_LEN_LIMIT {
@@ -133,7 +133,7 @@ impl From<ChunkSize> for Granule {
     }
 }
 
-/// How a file divides into granules: aligned runs of one size, the last one shorter.
+/// The division of a file into granules: aligned runs of one size, the last one possibly shorter.
 ///
 /// Every granule is one whole subtree of the file's BLAKE3 tree. An empty file has no granule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -149,7 +149,7 @@ impl Grid {
     /// `len` comes from signed data (rule 1).
     ///
     /// # Errors
-    /// [`TooLong`] from 2^53 bytes on. Lists cannot say such a size.
+    /// [`TooLong`] from 2^53 bytes on: lists cannot express such a size.
     pub fn new(len: u64, granule: impl Into<Granule>) -> Result<Self, TooLong> {
         if len >= FILE_LEN_LIMIT {
             return Err(TooLong { len });
@@ -157,19 +157,19 @@ impl Grid {
         Ok(Self { len, granule: granule.into() })
     }
 
-    /// Bytes of the whole.
+    /// The length of the whole file, in bytes.
     #[must_use]
     pub const fn len(self) -> u64 {
         self.len
     }
 
-    /// Whether there are no bytes, and so no granules.
+    /// Whether there are no bytes, and therefore no granules.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.len == 0
     }
 
-    /// The size of all granules but the last.
+    /// The size of every granule except the last.
     pub const fn granule(self) -> Granule {
         self.granule
     }
@@ -180,7 +180,7 @@ impl Grid {
         self.len.div_ceil(self.granule.0)
     }
 
-    /// Where granule `index` lies, in bytes; `None` past the end. Never empty.
+    /// The byte range of granule `index`, never empty; `None` past the end.
     ///
     /// This is the only source of a granule's offset (rule 4).
     #[must_use]
@@ -190,7 +190,7 @@ impl Grid {
         Some(start..end)
     }
 
-    /// The positions of the chunks that hold these bytes; `None` unless they are bytes of the file.
+    /// The positions of the chunks that hold these bytes; `None` if the range is not within the file.
     #[must_use]
     pub fn chunks_of(self, bytes: &Range<u64>) -> Option<Range<u64>> {
         if bytes.start > bytes.end || bytes.end > self.len {
@@ -203,7 +203,7 @@ impl Grid {
         Some(bytes.start.checked_div(unit)?..bytes.end.div_ceil(unit))
     }
 
-    /// Whether there is a layer: more than one granule. With fewer, the root is checked directly.
+    /// Whether the file has a layer, which takes more than one granule. With fewer, the root is checked directly.
     #[must_use]
     pub const fn has_layer(self) -> bool {
         self.len > self.granule.0
@@ -226,7 +226,7 @@ pub(crate) fn as_u64(len: usize) -> u64 {
 
 /// A length that no file of a model can have: 2^53 bytes or more.
 ///
-/// Lists and heads cannot spell such a number, so a fault of the caller led here.
+/// Lists and heads cannot express such a number, so the caller is at fault.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TooLong {
     /// The length in bytes.
@@ -278,7 +278,7 @@ mod tests {
         // Files of at most one chunk have no layer and do not count.
         assert_eq!(default_for(&[1 << 38, 256 * KIB, 1, 0]), 256 * KIB);
         assert_eq!(default_for(&[1 << 38, 256 * KIB + 1]), 512 * KIB);
-        // The largest serves whatever is larger.
+        // The largest size is the default for all larger models.
         assert_eq!(default_for(&[1 << 43, 1 << 43]), 1 << 24);
         assert_eq!(default_for(&[u64::MAX, u64::MAX]), 1 << 24);
     }

@@ -1,4 +1,4 @@
-//! 32-byte values, one type for each meaning, so that one cannot stand for another.
+//! 32-byte values, with one type for each meaning, so that a value of one kind cannot be used as another.
 
 use core::cmp::Ordering;
 use core::fmt;
@@ -11,14 +11,13 @@ macro_rules! hash_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         ///
-        /// Equality takes constant time. There is no `Default` and no conversion to bytes that is not asked
-        /// for by name.
+        /// Equality takes constant time. There is no `Default`. Conversion to bytes is always an explicit method call.
         #[derive(Clone, Copy, PartialEq, Eq)]
         #[must_use]
         pub struct $name(blake3::Hash);
 
         impl $name {
-            /// Takes 32 bytes to be this value. They are not checked against anything.
+            /// Wraps 32 bytes as this value, without checking them.
             pub const fn from_bytes(bytes: [u8; 32]) -> Self {
                 Self(blake3::Hash::from_bytes(bytes))
             }
@@ -58,7 +57,7 @@ macro_rules! hash_type {
             }
         }
 
-        /// By bytes, for maps. Not in constant time: these values are public.
+        /// Orders by bytes, for maps. Not in constant time: these values are public.
         impl Ord for $name {
             fn cmp(&self, other: &Self) -> Ordering {
                 self.as_bytes().cmp(other.as_bytes())
@@ -71,7 +70,7 @@ macro_rules! hash_type {
             }
         }
 
-        /// By bytes, for maps. Not in constant time: these values are public.
+        /// Hashes the bytes, for maps. Not in constant time: these values are public.
         impl Hash for $name {
             fn hash<H: Hasher>(&self, state: &mut H) {
                 self.as_bytes().hash(state);
@@ -81,42 +80,44 @@ macro_rules! hash_type {
 }
 
 hash_type! {
-    /// The BLAKE3 hash of a file's bytes: what `b3sum` prints. The only authority over them (rule 13).
+    /// The BLAKE3 hash of a file's bytes: what `b3sum` prints. Only this value decides whether the bytes are accepted
+    /// (rule 13).
     FileRoot
 }
 
 hash_type! {
-    /// The BLAKE3 hash of a tensor's bytes alone. It finds and compares; it never accepts (rule 13).
+    /// The BLAKE3 hash of a tensor's bytes alone. It serves to find and compare tensors, never to accept them
+    /// (rule 13).
     TensorHash
 }
 
 hash_type! {
-    /// The value of a subtree of a file that is not the whole file's tree.
+    /// The value of a subtree of a file that is smaller than the whole file's tree.
     ChainingValue
 }
 
 hash_type! {
-    /// A leaf of a list's tree: the hash of one line.
+    /// A leaf of a list's tree: the hash of one line of the list.
     EntryHash
 }
 
 hash_type! {
-    /// A hash of a proof that is not computed from its entries: of a leaf or of an inner node.
+    /// A hash of a proof that is not computed from the proof's entries: the hash of a leaf or of an inner node.
     SiblingHash
 }
 
 hash_type! {
-    /// The top node of a list's tree. It does not bind the count; [`ModelRoot`] and [`TensorsRoot`] do.
+    /// The top node of a list's tree. It does not bind the number of entries; [`ModelRoot`] and [`TensorsRoot`] do.
     TreeHash
 }
 
 hash_type! {
-    /// What a head's line `root` says: binds the file list, its count, and the sum of sizes.
+    /// The value of a head's line `root`. It binds the file list, its count, and the sum of sizes.
     ModelRoot
 }
 
 hash_type! {
-    /// What a head's line `tensors-root` says: binds the tensor list and its count.
+    /// The value of a head's line `tensors-root`. It binds the tensor list and its count.
     TensorsRoot
 }
 
@@ -126,7 +127,7 @@ hash_type! {
 }
 
 hash_type! {
-    /// 32 bytes that an auditor draws at random for a challenge, and never again.
+    /// 32 bytes that an auditor draws at random for one challenge and never reuses.
     Nonce
 }
 
@@ -136,7 +137,7 @@ hash_type! {
 }
 
 hash_type! {
-    /// The hash of a response to a challenge, its signature apart.
+    /// The hash of a response to a challenge, without its signature.
     ResponseHash
 }
 
@@ -155,7 +156,7 @@ impl TensorHash {
 }
 
 impl EntryHash {
-    /// The leaf of a line, given without its LF.
+    /// The leaf of a line. The line is given without its LF.
     pub fn of_line(line: &[u8]) -> Self {
         Self(Context::ENTRY.hash(&[line]))
     }
@@ -177,23 +178,23 @@ impl ResponseHash {
 
 /// The id of the head with this text, its final LF included.
 ///
-/// The text is hashed as it is. That it is a head, and signed, is for the caller to know.
+/// The text is hashed as given. The caller makes sure that the text is a head and is signed.
 pub fn head_id(text: &[u8]) -> HeadId {
     HeadId(Context::HEAD_ID.hash(&[text]))
 }
 
-/// Why a text is no hash.
+/// Why a text was not read as a hash.
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum HashError {
-    /// It does not have 64 digits.
+    /// The text does not have 64 digits.
     WrongLength {
-        /// Its length in bytes.
+        /// The length of the text in bytes.
         actual: usize,
     },
-    /// A byte of it is no lower-case hexadecimal digit.
+    /// A byte of the text is not a lower-case hexadecimal digit.
     NotADigit {
-        /// Where that byte stands, from 0.
+        /// The position of that byte, from 0.
         at: usize,
     },
 }
@@ -233,7 +234,7 @@ fn parse_hex(text: &str) -> Result<[u8; 32], HashError> {
     Ok(pairs.map(|[high, low]| (digit(high).unwrap_or(0) << 4) | digit(low).unwrap_or(0)))
 }
 
-/// Not `char::to_digit`: that takes upper case.
+/// Accepts lower case only, unlike `char::to_digit`.
 fn digit(byte: u8) -> Option<u8> {
     match byte {
         b'0'..=b'9' => byte.checked_sub(b'0'),
@@ -242,10 +243,11 @@ fn digit(byte: u8) -> Option<u8> {
     }
 }
 
-/// A BLAKE3 derive_key context, already hashed: each use then costs the input's compressions alone.
+/// The key of a BLAKE3 derive_key context. The context string is already hashed, so each use costs only the
+/// compressions of its input.
 ///
-/// The constants are `blake3::hazmat::hash_derive_key_context` of the string beside them; a test recomputes
-/// them. No two meanings share a context, so that no hash of one kind can pass as another.
+/// The constants are `blake3::hazmat::hash_derive_key_context` of the string beside them; a test recomputes them. No
+/// two meanings share a context, so a hash of one kind never passes as a hash of another.
 pub(crate) struct Context(blake3::hazmat::ContextKey);
 
 impl Context {
@@ -298,12 +300,12 @@ impl Context {
         0x89, 0xc9, 0x58, 0x16, 0x18, 0x88, 0x7a, 0x32, 0x66, 0x6b, 0xde, 0xd2, 0x9b, 0x2c, 0x96, 0x4c,
     ]);
 
-    /// The extended output over a text.
+    /// The extended output of this context over a text.
     pub(crate) fn output(&self, text: &[u8]) -> blake3::OutputReader {
         blake3::Hasher::new_from_context_key(&self.0).update(text).finalize_xof()
     }
 
-    /// The hash of the parts, joined.
+    /// The hash of the concatenated parts.
     pub(crate) fn hash(&self, parts: &[&[u8]]) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new_from_context_key(&self.0);
         for part in parts {
@@ -368,7 +370,7 @@ mod tests {
                 assert_eq!(FileRoot::from_hex(&text).err(), expected, "{text}");
             }
         }
-        // Two bytes, one character: the length is counted in bytes.
+        // The text has 63 characters and 64 bytes, since `é` takes two bytes: the length is counted in bytes.
         assert!(FileRoot::from_hex(&std::format!("{}é", &good[..62])).is_err());
     }
 

@@ -24,13 +24,14 @@ impl LeafCount {
         u64::from(self.0)
     }
 
-    /// The heap index of the leaf at `position`, which is below the count: at most 2^25, so never saturating.
+    /// The heap index of the leaf at `position`. `position` is below the count, so the index is at most 2^25 and the
+    /// additions never saturate.
     fn node(self, position: u32) -> u32 {
         self.0.saturating_sub(1).saturating_add(position)
     }
 }
 
-/// Which leaves a proof is about, and which sibling hashes that takes.
+/// The leaves that a proof is about. The sibling hashes that the proof takes follow from them.
 ///
 /// Invariant: positions strictly increase and are below the count; there are 1 to 4,096 of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +41,8 @@ pub(crate) struct ProofShape {
 }
 
 impl ProofShape {
-    /// Checks in this order: the count, the number of positions, and then position by position whether it is above
-    /// the one before and below the count.
+    /// Checks the count first, then the number of positions, and then for each position whether it is above the
+    /// previous position and below the count.
     pub(crate) fn new(count: u64, positions: impl ExactSizeIterator<Item = u64>) -> Result<Self, TreeError> {
         let count = LeafCount::new(count)?;
         match positions.len() {
@@ -75,17 +76,17 @@ impl ProofShape {
         self.positions.iter().map(|position| self.count.node(*position))
     }
 
-    /// Calls `each` with the heap index of every node that is not computed from the leaves but needed to compute the
-    /// top, in strictly descending order.
+    /// Calls `each` with the heap index of every node that is needed for the top but not computed from the leaves, in
+    /// strictly descending order.
     ///
-    /// Level by level from the bottom, each from the right. Indices in the queue strictly descend: leaves of the upper
-    /// level come after those of the lower one and before the parents of these. So a sibling that is computed
-    /// too always stands at the front when its turn comes.
+    /// Works level by level from the bottom, and from right to left on each level. The indices in the queue strictly
+    /// descend: leaves of the upper level come after the leaves of the lower level and before the parents of those. So
+    /// a sibling that is computed too is always at the front of the queue when its turn comes.
     fn visit_siblings(&self, mut each: impl FnMut(u32)) {
         let mut queue: VecDeque<u32> = self.nodes().rev().collect();
         while let Some(node) = queue.pop_front() {
             let Some(above) = node.checked_sub(1) else { break };
-            // Left children are odd, right ones even.
+            // Left children have odd indices, right children even ones.
             let sibling = if node & 1 == 1 { node.saturating_add(1) } else { above };
             if queue.front() == Some(&sibling) {
                 queue.pop_front();
@@ -121,7 +122,7 @@ mod tests {
         ProofShape::new(count, positions.iter().copied())
     }
 
-    /// Siblings as their definition says: not computed, but with a computed sibling.
+    /// The siblings by their definition: nodes that are not computed but have a computed sibling.
     fn siblings_by_definition(count: u64, positions: &[u64]) -> Vec<u32> {
         let mut computed = BTreeSet::new();
         for position in positions {

@@ -1,9 +1,9 @@
-//! Accepting a chunk layer, and checking chunks by it.
+//! Accepting a chunk layer, and checking chunks against it.
 //!
 //! ```
 //! use weighbridge_tree::{ChunkSize, FileRoot, Grid, Layer};
 //!
-//! // Where the file is: a layer of three values.
+//! // The publisher makes a layer of three values.
 //! let file = vec![7; 40_000];
 //! let grid = Grid::new(40_000, ChunkSize::MIN)?;
 //! let mut published = Vec::new();
@@ -12,7 +12,7 @@
 //! }
 //! let signed = FileRoot::of(&file);
 //!
-//! // Elsewhere: size, chunk size and root are signed; the layer and the chunks are anybody's.
+//! // The receiver has the size, chunk size and root from signed data; the layer and the chunks may come from anybody.
 //! let layer = Layer::accept(grid, signed, &published)?;
 //! assert_eq!(layer.check(2, &file[32_768..]), Ok(()));
 //! assert_eq!(layer.check(0, &[8; 16_384]).unwrap_err().error_code(), 2102);
@@ -28,39 +28,39 @@ use crate::hash::{ChainingValue, FileRoot};
 use crate::merge::{MergeError, Merger, root_of};
 use crate::subtree;
 
-/// A file's chunk layer that was merged to the file's root.
+/// A file's chunk layer that merges to the file's root.
 ///
-/// A file of at most one chunk has no layer of its own; here it is one too, checked against the root directly, so
-/// that callers have one path. Checking takes `&self`: chunks may come in any order, on any core.
+/// A file of at most one chunk has no chunk layer. It has a `Layer` all the same, which checks the chunk against the
+/// root directly, so that callers have one path. Checking takes `&self`: chunks may come in any order, on any core.
 ///
 /// # Guarantee
-/// A chunk that [`check`](Self::check) accepts is byte for byte the chunk at that position of the one file that has
-/// the root and the length (rules 1 to 4).
+/// A chunk that [`check`](Self::check) accepts is byte for byte the chunk at that position of the one file that has the
+/// root and the length (rules 1 to 4).
 ///
 /// # Non-guarantee
-/// That all chunks were seen: whoever needs the whole file counts them.
+/// A layer does not tell whether all chunks were checked. A caller that needs the whole file counts its chunks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Layer {
     grid: Grid,
     root: FileRoot,
-    /// One value for each granule if the grid has a layer, else none.
+    /// One value for each granule if the grid has a layer, otherwise empty.
     values: Vec<ChainingValue>,
 }
 
 impl Layer {
     /// Accepts the bytes of a layer if they merge to the root. Refused bytes leave nothing behind (rule 3).
     ///
-    /// `grid` and `root` come from signed data. `bytes` is the layer of this one file, as in `chunks.layer`: 32
-    /// bytes a chunk, nothing at all for a file of at most one chunk. An empty file has no chunk that could be
-    /// checked later, so its root is compared here.
+    /// `grid` and `root` come from signed data. `bytes` is the layer of this one file, as in `chunks.layer`: 32 bytes
+    /// per chunk, and no bytes for a file of at most one chunk. An empty file has no chunk to check later, so its root
+    /// is compared here.
     ///
     /// # Errors
-    /// [`LayerError`]: 2201, 2202, and 2101 for an empty file with another root than that of nothing.
+    /// [`LayerError`]: 2201, 2202, and 2101 for an empty file whose root is not the root of no bytes.
     ///
     /// # Cost
-    /// One compression and 32 bytes a chunk. Nothing is allocated before the length is checked. With the feature `rayon`,
-    /// large layers are merged on all cores, as [`check`](Self::check) hashes large chunks.
+    /// One compression and 32 bytes per chunk. Nothing is allocated before the length is checked. With the feature
+    /// `rayon`, large layers are merged on all cores, in the same way as [`check`](Self::check) hashes large chunks.
     pub fn accept(grid: Grid, root: FileRoot, bytes: &[u8]) -> Result<Self, LayerError> {
         let actual = as_u64(bytes.len());
         if actual != grid.layer_len() {
@@ -72,7 +72,7 @@ impl Layer {
         reader.finish()
     }
 
-    /// How the file divides into chunks.
+    /// The division of the file into chunks.
     pub fn grid(&self) -> Grid {
         self.grid
     }
@@ -82,23 +82,24 @@ impl Layer {
         self.root
     }
 
-    /// The chaining values of the chunks, in order; none for a file of at most one chunk.
+    /// The chaining values of the chunks, in order; empty for a file of at most one chunk.
     pub fn values(&self) -> &[ChainingValue] {
         &self.values
     }
 
-    /// Checks that `bytes` is the whole chunk at position `index`, from 0.
+    /// Checks that `bytes` is the whole chunk at position `index`, counted from 0.
     ///
     /// # Errors
-    /// [`ChunkError`]: 2108, 2107, 2102. Nothing changes; the chunk may be offered again.
+    /// [`ChunkError`]: 2108, 2107, 2102. The layer is unchanged; the chunk may be offered again.
     ///
     /// # Panics
     /// Never, for any `index` and `bytes`.
     ///
     /// # Cost
     /// One BLAKE3 pass over `bytes`; no allocation. With the feature `rayon`, a chunk of 4 MiB or more is hashed on all
-    /// cores: those of the pool in which this is called, else those of rayon's own, which the first call starts. While it
-    /// waits for them, a thread of a pool takes up other work of the pool: no lock that such work needs may be held.
+    /// cores: by the pool in which this is called, otherwise by rayon's own pool, which the first call starts. A pool
+    /// thread that waits for the others takes up other work of the pool, so the caller must not hold a lock that such
+    /// work needs.
     pub fn check(&self, index: u64, bytes: &[u8]) -> Result<(), ChunkError> {
         let range = self.grid.expect_granule(index, bytes)?;
         let matches = if self.grid.has_layer() {
@@ -109,13 +110,13 @@ impl Layer {
         if matches { Ok(()) } else { Err(ChunkError::Mismatch { index, range }) }
     }
 
-    /// The positions of the chunks whose values are not those of the layer, in order.
+    /// The positions of the chunks whose values differ from those of the layer, in order.
     ///
-    /// `values` are those of what was found, one for each chunk, as [`Grid::chaining_value`] or [`Grid::coarsen`]
-    /// give them.
+    /// `values` are the computed values, one for each chunk, as [`Grid::chaining_value`] or [`Grid::coarsen`] return
+    /// them.
     ///
     /// # Errors
-    /// [`MergeError`] if there is not one value for each chunk, or no layer.
+    /// [`MergeError`] if there is no layer, or not exactly one value for each chunk.
     pub fn differing<'a>(
         &'a self,
         values: &'a [ChainingValue],
@@ -131,7 +132,7 @@ impl Layer {
         Ok(pairs.filter(|(_, (signed, found))| signed != found).map(|(index, _)| index))
     }
 
-    /// The value of a node below the root, if the node is made of whole chunks. One compression for each of them.
+    /// The value of a node below the root, if the node consists of whole chunks. Costs one compression per chunk.
     pub(crate) fn subtree_value(&self, node: &Range<u64>) -> Option<ChainingValue> {
         let Range { start, end } = self.grid.granule().positions(node);
         let (first, last) = (self.grid.range(start)?, self.grid.range(end.checked_sub(1)?)?);
@@ -153,30 +154,31 @@ impl Layer {
     }
 }
 
-/// A layer that is accepted as it is read.
+/// Reads a layer piece by piece, and accepts it at the end.
 ///
 /// # Cost
-/// Memory in proportion to the values that came, never by the length that a file claims: the zeros of a file with holes
-/// are refused at the first (rule 12).
+/// Memory grows with the values received, never with the length that a file claims. The zeros of a sparse file are
+/// refused at the first all-zero value (rule 12).
 #[derive(Clone, Debug)]
 pub struct LayerReader {
     grid: Grid,
     root: FileRoot,
     values: Vec<ChainingValue>,
-    /// The beginning of the value that is coming: fewer than 32 bytes.
+    /// The beginning of an incomplete value: fewer than 32 bytes.
     begun: Vec<u8>,
 }
 
 impl LayerReader {
-    /// For the layer of one file; `grid` and `root` come from signed data.
+    /// Starts reading the layer of one file. `grid` and `root` come from signed data.
     pub fn new(grid: Grid, root: FileRoot) -> Self {
         Self { grid, root, values: Vec::new(), begun: Vec::new() }
     }
 
-    /// Takes the next bytes of the layer, in pieces of any size.
+    /// Takes the next bytes of the layer, of any length.
     ///
     /// # Errors
-    /// [`LayerError`] if they are more than the layer has (2201), or a value is all zeros (2202): no chaining value is.
+    /// [`LayerError`] if the layer is longer than expected (2201), or a value is all zeros (2202): no chaining value is
+    /// all zeros.
     pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), LayerError> {
         if !self.begun.is_empty() {
             let missing = 32_usize.saturating_sub(self.begun.len()).min(bytes.len());
@@ -191,7 +193,8 @@ impl LayerReader {
                 let actual = self.grid.layer_len().saturating_add(1);
                 return Err(LayerError::WrongLength { expected: self.grid.layer_len(), actual });
             }
-            // Rule 5: zeros are a hole, and would be believed only to be refused after gigabytes of them.
+            // Zeros mean a hole in the file (rule 5). Without this check, gigabytes of zeros would be read before they
+            // are refused.
             if *value == [0; 32] {
                 return Err(LayerError::DoesNotMerge { expected: self.root });
             }
@@ -204,10 +207,10 @@ impl LayerReader {
         Ok(())
     }
 
-    /// Accepts what came if it merges to the root. Refused values leave nothing behind (rule 3).
+    /// Accepts the received layer if it merges to the root. Refused values leave nothing behind (rule 3).
     ///
     /// # Errors
-    /// As [`Layer::accept`].
+    /// The errors of [`Layer::accept`].
     pub fn finish(self) -> Result<Layer, LayerError> {
         let Self { grid, root, values, begun } = self;
         let actual = as_u64(values.len()).saturating_mul(32).saturating_add(as_u64(begun.len()));
@@ -225,11 +228,11 @@ impl LayerReader {
 }
 
 impl Grid {
-    /// The chaining value of granule `index`, whose whole bytes are given.
+    /// The chaining value of granule `index`. `bytes` is the whole granule.
     ///
     /// # Errors
-    /// [`ChunkError`]: 2108 and 2107, and [`ChunkError::NoLayer`] if there is at most one granule: that one is the
-    /// root and has no chaining value; hash it with [`FileRoot::of`].
+    /// [`ChunkError`]: 2108 and 2107, and [`ChunkError::NoLayer`] if there is at most one granule. A single granule is
+    /// the root and has no chaining value; hash it with [`FileRoot::of`].
     ///
     /// # Panics
     /// Never, for any `index` and `bytes`.
@@ -245,7 +248,7 @@ impl Grid {
         subtree::from_bytes(&range, bytes).ok_or(ChunkError::WrongLength { index, range, actual })
     }
 
-    /// The byte range of granule `index`, if `bytes` has its length.
+    /// The byte range of granule `index`, if `bytes` has the same length.
     fn expect_granule(self, index: u64, bytes: &[u8]) -> Result<Range<u64>, ChunkError> {
         let Some(range) = self.range(index) else {
             return Err(ChunkError::OutOfRange { index, count: self.count() });
@@ -259,7 +262,7 @@ impl Grid {
     }
 }
 
-/// As [`subtree::from_bytes`]; with the feature `rayon`, on all cores if it is worth it.
+/// Computes [`subtree::from_bytes`]; with the feature `rayon`, on all cores if there are enough bytes.
 fn value_of(node: &Range<u64>, bytes: &[u8]) -> Option<ChainingValue> {
     #[cfg(feature = "rayon")]
     if bytes.len() >= spread::WORTH {
@@ -268,7 +271,7 @@ fn value_of(node: &Range<u64>, bytes: &[u8]) -> Option<ChainingValue> {
     subtree::from_bytes(node, bytes)
 }
 
-/// As [`FileRoot::of`]; with the feature `rayon`, on all cores if it is worth it.
+/// Computes [`FileRoot::of`]; with the feature `rayon`, on all cores if there are enough bytes.
 fn file_root_of(bytes: &[u8]) -> Option<FileRoot> {
     #[cfg(feature = "rayon")]
     if bytes.len() >= spread::WORTH {
@@ -277,16 +280,17 @@ fn file_root_of(bytes: &[u8]) -> Option<FileRoot> {
     Some(FileRoot::of(bytes))
 }
 
-/// Hashing on all cores, by the tree that the bytes have anyway: a node's value is that of its children, merged.
+/// Hashes on all cores, along the BLAKE3 tree of the bytes: a node's value is the merge of its children's values.
 #[cfg(feature = "rayon")]
 mod spread {
     use super::*;
     use crate::subtree::{LEAF, halves, merge, merge_root, part_of};
 
-    /// One core takes most of a millisecond for this. Two are faster from a quarter of it on; but where all cores are
-    /// busy with chunks of their own, handing pieces around costs a fifth there, and a twelfth here.
+    /// Hashing this many bytes takes one core most of a millisecond. Two cores are faster from a quarter of this length
+    /// on. But where all cores are busy with their own chunks, the distribution of pieces costs a fifth of the time at
+    /// that length, and a twelfth at this one.
     pub(super) const WORTH: usize = 4 << 20;
-    /// What one core hashes before another one is asked.
+    /// The number of bytes that one core hashes before another core is asked.
     const SERIAL: usize = 512 << 10;
 
     pub(super) fn file_root_of(bytes: &[u8]) -> Option<FileRoot> {
@@ -311,23 +315,23 @@ mod spread {
     }
 }
 
-/// Why a layer was refused. Nothing of it is used.
+/// Why a layer was refused. No part of it is used.
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum LayerError {
-    /// It has another length than the file's size gives (rule 1).
+    /// The layer has another length than the file's size requires (rule 1).
     WrongLength {
-        /// Its length by the file's size, in bytes.
+        /// The length that follows from the file's size, in bytes.
         expected: u64,
-        /// Its length, in bytes.
+        /// The length found, in bytes.
         actual: u64,
     },
-    /// It merges to another root (rule 3).
+    /// The layer merges to another root (rule 3).
     DoesNotMerge {
         /// The signed root.
         expected: FileRoot,
     },
-    /// The file is said to be empty, and its root is not that of nothing.
+    /// The signed size is 0, but the signed root is not the root of no bytes.
     NotEmpty {
         /// The signed root.
         expected: FileRoot,
@@ -370,26 +374,26 @@ pub enum ChunkError {
     Mismatch {
         /// The chunk's position.
         index: u64,
-        /// Its bytes in the file.
+        /// The chunk's byte range in the file.
         range: Range<u64>,
     },
-    /// The bytes are more or fewer than the chunk has at this position (rule 1).
+    /// The number of bytes is not that of the chunk at this position (rule 1).
     WrongLength {
         /// The chunk's position.
         index: u64,
-        /// Its bytes in the file: their number is the length expected.
+        /// The chunk's byte range in the file. The length of the range is the expected length.
         range: Range<u64>,
-        /// The length offered.
+        /// The length offered, in bytes.
         actual: u64,
     },
     /// The file has no chunk at this position.
     OutOfRange {
         /// The position asked for.
         index: u64,
-        /// How many chunks the file has.
+        /// The number of chunks of the file.
         count: u64,
     },
-    /// A file of at most one granule has no chaining values. The caller's fault, never that of the data.
+    /// A file of at most one granule has no chaining values. The caller is at fault, never the data.
     NoLayer,
 }
 

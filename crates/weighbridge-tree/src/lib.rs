@@ -1,37 +1,37 @@
 //! BLAKE3 geometry, chunk layers and Merkle trees over lists.
 //!
-//! Two kinds of tree hold a weighed model together, and both are here:
+//! A weighed model has two kinds of tree, and this crate implements both:
 //!
-//! - **Inside a file** it is BLAKE3's own tree. A [`Grid`] divides a file into granules of a power of two; the
-//!   chaining values of its chunks, one level of that tree, are its chunk layer. A [`Layer`] is such a layer
-//!   after it was merged to the file's root, and checks chunks in any order, on any core.
-//! - **Over a list** of files or tensors it is a complete binary Merkle tree of domain-separated hashes, with
+//! - **Inside a file**, the tree is BLAKE3's own. A [`Grid`] divides a file into granules of a power of two. The
+//!   chaining values of the file's chunks are one level of that tree and form its chunk layer. A [`Layer`] is a chunk
+//!   layer that merges to the file's root. It checks chunks in any order, on any core.
+//! - **Over a list** of files or tensors, the tree is a complete binary Merkle tree of domain-separated hashes, with
 //!   proofs for any number of entries at once: [`ListTree`], [`root_of_proof`].
 //!
 //! # Guarantee
-//! What is accepted here is what the given root was made of. Sizes, counts and roots are believed as they are
-//! passed in: whoever calls takes them from signed data (rule 1).
+//! Accepted data is the data from which the given root was made. Sizes, counts and roots are believed as passed in: the
+//! caller takes them from signed data (rule 1).
 //!
 //! # What is absent on purpose
-//! No I/O, no threads, no locks, no clock. No `Default` on a hash: an unknown hash is an `Option` (rule 5). No
-//! `Deref` or `AsRef` from a hash to its bytes: comparing these would lose constant time unnoticed. Nothing
-//! panics, whatever the arguments (rule 12); what cannot be is an error.
+//! No I/O, no threads, no locks, no clock. No `Default` on a hash: an unknown hash is `None` (rule 5). No `Deref` or
+//! `AsRef` from a hash to its bytes: a comparison of bytes would lose constant time unnoticed. No panic, for any
+//! arguments (rule 12); an impossible argument is an error.
 //!
 //! Rules are numbered as in `spec/rules.md`, error codes as in `spec/error-codes.md`.
 //!
 //! # Modules
 //! - [`hash`]: 32-byte values, one type for each meaning
-//! - [`geometry`]: chunk sizes, and how they divide a file
+//! - [`geometry`]: chunk sizes, and the division of a file into chunks
 //! - [`merge`]: from chaining values up to coarser ones and to the root
-//! - [`layer`]: accepting a chunk layer, checking chunks by it
+//! - [`layer`]: accepting a chunk layer, and checking chunks against it
 //! - [`collect`]: gathering chaining values that arrive in any order
 //! - [`list`]: trees over lists, and their proofs
-//! - [`mod@slice`]: ranges of a file with the path that leads to them
+//! - [`mod@slice`]: ranges of a file with the tree path that leads to them
 //! - [`sample`]: drawing BLAKE3 chunks for an audit, and the path from them to the root
 //!
-//! The others are private. `subtree` is one node of a file's tree, of which layers, slices and samples are made; what is
-//! in `slicer` and `slice_error` is public in [`mod@slice`], what is in `draw` and `sample_error` in [`sample`]; `heap`
-//! and `cbt` are below [`list`].
+//! The other modules are private. `subtree` computes single nodes of a file's tree, for layers, slices and samples. The
+//! public items of `slicer` and `slice_error` are exported by [`mod@slice`], those of `draw` and `sample_error` by
+//! [`sample`]. `heap` and `cbt` implement [`list`].
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -1,7 +1,7 @@
 //! Trees over lists, and proofs that entries belong to one.
 //!
 //! The tree binds the entries and their order; [`model_root`] and [`tensors_root`] bind the count as well. A proof
-//! shows any number of entries at once and may leave out every hash that follows from them.
+//! shows any number of entries at once, and contains no hash that can be computed from them.
 //!
 //! ```
 //! use weighbridge_tree::{EntryHash, ListTree, model_root, root_of_proof};
@@ -14,7 +14,7 @@
 //! let siblings = tree.prove(&[1])?;
 //! assert_eq!(siblings.len(), 2);
 //!
-//! // Elsewhere: the count 3, the sum 612 and the root are signed; the rest is not.
+//! // The verifier has the count 3, the sum 612 and the root from signed data; the rest is not signed.
 //! let claimed = root_of_proof(3, &[(1, entries[1])], &siblings)?;
 //! assert_eq!(model_root(612, &claimed), signed);
 //! # Ok::<(), weighbridge_tree::TreeError>(())
@@ -33,7 +33,7 @@ pub const MAX_ENTRIES: u64 = 1 << 24;
 /// The most entries of one proof.
 pub const MAX_PROOF_ENTRIES: usize = 4096;
 
-/// The tree over a list, with all its nodes: what makes proofs.
+/// The tree over a list, with all its nodes. It makes proofs.
 #[must_use]
 pub struct ListTree(cbt::Tree);
 
@@ -41,10 +41,10 @@ impl ListTree {
     /// Builds the tree over the entries, in the order of the list.
     ///
     /// # Errors
-    /// [`TreeError::Count`] (2401) for no entries, or more than 2^24.
+    /// [`TreeError::Count`] (2401) for no entries or more than 2^24.
     ///
     /// # Cost
-    /// One compression and at most 96 bytes an entry, 64 of which are kept. [`list_root`] keeps none.
+    /// One compression and at most 96 bytes per entry, of which 64 bytes are kept. [`list_root`] keeps nothing.
     pub fn build(entries: Vec<EntryHash>) -> Result<Self, TreeError> {
         cbt::Tree::build(entries).map(Self)
     }
@@ -54,7 +54,8 @@ impl ListTree {
         CountedTree { count: self.0.count(), hash: self.0.root() }
     }
 
-    /// The sibling hashes that [`root_of_proof`] takes for the entries at these positions, which strictly increase.
+    /// The sibling hashes that [`root_of_proof`] takes for the entries at these positions. The positions strictly
+    /// increase.
     ///
     /// # Errors
     /// [`TreeError`]: 2402, 2403, 2406.
@@ -69,36 +70,35 @@ impl fmt::Debug for ListTree {
     }
 }
 
-/// The top node of the tree over a list, without keeping the tree.
+/// Computes the top node of the tree over a list, without keeping the tree.
 ///
 /// # Errors
-/// [`TreeError::Count`] (2401) for no entries, or more than 2^24.
+/// [`TreeError::Count`] (2401) for no entries or more than 2^24.
 pub fn list_root(entries: Vec<EntryHash>) -> Result<CountedTree, TreeError> {
     cbt::root(entries).map(|(count, hash)| CountedTree { count, hash })
 }
 
-/// The top node to which entries and sibling hashes lead, in a list of `count` entries.
+/// Computes the top node that follows from entries and sibling hashes, in a list of `count` entries.
 ///
-/// `count` is signed (rule 1). `entries` are positions, strictly increasing, and the hashes of the lines that are
-/// claimed to stand there. `siblings` are in strictly descending heap index. Neither node indices nor the number of
-/// siblings are taken from anywhere: both follow from `count` and the positions (rule 7).
+/// `count` is signed (rule 1). `entries` are pairs of a position and the hash of the line that is claimed to be there;
+/// the positions strictly increase. `siblings` are in strictly descending heap index. Node indices and the number of
+/// siblings are never taken from input: both follow from `count` and the positions (rule 7).
 ///
 /// # Guarantee
-/// If the result, put into [`model_root`] or [`tensors_root`], gives the signed root, then each entry is the one at its
-/// position of the signed list.
+/// If [`model_root`] or [`tensors_root`] of the result is the signed root, then each entry is the one at its position
+/// of the signed list.
 ///
 /// # Non-guarantee
-/// By itself the result is a claim: any entries lead to some hash. Compare it.
+/// By itself the result is a claim, since any entries lead to some hash. Compare the root with the signed one.
 ///
 /// # Errors
-/// [`TreeError`], in the order: 2401; 2402 for no entries; 2406; position by position 2402, 2403; 2404.
+/// [`TreeError`], checked in this order: 2401; 2402 for no entries; 2406; 2402 and 2403 position by position; 2404.
 ///
 /// # Panics
 /// Never, for any arguments.
 ///
 /// # Cost
-/// One compression for each node computed, fewer than 25 an entry. Nothing is allocated by a number that was not
-/// checked.
+/// One compression per computed node, fewer than 25 per entry. No allocation depends on an unchecked number.
 pub fn root_of_proof(
     count: u64,
     entries: &[(u64, EntryHash)],
@@ -109,7 +109,7 @@ pub fn root_of_proof(
     Ok(CountedTree { count: shape.count(), hash })
 }
 
-/// How many sibling hashes a proof of these positions has, in a list of `count` entries.
+/// The number of sibling hashes in a proof of these positions, in a list of `count` entries.
 ///
 /// # Errors
 /// [`TreeError`]: 2401, 2402, 2403, 2406.
@@ -117,10 +117,10 @@ pub fn sibling_count(count: u64, positions: &[u64]) -> Result<usize, TreeError> 
     ProofShape::new(count, positions.iter().copied()).map(|shape| shape.sibling_count())
 }
 
-/// The top node of a list's tree and how many entries are below it: at least one.
+/// The top node of a list's tree and the number of entries below it, at least one.
 ///
-/// Only building a tree, or computing one from a proof, makes this. So a root is never made over a tree with another
-/// count than the one whose shape it has.
+/// Only building a tree, or computing one from a proof, makes this value. So the count of a root is always the count
+/// that gave the tree its shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct CountedTree {
@@ -141,16 +141,16 @@ impl CountedTree {
     }
 }
 
-/// The `root` of a head: of the file list's tree, its count, and the sum of all file sizes.
+/// The `root` of a head. It covers the file list's tree, its count, and the sum of all file sizes.
 pub fn model_root(bytes: u64, files: &CountedTree) -> ModelRoot {
     let (count, bytes) = (files.count().to_le_bytes(), bytes.to_le_bytes());
     let hash = Context::MODEL_ROOT.hash(&[&count, &bytes, files.hash.as_bytes()]);
     ModelRoot::from_bytes(*hash.as_bytes())
 }
 
-/// The `tensors-root` of a head: of the tensor list's tree and its count; `None` is a list of no tensors.
+/// The `tensors-root` of a head. It covers the tensor list's tree and its count; `None` is a list of no tensors.
 ///
-/// A head that says `tensors none` has no such root, which is another thing.
+/// A head with the line `tensors none` has no `tensors-root` at all, unlike a head with an empty tensor list.
 pub fn tensors_root(tensors: Option<&CountedTree>) -> TensorsRoot {
     let hash = match tensors {
         None => Context::TENSORS_ROOT.hash(&[&0_u64.to_le_bytes()]),
@@ -159,41 +159,41 @@ pub fn tensors_root(tensors: Option<&CountedTree>) -> TensorsRoot {
     TensorsRoot::from_bytes(*hash.as_bytes())
 }
 
-/// Why a list has no tree, or a proof proves nothing.
+/// Why a list has no tree, or why a proof proves nothing.
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum TreeError {
-    /// A list has 1 to 2^24 entries.
+    /// The number of entries is not between 1 and 2^24.
     Count {
-        /// How many it is said to have.
+        /// The claimed number of entries.
         count: u64,
     },
     /// A proof without entries proves nothing.
     NoEntries,
     /// A position is not above the one before it (rule 7).
     Order {
-        /// That position.
+        /// The position at fault.
         position: u64,
     },
     /// A position is past the end of the list (rule 7).
     Position {
-        /// That position.
+        /// The position at fault.
         position: u64,
         /// The number of entries of the list.
         count: u64,
     },
-    /// There are more or fewer sibling hashes than the positions take (rule 7).
+    /// There are more or fewer sibling hashes than the positions require (rule 7).
     SiblingCount {
-        /// How many they take.
+        /// The number that the positions require.
         expected: usize,
-        /// How many there are.
+        /// The number found.
         actual: usize,
     },
-    /// The entries do not lead to the signed root. For callers, who know that root.
+    /// The entries do not lead to the signed root. Mostly returned by callers, since they know that root.
     WrongRoot,
     /// There are more than 4,096 entries in one proof (rule 12).
     TooManyEntries {
-        /// How many there are.
+        /// The number of entries in the proof.
         actual: usize,
     },
 }

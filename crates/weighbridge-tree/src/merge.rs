@@ -1,8 +1,8 @@
-//! From chaining values up: to coarser ones, and to the root.
+//! Merging chaining values: to coarser ones, and to the root.
 //!
-//! BLAKE3's tree is left-full: of any run of granules that ends at the file's end, the left subtree is the largest
-//! power of two strictly below its count. Adding values from the left, and merging two subtrees as soon as a
-//! third begins, builds exactly that tree.
+//! BLAKE3's tree is left-full: in any run of granules that ends at the file's end, the left subtree has the largest
+//! power of two of granules strictly below the run's count. This tree results if values are added from the left, and
+//! two subtrees are merged as soon as a third begins.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -15,14 +15,14 @@ impl Grid {
     /// Merges the chaining values of all granules, in order, to the root.
     ///
     /// # Guarantee
-    /// The root of the one file whose granules have these values. With values of unknown origin that is no more
-    /// than a claim, until the root is compared with a signed one (rule 3).
+    /// The result is the root of the one file whose granules have these values. For values of unknown origin the result
+    /// is only a claim, until the root is compared with a signed one (rule 3).
     ///
     /// # Errors
     /// [`MergeError`] if there is no layer, or not exactly one value for each granule.
     ///
     /// # Cost
-    /// One compression a value; a stack of at most 44 values. With the feature `rayon`, many values are merged on all
+    /// One compression per value; a stack of at most 44 values. With the feature `rayon`, many values are merged on all
     /// cores.
     pub fn merge_root(self, values: &[ChainingValue]) -> Result<FileRoot, MergeError> {
         self.expect_layer_of(values)?;
@@ -31,12 +31,12 @@ impl Grid {
 
     /// Merges the chaining values of all granules, in order, to those of a coarser grid of the same file.
     ///
-    /// Empty if the coarser grid has no layer: then only the root is left, which
+    /// Returns no values if the coarser grid has no layer. Then only the root is left, which
     /// [`merge_root`](Self::merge_root) computes.
     ///
     /// # Errors
-    /// [`MergeError`] if there is no layer, not exactly one value for each granule, or if `coarser` is finer or of
-    /// another file's length.
+    /// [`MergeError`] if there is no layer, if there is not exactly one value for each granule, or if `coarser` is
+    /// finer or has another file length.
     pub fn coarsen(self, values: &[ChainingValue], coarser: Grid) -> Result<Vec<ChainingValue>, MergeError> {
         self.expect_layer_of(values)?;
         if coarser.len() != self.len() || coarser.granule() < self.granule() {
@@ -45,7 +45,7 @@ impl Grid {
         if !coarser.has_layer() {
             return Ok(Vec::new());
         }
-        // Both are powers of two, so this is exact; if it does not fit, one group takes all.
+        // Both sizes are powers of two, so the quotient is exact. If it does not fit, one group takes all values.
         let each = coarser.granule().bytes().checked_div(self.granule().bytes()).unwrap_or(1);
         let each = usize::try_from(each).unwrap_or(usize::MAX).max(1);
         let mut merger = Merger::new();
@@ -56,7 +56,7 @@ impl Grid {
         Ok(merged.collect())
     }
 
-    /// Layers exist from two granules on; merging fewer would finalise the root in the wrong place (rule 4).
+    /// Requires a layer, and so two granules: merging fewer would finalise the root in the wrong place (rule 4).
     fn expect_layer_of(self, values: &[ChainingValue]) -> Result<(), MergeError> {
         if !self.has_layer() {
             return Err(MergeError::NoLayer);
@@ -69,7 +69,7 @@ impl Grid {
     }
 }
 
-/// The root over the values of all granules; `None` below two values, which have no root by merging.
+/// The root over the values of all granules; `None` for fewer than two values, which cannot be merged to a root.
 pub(crate) fn root_of(values: &[ChainingValue]) -> Option<FileRoot> {
     #[cfg(feature = "rayon")]
     if values.len() > spread::SERIAL {
@@ -80,12 +80,12 @@ pub(crate) fn root_of(values: &[ChainingValue]) -> Option<FileRoot> {
     merger.root()
 }
 
-/// Merging on all cores.
+/// Merges on all cores.
 #[cfg(feature = "rayon")]
 mod spread {
     use super::*;
 
-    /// How many values one core merges, in less than half a millisecond, before another one is asked.
+    /// The number of values that one core merges, in less than half a millisecond, before another core is asked.
     pub(super) const SERIAL: usize = 1 << 13;
 
     pub(super) fn root_of(values: &[ChainingValue]) -> Option<FileRoot> {
@@ -103,7 +103,7 @@ mod spread {
         merger.take_subtree()
     }
 
-    /// The left child has the largest power of two of values that leaves one to the right.
+    /// The left child takes the largest power of two of values that leaves at least one for the right child.
     fn children_of(values: &[ChainingValue]) -> Option<(ChainingValue, ChainingValue)> {
         let left = 1_usize.checked_shl(values.len().checked_sub(1)?.checked_ilog2()?)?;
         let (left, right) = values.split_at_checked(left)?;
@@ -114,9 +114,9 @@ mod spread {
 
 /// Merges chaining values that come in order, from the left.
 ///
-/// Invariant: the stack holds complete subtrees, the largest at the bottom, of sizes that are the bits of
-/// `pushed - 1` and one single value on top. Merging is put off until the next value comes, because until then the
-/// two on top could be the root's children, and these are merged in another way (rule 4).
+/// Invariant: the stack holds complete subtrees, the largest at the bottom. Their sizes are the bits of `pushed - 1`,
+/// with one single value on top. Merging waits until the next value comes. Until then, the two subtrees on top could be
+/// the root's children, which are merged differently (rule 4).
 #[derive(Debug)]
 pub(crate) struct Merger {
     stack: Vec<ChainingValue>,
@@ -125,12 +125,12 @@ pub(crate) struct Merger {
 
 impl Merger {
     pub(crate) fn new() -> Self {
-        // Granules are counted by at most 43 bits.
+        // The number of granules has at most 43 bits.
         Self { stack: Vec::with_capacity(48), pushed: 0 }
     }
 
     pub(crate) fn push(&mut self, value: ChainingValue) {
-        // One pair of subtrees becomes complete for each zero below the lowest bit of what is already there.
+        // Each trailing zero bit of the number of values already pushed completes one pair of subtrees.
         let complete = if self.pushed == 0 { 0 } else { self.pushed.trailing_zeros() };
         for _ in 0..complete {
             self.merge_top();
@@ -143,7 +143,7 @@ impl Merger {
         values.iter().for_each(|value| self.push(*value));
     }
 
-    /// The root of what was pushed; `None` below two values, which have no root by merging.
+    /// The root of the pushed values; `None` for fewer than two values, which cannot be merged to a root.
     pub(crate) fn root(mut self) -> Option<FileRoot> {
         while self.stack.len() > 2 {
             self.merge_top();
@@ -152,7 +152,8 @@ impl Merger {
         Some(merge_root(&left, &right))
     }
 
-    /// The subtree of what was pushed, to be merged further; `None` of nothing. Begins anew.
+    /// The value of the subtree of the pushed values, to be merged further; `None` if there are none. The merger starts
+    /// anew.
     pub(crate) fn take_subtree(&mut self) -> Option<ChainingValue> {
         while self.stack.len() > 1 {
             self.merge_top();
@@ -171,21 +172,21 @@ impl Merger {
     }
 }
 
-/// Why values were not merged. The caller's fault, never that of the data: a length that comes from outside is
-/// checked where it comes in.
+/// Why values were not merged. The caller is at fault, never the data: a length from outside is checked where it comes
+/// in.
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum MergeError {
     /// A file of at most one granule has no chaining values, only a root.
     NoLayer,
-    /// There is not one value for each granule.
+    /// The number of values is not the number of granules.
     WrongCount {
         /// The number of granules.
         expected: u64,
         /// The number of values.
         actual: u64,
     },
-    /// The other grid is finer, or of another length.
+    /// The other grid is finer, or has another length.
     NotCoarser,
 }
 

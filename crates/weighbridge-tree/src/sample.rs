@@ -1,9 +1,9 @@
-//! Audit samples: which BLAKE3 chunks are drawn, and the path from them to their files' roots (`spec/audits.md`).
+//! Audit samples: the drawn BLAKE3 chunks, and the path from them to their files' roots (`spec/audits.md`).
 //!
 //! ```
 //! use weighbridge_tree::{FileRoot, FileSamples, Granule, Grid, Layer};
 //!
-//! // Where the file is: five BLAKE3 chunks, of which 1 and 4 are drawn.
+//! // The prover has the file: five BLAKE3 chunks, of which 1 and 4 are drawn.
 //! let file = vec![7; 5_000];
 //! let grid = Grid::new(5_000, Granule::new(16_384).unwrap())?;
 //! let samples = FileSamples::new(5_000, vec![1, 4])?;
@@ -13,7 +13,7 @@
 //!     Ok::<(), core::convert::Infallible>(())
 //! })?;
 //!
-//! // Elsewhere: size and root are signed, the part is anybody's.
+//! // The auditor has the size and root from signed data; the part may come from anybody.
 //! assert_eq!(samples.part_len(), 1_024 + 904 + 2 * 32);
 //! assert_eq!(samples.root_of(&part)?, FileRoot::of(&file));
 //! # Ok::<(), Box<dyn core::error::Error>>(())
@@ -30,30 +30,31 @@ use crate::layer::{ChunkError, Layer};
 pub use crate::sample_error::{PartError, SampleError};
 use crate::subtree::{self, LEAF, LEAF_LEN, halves, merge, merge_root, part_of};
 
-/// The BLAKE3 chunks that were drawn from one file, and so the shape of its part of a response.
+/// The BLAKE3 chunks that were drawn from one file. They determine the shape of the file's part of a response.
 ///
-/// A part is the bytes of these chunks, ascending; then its path values, from left to right: the chaining values of the
-/// largest subtrees in which nothing was drawn.
+/// A part holds the bytes of these BLAKE3 chunks, ascending, and then its path values, from left to right. The path
+/// values are the chaining values of the largest subtrees in which nothing was drawn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct FileSamples {
-    /// The file in BLAKE3 chunks.
+    /// The division of the file into BLAKE3 chunks.
     grid: Grid,
-    /// Not empty, strictly increasing, below the grid's count.
+    /// The drawn positions: not empty, strictly increasing, below the grid's count.
     drawn: Vec<u64>,
     bytes: u64,
     path_values: u64,
 }
 
 impl FileSamples {
-    /// Takes the positions of BLAKE3 chunks in a file of `len` bytes. `len` comes from signed data (rule 1).
+    /// Takes the positions of the BLAKE3 chunks drawn from a file of `len` bytes. `len` comes from signed data
+    /// (rule 1).
     ///
     /// # Errors
-    /// [`SampleError`] unless there are 1 to [`MAX_SAMPLES`] positions, which strictly increase and are below the number
-    /// of BLAKE3 chunks (rule 7).
+    /// [`SampleError`] unless there are 1 to [`MAX_SAMPLES`] positions, strictly increasing and below the number of
+    /// BLAKE3 chunks (rule 7).
     ///
     /// # Cost
-    /// At most 43 steps for each position.
+    /// At most 43 steps per position.
     pub fn new(len: u64, drawn: Vec<u64>) -> Result<Self, SampleError> {
         let grid = Grid::new(len, LEAF)?;
         let too_many = || SampleError::TooMany { count: drawn.len() };
@@ -74,13 +75,13 @@ impl FileSamples {
         Ok(Self { grid, drawn, bytes, path_values })
     }
 
-    /// The positions, from 0 in this file.
+    /// The drawn positions, counted from 0 in this file.
     #[must_use]
     pub fn drawn(&self) -> &[u64] {
         &self.drawn
     }
 
-    /// The bytes of the drawn BLAKE3 chunks together.
+    /// The sum of the lengths of the drawn BLAKE3 chunks, in bytes.
     #[must_use]
     pub fn sample_bytes(&self) -> u64 {
         self.bytes
@@ -92,23 +93,23 @@ impl FileSamples {
         self.path_values
     }
 
-    /// The exact length of the part: less than 10 MB, whatever the file.
+    /// The exact length of the part in bytes: less than 10 MB for any file.
     #[must_use]
     pub fn part_len(&self) -> u64 {
         self.bytes.saturating_add(self.path_values.saturating_mul(32))
     }
 
-    /// The root to which a part leads. The part is the file's if that is the signed one.
+    /// Computes the root that follows from a part. If it is the signed root, the part belongs to the file.
     ///
     /// # Guarantee
-    /// If the root is a file's of this length, the drawn BLAKE3 chunks in `part` are that file's, at these positions
-    /// (rules 1, 3 and 4).
+    /// If the result is the root of a file of this length, the drawn BLAKE3 chunks in `part` are those of that file, at
+    /// these positions (rules 1, 3 and 4).
     ///
     /// # Errors
-    /// [`SampleError::WrongLength`] before anything is hashed (rule 6).
+    /// [`SampleError::WrongLength`], before anything is hashed (rule 6).
     ///
     /// # Cost
-    /// One pass over `part`, and one compression for each of at most 43 levels above each sample; no allocation.
+    /// One pass over `part`, and one compression per level above each sample, at most 43 levels; no allocation.
     pub fn root_of(&self, part: &[u8]) -> Result<FileRoot, SampleError> {
         let wrong_length =
             || SampleError::WrongLength { expected: self.part_len(), actual: as_u64(part.len()) };
@@ -116,13 +117,13 @@ impl FileSamples {
         let right_length = split.filter(|_| as_u64(part.len()) == self.part_len());
         let (samples, path) = right_length.ok_or_else(wrong_length)?;
         let Some([left, right]) = halves(&self.file(), LEAF) else {
-            // One BLAKE3 chunk, and drawn: it is the file.
+            // The file is one BLAKE3 chunk, which was drawn.
             return Ok(FileRoot::of(samples));
         };
-        // Only the file's last BLAKE3 chunk is shorter, so it is the last sample here.
+        // Only the file's last BLAKE3 chunk can be shorter, so only the last sample here can be.
         let mut samples = samples.chunks(LEAF_LEN);
         let mut path = path.as_chunks::<32>().0.iter();
-        // All are there: the length was right, and with it the number of samples and of path values.
+        // No sample and no path value is missing: the length was right, so both numbers are.
         let mut value = |piece| match piece {
             Piece::Sample(leaf) => samples.next().and_then(|bytes| subtree::from_bytes(&leaf, bytes)),
             Piece::Path(_) => path.next().map(|value| ChainingValue::from_bytes(*value)),
@@ -135,20 +136,21 @@ impl FileSamples {
         Ok(merge_root(&left, &right))
     }
 
-    /// Makes the part from the file's accepted layer, and those of its chunks that hold a sample.
+    /// Makes the part from the file's accepted layer and the chunks that hold a sample.
     ///
-    /// `chunk` is asked for each of these once, in ascending order, and puts its bytes into the empty buffer.
+    /// `chunk` is called once for each of these chunks, in ascending order. It puts the chunk's bytes into the empty
+    /// buffer.
     ///
     /// # Guarantee
-    /// The part leads to the layer's root, or there is none: each chunk is checked before it is used (rule 3).
+    /// A returned part leads to the layer's root: each chunk is checked before it is used (rule 3).
     ///
     /// # Errors
-    /// [`PartError`]: what `chunk` gives; 2102 and 2107 for its bytes; misuse if the layer is of a file of another
-    /// length.
+    /// [`PartError`]: the error that `chunk` returns; 2102 and 2107 for its bytes; misuse if the layer belongs to a
+    /// file of another length.
     ///
     /// # Cost
-    /// At most two passes over each chunk that holds a sample, and one compression for each value of the layer. Memory
-    /// for the part and one chunk.
+    /// At most two passes over each chunk that holds a sample, and one compression per value of the layer. Memory for
+    /// the part and one chunk.
     pub fn part<E>(
         &self,
         layer: &Layer,
@@ -179,15 +181,16 @@ impl FileSamples {
     }
 }
 
-/// What a part has of the tree: a drawn BLAKE3 chunk, or one of the largest subtrees in which nothing was drawn.
+/// A piece of the tree that a part contains: a drawn BLAKE3 chunk, or one of the largest subtrees in which nothing was
+/// drawn.
 #[derive(Debug)]
 enum Piece {
     Sample(Range<u64>),
     Path(Range<u64>),
 }
 
-/// Goes through the pieces of a part from left to right, and joins what `each` makes of them as the tree joins the
-/// pieces. `drawn` are the samples below `node`. As deep as [`halves`] goes.
+/// Visits the pieces of a part from left to right with `each`, and joins the results as the tree joins the pieces.
+/// `drawn` are the samples below `node`. The recursion is as deep as that of [`halves`].
 fn fold<T, E>(
     node: &Range<u64>,
     drawn: &[u64],
@@ -206,23 +209,23 @@ fn fold<T, E>(
     Ok(join(left, right))
 }
 
-/// The samples before the right half of a node, and those in it.
+/// Splits the samples of a node into those before its right half and those in it.
 fn divide<'d>(drawn: &'d [u64], right: &Range<u64>) -> (&'d [u64], &'d [u64]) {
     let first = LEAF.positions(right).start;
     drawn.split_at_checked(drawn.partition_point(|index| *index < first)).unwrap_or_default()
 }
 
-/// Gives bytes and values of a file that it reads chunk by chunk, from left to right.
+/// Provides bytes and values of a file, which it reads chunk by chunk, from left to right.
 struct Maker<'a, C> {
     layer: &'a Layer,
     chunk: C,
-    /// The position of the chunk in `bytes`, which was accepted.
+    /// The position of the accepted chunk in `bytes`.
     open: Option<u64>,
     bytes: Vec<u8>,
 }
 
 impl<E, C: FnMut(u64, &mut Vec<u8>) -> Result<(), E>> Maker<'_, C> {
-    /// The bytes of a node within one chunk, which is read and checked unless it is the one that is open.
+    /// The bytes of a node within one chunk. The chunk is read and checked unless it is already open.
     fn bytes_of(&mut self, node: &Range<u64>) -> Result<&[u8], PartError<E>> {
         let grid = self.layer.grid();
         let index = grid.granule().positions(node).start;
@@ -237,8 +240,8 @@ impl<E, C: FnMut(u64, &mut Vec<u8>) -> Result<(), E>> Maker<'_, C> {
         Ok(within.unwrap_or_default())
     }
 
-    /// The value of a node below the root. If the layer does not give it, it lies within a chunk that holds a sample:
-    /// else it would be part of a larger one.
+    /// The value of a node below the root. A node without a value in the layer lies within a chunk that holds a sample;
+    /// otherwise the node would be part of a larger one.
     fn value_of(&mut self, node: &Range<u64>) -> Result<ChainingValue, PartError<E>> {
         if let Some(value) = self.layer.subtree_value(node) {
             return Ok(value);

@@ -1,4 +1,4 @@
-//! Why positions are no samples, a part is none, or was not made.
+//! Errors of sampling: invalid positions, an invalid part, or a part that was not made.
 
 use core::fmt;
 
@@ -6,22 +6,23 @@ use crate::draw::MAX_SAMPLES;
 use crate::geometry::TooLong;
 use crate::layer::ChunkError;
 
-/// Why positions are no samples of a file, or bytes are no part of a response.
+/// Why positions are no samples of a file, or why bytes are no part of a response.
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SampleError {
-    /// The part has another length than the samples give (rules 1 and 6).
+    /// The length of the part is not the one that the samples require (rules 1 and 6).
     WrongLength {
-        /// The length that the samples give, in bytes.
+        /// The length that the samples require, in bytes.
         expected: u64,
         /// The length found, in bytes.
         actual: u64,
     },
-    /// No position. The caller's fault, as all that follow: samples are computed, and never read (rule 7).
+    /// There is no position. The caller is at fault, as for all variants below: samples are computed, never read
+    /// (rule 7).
     NothingDrawn,
     /// More positions than [`MAX_SAMPLES`].
     TooMany {
-        /// How many.
+        /// The number of positions.
         count: usize,
     },
     /// A position is not above the one before it.
@@ -30,17 +31,17 @@ pub enum SampleError {
     OutOfRange {
         /// The position.
         index: u64,
-        /// How many BLAKE3 chunks the file has.
+        /// The number of BLAKE3 chunks of the file.
         count: u64,
     },
-    /// The layer is of a file of another length.
+    /// The layer belongs to a file of another length.
     OtherFile {
         /// The length of the sampled file, in bytes.
         expected: u64,
         /// The length of the layer's file, in bytes.
         actual: u64,
     },
-    /// No list can say this length.
+    /// Lists cannot express this length.
     TooLong(TooLong),
 }
 
@@ -85,14 +86,14 @@ impl core::error::Error for SampleError {}
 
 /// Why the part of a file was not made.
 ///
-/// Exhaustive: whoever makes a response has to tell the three apart, since only one of them is its own.
+/// Exhaustive: a prover has to tell the three apart, since only one of them is its own fault.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum PartError<E> {
-    /// A chunk is not there; whoever was to give it says why.
+    /// The caller's function did not give a chunk. Holds that function's error.
     Source(E),
     /// A chunk is not the signed one (rule 3).
     Chunk(ChunkError),
-    /// The layer is not of this file.
+    /// The layer belongs to another file.
     Misuse(SampleError),
 }
 

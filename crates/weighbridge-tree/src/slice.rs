@@ -1,12 +1,12 @@
 //! Slices: ranges of a file with the path of its tree that leads to them (`spec/slices.md`).
 //!
-//! The encoding is that of Bao: the file's size, then the tree from the root downwards, left before right, without
-//! the subtrees that have no byte of the range. Its length follows from the size and the range alone.
+//! The encoding is Bao's: the file's size, then the tree from the root downwards, left before right, without the
+//! subtrees that have no byte of the range. The length of a slice follows from the size and the range alone.
 //!
 //! ```
 //! use weighbridge_tree::{ChunkSize, FileRoot, Grid, Layer, SliceRange, Slicer, check_slice};
 //!
-//! // Where the file is: a slice of 100 bytes, made from the only chunk that the range touches.
+//! // The source makes a slice of 100 bytes, from the only chunk that the range touches.
 //! let file = vec![7; 40_000];
 //! let root = FileRoot::of(&file);
 //! let grid = Grid::new(40_000, ChunkSize::MIN)?;
@@ -22,7 +22,7 @@
 //! slicer.push(&file[16_384..32_768], &mut slice)?;
 //! slicer.finish()?;
 //!
-//! // Elsewhere: size and root are signed, the range is wanted, and the slice is anybody's.
+//! // The receiver has the size and root from signed data and chooses the range; the slice may come from anybody.
 //! assert_eq!(check_slice(root, range, &slice)?, [7; 100]);
 //! slice[700] ^= 1;
 //! assert_eq!(check_slice(root, range, &slice).unwrap_err().error_code(), 2604);
@@ -48,13 +48,13 @@ pub struct SliceRange {
 }
 
 impl SliceRange {
-    /// Takes `range`, in bytes, to be a range of a file of `len` bytes.
+    /// Takes `range`, in bytes, as a range of a file of `len` bytes.
     ///
-    /// `len` comes from signed data (rule 1), the range from whoever wants the bytes.
+    /// `len` comes from signed data (rule 1), the range from the party that wants the bytes.
     ///
     /// # Errors
-    /// [`SliceError::Range`] (2601) for a range that is empty, turned round, or past the end;
-    /// [`SliceError::TooLong`] from 2^53 bytes of file on, which lists cannot say.
+    /// [`SliceError::Range`] (2601) for a range that is empty, reversed, or past the end; [`SliceError::TooLong`] for a
+    /// file of 2^53 bytes or more, a size that lists cannot express.
     pub fn new(len: u64, range: Range<u64>) -> Result<Self, SliceError> {
         if len >= FILE_LEN_LIMIT {
             return Err(SliceError::TooLong(TooLong { len }));
@@ -74,19 +74,19 @@ impl SliceRange {
         self.len
     }
 
-    /// The range, in bytes. Empty for an empty file only.
+    /// The range, in bytes. It is empty only for an empty file.
     #[must_use]
     pub const fn range(self) -> Range<u64> {
         self.start..self.end
     }
 
-    /// The length of the slice's encoding, in bytes: the only one that a slice of this range can have.
+    /// The length of the slice's encoding, in bytes. A slice of this range has no other length.
     ///
     /// # Cost
-    /// At most two steps for each level of the tree, however long the range is.
+    /// At most two steps per level of the tree, for any length of the range.
     #[must_use]
     pub fn encoded_len(self) -> u64 {
-        // Whole BLAKE3 chunks, up to the end of the file.
+        // The whole BLAKE3 chunks that the range touches, up to the end of the file.
         let first = self.start.saturating_sub(self.start & LEAF_MASK);
         let end = self.end.saturating_add(LEAF_MASK) & !LEAF_MASK;
         let leaves = end.min(self.len).saturating_sub(first);
@@ -110,35 +110,35 @@ impl SliceRange {
 /// Checks a slice as it arrives, in pieces of any lengths.
 ///
 /// # Guarantee
-/// What [`next`](Self::next) releases is, joined, the beginning of the range of the one file that has the root and the
-/// length; no byte comes before its BLAKE3 chunk is accepted (rule 2). When [`finish`](Self::finish) passes, it
-/// was the whole range, and of the slice nothing was missing and nothing left over (rule 6).
+/// The bytes that [`next`](Self::next) releases are, joined, the beginning of the range of the one file that has the
+/// root and the length. No byte is released before its BLAKE3 chunk is accepted (rule 2). When [`finish`](Self::finish)
+/// succeeds, the whole range was released, and the slice had no byte too few or too many (rule 6).
 ///
 /// # Non-guarantee
-/// Nothing about the rest of the file, nor that the slice's sender has it.
+/// The decoder says nothing about the rest of the file, nor whether the slice's sender has it.
 ///
 /// # Cost
-/// The memory of one path, at most 44 values that are awaited, and one BLAKE3 chunk, whatever the length of the file
-/// and of the range. One BLAKE3 pass over the slice; no allocation after [`new`](Self::new).
+/// The memory of one path, at most 44 awaited values, and one BLAKE3 chunk, for any length of the file and of the
+/// range. One BLAKE3 pass over the slice; no allocation after [`new`](Self::new).
 #[derive(Debug)]
 #[must_use]
 pub struct SliceDecoder {
     range: SliceRange,
-    /// The nodes that are still to come, the next one last, with what they have to come to. Each value here was merged
-    /// to the root before (rule 3).
+    /// The awaited nodes, the next one last, each with its expected value. Each value here was merged to the root
+    /// before (rule 3).
     awaited: Vec<Awaited>,
     has_size: bool,
-    /// The beginning of a part whose rest has not come yet: the size, a parent, or a BLAKE3 chunk.
+    /// The beginning of an incomplete part: the size, a parent, or a BLAKE3 chunk.
     buffer: [u8; LEAF_LEN],
     filled: usize,
     received: u64,
     refused: Option<SliceError>,
 }
 
-/// A subtree of which the slice has a part.
+/// A subtree that the slice contains at least in part.
 #[derive(Debug)]
 struct Awaited {
-    /// Its bytes in the file.
+    /// The byte range of the subtree in the file.
     node: Range<u64>,
     expected: Expected,
 }
@@ -150,22 +150,23 @@ enum Expected {
 }
 
 impl SliceDecoder {
-    /// Begins a slice of `range` of the file with this root. Size and root come from signed data.
+    /// Begins a slice of `range` of the file with this root. The size and the root come from signed data.
     pub fn new(root: FileRoot, range: SliceRange) -> Self {
         let mut awaited = Vec::with_capacity(MAX_AWAITED);
         awaited.push(Awaited { node: range.file(), expected: Expected::Root(root) });
         Self { range, awaited, has_size: false, buffer: [0; LEAF_LEN], filled: 0, received: 0, refused: None }
     }
 
-    /// Takes what it needs from the front of `input`, and releases the next bytes of the range.
+    /// Takes bytes from the front of `input`, and releases the next bytes of the range.
     ///
-    /// Call it until it says `None`: then the whole of `input` was taken, and more is needed, or the slice has ended
-    /// and [`finish`](Self::finish) passes. Released bytes are never empty and never more than one BLAKE3 chunk;
-    /// they are those that were checked, in `input` itself where it holds the whole chunk (rule 10).
+    /// Call this until it returns `None`. Then all of `input` was taken, and either more input is needed, or the slice
+    /// has ended and [`finish`](Self::finish) succeeds. Released bytes are never empty and never more than one BLAKE3
+    /// chunk. They are the bytes that were checked, in `input` itself if `input` holds the whole BLAKE3 chunk
+    /// (rule 10).
     ///
     /// # Errors
-    /// [`SliceError`]: 2603, 2604, and 2602 if `input` goes on after the end. From then on every call, and `finish`,
-    /// says the same error and looks at nothing (rule 3). What was released before stays good.
+    /// [`SliceError`]: 2603, 2604, and 2602 if `input` goes on after the end. After an error, every call, and `finish`,
+    /// returns the same error and reads nothing (rule 3). Bytes released before stay good.
     ///
     /// # Panics
     /// Never, for any `input`.
@@ -180,7 +181,7 @@ impl SliceDecoder {
             return Err(self.refused.insert(error).clone());
         }
 
-        // The next part is a BLAKE3 chunk, unless the input is used up or the slice at its end.
+        // The next part is a BLAKE3 chunk, unless the input is used up or the slice has ended.
         let Some(Awaited { node, expected }) = self.awaited.last().filter(|next| self.is_leaf(next)) else {
             if self.awaited.is_empty() && !input.is_empty() {
                 let error = SliceError::Long { expected: self.range.encoded_len() };
@@ -193,7 +194,8 @@ impl SliceDecoder {
         let part = take(&mut self.buffer, &mut self.filled, len, input);
         self.received = self.received.saturating_add(taken(before, input));
         let Some(bytes) = part else { return Ok(None) };
-        // Where the range begins or ends within the BLAKE3 chunk, the rest is checked and not released.
+        // The range may begin or end within the BLAKE3 chunk. The bytes outside the range are checked, but not
+        // released.
         let within = self.range.start.max(node.start)..self.range.end.min(node.end);
         let is_good = |_: &&[u8]| expected.is_value_of(node, bytes);
         let Some(released) = part_of(bytes, node, &within).filter(is_good) else {
@@ -204,12 +206,12 @@ impl SliceDecoder {
         Ok(Some(released))
     }
 
-    /// Ends the slice. `rest` is what is left of the input that [`next`](Self::next) was not given: a reader that has all
-    /// bytes of its range has not seen whether anything stands behind them.
+    /// Ends the slice. `rest` is the remaining input that was not passed to [`next`](Self::next). A reader that stops
+    /// when it has all bytes of its range has not seen whether more bytes follow them.
     ///
     /// # Errors
-    /// The [`SliceError`] by which it was refused, [`SliceError::Short`] (2602) if more was to come, and
-    /// [`SliceError::Long`] (2602) if anything is left.
+    /// The [`SliceError`] that refused the slice, [`SliceError::Short`] (2602) if bytes are missing, and
+    /// [`SliceError::Long`] (2602) if bytes are left over.
     pub fn finish(self, rest: &[u8]) -> Result<(), SliceError> {
         let expected = self.range.encoded_len();
         match self.refused {
@@ -220,19 +222,19 @@ impl SliceDecoder {
         }
     }
 
-    /// The size and the parents, up to the next BLAKE3 chunk, the end, or what `input` holds.
+    /// Accepts the size and the parents, up to the next BLAKE3 chunk, the end of the slice, or the end of `input`.
     fn accept_parents(&mut self, input: &mut &[u8]) -> Result<(), SliceError> {
         if !self.has_size {
             let Some(part) = take(&mut self.buffer, &mut self.filled, HEADER_LEN, input) else {
                 return Ok(());
             };
             let actual = part.first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes));
-            // Compared, and not used for anything: the shape is that of the signed size (rule 1).
+            // The size is compared and not used otherwise: the shape follows from the signed size (rule 1).
             if actual != self.range.len {
                 return Err(SliceError::OtherSize { expected: self.range.len, actual });
             }
             self.has_size = true;
-            // An empty file has no BLAKE3 chunk that would show its root.
+            // An empty file has no BLAKE3 chunk to check, so its root is checked here.
             if let Some(Awaited { node, expected }) = self.awaited.pop_if(|top| top.node.is_empty())
                 && !expected.is_value_of(&node, &[])
             {
@@ -249,7 +251,7 @@ impl SliceDecoder {
                 return Err(SliceError::Mismatch { range: next.node.clone() });
             };
             self.awaited.pop();
-            // The left one comes first, so it goes on top.
+            // The left node comes first in the slice, so it goes on top of the stack.
             for (node, value) in [right, left].into_iter().zip(values.into_iter().rev()) {
                 if touches(&node, &self.range.range()) {
                     self.awaited.push(Awaited { node, expected: Expected::Value(value) });
@@ -264,7 +266,7 @@ impl SliceDecoder {
     }
 }
 
-/// ROOT is set at the top, and only there; the counter of a BLAKE3 chunk is that of its place (rule 4).
+/// The flag ROOT is set at the top node only. The counter of a BLAKE3 chunk follows from its place (rule 4).
 impl Expected {
     fn is_value_of(&self, node: &Range<u64>, bytes: &[u8]) -> bool {
         match self {
@@ -281,18 +283,18 @@ impl Expected {
     }
 }
 
-/// Checks a slice that is in memory whole, and gives the bytes of its range.
+/// Checks a slice that is wholly in memory, and returns the bytes of its range.
 ///
 /// # Guarantee
-/// The bytes are those of the range in the one file that has the root and the length; the slice is the only encoding
-/// of them (rule 6). As with [`SliceDecoder`], nothing is said of the rest of the file.
+/// The bytes are those of the range in the one file that has the root and the length. The slice is the only encoding of
+/// them (rule 6). Like [`SliceDecoder`], this says nothing about the rest of the file.
 ///
 /// # Errors
-/// [`SliceError`]: 2603, 2602, 2604; nothing is released then.
+/// [`SliceError`]: 2603, 2602, 2604; then nothing is released.
 ///
 /// # Cost
-/// One BLAKE3 pass over the slice. The length is compared before anything is hashed, so that no more memory is taken
-/// than the slice has.
+/// One BLAKE3 pass over the slice. The length is compared before anything is hashed, so the memory for the result is
+/// never larger than the slice.
 pub fn check_slice(root: FileRoot, range: SliceRange, slice: &[u8]) -> Result<Vec<u8>, SliceError> {
     let (expected, actual) = (range.encoded_len(), as_u64(slice.len()));
     let size = slice.first_chunk::<8>().map(|size| u64::from_le_bytes(*size));
@@ -305,7 +307,7 @@ pub fn check_slice(root: FileRoot, range: SliceRange, slice: &[u8]) -> Result<Ve
     if actual > expected {
         return Err(SliceError::Long { expected });
     }
-    // Every byte of the range is in the slice, whose length is right: it holds at least that many.
+    // The slice has the right length and holds every byte of the range, so the range is not longer than the slice.
     let capacity = usize::try_from(len_of(&range.range())).unwrap_or(0).min(slice.len());
     let mut bytes = Vec::with_capacity(capacity);
     let mut decoder = SliceDecoder::new(root, range);
@@ -317,11 +319,11 @@ pub fn check_slice(root: FileRoot, range: SliceRange, slice: &[u8]) -> Result<Ve
     Ok(bytes)
 }
 
-/// How many parents of a node, itself among them, have a byte of the range.
+/// The number of parents that have a byte of the range, among `node` and the nodes below it.
 fn parents_of(node: &Range<u64>, range: &Range<u64>) -> u64 {
     let Some([left, right]) = halves(node, LEAF).filter(|_| touches(node, range)) else { return 0 };
     if range.start <= node.start && node.end <= range.end {
-        // All of them: one fewer than BLAKE3 chunks.
+        // The range covers the node, so all parents count: one fewer than BLAKE3 chunks.
         return len_of(node).div_ceil(LEAF.bytes()).saturating_sub(1);
     }
     parents_of(&left, range).saturating_add(parents_of(&right, range)).saturating_add(1)
@@ -332,8 +334,8 @@ fn pair(part: &[u8]) -> Option<[ChainingValue; 2]> {
     Some([ChainingValue::from_bytes(*left), ChainingValue::from_bytes(right.try_into().ok()?)])
 }
 
-/// A part of `len` bytes, at most those of the buffer, from the front of `input`. It is collected in the buffer if its
-/// bytes come one after the other; `None` until all have come.
+/// Takes a part of `len` bytes, at most the buffer's length, from the front of `input`. A part that comes in several
+/// pieces is collected in the buffer; `None` until the part is complete.
 fn take<'a, 'i: 'a>(
     buffer: &'a mut [u8; LEAF_LEN],
     filled: &mut usize,
@@ -358,20 +360,20 @@ fn take<'a, 'i: 'a>(
     buffer.get(..len)
 }
 
-/// How many bytes were taken from an input that had `before`.
+/// The number of bytes taken from an input that had `before` bytes.
 fn taken(before: usize, input: &[u8]) -> u64 {
     as_u64(before.saturating_sub(input.len()))
 }
 
 const LEAF_MASK: u64 = 1023;
-/// The two values of a parent.
+/// The length of a parent: two values.
 const PARENT_LEN: usize = 64;
 const PARENT_LEN_U64: u64 = 64;
-/// The size of the file.
+/// The length of the header: the size of the file.
 const HEADER_LEN: usize = 8;
 const HEADER_LEN_U64: u64 = 8;
-/// A file has at most 2^43 BLAKE3 chunks, so at most 43 parents are above one. Each leaves at most its right child
-/// waiting, and there is the node that is next.
+/// A file has at most 2^43 BLAKE3 chunks, so at most 43 parents are above one of them. Each parent leaves at most its
+/// right child waiting; the next node is one more.
 const MAX_AWAITED: usize = 44;
 
 #[cfg(test)]
@@ -382,8 +384,8 @@ mod tests {
 
     const LONGEST: u64 = FILE_LEN_LIMIT - 1;
 
-    /// The beginning of a slice of the longest file, whose root is made so that the path to one end of it is good: no
-    /// one has the rest. Size and parents, then the BLAKE3 chunk.
+    /// The beginning of a slice of the longest file: the size and the parents, then the BLAKE3 chunk. The root is made
+    /// so that the path to one end of the file is good; the rest of the file does not exist.
     fn path_of_the_longest(to_the_left: bool) -> (FileRoot, Vec<u8>, Vec<u8>) {
         let mut nodes = vec![SliceRange::new(LONGEST, 0..1).unwrap().file()];
         while let Some([left, right]) = halves(nodes.last().unwrap(), LEAF) {
@@ -412,14 +414,14 @@ mod tests {
         assert_eq!(decoder.awaited.capacity(), MAX_AWAITED);
         let input = [&above[..], &leaf, &[0; 64]].concat();
         let (mut most, mut released) = (0, 0);
-        // Byte by byte, so that every state is seen.
+        // Byte by byte, so that the test sees every state.
         let refused = input.chunks(1).find_map(|mut byte| {
             let next = decoder.next(&mut byte).map(|bytes| bytes.map_or(0, <[u8]>::len));
             most = most.max(decoder.awaited.len());
             next.map(|len| released += len).err()
         });
         assert_eq!((most, decoder.awaited.capacity()), (MAX_AWAITED, MAX_AWAITED));
-        // Its neighbour is a BLAKE3 chunk, of which 64 bytes came; one kilobyte more decides.
+        // The next node is a BLAKE3 chunk, of which 64 bytes came. It is checked once 960 more bytes come.
         assert_eq!((released, refused), (1024, None));
         let refused = decoder.next(&mut &[0; 960][..]).map(|_| ());
         assert_eq!(refused, Err(SliceError::Mismatch { range: 1024..2048 }));
@@ -436,7 +438,7 @@ mod tests {
             assert!(decoder.next(&mut byte).is_ok() && decoder.awaited.len() <= 1);
         }
         assert_eq!(decoder.finish(&[]), Ok(()));
-        // What the range says is believed for the shape, and for nothing that is allocated.
+        // The claimed range determines the shape, but no allocation.
         let whole = SliceRange::new(LONGEST, 0..LONGEST).unwrap();
         let expected = SliceError::Short { expected: whole.encoded_len(), actual: as_u64(slice.len()) };
         assert_eq!(check_slice(root, whole, &slice), Err(expected));

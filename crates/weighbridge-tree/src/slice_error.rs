@@ -10,28 +10,28 @@ use crate::layer::ChunkError;
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SliceError {
-    /// No slice can have this range (rule 6).
+    /// No slice has this range (rule 6).
     Range {
         /// The size of the file.
         len: u64,
-        /// Where the range begins.
+        /// The start of the range.
         start: u64,
-        /// Where it ends.
+        /// The end of the range.
         end: u64,
     },
     /// The slice ended too soon (rule 6).
     Short {
-        /// The length of the slice by its range, in bytes.
+        /// The length that follows from the range, in bytes.
         expected: u64,
-        /// How many bytes there were.
+        /// The number of bytes found.
         actual: u64,
     },
     /// The slice goes on after its end (rule 6).
     Long {
-        /// The length of the slice by its range, in bytes.
+        /// The length that follows from the range, in bytes.
         expected: u64,
     },
-    /// The slice says to be of a file of another size (rule 1).
+    /// The slice claims to be of a file of another size (rule 1).
     OtherSize {
         /// The signed size.
         expected: u64,
@@ -40,28 +40,28 @@ pub enum SliceError {
     },
     /// A parent or a BLAKE3 chunk of the slice does not lead to the file's root (rules 3 and 4).
     Mismatch {
-        /// The bytes of the file that are below it; 0..0 if an empty file has not the root of nothing.
+        /// The byte range of the file below that node; 0..0 if the root of an empty file is not the root of no bytes.
         range: Range<u64>,
     },
-    /// A chunk from which a slice was to be made was refused.
+    /// The slicer refused a chunk that was pushed to it.
     Chunk(ChunkError),
-    /// A file cannot be as long. The caller's fault, never that of the data.
+    /// No file can be this long. The caller is at fault, never the data.
     TooLong(TooLong),
-    /// The range and the layer are of files of different sizes. The caller's fault, never that of the data.
+    /// The range and the layer belong to files of different sizes. The caller is at fault, never the data.
     OtherFile {
         /// The size of the layer's file.
         layer: u64,
         /// The size of the range's file.
         range: u64,
     },
-    /// A chunk was pushed when the slice was whole. The caller's fault, never that of the data.
+    /// A chunk was pushed although the slice was complete. The caller is at fault, never the data.
     NothingWanted,
-    /// A slice was finished before it was whole. The caller's fault, never that of the data.
+    /// A slice was finished before it was complete. The caller is at fault, never the data.
     Unfinished {
         /// The position of the chunk that is wanted next.
         wanted: u64,
     },
-    /// A fault of this library.
+    /// A bug of this library.
     Fault,
 }
 

@@ -1,4 +1,4 @@
-//! Making slices, from a file's layer and those of its chunks that the range touches.
+//! Making slices from a file's layer and the chunks that the range touches.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -13,32 +13,32 @@ use crate::subtree::{self, LEAF, halves, merge, part_of, touches};
 /// Makes a slice from a file's accepted layer and the chunks that the range touches.
 ///
 /// # Guarantee
-/// What is written is the slice of the range, byte for byte the one that every implementation of Bao writes. Each chunk
-/// is checked against the layer before anything of it is written, so what is sent is what the other side accepts.
+/// The output is the slice of the range, byte for byte the one that every implementation of Bao writes. Each chunk is
+/// checked against the layer before any of its bytes are written, so the receiver accepts the slice.
 ///
 /// # Cost
-/// [`new`](Self::new): one compression for each value of the layer, and 64 bytes for each parent above the chunks that
-/// has a byte of the range, which is at most twice the layer. [`push`](Self::push): two BLAKE3 passes over the chunk,
-/// and 64 bytes for each KiB of it; what it appends is the chunk's part of the slice.
+/// [`new`](Self::new): one compression per value of the layer, and 64 bytes for each parent above the chunks that has a
+/// byte of the range, at most twice the size of the layer. [`push`](Self::push): two BLAKE3 passes over the chunk, and
+/// 64 bytes per KiB of the chunk; it appends the chunk's part of the slice.
 #[derive(Debug)]
 #[must_use]
 pub struct Slicer<'l> {
     layer: &'l Layer,
     range: SliceRange,
-    /// The chunks that are still to be pushed.
+    /// The positions of the chunks still to be pushed.
     chunks: Range<u64>,
-    /// The nodes that are still to be written, the next one last.
+    /// The nodes still to be written, the next one last.
     nodes: Vec<Range<u64>>,
-    /// The values of the parents among them and below, the next ones last: those above the chunks from the start, those
-    /// within a chunk while it is written.
+    /// The values of the parents in and below `nodes`, the next pair last. The pairs above the chunks are there from
+    /// the start, the pairs within a chunk only while that chunk is written.
     pairs: Vec<[ChainingValue; 2]>,
 }
 
 impl<'l> Slicer<'l> {
-    /// Begins a slice of `range`; its first 8 bytes, the file's size, are appended to `out`.
+    /// Begins a slice of `range`. Appends the first 8 bytes, the file's size, to `out`.
     ///
     /// # Errors
-    /// [`SliceError::OtherFile`] if the layer is not of a file of the range's size: a fault of the caller.
+    /// [`SliceError::OtherFile`] if the size of the layer's file is not the range's file size: the caller is at fault.
     pub fn new(layer: &'l Layer, range: SliceRange, out: &mut Vec<u8>) -> Result<Self, SliceError> {
         if layer.grid().len() != range.file_len() {
             return Err(SliceError::OtherFile { layer: layer.grid().len(), range: range.file_len() });
@@ -54,19 +54,19 @@ impl<'l> Slicer<'l> {
         Ok(Self { layer, range, chunks: range.chunks(granule), nodes, pairs })
     }
 
-    /// The position of the chunk to be pushed next; `None` when the slice is whole. For an empty file that is so from
-    /// the start.
+    /// The position of the chunk to be pushed next; `None` when the slice is complete. The slice of an empty file is
+    /// complete from the start.
     #[must_use]
     pub fn wanted(&self) -> Option<u64> {
         Some(self.chunks.start).filter(|index| *index < self.chunks.end)
     }
 
-    /// Takes the whole bytes of the chunk that is [`wanted`](Self::wanted), and appends its part of the slice, with the
-    /// parents that lead to it, to `out`.
+    /// Takes the whole bytes of the [`wanted`](Self::wanted) chunk, and appends the chunk's part of the slice to `out`,
+    /// with the parents that lead to it.
     ///
     /// # Errors
-    /// [`SliceError::Chunk`] (2107, 2102) if it is another chunk, and [`SliceError::NothingWanted`]. `out` and the slicer
-    /// are unchanged then; the chunk may be offered again.
+    /// [`SliceError::Chunk`] (2107, 2102) if `bytes` is another chunk, and [`SliceError::NothingWanted`]. Then `out`
+    /// and the slicer are unchanged; the chunk may be offered again.
     ///
     /// # Panics
     /// Never, for any `bytes`.
@@ -81,20 +81,20 @@ impl<'l> Slicer<'l> {
     /// Ends the slice.
     ///
     /// # Errors
-    /// [`SliceError::Unfinished`] if a chunk is still wanted.
+    /// [`SliceError::Unfinished`] if a chunk is still missing.
     pub fn finish(self) -> Result<(), SliceError> {
         self.wanted().map_or(Ok(()), |wanted| Err(SliceError::Unfinished { wanted }))
     }
 
-    /// `None` is a fault of ours.
+    /// Writes one chunk's part of the slice. `None` means a bug of this library.
     fn write(&mut self, index: u64, bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
         let grid = self.layer.grid();
         let chunk = grid.range(index)?;
-        // Down to the chunk.
+        // Write the parents down to the chunk.
         while let Some(halves) = halves(self.nodes.last()?, grid.granule()) {
             self.write_parent(halves, out)?;
         }
-        // And from it to its BLAKE3 chunks.
+        // Write the parents and BLAKE3 chunks within the chunk.
         let value = |node: &Range<u64>| subtree::from_bytes(node, part_of(bytes, &chunk, node)?);
         let range = self.range.range();
         Pairs { range, unit: LEAF, value, found: &mut self.pairs }.find(&chunk)?;
@@ -109,7 +109,7 @@ impl<'l> Slicer<'l> {
         Some(())
     }
 
-    /// Writes the values of the next node's halves, which take its place.
+    /// Writes the values of the next node's halves, and puts the halves in the node's place.
     fn write_parent(&mut self, [left, right]: [Range<u64>; 2], out: &mut Vec<u8>) -> Option<()> {
         let values = self.pairs.pop()?;
         self.nodes.pop();
@@ -122,19 +122,21 @@ impl<'l> Slicer<'l> {
 
 /// Finds the two values of each parent that has a byte of the range.
 ///
-/// They are found from the bottom up, each once, and wanted from the top down: `found` gets them in the reverse of the
-/// order in which a slice has them, to be taken from its end. Recursion goes as deep as the tree, at most 43 levels.
+/// Values are computed from the bottom up, each once, but a slice has them from the top down. So `found` gets the pairs
+/// in the reverse order of the slice, and the writer takes them from its end. The recursion goes as deep as the tree,
+/// at most 43 levels.
 struct Pairs<'a, F> {
     range: Range<u64>,
-    /// Where parents end: the layer's chunks, or BLAKE3's.
+    /// The nodes at which the parents end: the layer's chunks, or BLAKE3 chunks.
     unit: Granule,
-    /// The value of a node that is a unit, or has no byte of the range.
+    /// Returns the value of a node that is a unit or has no byte of the range.
     value: F,
     found: &'a mut Vec<[ChainingValue; 2]>,
 }
 
 impl<F: Fn(&Range<u64>) -> Option<ChainingValue>> Pairs<'_, F> {
-    /// The values below `top`. Its own is not computed: it is known, or there is none since it is the root (rule 4).
+    /// Finds the values below `top`. The value of `top` itself is not computed: it is known, or `top` is the root and
+    /// has none (rule 4).
     fn find(mut self, top: &Range<u64>) -> Option<()> {
         match halves(top, self.unit) {
             Some(halves) => self.pair(halves).map(|_| ()),
@@ -143,7 +145,7 @@ impl<F: Fn(&Range<u64>) -> Option<ChainingValue>> Pairs<'_, F> {
     }
 
     fn pair(&mut self, [left, right]: [Range<u64>; 2]) -> Option<[ChainingValue; 2]> {
-        // All of the right half, then all of the left one, then their parent: pre-order, backwards.
+        // Visits the right half, then the left half, then their parent: pre-order, reversed.
         let right = self.value(&right)?;
         let left = self.value(&left)?;
         self.found.push([left, right]);
@@ -166,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_million_chunks_are_planned_with_one_pair_a_parent() {
-        // The values need not be those of any file: nothing is pushed.
+        // The values need not be those of a real file, since no chunk is pushed.
         let count = (1 << 20) + 3;
         let grid = Grid::new(count * 1024 - 7, LEAF).unwrap();
         let values: Vec<_> = (0..count)
@@ -180,7 +182,7 @@ mod tests {
             let slicer = Slicer::new(&layer, range, &mut out).unwrap();
             assert_eq!(as_u64(slicer.pairs.len()), pairs);
             assert_eq!(out, grid.len().to_le_bytes());
-            // The last one found is the first one written; it has to be that of the root.
+            // The last pair found is the first one written, and must be the root's pair.
             let [left, right] = slicer.pairs.last().unwrap();
             assert_eq!(merge_root(left, right), layer.root());
         }

@@ -1,12 +1,12 @@
-//! What merkle-cbt 0.3.2 accepts by itself, and what this crate makes of it.
+//! Proofs that merkle-cbt 0.3.2 accepts by itself and this crate refuses.
 //!
-//! Each test shows an attack twice: first that the bare crate is deceived, which is why nothing but `cbt.rs` may call
-//! it, and then that it is refused here. Should a new release of merkle-cbt refuse one, its test fails in the
-//! first half, and the half can go.
+//! Each test has two halves. The first half shows that the attack deceives the bare crate, which is why only `cbt.rs`
+//! may call it. The second half shows that this crate refuses the attack. If a new release of merkle-cbt refuses an
+//! attack, the first half of its test fails and can be removed.
 
 #![allow(clippy::unwrap_used)] // a test may stop where it fails
 
-#[allow(dead_code)] // its verifier is for tests/lists.rs
+#[allow(dead_code)] // the verifier in it is for tests/lists.rs
 mod naive;
 
 use std::panic::catch_unwind;
@@ -17,7 +17,7 @@ use weighbridge_tree::{
     EntryHash, ListTree, SiblingHash, TreeError, list_root, model_root, root_of_proof, sibling_count,
 };
 
-/// Our own parent hash, with its context: domain separation alone stops none of these attacks.
+/// Our own parent hash, with its context. Domain separation alone stops none of these attacks.
 struct MergeNodes;
 
 impl Merge for MergeNodes {
@@ -32,7 +32,7 @@ type Bare = CBMT<naive::Hash, MergeNodes>;
 type BareTree = MerkleTree<naive::Hash, MergeNodes>;
 type BareProof = MerkleProof<naive::Hash, MergeNodes>;
 
-/// A small number as heap index.
+/// Converts a small number to a heap index.
 fn index(number: usize) -> u32 {
     u32::try_from(number).unwrap()
 }
@@ -55,14 +55,14 @@ fn siblings(hashes: &[naive::Hash]) -> Vec<SiblingHash> {
     hashes.iter().map(|hash| SiblingHash::from_bytes(*hash)).collect()
 }
 
-/// The first line "forged 0", "forged 1", ... whose leaf satisfies the attacker.
+/// The first of the lines "forged 0", "forged 1", ... whose leaf suits the attacker.
 fn grind(suits: impl Fn(&naive::Hash) -> bool) -> naive::Hash {
     (0..1000).map(|i| naive::leaf(format!("forged {i}").as_bytes())).find(|leaf| suits(leaf)).unwrap()
 }
 
-/// Two leaves claim one index. Both climb the tree side by side, each taking a lemma a level; one lemma is left out
-/// at the end, and the node that finds none is dropped without a word. Only the true one reaches the top, and
-/// `verify` says yes to both. The forged leaf has to sort behind the true one: two tries on average.
+/// Two leaves claim one index. Both climb the tree side by side, and each takes a lemma per level. The last lemma is
+/// left out, and merkle-cbt drops the node that finds no lemma without an error. Only the true leaf reaches the top,
+/// but `verify` accepts both. The forged leaf has to sort after the true one, which takes two tries on average.
 #[test]
 fn forged_leaf_by_duplicate_index() {
     for count in [2, 3, 4, 5, 7, 13, 64, 100, 1000] {
@@ -96,15 +96,15 @@ fn forged_leaf_by_duplicate_index() {
     }
 }
 
-/// All true leaves are given, so the proof takes no lemma. One more, forged, at an index past the end, comes first,
-/// finds no lemma, and is dropped. `verify` says yes to all of them.
+/// All true leaves are given, so the proof takes no lemma. One more leaf, forged, has an index past the end. It is
+/// visited first, finds no lemma, and is dropped. `verify` accepts all leaves.
 #[test]
 fn forged_leaf_by_index_out_of_range() {
     for count in [1, 2, 3, 5, 8, 100] {
         let (leaves, tree) = bare(count);
         let forged = naive::leaf(b"forged");
         for beyond in [2 * count - 1, 2 * count, 1 << 20] {
-            // Indices in the order of the leaves' values: merkle-cbt pairs them so.
+            // Sort by the leaves' values: merkle-cbt pairs leaves and indices in that order.
             let mut pairs: Vec<_> =
                 leaves.iter().enumerate().map(|(i, leaf)| (*leaf, index(count - 1 + i))).collect();
             pairs.push((forged, index(beyond)));
@@ -123,8 +123,8 @@ fn forged_leaf_by_index_out_of_range() {
     }
 }
 
-/// Indices below count - 1 are inner nodes. A bare proof may name them, the top included, and then any node passes as
-/// a leaf.
+/// Indices below count - 1 are inner nodes. A bare proof may name any inner node, the top included, and then that node
+/// passes as a leaf.
 #[test]
 fn inner_node_offered_as_leaf() {
     for count in 2..=40 {
@@ -141,7 +141,7 @@ fn inner_node_offered_as_leaf() {
             let proof = BareProof::new(vec![index(inner)], lemmas.clone());
             assert!(proof.verify(&tree.root(), &[nodes[inner]]), "the bare crate is deceived");
 
-            // Whatever position it claims: another number of siblings, or another root.
+            // For every claimed position, the proof has another number of siblings or leads to another root.
             for claimed in 0..count {
                 let entries = [(position(claimed), entry(&nodes[inner]))];
                 let verdict = root_of_proof(position(count), &entries, &siblings(&lemmas));
@@ -151,8 +151,8 @@ fn inner_node_offered_as_leaf() {
     }
 }
 
-/// One node is leaf 2 of 3, leaf 1 of 4 and leaf 0 of 5: a bare proof does not know of how many. Here the count is
-/// signed, and part of the root.
+/// One node is leaf 2 of 3, leaf 1 of 4 and leaf 0 of 5: a bare proof does not bind the number of leaves. In this crate
+/// the count is signed, and part of the root.
 #[test]
 fn one_proof_for_several_counts() {
     let (leaves, tree) = bare(4);
@@ -169,8 +169,8 @@ fn one_proof_for_several_counts() {
     assert!(tops.iter().all(|top| top.as_bytes() == &tree.root()), "the top alone binds no count");
 }
 
-/// The root of nothing is zero, and so is that of one leaf of zeros; the root of one leaf is the leaf. Here nothing
-/// has no tree, and a top node is never a root.
+/// In merkle-cbt, the root of an empty tree is zero, and so is the root of one leaf of zeros; the root of one leaf is
+/// the leaf itself. In this crate an empty list has no tree, and a top node is never a root.
 #[test]
 fn tree_of_nothing_and_tree_of_one() {
     assert_eq!(Bare::build_merkle_root(&[]), [0; 32]);
@@ -186,7 +186,8 @@ fn tree_of_nothing_and_tree_of_one() {
     assert_ne!(model_root(612, &one).as_bytes(), &leaves[0]);
 }
 
-/// Arithmetic on indices as they come. Where overflow is checked it panics; where not, it wraps to other nodes.
+/// merkle-cbt computes with unchecked indices. It panics where overflow is checked; elsewhere the indices wrap to other
+/// nodes.
 #[test]
 fn indices_that_panic() {
     let lemmas = vec![[1; 32]; 64];
@@ -194,7 +195,7 @@ fn indices_that_panic() {
     if cfg!(debug_assertions) {
         assert!(outcome.is_err(), "the bare crate panics in `root`");
     }
-    // This one in release builds too.
+    // `build_proof` panics in release builds too.
     assert!(catch_unwind(|| bare(1).1.build_proof(&[0, 0]).is_some()).is_err(), "and in `build_proof`");
     let outcome = catch_unwind(|| bare(4).1.build_proof(&[u32::MAX]).map(|proof| proof.indices().to_vec()));
     match outcome {
@@ -202,7 +203,7 @@ fn indices_that_panic() {
         // 4 + MAX - 1 wraps to 2: an inner node.
         Ok(indices) => assert_eq!(indices, Some(vec![2])),
     }
-    // Asked twice for one leaf, it gives a proof that never verifies.
+    // If one leaf is asked for twice, merkle-cbt gives a proof that never verifies.
     let (leaves, tree) = bare(4);
     let proof = tree.build_proof(&[0, 0]).unwrap();
     assert!(!proof.verify(&tree.root(), &[leaves[0], leaves[0]]));
@@ -219,7 +220,7 @@ fn indices_that_panic() {
     }
 }
 
-/// Nothing bounds a bare proof. Here entries are counted first, and siblings before any is looked at.
+/// A bare proof has no size limit. This crate counts the entries first, and the siblings before it looks at any.
 #[test]
 fn oversized_proofs() {
     let (leaves, tree) = bare(2);

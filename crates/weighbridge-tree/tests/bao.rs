@@ -1,4 +1,4 @@
-//! Slices: byte for byte those of Bao, in both directions; and nothing but the honest slice passes.
+//! Slices are byte for byte those of Bao, in both directions, and only the honest slice passes.
 
 #![allow(clippy::unwrap_used)] // a test may stop where it fails
 
@@ -14,7 +14,7 @@ use weighbridge_tree::{
     check_slice,
 };
 
-/// Period 251 is prime to every power of two: no two BLAKE3 chunks are equal, so an exchange is seen.
+/// The period 251 is prime to every power of two. So no two BLAKE3 chunks are equal, and every exchange is detected.
 fn data(len: usize) -> Vec<u8> {
     (0..=250).cycle().take(len).collect()
 }
@@ -39,7 +39,7 @@ fn layer(bytes: &[u8], granule: Granule) -> Layer {
     Layer::accept(grid, FileRoot::of(bytes), &values).unwrap()
 }
 
-/// A slice as we make it, from the touched chunks alone.
+/// Makes a slice with our code, from the touched chunks alone.
 fn ours(bytes: &[u8], layer: &Layer, range: &Range<usize>) -> Vec<u8> {
     let range = slice_range(bytes.len(), range);
     let mut slice = Vec::new();
@@ -56,7 +56,7 @@ fn ours(bytes: &[u8], layer: &Layer, range: &Range<usize>) -> Vec<u8> {
     slice
 }
 
-/// A slice as Bao makes it from its own encoding.
+/// Makes a slice with Bao, from Bao's own encoding.
 fn theirs(encoded: &[u8], range: &Range<usize>) -> Vec<u8> {
     let (start, len) = (as_u64(range.start), as_u64(range.len()));
     let mut slice = Vec::new();
@@ -64,7 +64,7 @@ fn theirs(encoded: &[u8], range: &Range<usize>) -> Vec<u8> {
     slice
 }
 
-/// What Bao takes a slice for.
+/// Decodes a slice with Bao.
 fn they_read(root: FileRoot, slice: &[u8], range: &Range<usize>) -> std::io::Result<Vec<u8>> {
     let (start, len) = (as_u64(range.start), as_u64(range.len()));
     let mut bytes = Vec::new();
@@ -77,7 +77,7 @@ fn bao_slice(bytes: &[u8], range: &Range<usize>) -> Vec<u8> {
     theirs(&bao::encode::encode(bytes).0, range)
 }
 
-/// Everything that a decoder releases, and its verdict, when the slice arrives in these pieces.
+/// All bytes that a decoder releases, and its verdict, when the slice arrives in these pieces.
 fn stream<'a>(
     root: FileRoot,
     range: SliceRange,
@@ -101,7 +101,7 @@ fn stream<'a>(
     (released, decoder.finish(&[]))
 }
 
-/// Both ways of checking: in one call, and streamed.
+/// Checks a slice in both ways: in one call, and streamed.
 fn assert_accepted(bytes: &[u8], range: &Range<usize>, slice: &[u8]) {
     let (root, wanted) = (FileRoot::of(bytes), &bytes[range.clone()]);
     let slice_range = slice_range(bytes.len(), range);
@@ -110,7 +110,7 @@ fn assert_accepted(bytes: &[u8], range: &Range<usize>, slice: &[u8]) {
     assert_eq!(stream(root, slice_range, [slice]), (wanted.to_vec(), Ok(())));
 }
 
-/// Ranges between the places where something changes: both ends, and both sides of every kind of boundary.
+/// Ranges between all interesting places: both ends of the file, and both sides of every kind of boundary.
 fn ranges(len: usize) -> Vec<Range<usize>> {
     let half = (len.next_power_of_two() / 2).max(1);
     let last = len.saturating_sub(1) / 1024 * 1024;
@@ -128,7 +128,7 @@ fn ranges(len: usize) -> Vec<Range<usize>> {
 fn agrees_with_bao_at_every_size_and_boundary() {
     const KIB: usize = 1024;
     let mut sizes = BTreeSet::from([0, 1, 2 * KIB, 4 * KIB]);
-    // 1 is the chunk itself; at the others the tree has another shape than at the count before.
+    // The count 1 is the chunk itself. At the others the tree has another shape than at the count before.
     for count in [1, 3, 5, 6, 7, 11, 13] {
         for unit in [KIB, 16 * KIB] {
             sizes.extend([count * unit - 1, count * unit, count * unit + 1]);
@@ -156,7 +156,7 @@ fn agrees_with_bao_around_a_mebibyte() {
     for len in [MIB - 1, MIB, MIB + 1] {
         let bytes = data(len);
         let encoded = bao::encode::encode(&bytes).0;
-        // One chunk for all, and more than enough of them.
+        // One chunk for all of the file, and more than enough chunks.
         let layers = [10, 14, 18, 24].map(|log| layer(&bytes, Granule::new(1 << log).unwrap()));
         let ranges = [
             0..1,
@@ -195,8 +195,8 @@ fn names_the_chunks_that_a_range_touches() {
 /// The example of `spec/slices.md`.
 const EXAMPLE: Range<usize> = 2000..2100;
 
-/// A part of a slice: where it lies in the slice, which bytes of the file are below it, and how many have been released
-/// once it is accepted.
+/// A part of a slice: its place in the slice, the byte range of the file below it, and the number of bytes released
+/// once the part is accepted.
 #[derive(Clone, Debug)]
 struct Part {
     place: Range<usize>,
@@ -204,7 +204,7 @@ struct Part {
     released: usize,
 }
 
-/// The parts of a slice by the specification: recursive, and from nothing but sizes.
+/// The parts of a slice by the specification, computed recursively from the sizes alone.
 fn parts(len: usize, range: &Range<usize>) -> Vec<Part> {
     fn add(node: Range<usize>, range: &Range<usize>, parts: &mut Vec<Part>) {
         if node.end <= range.start || range.end <= node.start {
@@ -230,7 +230,7 @@ fn parts(len: usize, range: &Range<usize>) -> Vec<Part> {
     parts
 }
 
-/// An honest slice, with all that is needed to judge another one in its place.
+/// An honest slice, with all data needed to judge another slice in its place.
 struct Honest {
     bytes: Vec<u8>,
     range: Range<usize>,
@@ -247,8 +247,8 @@ impl Honest {
         Self { bytes, range, slice, parts }
     }
 
-    /// Refused by both ways of checking; and what is released before is what the parts before the first changed byte
-    /// hold, neither more nor less.
+    /// Asserts that both ways of checking refuse `bad`, and that exactly the bytes in the parts before the first
+    /// changed byte are released.
     fn assert_refused(&self, bad: &[u8]) {
         assert_ne!(bad, self.slice);
         let good = self.slice.iter().zip(bad).take_while(|(good, bad)| good == bad).count();
@@ -260,7 +260,8 @@ impl Honest {
         let (released, verdict) = stream(root, range, [bad]);
         assert_eq!(released, honest, "{good} good bytes of {range:?}");
 
-        // By the part in which the first changed byte lies; where that is not there whole, the slice is short.
+        // The part with the first changed byte determines the error. If that part is incomplete, the slice is too
+        // short.
         let (expected, actual) = (range.encoded_len(), as_u64(bad.len()));
         let error = match self.parts.iter().find(|part| part.place.end > good) {
             None => SliceError::Long { expected },
@@ -272,7 +273,7 @@ impl Honest {
             Some(part) => SliceError::Mismatch { range: as_u64(part.node.start)..as_u64(part.node.end) },
         };
         assert_eq!(verdict, Err(error.clone()));
-        // In memory the length comes directly behind the size.
+        // A slice in memory has its length checked directly after the size.
         let error = match (error, actual.cmp(&expected)) {
             (error @ SliceError::OtherSize { .. }, _) | (error, Ordering::Equal) => error,
             (_, Ordering::Less) => SliceError::Short { expected, actual },
@@ -282,7 +283,8 @@ impl Honest {
     }
 }
 
-/// Small slices of every kind: the size alone, one leaf, one leaf of several, both halves, the short end, the whole.
+/// Small slices of every kind: the size alone, one leaf, one leaf of several, both halves, the short end, the whole
+/// file.
 fn honest() -> Vec<Honest> {
     let all = [
         (0, 0..0),
@@ -377,7 +379,7 @@ fn a_slice_of_one_range_is_not_one_of_another() {
         let slice = theirs(&encoded, &offered);
         for wanted in ranges() {
             let checked = check_slice(root, slice_range(bytes.len(), &wanted), &slice);
-            // Ranges that touch the same BLAKE3 chunks have the same slice, and each gets its own bytes.
+            // Ranges that touch the same BLAKE3 chunks have the same slice; each range yields its own bytes.
             if theirs(&encoded, &wanted) == slice {
                 assert_eq!(checked.as_deref(), Ok(&bytes[wanted]));
             } else {
@@ -390,7 +392,7 @@ fn a_slice_of_one_range_is_not_one_of_another() {
     assert!(refused > 1000);
 }
 
-/// Bao believes the size in the slice: for a range in the middle, other sizes lead to the same root.
+/// Bao believes the size in the slice. For a range in the middle, other sizes lead to the same root.
 #[test]
 fn refuses_another_size_with_the_same_left_part() {
     let bytes = data(13 * 1024);
@@ -426,7 +428,7 @@ fn value_at(offset: usize, bytes: &[u8]) -> [u8; 32] {
     blake3::Hasher::new().set_input_offset(as_u64(offset)).update(bytes).finalize_non_root()
 }
 
-/// Two BLAKE3 chunks of equal bytes, both with the value that belongs to the first place: no file has this root.
+/// Two BLAKE3 chunks of equal bytes both have the value that belongs to the first place. No file has this root.
 #[test]
 fn refuses_a_chunk_with_the_counter_of_another_place() {
     let bytes = [7; 1024];
@@ -438,7 +440,7 @@ fn refuses_a_chunk_with_the_counter_of_another_place() {
     assert_eq!(check_slice(root, slice_range(2048, &(1024..1033)), &slice), Err(expected));
 }
 
-/// ROOT is set at the top and only there: a subtree is no file, and a file no subtree.
+/// The flag ROOT is set at the top node only, so a subtree is not a file and a file is not a subtree.
 #[test]
 fn refuses_a_subtree_as_a_file_and_a_file_as_a_subtree() {
     let bytes = data(2048);
@@ -449,11 +451,11 @@ fn refuses_a_subtree_as_a_file_and_a_file_as_a_subtree() {
         let checked = check_slice(FileRoot::from_bytes(root), range, slice);
         assert_eq!(checked, Err(SliceError::Mismatch { range: at }));
     };
-    // One BLAKE3 chunk, and two, under their chaining values.
+    // One BLAKE3 chunk, and two, offered as files under their chaining values.
     refused(left, 1024, &[&header(1024)[..], &bytes[..1024]].concat(), 0..1024);
     let slice = [&header(2048)[..], &left, &right, &bytes[..1024]].concat();
     refused(merge_subtrees_non_root(&left, &right, Mode::Hash), 2048, &slice, 0..2048);
-    // A leaf, and a parent, that are in the tree by their file's root.
+    // A leaf, and a parent, whose value in the tree is the root of a file with these bytes.
     let file = *blake3::hash(&bytes[..1024]).as_bytes();
     let top = *merge_subtrees_root(&file, &right, Mode::Hash).as_bytes();
     refused(top, 2048, &[&header(2048)[..], &file, &right, &bytes[..1024]].concat(), 0..1024);
@@ -461,7 +463,7 @@ fn refuses_a_subtree_as_a_file_and_a_file_as_a_subtree() {
     let top = *merge_subtrees_root(&file, &right, Mode::Hash).as_bytes();
     let slice = [&header(3072)[..], &file, &right, &left, &right, &bytes[..1024]].concat();
     refused(top, 3072, &slice, 0..2048);
-    // And a parent's two values as if they were a BLAKE3 chunk of the file.
+    // The two values of a parent, offered as a BLAKE3 chunk of the file.
     let pair = [left, right].concat();
     refused(file, 64, &[&header(64)[..], &pair].concat(), 0..64);
 }
@@ -500,7 +502,8 @@ fn a_slicer_refuses_chunks_that_are_not_the_files() {
     for (index, chunk) in (0..).zip(bytes.chunks(16384)) {
         let written = slice.clone();
         let mut changed = chunk.to_vec();
-        // Within the first chunk this byte is outside of the range: the whole chunk is checked all the same.
+        // The changed byte is in the first chunk but outside the range. The slicer checks the whole chunk and refuses
+        // it.
         changed[5] ^= 1;
         let range = layer.grid().range(index).unwrap();
         let mismatch = SliceError::Chunk(ChunkError::Mismatch { index, range: range.clone() });
@@ -528,7 +531,7 @@ fn a_slicer_knows_misuse() {
     assert_eq!(slicer.finish(), Err(SliceError::Unfinished { wanted: 2 }));
 }
 
-/// A file and a range of it; no range where there is none.
+/// A length of a file and a range of the file.
 fn any_slice() -> impl Strategy<Value = (usize, Range<usize>)> {
     (1..40_000_usize, any::<prop::sample::Index>(), any::<prop::sample::Index>()).prop_map(|(len, a, b)| {
         let start = a.index(len);

@@ -1,4 +1,4 @@
-//! Chunk layers: the same tree as BLAKE3's own, at every granule; and nothing but the genuine chunk passes.
+//! Chunk layers are levels of BLAKE3's own tree, at every granule, and only the genuine chunk passes.
 
 #![allow(clippy::unwrap_used)] // a test may stop where it fails
 
@@ -8,7 +8,7 @@ use weighbridge_tree::{
     LayerError, LayerReader, MergeError,
 };
 
-/// Period 251 is prime to every power of two: no two chunks are equal, so an exchange is seen.
+/// The period 251 is prime to every power of two. So no two chunks are equal, and every exchange is detected.
 fn data(len: usize) -> Vec<u8> {
     (0..=250).cycle().take(len).collect()
 }
@@ -34,7 +34,8 @@ fn layer_bytes(bytes: &[u8], granule: usize) -> Vec<u8> {
     values(bytes, granule).iter().flat_map(|value| *value.as_bytes()).collect()
 }
 
-/// A file through everything: merged, accepted, every chunk checked in its place, and in the next one.
+/// Takes a file through all steps: merges it, accepts its layer, and checks every chunk in its place and in the next
+/// one.
 fn assert_good(bytes: &[u8], granule: usize) {
     let (grid, root) = (grid(bytes.len(), granule), FileRoot::of(bytes));
     let layer_bytes = layer_bytes(bytes, granule);
@@ -59,7 +60,8 @@ fn assert_good(bytes: &[u8], granule: usize) {
 #[test]
 fn agrees_with_blake3_where_the_tree_changes_shape() {
     for granule in [1024, 4096, 16 << 10, 64 << 10] {
-        // 1 and 2: no layer and the smallest; the others: the left-full tree has another shape than at the count before.
+        // 1 has no layer, and 2 has the smallest. At the others the left-full tree has another shape than at the count
+        // before.
         for count in [1, 2, 3, 5, 6, 7, 11, 13] {
             for len in [count * granule - 1, count * granule, count * granule + 1] {
                 assert_good(&data(len), granule);
@@ -165,13 +167,13 @@ fn refuses_an_inner_level_and_a_subtree_as_a_file() {
     let bytes = data(4 * 1024);
     let pairs = layer_bytes(&bytes, 2048);
     let root = FileRoot::of(&bytes);
-    // The level above has another length; as a layer of a shorter file it merges to the root, but its chunks do not
-    // match: they are leaves, and what it holds are parents.
+    // The level above has another length. As the layer of a shorter file it merges to the root, but the chunks do not
+    // match: they are leaves, and the layer holds parents.
     assert_eq!(Layer::accept(grid(4096, 1024), root, &pairs).unwrap_err().error_code(), 2201);
     let shorter = Layer::accept(grid(2048, 1024), root, &pairs).unwrap();
     let halves = values(&bytes, 2048);
     assert!(shorter.check(0, &bytes[..1024]).is_err() && shorter.check(1, &bytes[1024..2048]).is_err());
-    // A chaining value is no root, not even of the very bytes it is made of (rule 4).
+    // A chaining value is not a root, even of the bytes from which it was computed (rule 4).
     let half = FileRoot::from_bytes(*halves[0].as_bytes());
     let as_file = Layer::accept(grid(2048, 4096), half, &[]).unwrap();
     assert_eq!(as_file.check(0, &bytes[..2048]), Err(ChunkError::Mismatch { index: 0, range: 0..2048 }));
@@ -246,7 +248,7 @@ fn coarsens_to_every_coarser_grid() {
 
 #[test]
 fn a_million_granules_merge_to_the_root() {
-    // The values need not be those of any file to compare two ways of merging them.
+    // The values need not be those of a real file: the test compares two ways of merging them.
     let count = (1 << 20) + 3;
     let fine = Grid::new(count * 1024 - 7, Granule::MIN).unwrap();
     let values: Vec<_> =
@@ -302,7 +304,7 @@ fn a_layer_is_shared_between_threads() {
     shared::<weighbridge_tree::ListTree>();
 }
 
-/// Lengths near powers of two and granule multiples, where mistakes live.
+/// Lengths near powers of two and near multiples of the granule, where mistakes are likely.
 fn any_grid() -> impl Strategy<Value = Grid> {
     let len = prop_oneof![
         0..5000_u64,
@@ -382,7 +384,7 @@ proptest! {
     }
 }
 
-/// Layers are read from files piece by piece; where the pieces are cut must not matter.
+/// Layers are read from files piece by piece. The sizes of the pieces must not matter.
 #[test]
 fn a_layer_read_in_pieces_is_judged_as_one_read_whole() {
     for len in [0, 1, 16_384, 16_385, 100_000, 250_000] {
@@ -412,7 +414,7 @@ fn a_layer_read_in_pieces_is_judged_as_one_read_whole() {
     }
 }
 
-/// A sparse file of 16 GiB was read into memory before its zeros were refused.
+/// A sparse file of 16 GiB was once read into memory before its zeros were refused.
 #[test]
 fn zeros_are_refused_as_soon_as_they_come() {
     let grid = Grid::new(1 << 50, Granule::new(16_384).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! Trees over lists: the same as a naive tree of our own, and nothing but the honest proof passes.
+//! Trees over lists equal a naive tree of our own, and only the honest proof passes.
 
 #![allow(clippy::unwrap_used)] // a test may stop where it fails
 
@@ -72,13 +72,14 @@ fn roots_bind_the_count_and_the_sum() {
     assert_eq!(tensors_root(None).as_bytes(), &blake3::derive_key(context, &[0; 8]));
 }
 
-/// Whether a proof leads to the signed root, as a caller finds out.
+/// Whether a proof leads to the signed root. Callers check proofs in this way.
 fn passes(signed: &CountedTree, count: u64, entries: &[(u64, EntryHash)], siblings: &[SiblingHash]) -> bool {
     root_of_proof(count, entries, siblings).is_ok_and(|tree| model_root(1, &tree) == model_root(1, signed))
 }
 
-/// All subsets of all trees of up to 7 entries, with 0 to 11 siblings: exactly the computed number is taken, and every
-/// entry and every sibling then has a part in the result. That is what makes merkle-cbt safe behind this crate.
+/// Tries all subsets of all trees of up to 7 entries, with 0 to 11 siblings. Only the computed number of siblings is
+/// accepted, and then every entry and every sibling influences the result. This makes merkle-cbt safe behind this
+/// crate.
 #[test]
 fn every_entry_and_every_sibling_counts() {
     for count in 1..=7_usize {
@@ -119,7 +120,7 @@ fn every_entry_and_every_sibling_counts() {
 
 #[test]
 fn equal_entries_in_two_places_do_not_confuse_the_pairing() {
-    // merkle-cbt pairs by value; a list has no two equal lines, a hostile proof may.
+    // merkle-cbt pairs by value. A list has no two equal lines, but a hostile proof may have them.
     for count in 2..=20_usize {
         let mut leaves = naive::leaves(count);
         leaves[count - 1] = leaves[0];
@@ -128,7 +129,7 @@ fn equal_entries_in_two_places_do_not_confuse_the_pairing() {
         let twice = [(0, EntryHash::from_bytes(leaves[0])), (last, EntryHash::from_bytes(leaves[0]))];
         let proof = tree.prove(&[0, last]).unwrap();
         assert!(passes(&tree.root(), as_u64(count), &twice, &proof));
-        // In a list without the repetition the same claim is false.
+        // In a list without equal lines the same claim is false.
         let other = build(&naive::leaves(count));
         assert!(!passes(&other.root(), as_u64(count), &twice, &other.prove(&[0, last]).unwrap()));
     }
@@ -149,7 +150,7 @@ fn limits_are_those_of_the_specification() {
     let many: Vec<_> = (0..4097).map(|position| (position, any)).collect();
     assert_eq!(root_of_proof(1 << 24, &many, &[]).unwrap_err().error_code(), 2406);
 
-    // The largest proof there can be: 4,096 entries spread over 2^24.
+    // The largest possible proof: 4,096 entries spread over 2^24.
     let spread: Vec<u64> = (0..4096).map(|i| i * 4096).collect();
     let number = sibling_count(1 << 24, &spread).unwrap();
     assert_eq!(number, MAX_PROOF_ENTRIES * 12);

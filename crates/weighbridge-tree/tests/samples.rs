@@ -1,4 +1,4 @@
-//! Audit samples: drawn as the page says, and in a part that nothing but the file leads to.
+//! Audit samples are drawn as `spec/audits.md` says, and only the file's own bytes lead to its root.
 
 #![allow(clippy::unwrap_used)] // a test may stop where it fails
 
@@ -11,7 +11,7 @@ fn as_u64(number: usize) -> u64 {
     u64::try_from(number).unwrap()
 }
 
-/// Slow and plain: what was drawn, in the order of drawing, and how many values were passed over as too high.
+/// A slow and plain drawing: the drawn numbers in the order of drawing, and the number of values that were too high.
 fn naive_draw(text: &[u8], count: u64, samples: u64) -> (Vec<u64>, usize) {
     let mut bytes = vec![0; 1 << 20];
     blake3::Hasher::new_derive_key("weighbridge 2026-11-20 v1 audit samples")
@@ -74,11 +74,11 @@ fn every_number_is_drawn_about_as_often() {
             often[usize::try_from(number).unwrap()] += 1;
         }
     }
-    // Each is expected 200 times. With 96 degrees of freedom, the sum is 96 on average, and rarely far from it.
+    // Each number is expected 200 times. With 96 degrees of freedom, the sum is 96 on average, and rarely far from it.
     let squares: f64 = often.iter().map(|it| (f64::from(*it) - 200.0).powi(2) / 200.0).sum();
     assert!((45.0..165.0).contains(&squares), "{squares}");
 
-    // Without passing over, the lowest third would be drawn as often as the two others together.
+    // If high values were not skipped, the lowest third would be drawn as often as the two others together.
     let mut thirds = [0_u32; 3];
     for number in draw(b"thirds", 3 << 62, 4096) {
         thirds[usize::try_from(number >> 62).unwrap()] += 1;
@@ -86,7 +86,7 @@ fn every_number_is_drawn_about_as_often() {
     assert!(thirds.iter().all(|it| (1_230..1_500).contains(it)), "{thirds:?}");
 }
 
-/// Period 251 is prime to every power of two: no two BLAKE3 chunks are equal.
+/// The period 251 is prime to every power of two, so no two BLAKE3 chunks are equal.
 fn data(len: usize) -> Vec<u8> {
     (0..=250).cycle().take(len).collect()
 }
@@ -101,7 +101,7 @@ fn layer(file: &[u8], granule: u64) -> Layer {
     Layer::accept(grid, FileRoot::of(file), &values).unwrap()
 }
 
-/// A part as the page describes it, by recursion over the bytes; gives the value of these bytes.
+/// Makes a part as `spec/audits.md` describes it, by recursion over the bytes; returns the value of these bytes.
 fn naive_part(
     bytes: &[u8],
     first: u64,
@@ -136,7 +136,7 @@ fn naive_part(
     }
 }
 
-/// The part of a file, and the chunks that were asked for.
+/// The part of a file, and the positions of the chunks that were read for it.
 fn made(file: &[u8], layer: &Layer, samples: &FileSamples) -> (Vec<u8>, Vec<u64>) {
     let mut asked = Vec::new();
     let part = samples.part(layer, |index, bytes| {
@@ -172,7 +172,7 @@ fn assert_good(file: &[u8], layers: &[Layer], drawn: &[u64]) {
     }
 }
 
-/// Some of the numbers below `count`, the same each time.
+/// Some of the numbers below `count`, the same in every run.
 fn some_of(count: u64, seed: u64) -> Vec<u64> {
     let text = format!("subset {seed} of {count}");
     draw(text.as_bytes(), count, 1 + seed % count.min(40))
@@ -183,7 +183,7 @@ fn parts_are_those_of_a_naive_tree() {
     const CHUNK: usize = 16 << 10;
     const MIB: usize = 1 << 20;
     let mut sizes = vec![1, 1023, 1024, 1025, CHUNK - 1, CHUNK, CHUNK + 1, MIB - 1, MIB, MIB + 1];
-    // Where the left-full tree changes shape, in BLAKE3 chunks and in chunks.
+    // Sizes at which the left-full tree changes its shape, in BLAKE3 chunks and in chunks.
     for count in [3, 5, 6, 7, 11, 13] {
         sizes.extend([count * 1024 - 1, count * 1024, count * 1024 + 1]);
         sizes.extend([count * CHUNK - 1, count * CHUNK, count * CHUNK + 1]);
@@ -203,7 +203,7 @@ fn parts_are_those_of_a_naive_tree() {
     }
 }
 
-/// Parts of several shapes, with the root to which they lead.
+/// Parts of several shapes, each with the root to which it leads.
 fn parts() -> Vec<(FileSamples, FileRoot, Vec<u8>)> {
     let cases: [(usize, &[u64]); 8] = [
         (1, &[0]),
@@ -255,7 +255,7 @@ fn exchanged_samples_and_exchanged_path_values_do_not_lead_to_the_root() {
     let mut exchanges = [0, 0];
     for (samples, root, part) in parts() {
         let (bytes, path) = part.split_at(usize::try_from(samples.sample_bytes()).unwrap());
-        // The last sample may be shorter, and then stays.
+        // The last sample may be shorter; then it is not exchanged.
         for (kind, unit, from, whole) in [(0, 1024, 0, bytes), (1, 32, bytes.len(), path)] {
             let count = whole.len() / unit;
             for (a, b) in (0..count).flat_map(|a| (0..a).map(move |b| (a, b))) {
@@ -285,7 +285,7 @@ fn a_part_leads_to_the_root_at_its_own_positions_only() {
 
 #[test]
 fn a_subtree_is_no_file_and_a_path_value_no_sample() {
-    // The value of the left half, which is a genuine inner node, passed off as a file of four BLAKE3 chunks.
+    // The value of the left half is a genuine inner node, offered here as the root of a file of four BLAKE3 chunks.
     let file = data(8 * 1024);
     let (half, _) = file.split_at(4 * 1024);
     let value = layer(&file, 4 * 1024).values()[0];
@@ -293,7 +293,7 @@ fn a_subtree_is_no_file_and_a_path_value_no_sample() {
     let root = samples.root_of(half).unwrap();
     assert_eq!(root, FileRoot::of(half));
     assert_ne!(root, FileRoot::from_bytes(*value.as_bytes()), "the root is made at the top only (rule 4)");
-    // Two values that merge to one, passed off as the 64 bytes of a file's only BLAKE3 chunk.
+    // Two values that merge to one, offered as the 64 bytes of a file's only BLAKE3 chunk.
     let pair: Vec<u8> = layer(&file, 4 * 1024).values().iter().flat_map(|it| *it.as_bytes()).collect();
     let samples = FileSamples::new(64, vec![0]).unwrap();
     assert_ne!(samples.root_of(&pair), Ok(FileRoot::of(&file)));
@@ -324,7 +324,7 @@ fn the_largest_file_costs_43_levels() {
     assert_eq!((one.path_values(), one.sample_bytes()), (43, 1023));
     let drawn = draw(b"the largest file", 1 << 43, 4096);
     let samples = FileSamples::new(len, drawn).unwrap();
-    // 4,096 samples have 12 levels in common, more or less.
+    // The 4,096 samples have about 12 levels in common.
     assert!((4096 * 30..4096 * 33).contains(&samples.path_values()));
     let part = vec![0; usize::try_from(samples.part_len()).unwrap()];
     assert!(samples.root_of(&part).is_ok());
@@ -349,7 +349,8 @@ fn a_part_is_made_of_checked_chunks_only() {
     };
     assert!(give(3, Vec::clear).is_ok());
     for bad in 0..3 {
-        // The last byte of a chunk is in no sample of ours but in the third; its value would be in the path.
+        // The last byte of a chunk is in a sample only in the third chunk. In the others it would change a path value
+        // only.
         let flipped = give(bad, |bytes| *bytes.last_mut().unwrap() ^= 1).unwrap_err();
         assert_eq!(flipped.error_code(), Some(2102), "{flipped}");
         assert_eq!(give(bad, |bytes| bytes.push(0)).unwrap_err().error_code(), Some(2107));

@@ -1,4 +1,4 @@
-//! Slices: their ranges, their lengths, and how a refused one ends.
+//! Slices: their ranges, their lengths, and the state after a refusal.
 
 #![allow(clippy::unwrap_used)] // a test may stop where it fails
 
@@ -44,7 +44,7 @@ fn the_encoded_length_is_exact_at_the_limits() {
     assert_eq!(encoded_len(5000, 2000..2100), 2312);
     assert_eq!((encoded_len(0, 0..0), encoded_len(1, 0..1), encoded_len(1024, 9..10)), (8, 9, 1032));
     assert_eq!(encoded_len(1025, 1024..1025), 8 + 64 + 1);
-    // 2^43 BLAKE3 chunks, 43 parents above each; in the middle only the root is shared.
+    // 2^43 BLAKE3 chunks, with 43 parents above each. In the middle of the file only the root is shared.
     assert_eq!(encoded_len(LONGEST, 0..LONGEST), 8 + LONGEST + 64 * ((1 << 43) - 1));
     assert_eq!(encoded_len(LONGEST, 0..1), 8 + 64 * 43 + 1024);
     assert_eq!(encoded_len(LONGEST, LONGEST - 1..LONGEST), 8 + 64 * 43 + 1023);
@@ -83,7 +83,7 @@ fn a_refused_slice_stays_refused() {
     }
 }
 
-/// A reader stopped when it had all bytes of its range, and what stood behind them went unseen.
+/// A reader once stopped when it had all bytes of its range, and bytes after them went unnoticed.
 #[test]
 fn what_is_left_when_all_bytes_are_there_is_refused() {
     let bytes = [7; 100];

@@ -1,4 +1,4 @@
-//! The worked examples of `spec/file-tree.md` and `spec/trees.md` are what this crate computes.
+//! This crate computes the worked examples of `spec/file-tree.md` and `spec/trees.md`.
 
 #![allow(clippy::unwrap_used)] // a test may stop where it fails
 
@@ -12,7 +12,7 @@ use weighbridge_tree::{
 const FILE_TREE: &str = include_str!("../../../spec/file-tree.md");
 const TREES: &str = include_str!("../../../spec/trees.md");
 
-/// Collects what a page lacks, so that one run tells all of it.
+/// Collects the values that a page lacks, so that one run reports all of them.
 struct Page {
     text: &'static str,
     missing: Vec<String>,

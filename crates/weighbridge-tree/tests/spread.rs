@@ -1,5 +1,5 @@
-//! Large chunks and large layers: the feature `rayon` spreads them over cores, and nobody can tell by the result. These
-//! tests hold with and without it.
+//! Large chunks and large layers. The feature `rayon` spreads their work over cores without a change to any result.
+//! These tests pass with and without the feature.
 
 #![allow(clippy::unwrap_used)] // a test may stop where it fails
 
@@ -15,7 +15,7 @@ fn data(len: usize) -> Vec<u8> {
     (0..=250).cycle().take(len).collect()
 }
 
-/// The layer by the crate `blake3` alone, on one core.
+/// The layer, computed by the crate `blake3` alone on one core.
 fn layer_of(bytes: &[u8], granule: usize) -> Vec<u8> {
     if bytes.len() <= granule {
         return Vec::new();
@@ -45,7 +45,7 @@ fn assert_checks(len: usize, granule: usize) {
 #[test]
 fn large_chunks_are_checked_as_blake3_hashes_them() {
     const MIB: usize = 1 << 20;
-    // Around the length from which on they are spread, and the largest of all.
+    // Lengths around the smallest that is spread over cores, and the largest chunk size.
     for granule in [4 * MIB, 8 * MIB, 16 * MIB] {
         for len in
             [4 * MIB - 1, 4 * MIB, 4 * MIB + 1, 4 * MIB + 1025, 5 * MIB - 1023, 7 * MIB / 2 + 1, 16 * MIB]
@@ -58,7 +58,8 @@ fn large_chunks_are_checked_as_blake3_hashes_them() {
 
 type Value = [u8; 32];
 
-/// Section 2.1 of the BLAKE3 paper: the left subtree is the largest power of two that leaves something to the right.
+/// Section 2.1 of the BLAKE3 paper: the left subtree has the largest power of two of values that leaves some to the
+/// right.
 fn naive_root(values: &[Value]) -> Value {
     let (left, right) = values.split_at(values.len().next_power_of_two() / 2);
     *merge_subtrees_root(&naive(left), &naive(right), Mode::Hash).as_bytes()
@@ -88,7 +89,7 @@ fn assert_merges(count: usize, seed: u64) {
 
 #[test]
 fn large_layers_merge_as_the_paper_says() {
-    // Around the number from which on they are spread, and where the tree changes its shape above it.
+    // Counts around the smallest that is spread over cores, and counts above it at which the tree changes its shape.
     for parts in [1, 2, 3, 5, 6, 7, 11, 13] {
         for count in [parts * 8192 - 1, parts * 8192, parts * 8192 + 1] {
             assert_merges(count, 7);

@@ -1,5 +1,5 @@
-//! A tree and a verifier of our own: slow, recursive, written from `spec/trees.md` and sharing no code with the
-//! crate. It has to agree with it on every input.
+//! A tree and a verifier of our own: slow, recursive, written from `spec/trees.md`, and sharing no code with the crate.
+//! They have to agree with the crate on every input.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ pub(crate) fn node(leaves: &[Hash], index: usize) -> Hash {
     }
 }
 
-/// The nodes that are not above or at one of the positions, while their parent is: in descending heap index.
+/// The nodes that are neither at nor above one of the positions, but whose parent is; in descending heap index.
 pub(crate) fn sibling_nodes(count: usize, positions: &[usize]) -> Vec<usize> {
     let is_computed = |node: usize| {
         positions.iter().any(|position| {
@@ -45,7 +45,7 @@ pub(crate) fn prove(leaves: &[Hash], positions: &[usize]) -> Vec<Hash> {
     sibling_nodes(leaves.len(), positions).into_iter().map(|index| node(leaves, index)).collect()
 }
 
-/// Where a proof leads; `None` if it is malformed.
+/// The root to which a proof leads; `None` if the proof is malformed.
 pub(crate) fn root_of_proof(count: u64, entries: &[(u64, Hash)], siblings: &[Hash]) -> Option<Hash> {
     let increasing = entries.is_sorted_by(|a, b| a.0 < b.0);
     if count == 0 || count > 1 << 24 || entries.is_empty() || entries.len() > 4096 || !increasing {
