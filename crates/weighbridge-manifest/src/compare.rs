@@ -1,6 +1,6 @@
-//! Two models compared by what their lists say: which files and tensors are the same, and which are not.
+//! Compares two models by their lists: which files and tensors are the same, and which differ.
 //!
-//! The classes are those of `spec/diff.md`.
+//! `spec/diff.md` defines the classes.
 
 use alloc::{collections::BTreeSet, vec::Vec};
 use core::cmp::Ordering;
@@ -16,28 +16,28 @@ use crate::{
 /// Compares the files of two models.
 ///
 /// # Guarantee
-/// Every entry of both lists stands in exactly one [`Difference`]. With the lists exchanged, so are the two sides of each
-/// difference, and nothing else.
+/// Every entry of both lists is in exactly one [`Difference`]. If the two lists are exchanged, only the two sides of
+/// each difference are exchanged.
 ///
 /// # Non-guarantee
-/// It says nothing about bytes on any disk: equal roots are what two signers say.
+/// Equal roots are the signers' statements. They say nothing about bytes on any disk.
 ///
 /// # Cost
-/// O(n log n) comparisons of entries, and a few words of memory for each, whatever the lists say (rule 12).
+/// O(n log n) comparisons of entries, and a few words of memory per entry, for any lists (rule 12).
 pub fn compare_files<'a>(old: &'a VerifiedFileList, new: &'a VerifiedFileList) -> Comparison<'a, FileEntry> {
     compare(old.entries(), new.entries())
 }
 
-/// Compares the tensors of two models, in whichever files they lie.
+/// Compares the tensors of two models, regardless of the files that hold them.
 ///
 /// # Guarantee
-/// As that of [`compare_files`].
+/// The same as that of [`compare_files`].
 ///
 /// # Non-guarantee
-/// As there; and a tensor's hash only ever finds and compares (rule 13).
+/// The same as that of [`compare_files`]. In addition, a tensor's hash only serves to find and compare (rule 13).
 ///
 /// # Cost
-/// As there.
+/// The same as that of [`compare_files`].
 pub fn compare_tensors<'a>(
     old: &'a VerifiedTensorList,
     new: &'a VerifiedTensorList,
@@ -45,8 +45,8 @@ pub fn compare_tensors<'a>(
     compare(old.entries(), new.entries())
 }
 
-/// How many bytes of the new model's files the old model has: whole files, and in other files tensors. Bytes that
-/// several tensors share count once.
+/// The number of bytes of the new model's files that the old model has: whole files, and tensors in the other files.
+/// Bytes that several tensors share count once.
 #[must_use]
 pub fn bytes_in_old(files: &Comparison<'_, FileEntry>, tensors: Option<&Comparison<'_, TensorEntry>>) -> u64 {
     let whole: BTreeSet<&EntryPath> = files.new_in_old().map(|file| &file.path).collect();
@@ -57,7 +57,7 @@ pub fn bytes_in_old(files: &Comparison<'_, FileEntry>, tensors: Option<&Comparis
         .collect();
     ranges.sort_unstable();
     let mut bytes = files.in_old.bytes;
-    // The file of the range before, and the end of all ranges in it so far.
+    // The file of the previous range, and the furthest end of all ranges in that file so far.
     let mut before: Option<(&EntryPath, u64)> = None;
     for (file, start, end) in ranges {
         let counted = before.filter(|(path, _)| *path == file).map_or(0, |(_, counted)| counted);
@@ -67,21 +67,22 @@ pub fn bytes_in_old(files: &Comparison<'_, FileEntry>, tensors: Option<&Comparis
     bytes
 }
 
-/// What became of the entries of an old list in a new one.
+/// The result of a comparison: the class of every entry of an old and a new list.
 #[derive(Clone, Debug)]
 pub struct Comparison<'a, E> {
-    /// All of them, the same ones too: by class, then in the order of the new list, of what is gone in that of the old.
+    /// All differences, including those of class [`Same`](Class::Same). They are sorted by class, then in the order of
+    /// the new list; entries that are gone are in the order of the old list.
     pub differences: Vec<Difference<'a, E>>,
-    /// How many entries of the old list are in which class. None is added.
+    /// The number of entries of the old list in each class. None is [`Added`](Class::Added).
     pub old: Classes,
-    /// How many entries of the new list are in which class. None is gone.
+    /// The number of entries of the new list in each class. None is [`Gone`](Class::Gone).
     pub new: Classes,
-    /// The entries of the new list whose bytes the old list has, whatever their class.
+    /// The entries of the new list whose bytes the old list has, in any class.
     pub in_old: Tally,
 }
 
 impl<'a, E> Comparison<'a, E> {
-    /// Whether nothing differs.
+    /// Whether the two lists have the same entries.
     #[must_use]
     pub fn is_same(&self) -> bool {
         self.differences.iter().all(|difference| difference.class == Class::Same)
@@ -92,40 +93,42 @@ impl<'a, E> Comparison<'a, E> {
     }
 }
 
-/// What became of an entry.
+/// An entry with its counterpart in the other list, if it has one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference<'a, E> {
-    /// In a word.
+    /// The class of the entry.
     pub class: Class,
-    /// The old entry; `None` of what was added.
+    /// The old entry; `None` if the entry was added.
     pub old: Option<&'a E>,
-    /// The new entry; `None` of what is gone.
+    /// The new entry; `None` if the entry is gone.
     pub new: Option<&'a E>,
-    /// Whether the old list has the bytes of the new entry, under any name. An entry of no bytes is in every list.
+    /// Whether the old list has the bytes of the new entry, under any name. An entry of no bytes counts as present in
+    /// every list.
     pub in_old: bool,
 }
 
-/// What became of an entry, in a word.
-// Exhaustive on purpose: every entry is in one of them.
+/// The change of an entry between the two lists.
+// Exhaustive on purpose: every entry is in one of these classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
-    /// Of files: the same path and bytes. Of tensors: the same name, dtype, shape and bytes, in whichever file.
+    /// A file with the same path and bytes, or a tensor with the same name, dtype, shape and bytes, in any file.
     Same,
-    /// The same bytes, and at least one, under another path or name; the other list has no counterpart of its name.
+    /// The same bytes, at least one, under another path or name. The other list has no counterpart of this entry's
+    /// name.
     Moved,
-    /// The same path or name with other bytes; of tensors also with another dtype or shape.
+    /// The same path or name with other bytes; a tensor also with another dtype or shape.
     Changed,
-    /// None of these, in the new list.
+    /// An entry of the new list that is in no other class.
     Added,
-    /// None of these, in the old list.
+    /// An entry of the old list that is in no other class.
     Gone,
 }
 
 impl Class {
-    /// All of them, in order.
+    /// All classes, in order.
     pub const ALL: [Self; 5] = [Self::Same, Self::Moved, Self::Changed, Self::Added, Self::Gone];
 
-    /// The word for it.
+    /// The word for the class in reports.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -138,17 +141,17 @@ impl Class {
     }
 }
 
-/// How many entries of one list are in which class.
+/// The number of entries of one list in each class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Classes {
-    /// In the order of [`Class::ALL`].
+    /// One tally per class, in the order of [`Class::ALL`].
     tallies: [Tally; 5],
 }
 
 impl Classes {
     const NONE: Self = Self { tallies: [Tally::NONE; 5] };
 
-    /// How many are of this class.
+    /// The tally of this class.
     pub fn of(&self, class: Class) -> Tally {
         let [same, moved, changed, added, gone] = self.tallies;
         match class {
@@ -160,7 +163,7 @@ impl Classes {
         }
     }
 
-    /// The whole list.
+    /// The tally of the whole list.
     pub fn all(&self) -> Tally {
         self.tallies.into_iter().fold(Tally::NONE, Tally::and)
     }
@@ -178,14 +181,14 @@ impl Classes {
     }
 }
 
-/// Entries and their sizes.
+/// A number of entries and the sum of their sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Tally {
-    /// How many they are.
+    /// The number of entries.
     pub entries: u64,
-    /// The sum of their sizes. A list may say of its tensors that they lie over each other, and so more than any number
-    /// holds: 2^64 - 1 stands for that.
+    /// The sum of the entries' sizes, in bytes. A list may claim that its tensors overlap, so the sum can exceed every
+    /// number; the maximum 2^64 - 1 stands for such a sum.
     pub bytes: u64,
 }
 
@@ -200,14 +203,15 @@ impl Tally {
     }
 }
 
-/// What entries are compared by.
+/// The parts of an entry that are compared.
 trait Entry {
     type Hash: Ord + Copy;
 
     fn name(&self) -> &str;
-    /// What the bytes are taken for.
+    /// The interpretation of the bytes: dtype and shape.
     fn form(&self) -> (&str, &[u64]);
-    /// What stands for the bytes. Honest lists never give one hash two sizes; of others nothing is taken to be equal.
+    /// Identifies the bytes, by hash and size. Honest lists never give one hash two sizes; for other lists, entries
+    /// with two sizes are never equal.
     fn content(&self) -> (Self::Hash, u64);
     fn file(&self) -> &EntryPath;
 }
@@ -258,14 +262,14 @@ enum Side {
     New,
 }
 
-/// An entry that has no counterpart yet.
+/// An entry that is still without a counterpart.
 struct Item<'a, E> {
     entry: &'a E,
     side: Side,
     position: usize,
 }
 
-// By hand: `E` itself need not be copied.
+// By hand: a derived `Clone` would require that `E` is `Clone`.
 impl<E> Clone for Item<'_, E> {
     fn clone(&self) -> Self {
         *self
@@ -274,7 +278,7 @@ impl<E> Clone for Item<'_, E> {
 
 impl<E> Copy for Item<'_, E> {}
 
-/// A difference that knows where it belongs.
+/// A difference with the positions that determine its order.
 struct Row<'a, E> {
     class: Class,
     old: Option<Item<'a, E>>,
@@ -296,7 +300,7 @@ fn compare<'a, E: Entry>(old: &'a [E], new: &'a [E]) -> Comparison<'a, E> {
     let whole = |entry: &'a E| (entry.name(), entry.form(), entry.content());
     let items = pair_all(items, Class::Same, whole, &mut rows);
     let items = pair_all(items, Class::Changed, |entry| entry.name(), &mut rows);
-    // Nothing has no place from which it could move.
+    // An entry without bytes cannot have moved.
     let (items, empty): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| item.entry.content().1 > 0);
     let items = pair_all(items, Class::Moved, |entry| entry.content(), &mut rows);
     rows.extend(items.into_iter().chain(empty).map(|item| match item.side {
@@ -307,8 +311,8 @@ fn compare<'a, E: Entry>(old: &'a [E], new: &'a [E]) -> Comparison<'a, E> {
     tell(rows, old)
 }
 
-/// Groups entries by `key`, and in each group gives those of one list counterparts of the other. Returns those that have
-/// none.
+/// Groups entries by `key`, and pairs the entries of the two lists within each group. Returns the entries without a
+/// counterpart.
 fn pair_all<'a, E: Entry, K: Ord>(
     mut items: Vec<Item<'a, E>>,
     class: Class,
@@ -328,9 +332,9 @@ fn pair_all<'a, E: Entry, K: Ord>(
     rest
 }
 
-/// Those that lie in files of the same path are counterparts first, then one after the other as they come.
+/// Pairs entries of one group. Entries in files of the same path are paired first, then the remaining entries in order.
 ///
-/// Both are in the order of their lists, so by file.
+/// Both slices are in the order of their lists, and so sorted by file.
 fn pair<'a, E: Entry>(
     class: Class,
     old: &[Item<'a, E>],
@@ -357,7 +361,7 @@ fn pair<'a, E: Entry>(
     rest.extend(more(&new_left, old_left.len()));
 }
 
-/// Counts the differences, and says which of the new entries' bytes the old list has.
+/// Counts the differences, and finds the new entries whose bytes the old list has.
 fn tell<'a, E: Entry>(rows: Vec<Row<'a, E>>, old: &[E]) -> Comparison<'a, E> {
     let mut contents: Vec<_> = old.iter().map(E::content).collect();
     contents.sort_unstable();

@@ -1,6 +1,6 @@
-//! The only way in which this crate reads text: forward, by literal or delimiter, never by index.
+//! The only text reader of this crate. It moves forward, by literal or delimiter, never by index.
 
-/// A place in a text that is being read.
+/// A position in a text that is being read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cursor<'a> {
     rest: &'a str,
@@ -11,20 +11,20 @@ impl<'a> Cursor<'a> {
         Self { rest: text }
     }
 
-    /// Steps over `literal`, or stays where it is.
+    /// Steps over `literal`. Returns `None`, without a move, if the text does not continue with `literal`.
     pub(crate) fn literal(&mut self, literal: &str) -> Option<()> {
         self.rest = self.rest.strip_prefix(literal)?;
         Some(())
     }
 
-    /// The text before the next `delimiter`, which is stepped over too.
+    /// Reads up to the next `delimiter`, and steps over the delimiter.
     pub(crate) fn until(&mut self, delimiter: char) -> Option<&'a str> {
         let (before, behind) = self.rest.split_once(delimiter)?;
         self.rest = behind;
         Some(before)
     }
 
-    /// The characters, as many as `of_kind` holds for.
+    /// Reads characters as long as `of_kind` holds.
     pub(crate) fn while_is(&mut self, of_kind: impl Fn(char) -> bool) -> &'a str {
         let end = self.rest.find(|c| !of_kind(c)).unwrap_or(self.rest.len());
         let (taken, rest) = self.rest.split_at_checked(end).unwrap_or((self.rest, ""));
@@ -39,7 +39,7 @@ impl<'a> Cursor<'a> {
         Some(next)
     }
 
-    /// Everything that was not read yet.
+    /// The unread rest of the text.
     pub(crate) fn rest(&self) -> &'a str {
         self.rest
     }
@@ -49,7 +49,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// A number in its one canonical form, below 2^53 so that every language can hold it.
+/// Reads a number in its one canonical form. The number is below 2^53, so that every language can hold it.
 pub(crate) fn canonical_number(digits: &str) -> Option<u64> {
     let canonical = digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
     if !canonical {

@@ -10,26 +10,26 @@ use crate::{
     path::{EntryPath, PathError, TensorName, TensorNameError},
 };
 
-/// A file of a model, as its list names it.
+/// A file of a model, as its list describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileEntry {
-    /// Where it lies in the model.
+    /// The file's path in the model.
     pub path: EntryPath,
-    /// Its length in bytes.
+    /// The file's length in bytes.
     pub size: u64,
-    /// The BLAKE3 hash of its bytes: the only authority over them (rule 13).
+    /// The BLAKE3 hash of the file's bytes. Only this hash decides whether the bytes are accepted (rule 13).
     pub root: FileRoot,
-    /// Its SHA-256, for other tools. Accepts nothing.
+    /// The file's SHA-256, for other tools. It never decides whether bytes are accepted.
     pub sha256: Option<Sha256>,
 }
 
-/// The SHA-256 of a file, for those who compare with tools that know no other. No `Default` (rule 5).
+/// The SHA-256 of a file, for comparison with tools that know no other hash. No `Default` (rule 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sha256(pub [u8; 32]);
 
 impl Sha256 {
     fn from_hex(text: &str) -> Option<Self> {
-        // One reader for hashes in hexadecimal: that of the roots.
+        // Use the roots' reader, so that there is one reader for hexadecimal hashes.
         FileRoot::from_hex(text).ok().map(|hash| Self(*hash.as_bytes()))
     }
 }
@@ -40,26 +40,27 @@ impl fmt::Display for Sha256 {
     }
 }
 
-/// A tensor of a model, as its list names it.
+/// A tensor of a model, as its list describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorEntry {
     /// The tensor's name, unique in its file.
     pub name: TensorName,
-    /// The file that holds it.
+    /// The file that holds the tensor.
     pub file: EntryPath,
-    /// Its type, spelled as the file's format spells it.
+    /// The element type, spelled as in the file's format.
     pub dtype: Dtype,
-    /// Its dimensions, outermost first.
+    /// The dimensions, outermost first.
     pub shape: Vec<u64>,
-    /// Where its bytes begin, counted from the start of the file.
+    /// The offset of the tensor's first byte from the start of the file, in bytes.
     pub offset: u64,
-    /// How many bytes it has, without padding.
+    /// The number of bytes, without padding.
     pub size: u64,
-    /// The BLAKE3 hash of its bytes alone. Finds and compares; never accepts (rule 13).
+    /// The BLAKE3 hash of the tensor's bytes alone. It serves to find and compare tensors, never to accept them
+    /// (rule 13).
     pub hash: TensorHash,
 }
 
-/// Whether tensors are listed for a file of this path.
+/// Whether the tensor list covers a file of this path.
 #[must_use]
 pub fn is_tensor_file(path: &EntryPath) -> bool {
     [".safetensors", ".gguf"].iter().any(|ending| path.as_str().ends_with(ending))
@@ -70,7 +71,7 @@ pub fn is_tensor_file(path: &EntryPath) -> bool {
 pub struct Dtype(Arc<str>);
 
 impl Dtype {
-    /// Checks and takes a name; `None` if it is not of the form above.
+    /// Checks a name; `None` if it does not match `[A-Z][A-Z0-9_]{0,31}`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let inner = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
@@ -112,7 +113,7 @@ impl FileEntry {
     }
 }
 
-/// The line, without its LF.
+/// Writes the line, without its LF.
 impl fmt::Display for FileEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, size, root, sha256 } = self;
@@ -128,13 +129,13 @@ impl TensorEntry {
     /// Reads one line, without its LF.
     ///
     /// # Errors
-    /// [`LineError`] if the line is not in canonical form, or its name or path is refused.
+    /// [`LineError`] if the line is not in canonical form, or if its name or path is refused.
     pub fn parse(line: &str) -> Result<Self, LineError> {
         Self::parse_after(line, None)
     }
 
-    /// As [`parse`](Self::parse); shares path and dtype with the entry before where they are equal, so that a list of a
-    /// million tensors holds each only once.
+    /// Like [`parse`](Self::parse), but shares path and dtype with the previous entry if they are equal. So a list of a
+    /// million tensors holds each path and dtype only once.
     pub(crate) fn parse_after(line: &str, before: Option<&Self>) -> Result<Self, LineError> {
         length(line)?;
         let mut line = Line::new(line);
@@ -161,7 +162,7 @@ impl TensorEntry {
     }
 }
 
-/// The line, without its LF.
+/// Writes the line, without its LF.
 impl fmt::Display for TensorEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, file, dtype, shape, offset, size, hash } = self;
@@ -174,7 +175,7 @@ impl fmt::Display for TensorEntry {
     }
 }
 
-/// A string with `"` and `\` escaped, and nothing else.
+/// A string with only `"` and `\` escaped.
 struct Escaped<'a>(&'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -196,7 +197,7 @@ fn length(line: &str) -> Result<(), LineError> {
     if line.len() > MAX_LINE { Err(LineError::TooLong) } else { Ok(()) }
 }
 
-/// Reads a line in the one order in which it may be written.
+/// Reads the fields of a line in their only valid order.
 struct Line<'a> {
     cursor: Cursor<'a>,
     whole: usize,
@@ -207,7 +208,7 @@ impl<'a> Line<'a> {
         Self { cursor: Cursor::new(line), whole: line.len() }
     }
 
-    /// The value that stands behind `label`.
+    /// Reads the value after `label`.
     fn field<T>(&mut self, label: &str, read: impl FnOnce(&mut Self) -> Option<T>) -> Result<T, LineError> {
         self.literal(label)?;
         self.value(read)
@@ -239,8 +240,8 @@ impl<'a> Line<'a> {
         LineError::NotCanonical { column: self.whole.saturating_sub(at.rest().len()).saturating_add(1) }
     }
 
-    /// The characters of a string up to its closing quote, which stays. In JSON, controls do not stand for themselves;
-    /// that U+007F to U+009F do is for paths and names to refuse.
+    /// Reads the characters of a string up to its closing quote; the quote stays unread. JSON does not allow unescaped
+    /// control characters below U+0020. The checks of paths and names refuse U+007F to U+009F.
     fn string(&mut self) -> Option<String> {
         let mut text = String::new();
         loop {
@@ -253,7 +254,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Letters and digits of a value that needs no escapes.
+    /// Reads the letters, digits and underscores of a value that needs no escapes.
     fn word(&mut self) -> &'a str {
         self.cursor.while_is(|c| c.is_ascii_alphanumeric() || c == '_')
     }
@@ -285,11 +286,11 @@ const MAX_DIMENSIONS: usize = 16;
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineError {
-    /// Longer than [`MAX_LINE`].
+    /// The line is longer than [`MAX_LINE`].
     TooLong,
-    /// Not the one way to write an entry.
+    /// The line is not in the canonical form of an entry.
     NotCanonical {
-        /// The byte, counted from 1, where it differs or the value begins that is malformed.
+        /// The byte, counted from 1, at which the line differs or the malformed value begins.
         column: usize,
     },
     /// The path is refused.

@@ -1,4 +1,4 @@
-//! The head's text: what a publisher signs.
+//! The head's text, which a publisher signs.
 
 use alloc::{
     string::{String, ToString},
@@ -15,57 +15,57 @@ use crate::{
     time::Time,
 };
 
-/// What a head says. Data, not belief: a claim until a [`VerifiedHead`](crate::VerifiedHead) holds it.
+/// The fields of a head. They are a claim until a [`VerifiedHead`](crate::VerifiedHead) holds them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
     /// The model's name.
     pub name: ModelName,
-    /// 1 for the first revision, then one more each time.
+    /// The revision: 1 for the first, and one more for each later revision.
     pub revision: u64,
-    /// The head before, unless this is the first.
+    /// The previous head; `None` for revision 1.
     pub previous: Option<HeadId>,
-    /// When the publisher made it, by the publisher's word.
+    /// The time at which the head was made, as stated by the publisher.
     pub created: Time,
-    /// From when on it is no longer good, if ever.
+    /// The time at which the head expires; `None` if never.
     pub expires: Option<Time>,
-    /// The sum of all file sizes.
+    /// The sum of all file sizes, in bytes.
     pub bytes: u64,
-    /// Size of the file list.
+    /// The size of the file list.
     pub files: ListSize,
-    /// Root of the model tree: binds the file list.
+    /// The root of the model tree. It binds the file list.
     pub root: ModelRoot,
-    /// The tensor list, or `None` if tensors were not looked at.
+    /// The tensor list; `None` if the publisher did not look at tensors.
     pub tensors: Option<Tensors>,
-    /// Unit of verification of the model's larger files.
+    /// The unit of verification of files that are larger than it.
     pub chunk_size: ChunkSize,
-    /// Further lines; none changes what is accepted.
+    /// Further lines. They never change which data is accepted.
     pub ext: Vec<Ext>,
 }
 
-/// How large a list is.
+/// The size of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListSize {
-    /// Lines.
+    /// The number of lines.
     pub count: u64,
-    /// Bytes.
+    /// The length in bytes.
     pub length: u64,
 }
 
-/// What a head says of its tensor list.
+/// A head's description of its tensor list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tensors {
-    /// Size of the tensor list.
+    /// The size of the tensor list.
     pub list: ListSize,
-    /// Root of the tensor tree: binds the tensor list.
+    /// The root of the tensor tree. It binds the tensor list.
     pub root: TensorsRoot,
 }
 
-/// One `ext` line. Ordered as the lines have to be.
+/// One `ext` line. The order of values is the required order of lines.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ext {
-    /// `[a-z0-9.-]{1,32}`.
+    /// The key: `[a-z0-9.-]{1,32}`.
     pub key: String,
-    /// Printable ASCII, 1 to 256 characters, no space at either end.
+    /// The value: printable ASCII, 1 to 256 characters, no space at either end.
     pub value: String,
 }
 
@@ -73,7 +73,7 @@ impl Head {
     /// Reads a head's text.
     ///
     /// # Errors
-    /// [`HeadError`], the first in the order of `spec/head.md`. Exactly one text exists for each head (rule 6).
+    /// [`HeadError`], the first fault in the order of `spec/head.md`. Exactly one text exists for each head (rule 6).
     pub fn parse(text: &str) -> Result<Self, HeadError> {
         if text.len() > MAX_TEXT {
             return Err(HeadError { line: 0, fault: HeadFault::TooLong { bytes: text.len() } });
@@ -114,16 +114,16 @@ impl Head {
         }
     }
 
-    /// Writes the text that is to be signed.
+    /// Writes the text to be signed.
     ///
     /// # Errors
-    /// [`HeadError`] if the fields do not make a head that [`parse`](Self::parse) would accept and read as this one.
+    /// [`HeadError`] if [`parse`](Self::parse) would refuse the text or read another head from it.
     pub fn to_text(&self) -> Result<String, HeadError> {
         let text = self.to_string();
         if Self::parse(&text)? == *self {
             Ok(text)
         } else {
-            // Only `ext` is free text: a space in its key or an LF in its value says something else.
+            // Only `ext` is free text: a space in its key or an LF in its value changes the reading.
             Err(HeadError { line: 0, fault: HeadFault::Value { key: "ext" } })
         }
     }
@@ -142,7 +142,7 @@ impl Head {
     }
 }
 
-/// The text, whether or not it makes a valid head.
+/// Writes the text, even if the head is not valid.
 impl fmt::Display for Head {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fn or<T: fmt::Display>(value: Option<T>, absent: &str) -> String {
@@ -207,46 +207,47 @@ fn none_or<T>(read: impl Fn(&str) -> Option<T>) -> impl Fn(&str) -> Option<Optio
 fn list_size(value: &str) -> Option<ListSize> {
     let (count, length) = value.split_once(' ')?;
     let (count, length) = (canonical_number(count)?, canonical_number(length)?);
-    // A line and its LF: whoever reads the list makes room for what this says, before any of it is verified.
+    // Limit the length to the longest lines with their LF: a reader allocates by this length before it verifies the
+    // list.
     let most = count.checked_mul(LONGEST_LINE)?;
     (count <= MAX_ENTRIES && length <= most).then_some(ListSize { count, length })
 }
 
 const VERSION: &str = "weighbridge/head/v1";
 const MAX_EXT: usize = 16;
-/// The most bytes of a line of a list, its LF included.
+/// The most bytes of a list's line, its LF included.
 const LONGEST_LINE: u64 = 8_193;
-/// The longest text, in bytes: what key services sign without hashing it first.
+/// The longest text, in bytes. Key services sign texts up to this length without hashing them first.
 pub const MAX_TEXT: usize = 4_096;
 
 /// Why a text is not a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadError {
-    /// The line, counted from 1; 0 if the fault is of the text as a whole.
+    /// The line, counted from 1; 0 if the whole text is at fault.
     pub line: usize,
-    /// What is wrong.
+    /// The fault.
     pub fault: HeadFault,
 }
 
-/// What is wrong with a head's text.
+/// Kinds of fault in a head's text.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadFault {
-    /// Longer than [`MAX_TEXT`].
+    /// The text is longer than [`MAX_TEXT`].
     TooLong {
-        /// How long it is.
+        /// The length of the text in bytes.
         bytes: usize,
     },
     /// The first line is not `weighbridge/head/v1`.
     Version,
-    /// The line is not the one that belongs here, or is not there.
+    /// The line is missing, or another line is in its place.
     Line {
-        /// The one that belongs here.
+        /// The key of the expected line.
         expected: &'static str,
     },
-    /// An `ext` line does not sort behind the one before it.
+    /// An `ext` line does not sort after the line before it.
     ExtOrder,
-    /// More than 16 `ext` lines.
+    /// There are more than 16 `ext` lines.
     TooManyExt,
     /// The line's value is malformed.
     Value {
@@ -255,7 +256,7 @@ pub enum HeadFault {
     },
     /// Two lines contradict each other.
     Contradiction {
-        /// In what.
+        /// The contradiction, as a sentence.
         what: &'static str,
     },
 }

@@ -1,4 +1,4 @@
-//! Whether auditors have found that a model can be had (`spec/trust.md`, levels).
+//! Decides whether auditors found that a model can be had (`spec/trust.md`, levels).
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -16,13 +16,13 @@ use crate::{
     trust::{MAX_AHEAD, Signer, VerifiedHead, counting, signed_by},
 };
 
-/// How much is known of a model beside what it is. A higher level includes the lower ones.
+/// The levels of knowledge about a model's availability. A higher level includes the lower ones.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// The policy believes its head: there is a [`VerifiedHead`].
+    /// The policy believes the model's head: there is a [`VerifiedHead`].
     Published,
-    /// Listed auditors found that it can be had: there is a [`Held`].
+    /// Listed auditors found that the model can be had: there is a [`Held`].
     Held,
 }
 
@@ -35,15 +35,16 @@ impl fmt::Display for Level {
     }
 }
 
-/// Reports enough that nodes could produce random bytes of a model.
+/// Enough reports that nodes could produce random bytes of a model.
 ///
 /// # Guarantee
-/// Auditors of the policy, in sufficient number, signed that as many prover keys answered challenges of theirs about
-/// exactly the verified head, and issued these lately enough. No key is counted twice, on either side.
+/// A sufficient number of the policy's auditors signed that as many distinct prover keys answered their challenges. All
+/// challenges were about exactly the verified head, and were issued recently enough. No auditor key and no prover key
+/// counts twice.
 ///
 /// # Non-guarantee
-/// Keys are not machines: one node can have several. How much was sampled is the auditors' choice. Not that the nodes
-/// store the bytes themselves, nor that they will have them tomorrow; and an auditor can lie.
+/// Keys are not machines: one node can have several keys. The auditors choose how much they sample. The reports do not
+/// show that the nodes store the bytes themselves, nor that the nodes will have them tomorrow. An auditor can lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Held {
@@ -52,13 +53,13 @@ pub struct Held {
 }
 
 impl Held {
-    /// The reports that count, in the order in which they were given: at least as many as the policy demands.
+    /// The reports that count, in the given order. There are at least as many as the policy demands.
     #[must_use]
     pub fn counted(&self) -> &[CountedReport] {
         &self.counted
     }
 
-    /// The reports that do not count, in the order in which they were given, and why.
+    /// The reports that do not count, in the given order, each with the reason.
     #[must_use]
     pub fn passed_over(&self) -> &[PassedOver] {
         &self.passed_over
@@ -68,22 +69,22 @@ impl Held {
 /// A report that counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CountedReport {
-    /// Which report, counted from 1.
+    /// The number of the report, counted from 1.
     pub number: usize,
-    /// The auditor for whom it counts.
+    /// The auditor for whom the report counts.
     pub auditor: Signer,
-    /// Who answered.
+    /// The prover that answered the challenge.
     pub prover: Vkey,
-    /// When the whole answer had come, by the auditor's word.
+    /// The time at which the auditor had received the whole response, as stated by the auditor.
     pub received: Time,
 }
 
 /// A report that does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PassedOver {
-    /// Which report, counted from 1.
+    /// The number of the report, counted from 1.
     pub number: usize,
-    /// Why.
+    /// The reason.
     pub why: NotCounted,
 }
 
@@ -91,19 +92,19 @@ pub struct PassedOver {
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotCounted {
-    /// No listed auditor signed it. Its text was not read.
+    /// No listed auditor signed the report. Its text was not read.
     UnknownAuditor,
-    /// The key that signed it is revoked.
+    /// The key that signed the report is revoked.
     Revoked,
-    /// The key that signed it was not in its dates when the answer came.
+    /// The key that signed the report was outside its dates when the response came.
     OutOfDate,
-    /// The caller knows no time.
+    /// The caller does not know the time.
     TimeUnknown,
-    /// The challenge was issued longer ago than the caller allows.
+    /// The challenge was issued earlier than the caller allows.
     TooOld,
-    /// The answer came more than a day ahead of the caller's time.
+    /// The response came more than a day ahead of the caller's time.
     FromTheFuture,
-    /// It adds nothing to those that count: its auditor or its prover is among them with another.
+    /// The report's auditor or prover already counts with another report.
     Repeated,
 }
 
@@ -122,18 +123,19 @@ impl fmt::Display for NotCounted {
 }
 
 impl VerifiedHead {
-    /// Decides whether the policy calls this model held.
+    /// Decides whether this model is held by the policy.
     ///
-    /// `now` is the caller's time, `None` if it knows none: then no report counts. `max_age` is the greatest age of a
-    /// report, in seconds. How many reports count does not depend on their order; which one an error names does.
+    /// `now` is the caller's time; if it is `None`, no report counts. `max_age` is the greatest age of a report, in
+    /// seconds. The number of counted reports does not depend on the order of `reports`, but the report that an error
+    /// names does.
     ///
     /// # Errors
     /// [`HeldError`], the first in the order of `spec/trust.md`.
     ///
     /// # Cost
-    /// At most [`MAX_REPORTS`] reports; one Ed25519 check for each signature line whose key the policy lists, and the
-    /// checks of one vkey for each such report. Choosing among the reports takes at most the product of auditors and
-    /// pairs of auditor and prover.
+    /// At most [`MAX_REPORTS`] reports. One Ed25519 check for each signature line whose key the policy lists, and the
+    /// checks of one vkey for each such report. The choice among the reports takes at most the number of auditors times
+    /// the number of pairs of auditor and prover.
     pub fn held(
         &self,
         reports: &[SignedReport],
@@ -186,7 +188,8 @@ impl VerifiedHead {
         Ok(Held { counted, passed_over })
     }
 
-    /// The listed keys for which a report counts, or why it counts for none; a refusal if it refuses them all.
+    /// Returns the listed keys for which a report counts, or the reason why it does not count; an error if the report
+    /// refuses the whole set of reports.
     fn judge<'p>(
         &self,
         number: usize,
@@ -204,7 +207,8 @@ impl VerifiedHead {
         if signers.keys().next().is_none() {
             return Ok(Err(NotCounted::UnknownAuditor));
         }
-        // Not even read: nobody knows who holds a revoked key, and what it signs must not refuse the others.
+        // A report by revoked keys only is not read: anybody may hold a revoked key, and its report must not cause an
+        // error.
         if signers.keys().all(|key| is_revoked(key.public_key())) {
             return Ok(Err(NotCounted::Revoked));
         }
@@ -219,7 +223,7 @@ impl VerifiedHead {
     }
 }
 
-/// Which reports are neither too old nor from the future.
+/// The period in which reports are neither too old nor from the future.
 #[derive(Clone, Copy)]
 struct Period {
     now: Option<Time>,
@@ -232,7 +236,8 @@ impl Period {
         if received.seconds_after(now) > MAX_AHEAD {
             return Err(NotCounted::FromTheFuture);
         }
-        // From the asking on the prover could know its answer, and forget the model. What lies ahead has no age.
+        // A prover could know its response once the challenge was issued, and then delete the model, so age counts from
+        // `issued`. A time ahead of `now` has no age.
         if u64::try_from(now.seconds_after(issued)).is_ok_and(|age| age > self.max_age) {
             return Err(NotCounted::TooOld);
         }
@@ -240,10 +245,10 @@ impl Period {
     }
 }
 
-/// By auditor, by prover: the latest report of the one about the other.
+/// For each auditor and each prover, the latest report of that auditor about that prover.
 type Offers<'p> = BTreeMap<PublicKey, BTreeMap<PublicKey, Offer<'p>>>;
 
-/// A report that counts for this auditor, if it is chosen.
+/// A report that counts for this auditor if the matching chooses it.
 #[derive(Clone)]
 struct Offer<'p> {
     number: usize,
@@ -262,14 +267,14 @@ impl Offer<'_> {
     }
 }
 
-/// A largest set of pairs of which no two share an end: Berge's augmenting paths, found breadth first.
+/// Finds a largest set of pairs of which no two share an end, by Berge's augmenting paths, searched breadth first.
 ///
-/// Taking pairs as they come is not enough: of (a, p), (a, q), (b, p) it can take the first, and then no other.
+/// A greedy choice is not enough: of (a, p), (a, q), (b, p) it can take the first pair, and then no other.
 fn largest_matching<K: Copy + Ord>(graph: &BTreeMap<K, Vec<K>>) -> BTreeMap<K, K> {
     let mut right_of: BTreeMap<K, K> = BTreeMap::new();
     let mut left_of: BTreeMap<K, K> = BTreeMap::new();
     for &start in graph.keys() {
-        // Each right end that was reached, with the left end from which it was.
+        // Each right end that was reached, with the left end from which it was reached.
         let mut reached: BTreeMap<K, K> = BTreeMap::new();
         let mut queue = VecDeque::from([start]);
         let mut free = None;
@@ -288,8 +293,8 @@ fn largest_matching<K: Copy + Ord>(graph: &BTreeMap<K, Vec<K>>) -> BTreeMap<K, K
                 }
             }
         }
-        // Back along the path: each left end takes the right end that it reached, and gives up the one before. The
-        // start had none to give up.
+        // Goes back along the path. Each left end takes the right end that it reached, and gives up its previous one.
+        // The start had none to give up.
         while let Some(right) = free {
             let Some(&left) = reached.get(&right) else { break };
             left_of.insert(right, left);
@@ -302,38 +307,38 @@ fn largest_matching<K: Copy + Ord>(graph: &BTreeMap<K, Vec<K>>) -> BTreeMap<K, K
 /// The most reports that are judged at once (rule 12).
 pub const MAX_REPORTS: usize = 1_000;
 
-/// Why a model is not called held.
+/// Why a model is not held.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeldError {
-    /// The policy says nothing of auditors.
+    /// The policy lists no auditors.
     NoAuditors,
-    /// More than [`MAX_REPORTS`]. None was judged; never caused by what they say.
+    /// There are more than [`MAX_REPORTS`] reports. None was judged. The content of reports never causes this.
     TooManyReports {
-        /// How many there are.
+        /// The number of reports.
         reports: usize,
     },
-    /// A listed auditor is named, and the signature is not its.
+    /// A signature line names a listed auditor, but the signature is not by the auditor's key.
     BadSignature {
-        /// Which report, counted from 1.
+        /// The number of the report, counted from 1.
         number: usize,
         /// The auditor's name.
         auditor: KeyName,
     },
-    /// A listed auditor signed it, and it is no report, or of another head.
+    /// A listed auditor signed a text that is not a report or is about another head.
     Report {
-        /// Which report, counted from 1.
+        /// The number of the report, counted from 1.
         number: usize,
-        /// What is wrong.
+        /// The fault of the report.
         error: StatementError,
     },
     /// Fewer reports count than the policy demands.
     TooFew {
-        /// How many count.
+        /// The number of reports that count.
         have: usize,
-        /// How many have to.
+        /// The number of reports that the policy demands.
         need: usize,
-        /// Why the others do not.
+        /// The reports that do not count, each with the reason.
         passed_over: Vec<PassedOver>,
     },
 }
@@ -397,7 +402,7 @@ mod tests {
         graph
     }
 
-    /// Every way to give each left end one of its right ends, or none.
+    /// Tries every way to give each left end one of its right ends, or none.
     fn by_trying_all(graph: &Graph, left: u8, taken: &mut BTreeSet<u8>) -> usize {
         let Some((&next, rights)) = graph.range(left..).next() else { return 0 };
         let mut best = by_trying_all(graph, next + 1, taken);
@@ -424,7 +429,7 @@ mod tests {
             (&[(1, 1), (1, 2), (2, 1)], 2),
             (&[(1, 1), (2, 1), (3, 1)], 1),
             (&[(1, 1), (1, 2), (1, 3)], 1),
-            // Each start but the first moves all before it.
+            // Each start except the first moves all pairs before it.
             (&[(1, 1), (1, 2), (2, 1), (2, 3), (3, 1), (3, 4), (4, 1)], 4),
             (&[(1, 1), (1, 2), (2, 2), (2, 3), (3, 3), (3, 4), (4, 1), (4, 2), (5, 1)], 4),
         ] {
@@ -437,7 +442,8 @@ mod tests {
 
     #[test]
     fn a_chain_as_long_as_there_may_be_reports_is_walked_to_its_end() {
-        // Left end i reaches right ends i and i + 1, the last one the first: the last path moves all before it.
+        // Left end i reaches the right ends i and i + 1, and the last left end reaches only the first right end. So the
+        // last path moves all pairs before it.
         let count = 1_000_u32;
         let mut graph: BTreeMap<u32, Vec<u32>> = (0..count).map(|i| (i, [i, i + 1].to_vec())).collect();
         graph.insert(count, [0].to_vec());
@@ -466,7 +472,7 @@ mod tests {
         assert_eq!(holds(0, 10, 10), Ok(()));
         assert_eq!(holds(0, 11, 10), Err(NotCounted::TooOld));
         assert_eq!(holds(5, 5, 0), Ok(()));
-        // Asked long ago, answered now.
+        // The challenge was issued long ago and answered now.
         assert_eq!(Period { now: Some(at(11)), max_age: 10 }.holds(at(0), at(11)), Err(NotCounted::TooOld));
         assert_eq!(holds(6, 5, 0), Ok(()));
         assert_eq!(holds(86_400, 0, 0), Ok(()));

@@ -1,7 +1,6 @@
 //! Public keys as C2SP vkey lines.
 //!
-//! All checks of a key happen once, when it is loaded, so that a [`Vkey`] that exists can be trusted to behave the same
-//! in every Ed25519 implementation.
+//! A [`Vkey`] is fully checked when it is loaded. So every Ed25519 implementation agrees about its signatures.
 
 use alloc::{format, string::String, vec::Vec};
 use core::fmt;
@@ -10,7 +9,7 @@ use base64ct::{Base64, Encoding};
 use ed25519_dalek::{Signature, VerifyingKey};
 use sha2::{Digest, Sha256};
 
-/// The 32 bytes of an Ed25519 public key. The identity by which signers are counted.
+/// The 32 bytes of an Ed25519 public key. Signers are counted by this value.
 pub type PublicKey = [u8; 32];
 
 /// A key's name in signed notes: not empty, no Unicode white space, no control character, no `+`.
@@ -18,10 +17,10 @@ pub type PublicKey = [u8; 32];
 pub struct KeyName(String);
 
 impl KeyName {
-    /// Checks and takes a name.
+    /// Checks a name.
     ///
     /// # Errors
-    /// [`VkeyError::Malformed`] if it is not of the form above.
+    /// [`VkeyError::Malformed`] if the name is empty, or has Unicode white space, a control character or `+`.
     pub fn parse(text: &str) -> Result<Self, VkeyError> {
         let foreign = |c: char| c.is_whitespace() || c.is_control() || c == '+';
         if text.is_empty() || text.contains(foreign) {
@@ -38,7 +37,7 @@ impl KeyName {
     }
 }
 
-/// A named Ed25519 public key: canonical, of prime order, and with the key id that its name gives it.
+/// A named Ed25519 public key: canonical, of prime order, and with the key id that follows from its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vkey {
     name: KeyName,
@@ -53,7 +52,7 @@ impl Vkey {
     /// [`VkeyError`], the first in the order of `spec/head.md`.
     ///
     /// # Cost
-    /// About one signature check: the point is tested for torsion.
+    /// About one signature check, for the test of the point for torsion.
     pub fn parse(line: &str) -> Result<Self, VkeyError> {
         let (name, rest) = line.split_once('+').ok_or(VkeyError::Malformed)?;
         let (id, encoded) = rest.split_once('+').ok_or(VkeyError::Malformed)?;
@@ -74,14 +73,14 @@ impl Vkey {
         Self::new(name, key)
     }
 
-    /// Names a public key.
+    /// Gives a public key a name.
     ///
     /// # Errors
     /// [`VkeyError::Encoding`], [`VkeyError::Weak`] or [`VkeyError::Torsion`] if verifiers could disagree about the key.
     pub fn new(name: KeyName, key: &PublicKey) -> Result<Self, VkeyError> {
         let id = key_id(&name, key);
         let key = VerifyingKey::from_bytes(key).map_err(|_| VkeyError::Encoding).and_then(|parsed| {
-            // dalek reads y-coordinates beyond the field (ZIP 215); OpenSSL does not.
+            // dalek accepts y-coordinates beyond the field (ZIP 215); OpenSSL refuses them.
             if parsed.to_edwards().compress().as_bytes() == key {
                 Ok(parsed)
             } else {
@@ -103,7 +102,7 @@ impl Vkey {
         &self.name
     }
 
-    /// The key's id: it finds the signature lines that may be this key's, and proves nothing.
+    /// The key's id. It finds the signature lines that may be by this key, and proves nothing.
     #[must_use]
     pub fn id(&self) -> [u8; 4] {
         self.id
@@ -115,7 +114,7 @@ impl Vkey {
         self.key.as_bytes()
     }
 
-    /// Whether `signature` is 64 bytes and this key's over `text`, by the strict rules.
+    /// Whether `signature` has 64 bytes and is a valid signature by this key over `text`, by the strict rules.
     #[must_use]
     pub fn has_signed(&self, text: &[u8], signature: &[u8]) -> bool {
         let Ok(signature) = Signature::from_slice(signature) else { return false };
@@ -142,18 +141,18 @@ fn hex(id: [u8; 4]) -> String {
     format!("{a:02x}{b:02x}{c:02x}{d:02x}")
 }
 
-/// The signature type of Ed25519 in the signed-note specification.
+/// The number of Ed25519 among the signature types of the signed-note specification.
 const ED25519: u8 = 0x01;
 
 /// Why a public key was not loaded.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VkeyError {
-    /// Not `NAME+ID+KEY` with a key of 32 bytes.
+    /// The line is not `NAME+ID+KEY` with a key of 32 bytes.
     Malformed,
-    /// The id is not that of name and key: one of the three was altered.
+    /// The id does not follow from name and key: one of the three was altered.
     Id,
-    /// Another kind of key than Ed25519.
+    /// The key is not an Ed25519 key.
     Type {
         /// The type byte.
         found: u8,
@@ -230,14 +229,14 @@ mod tests {
         Vkey::new(KeyName::parse("k").unwrap(), &key)
     }
 
-    /// As [`load`], by way of a line with the id that it should have.
+    /// Does the same as [`load`], through a vkey line with the right id.
     fn load_line(kind: u8, key: &[u8]) -> Result<Vkey, VkeyError> {
         let id = <[u8; 32]>::from(Sha256::digest([b"k\n".as_slice(), &[kind], key].concat()));
         let encoded = Base64::encode_string(&[&[kind], key].concat());
         Vkey::parse(&format!("k+{}+{encoded}", hex([id[0], id[1], id[2], id[3]])))
     }
 
-    /// The eight points whose order divides 8: 1, 8, 4, 8, 2, 8, 4, 8. Computed apart from any library.
+    /// The eight points whose order divides 8; their orders are 1, 8, 4, 8, 2, 8, 4, 8. Computed without any library.
     fn torsion() -> [PublicKey; 8] {
         [
             "0100000000000000000000000000000000000000000000000000000000000000",
@@ -274,8 +273,9 @@ mod tests {
 
     #[test]
     fn refuses_every_encoding_that_is_not_the_canonical_one() {
-        // y from p to 2^255 - 1 names the point of y - p in an encoding that only some libraries read (ZIP 215); some
-        // of these points are of small order, and the encoding is what is refused. So is the other sign.
+        // A y from p to 2^255 - 1 encodes the point of y - p in a form that only some libraries accept (ZIP 215). Some
+        // of these points are of small order, but the encoding is the reason for refusal. The other sign is refused
+        // too.
         for excess in 0..19 {
             let mut key = [0xff; 32];
             key[0] = 0xed + excess;
@@ -285,7 +285,7 @@ mod tests {
                 assert_eq!(load_line(ED25519, &key), Err(VkeyError::Encoding));
             }
         }
-        // Zero has no sign: the points of order 1 and 2, both with x = 0.
+        // Zero has no negative form: the points of order 1 and 2 both have x = 0.
         for i in [0, 4] {
             let mut negative_zero = torsion()[i];
             negative_zero[31] |= 0x80;
@@ -304,7 +304,7 @@ mod tests {
         assert_eq!(load_line(0x02, &good), Err(VkeyError::Type { found: 2 }));
         assert_eq!(load_line(ED25519, &good[..31]), Err(VkeyError::Malformed));
         assert_eq!(load_line(0x06, &[7; 1312]), Err(VkeyError::Malformed), "33 bytes are part of the form");
-        // Type before id, id before point.
+        // The type is checked before the id, and the id before the point.
         let line = |kind: u8, key: &PublicKey| {
             Vkey::parse(&format!("k+00000000+{}", Base64::encode_string(&[&[kind], key.as_slice()].concat())))
         };

@@ -1,6 +1,6 @@
-//! Heads, lists, paths and trust policies of weighed models: from received bytes to what may be believed.
+//! Heads, lists, paths and trust policies of weighed models: from received bytes to believed data.
 //!
-//! The way of a head, in types:
+//! The types through which a head passes:
 //!
 //! ```text
 //! &[u8] --SignedHead::parse--> SignedHead --verify(policy, expectation, now)--> VerifiedHead
@@ -12,13 +12,13 @@
 //! ```
 //!
 //! # Guarantee
-//! A [`VerifiedHead`] satisfied the policy and the expectation it was verified with; a [`VerifiedFileList`] or
-//! [`VerifiedTensorList`] is line for line the one that the head binds; what is [`Proven`] stands in these
-//! lists, or does not. Only verification makes these types.
+//! A [`VerifiedHead`] satisfied the policy and the expectation with which it was verified. A [`VerifiedFileList`] or
+//! [`VerifiedTensorList`] is line for line the list that the head binds. A [`Proven`] entry is in these lists, and a
+//! path that is [`Proven`] absent is not. Only verification makes these types.
 //!
 //! # Absent on purpose
-//! No I/O, no clock, no randomness, no secret keys: time and bytes come from the caller. Nothing here panics on any
-//! input, and no received number is believed before it was checked (rules 1 and 12).
+//! No I/O, no clock, no randomness, no secret keys: the caller provides time and bytes. No code here panics on any
+//! input, and no received number is believed before it is checked (rules 1 and 12).
 
 #![no_std]
 #![forbid(unsafe_code)]

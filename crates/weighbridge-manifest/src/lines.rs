@@ -1,26 +1,26 @@
-//! Texts of lines `KEY VALUE` in a fixed order: what heads and statements are made of.
+//! Reads texts of lines `KEY VALUE` in a fixed order, the form of heads and statements.
 
 use crate::cursor::Cursor;
 
-/// Reads a text line by line, knowing where it is.
+/// Reads a text line by line, and counts the lines.
 pub(crate) struct Lines<'a> {
     rest: Cursor<'a>,
     line: usize,
 }
 
-/// Why a line is not the one that belongs there.
+/// The reason why a line is not the expected one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Misread {
     /// The line, counted from 1.
     pub(crate) line: usize,
-    /// The key that belongs there.
+    /// The key of the expected line.
     pub(crate) key: &'static str,
     pub(crate) fault: LineFault,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LineFault {
-    /// Another key stands there, or no whole line does.
+    /// The line has another key, or there is no whole line.
     Key,
     /// The key's value is malformed.
     Value,
@@ -31,18 +31,18 @@ impl<'a> Lines<'a> {
         Self { rest: Cursor::new(text), line: 0 }
     }
 
-    /// The number of the line that was read last, counted from 1.
+    /// The number of the last line read, counted from 1.
     pub(crate) fn number(&self) -> usize {
         self.line
     }
 
-    /// The next line without its LF. A line that has none is no line.
+    /// The next line without its LF. A line without an LF is not a line.
     pub(crate) fn next(&mut self) -> Option<&'a str> {
         self.line = self.line.saturating_add(1);
         self.rest.until('\n')
     }
 
-    /// The value of the next line, which has to be `key`'s. A key that stands alone has an empty value.
+    /// The value of the next line, which must have the key `key`. A key without a value has the empty value.
     pub(crate) fn value<T>(
         &mut self,
         key: &'static str,

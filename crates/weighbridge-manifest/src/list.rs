@@ -1,6 +1,6 @@
-//! Opening the lists under a verified head, and writing them.
+//! Opens the lists under a verified head, and writes them.
 //!
-//! The order of checks is that of `spec/lists.md`.
+//! Checks are made in the order of `spec/lists.md`.
 
 use alloc::{string::String, sync::Arc, vec::Vec};
 use core::fmt::{self, Write};
@@ -19,10 +19,10 @@ use crate::{
 /// The complete, ordered list of a model's files, bound by a verified head. It keeps its tree, to make proofs.
 ///
 /// # Guarantee
-/// What it does not name is not part of the model. Paths are safe to join to a folder on POSIX systems.
+/// A file that is not in the list is not part of the model. Paths are safe to join to a folder on POSIX systems.
 ///
 /// # Non-guarantee
-/// It says nothing about bytes on any disk.
+/// The list says nothing about bytes on any disk.
 #[derive(Clone, Debug)]
 pub struct VerifiedFileList {
     head: VerifiedHead,
@@ -33,11 +33,12 @@ pub struct VerifiedFileList {
 /// The complete, ordered list of a model's tensors, bound by a verified head. It keeps its tree, to make proofs.
 ///
 /// # Non-guarantee
-/// It is what the signer saw; that a file's header agrees is checked against the verified header (`spec/tensors.md`).
+/// The list is the signer's view of the files. The agreement of a file's header with the list is checked against the
+/// verified header (`spec/tensors.md`).
 #[derive(Clone, Debug)]
 pub struct VerifiedTensorList {
     entries: Vec<TensorEntry>,
-    /// `None` of no tensors.
+    /// The tree over the lines; `None` if there are no tensors.
     tree: Option<Arc<ListTree>>,
 }
 
@@ -45,21 +46,21 @@ impl VerifiedHead {
     /// Checks a file list against this head.
     ///
     /// # Errors
-    /// [`ListError`], the first in the order of `spec/lists.md`. Nothing of a refused list is returned.
+    /// [`ListError`], the first in the order of `spec/lists.md`. No part of a refused list is returned.
     ///
     /// # Cost
-    /// One pass over `bytes` and one BLAKE3 compression per 64 bytes and per entry; memory in proportion to `bytes`,
-    /// whose length is checked against the signed one first (rule 1). The tree that is kept takes 64 bytes an entry.
+    /// One pass over `bytes`, and one BLAKE3 compression per 64 bytes and per entry. Memory in proportion to `bytes`,
+    /// whose length is first checked against the signed length (rule 1). The tree is kept and takes 64 bytes per entry.
     pub fn open_files(&self, bytes: &[u8]) -> Result<VerifiedFileList, ListError> {
         let mut reader = self.read_files(count(bytes.len()))?;
         reader.push(bytes)?;
         reader.finish()
     }
 
-    /// Begins to check a file list of `length` bytes against this head, as it is read.
+    /// Begins to check a file list of `length` bytes against this head, while it is read.
     ///
     /// # Errors
-    /// [`ListError`] if the length is not the signed one: nothing of the list has to be read then (rule 1).
+    /// [`ListError`] if the length is not the signed one. Then no byte of the list has to be read (rule 1).
     pub fn read_files(&self, length: u64) -> Result<FileListReader<'_>, ListError> {
         let lines = Lines::new(ListKind::Files, length, self.head().files.length)?;
         let files = Files { entries: Vec::new(), leaves: Vec::new(), total: 0, with_sha256: None };
@@ -67,11 +68,11 @@ impl VerifiedHead {
     }
 }
 
-/// A file list that is checked line by line as it is read, so that it never has to be in memory as text.
+/// Checks a file list line by line while it is read, so the text of the list is never wholly in memory.
 ///
 /// # Cost
-/// Memory in proportion to the lines that were accepted, and one line more: a file that claims gigabytes and has none is
-/// refused at its first line (rule 12).
+/// Memory in proportion to the accepted lines, plus one line. A sparse file that claims gigabytes is refused at its
+/// first line (rule 12).
 #[derive(Debug)]
 pub struct FileListReader<'h> {
     head: &'h VerifiedHead,
@@ -88,10 +89,10 @@ struct Files {
 }
 
 impl FileListReader<'_> {
-    /// Takes the next bytes of the list, in pieces of any size.
+    /// Takes the next bytes of the list, of any length.
     ///
     /// # Errors
-    /// [`ListError`], the first in the order of `spec/lists.md`; the list is refused, whatever comes behind.
+    /// [`ListError`], the first in the order of `spec/lists.md`. Then the list is refused, whatever bytes follow.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), ListError> {
         self.lines.push(bytes, |line| self.files.line(line))
     }
@@ -99,7 +100,7 @@ impl FileListReader<'_> {
     /// Ends the list.
     ///
     /// # Errors
-    /// [`ListError`] if it is not the signed one.
+    /// [`ListError`] if the list is not the signed one.
     pub fn finish(self) -> Result<VerifiedFileList, ListError> {
         let Self { head: verified, lines, files: Files { entries, leaves, total, .. } } = self;
         let head = verified.head();
@@ -140,17 +141,17 @@ impl VerifiedFileList {
     /// Checks the tensor list that the same head binds.
     ///
     /// # Errors
-    /// [`ListError`], the first in the order of `spec/lists.md`; any list is refused if the head says `tensors none`.
+    /// [`ListError`], the first in the order of `spec/lists.md`. If the head says `tensors none`, any list is refused.
     ///
     /// # Cost
-    /// As [`VerifiedHead::open_files`].
+    /// The same as that of [`VerifiedHead::open_files`].
     pub fn open_tensors(&self, bytes: &[u8]) -> Result<VerifiedTensorList, ListError> {
         let mut reader = self.read_tensors(count(bytes.len()))?;
         reader.push(bytes)?;
         reader.finish()
     }
 
-    /// Begins to check a tensor list of `length` bytes against the same head, as it is read.
+    /// Begins to check a tensor list of `length` bytes against the same head, while it is read.
     ///
     /// # Errors
     /// [`ListError`] if the length is not the signed one, or the head says `tensors none`.
@@ -161,12 +162,12 @@ impl VerifiedFileList {
         Ok(TensorListReader { signed, lines, tensors })
     }
 
-    /// The head that binds it.
+    /// The head that binds the list.
     pub fn head(&self) -> &VerifiedHead {
         &self.head
     }
 
-    /// All files, by path.
+    /// All files, sorted by path.
     #[must_use]
     pub fn entries(&self) -> &[FileEntry] {
         &self.entries
@@ -179,7 +180,7 @@ impl VerifiedFileList {
         self.entries.get(position).map(|e| (position, e))
     }
 
-    /// The position of this path, or else that of the first path above it.
+    /// The position of this path; if the list does not have it, the position of the first greater path as an error.
     pub(crate) fn place(&self, path: &str) -> Result<usize, usize> {
         self.entries.binary_search_by(|e| e.path.as_str().cmp(path))
     }
@@ -189,7 +190,7 @@ impl VerifiedFileList {
         &self.tree
     }
 
-    /// The sum of all sizes.
+    /// The sum of all file sizes, in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.head.head().bytes
@@ -200,14 +201,14 @@ impl VerifiedFileList {
         self.head.head().chunk_size
     }
 
-    /// What the head says of the tensor list, or `None` if it has none.
+    /// The head's description of the tensor list; `None` if the model has no tensor list.
     #[must_use]
     pub fn tensors(&self) -> Option<Tensors> {
         self.head.head().tensors
     }
 }
 
-/// A tensor list that is checked line by line as it is read, as a [`FileListReader`] checks a file list.
+/// Checks a tensor list line by line while it is read, as a [`FileListReader`] checks a file list.
 #[derive(Debug)]
 pub struct TensorListReader<'f> {
     signed: Tensors,
@@ -220,15 +221,15 @@ struct TensorLines<'f> {
     files: &'f VerifiedFileList,
     entries: Vec<TensorEntry>,
     leaves: Vec<EntryHash>,
-    /// The file of the line before: most tensors share it.
+    /// The file of the previous line, since most tensors have the same file as the previous one.
     file: Option<&'f FileEntry>,
 }
 
 impl TensorListReader<'_> {
-    /// Takes the next bytes of the list, in pieces of any size.
+    /// Takes the next bytes of the list, of any length.
     ///
     /// # Errors
-    /// [`ListError`], the first in the order of `spec/lists.md`; the list is refused, whatever comes behind.
+    /// [`ListError`], the first in the order of `spec/lists.md`. Then the list is refused, whatever bytes follow.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), ListError> {
         self.lines.push(bytes, |line| self.tensors.line(line))
     }
@@ -236,7 +237,7 @@ impl TensorListReader<'_> {
     /// Ends the list.
     ///
     /// # Errors
-    /// [`ListError`] if it is not the signed one.
+    /// [`ListError`] if the list is not the signed one.
     pub fn finish(self) -> Result<VerifiedTensorList, ListError> {
         let Self { signed, lines, tensors: TensorLines { entries, leaves, .. } } = self;
         let whole = |fault| ListError::at(ListKind::Tensors, 0, fault);
@@ -277,7 +278,7 @@ impl TensorLines<'_> {
 }
 
 impl VerifiedTensorList {
-    /// All tensors, by file and name.
+    /// All tensors, sorted by file and name.
     #[must_use]
     pub fn entries(&self) -> &[TensorEntry] {
         &self.entries
@@ -292,12 +293,12 @@ impl VerifiedTensorList {
         self.entries.get(place).map(|t| (place, t))
     }
 
-    /// The tree over the lines, unless there are none.
+    /// The tree over the lines; `None` if there are no lines.
     pub(crate) fn tree(&self) -> Option<&ListTree> {
         self.tree.as_deref()
     }
 
-    /// The tensors of one file, by name.
+    /// The tensors of one file, sorted by name.
     #[must_use]
     pub fn of_file(&self, path: &str) -> &[TensorEntry] {
         let start = self.entries.partition_point(|t| t.file.as_str() < path);
@@ -306,32 +307,32 @@ impl VerifiedTensorList {
     }
 }
 
-/// A file list as it is written, with what the head says of it.
+/// A written file list, with the values that the head states about it.
 #[derive(Clone, Debug)]
 pub struct WrittenFiles {
     /// The bytes of `files.jsonl`.
     pub text: String,
-    /// Their size.
+    /// The size of the list.
     pub list: ListSize,
     /// The sum of all file sizes.
     pub bytes: u64,
-    /// The root that binds them.
+    /// The root that binds the list.
     pub root: ModelRoot,
 }
 
-/// A tensor list as it is written, with what the head says of it.
+/// A written tensor list, with the values that the head states about it.
 #[derive(Clone, Debug)]
 pub struct WrittenTensors {
     /// The bytes of `tensors.jsonl`.
     pub text: String,
-    /// Their size and root.
+    /// The size and the root of the list.
     pub tensors: Tensors,
 }
 
-/// Writes a file list. Entries may come in any order.
+/// Writes a file list. The entries may be in any order.
 ///
 /// # Errors
-/// [`ListError`] if no list of these entries could be opened again.
+/// [`ListError`] if a list of these entries could not be opened again.
 pub fn write_files(mut entries: Vec<FileEntry>) -> Result<WrittenFiles, ListError> {
     let whole = |fault| ListError::at(ListKind::Files, 0, fault);
     entries.sort_by(|a, b| a.path.cmp(&b.path));
@@ -349,10 +350,10 @@ pub fn write_files(mut entries: Vec<FileEntry>) -> Result<WrittenFiles, ListErro
     Ok(WrittenFiles { text, list, bytes, root })
 }
 
-/// Writes a tensor list. Entries may come in any order.
+/// Writes a tensor list. The entries may be in any order.
 ///
 /// # Errors
-/// [`ListError`] if no list of these entries could be opened again, files apart: they are not looked at.
+/// [`ListError`] if a list of these entries could not be opened again. The entries' files are not checked.
 pub fn write_tensors(mut entries: Vec<TensorEntry>) -> Result<WrittenTensors, ListError> {
     entries.sort_by(|a, b| (&a.file, &a.name).cmp(&(&b.file, &b.name)));
     let same = |a: &TensorEntry, b: &TensorEntry| (&a.file, &a.name) == (&b.file, &b.name);
@@ -363,7 +364,8 @@ pub fn write_tensors(mut entries: Vec<TensorEntry>) -> Result<WrittenTensors, Li
     Ok(WrittenTensors { text, tensors: Tensors { list, root } })
 }
 
-/// Each line is read back before it is written: entries can hold what no line can say, such as a number of 2^53.
+/// Reads each line back before it is written, because an entry can hold values that no line can express, such as a
+/// number of 2^53.
 fn write_lines<E: fmt::Display>(
     kind: ListKind,
     entries: &[E],
@@ -389,16 +391,16 @@ fn write_lines<E: fmt::Display>(
     Ok((text, leaves))
 }
 
-/// The lines of a list whose length is the signed one, as they come.
+/// Splits the incoming bytes of a list into lines. The length of the list is the signed one.
 #[derive(Debug)]
 struct Lines {
     kind: ListKind,
-    /// Bytes that are still to come.
+    /// The number of bytes that are still to come.
     left: u64,
     signed: u64,
-    /// Lines that have come, whole.
+    /// The number of complete lines read.
     number: u64,
-    /// The beginning of the line that is coming: never more than a line may have, and one byte.
+    /// The beginning of an incomplete line, at most [`MAX_LINE`] bytes.
     begun: Vec<u8>,
 }
 
@@ -451,7 +453,7 @@ impl Lines {
         if self.begun.is_empty() {
             return Ok(());
         }
-        // The last line has no LF: it is not canonical where that should be.
+        // The last line has no LF. It is not canonical at the place of the missing LF.
         let column = self.begun.len().saturating_add(1);
         let fault = Fault::Line(LineError::NotCanonical { column });
         Err(ListError::at(self.kind, self.number.saturating_add(1), fault))
@@ -466,13 +468,15 @@ fn in_order<T: Ord>(before: Option<&T>, this: &T) -> Result<(), Fault> {
     }
 }
 
-/// Or else the line of the first path that lies below another one, counted from 1. Entries are sorted.
+/// Checks that no path lies below another path. Otherwise, the error is the line of the first path that does, counted
+/// from 1. The entries are sorted.
 ///
 /// # Cost
-/// One pass: looking each parent up would be quadratic in the length of hostile paths (rule 12).
+/// One pass. A lookup of each parent would be quadratic in the length of hostile paths (rule 12).
 fn no_path_is_a_parent(entries: &[FileEntry]) -> Result<(), u64> {
-    // What sorts between `a` and `a/b` begins with `a`. So a parent is still among these when its child comes, each of
-    // which begins with the one before it; and it is the last, or the last would have been refused as its child.
+    // Every path that sorts between `a` and `a/b` begins with `a`. So `a` is still in `beginnings` when its child `a/b`
+    // comes. Each beginning begins with the one before it. The parent is the last one, because a path after it would
+    // have been refused as its child.
     let mut beginnings: Vec<&str> = Vec::new();
     for (number, entry) in (1..).zip(entries) {
         let path = entry.path.as_str();
@@ -501,7 +505,7 @@ fn count(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }
 
-/// Which list.
+/// The kind of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListKind {
     /// `files.jsonl`
@@ -519,7 +523,7 @@ impl fmt::Display for ListKind {
     }
 }
 
-/// Why a list was refused. None of it was returned.
+/// Why a list was refused. No part of it was returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListError {
     kind: ListKind,
@@ -550,19 +554,19 @@ impl ListError {
         Self { kind, line, fault }
     }
 
-    /// A list that is not even read, because its length is not the signed one (rule 1).
+    /// The error for a list that is not read, because its length is not the signed one (rule 1).
     #[must_use]
     pub fn length(kind: ListKind, found: u64, signed: u64) -> Self {
         Self::at(kind, 0, Fault::Length { found, signed })
     }
 
-    /// Which list was refused.
+    /// The kind of the refused list.
     #[must_use]
     pub fn list(&self) -> ListKind {
         self.kind
     }
 
-    /// The line, counted from 1, if the fault lies in one.
+    /// The line at fault, counted from 1; `None` if the whole list is at fault.
     #[must_use]
     pub fn line(&self) -> Option<u64> {
         (self.line > 0).then_some(self.line)

@@ -1,4 +1,4 @@
-//! The heads that were accepted before, so that nobody leads back from them (`spec/trust.md`, memory).
+//! The memory of accepted heads, which prevents rollbacks and forks (`spec/trust.md`, memory).
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -23,24 +23,25 @@ use crate::{
     trust_error::TrustError,
 };
 
-/// The notes of accepted heads, several to a name: what a verifier keeps from one run to the next.
+/// The notes of accepted heads, by model name. A model can have several. A verifier keeps this memory from one run to
+/// the next.
 ///
 /// # Guarantee
-/// Notes change only by [`accept`](Self::accept). It takes none away on which a policy of other keys may rely, and of
-/// what a source served it adds only lines that verified.
+/// Only [`accept`](Self::accept) changes the notes. It removes no note on which a policy with other keys may rely. From
+/// a source's note it adds only lines that verified.
 ///
 /// # Non-guarantee
-/// Nothing here is believed by itself: each policy judges the notes anew. Who can write to where they are kept can take
-/// some away.
+/// The memory is not believed by itself: each policy judges the notes anew. Anyone who can write to the memory's
+/// storage can remove notes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     names: BTreeMap<ModelName, Notes>,
 }
 
-/// The notes of one name, by the SHA-256 of their bytes.
+/// The notes of one model, by the SHA-256 of their bytes.
 type Notes = BTreeMap<[u8; 32], RememberedNote>;
 
-/// A head that was accepted before, as today's policy believes it.
+/// A head that was accepted before and that the current policy believes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remembered {
     name: ModelName,
@@ -49,29 +50,29 @@ pub struct Remembered {
 }
 
 impl Remembered {
-    /// The model.
+    /// The name of the model.
     #[must_use]
     pub fn name(&self) -> &ModelName {
         &self.name
     }
 
-    /// Which revision of it.
+    /// The revision of the model.
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
     }
 
-    /// The head.
+    /// The id of the head.
     pub fn id(&self) -> HeadId {
         self.id
     }
 }
 
 impl Memory {
-    /// A memory of these notes, each as [`notes`](Self::notes) gave it.
+    /// Makes a memory of these notes, in the form that [`notes`](Self::notes) returns.
     ///
     /// # Errors
-    /// [`MemoryError::Note`] if one is malformed.
+    /// [`MemoryError::Note`] if a note is malformed.
     pub fn from_notes<N: AsRef<str>>(notes: impl IntoIterator<Item = N>) -> Result<Self, MemoryError> {
         let mut memory = Self::default();
         for note in notes {
@@ -80,7 +81,8 @@ impl Memory {
         Ok(memory)
     }
 
-    /// All notes, by name. One without signature lines, of a head that was accepted by its id, ends with its empty line.
+    /// All notes, by name. A head that was accepted by its id can have a note without signature lines, which ends with
+    /// the empty line.
     pub fn notes(&self) -> impl Iterator<Item = (&ModelName, String)> {
         self.names.iter().flat_map(|(name, notes)| notes.values().map(move |note| (name, note.to_note())))
     }
@@ -89,14 +91,14 @@ impl Memory {
         self.names.entry(note.head.name.clone()).or_default().insert(note.sha256().0, note);
     }
 
-    /// What is remembered of a name and believed by this policy, for
+    /// The remembered heads of a name that this policy believes, for
     /// [`Expectation::remembering`](crate::Expectation::remembering).
     ///
     /// # Errors
     /// [`MemoryError::BadSignature`].
     ///
     /// # Cost
-    /// As that of [`SignedHead::verify`](crate::SignedHead::verify), for each note of the name.
+    /// The same as that of [`SignedHead::verify`](crate::SignedHead::verify), for each note of the name.
     pub fn recall(&self, name: &ModelName, policy: &TrustPolicy) -> Result<Vec<Remembered>, MemoryError> {
         let mut believed = Vec::new();
         for note in self.names.get(name).into_iter().flat_map(BTreeMap::values) {
@@ -107,16 +109,18 @@ impl Memory {
         Ok(believed)
     }
 
-    /// Compares a head with what is remembered of its name, and remembers it. `policy` is the one that believed it.
-    /// Returns what was forgotten, because only keys signed it that the policy revokes: tell the user.
+    /// Compares a head with the remembered heads of its name, and remembers it. `policy` must be the policy that
+    /// believed the head. Returns the heads that were forgotten, because only keys signed them that the policy revokes.
+    /// Tell the user about these.
     ///
-    /// Not to be called where the caller chose the head by its id: that leads back on purpose.
+    /// Do not call this if the caller chose the head by its id: such a choice may go back to an older revision on
+    /// purpose.
     ///
     /// # Errors
-    /// [`MemoryError`]: the memory is as it was, and the head is not to be used.
+    /// [`MemoryError`]: the memory is unchanged, and the head must not be used.
     ///
     /// # Cost
-    /// As [`recall`](Self::recall).
+    /// The same as that of [`recall`](Self::recall).
     pub fn accept(
         &mut self,
         head: &VerifiedHead,
@@ -147,7 +151,7 @@ impl Memory {
     }
 }
 
-/// Step 7 of the verdict: refuses what leads back or aside from one of these.
+/// Step 7 of the verdict: refuses a head that is a rollback or a fork relative to the remembered heads.
 pub(crate) fn leads_on(remembered: &[Remembered], head: &Head, id: &HeadId) -> Result<(), TrustError> {
     let of_name = || remembered.iter().filter(|before| before.name == head.name);
     if let Some(last) = of_name().max_by_key(|before| before.revision)
@@ -165,7 +169,7 @@ pub(crate) fn leads_on(remembered: &[Remembered], head: &Head, id: &HeadId) -> R
     Ok(())
 }
 
-/// A note that was accepted: its signature lines verified then. It may have none.
+/// A note that was accepted. Its signature lines verified at that time. It may have no signature lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RememberedNote {
     pub(crate) head: Head,
@@ -177,9 +181,9 @@ pub(crate) struct RememberedNote {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Standing {
     Believed,
-    /// It would be, if the policy revoked nothing; and only keys signed it that are revoked.
+    /// The policy would believe the note if it revoked no key, and only revoked keys signed the note.
     Forgotten,
-    /// It says nothing to this policy, and may to another.
+    /// The note means nothing to this policy, but may mean something to another policy.
     Foreign,
 }
 
@@ -209,7 +213,7 @@ impl RememberedNote {
         Remembered { name: self.head.name.clone(), revision: self.head.revision, id: self.id }
     }
 
-    /// What tells the keys of its lines from each other.
+    /// The names and ids that distinguish the keys of the note's signature lines.
     fn labels(&self) -> BTreeSet<(&KeyName, [u8; 4])> {
         self.note.signatures().iter().map(label).collect()
     }
@@ -244,15 +248,15 @@ pub(crate) fn sha256(note: &str) -> Sha256 {
     Sha256(sha2::Sha256::digest(note).into())
 }
 
-/// The part of the accepted head's note that is remembered.
+/// The notes to be remembered for the accepted head.
 struct Merged {
-    /// One note, or two where one has no room for the lines.
+    /// One note with all lines, or two notes if one note has no room for them.
     new: Vec<RememberedNote>,
     /// Notes of the same head that the limits of a note keep apart.
     kept: Vec<RememberedNote>,
 }
 
-/// The union of the lines that are remembered of a head and of those that verified now.
+/// Unites the remembered lines of a head with the lines that verified now.
 fn merge<'m>(head: &VerifiedHead, same: impl Iterator<Item = &'m RememberedNote>) -> Merged {
     let note_of = |lines| RememberedNote {
         head: head.head().clone(),
@@ -272,7 +276,7 @@ fn merge<'m>(head: &VerifiedHead, same: impl Iterator<Item = &'m RememberedNote>
             kept.push(note.clone());
         }
     }
-    // One line of a key is enough, and its owner could make any number of them.
+    // Keep one line per key: its owner could make any number of them.
     let mut served: Vec<NoteSignature> = Vec::new();
     for line in head.lines() {
         if !served.iter().any(|other| label(other) == label(line)) {
@@ -289,27 +293,27 @@ fn merge<'m>(head: &VerifiedHead, same: impl Iterator<Item = &'m RememberedNote>
     Merged { new, kept }
 }
 
-/// Why memory gives no leave to go on.
+/// Why the memory was not read, or why it refuses a head.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MemoryError {
-    /// It is not JSON of the form of `spec/trust.md`, or a name occurs twice.
+    /// The file is not JSON in the form of `spec/trust.md`, or a name occurs twice.
     Form {
-        /// Where, counted from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// Where in the line, counted from 1.
+        /// The column in the line, counted from 1.
         column: usize,
     },
     /// A note is malformed.
     Note(NoteFault),
-    /// A line of a remembered note claims to be by a key of the policy, and is not: it verified when it was remembered.
+    /// A line of a remembered note claims to be by a key of the policy, but is not. It verified when it was remembered.
     BadSignature {
         /// The note's model.
         model: ModelName,
         /// The key's name.
         key: KeyName,
     },
-    /// The head leads back or aside. Memory itself is good.
+    /// The head is a rollback or a fork. The memory itself is good.
     Trust(TrustError),
 }
 
@@ -317,13 +321,13 @@ pub enum MemoryError {
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoteFault {
-    /// It does not stand under its SHA-256.
+    /// The note's key in the file is not the note's SHA-256.
     Sha256,
-    /// It is no note, with or without signature lines.
+    /// The text is not a note, with or without signature lines.
     Malformed,
-    /// Its text is no head.
+    /// The note's text is not a head.
     NoHead,
-    /// It stands under another name than its head's.
+    /// The note is filed under another name than its head's.
     OtherName,
 }
 

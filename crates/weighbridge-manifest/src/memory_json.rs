@@ -16,13 +16,13 @@ use serde_json::{Map, Value};
 use crate::memory::{Memory, MemoryError, NoteFault, RememberedNote, sha256};
 
 impl Memory {
-    /// Reads the state file of `spec/trust.md`.
+    /// Reads the state file described in `spec/trust.md`.
     ///
     /// # Guarantee
-    /// Each note is as it was written: no character of the file is another.
+    /// Each note is read exactly as it was written, without a change of any character.
     ///
     /// # Errors
-    /// [`MemoryError::Form`] and [`MemoryError::Note`]; nothing is passed over.
+    /// [`MemoryError::Form`] and [`MemoryError::Note`]. One bad note refuses the whole file.
     pub fn from_json(bytes: &[u8]) -> Result<Self, MemoryError> {
         let names: Members<Members<String>> = serde_json::from_slice(bytes)
             .map_err(|error| MemoryError::Form { line: error.line(), column: error.column() })?;
@@ -57,7 +57,8 @@ impl Memory {
     }
 }
 
-/// An object whose names are all different. By itself serde keeps the last of two members of one name.
+/// A JSON object whose member names are all different. By itself, serde keeps the last of two members with the same
+/// name.
 struct Members<T>(BTreeMap<String, T>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Members<T> {

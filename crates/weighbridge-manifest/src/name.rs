@@ -5,15 +5,15 @@ use core::fmt;
 
 /// The name under which a publisher releases a model, such as `sentence-transformers/all-MiniLM-L6-v2`.
 ///
-/// Parts `[A-Za-z0-9][A-Za-z0-9._-]*` joined by `/`, at most 255 bytes in all (`spec/head.md`).
+/// A name consists of parts `[A-Za-z0-9][A-Za-z0-9._-]*` joined by `/`, at most 255 bytes in all (`spec/head.md`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ModelName(String);
 
 impl ModelName {
-    /// Checks and takes a name.
+    /// Checks a name.
     ///
     /// # Errors
-    /// [`NameError`] if it is not of the form above.
+    /// [`NameError`] if the text is not such parts joined by `/`, or has more than 255 bytes.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let well_formed = text.len() <= MAX_NAME && text.split('/').all(is_part);
         if well_formed { Ok(Self(String::from(text))) } else { Err(NameError) }
@@ -39,7 +39,7 @@ impl fmt::Display for ModelName {
     }
 }
 
-/// Not a model name.
+/// The text is not a model name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NameError;
 

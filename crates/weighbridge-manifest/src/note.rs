@@ -1,4 +1,4 @@
-//! C2SP signed notes: a text and the signatures behind it.
+//! C2SP signed notes: a text followed by its signatures.
 
 use alloc::{string::String, vec::Vec};
 use core::fmt;
@@ -7,7 +7,7 @@ use base64ct::{Base64, Encoding};
 
 use crate::key::KeyName;
 
-/// A note taken apart: well-formed, and not yet believed.
+/// The parts of a well-formed note. A `Note` is not yet believed.
 ///
 /// Source: C2SP `signed-note`; limits and order of checks in `spec/head.md`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Note {
     signatures: Vec<NoteSignature>,
 }
 
-/// One signature line. Whether the signature is any good is another question.
+/// One signature line. The signature itself is not checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoteSignature {
     name: KeyName,
@@ -25,7 +25,7 @@ pub struct NoteSignature {
 }
 
 impl Note {
-    /// Splits a note at its last empty line and reads the signature lines. Checks no signature.
+    /// Splits a note at its last empty line and reads the signature lines. No signature is checked.
     ///
     /// # Errors
     /// [`NoteError`] for anything that is not exactly one note (rule 6).
@@ -52,7 +52,7 @@ impl Note {
         Ok(Self { text, signatures })
     }
 
-    /// A text with these lines, or with none, as no received note is.
+    /// Makes a note of a text and these lines. Unlike a received note, it may have no lines.
     pub(crate) fn of(text: &str, signatures: Vec<NoteSignature>) -> Self {
         Self { text: text.into(), signatures }
     }
@@ -63,7 +63,7 @@ impl Note {
         &self.text
     }
 
-    /// The signature lines, in their order.
+    /// The signature lines, in the order of the note.
     #[must_use]
     pub fn signatures(&self) -> &[NoteSignature] {
         &self.signatures
@@ -71,7 +71,7 @@ impl Note {
 }
 
 impl NoteSignature {
-    /// A signature line to be written.
+    /// Makes a signature line.
     #[must_use]
     pub fn new(name: KeyName, id: [u8; 4], signature: Vec<u8>) -> Self {
         Self { name, id, signature }
@@ -97,14 +97,14 @@ impl NoteSignature {
         self.id
     }
 
-    /// What stands behind the key id: for Ed25519, 64 bytes if it is well-formed.
+    /// The bytes after the key id. A well-formed Ed25519 signature has 64 bytes.
     #[must_use]
     pub fn signature(&self) -> &[u8] {
         &self.signature
     }
 }
 
-/// The line as it stands in a note, without its LF.
+/// Writes the line as in a note, without its LF.
 impl fmt::Display for NoteSignature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let body = [&self.id, self.signature.as_slice()].concat();
@@ -114,32 +114,32 @@ impl fmt::Display for NoteSignature {
 
 const DASH: &str = "\u{2014} ";
 
-/// The longest note, in bytes: room for post-quantum signatures.
+/// The longest note, in bytes, with room for post-quantum signatures.
 pub const MAX_NOTE: usize = 131_072;
-/// The most signature lines, so that hostile notes cost bounded work (rule 12).
+/// The most signature lines of a note. The limit bounds the cost of hostile notes (rule 12).
 pub const MAX_SIGNATURES: usize = 100;
 
 /// Why bytes are not a note.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoteError {
-    /// Longer than [`MAX_NOTE`].
+    /// The note is longer than [`MAX_NOTE`].
     TooLong {
-        /// How long it is.
+        /// The length of the note in bytes.
         bytes: usize,
     },
-    /// Not UTF-8, or a control character other than LF.
+    /// The note is not UTF-8, or has a control character other than LF.
     Characters,
-    /// No text, no empty line behind it, or no complete line behind that.
+    /// There is no text, no empty line after it, or no complete line after the empty line.
     Unsigned,
-    /// A line that is not `— NAME BASE64`.
+    /// A signature line is not `— NAME BASE64`.
     SignatureLine {
-        /// Which, counted from 1.
+        /// The number of the signature line, counted from 1.
         number: usize,
     },
-    /// More than [`MAX_SIGNATURES`].
+    /// There are more than [`MAX_SIGNATURES`] signature lines.
     TooManySignatures {
-        /// How many there are.
+        /// The number of signature lines.
         count: usize,
     },
 }
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(note.signatures().len(), 2);
         assert_eq!(note.signatures()[0].to_string(), "\u{2014} k AAAAAAE=");
         assert_eq!(note.signatures()[1].signature(), [2]);
-        // A text of one empty line is a text, if no head.
+        // A text of one empty line is a text, though not a head.
         assert_eq!(Note::parse("\n\n\u{2014} k AAAAAAE=\n".as_bytes()).unwrap().text(), "\n");
     }
 

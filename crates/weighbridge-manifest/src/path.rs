@@ -1,19 +1,19 @@
-//! Paths of files and names of tensors: what may stand in a list.
+//! Paths of files and names of tensors, as lists may have them.
 
 use alloc::sync::Arc;
 use core::fmt;
 
-/// A file's place in its model: relative, `/`-separated, safe to join to a folder on POSIX systems.
+/// The path of a file in its model: relative, `/`-separated, safe to join to a folder on POSIX systems.
 ///
-/// The rules are those of `spec/lists.md`. Files are to be created from it exclusively, and on Windows further names
-/// have to be refused; this type does not know the platform.
+/// The rules are those of `spec/lists.md`. Code that creates files at these paths must create them exclusively. On
+/// Windows, it must refuse further names; this type does not know the platform.
 ///
-/// Cheap to clone. Ordered by bytes, as the lists are.
+/// Cheap to clone. Ordered by bytes, like the lists.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryPath(Arc<str>);
 
 impl EntryPath {
-    /// Checks and takes a path.
+    /// Checks a path.
     ///
     /// # Errors
     /// [`PathError`], the first in the order of `spec/lists.md`.
@@ -55,8 +55,8 @@ fn check_path(text: &str) -> Result<(), PathError> {
     if is_reserved(text) { Err(PathError::Reserved) } else { Ok(()) }
 }
 
-/// Tells whether the path is the metadata folder, a hub client's cache, or lies in one of them. Where case does not count,
-/// `Weighbridge/head.note` is the signed head of the model.
+/// Whether the path is the metadata folder or a hub client's cache, or lies in one of them. Case is ignored, since on
+/// some file systems `Weighbridge/head.note` is the signed head of the model.
 fn is_reserved(path: &str) -> bool {
     let is = |component: &str, name: &str| component.eq_ignore_ascii_case(name);
     let components = || path.split('/');
@@ -65,35 +65,35 @@ fn is_reserved(path: &str) -> bool {
         || pairs.any(|(above, below)| is(above, ".cache") && is(below, "huggingface"))
 }
 
-/// Why a path may not stand in a list.
+/// Why a list may not have a path.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathError {
-    /// Empty, or longer than 1,024 bytes.
+    /// The path is empty, or longer than 1,024 bytes.
     Length {
-        /// How long it is.
+        /// The length of the path in bytes.
         bytes: usize,
     },
-    /// Begins with `/`.
+    /// The path begins with `/`.
     Absolute,
-    /// `//`, or `/` at the end.
+    /// The path has `//`, or `/` at the end.
     EmptyComponent,
-    /// `.` or `..`.
+    /// A component is `.` or `..`.
     DotComponent,
-    /// Unicode category Cc.
+    /// The path has a control character (Unicode category Cc).
     Control,
-    /// `\`.
+    /// The path has a `\`.
     Backslash,
-    /// A component such as `C:` or `c:x`.
+    /// A component begins like a drive, such as `C:` or `c:x`.
     Drive,
-    /// A component longer than 255 bytes.
+    /// A component is longer than 255 bytes.
     LongComponent {
-        /// How long it is.
+        /// The length of the component in bytes.
         bytes: usize,
     },
-    /// A component equal to `.git`, in any case.
+    /// A component is `.git`, in any case.
     Git,
-    /// In `weighbridge` at the top or in a `.cache/huggingface`, in any case.
+    /// The path is in `weighbridge` at the top or in a `.cache/huggingface`, in any case.
     Reserved,
 }
 
@@ -137,17 +137,17 @@ impl fmt::Display for PathError {
 
 impl core::error::Error for PathError {}
 
-/// A tensor's name: 1 to 1,024 bytes without control characters. Never to be used as a path.
+/// A tensor's name: 1 to 1,024 bytes without control characters. Never use it as a path.
 ///
-/// Cheap to clone. Ordered by bytes, as the lists are.
+/// Cheap to clone. Ordered by bytes, like the lists.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TensorName(Arc<str>);
 
 impl TensorName {
-    /// Checks and takes a name.
+    /// Checks a name.
     ///
     /// # Errors
-    /// [`TensorNameError`] if it is empty, too long, or has a control character.
+    /// [`TensorNameError`] if the name is empty, too long, or has a control character.
     pub fn parse(text: &str) -> Result<Self, TensorNameError> {
         if text.is_empty() || text.len() > 1_024 {
             return Err(TensorNameError::Length { bytes: text.len() });
@@ -165,16 +165,16 @@ impl TensorName {
     }
 }
 
-/// Why a name may not be a tensor's.
+/// Why a text cannot be a tensor's name.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TensorNameError {
-    /// Empty, or longer than 1,024 bytes.
+    /// The name is empty, or longer than 1,024 bytes.
     Length {
-        /// How long it is.
+        /// The length of the name in bytes.
         bytes: usize,
     },
-    /// Unicode category Cc.
+    /// The name has a control character (Unicode category Cc).
     Control,
 }
 

@@ -1,4 +1,5 @@
-//! Trust policies: who is believed, for which models. They come from the caller, never from the artifact (rule 9).
+//! Trust policies name the publishers and keys that are believed, per model. A policy comes from the caller, never from
+//! the artifact (rule 9).
 
 use alloc::{string::String, vec, vec::Vec};
 use core::fmt;
@@ -11,7 +12,7 @@ use crate::{
     time::{Time, TimeError},
 };
 
-/// Who is believed. Made by [`new`](Self::new), from TOML, or for one purpose by [`any_of`](Self::any_of) and
+/// A trust policy. It is made by [`new`](Self::new), from TOML, or for one purpose by [`any_of`](Self::any_of) and
 /// [`pinned`](Self::pinned).
 #[derive(Clone, Debug)]
 pub struct TrustPolicy {
@@ -21,38 +22,39 @@ pub struct TrustPolicy {
     auditors: Option<Auditors>,
 }
 
-/// Whose reports count, and how many it takes.
+/// The auditors whose reports count, and the number of reports required.
 #[derive(Clone, Debug)]
 pub(crate) struct Auditors {
-    /// How many reports of distinct auditors and provers, at least 1.
+    /// The required number of reports of distinct auditors and provers, at least 1.
     pub(crate) threshold: usize,
     pub(crate) keys: Vec<TrustedKey>,
 }
 
-/// Whom to believe for the models of one scope.
+/// The trusted keys for the models of one scope.
 #[derive(Clone, Debug)]
 pub struct Publisher {
     /// The models.
     pub scope: Scope,
-    /// How many distinct keys have to sign, at least 1.
+    /// The number of distinct keys that have to sign, at least 1.
     pub threshold: usize,
     /// The keys.
     pub keys: Vec<TrustedKey>,
 }
 
-/// A key, and when it counts: for heads with `from <= created < until`, for reports with `from <= received < until`.
+/// A key with its dates. It counts for heads with `from <= created < until`, and for reports with `from <= received <
+/// until`.
 #[derive(Clone, Debug)]
 pub struct TrustedKey {
     /// The key.
     pub vkey: Vkey,
-    /// From when on, if not always.
+    /// The first time at which the key counts; `None` for no lower limit.
     pub from: Option<Time>,
-    /// Until when, if not for ever.
+    /// The time from which the key no longer counts; `None` for no upper limit.
     pub until: Option<Time>,
 }
 
 impl TrustedKey {
-    /// The key, unless it could never count.
+    /// Returns the key, or an error if its dates leave no time at which it counts.
     pub(crate) fn with_dates_in_order(self) -> Result<Self, KeyFault> {
         match (self.from, self.until) {
             (Some(from), Some(until)) if from >= until => Err(KeyFault::Dates),
@@ -71,14 +73,14 @@ impl From<Vkey> for TrustedKey {
     }
 }
 
-/// Which model names a publisher speaks for.
+/// The model names for which a publisher is trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// This name alone.
     Name(ModelName),
     /// `PREFIX/*`: all names that begin with `PREFIX/`.
     Below(ModelName),
-    /// `*`
+    /// `*`: all names.
     All,
 }
 
@@ -86,7 +88,7 @@ impl Scope {
     /// Reads a scope as a policy writes it.
     ///
     /// # Errors
-    /// [`PolicyError::Scope`] if it is no name, `PREFIX/*` or `*`.
+    /// [`PolicyError::Scope`] if the text is not a name, `PREFIX/*` or `*`.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
         let scope = match (text, text.strip_suffix("/*")) {
             ("*", _) => Some(Self::All),
@@ -96,7 +98,7 @@ impl Scope {
         scope.ok_or(PolicyError::Scope)
     }
 
-    /// How closely the scope fits a name, or `None` if it does not cover it. The longest match decides.
+    /// How closely the scope fits a name; `None` if it does not cover the name. The longest match decides.
     fn fit(&self, name: &ModelName) -> Option<usize> {
         match self {
             Self::All => Some(0),
@@ -120,12 +122,12 @@ impl fmt::Display for Scope {
 }
 
 impl TrustPolicy {
-    /// Makes a policy. `revoked` keys never count, under whatever name; `accepted_heads` are believed whatever their
-    /// signatures.
+    /// Makes a policy. Keys in `revoked` never count, under any name. Heads in `accepted_heads` are believed regardless
+    /// of their signatures.
     ///
     /// # Errors
-    /// [`PolicyError`] if the policy trusts nobody, a publisher could never be satisfied, or two publishers have the
-    /// same scope.
+    /// [`PolicyError`] if the policy trusts nobody, if a publisher could never be satisfied, or if two publishers have
+    /// the same scope.
     pub fn new(
         publishers: Vec<Publisher>,
         revoked: Vec<PublicKey>,
@@ -134,7 +136,7 @@ impl TrustPolicy {
         Self::of(publishers.into_iter().map(Ok), revoked, accepted_heads)
     }
 
-    /// Makes a policy, publisher by publisher, so that the first fault in their order is the one reported.
+    /// Makes a policy publisher by publisher, so that the error reports the first fault in their order.
     pub(crate) fn of(
         publishers: impl Iterator<Item = Result<Publisher, PublisherFault>>,
         revoked: Vec<PublicKey>,
@@ -161,23 +163,23 @@ impl TrustPolicy {
         Ok(())
     }
 
-    /// The same policy, and in it what it takes to call a model held: reports by `threshold` of these auditors, of
-    /// distinct provers. Auditors that it had before are replaced.
+    /// Adds the condition for calling a model held: reports by `threshold` of these auditors, about distinct provers.
+    /// Replaces earlier auditors of the policy.
     ///
     /// # Non-guarantee
-    /// Auditors have no say over heads, nor publishers over reports.
+    /// Auditors never decide about heads, and publishers never decide about reports.
     ///
     /// # Errors
-    /// [`PolicyError::Held`] if the threshold could never be reached, or is 0.
+    /// [`PolicyError::Held`] if the threshold is 0 or could never be reached.
     pub fn with_auditors(self, threshold: usize, keys: Vec<TrustedKey>) -> Result<Self, PolicyError> {
         let keys = sufficient(threshold, keys).map_err(|fault| PolicyError::Held { fault })?;
         Ok(Self { auditors: Some(Auditors { threshold, keys }), ..self })
     }
 
-    /// Any one of these keys suffices, for every name.
+    /// Makes a policy under which any one of these keys suffices, for every name.
     ///
     /// # Errors
-    /// [`PolicyError::TrustsNobody`] if there is none.
+    /// [`PolicyError::TrustsNobody`] if there are no keys.
     pub fn any_of(keys: Vec<Vkey>) -> Result<Self, PolicyError> {
         if keys.is_empty() {
             return Err(PolicyError::TrustsNobody);
@@ -186,7 +188,7 @@ impl TrustPolicy {
         Self::new(vec![Publisher { scope: Scope::All, threshold: 1, keys }], Vec::new(), Vec::new())
     }
 
-    /// This head alone, whoever signed it: a chain or a deployment gave its id.
+    /// Makes a policy that believes this head alone, regardless of signatures. A chain or a deployment gave its id.
     #[must_use]
     pub fn pinned(head: HeadId) -> Self {
         Self { publishers: Vec::new(), revoked: Vec::new(), accepted_heads: vec![head], auditors: None }
@@ -198,12 +200,12 @@ impl TrustPolicy {
         fitting.max_by_key(|(fit, _)| *fit).map(|(_, p)| p)
     }
 
-    /// The keys of all publishers, revoked ones too.
+    /// The keys of all publishers, including revoked ones.
     pub(crate) fn publisher_keys(&self) -> impl Iterator<Item = &Vkey> + Clone {
         self.publishers.iter().flat_map(|p| &p.keys).map(|k| &k.vkey)
     }
 
-    /// What it takes to call a model held, if the policy says.
+    /// The condition for calling a model held; `None` if the policy has none.
     pub(crate) fn auditors(&self) -> Option<&Auditors> {
         self.auditors.as_ref()
     }
@@ -217,7 +219,7 @@ impl TrustPolicy {
     }
 }
 
-/// The keys, if each of them can count and there are enough for the threshold.
+/// Returns the keys if each of them can count and there are enough for the threshold.
 fn sufficient(threshold: usize, keys: Vec<TrustedKey>) -> Result<Vec<TrustedKey>, PublisherFault> {
     let in_order = |(number, key): (usize, TrustedKey)| {
         key.with_dates_in_order().map_err(|fault| PublisherFault::Key { number, fault })
@@ -233,7 +235,7 @@ fn sufficient(threshold: usize, keys: Vec<TrustedKey>) -> Result<Vec<TrustedKey>
     Ok(keys)
 }
 
-/// How many different keys these are. The only place where keys are counted: one key under two names is one key.
+/// The number of different keys. Keys are counted only here, so that one key under two names is one key.
 pub(crate) fn distinct<'a>(keys: impl Iterator<Item = &'a PublicKey>) -> usize {
     let mut keys: Vec<_> = keys.collect();
     keys.sort_unstable();
@@ -245,76 +247,76 @@ pub(crate) fn distinct<'a>(keys: impl Iterator<Item = &'a PublicKey>) -> usize {
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PolicyError {
-    /// Not TOML 1.0 in UTF-8, of the known keys.
+    /// The text is not TOML 1.0 in UTF-8, or has an unknown key.
     Form {
-        /// Where and why, in one line of bounded length.
+        /// The place and the reason, in one line of bounded length.
         message: String,
     },
-    /// No publisher and no accepted head.
+    /// The policy has no publisher and no accepted head.
     TrustsNobody,
-    /// A scope is no name, `PREFIX/*` or `*`.
+    /// A scope is not a name, `PREFIX/*` or `*`.
     Scope,
     /// A key among the revoked ones was refused.
     Revoked {
-        /// Which, counted from 1.
+        /// The number of the key, counted from 1.
         number: usize,
-        /// What is wrong.
+        /// The fault.
         fault: VkeyError,
     },
     /// A head id among the accepted ones is malformed.
     AcceptedHead {
-        /// Which, counted from 1.
+        /// The number of the head id, counted from 1.
         number: usize,
     },
     /// A publisher is at fault.
     Publisher {
-        /// Which, counted from 1.
+        /// The number of the publisher, counted from 1.
         number: usize,
-        /// What is wrong.
+        /// The fault.
         fault: PublisherFault,
     },
     /// The auditors of `held` are at fault.
     Held {
-        /// What is wrong.
+        /// The fault.
         fault: PublisherFault,
     },
 }
 
-/// What is wrong with a publisher of a policy, or with its auditors.
+/// The fault of a publisher of a policy, or of the policy's auditors.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublisherFault {
-    /// Its scope is no name, `PREFIX/*` or `*`.
+    /// The publisher's scope is not a name, `PREFIX/*` or `*`.
     Scope,
     /// A key is at fault.
     Key {
-        /// Which, counted from 1.
+        /// The number of the key, counted from 1.
         number: usize,
-        /// What is wrong.
+        /// The fault.
         fault: KeyFault,
     },
-    /// It has no keys.
+    /// There are no keys.
     NoKeys,
     /// The threshold is zero or cannot be reached.
     Threshold {
-        /// What the policy demands.
+        /// The threshold in the policy.
         threshold: usize,
-        /// How many distinct keys there are.
+        /// The number of distinct keys.
         keys: usize,
     },
     /// Another publisher has the same scope.
     SameScope,
 }
 
-/// What is wrong with a key of a policy.
+/// The fault of a key of a policy.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyFault {
-    /// It was refused.
+    /// The key was refused.
     Vkey(VkeyError),
-    /// Its `from` or `until` is malformed.
+    /// The key's `from` or `until` is malformed.
     Time(TimeError),
-    /// Its `from` is not before its `until`.
+    /// The key's `from` is not before its `until`.
     Dates,
 }
 

@@ -1,4 +1,4 @@
-//! Trust policies as TOML text.
+//! Reads trust policies from TOML text.
 
 use alloc::{format, string::String, vec::Vec};
 use core::{fmt, marker::PhantomData};
@@ -20,7 +20,7 @@ impl TrustPolicy {
     /// Reads a policy in the form of `spec/trust.md`: TOML 1.0 in UTF-8.
     ///
     /// # Errors
-    /// [`PolicyError`], the first in the order of the page. A key that is not known is refused, so that a misspelled one
+    /// [`PolicyError`], the first in the order of `spec/trust.md`. An unknown key is refused, so that a misspelled key
     /// cannot weaken the policy.
     pub fn from_toml(bytes: impl AsRef<[u8]>) -> Result<Self, PolicyError> {
         let form = Form::read(bytes.as_ref())?;
@@ -41,8 +41,8 @@ impl TrustPolicy {
     }
 }
 
-/// An integer of TOML, 64 bits with a sign; the library would take larger ones too. What no machine can count nobody can
-/// reach.
+/// Reads a TOML integer, which has 64 bits with a sign; the library would accept larger ones too. A threshold too large
+/// for `usize` becomes the largest `usize`, which no policy can reach.
 fn threshold<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     let threshold = i64::deserialize(deserializer)?;
     let not_negative =
@@ -69,7 +69,7 @@ impl Form {
             not_a_policy(before.unwrap_or_default(), "a byte that is not UTF-8")
         })?;
         if text.starts_with('\u{feff}') {
-            // Some readers of TOML pass over it, and some do not.
+            // Some readers of TOML skip a byte order mark, and some refuse it.
             return Err(not_a_policy("", "it begins with a byte order mark"));
         }
         let form = toml::from_str(text).map_err(|error| {
@@ -117,7 +117,7 @@ fn one() -> usize {
     1
 }
 
-/// A value that is written as a table. By itself serde takes an array for a struct too, field by field.
+/// A value that is written as a table. By itself, serde also accepts an array for a struct, field by field.
 struct Table<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
@@ -159,8 +159,8 @@ fn key(form: &KeyForm) -> Result<TrustedKey, KeyFault> {
     TrustedKey { vkey, from: time(&form.from)?, until: time(&form.until)? }.with_dates_in_order()
 }
 
-/// The reader's message with the line where the text `before` it ends, without the drawing that the library spreads over
-/// several. It can quote the text.
+/// Makes one line of the library's message, with the line number at which `before` ends and without the library's
+/// drawing over several lines. The message can quote the text.
 fn not_a_policy(before: &str, message: &str) -> PolicyError {
     let line = before.matches('\n').count().saturating_add(1);
     let message: String =
@@ -178,14 +178,14 @@ mod tests {
     const KEY: &str = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
     const HEAD: &str = "6904a71d8ea7ea2bc9582b8b42ec8323942d60c5765017b48323d19ddfaa63d0";
 
-    /// A publisher as the page writes it, with further lines for itself and for its key.
+    /// A publisher in the form of `spec/trust.md`, with further lines for itself and for its key.
     fn publisher(scope: &str, lines: &str, key_lines: &str) -> String {
         format!(
             "[[publisher]]\nscope = \"{scope}\"\n{lines}\n[[publisher.key]]\nvkey = \"{KEY}\"\n{key_lines}\n"
         )
     }
 
-    /// The code and text of a refusal, (0, "") if the policy is loaded.
+    /// The code and text of a refusal; (0, "") if the policy is loaded.
     fn refusal(text: &str) -> (u16, String) {
         TrustPolicy::from_toml(text)
             .map_or_else(|error| (error.error_code(), error.to_string()), |_| (0, String::new()))
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn an_array_is_no_table() {
-        // serde took `["*", 1, []]` for a publisher: all its fields in order, without their names.
+        // serde once accepted `["*", 1, []]` as a publisher: all its fields in order, without their names.
         let key = format!("['{KEY}', '2026-01-01T00:00:00Z', '2027-01-01T00:00:00Z']");
         for text in [
             format!("publisher = [['*', 1, [{key}]]]"),
@@ -404,7 +404,7 @@ mod tests {
         let twice = format!("{}{}", publisher("*", "", ""), held("threshold = 0", ""));
         assert_eq!(refusal(&twice).0, 1602);
         assert_eq!(refusal(&held("threshold = 0", "from = ''")).0, 1702);
-        // Auditors alone trust nobody's heads.
+        // A policy with auditors alone trusts nobody's heads.
         let alone = held("", "").replacen(&publisher("*", "", ""), "", 1);
         assert_eq!(refusal(&alone), (1605, "the policy trusts nobody".into()));
     }

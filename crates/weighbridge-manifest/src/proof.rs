@@ -1,7 +1,7 @@
 //! Proofs that entries are in a model, or that a path is not (`spec/proofs.md`).
 //!
-//! The order of checks is that page's: length, note, forms, file entries, absent paths, file tree, absence, tensor
-//! entries, tensor tree, slice. `prove` makes what is checked here.
+//! The checks follow the order of that page: length, note, forms, file entries, absent paths, file tree, absence,
+//! tensor entries, tensor tree, slice. The module `prove` makes these proofs.
 
 use alloc::vec::Vec;
 use core::{cmp::Ordering, ops::Range};
@@ -24,8 +24,8 @@ use crate::{
     trust::{Expectation, SignedHead, VerifiedHead},
 };
 
-/// A received proof whose note is well-formed. Nothing of it is believed, and what stands above the note was not looked
-/// at (rule 8).
+/// A received proof with a well-formed note. No part of it is believed, and the text above the note was not read
+/// (rule 8).
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct SignedProof<'a> {
@@ -34,16 +34,17 @@ pub struct SignedProof<'a> {
     head: SignedHead,
 }
 
-/// What a proof shows, under a head that is believed. Only verification makes one.
+/// The verified content of a proof, under a believed head. Only verification makes this type.
 ///
 /// # Guarantee
-/// Each entry stands at its position of the signed list, byte for byte (rule 7). No absent path is in the signed file
-/// list, if the publisher's list is in order.
+/// Each entry is at its position of the signed list, byte for byte (rule 7). No absent path is in the signed file list,
+/// if the publisher's list is in order.
 ///
 /// # Non-guarantee
-/// That it shows what was asked: a prover chooses what it proves. Ask [`file`](Self::file), [`tensor`](Self::tensor) and
-/// [`is_absent`](Self::is_absent) for what is wanted. It holds against provers, not against publishers: who signs an unordered list can hide a file in it. It says nothing
-/// about bytes, nor whether a newer head exists.
+/// A proof may show other entries than the caller wants, since the prover chooses them. Query [`file`](Self::file),
+/// [`tensor`](Self::tensor) and [`is_absent`](Self::is_absent) for the wanted ones. The guarantee holds against
+/// provers, not against publishers: a publisher that signs an unordered list can hide a file in it. A proof says
+/// nothing about bytes, nor whether a newer head exists.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Proven {
@@ -54,28 +55,29 @@ pub struct Proven {
     slice: Option<(usize, SliceRange)>,
 }
 
-/// What the slice that goes with a proof is said to hold.
+/// The claimed content of the slice that goes with a proof.
 ///
 /// # Non-guarantee
-/// File and range are good; that the slice holds them is the prover's word until the slice is accepted as this.
+/// The file and the range are verified. The slice's bytes remain the prover's claim until the slice is accepted for
+/// this file and range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SliceClaim<'a> {
     /// The file's position in its list.
     pub position: u64,
     /// The file.
     pub file: &'a FileEntry,
-    /// The bytes of the file: a range that a slice of it can have.
+    /// The byte range of the file. A slice of the file can have this range.
     pub range: SliceRange,
 }
 
 impl<'a> SignedProof<'a> {
-    /// Takes a received proof apart, at its first empty line.
+    /// Splits a received proof at its first empty line, and reads the note.
     ///
     /// # Errors
     /// [`ProofError`]: 2501, 2503 if there is no empty line, 11xx.
     ///
     /// # Cost
-    /// One pass up to the empty line, and [`SignedHead::parse`]; of what stands above it nothing is copied.
+    /// One pass up to the empty line, and [`SignedHead::parse`]. The text above the empty line is not copied.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ProofError> {
         if bytes.len() > MAX_PROOF {
             return Err(ProofError::TooLong { bytes: bytes.len() });
@@ -85,26 +87,26 @@ impl<'a> SignedProof<'a> {
         Ok(Self { claims, note, head })
     }
 
-    /// The note as it was received: to be verified or remembered by itself.
+    /// The note as received, to be verified or remembered by itself.
     #[must_use]
     pub fn note(&self) -> &'a [u8] {
         self.note
     }
 
-    /// Decides whether the head is believed, and then whether the proof shows under it what it claims.
+    /// Decides whether the head is believed, and then whether the proof shows its claims under that head.
     ///
-    /// `now` is the caller's time, `None` if it knows none.
+    /// `now` is the caller's time; `None` if the caller does not know the time.
     ///
     /// # Errors
-    /// [`ProofError`], the first in the order of `spec/proofs.md`. Nothing of a refused proof is returned, the head
-    /// included.
+    /// [`ProofError`], the first in the order of `spec/proofs.md`. No part of a refused proof is returned, not even the
+    /// head.
     ///
     /// # Panics
     /// Never, for any bytes.
     ///
     /// # Cost
-    /// [`SignedHead::verify`], then one pass over the text and one BLAKE3 compression per 64 bytes of entries and for
-    /// each node on their paths. Memory in proportion to the text.
+    /// [`SignedHead::verify`], then one pass over the text, and one BLAKE3 compression per 64 bytes of entries and per
+    /// node on their paths. Memory in proportion to the text.
     pub fn verify(
         self,
         policy: &TrustPolicy,
@@ -115,14 +117,15 @@ impl<'a> SignedProof<'a> {
         Claims::parse(self.claims)?.check(head)
     }
 
-    /// Checks the proof under a head that was verified before. The text is compared; signatures, expectation and time
-    /// are not checked again.
+    /// Checks the proof under a head that was verified before. The text of the proof's note must be the text of the
+    /// head. Signatures, expectation and time are not checked again.
     ///
     /// # Errors
-    /// As [`verify`](Self::verify), with [`ProofError::OtherHead`] (2506) for all refusals of a head.
+    /// The same as those of [`verify`](Self::verify), except that [`ProofError::OtherHead`] (2506) replaces all
+    /// refusals of a head.
     ///
     /// # Cost
-    /// As [`verify`](Self::verify), without any signature.
+    /// The same as that of [`verify`](Self::verify), without the signature checks.
     pub fn under(self, head: &VerifiedHead) -> Result<Proven, ProofError> {
         let note = Note::parse(self.note).map_err(ProofError::Note)?;
         if note.text() != head.text() {
@@ -133,13 +136,13 @@ impl<'a> SignedProof<'a> {
 }
 
 impl Proven {
-    /// The head that binds everything here.
+    /// The head that binds all entries of the proof.
     pub fn head(&self) -> &VerifiedHead {
         &self.head
     }
 
-    /// Files of the model with their positions, in the order of the list: at least one. Neighbours of absent paths and
-    /// files of tensors are among them.
+    /// Files of the model with their positions, in the order of the list; at least one. They include the neighbours of
+    /// absent paths and the files of tensors.
     #[must_use]
     pub fn files(&self) -> &[(u64, FileEntry)] {
         &self.files
@@ -151,7 +154,7 @@ impl Proven {
         &self.tensors
     }
 
-    /// Paths that the model's file list does not have, in order.
+    /// Paths that are not in the model's file list, in order.
     #[must_use]
     pub fn absent(&self) -> &[EntryPath] {
         &self.absent
@@ -172,13 +175,13 @@ impl Proven {
         self.tensors.get(found.ok()?).map(|(_, tensor)| tensor)
     }
 
-    /// Whether the proof shows that the model's file list does not have this path. If not, it may have it or not.
+    /// Whether the proof shows that the model's file list does not have this path. `false` says nothing about the path.
     #[must_use]
     pub fn is_absent(&self, path: &str) -> bool {
         self.absent.binary_search_by(|absent| absent.as_str().cmp(path)).is_ok()
     }
 
-    /// What the slice holds that goes with this proof, if one does.
+    /// The claimed content of the slice that goes with this proof; `None` if there is no slice.
     #[must_use]
     pub fn slice(&self) -> Option<SliceClaim<'_>> {
         let (index, range) = self.slice.as_ref()?;
@@ -187,7 +190,8 @@ impl Proven {
     }
 }
 
-/// Everything above the empty line, and the note behind it. The note has an empty line too: the first one counts.
+/// Splits a proof into the text above the first empty line and the note after it. The first empty line decides, because
+/// the note has an empty line too.
 fn split_at_first_empty_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     if let Some(note) = bytes.strip_prefix(b"\n") {
         return Some((&[], note));
@@ -197,7 +201,7 @@ fn split_at_first_empty_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.strip_prefix(b"\n").map(|note| (claims, note))
 }
 
-/// What stands above the note, taken apart: the forms are right, nothing else is known.
+/// The parts of the text above the note. Their forms are right, but nothing else is checked.
 struct Claims<'a> {
     files: Vec<Claim<'a>>,
     absent: Vec<(usize, &'a str)>,
@@ -207,7 +211,7 @@ struct Claims<'a> {
     slice: Option<ClaimedSlice>,
 }
 
-/// That an entry stands at a position.
+/// The claim that an entry is at a position.
 struct Claim<'a> {
     line: usize,
     position: u64,
@@ -221,7 +225,7 @@ struct ClaimedSlice {
 }
 
 impl<'a> Claims<'a> {
-    /// Step 3 of the page.
+    /// Step 3 of `spec/proofs.md`.
     fn parse(bytes: &'a [u8]) -> Result<Self, ProofError> {
         let bytes = bytes.strip_prefix(VERSION.as_bytes()).ok_or(ProofError::Version)?;
         let bytes = bytes.strip_prefix(b"\n").ok_or(ProofError::Version)?;
@@ -249,7 +253,7 @@ impl<'a> Claims<'a> {
         Ok(Self { files, absent, file_siblings, tensors, tensor_siblings, slice })
     }
 
-    /// Steps 4 to 10 of the page.
+    /// Steps 4 to 10 of `spec/proofs.md`.
     fn check(&self, head: VerifiedHead) -> Result<Proven, ProofError> {
         let (signed, count) = (head.head(), head.head().files.count);
         let files = self.file_entries()?;
@@ -324,10 +328,10 @@ impl<'a> Claims<'a> {
 }
 
 impl ClaimedSlice {
-    /// The index of its file among those of the proof, and its range.
+    /// Returns the index of the slice's file among the files of the proof, and the range.
     fn check(&self, files: &[(u64, FileEntry)]) -> Result<(usize, SliceRange), ProofError> {
         let Self { line, position, ref range } = *self;
-        // Positions strictly increase: the tree was computed from them.
+        // Positions strictly increase, since the tree was computed from them.
         let index = files.binary_search_by_key(&position, |(position, _)| *position).ok();
         let (index, (_, file)) = index
             .and_then(|index| Some((index, files.get(index)?)))
@@ -337,7 +341,7 @@ impl ClaimedSlice {
     }
 }
 
-/// The top of the tree to which claims and sibling hashes lead, with the signed count (rule 1).
+/// Computes the top of the tree from claims and sibling hashes, with the signed count (rule 1).
 fn top(
     list: ListKind,
     count: u64,
@@ -349,8 +353,8 @@ fn top(
     root_of_proof(count, &leaves, siblings).map_err(|error| ProofError::Tree { list, error })
 }
 
-/// Whether the entries next to where the path would stand are there, and next to each other. Paths and positions of
-/// `files` strictly increase.
+/// Whether the entries on both sides of the path's place are shown and are neighbours in the list. Paths and positions
+/// of `files` strictly increase.
 fn is_absent(path: &EntryPath, files: &[(u64, FileEntry)], count: u64) -> bool {
     let Err(place) = files.binary_search_by(|(_, file)| file.path.cmp(path)) else { return false };
     let position = |index: usize| files.get(index).map(|(position, _)| *position);
@@ -370,17 +374,17 @@ fn in_order(line: usize, before: Ordering) -> Result<(), ProofError> {
     }
 }
 
-/// Reads the text line by line, knowing where it is. Each line ends with LF, since an empty line follows the last.
+/// Reads the text line by line, and counts the lines. Each line ends with LF, since an empty line follows the last.
 struct Lines<'a> {
     rest: Cursor<'a>,
-    /// Number of the line that comes next, from 1.
+    /// The number of the next line, counted from 1.
     line: usize,
-    /// Entries and absent paths so far. They are kept up to the limit, and counted beyond it.
+    /// The number of entries and absent paths so far. Up to the limit they are kept; beyond it they are only counted.
     counted: usize,
 }
 
 impl<'a> Lines<'a> {
-    /// What `read` makes of the next line; where that is nothing, the line stays.
+    /// Returns the value that `read` makes of the next line. If `read` returns `None`, the line stays unread.
     fn next_if<T>(&mut self, read: impl FnOnce(&'a str) -> Option<T>) -> Option<(usize, T)> {
         let mut behind = self.rest;
         let read = read(behind.until('\n')?)?;
@@ -401,7 +405,7 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// All lines `POSITION LINE` whose LINE begins with `beginning`.
+    /// Reads all lines `POSITION LINE` whose LINE begins with `beginning`.
     fn entries(&mut self, beginning: &str) -> Result<Vec<Claim<'a>>, ProofError> {
         let mut all = Vec::new();
         let parts = |line: &'a str| line.split_once(' ').filter(|(_, entry)| entry.starts_with(beginning));
@@ -421,12 +425,12 @@ impl<'a> Lines<'a> {
         all
     }
 
-    /// The next line, if it has no space: no other kind of line has none.
+    /// Reads the next line if it has no space, since every other kind of line has one.
     fn siblings(&mut self) -> Result<Vec<SiblingHash>, ProofError> {
         let Some((line, encoded)) = self.next_if(|line| (!line.contains(' ')).then_some(line)) else {
             return Ok(Vec::new());
         };
-        // Its size follows from the line's, which is bounded by what was received.
+        // The size of the result follows from the length of the line, which is bounded by the received bytes.
         let bytes = Base64::decode_vec(encoded).unwrap_or_default();
         match bytes.as_chunks::<32>() {
             (hashes @ [_, ..], []) => Ok(hashes.iter().map(|hash| SiblingHash::from_bytes(*hash)).collect()),
@@ -448,5 +452,5 @@ impl<'a> Lines<'a> {
 
 pub(crate) const VERSION: &str = "weighbridge/proof/v1";
 
-/// The longest proof, in bytes: 4,096 of the longest lines, their sibling hashes, and a note.
+/// The longest proof, in bytes: 4,096 entries of the longest line, their sibling hashes, and a note.
 pub const MAX_PROOF: usize = 41_943_040;

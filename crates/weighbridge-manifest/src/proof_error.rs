@@ -1,4 +1,4 @@
-//! Why a proof is refused, or none can be made.
+//! Why a proof is refused, or why no proof is made.
 
 use core::fmt;
 
@@ -13,18 +13,18 @@ use crate::{
     trust_error::TrustError,
 };
 
-/// Why a proof was refused. Nothing of it was returned. Lines are counted from 1.
+/// Why a proof was refused. No part of it was returned. Lines are counted from 1.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProofError {
-    /// Longer than [`MAX_PROOF`].
+    /// The proof is longer than [`MAX_PROOF`].
     TooLong {
-        /// How long it is.
+        /// The length of the proof in bytes.
         bytes: usize,
     },
-    /// No empty line: so there is no note.
+    /// There is no empty line, and so no note.
     NoEmptyLine,
-    /// What stands behind the first empty line is no note.
+    /// The text after the first empty line is not a note.
     Note(NoteError),
     /// The head is not believed.
     Head(TrustError),
@@ -36,46 +36,46 @@ pub enum ProofError {
     Form {
         /// The line.
         line: usize,
-        /// What is wrong.
+        /// The fault.
         fault: FormFault,
     },
-    /// More than 4,096 entries and absent paths.
+    /// There are more than 4,096 entries and absent paths.
     TooMany {
-        /// How many there are.
+        /// The number of entries and absent paths.
         lines: usize,
     },
-    /// What is to be an entry is none.
+    /// The text of an entry is not an entry.
     Entry {
         /// The line of the proof.
         line: usize,
-        /// What is wrong, in the entry counted from its own beginning.
+        /// The fault. Its column is counted from the beginning of the entry.
         error: LineError,
     },
     /// The entry sorts before the one above it.
     Order {
-        /// Its line.
+        /// The entry's line.
         line: usize,
     },
-    /// The entry is that of the line above.
+    /// The entry is the same as the one on the line above.
     Duplicate {
-        /// Its line.
+        /// The entry's line.
         line: usize,
     },
-    /// What is to be absent is no path.
+    /// The absent path is not a path.
     Path {
-        /// Its line.
+        /// The absent path's line.
         line: usize,
-        /// What is wrong.
+        /// The fault.
         error: PathError,
     },
     /// The entries are not shown to be in the signed list (rule 7).
     Tree {
         /// The list.
         list: ListKind,
-        /// Why.
+        /// The reason.
         error: TreeError,
     },
-    /// The path is listed, or the entries beside its place are not there.
+    /// The path is listed, or the entries next to its place are not shown.
     NotAbsent {
         /// The path's line.
         line: usize,
@@ -85,7 +85,7 @@ pub enum ProofError {
         /// The tensor's line.
         line: usize,
     },
-    /// Tensors are not listed for files of this name.
+    /// The tensor list does not cover files with this name.
     NoTensorFile {
         /// The tensor's line.
         line: usize,
@@ -97,42 +97,42 @@ pub enum ProofError {
         /// The file's size.
         size: u64,
     },
-    /// There are tensor entries, and the head says `tensors none`.
+    /// There are tensor entries, but the head says `tensors none`.
     NoTensorList,
     /// The slice's file is not among the files of the proof.
     SliceFileNotShown {
         /// The slice's line.
         line: usize,
     },
-    /// No slice of this file can have this range.
+    /// No slice of the file has this range.
     SliceRange {
         /// The slice's line.
         line: usize,
-        /// Why.
+        /// The reason.
         error: SliceError,
     },
 }
 
-/// What is wrong with the form of a proof's line.
+/// The fault in the form of a proof's line.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FormFault {
-    /// Not UTF-8.
+    /// The line is not UTF-8.
     NotUtf8,
-    /// No line that may stand here.
+    /// The line is not one that is allowed here.
     Place,
-    /// The position is not a number in its one form.
+    /// The position is not a number in canonical form.
     Position,
-    /// Not base64 of one or more hashes in its one form.
+    /// The line is not canonical base64 of one or more hashes.
     Siblings,
-    /// Not `slice POSITION A..B`.
+    /// The line is not `slice POSITION A..B`.
     Slice,
     /// The absent path is not greater than the one above it.
     AbsentOrder,
 }
 
 impl ProofError {
-    /// The line at fault, counted from 1, if the fault lies in one above the note.
+    /// The line at fault, counted from 1; `None` unless the fault is in a line above the note.
     #[must_use]
     pub fn line(&self) -> Option<usize> {
         match *self {
@@ -254,20 +254,21 @@ impl core::error::Error for ProofError {
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProveError {
-    /// What was asked for is not in the list.
+    /// The requested file or tensor is not in the list.
     NotListed {
         /// The list.
         list: ListKind,
     },
-    /// A tensor was asked for, without a tensor list.
+    /// A tensor was requested, but there is no tensor list.
     NoTensorList,
-    /// What is to be absent is no path, so that no list could have it.
+    /// The path requested as absent is not a valid path, so no list could have it.
     Path(PathError),
-    /// What is to be absent is listed.
+    /// The path requested as absent is in the list.
     Listed,
-    /// No slice of the file can have the range.
+    /// No slice of the file has this range.
     Range(SliceError),
-    /// The proof would be refused: nothing or too much was asked for, or note and lists are not those of the head.
+    /// A receiver would refuse the proof: nothing or too much was requested, or the note or the lists do not belong to
+    /// the head.
     Refused(ProofError),
 }
 

@@ -1,4 +1,4 @@
-//! Making proofs, from verified lists (`spec/proofs.md`).
+//! Makes proofs from verified lists (`spec/proofs.md`).
 
 use alloc::{collections::BTreeSet, string::String, vec::Vec};
 use core::{
@@ -17,7 +17,8 @@ use crate::{
     proof_error::{ProofError, ProveError},
 };
 
-/// What a proof is to show, gathered entry by entry. In any order, and twice is as good as once.
+/// The content of a proof to be made, collected entry by entry. The order does not matter, and repeated entries have no
+/// effect.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Wanted<'a> {
@@ -30,13 +31,13 @@ pub struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    /// Nothing yet, of these lists. Tensors can be shown with their list only.
+    /// Starts without any content, for these lists. Tensors can only be shown if `tensors` is given.
     pub fn of(files: &'a VerifiedFileList, tensors: Option<&'a VerifiedTensorList>) -> Self {
         let (file_positions, tensor_positions) = (BTreeSet::new(), BTreeSet::new());
         Self { files, tensors, file_positions, tensor_positions, absent: BTreeSet::new(), slice: None }
     }
 
-    /// Also that the model has this file.
+    /// Adds the statement that the model has this file.
     ///
     /// # Errors
     /// [`ProveError::NotListed`] (9001).
@@ -45,7 +46,7 @@ impl<'a> Wanted<'a> {
         Ok(self)
     }
 
-    /// Also that the model has this tensor, with its file.
+    /// Adds the statement that the model has this tensor, and the tensor's file.
     ///
     /// # Errors
     /// [`ProveError::NotListed`] or [`ProveError::NoTensorList`] (9001).
@@ -58,10 +59,10 @@ impl<'a> Wanted<'a> {
         Ok(self)
     }
 
-    /// Also that the model does not have this file, with the files beside its place in the list.
+    /// Adds the statement that the model does not have this file, and the files next to its place in the list.
     ///
     /// # Errors
-    /// [`ProveError::Path`] (14xx) if no list could have it; [`ProveError::Listed`] (2505) if this one has.
+    /// [`ProveError::Path`] (14xx) if no list could have the path; [`ProveError::Listed`] (2505) if this list has it.
     pub fn absent(mut self, path: &str) -> Result<Self, ProveError> {
         let path = EntryPath::parse(path).map_err(ProveError::Path)?;
         let place = self.files.place(path.as_str()).err().ok_or(ProveError::Listed)?;
@@ -73,18 +74,18 @@ impl<'a> Wanted<'a> {
         Ok(self)
     }
 
-    /// Also what the slice holds that will go with the proof, with its file. There is one slice: a second one takes the
-    /// place of the first.
+    /// Adds the content of the slice that will go with the proof, and the slice's file. A proof has one slice: a second
+    /// call replaces the first slice.
     ///
     /// # Errors
-    /// [`ProveError::NotListed`] (9001); [`ProveError::Range`] (2601) if no slice of the file can have this range.
+    /// [`ProveError::NotListed`] (9001); [`ProveError::Range`] (2601) if the file has no slice with this range.
     pub fn slice(mut self, path: &str, range: Range<u64>) -> Result<Self, ProveError> {
         let (position, size) = self.add_file(path)?;
         self.slice = Some((position, SliceRange::new(size, range).map_err(ProveError::Range)?));
         Ok(self)
     }
 
-    /// The file's position and size.
+    /// Adds a file, and returns its position and size.
     fn add_file(&mut self, path: &str) -> Result<(usize, u64), ProveError> {
         let not_listed = ProveError::NotListed { list: ListKind::Files };
         let (position, file) = self.files.find(path).ok_or(not_listed)?;
@@ -92,18 +93,18 @@ impl<'a> Wanted<'a> {
         Ok((position, file.size))
     }
 
-    /// Writes the proof, with this note of the head under which the file list was opened.
+    /// Writes the proof. `note` is a note of the head under which the file list was opened.
     ///
     /// # Guarantee
-    /// What is returned was checked as a receiver checks it, signatures apart: they are those of `note`.
+    /// The returned proof was checked as a receiver checks it, except for the signatures, which are those of `note`.
     ///
     /// # Errors
-    /// [`ProveError::Refused`] with the code that a receiver would find: 11xx and 2506 if `note` is not one of this head,
-    /// 2402 if nothing was asked for, 24xx if the lists are of another head, 2406 for more than 4,096 entries and absent
-    /// paths.
+    /// [`ProveError::Refused`] with the code that a receiver would find: 11xx and 2506 if `note` is not a note of this
+    /// head, 2402 if nothing was asked for, 24xx if the lists belong to another head, 2406 for more than 4,096 entries
+    /// and absent paths.
     ///
     /// # Cost
-    /// One pass over what is written, for writing it and for checking it; the trees were kept when the lists were opened.
+    /// One pass for writing the text, and one for checking it. The trees were kept when the lists were opened.
     pub fn prove(self, note: &[u8]) -> Result<String, ProveError> {
         let lines =
             [self.file_positions.len(), self.tensor_positions.len(), self.absent.len()].into_iter().sum();
@@ -119,7 +120,7 @@ impl<'a> Wanted<'a> {
         Ok(proof)
     }
 
-    /// All that stands above the empty line.
+    /// Writes all lines above the empty line.
     fn write(&self, proof: &mut String) -> Result<(), ProofError> {
         line(proof, VERSION);
         entries(proof, &self.file_positions, self.files.entries());

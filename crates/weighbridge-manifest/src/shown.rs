@@ -1,23 +1,28 @@
-//! Text of others, shown to people so that it passes for no other text.
+//! Shows untrusted text to people so that it cannot pass for another text.
 //!
-//! Names of files, tensors and keys come from strangers, and end up on a terminal beside a verdict. The rules are those
+//! Names of files, tensors and keys come from strangers, and appear on a terminal beside a verdict. The rules are those
 //! of `spec/lists.md`, "Showing names".
 
-// The one place that escapes.
+// This file is the only one that escapes text.
 #![allow(clippy::disallowed_methods)]
 
 use alloc::string::String;
 
-/// A name or path as people may see it.
+/// Escapes a name or path for display.
 ///
 /// # Guarantee
-/// Two different texts are shown differently, and a terminal obeys nothing in them. Escaped, as `\u{..}` or by `\` and a
-/// character, are: quotes and backslashes; characters that leave no ink ([`is_unseen`]) and all others that do not print;
-/// a combining mark at the beginning of a component or behind an escape; and a space at either end of a component or
-/// beside another space. Components are what `/` separates.
+/// Two different texts are shown differently, and no terminal obeys a control in them. These characters are escaped, as
+/// `\u{..}` or by `\` and a character:
+///
+/// - quotes and backslashes
+/// - invisible characters ([`is_unseen`]), and all others that do not print
+/// - a combining mark at the beginning of a component or after an escape
+/// - a space at either end of a component or next to another space
+///
+/// Components are separated by `/`.
 ///
 /// # Non-guarantee
-/// Letters of two scripts may look alike; they stay as they are.
+/// Letters of two scripts may look alike; they are not escaped.
 ///
 /// # Cost
 /// One pass. The result has at most ten times the bytes of `text`.
@@ -39,14 +44,13 @@ pub fn shown(text: &str) -> String {
             (true, _) if is_unseen(c) && !c.is_control() => shown.extend(c.escape_unicode()),
             (true, _) => shown.extend(c.escape_debug()),
         }
-        // A run of spaces is escaped whole: each of them still has a space beside it.
+        // A run of spaces is escaped as a whole: each space in it still has a space next to it.
         before = if is_escaped && c != ' ' { ESCAPED } else { c };
     }
     shown
 }
 
-/// The beginning of a text that may be long: as [`shown`], of at most `characters` of the text, with `…` behind it where
-/// it was cut.
+/// Escapes at most `characters` characters of a text, like [`shown`], and appends `…` if the text is longer.
 #[must_use]
 pub fn shown_beginning(text: &str, characters: usize) -> String {
     match text.char_indices().nth(characters) {
@@ -59,11 +63,11 @@ pub fn shown_beginning(text: &str, characters: usize) -> String {
     }
 }
 
-/// A whole line as people may see it, where it stands by itself: nothing in it steers a terminal or hides, and quotes,
-/// backslashes and spaces stand for themselves.
+/// Escapes a whole line that is displayed by itself. Nothing in the result steers a terminal or is invisible; quotes,
+/// backslashes and spaces are not escaped.
 ///
-/// For text that is to be read as it was written, such as the lines of a head or of a list. Names within a sentence of ours
-/// are [`shown`] before they are put there.
+/// Use this for text that people read as it was written, such as the lines of a head or of a list. Names within one of
+/// our sentences go through [`shown`] instead.
 #[must_use]
 pub fn shown_line(line: &str) -> String {
     let mut shown = String::with_capacity(line.len());
@@ -77,10 +81,11 @@ pub fn shown_line(line: &str) -> String {
     shown
 }
 
-/// The first character of a name that a person would not see, or would see as part of what stands before the name.
+/// Finds the first character of a name that a person would not see, or would take for a part of the text before the
+/// name.
 ///
-/// Those are the characters of [`is_unseen`], a combining mark at the beginning, and a space at either end. Signers refuse
-/// tensors, keys and components of paths whose names have one (`spec/lists.md`).
+/// Such characters are those of [`is_unseen`], a combining mark at the beginning, and a space at either end. Signers
+/// refuse tensors, keys and path components with such a character in their names (`spec/lists.md`).
 #[must_use]
 pub fn unseen_in(name: &str) -> Option<char> {
     let found = name.char_indices().find(|&(at, c)| {
@@ -90,7 +95,7 @@ pub fn unseen_in(name: &str) -> Option<char> {
     found.map(|(_, c)| c)
 }
 
-/// Tells whether a character leaves no ink of its own: control characters (Cc), white space other than U+0020, Unicode's
+/// Whether a character is invisible: control characters (Cc), white space other than U+0020, Unicode's
 /// `Default_Ignorable_Code_Point`, and letters and symbols that are blank.
 #[must_use]
 pub fn is_unseen(c: char) -> bool {
@@ -98,24 +103,25 @@ pub fn is_unseen(c: char) -> bool {
     c.is_control() || (c.is_whitespace() && c != ' ') || (!c.is_ascii() && (is_in(IGNORABLE) || is_in(BLANK)))
 }
 
-/// Tells whether a character does not print, wherever it stands: unassigned, of private use, a format character.
+/// Whether a character never prints, in any place: unassigned, private-use and format characters.
 fn is_unprintable(c: char) -> bool {
-    // At the beginning of a text the library escapes marks, too; behind a letter only what does not print.
+    // At the beginning of a text, the library escapes marks too. After a letter, it escapes only characters that do not
+    // print.
     let mut behind_a_letter = String::from('a');
     behind_a_letter.push(c);
     !c.is_ascii() && behind_a_letter.escape_debug().nth(2).is_some()
 }
 
-/// Tells whether a character is drawn over the one before it (`Grapheme_Extend`).
+/// Whether a character is drawn over the one before it (`Grapheme_Extend`).
 fn is_mark(c: char) -> bool {
     !c.is_ascii() && c.escape_debug().nth(1).is_some() && !is_unprintable(c)
 }
 
-/// Stands for an escape before the next character; no text has it unescaped.
+/// Represents an escape before the next character. No text has this character unescaped.
 const ESCAPED: char = '\0';
 
-/// `Default_Ignorable_Code_Point` of Unicode 17, from the first to the last of each run. Unassigned ones are among them,
-/// so that later versions change little.
+/// `Default_Ignorable_Code_Point` of Unicode 17, as the first and last character of each run. The runs include
+/// unassigned characters, so later versions change little.
 const IGNORABLE: &[(char, char)] = &[
     ('\u{ad}', '\u{ad}'),
     ('\u{34f}', '\u{34f}'),
@@ -136,8 +142,8 @@ const IGNORABLE: &[(char, char)] = &[
     ('\u{e0000}', '\u{e0fff}'),
 ];
 
-/// Blank without being ignorable: the marks around annotations, the Braille pattern without dots, the notehead that is not
-/// drawn, and the blanks and fillers of Khitan and Egyptian script.
+/// Characters that are blank but not ignorable: the marks around annotations, the Braille pattern without dots, the
+/// invisible notehead, and the blanks and fillers of Khitan and Egyptian script.
 const BLANK: &[(char, char)] = &[
     ('\u{2800}', '\u{2800}'),
     ('\u{fff9}', '\u{fffb}'),
@@ -168,7 +174,7 @@ mod tests {
         }
     }
 
-    /// `check` printed the proof that `m<U+FE0F>odel.pkl` is absent as `absent   model.pkl`.
+    /// `check` once printed the proof that `m<U+FE0F>odel.pkl` is absent as `absent   model.pkl`.
     #[test]
     fn no_name_passes_for_another() {
         for (name, expected) in [
@@ -235,7 +241,7 @@ mod tests {
         }
     }
 
-    /// The one text that is shown so.
+    /// Recovers the only text with this display form.
     fn unescape(shown: &str) -> String {
         let mut rest = shown;
         let mut text = String::new();

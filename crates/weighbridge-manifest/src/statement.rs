@@ -1,7 +1,7 @@
-//! Challenges, reports and receipts: what is signed beside heads (`spec/statements.md`).
+//! Challenges, reports and receipts: the signed texts beside heads (`spec/statements.md`).
 //!
-//! All three are read in one way: the note, the signature of the key that the reader expects, the text. Only a receipt
-//! names that key itself, so that its text comes first; that is why it stays a claim.
+//! All three are read in the same order: the note, the signature by the key that the reader expects, the text. Only a
+//! receipt names that key itself, so its text is read before its signature. That is why a receipt stays a claim.
 
 use alloc::string::{String, ToString};
 use core::fmt;
@@ -20,80 +20,79 @@ use crate::{
     trust::{VerifiedHead, signed_by},
 };
 
-/// What an auditor asks of a prover. Data, not belief: a claim until a [`VerifiedChallenge`] holds it.
+/// An auditor's request to a prover. The fields are a claim until a [`VerifiedChallenge`] holds them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Challenge {
-    /// The release.
+    /// The id of the release's head.
     pub head: HeadId,
     /// The head's root.
     pub root: ModelRoot,
-    /// Who is to answer.
+    /// The prover that has to answer.
     pub prover: Vkey,
-    /// Random, and never used before.
+    /// A random value that was never used before.
     pub nonce: Nonce,
-    /// When it was asked.
+    /// The time at which the challenge was issued.
     pub issued: Time,
-    /// When the whole answer must have come; after `issued`.
+    /// The time by which the whole response must have come; after `issued`.
     pub deadline: Time,
-    /// How many BLAKE3 chunks to show, 1 to [`MAX_SAMPLES`].
+    /// The number of BLAKE3 chunks to show, 1 to [`MAX_SAMPLES`].
     pub samples: u64,
 }
 
-/// What an auditor says of an answer. Data, not belief: whether it counts is what
-/// [`VerifiedHead::held`](crate::VerifiedHead::held) decides.
+/// An auditor's statement about a response. The fields are a claim; [`VerifiedHead::held`](crate::VerifiedHead::held)
+/// decides whether a report counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// The model's name.
     pub name: ModelName,
-    /// The release.
+    /// The id of the release's head.
     pub head: HeadId,
     /// The head's root.
     pub root: ModelRoot,
-    /// Who answered.
+    /// The prover that answered.
     pub prover: Vkey,
     /// The hash of the challenge.
     pub challenge: ChallengeHash,
     /// The hash of the response.
     pub response: ResponseHash,
-    /// How many BLAKE3 chunks were shown, 1 to [`MAX_SAMPLES`].
+    /// The number of BLAKE3 chunks that were shown, 1 to [`MAX_SAMPLES`].
     pub samples: u64,
-    /// Of how many in all; at least `samples`.
+    /// The number of all BLAKE3 chunks from which the samples were drawn; at least `samples`.
     pub of: u64,
-    /// When the challenge was asked.
+    /// The time at which the challenge was issued.
     pub issued: Time,
-    /// When the whole answer had come; not before `issued`.
+    /// The time at which the whole response had come; not before `issued`.
     pub received: Time,
 }
 
-/// What a node says of itself. Data, and a claim even when it is signed.
+/// A node's statement about itself. The fields are a claim, even if they are signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
     /// The model's name.
     pub name: ModelName,
-    /// The release.
+    /// The id of the release's head.
     pub head: HeadId,
     /// The head's root.
     pub root: ModelRoot,
-    /// Who says so.
+    /// The node that makes the statement.
     pub node: Vkey,
-    /// When it had verified the last byte, by its own word.
+    /// The time at which the node had verified the last byte, as stated by the node.
     pub verified: Time,
 }
 
 impl Challenge {
     /// Reads a challenge's text.
     ///
-    /// # Errors
     /// [`StatementError`], the first in the order of `spec/statements.md`. Exactly one text exists for each challenge
     /// (rule 6).
     pub fn parse(text: &str) -> Result<Self, StatementError> {
         parse(text)
     }
 
-    /// Writes the text that is to be signed.
+    /// Writes the text to be signed.
     ///
     /// # Errors
-    /// [`StatementError`] if the fields do not make a challenge that [`parse`](Self::parse) would accept.
+    /// [`StatementError`] if [`parse`](Self::parse) would refuse the text.
     pub fn to_text(&self) -> Result<String, StatementError> {
         to_text(self)
     }
@@ -109,18 +108,18 @@ impl Report {
         parse(text)
     }
 
-    /// Writes the text that is to be signed.
+    /// Writes the text to be signed.
     ///
     /// # Errors
-    /// [`StatementError`] if the fields do not make a report that [`parse`](Self::parse) would accept.
+    /// [`StatementError`] if [`parse`](Self::parse) would refuse the text.
     pub fn to_text(&self) -> Result<String, StatementError> {
         to_text(self)
     }
 
-    /// Whether this is said of that head: of its name, its id and its root.
+    /// Checks that this report is about that head: its name, its id and its root.
     ///
     /// # Errors
-    /// [`StatementFault::OtherHead`] (3302) if it is not.
+    /// [`StatementFault::OtherHead`] (3302) if the report is about another head.
     pub fn is_of(&self, head: &VerifiedHead) -> Result<(), StatementError> {
         is_of::<Self>(head, (&self.name, self.head, self.root))
     }
@@ -136,28 +135,28 @@ impl Receipt {
         parse(text)
     }
 
-    /// Writes the text that is to be signed.
+    /// Writes the text to be signed.
     ///
     /// # Errors
-    /// [`StatementError`] if the fields do not make a receipt that [`parse`](Self::parse) would accept.
+    /// [`StatementError`] if [`parse`](Self::parse) would refuse the text.
     pub fn to_text(&self) -> Result<String, StatementError> {
         to_text(self)
     }
 
-    /// Whether this is said of that head: of its name, its id and its root.
+    /// Checks that this receipt is about that head: its name, its id and its root.
     ///
     /// # Errors
-    /// [`StatementFault::OtherHead`] (3302) if it is not.
+    /// [`StatementFault::OtherHead`] (3302) if the receipt is about another head.
     pub fn is_of(&self, head: &VerifiedHead) -> Result<(), StatementError> {
         is_of::<Self>(head, (&self.name, self.head, self.root))
     }
 }
 
-/// What the three kinds do not have in common.
+/// The differences between the three kinds of statement.
 trait Statement: Sized + fmt::Display {
     const KIND: StatementKind;
 
-    /// The lines behind the first.
+    /// Reads the lines after the first.
     fn read(lines: &mut Lines<'_>) -> Result<Self, Misread>;
 
     fn contradiction(&self) -> Option<&'static str>;
@@ -222,7 +221,7 @@ impl Statement for Receipt {
     }
 }
 
-/// The text, whether or not it makes a valid challenge.
+/// Writes the text, even if the challenge is not valid.
 impl fmt::Display for Challenge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", Self::KIND.first_line())?;
@@ -236,7 +235,7 @@ impl fmt::Display for Challenge {
     }
 }
 
-/// The text, whether or not it makes a valid report.
+/// Writes the text, even if the report is not valid.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", Self::KIND.first_line())?;
@@ -252,7 +251,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// The text, whether or not it makes a valid receipt.
+/// Writes the text, even if the receipt is not valid.
 impl fmt::Display for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", Self::KIND.first_line())?;
@@ -291,7 +290,7 @@ fn parse<S: Statement>(text: &str) -> Result<S, StatementError> {
     }
 }
 
-/// Each field has one form, so a text that can be read back is read back as what it was written from.
+/// Writes the text. Each field has one form, so a text that can be read back gives the same statement.
 fn to_text<S: Statement>(statement: &S) -> Result<String, StatementError> {
     let text = statement.to_string();
     parse::<S>(&text).map(|_| text)
@@ -307,7 +306,7 @@ fn samples_of(value: &str) -> Option<(u64, u64)> {
     (shown <= of).then_some((shown, of))
 }
 
-/// The text of a note, once it is clear that this key signed it.
+/// The text of a note, if this key signed the note.
 fn text_by<'n, S: Statement>(note: &'n Note, key: &Vkey) -> Result<&'n str, StatementError> {
     let fail = |fault| Err(StatementError { kind: S::KIND, line: 0, fault });
     let signed = signed_by(note, &core::iter::once(key), |_| false);
@@ -329,9 +328,10 @@ fn is_of<S: Statement>(
     }
 }
 
-/// A challenge's note that is well-formed and not yet believed. Its text cannot be read.
+/// A challenge's note that is well-formed but not yet believed. Only its methods give access to the text.
 ///
-/// Who knows the auditor calls [`verify`](Self::verify). A prover need not know it, and calls [`claims`](Self::claims).
+/// A reader that knows the auditor calls [`verify`](Self::verify). A prover need not know the auditor, and calls
+/// [`claims`](Self::claims).
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct SignedChallenge {
@@ -339,7 +339,7 @@ pub struct SignedChallenge {
 }
 
 impl SignedChallenge {
-    /// Takes a received note apart.
+    /// Reads a received note.
     ///
     /// # Errors
     /// [`NoteError`] if the bytes are not exactly one note.
@@ -350,28 +350,29 @@ impl SignedChallenge {
     /// Reads the challenge, if `auditor` signed it.
     ///
     /// # Errors
-    /// [`StatementError`], the first in the order of `spec/statements.md`: a line under the auditor's name and key id
-    /// that does not verify, no such line, then the text. Lines of other keys are ignored.
+    /// [`StatementError`], the first in the order of `spec/statements.md`: first a line under the auditor's name and
+    /// key id that does not verify, then the lack of such a line, then the faults of the text. Lines by other keys are
+    /// ignored.
     ///
     /// # Cost
-    /// One Ed25519 check for each signature line under the auditor's name and id; at most 100.
+    /// One Ed25519 check for each signature line under the auditor's name and id; at most 100 checks.
     pub fn verify(&self, auditor: &Vkey) -> Result<VerifiedChallenge, StatementError> {
         text_by::<Challenge>(&self.note, auditor).and_then(UnverifiedChallenge::read).map(VerifiedChallenge)
     }
 
-    /// Reads the challenge by its form alone, whoever signed it: for provers.
+    /// Reads the challenge without a check of signatures. Only provers use this.
     ///
     /// # Non-guarantee
-    /// No signature was looked at. Anyone may have written it.
+    /// No signature is checked. Anyone may have written the challenge.
     ///
     /// # Errors
-    /// [`StatementError`] if the text is no challenge.
+    /// [`StatementError`] if the text is not a challenge.
     pub fn claims(&self) -> Result<UnverifiedChallenge, StatementError> {
         UnverifiedChallenge::read(self.note.text())
     }
 }
 
-/// A well-formed challenge by anyone. Enough to answer, not enough to believe.
+/// A well-formed challenge by anyone. A prover may answer it, but it must not be believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct UnverifiedChallenge {
@@ -386,57 +387,57 @@ impl UnverifiedChallenge {
         Ok(Self { challenge, hash: ChallengeHash::of_text(text.as_bytes()), text: text.into() })
     }
 
-    /// What it says.
+    /// The fields of the challenge.
     #[must_use]
     pub fn challenge(&self) -> &Challenge {
         &self.challenge
     }
 
-    /// The hash of its text.
+    /// The hash of the challenge's text.
     pub fn hash(&self) -> ChallengeHash {
         self.hash
     }
 
-    /// The text exactly as it was received, its final LF included: what the samples are drawn from.
+    /// The text exactly as received, its final LF included. The samples are drawn from this text.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 }
 
-/// A challenge that the wanted auditor signed.
+/// A challenge that the expected auditor signed.
 ///
 /// # Guarantee
 /// The auditor's key signed exactly [`text`](Self::text).
 ///
 /// # Non-guarantee
-/// Nothing was compared with a head, a prover or a clock.
+/// The challenge was not compared with a head, a prover or a clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct VerifiedChallenge(UnverifiedChallenge);
 
 impl VerifiedChallenge {
-    /// What it says.
+    /// The fields of the challenge.
     #[must_use]
     pub fn challenge(&self) -> &Challenge {
         self.0.challenge()
     }
 
-    /// The hash of its text.
+    /// The hash of the challenge's text.
     pub fn hash(&self) -> ChallengeHash {
         self.0.hash()
     }
 
-    /// The text exactly as it was signed, its final LF included: what the samples are drawn from.
+    /// The text exactly as signed, its final LF included. The samples are drawn from this text.
     #[must_use]
     pub fn text(&self) -> &str {
         self.0.text()
     }
 }
 
-/// A report's note that is well-formed and not yet believed. Its text cannot be read.
+/// A report's note that is well-formed but not yet believed. Only its methods give access to the text.
 ///
-/// Whether reports count is for [`VerifiedHead::held`](crate::VerifiedHead::held) to say, by a policy.
+/// [`VerifiedHead::held`](crate::VerifiedHead::held) decides by a policy whether reports count.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct SignedReport {
@@ -444,7 +445,7 @@ pub struct SignedReport {
 }
 
 impl SignedReport {
-    /// Takes a received note apart.
+    /// Reads a received note.
     ///
     /// # Errors
     /// [`NoteError`] if the bytes are not exactly one note.
@@ -455,16 +456,16 @@ impl SignedReport {
     /// Reads the report, if `auditor` signed it.
     ///
     /// # Guarantee
-    /// The holder of this key says so.
+    /// The holder of this key made the statement.
     ///
     /// # Non-guarantee
-    /// It counts for nothing by that: no policy was asked, no head, no clock.
+    /// The report does not count by that: no policy, head or clock was consulted.
     ///
     /// # Errors
-    /// [`StatementError`], the first in the order of `spec/statements.md`. Lines of other keys are ignored.
+    /// [`StatementError`], the first in the order of `spec/statements.md`. Lines by other keys are ignored.
     ///
     /// # Cost
-    /// One Ed25519 check for each signature line under the auditor's name and id; at most 100.
+    /// One Ed25519 check for each signature line under the auditor's name and id; at most 100 checks.
     pub fn verify(&self, auditor: &Vkey) -> Result<VerifiedReport, StatementError> {
         let report = Report::parse(text_by::<Report>(&self.note, auditor)?)?;
         Ok(VerifiedReport { report })
@@ -475,7 +476,7 @@ impl SignedReport {
     }
 }
 
-/// A report that the wanted auditor signed. What the auditor says, and nothing more.
+/// A report that the expected auditor signed. It is the auditor's statement and proves nothing more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct VerifiedReport {
@@ -483,14 +484,14 @@ pub struct VerifiedReport {
 }
 
 impl VerifiedReport {
-    /// What it says.
+    /// The fields of the report.
     #[must_use]
     pub fn report(&self) -> &Report {
         &self.report
     }
 }
 
-/// A receipt's note that is well-formed. Its text cannot be read before its signature was checked.
+/// A receipt's note that is well-formed. There is no access to its text before its signature is checked.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct SignedReceipt {
@@ -498,7 +499,7 @@ pub struct SignedReceipt {
 }
 
 impl SignedReceipt {
-    /// Takes a received note apart.
+    /// Reads a received note.
     ///
     /// # Errors
     /// [`NoteError`] if the bytes are not exactly one note.
@@ -506,14 +507,14 @@ impl SignedReceipt {
         Note::parse(bytes).map(|note| Self { note })
     }
 
-    /// Reads the receipt, if the key that it names signed it.
+    /// Reads the receipt, if the key that the receipt names signed it.
     ///
     /// # Errors
-    /// [`StatementError`] if the text is no receipt, or if the named key's signature does not verify (3101) or is not
-    /// there (3301). Lines of other keys are ignored.
+    /// [`StatementError`] if the text is not a receipt, or if the named key's signature does not verify (3101) or is
+    /// missing (3301). Lines by other keys are ignored.
     ///
     /// # Cost
-    /// One Ed25519 check for each signature line under the named key's name and id; at most 100.
+    /// One Ed25519 check for each signature line under the named key's name and id; at most 100 checks.
     pub fn check(&self) -> Result<ReceiptClaim, StatementError> {
         let receipt = Receipt::parse(self.note.text())?;
         text_by::<Receipt>(&self.note, &receipt.node)?;
@@ -521,13 +522,13 @@ impl SignedReceipt {
     }
 }
 
-/// What a node says of itself: that it verified the whole of a model.
+/// A node's claim that it verified the whole of a model.
 ///
 /// # Guarantee
-/// The holder of the key that the receipt names says so.
+/// The holder of the key that the receipt names made the claim.
 ///
 /// # Non-guarantee
-/// Nothing shows that the node looked at a single byte, nor whose key it is. It counts for nothing.
+/// A receipt does not show that the node read any byte, nor who owns the key. It counts for nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct ReceiptClaim {
@@ -535,16 +536,17 @@ pub struct ReceiptClaim {
 }
 
 impl ReceiptClaim {
-    /// What it says.
+    /// The fields of the receipt.
     #[must_use]
     pub fn receipt(&self) -> &Receipt {
         &self.receipt
     }
 }
 
-/// What a prover signs for its response: `"weighbridge/audit-response/v1" LF ‖ challenge hash ‖ response hash`.
+/// The message that a prover signs for its response: `"weighbridge/audit-response/v1" LF ‖ challenge hash ‖ response
+/// hash`.
 ///
-/// The first line keeps it apart from every other text that a key may sign.
+/// The first line distinguishes the message from every other text that a key may sign.
 #[must_use]
 pub fn response_message(challenge: &ChallengeHash, response: &ResponseHash) -> [u8; 94] {
     let parts = RESPONSE.iter().chain(challenge.as_bytes()).chain(response.as_bytes());

@@ -1,4 +1,4 @@
-//! The kinds of statement, and why one is not read (`spec/statements.md`).
+//! The kinds of statement, and why a statement is not read (`spec/statements.md`).
 
 use core::fmt;
 
@@ -8,11 +8,11 @@ use crate::head::MAX_TEXT;
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatementKind {
-    /// By an auditor, to a prover.
+    /// A text by an auditor to a prover.
     Challenge,
-    /// By an auditor, of a prover.
+    /// A text by an auditor about a prover.
     Report,
-    /// By a node, of itself.
+    /// A text by a node about itself.
     Receipt,
 }
 
@@ -39,31 +39,31 @@ impl fmt::Display for StatementKind {
 /// Why a statement is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatementError {
-    /// What was to be read.
+    /// The kind of statement to be read.
     pub kind: StatementKind,
-    /// The line of the text, counted from 1; 0 if the fault is of the text or the note as a whole.
+    /// The line of the text, counted from 1; 0 if the whole text or the note is at fault.
     pub line: usize,
-    /// What is wrong.
+    /// The fault.
     pub fault: StatementFault,
 }
 
-/// What is wrong with a statement.
+/// Kinds of fault in a statement.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatementFault {
-    /// Its text is longer than [`MAX_TEXT`].
+    /// The statement's text is longer than [`MAX_TEXT`].
     TooLong {
-        /// How long it is.
+        /// The length of the text in bytes.
         bytes: usize,
     },
-    /// The first line is of another kind of text, or of a version that is not known.
+    /// The first line belongs to another kind of text, or to an unknown version.
     FirstLine,
-    /// The line is not the one that belongs here, or is not there.
+    /// The line is missing, or another line is in its place.
     Line {
-        /// The one that belongs here.
+        /// The key of the expected line.
         expected: &'static str,
     },
-    /// A line behind the last.
+    /// There is a line after the last expected one.
     Behind,
     /// The line's value is malformed.
     Value {
@@ -72,14 +72,14 @@ pub enum StatementFault {
     },
     /// Two lines contradict each other.
     Contradiction {
-        /// In what.
+        /// The contradiction, as a sentence.
         what: &'static str,
     },
-    /// A signature line names the key that has to have signed, and is not its.
+    /// A signature line names the expected key, but the signature is not by that key.
     BadSignature,
-    /// No signature line is by the key that has to have signed.
+    /// No signature line is by the expected key.
     NotSigned,
-    /// It is said of another head than the one that it is shown with.
+    /// The statement is about another head than the one given.
     OtherHead,
 }
 

@@ -1,10 +1,10 @@
-//! Times as the formats write them: RFC 3339 in UTC, whole seconds.
+//! Times in the form that all formats use: RFC 3339 in UTC, in whole seconds.
 
 use core::fmt;
 
 /// A moment, in whole seconds since 1970-01-01T00:00:00Z, without leap seconds.
 ///
-/// Covers the years 0000 to 9999 of the proleptic Gregorian calendar, which is what the text form can say.
+/// Covers the years 0000 to 9999 of the proleptic Gregorian calendar, the range of the text form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(i64);
 
@@ -15,21 +15,21 @@ impl Time {
         (FIRST..=LAST).contains(&seconds).then_some(Self(seconds))
     }
 
-    /// Seconds since the Unix epoch.
+    /// The number of seconds since the Unix epoch.
     #[must_use]
     pub fn unix(self) -> i64 {
         self.0
     }
 
-    /// Reads `YYYY-MM-DDThh:mm:ssZ`, that form alone.
+    /// Reads `YYYY-MM-DDThh:mm:ssZ`, and no other form.
     ///
     /// # Errors
-    /// [`TimeError`] for any other form and for a date or time that does not exist; seconds go to 59.
+    /// [`TimeError`] for any other form, and for a date or time that does not exist. Seconds go up to 59.
     pub fn parse(text: &str) -> Result<Self, TimeError> {
         parse(text).ok_or(TimeError)
     }
 
-    /// How many seconds `self` lies after `other`; negative if before.
+    /// The number of seconds from `other` to `self`; negative if `self` is earlier.
     #[must_use]
     pub fn seconds_after(self, other: Self) -> i64 {
         self.0.saturating_sub(other.0)
@@ -77,9 +77,9 @@ impl Time {
         Self(days * DAY + hour * 3600 + minute * 60 + second)
     }
 
-    /// Year, month, day, and the seconds since midnight.
+    /// The year, month and day, and the seconds since midnight.
     fn civil(self) -> (i64, i64, i64, i64) {
-        // The inverse of `days_before`, in the same calendar that begins each year on 1 March.
+        // The inverse of `days_before`, in the same calendar, whose years begin on 1 March.
         let days = self.0.div_euclid(DAY) + MARCH_EPOCH;
         let (era, day_of_era) = (days.div_euclid(ERA), days.rem_euclid(ERA));
         let year_of_era =
@@ -93,7 +93,7 @@ impl Time {
     }
 }
 
-/// Days from the Unix epoch to the given date. Years count from March, so that the leap day comes last.
+/// The number of days from the Unix epoch to the given date. Years begin in March, so that the leap day comes last.
 #[allow(clippy::arithmetic_side_effects, reason = "all operands are dates of the years 0000 to 9999")]
 fn days_before(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
@@ -104,9 +104,9 @@ fn days_before(year: i64, month: i64, day: i64) -> i64 {
 }
 
 const DAY: i64 = 86_400;
-/// Days in 400 Gregorian years.
+/// The number of days in 400 Gregorian years.
 const ERA: i64 = 146_097;
-/// Days from 1 March 0000 to 1 January 1970.
+/// The number of days from 1 March 0000 to 1 January 1970.
 const MARCH_EPOCH: i64 = 719_468;
 /// 0000-01-01T00:00:00Z and 9999-12-31T23:59:59Z.
 const FIRST: i64 = -62_167_219_200;
@@ -120,7 +120,7 @@ impl fmt::Display for Time {
     }
 }
 
-/// Not a time of the form `YYYY-MM-DDThh:mm:ssZ`, or one that does not exist.
+/// The text does not have the form `YYYY-MM-DDThh:mm:ssZ`, or the time does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeError;
 

@@ -1,10 +1,10 @@
-//! TOML 1.0: the library reads TOML 1.1, and other readers of policies do not.
+//! Limits policies to TOML 1.0. The library reads TOML 1.1, which other readers of policies refuse.
 
 use toml_parser::{Source, lexer::TokenKind};
 
-/// The first addition of TOML 1.1 in a text, and the byte at which it stands; `None` if the text is TOML 1.0.
+/// The first addition of TOML 1.1 in a text, with its byte offset; `None` if the text is TOML 1.0.
 ///
-/// Times without seconds are left out: no value of a policy is a time of TOML.
+/// Times without seconds are not looked for: no value of a policy is a TOML time.
 pub(crate) fn addition(text: &str) -> Option<(usize, &'static str)> {
     let mut open = alloc::vec::Vec::new();
     let mut before = None;
@@ -38,7 +38,7 @@ pub(crate) fn addition(text: &str) -> Option<(usize, &'static str)> {
 fn has_new_escape(string: &str) -> bool {
     let mut chars = string.chars();
     while let Some(char) = chars.next() {
-        // What is escaped is taken with its backslash: it begins no escape of its own.
+        // Skip the character after a backslash, which cannot begin another escape.
         if char == '\\' && matches!(chars.next(), Some('e' | 'x')) {
             return true;
         }

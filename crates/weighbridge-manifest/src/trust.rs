@@ -1,6 +1,6 @@
-//! From a received note to a head that may be believed.
+//! Turns a received note into a believed head.
 //!
-//! The order of checks is that of `spec/trust.md` (rule 8): signatures, grammar, expectation, scope, dates, threshold,
+//! The checks follow the order of `spec/trust.md` (rule 8): signatures, grammar, expectation, scope, dates, threshold,
 //! time, memory.
 
 use alloc::{string::String, vec::Vec};
@@ -18,7 +18,7 @@ use crate::{
     trust_error::{Shortage, TrustError},
 };
 
-/// A note that is well-formed and not yet believed. Its text cannot be read; only [`verify`](Self::verify) gives it out.
+/// A note that is well-formed but not yet believed. Only [`verify`](Self::verify) gives access to its text.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct SignedHead {
@@ -28,10 +28,10 @@ pub struct SignedHead {
 /// A head that satisfied a policy and an expectation.
 ///
 /// # Guarantee
-/// Trusted keys, in sufficient number, signed exactly [`text`](Self::text), or its id was accepted as it is.
+/// A sufficient number of trusted keys signed exactly [`text`](Self::text), or the policy accepted the head's id.
 ///
 /// # Non-guarantee
-/// It says nothing about bytes of the model, and `created` is the publisher's word.
+/// The head says nothing about the model's bytes, and `created` is the publisher's statement.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct VerifiedHead {
@@ -46,7 +46,7 @@ pub struct VerifiedHead {
 /// A key whose signature counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signer {
-    /// The name under which it signed; of several the one that the policy has first.
+    /// The name under which the key signed. If it signed under several, this is the one that comes first in the policy.
     pub name: KeyName,
     /// The key.
     pub key: PublicKey,
@@ -56,23 +56,23 @@ pub struct Signer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Freshness {
-    /// It does not expire, or not yet.
+    /// The head never expires, or has not expired yet.
     Current,
-    /// It expired, and the caller chose to go on.
+    /// The head expired, and the caller allowed that.
     Expired {
-        /// When it did.
+        /// The time at which the head expired.
         at: Time,
     },
-    /// It expires, the caller knows no time, and chose to go on.
+    /// The head expires, the caller does not know the time, and the caller allowed that.
     Unknown {
-        /// When it expires.
+        /// The time at which the head expires.
         at: Time,
     },
 }
 
-/// Which head the caller wants, and what it remembers.
+/// The head that the caller wants, and the heads that the caller remembers.
 ///
-/// A mirror can serve another model by the same publisher, or an older revision; only the caller knows better.
+/// A mirror can serve another model by the same publisher, or an older revision. Only the caller can detect that.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Expectation {
@@ -84,36 +84,37 @@ pub struct Expectation {
 }
 
 impl Expectation {
-    /// Any model that the policy covers. The caller has to look at the name itself.
+    /// Accepts any model that the policy covers. The caller has to check the name itself.
     pub fn any() -> Self {
         Self::default()
     }
 
-    /// Only the model of this name.
+    /// Accepts only the model of this name.
     pub fn named(mut self, name: ModelName) -> Self {
         self.name = Some(name);
         self
     }
 
-    /// Only this head. Memory is then not asked: the caller chose the revision.
+    /// Accepts only this head. Then memory is not consulted, because the caller chose the revision.
     pub fn head(mut self, id: HeadId) -> Self {
         self.head = Some(id);
         self
     }
 
-    /// No earlier revision than this.
+    /// Accepts no earlier revision than this.
     pub fn min_revision(mut self, revision: u64) -> Self {
         self.min_revision = Some(revision);
         self
     }
 
-    /// Nothing that leads back or aside from this head, nor from those that were named so before.
+    /// Refuses a rollback or a fork relative to this head, and to the heads given before.
     pub fn remembering(mut self, remembered: Remembered) -> Self {
         self.remembered.push(remembered);
         self
     }
 
-    /// Go on with a head that has expired, or expires while the time is unknown; [`VerifiedHead::freshness`] says so.
+    /// Accepts a head that has expired, or that expires while the time is unknown. [`VerifiedHead::freshness`] tells
+    /// which.
     pub fn allow_expired(mut self) -> Self {
         self.allow_expired = true;
         self
@@ -121,7 +122,7 @@ impl Expectation {
 }
 
 impl SignedHead {
-    /// Takes a received note apart.
+    /// Reads a received note.
     ///
     /// # Errors
     /// [`NoteError`] if the bytes are not exactly one note.
@@ -129,20 +130,20 @@ impl SignedHead {
         Note::parse(bytes).map(|note| Self { note })
     }
 
-    /// The names and key ids of the signature lines: claims that help to find keys.
+    /// The names and key ids of the signature lines. They are unverified claims that help to find keys.
     pub fn key_ids(&self) -> impl Iterator<Item = (&KeyName, [u8; 4])> {
         self.note.signatures().iter().map(|s| (s.name(), s.id()))
     }
 
-    /// Decides whether this is the head that the caller wants, signed as its policy demands.
+    /// Decides whether this is the head that the caller wants, signed as the policy demands.
     ///
-    /// `now` is the caller's time, `None` if it knows none.
+    /// `now` is the caller's time; `None` if the caller does not know the time.
     ///
     /// # Errors
     /// [`TrustError`], the first in the order of `spec/trust.md`.
     ///
     /// # Cost
-    /// One Ed25519 check for each signature line whose key the policy knows; at most 100.
+    /// One Ed25519 check for each signature line whose key the policy knows; at most 100 checks.
     pub fn verify(
         self,
         policy: &TrustPolicy,
@@ -167,10 +168,10 @@ impl SignedHead {
     }
 }
 
-/// The signature lines of a note that verified, in their order, and by which key.
+/// The signature lines of a note that verified, in their order, each with its key.
 pub(crate) struct Signed<'n, 'p> {
     pub(crate) good: Vec<(&'n NoteSignature, &'p Vkey)>,
-    /// The name on the first line that claims to be by a known key that is not revoked, and is not.
+    /// The name on the first line that claims a known key that is not revoked, but is not by that key.
     pub(crate) bad: Option<&'n KeyName>,
 }
 
@@ -184,7 +185,7 @@ impl<'n, 'p> Signed<'n, 'p> {
     }
 }
 
-/// Which of the known keys signed the note.
+/// Finds the known keys that signed the note.
 pub(crate) fn signed_by<'n, 'p>(
     note: &'n Note,
     known: &(impl Iterator<Item = &'p Vkey> + Clone),
@@ -193,12 +194,12 @@ pub(crate) fn signed_by<'n, 'p>(
     let text = note.text().as_bytes();
     let mut signed = Signed { good: Vec::new(), bad: None };
     for (number, line) in note.signatures().iter().enumerate() {
-        // Nobody but the signer makes a second good line, and anybody repeats one (rule 12).
+        // Only the signer can make a second valid line, but anybody can repeat a line (rule 12).
         if note.signatures().iter().take(number).any(|before| before == line) {
             continue;
         }
         let mut bad = false;
-        // The same key may stand in a policy more than once; each is checked once (rule 12).
+        // A policy may have the same key more than once. Check each key once (rule 12).
         let mut checked: Vec<&Vkey> = Vec::new();
         for key in known.clone().filter(|key| key.id() == line.id() && key.name() == line.name()) {
             if checked.contains(&key) {
@@ -219,9 +220,10 @@ pub(crate) fn signed_by<'n, 'p>(
     signed
 }
 
-/// Those of `keys` that signed and count at this time, in their order; a key under several names by the first of them.
+/// The keys of `keys` that signed and count at this time, in their order. A key with several names counts under the
+/// first.
 ///
-/// The order of signature lines is that of whoever served the note, and decides nothing.
+/// The source that served the note chose the order of the signature lines, so that order decides nothing.
 pub(crate) fn counting<'p>(
     keys: &'p [TrustedKey],
     signed: &Signed<'_, '_>,
@@ -238,7 +240,7 @@ pub(crate) fn counting<'p>(
     counting
 }
 
-/// Who of the deciding publisher signed, if that is enough.
+/// The signers of the publisher for this name, if they are enough.
 pub(crate) fn believed(
     policy: &TrustPolicy,
     signed: &Signed<'_, '_>,
@@ -312,39 +314,40 @@ impl Expectation {
 }
 
 impl VerifiedHead {
-    /// The identity of this release.
+    /// The id of this release.
     pub fn id(&self) -> HeadId {
         self.id
     }
 
-    /// What it says.
+    /// The fields of the head.
     #[must_use]
     pub fn head(&self) -> &Head {
         &self.head
     }
 
-    /// The text exactly as it was signed.
+    /// The text exactly as signed.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The keys that counted, each once, in the order of the policy; may be empty for a head that was accepted by its id.
+    /// The keys that counted, each once, in the order of the policy. May be empty for a head that was accepted by its
+    /// id.
     #[must_use]
     pub fn signers(&self) -> &[Signer] {
         &self.signers
     }
 
-    /// Whether it is still good.
+    /// Whether the head is still good.
     pub fn freshness(&self) -> Freshness {
         self.freshness
     }
 
-    /// The signature lines that verified under keys of the policy, revoked ones too, in the order of the note.
+    /// The signature lines that verified under keys of the policy, including revoked keys, in the order of the note.
     pub(crate) fn lines(&self) -> &[NoteSignature] {
         &self.lines
     }
 }
 
-/// How far a signed time may lie ahead of now, in seconds: clocks differ, heads are not from next week.
+/// The limit in seconds by which a signed time may be ahead of now. Clocks differ by less than a day.
 pub(crate) const MAX_AHEAD: i64 = 86_400;

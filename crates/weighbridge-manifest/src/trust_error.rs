@@ -1,4 +1,4 @@
-//! Why heads are not believed.
+//! Why a head is not believed.
 
 use core::fmt;
 
@@ -10,77 +10,77 @@ use crate::{head::HeadError, key::KeyName, name::ModelName, shown::shown, time::
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TrustError {
-    /// A key of the policy is named, and the signature is not its.
+    /// A signature line names a key of the policy, but the signature is not by that key.
     BadSignature {
         /// The key's name.
         name: KeyName,
     },
-    /// The signed text is no head.
+    /// The signed text is not a head.
     Head(HeadError),
-    /// No publisher of the policy speaks for this name.
+    /// No publisher of the policy covers this name.
     OutOfScope {
         /// The head's name.
         name: ModelName,
     },
     /// Fewer distinct keys signed than the threshold demands.
     NotEnough {
-        /// What is the matter with those that are missing.
+        /// The reason why the other signatures do not count.
         why: Shortage,
-        /// How many count.
+        /// The number of keys that count.
         have: usize,
-        /// How many have to.
+        /// The number of keys that the policy demands.
         need: usize,
     },
-    /// Another model than the one wanted.
+    /// The head is of another model than the wanted one.
     OtherModel {
         /// The head's name.
         found: ModelName,
-        /// The name wanted.
+        /// The wanted name.
         wanted: ModelName,
     },
-    /// Another head than the one wanted.
+    /// The head is not the wanted head.
     OtherHead {
         /// The head's id.
         found: HeadId,
-        /// The id wanted.
+        /// The wanted id.
         wanted: HeadId,
     },
-    /// A lower revision than the least wanted.
+    /// The revision is lower than the least wanted revision.
     OldRevision {
         /// The head's revision.
         found: u64,
-        /// The least wanted.
+        /// The least wanted revision.
         least: u64,
     },
-    /// A lower revision than one accepted before.
+    /// The revision is lower than one that was accepted before.
     Rollback {
         /// The head's revision.
         found: u64,
-        /// The one accepted before.
+        /// The revision that was accepted before.
         remembered: u64,
     },
     /// Two heads claim one place in the model's history.
     Fork {
-        /// The revision at which they part.
+        /// The revision at which the two heads differ.
         revision: u64,
-        /// The head accepted before.
+        /// The head that was accepted before.
         remembered: HeadId,
     },
-    /// Created more than a day ahead of the caller's time.
+    /// The head was created more than a day ahead of the caller's time.
     FromTheFuture {
-        /// When it says it was created.
+        /// The time at which the head was created, as stated in the head.
         created: Time,
         /// The caller's time.
         now: Time,
     },
-    /// No longer good.
+    /// The head has expired.
     Expired {
-        /// Since when.
+        /// The time at which the head expired.
         at: Time,
     },
-    /// It expires, and the caller knows no time.
+    /// The head expires, and the caller does not know the time.
     TimeUnknown {
-        /// When it expires.
+        /// The time at which the head expires.
         expires: Time,
     },
 }
@@ -91,11 +91,11 @@ pub enum TrustError {
 pub enum Shortage {
     /// No key of the publisher signed.
     NobodyKnown,
-    /// Some did, and too few.
+    /// Some keys of the publisher signed, but too few.
     TooFew,
-    /// Revoked keys would have made up the number.
+    /// With the revoked keys there would be enough.
     Revoked,
-    /// Keys that were out of date would have made up the number.
+    /// With the keys that are out of date there would be enough.
     OutOfDate,
 }
 

@@ -1,4 +1,5 @@
-//! Challenges, reports and receipts from outside, and what reports are worth: each refusal, with its code.
+//! Tests challenges, reports and receipts through the public API, and whether reports count: each refusal, with its
+//! code.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop where it fails")]
 
@@ -34,7 +35,7 @@ fn challenge() -> Challenge {
     }
 }
 
-/// A report that `prover` answered at `received`.
+/// A report about `prover`, whose response came at `received`.
 fn report(prover: &Key, received: i64) -> Report {
     Report {
         name: head().head().name.clone(),
@@ -69,13 +70,13 @@ fn code<T>(result: Result<T, StatementError>) -> u16 {
     result.map_or_else(|error| error.error_code(), |_| 0)
 }
 
-/// A kind of statement, for what holds of all three.
+/// A kind of statement, for the tests that apply to all three kinds.
 struct Kind {
     text: String,
     keys: &'static [&'static str],
     /// Reads a text and writes it again.
     again: fn(&str) -> Result<String, StatementError>,
-    /// Reads a note that Alice has to have signed; of a receipt, whom it names.
+    /// Reads a note that Alice has to have signed. For a receipt, that is the key it names.
     signed: fn(&[u8]) -> u16,
 }
 
@@ -248,7 +249,7 @@ fn another_kind_of_text_is_refused_at_its_first_line() {
         }
         assert_eq!(code((kind.again)(first)), 1802, "a line without LF is no line");
         assert_eq!(code((kind.again)(&kind.text[1..])), 1802);
-        // The head's reader does the same.
+        // The head's reader refuses such a text in the same way.
         assert_eq!(Head::parse(&kind.text).map_err(|e: HeadError| e.error_code()), Err(1202));
     }
 }
@@ -278,7 +279,7 @@ fn lines_that_contradict_each_other_are_refused() {
         assert_eq!(code(received(seconds).to_text()), expected);
         assert_eq!(code(Report::parse(&received(seconds).to_string())), expected);
     }
-    // What stands behind the last line comes before contradictions.
+    // A line after the last expected one is reported before a contradiction.
     let trailing = format!("{}\n", deadline(0));
     assert_eq!(code(Challenge::parse(&trailing)), 1803);
 }
@@ -368,7 +369,7 @@ fn what_stands_in_the_line_of_another_key_changes_nothing() {
         let foreign = mallory().line(&kind.text);
         let good = note(&kind.text, &[foreign.clone(), alice().line(&kind.text), foreign.clone()]);
         assert_eq!((kind.signed)(good.as_bytes()), 0);
-        // The key's bytes count, and neither its name nor its id alone.
+        // A signature line matches by the key itself, not by its name or its id alone.
         let altered = mallory().claim(&[0; 64]);
         let lines = [altered, Key::new("alice", 66).line(EXAMPLE), alice().line(&kind.text)];
         assert_eq!((kind.signed)(note(&kind.text, &lines).as_bytes()), 0);
@@ -413,7 +414,7 @@ fn a_challenge_has_the_hash_of_its_text_alone() {
         let claims = signed.claims().unwrap();
         assert_eq!((claims.challenge(), claims.hash(), claims.text()), (&challenge(), hash, &*text));
     }
-    // A prover need not know the auditor: form alone.
+    // A prover need not know the auditor, and reads by form alone.
     let unsigned = SignedChallenge::parse(note(&text, &[alice().claim(&[0; 64])]).as_bytes()).unwrap();
     assert!(unsigned.claims().is_ok());
     let broken = text.replace("samples 90", "samples 0");
@@ -445,7 +446,7 @@ fn a_response_is_signed_with_a_first_line_of_its_own() {
     assert_eq!(message.as_slice(), expected);
 }
 
-// What reports are worth.
+// Which reports count.
 
 fn signed_by(report: &Report, auditors: &[&Key]) -> SignedReport {
     let text = report.to_text().unwrap();
@@ -453,7 +454,7 @@ fn signed_by(report: &Report, auditors: &[&Key]) -> SignedReport {
     SignedReport::parse(note(&text, &lines).as_bytes()).unwrap()
 }
 
-/// A report by `auditor` of `prover`, received when the head was created.
+/// A report by `auditor` about `prover`, received when the head was created.
 fn by(auditor: &Key, prover: &Key) -> SignedReport {
     signed_by(&report(prover, 0), &[auditor])
 }
@@ -467,7 +468,7 @@ fn auditors(threshold: usize, keys: &[Key]) -> TrustPolicy {
     listing(threshold, trusted(keys), &[])
 }
 
-/// The code, or 0; how many count; and why the others do not, by number.
+/// The code, or 0; the number of reports that count; and the reasons why the others do not, by number.
 fn verdict(reports: &[SignedReport], policy: &TrustPolicy) -> (u16, usize, Vec<(usize, NotCounted)>) {
     let result = head().held(reports, policy, Some(created_plus(0)), 100);
     let why = |all: &[weighbridge_manifest::PassedOver]| all.iter().map(|p| (p.number, p.why)).collect();
@@ -496,11 +497,11 @@ fn enough_reports_by_distinct_auditors_of_distinct_provers_make_a_model_held() {
     assert!(held.passed_over().is_empty());
     assert_eq!(verdict(&reports[..1], &policy), (3303, 1, vec![]));
     assert_eq!(verdict(&[], &policy), (3303, 0, vec![]));
-    // More than the threshold count too.
+    // Reports beyond the threshold count too.
     assert_eq!(verdict(&reports, &auditors(1, &[alice(), bob()])), (0, 2, vec![]));
 }
 
-/// Two reports of which either may count, and not both.
+/// Asserts that either of the two reports may count, but not both.
 fn one_of_two(reports: &[SignedReport; 2], policy: &TrustPolicy) {
     let (code, have, why) = verdict(reports, policy);
     assert_eq!((code, have), (3303, 1));
@@ -526,7 +527,7 @@ fn one_key_under_two_names_counts_once_on_either_side() {
 
 #[test]
 fn a_choice_that_takes_reports_as_they_come_would_fall_short() {
-    // Alice saw both nodes, Bob only the first: Alice has to stand for the second.
+    // Alice has reports about both nodes, Bob only about the first. So Alice has to count for the second.
     let [a, b] = [node(101), node(102)];
     let reports = [by(&alice(), &a), by(&alice(), &b), by(&bob(), &a)];
     let policy = auditors(2, &[alice(), bob()]);
@@ -535,7 +536,7 @@ fn a_choice_that_takes_reports_as_they_come_would_fall_short() {
         let passed_over = 1 + order.iter().position(|&i| i == 0).unwrap();
         assert_eq!(verdict(&reports, &policy), (0, 2, vec![(passed_over, NotCounted::Repeated)]));
     }
-    // A path that goes back over two auditors.
+    // An augmenting path that goes back over two auditors.
     let (c, three) = (node(103), auditors(3, &[alice(), bob(), carol()]));
     let reports = [by(&alice(), &a), by(&alice(), &b), by(&bob(), &b), by(&bob(), &c), by(&carol(), &a)];
     assert_eq!(verdict(&reports, &three).0, 0);
@@ -546,7 +547,7 @@ fn a_report_by_several_auditors_counts_for_one_of_them() {
     let both = signed_by(&report(&node(101), 0), &[&alice(), &bob()]);
     let policy = auditors(2, &[alice(), bob()]);
     assert_eq!(verdict(std::slice::from_ref(&both), &policy), (3303, 1, vec![]));
-    // For whichever leaves the other to stand for another report.
+    // The report counts for the auditor that leaves the other one free for another report.
     for auditor in [alice(), bob()] {
         assert_eq!(verdict(&[both.clone(), by(&auditor, &node(102))], &policy), (0, 2, vec![]));
     }
@@ -569,7 +570,7 @@ fn a_policy_without_auditors_calls_nothing_held() {
     let none = policy(vec![publisher("*", 1, &[alice()])], &[]);
     assert_eq!(verdict(&[by(&alice(), &node(101))], &none).0, 3304);
     assert_eq!(verdict(&[], &none).0, 3304);
-    // A publisher is no auditor.
+    // A publisher is not an auditor.
     let other = auditors(1, &[bob()]);
     assert_eq!(
         verdict(&[by(&carol(), &node(101))], &other),
@@ -585,7 +586,7 @@ fn a_report_of_a_revoked_key_is_passed_over_under_every_name() {
         let revoked = (1, NotCounted::Revoked);
         assert_eq!(verdict(std::slice::from_ref(&report), &policy), (3303, 0, vec![revoked]));
         assert_eq!(verdict(&[report.clone(), by(&bob(), &node(101))], &policy), (0, 1, vec![revoked]));
-        // Its signatures are looked at no more than an unknown key's.
+        // Signatures by a revoked key are checked no more than those by an unknown key.
         let text = self::report(&node(101), 0).to_text().unwrap();
         let bad = SignedReport::parse(note(&text, &[alice().line(EXAMPLE)]).as_bytes()).unwrap();
         assert_eq!(verdict(&[bad], &policy), (3303, 0, vec![(1, NotCounted::UnknownAuditor)]));
@@ -604,10 +605,10 @@ fn an_auditors_dates_are_compared_with_the_time_of_the_answer() {
         let expected = if counts { (0, 1, vec![]) } else { (3303, 0, vec![(1, NotCounted::OutOfDate)]) };
         assert_eq!(verdict(&report, &listing(1, vec![between(from, until)], &[])), expected);
     }
-    // One key with two times: either will do.
+    // One key is listed twice with different dates, and either listing suffices.
     let policy = listing(1, vec![between(-9, -8), between(0, 1)], &[]);
     assert_eq!(verdict(&report, &policy).0, 0);
-    // Out of date, and beside it an auditor in its dates.
+    // Alice is out of date and Bob is not, so the report counts for Bob.
     let policy = listing(1, vec![between(1, 2), bob().vkey().into()], &[]);
     let both = signed_by(&self::report(&node(101), 0), &[&alice(), &bob()]);
     let held = head().held(&[both], &policy, Some(created_plus(0)), 1).unwrap();
@@ -634,7 +635,8 @@ fn a_report_too_old_or_from_the_future_or_without_a_time_does_not_count() {
     assert_eq!((passed_over.len(), passed_over[0].why), (1, NotCounted::TimeUnknown));
 }
 
-/// A prover had computed its answer when it was asked, and answered a year later, with nothing left of the model.
+/// A prover computed its response when the challenge was issued, and sent it a year later, when nothing of the model
+/// was left.
 #[test]
 fn the_age_of_a_report_counts_from_when_the_challenge_was_issued() {
     let policy = auditors(1, &[alice()]);
@@ -791,7 +793,7 @@ fn auditors_have_no_say_over_heads() {
     };
     assert_eq!(verdict(&[alice()]), 0);
     assert_eq!(verdict(&[bob()]), 3102);
-    // A bad line under an auditor's name is one by an unknown key.
+    // A bad line under an auditor's name counts as a line by an unknown key.
     let lines = [alice().line(EXAMPLE), bob().claim(&[0; 64])];
     let signed = kit::note(EXAMPLE, &lines);
     assert_eq!(kit::verdict(signed, &policy, &weighbridge_manifest::Expectation::any(), None), 0);

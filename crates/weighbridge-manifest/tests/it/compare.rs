@@ -1,4 +1,4 @@
-//! The classes of two lists: each entry in one, whatever the lists say.
+//! The classes of two lists: each entry is in one class, for any lists.
 
 use proptest::prelude::*;
 use weighbridge_manifest::{
@@ -10,13 +10,13 @@ use weighbridge_manifest::{
 
 use crate::kit::{believed, head_over};
 
-/// A file of `size` bytes that are all `fill`.
+/// A file of `size` bytes, all of value `fill`.
 fn file(path: &str, fill: u8, size: u64) -> FileEntry {
     let root = FileRoot::of(&vec![fill; usize::try_from(size).unwrap()]);
     FileEntry { path: EntryPath::parse(path).unwrap(), size, root, sha256: None }
 }
 
-/// A tensor of `size` bytes that are all `fill`.
+/// A tensor of `size` bytes, all of value `fill`.
 fn tensor(file: &str, name: &str, fill: u8, offset: u64, size: u64) -> TensorEntry {
     TensorEntry {
         name: TensorName::parse(name).unwrap(),
@@ -36,7 +36,7 @@ fn files(entries: &[FileEntry]) -> VerifiedFileList {
         .unwrap()
 }
 
-/// A tensor list over four files of a kilobyte.
+/// A tensor list over four files of 1,024 bytes.
 fn tensors(entries: &[TensorEntry]) -> VerifiedTensorList {
     let shards: Vec<_> = SHARDS.iter().map(|path| file(path, 0, 1_024)).collect();
     let (shards, list) = (write_files(shards).unwrap(), write_tensors(entries.to_vec()).unwrap());
@@ -46,7 +46,7 @@ fn tensors(entries: &[TensorEntry]) -> VerifiedTensorList {
 
 const SHARDS: [&str; 4] = ["a.safetensors", "b.safetensors", "c.gguf", "d.gguf"];
 
-/// Each difference as `class old new`, with a `+` where the old list has the bytes of the new entry.
+/// Each difference as `class old new`, with a `+` if the old list has the bytes of the new entry.
 fn told<E>(comparison: &Comparison<'_, E>, name: impl Fn(&E) -> String) -> Vec<String> {
     let name = |entry: Option<&E>| entry.map_or("-".to_owned(), &name);
     let told = |d: &Difference<'_, E>| {
@@ -85,7 +85,7 @@ fn files_are_of_five_classes() {
     assert!(!comparison.is_same());
 }
 
-/// Names come first: what is there and what it was are both looked for under the path.
+/// Names come before contents: an entry whose path is in both lists is compared with the entry of that path.
 #[test]
 fn a_path_in_both_lists_is_the_same_or_changed() {
     let old = [file("a", 1, 10), file("b", 2, 20)];
@@ -113,7 +113,7 @@ fn an_empty_file_never_moves() {
     assert_eq!(told_of_files(&old, &old), ["same a a +", "same b b +"]);
 }
 
-/// What no honest list says: nothing is concluded from it.
+/// No honest list has one hash with two sizes, so nothing is concluded from it.
 #[test]
 fn one_hash_with_two_sizes_is_not_the_same_bytes() {
     let old = [file("a", 1, 10), file("b", 1, 10)];
@@ -135,7 +135,7 @@ fn a_renamed_tensor_moved() {
     assert_eq!(told_of_tensors(&old, &new), ["moved a:x c:blk.0.x +"]);
 }
 
-/// The bytes are there, and are taken for something else: no loader would call that the same.
+/// The bytes are there, but are interpreted differently. No loader would call that the same.
 #[test]
 fn a_tensor_of_another_dtype_or_shape_changed() {
     let old = [tensor(SHARDS[0], "x", 1, 0, 10)];
@@ -156,28 +156,28 @@ fn tied_tensors_are_told_apart_by_their_names() {
     assert_eq!(told_of_tensors(&tied, &untied), ["same a:embed a:embed +", "changed a:head a:head"]);
     assert_eq!(told_of_tensors(&untied, &tied), ["same a:embed a:embed +", "changed a:head a:head +"]);
     assert_eq!(told_of_tensors(&tied, &alone), ["same a:embed a:embed +", "gone a:head -"]);
-    // Renamed, and one of them more: in the order of their names.
+    // The two are renamed and a third is added: pairs follow the order of the names.
     let renamed: Vec<_> = ["e", "h", "i"].iter().map(|name| tensor(SHARDS[0], name, 1, 0, 10)).collect();
     assert_eq!(
         told_of_tensors(&tied, &renamed),
         ["moved a:embed a:e +", "moved a:head a:h +", "added - a:i +"]
     );
-    // Those that stayed in their file are counterparts before the others.
+    // Entries that stay in their file are paired before the others.
     let old = [tensor(SHARDS[0], "x", 1, 0, 10), tensor(SHARDS[1], "y", 1, 0, 10)];
     let new = [tensor(SHARDS[1], "p", 1, 0, 10), tensor(SHARDS[2], "q", 1, 0, 10)];
     assert_eq!(told_of_tensors(&old, &new), ["moved b:y b:p +", "moved a:x c:q +"]);
 }
 
-/// Folders hold several variants of one model, each with the same names.
+/// Folders may hold several variants of one model, each with the same names.
 #[test]
 fn a_name_in_several_files_is_compared_file_by_file() {
     let old = [tensor(SHARDS[0], "x", 1, 0, 10), tensor(SHARDS[1], "x", 2, 0, 10)];
     let new = [tensor(SHARDS[0], "x", 3, 0, 10), tensor(SHARDS[1], "x", 4, 0, 10)];
     assert_eq!(told_of_tensors(&old, &new), ["changed a:x a:x", "changed b:x b:x"]);
-    // What stays is found first, wherever it lies; the others of its name are then counterparts of each other.
+    // Unchanged tensors are paired first, in any file. The others of the same name are then paired with each other.
     let new = [tensor(SHARDS[0], "x", 2, 0, 10), tensor(SHARDS[3], "x", 4, 0, 10)];
     assert_eq!(told_of_tensors(&old, &new), ["same b:x a:x +", "changed a:x d:x"]);
-    // Another variant came: nothing of the old ones changed.
+    // Another variant was added, and no old one changed.
     let new = [old[0].clone(), old[1].clone(), tensor(SHARDS[2], "x", 5, 0, 10)];
     assert_eq!(told_of_tensors(&old, &new), ["same a:x a:x +", "same b:x b:x +", "added - c:x"]);
 }
@@ -198,13 +198,13 @@ fn bytes_in_old_are_those_of_whole_files_and_of_tensors_elsewhere_each_once() {
         files(&[file("a.safetensors", 0, 1_024), file("b.safetensors", 9, 1_024), file("same", 7, 100)]);
     let old = tensors(&[tensor(SHARDS[0], "x", 1, 0, 10), tensor(SHARDS[0], "y", 2, 10, 20)]);
     let entries = [
-        // In a file that is there as a whole.
+        // A tensor in a file that the old model has as a whole.
         tensor(SHARDS[0], "x", 1, 0, 10),
-        // Three that lie over each other: bytes 100 to 130.
+        // Three tensors that overlap: bytes 100 to 130.
         tensor(SHARDS[1], "x", 1, 100, 10),
         tensor(SHARDS[1], "y", 2, 105, 20),
         tensor(SHARDS[1], "z", 2, 110, 20),
-        // Another, apart, and one that is not there.
+        // One more tensor, apart from those, and one that the old model lacks.
         tensor(SHARDS[1], "u", 1, 200, 10),
         tensor(SHARDS[1], "v", 3, 300, 10),
     ];
@@ -214,7 +214,7 @@ fn bytes_in_old_are_those_of_whole_files_and_of_tensors_elsewhere_each_once() {
     assert_eq!(bytes_in_old(&files, Some(&tensors)), 1_124 + 30 + 10);
 }
 
-/// Sizes whose sum no number holds cannot be made to wrap.
+/// Sizes whose sum exceeds every number do not wrap.
 #[test]
 fn sums_stop_at_the_largest_number() {
     let most = (1_u64 << 53) - 1;
@@ -231,8 +231,8 @@ fn sums_stop_at_the_largest_number() {
     assert!(comparison.is_same());
 }
 
-/// The specification of the classes, read word by word: three times counterparts are taken out of both lists, in the
-/// order of the lists, first within files of the same path.
+/// The specification of the classes, followed literally: three times, pairs are taken out of both lists, in the order
+/// of the lists, first within files of the same path.
 fn by_definition(old: &[TensorEntry], new: &[TensorEntry]) -> Vec<(Class, Option<Place>, Option<Place>)> {
     let (mut old, mut new) = (old.to_vec(), new.to_vec());
     let mut told = Vec::new();
@@ -260,7 +260,7 @@ fn by_definition(old: &[TensorEntry], new: &[TensorEntry]) -> Vec<(Class, Option
     told
 }
 
-/// What an entry is sorted by.
+/// The sort key of an entry.
 type Place = (String, String);
 
 fn place(entry: &TensorEntry) -> Place {
@@ -274,7 +274,7 @@ fn places(differences: &[Difference<'_, TensorEntry>]) -> Vec<(Class, Option<Pla
     places
 }
 
-/// How many entries are in which class, by looking at each.
+/// The number of entries in each class, counted one by one.
 fn tallies<'a>(
     differences: &[Difference<'a, TensorEntry>],
     side: impl Fn(&Difference<'a, TensorEntry>) -> Option<&'a TensorEntry>,
@@ -285,7 +285,7 @@ fn tallies<'a>(
     })
 }
 
-/// Few names, files and contents, so that they meet in every way.
+/// Lists with few names, files and contents, so that they coincide in every way.
 fn lists() -> impl Strategy<Value = Vec<TensorEntry>> {
     let entry =
         (0..4_usize, 0..5_u8, 0..5_u8, 0..3_u64, 0..8_u8).prop_map(|(shard, name, fill, size, form)| {

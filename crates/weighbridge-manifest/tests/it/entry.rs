@@ -1,4 +1,4 @@
-//! The lines of the lists: one form for each entry, every other refused.
+//! The lines of the lists: each entry has one form, and every other form is refused.
 
 use proptest::prelude::*;
 use weighbridge_manifest::{Dtype, EntryPath, FileEntry, LineError, MAX_LINE, TensorEntry, is_tensor_file};
@@ -15,7 +15,7 @@ fn tensor_code(line: &str) -> u16 {
     TensorEntry::parse(line).map_or_else(|error| error.error_code(), |_| 0)
 }
 
-/// `line` with its only `old` replaced.
+/// `line` with its only occurrence of `old` replaced.
 fn with(line: &str, old: &str, new: &str) -> String {
     assert_eq!(line.matches(old).count(), 1, "{old} in {line}");
     line.replace(old, new)
@@ -48,7 +48,7 @@ fn refuses_white_space_anywhere_outside_strings() {
             for space in [" ", "\t", "\r"] {
                 let mut spaced = line.to_owned();
                 spaced.insert_str(at, space);
-                // Inside a path or name a space is a character like another.
+                // In a path or name, a space is an ordinary character.
                 assert!(code(&spaced) == 1302 || (in_string && space == " "), "{spaced}");
             }
             in_string ^= byte == b'"';
@@ -111,7 +111,7 @@ fn only_quote_and_backslash_are_escaped() {
         assert_eq!(file_code(&with(FILE, "a/b.gguf", wrong)), 1302, "{wrong:?}");
         assert_eq!(tensor_code(&with(TENSOR, "t.w", wrong)), 1302, "{wrong:?}");
     }
-    // What JSON lets stand for itself is for paths and names to refuse.
+    // Characters that JSON allows unescaped are left to the checks of paths and names.
     assert_eq!(file_code(&with(FILE, "a/b.gguf", "a\u{7f}")), 1405);
     assert_eq!(tensor_code(&with(TENSOR, "t.w", "a\u{85}")), 1432);
     assert_eq!(file_code(&with(FILE, "a/b.gguf", r"a\\b")), 1406);
@@ -233,7 +233,7 @@ fn tensor_files_are_known_by_their_ending_as_spelled() {
     }
 }
 
-/// Lines that nearly are entries: pieces of the form, in nearly its order.
+/// Lines that are almost entries: parts of the form, almost in its order.
 fn nearly(line: &'static str) -> impl Strategy<Value = String> {
     let edits = proptest::collection::vec(
         (any::<prop::sample::Index>(), 0..3_usize, "([\"\\\\{}:,\\[\\]0 ]|\\\\\"|00|ü|a){0,2}"),

@@ -1,4 +1,4 @@
-//! The caller's expectation: a model, a head, a time. Its memory is tested in `memory`.
+//! The caller's expectation: a model, a head, a time. The module `memory` tests what the caller remembers.
 
 use weighbridge_manifest::{Expectation, Freshness, SignedHead, Time, TrustPolicy, tree::head_id};
 
@@ -36,7 +36,7 @@ fn only_the_wanted_head_is_believed() {
     };
     assert_eq!(code(EXAMPLE), 0);
     assert_eq!(code(&EXAMPLE[..EXAMPLE.len() - 1]), 3202);
-    // Wanting a head is not trusting it.
+    // A wanted head is not yet a trusted head.
     let wanted = Expectation::any().head(head_id(EXAMPLE.as_bytes()));
     assert_eq!(verdict(signed(EXAMPLE, &[mallory()]), &trust(), &wanted, None), 3102);
 }

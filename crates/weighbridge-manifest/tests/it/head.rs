@@ -10,12 +10,12 @@ use crate::kit::{EXAMPLE, time};
 
 const HASH: &str = "6904a71d8ea7ea2bc9582b8b42ec8323942d60c5765017b48323d19ddfaa63d0";
 
-/// The code and line of a refusal, (0, 0) if the text is a head.
+/// The code and line of a refusal; (0, 0) if the text is a head.
 fn refusal(text: &str) -> (u16, usize) {
     Head::parse(text).map_or_else(|error| (error.error_code(), error.line), |_| (0, 0))
 }
 
-/// The example with one line put in the place of another, counted from 1.
+/// The example with line `number`, counted from 1, replaced by `line`.
 fn with_line(number: usize, line: &str) -> String {
     let lines = EXAMPLE.lines().zip(1..).map(|(old, n)| if n == number { line } else { old });
     lines.flat_map(|line| [line, "\n"]).collect()
@@ -181,7 +181,7 @@ fn refuses_each_malformed_value_with_its_line() {
 
 #[test]
 fn takes_4096_bytes_and_not_one_more() {
-    // The room is shared among sixteen lines, "ext NN VALUE"; the last has the rest.
+    // Sixteen lines "ext NN VALUE" share the room; the last one takes the rest.
     let room = MAX_TEXT - EXAMPLE.len();
     let lines = (0..16).map(|i| {
         let length = if i < 15 { room / 16 } else { room - 15 * (room / 16) };
@@ -272,7 +272,7 @@ fn refuses_contradictions_behind_everything_else() {
 
 #[test]
 fn writes_no_head_that_would_be_read_as_another() {
-    // `to_text` used to check only that its text could be read: an LF in a value then made a line of its own.
+    // `to_text` once checked only that its text could be read. An LF in a value then made a line of its own.
     let head = |key: &str, value: &str| Head {
         ext: vec![Ext { key: key.into(), value: value.into() }],
         ..Head::parse(EXAMPLE).unwrap()

@@ -1,4 +1,4 @@
-//! The name by which an auditor is told, which the vectors of reports cannot say.
+//! The name that a verdict gives for an auditor. The vectors of reports cannot express this.
 
 use weighbridge_manifest::{
     Expectation, Head, Report, SignedReport, TrustPolicy, Vkey,
@@ -29,7 +29,7 @@ fn report(prover: &Vkey, id: HeadId, names: &[Key]) -> SignedReport {
 
 #[test]
 fn an_auditor_goes_by_the_first_name_that_the_policy_has_for_its_key() {
-    // The order of the report's lines said by which name: that is the order of whoever brought the report.
+    // The order of the report's lines once decided the name, but the party that brings a report chooses that order.
     let (day, night) = (Key::new("day", 7), Key::new("night", 7));
     for listed in [[day.clone(), night.clone()], [night.clone(), day.clone()]] {
         let policy = TrustPolicy::new(vec![publisher("*", 1, &[alice()])], Vec::new(), Vec::new()).unwrap();

@@ -1,4 +1,4 @@
-//! What the tests make heads, notes and policies of.
+//! Helpers with which the tests make heads, notes and policies.
 
 use ed25519_dalek::{
     Signer as _, SigningKey,
@@ -35,12 +35,12 @@ pub(crate) fn name(text: &str) -> ModelName {
     ModelName::parse(text).unwrap()
 }
 
-/// When [`EXAMPLE`] was created, and `seconds` later.
+/// The time `seconds` after [`EXAMPLE`] was created.
 pub(crate) fn created_plus(seconds: i64) -> Time {
     Time::from_unix(time("2026-11-20T16:31:00Z").unix() + seconds).unwrap()
 }
 
-/// A key pair under a name; one seed is one key, whatever the name.
+/// A key pair under a name. One seed is one key, under any name.
 #[derive(Clone)]
 pub(crate) struct Key {
     name: KeyName,
@@ -64,7 +64,7 @@ impl Key {
         self.secret.sign(text.as_bytes()).to_bytes().to_vec()
     }
 
-    /// A line that claims to be by this key.
+    /// A signature line that claims to be by this key.
     pub(crate) fn claim(&self, signature: &[u8]) -> NoteSignature {
         NoteSignature::new(self.name.clone(), self.vkey().id(), signature.to_vec())
     }
@@ -73,7 +73,7 @@ impl Key {
         self.claim(&self.sign(text))
     }
 
-    /// Another good line for each nonce: only the key's owner can make them.
+    /// A different valid line for each nonce. Only the key's owner can make these.
     pub(crate) fn line_with_nonce(&self, text: &str, nonce: u8) -> NoteSignature {
         let mut expanded = ExpandedSecretKey::from(&self.secret.to_bytes());
         expanded.hash_prefix = [nonce; 32];
@@ -95,7 +95,7 @@ pub(crate) fn carol() -> Key {
     Key::new("carol", 3)
 }
 
-/// Whom no policy lists.
+/// A key that no policy lists.
 pub(crate) fn mallory() -> Key {
     Key::new("mallory", 66)
 }
@@ -122,7 +122,7 @@ pub(crate) fn policy(publishers: Vec<Publisher>, revoked: &[Key]) -> TrustPolicy
     TrustPolicy::new(publishers, revoked, Vec::new()).unwrap()
 }
 
-/// The code of a verdict, or 0 if the head is believed.
+/// The code of a verdict; 0 if the head is believed.
 pub(crate) fn verdict(
     note: SignedHead,
     policy: &TrustPolicy,
@@ -132,14 +132,14 @@ pub(crate) fn verdict(
     note.verify(policy, expected, now).map_or_else(|error| error.error_code(), |_| 0)
 }
 
-/// The head as a verifier believes it that knows its id.
+/// The head as believed by a verifier that knows its id.
 pub(crate) fn believed(head: &Head) -> VerifiedHead {
     let text = head.to_text().unwrap();
     let policy = TrustPolicy::pinned(head_id(text.as_bytes()));
     signed(&text, &[mallory()]).verify(&policy, &Expectation::any(), None).unwrap()
 }
 
-/// A head that signs these lists, whatever they are, with `bytes` as the sum of sizes.
+/// A head that signs any such lists, with `bytes` as the sum of sizes.
 pub(crate) fn head_over(files: &[u8], bytes: u64, tensors: Option<&[u8]>) -> Head {
     Head {
         bytes,
@@ -164,7 +164,7 @@ fn leaves(list: &[u8]) -> Vec<EntryHash> {
     lines.map(|line| EntryHash::of_line(line.strip_suffix(b"\n").unwrap_or(line))).collect()
 }
 
-/// A head of the example's model, created `revision` hours later than the first.
+/// This revision of the example's model. Each revision is created one hour after the previous one.
 pub(crate) fn revision(number: u64, previous: &str) -> String {
     let hours = i64::try_from(number).unwrap() - 1;
     let head = Head {

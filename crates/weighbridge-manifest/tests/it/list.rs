@@ -1,4 +1,4 @@
-//! Opening lists under a head, and writing them.
+//! Lists are opened under a head, and written.
 
 use proptest::prelude::*;
 use weighbridge_manifest::{
@@ -31,7 +31,7 @@ fn open(files: &[u8], bytes: u64) -> Result<VerifiedFileList, ListError> {
     believed(&head_over(files, bytes, None)).open_files(files)
 }
 
-/// The code and line of a refusal, (0, None) if the list is opened.
+/// The code and line of a refusal; (0, None) if the list is opened.
 fn refusal<T>(opened: Result<T, ListError>) -> (u16, Option<u64>) {
     opened.map_or_else(|error| (error.error_code(), error.line()), |_| (0, None))
 }
@@ -62,7 +62,7 @@ fn tensor_listing(tensors: &[TensorEntry]) -> String {
     tensors.iter().map(|tensor| format!("{tensor}\n")).collect()
 }
 
-/// `old` swapped for `new` where it first stands.
+/// Replaces the first `old` by `new`.
 fn with(list: &str, old: &str, new: &str) -> String {
     assert!(list.contains(old));
     list.replacen(old, new, 1)
@@ -117,7 +117,7 @@ fn refuses_bytes_that_are_no_lines_of_text() {
         (with(FILES, "config", "con\0fig").into_bytes(), 1),
         (format!("[\n{FILES}").into_bytes(), 1),
         ([FILES.as_bytes(), b"\xff\n"].concat(), 6),
-        // A surrogate half and an overlong slash.
+        // A surrogate half, and an overlong slash.
         ([b"{\"file\":\"\xed\xa0\x80\"", FILES.as_bytes()].concat(), 1),
         ([b"{\"file\":\"a\xc0\xafb\"", FILES.as_bytes()].concat(), 1),
     ] {
@@ -142,7 +142,7 @@ fn refuses_order_and_duplicates_by_bytes() {
         (&["a", "b", "c"][..], (0, None)),
         (&["B", "a"], (0, None)),
         (&["a", "a-", "a.b", "aa"], (0, None)),
-        // UTF-16 would sort these the other way.
+        // In UTF-16 these two would sort the other way.
         (&["\u{ff5e}", "\u{10000}"], (0, None)),
         (&["\u{10000}", "\u{ff5e}"], (1304, Some(2))),
         (&["b", "a"], (1304, Some(2))),
@@ -191,7 +191,7 @@ fn refuses_what_the_head_does_not_sign() {
     other(&mut head);
     let files = believed(&head).open_files(list).unwrap();
     assert_eq!(refusal(files.open_tensors(TENSORS.as_bytes())), (1308, None));
-    // Count before sum, sum before root.
+    // The count is checked before the sum, and the sum before the root.
     assert_eq!(refusal(changed(|head| (head.files.count, head.bytes) = (1, 1))), (1306, None));
     let all =
         |head: &mut weighbridge_manifest::Head| (head.bytes, head.root) = (1, ModelRoot::from_bytes([0; 32]));
@@ -240,13 +240,13 @@ fn no_path_is_another_ones_parent_even_with_siblings_between() {
         let entries = paths.iter().rev().map(|path| file(path, 0)).collect();
         assert_eq!(refusal(write_files(entries)), expected, "{paths:?}, written");
     }
-    // Two refusals in one: the sum comes first, the root last.
+    // Of two faults at once, the sum is reported before this one; the root comes last.
     assert_eq!(refusal(open(listing(&["a", "a/b"]).as_bytes(), 1)), (1307, None));
 }
 
 #[test]
 fn long_hostile_paths_cost_one_pass() {
-    // Each parent of each path was once looked up in the whole list: 12 GB compared for these 4 MB.
+    // Once, each parent of each path was looked up in the whole list: 12 GB were compared for these 4 MB.
     let deep = "a/".repeat(500);
     let paths: Vec<String> = (0..4000).map(|i| format!("{deep}{i:04}")).collect();
     let list = listing(&paths.iter().map(String::as_str).collect::<Vec<_>>());
@@ -275,10 +275,10 @@ fn a_tensor_lies_within_a_listed_tensor_file() {
         let list = tensor_listing(&[tensor("t", file, offset, size)]);
         assert_eq!(refusal(open_tensors(list.as_bytes())).0, expected, "{list}");
     }
-    // The file of the line before is not taken for this line's.
+    // The file of the previous line is not taken for this line's file.
     let list = tensor_listing(&[tensor("t", "weights.gguf", 0, 1), tensor("t", "weights.gguf2", 0, 1)]);
     assert_eq!(refusal(open_tensors(list.as_bytes())), (1309, Some(2)));
-    // Place in the file comes before place in the order.
+    // The tensor's place in its file is checked before the order of lines.
     let list = tensor_listing(&[tensor("b", "weights.gguf", 0, 1), tensor("a", "weights.gguf", 0, most)]);
     assert_eq!(refusal(open_tensors(list.as_bytes())), (1310, Some(2)));
 }
@@ -301,7 +301,7 @@ fn no_tensors_is_not_the_same_as_tensors_not_looked_at() {
 
 #[test]
 fn two_models_cannot_exchange_their_lists() {
-    // Of one length, count and sum: only the root tells them apart.
+    // The two lists have the same length, count and sum; only the root distinguishes them.
     let (one, other) = (listing(&["a", "b"]), listing(&["a", "c"]));
     let (head_of_one, head_of_other) =
         (believed(&head_over(one.as_bytes(), 0, None)), believed(&head_over(other.as_bytes(), 0, None)));
@@ -342,7 +342,7 @@ fn writes_no_list_that_could_not_be_opened() {
     assert_eq!(refusal(write_files(vec![file("a", most), file("b", 1)])), (1307, None));
     assert_eq!(refusal(write_files(vec![file("a", most + 1)])), (1302, Some(1)));
     assert_eq!(refusal(write_tensors(vec![tensor("t", "a", 0, 1), tensor("t", "a", 2, 3)])), (1305, Some(2)));
-    // Tensor entries with more dimensions or larger numbers than a line can say were once written unlooked at.
+    // Tensor entries with more dimensions or larger numbers than a line can express were once written without a check.
     let good = tensor("t", "a.gguf", 0, 1);
     let wrong = |shape| TensorEntry { shape, ..good.clone() };
     for wrong in [wrong(vec![1; 17]), wrong(vec![1 << 53]), tensor("t", "a.gguf", 1 << 53, 0)] {
@@ -431,7 +431,7 @@ proptest! {
     }
 }
 
-/// Lists are read from files piece by piece; where the pieces are cut must not matter.
+/// Lists are read from files piece by piece. The sizes of the pieces must not matter.
 #[test]
 fn a_list_read_in_pieces_is_judged_as_one_read_whole() {
     let long = format!("{FILES}{{\"file\":\"{}\"", "x".repeat(9_000));
@@ -451,7 +451,7 @@ fn a_list_read_in_pieces_is_judged_as_one_read_whole() {
     }
 }
 
-/// A file can grow or shrink after its length was looked at.
+/// A file can grow or shrink after its length was read.
 #[test]
 fn a_list_of_which_more_or_less_comes_than_its_length_is_refused() {
     let head = believed(&head_over(FILES.as_bytes(), BYTES, None));

@@ -1,4 +1,4 @@
-//! Heads, lists and verdicts from outside: each refusal of the specification, with its code.
+//! Tests heads, lists and verdicts through the public API: each refusal of the specification, with its code.
 
 #![allow(clippy::unwrap_used)] // a test may stop where it fails
 

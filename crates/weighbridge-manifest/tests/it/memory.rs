@@ -1,5 +1,5 @@
-//! The memory of accepted heads: which notes stay, which go, and what they refuse. The vectors have each case once; here is
-//! what they cannot say.
+//! The memory of accepted heads: the notes it keeps, the notes it drops, and the heads it refuses. The vectors cover
+//! each case once; these tests cover what vectors cannot express.
 
 use weighbridge_manifest::{
     Expectation, Memory, MemoryError, NoteSignature, Publisher, Scope, SignedHead, TrustPolicy, TrustedKey,
@@ -18,13 +18,13 @@ fn by_alice(text: &str) -> SignedHead {
     signed(text, &[alice()])
 }
 
-/// Accepts a note, and says with which code if not.
+/// Accepts a note, and returns the code of the refusal, or 0.
 fn accept(memory: &mut Memory, note: SignedHead, policy: &TrustPolicy) -> u16 {
     let head = note.verify(policy, &Expectation::any().allow_expired(), None).unwrap();
     memory.accept(&head, policy).map_or_else(|error| error.error_code(), |_| 0)
 }
 
-/// A memory in which this policy has accepted these notes, one after the other.
+/// A memory into which this policy accepted these notes, one after the other.
 fn having(policy: &TrustPolicy, notes: impl IntoIterator<Item = SignedHead>) -> Memory {
     let mut memory = Memory::default();
     for note in notes {
@@ -33,8 +33,8 @@ fn having(policy: &TrustPolicy, notes: impl IntoIterator<Item = SignedHead>) -> 
     memory
 }
 
-/// The verdict on the second text where the first is remembered: by a caller that knows the name before, and by one that
-/// asks afterwards.
+/// The verdict on `then` if `text` is remembered. A caller that knows the name beforehand and a caller that asks
+/// afterwards must get the same verdict.
 fn after(text: &str, then: &str) -> u16 {
     let mut memory = having(&trust(), [by_alice(text)]);
     let recalled = memory.recall(&name("sentence-transformers/all-MiniLM-L6-v2"), &trust()).unwrap();
@@ -67,7 +67,7 @@ fn memory_refuses_rollback_and_forks_of_both_kinds() {
     assert_eq!(after(&second, &other_second), 3205, "the same revision, another head");
     assert_eq!(after(&second, &revision(3, &other_second)), 3205, "the next of another head");
     assert_eq!(after(&second, &revision(3, &first)), 3205);
-    // Which heads lay between is not known.
+    // The heads between the two are not known.
     assert_eq!(after(&second, &revision(4, &third)), 0, "one skipped");
     assert_eq!(after(&second, &revision(4, &other_second)), 0);
     assert_eq!(after(&first, &revision(1000, &third)), 0);
@@ -106,7 +106,7 @@ fn memory_comes_last() {
 
 #[test]
 fn what_todays_policy_would_not_believe_refuses_nothing() {
-    // A stolen key's heads must not lock out the publisher after its revocation.
+    // The heads of a stolen key must not lock out the publisher after the key is revoked.
     let text = revision(7, "x");
     let keys = [alice(), bob()];
     let of = |threshold, revoked: &[Key]| policy(vec![publisher("*", threshold, &keys)], revoked);
@@ -120,7 +120,7 @@ fn what_todays_policy_would_not_believe_refuses_nothing() {
     assert_eq!(recalled(&policy(vec![publisher("org/*", 1, &keys)], &[])), 0, "another scope");
     assert_eq!(recalled(&policy(vec![publisher("*", 1, &[bob()])], &[])), 0, "an unknown key");
     assert_eq!(recalled(&TrustPolicy::pinned(head_id(text.as_bytes()))), 1, "accepted by its id");
-    // That it has expired since is no reason to forget it.
+    // A head that has expired since is not forgotten.
     let expired = EXAMPLE.replace("expires never", "expires 2026-11-20T16:31:01Z");
     let memory = having(&trust(), [by_alice(&expired)]);
     let name = name("sentence-transformers/all-MiniLM-L6-v2");
@@ -148,8 +148,8 @@ fn a_damaged_line_stops_recall_and_acceptance_alike() {
 
 #[test]
 fn a_policy_takes_no_note_away_on_which_one_of_other_keys_relies() {
-    // A run that asked for one signature replaced the note that a run which asks for two relied on: that one was then led
-    // back to revision 1.
+    // A run that required one signature once replaced the note on which a run that required two relied. That run could
+    // then be led back to revision 1.
     let (first, second) = (revision(1, ""), revision(2, &revision(1, "")));
     let third = revision(3, &second);
     let both = [alice(), bob()];
@@ -159,14 +159,14 @@ fn a_policy_takes_no_note_away_on_which_one_of_other_keys_relies() {
     assert_eq!(accept(&mut memory, by_alice(&third), &any), 0);
     assert_eq!(revisions(&memory), [2, 3]);
     assert_eq!(accept(&mut memory, signed(&first, &both), &all), 3204);
-    // Signed by both, the later head says all that the others said.
+    // A later head signed by both keys replaces both notes.
     assert_eq!(accept(&mut memory, signed(&third, &both), &all), 0);
     assert_eq!(revisions(&memory), [3]);
 }
 
 #[test]
 fn a_key_owner_who_signs_again_and_again_does_not_fill_the_note() {
-    // Its lines would have kept another policy's from being remembered.
+    // The key's lines would have kept out the lines of another policy's keys.
     let text = revision(1, "");
     let mut memory = Memory::default();
     let mine = policy(vec![publisher("*", 1, &[mallory()])], &[]);
@@ -203,7 +203,7 @@ fn memory_is_kept_as_notes_too() {
 
 #[test]
 fn no_changed_byte_of_the_state_file_is_passed_over() {
-    // One changed character of a name or a signature made a note one that nobody believes.
+    // One changed character of a name or a signature once turned a note into one that nobody believes.
     let keys = [alice(), bob()];
     let text = revision(2, &revision(1, ""));
     let by_id = TrustPolicy::pinned(head_id(text.as_bytes()));
@@ -218,7 +218,7 @@ fn no_changed_byte_of_the_state_file_is_passed_over() {
                 let mut changed = json.clone();
                 changed[at] ^= 1 << bit;
                 let read = Memory::from_json(&changed).map_err(|error| error.error_code());
-                // White space is not passed over: it says the same.
+                // A change of white space does not change the content.
                 assert!(read == Err(9004) || read.as_ref() == Ok(&memory), "byte {at}, bit {bit}");
             }
             if at + 1 < json.len() {

@@ -1,4 +1,4 @@
-//! Whose signatures count: signatures, thresholds, dates, scopes, and the order of the checks.
+//! Tests which signatures count: signatures, thresholds, dates, scopes, and the order of the checks.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use crate::kit::{
     EXAMPLE, Key, alice, bob, carol, created_plus, mallory, note, policy, publisher, signed, trusted, verdict,
 };
 
-/// The code of the verdict over the example, by a caller that wants any model and knows no time.
+/// The code of the verdict on the example, for a caller that wants any model and knows no time.
 fn code(note: SignedHead, policy: &TrustPolicy) -> u16 {
     verdict(note, policy, &Expectation::any(), None)
 }
@@ -20,7 +20,7 @@ fn of(threshold: usize, keys: &[Key]) -> TrustPolicy {
     policy(vec![publisher("*", threshold, keys)], &[])
 }
 
-/// Names of those whose signatures counted.
+/// The names of the signers that counted.
 fn signers(note: SignedHead, policy: &TrustPolicy) -> Vec<String> {
     let verified = note.verify(policy, &Expectation::any(), None).unwrap();
     verified.signers().iter().map(|signer| signer.name.as_str().to_owned()).collect()
@@ -51,14 +51,14 @@ fn unknown_keys_are_ignored_and_do_not_count() {
     assert_eq!(code(signed(EXAMPLE, &[mallory()]), &one), 3102);
     assert_eq!(code(signed(EXAMPLE, &[Key::new("alice2", 1)]), &one), 3102, "a known key, an unknown name");
     assert_eq!(code(signed(EXAMPLE, &[Key::new("alice", 66)]), &one), 3102, "a known name, an unknown key");
-    // Nobody looks whether an unknown key's signature is any good, or of what type it is.
+    // A line by an unknown key is ignored, whether or not it is valid, and of any type.
     let unknown =
         |bytes: usize| NoteSignature::new(KeyName::parse("pq").unwrap(), [1, 2, 3, 4], vec![7; bytes]);
     let good = alice().line(EXAMPLE);
     let lines = [mallory().claim(&[0; 64]), unknown(1), unknown(2_420), unknown(7_856), good];
     assert_eq!(code(note(EXAMPLE, &lines), &one), 0);
     assert_eq!(code(note(EXAMPLE, &lines[..4]), &one), 3102);
-    // The id is not the key: a line under alice's name with another id is not alice's.
+    // An id is not a key: a line under alice's name with another id is not hers.
     let other_id = NoteSignature::new(KeyName::parse("alice").unwrap(), [0; 4], alice().sign(EXAMPLE));
     assert_eq!(code(note(EXAMPLE, &[other_id]), &one), 3102);
 }
@@ -103,7 +103,7 @@ fn a_bad_signature_by_a_known_key_refuses_whatever_stands_beside_it() {
 
 #[test]
 fn a_signature_in_other_bytes_is_another_signature() {
-    // S + L satisfies the same equation; libraries that take it give one head many notes.
+    // S + L satisfies the same equation. Libraries that accept it allow many notes for one head.
     const L: [u8; 32] = [
         0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0,
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
@@ -154,10 +154,10 @@ fn a_revoked_key_never_counts_under_any_name() {
     assert_eq!(code(signed(EXAMPLE, &[alice()]), &revoking(1, &[Key::new("other", 1)])), 3104);
     assert_eq!(signers(signed(EXAMPLE, &[alice(), bob()]), &one_down), ["bob"]);
     assert_eq!(code(signed(EXAMPLE, &[mallory()]), &one_down), 3102);
-    // Its signature is not asked to be good.
+    // The signature of a revoked key need not be valid.
     assert_eq!(code(note(EXAMPLE, &[alice().claim(&[0; 64])]), &one_down), 3102);
     assert_eq!(code(note(EXAMPLE, &[alice().claim(&[0; 63]), bob().line(EXAMPLE)]), &one_down), 0);
-    // Revoked keys that would not have been enough are not the reason.
+    // Revoked keys are not the reason if there would be too few keys even with them.
     assert_eq!(code(signed(EXAMPLE, &[alice()]), &revoking(2, &[alice()])), 3103);
     assert_eq!(code(signed(EXAMPLE, &[alice(), bob()]), &revoking(2, &[alice()])), 3104);
     assert_eq!(code(signed(EXAMPLE, &[alice(), bob()]), &revoking(3, &[alice(), bob()])), 3103);
@@ -179,7 +179,7 @@ fn a_key_counts_from_the_first_second_until_before_the_last() {
     assert_eq!(code(by_alice(), &dated(1, Some(1), None, &[])), 3105, "a second before from");
     assert_eq!(code(by_alice(), &dated(1, None, Some(0), &[])), 3105, "at until");
     assert_eq!(code(by_alice(), &dated(1, None, Some(-1), &[])), 3105, "after until");
-    // It is `created` that is compared, not the time of the check.
+    // The dates are compared with `created`, not with the time of the check.
     let (ended, long_after) = (dated(1, None, Some(1), &[]), Some(created_plus(1 << 30)));
     assert_eq!(verdict(by_alice(), &ended, &Expectation::any(), long_after), 0);
 }
@@ -207,14 +207,14 @@ fn a_shortage_is_explained_by_what_would_have_made_up_the_number() {
 
 #[test]
 fn a_key_has_the_dates_of_the_name_under_which_it_signs() {
-    // One key, renewed under another name: dates were once taken from any of its names.
+    // One key was renewed under another name. Once, the dates of any of its names counted.
     let renewed = Key::new("alice-2027", 1);
     let until = TrustedKey { vkey: alice().vkey(), from: None, until: Some(created_plus(0)) };
     let from = TrustedKey { vkey: renewed.vkey(), from: Some(created_plus(0)), until: None };
     let policy = policy(vec![Publisher { scope: Scope::All, threshold: 1, keys: vec![until, from] }], &[]);
     assert_eq!(code(signed(EXAMPLE, &[alice()]), &policy), 3105);
     assert_eq!(signers(signed(EXAMPLE, &[renewed]), &policy), ["alice-2027"]);
-    // The same vkey twice has the dates of both.
+    // The same vkey listed twice counts in both spans.
     let span = |from, until| TrustedKey {
         vkey: alice().vkey(),
         from: Some(created_plus(from)),
@@ -237,7 +237,7 @@ fn the_longest_scope_decides_alone() {
         publisher("org/secret", 1, &[bob()]),
     ];
     let reversed: Vec<Publisher> = publishers.iter().rev().cloned().collect();
-    // Their order in the policy says nothing.
+    // The order of publishers in the policy has no effect.
     let orders = [policy(publishers, &[]), policy(reversed, &[])];
     let by = |name: &str, key: &Key| {
         let text = renamed(EXAMPLE, name);
@@ -317,12 +317,12 @@ fn an_accepted_head_needs_no_signature_that_counts() {
         code(signed(EXAMPLE, &[alice()]), &accepting(vec![publisher("org/*", 1, &[alice()])], &[])),
         0
     );
-    // Who does count is named.
+    // The signers that count are named.
     let two = accepting(vec![publisher("*", 2, &[alice(), bob()])], &[]);
     assert_eq!(signers(signed(EXAMPLE, &[alice()]), &two), ["alice"]);
-    // A bad signature by a known key still says that somebody altered the note.
+    // A bad signature by a known key still means that the note was altered.
     assert_eq!(code(note(EXAMPLE, &[alice().claim(&[0; 64])]), &two), 3101);
-    // Another text is another head.
+    // A head with another text is another head.
     let other = EXAMPLE.replace("91618861", "91618860");
     assert_eq!(code(signed(&other, &[mallory()]), &accepting(vec![], &[])), 3106);
     assert_eq!(code(signed(&other, &[mallory()]), &TrustPolicy::pinned(id)), 3106);
@@ -338,7 +338,7 @@ fn the_first_failing_check_is_the_verdict() {
     let malformed = EXAMPLE.replace("revision 1", "revision one");
     let bad = |text: &str| note(text, &[alice().claim(&[0; 64])]);
     let now = Some(created_plus(-1 << 30));
-    // Signature, grammar, name, head, revision, scope, threshold, time.
+    // The order of checks: signature, grammar, name, head, revision, scope, threshold, time.
     assert_eq!(verdict(bad(&malformed), &in_scope, &name("x"), now), 3101);
     assert_eq!(verdict(bad("junk\n"), &in_scope, &name("x"), now), 3101);
     assert_eq!(verdict(signed(&malformed, &[alice()]), &in_scope, &name("x"), now), 1204);
@@ -361,7 +361,7 @@ fn a_hundred_lines_by_a_known_key_cost_a_hundred_checks() {
     assert!((0..100).all(|_| alice().vkey().has_signed(EXAMPLE.as_bytes(), &alice().sign(EXAMPLE))));
     let a_hundred_checks = check.elapsed();
 
-    // Bad signatures by a revoked key are passed over, all hundred; the key stands in many publishers.
+    // All hundred bad signatures by a revoked key are skipped. Many publishers list that key.
     let scopes = (0..50).map(|i| publisher(&format!("org{i}/*"), 1, &[alice()]));
     let publishers: Vec<Publisher> = scopes.chain([publisher("*", 1, &[bob()])]).collect();
     let policy = policy(publishers, &[alice()]);
@@ -374,7 +374,8 @@ fn a_hundred_lines_by_a_known_key_cost_a_hundred_checks() {
 
 #[test]
 fn two_keys_may_share_a_name_and_an_id() {
-    // Ids have 32 bits: these two were found in seconds. A line is good if it is by either, and counts for that one.
+    // Ids have 32 bits, and these two keys were found in seconds. A line is valid if it is by either key, and counts
+    // for that key.
     let twin = |number: u32| {
         let mut seed = [0; 32];
         seed[..4].copy_from_slice(&number.to_le_bytes());

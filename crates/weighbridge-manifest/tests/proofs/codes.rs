@@ -1,4 +1,4 @@
-//! Each refusal with its code and sentence, and the order in which they come.
+//! Each refusal of a proof, with its code and sentence, and the order of the checks.
 
 use weighbridge_manifest::{MAX_PROOF, ProofError, SignedProof, TrustPolicy, tree::SiblingHash};
 
@@ -11,7 +11,7 @@ fn said(parts: &Parts) -> String {
     verify(parts.text().as_bytes()).unwrap_err().to_string()
 }
 
-/// Seven files, of which `f1.safetensors` is at 6 and holds five tensors; a proof with every kind of line.
+/// Seven files, of which `f1.safetensors` is at position 6 and holds five tensors, and a proof with every kind of line.
 fn whole() -> (Model, Parts) {
     let model = Model::with_tensors(7, 5);
     let parts = model.parts(&[0, 1, 6], &[1, 3]).absent(&["f00x", "f01"]).slice(6, 0..8);
@@ -57,7 +57,7 @@ fn the_note_is_judged_before_anything_above_it() {
     assert_eq!(verdict_by(&strangers), 3102);
     assert_eq!(verdict_by(&crate::model::policy()), 2502);
     assert_eq!(proof.under(&Model::of_files(2).head()).unwrap_err(), ProofError::OtherHead);
-    // The first line may be empty: then nothing stands above the note.
+    // The first line may be empty. Then there is no text above the note.
     assert_eq!(verdict(format!("\n{}", model.note).as_bytes()), 2502);
     assert_eq!(Parts { note: "no note\n".to_owned(), ..parts }.verdict(), 1103);
 }
@@ -146,7 +146,7 @@ fn refuses_sibling_hashes_in_any_other_form() {
         "=",
         "AAAA",
     ] {
-        // Where the sibling hashes stand, and as a second line of them.
+        // Replaces the sibling hashes, or adds a second line of them.
         let proof = good.text().replace(encoded.as_str(), other);
         let error = verify(proof.as_bytes()).unwrap_err();
         assert_eq!(error.to_string(), "line 3 of the proof: not the base64 of sibling hashes", "{other}");
@@ -252,7 +252,7 @@ fn refuses_a_path_as_absent_unless_its_neighbours_are_shown() {
     let model = Model::of_files(9);
     let code = |positions: &[u64], paths: &[&str]| model.parts(positions, &[]).absent(paths).verdict();
     assert_eq!(code(&[3, 4], &["f07"]), 0);
-    // Listed, by distant neighbours and by its own entry; and beside the gap.
+    // A listed path, with distant neighbours and with its own entry; then paths next to the gap.
     assert_eq!(code(&[3, 5], &["f08"]), 2505);
     assert_eq!(code(&[3, 4, 5], &["f08"]), 2505);
     assert_eq!(code(&[0], &["f00"]), 2505);
@@ -261,7 +261,7 @@ fn refuses_a_path_as_absent_unless_its_neighbours_are_shown() {
     assert_eq!(code(&[3], &["f07"]), 2505);
     assert_eq!(code(&[4], &["f07"]), 2505);
     assert_eq!(code(&[3, 5], &["f07"]), 2505);
-    // At the ends one neighbour is enough, and only there.
+    // At the ends of the list, and only there, one neighbour is enough.
     assert_eq!((code(&[0], &["a"]), code(&[1], &["a"]), code(&[0, 1], &["a"])), (0, 2505, 0));
     assert_eq!((code(&[8], &["z"]), code(&[7], &["z"]), code(&[7, 8], &["z"])), (0, 2505, 0));
     assert_eq!(code(&[0, 8], &["f05"]), 2505);
@@ -271,7 +271,7 @@ fn refuses_a_path_as_absent_unless_its_neighbours_are_shown() {
 
 #[test]
 fn refuses_neighbours_of_another_tree() {
-    // Two tensors that lie beside each other, offered as files; and files as tensors.
+    // Two neighbouring tensors are offered as files, and files as tensors.
     let model = Model::with_tensors(5, 5);
     let mut parts = model.parts(&[0], &[1, 2]).absent(&["f00x"]);
     assert_eq!(parts.verdict(), 2505);
@@ -282,7 +282,7 @@ fn refuses_neighbours_of_another_tree() {
     let mut parts = model.parts(&[0, 1, 2], &[1]);
     parts.tensors = parts.files.split_off(1);
     assert_eq!(parts.verdict(), 2503);
-    // Their sibling hashes too are of one tree.
+    // Sibling hashes belong to one tree too.
     let mut parts = model.parts(&[4], &[4]);
     std::mem::swap(&mut parts.file_siblings, &mut parts.tensor_siblings);
     assert_eq!(parts.verdict(), 2405);
@@ -290,14 +290,14 @@ fn refuses_neighbours_of_another_tree() {
 
 #[test]
 fn refuses_neighbours_out_of_order_that_a_publisher_signed() {
-    // `f02` hides behind `f08`: its neighbours seem to be `f00` and `f04`.
+    // `f02` is hidden behind `f08`: its neighbours seem to be `f00` and `f04`.
     let lines = ["f00", "f04", "f08", "f02"].iter().map(|path| file(path, 1)).collect();
     let model = Model::of(lines, None);
     assert_eq!(
         model.head().open_files(crate::model::text(&model.files).as_bytes()).unwrap_err().error_code(),
         1304
     );
-    // Two neighbours show what they show; only who opens the list sees the rest.
+    // Two neighbours show only themselves. Only a reader that opens the list sees the rest.
     assert_eq!(model.parts(&[0, 1], &[]).absent(&["f02"]).verdict(), 0);
     assert_eq!(model.parts(&[0, 3], &[]).verdict(), 0);
     assert_eq!(model.parts(&[2, 3], &[]).absent(&["f06"]).verdict(), 1304);
@@ -364,7 +364,8 @@ fn refuses_slices_of_what_is_not_shown() {
     );
 }
 
-/// A proof with every fault, which are then mended from the first on: each verdict is that of the first one left.
+/// A proof with every fault. The faults are then mended one by one, from the first on: each verdict is that of the
+/// first fault left.
 #[test]
 fn the_first_fault_in_the_order_of_the_page_is_the_verdict() {
     let (_, good) = whole();

@@ -1,4 +1,4 @@
-//! What honest proofs show: exactly what was asked for.
+//! Honest proofs show exactly what was requested.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use crate::{
     model::{Model, Opened, file, numbered, policy, verdict, verify},
 };
 
-/// Numbers that look random and are the same on each run.
+/// Pseudo-random numbers, the same in every run.
 struct Seeded(u64);
 
 impl Seeded {
@@ -20,7 +20,7 @@ impl Seeded {
         self.0 >> 33
     }
 
-    /// At most 16 positions below `count`, at least one.
+    /// At most 16 positions below `count`, and at least one.
     fn subset(&mut self, count: u64) -> Vec<u64> {
         let size = 1 + self.next() % count.min(16);
         let mut positions: Vec<u64> = (0..size).map(|_| self.next() % count).collect();
@@ -30,7 +30,7 @@ impl Seeded {
     }
 }
 
-/// All subsets of small lists, some of large ones.
+/// All subsets of small lists, and some of large ones.
 fn subsets(count: u64) -> Vec<Vec<u64>> {
     if count <= 10 {
         let members = |set: u64| (0..count).filter(|position| set >> position & 1 == 1).collect();
@@ -49,7 +49,7 @@ fn absent(proven: &Proven) -> Vec<&str> {
     proven.absent().iter().map(|path| path.as_str()).collect()
 }
 
-/// Each entry shown is the listed one.
+/// Asserts that each shown entry is the listed one.
 fn assert_true(model: &Opened, proven: &Proven) {
     for (position, file) in proven.files() {
         assert_eq!(&model.files.entries()[usize::try_from(*position).unwrap()], file);
@@ -107,7 +107,7 @@ fn absence_is_proved_at_the_first_the_last_and_every_place_between() {
         let model = Model::of_files(count);
         let opened = model.open();
         for place in 0..=count {
-            // `f00` to `f02`: what is not even is not there.
+            // The files are `f00`, `f02` and so on; odd numbers are absent.
             let path = if place == 0 { "a".to_owned() } else { format!("f{:02}", 2 * place - 1) };
             let proof = opened.prove(opened.wanted().absent(&path).unwrap()).unwrap();
             let neighbours: Vec<u64> = (place.saturating_sub(1)..=place).filter(|p| *p < count).collect();
@@ -208,7 +208,7 @@ fn a_proof_is_believed_only_as_its_head_is() {
     assert_eq!(check(&policy(), &Expectation::any().named(name("example/few"))), 3201);
     assert_eq!(check(&policy(), &Expectation::any().min_revision(2)), 3203);
     assert_eq!(Model::of_files(4).open().check(&proof).unwrap_err(), ProofError::OtherHead);
-    // Signatures are not looked at where the head is held, but the note has to be one.
+    // Under a held head, signatures are not checked, but the note has to be a note.
     let unsigned = format!("{}\n\u{2014} nobody AAAAAAE=\n", model.text);
     let others = proof.replace(&model.note, &unsigned);
     assert!(model.open().check(&others).is_ok());

@@ -1,4 +1,4 @@
-//! Proofs from outside: what honest ones show, and that nothing else is accepted.
+//! Tests proofs through the public API: honest proofs show their entries, and no other proof is accepted.
 
 #![allow(clippy::unwrap_used)] // a test may stop where it fails
 

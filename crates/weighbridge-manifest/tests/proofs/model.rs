@@ -1,4 +1,4 @@
-//! Models without bytes, and proofs of them that are written by hand.
+//! Models without bytes, and hand-written proofs of them.
 
 use std::{fmt::Write as _, ops::Range};
 
@@ -12,7 +12,7 @@ use weighbridge_manifest::{
 
 use crate::kit::alice;
 
-/// The lines of a model's lists, in the order in which they were signed, whether or not that is their order.
+/// The lines of a model's lists, in the order in which they were signed, even if that is not the valid order.
 #[derive(Clone)]
 pub(crate) struct Model {
     pub(crate) files: Vec<String>,
@@ -27,19 +27,19 @@ impl Model {
         Self::under(files, tensors, &head)
     }
 
-    /// With a head that need not fit.
+    /// A model under a head that need not fit the lists.
     pub(crate) fn under(files: Vec<String>, tensors: Option<Vec<String>>, head: &Head) -> Self {
         let text = head.to_text().unwrap();
         let note = format!("{text}\n{}\n", alice().line(&text));
         Self { files, tensors, text, note }
     }
 
-    /// `f00`, `f02`, and so on: between them is room for others.
+    /// A model of the files `f00`, `f02`, and so on, with room for others between them.
     pub(crate) fn of_files(count: u64) -> Self {
         Self::of((0..count).map(|i| file(&numbered(2 * i), i)).collect(), None)
     }
 
-    /// Files and, in the second of them, tensors.
+    /// A model of files, the second of which holds tensors.
     pub(crate) fn with_tensors(files: u64, tensors: u64) -> Self {
         let path = |i| if i == 1 { "f1.safetensors".to_owned() } else { format!("f{i:02}") };
         let mut lines: Vec<_> = (0..files).map(|i| file(&path(i), 1_000 * i)).collect();
@@ -60,7 +60,7 @@ impl Model {
         Opened { head, files, tensors, note: self.note.clone() }
     }
 
-    /// A proof of these positions, with the sibling hashes that it takes.
+    /// A proof of these positions, with the sibling hashes that they require.
     pub(crate) fn parts(&self, files: &[u64], tensors: &[u64]) -> Parts {
         let none = Vec::new();
         let (files, file_siblings) = chosen(&self.files, files);
@@ -111,7 +111,7 @@ impl Opened {
         SignedProof::parse(proof.as_bytes())?.under(&self.head)
     }
 
-    /// The proof that would be made of exactly this.
+    /// Makes the proof of exactly the content of `proven`.
     pub(crate) fn prove_again(&self, proven: &Proven) -> String {
         let mut wanted = self.wanted();
         for (_, file) in proven.files() {
@@ -130,7 +130,7 @@ impl Opened {
     }
 }
 
-/// A proof before it is written: each part can be another one.
+/// A proof before it is written. Tests replace its parts.
 #[derive(Clone)]
 pub(crate) struct Parts {
     pub(crate) version: String,
@@ -199,7 +199,7 @@ pub(crate) fn text(lines: &[String]) -> String {
     })
 }
 
-/// A head that binds these lines in this order. Lines that are no files have no bytes.
+/// A head that binds these lines in this order. Lines that are not files count as 0 bytes.
 pub(crate) fn head_over(files: &[String], tensors: Option<&[String]>) -> Head {
     let bytes = files.iter().filter_map(|line| FileEntry::parse(line).ok()).map(|file| file.size).sum();
     let size = |lines: &[String]| ListSize { count: lines.len() as u64, length: text(lines).len() as u64 };
@@ -221,7 +221,7 @@ pub(crate) fn head_over(files: &[String], tensors: Option<&[String]>) -> Head {
     }
 }
 
-/// `f00` to `f99`, then `g00` to `g99`.
+/// The names `f00` to `f99`, then `g00` to `g99`.
 pub(crate) fn numbered(number: u64) -> String {
     format!("{}{:02}", if number < 100 { 'f' } else { 'g' }, number % 100)
 }

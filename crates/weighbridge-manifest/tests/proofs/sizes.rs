@@ -1,10 +1,10 @@
-//! How large proofs are in large models, and that they stay as small as is promised.
+//! The sizes of proofs in large models stay within the documented limits.
 
 use weighbridge_manifest::tree::sibling_count;
 
 use crate::model::{Model, file, tensor};
 
-/// 64 bytes.
+/// A path of 64 bytes.
 fn path(number: u64) -> String {
     format!("{number:0>52}.safetensors")
 }
@@ -31,14 +31,14 @@ fn largest(lines: &[String]) -> usize {
     (0..lines.len()).max_by_key(size).unwrap()
 }
 
-/// The largest proof of a file, and of a tensor with its file.
+/// The sizes of the largest proof of a file, and of a tensor with its file.
 fn sizes(files: u64, tensors: Option<u64>) -> (usize, Option<usize>) {
     let model = model(files, tensors);
     let opened = model.open();
     let (at, entries) = (largest(&model.files), opened.files.entries());
     let of_file = opened.prove(opened.wanted().file(entries[at].path.as_str()).unwrap()).unwrap().len();
     let of_tensor = opened.tensors.as_ref().map(|list| {
-        // The file's part does not depend on the tensor's but by its position: the largest of both are tried.
+        // The parts of file and tensor depend on each other only by the tensor's position: try the largest of both.
         let lines = model.tensors.as_ref().unwrap();
         let candidates = [largest(lines), lines.len() - 1];
         let with_largest_file = list.entries().iter().rposition(|t| t.file == entries[at].path);

@@ -1,13 +1,14 @@
 //! Honest proofs with one thing changed.
 //!
-//! Two kinds of line are the prover's choice and bound by nothing but their truth: what is absent, and what the slice
-//! holds. Changed, they may claim something else that is true. What is accepted is then the one proof of that.
+//! The prover chooses the absent paths and the slice freely, so nothing binds these two kinds of line except their
+//! truth. A changed line may make another true claim. The test then asserts that the accepted text is the one proof of
+//! that claim.
 
 use weighbridge_manifest::{Head, SignedProof, tree::SiblingHash};
 
 use crate::model::{Model, Opened, Parts, head_over, verify};
 
-/// Proofs with every kind of line and without, in trees of several shapes.
+/// Proofs with and without every kind of line, in trees of several shapes.
 fn proofs() -> Vec<(Model, Parts)> {
     let mut proofs = Vec::new();
     for (count, positions) in [
@@ -37,7 +38,7 @@ fn proofs() -> Vec<(Model, Parts)> {
     proofs
 }
 
-/// Whether it is accepted. Nothing but the one text for what it then shows may be.
+/// Whether the proof is accepted. An accepted text must be the only proof of its content.
 fn accepted(model: &Opened, proof: &[u8]) -> bool {
     let Ok(proven) = SignedProof::parse(proof).and_then(|proof| proof.under(&model.head)) else {
         return false;
@@ -79,7 +80,7 @@ fn refuses_every_single_byte_changed_above_the_note() {
                 at += 1;
             }
         }
-        // The empty line.
+        // Every other byte in place of the empty line.
         for changed in (0..=255).filter(|changed| *changed != b'\n') {
             proof[at] = changed;
             assert!(!accepted(&opened, &proof), "the empty line is {changed}");
@@ -127,7 +128,7 @@ fn refuses_every_line_dropped_repeated_exchanged_or_added() {
         };
         for (at, line) in lines.iter().enumerate() {
             let without: Vec<_> = [&lines[..at], &lines[at + 1..]].concat();
-            // Of a list of one tensor nothing is left without it, not even sibling hashes.
+            // Without its only tensor, the tensor list leaves nothing in the proof, not even sibling hashes.
             let only_tensor = line.starts_with("0 {\"tensor\"") && model.tensors.as_ref().unwrap().len() == 1;
             if !is_free(line) && !only_tensor {
                 refused(&without, "dropped");
@@ -145,7 +146,7 @@ fn refuses_every_line_dropped_repeated_exchanged_or_added() {
                 refused(&exchanged, "exchanged");
             }
         }
-        // Entries of the same lists at their true positions, but with no part in the sibling hashes.
+        // Entries of the same lists at their true positions, but without their sibling hashes.
         for list in [&Some(model.files.clone()), &model.tensors].into_iter().flatten() {
             for entry in list.iter().enumerate().map(|(position, entry)| format!("{position} {entry}")) {
                 for to in (0..=lines.len()).filter(|_| !lines.contains(&entry)) {
