@@ -1,4 +1,4 @@
-//! Why a header was refused: place, numbers, and the stable code of `spec/error-codes.md`.
+//! Why a header was refused: the place, the numbers, and the stable code of `spec/error-codes.md`.
 
 use std::error::Error;
 use std::fmt;
@@ -6,118 +6,118 @@ use std::fmt;
 use crate::gguf_error::GgufError;
 use crate::json;
 
-/// Why a model file does not say, by its format's rules, where its tensors lie.
+/// Why a model file has no valid description of its tensors, by its format's rules.
 ///
-/// Positions are bytes from the start of the file. Names come from the file and may be anything; they are cut and
+/// Positions are bytes from the start of the file. Names come from the file and may have any content; they are cut and
 /// escaped ([`Excerpt`]).
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum FormatError {
-    /// The file stands in for the model in a Git repository (4117).
+    /// The file is a Git LFS pointer, which replaces the model file in a Git repository (4117).
     LfsPointer,
-    /// Less than the eight bytes of the header's length (4101).
+    /// The file has fewer than the eight bytes of the header's length (4101).
     TooShort {
         /// The file's size.
         file_size: u64,
     },
-    /// More than the 100,000,000 bytes that the format allows (4102).
+    /// The header has more than the 100,000,000 bytes that the format allows (4102).
     HeaderTooLong {
-        /// The length that the file claims.
+        /// The header's length, as claimed by the file.
         len: u64,
     },
     /// The header would go on after the file's end (4103).
     HeaderPastEnd {
-        /// The length that the file claims, counted from byte 8.
+        /// The header's length, as claimed by the file, counted from byte 8.
         len: u64,
         /// The file's size.
         file_size: u64,
     },
-    /// The header does not begin with `{`, white space apart (4104).
+    /// The first byte of the header, after white space, is not `{` (4104).
     HeaderStart {
-        /// What it begins with; `None` for an empty one.
+        /// That first byte; `None` for an empty header.
         found: Option<u8>,
     },
     /// The header is not one JSON object with white space around it (4105).
     NotJson {
-        /// The first byte that cannot stand where it does.
+        /// The first byte that is not allowed in its place.
         at: u64,
-        /// What could.
+        /// A description of the allowed bytes.
         expected: &'static str,
     },
     /// A name occurs twice in the header (4106).
     RepeatedName {
         /// The name.
         name: Excerpt,
-        /// Where its second entry begins.
+        /// The position of the name's second entry.
         at: u64,
     },
     /// A key occurs twice in `__metadata__` (4106).
     RepeatedMetadataKey {
         /// The key.
         key: Excerpt,
-        /// Where its second value begins.
+        /// The position of the key's second value.
         at: u64,
     },
-    /// A tensor's entry has not the keys and types that it should have (4107).
+    /// A tensor's entry does not have the required keys and types (4107).
     Entry {
         /// The tensor.
         tensor: Excerpt,
-        /// What is wrong with its entry.
+        /// The fault of the entry.
         fault: EntryFault,
     },
     /// A tensor begins after its end (4109).
     OffsetsReversed {
         /// The tensor.
         tensor: Excerpt,
-        /// Where it begins, counted from the header's end.
+        /// The offset at which the tensor begins, counted from the header's end.
         begin: u64,
-        /// Where it ends.
+        /// The offset at which the tensor ends, counted from the header's end.
         end: u64,
     },
-    /// A tensor lies at 2^53 or beyond, counted from the file's start (4109).
+    /// A tensor reaches 2^53 or beyond, counted from the file's start (4109).
     OffsetTooLarge {
         /// The tensor.
         tensor: Excerpt,
     },
-    /// A tensor has another number of bytes than dtype and shape give (4110).
+    /// A tensor's number of bytes is not the one that follows from its dtype and shape (4110).
     SizeMismatch {
         /// The tensor.
         tensor: Excerpt,
-        /// What dtype and shape give; `None` for 2^125 bytes or more.
+        /// The number of bytes that follows from dtype and shape; `None` for 2^125 bytes or more.
         needed: Option<u128>,
-        /// What its offsets give.
+        /// The number of bytes that follows from the tensor's offsets.
         found: u64,
     },
-    /// The elements of a tensor end within a byte (4111).
+    /// The last element of a tensor ends within a byte (4111).
     NotWholeBytes {
         /// The tensor.
         tensor: Excerpt,
-        /// Its dtype.
+        /// The tensor's dtype.
         dtype: &'static str,
     },
-    /// Bytes that belong to no tensor (4112).
+    /// There are bytes that belong to no tensor (4112).
     Hole {
         /// The first such byte.
         from: u64,
-        /// The byte after the last such byte, where a tensor begins.
+        /// The byte after the last such byte, at which a tensor begins.
         to: u64,
-        /// The tensor that begins there.
+        /// The tensor that begins after the hole.
         tensor: Excerpt,
     },
     /// A tensor begins before the end of another (4113).
     Overlap {
         /// The tensor.
         tensor: Excerpt,
-        /// Where it begins.
+        /// The position at which the tensor begins.
         at: u64,
-        /// The tensor before it.
+        /// The other tensor, which comes first in the file.
         other: Excerpt,
-        /// Where that one ends.
+        /// The position at which the other tensor ends.
         other_end: u64,
     },
     /// The file is longer or shorter than its tensors (4114).
     FileEnd {
-        /// Where the last tensor ends, or the header when there is none.
+        /// The position at which the last tensor ends; the end of the header if there is no tensor.
         tensors_end: u64,
         /// The file's size.
         file_size: u64,
@@ -131,24 +131,24 @@ pub enum FormatError {
     MetadataNotObject,
     /// A value in `__metadata__` is not a string (4116).
     MetadataNotString {
-        /// Its key.
+        /// The key of the value.
         key: Excerpt,
     },
     /// A GGUF file breaks its own format (43xx).
     Gguf(GgufError),
 }
 
-/// What is wrong with a tensor's entry in a header.
+/// The fault of a tensor's entry in a header.
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum EntryFault {
-    /// It is not an object.
+    /// The entry is not an object.
     NotObject,
-    /// It lacks a key.
+    /// The entry lacks a key.
     MissingKey(&'static str),
-    /// It has a key that the format does not know.
+    /// The entry has a key that the format does not define.
     UnknownKey(Excerpt),
-    /// It has a key twice.
+    /// The entry has a key twice.
     RepeatedKey(&'static str),
     /// `dtype` is not a string.
     Dtype,
@@ -276,9 +276,9 @@ impl From<json::Fault> for FormatError {
     }
 }
 
-/// The start of a text that somebody else wrote, fit to be shown: at most 80 characters of it.
+/// The beginning of an untrusted text, fit for display: at most 80 characters.
 ///
-/// `Display` quotes it and escapes whatever does not print, so that it cannot pass for other text or steer a
+/// `Display` quotes the text and escapes all characters that do not print. So it cannot pass for other text or steer a
 /// terminal.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Excerpt {
@@ -293,7 +293,7 @@ impl Excerpt {
         Self { text, is_cut: characters.next().is_some() }
     }
 
-    /// The text as it was read, unescaped, without what was cut off.
+    /// The unescaped text, without the part that was cut off.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
@@ -308,7 +308,7 @@ impl fmt::Display for Excerpt {
 
 const EXCERPT_CHARACTERS: usize = 80;
 
-/// Lists hold integers below this, and so does every number here that ends up in one.
+/// Lists hold only integers below this limit, and so does every number here that ends up in a list.
 pub(crate) const NUMBER_LIMIT: u64 = 1 << 53;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Models of any size for tests, benches and the demo: shaped like Llama, filled from a seed.
+//! Generates models of any size for tests, benches and the demo. They are shaped like Llama, and filled from a seed.
 //!
-//! The same settings give the same bytes, on any machine. The weights are random numbers of the magnitude of real
-//! ones, none of them NaN or infinite; the model loads and talks nonsense.
+//! The same settings give the same bytes on every machine. The weights are random numbers of the same magnitude as real
+//! ones, and none is NaN or infinite. Such a model loads, but its output is nonsense.
 
 #![allow(clippy::arithmetic_side_effects, reason = "dimensions are chosen here, from a size below 2^50")]
 
@@ -14,64 +14,64 @@ use std::path::Path;
 #[must_use]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Llama {
-    /// How many bytes the tensors should have in all. Headers and small files come on top.
+    /// The number of bytes of all tensors together, without headers and small files.
     ///
-    /// The real sum is at most one row of the vocabulary less. The smallest model has about 0.5 MB, the largest
-    /// 2^50 bytes; a size beyond gives those.
+    /// The actual sum is smaller by at most one row of the vocabulary. The smallest model has about 0.5 MB, the largest
+    /// 2^50 bytes; sizes outside this range give the smallest or the largest.
     pub bytes: u64,
-    /// Over how many files the tensors go; at least one, at most as many as there are tensors.
+    /// The number of files for the tensors: at least one, at most the number of tensors.
     ///
-    /// One shard is called `model.safetensors` and has no index, as hubs have it.
+    /// A single shard is called `model.safetensors` and has no index, as on hubs.
     pub shards: u64,
-    /// What the weights are derived from.
+    /// The seed from which the weights are derived.
     pub seed: u64,
     /// The type of all tensors.
     pub dtype: Dtype,
 }
 
 /// The type of a generated model's tensors.
-// Exhaustive on purpose: a choice that callers make.
+// Exhaustive on purpose: callers choose from these types.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Dtype {
-    /// Two bytes; what Llama is published in.
+    /// Two bytes per element, the type in which Llama is published.
     Bf16,
-    /// Two bytes.
+    /// Two bytes per element.
     F16,
-    /// Four bytes.
+    /// Four bytes per element.
     F32,
 }
 
-/// What [`Llama::write`] wrote.
+/// The result of [`Llama::write`].
 #[must_use]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Summary {
-    /// The names of all files in the folder, in the order in which they were written.
+    /// The names of all files in the folder, in the order of writing.
     pub files: Vec<String>,
-    /// How many bytes they have in all.
+    /// The number of bytes of all files together.
     pub bytes: u64,
-    /// How many tensors they hold.
+    /// The number of tensors in all files.
     pub tensors: u64,
 }
 
 impl Llama {
-    /// A BF16 model of about `bytes` bytes: 2 GB are 417 tensors.
+    /// A BF16 model of about `bytes` bytes; 2 GB give 417 tensors.
     pub fn of_size(bytes: u64, shards: u64, seed: u64) -> Self {
         Self { bytes, shards, seed, dtype: Dtype::Bf16 }
     }
 
-    /// A model of 4 MB in two shards, written in no time.
+    /// A model of 4 MB in two shards, which is written almost at once.
     pub fn small(seed: u64) -> Self {
         Self::of_size(4_000_000, 2, seed)
     }
 
-    /// Writes the model into `folder`, which is made if need be.
+    /// Writes the model into `folder`, which is created if needed.
     ///
     /// # Errors
-    /// What the operating system says. A file that exists is never overwritten: the error is then
-    /// [`io::ErrorKind::AlreadyExists`]. After an error, what was written so far stays.
+    /// Errors of the operating system. An existing file is never overwritten: the error is then
+    /// [`io::ErrorKind::AlreadyExists`]. After an error, the files written so far stay.
     ///
     /// # Cost
-    /// A few GB a second where the disk allows, and 2 MiB of memory whatever the size.
+    /// A few GB per second if the disk allows, and 2 MiB of memory for any size.
     pub fn write(&self, folder: &Path) -> io::Result<Summary> {
         let dimensions = Dimensions::of(self);
         let shards = dimensions.shards(self);
@@ -98,7 +98,7 @@ impl Llama {
     }
 }
 
-/// The folder that is being filled.
+/// The folder in which the model is written.
 struct Output<'a> {
     folder: &'a Path,
     summary: Summary,
@@ -143,7 +143,7 @@ impl Output<'_> {
     }
 }
 
-/// The weights of one tensor, eight bytes at a time.
+/// Generates the weights of one tensor, eight bytes at a time.
 struct Weights {
     state: u64,
     kept: u64,
@@ -152,8 +152,8 @@ struct Weights {
 
 impl Weights {
     fn new(seed: u64, name: &str, dtype: Dtype) -> Self {
-        // In each element the sign, two bits of the exponent and the mantissa are random; the other bits of the
-        // exponent are set so that magnitudes lie between 2^-7 and 2^-3.
+        // In each element the sign, two bits of the exponent and the mantissa are random. The other bits of the
+        // exponent are set so that magnitudes are between 2^-7 and 2^-3.
         let (kept, set) = match dtype {
             Dtype::Bf16 => (0x81ff_81ff_81ff_81ff, 0x3c00_3c00_3c00_3c00),
             Dtype::F16 => (0x8fff_8fff_8fff_8fff, 0x2000_2000_2000_2000),
@@ -163,7 +163,7 @@ impl Weights {
         Self { state, kept, set }
     }
 
-    /// Every part of a tensor but its last must be a multiple of eight bytes.
+    /// Fills the next part of the tensor. Every part except the last must be a multiple of eight bytes.
     fn fill(&mut self, part: &mut [u8]) {
         let mut words = part.chunks_exact_mut(8);
         for word in &mut words {
@@ -181,7 +181,7 @@ impl Weights {
     }
 }
 
-/// SplitMix64's output function.
+/// The output function of SplitMix64.
 fn mix(state: u64) -> u64 {
     let state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -194,7 +194,7 @@ struct Tensor {
     bytes: u64,
 }
 
-/// Llama's proportions: a quarter of the heads for keys and values, 3.5 times the width within the MLP.
+/// Dimensions in Llama's proportions: keys and values have a quarter of the heads, and the MLP has 3.5 times the width.
 struct Dimensions {
     hidden: u64,
     layers: u64,
@@ -212,7 +212,7 @@ impl Dimensions {
             1_000..8_000 => 46,
             _ => 80,
         };
-        // Layers take about 85 % of the model, the rest goes to the vocabulary, whose rows make up the size.
+        // Layers take about 85 % of the model. The rest goes to the vocabulary, whose rows fill up the size.
         let square = parameters / 100 * 85 / (13 * layers);
         let hidden = (square.isqrt() / 64 * 64).max(64);
         let in_layers = layers * (13 * hidden * hidden + 2 * hidden) + hidden;
@@ -252,7 +252,7 @@ impl Dimensions {
         tensors
     }
 
-    /// The tensors of each shard: consecutive ones, about as many bytes in each shard, none empty.
+    /// The tensors of each shard: consecutive, with about the same number of bytes in each shard, and no shard empty.
     fn shards(&self, model: &Llama) -> Vec<Vec<Tensor>> {
         let tensors = self.tensors(model.dtype);
         let mut left: u64 = tensors.iter().map(|tensor| tensor.bytes).sum();
@@ -282,7 +282,7 @@ impl Dimensions {
         shards
     }
 
-    /// The small files beside the weights.
+    /// The small files next to the weights.
     fn texts(&self, model: &Llama) -> [(&'static str, String); 5] {
         let Self { hidden, layers, vocabulary } = self;
         let intermediate = self.intermediate();
@@ -383,7 +383,7 @@ fn length(text: &str) -> u64 {
     u64::try_from(text.len()).unwrap_or(u64::MAX)
 }
 
-/// Written at once; a multiple of eight.
+/// The number of bytes written at once; a multiple of eight.
 const BLOCK: usize = 1 << 20;
-/// SplitMix64's step: 2^64 divided by the golden ratio, odd.
+/// The step of SplitMix64: 2^64 divided by the golden ratio, odd.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -1,8 +1,9 @@
-//! GGUF models of any size for tests, benches and the demo: shaped like Llama, quantised in several ways.
+//! Generates GGUF models of any size for tests, benches and the demo. They are shaped like Llama, and quantised in
+//! several ways.
 //!
-//! The same settings give the same bytes, on any machine. Two models that differ in nothing but their variant (and are not
-//! [`Variant::Every`]) have the same tensors of the same shapes; those that both have in one dtype are the same bytes, as
-//! with real quantisations of one model. No scale and no weight is NaN or infinite.
+//! The same settings give the same bytes on every machine. Two models that differ only in their variant (and are not
+//! [`Variant::Every`]) have the same tensors of the same shapes. A tensor that has the same dtype in both has the same
+//! bytes in both, as in real quantisations of one model. No scale and no weight is NaN or infinite.
 
 #![allow(clippy::arithmetic_side_effects, reason = "dimensions are chosen here, from at most 2^40 weights")]
 
@@ -18,22 +19,23 @@ use crate::gguf_types::{DTYPES, Dtype};
 #[must_use]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Gguf {
-    /// About how many weights the model has. The smallest has 2,000,000, the largest 2^40; a number beyond gives those.
+    /// The approximate number of weights. The smallest model has 2,000,000 weights, the largest 2^40; numbers outside
+    /// this range give the smallest or the largest.
     pub weights: u64,
-    /// In which types they are.
+    /// The types of the tensors.
     pub variant: Variant,
-    /// Over how many files the tensors go; at least one, at most as many as there are tensors.
+    /// The number of files for the tensors: at least one, at most the number of tensors.
     pub parts: u16,
     /// The version of the format.
     pub version: Version,
-    /// What the offsets of tensors are multiples of: a power of two from 8 to 1,048,576. It is written unless it is 32.
+    /// The alignment of tensor offsets: a power of two from 8 to 1,048,576. It is written unless it is 32.
     pub alignment: u32,
-    /// What the weights are derived from.
+    /// The seed from which the weights are derived.
     pub seed: u64,
 }
 
-/// In which types a generated model's tensors are; norms are always F32.
-// Exhaustive on purpose: a choice that callers make.
+/// The types of a generated model's tensors. Norms are always F32.
+// Exhaustive on purpose: callers choose from these variants.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Variant {
     /// All F32.
@@ -44,32 +46,32 @@ pub enum Variant {
     Bf16,
     /// All `Q8_0`.
     Q8,
-    /// `Q4_0`, the output `Q6_K`.
+    /// `Q4_0`, with the output in `Q6_K`.
     Q4,
-    /// `Q4_K`, the output `Q6_K`. Shares all but a few tensors with [`Q4KMedium`](Self::Q4KMedium).
+    /// `Q4_K`, with the output in `Q6_K`. Shares all but a few tensors with [`Q4KMedium`](Self::Q4KMedium).
     Q4KSmall,
-    /// `Q4_K`, the output and half of the more sensitive tensors `Q6_K`.
+    /// `Q4_K`, with the output and half of the more sensitive tensors in `Q6_K`.
     Q4KMedium,
-    /// Every type that there is, and tensors of zero, three and four dimensions.
+    /// Every type of the format, and tensors of zero, three and four dimensions.
     Every,
 }
 
-/// A version of the format. They differ in the number alone.
-// Exhaustive on purpose: a choice that callers make.
+/// A version of the format. The versions differ only in the number.
+// Exhaustive on purpose: callers choose from these versions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Version {
-    /// Written until October 2023.
+    /// The version written until October 2023.
     V2,
-    /// What is written since.
+    /// The version written since then.
     V3,
 }
 
 impl Gguf {
-    /// A model in one file whose tensors have about `bytes` bytes in all, within a few hundredths.
+    /// A model in one file whose tensors have about `bytes` bytes together, within a few hundredths.
     pub fn of_size(bytes: u64, variant: Variant, seed: u64) -> Self {
         let mut model = Self { variant, seed, ..Self::small(seed) };
         model.weights = bytes;
-        // A model has nearly in proportion to its weights as many bytes.
+        // The number of bytes is nearly proportional to the number of weights.
         for _ in 0..3 {
             let have = model.tensors().iter().map(|tensor| tensor.bytes).sum::<u64>().max(1);
             let weights = u128::from(model.weights) * u128::from(bytes) / u128::from(have);
@@ -78,7 +80,7 @@ impl Gguf {
         model
     }
 
-    /// A `Q4_K_M` model of about a megabyte in one file, written in no time.
+    /// A `Q4_K_M` model of about a megabyte in one file, which is written almost at once.
     pub fn small(seed: u64) -> Self {
         Self {
             weights: LEAST_WEIGHTS,
@@ -90,15 +92,15 @@ impl Gguf {
         }
     }
 
-    /// Writes the model into `folder`, which is made if need be: `model-Q4_K_M.gguf`, or its parts, and nothing else, so
-    /// that several variants fit in one folder.
+    /// Writes the model into `folder`, which is created if needed. The only files are `model-Q4_K_M.gguf`, or its
+    /// parts, with the name of the variant, so several variants fit in one folder.
     ///
     /// # Errors
-    /// What the operating system says. A file that exists is never overwritten: the error is then
-    /// [`io::ErrorKind::AlreadyExists`]. After an error, what was written so far stays.
+    /// Errors of the operating system. An existing file is never overwritten: the error is then
+    /// [`io::ErrorKind::AlreadyExists`]. After an error, the files written so far stay.
     ///
     /// # Cost
-    /// A few GB a second where the disk allows. The header and 2 MiB of memory, whatever the size.
+    /// A few GB per second if the disk allows. Memory for the header and 2 MiB, for any size.
     pub fn write(&self, folder: &Path) -> io::Result<Summary> {
         let parts = self.split();
         let total = parts.iter().map(Vec::len).sum();
@@ -138,7 +140,7 @@ impl Gguf {
         Ok(summary)
     }
 
-    /// The tensors of each part: consecutive ones, about as many bytes in each part, none empty.
+    /// The tensors of each part: consecutive, with about the same number of bytes in each part, and no part empty.
     fn split(&self) -> Vec<Vec<Tensor>> {
         let tensors = self.tensors();
         let total: u64 = tensors.iter().map(|tensor| tensor.bytes).sum();
@@ -197,7 +199,7 @@ impl Gguf {
     }
 }
 
-/// What a tensor is for, by which its type is chosen.
+/// The purpose of a tensor, which determines its type.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Role {
     Norm,
@@ -207,7 +209,7 @@ enum Role {
 }
 
 impl Variant {
-    /// As quantisations are called in the names of files.
+    /// The name of the quantisation, as in file names.
     fn name(self) -> &'static str {
         match self {
             Self::F32 => "F32",
@@ -243,7 +245,7 @@ fn named(name: &str) -> &'static Dtype {
 
 pub(crate) struct Tensor {
     pub(crate) name: String,
-    /// As in the file: the fastest first.
+    /// The dimensions in the order of the file, fastest first.
     pub(crate) dims: Vec<u64>,
     pub(crate) dtype: &'static Dtype,
     pub(crate) bytes: u64,
@@ -256,7 +258,7 @@ impl Tensor {
     }
 }
 
-/// Rows of matrices are multiples of 256, the longest block.
+/// The dimensions of the model. Rows of matrices are multiples of 256, the longest block.
 pub(crate) struct Dimensions {
     pub(crate) hidden: u64,
     pub(crate) inner: u64,
@@ -268,14 +270,14 @@ impl Dimensions {
     pub(crate) fn of(model: &Gguf) -> Self {
         let weights = model.weights.clamp(LEAST_WEIGHTS, MOST_WEIGHTS);
         let layers = match weights / 1_000_000 {
-            // Seven matrices each: enough for every type.
+            // Seven matrices per layer, which is enough for every type.
             _ if model.variant == Variant::Every => 5,
             0..16 => 2,
             16..256 => 12,
             256..8_000 => 32,
             _ => 80,
         };
-        // Layers take about 85 % of the model, the rest goes to the vocabulary, whose rows make up the size.
+        // Layers take about 85 % of the model. The rest goes to the vocabulary, whose rows fill up the size.
         let square = weights / 100 * 85 * 2 / (23 * layers);
         let hidden = (square.isqrt() / 256 * 256).max(256);
         let in_layers = layers * (23 * hidden * hidden / 2 + 2 * hidden) + hidden;
@@ -284,7 +286,7 @@ impl Dimensions {
     }
 }
 
-/// The file that is being written.
+/// The file that is written.
 struct Output {
     file: BufWriter<File>,
     written: u64,
@@ -303,7 +305,7 @@ impl Output {
     }
 }
 
-/// The bytes of one tensor, eight at a time.
+/// Generates the bytes of one tensor, eight at a time.
 struct Weights {
     state: u64,
     kept: u64,
@@ -312,8 +314,9 @@ struct Weights {
 
 impl Weights {
     fn new(seed: u64, tensor: &Tensor) -> Self {
-        // Which bits are random, and which of the others are set: exponents are such that magnitudes are small. Scales of
-        // blocks lie anywhere, so that there every byte could be the upper one of a float.
+        // `kept` are the random bits, and `set` are the other bits that are set. Exponents are chosen for small
+        // magnitudes. The scale of a block may be at any byte, so in block types every byte could be the upper byte of
+        // a float.
         let (kept, set) = match tensor.dtype.name {
             "F32" => (0x81ff_ffff_81ff_ffff, 0x3c00_0000_3c00_0000),
             "F16" => (0x8fff_8fff_8fff_8fff, 0x2000_2000_2000_2000),
@@ -327,7 +330,7 @@ impl Weights {
         Self { state, kept, set }
     }
 
-    /// Every part of a tensor but its last must be a multiple of eight bytes.
+    /// Fills the next part of the tensor. Every part except the last must be a multiple of eight bytes.
     fn fill(&mut self, part: &mut [u8]) {
         for word in part.chunks_mut(8) {
             self.state = self.state.wrapping_add(GOLDEN);
@@ -339,7 +342,7 @@ impl Weights {
     }
 }
 
-/// SplitMix64's output function.
+/// The output function of SplitMix64.
 fn mix(state: u64) -> u64 {
     let state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -352,7 +355,7 @@ fn length(bytes: &[u8]) -> u64 {
 
 const LEAST_WEIGHTS: u64 = 2_000_000;
 const MOST_WEIGHTS: u64 = 1 << 40;
-/// Written at once; a multiple of eight.
+/// The number of bytes written at once; a multiple of eight.
 const BLOCK: usize = 1 << 20;
-/// SplitMix64's step: 2^64 divided by the golden ratio, odd.
+/// The step of SplitMix64: 2^64 divided by the golden ratio, odd.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -1,4 +1,4 @@
-//! The header of a generated GGUF file, byte by byte.
+//! Writes the header of a generated GGUF file, byte by byte.
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -7,7 +7,7 @@
 
 use crate::generate_gguf::{Dimensions, Gguf, Tensor, Version};
 
-/// Everything before the padding that the first tensor follows.
+/// The header up to the padding before the first tensor.
 pub(crate) fn header(model: &Gguf, part: usize, parts: usize, total: usize, tensors: &[Tensor]) -> Vec<u8> {
     let mut values = Values::default();
     if part == 0 {
@@ -44,7 +44,7 @@ pub(crate) fn header(model: &Gguf, part: usize, parts: usize, total: usize, tens
     header
 }
 
-/// What loaders want to know, and a vocabulary, which makes most of a real header.
+/// Adds the values that loaders need, and a vocabulary, which is most of a real header.
 fn describe(model: &Gguf, values: &mut Values) {
     let Dimensions { hidden, inner, layers, vocabulary } = Dimensions::of(model);
     let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes();

@@ -1,4 +1,5 @@
-//! The header of a GGUF file. Rules G14 to G22 of `spec/gguf.md`, in their order; those before are `gguf_walk`'s.
+//! Reads the header of a GGUF file, by rules G14 to G22 of `spec/gguf.md`, in their order. `gguf_walk` has the earlier
+//! rules.
 
 use crate::error::{Excerpt, FormatError, NUMBER_LIMIT};
 use crate::gguf_error::GgufError;
@@ -38,7 +39,7 @@ pub(crate) fn parse(prefix: &[u8], file_size: u64) -> Result<Parsed, FormatError
         return Ok(Parsed::UnknownDtype { dtype, names, split });
     }
     let tensors = data.lay_out(tensors)?;
-    // Without tensors the file may end where the header does, before any padding.
+    // Without tensors, the file may end at the end of the header, before any padding.
     Ok(Parsed::Tensors { tensors, header_len: data.start().min(file_size), split })
 }
 
@@ -49,7 +50,7 @@ pub(crate) fn needs_prefix(prefix: &[u8], file_size: u64) -> Option<u64> {
     }
 }
 
-/// A text that occurs twice.
+/// Finds a text that occurs twice.
 fn repeated<'a>(texts: &mut Vec<&'a str>) -> Option<&'a str> {
     texts.sort_unstable();
     texts.windows(2).find_map(|pair| match pair {
@@ -60,7 +61,7 @@ fn repeated<'a>(texts: &mut Vec<&'a str>) -> Option<&'a str> {
 
 type Value<'a> = (Kind, &'a [u8]);
 
-/// All keys, and the values that say something about the file.
+/// All keys, and the values that describe the file itself.
 #[derive(Default)]
 struct Values<'a> {
     keys: Vec<&'a str>,
@@ -82,7 +83,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// G15.
+    /// Applies rule G15.
     fn alignment(&self) -> Result<u64, GgufError> {
         let Some((kind, bytes)) = self.alignment else { return Ok(DEFAULT_ALIGNMENT) };
         let value = bytes.try_into().ok().filter(|_| kind == Kind::U32).map(u32::from_le_bytes);
@@ -90,7 +91,7 @@ impl<'a> Values<'a> {
         value.filter(fits).map(u64::from).ok_or(GgufError::Alignment { found: value })
     }
 
-    /// G16.
+    /// Applies rule G16.
     fn split(&self) -> Result<Option<Split>, GgufError> {
         let short = |(kind, bytes): Value<'_>| {
             bytes.try_into().ok().filter(|_| kind == Kind::U16).map(u16::from_le_bytes)
@@ -116,7 +117,7 @@ impl<'a> Values<'a> {
     }
 }
 
-/// Where the bytes of tensors can lie.
+/// The part of the file in which the bytes of tensors may lie.
 struct Data {
     header_end: u64,
     alignment: u64,
@@ -124,7 +125,7 @@ struct Data {
 }
 
 impl Data {
-    /// Where the first tensor begins.
+    /// The position at which the first tensor begins.
     fn start(&self) -> u64 {
         self.pad(self.header_end)
     }
@@ -133,7 +134,7 @@ impl Data {
         position.checked_next_multiple_of(self.alignment).unwrap_or(u64::MAX)
     }
 
-    /// Place and size of one tensor (G18, G19); `None` if its dtype does not tell its size.
+    /// The place and size of one tensor (G18, G19); `None` if its dtype does not determine its size.
     fn span(&self, info: &Info<'_>) -> Result<Option<TensorSpan>, GgufError> {
         let tensor = || Excerpt::of(info.name);
         if !info.offset.is_multiple_of(self.alignment) {
@@ -157,10 +158,10 @@ impl Data {
         Ok(info.dtype.map(|dtype| TensorSpan { name, dtype: dtype.name.to_owned(), shape, offset, size }))
     }
 
-    /// The tensors in the order of their bytes, apart from each other by padding alone (G20 to G22).
+    /// Returns the tensors in the order of their bytes, and checks that only padding separates them (G20 to G22).
     fn lay_out(&self, mut tensors: Vec<TensorSpan>) -> Result<Vec<TensorSpan>, GgufError> {
         tensors.sort_unstable_by(|a, b| (a.offset, a.size, &a.name).cmp(&(b.offset, b.size, &b.name)));
-        // Without tensors nothing has to follow the header.
+        // Without tensors, no byte has to follow the header.
         let mut end = if tensors.is_empty() { self.header_end } else { self.start() };
         let mut before = None;
         for tensor in &tensors {

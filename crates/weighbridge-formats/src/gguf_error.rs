@@ -1,82 +1,82 @@
-//! Why a GGUF header was refused: place, numbers, and the stable code of `spec/error-codes.md`.
+//! Why a GGUF header was refused: the place, the numbers, and the stable code of `spec/error-codes.md`.
 
 use std::fmt;
 
 use crate::error::Excerpt;
 
-/// Why a GGUF file does not say, by the format's rules, where its tensors lie.
+/// Why a GGUF file has no valid description of its tensors, by the format's rules.
 ///
-/// Positions are bytes from the start of the file. Names and keys come from the file and may be anything; they are cut
-/// and escaped ([`Excerpt`]).
+/// Positions are bytes from the start of the file. Names and keys come from the file and may have any content; they are
+/// cut and escaped ([`Excerpt`]).
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum GgufError {
     /// The file does not begin with `GGUF` (4301).
     Magic,
-    /// A version that is not read (4302).
+    /// The version is not supported (4302).
     Version {
-        /// The version that the file claims.
+        /// The version, as claimed by the file.
         version: u32,
     },
     /// The file is written in big-endian byte order (4303).
     BigEndian,
-    /// More tensors or key-values than the limit, or than the file has room for (4304).
+    /// The file claims more tensors or key-values than the limit, or than the file has room for (4304).
     Counts {
-        /// How many tensors the file claims.
+        /// The number of tensors, as claimed by the file.
         tensors: u64,
-        /// How many key-values the file claims.
+        /// The number of key-values, as claimed by the file.
         values: u64,
         /// The file's size.
         file_size: u64,
     },
     /// The header would go on after the file's end (4305).
     PastEnd {
-        /// Where the bytes would begin that are not all there.
+        /// The position of the bytes of which some are missing.
         at: u64,
-        /// How many they would be.
+        /// The number of these bytes.
         len: u64,
         /// The file's size.
         file_size: u64,
     },
     /// The header is longer than 100,000,000 bytes (4306).
     HeaderTooLong {
-        /// Where the bytes begin that pass the limit.
+        /// The position of the bytes that exceed the limit.
         at: u64,
-        /// How many they are.
+        /// The number of these bytes.
         len: u64,
     },
     /// A key is empty, longer than 65,535 bytes, or not UTF-8 (4307).
     Key {
-        /// Where its length stands.
+        /// The position of the key's length.
         at: u64,
     },
-    /// A type of values that the format does not have (4308).
+    /// A value has a type that the format does not define (4308).
     Kind {
-        /// Where it stands.
+        /// The position of the type.
         at: u64,
-        /// The number that should stand for a type.
+        /// The number in place of a type.
         number: u32,
     },
     /// Arrays are nested deeper than 8 levels (4309).
     Nesting {
-        /// Where the ninth begins.
+        /// The position of the ninth array.
         at: u64,
     },
     /// A bool is neither 0 nor 1 (4310).
     Bool {
-        /// Where it stands.
+        /// The position of the bool.
         at: u64,
     },
     /// A tensor's name is not UTF-8 (4311).
     Name {
-        /// Where its length stands.
+        /// The position of the name's length.
         at: u64,
     },
     /// A tensor has more than 16 dimensions (4325).
     Dimensions {
         /// The tensor.
         tensor: Excerpt,
-        /// How many it claims.
+        /// The number of dimensions, as claimed by the file.
         found: u32,
     },
     /// A dimension is 2^53 or more (4313).
@@ -86,13 +86,13 @@ pub enum GgufError {
         /// The dimension.
         found: u64,
     },
-    /// The first dimension is no multiple of the type's block (4315).
+    /// The first dimension is not a multiple of the type's block (4315).
     Block {
         /// The tensor.
         tensor: Excerpt,
-        /// Its dtype.
+        /// The tensor's dtype.
         dtype: &'static str,
-        /// How many elements a block has.
+        /// The number of elements in a block.
         block: u64,
         /// The first dimension; 1 for a scalar.
         found: u64,
@@ -102,9 +102,9 @@ pub enum GgufError {
         /// The key.
         key: Excerpt,
     },
-    /// `general.alignment` is no 32-bit power of two from 8 to 1,048,576 (4317).
+    /// `general.alignment` is not a 32-bit power of two from 8 to 1,048,576 (4317).
     Alignment {
-        /// What it is; `None` for a value of another type.
+        /// The value; `None` for a value of another type.
         found: Option<u32>,
     },
     /// The keys of a split are incomplete, of another type, or contradict each other (4318).
@@ -114,49 +114,49 @@ pub enum GgufError {
         /// The name.
         tensor: Excerpt,
     },
-    /// A tensor's offset is no multiple of the alignment (4320).
+    /// A tensor's offset is not a multiple of the alignment (4320).
     Offset {
         /// The tensor.
         tensor: Excerpt,
-        /// Its offset, counted from where the tensors begin.
+        /// The tensor's offset, counted from the first tensor's position.
         offset: u64,
         /// The alignment.
         alignment: u64,
     },
-    /// A tensor would end after the file (4321).
+    /// A tensor ends after the end of the file (4321).
     TensorPastEnd {
         /// The tensor.
         tensor: Excerpt,
-        /// Its offset, counted from where the tensors begin.
+        /// The tensor's offset, counted from the first tensor's position.
         offset: u64,
         /// The file's size.
         file_size: u64,
     },
-    /// Bytes that belong to no tensor and are no padding (4322).
+    /// There are bytes that belong to no tensor and are not padding (4322).
     Hole {
         /// The first such byte.
         from: u64,
-        /// The byte after the last such byte, where a tensor begins.
+        /// The byte after the last such byte, at which a tensor begins.
         to: u64,
-        /// The tensor that begins there.
+        /// The tensor that begins after the hole.
         tensor: Excerpt,
     },
     /// A tensor begins before the end of another or of its padding (4323).
     Overlap {
         /// The tensor.
         tensor: Excerpt,
-        /// Where it begins.
+        /// The position at which the tensor begins.
         at: u64,
-        /// The tensor before it.
+        /// The other tensor, which comes first in the file.
         other: Excerpt,
-        /// Where that one ends.
+        /// The position at which the other tensor ends.
         other_end: u64,
     },
-    /// The file ends neither with its last tensor nor with that one's padding (4324).
+    /// The file ends neither with its last tensor nor with the padding of that tensor (4324).
     FileEnd {
-        /// Where the last tensor ends, or the header when there is none.
+        /// The position at which the last tensor ends; the end of the header if there is no tensor.
         tensors_end: u64,
-        /// Where the padding after it ends.
+        /// The position at which the padding after it ends.
         padded: u64,
         /// The file's size.
         file_size: u64,

@@ -1,6 +1,6 @@
-//! The numbers of GGUF: types of values and of tensors, as `spec/gguf.md` has them.
+//! The numbers of GGUF: types of values and of tensors, as in `spec/gguf.md`.
 
-/// The type of a value beside a key.
+/// The type of a key's value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Kind(u32);
 
@@ -12,12 +12,12 @@ impl Kind {
     pub(crate) const STRING: Self = Self(8);
     pub(crate) const ARRAY: Self = Self(9);
 
-    /// `None` for a number that stands for no type.
+    /// The type of this number; `None` if the number is not a type.
     pub(crate) fn of(number: u32) -> Option<Self> {
         (number <= 12).then_some(Self(number))
     }
 
-    /// As gguf-py names it.
+    /// The name in gguf-py.
     pub(crate) fn name(self) -> &'static str {
         match self.0 {
             0 => "UINT8",
@@ -36,7 +36,7 @@ impl Kind {
         }
     }
 
-    /// How many bytes every value of this type has; `None` for strings and arrays.
+    /// The number of bytes of every value of this type; `None` for strings and arrays.
     pub(crate) fn width(self) -> Option<u64> {
         match self.0 {
             0 | 1 | 7 => Some(1),
@@ -47,21 +47,21 @@ impl Kind {
         }
     }
 
-    /// The fewest bytes that a value of this type has: an empty string is its length, an empty array its type and
-    /// count.
+    /// The fewest bytes that a value of this type has. An empty string is only its length, and an empty array only its
+    /// type and count.
     pub(crate) fn least(self) -> u64 {
         self.width().unwrap_or(if self == Self::STRING { 8 } else { 12 })
     }
 }
 
-/// The type of a tensor: its elements are packed in blocks along the first dimension.
+/// The type of a tensor. Elements are packed in blocks along the first dimension.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct Dtype {
     pub(crate) number: u32,
     pub(crate) name: &'static str,
-    /// How many elements a block has.
+    /// The number of elements in a block.
     pub(crate) block: u64,
-    /// How many bytes a block has.
+    /// The number of bytes in a block.
     pub(crate) bytes: u64,
 }
 
@@ -70,9 +70,9 @@ impl Dtype {
         DTYPES.iter().find(|dtype| dtype.number == number)
     }
 
-    /// The bytes of a tensor, of which the last dimension is a multiple of the block; `None` beyond a `u128`.
+    /// The number of bytes of a tensor whose last dimension is a multiple of the block; `None` beyond a `u128`.
     ///
-    /// A dimension of 0 makes the tensor empty, however large the others are and wherever it stands.
+    /// A dimension of 0 makes the tensor empty, in any place and for any size of the other dimensions.
     pub(crate) fn size(&self, shape: &[u64]) -> Option<u128> {
         if shape.contains(&0) {
             return Some(0);
@@ -86,7 +86,7 @@ const fn dtype(number: u32, name: &'static str, block: u64, bytes: u64) -> Dtype
     Dtype { number, name, block, bytes }
 }
 
-/// Every type of `ggml.h` that a file can have, spelled as gguf-py's `GGMLQuantizationType` does.
+/// Every type of `ggml.h` that a file can have, spelled as in gguf-py's `GGMLQuantizationType`.
 pub(crate) const DTYPES: &[Dtype] = &[
     dtype(0, "F32", 1, 4),
     dtype(1, "F16", 1, 2),
@@ -129,8 +129,8 @@ pub(crate) const DTYPES: &[Dtype] = &[
 mod tests {
     use super::*;
 
-    /// The table followed gguf-py, which said 40 bytes for a block of Q8_1; ggml has 36. This is `ggml.h`'s `ggml_type` and
-    /// the `static_assert` behind each struct of `ggml-common.h`, term by term.
+    /// The table once followed gguf-py, which had 40 bytes for a block of Q8_1; ggml has 36. These are the types of
+    /// `ggml_type` in `ggml.h`, and the `static_assert` after each struct of `ggml-common.h`, term by term.
     #[test]
     fn blocks_are_as_long_as_ggml_common_h_asserts() {
         const HALF: u64 = 2;

@@ -1,9 +1,9 @@
-//! What a GGUF header says beside its tensors, for people: its version and its key-values.
+//! The version and the key-values of a GGUF header, for people.
 
 use crate::gguf_types::Kind;
 use crate::gguf_walk::{Item, walk};
 
-/// What a GGUF header says beside its tensors. A claim as all of it, and nothing here depends on it.
+/// The version and the key-values of a GGUF header. They are claims, and no code depends on them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GgufAbout<'a> {
     /// The version of the format: 2 or 3.
@@ -13,36 +13,37 @@ pub struct GgufAbout<'a> {
 }
 
 /// The value of a key.
-// Exhaustive on purpose: these are all that the format has.
+// Exhaustive on purpose: the format has no other values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum GgufValue<'a> {
-    /// An integer without sign, of up to 64 bits.
+    /// An unsigned integer of up to 64 bits.
     Unsigned(u64),
-    /// An integer with sign, of up to 64 bits.
+    /// A signed integer of up to 64 bits.
     Signed(i64),
     /// A float of 32 or 64 bits.
     Float(f64),
-    /// A truth.
+    /// A boolean.
     Bool(bool),
-    /// A string. Nobody looked whether it is UTF-8.
+    /// A string. Its bytes are not checked, and need not be UTF-8.
     String(&'a [u8]),
-    /// An array. Its elements are not given: a vocabulary has hundreds of thousands.
+    /// An array. Its elements are not returned, because a vocabulary has hundreds of thousands.
     Array {
-        /// The type of its elements, as gguf-py names it.
+        /// The type of the elements, by its name in gguf-py.
         kind: &'static str,
-        /// How many there are.
+        /// The number of elements.
         count: u64,
     },
 }
 
 impl<'a> GgufAbout<'a> {
-    /// Reads it from the first bytes of a file of `file_size` bytes, which have all of the header.
+    /// Reads the version and the key-values from the first bytes of a file of `file_size` bytes. `prefix` has to
+    /// contain the whole header.
     ///
-    /// `None` if [`Format::parse`](crate::Format::parse) would not go through the whole header of these bytes. That
-    /// nothing is wrong with keys and tensors as a whole is not looked at here.
+    /// `None` if [`Format::parse`](crate::Format::parse) would stop before the end of this header. Rules about all keys
+    /// and all tensors together are not checked here.
     ///
     /// # Cost
-    /// One pass over the header, and 48 bytes for each key-value.
+    /// One pass over the header, and 48 bytes per key-value.
     #[must_use]
     pub fn read(prefix: &'a [u8], file_size: u64) -> Option<Self> {
         let mut values = Vec::new();
@@ -57,7 +58,7 @@ impl<'a> GgufAbout<'a> {
     }
 }
 
-/// The value in its bytes, which were stepped over as one of this type.
+/// Reads a value of this type from its bytes. The walk has already checked the bytes.
 fn value(kind: Kind, bytes: &[u8]) -> Option<GgufValue<'_>> {
     Some(match kind.name() {
         "UINT8" => GgufValue::Unsigned(u8::from_le_bytes(*bytes.first_chunk()?).into()),

@@ -1,16 +1,17 @@
-//! One walk over a GGUF header, from its first byte to its last. Rules G1 to G13 of `spec/gguf.md`, in their order.
+//! Walks over a GGUF header once, from its first byte to its last, by rules G1 to G13 of `spec/gguf.md`, in their
+//! order.
 //!
-//! Nothing is allocated: what is found is handed on as it is passed, borrowed from the header. So the length of a header
-//! can be found out of bytes that nobody vouches for yet, and [`crate::gguf`] reads a header in the same walk.
+//! The walk does not allocate: it passes each item to the visitor as it goes, borrowed from the header. So it can
+//! determine the length of a header from unverified bytes. [`crate::gguf`] reads a header in the same walk.
 
 use crate::error::{Excerpt, FormatError, NUMBER_LIMIT};
 use crate::gguf_error::GgufError;
 use crate::gguf_types::{Dtype, Kind};
 use crate::safetensors::{LFS_POINTER, MAX_HEADER};
 
-/// What a header holds, in the order in which it is passed.
+/// An item of a header. Items come in the order of the header.
 pub(crate) enum Item<'a> {
-    /// `bytes` are all of the value, without its type.
+    /// A key-value. `bytes` are all bytes of the value, without its type.
     Value {
         key: &'a str,
         kind: Kind,
@@ -19,28 +20,28 @@ pub(crate) enum Item<'a> {
     Tensor(Info<'a>),
 }
 
-/// What a header says of a tensor.
+/// A header's description of a tensor.
 pub(crate) struct Info<'a> {
     pub(crate) name: &'a str,
-    /// The number of the dtype, which the table may not have.
+    /// The number of the dtype. The table may lack it.
     pub(crate) number: u32,
     pub(crate) dtype: Option<&'static Dtype>,
-    /// Eight bytes for each.
+    /// The dimensions, of eight bytes each.
     dims: &'a [u8],
-    /// Counted from where the tensors begin.
+    /// The offset, counted from the first tensor's position.
     pub(crate) offset: u64,
 }
 
 impl Info<'_> {
-    /// In the order of a shape: the slowest first, which stands last in the file.
+    /// The shape, slowest dimension first. The file has the slowest dimension last.
     pub(crate) fn shape(&self) -> Vec<u64> {
         self.dims.as_chunks().0.iter().rev().map(|dim| u64::from_le_bytes(*dim)).collect()
     }
 }
 
-/// Why a walk ended before the header did.
+/// Why a walk stopped before the end of the header.
 pub(crate) enum Stop {
-    /// The prefix ends first; so much of the file is to be read next.
+    /// The prefix ends before the header does. The value is the number of bytes to read next, from the file's start.
     Need(u64),
     Fault(FormatError),
 }
@@ -51,7 +52,7 @@ impl From<GgufError> for Stop {
     }
 }
 
-/// Passes the whole header, and says where it ends.
+/// Walks over the whole header, and returns the position of its end.
 pub(crate) fn walk<'a>(
     prefix: &'a [u8],
     file_size: u64,
@@ -80,7 +81,7 @@ struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// Magic, version and the two counts (G1 to G4).
+    /// Reads the magic, the version and the two counts (G1 to G4).
     fn start(&mut self) -> Result<(u64, u64), Stop> {
         if self.known.starts_with(LFS_POINTER) {
             return Err(Stop::Fault(FormatError::LfsPointer));
@@ -106,7 +107,7 @@ impl<'a> Cursor<'a> {
         Ok((tensors, values))
     }
 
-    /// G7.
+    /// Reads a key (G7).
     fn key(&mut self) -> Result<&'a str, Stop> {
         let at = self.at;
         let len = self.u64()?;
@@ -122,7 +123,7 @@ impl<'a> Cursor<'a> {
         Kind::of(number).ok_or_else(|| GgufError::Kind { at, number }.into())
     }
 
-    /// Steps over a value (G8 to G10); gives its bytes.
+    /// Steps over a value (G8 to G10), and returns its bytes.
     fn value(&mut self, kind: Kind) -> Result<&'a [u8], Stop> {
         let start = self.at;
         match kind {
@@ -133,13 +134,13 @@ impl<'a> Cursor<'a> {
         Ok(self.passed(start))
     }
 
-    /// The bytes from `start` to here.
+    /// The bytes from `start` to the current position.
     fn passed(&self, start: u64) -> &'a [u8] {
         let range = usize::try_from(start).ok().zip(usize::try_from(self.at).ok());
         range.and_then(|(start, end)| self.known.get(start..end)).unwrap_or_default()
     }
 
-    /// `depth` counts the arrays that are open, this one included.
+    /// Steps over an array. `depth` is the number of open arrays, including this one.
     fn array(&mut self, depth: u32) -> Result<(), Stop> {
         if depth > MAX_NESTING {
             return Err(GgufError::Nesting { at: self.at }.into());
@@ -149,7 +150,7 @@ impl<'a> Cursor<'a> {
         if kind.width().is_some() {
             return self.many(kind, count);
         }
-        // Every element takes bytes, so that the file's size bounds the loop.
+        // Every element takes bytes, so the file's size bounds the loop.
         self.require(count.saturating_mul(kind.least()))?;
         for _ in 0..count {
             if kind == Kind::ARRAY {
@@ -161,7 +162,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// So many values of a type of one width.
+    /// Steps over `count` values of a type with a fixed width.
     fn many(&mut self, kind: Kind, count: u64) -> Result<(), Stop> {
         let at = self.at;
         let bytes = self.take(count.saturating_mul(kind.least()))?;
@@ -174,7 +175,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// G11 to G13.
+    /// Reads the description of a tensor (G11 to G13).
     fn tensor(&mut self) -> Result<Info<'a>, Stop> {
         let at = self.at;
         let name = str::from_utf8(self.string()?).map_err(|_| GgufError::Name { at })?;
@@ -211,7 +212,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn u32(&mut self) -> Result<u32, Stop> {
-        // What was taken has the length that was asked for.
+        // `take` returns exactly the requested number of bytes.
         Ok(u32::from_le_bytes(self.take(4)?.try_into().unwrap_or_default()))
     }
 
@@ -228,15 +229,15 @@ impl<'a> Cursor<'a> {
         Ok(bytes)
     }
 
-    /// Where the next `len` bytes end, if the file (G5) and the limit (G6) have room for them.
+    /// The position after the next `len` bytes, if the file (G5) and the limit (G6) have room for them.
     fn require(&self, len: u64) -> Result<u64, GgufError> {
         let end = self.at.checked_add(len).filter(|end| *end <= self.file_size);
         let end = end.ok_or(GgufError::PastEnd { at: self.at, len, file_size: self.file_size })?;
         if end > MAX_HEADER { Err(GgufError::HeaderTooLong { at: self.at, len }) } else { Ok(end) }
     }
 
-    /// What to read next: at least up to `end`, and a quarter more than is known. The walk begins anew each time, and
-    /// so costs at most five times what it does at once.
+    /// The length to read next: at least up to `end`, and a quarter more than is known. The walk starts again each
+    /// time, so all walks together cost at most five times a single walk.
     fn need(&self, end: u64) -> Stop {
         let known = length(self.known);
         let wanted = known.saturating_add(known / 4).clamp(FIRST_READ, MAX_HEADER);
@@ -249,15 +250,15 @@ fn length(bytes: &[u8]) -> u64 {
 }
 
 pub(crate) const MAGIC: &[u8] = b"GGUF";
-/// The most tensors, and the most key-values.
+/// The most tensors, and the most key-values, of a file.
 const MAX_COUNT: u64 = 1 << 20;
-/// A key of one byte, a type, a value of one byte.
+/// The fewest bytes of a key-value: a key of one byte, a type, a value of one byte.
 const LEAST_VALUE: u64 = 8 + 1 + 4 + 1;
-/// An empty name, no dimensions, a type, an offset.
+/// The fewest bytes of a tensor's description: an empty name, no dimensions, a type, an offset.
 const LEAST_TENSOR: u64 = 8 + 4 + 4 + 8;
 const MAX_KEY: u64 = 65_535;
 const MAX_NESTING: u32 = 8;
-/// As many as a list line has. ggml itself takes four, gguf-py writes and reads more.
+/// The same limit as a list line's. ggml itself allows four dimensions; gguf-py writes and reads more.
 const MAX_DIMENSIONS: u32 = 16;
-/// Most headers without a vocabulary fit.
+/// The length of the first read. Most headers without a vocabulary fit.
 const FIRST_READ: u64 = 1 << 16;

@@ -1,7 +1,7 @@
-//! The index of a sharded model: which shard holds which tensor.
+//! The index of a sharded model: the shard of each tensor.
 //!
-//! Hubs and loaders know a model in several files by a `model.safetensors.index.json` beside them. What it says
-//! follows from the headers of the shards; it is read to see that it says nothing else.
+//! Hubs and loaders find the files of a sharded model by a `model.safetensors.index.json` next to them. The content of
+//! the index follows from the headers of the shards. It is read only to check that it agrees with them.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -10,26 +10,26 @@ use std::fmt;
 use crate::error::Excerpt;
 use crate::json::{self, Cursor};
 
-/// Whether the file at `path` is an index, by the ending of its name, compared exactly.
+/// Whether the file at `path` is an index. Only the ending of the name decides, compared exactly.
 #[must_use]
 pub fn is_index(path: &str) -> bool {
     path.ends_with(".safetensors.index.json")
 }
 
-/// A well-formed index. Nothing it says has been compared with the model yet: see [`Index::check`].
+/// A well-formed index. It is not yet compared with the model: see [`Index::check`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Index {
-    /// Tensor and file, sorted by tensor, which is unique.
+    /// Pairs of tensor and file, sorted by tensor. Tensors are unique.
     weight_map: Vec<(String, String)>,
 }
 
-/// What a model has of a tensor that an index places in a file.
-// Exhaustive on purpose: these are all the answers there are.
+/// The model's answer about a tensor that an index places in a file.
+// Exhaustive on purpose: there are no other answers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Held {
     /// The model has no such file.
     NoFile,
-    /// The model has the file, and it does not hold the tensor.
+    /// The model has the file, but the file does not hold the tensor.
     NoTensor,
     /// The file holds the tensor.
     Tensor,
@@ -38,10 +38,10 @@ pub enum Held {
 impl Index {
     /// Reads the bytes of an index.
     ///
-    /// `weight_map` must be there, once; other keys are stepped over, `metadata` too.
+    /// `weight_map` must be there exactly once. All other keys are skipped, including `metadata`.
     ///
     /// # Errors
-    /// [`IndexError`] with the code 4201, or 4204 for an index that is well-formed but for a repeated tensor.
+    /// [`IndexError`] with the code 4201, or 4204 for an index that is well-formed except for a repeated tensor.
     ///
     /// # Panics
     /// Never.
@@ -59,21 +59,21 @@ impl Index {
         Ok(Self { weight_map: weight_map.into_iter().map(own).collect() })
     }
 
-    /// Each tensor and the file that the index says holds it, sorted by the bytes of the tensors' names.
+    /// Each tensor with the file that the index names for it, sorted by the bytes of the tensors' names.
     ///
-    /// Files are written as in the index: relative to the folder in which it lies.
+    /// Files are written as in the index: relative to the folder of the index.
     pub fn weight_map(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.weight_map.iter().map(|(tensor, file)| (tensor.as_str(), file.as_str()))
     }
 
-    /// Compares the index with the model: each file it names is there, and holds the tensors it should.
+    /// Compares the index with the model: each named file must be in the model and hold its tensors.
     ///
-    /// `index_path` is the index's own path in the model. `held` is asked for a path in the model, with `/`
-    /// between components, and a tensor's name; paths are joined and compared as text, so that `../x` or `./x` is no
-    /// file of any model.
+    /// `index_path` is the index's own path in the model. `held` is called with a path in the model, with `/` between
+    /// components, and a tensor's name. Paths are joined and compared as text, so `../x` or `./x` is never a file of a
+    /// model.
     ///
     /// # Guarantee
-    /// What the index says is true. It need not say all: a tensor that it leaves out is no refusal.
+    /// Every entry of the index is true. The index may be incomplete: a missing tensor is not an error.
     ///
     /// # Errors
     /// [`IndexError`] with the code 4202 or 4203, the first in the order of [`weight_map`](Self::weight_map).
@@ -148,17 +148,17 @@ fn read_weight_map<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<Placed<'a>>, Index
 
 /// Why an index was refused.
 ///
-/// Names come from the index and may be anything; they are cut and escaped ([`Excerpt`]).
+/// Names come from the index and may have any content; they are cut and escaped ([`Excerpt`]).
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum IndexError {
-    /// Longer than 256 MiB (4201).
+    /// The index is longer than 256 MiB (4201).
     TooLong,
-    /// Not one JSON object of the expected form (4201).
+    /// The index is not one JSON object of the expected form (4201).
     NotJson {
-        /// The first byte that cannot stand where it does.
+        /// The first byte that is not allowed in its place.
         at: u64,
-        /// What could.
+        /// A description of the allowed bytes.
         expected: &'static str,
     },
     /// A key of the index occurs twice (4201).
@@ -166,9 +166,9 @@ pub enum IndexError {
         /// The key.
         key: Excerpt,
     },
-    /// No `weight_map` (4201).
+    /// The index has no `weight_map` (4201).
     NoWeightMap,
-    /// More than 2^24 tensors (4201).
+    /// The index has more than 2^24 tensors (4201).
     TooManyTensors,
     /// The model has no such file (4202).
     NoFile {
@@ -240,6 +240,6 @@ impl From<json::Fault> for IndexError {
     }
 }
 
-/// 256 MiB: sixteen bytes for each of the most tensors that a list can hold.
+/// 256 MiB, which is sixteen bytes for each of the most tensors that a list can hold.
 pub const MAX_INDEX: u64 = 1 << 28;
 const MAX_ENTRIES: usize = 1 << 24;

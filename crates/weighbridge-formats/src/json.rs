@@ -1,38 +1,38 @@
-//! A strict cursor over JSON (RFC 8259), for headers that nobody vouches for.
+//! A strict cursor over JSON (RFC 8259), for untrusted headers.
 //!
-//! Not `serde_json`, which the tests hold beside it: refusals here carry a code and a byte, in an order that the
-//! specification fixes, and need to see what a parsed value no longer shows, such as repeated keys and `1.0` for 1.
-//! Nothing is allocated but strings that contain escapes.
+//! This is not `serde_json`, with which the tests compare it. Refusals here carry a code and a byte, in an order that
+//! the specification fixes. They depend on details that a parsed value no longer shows, such as repeated keys and `1.0`
+//! for 1. Only strings with escapes are allocated.
 
 use std::borrow::Cow;
 
-/// Where a text stops being JSON, and what should have stood there.
+/// The place at which a text stops being JSON, and a description of the expected text.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Fault {
     pub(crate) at: u64,
     pub(crate) expected: &'static str,
 }
 
-/// A number where a natural one is wanted.
+/// The result of reading a natural number.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Natural {
     /// An integer below 2^53.
     Below(u64),
     /// An integer of 2^53 or more.
     TooLarge,
-    /// No number, a negative one, or one with a fraction or an exponent.
+    /// No number, a negative number, or a number with a fraction or an exponent.
     Not,
 }
 
 /// Reads JSON from left to right. Positions in faults are counted from the start of the file.
 pub(crate) struct Cursor<'a> {
     rest: &'a str,
-    /// Where in the file `rest` ends.
+    /// The position in the file at which `rest` ends.
     end: u64,
 }
 
 impl<'a> Cursor<'a> {
-    /// `start` is the place of the first byte in its file.
+    /// Starts to read `bytes`. `start` is the position of the first byte in its file.
     pub(crate) fn new(bytes: &'a [u8], start: u64) -> Result<Self, Fault> {
         match str::from_utf8(bytes) {
             Ok(rest) => Ok(Self { rest, end: start.saturating_add(length(bytes)) }),
@@ -43,7 +43,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Where in the file the cursor stands.
+    /// The position of the cursor in the file.
     pub(crate) fn at(&self) -> u64 {
         self.end.saturating_sub(length(self.rest.as_bytes()))
     }
@@ -52,25 +52,25 @@ impl<'a> Cursor<'a> {
         Fault { at: self.at(), expected }
     }
 
-    /// The next byte that is not whitespace; the cursor then stands on it.
+    /// Moves the cursor to the next byte that is not white space, and returns that byte.
     pub(crate) fn peek(&mut self) -> Option<u8> {
         self.rest = self.rest.trim_start_matches(WHITE_SPACE.map(char::from));
         self.rest.bytes().next()
     }
 
-    /// Steps over `token` after whitespace.
+    /// Steps over white space and then `token`.
     pub(crate) fn expect(&mut self, token: &str, expected: &'static str) -> Result<(), Fault> {
         self.peek();
         self.rest = self.rest.strip_prefix(token).ok_or_else(|| self.fault(expected))?;
         Ok(())
     }
 
-    /// Nothing but whitespace may follow.
+    /// Checks that only white space follows.
     pub(crate) fn expect_end(&mut self) -> Result<(), Fault> {
         if self.peek().is_none() { Ok(()) } else { Err(self.fault("only white space after the object")) }
     }
 
-    /// The name of the next member of an object whose `{` was passed, or `None` when its `}` was.
+    /// The name of the next member of an object whose `{` was read; `None` when its `}` was read instead.
     pub(crate) fn next_name(&mut self, is_first: &mut bool) -> Result<Option<Cow<'a, str>>, Fault> {
         if !self.has_next("}", is_first, "`,` or `}`")? {
             return Ok(None);
@@ -80,7 +80,7 @@ impl<'a> Cursor<'a> {
         Ok(Some(name))
     }
 
-    /// Whether a value of an array follows whose `[` was passed; if not, its `]` was passed.
+    /// Whether another value follows in an array whose `[` was read; if not, its `]` was read.
     pub(crate) fn next_element(&mut self, is_first: &mut bool) -> Result<bool, Fault> {
         self.has_next("]", is_first, "`,` or `]`")
     }
@@ -97,7 +97,7 @@ impl<'a> Cursor<'a> {
         Ok(true)
     }
 
-    /// A string with its escapes resolved.
+    /// Reads a string and resolves its escapes.
     pub(crate) fn string(&mut self) -> Result<Cow<'a, str>, Fault> {
         self.expect("\"", "a string")?;
         let plain = self.plain();
@@ -116,7 +116,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Steps over the characters that stand for themselves within a string.
+    /// Steps over the unescaped characters of a string.
     fn plain(&mut self) -> &'a str {
         let stop = self.rest.bytes().position(|b| b == b'"' || b == b'\\' || b < 0x20);
         let (plain, rest) = self.rest.split_at_checked(stop.unwrap_or(self.rest.len())).unwrap_or_default();
@@ -144,7 +144,7 @@ impl<'a> Cursor<'a> {
         Ok(character)
     }
 
-    /// `\u` and four hexadecimal digits; twice for a character beyond U+FFFF, never half of such a pair.
+    /// Reads `\u` and four hexadecimal digits, twice for a character beyond U+FFFF. Half of such a pair is refused.
     fn unicode_escape(&mut self) -> Result<char, Fault> {
         let fault = self.fault("an escape of a Unicode character");
         let (unit, rest) = code_unit(self.rest).ok_or_else(|| fault.clone())?;
@@ -155,7 +155,7 @@ impl<'a> Cursor<'a> {
         Ok(character)
     }
 
-    /// A number below 2^53 that is written as digits alone. Does not move over what is no number at all.
+    /// Reads a number below 2^53 that is written as digits alone. The cursor stays in place if there is no number.
     pub(crate) fn natural(&mut self) -> Result<Natural, Fault> {
         if !self.peek().is_some_and(|b| b.is_ascii_digit()) {
             return Ok(Natural::Not);
@@ -164,7 +164,7 @@ impl<'a> Cursor<'a> {
         if !token.bytes().all(|b| b.is_ascii_digit()) {
             return Ok(Natural::Not);
         }
-        // Only digits: what does not parse is too large.
+        // The token has only digits, so a token that does not parse is too large.
         Ok(match token.parse() {
             Ok(value) if value < crate::error::NUMBER_LIMIT => Natural::Below(value),
             _ => Natural::TooLarge,
@@ -200,7 +200,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Steps over any value and checks its grammar. `depth` levels of objects and arrays are open around it.
+    /// Steps over any value and checks its grammar. `depth` is the number of objects and arrays open around it.
     pub(crate) fn skip_value(&mut self, depth: u32) -> Result<(), Fault> {
         let inner = depth.saturating_add(1);
         let mut is_first = true;
@@ -229,10 +229,10 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// A four-digit escape at the start of `text`, and what follows it.
+/// A four-digit escape at the start of `text`, and the text after it.
 fn code_unit(text: &str) -> Option<(u16, &str)> {
     let (digits, rest) = text.strip_prefix("\\u")?.split_at_checked(4)?;
-    // `from_str_radix` alone would take a sign.
+    // `from_str_radix` alone would accept a sign.
     let is_hex = digits.bytes().all(|b| b.is_ascii_hexdigit());
     is_hex.then(|| u16::from_str_radix(digits, 16).ok()).flatten().map(|unit| (unit, rest))
 }
@@ -241,9 +241,10 @@ fn length(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
-/// The white space of JSON; no other character of Unicode is any.
+/// The white space of JSON. No other Unicode character is white space here.
 pub(crate) const WHITE_SPACE: [u8; 4] = *b" \t\n\r";
-/// Deepest nesting of objects and arrays, the outermost counted. Bounds the stack; a header needs three.
+/// The deepest nesting of objects and arrays, including the outermost. It bounds the stack; a header needs three
+/// levels.
 const MAX_DEPTH: u32 = 64;
 
 #[cfg(test)]
@@ -332,7 +333,7 @@ mod tests {
     const SAMPLE: &str = r#" {"a" : [0, -1.5e+3, true, false, null, "x\u00e9\ud83d\ude00\n"], "b":{}, "":[], "c":[{"d":[1,2]}]}"#;
 
     proptest! {
-        /// The grammar is the one of `serde_json`, on near misses and on noise.
+        /// The grammar equals that of `serde_json`, on near misses and on noise.
         #[test]
         fn agrees_with_serde_json(
             at in 0..SAMPLE.len(), cut in 0_usize..3, put in r#"[ \[\]{}:,"\\0-9eE.+truefalsn-]{0,2}"#,
@@ -342,7 +343,7 @@ mod tests {
             let head: String = SAMPLE.chars().take(at).collect();
             for text in [head + &put + &tail, noise] {
                 let theirs = serde_json::from_str::<serde_json::Value>(&text);
-                // The one difference: a number too large for a float is still a number.
+                // The only difference: here, a number too large for a float is still a number.
                 prop_assume!(!theirs.as_ref().is_err_and(|e| e.to_string().contains("out of range")));
                 prop_assert_eq!(grammar(&text).is_ok(), theirs.is_ok(), "{}", text);
             }

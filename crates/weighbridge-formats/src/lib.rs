@@ -1,9 +1,9 @@
-//! Where the tensors lie in model files.
+//! Finds the tensors in model files.
 //!
-//! A list line says of each tensor its name, dtype, shape, offset and size. This crate reads them from the
-//! header of a model file, reads the index that a sharded model carries beside its shards, and compares the parts of a
-//! split one. It sees headers only and performs no I/O: the caller reads as many bytes from the file's start as it is
-//! asked for.
+//! A list line holds the name, dtype, shape, offset and size of a tensor. This crate reads them from the header of a
+//! model file. It also reads the index next to the shards of a sharded model, and compares the parts of a split model.
+//! It sees headers only and performs no I/O: the caller reads as many bytes from the file's start as the parser
+//! requests.
 //!
 //! ```
 //! use weighbridge_formats::{Format, Parsed};
@@ -25,19 +25,20 @@
 //! ```
 //!
 //! # Guarantee
-//! Accepted tensors have unique names, lie within the file, do not overlap, cover every byte after the header but the
-//! padding that GGUF has between them, and have exactly the size that dtype and shape give. Two readers that take an
-//! accepted header read the same from it: what parsers are known to read differently (repeated keys, trailing bytes,
-//! numbers that are no integers) is refused. Not every reader takes every accepted header; `spec/tensors.md` says which
-//! differences are known. The rules, their order and their codes are there and in `spec/gguf.md`.
+//! Accepted tensors have unique names, lie within the file and do not overlap. They cover every byte after the header,
+//! except the padding between tensors in GGUF. Each has exactly the size that follows from its dtype and shape. Two
+//! readers that accept the same header read the same tensors from it: forms that parsers are known to read differently
+//! are refused (repeated keys, trailing bytes, numbers that are not integers). Some readers refuse some accepted
+//! headers; `spec/tensors.md` lists the known differences. The rules, their order and their codes are in
+//! `spec/tensors.md` and `spec/gguf.md`.
 //!
 //! # Not guaranteed
-//! That the header is the publisher's: for that its bytes are verified first. That the values of the tensors make
-//! sense. That names are fit for a list: length and control characters are checked where lists are written.
+//! The header need not be the publisher's: verify its bytes first. The values of the tensors need not make sense. Names
+//! need not be fit for a list: length and control characters are checked when lists are written.
 //!
 //! # Hostile input
-//! Never panics. Memory is proportional to the header, time to n log n of it; a header is at most 100,000,000 bytes,
-//! and no number in it is believed before it was compared with the file's size.
+//! The parser never panics. Memory is proportional to the header, and time to n log n of it. A header has at most
+//! 100,000,000 bytes, and no number in it is believed before it is compared with the file's size.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -76,33 +77,34 @@ pub use gguf_values::{GgufAbout, GgufValue};
 use split::Split;
 pub use unknown::UnknownDtype;
 
-/// Tells whether this whole file is a Git LFS pointer: the one that it stands for was not downloaded. It may have any name.
+/// Whether this whole file is a Git LFS pointer, so the file that it stands for was not downloaded. The file may have
+/// any name.
 #[must_use]
 pub fn is_lfs_pointer(file: &[u8]) -> bool {
     u64::try_from(file.len()).is_ok_and(|length| length <= MAX_LFS_POINTER)
         && file.starts_with(safetensors::LFS_POINTER)
 }
 
-/// Git LFS takes nothing longer for a pointer, in bytes.
+/// The longest file, in bytes, that Git LFS accepts as a pointer.
 pub const MAX_LFS_POINTER: u64 = 1_024;
 
 /// A file format whose tensors are listed.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Format {
-    /// A length, a JSON header, the tensors' bytes: <https://github.com/huggingface/safetensors>.
+    /// A length, a JSON header, and the tensors' bytes: <https://github.com/huggingface/safetensors>.
     Safetensors,
-    /// Key-values and places of tensors in binary, the tensors' bytes: <https://github.com/ggml-org/ggml>.
+    /// Key-values and tensor descriptions in binary, and the tensors' bytes: <https://github.com/ggml-org/ggml>.
     ///
     /// Versions 2 and 3, little-endian.
     Gguf,
 }
 
 impl Format {
-    /// The format of the file at `path`, by the ending of its name, or `None` for a file that is no tensor file.
+    /// The format of the file at `path`, by the ending of its name; `None` if the file is not a tensor file.
     ///
-    /// The ending is compared exactly: `MODEL.SAFETENSORS` is no tensor file, on any operating system. Lists go by this
-    /// alone, since a path says the same to everyone who has the list.
+    /// The ending is compared exactly: `MODEL.SAFETENSORS` is not a tensor file, on any operating system. Lists depend
+    /// on the path alone, because it is the same for everyone who has the list.
     #[must_use]
     pub fn of(path: &str) -> Option<Self> {
         if path.ends_with(".safetensors") {
@@ -112,10 +114,11 @@ impl Format {
         }
     }
 
-    /// The format that a file seems to have by its first bytes, whatever it is called; of a guess nothing is listed.
+    /// Guesses the format of a file from its first bytes, for any name. Files with only a guessed format are never
+    /// listed.
     ///
-    /// GGUF begins with its name. A safetensors file begins with a length that the format allows, and then `{`; as many
-    /// white spaces as `prefix` has may stand before that.
+    /// GGUF begins with its name. A safetensors file begins with a length that the format allows, then `{`. White space
+    /// may come before the `{`, as far as `prefix` reaches.
     #[must_use]
     pub fn guess(prefix: &[u8]) -> Option<Self> {
         if prefix.starts_with(gguf_walk::MAGIC) {
@@ -124,14 +127,14 @@ impl Format {
         safetensors::seems(prefix).then_some(Self::Safetensors)
     }
 
-    /// How many bytes from the file's start [`parse`](Self::parse) needs, if `prefix` is too short for it to tell.
+    /// The number of bytes from the file's start that [`parse`](Self::parse) needs; `None` if `prefix` is long enough.
     ///
-    /// For callers that keep the prefix and parse it later, once they know whose bytes these are: it looks for the
-    /// length of a header and keeps nothing of it. `None` also if the file is malformed, which is for `parse` to say.
+    /// For callers that keep the prefix and parse it later, when they know its origin. This looks only for the length
+    /// of the header and keeps no part of it. Also `None` if the file is malformed, which `parse` reports.
     ///
     /// # Cost
-    /// No allocation. For safetensors a few comparisons; for GGUF, which has no length to read, a walk over the prefix,
-    /// a few nanoseconds for each key, string, array and tensor.
+    /// No allocation. For safetensors, a few comparisons. For GGUF, which states no header length, a walk over the
+    /// prefix: a few nanoseconds for each key, string, array and tensor.
     #[must_use]
     pub fn needs_prefix(self, prefix: &[u8], file_size: u64) -> Option<u64> {
         match self {
@@ -142,19 +145,19 @@ impl Format {
 
     /// Reads a header from the first bytes of a file of `file_size` bytes.
     ///
-    /// Call it with what is at hand, an empty slice will do; read more when it says so, and call it again. Bytes
-    /// after the header may be there and are not looked at. The verdict does not depend on how the prefix grew.
+    /// Call this with the bytes at hand, even with none. If it requests more, read more and call it again. Bytes after
+    /// the header are ignored. The verdict does not depend on how the prefix grew.
     ///
     /// # Errors
-    /// [`FormatError`], the first failure in the order of `spec/tensors.md` or `spec/gguf.md`.
+    /// [`FormatError`], the first in the order of `spec/tensors.md` or `spec/gguf.md`.
     ///
     /// # Panics
     /// Never, for any `prefix` and `file_size`.
     ///
     /// # Cost
-    /// One pass over the header, a sort of its tensors, and memory proportional to it. For safetensors the prefix is
-    /// asked for at most twice. For GGUF each time a quarter more is asked for, so that all calls together cost at most
-    /// five passes.
+    /// One pass over the header, a sort of its tensors, and memory proportional to it. Safetensors needs at most two
+    /// requests for a longer prefix. GGUF requests a quarter more each time, so all calls together cost at most five
+    /// passes.
     pub fn parse(self, prefix: &[u8], file_size: u64) -> Result<Parsed, FormatError> {
         match self {
             Self::Safetensors => safetensors::parse(prefix, file_size),
@@ -163,49 +166,50 @@ impl Format {
     }
 }
 
-/// What [`Format::parse`] found out.
-// Exhaustive on purpose: a caller that overlooks one loops for ever, misses the tensors, or refuses a good file.
+/// The result of [`Format::parse`].
+// Exhaustive on purpose: a caller that overlooks a variant loops forever, misses the tensors, or refuses a good file.
 #[must_use]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Parsed {
-    /// The prefix is too short to tell: so many bytes from the file's start are wanted.
+    /// The prefix is too short. The value is the required number of bytes from the file's start.
     ///
-    /// Always more than were given, and never more than the file has.
+    /// It is always more than the length of the prefix, and never more than the length of the file.
     NeedPrefix(u64),
     /// The header is well-formed.
     Tensors {
-        /// All tensors, ordered by offset, then size, then name. Only empty tensors share an offset with another.
+        /// All tensors, ordered by offset, then size, then name. Of several tensors at one offset, all but the last are
+        /// empty.
         tensors: Vec<TensorSpan>,
-        /// How many bytes lie before the tensors' own: where the first tensor begins, if there is one.
+        /// The number of bytes before the tensors: the first tensor's position, if there is a tensor.
         header_len: u64,
-        /// Of which split the file says to be a part; always `None` for safetensors.
+        /// The split to which the file claims to belong; always `None` for safetensors.
         split: Option<Split>,
     },
-    /// The header is well-formed as far as it can be told, and has a dtype that is not known. Its tensors cannot be listed.
+    /// The header is well-formed as far as can be checked, but has an unknown dtype. Its tensors cannot be listed.
     ///
-    /// For safetensors all rules hold but those about this tensor's own size. For GGUF all that lies behind such a tensor
-    /// is unknown too.
+    /// For safetensors, all rules hold except those about the size of this tensor. For GGUF, the places after such a
+    /// tensor are unknown too.
     UnknownDtype {
         /// The first such dtype, in the order of the header.
         dtype: UnknownDtype,
         /// The names of all tensors, each once.
         names: Vec<String>,
-        /// Of which split the file says to be a part; always `None` for safetensors.
+        /// The split to which the file claims to belong; always `None` for safetensors.
         split: Option<Split>,
     },
 }
 
-/// Where one tensor lies: what a list line says of it, but for its file and hash.
+/// The description of one tensor: the content of its list line, except its file and hash.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct TensorSpan {
-    /// The name as the header has it, unescaped; any Unicode text, the empty one too.
+    /// The unescaped name from the header. It may be any Unicode text, even empty.
     pub name: String,
-    /// The type of the elements, spelled as the format spells it.
+    /// The type of the elements, spelled as in the format.
     pub dtype: String,
     /// The dimensions, slowest first; a scalar has none. Each is below 2^53.
     pub shape: Vec<u64>,
-    /// The place of the first byte, counted from the start of the file.
+    /// The position of the first byte, counted from the start of the file.
     pub offset: u64,
-    /// How many bytes the tensor has. `offset + size` is at most the file's size and below 2^53.
+    /// The number of bytes of the tensor. `offset + size` is at most the file's size and below 2^53.
     pub size: u64,
 }

@@ -1,4 +1,4 @@
-//! The header of a safetensors file. Rules T1 to T18 of `spec/tensors.md`, in their order.
+//! Reads the header of a safetensors file, by rules T1 to T18 of `spec/tensors.md`, in their order.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -14,8 +14,8 @@ pub(crate) fn parse(prefix: &[u8], file_size: u64) -> Result<Parsed, FormatError
         Located::NeedPrefix(length) => return Ok(Parsed::NeedPrefix(length)),
     };
     let header_len = HEADER_START.saturating_add(length(header));
-    // Whatever is wrong with an entry, a header that is no JSON is called that (T6): an implementation that parses
-    // first and looks at the entries then must come to the same code.
+    // A header that is not JSON gets the code for that (T6), regardless of other faults in its entries. An
+    // implementation that parses first and checks the entries afterwards must find the same code.
     let (tensors, unknown) =
         read(header, header_len).map_err(|error| grammar(header).err().unwrap_or(error))?;
     let tensors = lay_out(tensors, header_len, file_size)?;
@@ -35,7 +35,7 @@ pub(crate) fn needs_prefix(prefix: &[u8], file_size: u64) -> Option<u64> {
     }
 }
 
-/// Tells whether these first bytes are those of a safetensors file: an allowed length, then an object.
+/// Whether these first bytes look like a safetensors file: an allowed length, then an object.
 pub(crate) fn seems(prefix: &[u8]) -> bool {
     let Some((len, rest)) = prefix.split_first_chunk() else { return false };
     let start = rest.iter().find(|byte| !WHITE_SPACE.contains(byte));
@@ -47,7 +47,7 @@ enum Located<'a> {
     NeedPrefix(u64),
 }
 
-/// The bytes of the header, once its length is known to fit (T1 to T5).
+/// The bytes of the header, after its length is checked (T1 to T5).
 fn locate(prefix: &[u8], file_size: u64) -> Result<Located<'_>, FormatError> {
     let file_len = usize::try_from(file_size).unwrap_or(usize::MAX);
     let known = prefix.get(..file_len).unwrap_or(prefix);
@@ -78,7 +78,7 @@ fn locate(prefix: &[u8], file_size: u64) -> Result<Located<'_>, FormatError> {
     }
 }
 
-/// Whether the header is JSON and nothing else (T6), whatever the JSON says.
+/// Checks that the header is JSON and nothing else (T6), with any content.
 fn grammar(header: &[u8]) -> Result<(), FormatError> {
     let mut cursor = Cursor::new(header, HEADER_START)?;
     cursor.skip_value(0)?;
@@ -86,7 +86,7 @@ fn grammar(header: &[u8]) -> Result<(), FormatError> {
     Ok(())
 }
 
-/// The entries in the order in which they are written (T7 to T15), and the first dtype that is not known.
+/// Reads the entries in their written order (T7 to T15), and the first unknown dtype.
 fn read(header: &[u8], header_len: u64) -> Result<(Vec<TensorSpan>, Option<UnknownDtype>), FormatError> {
     let mut cursor = Cursor::new(header, HEADER_START)?;
     let mut names = HashSet::new();
@@ -112,7 +112,7 @@ fn read(header: &[u8], header_len: u64) -> Result<(Vec<TensorSpan>, Option<Unkno
     Ok((tensors, unknown))
 }
 
-/// An object of strings, which nothing here looks into, or `null` for none (T8).
+/// Reads an object of strings, whose content is not used, or `null` (T8).
 fn read_metadata(cursor: &mut Cursor<'_>) -> Result<(), FormatError> {
     match cursor.peek() {
         Some(b'{') => {}
@@ -135,22 +135,22 @@ fn read_metadata(cursor: &mut Cursor<'_>) -> Result<(), FormatError> {
     Ok(())
 }
 
-/// One tensor as the header has it.
+/// A tensor's entry in the header.
 struct Entry<'a> {
     dtype: Named<'a>,
     shape: Vec<u64>,
-    /// Both counted from the end of the header; too large ones are `u64::MAX`.
+    /// `begin` and `end` are counted from the end of the header; too large values are `u64::MAX`.
     begin: u64,
     end: u64,
 }
 
-/// A dtype as the header has it, and what the table says of it.
+/// A dtype's name in the header, with its row of the table.
 struct Named<'a> {
     name: Cow<'a, str>,
     known: Option<&'static Dtype>,
 }
 
-/// Keys, types and limits of one entry (T9 to T12).
+/// Reads the keys, types and limits of one entry (T9 to T12).
 fn read_entry<'a>(cursor: &mut Cursor<'a>, name: &str) -> Result<Entry<'a>, FormatError> {
     let fault = |fault| FormatError::Entry { tensor: Excerpt::of(name), fault };
     if cursor.peek() != Some(b'{') {
@@ -207,7 +207,7 @@ fn read_shape(cursor: &mut Cursor<'_>, tensor: &str) -> Result<Vec<u64>, FormatE
     Ok(shape)
 }
 
-/// Begin and end, or `None` when there are not two integers.
+/// Reads begin and end; `None` if there are not two integers.
 fn read_offsets(cursor: &mut Cursor<'_>) -> Result<Option<(u64, u64)>, FormatError> {
     if cursor.peek() != Some(b'[') {
         return Ok(None);
@@ -230,7 +230,7 @@ fn read_offsets(cursor: &mut Cursor<'_>) -> Result<Option<(u64, u64)>, FormatErr
 }
 
 impl Entry<'_> {
-    /// Offsets, and what dtype and shape need (T13 to T15), if the dtype is known.
+    /// Checks the offsets, and, if the dtype is known, the size that dtype and shape require (T13 to T15).
     fn into_span(self, name: Cow<'_, str>, header_len: u64) -> Result<TensorSpan, FormatError> {
         let Self { dtype, shape, begin, end } = self;
         let tensor = || Excerpt::of(&name);
@@ -243,7 +243,7 @@ impl Entry<'_> {
             end,
         })?;
         if let Some(known) = dtype.known {
-            // Wrapping at 2^64 keeps the remainder by 8, so this is exact for every shape.
+            // Wrapping at 2^64 keeps the remainder by 8, so the check is exact for every shape.
             if shape.iter().fold(known.bits, |bits, &dimension| bits.wrapping_mul(dimension)) % 8 != 0 {
                 return Err(FormatError::NotWholeBytes { tensor: tensor(), dtype: known.name });
             }
@@ -257,7 +257,8 @@ impl Entry<'_> {
     }
 }
 
-/// The tensors in the order of their bytes, which they cover without hole or overlap to the file's end (T16 to T18).
+/// Returns the tensors in the order of their bytes, and checks that they cover the file to its end without hole or
+/// overlap (T16 to T18).
 fn lay_out(
     mut tensors: Vec<TensorSpan>,
     header_len: u64,
@@ -299,9 +300,9 @@ struct Dtype {
 }
 
 impl Dtype {
-    /// The bytes of a tensor whose bits are a multiple of 8; `None` when the bits go beyond a `u128`.
+    /// The number of bytes of a tensor whose number of bits is a multiple of 8; `None` if the bits exceed a `u128`.
     ///
-    /// A dimension of 0 makes the tensor empty, however large the others are and wherever it stands.
+    /// A dimension of 0 makes the tensor empty, in any place and for any size of the other dimensions.
     fn bytes(&self, shape: &[u64]) -> Option<u128> {
         if shape.contains(&0) {
             return Some(0);
@@ -313,7 +314,7 @@ impl Dtype {
     }
 }
 
-/// Every dtype of safetensors 0.8, spelled as there.
+/// Every dtype of safetensors 0.8, with its spelling.
 const DTYPES: [Dtype; 22] = [
     Dtype { name: "BOOL", bits: 8 },
     Dtype { name: "F4", bits: 4 },
@@ -339,9 +340,9 @@ const DTYPES: [Dtype; 22] = [
     Dtype { name: "U64", bits: 64 },
 ];
 
-/// The header's length stands before the header, in eight bytes.
+/// The header starts after eight bytes, which hold its length.
 const HEADER_START: u64 = 8;
 pub(crate) const MAX_HEADER: u64 = 100_000_000;
 const MAX_DIMENSIONS: usize = 16;
-/// How every Git LFS pointer begins, of any version of its specification.
+/// The beginning of every Git LFS pointer, in any version of the specification.
 pub(crate) const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";

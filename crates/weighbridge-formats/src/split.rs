@@ -1,7 +1,7 @@
-//! A model in several GGUF files, each a GGUF file of its own: `model-00001-of-00003.gguf` and so on.
+//! A model in several GGUF files, each a complete GGUF file: `model-00001-of-00003.gguf` and so on.
 //!
-//! Each part says in its header which one it is and of how many. Loaders go by the names of the files, so that names
-//! and headers have to agree, and every part has to be there. Rules S1 to S5 of `spec/gguf.md`.
+//! The header of each part states the number of the part and the number of parts. Loaders go by the names of the files.
+//! So names and headers have to agree, and every part has to be there. Rules S1 to S5 of `spec/gguf.md`.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -9,46 +9,46 @@ use std::fmt;
 
 use crate::error::Excerpt;
 
-/// What a header says of the split that its file is a part of. Nothing of it has been compared with other files yet:
-/// see [`check`].
+/// A header's claim about the split to which its file belongs. The claim is not yet compared with other files: see
+/// [`check`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Split {
-    /// Which part the file is, counted from 0; below `count`.
+    /// The number of this part, counted from 0; below `count`.
     pub number: u16,
-    /// How many parts there are; at least 2.
+    /// The number of parts, at least 2.
     pub count: u16,
-    /// How many tensors all parts have together, if the header says it.
+    /// The number of tensors in all parts together; `None` if the header does not state it.
     pub tensors: Option<u32>,
 }
 
 /// One GGUF file of a model.
 #[derive(Clone, Debug)]
 pub struct Part<'a> {
-    /// Its path in the model.
+    /// The file's path in the model.
     pub path: &'a str,
-    /// What its header says.
+    /// The header's claim about the file's place in a split.
     pub says: Says,
-    /// The names of its tensors. None, of a file whose header was not read, says nothing.
+    /// The names of the file's tensors. If the header was not read, an empty list means nothing.
     pub tensors: Vec<&'a str>,
 }
 
-/// What is known of a file's place in a split.
-// Exhaustive on purpose: these are all the answers there are.
+/// The known place of a file in a split.
+// Exhaustive on purpose: there are no other answers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Says {
-    /// Its header says that it is whole.
+    /// The header says that the file is whole.
     Whole,
-    /// Its header says that it is this part.
+    /// The header says that the file is this part.
     Part(Split),
-    /// Its header was not read: it is taken from an earlier release, where it was compared.
+    /// The header was not read, because the file comes from an earlier release in which it was compared.
     Unread,
 }
 
 /// Compares the GGUF files of a model with each other. `parts` are all of them, sorted by the bytes of their paths.
 ///
 /// # Guarantee
-/// Every file that says to be a part is called so, all parts of its split are there and say the same, no two of them
-/// have a tensor in common, and they have as many as they say.
+/// Every file that claims to be a part has the name of that part. All parts of its split are there and make the same
+/// claims. No two of them have a tensor in common, and together they have the claimed number of tensors.
 ///
 /// # Errors
 /// [`SplitRefused`], the first in the order of `spec/gguf.md`.
@@ -57,7 +57,7 @@ pub enum Says {
 /// Never.
 ///
 /// # Cost
-/// A sort of the names of the tensors of each split.
+/// A sort of the tensor names of each split.
 pub fn check(parts: &[Part<'_>]) -> Result<(), SplitRefused> {
     for (file, part) in parts.iter().enumerate() {
         if let Says::Part(split) = part.says
@@ -78,7 +78,7 @@ pub fn check(parts: &[Part<'_>]) -> Result<(), SplitRefused> {
     Ok(())
 }
 
-/// All parts of one split (S2 to S5).
+/// Checks all parts of one split (S2 to S5).
 fn together(parts: &[Part<'_>], stem: &str, split: Split) -> Result<(), SplitError> {
     let mut names = Vec::new();
     let mut all_named = true;
@@ -87,7 +87,7 @@ fn together(parts: &[Part<'_>], stem: &str, split: Split) -> Result<(), SplitErr
         let found = parts.binary_search_by(|part| part.path.cmp(&path)).ok().and_then(|at| parts.get(at));
         let part = found.ok_or_else(|| SplitError::Missing { part: Excerpt::of(&path) })?;
         let agrees = match part.says {
-            // Its number is that of its name, which was compared before.
+            // The part's number was already compared with its name.
             Says::Part(other) => (other.count, other.tensors) == (split.count, split.tensors),
             Says::Whole => false,
             Says::Unread => true,
@@ -95,7 +95,7 @@ fn together(parts: &[Part<'_>], stem: &str, split: Split) -> Result<(), SplitErr
         if !agrees {
             return Err(SplitError::Disagrees { part: Excerpt::of(&path) });
         }
-        // A header that was not read may name tensors of which none is listed.
+        // An unread header may name tensors although none is listed.
         all_named &= part.says != Says::Unread || !part.tensors.is_empty();
         names.extend(part.tensors.iter().copied());
     }
@@ -113,7 +113,7 @@ fn together(parts: &[Part<'_>], stem: &str, split: Split) -> Result<(), SplitErr
     }
 }
 
-/// The path without what names the part, or `None` if it names another one or none.
+/// The path without the part's suffix; `None` if the path has no such suffix or another part's.
 fn stem(path: &str, split: Split) -> Option<&str> {
     path.strip_suffix(&name("", split.number, split.count))
 }
@@ -125,21 +125,21 @@ fn name(stem: &str, number: u16, count: u16) -> String {
 /// Why the GGUF files of a model do not belong together.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SplitRefused {
-    /// The place in the slice of the file that says to be a part: the first of its split.
+    /// The index in `parts` of the file that claims to be a part: the first of its split.
     pub file: usize,
-    /// What is wrong.
+    /// The fault.
     pub error: SplitError,
 }
 
-/// What is wrong with a split.
+/// The fault of a split.
 ///
-/// Names come from files and may be anything; they are cut and escaped ([`Excerpt`]).
+/// Names come from files and may have any content; they are cut and escaped ([`Excerpt`]).
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SplitError {
-    /// A part is not called as its header says (4401).
+    /// The name of a part differs from its header (4401).
     Name {
-        /// How its path should end.
+        /// The required ending of the part's path.
         name: Excerpt,
     },
     /// The model lacks a part (4402).
@@ -147,7 +147,7 @@ pub enum SplitError {
         /// The path of the part.
         part: Excerpt,
     },
-    /// A part says something else about the split (4403).
+    /// A part makes another claim about the split (4403).
     Disagrees {
         /// The path of the part.
         part: Excerpt,
@@ -157,11 +157,11 @@ pub enum SplitError {
         /// The name.
         tensor: Excerpt,
     },
-    /// The parts have another number of tensors than they say (4405).
+    /// The number of tensors in the parts is not the claimed one (4405).
     Tensors {
-        /// What they say.
+        /// The claimed number.
         expected: u32,
-        /// What they have.
+        /// The number found.
         found: u64,
     },
 }

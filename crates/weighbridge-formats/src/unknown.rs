@@ -1,15 +1,15 @@
-//! A dtype that the tables of this version do not have.
+//! A dtype that is missing in this version's tables.
 
 use std::fmt;
 
 use crate::error::Excerpt;
 
-/// A tensor of a dtype that this version does not know: one that is newer than it, or that only a fork has.
+/// A tensor whose dtype this version does not know, because the dtype is newer or belongs to a fork.
 ///
-/// Nothing is wrong with the file. How long such a tensor has to be cannot be told, so that no tensor of the file is
-/// listed, and none compared with a list: the file's bytes are covered by its root alone.
+/// The file is not at fault. The size of such a tensor cannot be checked. So no tensor of the file is listed or
+/// compared with a list; only the file's root covers its bytes.
 ///
-/// Name and dtype come from the file and may be anything; they are cut and escaped ([`Excerpt`]).
+/// Name and dtype come from the file and may have any content; they are cut and escaped ([`Excerpt`]).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct UnknownDtype {
     tensor: Excerpt,
@@ -31,13 +31,13 @@ impl UnknownDtype {
         Self { tensor: Excerpt::of(tensor), dtype: Written::Number(dtype) }
     }
 
-    /// The first tensor that has it, in the order of the header.
+    /// The first tensor with the dtype, in the order of the header.
     #[must_use]
     pub fn tensor(&self) -> &Excerpt {
         &self.tensor
     }
 
-    /// The dtype as the file writes it: a name in safetensors files, a number in GGUF files.
+    /// The dtype as written in the file: a name in safetensors files, a number in GGUF files.
     #[must_use]
     pub fn dtype(&self) -> String {
         match &self.dtype {

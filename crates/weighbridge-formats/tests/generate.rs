@@ -1,4 +1,4 @@
-//! Generated models are what they say: deterministic, well-formed, of the size asked for.
+//! Generated models are as described: deterministic, well-formed, and of the requested size.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot read its own files has failed")]
 
@@ -10,7 +10,7 @@ use weighbridge_formats::generate::{Dtype, Llama, Summary};
 use weighbridge_formats::index::{Held, Index};
 use weighbridge_formats::{Format, Parsed, TensorSpan};
 
-/// A folder of its own for each test, empty at its start and gone at its end.
+/// A separate folder for each test, empty at the test's start and removed at its end.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -108,7 +108,7 @@ fn one_shard_has_no_index_and_every_dtype_is_finite() {
                     assert!((0.007..0.125).contains(&weight), "{weight}");
                 }
             }
-            // Exponents 8 to 11 of a bias of 15.
+            // Exponents 8 to 11, with a bias of 15.
             Dtype::F16 => assert!(data.chunks_exact(2).all(|half| (0x20..0x30).contains(&(half[1] & 0x7f)))),
         }
     }

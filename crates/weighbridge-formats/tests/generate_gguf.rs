@@ -1,4 +1,4 @@
-//! Generated GGUF models are what they say: deterministic, well-formed, of the size asked for.
+//! Generated GGUF models are as described: deterministic, well-formed, and of the requested size.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot read its own files has failed")]
 
@@ -11,7 +11,7 @@ use weighbridge_formats::generate_gguf::{Gguf, Variant, Version};
 use weighbridge_formats::split::{Part, Says, Split, check};
 use weighbridge_formats::{Format, Parsed, TensorSpan};
 
-/// A folder of its own for each test, empty at its start and gone at its end.
+/// A separate folder for each test, empty at the test's start and removed at its end.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -37,7 +37,7 @@ impl Drop for Folder {
     }
 }
 
-/// A file that was written, read again.
+/// A written file that was read back.
 struct Read {
     bytes: Vec<u8>,
     tensors: Vec<TensorSpan>,
@@ -121,8 +121,8 @@ fn every_type_occurs_and_nothing_is_infinite() {
             "F16" => data.chunks(2).all(|b| b[1] & 0x7c != 0x7c),
             "BF16" => data.chunks(2).all(|b| f32::from_le_bytes([0, 0, b[0], b[1]]).abs() < 1.0),
             "I8" | "I16" | "I32" | "I64" => true,
-            // The scale of a block is mostly an F16. It is finite if not all bits of its exponent are set, and its upper
-            // byte has all of these.
+            // The scale of a block is usually an F16. An F16 is finite unless all bits of its exponent are set, and
+            // these bits are all in its upper byte.
             _ => data.iter().all(|byte| byte & 0x7c != 0x7c),
         };
         assert!(finite, "{}", tensor.name);

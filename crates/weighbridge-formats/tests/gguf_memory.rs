@@ -1,4 +1,5 @@
-//! What headers cost that claim more than there is. Alone in its process, whose memory it measures.
+//! The memory cost of headers with false claims. This test has its own process, because it measures the process's
+//! memory.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -10,7 +11,7 @@ use weighbridge_formats::{
     generate_gguf::{Gguf, Variant},
 };
 
-/// The most address space that this process has had: what is reserved and never touched counts, too.
+/// The largest address space of this process so far, which includes memory that was reserved but never touched.
 fn peak() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmPeak:")).unwrap();
@@ -23,11 +24,11 @@ fn a_header_costs_memory_by_its_length_and_not_by_what_it_claims() {
     let written = Gguf { variant: Variant::Every, ..Gguf::small(1) }.write(folder.path()).unwrap();
     let whole = fs::read(folder.path().join(&written.files[0])).unwrap();
     let header = &whole[..whole.len().min(40_000)];
-    // Whatever is made once is made before.
+    // Make one-time allocations before the measurement.
     let _ = Format::Gguf.parse(header, u64::MAX);
     let before = peak();
     for at in 8..header.len() - 8 {
-        // The most that counts may be, what fits into the file's length, and what no file has.
+        // The largest allowed count, a count that fits the file's length, and counts that no file can have.
         for claim in [1 << 20, 1 << 24, 1 << 40, 1 << 62, u64::MAX] {
             let mut changed = header.to_vec();
             changed[at..at + 8].copy_from_slice(&u64::to_le_bytes(claim));
@@ -37,6 +38,6 @@ fn a_header_costs_memory_by_its_length_and_not_by_what_it_claims() {
         }
     }
     let more = peak() - before;
-    // Room for a million entries would be ten times as much.
+    // Room for a million entries would take ten times as much.
     assert!(more < 8 << 20, "{more} bytes");
 }

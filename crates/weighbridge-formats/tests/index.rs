@@ -1,4 +1,4 @@
-//! The index of a sharded model: what is accepted, and every way to be refused.
+//! The index of a sharded model: accepted forms, and every refusal.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot build its own input has failed")]
 
@@ -63,7 +63,7 @@ fn refuses_what_is_malformed_or_ambiguous() {
         (4201, r#"{"weight_map":{},"x":01}"#),
         (4204, r#"{"weight_map":{"a":"b","a":"b"}}"#),
         (4204, r#"{"weight_map":{"a":"b","c":"d","\u0061":"e"}}"#),
-        // 4204 is for an index that is well-formed otherwise.
+        // 4204 is only for an index that is otherwise well-formed.
         (4201, r#"{"weight_map":{"a":"b","a":"b"},"x":1,"x":1}"#),
         (4201, r#"{"weight_map":{"a":"b","a":"b"}"#),
     ] {
@@ -136,7 +136,7 @@ fn every_truncation_is_refused() {
 }
 
 proptest! {
-    /// Near misses never panic, and what is accepted among them is read as others read it.
+    /// Near misses never panic. An accepted one is read in the same way as by `serde_json`.
     #[test]
     fn near_misses_are_refused_or_read_as_by_serde_json(
         at in 0..SAMPLE.len(), cut in 0_usize..4, put in r#"[ \[\]{}:,"\\0-9eE.a-z-]{0,3}"#,

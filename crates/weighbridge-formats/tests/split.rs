@@ -1,4 +1,4 @@
-//! Models in several GGUF files: which parts belong together.
+//! Models in several GGUF files: the parts that belong together.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot build its own input has failed")]
 
@@ -22,7 +22,7 @@ fn model() -> Vec<Part<'static>> {
     ]
 }
 
-/// The code, and the file that is named.
+/// The code of the verdict, and the file that it names.
 fn verdict(parts: &[Part<'_>]) -> (u16, usize) {
     assert!(parts.is_sorted_by_key(|part| part.path));
     match check(parts) {
@@ -35,15 +35,15 @@ fn verdict(parts: &[Part<'_>]) -> (u16, usize) {
 fn accepts_a_whole_split_and_what_is_none() {
     assert_eq!(verdict(&[]), (0, 0));
     assert_eq!(verdict(&model()), (0, 0));
-    // A name alone makes no split.
+    // A name alone does not make a split.
     assert_eq!(verdict(&[part("m-00002-of-00003.gguf", Says::Whole, &[])]), (0, 0));
-    // Nor do two splits of one model meet.
+    // Two splits in one model do not conflict.
     let other = [
         part("m-00001-of-00002.gguf", says(0, 2, None), &["a"]),
         part("m-00002-of-00002.gguf", says(1, 2, None), &["b"]),
     ];
     assert_eq!(verdict(&[&other[..], &model()].concat()), (0, 0));
-    // The name of a part is all that its path ends in.
+    // A part's path may be the suffix alone.
     assert_eq!(
         verdict(&[
             part("-00001-of-00002.gguf", says(0, 2, Some(0)), &[]),
@@ -65,7 +65,7 @@ fn refuses_a_part_under_another_name() {
         let misnamed = [part("a.gguf", Says::Whole, &[]), part(path, says(number, 3, Some(3)), &[])];
         assert_eq!(verdict(&misnamed), (4401, 1), "{path}");
     }
-    // Before anything is said about what is missing.
+    // A wrong name is reported before a missing part.
     let mut model = model();
     model.remove(2);
     model[2].path = "z.gguf";
@@ -79,7 +79,7 @@ fn refuses_a_split_of_which_a_part_is_missing() {
         model.remove(missing);
         assert_eq!(verdict(&model), (4402, 1), "without {missing}");
     }
-    // Elsewhere is not there.
+    // A part in another folder counts as missing.
     let mut model = model();
     model[3].path = "q5/m-00003-of-00003.gguf";
     assert_eq!(verdict(&model), (4402, 1));
@@ -116,14 +116,14 @@ fn a_part_that_is_not_read_again_is_taken_as_it_was() {
     let mut model = model();
     model[2].says = Says::Unread;
     assert_eq!(verdict(&model), (0, 0));
-    // Its tensors are known from the earlier list, and still count.
+    // The tensors of an unread part are known from the earlier list, and still count.
     model[2].tensors = vec!["a", "c"];
     assert_eq!(verdict(&model), (4404, 1));
     model.remove(2);
     assert_eq!(verdict(&model), (4402, 1));
 }
 
-/// Each part is looked at once for its split, not once for every part.
+/// Each part is checked once for its split, not once for every part.
 #[test]
 fn the_largest_split_is_checked() {
     let paths: Vec<String> = (1..=65_535).map(|number| format!("m-{number:05}-of-65535.gguf")).collect();

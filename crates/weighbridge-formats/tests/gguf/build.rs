@@ -1,17 +1,17 @@
-//! Writing GGUF files field by field, right or wrong.
+//! Writes GGUF files field by field, valid or not.
 
-/// A file that is put together as its fields say, whether they fit or not.
+/// A file that is built exactly from its fields, even if they do not fit together.
 #[derive(Clone)]
 pub(crate) struct File {
     pub(crate) magic: [u8; 4],
     pub(crate) version: u32,
-    /// What the file claims; the true numbers if there is no claim.
+    /// The counts that the file claims; the true counts if `None`.
     pub(crate) counts: Option<(u64, u64)>,
     pub(crate) values: Vec<Vec<u8>>,
     pub(crate) tensors: Vec<Tensor>,
-    /// To what the header is padded.
+    /// The multiple to which the header is padded.
     pub(crate) alignment: usize,
-    /// How many bytes follow the padded header.
+    /// The number of bytes after the padded header.
     pub(crate) data: usize,
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn array(kind: u32, count: u64, elements: &[u8]) -> Vec<u8> {
     [&kind.to_le_bytes(), &count.to_le_bytes()[..], elements].concat()
 }
 
-/// Arrays within arrays, so many in all, the innermost an empty one of bytes.
+/// `depth` arrays within arrays. The innermost is an empty array of bytes.
 pub(crate) fn nested(depth: usize) -> Vec<u8> {
     let mut bytes = array(ARRAY, 1, &[]).repeat(depth - 1);
     bytes.extend(array(U8, 0, &[]));

@@ -1,11 +1,11 @@
-//! What is accepted and what is refused, as tables.
+//! Tables of accepted and refused files.
 
 use crate::build::{
     ARRAY, BF16, BOOL, F32, File, I8, I32, Q8_0, STRING, U8, U16, U32, array, file, nested, string, tensor,
     value,
 };
 
-/// One file for each way to be right.
+/// One file for each accepted form.
 pub(crate) fn accepted() -> Vec<(&'static str, File)> {
     let byte = |name: &str, offset| tensor(name, I8, &[1], offset);
     let empty = |name: &str, offset| tensor(name, I8, &[0], offset);
@@ -60,7 +60,7 @@ pub(crate) fn accepted() -> Vec<(&'static str, File)> {
     ]
 }
 
-/// One file, or more, for each code.
+/// One or more files for each code.
 pub(crate) fn refused() -> Vec<(u16, &'static str, File)> {
     let byte = |name: &str, offset| tensor(name, I8, &[1], offset);
     let empty = |name: &str, offset| tensor(name, I8, &[0], offset);
@@ -170,7 +170,7 @@ pub(crate) fn refused() -> Vec<(u16, &'static str, File)> {
         (4324, "a byte less than its padding", one(byte("a", 0), 31)),
         (4324, "a byte more than its padding", one(byte("a", 0), 33)),
         (4324, "bytes after nothing", file(&[], &[], 1)),
-        // The order: what stands first is refused first, then keys, alignment, split, names, tensors.
+        // The order of faults: the first one in the file first, then keys, alignment, split, names, tensors.
         (4302, "version before counts", File { version: 9, ..claims(1 << 63, 0) }),
         (4307, "key before type", with(&[value("", 13, &[0])])),
         (4316, "keys before a type that is not known", {

@@ -1,4 +1,4 @@
-//! Headers of GGUF files: what is accepted, and every way to be refused.
+//! Headers of GGUF files: accepted forms, and every refusal.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot build its own input has failed")]
 
@@ -25,7 +25,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<TensorSpan>, FormatError> {
     }
 }
 
-/// The code of the refusal, or of the reason why nothing is listed.
+/// The code of the refusal, or of the reason why no tensor is listed.
 fn code(bytes: &[u8]) -> u16 {
     match Format::Gguf.parse(bytes, size(bytes)) {
         Err(error) => error.error_code(),
@@ -34,7 +34,7 @@ fn code(bytes: &[u8]) -> u16 {
     }
 }
 
-/// Another reader has to come to the same verdict on a file that is there as a whole: tensors, names alone, or a refusal.
+/// Whether another reader comes to the same verdict on a complete file: tensors, names alone, or a refusal.
 fn is_read_the_same(bytes: &[u8]) -> bool {
     let theirs = naive::read(bytes, size(bytes)).map(|header| header.tensors);
     match (Format::Gguf.parse(bytes, size(bytes)), theirs) {
@@ -51,7 +51,7 @@ fn is_read_the_same(bytes: &[u8]) -> bool {
     }
 }
 
-/// The file of the specification: two tensors, the last of them padded.
+/// The example file of the specification: two tensors, the last of them padded.
 fn sample() -> File {
     file(&[], &[tensor("a", F32, &[1, 2], 0), tensor("b", BF16, &[], 8)], 16).aligned(8)
 }
@@ -80,7 +80,7 @@ fn accepts_what_the_format_allows() {
         assert_eq!(tensors.as_ref().map(Vec::len), Ok(file.tensors.len()), "{what}");
         assert!(is_read_the_same(&bytes), "{what}");
     }
-    // Without tensors nothing has to follow the header.
+    // Without tensors, no byte has to follow the header.
     assert_eq!(code(&file(&[], &[], 0).header()), 0);
 }
 
@@ -109,7 +109,7 @@ fn refuses_with_the_code_of_the_first_failure() {
         })
         .collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    // So does a reader that knows the page alone.
+    // A reader written from the page alone refuses them too.
     let other = refused().into_iter().find(|(_, _, file)| !is_read_the_same(&file.bytes()));
     assert_eq!(other.map(|(_, what, _)| what), None);
 }
@@ -120,11 +120,11 @@ fn every_code_is_broken_by_something() {
     codes.push(4306); // below: it needs a long header
     codes.sort_unstable();
     codes.dedup();
-    // 4312 is retired, and of 4314 nothing is refused.
+    // 4312 is retired, and 4314 does not refuse a file.
     assert_eq!(codes, (4301..=4325).filter(|code| ![4312, 4314].contains(code)).collect::<Vec<_>>());
 }
 
-/// A type that the table did not have was a fault of the file (4314). Of other faults it is still told.
+/// An unknown dtype was once a fault of the file (4314). Other faults are still reported.
 #[test]
 fn a_dtype_that_is_not_known_is_no_fault_and_hides_none() {
     let unknown = |number| tensor("new", number, &[3, 1], 32);
@@ -173,7 +173,7 @@ fn a_header_may_have_a_hundred_million_bytes_and_no_more() {
         .header();
         assert_eq!(header.len(), bytes);
         assert_eq!(code(&header), expected);
-        // Said as soon as it can be.
+        // The fault is reported as early as possible.
         if expected != 0 {
             assert_eq!(Format::Gguf.parse(&header[..before], u64::MAX).unwrap_err().error_code(), expected);
         }
@@ -212,7 +212,7 @@ fn the_verdict_does_not_depend_on_how_the_prefix_grows() {
     {
         let file = file.bytes();
         let whole = Format::Gguf.parse(&file, size(&file));
-        // Of long files the beginning and the end.
+        // Long files are only cut near the beginning and the end.
         let lengths = (0..=file.len()).filter(|known| *known < 400 || *known + 40 > file.len());
         for known in lengths {
             let needed = Format::Gguf.needs_prefix(&file[..known], size(&file));
@@ -379,7 +379,7 @@ fn any_tensor() -> impl Strategy<Value = (usize, Vec<u64>)> {
 }
 
 proptest! {
-    /// Whatever a writer puts into a header comes out again, in the order of the bytes.
+    /// Every written header is read back with the same content, in the order of the bytes.
     #[test]
     fn what_is_written_is_read(
         values in prop::collection::btree_map("[a-z.]{1,6}", any_value(), 0..6),

@@ -1,12 +1,12 @@
-//! What is accepted and what is refused, as tables.
+//! Tables of accepted and refused headers.
 
-/// One header for each way that an entry can be right, its tensor bytes, and how many tensors it has.
+/// One header for each accepted form of an entry, the number of tensor bytes, and the number of tensors.
 pub(crate) const ACCEPTED: &[(&str, usize, usize)] = &[
     ("{}", 0, 0),
     ("{}      ", 0, 0),
     ("{ }", 0, 0),
     (r#"{"__metadata__":{}}"#, 0, 0),
-    // MLX's writer has `null` where there are no metadata; upstream's tests have white space around the object.
+    // MLX's writer writes `null` for missing metadata. Upstream's tests have white space around the object.
     (r#"{"__metadata__":null}"#, 0, 0),
     (r#"{"__metadata__" : null , "a":{"dtype":"U8","shape":[],"data_offsets":[0,1]}}"#, 1, 1),
     (" {}", 0, 0),
@@ -19,7 +19,7 @@ pub(crate) const ACCEPTED: &[(&str, usize, usize)] = &[
     (r#"{"a":{"dtype":"F6_E2M3","shape":[4],"data_offsets":[0,3]}}"#, 3, 1),
     (r#"{"a":{"dtype":"F6_E3M2","shape":[2,2],"data_offsets":[0,3]}}"#, 3, 1),
     (r#"{"a":{"dtype":"F4","shape":[3,0],"data_offsets":[0,0]}}"#, 0, 1),
-    // Escapes are another spelling of the same characters, in keys too.
+    // An escape is another spelling of the same character, in keys too.
     (r#"{"\u0061\n\u0000":{"d\u0074ype":"\u0055\u0038","shape":[],"data_offsets":[0,1]}}"#, 1, 1),
     // The largest dimensions, before and after a zero.
     (
@@ -33,7 +33,7 @@ pub(crate) const ACCEPTED: &[(&str, usize, usize)] = &[
         1,
     ),
     (r#"{"a":{"dtype":"U8","shape":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],"data_offsets":[0,1]}}"#, 1, 1),
-    // Empty tensors share the offset of one that is not, whatever the order of names.
+    // Empty tensors share the offset of one that is not empty, in any order of names.
     (
         r#"{"b":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"c":{"dtype":"U8","shape":[0],"data_offsets":[1,1]},"0":{"dtype":"U8","shape":[0],"data_offsets":[1,1]}}"#,
         1,
@@ -41,7 +41,7 @@ pub(crate) const ACCEPTED: &[(&str, usize, usize)] = &[
     ),
 ];
 
-/// Refusals: the code, the header, and how many bytes follow it.
+/// Refusals: the code, the header, and the number of bytes after it.
 pub(crate) const REFUSED: &[(u16, &str, usize)] = &[
     (4104, "", 0),
     (4104, " ", 0),
@@ -73,7 +73,7 @@ pub(crate) const REFUSED: &[(u16, &str, usize)] = &[
     (4105, r#"{"a":{"dtype":"U8","shape":[1.],"data_offsets":[0,1]}}"#, 1),
     (4105, r#"{"a":{"dtype":"U8","shape":[NaN],"data_offsets":[0,1]}}"#, 1),
     (4105, r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}"#, 1),
-    // The grammar of the whole comes before the sense of its parts.
+    // The grammar of the whole header is checked before the meaning of its parts.
     (4105, r#"{"a":1,"a":2}x"#, 0),
     (4105, r#"{"a":{"dtype":"F99"},"b":[}"#, 0),
     (4105, r#"{"__metadata__":7,"b":tru}"#, 0),
@@ -119,14 +119,14 @@ pub(crate) const REFUSED: &[(u16, &str, usize)] = &[
     (4107, r#"{"a":{"dtype":"U8","shape":[],"data_offsets":[0,1.0]}}"#, 1),
     (4107, r#"{"a":{"dtype":"U8","shape":[],"data_offsets":[-0,1]}}"#, 1),
     (4107, r#"{"a":{"dtype":"U8","shape":[],"data_offsets":[99999999999999999999,"1"]}}"#, 1),
-    // Within an entry, in the order in which it is written, whatever the dtype.
+    // Within an entry, faults are reported in the order of writing, for any dtype.
     (4107, r#"{"a":{"dtype":"F128","shape":7}}"#, 0),
     (4107, r#"{"a":{"shape":7,"dtype":"F128"}}"#, 0),
     (4109, r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[1,0]}}"#, 1),
     (4109, r#"{"a":{"dtype":"U8","shape":[0],"data_offsets":[9007199254740992,9007199254740992]}}"#, 0),
     (4109, r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,18446744073709551616]}}"#, 1),
     (4109, r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[99999999999999999999999999,0]}}"#, 1),
-    // 8 + 75 bytes come before it, so that it would end at 2^53 exactly.
+    // 8 + 75 bytes come before the tensor, so it would end exactly at 2^53.
     (4109, r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,9007199254740909]}}       "#, 1),
     (4110, r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,9007199254740908]}}       "#, 1),
     (4110, r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#, 4),

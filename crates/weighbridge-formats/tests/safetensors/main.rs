@@ -1,4 +1,4 @@
-//! Headers of safetensors files: what is accepted, and every way to be refused.
+//! Headers of safetensors files: accepted forms, and every refusal.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot build its own input has failed")]
 
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use weighbridge_formats::{Format, FormatError, Parsed, TensorSpan};
 
-/// A file of this header and so many bytes after it.
+/// A file of this header and `buffer` bytes after it.
 fn file(header: &str, buffer: usize) -> Vec<u8> {
     let len = u64::try_from(header.len()).unwrap();
     [&len.to_le_bytes(), header.as_bytes(), &vec![0; buffer]].concat()
@@ -27,7 +27,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<TensorSpan>, FormatError> {
     }
 }
 
-/// The code of the refusal, or of the reason why nothing is listed.
+/// The code of the refusal, or of the reason why no tensor is listed.
 fn code(header: &str, buffer: usize) -> u16 {
     parse_code(&file(header, buffer))
 }
@@ -81,13 +81,13 @@ fn knows_every_dtype_and_its_bits() {
 #[test]
 fn says_how_much_it_needs_without_looking_into_the_header() {
     let needs = |prefix: &[u8], size| Format::Safetensors.needs_prefix(prefix, size);
-    // No header at all, but as long as it says.
+    // The text is not a header, but is as long as it claims.
     let bytes = file("{ and so on", 10);
     let size = size(&bytes);
     assert_eq!((needs(&[], size), needs(&bytes[..7], size)), (Some(8), Some(8)));
     assert_eq!((needs(&bytes[..8], size), needs(&bytes[..18], size)), (Some(19), Some(19)));
     assert_eq!((needs(&bytes[..19], size), needs(&bytes, size)), (None, None));
-    // Where parsing gives its verdict, and only there, nothing more is needed.
+    // Exactly when `parse` gives its verdict, no more bytes are needed.
     let headers = ACCEPTED.iter().map(|(header, ..)| *header).chain(["", "x", "version https://git-lfs"]);
     for bytes in
         headers.map(|header| file(header, 3)).chain([b"version https://git-lfs.github.com/".to_vec()])
@@ -116,7 +116,7 @@ fn refuses_with_the_code_of_the_first_failure() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// A dtype that the table did not have was a fault of the file (4108). Of other faults it is still told.
+/// An unknown dtype was once a fault of the file (4108). Other faults are still reported.
 #[test]
 fn a_dtype_that_is_not_known_is_no_fault_and_hides_none() {
     let new = |dtype: &str| format!(r#""new":{{"dtype":{dtype:?},"shape":[3],"data_offsets":[4,5]}}"#);
@@ -152,7 +152,7 @@ fn every_code_is_broken_by_something() {
     codes.extend([4101, 4102, 4103, 4117]); // below: they need no header
     codes.sort_unstable();
     codes.dedup();
-    // Of 4108 nothing is refused.
+    // 4108 does not refuse a file.
     assert_eq!(codes, (4101..=4117).filter(|code| *code != 4108).collect::<Vec<_>>());
 }
 
@@ -176,7 +176,7 @@ fn lengths_are_checked_before_more_is_asked_for() {
     assert_eq!(code(&100_000_000_u64.to_le_bytes(), 100_000_007), 4103);
     assert_eq!(code(&1_u64.to_le_bytes(), 8), 4103);
     assert_eq!(code(&0_u64.to_le_bytes(), 8), 4104);
-    // What lies past the file's end is not of the file.
+    // Bytes past the file's end do not belong to the file.
     assert_eq!(code(b"\x02\0\0\0\0\0\0\0{}", 9), 4103);
     assert_eq!(code(b"\0\0\0\0\0\0\0\0{}", 7), 4101);
 }
@@ -192,7 +192,7 @@ fn a_git_lfs_pointer_is_called_that_as_soon_as_it_can_be() {
     for known in 40..pointer.len() {
         assert_eq!(parse(known), Err(FormatError::LfsPointer));
     }
-    // Cut short, it is a file whose first eight bytes are a very large number.
+    // A shortened pointer is a file whose first eight bytes are a very large number.
     assert_eq!(parse_code(&pointer[..39]), 4102);
     assert_eq!(parse_code(b"version 1, a text that is no pointer to anything at all"), 4102);
 }
@@ -258,7 +258,7 @@ fn deep_nesting_neither_overflows_nor_passes() {
     assert_eq!(code(&format!(r#"{{"a":{}"#, "[".repeat(5_000_000)), 0), 4105);
 }
 
-/// Once, the end of each number was found by comparing all that follows it: 9 seconds instead of a tenth of one.
+/// Once, the end of each number was found by comparing all text after it: 9 seconds instead of a tenth of a second.
 #[test]
 fn a_hundred_thousand_tensors_take_no_time_to_speak_of() {
     let entry = |i| format!(r#""t{i}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#);
@@ -304,7 +304,7 @@ fn messages_say_where_and_how_much() {
     assert!(parse(&file(&long, 0)).unwrap_err().to_string().len() < 1_000);
 }
 
-/// A second reading of an accepted header, by the JSON library that most other readers use.
+/// Reads an accepted header a second time, with the JSON library that most other readers use.
 fn agrees_with_serde_json(bytes: &[u8], tensors: &[TensorSpan]) -> bool {
     let len = usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
     let header: Value = serde_json::from_slice(&bytes[8..8 + len]).unwrap();
@@ -327,7 +327,7 @@ fn any_tensor() -> impl Strategy<Value = (String, usize, Vec<u64>)> {
 }
 
 proptest! {
-    /// Whatever a writer puts into a header comes out again, in the order of the bytes.
+    /// Every written header is read back with the same content, in the order of the bytes.
     #[test]
     fn what_is_written_is_read(
         tensors in prop::collection::btree_map(any::<u64>(), any_tensor(), 0..12), padding in 0_usize..16,
@@ -349,7 +349,7 @@ proptest! {
             spans.push(TensorSpan { name, dtype: dtype.into(), shape, offset: end, size });
             end += size;
         }
-        // Any order in the header will do.
+        // The order of entries in the header does not matter.
         entries.sort();
         let header = format!("{{{}}}{}", entries.join(","), " ".repeat(padding));
         let bytes = file(&header, usize::try_from(end).unwrap());
@@ -362,7 +362,7 @@ proptest! {
         prop_assert_eq!(found, spans);
     }
 
-    /// Near misses never panic, and what is accepted among them is read as others read it.
+    /// Near misses never panic. An accepted one is read in the same way as by other readers.
     #[test]
     fn near_misses_never_panic(
         at in 0..SAMPLE.len(), cut in 0_usize..4, put in r#"[ \[\]{}:,"\\0-9eE.a-z-]{0,3}"#, buffer in 8_usize..12,
