@@ -1,9 +1,9 @@
 //! The few operations of a file system by which a model comes to be in a folder.
 //!
-//! Whatever alters something goes through [`Disk`], so that a test can put one in its place that forgets what was not
-//! synced. Paths are relative to the folder, with `/` between names; on the way to a file no link is followed.
+//! Every change goes through [`Disk`], so that a test can put a disk in its place that forgets whatever was not synced. Paths
+//! are relative to the folder, with `/` between names. No link is followed on the way to a file.
 
-use std::{fmt, fs::File, io, ops::Range, path::Path};
+use std::{fmt, fs::File, io, ops::Range, path::Path, sync::Arc};
 
 #[cfg(not(unix))]
 mod elsewhere;
@@ -11,61 +11,126 @@ mod elsewhere;
 mod unix;
 
 #[cfg(not(unix))]
-pub(crate) use elsewhere::{Folder, extents, identity_of, links_to, open_to_read, stamp_of};
+pub(crate) use elsewhere::{Folder, extents, links_to};
 #[cfg(unix)]
-pub(crate) use unix::{Folder, extents, identity_of, links_to, open_to_read, stamp_of};
+pub(crate) use unix::{Folder, extents, links_to};
+
+use crate::{io::open, stamp::Identity};
 
 /// A folder in which files are made, moved and removed.
 ///
-/// What was done is there after a power cut only if it was synced: bytes and lengths by [`DiskFile::sync`], names by
-/// [`sync_folder`](Self::sync_folder).
-pub(crate) trait Disk: fmt::Debug + Send + Sync {
-    /// What has this name, if anything has.
+/// A change outlasts a power cut only if it was synced: bytes and lengths by [`DiskFile::sync`], names by
+/// [`sync_folder`](Self::sync_folder), and both by [`sync_all`](Self::sync_all).
+pub trait Disk: fmt::Debug + Send + Sync {
+    /// The kind of what has this name; `None` if nothing has.
+    ///
+    /// # Errors
+    /// The error of the operating system, also if something above the name is no folder.
     fn look(&self, path: &str) -> io::Result<Option<Kind>>;
 
-    /// Opens what is there for reading: never a link, and nothing is waited for.
+    /// The identity of what has this name; `None` if nothing has, or if the system has no identities.
+    ///
+    /// # Errors
+    /// The error of the operating system.
+    fn identity(&self, path: &str) -> io::Result<Option<Identity>>;
+
+    /// Opens what has this name for reading: never a link, and without waiting, as opening a FIFO would.
+    ///
+    /// # Errors
+    /// The error of the operating system.
     fn read(&self, path: &str) -> io::Result<File>;
 
-    /// Opens a file for reading and writing: never a link, and nothing is waited for.
+    /// Opens a file for reading and writing: never a link, and without waiting.
+    ///
+    /// # Errors
+    /// The error of the operating system.
     fn write(&self, path: &str, opening: Opening) -> io::Result<Box<dyn DiskFile>>;
 
-    /// Makes the bytes of a file durable that others may have written; not its name.
+    /// Makes the bytes of a file durable that other processes may have written; not its name.
+    ///
+    /// # Errors
+    /// The error of the operating system.
     fn sync_file(&self, path: &str) -> io::Result<()>;
 
     /// Makes a folder in one that is there.
+    ///
+    /// # Errors
+    /// The error of the operating system.
     fn make_folder(&self, path: &str) -> io::Result<()>;
 
     /// Gives a file another name, in place of the file that has it.
+    ///
+    /// # Errors
+    /// The error of the operating system.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
-    /// Removes a name that is no folder's. A link is removed, not what it leads to.
+    /// Gives a file a second name, which nothing may have.
+    ///
+    /// # Errors
+    /// The error of the operating system, also if the file system has no second names.
+    fn link(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a name that is no folder's. Of a link, the link is removed and not its target.
+    ///
+    /// # Errors
+    /// The error of the operating system.
     fn remove(&self, path: &str) -> io::Result<()>;
 
     /// Removes a folder that is empty.
+    ///
+    /// # Errors
+    /// The error of the operating system.
     fn remove_folder(&self, path: &str) -> io::Result<()>;
 
-    /// The names in a folder, in no order; those that are not UTF-8 are left out.
+    /// The names in a folder, in no order. Names that are not UTF-8 are left out.
+    ///
+    /// # Errors
+    /// The error of the operating system.
     fn names(&self, path: &str) -> io::Result<Vec<String>>;
 
     /// Makes the names in a folder durable.
+    ///
+    /// # Errors
+    /// The error of the operating system.
     fn sync_folder(&self, path: &str) -> io::Result<()>;
 
+    /// Makes all bytes and names durable that were written before the call. `false` if the system has no such call.
+    ///
+    /// # Errors
+    /// The error of the operating system.
+    ///
+    /// # Cost
+    /// Writes the whole file system to its device, with whatever other processes have written.
+    fn sync_all(&self) -> io::Result<bool>;
+
     /// The folder itself, to be locked.
+    ///
+    /// # Errors
+    /// The error of the operating system; of the kind `Unsupported` where folders cannot be locked.
     fn lockable(&self, path: &str) -> io::Result<File>;
 }
 
 /// An open file that is written.
-pub(crate) trait DiskFile: fmt::Debug + Send + Sync {
+pub trait DiskFile: fmt::Debug + Send + Sync {
     /// The file, for reading.
     fn file(&self) -> &File;
 
-    /// Cuts it, or makes it longer by a hole.
+    /// Cuts the file, or makes it longer by a hole.
+    ///
+    /// # Errors
+    /// The error of the operating system.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
-    /// Writes all of it.
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    /// The error of the operating system.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
-    /// Makes its bytes and its length durable; not its name.
+    /// Makes the file's bytes and length durable; not its name.
+    ///
+    /// # Errors
+    /// The error of the operating system.
     fn sync(&self) -> io::Result<()>;
 }
 
@@ -93,9 +158,34 @@ impl DiskFile for File {
     }
 }
 
+/// Writes a file from its beginning on.
+#[derive(Debug)]
+pub struct SequentialWriter {
+    file: Arc<dyn DiskFile>,
+    at: u64,
+}
+
+impl SequentialWriter {
+    pub(crate) fn new(file: Arc<dyn DiskFile>) -> Self {
+        Self { file, at: 0 }
+    }
+}
+
+impl io::Write for SequentialWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_at(bytes, self.at)?;
+        self.at = self.at.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// How a file is opened for writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Opening {
+pub enum Opening {
     /// It has to be there.
     Old,
     /// It must not be there.
@@ -104,12 +194,16 @@ pub(crate) enum Opening {
     Any,
 }
 
-/// What has a name.
+/// The kind of what has a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// A regular file.
     File,
+    /// A folder.
     Folder,
+    /// A symbolic link.
     Link,
+    /// A FIFO, socket or device.
     Special,
 }
 
@@ -124,13 +218,6 @@ impl Kind {
         }
     }
 }
-
-/// What a file is, whatever its name: device and inode.
-pub(crate) type Identity = (u64, u64);
-
-/// What a file is, how long, and when it was last changed (seconds and nanoseconds, by the clock of the file system): the
-/// same only if nobody has written to it since.
-pub(crate) type Stamp = (Identity, u64, (i64, i64));
 
 /// Adds a part that may hold data. A file in very many parts is told as fewer, longer ones.
 fn add_extent(extents: &mut Vec<Range<u64>>, part: Range<u64>) {
@@ -160,22 +247,22 @@ fn make_root(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whoever may make a folder need not be allowed to open the one above it.
+/// Syncs the folder above. The right to make a folder does not bring the right to open the folder above it.
 fn sync_parent(folder: &Path) -> io::Result<()> {
     let Some(parent) = folder.parent() else { return Ok(()) };
     let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-    match open_to_read(parent).and_then(|parent| settled(parent.sync_all())) {
+    match open(parent).and_then(|parent| settled(parent.sync_all())) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         synced => synced,
     }
 }
 
-/// The empty path is the folder that we are in.
+/// Whether a path leads to anything. The empty path is the current folder.
 fn names_something(path: &Path) -> bool {
     path.as_os_str().is_empty() || path.symlink_metadata().is_ok()
 }
 
-/// Some file systems cannot sync a folder, and say so: they have nothing to sync.
+/// Takes the error of a file system that cannot sync a folder for success: it has nothing to sync.
 fn settled(synced: io::Result<()>) -> io::Result<()> {
     match synced {
         Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
@@ -185,8 +272,7 @@ fn settled(synced: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// What a person can do about an error of the file system that is fetched into, if it is one of those that come from
-/// there and not from us.
+/// Advice for an error of the file system that is fetched into; `None` for errors that are no fault of it.
 #[must_use]
 pub fn hint(error: &io::Error) -> Option<&'static str> {
     use io::ErrorKind::{

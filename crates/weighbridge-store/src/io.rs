@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    fs::{self, File, OpenOptions},
+    fs::{File, OpenOptions},
     io::{self, Read as _},
     path::{Path, PathBuf},
 };
@@ -127,24 +127,8 @@ pub(crate) fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), NotFound | NotADirectory | IsADirectory)
 }
 
-/// The identity of a file under any of its names: device and inode.
-pub(crate) type Identity = (u64, u64);
-
-#[cfg(unix)]
-pub(crate) fn identity_of(metadata: &fs::Metadata) -> Option<Identity> {
-    use std::os::unix::fs::MetadataExt as _;
-    Some((metadata.dev(), metadata.ino()))
-}
-
-/// Other systems give no identity, so an open file cannot be told from another of the same length. Its chunks still
-/// can.
-#[cfg(not(unix))]
-pub(crate) fn identity_of(_: &fs::Metadata) -> Option<Identity> {
-    None
-}
-
 /// Opens a file for reading without blocking; opening a FIFO would otherwise wait for a writer.
-fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     options().open(path)
 }
 

@@ -29,37 +29,64 @@
 )]
 
 mod accept_file;
+#[cfg(unix)]
+mod beneath;
 mod chunk_cache;
+mod destination;
+mod disk;
 mod folder;
 mod hub_cache;
 mod io;
+mod kept;
 mod lock;
 mod metadata;
 mod model;
+mod naming;
+mod partial;
 mod place;
+mod quarantine;
 pub mod scan;
+mod site;
+mod staged;
+mod staging;
+mod stamp;
+mod store_error;
 mod tensor;
 mod tensor_hashes;
 mod tensors;
+mod unlisted;
 mod view;
 mod view_error;
 mod walk;
 
+#[cfg(any(test, feature = "power-cut"))]
+pub mod power_cut;
+
 pub use accept_file::accept_file;
+pub use destination::Destination;
+pub use disk::{Disk, DiskFile, Kind, Opening, SequentialWriter, hint};
 pub use folder::{HeldFolder, HoldingError};
 pub use hub_cache::is_hub_snapshot;
 pub use io::{IoError, read_bounded, read_exact_at, read_some_at, shown_path};
-pub use lock::{FolderLock, LockError, read_holder, write_holder};
+pub use lock::{FolderLock, LockError};
 pub use metadata::{
-    CHUNKS, FILES, FOLDER, HEAD, Layers, LayersError, Metadata, MetadataError, NEW, PARTIAL, TENSORS, TEXT,
+    CHUNKS, FILES, FOLDER, HEAD, Layers, LayersError, Metadata, MetadataError, KEPT, NEW, PARTIAL, TENSORS, TEXT,
 };
 pub use model::{
     BadChunks, BadRun, Event, ExtraFiles, FileFault, FileReport, ModelCheck, Outcome, Summary, TensorHashing,
     Uncompared,
 };
+pub use naming::Naming;
+pub use partial::PartialFile;
 pub use place::Place;
+pub use quarantine::Quarantine;
+pub use staged::{LayersFile, Staged};
+pub use staging::{Existing, Staging};
+pub use stamp::Stamp;
+pub use store_error::{BeingReplaced, StoreError};
 pub use tensor::{TensorError, TensorView, VerifiedTensor};
 pub use tensors::{Difference, TensorFault, compare};
+pub use unlisted::{Extra, ExtraFault};
 pub use view::{FileView, ModelView, Reads};
 pub use view_error::ViewError;
 pub use walk::{Found, Unfit, UnfitFault, Unread, Walk, walk};

@@ -34,7 +34,7 @@ impl FolderLock {
     ///
     /// # Errors
     /// [`LockError`] (9102): another process holds it, and does not end.
-    pub fn take(folder: File, place: &Path, what: &str) -> Result<Self, LockError> {
+    pub(crate) fn take(folder: File, place: &Path, what: &str) -> Result<Self, LockError> {
         Self::take_within(PATIENCE, folder, place, what)
     }
 
@@ -59,20 +59,15 @@ impl FolderLock {
     }
 
     /// For systems whose folders cannot be locked.
-    #[must_use]
-    pub fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self { folder: None }
     }
 
-    /// As [`take`](Self::take), of the folder at this path, which is no link.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn at(place: &Path, what: &str) -> Result<Self, LockError> {
-        match below::folder(place) {
-            Ok(folder) => Self::take(folder, place, what),
-            Err(_) => Ok(Self { folder: None }),
-        }
+    /// As [`take`](Self::take), without waiting: `None` if another process holds the lock, or if there are no locks.
+    pub(crate) fn try_take(folder: File, what: &str) -> Option<Self> {
+        folder.try_lock().ok()?;
+        let _ = below::open(&folder, below::How::Write).and_then(|file| write_holder(&file, what));
+        Some(Self { folder: Some(folder) })
     }
 }
 
@@ -84,25 +79,34 @@ impl Drop for FolderLock {
     }
 }
 
-/// Says in a locked file who holds the lock, and since when.
-///
-/// # Errors
-/// The error of the operating system. The lock holds all the same.
-pub fn write_holder(mut file: &File, what: &str) -> io::Result<()> {
+/// The work of this process, its number and the time, as one line for people.
+pub(crate) fn holder_line(what: &str) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let since = i64::try_from(now.as_secs()).ok().and_then(Time::from_unix);
     let since = since.map(|since| format!(" since {since}")).unwrap_or_default();
+    format!("{what}, process {}{since}", std::process::id())
+}
+
+/// Writes the holder's line into a file that is locked.
+///
+/// # Errors
+/// The error of the operating system. The lock holds all the same.
+pub(crate) fn write_holder(mut file: &File, what: &str) -> io::Result<()> {
     file.set_len(0)?;
-    file.write_all(format!("{what}, process {}{since}\n", std::process::id()).as_bytes())
+    file.write_all(format!("{}\n", holder_line(what)).as_bytes())
 }
 
 /// The line that [`write_holder`] wrote, as people may see it; `None` if nothing can be read.
 #[must_use]
-pub fn read_holder(file: File) -> Option<String> {
+pub(crate) fn read_holder(file: File) -> Option<String> {
     let mut line = Vec::new();
     file.take(MAX_HOLDER).read_to_end(&mut line).ok()?;
-    let line = String::from_utf8(line).ok()?;
-    line.lines().next().filter(|line| !line.is_empty()).map(shown)
+    read_holder_line(&String::from_utf8(line).ok()?)
+}
+
+/// The first line of a text, as people may see it; `None` if it is empty.
+pub(crate) fn read_holder_line(text: &str) -> Option<String> {
+    text.lines().next().filter(|line| !line.is_empty()).map(shown)
 }
 
 /// Another process holds the lock of a folder.

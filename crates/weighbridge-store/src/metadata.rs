@@ -32,8 +32,10 @@ pub const NEW: &str = ".new";
 /// The folder in [`FOLDER`] in which a fetch keeps incomplete files: model files under their roots, metadata under
 /// the head's id.
 pub const PARTIAL: &str = "partial";
+/// The folder in [`FOLDER`] where files of replaced releases stay for their readers.
+pub const KEPT: &str = "kept";
 /// All names that weighbridge uses in [`FOLDER`].
-pub(crate) const ALL: [&str; 8] = [HEAD, TEXT, FILES, TENSORS, CHUNKS, NEW, PARTIAL, LOCK];
+pub(crate) const ALL: [&str; 9] = [HEAD, TEXT, FILES, TENSORS, CHUNKS, NEW, PARTIAL, KEPT, LOCK];
 
 /// A folder of metadata. None of its files is trusted by itself.
 #[derive(Clone, Debug)]

@@ -11,37 +11,40 @@ use std::{
     },
 };
 
-use weighbridge_store::{IoError, read_exact_at};
 use weighbridge_tree::FileRoot;
 use weighbridge_verify::VerifiedRun;
 
 use crate::{
-    destination::Site,
-    disk::{self, DiskFile, Kind, Opening, extents, identity_of, links_to, stamp_of},
-    error::FetchError,
+    disk::{DiskFile, Kind, Opening, extents, links_to},
+    io::{IoError, read_exact_at},
+    site::Site,
+    stamp::{Identity, Stamp, identity_of},
+    store_error::StoreError,
 };
 
 /// A file of which some chunks may be there, at `weighbridge/partial/<file root>`.
 ///
-/// Everything takes `&self`. Threads and processes may write one such file at once: all of them write the same bytes,
-/// since nothing is written that was not accepted for this root.
+/// All methods take `&self`. Threads and processes may write one such file at once: all of them write the same bytes, since
+/// only chunks that were accepted for this root are written.
 ///
 /// # Guarantee
-/// What [`sync`](Self::sync) has returned for is there after a power cut, under this name or, once
-/// [placed](crate::destination::Destination::place), the final one.
+/// Chunks that were written before [`Destination::sync`](crate::Destination::sync) was called, and returned, are there after a
+/// power cut: under this name or, once [placed](crate::Naming::place), under the final one.
 ///
 /// # Non-guarantee
-/// What is read from it is not verified: a hole reads as zeros, and an earlier run, or anybody else, may have left
-/// anything there (rule 10).
+/// Bytes that are read from the file are not verified: a hole reads as zeros, and an earlier run, or any other program, may
+/// have left anything there (rule 10).
 #[derive(Debug)]
-pub(crate) struct PartialFile {
+pub struct PartialFile {
     root: FileRoot,
     sparse: SparseFile,
     site: Arc<Site>,
-    /// Its name is durable.
-    named: AtomicBool,
-    /// A sync failed. The system may have thrown away what it could not write, and call the next sync a success.
-    broken: AtomicBool,
+    /// Whether the name is durable.
+    is_named: AtomicBool,
+    /// Whether bytes may have been written that are not synced. An earlier process may have left such bytes.
+    is_dirty: AtomicBool,
+    /// Whether a sync failed. The system may have dropped what it could not write, and report success for the next sync.
+    is_broken: AtomicBool,
 }
 
 impl PartialFile {
@@ -50,12 +53,13 @@ impl PartialFile {
         root: FileRoot,
         size: u64,
         opening: Opening,
-    ) -> Result<Self, FetchError> {
+    ) -> Result<Self, StoreError> {
         let sparse = SparseFile::open(site, path_of(root), size, opening)?;
         Ok(Self::of(site, root, sparse))
     }
 
-    /// A file that has just been given its name: it is not looked for by that, under which another may be by now.
+    /// The file that has just been given its name. It is not opened by its name: another process may have given that to another
+    /// file since.
     pub(crate) fn named(site: &Arc<Site>, root: FileRoot, size: u64, file: Arc<dyn DiskFile>) -> Self {
         let path = path_of(root);
         let place = site.place(&path);
@@ -63,71 +67,82 @@ impl PartialFile {
     }
 
     fn of(site: &Arc<Site>, root: FileRoot, sparse: SparseFile) -> Self {
-        let (named, broken) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (is_named, is_broken) = (AtomicBool::new(false), AtomicBool::new(false));
         site.open_files.fetch_add(1, SeqCst);
-        Self { root, sparse, site: Arc::clone(site), named, broken }
+        Self { root, sparse, site: Arc::clone(site), is_named, is_dirty: AtomicBool::new(true), is_broken }
     }
 
-    /// Its name, in the folder that is fetched into.
-    pub(crate) fn path(&self) -> &str {
+    /// The path, relative to the folder that is fetched into.
+    #[must_use]
+    pub fn path(&self) -> &str {
         &self.sparse.path
     }
 
-    pub(crate) fn file(&self) -> &File {
+    /// The open file, for reading.
+    #[must_use]
+    pub fn file(&self) -> &File {
         self.sparse.file().file()
     }
 
-    /// The parts that may hold data, in order: all of it, if the file system cannot tell holes.
-    pub(crate) fn extents(&self) -> Result<Vec<Range<u64>>, FetchError> {
+    /// The parts that may hold data, in order: all of the file, if the file system does not tell its holes.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn extents(&self) -> Result<Vec<Range<u64>>, StoreError> {
         let found =
             extents(self.file(), self.sparse.len).map_err(IoError::at("look at", &self.sparse.place))?;
         Ok(found)
     }
 
-    /// Fills `buffer` from `offset` on, with whatever is there.
-    pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), FetchError> {
+    /// Fills `buffer` with the bytes from `offset` on, which are not verified.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], also if the file ends before.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), StoreError> {
         self.sparse.read_at(buffer, offset)
     }
 
     /// Writes accepted chunks at their place.
     ///
     /// # Errors
-    /// [`FetchError::Io`]; also if they are chunks of another file, which are not written.
-    pub(crate) fn write(&self, run: &VerifiedRun<'_>) -> Result<(), FetchError> {
+    /// [`StoreError::Io`]; also if the chunks are of another file, and then nothing is written.
+    pub fn write(&self, run: &VerifiedRun<'_>) -> Result<(), StoreError> {
         let range = run.range();
         if run.root() != self.root || range.end > self.sparse.len {
             return Err(self.sparse.misuse("write"));
         }
-        self.sparse.write_at(run.bytes(), range.start)
+        let written = self.sparse.write_at(run.bytes(), range.start);
+        self.is_dirty.store(true, SeqCst);
+        written
     }
 
-    /// Makes what was written before this was called durable.
+    /// Makes the bytes durable that were written before the call; not the name.
     ///
     /// # Errors
-    /// [`FetchError::Io`], and then for ever: nothing that was written since the last success counts as durable.
-    pub(crate) fn sync(&self) -> Result<(), FetchError> {
-        self.sync_bytes()?;
-        if !self.named.load(SeqCst) {
-            self.site.sync_folder(PARTIAL)?;
-            self.named.store(true, SeqCst);
+    /// [`StoreError::Io`], and then from every later call: no byte that was written since the last success counts as durable.
+    pub(crate) fn sync_bytes(&self) -> Result<(), StoreError> {
+        self.check_unbroken()?;
+        if self.is_dirty.swap(false, SeqCst) {
+            self.sparse.file().sync().map_err(|error| self.break_by(error))?;
         }
         Ok(())
     }
 
-    /// As [`sync`](Self::sync), but for its name.
-    pub(crate) fn sync_bytes(&self) -> Result<(), FetchError> {
-        let synced = match self.broken.load(SeqCst) {
-            true => Err(io::Error::other("an earlier attempt failed, and what was written may be lost")),
-            false => self.sparse.file().sync(),
-        };
-        synced.map_err(|error| {
-            self.broken.store(true, SeqCst);
-            IoError::at("sync", &self.sparse.place)(error).into()
-        })
+    fn check_unbroken(&self) -> Result<(), StoreError> {
+        if !self.is_broken.load(SeqCst) {
+            return Ok(());
+        }
+        let error = io::Error::other("an earlier attempt failed, and what was written may be lost");
+        Err(IoError::at("sync", &self.sparse.place)(error).into())
     }
 
-    /// Whether it still has the length that it has to have. Somebody may have cut it.
-    pub(crate) fn check_len(&self) -> Result<(), FetchError> {
+    fn break_by(&self, error: io::Error) -> StoreError {
+        self.is_broken.store(true, SeqCst);
+        IoError::at("sync", &self.sparse.place)(error).into()
+    }
+
+    /// Whether the file still has the length that it has to have. Another program may have cut it.
+    pub(crate) fn check_len(&self) -> Result<(), StoreError> {
         let metadata = self.file().metadata().map_err(IoError::at("look at", &self.sparse.place))?;
         if metadata.len() == self.sparse.len {
             return Ok(());
@@ -136,14 +151,62 @@ impl PartialFile {
         Err(IoError::at("finish", &self.sparse.place)(error).into())
     }
 
-    pub(crate) fn identity(&self) -> Option<disk::Identity> {
+    pub(crate) fn identity(&self) -> Option<Identity> {
         self.file().metadata().ok().and_then(|metadata| identity_of(&metadata))
     }
 
-    /// By what it is recognised if it is closed and opened again; `None` if the system does not tell.
-    pub(crate) fn stamp(&self) -> Option<disk::Stamp> {
-        self.file().metadata().ok().and_then(|metadata| stamp_of(&metadata))
+    /// The stamp by which the file is recognised if it is closed and opened again; `None` if the system cannot recognise it.
+    #[must_use]
+    pub fn stamp(&self) -> Option<Stamp> {
+        Stamp::of(self.file()).ok().filter(Stamp::is_certain)
     }
+
+    /// Takes note that all bytes of the file and its name are durable: it has the stamp that it had when it was closed after a
+    /// sync.
+    pub fn set_synced(&self) {
+        self.is_dirty.store(false, SeqCst);
+        self.is_named.store(true, SeqCst);
+    }
+}
+
+/// From this number of files on, one sync of the whole file system takes the place of one for each file.
+const MANY: usize = 24;
+
+/// Makes files durable, with their names. A result for each file, in their order: one that cannot be synced does not keep the
+/// others from it.
+pub(crate) fn sync(site: &Site, files: &[Arc<PartialFile>]) -> Vec<Result<(), StoreError>> {
+    if files.len() >= MANY {
+        // Cleared first: bytes that are written meanwhile make the file dirty again.
+        let dirty: Vec<bool> = files.iter().map(|file| file.is_dirty.swap(false, SeqCst)).collect();
+        match site.disk().sync_all() {
+            Ok(true) => {
+                files.iter().for_each(|file| file.is_named.store(true, SeqCst));
+                return files.iter().map(|file| file.check_unbroken()).collect();
+            }
+            Ok(false) => {
+                files.iter().zip(dirty).for_each(|(file, dirty)| _ = file.is_dirty.fetch_or(dirty, SeqCst));
+            }
+            Err(error) => {
+                let again = || error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+                return files.iter().map(|file| Err(file.break_by(again()))).collect();
+            }
+        }
+    }
+    let synced: Vec<_> = files.iter().map(|file| file.sync_bytes()).collect();
+    let is_new = |(file, synced): &(&Arc<PartialFile>, &Result<(), StoreError>)| {
+        synced.is_ok() && !file.is_named.load(SeqCst)
+    };
+    if files.iter().zip(&synced).any(|pair| is_new(&pair)) {
+        if let Err(error) = site.disk().sync_folder(PARTIAL) {
+            let again = || error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+            let failed = || Err(site.at("sync", PARTIAL)(again()).into());
+            return synced.into_iter().map(|synced| synced.and_then(|()| failed())).collect();
+        }
+        for (file, _) in files.iter().zip(&synced).filter(|(_, synced)| synced.is_ok()) {
+            file.is_named.store(true, SeqCst);
+        }
+    }
+    synced
 }
 
 impl Drop for PartialFile {
@@ -152,10 +215,10 @@ impl Drop for PartialFile {
     }
 }
 
-/// The folder of incomplete files.
+/// The folder of incomplete files, in a model folder.
 pub(crate) const PARTIAL: &str = "weighbridge/partial";
 
-/// Where the incomplete file of this root lies.
+/// The path of the incomplete file of this root.
 pub(crate) fn path_of(root: FileRoot) -> String {
     format!("{PARTIAL}/{root}")
 }
@@ -171,10 +234,10 @@ pub(crate) struct SparseFile {
 }
 
 impl SparseFile {
-    /// Opens it, or makes it. One that is there and has another length gets this one; nothing else of it is changed.
-    pub(crate) fn open(site: &Site, path: String, len: u64, opening: Opening) -> Result<Self, FetchError> {
+    /// Opens the file, or makes it. A file that is there and has another length gets this one; no other byte of it changes.
+    pub(crate) fn open(site: &Site, path: String, len: u64, opening: Opening) -> Result<Self, StoreError> {
         let place = site.place(&path);
-        let in_the_way = |what, needed| FetchError::InTheWay { path: place.clone(), what, needed };
+        let in_the_way = |what, needed| StoreError::InTheWay { path: place.clone(), what, needed };
         let file = match site.disk().write(&path, opening) {
             Ok(file) => file,
             Err(error) => {
@@ -188,7 +251,7 @@ impl SparseFile {
         if !metadata.is_file() {
             return Err(in_the_way(Kind::Special.what(), Kind::File.what()));
         }
-        // What is written here would be written to a file elsewhere, that may be anybody's.
+        // Bytes that are written here would appear in a file elsewhere, which may be anybody's.
         if links_to(&metadata) > 1 {
             return Err(in_the_way("a file that has a second name elsewhere", "a file of its own"));
         }
@@ -206,17 +269,17 @@ impl SparseFile {
         &*self.file
     }
 
-    /// It was asked for what it cannot have; never caused by what was fetched.
-    pub(crate) fn misuse(&self, doing: &'static str) -> FetchError {
+    /// The error of a caller that asks for bytes past the end; no source can cause it.
+    pub(crate) fn misuse(&self, doing: &'static str) -> StoreError {
         let error = io::Error::new(io::ErrorKind::InvalidInput, "no such bytes in this file");
         IoError::at(doing, &self.place)(error).into()
     }
 
-    pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), FetchError> {
+    pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), StoreError> {
         Ok(read_exact_at(self.file.file(), buffer, offset).map_err(IoError::at("read", &self.place))?)
     }
 
-    pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), FetchError> {
+    pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), StoreError> {
         Ok(self.file.write_at(bytes, offset).map_err(IoError::at("write", &self.place))?)
     }
 }

@@ -8,6 +8,13 @@ use std::{
     sync::Arc,
 };
 
+#[cfg(unix)]
+use {
+    crate::beneath::{self, FILE, FOLDER, PASSED},
+    rustix::fs::{Mode, OFlags},
+    std::os::fd::AsFd as _,
+};
+
 use crate::io::open_no_link;
 
 /// A path, and the folder below which no part of the path may be a link.
@@ -42,7 +49,7 @@ impl Root {
         Ok(Arc::new(Self {
             path: path.to_owned(),
             #[cfg(unix)]
-            folder: steps::open(path)?,
+            folder: rustix::fs::open(path, FOLDER.difference(OFlags::NOFOLLOW) | PASSED, Mode::empty())?,
         }))
     }
 
@@ -72,7 +79,7 @@ impl Place {
         if let Some(root) = &self.root
             && let Ok(below) = self.path.strip_prefix(&root.path)
         {
-            return steps::open_below(&root.folder, below);
+            return Ok(beneath::open(root.folder.as_fd(), below, FILE, Mode::empty())?.into());
         }
         open_no_link(&self.path)
     }
@@ -105,46 +112,4 @@ impl AsRef<Path> for Place {
     fn as_ref(&self) -> &Path {
         &self.path
     }
-}
-
-/// Opens folders name by name, so that a link is an error even if somebody puts it there in that moment.
-#[cfg(unix)]
-mod steps {
-    use std::{
-        fs::File,
-        io,
-        os::fd::{AsFd as _, OwnedFd},
-        path::{Component, Path},
-    };
-
-    use rustix::fs::{Mode, OFlags, openat};
-
-    pub(super) fn open(folder: &Path) -> io::Result<OwnedFd> {
-        Ok(rustix::fs::open(folder, FOLDER.difference(OFlags::NOFOLLOW), Mode::empty())?)
-    }
-
-    pub(super) fn open_below(root: &OwnedFd, path: &Path) -> io::Result<File> {
-        let mut names = path.components().peekable();
-        let mut folder: Option<OwnedFd> = None;
-        while let Some(Component::Normal(name)) = names.next() {
-            let at = folder.as_ref().unwrap_or(root).as_fd();
-            if names.peek().is_none() {
-                return Ok(openat(at, name, FILE, Mode::empty())?.into());
-            }
-            folder = Some(openat(at, name, FOLDER, Mode::empty())?);
-        }
-        // A walk finds files only under normal relative paths.
-        Err(io::ErrorKind::InvalidInput.into())
-    }
-
-    /// The file is no link, is not waited for, does not become the controlling terminal, and is not inherited by
-    /// child programs.
-    const FILE: OFlags =
-        OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
-    const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(PASSED);
-    /// `O_PATH` opens a folder that may be searched but not read.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    const PASSED: OFlags = OFlags::PATH;
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    const PASSED: OFlags = OFlags::empty();
 }

@@ -6,15 +6,14 @@
 
 use std::{
     fmt,
-    fs::{self, File},
+    fs::File,
     io,
     ops::{ControlFlow, Range},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::SystemTime,
 };
 
 use sha2::Digest as _;
@@ -24,8 +23,9 @@ use weighbridge_tree::{ChainingValue, ChunkSize, Collector, FileRoot, Granule, G
 use weighbridge_verify::{PAGE, PageBuffer};
 
 use crate::{
-    io::{Identity, IoError, has_byte_at, identity_of, read_exact_at},
+    io::{IoError, has_byte_at, read_exact_at},
     place::{Place, is_led_elsewhere},
+    stamp::Stamp,
     tensor_hashes::TensorHashes,
 };
 
@@ -303,8 +303,8 @@ impl Opened {
                 ScanError::Io(IoError::at("open", &path)(e))
             }
         })?;
-        let stamp = Stamp::of(&file.metadata().map_err(|e| ScanError::Io(IoError::at("look at", &path)(e)))?);
-        if stamp.size != what.size || !stamp.is_file {
+        let stamp = Stamp::of(&file).map_err(|e| ScanError::Io(IoError::at("look at", &path)(e)))?;
+        if stamp.size() != what.size || !stamp.is_file() {
             return Err(ScanError::Changed);
         }
         let grid = |granule| Grid::new(what.size, granule).map_err(|e| ScanError::TooLarge { size: e.len });
@@ -396,7 +396,7 @@ impl Opened {
 
     /// Fills the block at `start` from the prefix as far as that reaches, and from the file behind it.
     fn bytes<'b>(&self, start: u64, buffer: &'b mut PageBuffer) -> Result<&'b [u8], ScanError> {
-        let length = usize::try_from(self.stamp.size.saturating_sub(start).min(BLOCK)).unwrap_or(0);
+        let length = usize::try_from(self.stamp.size().saturating_sub(start).min(BLOCK)).unwrap_or(0);
         buffer.resize(length);
         let bytes = &mut **buffer;
         let from = usize::try_from(start).unwrap_or(usize::MAX);
@@ -422,12 +422,12 @@ impl Opened {
             return Err(error);
         }
         // A file may have more bytes than its length says: a file of procfs has the length 0.
-        if has_byte_at(&self.file, self.stamp.size)
+        if has_byte_at(&self.file, self.stamp.size())
             .map_err(|e| ScanError::Io(IoError::at("read", &self.path)(e)))?
         {
             return Err(ScanError::Changed);
         }
-        let same = self.file.metadata().is_ok_and(|m| Stamp::of(&m) == self.stamp);
+        let same = Stamp::of(&self.file).is_ok_and(|now| now == self.stamp);
         if !same || !self.stamp.is_of(&self.path) {
             return Err(ScanError::Changed);
         }
@@ -449,35 +449,6 @@ impl Opened {
             is_lfs_pointer: state.is_lfs_pointer,
             stamp: self.stamp.clone(),
         })
-    }
-}
-
-/// The identity, length and modification time of a file. A file with an equal stamp is taken to be unchanged.
-///
-/// # Non-guarantee
-/// A writer can set the time, or write through a memory map. Only hashing shows the content of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    is_file: bool,
-    size: u64,
-    modified: Option<SystemTime>,
-    identity: Option<Identity>,
-}
-
-impl Stamp {
-    /// Whether the file at this path still has this stamp.
-    #[must_use]
-    pub fn is_of(&self, file: &Path) -> bool {
-        fs::metadata(file).is_ok_and(|now| Self::of(&now) == *self)
-    }
-
-    fn of(metadata: &fs::Metadata) -> Self {
-        Self {
-            is_file: metadata.is_file(),
-            size: metadata.len(),
-            modified: metadata.modified().ok(),
-            identity: identity_of(metadata),
-        }
     }
 }
 

@@ -1,22 +1,29 @@
-//! Writing metadata so that a failure at any point leaves the old files as they were.
+//! Metadata of a signer, while it comes to be.
 //!
 //! Everything new is written and synced in a folder of its own, `.new`, inside the metadata folder; only then are the
-//! files renamed to their places, `head.note` last. What can fail for want of space or permission has then happened.
+//! files renamed to their places, `head.note` last. Errors for want of space or permission have then happened.
 
 use std::{
-    fmt,
     fs::{self, File, TryLockError},
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use weighbridge_store::{
-    CHUNKS, FILES, FolderLock, HEAD, IoError, LockError, NEW, TENSORS, TEXT, read_holder, shown_path,
-    write_holder,
-};
-use weighbridge_tree::ChainingValue;
+use weighbridge_manifest::MAX_NOTE;
+use weighbridge_tree::HeadId;
 
-use crate::weigh::Weighed;
+use crate::{
+    disk::{Disk, DiskFile, Folder, Kind, Opening, SequentialWriter},
+    io::IoError,
+    kept::{Replaces, being_replaced, id_of},
+    lock::{FolderLock, LockError, read_holder, write_holder},
+    metadata::{CHUNKS, FILES, HEAD, NEW, TENSORS, TEXT},
+    naming::Naming,
+    site::Site,
+    stamp::identity_of,
+    store_error::StoreError,
+};
 
 /// Whether metadata that is there may be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,25 +34,39 @@ pub enum Existing {
     Replace,
 }
 
-/// A place where metadata is being written. Dropping it without publishing leaves everything as it was.
+/// New metadata that is being written. Dropping it without publishing leaves everything as it was.
+///
+/// # Example
+/// ```
+/// use weighbridge_store::{Existing, Staging};
+///
+/// let place = tempfile::tempdir()?;
+/// let staging = Staging::open(&place.path().join("weighbridge"), Existing::Keep)?;
+/// staging.write("head.txt", |file| file.write_all(b"the text of a head\n"))?;
+/// let lock = staging.lock()?;
+/// // Compare what was weighed or signed with what is there now; then:
+/// staging.publish(lock)?;
+/// assert!(place.path().join("weighbridge/head.txt").exists());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Staging {
+    site: Arc<Site>,
     folder: PathBuf,
-    new: PathBuf,
-    /// Held as long as this lives, so that nobody else writes new files here. The lock goes with the file: a killed process
-    /// leaves none behind.
-    reserved: Option<File>,
+    /// Held for as long as this lives, so that no other signer writes new files here. The lock goes with the open file: a
+    /// killed process leaves none behind.
+    reserved: Option<Arc<dyn DiskFile>>,
     made_folder: bool,
 }
 
 impl Staging {
     /// Prepares to write metadata into `folder`, which is made if need be.
     ///
-    /// The folder may have come with the model: it is no link, and in it nothing is removed that is not ours.
+    /// The folder may have come with the model: it must not be a link, and only weighbridge's own files in it are removed.
     ///
     /// # Errors
-    /// [`StoreError`] if metadata is there already, another process is writing there, the folder is a link or cannot be
-    /// written, or something else lies among the new files.
+    /// [`StoreError`] if metadata is there already (9101), another process is writing there (9102), the folder is a link
+    /// (9104) or cannot be written (9002), or something else lies among the new files (9105).
     pub fn open(folder: &Path, existing: Existing) -> Result<Self, StoreError> {
         // Without a `/` at the end, which would follow the link.
         let folder = folder.components().as_path();
@@ -54,198 +75,198 @@ impl Staging {
         }
         existing.allows(folder)?;
         let made_folder = !folder.exists();
-        let new = folder.join(NEW);
-        fs::create_dir_all(&new).map_err(IoError::at("create", &new))?;
-        if new.is_symlink() {
-            // It came with the model, and leads to where nothing of ours is to be written or swept.
-            return Err(IoError::at("write to", &new)(io::ErrorKind::NotADirectory.into()).into());
-        }
-        let mut staging = Self { folder: folder.to_owned(), new, reserved: None, made_folder };
+        let disk = Folder::open(folder).map_err(IoError::at("create", folder))?;
+        Self::on(Arc::new(disk), folder, existing, made_folder)
+    }
+
+    /// As [`open`](Self::open), on a disk of the caller's, which lies at `folder`.
+    fn on(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        existing: Existing,
+        made_folder: bool,
+    ) -> Result<Self, StoreError> {
+        let site = Site::of_metadata(disk, folder)?;
+        let mut staging = Self { site, folder: folder.to_owned(), reserved: None, made_folder };
+        staging.make_new()?;
         staging.reserved = Some(staging.reserve()?);
-        // Now that nobody else can write: what was not there may have been published meanwhile.
+        // No other signer can write now; metadata that was not there may have been published meanwhile.
         existing.allows(folder)?;
         // Files that a killed process left.
-        sweep(&staging.new)?;
+        sweep(&staging.site)?;
         Ok(staging)
     }
 
-    fn reserve(&self) -> Result<File, StoreError> {
-        let path = self.new.join(LOCK);
-        let busy = || StoreError::Busy(LockError { folder: self.folder.clone(), holder: None });
-        let file = match File::create_new(&path) {
-            // Left behind by a process that was killed, or held by one that lives. What came with a model may be a link,
-            // which would be followed, or a FIFO, which would be waited for.
+    fn make_new(&self) -> Result<(), StoreError> {
+        match self.site.make_folder(NEW) {
+            // A link came with the model, and leads to where no file of ours is to be written or removed.
+            Err(StoreError::InTheWay { .. }) => {
+                Err(self.site.at("write to", NEW)(io::ErrorKind::NotADirectory.into()).into())
+            }
+            made => made,
+        }
+    }
+
+    fn reserve(&self) -> Result<Arc<dyn DiskFile>, StoreError> {
+        let (site, path) = (&self.site, format!("{NEW}/{LOCK}"));
+        let busy = |holder| StoreError::Busy(LockError { folder: self.folder.clone(), holder });
+        let file = match site.disk().write(&path, Opening::New) {
+            // A process that was killed left the file, or one that lives holds it. A link or a FIFO may have come with the
+            // model.
             Err(error)
-                if error.kind() == io::ErrorKind::AlreadyExists
-                    && path.symlink_metadata().is_ok_and(|m| m.is_file()) =>
+                if error.kind() == io::ErrorKind::AlreadyExists && site.look(&path)? == Some(Kind::File) =>
             {
-                File::options().read(true).write(true).open(&path)
+                site.disk().write(&path, Opening::Old)
             }
             created => created,
         };
-        let file = match file {
-            // Its last holder has just removed it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(busy()),
-            file => file.map_err(IoError::at("create", &path))?,
+        let file: Arc<dyn DiskFile> = match file {
+            // The last holder has just removed the file.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(busy(None)),
+            file => Arc::from(file.map_err(site.at("create", &path))?),
         };
-        match file.try_lock() {
+        match file.file().try_lock() {
             Err(TryLockError::WouldBlock) => {
-                let folder = self.folder.clone();
-                return Err(StoreError::Busy(LockError { folder, holder: read_holder(file) }));
+                return Err(busy(site.read(&path)?.and_then(|(file, _)| read_holder(file))));
             }
             // A file system without locks: two writers there are on their own, and each file is still renamed whole.
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
-        if !is_at(&file, &path) {
-            return Err(busy());
+        if !self.is_at(file.file(), &path)? {
+            return Err(busy(None));
         }
-        // For people. Without it the folder is reserved as well.
-        let _ = write_holder(&file, SIGNER);
+        // The line is for people; the folder is reserved without it as well.
+        let _ = write_holder(file.file(), SIGNER);
         Ok(file)
     }
 
-    /// Waits until nobody else gives names in the folder. From then on until the lock is dropped, what is there stays as it
-    /// is, so that the caller can look whether what was weighed or signed is there still.
+    /// Whether a file is still what lies at `path`: the last holder of the lock may have removed it.
+    fn is_at(&self, file: &File, path: &str) -> Result<bool, StoreError> {
+        let held = file.metadata().ok().and_then(|metadata| identity_of(&metadata));
+        // Where files have no identity, an open file is not removed.
+        let there = self.site.disk().identity(path).map_err(self.site.at("look at", path))?;
+        Ok(held == there)
+    }
+
+    /// Waits until no other process gives names in the folder. Until the lock is dropped, what is there stays as it is, so
+    /// that the caller can look whether what was weighed or signed is there still.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] if another process does not end.
+    /// [`StoreError::Busy`] (9102) if another process does not end; [`StoreError::BeingReplaced`] (9108) if a fetch was
+    /// replacing files of the model when it was killed, so that files of two releases may have been weighed.
     pub fn lock(&self) -> Result<FolderLock, StoreError> {
-        FolderLock::at(&self.folder, SIGNER).map_err(StoreError::Busy)
+        let lock = self.site.lock(SIGNER)?;
+        match being_replaced(&self.folder, self.standing()?) {
+            Some(error) if error.is_of_files => Err(StoreError::BeingReplaced(error)),
+            _ => Ok(lock),
+        }
+    }
+
+    fn standing(&self) -> Result<Option<HeadId>, StoreError> {
+        let note = self.site.read_bounded(HEAD, u64::try_from(MAX_NOTE).unwrap_or(u64::MAX))?;
+        Ok(note.and_then(|note| id_of(&note)))
     }
 
     /// Does the same as dropping this, for a process that a signal ends: such an end drops nothing.
     ///
     /// Meant to be called once, by the process that holds this, when it writes no more.
     pub fn undo(&self) -> impl FnOnce() + Send + 'static {
-        let (folder, new, made_folder) = (self.folder.clone(), self.new.clone(), self.made_folder);
-        move || undo(&folder, &new, made_folder)
+        let (site, made_folder) = (Arc::clone(&self.site), self.made_folder);
+        move || undo(&site, made_folder)
     }
 
     /// Writes and syncs one file.
     ///
     /// # Errors
-    /// [`StoreError`] if it cannot be written, as on a full disk.
+    /// [`StoreError::Io`] if it cannot be written, as on a full disk.
     pub fn write(
         &self,
         name: &str,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(), StoreError> {
-        let path = self.new.join(name);
-        let result = File::create_new(&path).and_then(|file| {
-            let mut writer = BufWriter::with_capacity(1 << 16, file);
+        let path = format!("{NEW}/{name}");
+        let written = self.site.disk().write(&path, Opening::New).and_then(|file| {
+            let file: Arc<dyn DiskFile> = Arc::from(file);
+            let mut writer = BufWriter::with_capacity(1 << 16, SequentialWriter::new(Arc::clone(&file)));
             write(&mut writer)?;
-            writer.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+            writer.flush()?;
+            file.sync()
         });
-        Ok(result.map_err(IoError::at("write", &path))?)
-    }
-
-    /// Writes everything that was weighed, but the note.
-    ///
-    /// # Errors
-    /// [`StoreError`] if something cannot be written.
-    pub fn write_weighed(&self, weighed: &Weighed) -> Result<(), StoreError> {
-        self.write(FILES, |w| w.write_all(weighed.files.as_bytes()))?;
-        if let Some(tensors) = &weighed.tensors {
-            self.write(TENSORS, |w| w.write_all(tensors.as_bytes()))?;
-        }
-        self.write(CHUNKS, |w| write_values(w, weighed.layers.iter().flatten()))?;
-        self.write(TEXT, |w| w.write_all(weighed.text.as_bytes()))
+        Ok(written.map_err(self.site.at("write", &path))?)
     }
 
     /// Moves everything written to its place, the note last.
     ///
-    /// Metadata of an earlier release that this one does not have is removed, so that no list of an earlier
-    /// release stands beside the new head.
+    /// Metadata of the standing release that this one does not have is removed, so that no list of an earlier release stands
+    /// beside the new head.
     ///
     /// # Errors
-    /// [`StoreError`] if a file cannot be moved; verifiers then refuse the mixture, and weighing again mends it.
-    pub fn publish(self, _lock: &FolderLock) -> Result<(), StoreError> {
-        for name in [FILES, TENSORS, CHUNKS, TEXT] {
-            self.place(name, Absent::Remove)?;
-        }
-        // The note is last on disk too, should the power fail.
-        self.sync()?;
-        self.place(HEAD, Absent::Remove)?;
-        self.finish()
+    /// [`StoreError`] if a file cannot be moved; verifiers then say that the release is being replaced (9108), and weighing
+    /// again ends it.
+    pub fn publish(mut self, lock: FolderLock) -> Result<(), StoreError> {
+        let note = format!("{NEW}/{HEAD}");
+        let limit = u64::try_from(MAX_NOTE).unwrap_or(u64::MAX);
+        let next = self.site.read_bounded(&note, limit)?.and_then(|note| id_of(&note));
+        let has_note = self.site.has_file(&note)?;
+        let mut naming = Naming::begin(&self.site, lock, next, Replaces::Metadata, SIGNER)?;
+        naming.publish(NEW, has_note.then_some(note.as_str()))?;
+        self.made_folder = false;
+        naming.sweep()
     }
 
-    /// Moves the note alone to its place: the other files stay.
+    /// Moves the note alone to its place: the other files stay, and the head has to be the one that stands.
     ///
     /// # Errors
     /// [`StoreError`] if it cannot be moved; the old note then stays.
-    pub fn publish_note(self, _lock: &FolderLock) -> Result<(), StoreError> {
-        self.place(HEAD, Absent::Keep)?;
-        self.finish()
-    }
-
-    fn place(&self, name: &str, absent: Absent) -> Result<(), StoreError> {
-        let (new, place) = (self.new.join(name), self.folder.join(name));
-        let moved = match absent {
-            _ if new.exists() => fs::rename(&new, &place),
-            Absent::Keep => Ok(()),
-            Absent::Remove => match fs::remove_file(&place) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                removed => removed,
-            },
-        };
-        Ok(moved.map_err(IoError::at("replace", &place))?)
-    }
-
-    fn finish(mut self) -> Result<(), StoreError> {
+    pub fn publish_note(mut self, _lock: FolderLock) -> Result<(), StoreError> {
+        let note = format!("{NEW}/{HEAD}");
+        if self.site.has_file(&note)? {
+            self.site.rename(&note, HEAD)?;
+        }
         self.made_folder = false;
-        self.sync()
-    }
-
-    fn sync(&self) -> Result<(), StoreError> {
-        #[cfg(unix)]
-        File::open(&self.folder).and_then(|f| f.sync_all()).map_err(IoError::at("sync", &self.folder))?;
-        Ok(())
+        self.site.sync_folder("")
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
         if self.reserved.is_some() {
-            undo(&self.folder, &self.new, self.made_folder);
+            undo(&self.site, self.made_folder);
         } else {
-            remove_empty(&self.folder, &self.new, self.made_folder);
+            remove_empty(&self.site, self.made_folder);
         }
     }
 }
 
-/// Removes what its holder has written. There is nobody to tell; what stays is swept by the next writer. The lock goes last:
-/// another writer may just be making a lock of its own.
-fn undo(folder: &Path, new: &Path, made_folder: bool) {
-    let _ = sweep(new);
-    let _ = fs::remove_file(new.join(LOCK));
-    remove_empty(folder, new, made_folder);
+/// Removes what its holder has written. An error is not told; the next writer removes what stays. The lock goes last: another
+/// writer may just be making a lock of its own.
+fn undo(site: &Site, made_folder: bool) {
+    let _ = sweep(site);
+    let _ = site.disk().remove(&format!("{NEW}/{LOCK}"));
+    remove_empty(site, made_folder);
 }
 
 /// Removes the folders that were made, if nothing is in them.
-fn remove_empty(folder: &Path, new: &Path, made_folder: bool) {
-    let _ = fs::remove_dir(new);
+fn remove_empty(site: &Site, made_folder: bool) {
+    let _ = site.disk().remove_folder(NEW);
     if made_folder {
-        let _ = fs::remove_dir(folder);
+        let _ = fs::remove_dir(site.place(""));
     }
 }
 
-/// Removes new files, but for the lock. If there is anything else, everything stays.
-fn sweep(new: &Path) -> Result<(), StoreError> {
-    let failed = |error| IoError::at("sweep", new)(error);
+/// Removes new files, except the lock. If there is anything else, everything stays.
+fn sweep(site: &Site) -> Result<(), StoreError> {
     let mut left = Vec::new();
-    for entry in fs::read_dir(new).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        if entry.file_name() == LOCK {
-            continue;
+    let names = site.disk().names(NEW).map_err(site.at("sweep", NEW))?;
+    for name in names.into_iter().filter(|name| name != LOCK) {
+        let path = format!("{NEW}/{name}");
+        let is_ours = ALL.contains(&name.as_str());
+        if !is_ours || site.look(&path)? == Some(Kind::Folder) {
+            return Err(StoreError::Foreign { path: site.place(&path) });
         }
-        let is_ours = ALL.iter().any(|name| entry.file_name() == *name);
-        if !is_ours || entry.file_type().map_err(failed)?.is_dir() {
-            return Err(StoreError::Foreign { path: entry.path() });
-        }
-        left.push(entry.path());
+        left.push(path);
     }
-    left.iter().try_for_each(fs::remove_file).map_err(failed)?;
-    Ok(())
+    left.iter().try_for_each(|path| site.remove_if_there(path))
 }
 
 impl Existing {
@@ -259,109 +280,8 @@ impl Existing {
     }
 }
 
-/// Whether `file` is still what lies at `path`: whoever held the lock before may have removed it.
-fn is_at(file: &File, path: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt as _;
-        let identity = |m: io::Result<fs::Metadata>| m.ok().map(|m| (m.dev(), m.ino()));
-        let held = identity(file.metadata());
-        held.is_some() && held == identity(path.symlink_metadata())
-    }
-    // Elsewhere a file that somebody has open is not removed.
-    #[cfg(not(unix))]
-    {
-        let _ = (file, path);
-        true
-    }
-}
-
-/// Whether an old file goes in place of which no new one was written.
-#[derive(Clone, Copy)]
-enum Absent {
-    Remove,
-    Keep,
-}
-
-fn write_values<'v>(w: &mut dyn Write, values: impl Iterator<Item = &'v ChainingValue>) -> io::Result<()> {
-    for value in values {
-        w.write_all(value.as_bytes())?;
-    }
-    Ok(())
-}
-
-/// Everything that is ever written.
+/// Everything that a signer writes.
 const ALL: [&str; 5] = [HEAD, TEXT, FILES, TENSORS, CHUNKS];
 const LOCK: &str = "lock";
 /// The name of this work in the messages of processes that wait for it.
 const SIGNER: &str = "a weighing or signing";
-
-/// Why metadata was not written.
-#[non_exhaustive]
-#[derive(Debug)]
-pub enum StoreError {
-    /// The operating system reported an error.
-    Io(IoError),
-    /// Metadata is there already.
-    Exists {
-        /// A file of it.
-        file: PathBuf,
-    },
-    /// Another process is writing there.
-    Busy(LockError),
-    /// The folder for metadata is a link. It may have come with a model, and lead anywhere.
-    Link {
-        /// The link.
-        folder: PathBuf,
-    },
-    /// Among the new files of a killed process lies something that is not ours to remove.
-    Foreign {
-        /// The thing in the way.
-        path: PathBuf,
-    },
-}
-
-impl From<IoError> for StoreError {
-    fn from(error: IoError) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl StoreError {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
-        match self {
-            Self::Io(error) => error.error_code(),
-            Self::Exists { .. } => 9101,
-            Self::Busy(error) => error.error_code(),
-            Self::Link { .. } => 9104,
-            Self::Foreign { .. } => 9105,
-        }
-    }
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => error.fmt(f),
-            Self::Exists { file } => write!(f, "{} exists already", shown_path(file)),
-            Self::Busy(error) => error.fmt(f),
-            Self::Link { folder } => {
-                write!(f, "{} is a symbolic link; metadata is written to no link", shown_path(folder))
-            }
-            Self::Foreign { path } => {
-                write!(f, "{} is in the way, and was not written by weighbridge", shown_path(path))
-            }
-        }
-    }
-}
-
-impl std::error::Error for StoreError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io(error) => Some(error),
-            _ => None,
-        }
-    }
-}

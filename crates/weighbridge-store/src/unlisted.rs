@@ -2,24 +2,37 @@
 
 use std::collections::BTreeSet;
 
-use weighbridge_store::{UnfitFault, walk};
 use weighbridge_tree::{FileRoot, HeadId};
 
-use super::{
-    Destination, claimed, is_hex,
+use crate::{
+    destination::{Destination, claimed},
+    disk::Kind,
+    naming::Naming,
+    partial::PARTIAL,
     quarantine::quarantined,
+    site::is_hex,
     staged::{ALL, sweep},
+    store_error::StoreError,
+    walk::{UnfitFault, walk},
 };
-use crate::{disk::Kind, error::FetchError, event::ExtraFault, partial::PARTIAL};
 
-/// Something that does not belong to the release.
+/// Something in a model folder that does not belong to the release.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Extra {
-    /// Where it lies, relative to the folder.
-    pub(crate) path: String,
-    /// Why it is no file that could be part of a model.
-    pub(crate) fault: Option<ExtraFault>,
+pub struct Extra {
+    /// The path, relative to the folder.
+    pub path: String,
+    /// The fault, if it is no file that could be part of a model.
+    pub fault: Option<ExtraFault>,
     what: What,
+}
+
+/// The fault of something that is not listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraFault {
+    /// The code of `spec/error-codes.md`.
+    pub code: u16,
+    /// The reason, for people.
+    pub message: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +46,13 @@ enum What {
 }
 
 impl Destination {
-    /// What lies in the folder outside `weighbridge` and is not listed, a `.gitattributes` at the top too; in the order
+    /// Everything that lies in the folder outside `weighbridge` and is not listed, a `.gitattributes` at the top too; in the order
     /// of paths. A folder that cannot be read is one thing in it.
     ///
     /// # Errors
-    /// [`FetchError::Io`]: the folder itself cannot be read.
-    pub(crate) fn unlisted(&self, listed: &dyn Fn(&str) -> bool) -> Result<Vec<Extra>, FetchError> {
-        let found = walk(&self.site.place(""))?;
+    /// [`StoreError::Io`]: the folder itself cannot be read.
+    pub fn unlisted(&self, listed: &dyn Fn(&str) -> bool) -> Result<Vec<Extra>, StoreError> {
+        let found = walk(&self.site().place(""))?;
         let fault = |code, message: &dyn ToString| Some(ExtraFault { code, message: message.to_string() });
         let files = found.files.into_iter();
         let files = files.map(|f| Extra { path: f.path.as_str().to_owned(), fault: None, what: What::File });
@@ -54,7 +67,7 @@ impl Destination {
             let fault = fault(unread.error.error_code(), &unread.error);
             Extra { path: unread.place, fault, what: What::Strange }
         });
-        // What is strange may only look like a path that is listed.
+        // The path of something strange may only look like one that is listed.
         let all = files.chain(unfit).chain(unread);
         let mut extras: Vec<_> =
             all.filter(|extra| extra.what == What::Strange || !listed(&extra.path)).collect();
@@ -62,18 +75,18 @@ impl Destination {
         Ok(extras)
     }
 
-    /// What other fetches left unfinished, or are at: files that are not `wanted`, metadata of other heads than `head`.
+    /// Everything that other fetches left unfinished, or work at: files that are not `wanted`, metadata of other heads than `head`.
     ///
     /// # Errors
-    /// [`FetchError::Io`]: the folder cannot be read.
-    pub(crate) fn left_over(
+    /// [`StoreError::Io`]: the folder cannot be read.
+    pub fn left_over(
         &self,
         wanted: &BTreeSet<FileRoot>,
         head: HeadId,
-    ) -> Result<Vec<Extra>, FetchError> {
+    ) -> Result<Vec<Extra>, StoreError> {
         let mut extras = Vec::new();
-        for name in self.site.names(PARTIAL)? {
-            // Nobody goes on from what was never judged.
+        for name in self.site().names(PARTIAL)? {
+            // No fetch goes on from bytes that were never judged.
             if quarantined(&name).is_some() {
                 extras.push(Extra { path: format!("{PARTIAL}/{name}"), fault: None, what: What::File });
                 continue;
@@ -84,7 +97,7 @@ impl Destination {
                 continue;
             }
             let path = format!("{PARTIAL}/{name}");
-            let what = match self.site.look(&path)? {
+            let what = match self.site().look(&path)? {
                 Some(Kind::File) => What::File,
                 Some(Kind::Folder) => What::Staged,
                 _ => continue,
@@ -96,15 +109,16 @@ impl Destination {
     }
 
     /// Removes something that does not belong to the release, and the folders above it that become empty by that. Says
-    /// whether it is gone: what no fetch can have made stays.
+    /// whether it is gone: what no fetch can have made stays, and a file of the replaced release is kept for its readers.
     ///
     /// # Errors
-    /// [`FetchError`]: it cannot be removed, or a folder above it has become something else.
-    pub(crate) fn remove(&self, extra: &Extra) -> Result<bool, FetchError> {
-        let site = &self.site;
+    /// [`StoreError`]: it cannot be removed, or a folder above it has become something else.
+    pub fn remove(&self, naming: &mut Naming, extra: &Extra) -> Result<bool, StoreError> {
+        let site = self.site();
         match (extra.what, site.look(&extra.path)?) {
             (_, None) => return Ok(true),
-            (What::File, Some(Kind::File | Kind::Link)) => site.remove_if_there(&extra.path)?,
+            (What::File, Some(Kind::File)) => naming.remove(&extra.path)?,
+            (What::File, Some(Kind::Link)) => site.remove_if_there(&extra.path)?,
             (What::Staged, Some(Kind::Folder)) => {
                 sweep(site, &extra.path, &ALL)?;
                 return Ok(site.look(&extra.path)?.is_none());
@@ -118,7 +132,7 @@ impl Destination {
                 break;
             }
             // There is something else in it.
-            if site.disk.remove_folder(folder).is_err() {
+            if site.disk().remove_folder(folder).is_err() {
                 break;
             }
         }

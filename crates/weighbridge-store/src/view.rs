@@ -19,9 +19,10 @@ use weighbridge_verify::{FileVerifier, PageBuffer, VerifierError};
 use crate::{
     chunk_cache::ChunkCache,
     folder::{HoldingError, Places, entry_of, open_signed},
-    io::{Identity, IoError, identity_of, is_gone, read_exact_at},
+    io::{IoError, is_gone, read_exact_at},
     metadata::Metadata,
     place::Place,
+    stamp::{Identity, identity_of},
     view_error::ViewError,
 };
 

@@ -8,7 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Disk, DiskFile, Identity, Kind, Opening, Stamp, make_root};
+use super::{Disk, DiskFile, Kind, Opening, make_root};
+use crate::stamp::Identity;
 
 /// A real folder.
 #[derive(Debug)]
@@ -62,6 +63,11 @@ impl Disk for Folder {
         }
     }
 
+    /// Files have no identity here that a name could be compared with.
+    fn identity(&self, _: &str) -> io::Result<Option<Identity>> {
+        Ok(None)
+    }
+
     fn read(&self, path: &str) -> io::Result<File> {
         File::open(self.no_link(path)?)
     }
@@ -90,6 +96,10 @@ impl Disk for Folder {
         fs::rename(self.below(from)?, self.below(to)?)
     }
 
+    fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::hard_link(self.below(from)?, self.below(to)?)
+    }
+
     fn remove(&self, path: &str) -> io::Result<()> {
         fs::remove_file(self.below(path)?)
     }
@@ -108,7 +118,11 @@ impl Disk for Folder {
         Ok(())
     }
 
-    /// A folder cannot be locked: whoever asks goes on without.
+    fn sync_all(&self) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    /// A folder cannot be locked: the caller goes on without a lock.
     fn lockable(&self, _: &str) -> io::Result<File> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -119,33 +133,19 @@ const RESERVED: [&str; 22] = [
     "lpt1", "lpt2", "lpt3", "lpt4", "lpt5", "lpt6", "lpt7", "lpt8", "lpt9",
 ];
 
-/// Opens whatever a path leads to for reading.
-pub(crate) fn open_to_read(path: &Path) -> io::Result<File> {
-    File::open(path)
-}
-
 pub(super) fn write_all_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.seek_write(bytes, offset) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => {
-                bytes = &bytes[written..];
-                offset += u64::try_from(written).unwrap_or(u64::MAX);
+                bytes = bytes.get(written..).unwrap_or_default();
+                offset = offset.saturating_add(u64::try_from(written).unwrap_or(u64::MAX));
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
     Ok(())
-}
-
-/// A file that is open is not told from another.
-pub(crate) fn identity_of(_: &fs::Metadata) -> Option<Identity> {
-    None
-}
-
-pub(crate) fn stamp_of(_: &fs::Metadata) -> Option<Stamp> {
-    None
 }
 
 pub(crate) fn links_to(_: &fs::Metadata) -> u64 {

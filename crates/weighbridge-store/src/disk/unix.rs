@@ -1,13 +1,13 @@
-//! A folder of a POSIX system. Each path is gone along from the folder itself, name by name, so that a link is never
-//! followed, even one that is put in the way at that moment.
+//! A folder of a POSIX system. Each path is resolved from the open folder, so that no link is followed, even one that is put
+//! in the way at that moment.
 
 use std::{
     fs::{self, File},
     io,
     ops::Range,
     os::{
-        fd::{AsFd as _, OwnedFd},
-        unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::MetadataExt as _,
     },
     path::Path,
 };
@@ -15,75 +15,102 @@ use std::{
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple", target_os = "freebsd"))]
 use rustix::fs::{SeekFrom, seek};
 use rustix::{
-    fs::{AtFlags, Dir, FileType, Mode, OFlags, mkdirat, openat, renameat, statat, unlinkat},
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, linkat, mkdirat, openat, renameat, statat, unlinkat},
     io::Errno,
 };
 
-use super::{Disk, DiskFile, Identity, Kind, Opening, Stamp, make_root, settled};
+use super::{Disk, DiskFile, Kind, Opening, make_root, settled};
+use crate::{
+    beneath::{self, FILE, FOLDER},
+    stamp::Identity,
+};
 
 /// A real folder.
 #[derive(Debug)]
 pub(crate) struct Folder(OwnedFd);
 
+/// An open folder: the root itself, or one below it that is closed after use.
+enum At<'a> {
+    Root(BorrowedFd<'a>),
+    Below(OwnedFd),
+}
+
+impl AsFd for At<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Root(root) => *root,
+            Self::Below(folder) => folder.as_fd(),
+        }
+    }
+}
+
 impl Folder {
-    /// Opens the folder, which is made if it is not there. It may be a link itself: the caller chose it.
+    /// Opens the folder, which is made if it is not there. The folder itself may be a link: the caller chose it.
     pub(crate) fn open(root: &Path) -> io::Result<Self> {
         make_root(root)?;
         Self::at(root)
     }
 
-    /// As [`open`](Self::open), for one that is there.
+    /// As [`open`](Self::open), for a folder that is there.
     pub(crate) fn at(root: &Path) -> io::Result<Self> {
         Ok(Self(rustix::fs::open(root, FOLDER.difference(OFlags::NOFOLLOW), Mode::empty())?))
     }
 
-    /// A folder below this one; itself, for the empty path.
-    fn below(&self, path: &str) -> io::Result<OwnedFd> {
-        let mut folder = self.0.try_clone()?;
-        for name in path.split('/').filter(|name| !name.is_empty()) {
-            folder = openat(&folder, name, FOLDER, Mode::empty())?;
+    /// A folder below this one; this one, for the empty path.
+    fn below(&self, path: &str) -> io::Result<At<'_>> {
+        if path.is_empty() {
+            return Ok(At::Root(self.0.as_fd()));
         }
-        Ok(folder)
+        Ok(At::Below(beneath::open(self.0.as_fd(), Path::new(path), FOLDER, Mode::empty())?))
     }
 
     /// The folder in which a path ends, and its last name.
-    fn parent<'p>(&self, path: &'p str) -> io::Result<(OwnedFd, &'p str)> {
+    fn parent<'p>(&self, path: &'p str) -> io::Result<(At<'_>, &'p str)> {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         Ok((self.below(folder)?, name))
+    }
+
+    fn stat(&self, path: &str) -> io::Result<Option<Stat>> {
+        let found = self.parent(path).and_then(|(folder, name)| {
+            statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from)
+        });
+        match found {
+            Ok(stat) => Ok(Some(stat)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
 impl Disk for Folder {
     fn look(&self, path: &str) -> io::Result<Option<Kind>> {
-        let found = self.parent(path).and_then(|(folder, name)| {
-            statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from)
-        });
-        match found {
-            Ok(stat) => Ok(Some(match FileType::from_raw_mode(stat.st_mode) {
-                FileType::RegularFile => Kind::File,
-                FileType::Directory => Kind::Folder,
-                FileType::Symlink => Kind::Link,
-                _ => Kind::Special,
-            })),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        Ok(self.stat(path)?.map(|stat| match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Folder,
+            FileType::Symlink => Kind::Link,
+            _ => Kind::Special,
+        }))
+    }
+
+    #[allow(clippy::useless_conversion, reason = "systems number devices and inodes by different types")]
+    fn identity(&self, path: &str) -> io::Result<Option<Identity>> {
+        let number = |device| u64::try_from(device).unwrap_or(u64::MAX);
+        Ok(self.stat(path)?.map(|stat| (number(stat.st_dev), stat.st_ino.into())))
     }
 
     fn read(&self, path: &str) -> io::Result<File> {
-        let (folder, name) = self.parent(path)?;
-        Ok(openat(folder, name, FILE | OFlags::RDONLY, Mode::empty())?.into())
+        Ok(beneath::open(self.0.as_fd(), Path::new(path), FILE | OFlags::RDONLY, Mode::empty())?.into())
     }
 
     fn write(&self, path: &str, opening: Opening) -> io::Result<Box<dyn DiskFile>> {
-        let (folder, name) = self.parent(path)?;
         let how = match opening {
             Opening::Old => OFlags::empty(),
             Opening::New => OFlags::CREATE | OFlags::EXCL,
             Opening::Any => OFlags::CREATE,
         };
-        // Others may read it as far as the umask lets them, like any file.
-        let file = openat(folder, name, FILE | OFlags::RDWR | how, Mode::from_raw_mode(0o666))?;
+        // The umask decides who may read the file, as for any file.
+        let mode = Mode::from_raw_mode(0o666);
+        let file = beneath::open(self.0.as_fd(), Path::new(path), FILE | OFlags::RDWR | how, mode)?;
         Ok(Box::new(File::from(file)))
     }
 
@@ -100,6 +127,12 @@ impl Disk for Folder {
         let (from, old) = self.parent(from)?;
         let (to, new) = self.parent(to)?;
         Ok(renameat(from, old, to, new)?)
+    }
+
+    fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        let (from, old) = self.parent(from)?;
+        let (to, new) = self.parent(to)?;
+        Ok(linkat(from, old, to, new, AtFlags::empty())?)
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
@@ -127,30 +160,25 @@ impl Disk for Folder {
         settled(rustix::fs::fsync(self.below(path)?).map_err(io::Error::from))
     }
 
-    fn lockable(&self, path: &str) -> io::Result<File> {
-        Ok(self.below(path)?.into())
+    /// The kernel tells of a write that failed since 5.8. Earlier ones tell whoever syncs the file itself.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn sync_all(&self) -> io::Result<bool> {
+        rustix::fs::syncfs(&self.0)?;
+        Ok(true)
     }
-}
 
-/// Neither waited for, nor made the process's terminal, nor left open in programs that it starts.
-const FILE: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
-const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn sync_all(&self) -> io::Result<bool> {
+        Ok(false)
+    }
 
-/// Opens whatever a path leads to for reading. Links are followed, nothing is waited for.
-pub(crate) fn open_to_read(path: &Path) -> io::Result<File> {
-    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    File::options().read(true).custom_flags(flags).open(path)
-}
-
-#[allow(clippy::unnecessary_wraps, reason = "not every system tells")]
-pub(crate) fn identity_of(metadata: &fs::Metadata) -> Option<Identity> {
-    Some((metadata.dev(), metadata.ino()))
-}
-
-#[allow(clippy::unnecessary_wraps, reason = "not every system tells")]
-pub(crate) fn stamp_of(metadata: &fs::Metadata) -> Option<Stamp> {
-    let changed = (metadata.ctime(), metadata.ctime_nsec());
-    Some(((metadata.dev(), metadata.ino()), metadata.len(), changed))
+    fn lockable(&self, path: &str) -> io::Result<File> {
+        Ok(match self.below(path)? {
+            At::Below(folder) => folder.into(),
+            // Opened anew: a lock is of the open file, which a copy of the handle would share.
+            At::Root(root) => openat(root, ".", FOLDER, Mode::empty())?.into(),
+        })
+    }
 }
 
 /// How many names a file has.
@@ -183,7 +211,7 @@ pub(crate) fn extents(file: &File, len: u64) -> io::Result<Vec<Range<u64>>> {
             break;
         }
         super::add_extent(&mut extents, start..end.min(len));
-        at = end.max(at + 1);
+        at = end.max(at.saturating_add(1));
     }
     Ok(extents)
 }

@@ -1,0 +1,213 @@
+//! What stays of a release that was replaced, in `weighbridge/kept`, for as long as somebody reads it
+//! (`spec/model-folder.md`).
+
+use std::{
+    collections::HashSet,
+    fs::{File, TryLockError},
+    io::Read as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use weighbridge_manifest::{Expectation, MAX_NOTE, Note, SignedHead, TrustPolicy, VerifiedFileList};
+use weighbridge_tree::{FileRoot, HeadId, head_id};
+
+use crate::{
+    disk::{Folder, Kind},
+    io::{open_no_link, read_bounded},
+    lock::read_holder_line,
+    metadata::{CHUNKS, FILES, FOLDER, HEAD, KEPT, Metadata, TENSORS, TEXT},
+    site::{Site, is_hex},
+    store_error::{BeingReplaced, StoreError},
+};
+
+/// The file that says by whom a release is being replaced.
+pub(crate) const BY: &str = "by";
+/// The name in place of a head id where no head stands.
+pub(crate) const NONE: &str = "none";
+/// The first line of [`BY`] if the model's files are replaced, and if its metadata alone is.
+pub(crate) const OF_FILES: &str = "files";
+pub(crate) const OF_METADATA: &str = "metadata";
+
+/// What a process is about to replace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Replaces {
+    Files,
+    Metadata,
+}
+
+/// The head id that a note says it is of. Nobody has verified it.
+pub(crate) fn id_of(note: &[u8]) -> Option<HeadId> {
+    Note::parse(note).ok().map(|note| head_id(note.text().as_bytes()))
+}
+
+/// The name of a head's folder in `kept`.
+pub(crate) fn name_of(standing: Option<HeadId>) -> String {
+    standing.map_or_else(|| NONE.to_owned(), |id| id.to_string())
+}
+
+/// Whether the release in a metadata folder is being replaced; the release is named by its head, which may be missing.
+pub(crate) fn being_replaced(folder: &Path, standing: Option<HeadId>) -> Option<BeingReplaced> {
+    let kept = folder.join(KEPT).join(name_of(standing));
+    if !kept.is_dir() {
+        return None;
+    }
+    let mut lines = Vec::new();
+    if let Ok(file) = open_no_link(&kept.join(BY)) {
+        let _ = file.take(MAX_BY).read_to_end(&mut lines);
+    }
+    let lines = String::from_utf8(lines).unwrap_or_default();
+    let (kind, by) = lines.split_once('\n').unwrap_or((&lines, ""));
+    Some(BeingReplaced {
+        folder: folder.to_owned(),
+        by: read_holder_line(by),
+        is_of_files: kind != OF_METADATA,
+    })
+}
+
+/// More than the two lines of [`BY`] have.
+const MAX_BY: u64 = 300;
+
+/// The file list that belongs to a note in a metadata folder; `None` if there is no such list. The head is believed by its own
+/// word: the list says which files are worth keeping, and nothing else.
+pub(crate) fn list_of(folder: &Path, note: &[u8]) -> Option<VerifiedFileList> {
+    let signed = SignedHead::parse(note).ok()?;
+    let head = signed.verify(&TrustPolicy::pinned(id_of(note)?), &Expectation::any(), None).ok()?;
+    Metadata::at(folder).files(&head).ok()
+}
+
+/// A reader's claim on a release: the files of the release stay, under their roots, for as long as it lives.
+///
+/// # Guarantee
+/// While a lease lives, and its release is replaced by a process that follows `spec/model-folder.md`, each file of the release is
+/// under its path or at `weighbridge/kept/<file root>`.
+///
+/// # Non-guarantee
+/// Other programs, and file systems without locks, know no leases. Where a lease cannot be taken, readers go on without one.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    /// The file list, locked. `None` once it is given back.
+    list: Option<File>,
+    model: PathBuf,
+}
+
+impl Lease {
+    /// Takes a lease on the release of a head, if it is the one in the model folder, or was until it was replaced.
+    pub(crate) fn take(model: &Path, head: HeadId) -> Option<Self> {
+        if !cfg!(unix) {
+            // A lock would keep others from reading the list.
+            return None;
+        }
+        let folder = model.join(FOLDER);
+        for _ in 0..TRIES {
+            let Some(path) = Self::list_of(&folder, head) else { continue };
+            let Ok(list) = open_no_link(&path) else { continue };
+            match list.try_lock_shared() {
+                Ok(()) => {}
+                // The process that removes the release looks whether anybody reads it. It ends soon.
+                Err(TryLockError::WouldBlock) => {
+                    std::thread::sleep(PAUSE);
+                    continue;
+                }
+                Err(TryLockError::Error(_)) => return None,
+            }
+            // The list may have moved, or have been removed, before it was locked.
+            if Self::list_of(&folder, head).is_some_and(|path| is_at(&list, &path)) {
+                return Some(Self { list: Some(list), model: model.to_owned() });
+            }
+        }
+        None
+    }
+
+    /// Where the file list of a head lies.
+    fn list_of(folder: &Path, head: HeadId) -> Option<PathBuf> {
+        let kept = folder.join(KEPT).join(head.to_string()).join(FILES);
+        if kept.is_file() {
+            return Some(kept);
+        }
+        let note = read_bounded(&folder.join(HEAD), u64::try_from(MAX_NOTE).unwrap_or(u64::MAX)).ok()?;
+        (id_of(&note) == Some(head)).then(|| folder.join(FILES))
+    }
+}
+
+impl Drop for Lease {
+    /// The last reader of a release that was replaced removes what was kept for it. An error leaves that to the next process
+    /// that gives names.
+    fn drop(&mut self) {
+        self.list = None;
+        let kept = self.model.join(FOLDER).join(KEPT);
+        if !kept.is_dir() {
+            return;
+        }
+        let Ok(disk) = Folder::at(&self.model) else { return };
+        let Ok(site) = Site::of_model(Arc::new(disk), &self.model) else { return };
+        if let Ok(Some(_lock)) = site.try_lock("a reader that ends") {
+            let _ = sweep(&site);
+        }
+    }
+}
+
+const TRIES: u32 = 16;
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(1);
+
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use crate::stamp::identity_of;
+    let identity = |metadata: std::io::Result<std::fs::Metadata>| metadata.ok().and_then(|m| identity_of(&m));
+    let held = identity(file.metadata());
+    held.is_some() && held == identity(path.symlink_metadata())
+}
+
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> bool {
+    true
+}
+
+/// Removes what is kept of releases on which nobody has a lease, and the mark of the release that stands. The caller holds the
+/// lock.
+pub(crate) fn sweep(site: &Site) -> Result<(), StoreError> {
+    let kept = site.meta(KEPT);
+    let standing = site.read_bounded(&site.meta(HEAD), u64::try_from(MAX_NOTE).unwrap_or(u64::MAX))?;
+    let standing = name_of(standing.and_then(|note| id_of(&note)));
+    let names = site.names_if_there(&kept)?;
+    let mut needed = HashSet::new();
+    let mut leased = Vec::new();
+    for name in names.iter().filter(|name| is_hex(name, 64) && **name != standing) {
+        if site.look(&format!("{kept}/{name}"))? != Some(Kind::Folder) {
+            continue;
+        }
+        // Held until everything is removed: nobody takes a lease on a release that goes.
+        let Ok(Some((list, _))) = site.read(&format!("{kept}/{name}/{FILES}")) else { continue };
+        if matches!(list.try_lock(), Err(TryLockError::WouldBlock)) {
+            needed.extend(roots_in(list));
+            leased.push(name.clone());
+        }
+    }
+    for name in &names {
+        let path = format!("{kept}/{name}");
+        match site.look(&path)? {
+            Some(Kind::File) if FileRoot::from_hex(name).is_ok_and(|root| !needed.contains(&root)) => {
+                site.remove_if_there(&path)?;
+            }
+            Some(Kind::Folder) if (is_hex(name, 64) || name == NONE) && !leased.contains(name) => {
+                for file in [TENSORS, CHUNKS, TEXT, FILES, BY] {
+                    site.remove_if_there(&format!("{path}/{file}"))?;
+                }
+                // Anything else in it was not written by weighbridge, and stays.
+                let _ = site.disk().remove_folder(&path);
+            }
+            _ => {}
+        }
+    }
+    let _ = site.disk().remove_folder(&kept);
+    site.forget_folders();
+    Ok(())
+}
+
+/// The roots that the lines of a file list name. The list is not verified: it only keeps files from being removed.
+fn roots_in(mut list: File) -> HashSet<FileRoot> {
+    let mut bytes = Vec::new();
+    let _ = list.read_to_end(&mut bytes);
+    let quoted = bytes.split(|byte| *byte == b'"').filter_map(|word| std::str::from_utf8(word).ok());
+    quoted.filter_map(|word| FileRoot::from_hex(word).ok()).collect()
+}

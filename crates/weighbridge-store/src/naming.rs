@@ -1,0 +1,313 @@
+//! How one release takes the place of another: the moment in which files and metadata get their names
+//! (`spec/model-folder.md`).
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    io::{self, ErrorKind::NotFound},
+    sync::Arc,
+};
+
+use weighbridge_manifest::{EntryPath, MAX_NOTE};
+use weighbridge_tree::{FileRoot, HeadId};
+
+use crate::{
+    destination::Destination,
+    disk::{Kind, Opening},
+    kept::{BY, OF_FILES, OF_METADATA, Replaces, id_of, list_of, name_of, sweep},
+    lock::{FolderLock, holder_line},
+    metadata::{CHUNKS, FILES, HEAD, KEPT, TENSORS, TEXT},
+    partial::{PARTIAL, PartialFile},
+    site::{Site, folder_of, random_name},
+    store_error::StoreError,
+};
+
+/// The replacement of one release in a folder by another, for as long as names are given. Dropping it lets the next process in.
+///
+/// # Guarantee
+/// Whatever interrupts it: until the new head stands, the old one does, and says that it is being replaced. A process that
+/// reads the old release with a lease finds each of its files under its path or under its root.
+#[derive(Debug)]
+#[must_use]
+pub struct Naming {
+    site: Arc<Site>,
+    _lock: FolderLock,
+    /// The head that stands.
+    standing: Option<HeadId>,
+    /// The head that is to stand; `None` for metadata that is not signed yet.
+    next: Option<HeadId>,
+    replaces: Replaces,
+    /// What others are told.
+    work: &'static str,
+    /// The files of the standing release, by path. Empty if there is none, or if it is the one that is named again.
+    old: HashMap<String, FileRoot>,
+    is_marked: bool,
+    /// Folders in which names were given that are not durable yet.
+    touched: BTreeSet<String>,
+}
+
+impl Naming {
+    pub(crate) fn begin(
+        site: &Arc<Site>,
+        lock: FolderLock,
+        next: Option<HeadId>,
+        replaces: Replaces,
+        work: &'static str,
+    ) -> Result<Self, StoreError> {
+        // Another process that has ended may have removed any of them.
+        site.forget_folders();
+        let note = site.read_bounded(&site.meta(HEAD), u64::try_from(MAX_NOTE).unwrap_or(u64::MAX))?;
+        let standing = note.as_deref().and_then(id_of);
+        let mut old = HashMap::new();
+        if replaces == Replaces::Files
+            && standing != next
+            && let Some(list) = note.and_then(|note| list_of(&site.place(site.metadata()), &note))
+        {
+            let entries = list.entries().iter();
+            old = entries.map(|entry| (entry.path.as_str().to_owned(), entry.root)).collect();
+        }
+        let site = Arc::clone(site);
+        let (is_marked, touched) = (false, BTreeSet::new());
+        Ok(Self { site, _lock: lock, standing, next, replaces, work, old, is_marked, touched })
+    }
+
+    fn kept(&self) -> String {
+        format!("{}/{}", self.site.meta(KEPT), name_of(self.standing))
+    }
+
+    /// Says that the release is being replaced, before anything of it is.
+    fn mark(&mut self) -> Result<(), StoreError> {
+        if self.is_marked || self.standing.is_some() && self.standing == self.next {
+            return Ok(());
+        }
+        let (site, kept) = (&self.site, self.kept());
+        site.make_folder(&kept)?;
+        let by = format!("{kept}/{BY}");
+        let kind = match self.replaces {
+            Replaces::Files => OF_FILES,
+            Replaces::Metadata => OF_METADATA,
+        };
+        site.remove_if_there(&by)?;
+        site.write_new(&by, format!("{kind}\n{}\n", holder_line(self.work)).as_bytes())?;
+        site.sync_folder(&kept)?;
+        self.is_marked = true;
+        Ok(())
+    }
+
+    /// Gives a file its final name, in place of a file that has it. The name is durable once [`settle`](Self::settle) returns.
+    ///
+    /// The caller has accepted and written every chunk of the file, in this run or by reading it back.
+    ///
+    /// # Errors
+    /// [`StoreError`]. The file is then where it was; or nowhere, if another process has removed it.
+    ///
+    /// # Non-guarantee
+    /// Where files have no identity (outside POSIX) and folders have no locks, two processes that place the same file at once may
+    /// place one that a third has just begun.
+    pub fn place(
+        &mut self,
+        destination: &Destination,
+        partial: &PartialFile,
+        path: &EntryPath,
+    ) -> Result<(), StoreError> {
+        partial.check_len()?;
+        partial.sync_bytes()?;
+        self.mark()?;
+        let mut tries = 0_u32;
+        loop {
+            match self.move_to(destination, partial, path) {
+                // Another process has removed a folder that was empty, or taken the file back.
+                Err(StoreError::Io(error)) if error.source.kind() == NotFound && tries < TRIES => {
+                    tries = tries.saturating_add(1);
+                    self.site.forget_folders();
+                }
+                Err(error) => return Err(error),
+                Ok(()) => break,
+            }
+        }
+        destination.note_placed(partial, path);
+        Ok(())
+    }
+
+    /// One attempt. The file first gets a name that no other process knows, is looked at under that name, and only then gets its
+    /// final one: where there are no locks, another process may place this file at any moment, and a third begin a new one under
+    /// the old name.
+    fn move_to(
+        &mut self,
+        destination: &Destination,
+        partial: &PartialFile,
+        path: &EntryPath,
+    ) -> Result<(), StoreError> {
+        let place = path.as_str();
+        if self.site.has_file(place)? {
+            destination.may_be_replaced(path)?;
+            self.keep(place)?;
+        }
+        self.site.make_folder(folder_of(place))?;
+        if !self.is_at(partial, partial.path())? {
+            return self.placed_by_another(partial, path);
+        }
+        let site = &self.site;
+        let claim = format!("{}.{}", partial.path(), random_name()?);
+        match site.disk().rename(partial.path(), &claim) {
+            Err(error) if error.kind() == NotFound => return self.placed_by_another(partial, path),
+            claimed => claimed.map_err(site.at("rename", partial.path()))?,
+        }
+        if !self.is_at(partial, &claim)? {
+            destination.give_back(&claim, partial.path())?;
+            return self.placed_by_another(partial, path);
+        }
+        if let Err(error) = site.disk().rename(&claim, place) {
+            // The first error says more than one of the way back, and another process may have taken the file back already.
+            let _ = destination.give_back(&claim, partial.path());
+            return Err(site.at("write", place)(error).into());
+        }
+        self.touched.extend([folder_of(place).to_owned(), PARTIAL.to_owned()]);
+        Ok(())
+    }
+
+    /// No file of ours has the name of the incomplete file. That is well if the final name is our file's.
+    fn placed_by_another(&mut self, partial: &PartialFile, path: &EntryPath) -> Result<(), StoreError> {
+        if partial.identity().is_some() && self.is_at(partial, path.as_str())? {
+            self.touched.insert(folder_of(path.as_str()).to_owned());
+            return Ok(());
+        }
+        let error = io::Error::new(NotFound, "it was removed or placed elsewhere by another process");
+        Err(self.site.at("finish", partial.path())(error).into())
+    }
+
+    /// Whether this name is that of our open file. Where the system cannot tell, the name is believed if there is a file.
+    fn is_at(&self, partial: &PartialFile, path: &str) -> Result<bool, StoreError> {
+        let (disk, ours) = (self.site.disk(), partial.identity());
+        let there = match ours {
+            None => return Ok(self.site.look_once(path)? == Some(Kind::File)),
+            Some(_) => disk.identity(path),
+        };
+        Ok(there.is_ok_and(|there| there == ours))
+    }
+
+    /// Gives a file of the standing release a second name, before another takes its path.
+    fn keep(&mut self, path: &str) -> Result<(), StoreError> {
+        let Some(root) = self.old.get(path) else { return Ok(()) };
+        let (site, kept) = (&self.site, self.site.meta(KEPT));
+        let to = format!("{kept}/{root}");
+        let linked = match site.disk().link(path, &to) {
+            // File systems without second names, and systems that give none to a file of another user.
+            Err(error) if !matches!(error.kind(), io::ErrorKind::AlreadyExists | NotFound) => {
+                site.disk().rename(path, &to)
+            }
+            linked => linked,
+        };
+        match linked {
+            Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | NotFound) => {}
+            linked => linked.map_err(site.at("keep", path))?,
+        }
+        self.touched.insert(kept);
+        Ok(())
+    }
+
+    /// Makes the names durable that were given since the last call.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    ///
+    /// # Cost
+    /// One sync for each folder in which names were given; for very many folders, one of the whole file system.
+    pub fn settle(&mut self) -> Result<(), StoreError> {
+        let touched = std::mem::take(&mut self.touched);
+        if touched.len() >= MANY && self.site.disk().sync_all().map_err(self.site.at("sync", ""))? {
+            return Ok(());
+        }
+        touched.iter().try_for_each(|folder| self.site.sync_folder(folder))
+    }
+
+    /// Removes a file that does not belong to the new release. If it was one of the old release, it is kept for its readers.
+    pub(crate) fn remove(&mut self, path: &str) -> Result<(), StoreError> {
+        if !self.old.is_empty() && self.old.contains_key(path) {
+            self.site.make_folder(&self.site.meta(KEPT))?;
+            self.keep(path)?;
+        }
+        self.site.remove_if_there(path)
+    }
+
+    /// Gives new metadata its names, the head last.
+    ///
+    /// `from` is the folder in which complete files lie under their final names; `note` the path of the complete note there, if
+    /// there is one. Lists and layers that are not in `from` are removed with the old ones.
+    pub(crate) fn publish(&mut self, from: &str, note: Option<&str>) -> Result<(), StoreError> {
+        self.mark()?;
+        let is_same = self.standing.is_some() && self.standing == self.next;
+        if !is_same {
+            self.keep_metadata()?;
+        }
+        let site = Arc::clone(&self.site);
+        for name in [FILES, TENSORS, CHUNKS, TEXT] {
+            let (new, place) = (format!("{from}/{name}"), site.meta(name));
+            if site.has_file(&new)? {
+                // Layers are written in place, and not synced before.
+                site.disk().sync_file(&new).map_err(site.at("sync", &new))?;
+                site.rename(&new, &place)?;
+            } else if !is_same {
+                site.remove_if_there(&place)?;
+            }
+        }
+        // The note is last on disk too, should the power fail.
+        self.touched.insert(site.metadata().to_owned());
+        self.settle()?;
+        match note {
+            Some(note) => site.rename(note, &site.meta(HEAD))?,
+            None => site.remove_if_there(&site.meta(HEAD))?,
+        }
+        site.sync_folder(site.metadata())
+    }
+
+    /// Moves the lists and layers of the standing release to where its readers find them, the file list last: once it is there,
+    /// all of them are.
+    fn keep_metadata(&mut self) -> Result<(), StoreError> {
+        let (site, kept) = (&self.site, self.kept());
+        if self.standing.is_none() || site.has_file(&format!("{kept}/{FILES}"))? {
+            return Ok(());
+        }
+        for names in [[TENSORS, CHUNKS, TEXT].as_slice(), &[FILES]] {
+            for name in names {
+                if site.has_file(&site.meta(name))? {
+                    site.rename(&site.meta(name), &format!("{kept}/{name}"))?;
+                }
+            }
+            site.sync_folder(&kept)?;
+            site.sync_folder(site.metadata())?;
+        }
+        Ok(())
+    }
+
+    /// Removes what was kept of replaced releases, but for what readers have a lease on.
+    ///
+    /// # Errors
+    /// [`StoreError`]. The next process that gives names tries again.
+    pub fn sweep(&self) -> Result<(), StoreError> {
+        sweep(&self.site)
+    }
+}
+
+/// How often placing is tried when another process comes in between.
+const TRIES: u32 = 8;
+/// From this number of folders on, one sync of the whole file system takes the place of one for each.
+const MANY: usize = 24;
+
+/// Writes a complete file beside others that come to be: under another name first, which it gives.
+pub(crate) fn write_beside(site: &Site, folder: &str, bytes: &[u8]) -> Result<String, StoreError> {
+    let new = format!("{folder}/{NEW}{}", random_name()?);
+    let write = || {
+        let file = site.disk().write(&new, Opening::New)?;
+        file.write_at(bytes, 0)?;
+        file.sync()
+    };
+    if let Err(error) = write() {
+        // A full disk has some room again.
+        let _ = site.disk().remove(&new);
+        return Err(site.at("write", folder)(error).into());
+    }
+    Ok(new)
+}
+
+/// How names of files begin that are not complete.
+pub(crate) const NEW: &str = "new.";

@@ -1,0 +1,137 @@
+//! Why a model folder was not written.
+
+use std::{fmt, path::PathBuf};
+
+use crate::{
+    io::{IoError, shown_path},
+    lock::LockError,
+};
+
+/// Why something was not written to a model folder.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum StoreError {
+    /// The operating system reported an error.
+    Io(IoError),
+    /// Another process gives names in the folder, or writes metadata there, and does not end.
+    Busy(LockError),
+    /// Something else lies where a file, or a folder for files, has to be.
+    InTheWay {
+        /// Where.
+        path: PathBuf,
+        /// What lies there, such as "a symbolic link".
+        what: &'static str,
+        /// What has to be there, such as "a file".
+        needed: &'static str,
+    },
+    /// The folder is a snapshot of a Hugging Face cache. Its files are links that the hub's clients look after.
+    HubSnapshot {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Metadata is there already, and was not to be replaced.
+    Exists {
+        /// A file of it.
+        file: PathBuf,
+    },
+    /// The folder for metadata is a link. It may have come with a model, and lead anywhere.
+    Link {
+        /// The link.
+        folder: PathBuf,
+    },
+    /// Among the new files of a killed process lies something that weighbridge did not write.
+    Foreign {
+        /// The thing in the way.
+        path: PathBuf,
+    },
+    /// A fetch was replacing the release that is there when it was killed: files of two releases may lie in the folder.
+    BeingReplaced(BeingReplaced),
+}
+
+impl From<IoError> for StoreError {
+    fn from(error: IoError) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl StoreError {
+    /// The code of `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        match self {
+            Self::Io(error) => error.error_code(),
+            Self::Busy(error) => error.error_code(),
+            Self::InTheWay { .. } => 9204,
+            Self::HubSnapshot { .. } => 9207,
+            Self::Exists { .. } => 9101,
+            Self::Link { .. } => 9104,
+            Self::Foreign { .. } => 9105,
+            Self::BeingReplaced(error) => error.error_code(),
+        }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Busy(error) => error.fmt(f),
+            Self::InTheWay { path, what, needed } => {
+                write!(f, "{} is {what}, where {needed} has to be", shown_path(path))
+            }
+            Self::HubSnapshot { folder } => write!(
+                f,
+                "{} is a snapshot of a Hugging Face cache, in which only the hub's clients change files",
+                shown_path(folder)
+            ),
+            Self::Exists { file } => write!(f, "{} exists already", shown_path(file)),
+            Self::Link { folder } => {
+                write!(f, "{} is a symbolic link; metadata is written to no link", shown_path(folder))
+            }
+            Self::Foreign { path } => {
+                write!(f, "{} is in the way, and was not written by weighbridge", shown_path(path))
+            }
+            Self::BeingReplaced(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(error) => Some(error),
+            Self::Busy(error) => Some(error),
+            Self::BeingReplaced(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// The release in a model folder is being replaced by another, or was when a process was killed: what its head says of the
+/// files may be true of some of them only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BeingReplaced {
+    /// The metadata folder.
+    pub folder: PathBuf,
+    /// The work of the process that replaces it, its number and the time it began, if they can be read.
+    pub by: Option<String>,
+    /// Whether files of the model are replaced, and not its metadata alone.
+    pub is_of_files: bool,
+}
+
+impl BeingReplaced {
+    /// The code of `spec/error-codes.md`.
+    #[must_use]
+    pub fn error_code(&self) -> u16 {
+        9108
+    }
+}
+
+impl fmt::Display for BeingReplaced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the release in {} is being replaced by another", shown_path(&self.folder))?;
+        self.by.iter().try_for_each(|by| write!(f, ": {by}"))
+    }
+}
+
+impl std::error::Error for BeingReplaced {}
