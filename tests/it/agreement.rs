@@ -214,11 +214,11 @@ struct Bytes<'a>(&'a [(String, Vec<u8>)]);
 impl Holding for Bytes<'_> {
     type Error = std::convert::Infallible;
 
-    fn layer(&mut self, position: usize) -> Result<Layer, Self::Error> {
+    fn layer(&self, position: usize) -> Result<Layer, Self::Error> {
         Ok(layer(&self.0[position].1))
     }
 
-    fn chunk(&mut self, position: usize, index: u64, into: &mut Vec<u8>) -> Result<(), Self::Error> {
+    fn chunk(&self, position: usize, index: u64, into: &mut Vec<u8>) -> Result<(), Self::Error> {
         let Range { start, end } = grid(&self.0[position].1).range(index).unwrap();
         let range = usize::try_from(start).unwrap()..usize::try_from(end).unwrap();
         into.clear();
@@ -320,10 +320,9 @@ fn both_readings_agree_on_audits() {
         };
         let note = sign_challenge(&challenge, &auditor).unwrap();
         let signed = SignedChallenge::parse(note.as_bytes()).unwrap();
-        let mut holding = Bytes(&contents);
+        let holding = Bytes(&contents);
         let asked = signed.claims().unwrap();
-        let unsigned =
-            UnsignedResponse::make(&asked, prover.vkey(), &model.files, &mut holding, None).unwrap();
+        let unsigned = UnsignedResponse::make(&asked, prover.vkey(), &model.files, &holding, None).unwrap();
         let sign = |unsigned: &UnsignedResponse| prover.sign_response(&asked.hash(), &unsigned.hash());
         let signature = sign(&unsigned);
         let honest = unsigned.sign(&signature).unwrap();

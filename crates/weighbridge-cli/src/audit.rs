@@ -78,8 +78,8 @@ fn respond(args: &AuditRespond, output: &Output) -> Result<(), Failure> {
     // The auditor decides which head it believes. This node answers for the head it has.
     let head = trust::by_its_word(&trust::note(&metadata)?)?;
     let files = metadata.files(&head)?;
-    let mut folder = HeldFolder::open(&args.model, &metadata, &files)?;
-    let response = UnsignedResponse::make(&challenge, key.vkey(), &files, &mut folder, trust::now())?;
+    let folder = HeldFolder::open(&args.model, &metadata, &files)?;
+    let response = UnsignedResponse::make(&challenge, key.vkey(), &files, &folder, trust::now())?;
     let signature = key.sign_response(&challenge.hash(), &response.hash());
     let response = response.sign(&signature)?;
     NewFile::write(&args.output, &response)?;

@@ -6,10 +6,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use weighbridge_tree::ChunkSize;
 use weighbridge_verify::PageBuffer;
 
-use crate::scan::lock;
+use crate::{
+    scan::lock,
+    spare::{SpareBuffers, fitting},
+};
 
 /// Verified chunks in memory; the least recently used ones are dropped first.
 ///
@@ -17,16 +19,11 @@ use crate::scan::lock;
 /// matter. A read of 1,536 bytes took 0.7 µs from this cache, and 90 µs when a chunk of 256 KiB had to be read and
 /// hashed. The cache is bounded by bytes, and by a number of chunks small enough for a linear search.
 pub(crate) struct ChunkCache {
-    inner: Mutex<Inner>,
-    capacity: usize,
-}
-
-#[derive(Default)]
-struct Inner {
     /// The most recently used chunk is last. No key occurs twice.
-    recent: VecDeque<(Key, Arc<PageBuffer>)>,
-    /// Buffers of dropped chunks, reused so that memory is not allocated and zeroed for each chunk.
-    spare: Vec<PageBuffer>,
+    recent: Mutex<VecDeque<(Key, Arc<PageBuffer>)>>,
+    capacity: usize,
+    /// The buffers of chunks that were dropped.
+    spare: SpareBuffers,
 }
 
 /// The position of a file in its list, and the position of a chunk in that file.
@@ -34,14 +31,13 @@ pub(crate) type Key = (usize, u64);
 
 impl ChunkCache {
     pub(crate) fn new(chunk_size: u64) -> Self {
-        let fitting = ChunkSize::MAX.bytes().checked_div(chunk_size).unwrap_or(1);
-        let capacity = usize::try_from(fitting).unwrap_or(1).clamp(1, MAX_CHUNKS);
-        Self { inner: Mutex::default(), capacity }
+        let capacity = fitting(chunk_size).min(MAX_CHUNKS);
+        Self { recent: Mutex::default(), capacity, spare: SpareBuffers::new(chunk_size) }
     }
 
     /// Returns a cached chunk and marks it as the most recently used.
     pub(crate) fn get(&self, key: Key) -> Option<Arc<PageBuffer>> {
-        let recent = &mut lock(&self.inner).recent;
+        let mut recent = lock(&self.recent);
         let at = recent.iter().rposition(|(other, _)| *other == key)?;
         let found = recent.remove(at)?;
         let chunk = Arc::clone(&found.1);
@@ -51,36 +47,33 @@ impl ChunkCache {
 
     /// Takes a buffer to read a chunk into. Its content is arbitrary.
     pub(crate) fn buffer(&self) -> PageBuffer {
-        lock(&self.inner).spare.pop().unwrap_or_default()
+        self.spare.take()
     }
 
     /// Caches the chunk that was verified in this buffer.
     pub(crate) fn keep(&self, key: Key, chunk: PageBuffer) {
-        let inner = &mut *lock(&self.inner);
+        let mut recent = lock(&self.recent);
         // Two threads may have verified the same chunk at once.
-        inner.recent.retain(|(other, _)| *other != key);
-        while inner.recent.len() >= self.capacity {
+        recent.retain(|(other, _)| *other != key);
+        while recent.len() >= self.capacity {
             // A chunk that another thread is still copying from is freed by that thread.
-            let unused = inner.recent.pop_front().and_then(|(_, chunk)| Arc::into_inner(chunk));
-            inner.spare.extend(unused.filter(|_| inner.spare.len() < MAX_SPARE.min(self.capacity)));
+            if let Some(unused) = recent.pop_front().and_then(|(_, chunk)| Arc::into_inner(chunk)) {
+                self.spare.give_back(unused);
+            }
         }
-        inner.recent.push_back((key, Arc::new(chunk)));
+        recent.push_back((key, Arc::new(chunk)));
     }
 
     /// Takes back a buffer that is not cached.
     pub(crate) fn give_back(&self, buffer: PageBuffer) {
-        let spare = &mut lock(&self.inner).spare;
-        if spare.len() < MAX_SPARE.min(self.capacity) {
-            spare.push(buffer);
-        }
+        self.spare.give_back(buffer);
     }
 }
 
 impl fmt::Debug for ChunkCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of at most {} chunks", lock(&self.inner).recent.len(), self.capacity)
+        write!(f, "{} of at most {} chunks", lock(&self.recent).len(), self.capacity)
     }
 }
 
 const MAX_CHUNKS: usize = 64;
-const MAX_SPARE: usize = 4;

@@ -1,35 +1,48 @@
 //! A model folder as a [`Holding`]: what slices and answers to audits are made from.
 
 use std::{
+    collections::VecDeque,
     fmt,
     fs::File,
     io,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex},
 };
 
 use weighbridge_manifest::{EntryPath, FileEntry, VerifiedFileList, shown};
 use weighbridge_tree::{Grid, Layer, LayerError, TooLong};
 
-use weighbridge_verify::{Holding, PageBuffer};
+use weighbridge_verify::Holding;
 
 use crate::{
     io::{IoError, is_gone, read_exact_at},
     metadata::{CHUNKS, FOLDER, Layers, LayersError, Metadata, MetadataError, PARTIAL},
     place::Place,
+    scan::lock,
+    spare::SpareBuffers,
     walk::{UnfitFault, Walk, walk},
 };
 
-/// A model folder with its metadata. Files are opened when they are asked for, one at a time.
+/// A model folder with its metadata, from which many threads can answer requests at once.
+///
+/// # Guarantee
+/// Each request gets what it would get alone: files are read by position, into a buffer of the request's own.
 ///
 /// # Non-guarantee
 /// Chunks are given as they are read. Whoever makes a proof of them checks them against the layer. For bytes that are
-/// checked, see [`ModelView`](crate::ModelView).
+/// checked, see [`ModelView`](crate::ModelView). A file that is replaced while it is open is read as it was before: a
+/// node whose files were repaired or changed opens the folder anew.
+///
+/// # Cost
+/// Threads do not wait for each other's reads. Files are opened when they are asked for, and the 16 opened last stay
+/// open. Each thread that reads has a buffer of one chunk; at most four, and 16 MiB, are kept for the next reads.
 #[derive(Debug)]
 pub struct HeldFolder<'a> {
     files: &'a VerifiedFileList,
     places: Places,
-    open: Option<(usize, File)>,
-    buffer: PageBuffer,
+    /// The files opened last, the last one at the end. Two threads that open a file at once leave one of the two here.
+    open: Mutex<VecDeque<(usize, Arc<File>)>>,
+    buffers: SpareBuffers,
 }
 
 impl<'a> HeldFolder<'a> {
@@ -42,41 +55,54 @@ impl<'a> HeldFolder<'a> {
         metadata: &Metadata,
         files: &'a VerifiedFileList,
     ) -> Result<Self, HoldingError> {
-        Ok(Self { files, places: Places::of(model, metadata, files)?, open: None, buffer: PageBuffer::new() })
+        let places = Places::of(model, metadata, files)?;
+        let buffers = SpareBuffers::new(files.chunk_size().bytes());
+        Ok(Self { files, places, open: Mutex::default(), buffers })
     }
 
-    fn file(&mut self, position: usize) -> Result<&File, HoldingError> {
-        if self.open.as_ref().is_none_or(|(opened, _)| *opened != position) {
-            let entry = entry_of(self.files, position)?;
-            let (file, _) = self.places.open(entry)?;
-            self.open = Some((position, file));
+    fn file(&self, position: usize) -> Result<Arc<File>, HoldingError> {
+        if let Some((_, file)) = lock(&self.open).iter().find(|(opened, _)| *opened == position) {
+            return Ok(Arc::clone(file));
         }
-        self.open.as_ref().map(|(_, file)| file).ok_or(HoldingError::NoSuchEntry)
+        // Without the lock: opening can take long, and other threads read on meanwhile.
+        let (file, _) = self.places.open(entry_of(self.files, position)?)?;
+        let file = Arc::new(file);
+        let mut open = lock(&self.open);
+        open.retain(|(opened, _)| *opened != position);
+        if open.len() >= MAX_OPEN {
+            open.pop_front();
+        }
+        open.push_back((position, Arc::clone(&file)));
+        Ok(file)
     }
 }
 
 impl Holding for HeldFolder<'_> {
     type Error = HoldingError;
 
-    fn layer(&mut self, position: usize) -> Result<Layer, HoldingError> {
+    fn layer(&self, position: usize) -> Result<Layer, HoldingError> {
         self.places.layer(self.files, position)
     }
 
-    fn chunk(&mut self, position: usize, index: u64, bytes: &mut Vec<u8>) -> Result<(), HoldingError> {
+    fn chunk(&self, position: usize, index: u64, bytes: &mut Vec<u8>) -> Result<(), HoldingError> {
         let entry = entry_of(self.files, position)?;
         let grid = Grid::new(entry.size, self.files.chunk_size()).map_err(HoldingError::TooLong)?;
         let range = grid.range(index).ok_or(HoldingError::NoSuchEntry)?;
         let length = range.end.saturating_sub(range.start);
+        let file = self.file(position)?;
+        let mut buffer = self.buffers.take();
         // At most one chunk, 16 MiB.
-        let mut buffer = std::mem::take(&mut self.buffer);
         buffer.resize(usize::try_from(length).unwrap_or(0));
-        let read = read_exact_at(self.file(position)?, &mut buffer, range.start);
+        let read = read_exact_at(&file, &mut buffer, range.start);
         bytes.clear();
         bytes.extend_from_slice(&buffer);
-        self.buffer = buffer;
+        self.buffers.give_back(buffer);
         Ok(read.map_err(IoError::at("read", entry.path.as_str()))?)
     }
 }
+
+/// How many files stay open: a few for each thread of a node, and far fewer than a process may have open.
+const MAX_OPEN: usize = 16;
 
 /// Where the files of a list lie in a model folder, and their layers.
 #[derive(Debug)]

@@ -47,6 +47,7 @@ mod place;
 mod quarantine;
 pub mod scan;
 mod site;
+mod spare;
 mod staged;
 mod staging;
 mod stamp;

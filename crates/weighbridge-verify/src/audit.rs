@@ -124,12 +124,13 @@ impl UnsignedResponse {
     ///
     /// # Cost
     /// Reads exactly the chunks that hold a sample, each once, and the layers of their files; hashes each of these
-    /// chunks at most twice. Memory for the response, one layer and one chunk.
-    pub fn make<H: Holding>(
+    /// chunks at most twice. Memory for the response, one layer and one chunk. Challenges can be answered from one holding
+    /// on many threads at once.
+    pub fn make<H: Holding + ?Sized>(
         challenge: &UnverifiedChallenge,
         prover: &Vkey,
         files: &VerifiedFileList,
-        holding: &mut H,
+        holding: &H,
         now: Option<Time>,
     ) -> Result<Self, ResponseError<H::Error>> {
         let asked = challenge.challenge();

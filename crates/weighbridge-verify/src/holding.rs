@@ -8,6 +8,9 @@ use weighbridge_tree::Layer;
 ///
 /// Files are counted in the order of the file list, chunks within their file, both from 0. The functions that use a
 /// holding check all layers and chunks from it, so a node never sends anything that the other side must refuse.
+///
+/// Both methods take `&self`: a holding that is [`Sync`] answers requests from many threads at once, and each request
+/// gets what it would get alone.
 pub trait Holding {
     /// The reason why a layer or a chunk is not there.
     type Error;
@@ -16,11 +19,11 @@ pub trait Holding {
     ///
     /// # Errors
     /// The holding's own errors; also if no layer is published.
-    fn layer(&mut self, position: usize) -> Result<Layer, Self::Error>;
+    fn layer(&self, position: usize) -> Result<Layer, Self::Error>;
 
     /// Replaces the content of `bytes` by chunk `index` of the file at `position`.
     ///
     /// # Errors
     /// The holding's own errors; also if the file ends too early.
-    fn chunk(&mut self, position: usize, index: u64, bytes: &mut Vec<u8>) -> Result<(), Self::Error>;
+    fn chunk(&self, position: usize, index: u64, bytes: &mut Vec<u8>) -> Result<(), Self::Error>;
 }

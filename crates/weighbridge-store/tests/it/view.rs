@@ -545,7 +545,7 @@ fn a_file_that_is_gone_before_it_is_touched_is_missing() {
         let files = [("sub/a", bytes(2 * UNIT, 1)), ("z", bytes(9, 2))];
         let (signed, folder) = (Draft::of(&files, ChunkSize::MIN).sign(), Folder::of(&files));
         let model = ModelView::open(folder.path(), &signed.metadata, signed.files.clone()).unwrap();
-        let mut held = HeldFolder::open(folder.path(), &signed.metadata, &signed.files).unwrap();
+        let held = HeldFolder::open(folder.path(), &signed.metadata, &signed.files).unwrap();
         change(&folder);
         assert_eq!(code_of(model.file(0)), code, "{what}");
         assert_eq!(held.chunk(0, 0, &mut Vec::new()).unwrap_err().error_code(), code, "{what}");

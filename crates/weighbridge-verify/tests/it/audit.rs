@@ -1,8 +1,9 @@
 //! Audits: an honest prover always passes. A prover that lost a sample, or sends another answer, never passes.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
+    thread,
 };
 
 use blake3::hazmat::{HasherExt as _, Mode, merge_subtrees_non_root};
@@ -15,7 +16,10 @@ use weighbridge_verify::{
         Challenge, KeyName, NoteSignature, Report, SignedChallenge, Time, VerifiedChallenge, Vkey,
         response_message,
     },
-    tree::{ChallengeHash, ChunkSize, FileRoot, Granule, Grid, Layer, ModelRoot, Nonce, ResponseHash, draw},
+    tree::{
+        ChallengeHash, ChunkSize, FileRoot, Granule, Grid, Layer, ModelRoot, Nonce, ResponseHash, SliceRange,
+        Slicer, draw,
+    },
 };
 
 const LEAF: usize = 1024;
@@ -126,12 +130,12 @@ impl Model {
     }
 
     fn holding(&self) -> Memory<'_> {
-        Memory { model: self, layers: Vec::new(), chunks: Vec::new(), lost: BTreeSet::new() }
+        Memory { model: self, layers: RefCell::default(), chunks: RefCell::default(), lost: BTreeSet::new() }
     }
 
     /// The response of an honest prover to a challenge.
     fn response(&self, challenge: &Challenge) -> Vec<u8> {
-        let unsigned = self.unsigned(challenge, &mut self.holding(), Some(received())).unwrap();
+        let unsigned = self.unsigned(challenge, &self.holding(), Some(received())).unwrap();
         let signature = prover().sign(unsigned.message());
         unsigned.sign(&signature).unwrap()
     }
@@ -139,7 +143,7 @@ impl Model {
     fn unsigned<H: Holding>(
         &self,
         challenge: &Challenge,
-        holding: &mut H,
+        holding: &H,
         now: Option<Time>,
     ) -> Result<UnsignedResponse, ResponseError<H::Error>> {
         let claims = SignedChallenge::parse(&note(challenge)).unwrap().claims().unwrap();
@@ -191,8 +195,8 @@ fn signed(challenge: &Challenge, body: &[u8]) -> Vec<u8> {
 /// A holding in memory that records each request.
 struct Memory<'a> {
     model: &'a Model,
-    layers: Vec<usize>,
-    chunks: Vec<(usize, u64)>,
+    layers: RefCell<Vec<usize>>,
+    chunks: RefCell<Vec<(usize, u64)>>,
     /// Chunks that the holding has lost.
     lost: BTreeSet<(usize, u64)>,
 }
@@ -200,13 +204,13 @@ struct Memory<'a> {
 impl Holding for Memory<'_> {
     type Error = &'static str;
 
-    fn layer(&mut self, position: usize) -> Result<Layer, &'static str> {
-        self.layers.push(position);
+    fn layer(&self, position: usize) -> Result<Layer, &'static str> {
+        self.layers.borrow_mut().push(position);
         Ok(self.model.layers[position].clone())
     }
 
-    fn chunk(&mut self, position: usize, index: u64, bytes: &mut Vec<u8>) -> Result<(), &'static str> {
-        self.chunks.push((position, index));
+    fn chunk(&self, position: usize, index: u64, bytes: &mut Vec<u8>) -> Result<(), &'static str> {
+        self.chunks.borrow_mut().push((position, index));
         if self.lost.contains(&(position, index)) {
             return Err("the chunk is gone");
         }
@@ -372,15 +376,15 @@ fn exactly_the_chunks_that_hold_a_sample_are_read() {
     let model = Model::mixed();
     for (samples, seed) in [(1, 1), (5, 2), (20, 3), (90, 4), (4096, 5)] {
         let challenge = model.challenge(samples, seed);
-        let mut holding = model.holding();
-        let _ = model.unsigned(&challenge, &mut holding, None).unwrap();
+        let holding = model.holding();
+        let _ = model.unsigned(&challenge, &holding, None).unwrap();
         let drawn = model.samples(&challenge);
         let files: Vec<usize> = drawn.files().map(|(position, _)| position).collect();
         let mut chunks: Vec<(usize, u64)> =
             drawn.files().flat_map(|(at, it)| it.drawn().iter().map(move |leaf| (at, leaf / 16))).collect();
         chunks.dedup();
-        assert_eq!(holding.layers, files);
-        assert_eq!(holding.chunks, chunks);
+        assert_eq!(holding.layers.into_inner(), files);
+        assert_eq!(holding.chunks.into_inner(), chunks);
     }
 }
 
@@ -396,8 +400,8 @@ fn a_folder_answers_for_its_model() {
     let metadata = Metadata::at(model.signed.folder.path());
     let challenge = model.challenge(60, 1);
     let make = |metadata: &Metadata| {
-        let mut holding = HeldFolder::open(folder.path(), metadata, &model.signed.files).unwrap();
-        model.unsigned(&challenge, &mut holding, None)
+        let holding = HeldFolder::open(folder.path(), metadata, &model.signed.files).unwrap();
+        model.unsigned(&challenge, &holding, None)
     };
     let unsigned = make(&metadata).unwrap();
     let signature = prover().sign(unsigned.message());
@@ -413,6 +417,54 @@ fn a_folder_answers_for_its_model() {
     std::fs::remove_file(model.signed.folder.at(CHUNKS)).unwrap();
     let ResponseError::Holding(error) = make(&metadata).unwrap_err() else { panic!("no layers") };
     assert_eq!(error.error_code(), 9106);
+}
+
+#[test]
+fn one_folder_answers_many_threads_at_once_as_it_answers_each_alone() {
+    // More files than stay open, and of several chunks each.
+    let files: Vec<(String, Vec<u8>)> =
+        (0..20_u8).map(|seed| (format!("part-{seed:02}.bin"), bytes(100_000, seed))).collect();
+    let files: Vec<(&str, Vec<u8>)> =
+        files.iter().map(|(path, bytes)| (path.as_str(), bytes.clone())).collect();
+    let model = Model::of(&files, ChunkSize::MIN);
+    let folder = Folder::of(&files);
+    let metadata = Metadata::at(model.signed.folder.path());
+    let held = || HeldFolder::open(folder.path(), &metadata, &model.signed.files).unwrap();
+    let answer = |holding: &HeldFolder<'_>, seed| {
+        let unsigned = model.unsigned(&model.challenge(60, seed), holding, None).unwrap();
+        let signature = prover().sign(unsigned.message());
+        unsigned.sign(&signature).unwrap()
+    };
+    let slice = |holding: &HeldFolder<'_>, position: usize| {
+        let layer = holding.layer(position).unwrap();
+        let range = SliceRange::new(layer.grid().len(), 20_000..90_000).unwrap();
+        let (mut chunk, mut encoded) = (Vec::new(), Vec::new());
+        let mut slicer = Slicer::new(&layer, range, &mut encoded).unwrap();
+        while let Some(index) = slicer.wanted() {
+            holding.chunk(position, index, &mut chunk).unwrap();
+            slicer.push(&chunk, &mut encoded).unwrap();
+        }
+        slicer.finish().unwrap();
+        encoded
+    };
+    let answers: Vec<Vec<u8>> = (0..8).map(|seed| answer(&held(), seed)).collect();
+    let slices: Vec<Vec<u8>> = (0..files.len()).map(|position| slice(&held(), position)).collect();
+    let (shared, rounds) = (held(), 3);
+    thread::scope(|threads| {
+        for (seed, alone) in (0..).zip(&answers) {
+            let (shared, answer) = (&shared, &answer);
+            threads
+                .spawn(move || (0..rounds).for_each(|_| assert!(answer(shared, seed) == *alone, "{seed}")));
+        }
+        for first in 0..4 {
+            let (shared, slice, slices) = (&shared, &slice, &slices);
+            threads.spawn(move || {
+                for (position, alone) in slices.iter().enumerate().skip(first).step_by(4) {
+                    assert!(slice(shared, position) == *alone, "{position}");
+                }
+            });
+        }
+    });
 }
 
 #[test]
@@ -546,8 +598,8 @@ fn of_1000_audits_of_an_honest_node_that_lost_a_twentieth_about_10_miss_it() {
     let mut missed = 0;
     for seed in 0..1000 {
         let challenge = model.challenge(90, seed);
-        let mut holding = Memory { lost: lost.clone(), ..model.holding() };
-        match model.unsigned(&challenge, &mut holding, None) {
+        let holding = Memory { lost: lost.clone(), ..model.holding() };
+        match model.unsigned(&challenge, &holding, None) {
             Ok(unsigned) => {
                 let signature = prover().sign(unsigned.message());
                 assert_eq!(model.code(&challenge, &unsigned.sign(&signature).unwrap()), 0);
@@ -607,11 +659,11 @@ fn a_response_is_for_one_head_only() {
     let challenge = model.challenge(20, 1);
     let response = model.response(&challenge);
     assert_eq!(other.code(&challenge, &response), 2701);
-    assert_eq!(other.unsigned(&challenge, &mut other.holding(), None).unwrap_err().error_code(), Some(2701));
-    // The same head with another root: an auditor can write this, although no head has it.
+    assert_eq!(other.unsigned(&challenge, &other.holding(), None).unwrap_err().error_code(), Some(2701));
+    // The same head under another root, which an auditor can write and no head can have.
     let mixed = Challenge { root: other.challenge(1, 1).root, ..challenge.clone() };
     assert_eq!(model.code(&mixed, &response), 2701);
-    assert_eq!(model.unsigned(&mixed, &mut model.holding(), None).unwrap_err().error_code(), Some(2701));
+    assert_eq!(model.unsigned(&mixed, &model.holding(), None).unwrap_err().error_code(), Some(2701));
     let mixed = Challenge { head: other.signed.head.id(), ..challenge };
     assert_eq!(model.code(&mixed, &response), 2701);
 }
@@ -621,12 +673,12 @@ fn a_response_is_by_one_prover_only() {
     let model = Model::mixed();
     let asking = |prover: &Key| Challenge { prover: prover.vkey(), ..model.challenge(20, 1) };
     let other = Key::new("prover", 3);
-    let refused = model.unsigned(&asking(&other), &mut model.holding(), None).unwrap_err();
+    let refused = model.unsigned(&asking(&other), &model.holding(), None).unwrap_err();
     assert_eq!(refused.error_code(), Some(2702));
-    // Only the keys are compared: the auditor is free to choose the prover's name.
-    assert!(model.unsigned(&asking(&Key::new("another", 2)), &mut model.holding(), None).is_ok());
+    // The key decides: its name is the auditor's to choose.
+    assert!(model.unsigned(&asking(&Key::new("another", 2)), &model.holding(), None).is_ok());
     let challenge = model.challenge(20, 1);
-    let unsigned = model.unsigned(&challenge, &mut model.holding(), None).unwrap();
+    let unsigned = model.unsigned(&challenge, &model.holding(), None).unwrap();
     let signature = other.sign(unsigned.message());
     assert_eq!(unsigned.clone().sign(&signature), Err(AuditError::BadSignature));
     let good = model.response(&challenge);
@@ -689,12 +741,12 @@ fn a_response_has_its_time() {
     ] {
         let verdict = model.check_at(&challenge, &good, received);
         assert_eq!(verdict.map_or_else(|error| error.error_code(), |_| 0), code, "{received}");
-        let made = model.unsigned(&challenge, &mut model.holding(), Some(received));
-        // A prover whose clock is behind answers anyway.
+        let made = model.unsigned(&challenge, &model.holding(), Some(received));
+        // A prover whose clock is behind answers all the same.
         let code = if code == 2704 { Some(2704) } else { None };
         assert_eq!(made.err().and_then(|error| error.error_code()), code);
     }
-    assert!(model.unsigned(&challenge, &mut model.holding(), None).is_ok());
+    assert!(model.unsigned(&challenge, &model.holding(), None).is_ok());
 }
 
 #[test]
@@ -726,9 +778,9 @@ fn a_model_of_no_bytes_cannot_be_audited() {
     for response in [Vec::new(), signed(&challenge, &[])] {
         assert_eq!(model.code(&challenge, &response), 2703);
     }
-    let mut holding = model.holding();
-    assert_eq!(model.unsigned(&challenge, &mut holding, None).unwrap_err().error_code(), Some(2703));
-    assert!(holding.layers.is_empty() && holding.chunks.is_empty());
+    let holding = model.holding();
+    assert_eq!(model.unsigned(&challenge, &holding, None).unwrap_err().error_code(), Some(2703));
+    assert!(holding.layers.borrow().is_empty() && holding.chunks.borrow().is_empty());
 }
 
 #[test]
@@ -764,9 +816,9 @@ fn the_first_failure_is_the_verdict() {
     // A prover refuses in the order head, key, deadline, bytes.
     let other = Challenge { prover: Key::new("other", 3).vkey(), ..none.challenge(5, 1) };
     let refused = |on: &Model, challenge: &Challenge, now| {
-        let mut holding = on.holding();
-        let code = on.unsigned(challenge, &mut holding, Some(now)).unwrap_err().error_code();
-        assert!(holding.layers.is_empty(), "nothing is read");
+        let holding = on.holding();
+        let code = on.unsigned(challenge, &holding, Some(now)).unwrap_err().error_code();
+        assert!(holding.layers.borrow().is_empty(), "nothing is read");
         code
     };
     assert_eq!(refused(&model, &other, late), Some(2701));
@@ -789,7 +841,7 @@ struct Spoilt<'a>(Memory<'a>, Wrong);
 impl Holding for Spoilt<'_> {
     type Error = &'static str;
 
-    fn layer(&mut self, position: usize) -> Result<Layer, &'static str> {
+    fn layer(&self, position: usize) -> Result<Layer, &'static str> {
         let file = &self.0.model.files[position];
         let other = |bytes: &[u8], granule: Granule| {
             let grid = Grid::new(as_u64(bytes.len()), granule).unwrap();
@@ -809,7 +861,7 @@ impl Holding for Spoilt<'_> {
         }
     }
 
-    fn chunk(&mut self, position: usize, index: u64, bytes: &mut Vec<u8>) -> Result<(), &'static str> {
+    fn chunk(&self, position: usize, index: u64, bytes: &mut Vec<u8>) -> Result<(), &'static str> {
         self.0.chunk(position, index, bytes)?;
         match self.1 {
             Wrong::Flipped => *bytes.last_mut().unwrap() ^= 1,
@@ -831,12 +883,12 @@ fn nothing_is_sent_of_a_holding_that_is_not_the_signed_model() {
         (Wrong::Flipped, 2102),
         (Wrong::Short, 2107),
     ] {
-        let refused = model.unsigned(&challenge, &mut Spoilt(model.holding(), wrong), None).unwrap_err();
+        let refused = model.unsigned(&challenge, &Spoilt(model.holding(), wrong), None).unwrap_err();
         assert_eq!(refused.error_code(), Some(code), "{refused}");
         assert!(refused.to_string().starts_with("weights.bin: "), "{refused}");
     }
     let lost = (0..7).map(|index| (0, index)).collect();
-    let refused = model.unsigned(&challenge, &mut Memory { lost, ..model.holding() }, None).unwrap_err();
+    let refused = model.unsigned(&challenge, &Memory { lost, ..model.holding() }, None).unwrap_err();
     assert_eq!((refused.error_code(), refused.to_string().as_str()), (None, "the chunk is gone"));
 }
 
