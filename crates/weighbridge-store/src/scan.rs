@@ -91,7 +91,7 @@ impl Header {
     /// [`FormatError`] if the header is malformed.
     ///
     /// # Cost
-    /// That of [`Format::parse`]: for the longest header about 550 MB and a second. A caller with a signed root
+    /// The cost of [`Format::parse`]: for the longest header about 550 MB and a second. A caller with a signed root
     /// compares the root first, so that only signed bytes cost this much (rule 12).
     pub fn parse(&self) -> Result<Parsed, FormatError> {
         match self.format.parse(&self.prefix, self.file_size)? {

@@ -289,7 +289,7 @@ fn a_file_that_is_not_the_opened_one_any_more_is_refused() {
         let (result, found) = read(&view, UNIT + 100, 900);
         result.unwrap();
         assert_eq!(found, case.file[UNIT + 100..][..900], "{what}");
-        // That holds for a read of cached bytes alone: a longer read fails and writes nothing.
+        // A read of cached bytes alone succeeds; a longer read fails and writes nothing.
         assert_eq!(read(&view, 0, 3 * UNIT - 5).1, vec![BEFORE; 3 * UNIT - 5], "{what}");
     }
 }
