@@ -1,5 +1,5 @@
-//! What a web server says before its body comes. The first line is `STATUS FIRST END SIZE LENGTH`, of which the last may
-//! be missing; each other line is a header.
+//! Heads of answers from web servers. The first line of the input is `STATUS FIRST END SIZE LENGTH`, in which
+//! `LENGTH` may be missing; each other line is a header.
 #![no_main]
 
 use std::time::Duration;
@@ -54,7 +54,7 @@ fn judge(head: &Head<'_>, start: u64, end: u64, size: u64) {
     }
 }
 
-/// The one `Content-Range` names these numbers, the last of which may be a star.
+/// Asserts that there is one `Content-Range`, with these numbers; the last may be a star.
 fn says_so(headers: &HeaderMap, numbers: &[u64]) {
     let said: Vec<_> = headers.get_all(CONTENT_RANGE).iter().collect();
     let [said] = said[..] else { panic!("{said:?}") };

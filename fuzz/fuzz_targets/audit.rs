@@ -1,8 +1,8 @@
-//! Audits: draws as a naive reading of the page does, and a part of a response leads where a naive tree over its bytes
-//! leads, whatever they are.
+//! Audits: samples are drawn as a naive implementation of the specification draws them, and a part of a response
+//! leads to the same root as a naive tree over its bytes, whatever the bytes are.
 //!
-//! Input: a count (or a file's size) and a number of samples as eight bytes each, least significant first; then a text,
-//! which is also taken as positions, and as a part.
+//! Input: a count (or a file's size) and a number of samples as eight bytes each, least significant first; then a
+//! text, which also serves as positions, and as a part.
 #![no_main]
 
 use std::collections::BTreeSet;
@@ -30,7 +30,7 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn drawing(text: &[u8], count: u64, samples: u64) {
-    // Memory for 4,096 numbers, whatever is asked for.
+    // Memory for 4,096 numbers, whatever number of samples is requested.
     let drawn = bounded(text.len() + (4 << 10), || draw(text, count, samples));
     let mut output =
         blake3::Hasher::new_derive_key("weighbridge 2026-11-20 v1 audit samples").update(text).finalize_xof();
@@ -46,7 +46,7 @@ fn drawing(text: &[u8], count: u64, samples: u64) {
     assert!(drawn.into_iter().eq(expected));
 }
 
-/// Positions are accepted exactly if they strictly increase and lie in the file.
+/// Asserts that positions are accepted exactly if they strictly increase and lie in the file.
 fn claimed(size: u64, positions: Vec<u64>) {
     let increasing = positions.windows(2).all(|pair| pair[0] < pair[1]);
     let inside = positions.last().is_some_and(|last| *last < size.div_ceil(1024));
@@ -64,13 +64,13 @@ fn hostile(size: u64, drawn: &[u64], bytes: &[u8]) {
     let root = bounded(bytes.len(), || samples.root_of(bytes));
     assert_eq!(root.is_ok(), bytes.len() as u64 == length);
 
-    // The same bytes, again and again, to the length that the samples give.
+    // The input's bytes, repeated up to the length that the samples need.
     let part: Vec<u8> = bytes.iter().copied().chain([0]).cycle().take(length as usize).collect();
     let root = bounded(part.len(), || samples.root_of(&part)).expect("the right length");
     assert_eq!(*root.as_bytes(), shape.root(&part));
 }
 
-/// The part of a file's tree that its samples leave, by BLAKE3 chunks counted and compared one by one.
+/// The part of a file's tree that its samples leave, with BLAKE3 chunks counted and compared one by one.
 struct Shape<'a> {
     size: u64,
     drawn: &'a [u64],
@@ -133,14 +133,15 @@ impl<'a> Shape<'a> {
     }
 }
 
-/// Section 2.1 of the BLAKE3 paper: the left subtree is the largest power of two that leaves something to the right.
+/// Section 2.1 of the BLAKE3 paper: the left subtree is the largest power of two that leaves at least one BLAKE3
+/// chunk to the right.
 fn split(run: &Range<u64>) -> Option<u64> {
     let count = run.end - run.start;
     (count > 1).then(|| run.start + (1 << (count - 1).ilog2()))
 }
 
-/// A small file of our own: its part is of the chunks that hold samples alone and leads to its hash; a changed one
-/// does not.
+/// A small generated file: its part holds only the BLAKE3 chunks with samples and leads to its hash, and a changed
+/// part does not.
 fn honest(size: u64, drawn: &[u64], seed: u64) {
     let granule = Granule::new(1024 << (seed % 5)).expect("a power of two");
     let grid = Grid::new(size, granule).expect("a small file");

@@ -1,4 +1,5 @@
-//! Headers of GGUF files: one verdict however they arrive, and the verdict, tensors and split of another reading.
+//! Headers of GGUF files: the verdict does not depend on how the header arrives, and verdict, tensors and split are
+//! those of a second implementation.
 //!
 //! Input: the file's size as eight bytes, least significant first, then the file's beginning.
 #![no_main]
@@ -12,7 +13,7 @@ use weighbridge_fuzz::{
 
 fuzz_target!(|data: &[u8]| {
     let Some((file_size, prefix)) = data.split_first_chunk() else { return };
-    // Twice: with the size as given, and with that of a file which ends where the input does.
+    // Once with the given size, and once with the size of a file that ends where the input ends.
     check(prefix, u64::from_le_bytes(*file_size));
     check(prefix, prefix.len() as u64);
 });
@@ -21,7 +22,8 @@ fn check(prefix: &[u8], file_size: u64) {
     let verdict = bounded(prefix.len(), || Format::Gguf.parse(prefix, file_size));
     agree(prefix, file_size, &verdict);
 
-    // Read as the parser asks for it, from nothing, as far as there is something: the same verdict.
+    // The parser gets only as many bytes as it asked for, from none on, until the input ends. The verdict has to be
+    // the same.
     let mut known = 0;
     let grown = loop {
         let beginning = &prefix[..known];
@@ -30,7 +32,7 @@ fn check(prefix: &[u8], file_size: u64) {
         match end {
             Ok(Parsed::NeedPrefix(length)) if known < prefix.len() => {
                 assert!(length > known as u64 && length <= file_size, "asked for {length} bytes");
-                // So that all calls together cost no more than a few.
+                // Each request grows by a fourth, so that all calls together cost no more than a few.
                 assert!(length >= (known as u64 / 4 * 5).min(file_size), "asked for {length} after {known}");
                 known = prefix.len().min(usize::try_from(length).unwrap_or(usize::MAX));
             }
@@ -52,7 +54,7 @@ fn check(prefix: &[u8], file_size: u64) {
         Ok(Parsed::UnknownDtype { dtype, names, split }) => {
             let whose = |name: &String| name.chars().take(80).eq(dtype.tensor().as_str().chars());
             let first = match &theirs {
-                // Names are cut: several may begin as this one does.
+                // The shown name is cut, so several names may begin with it.
                 Some(Header { tensors: Tensors::Unknown { first, .. }, .. }) if whose(&names[*first]) => {
                     *first
                 }
@@ -65,7 +67,7 @@ fn check(prefix: &[u8], file_size: u64) {
     assert_eq!(theirs, ours);
 }
 
-/// What asks for the length alone asks for the same, keeps nothing, and has no say of its own.
+/// `needs_prefix` asks for the same length as `parse`, keeps no memory, and refuses nothing.
 fn agree(prefix: &[u8], file_size: u64, verdict: &Result<Parsed, FormatError>) {
     let needed = bounded(0, || Format::Gguf.needs_prefix(prefix, file_size));
     let expected = match verdict {

@@ -1,4 +1,4 @@
-//! Heads: one text for each head, and each head that can be said can be read.
+//! Heads: each head has exactly one text, and each head that can be written can be read.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -10,7 +10,7 @@ fuzz_target!(|data: &[u8]| {
     let Ok(head) = bounded(text.len(), || Head::parse(text)) else { return };
     assert_eq!(head.to_string(), text, "written again it is another head");
 
-    // What the page says, looked at from outside.
+    // The rules of the specification, checked without the parser.
     const BELOW: u64 = 1 << 53;
     assert!(text.len() <= MAX_TEXT && text.is_ascii());
     assert_eq!(text.lines().count(), 12 + head.ext.len());
@@ -24,13 +24,13 @@ fuzz_target!(|data: &[u8]| {
     assert!(head.expires.is_none_or(|expires| expires > head.created));
     assert!(head.ext.len() <= 16 && head.ext.is_sorted_by(|a, b| a < b));
 
-    // Input is consumed exactly (rule 6).
+    // The parser consumes its input exactly (rule 6).
     for changed in [format!("{text}\n"), format!("{text} "), format!("\u{feff}{text}"), text.repeat(2)] {
         assert!(Head::parse(&changed).is_err(), "accepted: {changed:?}");
     }
     assert!(Head::parse(&text[..text.len() - 1]).is_err(), "the last LF is missing");
 
-    // Another head, another text: the next revision can be said too.
+    // Another head has another text: the next revision can be written too.
     let id = weighbridge_manifest::tree::head_id(data);
     let next = Head { revision: head.revision + 1, previous: Some(id), ..head };
     let next_text = next.to_string();

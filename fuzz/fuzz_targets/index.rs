@@ -1,4 +1,4 @@
-//! The index of a sharded model: what is accepted is what another JSON library reads.
+//! The index of a sharded model: an accepted index has the content that another JSON library reads.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -13,13 +13,13 @@ fuzz_target!(|data: &[u8]| {
 
     let pairs: Vec<(&str, &str)> = index.weight_map().collect();
     assert!(pairs.is_sorted_by(|a, b| a.0 < b.0), "each tensor once");
-    // A number can be too large for that library and is stepped over here.
+    // That library refuses some numbers as too large, which are skipped here.
     if let Ok(theirs) = serde_json::from_slice::<Value>(data) {
         let ours: BTreeMap<String, Value> = pairs.iter().map(|(t, f)| ((*t).into(), (*f).into())).collect();
         assert_eq!(theirs.get("weight_map"), Some(&ours.into_iter().collect()));
     }
 
-    // It agrees with the model that it describes, and with none that lacks a file or a tensor.
+    // The index agrees with the model that it describes, and with no model that lacks a file or a tensor.
     let has = |path: &str, tensor: &str| {
         let file = path.strip_prefix("sub/").expect("files are looked for in the index's folder");
         match index.weight_map().any(|pair| pair == (tensor, file)) {

@@ -1,7 +1,8 @@
-//! Chunk layers: accepted exactly if a naive merge leads to the root; then chunks are checked as the whole file's hash
-//! would have it.
+//! Chunk layers: a layer is accepted exactly if a naive merge leads to the root. Chunks are then accepted exactly if
+//! they are those of the file.
 //!
-//! Input: the file's size and the chunk size as eight bytes each, least significant first; the file's root; the layer.
+//! Input: the file's size and the chunk size as eight bytes each, least significant first; the file's root; the
+//! layer.
 #![no_main]
 
 use blake3::hazmat::{Mode, merge_subtrees_non_root, merge_subtrees_root};
@@ -16,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
     let (size, chunk_size) = (u64::from_le_bytes(*size), u64::from_le_bytes(*chunk_size));
     if let Some(granule) = ChunkSize::new(chunk_size).ok().map(Granule::from).or(Granule::new(chunk_size)) {
         hostile(size, granule, *root, layer);
-        // The same bytes as a layer of a file that has one value for each chunk.
+        // The same bytes, as the layer of a file that has one value for each chunk.
         let whole = (layer.len() as u64 / 32).saturating_mul(granule.bytes());
         hostile(whole.saturating_sub(size % granule.bytes()), granule, *root, layer);
     }
@@ -30,7 +31,8 @@ fn hostile(size: u64, granule: Granule, root: Hash, bytes: &[u8]) {
     let (values, rest) = bytes.as_chunks::<32>();
     let chunks = size.div_ceil(granule.bytes());
     let expected = if chunks > 1 { chunks } else { 0 };
-    // Nobody knows of bytes with the chaining value of zeros: such a value is a hole of a file, and no layer's.
+    // No bytes are known whose chaining value is all zeros. Such a value is a hole in `chunks.layer`, and never
+    // valid.
     let has_hole = values.contains(&[0; 32]);
     let fits = rest.is_empty() && values.len() as u64 == expected && !has_hole;
     let merged = (fits && chunks > 1).then(|| merge_root(values));
@@ -48,7 +50,8 @@ fn hostile(size: u64, granule: Granule, root: Hash, bytes: &[u8]) {
     assert!(!accept(merged, &changed) && !accept(merged, &bytes[32..]));
 }
 
-/// Section 2.1 of the BLAKE3 paper: the left subtree is the largest power of two that leaves something to the right.
+/// Section 2.1 of the BLAKE3 paper: the left subtree is the largest power of two that leaves at least one value to
+/// the right.
 fn merge_root(values: &[Hash]) -> Hash {
     let (left, right) = values.split_at(values.len().next_power_of_two() / 2);
     *merge_subtrees_root(&merge(left), &merge(right), Mode::Hash).as_bytes()
@@ -62,8 +65,8 @@ fn merge(values: &[Hash]) -> Hash {
     merge_subtrees_non_root(&merge(left), &merge(right), Mode::Hash)
 }
 
-/// A small file of our own, in pieces of one or two BLAKE3 chunks: its layer is accepted under its hash, and each
-/// chunk at its own position only.
+/// A small generated file in chunks of one or two BLAKE3 chunks: its layer is accepted under its hash, and each chunk
+/// only at its own position.
 fn honest(size: u64, seed: u8) {
     let granule = Granule::new(if seed & 1 == 0 { 1024 } else { 2048 }).expect("a power of two");
     let grid = Grid::new(size, granule).expect("a small file");
@@ -74,7 +77,7 @@ fn honest(size: u64, seed: u8) {
 
     let mut bytes = Vec::new();
     if grid.has_layer() {
-        // Collected in an order that depends on the seed.
+        // The values are collected in an order that depends on the seed.
         let mut collector = Collector::new(grid).expect("a layer");
         let start = usize::from(seed) % chunks.len();
         for index in (0..chunks.len()).map(|i| (i + start) % chunks.len()) {
@@ -89,7 +92,7 @@ fn honest(size: u64, seed: u8) {
     let layer = Layer::accept(grid, root, &bytes).expect("the file's own layer");
     for (index, chunk) in (0_u64..).zip(&chunks) {
         for (other, at) in chunks.iter().zip(0_u64..) {
-            // Chunks are periodic with 251 bytes, so that no two of them are alike.
+            // The bytes have a period of 251, so that no two chunks are alike.
             assert_eq!(layer.check(index, other).is_ok(), at == index, "chunk {at} at {index}");
         }
         assert!(layer.check(index, &chunk[1..]).is_err());

@@ -1,5 +1,5 @@
-//! Lists, under a head that was made for exactly these bytes: accepted if and only if a reading of the page with
-//! another JSON parser and another tree says so.
+//! Lists, under a head that is made for exactly these bytes: they are accepted if and only if a second implementation
+//! of the specification, with another JSON parser and another tree, accepts them.
 //!
 //! Input: `files.jsonl`, an empty line, `tensors.jsonl`.
 #![no_main]
@@ -42,12 +42,12 @@ fn check_files(head: &VerifiedHead, bytes: &[u8]) -> Option<VerifiedFileList> {
     for (position, entry) in list.entries().iter().enumerate() {
         assert_eq!(list.find(entry.path.as_str()), Some((position, entry)));
     }
-    // Entries in any order write this list and no other.
+    // The entries in any order are written as this list and no other.
     let shuffled = list.entries().iter().rev().cloned().collect();
     let written = write_files(shuffled).expect("what was opened can be written");
     assert_eq!(written.text.as_bytes(), bytes);
     assert_eq!((written.list, written.root), (head.head().files, head.head().root));
-    // One bit is enough to refuse it.
+    // A single flipped bit is refused.
     let mut changed = bytes.to_vec();
     changed[bytes.len() / 2] ^= 1;
     assert!(head.open_files(&changed).is_err());
@@ -76,7 +76,7 @@ fn check_tensors(files: &VerifiedFileList, bytes: &[u8]) {
     }
 }
 
-/// A head that signs these lists, whatever they are, as far as a head can say it. Its own id is the trust.
+/// A head that signs these lists, whatever they are, if any head can. Its own id pins it.
 fn head_for(files: &[u8], tensors: &[u8]) -> Option<VerifiedHead> {
     let raw = |bytes: &'_ [u8]| -> Vec<Vec<u8>> {
         bytes.split_inclusive(|b| *b == b'\n').map(|l| l.strip_suffix(b"\n").unwrap_or(l).to_vec()).collect()
@@ -112,7 +112,7 @@ fn head_for(files: &[u8], tensors: &[u8]) -> Option<VerifiedHead> {
     Some(note.verify(&policy, &Expectation::any(), None).expect("a head that is pinned"))
 }
 
-/// The lines of a list, if it is text and ends with LF; none for an empty list.
+/// The lines of a list; none for an empty list, `None` if the list is not UTF-8 or does not end with LF.
 fn lines(bytes: &[u8]) -> Option<Vec<&str>> {
     match str::from_utf8(bytes).ok()? {
         "" => Some(Vec::new()),

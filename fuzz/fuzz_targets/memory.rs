@@ -1,5 +1,5 @@
-//! The memory of accepted heads: what is read is written again, nothing is passed over, and a run takes away no note of
-//! which its policy knows nothing.
+//! The memory of accepted heads: a memory that was read is written with the same content, every note in it is read,
+//! and accepting a head removes no note that its policy does not trust.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(Memory::from_json(memory.to_json().as_bytes()).as_ref(), Ok(&memory));
     assert_eq!(Memory::from_notes(&notes).as_ref(), Ok(&memory));
 
-    // Another reader of JSON finds each of the notes, and no more.
+    // Another JSON library finds exactly these notes.
     let names: BTreeMap<String, BTreeMap<String, String>> =
         serde_json::from_value(serde_json::from_slice::<Value>(data).expect("JSON"))
             .expect("objects of notes");
@@ -35,7 +35,7 @@ fuzz_target!(|data: &[u8]| {
         TrustPolicy::any_of(KEYS.map(|line| Vkey::parse(line).expect("a vkey")).to_vec()).expect("keys");
     for (name, note) in memory.notes() {
         let _ = memory.recall(name, &known);
-        // Whoever knows an id alone believes the notes of this head, and takes away no other.
+        // A caller that trusts one id accepts the notes of this head, and removes no others.
         let text = note
             .strip_suffix("\n\n")
             .map_or_else(|| note.rsplit_once("\n\n").expect("a note").0.to_owned(), str::to_owned)

@@ -1,4 +1,4 @@
-//! Signed notes: what is accepted can be written again byte for byte, and a pinned id alone opens a head.
+//! Signed notes: an accepted note can be written again byte for byte, and a pinned id alone opens a head.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
 
     let signed = signed.expect("a note is a note");
     assert_eq!(signed.key_ids().count(), note.signatures().len());
-    // The caller knows the id and no key: then grammar alone decides (no signature is looked at, none counts).
+    // The caller trusts the id and no key, so the grammar alone decides: no signature is checked, and none counts.
     let text = note.text();
     let policy = TrustPolicy::pinned(head_id(text.as_bytes()));
     match signed.verify(&policy, &Expectation::any().allow_expired(), None) {

@@ -1,4 +1,5 @@
-//! Trust policies: accepted exactly if a reading of the page says so, over a generic TOML table.
+//! Trust policies: a policy is accepted exactly if a second implementation of the specification, over a generic TOML
+//! table, accepts it.
 #![no_main]
 
 use std::collections::BTreeSet;
@@ -13,20 +14,20 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(TrustPolicy::from_toml(data).map(drop).map_err(|error| error.error_code()), Err(1601));
         return;
     };
-    // The TOML library keeps keys, spans and values of everything; its share is not ours to bound closely.
+    // The TOML library keeps keys, spans and values of the whole text, so its memory has a wider bound.
     let policy = bounded(16 * text.len(), || TrustPolicy::from_toml(text));
     let table = text.parse::<Table>().ok().filter(|_| !text.starts_with('\u{feff}') && is_toml_1_0(text));
     let accepted = table.is_some_and(|table| well_formed(&table).is_some());
     assert_eq!(policy.is_ok(), accepted, "{policy:?}");
 
     let Ok(policy) = policy else { return };
-    // A comment means nothing, an unknown key is never passed over.
+    // A comment changes nothing, and an unknown key is refused.
     let same = TrustPolicy::from_toml(&format!("{text}\n# nothing\n")).expect("a comment was refused");
     assert_eq!(format!("{policy:?}"), format!("{same:?}"));
     assert!(TrustPolicy::from_toml(&format!("ignore = ['*']\n{text}")).is_err());
 });
 
-/// Of a text that is TOML 1.1: whether it has nothing that 1.0 has not, read character by character.
+/// Whether a text of TOML 1.1 has only features of TOML 1.0, read character by character.
 fn is_toml_1_0(text: &str) -> bool {
     let (mut rest, mut open, mut before) = (text, Vec::new(), ' ');
     while let Some(char) = rest.chars().next() {
@@ -61,7 +62,8 @@ fn is_toml_1_0(text: &str) -> bool {
     true
 }
 
-/// A string with its quotes, and what stands behind it. One of several lines may end with up to two quotes of its own.
+/// Splits off a string with its quotes; returns the string and the rest. A string of several lines may end with up to
+/// two quotes of its own.
 fn string<'a>(text: &'a str, quotes: &str) -> (&'a str, &'a str) {
     let mut at = quotes.len();
     while at < text.len() && !text[at..].starts_with(quotes) {
@@ -99,7 +101,7 @@ fn well_formed(policy: &Table) -> Option<()> {
     (!publishers.is_empty() || !heads.is_empty()).then_some(())
 }
 
-/// Keys in order, and a threshold that they can reach.
+/// Well-formed keys, and a threshold that they can reach.
 fn keys(table: &Table, name: &str) -> Option<()> {
     let mut keys = BTreeSet::new();
     for key in list(table, name)? {

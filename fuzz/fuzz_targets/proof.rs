@@ -1,7 +1,8 @@
-//! Proofs, under a head that was made for exactly these claims: accepted if and only if a reading of the page with
-//! another JSON parser, another base64 and another tree says so.
+//! Proofs, under a head that is made for exactly these claims: they are accepted if and only if a second
+//! implementation of the specification, with another JSON parser, another base64 decoder and another tree, accepts
+//! them.
 //!
-//! Input: a proof as it is received. Its note gives the counts, and is then replaced.
+//! Input: a proof as received. Its note gives the counts, and is then replaced.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -28,7 +29,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(ours.is_some(), theirs.is_some());
     let (Some(ours), Some(theirs)) = (ours, theirs) else { return };
     same(&ours, &theirs);
-    // One bit of an entry is enough to refuse it.
+    // A single flipped bit of an entry is refused.
     let first_entry = above.iter().position(|byte| *byte == b'{').expect("an entry");
     let end = above[first_entry..].iter().position(|byte| *byte == b'\n').expect("a line");
     let mut changed = proof.clone();
@@ -38,7 +39,7 @@ fuzz_target!(|data: &[u8]| {
     assert!(check(&proof[..proof.len() - 1], &text).is_none());
 });
 
-/// The verdict with the head's own id as the trust.
+/// The verdict when the head's own id is pinned.
 fn check(proof: &[u8], text: &str) -> Option<Proven> {
     let policy = TrustPolicy::pinned(head_id(text.as_bytes()));
     let checked = bounded(proof.len(), || {
@@ -59,7 +60,7 @@ fn same(ours: &Proven, theirs: &Claims<'_>) {
     assert_eq!(slice, theirs.slice);
 }
 
-/// What stands above the first empty line, and what behind it.
+/// The bytes above the first empty line, and the bytes behind it.
 fn split(proof: &[u8]) -> (&[u8], Option<&[u8]>) {
     let lines: Vec<&[u8]> = proof.split_inclusive(|byte| *byte == b'\n').collect();
     match lines.iter().position(|line| *line == b"\n") {
@@ -67,12 +68,12 @@ fn split(proof: &[u8]) -> (&[u8], Option<&[u8]>) {
             let above = lines[..empty].concat().len();
             (&proof[..above], Some(&proof[above + 1..]))
         }
-        // Without an LF at its end it would run into the empty line that is put behind it.
+        // Without LF at its end, the last line would run into the empty line that is put behind it.
         None => (if proof.ends_with(b"\n") { proof } else { &[] }, None),
     }
 }
 
-/// What the page says may stand above the note.
+/// The claims that the specification permits above the note.
 struct Claims<'a> {
     files: Vec<(u64, &'a str)>,
     absent: Vec<&'a str>,
@@ -183,7 +184,7 @@ fn number(digits: &str) -> Option<u64> {
     digits.parse().ok().filter(|number: &u64| *number < BELOW && number.to_string() == digits)
 }
 
-/// Base64 without a library: bits in, bytes out.
+/// Decodes base64 bit by bit, without a library.
 fn hashes(line: &str) -> Option<Vec<naive::Hash>> {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let digits = line.trim_end_matches('=');
@@ -197,7 +198,7 @@ fn hashes(line: &str) -> Option<Vec<naive::Hash>> {
             bits &= (1 << held) - 1;
         }
     }
-    // Padded to fours by as many signs as are missing, with no bit set that belongs to no byte.
+    // Padded to a multiple of four by the right number of signs, with no set bit outside of the bytes.
     let canonical = line.len() % 4 == 0 && line.len() - digits.len() <= 2 && held < 6 && bits == 0;
     let (hashes, rest) = bytes.as_chunks::<32>();
     (canonical && rest.is_empty() && !hashes.is_empty()).then(|| hashes.to_vec())
@@ -208,7 +209,7 @@ fn leads(count: u64, entries: &[(u64, &str)], siblings: &[naive::Hash]) -> Optio
     naive::root_of_proof(count, &leaves, siblings)
 }
 
-/// A head that signs what these claims lead to, with the counts of the note's head.
+/// A head that signs the result of these claims, with the counts of the note's head.
 fn head_for(claims: Option<&Claims<'_>>, note: Option<&[u8]>) -> Head {
     let size = |count| ListSize { count, length: 1 };
     let root_of_nothing = TensorsRoot::from_bytes([0; 32]);

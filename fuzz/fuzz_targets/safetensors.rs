@@ -1,5 +1,5 @@
-//! Headers of safetensors files: one verdict however they arrive, and what is accepted is what another JSON library
-//! reads, laid out without holes.
+//! Headers of safetensors files: the verdict does not depend on how the header arrives, and an accepted header has
+//! the content that another JSON library reads, without holes between tensors.
 //!
 //! Input: the file's size as eight bytes, least significant first, then the file's beginning.
 #![no_main]
@@ -13,7 +13,7 @@ use weighbridge_fuzz::bounded;
 
 fuzz_target!(|data: &[u8]| {
     let Some((file_size, prefix)) = data.split_first_chunk() else { return };
-    // Twice: with the size as given, and with that of a file which ends where the input does.
+    // Once with the given size, and once with the size of a file that ends where the input ends.
     check(prefix, u64::from_le_bytes(*file_size));
     check(prefix, prefix.len() as u64);
 });
@@ -21,7 +21,8 @@ fuzz_target!(|data: &[u8]| {
 fn check(prefix: &[u8], file_size: u64) {
     let verdict = bounded(prefix.len(), || Format::Safetensors.parse(prefix, file_size));
 
-    // Read as the parser asks for it, from nothing, as far as there is something: the same verdict.
+    // The parser gets only as many bytes as it asked for, from none on, until the input ends. The verdict has to be
+    // the same.
     let mut known = 0;
     let mut requests = 0;
     let grown = loop {
@@ -42,7 +43,7 @@ fn check(prefix: &[u8], file_size: u64) {
         Ok(Parsed::UnknownDtype { dtype, names, .. }) => return unknown(prefix, &dtype, names),
         Ok(Parsed::NeedPrefix(_)) | Err(_) => return,
     };
-    // The tensors cover the rest of the file, each byte once.
+    // The tensors cover the rest of the file, each byte exactly once.
     let mut at = header_len;
     for tensor in &tensors {
         assert_eq!(tensor.offset, at, "{tensor:?}");
@@ -61,7 +62,7 @@ fn check(prefix: &[u8], file_size: u64) {
     assert!(theirs.is_empty(), "tensors that only others see");
 }
 
-/// Of a header with a dtype that is not known: it is there, and the names are all names.
+/// Checks a header with an unknown dtype: the header has this dtype, and `names` are all of its names.
 fn unknown(prefix: &[u8], dtype: &UnknownDtype, names: Vec<String>) {
     let theirs = entries(prefix);
     let whose = |(name, entry): (&String, &Value)| {

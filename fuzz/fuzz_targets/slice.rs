@@ -1,7 +1,7 @@
-//! Slices: accepted exactly if a naive checker accepts them, with the same bytes, in any pieces; and an honest slice
-//! with anything changed is refused.
+//! Slices: a slice is accepted exactly if a naive checker accepts it, with the same bytes, in pieces of any length;
+//! and an honest slice with any change is refused.
 //!
-//! Input: the file's size, where the range begins, and where it ends, as eight bytes each, least significant first; the
+//! Input: the file's size, and the beginning and end of the range, as eight bytes each, least significant first; the
 //! file's root; the slice.
 #![no_main]
 
@@ -29,14 +29,14 @@ fn hostile(size: u64, range: Range<u64>, root: Hash, slice: &[u8]) {
     if let Ok(checked) = checked {
         assert!(checked.encoded_len() >= 8 + (range.end - range.start));
         judge(checked, root, slice);
-        // The same parts, behind the size that is wanted.
+        // The same parts, behind the expected size.
         if let Some((_, parts)) = slice.split_first_chunk::<8>() {
             judge(checked, root, &[&size.to_le_bytes(), parts].concat());
         }
     }
 }
 
-/// Both ways of checking against the naive one. Returns whether the slice was accepted.
+/// Compares both ways of checking with the naive checker; returns whether the slice was accepted.
 fn judge(range: SliceRange, root: Hash, slice: &[u8]) -> bool {
     let expected = naive(range, root, slice);
     let file_root = FileRoot::from_bytes(root);
@@ -64,7 +64,7 @@ fn judge(range: SliceRange, root: Hash, slice: &[u8]) -> bool {
     accepted
 }
 
-/// The bytes of the range, if the slice is one: recursive, by the page of the specification.
+/// The bytes of the range; `None` if the slice is bad. Recursive, by the page of the specification.
 fn naive(range: SliceRange, root: Hash, slice: &[u8]) -> Option<Vec<u8>> {
     let (size, wanted) = (range.file_len(), range.range());
     let (header, mut rest) = slice.split_first_chunk::<8>()?;
@@ -109,7 +109,7 @@ fn node(
     node(&behind, wanted, *right, false, rest, bytes)
 }
 
-/// The slice of a file that is here, and the value of its tree.
+/// Appends the slice of a subtree; returns the subtree's value.
 fn encode(data: &[u8], place: &Range<u64>, wanted: &Range<u64>, is_root: bool, slice: &mut Vec<u8>) -> Hash {
     let is_touched = place.start < wanted.end && wanted.start < place.end;
     if place.end - place.start <= 1024 {
@@ -129,7 +129,8 @@ fn encode(data: &[u8], place: &Range<u64>, wanted: &Range<u64>, is_root: bool, s
     parent_value(&left, &right, is_root)
 }
 
-/// Section 2.1 of the BLAKE3 paper: the left subtree is the largest power of two that leaves something to the right.
+/// Section 2.1 of the BLAKE3 paper: the left subtree is the largest power of two that leaves at least one byte to the
+/// right.
 fn halves(place: &Range<u64>) -> [Range<u64>; 2] {
     let middle = place.start + (place.end - place.start).next_power_of_two() / 2;
     [place.start..middle, middle..place.end]
@@ -149,7 +150,7 @@ fn parent_value(left: &Hash, right: &Hash, is_root: bool) -> Hash {
     merge_subtrees_non_root(left, right, Mode::Hash)
 }
 
-/// A small file of our own, its slice from chunks of one, two or four BLAKE3 chunks, and changes of it that the input
+/// A small generated file, its slice from chunks of one, two or four BLAKE3 chunks, and changes that the input
 /// chooses.
 fn honest(size: u64, a: u64, b: u64, seed: Hash, noise: &[u8]) {
     let data: Vec<u8> = (0..size).map(|i| ((i + u64::from(seed[0])) % 251) as u8).collect();

@@ -1,4 +1,4 @@
-//! Statements: one text for each, of one kind alone, and no signature that nobody made.
+//! Statements: each has exactly one text, no text is of two kinds, and no signature verifies that was not made.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -25,7 +25,7 @@ fuzz_target!(|data: &[u8]| {
     let Some(again) = written.into_iter().flatten().next() else { return };
     assert_eq!(again.as_deref(), Ok(text), "written again it is another statement");
 
-    // What the page says, looked at from outside.
+    // The rules of the specification, checked without the parser.
     assert!(text.len() <= MAX_TEXT && text.ends_with('\n'));
     if let Ok(it) = &challenge {
         assert_eq!(text.lines().count(), 8);
@@ -37,7 +37,7 @@ fuzz_target!(|data: &[u8]| {
         assert!(it.issued <= it.received);
     }
 
-    // Input is consumed exactly (rule 6).
+    // The parser consumes its input exactly (rule 6).
     let accepted = |text: &str| {
         Challenge::parse(text).is_ok() || Report::parse(text).is_ok() || Receipt::parse(text).is_ok()
     };
@@ -46,7 +46,7 @@ fuzz_target!(|data: &[u8]| {
     }
     assert!(!accepted(&text[..text.len() - 1]), "the last LF is missing");
 
-    // Nobody signed it.
+    // The signature line is a dummy.
     let unsigned = format!("{text}\n\u{2014} k AAAAAAE=\n");
     if let Ok(it) = &challenge {
         let signed = SignedChallenge::parse(unsigned.as_bytes()).expect("this is a note");
@@ -63,7 +63,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// A receipt carries its key, so that a note alone can be accepted.
+/// A receipt names the key that signs it, so a note alone can be accepted.
 fn note(data: &[u8]) {
     let Ok(signed) = SignedReceipt::parse(data) else {
         assert!(Note::parse(data).is_err(), "a receipt's note is a note");

@@ -1,7 +1,7 @@
-//! Proofs over lists: the same end as a naive verifier, whatever the claims; and no proof of another entry.
+//! Proofs over lists: the same result as a naive verifier, whatever the claims; and no proof of another entry.
 //!
-//! Input: the count as eight bytes, least significant first; one byte, the number of entries; for each its position as
-//! eight bytes and its hash; then sibling hashes.
+//! Input: the count as eight bytes, least significant first; one byte, the number of entries; for each entry its
+//! position as eight bytes and its hash; then sibling hashes.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -12,7 +12,7 @@ fuzz_target!(|data: &[u8]| {
     let Some((count, rest)) = data.split_first_chunk() else { return };
     let Some((number, rest)) = rest.split_first() else { return };
     let (claims, rest) = rest.as_chunks::<40>();
-    // Where claims end is for the input to say: what follows the last one belongs to the siblings.
+    // The input decides the number of claims. The bytes behind the last claim are sibling hashes.
     let number = usize::from(*number).min(claims.len());
     let (claims, others) = claims.split_at(number);
     let tail = [others.as_flattened(), rest].concat();
@@ -35,7 +35,7 @@ fn hostile(count: u64, claims: &[(u64, naive::Hash)], siblings: &[naive::Hash]) 
     if verdict.is_some() {
         assert_eq!(sibling_count(count, &positions), Ok(siblings.len()));
     }
-    // Of a single entry the tree is the entry; every other proof has to hash.
+    // The tree of a single entry is the entry. Every other proof has to hash.
     if count == 1 && verdict.is_some() {
         assert_eq!(verdict, Some(claims[0].1));
     }
@@ -50,7 +50,7 @@ fn prove(count: u64, claims: &[(u64, naive::Hash)], siblings: &[naive::Hash]) ->
     Some(*verdict.hash().as_bytes())
 }
 
-/// A true proof of the claimed positions in a list of our own, then the same with one thing changed.
+/// A true proof of the claimed positions in a generated list, then the same proof with one change.
 fn honest(count: u64, claims: &[(u64, naive::Hash)]) {
     let leaves: Vec<naive::Hash> = (0..count).map(|i| naive::leaf(&i.to_le_bytes())).collect();
     let entries = leaves.iter().map(|leaf| EntryHash::from_bytes(*leaf)).collect();
@@ -67,10 +67,10 @@ fn honest(count: u64, claims: &[(u64, naive::Hash)]) {
     let true_claims: Vec<_> = positions.iter().map(|at| (*at, leaves[*at as usize])).collect();
     assert_eq!(prove(count, &true_claims, &siblings), Some(top));
 
-    // Another entry, another place, another count, one sibling more or less: no way leads to the same top.
+    // Another entry, position or count, or one sibling more or less, never leads to the same top.
     let refused = |count, claims: &[_], siblings: &[_]| assert_ne!(prove(count, claims, siblings), Some(top));
     let mut changed = true_claims.clone();
-    // One bit, not the claimed hash: comparisons are traced, and the fuzzer soon claims the true one.
+    // A flipped bit instead of the claimed hash: the fuzzer traces comparisons, and would soon claim the true hash.
     changed[changed_at].1[usize::from(claims[0].1[0] % 32)] ^= 1;
     refused(count, &changed, &siblings);
     for position in (0..count).filter(|position| *position != true_claims[changed_at].0) {

@@ -1,8 +1,8 @@
-//! A verifier of one file, fed with good and bad pieces: what it releases, counts and misses is what a naive reading of
-//! the file says.
+//! A verifier of one file gets good and bad pieces. Its released bytes, its counts and its missing chunks are those
+//! of a naive implementation.
 //!
-//! Input: the file's size as four bytes, least significant first; then steps of six bytes each: what is done, a
-//! position, and two numbers. The whole is also offered as a layer.
+//! Input: the file's size as four bytes, least significant first; then steps of six bytes each: an action, a
+//! position, and two numbers. The steps as a whole are also offered as a layer.
 #![no_main]
 
 use std::collections::BTreeSet;
@@ -23,7 +23,7 @@ const UNIT: usize = 16 << 10;
 fuzz_target!(|data: &[u8]| {
     let Some((size, steps)) = data.split_first_chunk() else { return };
     let size = u32::from_le_bytes(*size) as usize % (9 * UNIT);
-    // Periodic with 251 bytes, so that no two chunks are alike.
+    // The bytes have a period of 251, so that no two chunks are alike.
     let file: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
     let (list, layer) = (list(&file), layer(&file));
 
@@ -51,7 +51,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// The file, and the positions that have to be accepted by now.
+/// The file, and the positions that must have been accepted by now.
 struct Known<'a> {
     file: &'a [u8],
     accepted: BTreeSet<u64>,
@@ -59,7 +59,7 @@ struct Known<'a> {
 
 impl<'a> Known<'a> {
     fn step(&mut self, verifier: &FileVerifier, [what, index, a0, a1, b0, b1]: &[u8; 6]) {
-        // Some positions far out, the others in the file or just behind it.
+        // Some positions far outside, the others in the file or just behind it.
         let index = if *index > 250 { u64::MAX - u64::from(index % 2) } else { u64::from(index % 12) };
         let (a, b) = (u16::from_le_bytes([*a0, *a1]) as usize, u16::from_le_bytes([*b0, *b1]) as usize);
         let chunk = self.chunk(index).unwrap_or_default();
@@ -73,7 +73,7 @@ impl<'a> Known<'a> {
                 self.offer(verifier, index, &bytes);
             }
             3 => {
-                // Whole chunks from anywhere, to be offered anywhere.
+                // Whole chunks from any position, offered at any position.
                 let from = (a % 12 * UNIT).min(self.file.len());
                 let to = (from + b % 12 * UNIT).min(self.file.len());
                 self.offer_run(verifier, index, &self.file[from..to]);
@@ -156,7 +156,7 @@ impl<'a> Known<'a> {
     }
 }
 
-/// The list of a model of this file, believed by its head id.
+/// The list of a model of this file, whose head is pinned by its id.
 fn list(file: &[u8]) -> VerifiedFileList {
     let path = EntryPath::parse("file").expect("a path");
     let entry = FileEntry { path, size: file.len() as u64, root: FileRoot::of(file), sha256: None };

@@ -1,4 +1,4 @@
-//! The small values: paths, names, scopes, times, hashes, vkeys. Each text is offered to all of them.
+//! The small values: paths, names, scopes, times, hashes, vkeys. Each input is offered to all of their parsers.
 #![no_main]
 
 use std::path::{Component, Path};
@@ -22,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
 fn path(text: &str) {
     let Ok(path) = EntryPath::parse(text) else { return };
     assert_eq!(path.as_str(), text);
-    // The operating system takes it apart into the same components, and none leads out of the folder.
+    // The operating system splits the path into the same components, and none leads out of the folder.
     let parts: Vec<_> = Path::new(text).components().collect();
     assert!(parts.iter().all(|part| matches!(part, Component::Normal(_))), "{text:?}");
     assert!(parts.iter().map(|part| part.as_os_str()).eq(text.split('/').map(std::ffi::OsStr::new)));
@@ -33,7 +33,7 @@ fn path(text: &str) {
         assert!(part.len() <= 255 && !part.eq_ignore_ascii_case(".git"));
         assert!(!(part.starts_with(|c: char| c.is_ascii_alphabetic()) && part[1..].starts_with(':')));
     }
-    // What lies above an accepted path could be one itself.
+    // Every folder above an accepted path has an acceptable path too.
     let parents: Vec<_> = text.match_indices('/').map(|(end, _)| &text[..end]).collect();
     assert_eq!(parents.len(), parts.len() - 1);
     assert!(parents.iter().all(|parent| EntryPath::parse(parent).is_ok()), "{text:?}");
@@ -63,7 +63,7 @@ fn time(text: &str) {
     let Ok(time) = Time::parse(text) else { return };
     assert_eq!(time.to_string(), text);
     assert_eq!(Time::from_unix(time.unix()), Some(time));
-    // Counted the long way: year by year, month by month.
+    // The days are counted year by year and month by month.
     let number = |range: std::ops::Range<usize>| text[range].parse::<i64>().expect("digits");
     let leap = |year: i64| (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
     let year = number(0..4);

@@ -1,28 +1,30 @@
-//! GGUF headers, written from their page alone: piece by piece, sums in 128 bits, `None` for whatever breaks a rule.
+//! Reads GGUF headers, by the specification's page alone: piece by piece, with sums in 128 bits, and `None` if a rule
+//! is broken.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a header says.
+/// The content of a header.
 #[derive(Debug, PartialEq)]
 pub struct Header {
     pub tensors: Tensors,
-    /// Number, count and tensors of a part.
+    /// The number of a part, the count of parts and the count of tensors.
     pub split: Option<(u16, u16, Option<u32>)>,
 }
 
 #[derive(Debug, PartialEq)]
 pub enum Tensors {
     Known {
-        /// Name, dtype, shape, offset in the file and size, in the order of their bytes.
+        /// Name, dtype, shape, offset in the file and size, by offset.
         places: Vec<(String, String, Vec<u64>, u64, u64)>,
-        /// Where the data begin, or the file ends.
+        /// The beginning of the data, or the end of the file if that is earlier.
         data: u64,
     },
-    /// A type is in no table: that of the tensor at this place of the header, whose names are these.
+    /// The tensor at index `first` of the header has the type `kind`, which is in no table. `names` are the names of
+    /// all tensors.
     Unknown { first: usize, kind: u64, names: Vec<String> },
 }
 
-/// Reads the header of a file that begins with these bytes. `None` also if they are not all of the header.
+/// Reads the header of a file that begins with these bytes. `None` also if the bytes do not hold the whole header.
 pub fn read(bytes: &[u8], file_size: u64) -> Option<Header> {
     let len = usize::try_from(file_size).unwrap_or(usize::MAX).min(bytes.len());
     let mut rest = &bytes[..len];
@@ -107,7 +109,7 @@ fn text(rest: &mut &[u8]) -> Option<String> {
     String::from_utf8(take(rest, len)?.to_vec()).ok()
 }
 
-/// Steps over a value within so many arrays.
+/// Skips a value that lies within `depth` nested arrays.
 fn value(rest: &mut &[u8], kind: u128, depth: u32) -> Option<()> {
     match kind {
         0 | 1 => take(rest, 1).map(drop),
@@ -120,7 +122,7 @@ fn value(rest: &mut &[u8], kind: u128, depth: u32) -> Option<()> {
         }
         9 if depth < 8 => {
             let (kind, count) = (number(rest, 4)?, number(rest, 8)?);
-            // Each element takes a byte at least, so that this ends.
+            // Each element takes at least one byte, so the loop ends.
             (0..count).try_for_each(|_| value(rest, kind, depth + 1)).filter(|()| kind <= 12)
         }
         10..=12 => take(rest, 8).map(drop),
@@ -156,7 +158,7 @@ fn entry(rest: &mut &[u8]) -> Option<Entry> {
     let size = if shape.contains(&0) {
         0
     } else {
-        // A product of 2^73 is in no file, whatever comes.
+        // No file holds a product of 2^73, whatever follows.
         let product =
             |product: u128, dimension: &u64| Some(product.checked_mul(u128::from(*dimension))?.min(1 << 73));
         shape.iter().try_fold(1, product)? / block * bytes
@@ -186,7 +188,7 @@ fn split(values: &BTreeMap<String, (u128, &[u8])>) -> Option<Option<(u16, u16, O
     Some(Some((no as u16, count as u16, tensors.map(|tensors| tensors as u32))))
 }
 
-/// The types of `ggml.h` with the elements and bytes of their blocks, copied from no table of the crates.
+/// The types of `ggml.h`, with the elements and bytes of their blocks. Not copied from a table of the crates.
 pub const DTYPES: [(u64, &str, u64, u64); 35] = [
     (0, "F32", 1, 4),
     (1, "F16", 1, 2),

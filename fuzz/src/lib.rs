@@ -1,6 +1,6 @@
-//! What the targets share: a limit on memory, lines read in another way, and trees of our own.
+//! The parts that the targets share: a limit on memory, a second reader of lines, and naive trees.
 //!
-//! A target's second opinion shares no code with the crates. It is slow, recursive and short.
+//! The second opinion of a target shares no code with the crates. It is slow, recursive and short.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -9,10 +9,10 @@ pub mod gguf;
 pub mod lines;
 pub mod naive;
 
-/// Does the work and panics if it held, at any moment, more memory than input of `len` bytes may cost.
+/// Runs `work`, and panics if it held at any moment more memory than an input of `len` bytes may cost.
 ///
-/// The bound is the same everywhere: linear in the input, with a factor that a vector of parsed lines needs. A number
-/// that is read and believed is far outside of it (rules 1 and 12).
+/// All targets use the same bound: linear in the input, with the factor that a vector of parsed lines needs. Memory
+/// of a size that the input claims would exceed it by far (rules 1 and 12).
 pub fn bounded<T>(len: usize, work: impl FnOnce() -> T) -> T {
     let before = LIVE.load(Relaxed);
     PEAK.store(before, Relaxed);
@@ -23,7 +23,7 @@ pub fn bounded<T>(len: usize, work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Counts the bytes that are allocated. libFuzzer calls the target on one thread.
+/// Counts allocated bytes. libFuzzer calls the target on one thread.
 struct Counting;
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
@@ -40,30 +40,30 @@ fn shrink(by: usize) {
     LIVE.fetch_sub(by, Relaxed);
 }
 
-// SAFETY: every call goes to the system's allocator as it came; counting touches no memory of others.
+// SAFETY: every call is passed on unchanged to the system's allocator; counting touches no other memory.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         grow(layout.size());
-        // SAFETY: the caller's promises are those that the system's allocator asks for.
+        // SAFETY: the caller's promises are those that the system's allocator requires.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         grow(layout.size());
-        // SAFETY: as above.
+        // SAFETY: the caller's promises are those that the system's allocator requires.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         grow(size);
         shrink(layout.size());
-        // SAFETY: as above.
+        // SAFETY: the caller's promises are those that the system's allocator requires.
         unsafe { System.realloc(at, layout, size) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         shrink(layout.size());
-        // SAFETY: as above.
+        // SAFETY: the caller's promises are those that the system's allocator requires.
         unsafe { System.dealloc(at, layout) }
     }
 }

@@ -1,12 +1,12 @@
-//! Lines of lists as another JSON library reads them.
+//! Lines of lists, as another JSON library reads them.
 
 use serde::{Deserialize, Serialize};
 use weighbridge_manifest::{Dtype, EntryPath, TensorName, tree::FileRoot};
 
-/// Numbers are below this.
+/// The bound of all numbers, exclusive.
 pub const BELOW: u64 = 1 << 53;
 
-/// A line as another JSON library reads it; it is canonical if that library writes it alike.
+/// A line of a file list. It is canonical if the JSON library writes the same bytes.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileLine {

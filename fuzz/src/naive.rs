@@ -1,11 +1,11 @@
-//! The trees of the specification, written from its pages alone.
+//! The trees of the specification, written by its pages alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A node of any tree.
 pub type Hash = [u8; 32];
 
-/// The leaf of a list's line, given without its LF.
+/// The leaf of a list's line, which is given without its LF.
 pub fn leaf(line: &[u8]) -> Hash {
     blake3::derive_key("weighbridge 2026-11-20 v1 entry", line)
 }
@@ -14,7 +14,7 @@ fn parent(left: Hash, right: Hash) -> Hash {
     blake3::derive_key("weighbridge 2026-11-20 v1 node", &[left, right].concat())
 }
 
-/// The top of the tree over a list that is not empty: node 0 of the heap whose last nodes are the leaves.
+/// The top of the tree over a non-empty list: node 0 of the heap, whose last nodes are the leaves.
 pub fn top(leaves: &[Hash]) -> Hash {
     let first_leaf = leaves.len() - 1;
     fn node(leaves: &[Hash], first_leaf: usize, index: usize) -> Hash {
@@ -26,14 +26,14 @@ pub fn top(leaves: &[Hash]) -> Hash {
     node(leaves, first_leaf, 0)
 }
 
-/// What a head's `root` says of a file list.
+/// The `root` of a head, for a file list.
 pub fn model_root(leaves: &[Hash], bytes: u64) -> Hash {
     let count = leaves.len() as u64;
     let text = [&count.to_le_bytes()[..], &bytes.to_le_bytes(), &top(leaves)].concat();
     blake3::derive_key("weighbridge 2026-11-20 v1 model root", &text)
 }
 
-/// What a head's `tensors-root` says of a tensor list.
+/// The `tensors-root` of a head, for a tensor list.
 pub fn tensors_root(leaves: &[Hash]) -> Hash {
     let mut text = (leaves.len() as u64).to_le_bytes().to_vec();
     if !leaves.is_empty() {
@@ -42,7 +42,7 @@ pub fn tensors_root(leaves: &[Hash]) -> Hash {
     blake3::derive_key("weighbridge 2026-11-20 v1 tensors root", &text)
 }
 
-/// Where a proof leads; `None` if it is malformed.
+/// The root to which a proof leads; `None` if the proof is malformed.
 pub fn root_of_proof(count: u64, entries: &[(u64, Hash)], siblings: &[Hash]) -> Option<Hash> {
     let increasing = entries.windows(2).all(|pair| pair[0].0 < pair[1].0);
     let listed = entries.iter().all(|(position, _)| *position < count);
