@@ -1,7 +1,7 @@
 //! Accepting chunks in memory, beside hashing the same bytes with `blake3` alone.
 //!
-//! What is measured and what it is measured against stand in one group: their ratio is what counts. With the feature
-//! `rayon` a large chunk is spread over all cores, so "1 thread" is one that offers chunks.
+//! Both measurements are in one group, since only their ratio counts. The feature `rayon` spreads a large chunk over
+//! all cores, so "1 thread" is one thread that offers chunks.
 #![allow(clippy::expect_used, missing_docs, reason = "a benchmark has nobody to return an error to")]
 
 use std::{hint::black_box, io::Read, iter, time::Duration};
@@ -21,7 +21,7 @@ fn bytes() -> Vec<u8> {
     bytes
 }
 
-/// A new verifier for each run, made outside of what is timed.
+/// Makes a new verifier for each run, outside of the timed part.
 fn accept(
     group: &mut BenchmarkGroup<'_, WallTime>,
     id: BenchmarkId,

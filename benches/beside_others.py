@@ -1,7 +1,7 @@
 """Times `weighbridge` beside b3sum, sha256sum and, where it is installed, OpenSSF's model_signing.
 
-All commands run in turn, round after round, on the same files in the page cache, so that a machine that changes its
-speed changes it for all. Prints medians, ratios to b3sum in the same round, and peak memory, as a Markdown table.
+Each round runs every command once, on the same files in the page cache, so that a change of the machine's speed hits
+all commands alike. Prints medians, ratios to b3sum in the same round, and peak memory, as a Markdown table.
 
 usage: beside_others.py WEIGHBRIDGE MODEL [ROUNDS]
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 
 
 def run(command: list[str], environment: dict[str, str]) -> tuple[float, float, int]:
-    """Seconds on the clock, seconds of the processors, and peak memory in KiB of one run."""
+    """Wall time and processor time in seconds, and peak memory in KiB, of one run."""
     begin = time.perf_counter()
     quiet = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2)]
     process = os.posix_spawnp(command[0], command, environment, file_actions=quiet)

@@ -1,8 +1,8 @@
 """Times `weighbridge fetch` beside curl, over loopback from nginx to a memory disk.
 
-First the whole of a model from one server, both in turn, round after round: ratios in the same round, and peak memory.
-Then from three servers that give 100 MB/s each at first (two connections, of 50 MB/s each), one of which falls to 1 % of
-that after a tenth of the time, beside the two others alone. Prints Markdown tables.
+The first table is for a whole model from one server. Each round runs both commands; the table has the ratios of each
+round, and peak memory. The second table is for three servers of 100 MB/s each (two connections of 50 MB/s each), one of
+which falls to 1 % after a tenth of the time, beside the two others alone. Both tables are Markdown.
 
 usage: fetch_beside_curl.py WEIGHBRIDGE MODEL [ROUNDS] [--chunk-size SIZE]
 """
@@ -24,7 +24,7 @@ MEMORY_DISK = Path("/dev/shm")
 
 
 def run(command: list[str], environment: dict[str, str]) -> tuple[float, int]:
-    """Seconds on the clock, and peak memory in KiB."""
+    """Wall time in seconds, and peak memory in KiB, of one run."""
     begin = time.perf_counter()
     quiet = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2)]
     process = os.posix_spawnp(command[0], command, environment, file_actions=quiet)
@@ -36,14 +36,14 @@ def run(command: list[str], environment: dict[str, str]) -> tuple[float, int]:
 
 @contextlib.contextmanager
 def nginx(model: Path, folder: Path, limited: bool):
-    """A server of the model's folder. While `folder/slow` exists, it gives a hundredth to each new request."""
+    """Serves the model's folder. While `folder/slow` exists, each new request gets a hundredth of the rate."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     temporary = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     slow = f"if (-f {folder}/slow) {{ set $limit_rate 500000; }}"
     limit = f"limit_conn address 2; set $limit_rate 50000000; {slow}" if limited else ""
-    # Run by root, its processes would be those of somebody who does not see into the folder.
+    # Started by root, nginx's processes would run as a user who cannot read the folder.
     user = "user root; " if os.getuid() == 0 else ""
     configuration = folder / "nginx.conf"
     configuration.write_text(
@@ -109,7 +109,7 @@ class Bench:
             print(f"| `{name}` | {seconds:.2f} s | {statistics.median(ratio):.2f} ({min(ratio):.2f} to {max(ratio):.2f}) | {memory} MiB |")
 
     def check_slow(self, source: str, slow: Path) -> None:
-        """Else a server that nobody slows would pass for one that is got around."""
+        """Checks that the slow server is slow: otherwise a fast server would pass for one that the fetch avoids."""
         path = max(self.files, key=lambda path: path.stat().st_size).relative_to(self.model)
         slow.touch()
         begin = time.perf_counter()

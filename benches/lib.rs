@@ -1,4 +1,4 @@
-//! What the benchmarks share: a generated model, weighed and believed, and a generated stream.
+//! The parts that the benchmarks share: a generated model, weighed and verified, and a generated stream.
 
 mod one_file;
 
@@ -20,24 +20,24 @@ use weighbridge_manifest::{
 use weighbridge_publish::{SecretKey, Sha256Listing, Signing, TensorListing, Weighed, Weighing};
 use weighbridge_tree::ChunkSize;
 
-/// A generated model of about so many bytes, kept in the target folder from run to run.
+/// A generated model of about `bytes` bytes, kept in the target folder between runs.
 ///
 /// # Errors
-/// What the operating system says.
+/// The error of the operating system.
 pub fn model(bytes: u64) -> io::Result<PathBuf> {
     kept(&format!("llama-{bytes}"), |folder| Llama::of_size(bytes, 4, 1).write(folder).map(drop))
 }
 
-/// The same as one GGUF file, `Q4_K_M`.
+/// The same model size as one GGUF file, `Q4_K_M`.
 ///
 /// # Errors
-/// What the operating system says.
+/// The error of the operating system.
 pub fn gguf_model(bytes: u64) -> io::Result<PathBuf> {
     let gguf = |folder: &Path| Gguf::of_size(bytes, Variant::Q4KMedium, 1).write(folder).map(drop);
     kept(&format!("gguf-{bytes}"), gguf)
 }
 
-/// The folder of this name, written whole or not at all.
+/// The folder of this name, written completely or not at all.
 fn kept(name: &str, write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<PathBuf> {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench-models");
     let folder = target.join(name);
@@ -50,7 +50,7 @@ fn kept(name: &str, write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<P
     Ok(folder)
 }
 
-/// What to weigh, with defaults for everything else.
+/// A weighing with default settings.
 ///
 /// # Panics
 /// Never: the constants are well-formed.
@@ -70,7 +70,7 @@ pub fn weighing(model: &Path, tensors: TensorListing) -> Weighing<'_> {
     }
 }
 
-/// The head of a model of which there are lists alone.
+/// The head of a model that exists only as lists.
 ///
 /// # Panics
 /// Never: the constants are well-formed.
@@ -91,10 +91,10 @@ pub fn head(files: &WrittenFiles, tensors: Option<&WrittenTensors>, chunk_size: 
     }
 }
 
-/// Signs what was weighed with a new key, and believes it.
+/// Signs a weighed model with a new key, and verifies the head.
 ///
 /// # Panics
-/// If what was weighed cannot be signed or believed: then there is nothing to measure.
+/// If the model cannot be signed or verified, since there is nothing to measure then.
 #[allow(clippy::expect_used, reason = "a benchmark has nobody to return an error to")]
 pub fn believed(weighed: &Weighed) -> VerifiedHead {
     let key = SecretKey::generate(KeyName::parse("bench").expect("a name")).expect("randomness");

@@ -1,4 +1,4 @@
-//! Opening and writing large lists, and deciding about a head.
+//! Opening and writing large lists, and the verdict on a head.
 #![allow(clippy::expect_used, missing_docs, reason = "a benchmark has nobody to return an error to")]
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};

@@ -1,6 +1,7 @@
-//! Weighing and verifying a model folder, of safetensors and of GGUF, beside `b3sum` and `sha256sum` of the same files.
+//! Weighing and verifying a model folder, of safetensors and of GGUF, beside `b3sum` and `sha256sum` on the same
+//! files.
 //!
-//! The size is that of the environment variable `BENCH_BYTES`, or 2 GB. The files are in the page cache.
+//! The environment variable `BENCH_BYTES` gives the size; the default is 2 GB. The files are in the page cache.
 #![allow(clippy::expect_used, missing_docs, reason = "a benchmark has nobody to return an error to")]
 
 use std::{

@@ -1,4 +1,4 @@
-//! One generated file that is believed, and chunks of it accepted on several threads.
+//! One generated file of a verified list, and its chunks accepted on several threads.
 
 use std::{
     hint::black_box,
@@ -15,8 +15,8 @@ use weighbridge_verify::FileVerifier;
 
 use crate::{believed, head};
 
-/// Bytes that are made as they are read and never stored, the same each time. No two words of eight bytes are alike, so
-/// no two chunks are. Making them takes a fraction of the time that hashing them does.
+/// Bytes that are generated as they are read and never stored, the same each time. No two words of eight bytes are
+/// alike, so no two chunks are. Generating takes a fraction of the time of hashing.
 #[derive(Debug)]
 pub struct Generated {
     left: u64,
@@ -26,7 +26,7 @@ pub struct Generated {
 }
 
 impl Generated {
-    /// So many bytes.
+    /// A stream of `len` bytes.
     #[must_use]
     pub fn new(len: u64) -> Self {
         Self { left: len, word: 0, block: vec![0; BLOCK], ready: 0..0 }
@@ -53,12 +53,13 @@ impl Read for Generated {
     }
 }
 
-/// Small enough to stay in a core's own cache until it is read.
+/// Small enough to stay in the cache of a core until it is read.
 const BLOCK: usize = 64 << 10;
-/// Odd, so that its multiples pass through all words before one comes again: the golden ratio's 64 binary digits.
+/// The first 64 binary digits of the golden ratio. Odd, so that its multiples pass through all words before one
+/// repeats.
 const STRIDE: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// A list of one file that is believed, and the file's accepted layer.
+/// A verified list of one file, and the file's accepted layer.
 #[derive(Debug)]
 pub struct OneFile {
     files: VerifiedFileList,
@@ -66,10 +67,11 @@ pub struct OneFile {
 }
 
 impl OneFile {
-    /// Reads a file, one chunk at a time. Of a chunk 32 bytes are kept.
+    /// Reads a file one chunk at a time, and keeps 32 bytes for each chunk.
     ///
     /// # Panics
-    /// If the file cannot be read, has another length, or is no larger than a chunk: then there is nothing to measure.
+    /// If the file cannot be read, has another length, or is no larger than a chunk, since there is nothing to
+    /// measure then.
     #[allow(clippy::expect_used, reason = "a benchmark has nobody to return an error to")]
     pub fn of(mut reader: impl Read, len: u64, chunk_size: ChunkSize) -> Self {
         let grid = Grid::new(len, chunk_size).expect("below 2^53 bytes");
@@ -89,10 +91,10 @@ impl OneFile {
         }
     }
 
-    /// A verifier that has accepted nothing yet.
+    /// A verifier that has accepted no chunk yet.
     ///
     /// # Panics
-    /// Never: the layer is that of the file.
+    /// Never: the layer belongs to the file.
     pub fn verifier(&self) -> FileVerifier {
         FileVerifier::new(&self.files, 0, self.layer.clone())
             .unwrap_or_else(|_| unreachable!("the file's own layer"))
@@ -117,8 +119,8 @@ fn believed_list(len: u64, root: FileRoot, chunk_size: ChunkSize) -> VerifiedFil
     believed(&weighed).open_files(weighed.files.as_bytes()).expect("files")
 }
 
-/// Accepts all chunks of a file that is in memory and finishes it. The threads, of which the calling one is the last,
-/// take the next chunk in turn.
+/// Accepts all chunks of a file in memory, and finishes the file. The threads, the calling thread among them, take
+/// one chunk at a time.
 ///
 /// # Panics
 /// If a chunk is refused.

@@ -1,4 +1,4 @@
-//! Checking a proof beside the one signature check that it cannot do without, and making one of a large list.
+//! Checking a proof beside the one signature check that it needs in any case, and making a proof of a large list.
 #![allow(clippy::expect_used, missing_docs, reason = "a benchmark has nobody to return an error to")]
 
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -14,7 +14,7 @@ use weighbridge_tree::{ChunkSize, FileRoot, TensorHash};
 const FILES: u64 = 100_000;
 const TENSORS: u64 = 1_000_000;
 
-/// A model of lists alone, signed and believed.
+/// A signed and trusted model that exists only as lists.
 struct Signed {
     vkey: Vkey,
     policy: TrustPolicy,
@@ -49,7 +49,7 @@ fn file(path: &str, size: u64) -> FileEntry {
     FileEntry { root: FileRoot::of(path.as_str().as_bytes()), path, size, sha256: None }
 }
 
-/// 64 bytes.
+/// A path of 64 bytes.
 fn path(number: u64) -> String {
     format!("{number:0>52}.safetensors")
 }
@@ -70,7 +70,7 @@ fn tensor(number: u64) -> TensorEntry {
     }
 }
 
-/// The measure and what it is measured against stand in one group: their ratio is what counts.
+/// Both measurements are in one group, since only their ratio counts.
 fn check(c: &mut Criterion) {
     let files = write_files((0..FILES).map(|i| file(&path(i), 4_999_999_999)).collect()).expect("a list");
     let signed = Signed::new(&files, None);

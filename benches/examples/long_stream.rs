@@ -1,9 +1,10 @@
-//! Verifies a stream that is generated as it is read and stored nowhere, so that what it takes of memory can be seen.
+//! Verifies a stream that is generated as it is read and never stored, so that the memory of verifying can be
+//! observed.
 //!
 //! `cargo run --release -p weighbridge-benches --example long_stream [BYTES]`
 //!
-//! The first pass is the publisher's: it makes root and layer. The second is a node's: it reads the stream from a reader
-//! that it does not trust. Without an argument the stream has 16 GiB.
+//! The first pass is that of the publisher, and makes root and layer. The second pass is that of a node, and reads
+//! the stream from an untrusted reader. Without an argument the stream has 16 GiB.
 
 use std::{error::Error, io::BufRead, time::Instant};
 

@@ -1,8 +1,8 @@
-//! The same 256 MiB in memory, accepted in chunks of 256 KiB, decoded by other verified streams, and hashed.
+//! The same 256 MiB in memory: accepted in chunks of 256 KiB, decoded by other verified streams, and hashed.
 //!
-//! Each of the others is used in the way that is fastest for it: bytes are dropped as soon as they are verified, into no
-//! file and no large vector. Their encodings are made beforehand. Before anything is timed, each has to give back the
-//! same bytes, and to refuse them with one bit turned.
+//! Each rival is used in its fastest way: verified bytes are dropped at once, and go into no file and no large
+//! vector. The encodings are made beforehand. Before the timing, each rival must return the same bytes, and refuse an
+//! encoding with one flipped bit.
 
 use std::{
     hint::black_box,
@@ -32,7 +32,7 @@ fn bytes() -> Vec<u8> {
     bytes
 }
 
-/// Decodes a Bao encoding of 1 KiB leaves, and hands out pieces of up to a chunk.
+/// Decodes a Bao encoding with leaves of 1 KiB, and passes on pieces of up to a chunk.
 fn bao(encoded: &[u8], root: &blake3::Hash, mut take: impl FnMut(&[u8])) -> io::Result<()> {
     let mut decoder = bao::decode::Decoder::new(encoded, root);
     let mut piece = vec![0; CHUNK];
@@ -44,8 +44,8 @@ fn bao(encoded: &[u8], root: &blake3::Hash, mut take: impl FnMut(&[u8])) -> io::
     }
 }
 
-/// Decodes what `bao-tree` sends for a whole file, with leaves of one chunk. Neither size nor block size is in the
-/// encoding, and bytes behind its end would not be looked at.
+/// Decodes the encoding that `bao-tree` sends for a whole file, with leaves of one chunk. The encoding has neither
+/// the file's size nor the block size, and bytes behind its end are not looked at.
 fn bao_tree(encoded: &[u8], root: blake3::Hash, mut take: impl FnMut(&[u8])) -> Result<(), DecodeError> {
     let tree = BaoTree::new(LEN, BlockSize::from_chunk_log(8));
     let ranges = ChunkRanges::all();
@@ -66,7 +66,7 @@ fn bao_tree_encoding(bytes: &[u8]) -> (Vec<u8>, blake3::Hash) {
     (encoded, outboard.root)
 }
 
-/// Asserts that a decoder gives back these bytes, and refuses them if one bit in the middle is another.
+/// Asserts that a decoder returns these bytes, and refuses an encoding with one flipped bit in the middle.
 fn try_out<E>(bytes: &[u8], encoded: &[u8], decode: impl Fn(&[u8], &mut dyn FnMut(&[u8])) -> Result<(), E>) {
     let mut rest = bytes;
     let decoded = decode(encoded, &mut |piece| {
