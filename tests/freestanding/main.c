@@ -1,4 +1,4 @@
-/* PROOF VKEY: checks a proof by a key, then changes each byte of the proof, and every one of these has to be refused. */
+/* PROOF VKEY: checks a proof by a key, then expects a refusal for each changed byte of the proof. */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,7 +38,7 @@ int main(int count, char **arguments)
         return 1;
     }
     for (i = 0; i < proof_length; i++) {
-        /* Another path may be absent, too. */
+        /* The model may lack the changed path too, so `absent` lines are skipped. */
         if (i > 0 && proof[i - 1] == '\n' && proof_length - i > 7 && memcmp(proof + i, "absent ", 7) == 0) {
             while (proof[i] != '\n')
                 i++;

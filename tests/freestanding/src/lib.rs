@@ -1,6 +1,6 @@
 //! A light node without the standard library, to be linked into a C program.
 //!
-//! A second panic handler is an error of the compiler's, so this does not build as soon as anything below links `std`.
+//! The compiler refuses a second panic handler, so this crate does not build if any dependency links `std`.
 
 #![no_std]
 
@@ -22,21 +22,21 @@ unsafe extern "C" {
     fn abort() -> !;
 }
 
-/// The memory of the C program.
+/// The allocator of the C program.
 struct CHeap;
 
-// SAFETY: aligned_alloc gives null or a block of at least the size and alignment of the layout; free takes it back.
+// SAFETY: `aligned_alloc` returns null, or a block of at least the layout's size and alignment; `free` takes it back.
 unsafe impl GlobalAlloc for CHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let alignment = layout.align().max(size_of::<usize>());
-        // C wants a multiple of the alignment. A layout's size, rounded up, fits by its own contract.
+        // C requires a multiple of the alignment. By the contract of `Layout`, the rounded size fits.
         let size = layout.size().next_multiple_of(alignment);
-        // SAFETY: the alignment is a power of two that the system supports, the size a multiple of it.
+        // SAFETY: the alignment is a power of two that the system supports, and the size is a multiple of it.
         unsafe { aligned_alloc(alignment, size).cast() }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, _: Layout) {
-        // SAFETY: the caller gives back what `alloc` gave it.
+        // SAFETY: the caller returns a block that `alloc` gave out.
         unsafe { free(pointer.cast()) }
     }
 }
@@ -50,14 +50,14 @@ fn panic(_: &PanicInfo<'_>) -> ! {
     unsafe { abort() }
 }
 
-/// The precompiled core names it for unwinding, which an aborting program never does.
+/// The precompiled `core` refers to this symbol for unwinding, which an aborting program never does.
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}
 
-/// Checks a proof by one trusted key: 0, or the code of the refusal.
+/// Checks a proof by one trusted key; returns 0, or the code of the refusal.
 ///
 /// # Safety
-/// Each pointer has to lead to as many readable bytes as its length says.
+/// Each pointer must point to at least as many readable bytes as its length says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn check_proof(
     proof: *const u8,
@@ -65,7 +65,7 @@ pub unsafe extern "C" fn check_proof(
     vkey: *const u8,
     vkey_length: usize,
 ) -> c_int {
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees both pointers and lengths.
     let (proof, vkey) =
         unsafe { (slice::from_raw_parts(proof, proof_length), slice::from_raw_parts(vkey, vkey_length)) };
     match check(proof, vkey) {
@@ -79,6 +79,6 @@ fn check(proof: &[u8], vkey: &[u8]) -> Result<(), u16> {
     let key = Vkey::parse(line.trim_ascii_end()).map_err(|e| e.error_code())?;
     let policy = TrustPolicy::any_of(vec![key]).map_err(|e| e.error_code())?;
     let proof = SignedProof::parse(proof).map_err(|e| e.error_code())?;
-    // This node has no clock.
+    // A light node has no clock.
     proof.verify(&policy, &Expectation::any(), None).map(drop).map_err(|e| e.error_code())
 }
