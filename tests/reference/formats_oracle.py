@@ -1,11 +1,11 @@
-"""Model files beside the packages that write and read them: are their tensors ours?
+"""Compares model files, as the packages that write them read them, with the command and the reference.
 
     python3 tests/reference/formats_oracle.py WEIGHBRIDGE FOLDER
 
-Compares name, dtype, shape, offset and size of every tensor as the packages read them, as the command WEIGHBRIDGE shows
-them and as the reference reads them: of all files below FOLDER, and of files that the packages write here, of every dtype
-that each can write. Then the command weighs and verifies all of these. Needs the PyPI packages `gguf`, `numpy`,
-`safetensors` and `mlx`.
+For every tensor, compares name, dtype, shape, offset and size as the packages read them, as the command WEIGHBRIDGE
+shows them and as the reference reads them. The files are all below FOLDER, and files that the packages write here, with
+every dtype that each package can write. Then the command weighs and verifies all files. Needs the PyPI packages `gguf`,
+`numpy`, `safetensors` and `mlx`.
 """
 
 import json
@@ -30,8 +30,8 @@ from weighbridge_ref.tensors import BITS, Tensor, parse_safetensors
 NUMPY = {"F32": numpy.float32, "F16": numpy.float16, "F64": numpy.float64, "I8": numpy.int8, "I16": numpy.int16,
          "I32": numpy.int32, "I64": numpy.int64}
 BIG_ENDIAN = 4303
-# Where gguf-py 0.19 and older say otherwise than ggml.h and ggml-common.h, which the table follows. `Q8_1` was mended in
-# gguf-py's sources in September 2026.
+# Differences of gguf-py 0.19 and older from ggml.h and ggml-common.h, which the table follows. gguf-py corrected
+# `Q8_1` in its sources in September 2026.
 MISTAKEN = {9: ("Q8_1", 32, 40)}
 MISSING = {42: ("Q2_0", 64, 18)}
 
@@ -58,7 +58,7 @@ def main(weighbridge: str, folder: str) -> int:
 
 
 def check_the_table() -> None:
-    """The table of gguf-py is ours, but for what is known of it; from here on it reads and writes by ggml's numbers."""
+    """Checks gguf-py's table apart from its known faults, and corrects those to ggml's numbers."""
     theirs = {dtype.value: (dtype.name, *sizes) for dtype, sizes in GGML_QUANT_SIZES.items()}
     for table in (MISTAKEN, MISSING):
         for number, known in table.items():
@@ -72,14 +72,14 @@ def check_the_table() -> None:
 
 
 def add_member(number: int) -> None:
-    """Makes gguf-py's enumeration know a dtype that it lacks, as its own next version will."""
+    """Adds a dtype to gguf-py's enumeration that its next version will have."""
     member = int.__new__(GGMLQuantizationType, number)
     member._name_, member._value_ = DTYPES[number][0], number
     GGMLQuantizationType._member_map_[member.name] = GGMLQuantizationType._value2member_map_[number] = member
 
 
 def check_every_dtype_of_safetensors() -> None:
-    """numpy has not all dtypes of safetensors, so that no writer here makes them; its reader knows them."""
+    """Checks the reader of safetensors, since numpy lacks some dtypes, so that no writer here writes them."""
     for dtype, bits in BITS.items():
         for suffix, is_known in (("", True), ("_NEW", False)):
             members = {"a": {"dtype": dtype + suffix, "shape": [8], "data_offsets": [0, bits]}}
@@ -92,7 +92,7 @@ def check_every_dtype_of_safetensors() -> None:
 
 
 def compare(weighbridge: str, path: Path) -> list[Tensor]:
-    """The tensors of a file, which all three read alike."""
+    """The tensors of a file; asserts that package, command and reference read the same."""
     data = path.read_bytes()
     ours = shown(weighbridge, path)
     if path.suffix == ".gguf":
@@ -101,7 +101,7 @@ def compare(weighbridge: str, path: Path) -> list[Tensor]:
                          int(t.n_bytes)) for t in GGUFReader(path).tensors]
     else:
         reference = parse_safetensors(data, len(data))
-        # The package gives bytes in place of offsets: what lies where we say is held against them.
+        # The package gives bytes instead of offsets, so the bytes at our offsets are compared.
         places = {tensor.name: tensor for tensor in ours}
         theirs = []
         for name, found in safetensors.deserialize(data):
@@ -126,9 +126,9 @@ def shown(weighbridge: str, path: Path) -> list[Tensor]:
 
 
 def weigh_and_verify(weighbridge: str, model: Path, keys: Path) -> None:
-    """All files of a folder, with the hashes of their tensors, which are as many as the files have together."""
+    """Weighs and verifies all files of a folder with tensor hashes, and checks the number of tensors."""
     def run(*words) -> list[dict]:
-        # Nothing is remembered beside what is written here.
+        # The memory of accepted heads lies in a folder of this run.
         place = os.environ | {"XDG_STATE_HOME": str(keys / "state"), "HOME": str(keys)}
         done = subprocess.run([weighbridge, *words, "--json"], capture_output=True, text=True, env=place)
         assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
@@ -145,7 +145,7 @@ def weigh_and_verify(weighbridge: str, model: Path, keys: Path) -> None:
 
 
 def check_refusal(weighbridge: str, path: Path, aside: Path) -> None:
-    """What nobody can tell from a little-endian file but by its version is refused."""
+    """A big-endian file, which only its version tells from a little-endian file, is refused."""
     data = path.read_bytes()
     try:
         parse_gguf(data, len(data))
@@ -160,7 +160,7 @@ def check_refusal(weighbridge: str, path: Path, aside: Path) -> None:
 # --- files that the packages write ----------------------------------------------------------------------
 
 def write_safetensors(folder: Path) -> None:
-    """Of every dtype that numpy has, with metadata and without."""
+    """Writes files of every dtype that numpy has, with metadata and without."""
     arrays = {}
     for dtype, kind in safetensors.numpy._TYPES.items():
         arrays |= {f"{dtype}.{rank}": numpy.ones([2, 3, 1, 2, 1, 7][:rank], kind) for rank in range(7)}
@@ -171,7 +171,7 @@ def write_safetensors(folder: Path) -> None:
 
 
 def write_mlx(folder: Path) -> None:
-    """MLX writes `null` for no metadata, no padding, and GGUF files that end with their last tensor."""
+    """Writes files by MLX: `null` for no metadata, no padding, and GGUF files that end with the last tensor."""
     kinds = (mx.bool_, mx.uint8, mx.uint16, mx.uint32, mx.uint64, mx.int8, mx.int16, mx.int32, mx.int64, mx.float16,
              mx.bfloat16, mx.float32, mx.complex64)
     arrays = {f"{kind}.{rank}": mx.ones([2, 3, 1, 2, 7][:rank]).astype(kind) for kind in kinds for rank in range(6)}
@@ -204,7 +204,7 @@ def write(path: Path, *parts, alignment=None, **options) -> None:
 
 
 def values(writer: GGUFWriter) -> None:
-    """A key-value of every type."""
+    """Adds a key-value pair of every type."""
     for add, value in ((writer.add_uint8, 1), (writer.add_int8, -1), (writer.add_uint16, 2), (writer.add_int16, -2),
                        (writer.add_uint32, 3), (writer.add_int32, -3), (writer.add_uint64, 4), (writer.add_int64, -4),
                        (writer.add_float32, 0.5), (writer.add_float64, 0.25), (writer.add_bool, True),
@@ -217,7 +217,7 @@ def values(writer: GGUFWriter) -> None:
 
 
 def every_dtype(writer: GGUFWriter) -> None:
-    """Tensors of each dtype, of one to six dimensions, and a scalar."""
+    """Adds tensors of each dtype, with one to six dimensions, and a scalar."""
     for dtype, (elements, length) in GGML_QUANT_SIZES.items():
         for rank in range(1, 7):
             rows, name = [2, 3, 5, 2, 1][: rank - 1], f"{dtype.name}.{rank}"

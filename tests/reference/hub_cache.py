@@ -1,9 +1,9 @@
-"""A cache as huggingface_hub makes it: is its snapshot weighed, verified, proven and mended?
+"""Weighs, verifies, proves and mends a snapshot in a cache that huggingface_hub makes.
 
     python3 tests/reference/hub_cache.py WEIGHBRIDGE
 
-The package's own functions put the files where a download would: a small one in the repository, a large one in the store that
-all repositories share. Needs the PyPI package `huggingface_hub`.
+The package's own functions place the files as a download does: a small file in the repository, a large file in the
+store that all repositories share. Needs the PyPI package `huggingface_hub`.
 """
 
 import json
@@ -55,7 +55,7 @@ def check(weighbridge: str, folder: Path) -> None:
         "--slice", folder / "slice", "--bytes", f"0..{CHUNK}", "-o", folder / "proof")
     run("check", folder / "proof", *trust, "--slice", folder / "slice")
 
-    # One bad chunk: named with a way to mend it, which leaves the snapshot as it was.
+    # One bad chunk: the refusal hints at a fetch, which mends the model and leaves the snapshot as it was.
     mirror = folder / "mirror"
     (mirror / "onnx").mkdir(parents=True)
     for path in ("config.json", "onnx/weights.bin"):
@@ -74,7 +74,7 @@ def check(weighbridge: str, folder: Path) -> None:
 
 
 def download(hub: Path, files: dict[str, bytes]) -> Path:
-    """The snapshot that the package makes of these files, the large ones as those that came by Xet."""
+    """The snapshot that the package makes of these files; large files are placed like files that came by Xet."""
     repository = hub / "models--org--model"
     snapshot = repository / "snapshots" / REVISION
     (repository / "blobs").mkdir(parents=True)

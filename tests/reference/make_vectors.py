@@ -1,11 +1,11 @@
 """Writes all vectors below spec/vectors, and the worked examples in the pages of the specification.
 
-Each example is written once more below spec/examples, as a file of its own.
+Each example is also written below spec/examples, as a file of its own.
 
     python3 tests/reference/make_vectors.py           writes
-    python3 tests/reference/make_vectors.py --check   compares: is what is there what would be written?
+    python3 tests/reference/make_vectors.py --check   compares the files with those that it would write
 
-The same input always gives the same bytes. No vector is written that the reference itself does not pass.
+The same input always gives the same bytes. Every written vector passes the reference itself.
 """
 
 import argparse

@@ -21,7 +21,7 @@ VECTORS = Path(__file__).resolve().parents[2] / "spec" / "vectors"
 # --- what each kind of test does ----------------------------------------------------------------------
 
 class Outcome:
-    """What a run comes to: known answers, released bytes, and the codes of its refusals."""
+    """The result of a run: known answers, released bytes, and the codes of its refusals."""
 
     def __init__(self):
         self.answers: dict[str, object] = {}
@@ -39,7 +39,7 @@ def run(vector: Vector) -> Outcome:
 
 
 def compare(vector: Vector, outcome: Outcome) -> str | None:
-    """Returns what differs from the promise, or None."""
+    """Returns the difference from the promise, or None."""
     expect, code = vector.header["expect"], vector.header.get("code")
     if expect == "accepted" and outcome.codes:
         return f"refused with {outcome.codes}, expected to be accepted"
@@ -57,7 +57,7 @@ def compare(vector: Vector, outcome: Outcome) -> str | None:
 
 
 def same(key, promised, answer) -> bool:
-    if key == "state-after":  # a state file may be written in many ways
+    if key == "state-after":  # a state file has many forms
         return json.loads(promised) == json.loads(answer)
     return promised == answer
 
@@ -345,7 +345,7 @@ def failure_of(path: Path) -> str | None:
     try:
         vector = vector_form.parse(path.read_bytes())
         return compare(vector, run(vector))
-    except Exception:  # a fault of the reference or of the vector's form, and no verdict
+    except Exception:  # a fault of the reference, or of the vector's form; no verdict
         return traceback.format_exc()
 
 

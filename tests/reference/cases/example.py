@@ -1,4 +1,4 @@
-"""The running example: the tiny model of the pages of the specification."""
+"""The running example of the specification: a tiny model."""
 
 import struct
 
@@ -32,7 +32,7 @@ MODEL = {
 WEIGHED = weigh(MODEL, name="example/tiny", chunk_size="262144", ext=["source https://example.org/tiny"])
 NOTE = signed(WEIGHED.text, ALICE)
 
-# An older model of the same publisher, signed by the key that was lost later.
+# An older model of the same publisher, signed by a key that was lost later.
 OLDER = head_id(head_text(name="example/older", created="2025-03-01T12:00:00Z")).hex()
 
 POLICY = policy(
@@ -44,7 +44,7 @@ POLICY = policy(
     accepted_heads=f'["{OLDER}"]\n',
 )
 
-# An audit of the tiny model, three of whose four BLAKE3 chunks are drawn.
+# An audit of the tiny model. Three of its four BLAKE3 chunks are drawn.
 HEAD, HEAD_ID = parse_head(WEIGHED.text), head_id(WEIGHED.text)
 OF_HEAD = {"head": HEAD_ID.hex(), "root": HEAD.root.hex(), "prover": MIRROR.vkey, "issued": "2026-11-21T08:00:00Z"}
 CHALLENGE_TEXT = statement("challenge", **OF_HEAD, nonce=head_id(b"a nonce of the pages").hex(),
@@ -57,14 +57,14 @@ REPORT = signed(statement("report", **OF_HEAD, name="example/tiny", challenge=ch
                           response=audit.response_hash(RESPONSE[: -audit.SIGNATURE_LEN]).hex(), samples="3 4",
                           received="2026-11-21T08:00:02Z"), AUDITOR)
 
-# That the model holds the tensor `scale`, in its file, and no `model.pkl`.
+# Proves that the model has the tensor `scale`, in its file, and has no `model.pkl`.
 PROOF = proof.prove(NOTE, WEIGHED.files.splitlines(), absent=["model.pkl"], tensor_lines=WEIGHED.tensors.splitlines(),
                     tensors=[2])
 
 # The memory of a node that accepted the tiny model.
 STATE = memory.write_state({"example/tiny": [memory.read_note(NOTE)]})
 
-# What stands between `<!-- example: NAME -->` and `<!-- /example -->` in the pages.
+# The text between `<!-- example: NAME -->` and `<!-- /example -->` in the pages.
 BLOCKS = {
     "files.jsonl": WEIGHED.files,
     "tensors.jsonl": WEIGHED.tensors,

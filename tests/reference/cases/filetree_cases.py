@@ -4,7 +4,7 @@ from weighbridge_ref import blake3, filetree
 
 from .common import CHUNK_SIZE, Cases, accepted, flip, pattern, refused
 
-# Where the tree's shape changes: full, one over, one less, unbalanced on several levels.
+# Chunk counts with different tree shapes: full, one more, one less, unbalanced on several levels.
 CHUNK_COUNTS = (2, 3, 5, 6, 7, 11, 13)
 
 

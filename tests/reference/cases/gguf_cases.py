@@ -70,7 +70,7 @@ def padded(position: int, multiple=32) -> int:
 
 
 def gguf_file(*tensors: tuple[str, int, tuple[int, ...], bytes], pairs=()) -> bytes:
-    """A file of (name, type, dimensions as in the file, bytes), padded at its end."""
+    """A file of tensors (name, type, dimensions as in the file, bytes), padded at its end."""
     entries, data = [], b""
     for name, kind, dimensions, content in tensors:
         entries.append(entry(name, kind, dimensions, len(data)))
@@ -189,7 +189,7 @@ def bad_starts() -> Cases:
 
 def bad_pairs() -> Cases:
     def pairs(name, code, comment, *pairs, size=None, rule=None):
-        # Entries behind, so that the counts have room.
+        # The bytes behind make room for the claimed counts.
         return bad(name, code, comment, header(pairs) + bytes(24), size, rule=rule)
 
     yield pairs("key-empty", 4307, "a key of no byte", pair("", U8, b"\0"))
@@ -308,7 +308,7 @@ def bad_layouts() -> Cases:
 
 
 def in_order() -> Cases:
-    """Of two faults, the one that comes first is reported."""
+    """With two faults, the first one in the file is reported."""
     yield bad("first-big-endian", 4303, "big-endian, before its counts are read", b"GGUF" + (3).to_bytes(4, "big"))
     yield bad("first-magic", 4301, "no `GGUF`, and a version 9", b"GGUX" + u32(9))
     yield bad("first-counts", 4304, "counts without room, before the key-values",
@@ -348,7 +348,7 @@ def in_order() -> Cases:
     yield bad("first-hole", 4322, "a hole, and then an overlap", data, 1024)
     data = header(entries=[entry("a", 24, (8,)), entry("c", 24, (8,)), entry("b", 24, (8,), 64)])
     yield bad("first-overlap", 4323, "an overlap, and then a hole", data, 1024)
-    # `e` is empty and comes first by its size, whatever the names.
+    # `e` is empty, so its size puts it first, whatever the names.
     data = header(entries=[entry("z", 24, (0,)), entry("a", 24, (8,))])
     yield good("sorted-by-size", "an empty tensor where another begins, its name behind", data, padded(len(data)) + 8)
 

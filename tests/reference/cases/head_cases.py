@@ -15,7 +15,7 @@ def cases() -> Cases:
 
 
 def padded_to(length: int) -> bytes:
-    """A well-formed text of this length: `ext` lines fill it up."""
+    """A well-formed text of this length, filled with `ext` lines."""
     room = length - len(head_text()) - 16 * len("ext pad00 \n")
     ext = [f"pad{i:02} {'x' * ((room + i) // 16)}" for i in range(16)]
     text = head_text(ext=ext)

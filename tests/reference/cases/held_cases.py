@@ -14,7 +14,7 @@ AUDITOR_AGAIN = TestKey("auditor.example/by-night", owner=AUDITOR.name)  # anoth
 PROVERS = [PROVER, TestKey("mirror.example/8"), TestKey("cache.example")]
 PROVER_AGAIN = TestKey("mirror.example/seven", owner=PROVER.name)
 
-RECEIVED = "2026-11-21T08:00:02Z"  # of each report, unless a case says otherwise
+RECEIVED = "2026-11-21T08:00:02Z"  # in each report, unless a case gives another time
 SECOND_LATER = "2026-11-21T08:00:03Z"
 NOW = "2026-11-22T08:00:02Z"
 DAY = 86_400
@@ -90,7 +90,7 @@ def policies() -> Cases:
 
 
 def keys_apart() -> Cases:
-    """Auditors sign reports and publishers sign heads: neither counts for the other."""
+    """A report needs the key of an auditor, and a head that of a publisher. Neither counts for the other."""
     both = {"policy.toml": policy(publisher("*", ALICE), held(AUDITOR))}
     yield refused("trust/signed-by-auditor", "trust", 3102, "an auditor is no publisher",
                   {"head.note": signed(TEXT, AUDITOR)} | both, rule=8, now=HEAD["created"])
@@ -155,8 +155,8 @@ def levels() -> Cases:
     yield bad("two-names-of-prover", 3303, "one prover's key under two names", two, report(a, p),
               report(b, PROVER_AGAIN))
 
-    # Whoever takes reports as they come takes the first and finds nothing beside it; by the order of keys, the same
-    # is true of one of the four.
+    # A greedy count takes the first report and then counts no other. In the order of keys, this happens in one of
+    # the four cases.
     for i, (x, y, s, t) in enumerate([(a, b, p, q), (b, a, p, q), (a, b, q, p), (b, a, q, p)], 1):
         yield good(f"matching-{i}", 2, "the first report is in the way of both others", two, report(x, s), report(x, t),
                    report(y, s))

@@ -16,7 +16,7 @@ def cases() -> Cases:
 
 
 def sections(lines, tensor_lines=None, total=None, files=None, tensors=None, **head):
-    """A head over these lines; `files` and `tensors` are the bytes offered instead of them."""
+    """A head over these lines. `files` and `tensors` are bytes that are offered instead of the lines."""
     if total is None:
         total = 1570
     result = {"head.txt": head_of_lists(lines, tensor_lines, total, **head)}
@@ -79,7 +79,7 @@ def file_lists() -> Cases:
 
 
 def file_lines() -> Cases:
-    """One bad line in place of the second. The head is over the bad lines, so only the line's form is wrong."""
+    """The second line is replaced by a bad one. The head is over the bad lines, so only the line's form is wrong."""
     line = LINES[1].decode()
 
     def with_line(changed: str | bytes, name, comment, code=1302, rule=6):
@@ -180,7 +180,7 @@ def tensor_lines() -> Cases:
     yield replaced('"F32"', '"f32"', "dtype-lower-case", "f32")
     yield replaced('"b.weight"', '"b.\x7fweight"', "tensor-name-control", "U+007F in a name", code=1432, rule=12)
 
-    # Two faults in one line: told is the one that comes first in the page.
+    # Two faults in one line: the fault that the page names first is reported.
     yield replaced('"tensor":"b.weight","file":"model.safetensors"', '"tensor":"b.\x7fweight","file":"../x.safetensors"',
                    "two-faults-name-path", "a control character in the name, and a path that leads out", code=1432,
                    rule=12)

@@ -1,4 +1,4 @@
-"""What is remembered of accepted heads, and what that refuses (spec/trust.md#memory)."""
+"""The memory of accepted heads, and the heads that it refuses (spec/trust.md#memory)."""
 
 import json
 from hashlib import sha256
@@ -33,7 +33,7 @@ def cases() -> Cases:
 
 
 def state(*notes: bytes, **others: bytes) -> bytes:
-    """A state file with these notes of the one name, and with others by name."""
+    """A state file with these notes of one name, and with the notes of other names."""
     tree = {NAME: {sha256(data).hexdigest(): data.decode() for data in notes}}
     tree |= {name: {sha256(data).hexdigest(): data.decode()} for name, data in others.items()}
     return json.dumps({name: notes for name, notes in tree.items() if notes}, indent=1).encode()
@@ -117,7 +117,7 @@ def unknown(i: int) -> bytes:
 
 
 def second_signature(key: TestKey, text: bytes) -> bytes:
-    """A good signature with another nonce than RFC 8032 gives: only the key's owner can make it."""
+    """A good signature with a nonce that RFC 8032 does not give. Only the key's owner can make it."""
     scalar, prefix = ed25519.expand(key.seed)
     nonce = ed25519._hash_to_scalar(prefix, b"another nonce", text)
     r = ed25519.encode(ed25519.multiply(nonce, ed25519.BASE))
@@ -126,13 +126,13 @@ def second_signature(key: TestKey, text: bytes) -> bytes:
 
 
 def revoking(*keys: TestKey, threshold: int | None = None) -> dict:
-    """Alice, Bob and Mallory may sign, but for revoked keys."""
+    """A policy under which Alice, Bob and Mallory may sign, except for `keys`, which are revoked."""
     return {"policy.toml": policy(publisher("*", ALICE, BOB, MALLORY, threshold=threshold),
                                   revoked=quoted(*(key.vkey for key in keys)))}
 
 
 def policies() -> Cases:
-    """Notes that other policies left, and heads that stand by their ids."""
+    """Notes that other policies left, and heads that are accepted by their ids."""
     first, second, third = (signed(text, ALICE) for text in (FIRST, SECOND, THIRD))
     by_bob = signed(THIRD, BOB)
     yield good("other-policy-stays", "a later head of the same name that only another policy believes", first,

@@ -11,7 +11,7 @@ from .common import (ALICE, BOB, CHUNK_SIZE, CREATED, MALLORY, NAME, Cases, acce
 from .gguf_cases import gguf_file, part
 from .weighing import Weighed, safetensors, tensor_entries, weigh
 
-# model.safetensors has two chunks, all else one.
+# model.safetensors has two chunks, and each other file one.
 MODEL = {
     "1_Pooling/config.json": b'{"mean": true}\n',
     "2_Normalize/config.json": b'{"norm": true}\n',
@@ -31,7 +31,7 @@ WEIGHTS = MODEL["model.safetensors"]
 
 
 def sections(model=None, weighed: Weighed = WEIGHED, note=None, files=None, without=()) -> dict[str, bytes]:
-    """A signed folder. `files` are put into it, or in place of others; the paths in `without` are left out."""
+    """A signed folder. `files` are added, or replace others; the paths in `without` are left out."""
     note = signed(weighed.text, ALICE) if note is None else note
     whole = VKEYS | weighed.metadata(note) | (model or MODEL) | (files or {})
     return {path: data for path, data in whole.items() if path not in without}
@@ -123,7 +123,7 @@ def layers() -> Cases:
     yield with_layers("layer-cut", 2201, "a CV is missing", layer[:32], rule=1)
     twins = MODEL | {"another.bin": pattern(CHUNK_SIZE + 616, 7), "other.bin": pattern(CHUNK_SIZE + 616)}
     weighed = weigh(twins)
-    # In list order: another.bin, model.safetensors, other.bin, of two chunks each.
+    # In list order: another.bin, model.safetensors, other.bin, with two chunks each.
     a, m, o = (weighed.layers[i : i + 64] for i in (0, 64, 128))
     content = sections(twins, weighed)
     yield bad("layers-exchanged", 2202, "the layers of two files of the same size, exchanged",
@@ -150,7 +150,7 @@ def heads() -> Cases:
 
 
 def tensors() -> Cases:
-    """Signed by mistake or on purpose: the tensor list disagrees with the file's own header."""
+    """Signed models whose tensor list disagrees with the file's own header."""
 
     def signed_with(change):
         def change_all(entries: list[TensorEntry]):
@@ -191,7 +191,7 @@ def tensors() -> Cases:
 
 
 def of_gguf() -> Cases:
-    """The same for GGUF; parts are not compared again."""
+    """The same for GGUF. Verifying does not compare the parts of a split."""
     files = {"config.json": b"{}\n", "model.gguf": gguf_file(
         ("embedding", 0, (100, 41), pattern(16400)), ("rows", 8, (32, 3), pattern(102)), ("scale", 0, (), bytes(4)))}
     yield good("gguf", "a GGUF model, tensor hashes compared too", sections(files, weigh(files)), tensors="yes",
@@ -214,7 +214,7 @@ def of_gguf() -> Cases:
 
 
 def malformed_file():
-    """A file that weighing would have refused, signed all the same."""
+    """A signed model with a file that weighing refuses."""
     broken = MODEL | {"model.safetensors": WEIGHTS + b"\0"}
     lines = [file_line(file_entry(path, broken[path])) for path in sorted(broken, key=str.encode)]
     entries = [tensor_line(e) for e in sorted(tensor_entries("model.safetensors", WEIGHTS), key=lambda e: e.name)]
@@ -226,12 +226,12 @@ def malformed_file():
 
 
 def not_compared() -> Cases:
-    """Headers of which nothing is compared: that says less of a model, and refuses nothing."""
+    """Headers that are not compared with the tensor list. The files are reported as such, and not refused."""
     new = safetensors(("a", "F32", (2,), bytes(8)), ("b", "F99", (3,), b"new"))
     files = {"a.safetensors": safetensors(("z", "U8", (1,), b"z")), "new.safetensors": new}
 
     def aside(name, comment, listed, content=new, **parameters):
-        """`listed` are the tensors that are listed of the file `new.safetensors`, whatever it holds."""
+        """`listed` are the tensors listed for `new.safetensors`, whatever the file holds."""
         path, model = "new.safetensors", files | {"new.safetensors": content}
         entries = [TensorEntry(name, path, dtype, shape, len(content) - 11 + begin, len(data), file_entry("x", data).root)
                    for name, dtype, shape, begin, data in listed]

@@ -56,7 +56,7 @@ def cases() -> Cases:
     yield malformed("four-bytes", "a key id and no signature", f"{DASH} unknown.example {b64encode(bytes(4)).decode()}")
     yield malformed("not-a-line", "a line that is no signature, behind a good one", "revision 1")
 
-    # Split at the last empty line; what stands before it is text, all of it signed.
+    # The last empty line divides a note. Everything before it is signed text.
     inner = text_of(head_lines()[:5] + [""] + head_lines()[5:])
     yield bad("empty-line-in-text", 1203, "a signed text with an empty line in it", signed(inner, ALICE))
     yield bad("text-behind-signature", 1203, "a whole note, and behind it another signature over all of it",
@@ -64,7 +64,7 @@ def cases() -> Cases:
 
 
 def padded(whole: bytes, length: int) -> bytes:
-    """A note of this length: a line of an unknown key, with a long name, fills it up."""
+    """A note of this length, filled by a signature line of an unknown key with a long name."""
     line = note.signature_line("", bytes(4), b"\0")
     filled = whole + note.signature_line("f" * (length - len(whole) - len(line)), bytes(4), b"\0")
     assert len(filled) == length

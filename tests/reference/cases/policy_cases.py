@@ -1,4 +1,4 @@
-"""Policies (spec/trust.md#the-policy); those with auditors are in held_cases."""
+"""Policies (spec/trust.md#the-policy). Policies with auditors are in held_cases."""
 
 from weighbridge_ref import ed25519, note
 from weighbridge_ref.head import head_id
@@ -64,7 +64,7 @@ def forms() -> Cases:
 
 
 def toml_1_1() -> Cases:
-    """What TOML 1.1 added, one addition each, and beside it what TOML 1.0 has already."""
+    """The additions of TOML 1.1, one in each case, and similar texts that TOML 1.0 has."""
     one = publisher("*", ALICE)
     inline = f'key = [{{ vkey = "{ALICE.vkey}" }}]\n'
     scoped = '[[publisher]]\nscope = "org/*"\n'
@@ -99,7 +99,7 @@ def toml_1_1() -> Cases:
 
 
 def pairs() -> Cases:
-    """Two faults each: told is the one that comes first in the page, not in the text."""
+    """Two faults in each case: the fault that the page names first is reported, not the first in the text."""
     vkey, key = f'vkey = "{ALICE.vkey}"\n', "[[publisher.key]]\n"
     scope, no_scope = '[[publisher]]\nscope = "a"\n', '[[publisher]]\nscope = "a/"\n'
     soon, turned = 'from = "soon"\n', f'from = "{LATER}"\nuntil = "{CREATED}"\n'

@@ -1,4 +1,4 @@
-"""Proofs: entries and absent paths, to a node that has neither lists nor model (spec/proofs.md)."""
+"""Proofs of entries and absent paths, for a node with neither lists nor model (spec/proofs.md)."""
 
 import itertools
 import string
@@ -17,7 +17,7 @@ TRUST = {"vkeys": ALICE.vkey.encode() + b"\n"}
 
 
 class Model:
-    """Lists, and a signed head over them. Lines may be malformed or out of order: who signs decides."""
+    """Lists, and a signed head over them. A signer may sign malformed lines, in any order."""
 
     def __init__(self, file_lines, total, tensor_lines=None, **head):
         self.files, self.tensors = file_lines, tensor_lines or []
@@ -29,7 +29,7 @@ class Model:
         return proof.prove(note or self.note, self.files, files, absent, self.tensors, tensors, slice)
 
     def claims(self, files=(), absent=(), tensors=(), slice=None) -> proof.Claims:
-        """Exactly these, and not their neighbours or files."""
+        """Exactly these claims, without the neighbours of absent paths and the files of tensors."""
         absent = [path.encode() for path in absent]
         return proof.claims_of(self.files, list(files), absent, self.tensors, list(tensors), slice)
 
@@ -89,7 +89,7 @@ def bad(name, code, comment, data, /, rule=None, trust=TRUST, **parameters):
 
 def honest() -> Cases:
     def case(name, comment, files, absent=(), tensors=(), slice=None, asked=None, model=MODEL):
-        """`files` are those that the proof has; `asked` those that the prover is asked for."""
+        """The proof has `files`; the prover is asked for `asked`."""
         data = model.prove(files if asked is None else asked, absent, tensors, slice)
         return good(name, comment, data, files, absent, tensors, "%d %d..%d" % slice if slice else "", model)
 
@@ -134,7 +134,7 @@ def honest() -> Cases:
 
 
 def many_paths() -> list[str]:
-    """4,096 short paths that come before `weights.bin`."""
+    """4,096 short paths that sort before `weights.bin`."""
     letters = string.digits + string.ascii_uppercase + string.ascii_lowercase + "-_"
     return sorted("".join(pair) for pair in itertools.product("+=" + letters, repeat=2) if pair < ("w", "e"))[:4096]
 
@@ -314,7 +314,7 @@ def sibling_lines() -> Cases:
 
 
 def file_entries() -> Cases:
-    """Lines that are signed as they are, in a list that no verifier would open."""
+    """Malformed lines of a signed list that no verifier opens."""
     def signed_line(name, code, comment, changed, rule=6):
         changed = changed if isinstance(changed, bytes) else changed.encode()
         broken = Model([MODEL.files[0], changed, *MODEL.files[2:]], 7470)
@@ -356,7 +356,7 @@ def absent_paths() -> Cases:
 
 
 def forged_trees() -> Cases:
-    """What rule 7 forbids, and other entries than the signed ones."""
+    """Trees that rule 7 forbids, and entries that are not the signed ones."""
     forged = file_line(file_entry("config.json.pickle", b"forged"))
     second = MODEL.claims([1])
 
@@ -390,7 +390,7 @@ def forged_trees() -> Cases:
     shrunk = model_of(FILES[:-1], TENSORS)
     yield case("count-one-less", 2405, "a good proof of a model of one file less", shrunk.claims([2]), 1)
     yield case("count-far-less", 2404, "a good proof of a model of three files", model_of(FILES[:3]).claims([0]), 1)
-    # Node 0 of three entries, of which the first stands alone: as entry 2 of 3, 1 of 4 and 0 of 5.
+    # Node 0 of three entries, the first of them alone: offered as entry 2 of 3, 1 of 4 and 0 of 5.
     three, five = model_of(FILES[:3]), model_of(FILES[:5])
     moved = three.claims([2])._replace(files=[Claim(0, three.files[2])])
     assert len(moved.siblings) == len(five.claims([0]).siblings)
@@ -434,7 +434,7 @@ def tensor_entries() -> Cases:
         return bad(f"tensor-{name}", code, comment, model.write(claims), rule)
 
     def signed_as(name, code, comment, tensors, files=(2,), positions=(0,), rule=6):
-        """Tensor lines that are signed as they are."""
+        """Signs these tensor lines, well-formed or not."""
         lines = [entry if isinstance(entry, bytes) else tensor_line(entry) for entry in tensors]
         model = Model(MODEL.files, 7470, lines)
         return case(name, code, comment, model.claims(files, tensors=positions), rule, model)

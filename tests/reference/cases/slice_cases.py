@@ -67,7 +67,7 @@ def honest() -> Cases:
 
 
 def deepest() -> tuple[bytes, bytes, bytes]:
-    """Root, slice and first BLAKE3 chunk of a file that nobody has: its other CVs are made up."""
+    """Root, slice and first BLAKE3 chunk of a file that does not exist: its other CVs are invented."""
     size, chunk = 2**53 - 1, pattern(CHUNK)
     cv, parents = blake3.subtree_cv(chunk, 0), []
     for level in range(43):
@@ -111,7 +111,7 @@ def lengths() -> Cases:
     yield of_page("size-in-two-bytes", 2603, "a header as short as the size allows",
                   SLICE[:2] + SLICE[HEADER:], rule=6)
     yield of_page("size-big-endian", 2603, "most significant byte first", SLICE[:8][::-1] + SLICE[8:], rule=6)
-    # The path of 2000..2100 is the same in a file of any size from 4,097 to 8,192 bytes.
+    # The path of 2000..2100 is the same in every file of 4,097 to 8,192 bytes.
     yield of_page("size-other-same-path", 2603, "a size of which every node of this slice would be accepted",
                   sized(6000), rule=1)
     yield of_page("size-largest", 2603, "2^64 - 1", sized(2**64 - 1), rule=1)
@@ -124,7 +124,7 @@ def lengths() -> Cases:
 
 
 def parts() -> Cases:
-    """Bytes that are not the signed ones, and what was released before."""
+    """Bytes that are not the signed ones, and the bytes released before them."""
     def flipped(name, comment, at, released=b"", rule=3):
         return of_page(f"flipped-{name}", 2604, comment, flip(SLICE, at), released, rule)
 
@@ -167,7 +167,7 @@ def parts() -> Cases:
 
 
 def places() -> Cases:
-    """Roots that only a verifier would take which puts ROOT or the counter elsewhere (rule 4)."""
+    """Roots that only a verifier with a misplaced ROOT flag or counter would accept (rule 4)."""
     def case(name, comment, root, size, begin, end, *after_header):
         data = struct.pack("<Q", size) + b"".join(after_header)
         assert len(data) == slices.encoded_length(size, begin, end)

@@ -1,4 +1,4 @@
-"""Challenges, reports and receipts, read alone (spec/statements.md)."""
+"""Challenges, reports and receipts by themselves (spec/statements.md)."""
 
 from weighbridge_ref import ed25519
 from weighbridge_ref.note import parse_note
@@ -69,7 +69,7 @@ def cases() -> Cases:
 
 
 def sections(kind, note, key=None):
-    """The key that has to have signed; a receipt names it itself."""
+    """The note, and the key that has to have signed it. A receipt names its key itself."""
     vkey = {} if kind == "receipt" else {"vkey": (key or AUDITOR).vkey.encode()}
     return {"note": note} | vkey
 
@@ -88,7 +88,7 @@ def bad_case(kind, name, code, comment, note, rule=None):
 
 
 def padded(kind: str, length: int) -> bytes:
-    """A text of this length, by the long name of the key in it."""
+    """A text of this length, filled by the long name of its key."""
     place = "node" if kind == "receipt" else "prover"
     key = TestKey("k" * (length - len(statement(kind, **{place: TestKey("").vkey}))))
     text = statement(kind, **{place: key.vkey})
@@ -173,7 +173,7 @@ def lines(kind) -> Cases:
               text_of([whole[0], whole[1].replace(whole[1].split(" ")[0], whole[1].split(" ")[0].upper()), *whole[2:]]))
 
 
-# What may not stand on a line, and why, by its key.
+# For each key, values that its line may not have, and the reason.
 MALFORMED = {
     "name": [("space", "org/my model", "a space")],
     "head": [("none", "none", "there is always a head"), ("short", OTHER_HASH[1:], "63 digits")],

@@ -166,7 +166,7 @@ def vkeys() -> Cases:
 
 
 def small_order_points() -> dict:
-    """A point of each small order, by its order."""
+    """A point of each small order, with the order as its key."""
     y = 2
     while (point := ed25519.decode(y.to_bytes(32, "little"))) is None or \
             ed25519.equal(ed25519.multiply(4 * ed25519.L, point), ed25519.IDENTITY):

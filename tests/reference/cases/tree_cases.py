@@ -10,7 +10,7 @@ FORGED = b'{"file":"forged.pickle","size":0,"blake3":"' + b"0" * 64 + b'"}'
 
 class Tree:
     def __init__(self, count: int):
-        # A tree is over any lines; in the large ones these are short.
+        # A tree may have any lines; large trees get short ones.
         self.lines = [file_line(file_entry(f"file-{i:02}")) if count < 100 else str(i).encode() for i in range(count)]
         self.nodes = trees.tree_nodes([trees.leaf_hash(line) for line in self.lines])
         self.hash = self.nodes[0].hex()
@@ -90,7 +90,7 @@ def refusals() -> Cases:
     yield case("other-tree", 2405, "a true proof, in another list", eight, [3], [line[3]], proof(3), rule=3,
                tree_hash=Tree(9).hash)
 
-    # What a node is the hash of, offered as an entry. Entries and nodes are hashed in contexts of their own.
+    # The input of a node's hash, offered as an entry. Entries and nodes have different hash contexts.
     inner, top = eight.nodes[3] + eight.nodes[4], eight.nodes[1] + eight.nodes[2]
     assert b"\n" not in inner + top
     yield case("inner-node-as-entry", 2405, "the two hashes below node 1, offered as entry 0 of 2", eight, [0], [inner],

@@ -24,7 +24,7 @@ def cases() -> Cases:
 # --- the verdict ------------------------------------------------------------------------------------
 
 def trusting(*keys: TestKey) -> dict:
-    """The section of a trust in any one of these keys."""
+    """The sections of a trust in any one of these keys."""
     return {"vkeys": "".join(key.vkey + "\n" for key in keys).encode()}
 
 
@@ -94,7 +94,7 @@ def signatures() -> Cases:
 
 
 def signers() -> Cases:
-    """By which name a key goes, and in which order: the policy says, and not the note."""
+    """The policy, and not the note, decides the names of signers and their order."""
     def of(*keys):
         return {"policy.toml": policy(publisher("*", *keys))}
 
@@ -153,7 +153,7 @@ def thresholds() -> Cases:
     yield good("bad-by-revoked-key", "a bad signature by a revoked key is not looked at",
                signed(TEXT, ALICE) + BOB.line(bytes(64)), of(ALICE, BOB, threshold=1, revoked=quoted(BOB.vkey)), ALICE)
 
-    # A key that a policy revokes and whose head it accepts nevertheless.
+    # A policy that revokes a key and accepts a head of that key by its id.
     this_id = head_id(TEXT).hex()
     yield good("accepted-head", "revoked, and this head accepted nevertheless", signed(TEXT, ALICE),
                of(ALICE, BOB, threshold=1, revoked=quoted(ALICE.vkey), accepted_heads=quoted(this_id)))

@@ -1,4 +1,4 @@
-"""Weighs a model held in memory, as a publisher would, and lets a case change what comes out."""
+"""Weighs a model in memory as a publisher does, and lets a case change the result."""
 
 import json
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from .common import CHUNK_SIZE, file_entry, head_of_lists, joined
 
 
 class Weighed(NamedTuple):
-    """What lies in `weighbridge/`, but for the signatures."""
+    """The content of `weighbridge/`, without the signatures."""
 
     text: bytes
     files: bytes
@@ -25,7 +25,7 @@ class Weighed(NamedTuple):
 
 
 def safetensors(*members: tuple[str, str, tuple[int, ...], bytes]) -> bytes:
-    """A file of (name, dtype, shape, bytes), its header padded to a multiple of 8."""
+    """A file of tensors (name, dtype, shape, bytes), with its header padded to a multiple of 8."""
     header, position = {}, 0
     for name, dtype, shape, data in members:
         offsets = [position, position + len(data)]
@@ -45,7 +45,7 @@ def tensor_entries(path: str, data: bytes) -> list[TensorEntry]:
 
 
 def weigh(files: dict[str, bytes], change_tensors=None, no_tensors=False, entries=None, **head) -> Weighed:
-    """`change_tensors` turns the true tensor entries into those that are signed; `entries` stand in place of them."""
+    """`change_tensors` changes the true tensor entries before they are signed; `entries` replace them."""
     paths = sorted(files, key=str.encode)
     file_lines = [file_line(file_entry(path, files[path])) for path in paths]
     if entries is None:

@@ -1,6 +1,6 @@
-"""An independent reading of the Weighbridge specification, by the standard library alone.
+"""The Weighbridge specification, implemented independently by the standard library alone.
 
-Written from spec/ and for reading, not for speed; each module names its page.
+Written from spec/, to be read and not to be fast. Each module names its page.
 
     refused      a refusal with its number           (error-codes.md)
     blake3       hash, derive_key, subtrees          (file-tree.md)
@@ -11,7 +11,7 @@ Written from spec/ and for reading, not for speed; each module names its page.
     note, head   signed notes, keys, the head        (head.md)
     lists        files.jsonl and tensors.jsonl       (lists.md)
     trust        policies and the verdict on a head  (trust.md)
-    memory       what was accepted before            (trust.md)
+    memory       heads that were accepted before     (trust.md)
     proof        proofs of entries and absence       (proofs.md)
     slices       ranges of files, as Bao has them    (slices.md)
     statements   challenges, reports, receipts       (statements.md)

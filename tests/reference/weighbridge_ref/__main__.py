@@ -1,6 +1,6 @@
 """Verifies a model folder: python3 -m weighbridge_ref verify MODEL (--vkey LINE... | --policy FILE | --head ID).
 
-Exit status as of the `weighbridge` command: 0 = verified, 1 = refused, 2 = could not tell.
+The exit status is that of the `weighbridge` command: 0 = verified, 1 = refused, 2 = could not tell.
 """
 
 import argparse

@@ -25,10 +25,10 @@ def blake3_chunk_count(size: int) -> int:
 
 
 def draw(text: bytes, samples: int, count: int) -> list[int]:
-    """The numbers that a challenge of this text draws out of `count`, ascending."""
+    """The numbers below `count` that a challenge of this text draws, ascending."""
     if count == 0:
         raise Refused(2703, "the model has no bytes to sample")
-    limit = 2**64 - 2**64 % count  # from here on low numbers would come up more often
+    limit = 2**64 - 2**64 % count  # values from here on would make low numbers more frequent
     wanted, drawn = min(samples, count), set()
     for block in blake3.derive_key_extended(SAMPLES_CONTEXT, text):
         for value in struct.unpack("<8Q", block):
@@ -42,7 +42,7 @@ Drawn = list[tuple[FileEntry, list[int]]]
 
 
 def draw_of_files(text: bytes, samples: int, files: Iterable[FileEntry]) -> Drawn:
-    """Each file that has a sample, with the BLAKE3 chunks that are drawn of it, counted within the file."""
+    """Each file with a sample, and its drawn BLAKE3 chunks, counted within the file."""
     files = list(files)
     drawn = draw(text, samples, sum(blake3_chunk_count(file.size) for file in files))
     by_file, first = [], 0
@@ -58,12 +58,12 @@ def draw_of_files(text: bytes, samples: int, files: Iterable[FileEntry]) -> Draw
 # --- the shape of a response ------------------------------------------------------------------------
 
 def byte_range(file: FileEntry, begin: int, end: int) -> tuple[int, int]:
-    """From BLAKE3 chunks to bytes: only the last chunk of a file can be shorter."""
+    """The bytes of a run of BLAKE3 chunks. Only the last chunk of a file can be shorter."""
     return begin * CHUNK_LEN, min(end * CHUNK_LEN, file.size)
 
 
 def split(begin: int, end: int) -> int:
-    """Where the right subtree begins: left is the largest power of two of BLAKE3 chunks below all of them."""
+    """The beginning of the right subtree. The left has the largest power of two below the count of chunks."""
     return begin + (1 << (end - begin - 1).bit_length() - 1)
 
 
@@ -78,13 +78,13 @@ def path(begin: int, end: int, drawn: list[int]) -> Iterator[tuple[int, int]]:
 
 
 def parts(file: FileEntry, drawn: list[int]) -> tuple[list[int], int]:
-    """What the response holds of a file: the lengths of its drawn chunks, and the number of CVs."""
+    """The part of a file in the response: the lengths of its drawn chunks, and the number of its CVs."""
     ranges = [byte_range(file, number, number + 1) for number in drawn]
     return [end - begin for begin, end in ranges], len(list(path(0, blake3_chunk_count(file.size), drawn)))
 
 
 def response_length(by_file: Drawn) -> int:
-    """Follows from the challenge and the file list, and from nothing that the prover sent (rule 1)."""
+    """Computed from the challenge and the file list, and from no byte of the prover (rule 1)."""
     shapes = [parts(file, drawn) for file, drawn in by_file]
     return sum(sum(lengths) + CV_LEN * cvs for lengths, cvs in shapes) + SIGNATURE_LEN
 
@@ -101,7 +101,7 @@ def signed_bytes(text: bytes, unsigned: bytes) -> bytes:
 
 def respond(note_bytes: bytes, head: Head, this_head: bytes, files: Mapping[str, FileEntry],
             contents: Mapping[str, bytes], prover: VerifierKey, now: int, sign: Callable[[bytes], bytes]) -> bytes:
-    """Answers a challenge. A real prover takes the CVs from the chunk layer, this one from all bytes."""
+    """Answers a challenge. Computes the CVs from all bytes; a real prover takes them from the layer."""
     challenge, text = read_unsigned_challenge(note_bytes)
     if (challenge.head, challenge.root) != (this_head, head.root):
         raise Refused(2701, "the challenge is of another head")

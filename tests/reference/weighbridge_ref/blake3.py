@@ -1,10 +1,10 @@
-"""BLAKE3, written for reading: the hash, derive_key, and the parts of the tree between.
+"""BLAKE3, written to be read: the hash, derive_key, and the inner parts of the tree.
 
-Two things that most BLAKE3 libraries do not offer are needed here: the chaining value of a subtree
-that is not the root, and the merging of two chaining values. They are `subtree_cv` and `merge`.
+Two functions are missing in most BLAKE3 libraries: `subtree_cv` gives the chaining value of a
+subtree that is not the root, and `merge` merges two chaining values.
 
-The PyPI module of the same name, where it is installed, hashes long inputs; nothing else uses it, and
-self_test.py compares the two.
+If the PyPI module of the same name is installed, it hashes long inputs and nothing else.
+self_test.py compares it with this module.
 """
 
 import functools
@@ -13,13 +13,13 @@ import struct
 
 try:
     import blake3 as pypi_blake3
-except ImportError:  # everything below works without it, at about a megabyte a second
+except ImportError:  # this module works without it, at about a megabyte a second
     pypi_blake3 = None
 
 OUT_LEN = 32
 BLOCK_LEN = 64
 CHUNK_LEN = 1024  # a "BLAKE3 chunk" in spec/terms.md
-LONG_INPUT = 1 << 20  # from here on the PyPI module is worth its call
+LONG_INPUT = 1 << 20  # from this length on, the PyPI module is faster
 
 CHUNK_START = 1 << 0
 CHUNK_END = 1 << 1
@@ -54,7 +54,7 @@ def _g(v, a, b, c, d, mx, my):
 
 
 def _rounds(cv, block_words, counter, block_len, flags):
-    """The state behind the seven rounds."""
+    """The state after the seven rounds."""
     m = list(block_words)
     v = [*cv, *IV[:4], counter & MASK32, counter >> 32, block_len, flags]
     for round_number in range(7):
@@ -78,7 +78,7 @@ def _compress(cv, block_words, counter, block_len, flags):
 
 
 def _compress_wide(cv, block_words, counter, block_len, flags):
-    """Returns all sixteen."""
+    """Returns all sixteen words of the compression function's output."""
     v = _rounds(cv, block_words, counter, block_len, flags)
     return [v[i] ^ v[i + 8] for i in range(8)] + [v[i + 8] ^ cv[i] for i in range(8)]
 
@@ -90,7 +90,7 @@ def _block_words(block):
 # --- nodes --------------------------------------------------------------------------------------
 
 class _Node:
-    """A node before its last compression: only then is it decided whether it is the root."""
+    """A node before its last compression, which decides whether the node is the root."""
 
     def __init__(self, cv, block_words, counter, block_len, flags):
         self.parts = cv, block_words, counter, block_len, flags
@@ -103,7 +103,7 @@ class _Node:
         return struct.pack("<8I", *_compress(cv, block_words, 0, block_len, flags | ROOT))
 
     def extended_output(self):
-        """The output without end, in blocks of 64 bytes. Its first 32 bytes are the root hash."""
+        """The endless output, in blocks of 64 bytes. Its first 32 bytes are the root hash."""
         cv, block_words, _, block_len, flags = self.parts
         for block in itertools.count():
             yield struct.pack("<16I", *_compress_wide(cv, block_words, block, block_len, flags | ROOT))
@@ -125,7 +125,7 @@ def _parent(left, right, key, flags):
 
 
 def left_length(length: int) -> int:
-    """How many bytes go left: the largest power of two of BLAKE3 chunks that leaves some for the right."""
+    """The length of the left subtree: the largest power of two of BLAKE3 chunks below `length`."""
     if length <= CHUNK_LEN:
         raise ValueError("one BLAKE3 chunk has no children")
     full_chunks = (length - 1) // CHUNK_LEN
@@ -144,7 +144,7 @@ def _subtree(data, chunk_counter, key, flags):
 # --- what the rest of this package uses -----------------------------------------------------------
 
 def hash(data) -> bytes:
-    """The standard BLAKE3 hash, what `b3sum` prints."""
+    """The standard BLAKE3 hash, which `b3sum` prints."""
     if pypi_blake3 is not None and len(data) >= LONG_INPUT:
         return pypi_blake3.blake3(data).digest()
     return pure_hash(data)
@@ -160,7 +160,7 @@ def derive_key(context: str, material: bytes) -> bytes:
 
 
 def derive_key_extended(context: str, material: bytes):
-    """The same with extended output: blocks of 64 bytes, without end."""
+    """BLAKE3 in derive_key mode with endless output, in blocks of 64 bytes."""
     return _subtree(material, 0, _context_key(context), DERIVE_KEY_MATERIAL).extended_output()
 
 
@@ -182,5 +182,5 @@ def merge(left: bytes, right: bytes) -> bytes:
 
 
 def merge_root(left: bytes, right: bytes) -> bytes:
-    """The hash that a parent gives which is the root (rule 4: at the top and only there)."""
+    """The hash of the root, merged from its two children. Only the top is hashed as root (rule 4)."""
     return _parent(left, right, IV, 0).root_hash()

@@ -1,7 +1,7 @@
-"""Ed25519 (RFC 8032), strict: what is accepted here is accepted by every other implementation.
+"""Ed25519 (RFC 8032), strict: every other implementation accepts the signatures accepted here.
 
-Written for reading. It is slow and its timing depends on its secrets: it signs test vectors, nothing else. Answers are
-kept, since a run over many vectors asks for the same few keys and signatures again and again.
+Written to be read. It is slow, and its timing depends on the secrets, so it signs only test vectors. Results are
+cached, since a run over many vectors checks the same few keys and signatures again and again.
 """
 
 import functools
@@ -55,7 +55,7 @@ def encode(p) -> bytes:
 def decode(data: bytes):
     """The point that `data` encodes canonically, or None.
 
-    Not canonical, and so refused: y of P or more, and the sign bit on an x of zero.
+    Encodings that are not canonical are refused: y of P or more, and the sign bit on an x of zero.
     """
     number = int.from_bytes(data, "little")
     sign, y = number >> 255, number & (1 << 255) - 1

@@ -7,12 +7,12 @@ CV_LEN = 32
 
 
 def chunk_count(size: int, chunk_size: int) -> int:
-    """No chunk is empty, and an empty file has none."""
+    """The number of chunks. No chunk is empty, and an empty file has none."""
     return -(-size // chunk_size)
 
 
 def layer_length(size: int, chunk_size: int) -> int:
-    """A file of at most one chunk has no layer: its only subtree is the root."""
+    """The length of the layer; 0 for a file of at most one chunk, whose only subtree is the root."""
     count = chunk_count(size, chunk_size)
     return CV_LEN * count if count > 1 else 0
 
@@ -42,7 +42,7 @@ def _merge(cvs, is_root: bool) -> bytes:
 
 
 def accept_layer(root: bytes, size: int, chunk_size: int, layer: bytes) -> list[bytes]:
-    """Returns the CVs of one file's chunks, once they have been merged to its root (rule 3)."""
+    """Returns the CVs of one file's chunks if they merge to its root (rule 3)."""
     if len(layer) != layer_length(size, chunk_size):
         raise Refused(2201, f"layer of {len(layer)} bytes, expected {layer_length(size, chunk_size)}")
     if size == 0 and root != blake3.hash(b""):
@@ -63,7 +63,7 @@ class FileVerifier:
         self.cvs = accept_layer(root, size, chunk_size, layer)
 
     def accept(self, index: int, data: bytes) -> None:
-        """Refuses `data`, or returns: then it is the chunk at `index`."""
+        """Returns if `data` is the chunk at `index`, and refuses it otherwise."""
         if index >= chunk_count(self.size, self.chunk_size):
             raise Refused(2108, f"chunk {index} is past the end of the file")
         begin, end = chunk_range(index, self.size, self.chunk_size)

@@ -1,4 +1,4 @@
-"""Where tensors lie in GGUF files, and which files are parts of one model (spec/gguf.md)."""
+"""The places of tensors in GGUF files, and the files that are parts of one model (spec/gguf.md)."""
 
 import json
 import re
@@ -37,7 +37,7 @@ DTYPES = {
 
 
 class Split(NamedTuple):
-    """What a part says of its split; `tensors` is None where it says nothing."""
+    """The split that a part states; `tensors` is None if the part does not state the number."""
 
     no: int
     count: int
@@ -46,11 +46,11 @@ class Split(NamedTuple):
 
 class Gguf(NamedTuple):
     tensors: list[Tensor] | Unlisted  # by offset, then name
-    split: Optional[Split]  # None: no part
+    split: Optional[Split]  # None if the file is no part
 
 
 def parse_gguf(data: bytes, file_size: int) -> Gguf:
-    """`data` is the file's beginning, at least its header."""
+    """Reads a header. `data` is the file's beginning, at least its header."""
     if data.startswith(LFS_POINTER):  # G1
         raise Refused(4117, "a Git LFS pointer, not the model")
     if data[:4] != b"GGUF":  # G2
@@ -79,7 +79,7 @@ def parse_gguf(data: bytes, file_size: int) -> Gguf:
 
 
 class Header:
-    """Takes pieces one after the other (G5, G6)."""
+    """Reads a header piece by piece (G5, G6)."""
 
     def __init__(self, data: bytes, file_size: int):
         self.data, self.file_size, self.position = data, file_size, 4
@@ -111,7 +111,7 @@ class Header:
 # --- key-values -----------------------------------------------------------------------------------------
 
 def read_pair(header: Header) -> tuple[str, tuple[int, Optional[bytes]]]:
-    """A key, and its value's type with the bytes, where they have a fixed length."""
+    """A key, the type of its value, and the value's bytes if the type has a fixed length."""
     length = header.number(8)
     if not 1 <= length <= MAX_KEY:  # G7
         raise Refused(4307, f"a key of {length} bytes")
@@ -128,7 +128,7 @@ def read_kind(header: Header) -> int:
 
 
 def read_value(header: Header, kind: int, level: int) -> Optional[bytes]:
-    """`level` is that of an array, if the value is one."""
+    """Reads a value. `level` is the nesting level if the value is an array."""
     if kind == STRING:
         header.piece(header.number(8))
     elif kind == ARRAY:
@@ -187,7 +187,7 @@ def split_of(values) -> Optional[Split]:  # G16
 # --- tensors --------------------------------------------------------------------------------------------
 
 def read_entry(header: Header) -> tuple[str, str | None, tuple[int, ...], int, int]:
-    """Name, dtype (None for one that is not known), shape, offset within the data, size."""
+    """Name, dtype (None if unknown), shape, offset within the data, size."""
     name = header.text(header.number(8), 4311)  # G11
     count = header.number(4)
     if count > MAX_DIMENSIONS:  # G12
@@ -242,14 +242,14 @@ PART = re.compile(r"(.*)-([0-9]{5})-of-([0-9]{5})\.gguf", re.DOTALL)
 
 
 class File(NamedTuple):
-    """A file of a model: what its header says of a split (or UNREAD), and the names of its tensors."""
+    """A file of a model: the split that its header states (or UNREAD), and the names of its tensors."""
 
     split: Split | str | None
     names: list[str]
 
 
 def check_splits(files: dict[str, File]) -> None:
-    """Compares the parts of all split models among `files`, which are those that end in `.gguf`."""
+    """Compares the parts of all split models among `files`, which all end in `.gguf`."""
     groups: dict[tuple[str, int], Split] = {}
     for path in sorted(files, key=str.encode):
         split = files[path].split
@@ -281,7 +281,7 @@ def check_splits(files: dict[str, File]) -> None:
 # --- the sections of vectors (spec/vectors/README.md) ---------------------------------------------------
 
 def split_line(split: Split | str | None) -> str:
-    """`none`, `unread`, or NO COUNT and TENSORS if they are said."""
+    """`none`, `unread`, or NO COUNT, followed by TENSORS if the part states it."""
     if isinstance(split, Split):
         return " ".join(str(number) for number in split if number is not None)
     return split or "none"

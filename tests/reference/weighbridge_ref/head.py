@@ -18,7 +18,7 @@ EXT_VALUE = re.compile(r"[!-~](?:[ -~]{0,254}[!-~])?")
 
 
 class Listed(NamedTuple):
-    """What the head says of one list."""
+    """The values of the head for one list."""
 
     count: int
     length: int
@@ -47,7 +47,7 @@ def head_id(text: bytes) -> bytes:
 def parse_head(text: bytes) -> Head:
     if len(text) > MAX_TEXT:
         raise Refused(1201, f"the text is longer than {MAX_TEXT} bytes")
-    # Each line is ended by LF: what stands behind the last LF is no line.
+    # LF ends each line: text behind the last LF is no line.
     *lines, rest = text.split(b"\n")
     if lines[:1] != [FIRST_LINE]:
         raise Refused(1202, "the first line names a version that is not known")

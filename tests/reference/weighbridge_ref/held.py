@@ -1,4 +1,4 @@
-"""When a model is held: reports of auditors, counted (spec/trust.md#levels)."""
+"""Whether a model is held, by counting reports of auditors (spec/trust.md#levels)."""
 
 from typing import Iterable, Optional
 
@@ -13,7 +13,7 @@ Pair = tuple[bytes, bytes]  # the public keys of an auditor and of a prover
 
 def check_held(head: Head, this_head: bytes, policy: Policy, reports: Iterable[bytes], now: Optional[int],
                max_age: int) -> int:
-    """How many reports count. `head` is verified; time and age are the caller's."""
+    """The number of reports that count. `head` is verified; time and age come from the caller."""
     notes = [parse_note(report) for report in reports]
     if policy.held is None:
         raise Refused(3304, "the policy lists no auditors")
@@ -27,7 +27,7 @@ def check_held(head: Head, this_head: bytes, policy: Policy, reports: Iterable[b
 
 
 def judge(head, this_head, policy: Policy, note: Note, now, max_age) -> set[Pair]:
-    """Steps 3 and 4. Nothing, if the report is passed over; a pair for each auditor who signed it."""
+    """Steps 3 and 4: a pair for each auditor who signed the report; none if it does not count."""
     signed = signed_by(note, [key.vkey for key in policy.held.auditors], policy.revoked)
     if all(key.public in policy.revoked for _, key in signed.pairs):
         return set()
@@ -45,8 +45,8 @@ def judge(head, this_head, policy: Policy, note: Note, now, max_age) -> set[Pair
 def largest_matching(pairs: set[Pair]) -> int:
     """The largest number of pairs of which no two share an auditor or a prover.
 
-    Taking what comes first can be too few: of (A, 1), (A, 2), (B, 1), whoever takes (A, 1) gets no other.
-    So an auditor who finds a prover taken asks who took it to take another.
+    A greedy choice can give too few: of (A, 1), (A, 2), (B, 1), a choice of (A, 1) excludes both others.
+    So if an auditor finds a prover taken, the auditor who has that prover looks for another one.
     """
     auditor_of: dict[bytes, bytes] = {}
 

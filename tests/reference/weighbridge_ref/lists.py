@@ -12,7 +12,7 @@ MAX_LINE = 8192
 MAX_DIMENSIONS = 16
 TENSOR_SUFFIXES = (".safetensors", ".gguf")
 
-# The one form of a line. Control characters below U+0020 are no JSON when they stand for themselves.
+# The one form of a line. JSON does not permit unescaped control characters below U+0020.
 STRING = r'"((?:[^"\\\x00-\x1f]|\\["\\])*)"'
 INT = r"(0|[1-9][0-9]*)"
 HASH = r'"([0-9a-f]{64})"'
@@ -108,7 +108,7 @@ def tensor_line(entry: TensorEntry) -> bytes:
 # --- a whole list, in the order of spec/lists.md#opening-a-list ---------------------------------------
 
 def open_file_list(head: Head, data: bytes) -> dict[str, FileEntry]:
-    """The files by path, in order. `head` is verified."""
+    """Opens the file list: the files by path, in order. `head` is verified."""
     if len(data) != head.files.length:
         raise Refused(1301, f"the file list has {len(data)} bytes, expected {head.files.length}")
     entries, lines = {}, split_lines(data)
@@ -137,7 +137,7 @@ def open_file_list(head: Head, data: bytes) -> dict[str, FileEntry]:
 
 
 def open_tensor_list(head: Head, files: dict[str, FileEntry], data: bytes) -> list[TensorEntry]:
-    """The tensors, in order. `head` and `files` are verified."""
+    """Opens the tensor list: the tensors in order. `head` and `files` are verified."""
     if len(data) != head.tensors.length:
         raise Refused(1301, f"the tensor list has {len(data)} bytes, expected {head.tensors.length}")
     entries, lines = [], split_lines(data)
@@ -159,7 +159,7 @@ def open_tensor_list(head: Head, files: dict[str, FileEntry], data: bytes) -> li
 
 
 def split_lines(data: bytes) -> list[bytes]:
-    """Lines with their LF; the last may lack it."""
+    """Splits into lines with their LF; the last line may lack its LF."""
     return re.findall(rb"[^\n]*\n|[^\n]+$", data)
 
 

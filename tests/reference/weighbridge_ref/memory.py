@@ -1,4 +1,4 @@
-"""What was accepted before, so that nobody leads back from it (spec/trust.md#memory)."""
+"""The memory of accepted heads, so that nobody leads back to an older one (spec/trust.md#memory)."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ class Remembered(NamedTuple):
         return {label(line) for line in self.note.signatures}
 
 
-Memory = dict[str, list[Remembered]]  # by name; of one name by SHA-256
+Memory = dict[str, list[Remembered]]  # by name, and for each name by SHA-256
 
 
 # --- the state file -----------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ def sha256(data: bytes) -> str:
 # --- step 7, and what is remembered ---------------------------------------------------------------------
 
 def accept(memory: Memory, verified: Verified, policy: Policy) -> tuple[Memory, list[bytes]]:
-    """The memory after this head, and the ids of forgotten heads, sorted. Refused if it leads back or aside."""
+    """The memory after this head, and the ids of forgotten heads, sorted. Refuses a rollback or a fork."""
     name, notes = verified.head.name, memory.get(verified.head.name, [])
     standings = [standing(note, policy) for note in notes]
     believed = [note for note, how in zip(notes, standings) if how == "believed"]
@@ -112,7 +112,7 @@ def accept(memory: Memory, verified: Verified, policy: Policy) -> tuple[Memory, 
 
 
 def standing(note: Remembered, policy: Policy) -> Optional[str]:
-    """`believed`; `revoked` if it has only lines of revoked keys, and would be believed but for that; or None."""
+    """`believed`; `revoked` if all its lines are of revoked keys and it would otherwise be believed; or None."""
     try:
         signed = signed_by(note.note, publisher_keys(policy), revoked=frozenset())
     except Refused:
@@ -147,7 +147,7 @@ def check(verified: Verified, believed: list[Remembered]) -> None:
 
 
 def merge(verified: Verified, same: list[Remembered]) -> tuple[list[Remembered], list[Remembered]]:
-    """The new note, or two where one has no room; and notes of this head that stay beside it."""
+    """The new note, or two if one has no room; and further notes of this head, which stay."""
     lines, beside = [], []
     for note in same:
         more = lines + [line for line in note.note.signatures if line not in lines]

@@ -1,4 +1,4 @@
-"""A model folder against its signed head (spec/model-folder.md, Verifying)."""
+"""Verifies a model folder against its signed head (spec/model-folder.md, Verifying)."""
 
 import os
 import re
@@ -18,11 +18,11 @@ METADATA = {"head.note", "head.txt", "files.jsonl", "tensors.jsonl", "chunks.lay
 
 
 class LeftOut(NamedTuple):
-    """A place that is no part of models, and was not looked into."""
+    """A place that was not looked into, because models have nothing there."""
 
 
 class Unread(NamedTuple):
-    """A folder that cannot be read, or what lies in one that gives only names."""
+    """A folder that cannot be read, or a file in a folder whose names can be read but whose files cannot."""
 
     error: OSError
 
@@ -30,7 +30,7 @@ class Unread(NamedTuple):
 class Report(NamedTuple):
     verified: trust.Verified
     accepted: list[FileEntry]
-    uncompared: list[str]  # those of them whose headers were not compared with the tensor list
+    uncompared: list[str]  # the verified files whose headers were not compared with the tensor list
     refusals: list[Refused]
     ignored: list[str]
     left_out: list[str]
@@ -41,7 +41,7 @@ class Metadata(NamedTuple):
     head: Head
     files: dict[str, FileEntry]
     tensors: Optional[list[TensorEntry]]
-    layers: dict[str, bytes]  # not yet accepted; empty where none are published
+    layers: dict[str, bytes]  # not yet accepted; empty if none are published
 
 
 def verify(folder: Path, policy, expected, meta: Optional[Path] = None, tensor_hashes: bool = False) -> Report:
@@ -74,7 +74,7 @@ def verify(folder: Path, policy, expected, meta: Optional[Path] = None, tensor_h
     accepted, uncompared, unknown = [], [], list(unread)
     for entry in metadata.files.values():
         if present.get(entry.path, entry) is None:
-            continue  # refused above: a link or a special file
+            continue  # a link or a special file, which was refused already
         if any(f"{entry.path}/".startswith(f"{place}/") for place in unread):
             unknown.append(entry.path)
             continue
@@ -116,7 +116,7 @@ def open_metadata(head: Head, meta: Path) -> tuple[Metadata, list[Refused]]:
 
 def check_file(place: Optional[Path], entry: FileEntry, metadata: Metadata, tensor_hashes: bool,
                uncompared: list[str]) -> Iterator[Refused]:
-    """All that is wrong with one file. Its path is added to `uncompared` if its header is compared with nothing."""
+    """The faults of one file. Its path is added to `uncompared` if its header is not compared."""
     if place is None:
         yield Refused(2104, f"{entry.path!r} is missing")
         return
@@ -159,14 +159,14 @@ def bad_chunks(data: bytes, entry: FileEntry, metadata: Metadata) -> Iterator[Re
 
 
 def tensors_of(path: str, data: bytes) -> list[tensors.Tensor] | tensors.Unlisted:
-    """What the header of a tensor file names."""
+    """The tensors that the header of a tensor file names."""
     if path.endswith(".gguf"):
         return gguf.parse_gguf(data, len(data)).tensors
     return tensors.parse_safetensors(data, len(data))
 
 
 def compare_header(path: str, data: bytes, listed: list[TensorEntry]) -> bool:
-    """Whether there was something to compare; of a file without listed tensors the header is not judged."""
+    """Compares header and list; returns whether it could. Without listed tensors, the header is not judged."""
     try:
         found = tensors_of(path, data)
     except Refused:
@@ -184,7 +184,7 @@ def compare_header(path: str, data: bytes, listed: list[TensorEntry]) -> bool:
 # --- the folder -----------------------------------------------------------------------------------------
 
 def walk(folder: Path) -> Iterator[tuple[str, Path | Refused | LeftOut | Unread]]:
-    """Every file that counts, by its path in the model; or why something in its place does not."""
+    """Every file that counts, with its path in the model; or the reason why a path does not count."""
     top = folder.resolve(strict=True)
     yield from walk_below(top, top, [])
 
@@ -246,7 +246,7 @@ def follow(top: Path, link: Path, path: str) -> Path | Refused:
         target = link.resolve(strict=True)
     except PermissionError:
         raise
-    except (OSError, RuntimeError):  # RuntimeError: links in a circle
+    except (OSError, RuntimeError):  # a circle of links raises RuntimeError
         return Refused(5105, f"{path!r} leads nowhere")
     if not target.is_relative_to(top) and not is_in_hub_cache(top, link, target):
         return Refused(5102, f"{path!r} leads out of the model")
@@ -258,7 +258,7 @@ def follow(top: Path, link: Path, path: str) -> Path | Refused:
 
 
 def is_in_hub_cache(top: Path, link: Path, target: Path) -> bool:
-    """Whether the model is a snapshot of a Hugging Face cache, and the link one that such a cache has."""
+    """Whether the model is a snapshot of a Hugging Face cache that may contain this link."""
     blobs = top.parent.parent / "blobs"
     if top.parent.name != "snapshots" or not is_folder(blobs):
         return False
@@ -273,7 +273,7 @@ def is_in_hub_cache(top: Path, link: Path, target: Path) -> bool:
 
 
 def said_by(link: Path) -> Optional[Path]:
-    """What a link says, with no links left in the path of the folder; `None` of what is no link."""
+    """The path that a link names, without links in the path of its folder; `None` if it is no link."""
     if not link.is_symlink():
         return None
     said = link.parent / os.readlink(link)
@@ -290,6 +290,6 @@ def is_marked(store: Path) -> bool:
 
 
 def read_at_most(place: Path, limit: int) -> bytes:
-    """One byte more than is allowed is enough to see that there is more (rule 12)."""
+    """Reads at most `limit` bytes; one byte over the permitted length shows that a file is too long (rule 12)."""
     with open(place, "rb") as file:
         return file.read(limit)

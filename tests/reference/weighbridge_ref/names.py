@@ -4,7 +4,7 @@ import unicodedata
 
 from .values import WHITE_SPACE
 
-# Default_Ignorable_Code_Point, then what else is blank: first and last of each run.
+# First and last of each run: Default_Ignorable_Code_Point, then other blank characters.
 IGNORABLE = [
     (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F),
     (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF),
@@ -27,7 +27,7 @@ def prints(c: str) -> bool:
 
 
 def is_mark(c: str) -> bool:
-    """Grapheme_Extend, but for a few spacing marks that this library does not tell."""
+    """Grapheme_Extend, except for a few spacing marks that this library does not distinguish."""
     return unicodedata.category(c) in ("Mn", "Me") and prints(c)
 
 

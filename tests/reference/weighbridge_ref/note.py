@@ -34,7 +34,7 @@ class Note(NamedTuple):
 
 
 def parse_note(data: bytes) -> Note:
-    """Takes a note apart. Nothing in it is believed by this."""
+    """Parses a note, and verifies nothing in it."""
     if len(data) > MAX_NOTE:
         raise Refused(1101, f"the note is longer than {MAX_NOTE} bytes")
     try:
@@ -46,7 +46,7 @@ def parse_note(data: bytes) -> Note:
     if not text.endswith("\n"):
         raise Refused(1103, "the note does not end with LF")
     lines = text[:-1].split("\n")
-    # The last empty line separates; a text has at least one line, and so have the signatures.
+    # The last empty line divides the note. The text has at least one line, and so have the signatures.
     empty = [i for i, line in enumerate(lines) if line == ""]
     if not empty or empty[-1] == 0 or empty[-1] == len(lines) - 1:
         raise Refused(1103, "no blank line between a text and its signatures")
@@ -78,7 +78,7 @@ def key_id(name: str, public: bytes, signature_type: int = ED25519) -> bytes:
 
 
 def parse_vkey(line: str) -> VerifierKey:
-    """A key that was loaded needs no further check when a signature is verified."""
+    """Parses and checks a key, so that verifying a signature needs no further check of the key."""
     name, _, rest = line.partition("+")
     id_hex, plus, base64 = rest.partition("+")
     try:

@@ -1,4 +1,4 @@
-"""Proofs: entries of a model, or the absence of a path, shown without lists, layers or model (spec/proofs.md)."""
+"""Proofs of entries or of absent paths, checked without lists, layers or model (spec/proofs.md)."""
 
 import bisect
 import re
@@ -19,7 +19,7 @@ FILE_BEGINS, TENSOR_BEGINS = b'{"file":', b'{"tensor":'
 
 
 class Claim(NamedTuple):
-    """A line that says that an entry stands at a position."""
+    """A line that claims an entry at a position."""
 
     position: int
     line: bytes
@@ -32,7 +32,7 @@ class Slice(NamedTuple):
 
 
 class Claims(NamedTuple):
-    """What stands above the note, taken apart. Nothing of it is believed yet."""
+    """The parsed lines above the note, not verified yet."""
 
     files: list[Claim]
     absent: list[bytes] = []
@@ -43,7 +43,7 @@ class Claims(NamedTuple):
 
 
 class Proven(NamedTuple):
-    """What a proof showed of the head that its note carries."""
+    """The verified claims of a proof, for the head in its note."""
 
     head: Head
     head_id: bytes
@@ -60,7 +60,7 @@ def check(data: bytes, policy: trust.Policy, expected: trust.Expectation) -> Pro
 
 
 def check_under(data: bytes, held: bytes) -> Proven:
-    """`held` is the text of a head that was verified before."""
+    """Checks a proof under a held head. `held` is the text of a head that was verified before."""
     above, note = take_apart(data)
     if parse_note(note).text != held:
         raise Refused(2506, "the proof is of another head than the one that is held")
@@ -69,7 +69,7 @@ def check_under(data: bytes, held: bytes) -> Proven:
 
 
 def take_apart(data: bytes) -> tuple[bytes, bytes]:
-    """Step 1: what stands above the first empty line, and the note behind it."""
+    """Step 1: the bytes above the first empty line, and the note behind it."""
     if len(data) > MAX_PROOF:
         raise Refused(2501, f"the proof is longer than {MAX_PROOF} bytes")
     empty = re.search(rb"^\n", data, re.MULTILINE)
@@ -109,7 +109,7 @@ def parse_claims(above: bytes) -> Claims:
         above.decode()
     except UnicodeDecodeError:
         raise Refused(2503, "what stands above the note is not UTF-8") from None
-    lines = deque(lines[:-1])  # what is behind the last LF is no line
+    lines = deque(lines[:-1])  # text behind the last LF is no line
 
     def take(parse) -> list:
         taken = []
@@ -168,7 +168,7 @@ def parse_number(text: bytes) -> int:
 
 
 def check_files(claims: list[Claim]) -> dict[bytes, tuple[int, lists.FileEntry]]:
-    """Step 4: position and entry by path, in order."""
+    """Step 4: the position and entry of each path, in order."""
     files, before = {}, None
     for claim in claims:
         entry = lists.parse_file_line(short_line(claim.line))
@@ -188,10 +188,10 @@ def node_zero(count: int, claims: list[Claim], siblings: bytes) -> bytes:
 
 
 def check_absent(path: bytes, files: dict[bytes, tuple[int, lists.FileEntry]], count: int) -> None:
-    """Step 7. `files` are proven, so that their positions are those of the signed list."""
+    """Step 7. `files` are proven, so their positions are those of the signed list."""
     paths, positions = list(files), [position for position, _ in files.values()]
     place = bisect.bisect_left(paths, path)
-    # What would stand before position 0 and behind the last one is as good as an entry there.
+    # The places before position 0 and behind the last position count as neighbours too.
     below = positions[place - 1] if place > 0 else -1
     above = positions[place] if place < len(positions) else count
     if path in files or below + 1 != above:
@@ -244,7 +244,7 @@ def prove(note: bytes, file_lines: list[bytes], files=(), absent=(), tensor_line
 
 
 def claims_of(file_lines, files, absent=(), tensor_lines=(), tensors=(), slice=None) -> Claims:
-    """Exactly these, whether they make a good proof or not."""
+    """Exactly these claims, whether they make a good proof or not."""
     def claims(lines, positions):
         return [Claim(p, lines[p]) for p in positions]
 

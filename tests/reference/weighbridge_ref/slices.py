@@ -1,4 +1,4 @@
-"""Slices: a range of a file's bytes with the path that leads to them, as Bao has them (spec/slices.md)."""
+"""Bao slices: a range of a file's bytes with its tree path (spec/slices.md)."""
 
 import struct
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ SIZE_LEN = 8
 
 
 class Node(NamedTuple):
-    """A subtree of a file: a parent if it is longer than one BLAKE3 chunk."""
+    """A subtree of a file. It is a parent if it is longer than one BLAKE3 chunk."""
 
     offset: int
     length: int
@@ -35,7 +35,7 @@ def check_range(size: int, begin: int, end: int) -> None:
 
 
 def nodes(node: Node, begin: int, end: int) -> Iterator[Node]:
-    """The subtrees below `node` that have a byte of the range, itself first, left before right."""
+    """The subtrees of `node` that have a byte of the range: `node` itself first, left before right."""
     if node.touches(begin, end):
         yield node
         for child in node.children() if node.is_parent else ():
@@ -62,9 +62,9 @@ def make(data: bytes, begin: int, end: int) -> bytes:
 
 
 def check(root: bytes, size: int, begin: int, end: int, data: bytes) -> Iterator[bytes]:
-    """Yields the bytes of the range, from each BLAKE3 chunk what was just accepted of it (rule 2).
+    """Yields the bytes of the range, one accepted BLAKE3 chunk at a time (rule 2).
 
-    `root` and `size` are signed. `data` is the whole slice, so that its length is known beforehand.
+    `root` and `size` are signed. `data` is the whole slice, so its length is known in advance.
     """
     check_range(size, begin, end)
     if len(data) >= SIZE_LEN and data[:SIZE_LEN] != struct.pack("<Q", size):
@@ -96,5 +96,5 @@ def parent_value(_: Node, part: bytes, is_top: bool) -> bytes:
 
 
 def chunk_value(node: Node, part: bytes, is_top: bool) -> bytes:
-    """The counter comes from the chunk's place, and ROOT from there being no other (rule 4)."""
+    """The CV of a chunk. Its place gives the counter, and a chunk that is the whole file has ROOT (rule 4)."""
     return blake3.hash(part) if is_top else blake3.subtree_cv(part, node.offset)

@@ -1,4 +1,4 @@
-"""Challenges, reports and receipts: what is signed beside heads (spec/statements.md)."""
+"""Challenges, reports and receipts, which are signed like heads (spec/statements.md)."""
 
 from typing import NamedTuple, Union
 
@@ -13,7 +13,7 @@ MAX_TEXT = 4096
 MAX_SAMPLES = 4096
 
 
-# Each has its lines in their order, behind the first.
+# The fields of each statement are its lines in order, after the first.
 
 class Challenge(NamedTuple):
     head: bytes
@@ -32,7 +32,7 @@ class Report(NamedTuple):
     prover: VerifierKey
     challenge: bytes
     response: bytes
-    samples: tuple[int, int]  # how many of how many
+    samples: tuple[int, int]  # the number drawn, and the number there are
     issued: int
     received: int
 
@@ -88,14 +88,14 @@ SAMPLES = {Challenge: parse_samples, Report: parse_samples_of_count}
 # --- reading, in the order of spec/statements.md#reading-a-statement ------------------------------------
 
 def read_challenge(note_bytes: bytes, auditor: VerifierKey) -> tuple[Challenge, bytes]:
-    """The challenge, and its text: that is what its hash and its samples are of."""
+    """The challenge, and its text, from which hash and samples are computed."""
     note = parse_note(note_bytes)
     check_signed(note, auditor)
     return parse_text(Challenge, note.text), note.text
 
 
 def read_unsigned_challenge(note_bytes: bytes) -> tuple[Challenge, bytes]:
-    """For a prover, who need not know the auditor: the form alone."""
+    """Checks only the form, for a prover, who need not know the auditor."""
     text = parse_note(note_bytes).text
     return parse_text(Challenge, text), text
 
@@ -107,7 +107,7 @@ def read_report(note_bytes: bytes, auditor: VerifierKey) -> Report:
 
 
 def read_receipt(note_bytes: bytes) -> Receipt:
-    """A receipt is signed by the key that it names, so its text comes before its signature."""
+    """A receipt is signed by the key that it names, so its text is read before its signature."""
     note = parse_note(note_bytes)
     receipt = parse_text(Receipt, note.text)
     check_signed(note, receipt.node)
@@ -115,7 +115,7 @@ def read_receipt(note_bytes: bytes) -> Receipt:
 
 
 def check_signed(note: Note, key: VerifierKey) -> None:
-    """Every line of this key has to verify, and there has to be one. Lines of other keys are ignored."""
+    """Every line of this key must verify, and one must exist. Lines of other keys are ignored."""
     lines = [line for line in note.signatures if (line.name, line.key_id) == (key.name, key.key_id)]
     if not all(ed25519.verify(key.public, note.text, line.signature) for line in lines):
         raise Refused(3101, f"the signature by {key.name!r} does not verify")
@@ -124,7 +124,7 @@ def check_signed(note: Note, key: VerifierKey) -> None:
 
 
 def parse_text(kind: type[Statement], text: bytes) -> Statement:
-    """`text` is that of a note: UTF-8, each line ended by LF."""
+    """Parses the text of a note, which is UTF-8 with LF at the end of each line."""
     if len(text) > MAX_TEXT:
         raise Refused(1801, f"the text is longer than {MAX_TEXT} bytes")
     first, *lines = text.decode().removesuffix("\n").split("\n")
@@ -133,7 +133,7 @@ def parse_text(kind: type[Statement], text: bytes) -> Statement:
     found = dict(zip(kind._fields, lines))
     values = []
     for key in kind._fields:
-        # What stands before the first space; the end of the text is no key at all.
+        # The key is the part before the first space. The end of the text is no key.
         found_key, _, value = found.get(key, "").partition(" ")
         if found_key != key:
             raise Refused(1803, f"line {key!r} is missing")
@@ -152,7 +152,7 @@ def parse_text(kind: type[Statement], text: bytes) -> Statement:
 
 
 def check_is_of(statement: Union[Report, Receipt], head: Head, head_id: bytes) -> None:
-    """Reports and receipts are shown with a verified head."""
+    """Checks that a report or receipt is of this verified head."""
     if (statement.name, statement.head, statement.root) != (head.name, head_id, head.root):
         raise Refused(3302, "of another head")
 

@@ -1,6 +1,6 @@
 """JSON (RFC 8259) for hostile input: nothing is merged, converted or repaired (spec/tensors.md, T6).
 
-Objects come as `Object`, a list of pairs in document order; numbers as `Number`, their text.
+An object is an `Object`, a list of pairs in document order; a number is a `Number`, its text.
 """
 
 import json
@@ -9,16 +9,16 @@ MAX_DEPTH = 64
 
 
 class Object(list):
-    """The members of an object, as (name, value), repeated names included."""
+    """The members of an object as (name, value), with repeated names."""
 
 
 class Number(str):
-    """A number as it was written."""
+    """The text of a number, as written."""
 
     def digits(self) -> int:
-        """The value of a number written as digits alone; ValueError for any other.
+        """The value of a number written only with digits; ValueError for any other.
 
-        Whatever has more than 20 digits is above all limits: it comes as 10^20 and is never converted.
+        A number of more than 20 digits exceeds all limits: its value is 10^20, and it is never converted.
         """
         if not (self.isascii() and self.isdigit()):
             raise ValueError("not written as digits alone")
@@ -37,7 +37,7 @@ def parse_object(data: bytes) -> tuple[Object, str]:
 
 
 def check_depth(text: str) -> None:
-    """Before any recursion: levels are counted outside of strings."""
+    """Limits the nesting before any recursion, by counting brackets outside of strings."""
     depth, in_string, escaped = 0, False, False
     for char in text:
         if in_string:
@@ -54,7 +54,7 @@ def check_depth(text: str) -> None:
 
 
 def check_strings(value) -> None:
-    """Python's decoder joins pairs of surrogates and lets a half of one pass."""
+    """Refuses half surrogate pairs: Python's decoder joins pairs, and permits a half."""
     if isinstance(value, Object):
         for name, member in value:
             name.encode()  # UnicodeEncodeError is a ValueError

@@ -1,4 +1,4 @@
-"""Where tensors lie in model files (spec/tensors.md)."""
+"""The places of tensors in model files (spec/tensors.md)."""
 
 import json
 from math import prod
@@ -27,7 +27,7 @@ BITS = {
 
 
 class Tensor(NamedTuple):
-    """A tensor as a header gives it; `offset` counts from the beginning of the file."""
+    """A tensor of a header. `offset` counts from the beginning of the file."""
 
     name: str
     dtype: str
@@ -46,7 +46,7 @@ class Unlisted(NamedTuple):
 # --- safetensors --------------------------------------------------------------------------------------
 
 def parse_safetensors(data: bytes, file_size: int) -> list[Tensor] | Unlisted:
-    """The tensors of a file by offset, then name. `data` is the file's beginning, at least its header."""
+    """The tensors of a file, by offset, then name. `data` is the file's beginning, at least its header."""
     if data.startswith(LFS_POINTER):  # T1
         raise Refused(4117, "a Git LFS pointer, not the model")
     if file_size < 8:  # T2
@@ -177,7 +177,7 @@ def is_array(value) -> bool:
 # --- the sharded index --------------------------------------------------------------------------------
 
 def check_index(data: bytes, holds: dict[str, set[str]], folder: str = "") -> None:
-    """`holds` is what the model has: names of tensors by file. `folder` is where the index lies, with its `/`."""
+    """`holds` has the tensor names of each file of the model. `folder` is that of the index, with its `/`."""
     try:
         if len(data) > MAX_INDEX:  # X1
             raise ValueError(f"longer than {MAX_INDEX} bytes")
@@ -207,7 +207,7 @@ def check_index(data: bytes, holds: dict[str, set[str]], folder: str = "") -> No
 # --- a tensor list and a verified header ----------------------------------------------------------------
 
 def compare(listed: list[Tensor], found: list[Tensor]) -> None:
-    """Refuses any difference between the lines of one file and its verified header (rule 13)."""
+    """Refuses any difference between the listed tensors of a file and its verified header (rule 13)."""
     listed, found = {t.name: t for t in listed}, {t.name: t for t in found}
     for name in sorted(listed | found, key=str.encode):
         if name not in found:  # V1
@@ -222,7 +222,7 @@ def compare(listed: list[Tensor], found: list[Tensor]) -> None:
 # --- the sections of vectors (spec/vectors/README.md) -----------------------------------------------------
 
 def answer_lines(tensors: list[Tensor]) -> bytes:
-    """NAME-AS-JSON DTYPE SHAPE OFFSET SIZE"""
+    """Lines of the form NAME-AS-JSON DTYPE SHAPE OFFSET SIZE."""
     return "".join(
         f"{json.dumps(t.name, ensure_ascii=False)} {t.dtype} [{','.join(map(str, t.shape))}] {t.offset} {t.size}\n"
         for t in tensors
@@ -243,7 +243,7 @@ def parse_answer_lines(data: bytes) -> list[Tensor]:
 
 
 def parse_holds(data: bytes) -> dict[str, set[str]]:
-    """Lines `FILE` or `FILE TENSOR-AS-JSON`."""
+    """Parses lines of the form `FILE` or `FILE TENSOR-AS-JSON`."""
     holds: dict[str, set[str]] = {}
     for line in data.decode().split("\n")[:-1]:
         file, _, name = line.partition(" ")

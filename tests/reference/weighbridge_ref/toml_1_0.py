@@ -1,10 +1,10 @@
-"""TOML 1.0, whatever version the library reads (spec/trust.md#the-policy)."""
+"""Reads TOML 1.0, whatever version the library reads (spec/trust.md#the-policy)."""
 
 import re
 import tomllib
 
 TOKEN = re.compile(
-    r'"""(?:\\.|[^\\])*?"{3,5}' r"|'''.*?'{3,5}"  # strings of several lines may end with quotes of their own
+    r'"""(?:\\.|[^\\])*?"{3,5}' r"|'''.*?'{3,5}"  # a string of several lines may end with quotes of its own
     r'|"(?:\\.|[^"\\\n])*"' r"|'[^'\n]*'"
     r"|#[^\n]*|[ \t\r]+|.",
     re.DOTALL,
@@ -12,7 +12,7 @@ TOKEN = re.compile(
 
 
 def loads(text: str) -> dict:
-    """ValueError if `text` is not TOML 1.0."""
+    """Raises ValueError if `text` is not TOML 1.0."""
     tree = tomllib.loads(text)
     addition = addition_of_1_1(text)
     if addition:
@@ -21,9 +21,9 @@ def loads(text: str) -> dict:
 
 
 def addition_of_1_1(text: str) -> str | None:
-    """What only TOML 1.1 allows in `text`, which is TOML of either version.
+    """The first feature of `text` that only TOML 1.1 permits. `text` is TOML of either version.
 
-    Its times without seconds are left out: no value of a policy is a time of TOML.
+    Times without seconds are not looked for: no value of a policy is a TOML time.
     """
     open_brackets, before = [], None
     for token in TOKEN.findall(text):

@@ -1,7 +1,7 @@
 """The complete binary trees over the lists, and proofs that entries belong to them (spec/trees.md).
 
 A tree of n leaves is an array of 2n - 1 nodes: leaf i is node n - 1 + i, the children of node i are
-2i + 1 and 2i + 2, and node 0 is the top. These indices are computed and never read (rule 7).
+2i + 1 and 2i + 2, and node 0 is the top. These indices are computed, never read from input (rule 7).
 """
 
 import heapq
@@ -24,7 +24,7 @@ def u64le(number: int) -> bytes:
 
 
 def leaf_hash(line: bytes) -> bytes:
-    """`line` is the entry's exact line without its LF."""
+    """The leaf of an entry. `line` is its exact line without LF."""
     return blake3.derive_key(ENTRY_CONTEXT, line)
 
 
@@ -33,7 +33,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 def tree_nodes(leaves: list[bytes]) -> list[bytes]:
-    """All nodes; there is no tree over nothing (rule 5)."""
+    """All nodes of the tree. There is no empty tree (rule 5)."""
     if not leaves:
         raise ValueError("no tree over no leaves")
     nodes = [b""] * (len(leaves) - 1) + leaves
@@ -51,18 +51,18 @@ def model_root(files: int, total_bytes: int, tree: bytes) -> bytes:
 
 
 def tensors_root(tensors: int, tree: bytes) -> bytes:
-    """`tree` is empty where there is no tensor: then the count stands alone."""
+    """`tree` is empty if there is no tensor: then only the count is hashed."""
     return blake3.derive_key(TENSORS_ROOT_CONTEXT, u64le(tensors) + tree)
 
 
 # --- proofs ---------------------------------------------------------------------------------------
 
 def steps(count: int, positions: list[int]):
-    """The pairs of nodes, from the highest heap index down, whose hashes give their parents' hashes.
+    """The pairs of nodes whose hashes give their parents' hashes, from the highest heap index down.
 
-    Yields (left, right, missing): `missing` is the one of the two that the entries do not lead to, or None.
+    Yields (left, right, missing): `missing` is the node to which no entry leads, or None.
     """
-    known = [-(count - 1 + position) for position in positions]  # negative: heapq pops the lowest
+    known = [-(count - 1 + position) for position in positions]  # negative, since heapq pops the lowest
     heapq.heapify(known)
     while known[0] != 0:
         index = -heapq.heappop(known)
@@ -86,16 +86,16 @@ def prove(lines: list[bytes], positions: list[int]) -> list[bytes]:
 
 
 def check_proof(count: int, positions: list[int], lines: list[bytes], siblings: bytes, tree: bytes) -> None:
-    """Returns if the entries stand at these positions of the tree whose hash is `tree`."""
+    """Returns if the tree with the hash `tree` has the entries at these positions."""
     if node_zero(count, positions, lines, siblings) != tree:
         raise Refused(2405, "the entries do not lead to the signed root")
 
 
 def node_zero(count: int, positions: list[int], lines: list[bytes], siblings: bytes) -> bytes:
-    """The hash to which entries at these positions lead. Whether it is signed the caller looks.
+    """The hash to which entries at these positions lead. The caller compares it with the signed hash.
 
-    `count` is signed. `siblings` are the bytes of the proof, 32 a hash. Everything that the hashes have no part in is
-    checked before the first of them (rule 7).
+    `count` is signed. `siblings` are the bytes of the proof, 32 for each hash. Every check without hashes is made
+    before the first hash (rule 7).
     """
     if not 1 <= count <= MAX_ENTRIES:
         raise Refused(2401, f"a list of {count} entries")

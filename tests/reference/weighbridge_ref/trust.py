@@ -1,4 +1,4 @@
-"""Who is believed, for which model, and when (spec/trust.md)."""
+"""Trust policies: which keys are trusted, for which models, and when (spec/trust.md)."""
 
 from typing import NamedTuple, Optional
 
@@ -12,7 +12,7 @@ MAX_AHEAD = 86_400  # seconds by which a publisher's clock may be ahead of ours
 
 
 class DatedKey(NamedTuple):
-    """A publisher's key, dated by `created`, or an auditor's, dated by `received`."""
+    """The key of a publisher, dated by `created`, or of an auditor, dated by `received`."""
 
     vkey: VerifierKey
     begin: Optional[int] = None
@@ -32,7 +32,7 @@ class Publisher(NamedTuple):
 
 
 class Held(NamedTuple):
-    """What it takes to call a model held."""
+    """The conditions under which a model is held."""
 
     threshold: int
     auditors: list[DatedKey]
@@ -46,7 +46,7 @@ class Policy(NamedTuple):
 
 
 class Expectation(NamedTuple):
-    """What the caller wants. Nothing of it comes from the artifact (rule 9)."""
+    """The expectation of the caller. No part of it comes from the artifact (rule 9)."""
 
     name: Optional[str] = None
     head: Optional[bytes] = None
@@ -56,7 +56,7 @@ class Expectation(NamedTuple):
 
 
 class Signed(NamedTuple):
-    """The signature lines of a note that verified, in their order, each with its key."""
+    """The verified signature lines of a note, in order, each with its key."""
 
     pairs: list[tuple[Signature, VerifierKey]]
 
@@ -69,25 +69,25 @@ class Verified(NamedTuple):
     head_id: bytes
     signers: list[str]
     text: bytes
-    lines: list[Signature]  # of known keys, revoked ones too
+    lines: list[Signature]  # of known keys, including revoked keys
 
 
 # --- the policy -------------------------------------------------------------------------------------
 
 def policy_of_vkeys(lines: list[str]) -> Policy:
-    """Any one of these keys suffices, for any name."""
+    """A policy under which any one of these keys suffices, for any name."""
     return Policy([Publisher("*", 1, [DatedKey(parse_vkey(line)) for line in lines])])
 
 
 def policy_of_head(head: bytes) -> Policy:
-    """A head id that a chain or a deployment gave needs no signature."""
+    """A policy that accepts this head without a signature, since a chain or a deployment gave its id."""
     return Policy(accepted_heads={head})
 
 
 def parse_policy(data: bytes) -> Policy:
     try:
         tree = toml_1_0.loads(data.decode())
-    except (ValueError, RecursionError) as error:  # of ValueErrors, bad UTF-8 and bad TOML among them
+    except (ValueError, RecursionError) as error:  # bad UTF-8 and bad TOML raise ValueErrors
         raise Refused(1601, f"not TOML: {error}") from None
     expect_form(tree, {"revoked": [str], "accepted-heads": [str], "publisher": [dict], "held": dict})
     for publisher in tree.get("publisher", []):
@@ -118,7 +118,7 @@ def expect_form(table: dict, form: dict, required=()) -> None:
             raise Refused(1601, f"unknown key {key!r}")
         kind = form[key]
         items, kind = (value, kind[0]) if isinstance(kind, list) else ([value], kind)
-        # type() and not isinstance(): a boolean is an int in Python and not in TOML.
+        # type() and not isinstance(): a boolean is an int in Python, and not in TOML.
         if type(items) is not list or any(type(item) is not kind for item in items):
             raise Refused(1601, f"{key!r} has a value of another type")
         if key == "threshold" and not 0 <= value < 2**63:
@@ -144,7 +144,7 @@ def parse_publisher(table: dict) -> Publisher:
 
 
 def parse_keys(owner: str, table: dict, place: str) -> tuple[int, list[DatedKey]]:
-    """The threshold of `table`, and the keys of which so many are demanded."""
+    """The threshold of `table`, and the keys that it counts."""
     threshold, keys = table.get("threshold", 1), []
     for key in table.get(place, []):
         vkey = parse_vkey(key["vkey"])
@@ -160,7 +160,7 @@ def parse_keys(owner: str, table: dict, place: str) -> tuple[int, list[DatedKey]
 
 
 def publisher_for(policy: Policy, name: str) -> Publisher:
-    """The longest scope decides alone: the name itself, a longer prefix, a shorter one, `*`."""
+    """The publisher with the longest scope decides alone: the name itself, a longer prefix, a shorter one, `*`."""
     covering = [p for p in policy.publishers if p.covers(name)]
     if not covering:
         raise Refused(3106, f"no publisher's scope covers {name!r}")
@@ -192,7 +192,7 @@ def publisher_keys(policy: Policy) -> list[VerifierKey]:
 
 
 def signed_by(note: Note, known: list[VerifierKey], revoked: set[bytes]) -> Signed:
-    """Step 2. One bad signature that a key claims which is not `revoked` refuses the note."""
+    """Step 2. One bad signature line of a known key that is not in `revoked` refuses the note."""
     pairs = []
     for line in note.signatures:
         claimed = [key for key in known if (line.name, line.key_id) == (key.name, key.key_id)]
@@ -205,9 +205,9 @@ def signed_by(note: Note, known: list[VerifierKey], revoked: set[bytes]) -> Sign
 
 
 def check_threshold(head: Head, this_id: bytes, policy: Policy, signed: Signed) -> list[str]:
-    """Step 5. Returns the signers. The one place where signatures are counted.
+    """Step 5. Returns the signers. Signatures are counted here and nowhere else.
 
-    A signer is a key: under several names it goes by the one that the publisher lists first, and they are in its order.
+    A signer is a key. It has the first name that the publisher lists for it, and signers are in the publisher's order.
     """
     accepted = this_id in policy.accepted_heads
     if accepted and not any(p.covers(head.name) for p in policy.publishers):
@@ -220,7 +220,7 @@ def check_threshold(head: Head, this_id: bytes, policy: Policy, signed: Signed) 
         if not signed.has(vkey):
             continue
         if vkey.public in policy.revoked:
-            revoked.add(vkey.public)  # It never counts; that it signed only tells which refusal this is.
+            revoked.add(vkey.public)  # A revoked key never counts, and only decides the refusal.
         elif key.in_date(head.created):
             counted.setdefault(vkey.public, vkey.name)
         else:

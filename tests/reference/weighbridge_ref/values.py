@@ -16,7 +16,7 @@ TIME = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9
 HASH = re.compile(r"[0-9a-f]{64}")
 INT = re.compile(r"0|[1-9][0-9]*")
 
-# Unicode property White_Space. (str.isspace takes U+001C to U+001F too.)
+# Unicode property White_Space. (str.isspace accepts U+001C to U+001F too.)
 WHITE_SPACE = set(
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
@@ -24,7 +24,7 @@ WHITE_SPACE = set(
 
 
 def parse_int(text: str) -> int:
-    # 2^53 has 16 digits: nothing longer is turned into a number (rule 12).
+    # 2^53 has 16 digits. A longer text is not converted into a number (rule 12).
     if not INT.fullmatch(text) or len(text) > 16 or int(text) >= MAX_INT:
         raise ValueError("not an integer below 2^53 in canonical form")
     return int(text)
@@ -49,7 +49,7 @@ def check_chunk_size(size: int) -> int:
 
 
 def parse_time(text: str) -> int:
-    """Seconds since 0000-01-01T00:00:00Z: only the order of times and their distance is used."""
+    """Seconds since 0000-01-01T00:00:00Z. Only the order of times and their distance matter."""
     match = TIME.fullmatch(text)
     if not match:
         raise Refused(1702, "not a time of the form YYYY-MM-DDThh:mm:ssZ")
@@ -72,7 +72,7 @@ def days_of_month(year: int, month: int) -> int:
 
 
 def decode_base64(text: str) -> bytes:
-    """RFC 4648 section 4, padded and canonical: the unused bits are zero."""
+    """Decodes base64 (RFC 4648 section 4), padded and canonical: the unused bits are zero."""
     try:
         data = b64decode(text.encode("ascii"), validate=True)
     except (Base64Error, UnicodeEncodeError) as error:
@@ -83,7 +83,7 @@ def decode_base64(text: str) -> bytes:
 
 
 def is_control(char: str) -> bool:
-    """Unicode category Cc, the same in every version of Unicode."""
+    """Whether a character is in Unicode category Cc, which no version of Unicode changes."""
     return char <= "\x1f" or "\x7f" <= char <= "\x9f"
 
 
@@ -116,7 +116,7 @@ def check_path(path: str) -> str:
 
 
 def ascii_lower(text: str) -> str:
-    """`str.lower` would also fold U+0130 and others."""
+    """Folds only ASCII letters; `str.lower` would also fold U+0130 and others."""
     return "".join(c.lower() if c.isascii() else c for c in text)
 
 
