@@ -18,7 +18,7 @@ from weighbridge_ref.refused import Refused
 VECTORS = Path(__file__).resolve().parents[2] / "spec" / "vectors"
 
 
-# --- what each kind of test does ----------------------------------------------------------------------
+# --- the kinds of test --------------------------------------------------------------------------------
 
 class Outcome:
     """The result of a run: known answers, released bytes, and the codes of its refusals."""

@@ -141,7 +141,7 @@ def _subtree(data, chunk_counter, key, flags):
     return _parent(left.chaining_value(), right.chaining_value(), key, flags)
 
 
-# --- what the rest of this package uses -----------------------------------------------------------
+# --- the functions for other modules --------------------------------------------------------------
 
 def hash(data) -> bytes:
     """The standard BLAKE3 hash, which `b3sum` prints."""

@@ -88,7 +88,7 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-# --- step 7, and what is remembered ---------------------------------------------------------------------
+# --- step 7, and the new memory -------------------------------------------------------------------------
 
 def accept(memory: Memory, verified: Verified, policy: Policy) -> tuple[Memory, list[bytes]]:
     """The memory after this head, and the ids of forgotten heads, sorted. Refuses a rollback or a fork."""
