@@ -1,5 +1,5 @@
-//! The independent reading in Python comes to the same verdict on proofs, slices and answers that are made here, and on
-//! the same with something changed. Both sides' verdicts meet in vectors that are written for one run.
+//! The reference implementation in Python and this one reach the same verdicts on proofs, slices and answers made
+//! here, and on altered ones. The verdicts of both sides are compared by vectors that are written for one run.
 
 mod policies;
 
@@ -24,7 +24,7 @@ use weighbridge_verify::{Answered, Holding, UnsignedResponse};
 
 use crate::command::kit::{World, root};
 
-/// Vectors of one run, for the reference to judge.
+/// The vectors of one run, for the reference to judge.
 struct Vectors {
     folder: TempDir,
     count: usize,
@@ -71,11 +71,11 @@ impl Vectors {
     }
 }
 
-/// The same numbers in every run.
+/// Pseudorandom numbers, the same in every run.
 struct Numbers(u64);
 
 impl Numbers {
-    /// Below `end`.
+    /// A number below `end`.
     fn below(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -88,7 +88,7 @@ impl Numbers {
     }
 }
 
-/// A model of lists and bytes, believed.
+/// The lists and bytes of a model whose head is taken as verified.
 struct Model {
     text: String,
     files_text: String,
@@ -99,7 +99,7 @@ struct Model {
 const SHARD: &str = "x.safetensors";
 
 impl Model {
-    /// Of files with these bytes, and tensors of four bytes each in a file that is called [`SHARD`].
+    /// A model of files with these bytes, and of tensors of four bytes each, which lie in the file [`SHARD`].
     fn of(contents: &[(String, Vec<u8>)], tensors: u64) -> Self {
         let entry = |(path, bytes): &(String, Vec<u8>)| FileEntry {
             path: EntryPath::parse(path).unwrap(),
@@ -145,7 +145,7 @@ impl Model {
     }
 }
 
-/// A note that nobody signed.
+/// A note whose only signature is a dummy.
 fn note(text: &str) -> String {
     format!("{text}\n\u{2014} nobody AAAAAAE=\n")
 }
@@ -154,7 +154,7 @@ fn bytes(length: usize, seed: usize) -> Vec<u8> {
     (0..length).map(|i| u8::try_from((i * 31 + seed * 7 + i / 1024) % 251).unwrap()).collect()
 }
 
-/// Files `f000`, `f002`, and so on, so that there is room between them, and the tensors' one behind all.
+/// Files `f000`, `f002` and so on, so that absent paths lie between them, and the tensor file behind all of them.
 fn numbered(files: u64) -> Vec<(String, Vec<u8>)> {
     let numbered = (1..files).map(|i| (format!("f{:03}", 2 * i), bytes(0, 0)));
     numbered.chain([(SHARD.to_owned(), bytes(1_024, 1))]).collect()
@@ -168,7 +168,7 @@ fn of_every_model_of_1_to_64_entries_both_readings_agree_on_proofs() {
         let model = Model::of(&numbered(count), count);
         for round in 0..5 {
             let mut wanted = Wanted::of(&model.files, Some(&model.tensors));
-            // One entry at each end in turn, then up to 16 of either list, then paths that are not there.
+            // One entry at each end in turn, then up to 16 entries of either list, then absent paths as well.
             let take = if round < 2 { 1 } else { 1 + numbers.below(count.min(16)) };
             for nth in 0..take {
                 let at = match round {
@@ -326,7 +326,7 @@ fn both_readings_agree_on_audits() {
         let sign = |unsigned: &UnsignedResponse| prover.sign_response(&asked.hash(), &unsigned.hash());
         let signature = sign(&unsigned);
         let honest = unsigned.sign(&signature).unwrap();
-        // A prover that lies signs its lie.
+        // A lying prover signs its altered response.
         let mut lie = honest.clone();
         let body = honest.len() - 64;
         lie[numbers.index(body)] ^= 1;
@@ -373,7 +373,7 @@ fn both_readings_agree_on_gguf_headers() {
         for name in model.write(&place).unwrap().files {
             let honest = fs::read(place.join(&name)).unwrap();
             let header = header_len(&honest);
-            // Vocabularies are long, and a change within one changes nothing.
+            // Only the ends of the header are altered: a change within a long vocabulary changes no verdict.
             let ends = [0..200.min(header), header.saturating_sub(1_500)..header];
             for round in 0..60 {
                 let (mut changed, mut size) = (honest[..header].to_vec(), honest.len() as u64);
@@ -403,7 +403,7 @@ fn both_readings_agree_on_gguf_headers() {
     vectors.agree();
 }
 
-/// How many bytes lie before the first tensor.
+/// The number of bytes before the first tensor.
 fn header_len(file: &[u8]) -> usize {
     match Format::Gguf.parse(file, file.len() as u64).unwrap() {
         Parsed::Tensors { header_len, .. } => usize::try_from(header_len).unwrap(),
@@ -411,8 +411,8 @@ fn header_len(file: &[u8]) -> usize {
     }
 }
 
-/// The verdict on a file of which this is the beginning, followed by zeros as far as they are asked for; and, if it is
-/// accepted, why its tensors are not listed.
+/// The verdict on a file that begins with `prefix`. Zeros follow as far as the parser asks for them. If the file is
+/// accepted, the result names the reason for which its tensors are not listed, or `none`.
 fn judge(prefix: &mut Vec<u8>, file_size: u64) -> Result<String, u16> {
     loop {
         match Format::Gguf.parse(prefix, file_size) {

@@ -1,4 +1,4 @@
-//! Tests of the whole: vectors, the command, tampering, other tools.
+//! End-to-end tests: vectors, the command, tampering, agreement with other tools.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
 #![allow(clippy::disallowed_methods, reason = "tests name their own files")]
 

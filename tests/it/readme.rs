@@ -1,4 +1,4 @@
-//! What the README shows is what happens.
+//! The README's commands work, and print what the README shows.
 
 use std::{env, fs, process::Command};
 
@@ -8,7 +8,8 @@ fn readme() -> String {
     fs::read_to_string(root().join("README.md")).unwrap()
 }
 
-/// Lines for a shell in which `weighbridge` is the command of these tests, and the folder `served` every place on the net.
+/// Runs lines of shell in which `weighbridge` is the command of these tests, and every network source is the folder
+/// `served`.
 pub(crate) fn as_a_shell_runs(world: &World, lines: &str) -> Ran {
     let mut offline = lines.to_owned();
     for (place, folder) in [
@@ -27,7 +28,7 @@ pub(crate) fn as_a_shell_runs(world: &World, lines: &str) -> Ran {
     Ran::of(world.at_home(&mut shell).env("PATH", paths).env("WEIGHBRIDGE_PASSPHRASE", "correct horse"))
 }
 
-/// A command of the README could be one that does not work: none but the demo was ever run.
+/// Runs every command of the README. Before this test, only the demo was ever run.
 #[test]
 #[cfg(unix)]
 fn every_command_of_the_readme_works() {
@@ -44,7 +45,7 @@ fn every_command_of_the_readme_works() {
                 all + line.strip_prefix("$ ").unwrap_or(line) + "\n"
             });
         as_a_shell_runs(&world, &lines).done();
-        // What others have of it, and have had of it.
+        // Copies of the model for the commands that read a mirror, a snapshot or another release.
         for folder in ["served", "SNAPSHOT", "OLD", "NEW"].into_iter().filter(|folder| !world.exists(folder))
         {
             world.copy("MODEL", folder);
@@ -64,10 +65,10 @@ fn the_demo_is_as_the_readme_shows_it() {
     assert!(shown.lines().count() <= 40);
 }
 
-/// Keys and the ids of what they sign are new each time, and so are ports and moments.
+/// Replaces keys, ids of signed texts, ports and times, which are new in each run.
 fn without_what_varies(text: &str) -> String {
     let mut ids: Vec<String> = Vec::new();
-    // The same id has the same name throughout.
+    // Each id gets the same name throughout.
     let mut name = |id: &str| {
         let known = ids.iter().position(|known| known == id);
         known.unwrap_or_else(|| {
@@ -81,7 +82,7 @@ fn without_what_varies(text: &str) -> String {
         _ if word.starts_with("http://127.0.0.1:") => "URL".to_owned(),
         _ => word.to_owned(),
     };
-    // Which chunk gives a liar away is a matter of moments.
+    // The chunk by which a liar is found out depends on timing.
     let lines = text.lines().map(|line| match line.split_once("  lied: ") {
         Some((source, _)) => source,
         None => line,

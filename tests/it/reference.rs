@@ -1,4 +1,4 @@
-//! The independent verifier in Python judges what the command writes.
+//! The independent verifier in Python judges the command's output.
 
 use std::{fs, process::Command};
 
@@ -54,7 +54,7 @@ fn an_independent_verifier_agrees_about_what_was_weighed() {
     both(&[], 0);
 }
 
-/// Three tensors, one of them empty.
+/// A file of three tensors, one of them empty.
 fn safetensors() -> Vec<u8> {
     let header = concat!(
         r#"{"__metadata__":{"format":"pt"},"a.weight":{"dtype":"F32","shape":[100,64],"data_offsets":[0,25600]},"#,

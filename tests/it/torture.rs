@@ -1,5 +1,5 @@
-//! Fetches that are killed again and again: whatever was printed as durable is never asked for again, and no final name
-//! ever stands for anything but signed bytes.
+//! Fetches that are killed again and again. A chunk that was printed as durable is never requested again, and every
+//! file with a final name has signed bytes.
 
 mod disks;
 
@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::servers::{Fault, Faulty, Fleet};
 
-/// Numbers that follow from a seed: splitmix64.
+/// Numbers that follow from a seed (splitmix64).
 struct Dice(u64);
 
 impl Dice {
@@ -36,11 +36,11 @@ impl Dice {
     }
 }
 
-/// A run of `fetch --json`, whose standard output is read as it comes.
+/// A run of `fetch --json`, whose standard output is read while it runs.
 struct Run {
     process: Child,
     lines: Receiver<Value>,
-    /// What it printed so far.
+    /// The objects printed so far.
     seen: Vec<Value>,
     ended: bool,
 }
@@ -58,7 +58,7 @@ impl Run {
         let (sender, lines) = mpsc::channel();
         let output = BufReader::new(process.stdout.take().unwrap());
         thread::spawn(move || {
-            // A line that was cut off by the kill was not printed.
+            // A line that the kill cut off does not count as printed.
             for line in output.split(b'\n').map_while(Result::ok) {
                 let Ok(value) = serde_json::from_slice(&line) else { break };
                 if sender.send(value).is_err() {
@@ -69,7 +69,7 @@ impl Run {
         Self { process, lines, seen: Vec::new(), ended: false }
     }
 
-    /// Reads on until so many events of this name have come, or until this time.
+    /// Reads until this number of events of this name have come, or until this time.
     fn await_events(&mut self, name: &str, count: usize, until: Instant) {
         while self.count(name) < count && !self.ended {
             match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
@@ -84,16 +84,16 @@ impl Run {
         self.seen.iter().filter(|value| value["event"] == name).count()
     }
 
-    /// Waits for a moment of a kind that the dice choose.
+    /// Waits for a moment whose kind the dice choose.
     fn await_moment(&mut self, dice: &mut Dice) {
         let start = Instant::now();
         let in_time = start + Duration::from_millis(1_200);
         match dice.roll(10) {
-            // Hardly begun.
+            // The fetch has hardly begun.
             0 | 1 => thread::sleep(dice.micros(60_000)),
-            // Any time.
+            // Any moment.
             2..=4 => thread::sleep(dice.micros(500_000)),
-            // The metadata is there, and the first chunks come.
+            // The metadata is complete, and the first chunks arrive.
             5 | 6 => {
                 self.await_events("wanted", 1, in_time);
                 thread::sleep(dice.micros(40_000));
@@ -111,7 +111,7 @@ impl Run {
         }
     }
 
-    /// Kills it, and reads what is still in the pipe. Whether that was before it ended.
+    /// Kills the run, and reads the rest of the pipe. Also returns whether the kill came before the run ended.
     fn kill(mut self) -> (Vec<Value>, bool) {
         self.process.kill().unwrap();
         let status = self.process.wait().unwrap();
@@ -121,12 +121,12 @@ impl Run {
     }
 }
 
-/// What was printed as durable, in bytes of files, and what was asked for since.
+/// The bytes of each file that were printed as durable, and how far the servers' requests were checked against them.
 struct Books {
     chunk: u64,
     sizes: BTreeMap<String, u64>,
     durable: BTreeMap<String, Vec<Range<u64>>>,
-    /// Requests of each server that were looked at.
+    /// For each server, the number of requests that were checked.
     looked_at: Vec<usize>,
 }
 
@@ -137,7 +137,7 @@ impl Books {
         Self { chunk: CHUNK, sizes, durable: BTreeMap::new(), looked_at: vec![0; SERVERS] }
     }
 
-    /// Nothing that an earlier run called durable was asked for since.
+    /// Checks that no request since the last check asked for bytes that an earlier run printed as durable.
     #[track_caller]
     fn check_requests(&mut self, servers: &[Faulty]) {
         for (server, looked_at) in servers.iter().zip(&mut self.looked_at) {
@@ -165,7 +165,7 @@ impl Books {
     }
 }
 
-/// The bytes of each revision, to be compared with.
+/// The files of each revision, to compare with.
 struct Releases(Vec<BTreeMap<String, Vec<u8>>>);
 
 impl Releases {
@@ -173,7 +173,7 @@ impl Releases {
         Self(folders.iter().map(|folder| read_all(folder)).collect())
     }
 
-    /// Every file with a final name is that of a release, and so is the head, with its lists.
+    /// Checks that every file with a final name is one of a release, and that the lists belong to the head.
     #[track_caller]
     fn check(&self, folder: &Path) {
         if !folder.exists() {
@@ -194,7 +194,7 @@ impl Releases {
     }
 }
 
-/// The files of a model, and its head and lists.
+/// The files of a model, with its head and lists.
 fn read_all(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut all = BTreeMap::new();
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
@@ -209,15 +209,15 @@ fn read_all(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     all
 }
 
-/// A model of some tens of megabytes in two revisions, a server that lies and one that does not, and the folders that it
-/// is fetched into.
+/// A model of some tens of megabytes in two revisions, a server that lies and an honest one, and the folders that the
+/// model is fetched into.
 struct Torture {
     fleet: Fleet,
     servers: [Faulty; SERVERS],
     revisions: [PathBuf; 2],
     releases: Releases,
     dice: Dice,
-    /// How often a fetch was completed by a run that was to be killed.
+    /// The number of fetches that were complete before their run was killed.
     stage: usize,
     into: PathBuf,
     books: Books,
@@ -240,14 +240,14 @@ impl Torture {
         Self { fleet, servers, revisions, releases, dice: Dice(seed), stage: 0, into, books, left: BYTES }
     }
 
-    /// Gives no more in one run than there is for each of the runs that are to come.
+    /// Limits the rate so that each of the runs still to come finds work left.
     fn throttle(&self, kills: u64) {
         let rate = self.left / (kills + 1) * 3;
         let rate = if kills < 5 { None } else { Some(rate.max(1 << 16)) };
         self.servers.iter().for_each(|server| server.limit_rate(rate));
     }
 
-    /// After a kill, or after all of several.
+    /// Checks folder and requests after a kill, or after the kills of several runs.
     fn look(&mut self, printed: &[Vec<Value>]) {
         self.releases.check(&self.into);
         self.books.check_requests(&self.servers);
@@ -258,7 +258,7 @@ impl Torture {
         }
     }
 
-    /// A fetch was complete before it was killed: the next revision comes over it, or the first into a new folder.
+    /// Goes on after a complete fetch: the next revision is fetched over the first, or the first into a new folder.
     fn go_on(&mut self) {
         let revision = self.stage % 2;
         self.fleet.assert_same(&self.into, &self.revisions[revision]);
@@ -275,7 +275,7 @@ impl Torture {
         self.books = Books { looked_at, ..Books::of(model, &self.fleet.files()) };
     }
 
-    /// Nobody comes in between any more.
+    /// Completes the fetch without a kill.
     fn end(&mut self) {
         self.servers.iter().for_each(|server| server.limit_rate(None));
         let [liar, honest] = self.servers.each_ref().map(Faulty::url);

@@ -1,4 +1,4 @@
-//! Every vector of `spec/vectors` ends as it promises. A new vector needs no new code.
+//! Every vector of `spec/vectors` ends as it states. A new vector needs no new code.
 
 use std::{
     collections::BTreeMap,
@@ -40,21 +40,21 @@ fn spec() -> PathBuf {
     root().join("spec")
 }
 
-/// One scenario, as `spec/vectors/README.md` says.
+/// One scenario in the form of `spec/vectors/README.md`.
 struct Vector {
     file: PathBuf,
     keys: BTreeMap<String, String>,
     sections: Vec<(String, Vec<u8>)>,
 }
 
-/// How running a vector ended.
+/// The result of running a vector.
 #[derive(Default)]
 struct End {
-    /// The codes of the refusal: one, or for a model all that were reported.
+    /// The codes of the refusal: one code, or all reported codes for a model.
     codes: Vec<u16>,
-    /// Everything that was released.
+    /// All released bytes.
     released: Vec<u8>,
-    /// Known answers.
+    /// The known answers.
     answers: BTreeMap<&'static str, String>,
 }
 
@@ -131,7 +131,7 @@ impl Vector {
         self.section(name).unwrap_or_else(|| panic!("{}: no section {name}", self.file.display()))
     }
 
-    /// The text of a section; malformed UTF-8 is for parsers of bytes, not for these.
+    /// The text of a section; `None` for malformed UTF-8, which only parsers of bytes have to judge.
     fn text(&self, name: &str) -> Option<&str> {
         std::str::from_utf8(self.bytes(name)).ok()
     }
@@ -293,7 +293,7 @@ impl Vector {
         Ok(())
     }
 
-    /// The policy that the vector names; loading one that is refused is not what these vectors are about.
+    /// The policy that the vector names. It must load, since these vectors do not test loading.
     fn policy(&self) -> TrustPolicy {
         if let Some(text) = self.section("policy.toml") {
             return TrustPolicy::from_toml(text).unwrap();
@@ -380,7 +380,8 @@ impl Vector {
         };
         let slice = self.bytes("slice");
         let at_once = check_slice(root, range, slice);
-        // What streams does not know the length beforehand; up to there it releases the same.
+        // The streaming decoder does not know the slice's length in advance. It releases the same bytes up to a
+        // fault.
         let mut end = End::default();
         let mut decoder = SliceDecoder::new(root, range);
         let mut rest = slice;
@@ -406,7 +407,7 @@ impl Vector {
 
     fn run_samples(&self) -> End {
         if self.number("count") == 0 {
-            // Refused with the file list in hand, which this kind of vector does not have.
+            // Sampling is refused when the file list is read, and this kind of vector has no file list.
             return End::refused(AuditError::NoBytes.error_code());
         }
         let drawn = draw(self.bytes("text"), self.number("count"), self.number("samples"));
@@ -487,7 +488,7 @@ impl Vector {
             match format.parse(&prefix[..known], self.number("file-size")) {
                 Ok(Parsed::NeedPrefix(length)) => {
                     assert!(known < prefix.len(), "{}: the header is not there", self.file.display());
-                    // The prefix may end with the header, and more be asked for at once.
+                    // The parser may ask for more bytes although the prefix ends with the header.
                     known = prefix.len().min(usize::try_from(length).unwrap());
                 }
                 Ok(Parsed::Tensors { mut tensors, split, .. }) => {
@@ -645,14 +646,14 @@ pub(crate) struct Remembered {
     pub(crate) forgotten: Vec<String>,
 }
 
-/// Tells whether the memory is asked at all: not where the caller named the head.
+/// Whether the memory is asked; it is not if the caller named the head.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
     Yes,
     No,
 }
 
-/// The verdict on a note, with a state file, and what is then remembered.
+/// Verifies a note with a state file; returns the verdict and the memory afterwards.
 pub(crate) fn remember(
     note: &[u8],
     policy: &TrustPolicy,
@@ -669,7 +670,7 @@ pub(crate) fn remember(
     }
     let code = |e: MemoryError| e.error_code();
     let mut memory = state.map_or_else(|| Ok(Memory::default()), Memory::from_json).map_err(code)?;
-    // A caller that knows the name asks beforehand, and has to hear the same.
+    // A caller that knows the name may ask the memory first, and must get the same verdict.
     let recalled = memory.recall(&head.head().name, policy).map_err(code)?;
     let beforehand = verify(&recalled.into_iter().fold(expected.clone(), Expectation::remembering));
     let accepted = memory.accept(&head, policy).map_err(code);
@@ -680,7 +681,7 @@ pub(crate) fn remember(
     Ok(Remembered { head, memory, forgotten })
 }
 
-/// The header, and what stands behind the empty line that ends it.
+/// Returns the header, and the bytes behind the empty line that ends it.
 fn split_header(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let end = bytes.windows(2).position(|pair| pair == b"\n\n")?;
     Some((std::str::from_utf8(&bytes[..end]).ok()?, &bytes[end + 2..]))
@@ -691,7 +692,7 @@ fn answers_of(head: &VerifiedHead) -> End {
     End::default().answer("head-id", &head.id()).answer("signers", &signers.join(" "))
 }
 
-/// A head that is taken as verified: pinned by its own id.
+/// A head that is taken as verified, since its own id pins it.
 fn believed(text: &str) -> VerifiedHead {
     let note = format!("{text}\n\u{2014} nobody AAAAAAE=\n");
     let policy = TrustPolicy::pinned(head_id(text.as_bytes()));
@@ -699,7 +700,7 @@ fn believed(text: &str) -> VerifiedHead {
     signed.verify(&policy, &Expectation::any().allow_expired(), None).unwrap()
 }
 
-/// `none`, or what a part says.
+/// `none`, or the split as the header of a part states it.
 fn split_line(split: Option<Split>) -> String {
     match split {
         None => "none".to_owned(),
@@ -708,7 +709,7 @@ fn split_line(split: Option<Split>) -> String {
     }
 }
 
-/// Lines `NAME-AS-JSON DTYPE SHAPE OFFSET SIZE`.
+/// Parses lines of the form `NAME-AS-JSON DTYPE SHAPE OFFSET SIZE`.
 fn spans(lines: &str) -> Vec<TensorSpan> {
     let span = |line: &str| {
         let mut words = line.rsplitn(5, ' ');

@@ -1,4 +1,5 @@
-//! Random policies, memories, heads and signatures: the same verdict, the same signers, the same notes remembered.
+//! With random policies, memories, heads and signatures, both sides reach the same verdict, name the same signers and
+//! remember the same notes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -75,7 +76,8 @@ fn both_readings_agree_on_3_000_random_policies_with_memory() {
     assert!(bare > 20, "{bare}");
 }
 
-/// Keys, heads and signatures, and what is drawn of them. Few, so that both sides check each signature once.
+/// Keys, heads and signatures, and the numbers that choose among them. There are few, so that both sides check each
+/// signature only once.
 struct Drawn {
     numbers: Numbers,
     keys: Vec<(Vkey, SigningKey)>,
@@ -84,7 +86,7 @@ struct Drawn {
     lines: BTreeMap<(usize, usize), NoteSignature>,
 }
 
-/// A note, and the caller's expectation of it.
+/// A note, and the caller's expectation of its head.
 struct Asking {
     note: Vec<u8>,
     expected: Expectation,
@@ -105,7 +107,7 @@ const TIMES: [&str; 5] = [
 
 impl Drawn {
     fn new() -> Self {
-        // Of six names two are of one key, and two keys have one name.
+        // Six names: two of them share one key, and two keys share one name.
         let names = [("a", 1), ("again", 1), ("b", 2), ("c", 3), ("c", 4), ("d", 5)];
         let key = |(name, seed): (&str, u8)| {
             let secret = SigningKey::from_bytes(&[seed; 32]);
@@ -160,7 +162,7 @@ impl Drawn {
         text
     }
 
-    /// Most heads are of one name, so that its memory fills.
+    /// Most heads have the first name, so that its memory fills.
     fn head(&mut self) -> usize {
         let of_name = self.heads.len() / NAMES.len();
         if self.one_in(3) { self.numbers.index(self.heads.len()) } else { self.numbers.index(of_name) }
@@ -171,7 +173,7 @@ impl Drawn {
         head_id(text.as_bytes())
     }
 
-    /// A good line, the same for the same key and head.
+    /// A good signature line. The same key and head always give the same line.
     fn line(&mut self, key: usize, head: usize) -> NoteSignature {
         let (vkey, secret) = &self.keys[key];
         let sign = || {
@@ -181,7 +183,7 @@ impl Drawn {
         self.lines.entry((key, head)).or_insert_with(sign).clone()
     }
 
-    /// A note of this head, or with `most` of 0 what is remembered without lines.
+    /// A note of this head. With `most` 0 it has no signature lines, as a remembered note may have none.
     fn note(&mut self, head: usize, most: u64, bad_one_in: u64) -> String {
         let mut note = format!("{}\n", self.heads[head]);
         for _ in 0..self.numbers.below(most + 1) {
@@ -192,7 +194,7 @@ impl Drawn {
         note
     }
 
-    /// The state as it was left, or with notes of other policies, or damaged.
+    /// The state as it was left, or with an added note, or damaged.
     fn meddle(&mut self, state: Option<&str>) -> Option<String> {
         match self.numbers.below(12) {
             0..2 => {
@@ -253,7 +255,7 @@ impl Drawn {
     }
 }
 
-/// Revisions 1 to 4, a fork beside each of the first three, and one that expires.
+/// Revisions 1 to 4, a fork beside each of the first three, and one head that expires.
 fn history(name: &str) -> Vec<String> {
     let head = |revision: u64, previous: Option<&str>, expires: &str, bytes: u64| {
         let previous = previous.map_or("none".to_owned(), |text| head_id(text.as_bytes()).to_string());

@@ -1,4 +1,4 @@
-//! `audit`: a challenge, a response, a report; and nothing where anything is wrong.
+//! `audit` makes a challenge, a response and a report, and writes nothing if anything is wrong.
 
 use std::fs;
 
@@ -11,14 +11,14 @@ const RESPOND: &str = "audit respond llama out/c --key @mirror.key -o out/r";
 const CHECK: &str = "audit check llama out/c out/r --vkey @alice --key @ann.key -o out/report";
 
 impl World {
-    /// With a folder for what auditors and provers write.
+    /// A weighed world, with a folder for the files of auditors and provers.
     fn audited() -> Self {
         let world = Self::weighed();
         fs::create_dir(world.path("out")).unwrap();
         world
     }
 
-    /// With a challenge, of so many samples, and its response.
+    /// An audited world with a challenge of this number of samples, and its response.
     fn answered(samples: u64) -> Self {
         let world = Self::audited();
         world.run(&format!("{CHALLENGE} --samples {samples}")).done();
@@ -30,7 +30,7 @@ impl World {
         self.files("out").into_iter().map(|(name, _)| name).collect()
     }
 
-    /// The time on a line of the challenge, and some seconds.
+    /// The time on a line of the challenge, plus this number of seconds.
     fn time(&self, line: &str, seconds: i64) -> Time {
         let challenge = self.text("out/c");
         let time = challenge.lines().find_map(|text| text.strip_prefix(line)).unwrap().trim();
@@ -38,7 +38,7 @@ impl World {
     }
 }
 
-/// How many BLAKE3 chunks the model has.
+/// The number of BLAKE3 chunks of the model.
 fn chunks(world: &World) -> u64 {
     let list = world.text("llama/weighbridge/files.jsonl");
     let size =
@@ -105,7 +105,7 @@ fn programs_are_told_of_an_audit_too() {
     assert!(report["chance_of_missing"]["10%"].as_f64().is_some_and(|chance| chance > 0.3 && chance < 0.6));
 }
 
-/// Ten BLAKE3 chunks, of which three are drawn: with one lost, 9/10 · 8/9 · 7/8 = 7/10 of the draws miss it.
+/// Three of ten BLAKE3 chunks are drawn. If one is lost, 9/10 · 8/9 · 7/8 = 7/10 of the draws miss it.
 #[test]
 fn the_chance_of_missing_a_loss_is_counted() {
     let world = World::audited();
@@ -117,7 +117,7 @@ fn the_chance_of_missing_a_loss_is_counted() {
         world.run(&RESPOND.replace("llama", "small")).done();
         let check = CHECK.replace("llama", "small");
         let ran = world.run(&format!("{check} --answered first")).done();
-        // Of ten, one is lost in each case.
+        // Each of the three shares of ten chunks rounds to one lost chunk.
         ran.prints(&format!("of 10 % {text}, of 1 % {text}, of 0.1 % {text}\n"));
         let objects = world.run(&format!("{check} --answered second --json")).done().objects();
         let told = objects.last().unwrap()["chance_of_missing"]["1%"].as_f64().unwrap();
@@ -133,7 +133,7 @@ fn only_the_one_who_is_asked_can_answer() {
     world.remove("out/r");
     world.refused(&RESPOND.replace("@mirror.key", "@other.key"), 2702, "the challenge is for another prover");
     assert_eq!(world.written(), ["c"]);
-    // Nor can anyone sign for the mirror.
+    // Nobody else can sign for the mirror.
     world.run(&CHALLENGE.replace("@mirror", "@other").replace("out/c", "out/c2")).done();
     world.run("audit respond llama out/c2 --key @other.key -o out/r").done();
     world.refused(CHECK, 2707, "out/r: the response has ");
@@ -163,7 +163,8 @@ fn a_challenge_of_another_head_is_neither_answered_nor_checked() {
     assert_eq!(world.written(), ["c", "r"]);
     world.forget();
     world.run(CHECK).done();
-    // A response of any length is one to another head first: it was called one of a wrong length.
+    // A response to a challenge of another head is refused as such, whatever its length. Regression: it was refused
+    // for its length.
     let head = Head::parse(&world.text("next/weighbridge/head.txt")).unwrap();
     world.write("out/r", vec![0; usize::try_from(head.bytes).unwrap() * 2]);
     world.forget();
@@ -184,7 +185,7 @@ fn an_answer_counts_between_issue_and_deadline() {
     let late = world.time("deadline ", 1);
     let sentence = format!("the deadline was {deadline}, and had passed at {late}");
     world.refused(&check(late), 2704, &sentence).hints("a new challenge is needed");
-    // Of a response that is late it is not asked how long it is.
+    // The length of a late response is not looked at.
     let honest = world.read("out/r");
     world.write("out/r", vec![0; honest.len() * 2]);
     world.run(&check(late)).refused(2704, "");
@@ -195,7 +196,7 @@ fn an_answer_counts_between_issue_and_deadline() {
     world.run(&format!("{CHECK} --received yesterday")).misused();
 }
 
-/// The time was taken before the passphrase was asked for, and a response that came meanwhile counted as in time.
+/// Regression: the time was taken before the passphrase prompt, so a response that came meanwhile counted as in time.
 #[cfg(unix)]
 #[test]
 fn a_response_has_come_when_it_was_read_and_not_when_the_check_began() {
@@ -252,7 +253,7 @@ fn a_challenge_is_answered_once() {
     let nonce = world.text("out/c").lines().find_map(|line| line.strip_prefix("nonce ")).unwrap().to_owned();
     let sentence = format!("the nonce {nonce} was answered before");
     world.refused(CHECK, 2706, &sentence).hints("a new challenge is needed");
-    // Another answer to it is no better.
+    // A second answer to the same challenge is refused too.
     world.run(RESPOND).done();
     world.refused(CHECK, 2706, &sentence);
     assert!(!world.exists("out/report"));
@@ -261,7 +262,7 @@ fn a_challenge_is_answered_once() {
     world.run(&elsewhere).done();
     assert_eq!(world.text("mine/nonces"), format!("{nonce}\n"));
     world.refused(&elsewhere, 2706, &sentence);
-    // Others are kept beside it.
+    // Further nonces are kept in the same file.
     world.run(CHALLENGE).done();
     world.run(RESPOND).done();
     world.run(&elsewhere).done();
@@ -283,7 +284,8 @@ fn of_checks_at_once_one_uses_the_nonce() {
     assert_eq!(world.written().len(), 3);
 }
 
-/// A hundred BLAKE3 chunks, one lost, ninety drawn: a tenth, that was printed as `10.0 %`.
+/// Of a hundred BLAKE3 chunks one is lost and ninety are drawn: a tenth of the draws miss it. Regression: that was
+/// printed as `10.0 %`.
 #[test]
 fn two_digits_of_a_chance_count() {
     let world = World::audited();
@@ -291,7 +293,7 @@ fn two_digits_of_a_chance_count() {
     world.run("weigh small --name org/small --key @alice.key").done();
     world.run(&CHALLENGE.replace("llama", "small")).done();
     world.run(&RESPOND.replace("llama", "small")).done();
-    // Of ten that were lost, 10!·90!/100! of the draws show none.
+    // If ten are lost, 10!·90!/100! of the draws miss all of them.
     world
         .run(&CHECK.replace("llama", "small"))
         .done()
@@ -318,14 +320,14 @@ fn nonces_that_cannot_be_kept_stop_the_check() {
     fs::create_dir(world.path("folder")).unwrap();
     world.unjudged(&format!("{CHECK} --answered folder"), 9002, "cannot read folder: ");
     assert_eq!(world.written(), ["c", "r"]);
-    // And a report that cannot be written leaves the nonce unused.
+    // A report that cannot be written leaves the nonce unused.
     fs::create_dir(world.path("out/report")).unwrap();
     world.unjudged(CHECK, 9001, "out/report is there, and is no regular file");
     fs::remove_dir(world.path("out/report")).unwrap();
     world.run(CHECK).done();
 }
 
-/// Otherwise anyone could use up a nonce with rubbish.
+/// Otherwise anybody could use up a nonce with an invalid response.
 #[test]
 fn a_refused_response_does_not_use_up_the_nonce() {
     let world = World::answered(20);
@@ -371,7 +373,7 @@ fn an_auditor_checks_its_own_challenges() {
         world.write("out/c", honest.replace(from, to));
         world.refused(CHECK, 3101, "out/c: the signature of the challenge does not verify: it was altered");
     }
-    // A prover need not know the auditor, but the form has to be right.
+    // A prover need not know the auditor, but the challenge must have the right form.
     world.write("out/c", honest.replace("nonce ", "nonse "));
     world.refused(RESPOND, 1803, "out/c: the challenge's line 'nonce' is missing (line 5)");
     world.write("out/c", honest.replace("challenge/v1", "challenge/v2"));
@@ -388,7 +390,7 @@ fn an_auditor_checks_its_own_challenges() {
     world.run(CHECK).done();
 }
 
-/// As many samples as there are BLAKE3 chunks, so that each loss is seen.
+/// At least as many samples as there are BLAKE3 chunks, so that every loss is noticed.
 #[test]
 fn a_prover_that_lost_a_chunk_cannot_answer() {
     let world = World::audited();
@@ -436,7 +438,7 @@ fn auditors_need_head_and_file_list_alone() {
     world.write("meta/head.note", world.read("llama/weighbridge/head.note"));
     world.write("meta/files.jsonl", world.read("llama/weighbridge/files.jsonl"));
     world.run(&CHALLENGE.replace("llama", "meta")).done();
-    // The prover's metadata may lie elsewhere, too.
+    // The prover's metadata may lie elsewhere as well.
     world.rename("llama/weighbridge", "elsewhere");
     world.run(&format!("{RESPOND} --meta elsewhere")).done();
     world.run(&CHECK.replace("llama", "meta")).done();

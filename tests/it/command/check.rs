@@ -1,4 +1,4 @@
-//! `check` believes a proof, a slice, a report as far as they show something, and says how far that is.
+//! `check` accepts proofs, slices, reports and receipts, and states how much each of them shows.
 
 use std::{
     fs,
@@ -19,14 +19,14 @@ const CHECK: &str = "check p --name org/llama --vkey @alice";
 const SHARD: &str = "model-00001-of-00002.safetensors";
 
 impl World {
-    /// With a proof of `config.json` in `p`.
+    /// A weighed world with a proof of `config.json` in `p`.
     fn proven() -> Self {
         let world = Self::weighed();
         world.run("prove llama --file config.json -o p").done();
         world
     }
 
-    /// With a proof in `p` of these bytes of the first shard, and the slice in `s`.
+    /// A weighed world with a proof in `p` of these bytes of the first shard, and their slice in `s`.
     fn sliced(range: Range<u64>) -> Self {
         let world = Self::weighed();
         let Range { start, end } = range;
@@ -34,7 +34,7 @@ impl World {
         world
     }
 
-    /// Writes `held.toml`: alice publishes, these audit, and it takes so many reports.
+    /// Writes `held.toml`: alice publishes, these names audit, and this number of reports is needed.
     fn auditors(&self, names: &[&str], threshold: usize) {
         let auditors: String =
             names.iter().map(|name| format!("[[held.auditor]]\nvkey = '{}'\n", self.vkey(name))).collect();
@@ -47,7 +47,7 @@ impl World {
         Head::parse(&self.text(&format!("{metadata}/head.txt"))).unwrap()
     }
 
-    /// Writes a report as an auditor would that was answered some seconds ago.
+    /// Writes a report of an auditor that received the answer this number of seconds ago.
     fn report(&self, name: &str, auditor: &str, prover: &str, seconds_ago: i64) {
         self.report_of("llama/weighbridge", name, auditor, prover, seconds_ago);
     }
@@ -122,7 +122,7 @@ fn a_proof_is_believed_by_whom_the_caller_trusts() {
     policy(2);
     world.refused("check p --trust policy.toml", 3103, "1 of 2 demanded keys signed");
     world.run("sign llama --key @bob.key").done();
-    // The proof has the note as it was when it was made.
+    // The proof has the note as it was when the proof was made.
     world.refused("check p --trust policy.toml", 3103, "1 of 2 demanded keys signed");
     world.run("prove llama --file config.json -o p").done();
     world.run("check p --trust policy.toml").done().prints("signed by alice, bob");
@@ -139,7 +139,7 @@ fn a_proof_of_an_older_revision_is_a_rollback() {
     world.run("check p --vkey @alice").done().prints("org/llama revision 2");
     let sentence = "rollback: the head is revision 1, revision 2 was accepted before";
     world.refused("check old --vkey @alice", 3204, sentence).hints("name the older head with --head");
-    // Who verifies remembers what was checked.
+    // `verify` remembers the heads that `check` accepted.
     world.run("verify llama --meta one --vkey @alice").refused(3204, sentence);
     let id = world.head_id("one");
     world.run(&format!("check old --vkey @alice --head {id}")).done();
@@ -162,7 +162,8 @@ fn an_expired_head_is_for_the_caller_to_go_on_with() {
     ran.prints(&format!("signed by alice, EXPIRED at {expired}\n"));
 }
 
-/// Whatever bit of a proof is another, it is refused; but for what is asked, which anyone may ask, and gets a true answer.
+/// Any flipped bit refuses a proof, except in the questions of the proof: anybody may ask another question, and the
+/// proof then answers that one truthfully.
 #[test]
 fn a_proof_with_a_flipped_bit_is_refused() {
     let world = World::weighed();
@@ -216,7 +217,8 @@ fn what_is_no_proof_is_refused() {
         (&honest[..honest.len() - 1], 1103, "p: "),
         (&format!("{honest}\n"), 1103, "p: "),
         (&format!("{honest}x"), 1103, "p: "),
-        // The last empty line parts text and signatures, so that all else is the text that was to be signed.
+        // The last empty line divides the text from the signatures, so that everything before it counts as the signed
+        // text.
         (
             &format!("{honest}{honest}"),
             3101,
@@ -231,7 +233,7 @@ fn what_is_no_proof_is_refused() {
         ran.expect(ran.stdout.is_empty(), "no result");
         world.run_fed(&CHECK.replace(" p ", " - "), "p").refused(code, &sentence.replacen("p:", "-:", 1));
     }
-    // Who has a proof alone has no head.note to get again.
+    // A receiver of a proof has no head.note to fetch again, so the hint names the proof.
     world.write("p", honest.replace("files 11", "files 12"));
     let ran = world.refused(CHECK, 3101, "p: the signature by 'alice' does not verify");
     ran.hints("get the proof again");
@@ -241,20 +243,21 @@ fn what_is_no_proof_is_refused() {
     world.unjudged(CHECK, 9002, "cannot read p: not a regular file");
     #[cfg(unix)]
     {
-        // It is not waited for whoever may write to it.
+        // A FIFO is not waited for.
         assert!(std::process::Command::new("mkfifo").arg(world.path("fifo")).status().unwrap().success());
         world.unjudged(&CHECK.replace(" p ", " fifo "), 9002, "cannot read fifo: not a regular file");
     }
 }
 
-/// More was told to be unreadable, and could have been read by those who have the memory.
+/// Regression: a proof that was too long was reported as unreadable, though a machine with enough memory could have
+/// read it.
 #[test]
 fn a_proof_that_is_too_long_is_refused_unread() {
     let world = World::proven();
     fs::File::create(world.path("p")).unwrap().set_len(50_000_000).unwrap();
     let sentence = "a proof has at most 41943040 bytes, this one ";
     world.refused(CHECK, 2501, &format!("p: {sentence}50000000"));
-    // Standard input is read no further than tells it.
+    // Standard input is read just far enough to know that it is too long.
     world.run_fed(&CHECK.replace(" p ", " - "), "p").refused(2501, &format!("-: {sentence}41943041"));
 }
 
@@ -291,7 +294,7 @@ fn a_slice_is_extracted_when_all_of_it_is_accepted() {
         ([honest.as_slice(), b"x"].concat(), 2602, "s: the slice goes on after "),
         ([honest.as_slice(), &honest].concat(), 2602, "s: the slice goes on after "),
     ];
-    // Parents, BLAKE3 chunks of the beginning and the end.
+    // Parents, and BLAKE3 chunks at the beginning and the end.
     for place in [8, 40, 400, length / 2, length - 1] {
         cases.push((changed(place), 2604, "s: the slice does not lead to the file's root at bytes "));
     }
@@ -300,7 +303,7 @@ fn a_slice_is_extracted_when_all_of_it_is_accepted() {
         let ran = world.refused(&extract, code, sentence);
         ran.expect(!ran.stdout.contains("slice "), "no slice");
         assert!(!world.exists("out"), "extracted all the same");
-        // What was there before stays.
+        // A file that exists already stays as it is.
         world.write("out", "before");
         world.run(&extract).refused(code, "");
         assert_eq!(world.text("out"), "before");
@@ -323,8 +326,8 @@ fn a_slice_goes_with_its_own_proof() {
     world.run(&check("p", "s2")).refused(2604, "s2: ");
     world.run(&check("readme.p", "s")).refused(2603, "s: the slice is of a file of ");
     world.refused(&check("plain", "s"), 2605, "s: the proof does not say of what the slice is");
-    // The range is what was signed for, and no other part of the file: nobody but the prover says it, so it can be
-    // changed, and then the slice is of another range.
+    // The signature does not cover the range, which only the prover states. An altered range makes the slice one of
+    // another range.
     let proof = world.text("p");
     assert!(proof.contains(" 0..40000\n"));
     for (range, code) in [
@@ -338,7 +341,7 @@ fn a_slice_goes_with_its_own_proof() {
         world.write("p", proof.replace(" 0..40000\n", &format!(" {range}\n")));
         let ran = world.run(&check("p", "s"));
         if code == 0 {
-            // The same BLAKE3 chunks hold it: these are the file's bytes, too.
+            // The same BLAKE3 chunks hold this range, and its bytes are bytes of the file.
             ran.done().prints("slice    bytes 1..40000 of ");
             assert!(world.read("out") == world.read(&format!("llama/{SHARD}"))[1..40_000]);
             world.remove("out");
@@ -349,7 +352,8 @@ fn a_slice_goes_with_its_own_proof() {
     assert!(!world.exists("out"));
 }
 
-/// A peer was asked for `config.json`, and served a proof and a slice of another file: each good in itself.
+/// Regression: a peer that was asked for `config.json` could serve a proof and a slice of another file, each of them
+/// valid.
 #[test]
 fn a_proof_of_something_else_than_what_is_wanted_is_refused() {
     let world = World::weighed();
@@ -383,7 +387,7 @@ fn a_slice_of_another_tensor_than_the_one_wanted_is_refused() {
     world.run(&format!("prove llama --tensor {SHARD}:{first} --slice s -o p")).done();
     world.run(&format!("{CHECK} --tensor {SHARD}:{first} --slice s --extract out")).done();
     world.run(&format!("{CHECK} --tensor {SHARD}:{second} --slice s")).refused(2507, &second);
-    // The proof shows both, the slice is of one.
+    // The proof shows both tensors, and the slice is of one of them.
     world.run(&format!("prove llama --tensor {SHARD}:{first} --tensor {SHARD}:{second} -o both")).done();
     let slice_line = world.text("p").lines().find(|line| line.starts_with("slice ")).unwrap().to_owned();
     world.write("p", world.text("both").replacen("\n\n", &format!("\n{slice_line}\n\n"), 1));
@@ -419,7 +423,7 @@ fn only_files_are_replaced_by_what_is_extracted() {
 fn what_cannot_be_written_whole_is_not_extracted() {
     let world = World::sliced(0..100_000);
     fs::create_dir(world.path("out")).unwrap();
-    // What is remembered is then there already.
+    // Afterwards the head is remembered already, so that no state file has to be written.
     world.run(CHECK).done();
     for blocks in [0, 20, 190] {
         let ran = world.run_limited(&format!("{CHECK} --slice s --extract out/x"), blocks);
@@ -429,7 +433,7 @@ fn what_cannot_be_written_whole_is_not_extracted() {
     world.run_limited(&format!("{CHECK} --slice s --extract out/x"), 200).done();
 }
 
-/// A run that was refused for its reports had extracted the slice before it came to them.
+/// Regression: a run that was refused for its reports had already extracted the slice.
 #[test]
 fn nothing_is_extracted_by_a_run_that_refuses() {
     let world = World::sliced(0..40_000);
@@ -438,7 +442,7 @@ fn nothing_is_extracted_by_a_run_that_refuses() {
     let line = "check p --trust held.toml --slice s --extract out --report stale --max-age 1d";
     world.refused(line, 3303, "0 of 1 demanded reports count");
     world.receipt("llama/weighbridge", "receipt", "node");
-    // Another digit of the head: a flipped bit can make something that is no digit.
+    // Exchanges one digit of the head for another, since a flipped bit may give something that is no digit.
     let mut receipt = world.read("receipt");
     receipt[60] = if receipt[60] == b'0' { b'1' } else { b'0' };
     world.write("receipt", receipt);
@@ -455,7 +459,7 @@ fn a_model_is_held_when_listed_auditors_say_so() {
     world.auditors(&["ann", "ben"], 1);
     world.report("ann-x", "ann", "x", 60);
     let check = |words: &str| format!("check p --trust held.toml --max-age 1h {words}");
-    // Without reports it is published, whatever the policy says of auditors.
+    // Without reports the level is `published`, whatever auditors the policy lists.
     world.run("check p --trust held.toml").done().prints("level    published; head ");
     let ran = world.run(&check("--report ann-x")).done();
     ran.prints("report   ann found at ")
@@ -482,7 +486,7 @@ fn a_model_is_held_when_listed_auditors_say_so() {
         world.refused(&check(words), 3303, "1 of 2 demanded reports count").hints(hint);
     }
     world.run(&check("--report ann-x --report ben-y")).done().prints("level    held by 2 reports; head ");
-    // Taken in the order in which they come, only one of these would count.
+    // Counted greedily in order, only one of these reports would count.
     let ran = world.run(&check("--report ann-x --report ann-y --report ben-x --report eve-y")).done();
     ran.prints("level    held by 2 reports").says("eve-y does not count: no listed auditor signed it");
 }
@@ -529,10 +533,10 @@ fn reports_that_are_bad_refuse_the_run() {
     world.run("weigh other --name org/llama --key @alice.key").done();
     world.report_of("other/weighbridge", "report", "ann", "x", 60);
     world.refused(line, 3302, "report 2: the report is of another head");
-    // A receipt is no report, whoever signs it.
+    // A receipt is no report, whoever signed it.
     world.receipt("llama/weighbridge", "report", "ann");
     world.refused(line, 1802, "report 2: the report does not begin weighbridge/audit-report/v1");
-    // Nor is a head.
+    // A head is no report either.
     sign_text(&world.path(""), &world.text("llama/weighbridge/head.txt"), &[&world.key("ann")]);
     world.rename("head.note", "report");
     world.refused(line, 1802, "");
@@ -546,7 +550,7 @@ fn reports_take_a_policy_with_auditors_and_an_age() {
     world.report("report", "ann", "x", 60);
     let id = world.head_id("llama");
     world.run("check p --vkey @alice --report report").misused();
-    // Whoever names an age and no report would take what is published for held.
+    // An age without a report is misuse: the caller would take a published model for a held one.
     world.run("check p --vkey @alice --max-age 1h").misused();
     world.unjudged("check p --report report --max-age 1h", 9003, "whom to trust was not said");
     let ran = world.unjudged(
@@ -587,7 +591,7 @@ fn a_receipt_is_a_claim_and_raises_nothing() {
     let honest = world.text("receipt");
     world.write("receipt", honest.replace("name org/llama", "name org/alpaca"));
     world.refused(&line, 3101, "receipt: the signature of the receipt does not verify: it was altered");
-    // Signed by another node than the one it names.
+    // The receipt is signed by another node than the one it names.
     let text = honest.split("\n\n").next().unwrap();
     sign_text(&world.path(""), &format!("{text}\n"), &[&world.key("bob")]);
     world.rename("head.note", "receipt");
@@ -619,7 +623,7 @@ fn a_receipt_is_written_when_the_whole_model_is_verified() {
     world.flip("llama/config.json", 5);
     world.write("llama/extra", "");
     world.run(verify).refused(2105, "");
-    // The caller lets it pass: it is no part of the model.
+    // An extra file that the caller permits is no part of the model.
     world.run(&format!("{verify} --allow-extra")).done();
     world.remove("out/receipt");
     world.remove("llama/extra");
@@ -634,7 +638,7 @@ fn a_receipt_is_written_when_the_whole_model_is_verified() {
     world.unjudged(&verify.replace("out/receipt", "out"), 9001, "out is there, and is no regular file");
 }
 
-/// The file in which the receipt was being written was found in the model, and refused as not listed.
+/// Regression: the unfinished receipt lay in the model, and was refused as a file that is not listed.
 #[test]
 fn a_receipt_is_no_file_of_the_model() {
     let world = World::weighed();

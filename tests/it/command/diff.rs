@@ -1,4 +1,4 @@
-//! Two models compared, from what lies beside them.
+//! `diff` compares two models by their metadata.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,7 +17,7 @@ use crate::command::{
     kit::{Ran, World, root, skip},
 };
 
-/// Name, dtype, shape and bytes of a tensor of a safetensors file.
+/// Name, dtype, shape and bytes of a tensor in a safetensors file.
 type Tensor = (String, Value, Value, Vec<u8>);
 
 impl World {
@@ -26,7 +26,7 @@ impl World {
         self.run(&format!("weigh {folder} --name org/{folder} --chunk-size 16KiB --key @alice.key")).done();
     }
 
-    /// With two weighed models in `old` and `new` that have the same tensors in other shards.
+    /// A world with two weighed models in `old` and `new`, which have the same tensors in different shards.
     fn resharded() -> Self {
         let world = Self::empty();
         let _ = Llama::of_size(0, 2, 1).write(&world.path("old")).unwrap();
@@ -42,7 +42,7 @@ impl World {
         Differences(ran.objects())
     }
 
-    /// Name and hash of each tensor that the metadata of a folder lists.
+    /// Name and hash of each tensor that a folder's metadata lists.
     fn listed(&self, folder: &str) -> BTreeSet<(String, String)> {
         let text = self.text(&format!("{folder}/weighbridge/tensors.jsonl"));
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -50,7 +50,7 @@ impl World {
     }
 }
 
-/// What `diff --json` printed.
+/// The objects that `diff --json` printed.
 struct Differences(Vec<Value>);
 
 impl Differences {
@@ -67,7 +67,7 @@ impl Differences {
         self.0.last().filter(|object| object["event"] == "result").unwrap()
     }
 
-    /// How many entries of this kind are in which class.
+    /// The number of entries of this kind in each class.
     fn counts(&self, event: &str) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for object in self.0.iter().filter(|object| object["event"] == event) {
@@ -93,7 +93,7 @@ fn a_resharded_copy_has_every_tensor_of_the_model() {
     assert_eq!(found.counts("tensor"), counts([("same", tensors)]));
     let has_moved = |tensor: &&&Value| tensor["old"]["file"] != tensor["new"]["file"];
     assert!(found.of("tensor", "same").iter().filter(has_moved).count() > 0);
-    // The shards and their index are others.
+    // The shards and their index differ.
     assert_eq!(found.counts("file"), counts([("same", 5), ("changed", 1), ("added", 3), ("gone", 2)]));
     let (summary, result) = (found.summary("tensors"), found.result());
     assert_eq!(summary["bytes_in_old"], summary["new"]["same"]["bytes"]);
@@ -112,7 +112,7 @@ fn a_resharded_copy_has_every_tensor_of_the_model() {
     .prints("result   old has ");
 }
 
-/// `WEIGHBRIDGE_REAL_MODEL` names the folder of the real model.
+/// Runs if `WEIGHBRIDGE_REAL_MODEL` names the folder of the real model.
 #[test]
 fn a_resharded_copy_of_the_real_model_has_every_tensor_of_it() {
     let Some(model) = env::var_os("WEIGHBRIDGE_REAL_MODEL").map(PathBuf::from) else {
@@ -132,7 +132,7 @@ fn a_resharded_copy_of_the_real_model_has_every_tensor_of_it() {
     assert_eq!(found.counts("tensor"), counts([("same", 104)]));
     assert_eq!(found.of("file", "same").len(), 1);
     assert_eq!(found.of("file", "added").len(), 4);
-    // All of the new model but the headers of its shards.
+    // Only the headers of the new model's shards are missing.
     let result = found.result();
     let missing = result["bytes"].as_u64().unwrap() - result["bytes_in_old"].as_u64().unwrap();
     assert!(missing < 20_000, "{missing} bytes are said to be missing");
@@ -183,7 +183,7 @@ fn two_variants_share_exactly_the_tensors_of_the_same_bytes() {
     let differ = small.len() - shared.len();
     assert_eq!(found.counts("tensor"), counts([("same", shared.len()), ("changed", differ)]));
     world.run("diff small medium").done().prints("  Q4_K [").prints(" -> Q6_K [");
-    // The other way round it is the same, seen from the other side.
+    // The comparison in the other direction gives the same result with the sides exchanged.
     let back = world.differences("medium small");
     assert_eq!(back.counts("tensor"), found.counts("tensor"));
     assert_eq!(back.summary("tensors")["new"]["same"], found.summary("tensors")["old"]["same"]);
@@ -212,7 +212,7 @@ fn files_are_the_same_moved_changed_added_or_gone() {
     world.write("next/1_Pooling/config.json", "{}");
     world.write("next/LICENSE", "MIT");
     world.remove("next/empty.txt");
-    // What is weighed is what counts; what lies beside it is not looked at.
+    // Only the metadata counts; the model's files are not looked at.
     world.run("weigh next --name org/llama --chunk-size 16KiB --key @alice.key --force").done();
     world.remove("next/LICENSE");
     let ran = world.run("diff llama next").done();
@@ -263,7 +263,7 @@ fn trust_is_asked_of_both_if_it_is_given() {
     world.refused("diff old new --vkey @alice", 3102, "new: ");
     world.refused("diff new old --vkey @alice", 3102, "new: ");
     world.run("diff old new").done().prints("signed by mallory (claimed: ");
-    // Nothing is remembered: what is compared may well be older than what was accepted.
+    // The heads are not remembered: a compared head may well be older than an accepted one.
     assert!(!world.exists("state"));
 }
 
@@ -311,7 +311,7 @@ fn models_whose_tensors_are_not_listed_are_compared_by_their_files() {
     let unlisted = json!({ "event": "summary", "of": "tensors", "compared": false, "unlisted": ["new"] });
     assert_eq!(found.summary("tensors"), &unlisted);
     assert_eq!(found.result()["bytes_in_old"], found.summary("files")["bytes_in_old"]);
-    // No tensors are something else than none listed.
+    // A list without tensors differs from a head without a tensor list.
     for folder in ["none", "others"] {
         world.write(&format!("{folder}/README.md"), "no weights");
         world.weigh(folder);
@@ -325,7 +325,7 @@ fn models_whose_tensors_are_not_listed_are_compared_by_their_files() {
 fn names_cannot_steer_a_terminal() {
     let world = World::empty();
     for (folder, name) in [("old", "a"), ("new", "b")] {
-        // No signer of ours lists such names; another may.
+        // Weighbridge signs no such names, but another signer may.
         let tensor = (format!("{name}_gpj.exe"), json!("U8"), json!([1]), vec![1]);
         world.write(&format!("{folder}/{name}_gpj.exe.safetensors"), safetensors(&[tensor]));
         world.weigh(folder);
@@ -341,7 +341,7 @@ fn names_cannot_steer_a_terminal() {
     assert!(word(&world.differences("old new").of("tensor", "moved")[0]["new"]["name"]).contains('\u{202e}'));
 }
 
-/// A publisher may sign whatever they like: what they say is compared, and costs no more for it.
+/// A publisher may sign any list. An overlapping list is compared like any other, and costs no more.
 #[test]
 fn tensors_that_lie_over_each_other_count_once() {
     let world = World::resharded();
@@ -367,7 +367,7 @@ fn tensors_that_lie_over_each_other_count_once() {
     ran.prints("  (old has these bytes)\n");
 }
 
-/// What the specification shows is what happens.
+/// The example of the specification is the command's output.
 #[test]
 fn the_specifications_example_is_printed() {
     let page = fs::read_to_string(root().join("spec/diff.md")).unwrap();
@@ -390,7 +390,7 @@ fn the_specifications_example_is_printed() {
         behind.split_once("```").unwrap().0.to_owned()
     };
     assert_eq!(world.run("diff old new").done().stdout, shown("diff old new"));
-    // Ids are new each time.
+    // Ids are new in each run.
     let without_ids = |text: &str| -> Vec<Value> {
         let mut objects: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         objects

@@ -1,4 +1,4 @@
-//! `spec/events.md` names every object of `--json` and its keys.
+//! `spec/events.md` names every object that `--json` prints, and all of its keys.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,14 +11,14 @@ use serde_json::Value;
 
 use super::kit::root;
 
-/// The keys of an object: those that it always has, and those that it may have.
+/// The keys that an object always has, and those that it may have.
 #[derive(Debug)]
 struct Keys {
     always: BTreeSet<String>,
     sometimes: BTreeSet<String>,
 }
 
-/// The rows of the page, by event. Commands may print the same event with other keys.
+/// The rows of the page, by event. Several commands may print the same event with different keys.
 fn page() -> &'static BTreeMap<String, Vec<Keys>> {
     static PAGE: OnceLock<BTreeMap<String, Vec<Keys>>> = OnceLock::new();
     PAGE.get_or_init(|| {
@@ -39,7 +39,7 @@ fn words(cell: &str) -> BTreeSet<String> {
     cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// An object is as the page says. Every object that a test reads is looked at.
+/// Checks an object against the page. The tests call it for every object that they read.
 #[track_caller]
 pub(crate) fn is_on_its_page(object: &Value) {
     let mut has: BTreeSet<String> = object.as_object().unwrap().keys().cloned().collect();
@@ -52,7 +52,7 @@ pub(crate) fn is_on_its_page(object: &Value) {
     assert!(kinds.iter().any(is_so), "spec/events.md has no such {event}: {object}\n{kinds:#?}");
 }
 
-/// `note` was printed by every command, and was on no page.
+/// Regression: every command printed `note`, and no page named it.
 #[test]
 fn every_event_of_the_command_is_on_its_page_and_every_one_of_the_page_in_the_command() {
     let mut said = BTreeSet::new();
@@ -64,7 +64,7 @@ fn every_event_of_the_command_is_on_its_page_and_every_one_of_the_page_in_the_co
     }
     let on_page: BTreeSet<String> = page().keys().cloned().collect();
     assert_eq!(said, on_page);
-    // Those that are spelled once.
+    // The patterns found events of each spelling.
     assert!(said.contains("note") && said.contains("tensor") && said.contains("source"));
 }
 

@@ -1,8 +1,8 @@
-//! What `fetch` is told on the command line, and what it refuses before it asks any source.
+//! The arguments of `fetch`, and the misuse that it refuses before it asks any source.
 
 use crate::command::kit::World;
 
-/// All that has to be said.
+/// A line with all required arguments.
 const LINE: &str = "fetch llama -o out --name org/llama --vkey @alice";
 
 #[test]
@@ -54,7 +54,8 @@ fn a_fetch_has_to_say_whom_to_trust() {
 #[test]
 fn sizes_have_binary_and_decimal_units() {
     let world = World::weighed();
-    // An unknown source is told after the arguments were read, and before anything is fetched.
+    // An unknown source is reported after the arguments were read and before anything is fetched, so this error shows
+    // that the sizes were accepted.
     let reads = format!("{LINE} --header elsewhere x:y");
     for size in ["1", "65536", "500KiB", "128MiB", "1GiB", "2TiB", "500kB", "500KB", "100MB", "1GB", "1TB"] {
         world
@@ -81,7 +82,7 @@ fn a_header_belongs_to_a_source_of_the_fetch() {
     let ran = run(&["--header", "https://mirror.example/", "Authorization: Bearer hidden"]);
     let ran = ran.unjudged(9001, "--header: https://mirror.example/ is no source of this fetch");
     ran.hints("in the same words as on the command line").keeps_its_secret();
-    // A folder may be named in two ways, and the words decide.
+    // A folder may be written in two ways; the header belongs to a source of exactly the same spelling.
     run(&["--header", "./llama", "x: y"]).unjudged(9001, "./llama is no source");
     for line in ["hidden", ": hidden", "a b: hidden", "Name\u{e9}: hidden", "x: hid\u{7}den", ""] {
         let ran = run(&["--header", "llama", line]).unjudged(9001, "--header: the line is not a header");
@@ -95,10 +96,10 @@ fn headers_may_come_from_a_file() {
     let world = World::weighed();
     let run = |text: &str| {
         world.write("headers", text);
-        // A word that begins with @ stands for a key where it is part of the line.
+        // In the line itself `@headers` would stand for a key, so it is passed as a separate word.
         world.run_with(LINE, &["--header", "llama", "@headers", "--header", "elsewhere", "x:y"])
     };
-    // Each of these is read, and only then is the next header's source looked for.
+    // Each of these files is read, and then the source of the next header is looked for.
     for text in ["", "\n\n", "Authorization: Bearer hidden\r\nX-A: b\r\n", "x:y\n\nx:z", "x:\n"] {
         run(text).unjudged(9001, "elsewhere is no source").keeps_its_secret();
     }

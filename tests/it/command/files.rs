@@ -1,4 +1,4 @@
-//! What a model folder can have wrong: each with its own code, its place, and what to do.
+//! Faults of model folders: each has its own code, place and hint.
 
 use std::fs;
 
@@ -180,7 +180,7 @@ fn lists_of_another_release_are_refused() {
     let world = World::weighed();
     world.model("other", 2);
     world.run("weigh other --name org/llama --chunk-size 16KiB --key @alice.key").done();
-    // Of the same length, so that it is the root which tells.
+    // The replaced list has the same length, so that only its root differs.
     for (list, other) in [("files.jsonl", "of another model"), ("tensors.jsonl", "of another model")] {
         println!("{list} {other}");
         let path = format!("llama/weighbridge/{list}");

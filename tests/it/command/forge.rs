@@ -1,4 +1,4 @@
-//! Metadata as no honest publisher would make it, signed all the same.
+//! Metadata that no honest publisher makes, signed all the same.
 
 use std::{
     fs,
@@ -10,27 +10,27 @@ use weighbridge_manifest::{Head, ListSize, Tensors};
 use weighbridge_publish::SecretKey;
 use weighbridge_tree::{CountedTree, EntryHash, list_root, model_root, tensors_root};
 
-/// The metadata of a weighed model, taken apart: lists as lines, to be changed at will.
+/// The metadata of a weighed model, with its lists taken apart into lines that a test may change.
 pub(crate) struct Forge {
     folder: PathBuf,
-    /// What the head says. Counts, lengths, roots and the sum of sizes are made to fit the lines when it is signed.
+    /// The values of the head. Signing adjusts counts, lengths, roots and the sum of sizes to the lines.
     pub(crate) head: Head,
     pub(crate) files: Vec<String>,
     pub(crate) tensors: Vec<String>,
 }
 
 impl Forge {
-    /// Takes the metadata in this folder apart.
+    /// Takes the metadata of this folder apart.
     pub(crate) fn open(folder: impl Into<PathBuf>) -> Self {
         let folder = folder.into();
         let read = |name: &str| fs::read_to_string(folder.join(name));
-        // Where tensors are not listed there is no list of them.
+        // A model whose tensors are not listed has no tensor list.
         let lines = |name: &str| read(name).unwrap_or_default().lines().map(str::to_owned).collect();
         let head = Head::parse(&read("head.txt").unwrap()).unwrap();
         Self { head, files: lines("files.jsonl"), tensors: lines("tensors.jsonl"), folder }
     }
 
-    /// The first line that has `text` in it.
+    /// The first line that contains `text`.
     #[track_caller]
     pub(crate) fn file(&mut self, text: &str) -> &mut String {
         self.files
@@ -39,12 +39,12 @@ impl Forge {
             .unwrap_or_else(|| panic!("no line has {text:?}"))
     }
 
-    /// Writes it, signed by `key`.
+    /// Writes the metadata, signed by `key`.
     pub(crate) fn sign(self, key: &SecretKey) {
         self.sign_saying(key, |_| {});
     }
 
-    /// Writes it, signed by `key`, with a head that says otherwise than it should.
+    /// Writes the metadata, signed by `key`, with a head that `lie` has changed.
     pub(crate) fn sign_saying(self, key: &SecretKey, lie: impl FnOnce(&mut Head)) {
         let Self { folder, mut head, files, tensors } = self;
         let size = |line: &String| serde_json::from_str::<Value>(line).ok()?.get("size")?.as_u64();
@@ -60,13 +60,13 @@ impl Forge {
     }
 }
 
-/// Writes `text` as the signed head of a folder, whatever it says.
+/// Writes `text` as the signed head of a folder, whatever it is.
 pub(crate) fn sign_text(folder: &Path, text: &str, keys: &[&SecretKey]) {
     let lines: String = keys.iter().map(|key| format!("{}\n", key.sign(text.as_bytes()))).collect();
     fs::write(folder.join("head.note"), format!("{text}\n{lines}")).unwrap();
 }
 
-/// Replaces what has to be there.
+/// Replaces `from`, which must occur in the line.
 #[track_caller]
 pub(crate) fn replace(line: &mut String, from: &str, to: &str) {
     assert!(line.contains(from), "{from:?} is not in {line}");
@@ -86,7 +86,7 @@ fn tree(lines: &[String]) -> CountedTree {
     list_root(lines.iter().map(|line| EntryHash::of_line(line.as_bytes())).collect()).unwrap()
 }
 
-/// Takes two off a number of a line.
+/// Subtracts two from a number of the line.
 pub(crate) fn less(line: &mut String, key: &str) {
     let key = format!("\"{key}\":");
     let from = line.find(&key).unwrap() + key.len();

@@ -1,4 +1,4 @@
-//! Tensor files and indexes that break their own format are not weighed, and not verified either.
+//! Malformed tensor files and indexes are neither weighed nor verified.
 
 use weighbridge_tree::TensorHash;
 
@@ -10,7 +10,7 @@ fn safetensors(header: &str, buffer: usize) -> Vec<u8> {
     [&length, header.as_bytes(), &vec![7; buffer]].concat()
 }
 
-/// One tensor.
+/// The header's entry of one tensor.
 fn entry(name: &str, dtype: &str, shape: &str, offsets: &str) -> String {
     format!(r#""{name}":{{"dtype":"{dtype}","shape":[{shape}],"data_offsets":[{offsets}]}}"#)
 }
@@ -19,7 +19,7 @@ fn header(entries: &[String]) -> String {
     format!("{{{}}}", entries.join(","))
 }
 
-/// A line of a tensor list, of one dimension and one byte for each element.
+/// A line of a tensor list, for a tensor of one dimension with one byte for each element.
 fn line(name: &str, file: &str, dtype: &str, place: std::ops::Range<usize>, bytes: &[u8]) -> String {
     let (offset, size, hash) = (place.start, place.len(), TensorHash::of(bytes));
     format!(
@@ -120,7 +120,7 @@ fn without_tensors_it_is_weighed_but_no_tensor_list_makes_it_good() {
         world.run("verify model --vkey @alice").done();
         world.unjudged("verify model --vkey @alice --tensors", 9001, "--tensors: this head lists no tensors");
 
-        // A tensor list that names one of it, signed. It makes another head of the same revision.
+        // A signed tensor list that names a tensor of the file. It makes another head of the same revision.
         world.forget();
         let mut forge = Forge::open(world.path("model/weighbridge"));
         forge.tensors.push(line("a", "a.safetensors", "U8", 0..0, b""));
@@ -186,8 +186,8 @@ fn every_dtype_and_shape_is_weighed_and_verified() {
     world.run("verify model --vkey @alice --tensors").done();
 }
 
-/// The bytes that MLX 0.32.4 writes for `mx.save_safetensors(..., {"a": ..., "c": ..., "z": ...})`: its header has no padding,
-/// and `null` for no metadata. It was refused (4116) as malformed.
+/// Regression: the bytes that MLX 0.32.4 writes for `mx.save_safetensors(..., {"a": ..., "c": ..., "z": ...})` were
+/// refused as malformed (4116). The header has no padding, and `null` for its metadata.
 #[test]
 fn a_file_of_mlx_is_weighed_though_its_metadata_are_null() {
     let world = World::empty();
@@ -202,7 +202,8 @@ fn a_file_of_mlx_is_weighed_though_its_metadata_are_null() {
     world.run("inspect model/mlx.safetensors").done().prints("C64");
 }
 
-/// White space that the reference reader takes from version 0.6 on, and its own tests demand, was refused (4104, 4105).
+/// Regression: white space that the reference reader accepts since version 0.6, and that its own tests require, was
+/// refused (4104, 4105).
 #[test]
 fn white_space_may_stand_around_a_header_and_nothing_else_may() {
     let world = World::empty();
@@ -223,7 +224,8 @@ fn white_space_may_stand_around_a_header_and_nothing_else_may() {
 }
 
 impl World {
-    /// In `model`, a file with a dtype that nobody knows, one whose dtypes are known, and an index of both; not weighed.
+    /// A world with a model that is not weighed: a file with an unknown dtype, a file whose dtypes are known, and an
+    /// index of both.
     fn with_a_new_dtype() -> Self {
         let world = Self::empty();
         world.write("model/new.safetensors", new_dtype(7));
@@ -234,7 +236,7 @@ impl World {
     }
 }
 
-/// The tensors `a`, of a dtype that is known, and `b`, of one that is not.
+/// A file of two tensors: `a` has a known dtype, and `b` an unknown one.
 fn new_dtype(buffer: usize) -> Vec<u8> {
     safetensors(&header(&[entry("a", "U8", "4", "0,4"), entry("b", "F99", "2", "4,7")]), buffer)
 }
@@ -242,8 +244,8 @@ fn new_dtype(buffer: usize) -> Vec<u8> {
 const WEIGH: &str = "weigh model --name org/model --key @alice.key";
 const NOT_KNOWN: &str = "tensor \"b\" has the dtype \"F99\", which this version does not know [W4108]";
 
-/// A model with one tensor of a dtype that the table did not have could not be weighed at all (4108), with the hint to mend
-/// the file.
+/// Regression: a model with one tensor of an unknown dtype could not be weighed at all (4108), and the hint said to
+/// mend the file.
 #[test]
 fn a_file_with_a_dtype_that_is_not_known_is_covered_as_a_file_and_the_others_keep_their_tensors() {
     let world = World::with_a_new_dtype();
@@ -274,7 +276,7 @@ fn a_file_with_a_dtype_that_is_not_known_is_covered_as_a_file_and_the_others_kee
         .done()
         .prints("; tensors of 1 file not compared; head ");
 
-    // Its bytes are covered as all others.
+    // The file's bytes are covered like those of all other files.
     world.run("prove model --file new.safetensors --tensor old.safetensors:c -o p").done();
     world.run("check p --vkey @alice --file new.safetensors").done();
     world.unjudged("prove model --tensor new.safetensors:a -o q", 9001, "tensors.jsonl has no such entry");
@@ -290,7 +292,7 @@ fn what_else_is_wrong_with_a_file_of_a_dtype_that_is_not_known_is_refused() {
         world.write("model/new.safetensors", new_dtype(buffer));
         world.refused(WEIGH, code, "new.safetensors: the tensors end at byte").hints("get the file again");
     }
-    // The names in its header are known, so that an index is held to them.
+    // The names in the file's header are known, so that an index is compared with them.
     world.write("model/new.safetensors", new_dtype(7));
     world.write("model/model.safetensors.index.json", r#"{"weight_map":{"x":"new.safetensors"}}"#);
     world.refused(
@@ -301,8 +303,8 @@ fn what_else_is_wrong_with_a_file_of_a_dtype_that_is_not_known_is_refused() {
     assert!(!world.exists("model/weighbridge"), "something was written");
 }
 
-/// What a file holds that is taken over unread, and of which no tensor is listed, is not known: an index was held to it when
-/// it was read.
+/// A file that is taken over unread and lists no tensor may hold any tensor. An index is not compared with it again: it
+/// was when the file was read.
 #[test]
 fn a_file_that_was_covered_as_a_file_is_taken_over_unread() {
     let world = World::with_a_new_dtype();
@@ -314,7 +316,7 @@ fn a_file_that_was_covered_as_a_file_is_taken_over_unread() {
     world.run("verify model --vkey @alice").done().prints("covered as a file");
 }
 
-/// An older verifier refused a model for a dtype that is newer than it (4108), though every byte was as signed.
+/// Regression: an older verifier refused a model for a newer dtype (4108), though every byte was as signed.
 #[test]
 fn a_verifier_that_does_not_know_a_dtype_says_so_and_refuses_nothing() {
     let at = new_dtype(0).len();
@@ -344,7 +346,7 @@ fn a_verifier_that_does_not_know_a_dtype_says_so_and_refuses_nothing() {
     world.run("check p --vkey @alice --tensor new.safetensors:b").done();
     world.run("fetch model -o part --name org/model --vkey @alice --tensor b").done();
 
-    // Hashes need no dtype, and are checked if that is asked for.
+    // Hashes need no dtype, and are checked if the caller asks.
     let world = listed(b"old");
     world.run("verify model --vkey @alice").done();
     world
@@ -352,8 +354,8 @@ fn a_verifier_that_does_not_know_a_dtype_says_so_and_refuses_nothing() {
         .prints("tensor 'b' is listed");
 }
 
-/// A newer verifier knows dtypes that the signer did not, and may know another one by the same name or number, which a fork
-/// has given away. Neither is a reason to refuse what was signed.
+/// A newer verifier may know a dtype that the signer did not know, or another dtype by the same name or number, which
+/// a fork has assigned. Neither is a reason to refuse a signed file.
 #[test]
 fn a_file_of_which_no_tensor_is_listed_is_covered_as_a_file_whatever_its_header() {
     let world = World::empty();

@@ -1,4 +1,5 @@
-//! GGUF models get what safetensors models get: tensors listed, compared, named in refusals, proven, shown.
+//! GGUF models are treated like safetensors models: their tensors are listed, compared, named in refusals, proven and
+//! shown.
 
 use std::ops::Range;
 
@@ -17,7 +18,7 @@ const PARTS: [&str; 3] = [
 const WEIGH: &str = "weigh m --name org/m --chunk-size 16KiB --key @alice.key";
 
 impl World {
-    /// With a split model of about a megabyte in `m`, not yet weighed.
+    /// A world with a split model of about a megabyte in `m`, not yet weighed.
     fn with_split() -> Self {
         let world = Self::empty();
         world.generated(&Gguf { parts: 3, ..Gguf::small(1) });
@@ -29,7 +30,7 @@ impl World {
         let _ = model.write(&self.path("m")).unwrap();
     }
 
-    /// The names of the tensors of a file, and where they lie in it.
+    /// The names of a file's tensors, and their byte ranges in the file.
     fn tensors_of(&self, file: &str) -> Vec<(String, Range<usize>)> {
         let objects = self.run(&format!("inspect m/{file} --json")).done().objects();
         let tensors = objects.iter().filter(|object| object["event"] == "tensor").map(|object| {
@@ -41,7 +42,7 @@ impl World {
     }
 }
 
-/// A key-value, its value as it is written.
+/// A key-value pair, with its value as encoded in the file.
 fn pair(key: &str, kind: u32, value: &[u8]) -> Vec<u8> {
     [&text(key), kind.to_le_bytes().as_slice(), value].concat()
 }
@@ -97,7 +98,7 @@ fn a_bad_chunk_names_the_tensors_that_it_is_part_of() {
 fn a_tensor_list_that_says_otherwise_than_the_header_is_refused() {
     type Change = fn(&mut String);
     let cases: [(Change, u16, &str); 5] = [
-        // The header's tensor is not listed any more.
+        // The tensor in the header is no longer listed.
         (|line| replace(line, "norm.weight\"", "norm.weighu\""), 2302, "not listed"),
         (|line| replace(line, "\"dtype\":\"F32\"", "\"dtype\":\"I32\""), 2303, "another dtype"),
         (|line| replace(line, "\"shape\":[256]", "\"shape\":[1,256]"), 2304, "another shape"),
@@ -125,7 +126,7 @@ fn a_tensor_that_the_header_has_not_and_a_hash_of_other_bytes_are_refused() {
     world.run(WEIGH).done();
     let honest = world.path("m/weighbridge");
     let mut forge = Forge::open(&honest);
-    // The line's name still sorts where it stood, and behind all that the header has.
+    // The line's new name sorts behind all names in the header, so the list stays in order.
     let last = forge.tensors.last().unwrap().replace("\"tensor\":\"", "\"tensor\":\"zz");
     forge.tensors.push(last);
     forge.sign(&world.key("alice"));
@@ -155,7 +156,7 @@ fn a_signed_file_with_a_malformed_header_is_refused() {
     let (weigh, sentence) = (format!("{WEIGH} --force"), "model-Q4_K_M.gguf: the tensors end at byte ");
     world.refused(&weigh, 4324, sentence).hints("--no-tensors");
     world.run(&format!("{weigh} --no-tensors")).done();
-    // With the tensors of the honest file, signed.
+    // A signed list with the tensors of the honest file.
     world.forget();
     let mut forge = Forge::open(world.path("m/weighbridge"));
     forge.tensors = listed;
@@ -197,7 +198,7 @@ fn a_header_is_shown_as_what_it_claims() {
     assert_eq!(objects.last().unwrap()["verified"], false);
 }
 
-/// Keys and strings come from anyone, and may be long or what a terminal would obey.
+/// Keys and strings are hostile input: they may be long, or control a terminal.
 #[test]
 fn values_are_shown_short_and_harmless() {
     let world = World::empty();
@@ -254,7 +255,7 @@ fn parts_that_do_not_belong_together_are_not_weighed() {
         + usize::from(world.read("elsewhere")[8]);
     world.write(&part(2), file_of(&pairs(i32::try_from(total).unwrap())));
     refused(4405, &format!("by their headers {total}"));
-    // Without tensors nothing is compared.
+    // Without tensors, parts are not compared.
     world.run(&format!("{WEIGH} --no-tensors")).done();
     world.run("verify m --vkey @alice").done();
 }
@@ -268,7 +269,7 @@ fn parts_that_are_taken_over_unread_belong_together_still() {
         .run(&format!("{WEIGH} --force --reuse *.gguf --from m"))
         .done()
         .prints(&format!("reused   {}", PARTS[0]));
-    // One part is read, the others are not.
+    // One part is taken over unread, and the other files are read.
     world.write("m/README.md", "# The best text\n");
     let ran = world.run(&format!("{WEIGH} --force --reuse *-00002-of-00003.gguf --from m")).done();
     ran.prints(&format!("reused   {}", PARTS[1]));
@@ -276,14 +277,14 @@ fn parts_that_are_taken_over_unread_belong_together_still() {
     world.run("verify m --vkey @alice --tensors").done();
 }
 
-/// A tensor's entry.
+/// The header's entry of a tensor.
 fn entry(name: &str, kind: u32, dims: &[u64], offset: u64) -> Vec<u8> {
     let rank = u32::try_from(dims.len()).unwrap().to_le_bytes();
     let dims: Vec<u8> = dims.iter().flat_map(|dim| dim.to_le_bytes()).collect();
     [&text(name), &rank[..], &dims, &kind.to_le_bytes(), &offset.to_le_bytes()].concat()
 }
 
-/// A file of these entries and so many bytes of data.
+/// A file of these entries and this number of data bytes.
 fn file_with(pairs: &[Vec<u8>], entries: &[Vec<u8>], data: usize) -> Vec<u8> {
     let mut file = file_of(pairs);
     file[8..16].copy_from_slice(&u64::try_from(entries.len()).unwrap().to_le_bytes());
@@ -292,7 +293,7 @@ fn file_with(pairs: &[Vec<u8>], entries: &[Vec<u8>], data: usize) -> Vec<u8> {
     file
 }
 
-/// gguf-py writes and reads tensors of five dimensions, as of convolutions; they were refused (4312).
+/// Regression: tensors of five dimensions, which gguf-py writes and reads (for convolutions), were refused (4312).
 #[test]
 fn tensors_of_more_than_four_dimensions_are_weighed_and_verified() {
     let world = World::empty();
@@ -308,7 +309,7 @@ fn tensors_of_more_than_four_dimensions_are_weighed_and_verified() {
     ran.hints("if the file is as it should be, weigh it without its tensors: --no-tensors");
 }
 
-/// A file quantised by a fork, or by a ggml that is newer than the table, could not be weighed (4314).
+/// Regression: a file quantised by a fork, or by a ggml newer than the table of dtypes, could not be weighed (4314).
 #[test]
 fn a_gguf_file_of_a_dtype_that_is_not_known_is_covered_as_a_file() {
     let world = World::empty();
@@ -338,11 +339,12 @@ fn a_gguf_file_of_a_dtype_that_is_not_known_is_covered_as_a_file() {
         (&"tensors".into(), &2.into(), &4314.into())
     );
 
-    // Its names are known, and compared with those of the other part; so is what the header says of the split.
+    // The tensor names of this part are known and compared with those of the other part, and so is the split that its
+    // header states.
     world.write("m/m-00002-of-00002.gguf", second("b"));
     world.refused(&format!("{WEIGH} --force"), 4404, "two parts of the split have a tensor \"b\"");
     world.write("m/m-00002-of-00002.gguf", second("c"));
-    // Taken over unread, it has as many as lack.
+    // A part taken over unread is assumed to have as many tensors as are missing.
     let again = "--force --previous m/weighbridge/head.note --reuse m-00001-* --from m/weighbridge";
     world.run(&format!("{WEIGH} {again}")).done().prints("reused   m-00001-of-00002.gguf");
     world.run("verify m --vkey @alice").done().prints("covered as a file");
@@ -350,7 +352,8 @@ fn a_gguf_file_of_a_dtype_that_is_not_known_is_covered_as_a_file() {
     world.refused(&format!("{WEIGH} --force"), 4402, "which the model does not have");
 }
 
-/// `Q8_1` has 36 bytes a block, as ggml has; files of it were refused by gguf-py's mistaken 40 (4321).
+/// Regression: `Q8_1` has 36 bytes a block in ggml, and files of it were refused because gguf-py mistakenly has 40
+/// (4321).
 #[test]
 fn blocks_of_q8_1_and_q2_0_are_as_long_as_those_of_ggml() {
     let world = World::empty();

@@ -1,4 +1,4 @@
-//! What others may have put where the command looks.
+//! Hostile files in the places where the command looks.
 
 use std::{fs, process::Command, thread};
 
@@ -10,7 +10,7 @@ const VERIFY: &str = "verify llama --vkey @alice";
 
 #[test]
 fn signs_what_was_weighed_and_not_what_the_model_claims_to_be() {
-    // A model had a head.txt of its own, in the name of another; `sign MODEL` signed that one.
+    // Regression: a model had its own head.txt under the name of another model, and `sign MODEL` signed that text.
     let world = World::with_model();
     world.model("victim", 2);
     world.run("weigh victim --name org/flagship -o claim").done();
@@ -19,7 +19,7 @@ fn signs_what_was_weighed_and_not_what_the_model_claims_to_be() {
     world.run("weigh llama --name org/harmless").done();
     world.run("sign llama --key @alice.key").done().prints("head     org/harmless revision 1");
     world.run(VERIFY).done().prints("head     org/harmless revision 1");
-    // Without metadata of ours nothing tells the claim apart but the name that the signer wants.
+    // Without metadata of weighbridge, only the name that the signer wants tells the false head apart.
     fs::remove_dir_all(world.path("llama/weighbridge")).unwrap();
     world.refused("sign llama --name org/harmless --key @alice.key", 3201, "the head is of 'org/flagship'");
     assert!(!world.exists("llama/head.note"));
@@ -27,7 +27,7 @@ fn signs_what_was_weighed_and_not_what_the_model_claims_to_be() {
 
 #[test]
 fn a_file_beside_the_state_file_stays_as_it_is() {
-    // The lock was named by changing the ending, and emptied.
+    // Regression: the name of the lock file was the state file's with another ending, and that file was emptied.
     let world = World::weighed();
     world.write("Cargo.lock", "not ours");
     world.run(&format!("{VERIFY} --state Cargo.json")).done();
@@ -59,7 +59,8 @@ fn runs_at_the_same_time_do_not_lead_memory_back() {
 
 #[test]
 fn a_bad_line_in_a_remembered_note_does_not_have_it_forgotten() {
-    // A mirror added a bad line by bob, whom nobody trusted yet; later, with bob trusted, the note was forgotten.
+    // Regression: a mirror added a bad line by bob, who was not trusted yet. Once bob was trusted, the note was
+    // forgotten.
     let world = World::weighed();
     world
         .run("weigh llama --name org/llama -o two --previous llama/weighbridge/head.note --key @alice.key")

@@ -1,4 +1,4 @@
-//! `inspect` shows what a file claims, and says that nothing was verified.
+//! `inspect` shows the claims of a file, and states that nothing was verified.
 
 use crate::command::kit::World;
 
@@ -74,11 +74,11 @@ fn a_proof_is_shown_and_not_believed() {
     let [claims @ .., "proof", "head"] = events.as_slice() else { panic!("{events:?}") };
     assert!(claims.len() == 4 && claims.iter().all(|event| *event == "claim"), "{events:?}");
 
-    // What nobody would believe is shown all the same.
+    // A proof that no verifier accepts is still shown.
     let honest = world.text("p");
     world.write("p", honest.replace("{\"file\":\"config.json\"", "{\"file\":\"config.jsom\""));
     world.run("inspect p").done().prints("config.jsom").prints(NOTHING_VERIFIED);
-    // What has not the form of a proof was shown as if it were one.
+    // Regression: a text without the form of a proof was shown as a proof.
     for (from, to, code) in [
         ("proof/v1", "proof/v2", 2502),
         ("absent x.pkl\n", "absent x.pkl\nabsent\n", 2503),
@@ -117,7 +117,7 @@ fn challenges_reports_and_receipts_are_shown_and_not_believed() {
         assert_eq!(object["says"][key], world.vkey(named).to_string());
 
         let honest = world.text(kind);
-        // Altered, and shown.
+        // An altered text is shown as well.
         world.write("altered", honest.replace(&id, &"0".repeat(64)));
         world.run("inspect altered").done().prints(&"0".repeat(64)).prints(NOTHING_VERIFIED);
         let text = honest.split("\n\n").next().unwrap();
@@ -137,7 +137,7 @@ fn challenges_reports_and_receipts_are_shown_and_not_believed() {
     world.unjudged("inspect response", 9001, "response is no head, proof, challenge, report, receipt, ");
 }
 
-/// A key's name may turn the direction of text; it was shown as it stood.
+/// Regression: a key's name was shown unescaped, and may change the direction of text.
 #[test]
 fn names_of_keys_cannot_steer_a_terminal() {
     let world = World::weighed();
@@ -159,7 +159,7 @@ fn names_of_keys_cannot_steer_a_terminal() {
     }
 }
 
-/// Ollama and hubs keep models under their hashes: `inspect` called such a file none that it knows.
+/// Ollama and hubs name model files by their hashes. Regression: `inspect` did not recognise such a file.
 #[test]
 fn a_model_file_without_a_suffix_is_told_by_its_first_bytes() {
     let world = World::with_model();
@@ -173,7 +173,7 @@ fn a_model_file_without_a_suffix_is_told_by_its_first_bytes() {
         let ran = world.run(&format!("inspect {blob}")).done().prints(shown).prints(NOTHING_VERIFIED);
         assert_eq!(ran.stdout, world.run(&format!("inspect {file}")).done().stdout);
     }
-    // White space before the header, and what only begins like a model file.
+    // White space before the header, and files that only begin like model files.
     let text = b"\n {}";
     world.write("spaced", [&4_u64.to_le_bytes()[..], text].concat());
     world.run("inspect spaced").done().prints("0 tensors");
@@ -181,10 +181,10 @@ fn a_model_file_without_a_suffix_is_told_by_its_first_bytes() {
     world.refused("inspect cut", 4103, "cut: the header claims");
     world.write("magic", "GGUF and no more");
     world.refused("inspect magic", 4302, "magic: GGUF version");
-    // A name that says what the file is goes before: a broken one is called broken.
+    // A suffix outranks the first bytes: a file with a known suffix and other content is malformed.
     world.write("junk.gguf", [&2_u64.to_le_bytes()[..], b"{}"].concat());
     world.refused("inspect junk.gguf", 4301, "junk.gguf: the file does not begin with `GGUF`");
-    // Lists go by names: without one that says so it is a file as any other.
+    // Lists go by names: a model file without a known suffix is listed without tensors.
     world.write("m/blob", world.read("blob"));
     world.run("weigh m --name org/m").done().prints("1 file").prints("0 tensors");
 }

@@ -1,11 +1,11 @@
-//! Keys, and where passphrases come from.
+//! Keys, and the sources of passphrases.
 
 use std::{fs, io::Write as _};
 
 use crate::command::kit::{Ran, World};
 
 impl World {
-    /// Makes an encrypted key, `keys/carol.key`, and a model of one small file.
+    /// A world with an encrypted key, `keys/carol.key`, and a model of one small file.
     fn with_encrypted_key() -> Self {
         let world = Self::empty();
         world.write("model/config.json", "{}");
@@ -49,7 +49,7 @@ fn keygen_never_overwrites() {
         .unjudged(keygen, 9103, "keys/dave.vkey exists already and is never overwritten")
         .hints("choose another name");
     assert_eq!(world.files("keys"), before);
-    // One of the two files is enough to be in the way.
+    // Either of the two files is in the way.
     world.remove("keys/dave.vkey");
     let before = world.files("keys");
     world.unjudged(keygen, 9103, "keys/dave.key exists already and is never overwritten");
@@ -64,7 +64,7 @@ fn a_key_name_that_cannot_stand_in_a_signature_misused() {
         world.run_with("keygen -o keys --unencrypted --", &[name]).unjudged(9001, "");
     }
     assert!(world.files_or_none("keys").is_empty());
-    // A name in the manner of a URL makes a file name without folders.
+    // A key name in the form of a URL makes a file name without folders.
     world.run("keygen example.org/models -o keys --unencrypted").done();
     assert!(world.exists("keys/example.org-models.key"));
 }
@@ -81,7 +81,7 @@ fn a_passphrase_comes_from_a_file_or_the_environment() {
     world.run(&format!("{WEIGH} --passphrase-file passphrase")).done().prints("signed   by carol");
     let mut command = world.command(WEIGH);
     Ran::of(command.env("WEIGHBRIDGE_PASSPHRASE", "correct horse")).done();
-    // What is asked for on the command line comes before what lies in the environment.
+    // An option of the command line outranks the environment.
     world.write("wrong", "correct cow");
     let mut command = world.command(&format!("{WEIGH} --passphrase-file wrong"));
     let ran = Ran::of(command.env("WEIGHBRIDGE_PASSPHRASE", "correct horse"));
@@ -95,7 +95,7 @@ fn a_passphrase_comes_from_a_file_descriptor() {
     let mut command = world.command(&format!("{WEIGH} --passphrase-fd 0"));
     Ran::of(command.stdin(fs::File::open(world.path("passphrase")).unwrap())).done();
 
-    // A pipe gives its line once, and two keys need it.
+    // A pipe gives its line only once, and two keys need the line.
     world.run("keygen erin -o keys --passphrase-file passphrase").done();
     let (pipe, mut end) = std::io::pipe().unwrap();
     end.write_all(&world.read("passphrase")).unwrap();
@@ -125,8 +125,8 @@ fn without_a_good_passphrase_nothing_is_weighed() {
     world.unjudged("keygen dave -o keys", 9005, "");
 }
 
-/// A first line of more than 4,096 bytes was cut there, and all endings of a line went, not one: the passphrase in use was
-/// another than the one in the file. With a NUL it is another for OpenSSL.
+/// Regression: a first line of more than 4,096 bytes was cut there, and all line endings were removed instead of one,
+/// so that the passphrase differed from the one in the file. OpenSSL ends a passphrase at a NUL.
 #[test]
 fn a_line_that_is_no_passphrase_is_refused_and_never_cut() {
     let world = World::with_encrypted_key();
@@ -151,7 +151,7 @@ fn a_line_that_is_no_passphrase_is_refused_and_never_cut() {
     let ran = Ran::of(world.command(WEIGH).env("WEIGHBRIDGE_PASSPHRASE", long));
     ran.unjudged(9005, "the passphrase is longer than 4096 bytes");
 
-    // One ending goes, of either kind, and there need be none.
+    // One line ending of either kind is removed, and none is required.
     for (number, ending) in ["", "\n", "\r\n", "\r\nmore", "\n\n"].iter().enumerate() {
         let line = "x".repeat(4_096);
         world.write("line", format!("{line}{ending}"));
@@ -163,8 +163,8 @@ fn a_line_that_is_no_passphrase_is_refused_and_never_cut() {
     world.run(&format!("{WEIGH} --passphrase-file line")).refused(5404, "the passphrase is wrong");
 }
 
-/// The passphrase was kept as long as the process lived, although nothing but the unlocking of keys needs it: a dump of a
-/// weighing that takes hours had it.
+/// Regression: the passphrase was kept for the life of the process, although only unlocking keys needs it. A memory
+/// dump during hours of weighing had it.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_passphrase_is_gone_from_memory_while_a_model_is_weighed() {
@@ -174,14 +174,14 @@ fn a_passphrase_is_gone_from_memory_while_a_model_is_weighed() {
     for name in ["carol", "erin"] {
         world.run(&format!("keygen {name} -o keys --passphrase-file passphrase")).done();
     }
-    // A hole takes no room, and time to be read.
+    // A hole takes no room on the disk, and takes time to read.
     world.write("model/weights.bin", "");
     fs::File::options().write(true).open(world.path("model/weights.bin")).unwrap().set_len(1 << 35).unwrap();
     let mut command = world.command(&format!("{WEIGH} --key keys/erin.key --passphrase-fd 0"));
     let (pipe, mut end) = std::io::pipe().unwrap();
     end.write_all(&world.read("passphrase")).unwrap();
     let mut weighing = command.stdin(pipe).spawn().unwrap();
-    // Where the metadata is prepared keys are open already.
+    // The keys are open by the time the metadata folder is prepared.
     while !world.exists("model/weighbridge/.new/lock") {
         assert!(weighing.try_wait().unwrap().is_none(), "it goes on for a while");
         std::thread::sleep(std::time::Duration::from_millis(5));
@@ -193,7 +193,7 @@ fn a_passphrase_is_gone_from_memory_while_a_model_is_weighed() {
     assert!(!found, "the passphrase is in the memory of a process that needs it no more");
 }
 
-/// Tells whether a process has these bytes anywhere in its memory.
+/// Whether a process has these bytes anywhere in its memory.
 #[cfg(target_os = "linux")]
 fn memory_has(process: u32, bytes: &[u8]) -> bool {
     use std::os::unix::fs::FileExt as _;
@@ -205,7 +205,7 @@ fn memory_has(process: u32, bytes: &[u8]) -> bool {
         let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
         let [start, end] = [start, end].map(|address| u64::from_str_radix(address, 16).unwrap());
         let mut content = vec![0; usize::try_from(end - start).unwrap()];
-        // Some of what is mapped cannot be read.
+        // Some mapped memory cannot be read.
         let is_read = memory.read_exact_at(&mut content, start).is_ok();
         is_read && content.windows(bytes.len()).any(|window| window == bytes)
     })

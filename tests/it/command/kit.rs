@@ -1,4 +1,4 @@
-//! The language of these tests: a world of files, runs of the command in it, and how runs end.
+//! The vocabulary of these tests: a world of files, runs of the command in it, and the expected ends of runs.
 
 use std::{
     env, fs,
@@ -15,25 +15,26 @@ use weighbridge_formats::generate::Llama;
 use weighbridge_manifest::{KeyName, Vkey};
 use weighbridge_publish::{Protection, SecretKey};
 
-/// A folder in which one test lives: models, keys, and what the command remembers.
+/// The folder of one test, with models, keys and the heads that the command remembers.
 pub(crate) struct World {
     folder: TempDir,
 }
 
 impl World {
-    /// With nothing in it.
+    /// A world without files.
     pub(crate) fn empty() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    /// With a model in `llama`: two shards with their index, small files, a sub-folder, a dot file, an empty file.
+    /// A world with a model in `llama`: two shards with their index, small files, a sub-folder, a dot file, an empty
+    /// file.
     pub(crate) fn with_model() -> Self {
         let world = Self::empty();
         world.model("llama", 1);
         world
     }
 
-    /// With that model weighed as `org/llama`, in chunks of 16 KiB, and signed by `alice`.
+    /// A world with that model, weighed as `org/llama` in chunks of 16 KiB and signed by `alice`.
     pub(crate) fn weighed() -> Self {
         let world = Self::with_model();
         world.run("weigh llama --name org/llama --chunk-size 16KiB --key @alice.key").done();
@@ -52,7 +53,7 @@ impl World {
         self.folder.path().join(relative)
     }
 
-    /// Writes a file, and the folders above it.
+    /// Writes a file, and makes the folders above it.
     pub(crate) fn write(&self, relative: &str, content: impl AsRef<[u8]>) {
         let path = self.path(relative);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -79,7 +80,7 @@ impl World {
         self.path(relative).symlink_metadata().is_ok()
     }
 
-    /// Flips a bit of the byte at `offset`; doing it again undoes it.
+    /// Flips a bit of the byte at `offset`. A second call restores the byte.
     pub(crate) fn flip(&self, relative: &str, offset: u64) {
         let mut file = fs::File::options().read(true).write(true).open(self.path(relative)).unwrap();
         let mut byte = [0];
@@ -89,12 +90,12 @@ impl World {
         file.write_all(&[byte[0] ^ 1]).unwrap();
     }
 
-    /// Copies a folder with everything in it.
+    /// Copies a folder with all its content.
     pub(crate) fn copy(&self, from: &str, to: &str) {
         copy_folder(&self.path(from), &self.path(to)).unwrap();
     }
 
-    /// The content of each file in a folder, by name.
+    /// The content of each file in a folder, with the file's name.
     pub(crate) fn files(&self, folder: &str) -> Vec<(String, Vec<u8>)> {
         let mut files: Vec<_> = fs::read_dir(self.path(folder))
             .unwrap()
@@ -106,7 +107,7 @@ impl World {
         files
     }
 
-    /// The key of this name, in `keys/`, made when it is first asked for.
+    /// The key of this name in `keys/`, made on first use.
     pub(crate) fn key(&self, name: &str) -> SecretKey {
         let folder = self.path("keys");
         let path = folder.join(format!("{name}.key"));
@@ -122,7 +123,7 @@ impl World {
         self.key(name).vkey().clone()
     }
 
-    /// The words of a line: `@alice` stands for alice's vkey line, `@alice.key` for her key file.
+    /// Splits a line into words: `@alice` stands for alice's vkey line, `@alice.key` for her key file.
     fn words(&self, line: &str) -> Vec<String> {
         let word = |word: &str| match word.strip_prefix('@') {
             None => word.to_owned(),
@@ -137,12 +138,12 @@ impl World {
         line.split(' ').map(word).collect()
     }
 
-    /// The command, about to be run in this world with the words of `line`.
+    /// The command with the words of `line`, prepared to run in this world.
     pub(crate) fn command(&self, line: &str) -> Command {
         self.command_at(binary(), line)
     }
 
-    /// The same with the command at another place.
+    /// Like `command`, for a command at another path.
     pub(crate) fn command_at(&self, binary: &Path, line: &str) -> Command {
         let mut command = Command::new(binary);
         self.at_home(&mut command);
@@ -150,7 +151,7 @@ impl World {
         command
     }
 
-    /// The command, run by somebody whom permissions stop, as they do not stop root.
+    /// The command run by a user without root's rights, so that file permissions apply.
     #[cfg(unix)]
     pub(crate) fn unprivileged(&self, line: &str) -> Command {
         use std::os::unix::{
@@ -160,11 +161,11 @@ impl World {
         if fs::metadata(self.folder.path()).unwrap().uid() != 0 {
             return self.command(line);
         }
-        // The command may lie where nobody else can go.
+        // Other users may have no access to the folder of the command.
         let copy = self.path("weighbridge");
         if !copy.exists() {
-            // By another process: a file that is open for writing here, and so in whatever another test has just
-            // started, could not be run ("text file busy").
+            // Another process copies the command: a file that is open for writing here is open in processes that
+            // other tests start at that moment, and running it then fails ("text file busy").
             assert!(Command::new("cp").arg(binary()).arg(&copy).status().unwrap().success());
             fs::set_permissions(self.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         }
@@ -173,7 +174,7 @@ impl World {
         command
     }
 
-    /// Any program, about to be run in this world.
+    /// Prepares any program to run in this world.
     pub(crate) fn at_home<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         command
             .current_dir(self.folder.path())
@@ -182,14 +183,14 @@ impl World {
             .stdin(Stdio::null())
     }
 
-    /// The id of the head that lies here.
+    /// The id of the head at this place.
     #[track_caller]
     pub(crate) fn head_id(&self, place: &str) -> String {
         let objects = self.run(&format!("inspect {place} --json")).done().objects();
         objects[0]["head"].as_str().unwrap().to_owned()
     }
 
-    /// Forgets which heads were accepted before.
+    /// Removes the memory of accepted heads.
     pub(crate) fn forget(&self) {
         if self.exists("state") {
             fs::remove_dir_all(self.path("state")).unwrap();
@@ -201,7 +202,7 @@ impl World {
         Ran::of(&mut self.command(line))
     }
 
-    /// Runs the command with the words of `line` and, behind them, words that have spaces or come from elsewhere.
+    /// Runs the command with the words of `line`, followed by `words`, which may have spaces.
     pub(crate) fn run_with(&self, line: &str, words: &[&str]) -> Ran {
         Ran::of(self.command(line).args(words))
     }
@@ -211,7 +212,7 @@ impl World {
         Ran::of(self.command(line).stdin(fs::File::open(self.path(input)).unwrap()))
     }
 
-    /// Runs the command where no file may be longer than `512 * blocks` bytes.
+    /// Runs the command in a shell in which no file may be longer than `512 * blocks` bytes.
     #[cfg(unix)]
     pub(crate) fn run_limited(&self, line: &str, blocks: u64) -> Ran {
         let mut limited = Command::new("sh");
@@ -220,7 +221,7 @@ impl World {
         Ran::of(self.at_home(&mut limited))
     }
 
-    /// Starts the command, and kills it after a while. Whether that was before it ended.
+    /// Starts the command, and kills it after a while. Returns whether the kill came before the command ended.
     pub(crate) fn is_killed(&self, line: &str, after: Duration) -> bool {
         let mut run = self.command(line).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         thread::sleep(after);
@@ -228,14 +229,14 @@ impl World {
         run.wait().unwrap().code().is_none()
     }
 
-    /// The command refuses, and says the same to people and to programs.
+    /// Runs the command, with `--json` and without; both runs must refuse with this code.
     #[track_caller]
     pub(crate) fn refused(&self, line: &str, code: u16, sentence: &str) -> Ran {
         self.run(&format!("{line} --json")).refused(code, "");
         self.run(line).refused(code, sentence)
     }
 
-    /// The command reaches no judgement, and says the same to people and to programs.
+    /// Runs the command, with `--json` and without; both runs must end without a verdict, with this code.
     #[track_caller]
     pub(crate) fn unjudged(&self, line: &str, code: u16, sentence: &str) -> Ran {
         self.run(&format!("{line} --json")).unjudged(code, "");
@@ -243,7 +244,7 @@ impl World {
     }
 }
 
-/// How a run ended. Whatever is expected of it in vain is told with everything that it printed.
+/// The result of a run. A failed expectation shows everything that the run printed.
 pub(crate) struct Ran {
     line: String,
     json: bool,
@@ -283,26 +284,26 @@ impl Ran {
         );
     }
 
-    /// It ended well.
+    /// Expects that the run succeeded.
     #[track_caller]
     pub(crate) fn done(self) -> Self {
         self.expect(self.status == Some(0), "exit status 0");
         self
     }
 
-    /// It refused, with this code, and `sentence` stands before the code.
+    /// Expects a refusal with this code, and `sentence` before the code.
     #[track_caller]
     pub(crate) fn refused(self, code: u16, sentence: &str) -> Self {
         self.ends(1, code, sentence)
     }
 
-    /// It reached no judgement.
+    /// Expects that the run ended without a verdict.
     #[track_caller]
     pub(crate) fn unjudged(self, code: u16, sentence: &str) -> Self {
         self.ends(2, code, sentence)
     }
 
-    /// It was called as it cannot be called.
+    /// Expects that the command's arguments were refused.
     #[track_caller]
     pub(crate) fn misused(self) -> Self {
         self.unjudged(9001, "")
@@ -325,21 +326,21 @@ impl Ran {
         self
     }
 
-    /// A line of standard output has this in it.
+    /// Expects this text on standard output.
     #[track_caller]
     pub(crate) fn prints(self, text: &str) -> Self {
         self.expect(self.stdout.contains(text), &format!("{text:?} on standard output"));
         self
     }
 
-    /// Standard error has this in it.
+    /// Expects this text on standard error.
     #[track_caller]
     pub(crate) fn says(self, text: &str) -> Self {
         self.expect(self.stderr.contains(text), &format!("{text:?} on standard error"));
         self
     }
 
-    /// What to do next is said, with these words.
+    /// Expects a hint that contains these words.
     #[track_caller]
     pub(crate) fn hints(self, words: &str) -> Self {
         let is_said = |line: &str| line.starts_with("weighbridge: hint: ") && line.contains(words);
@@ -347,7 +348,7 @@ impl Ran {
         self
     }
 
-    /// Standard output, as one JSON object a line.
+    /// Standard output as one JSON object a line.
     #[track_caller]
     pub(crate) fn objects(&self) -> Vec<Value> {
         let parse = |line: &str| serde_json::from_str(line).ok().filter(Value::is_object);
@@ -359,17 +360,17 @@ impl Ran {
     }
 }
 
-/// A test that cannot be done here says why.
+/// Prints why a test is skipped.
 pub(crate) fn skip(reason: &str) {
     println!("skipped: {reason}");
 }
 
-/// The command, as it was built with these tests.
+/// The command, built together with these tests.
 pub(crate) fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_weighbridge"))
 }
 
-/// The root of the repository, which the specification and the README are in.
+/// The root of the repository.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
 }

@@ -1,4 +1,4 @@
-//! Where models and their metadata lie, and what counts as a part of one.
+//! The places of models and their metadata, and the files that count as part of a model.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ fn metadata_may_lie_elsewhere() {
     world.run(&format!("{VERIFY} --meta meta/llama")).done();
     let ran = world.unjudged(VERIFY, 9002, "cannot open llama/weighbridge/head.note: ");
     ran.hints("name the folder that holds head.note with --meta");
-    // The folder that has it as `weighbridge/` will do too.
+    // A folder that has the metadata as `weighbridge/` is accepted too.
     world.rename("meta/llama", "meta/weighbridge");
     world.run(&format!("{VERIFY} --meta meta")).done();
 }
@@ -50,7 +50,7 @@ fn a_read_only_model_is_weighed_and_verified_with_metadata_elsewhere() {
     mode("meta", 0o777);
     mode("llama", 0o555);
     let weigh = "weigh llama --name org/llama --key @alice.key";
-    // Before a file is read: nothing is told of them.
+    // The refusal comes before any file is read, so no file is reported.
     let ran = Ran::of(&mut world.unprivileged(weigh)).unjudged(9002, "cannot create llama/weighbridge");
     let ran = ran.hints("name a folder with -o");
     ran.expect(!ran.stderr.contains("read "), "that nothing was read");
@@ -78,7 +78,7 @@ fn what_hubs_and_git_keep_beside_a_model_is_no_part_of_it() {
 
 #[test]
 fn what_was_not_looked_into_is_said_with_its_number() {
-    // Anything could lie under a `.git` or in `weighbridge/`, and "verified 11 files" was all that was said.
+    // Regression: anything could lie under a `.git` or in `weighbridge/`, and only "verified 11 files" was printed.
     let world = World::with_model();
     world.write("llama/1_Pooling/.cache/huggingface/upload/x.metadata", "1");
     world.write("llama/.git/hooks/run", "#!/bin/sh");
@@ -95,7 +95,7 @@ fn what_was_not_looked_into_is_said_with_its_number() {
     assert_eq!(objects.last().unwrap()["left_out"], 3);
     let places: Vec<_> = objects.iter().filter(|o| o["status"] == "left out").map(|o| &o["path"]).collect();
     assert_eq!(places, [".git", "1_Pooling/.cache/huggingface", "weighbridge/run.py"]);
-    // Of a part of the model nothing is said about the rest.
+    // A check of selected files does not report other places.
     let ran = world.run(&format!("{VERIFY} --only *.json")).done();
     ran.expect(!ran.stdout.contains("left out"), "no word of other places");
 }
@@ -107,7 +107,7 @@ fn a_folder_that_cannot_be_read_stops_only_what_needs_it() {
 
     use crate::command::kit::Ran;
 
-    // A model at the top of a disk: `lost+found` of root, mode 700, ended every run.
+    // Regression: in a model at the top of a disk, root's `lost+found` (mode 700) ended every run.
     let world = World::weighed();
     let mode = |path: &str, mode| {
         fs::set_permissions(world.path(path), fs::Permissions::from_mode(mode)).unwrap();
@@ -118,7 +118,7 @@ fn a_folder_that_cannot_be_read_stops_only_what_needs_it() {
     mode("llama/lost+found", 0o700);
     let verify = format!("{VERIFY} --state meta/state.json");
     let run = |line: &str| Ran::of(&mut world.unprivileged(line));
-    // Anything may lie there, so the whole is not known. All else is told.
+    // The folder may hold anything, so the whole is unknown; all other files are reported.
     let said = "unknown  lost+found                        cannot read the folder llama/lost+found: ";
     let ran = run(&verify).unjudged(9002, said).prints("ok       config.json ");
     ran.says("1 of 12 files not read [W9002]");
@@ -128,7 +128,7 @@ fn a_folder_that_cannot_be_read_stops_only_what_needs_it() {
     let ran = run("weigh llama --name org/llama -o meta/new")
         .unjudged(9002, "cannot read the folder llama/lost+found");
     ran.hints("move it out of the model folder");
-    // What is listed and lies in such a folder is not missing.
+    // A listed file in such a folder is not reported as missing.
     fs::remove_dir(world.path("llama/lost+found")).unwrap();
     for denied in [0o600, 0o000] {
         mode("llama/1_Pooling", denied);
@@ -172,7 +172,8 @@ fn names_that_other_systems_take_for_the_same_are_not_weighed() {
 
 #[test]
 fn names_that_are_git_or_metadata_on_another_system_are_not_weighed() {
-    // Each was signed; git, or a fetch where case does not count, would have written to another place.
+    // Regression: each of these was signed, although git, or a fetch on a case-insensitive file system, would write
+    // to another place.
     for (path, code, sentence) in [
         ("Weighbridge/head.note", 1410, "the path lies in a folder that is not part of models"),
         ("x/.cache/HuggingFace/y", 1410, "the path lies in a folder that is not part of models"),
@@ -198,7 +199,8 @@ fn names_that_are_git_or_metadata_on_another_system_are_not_weighed() {
 
 #[test]
 fn files_of_the_same_content_are_counted_by_fetch_as_they_are_by_weigh() {
-    // A fetch counted both files and the bytes of one, so that it seemed to have brought less than was weighed.
+    // Regression: a fetch counted both files but the bytes of one, so that it seemed to have fetched less than was
+    // weighed.
     let world = World::with_model();
     world.write("llama/one.bin", vec![7; 100_000]);
     world.write("llama/two.bin", vec![7; 100_000]);
@@ -286,14 +288,14 @@ mod links {
             world.refused("weigh llama --name org/llama -o other", code, &format!("x: {sentence}"));
             assert!(!world.exists("other"), "something was written");
             world.refused(VERIFY, code, sentence).prints("refused  x ");
-            // Only files are let pass: a program that read `x` read what the link led to.
+            // Only files may pass as extra. Regression: a program that read `x` read the target of the link.
             world.refused(&format!("{VERIFY} --allow-extra"), code, sentence).prints("refused  x ");
         }
     }
 
     #[test]
     fn a_fetch_says_of_a_link_beside_the_model_what_it_is() {
-        // It was called "not listed, not part of the model", as a forgotten text would be.
+        // Regression: the link was reported as "not listed, not part of the model", like a forgotten text file.
         let world = World::weighed();
         let fetch = "fetch llama -o out --name org/llama --vkey @alice";
         world.run(fetch).done();
@@ -339,7 +341,7 @@ mod links {
         symlink("1_Pooling/config.json", world.path("llama/pooling.json")).unwrap();
         world.run("weigh llama --name org/llama --key @alice.key").done();
         world.run(VERIFY).done().prints("ok       pooling.json ");
-        // The same bytes without the link are the same model.
+        // A copy of the file in place of the link makes the same model.
         world.remove("llama/pooling.json");
         world.write("llama/pooling.json", world.read("llama/1_Pooling/config.json"));
         world.run(VERIFY).done();
@@ -358,7 +360,7 @@ mod links {
             .hints("move it out");
     }
 
-    /// `snapshots/REVISION/...` full of links into `blobs`, as the libraries of Hugging Face lay their cache out.
+    /// `snapshots/REVISION/...` has links into `blobs`, the layout of Hugging Face's caches.
     #[test]
     fn a_hugging_face_cache_is_the_same_model_as_the_plain_folder() {
         let world = World::weighed();
@@ -384,7 +386,7 @@ mod links {
                 "{file}"
             );
         }
-        // The cache opens no other way out.
+        // The cache permits no link to other places.
         symlink("../../refs", world.path(&format!("{snapshot}/x"))).unwrap();
         world.write(&format!("{cache}/refs"), "0123abcd");
         world.refused(

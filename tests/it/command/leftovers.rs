@@ -1,4 +1,4 @@
-//! Files of a folder that are no model: half downloads, pointers, what systems keep for themselves.
+//! Files that are not part of a model: unfinished downloads, pointers, and files of operating systems.
 
 use crate::command::kit::World;
 
@@ -7,7 +7,8 @@ const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:4d
 
 #[test]
 fn half_a_download_is_not_signed_and_neither_is_what_lies_beside_it() {
-    // aria2 gives a file its full length at once. A shard that ended in zeros was weighed and signed, `.aria2` and all.
+    // aria2 gives a file its full length at once. Regression: a shard that ended in zeros was weighed and signed,
+    // together with its `.aria2` file.
     let world = World::with_model();
     world.write("llama/extra-00001-of-00001.bin", vec![0; 100_000]);
     world.write("llama/extra-00001-of-00001.bin.aria2", "\0\u{1}");
@@ -37,13 +38,13 @@ fn what_systems_keep_for_themselves_is_not_signed_unless_it_is_named() {
     world
         .run(&format!("{WEIGH} --take **/.DS_Store --take ._* --take **/Thumbs.db --take lost+found/*"))
         .done();
-    // What is listed is a part of the model, and verified as such.
+    // A listed file is part of the model, and is verified as such.
     world.run("verify llama --name org/llama --vkey @alice").done().prints("ok       lost+found/#2");
 }
 
 #[test]
 fn git_lfs_pointers_are_not_signed_whatever_their_names() {
-    // Only tensor files were looked at: a model was signed of which the tokenizer had never been downloaded.
+    // Regression: only tensor files were looked at, so a model was signed whose tokenizer had never been downloaded.
     let world = World::with_model();
     world.write("llama/tokenizer.json", POINTER);
     world.write("llama/1_Pooling/vocab.txt", POINTER);

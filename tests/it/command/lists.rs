@@ -1,4 +1,4 @@
-//! Heads and lists that a trusted key signed and no verifier accepts.
+//! Heads and lists that a trusted key has signed, and that no verifier accepts.
 
 use std::{fs::File, path::Path, process::Command};
 
@@ -12,7 +12,7 @@ use crate::command::{
 const VERIFY: &str = "verify llama --name org/llama --vkey @alice";
 const METADATA: &str = "llama/weighbridge";
 
-/// Weighs a model, changes its lists, signs them, and verifies.
+/// Weighs a model, changes its lists, signs them, and expects that verifying refuses.
 #[track_caller]
 fn signed_and_refused(forge: impl FnOnce(&mut Forge), code: u16, sentence: &str) {
     let world = World::weighed();
@@ -196,7 +196,7 @@ fn a_tensor_hash_of_other_bytes_is_refused_where_it_is_looked_at() {
     let at = line.find("\"blake3\":\"").unwrap() + 10;
     line.replace_range(at..at + 64, &hash);
     forge.sign(&world.key("alice"));
-    // A tensor's hash accepts nothing, so it refuses nothing either unless it is asked for.
+    // A tensor hash never accepts a file, so it refuses none either, unless the caller asks.
     world.run(VERIFY).done();
     let ran = world.refused(&format!("{VERIFY} --tensors"), 2307, "is listed with the hash of other bytes");
     ran.prints("refused  model-00001-of-00002.safetensors ");
@@ -309,7 +309,7 @@ fn a_head_of_another_name_is_refused_before_its_lists_are_read() {
 #[test]
 fn texts_from_elsewhere_cannot_steer_a_terminal() {
     let world = World::weighed();
-    // Right-to-left override: no control character, so verifiers allow the path, and print it as an escape.
+    // The right-to-left override is no control character, so verifiers permit it in a path, and print it escaped.
     world.write("llama/a_gpj.exe", "x");
     world.run("weigh llama --name org/llama --key @alice.key --force").done();
     world.rename("llama/a_gpj.exe", "llama/a\u{202e}gpj.exe");
@@ -319,14 +319,14 @@ fn texts_from_elsewhere_cannot_steer_a_terminal() {
     let ran = world.run(VERIFY).done().prints(r"a\u{202e}gpj.exe");
     ran.expect(!ran.stdout.contains('\u{202e}'), "no override");
 
-    // On disk any byte can stand in a name, in a list none that steers.
+    // On disk a name may have any byte; a list permits no control characters.
     world.write("llama/\u{1b}[2Jx", "x");
     let ran = world.refused(VERIFY, 1405, "the path has a control character").prints(r"\u{1b}[2Jx");
     ran.expect(!ran.stdout.contains('\u{1b}'), "no escape sequence");
     let ran = world.refused("weigh llama --name org/llama --force", 1405, r"\u{1b}[2Jx: ");
     ran.expect(!ran.stderr.contains('\u{1b}'), "no escape sequence");
 
-    // A tensor's name can have what a path can.
+    // The same holds for the names of tensors.
     world.remove("llama/\u{1b}[2Jx");
     world.remove("llama/a\u{202e}gpj.exe");
     let shard = |name: &str| {
@@ -337,7 +337,8 @@ fn texts_from_elsewhere_cannot_steer_a_terminal() {
     };
     let weigh = "weigh llama --name org/llama --key @alice.key --force --chunk-size 16KiB";
     let weigh = |options| world.run(&format!("{weigh}{options}")).done();
-    // The tensor's line is that of a name of the same length; the file's line and layer are those of the file.
+    // The tensor's line comes from a file whose tensor name has the same length; the file's line and layer come from
+    // the final file.
     shard("___");
     weigh("");
     let mut forge = Forge::open(world.path(METADATA));
@@ -356,8 +357,8 @@ fn texts_from_elsewhere_cannot_steer_a_terminal() {
     ran.expect(!ran.stdout.contains('\u{202e}'), "no override");
 }
 
-/// `prove` and `diff` read an unsigned head by its word: 6 GiB of a file that has none were read into memory, and a layer
-/// of 16 GiB ended the process in an allocation.
+/// Regression: `prove` and `diff` trusted the numbers of an unsigned head. They read 6 GiB of a hole into memory, and
+/// a layer of 16 GiB ended the process in an allocation.
 #[test]
 #[cfg(target_os = "linux")]
 fn what_an_unsigned_head_claims_costs_no_memory() {
@@ -379,13 +380,13 @@ fn what_an_unsigned_head_claims_costs_no_memory() {
     let sparse =
         |path: &Path, bytes: u64| File::options().write(true).open(path).unwrap().set_len(bytes).unwrap();
 
-    // One line cannot have 6 GiB: nothing is read.
+    // No single line can have 6 GiB, so nothing is read.
     claims("files 1 6442450944");
     sparse(&list, 6_442_450_944);
     limited("prove llama --file config.json").refused(1204, "");
     limited("diff llama other").refused(1204, "");
 
-    // As many lines as there may be can; the first hole is no line.
+    // The maximum number of lines can have this length; the hole at the beginning is no line.
     claims("files 16777216 137443147776");
     sparse(&list, 137_443_147_776);
     limited("prove llama --file config.json").refused(1303, "files.jsonl, line");
@@ -398,7 +399,7 @@ fn a_layer_with_holes_costs_no_memory() {
     let world = World::empty();
     world.write("m/weights.bin", vec![7; 40_000]);
     world.run("weigh m --name org/m --chunk-size 16KiB --key @alice.key").done();
-    // 8 TiB that are not there, and their layer of 16 GiB.
+    // A hole of 8 TiB, whose layer would have 16 GiB.
     let size = 1_u64 << 43;
     let mut forge = Forge::open(world.path("m/weighbridge"));
     *forge.file("weights.bin") =

@@ -1,4 +1,4 @@
-//! What was accepted before is remembered: nobody leads back to an older head, or aside to another.
+//! Accepted heads are remembered, so that nobody can lead a caller back to an older head, or to a fork.
 
 use std::{fs, process::Child};
 
@@ -7,11 +7,12 @@ use weighbridge_manifest::Memory;
 
 use crate::command::kit::{Ran, World};
 
-/// Where heads are remembered unless the caller says otherwise.
+/// The default place of the memory.
 const DEFAULT: &str = "state/weighbridge/heads.json";
 
 impl World {
-    /// Metadata of two revisions in `one` and `two`, and of others that claim their places in `other-one`, `other-two`.
+    /// A world with the metadata of two revisions in `one` and `two`, and forks of them in `other-one` and
+    /// `other-two`.
     fn with_history() -> Self {
         let world = Self::with_model();
         let weigh =
@@ -33,7 +34,7 @@ fn verify_by(metadata: &str, trust: &str) -> String {
 }
 
 impl World {
-    /// Whom to believe: any of these.
+    /// Writes a policy that trusts `threshold` of these keys.
     fn any_of(&self, file: &str, threshold: usize, keys: &[&str]) {
         let keys: Vec<String> = keys.iter().map(|key| format!("{{ vkey = '{}' }}", self.vkey(key))).collect();
         let text =
@@ -41,7 +42,7 @@ impl World {
         self.write(file, text);
     }
 
-    /// The notes that are remembered of a name, in no order.
+    /// The remembered notes of a name, in no order.
     fn remembered(&self, state: &str, name: &str) -> Vec<String> {
         let state: Value = serde_json::from_str(&self.text(state)).unwrap();
         let notes = state[name].as_object().into_iter().flat_map(|notes| notes.values());
@@ -51,8 +52,8 @@ impl World {
 
 #[test]
 fn a_head_of_another_publisher_under_the_same_name_does_not_lead_back() {
-    // One note was kept of a name: a model that carol had signed took the place of alice's revision 2, and alice's
-    // revision 1 was accepted then.
+    // Regression: one note was kept for each name, so a model signed by carol replaced alice's revision 2, and
+    // alice's revision 1 was accepted afterwards.
     let world = World::with_history();
     world.run("weigh llama --name org/llama --key @carol.key -o by-carol").done();
     world.run(&verify("two")).done();
@@ -64,8 +65,8 @@ fn a_head_of_another_publisher_under_the_same_name_does_not_lead_back() {
 
 #[test]
 fn a_job_that_asks_for_less_does_not_take_the_memory_of_one_that_asks_for_more() {
-    // The head that any key may sign took the place of the one that both had signed, and the job that asks for both was
-    // led back.
+    // Regression: a head that any of the keys may sign replaced the one that both had signed, and a job that demands
+    // both accepted an older head.
     let world = World::with_model();
     let weigh = |rest: &str| world.run(&format!("weigh llama --name org/llama {rest}")).done();
     weigh("--key @alice.key --key @bob.key -o one");
@@ -87,7 +88,7 @@ fn jobs_at_the_same_time_lose_nothing_of_each_other() {
     for name in names {
         for key in ["alice", "bob"] {
             let weigh = format!("weigh llama --name org/{name} --key @{key}.key -o {name}-{key}");
-            // In one second the two would be one head.
+            // Without this line, two weighings within one second would give the same head.
             world.run(&format!("{weigh} --ext by={key}")).done();
         }
     }
@@ -110,7 +111,8 @@ fn jobs_at_the_same_time_lose_nothing_of_each_other() {
 
 #[test]
 fn a_mirror_that_drops_a_signature_does_not_weaken_the_memory() {
-    // The note was replaced by the one with a line less: who believes bob alone was then led back.
+    // Regression: the note was replaced by a copy with a line less, and a caller who trusts bob alone accepted an
+    // older head.
     let world = World::with_model();
     let weigh = |rest: &str| {
         world.run(&format!("weigh llama --name org/llama --key @alice.key --key @bob.key {rest}")).done()
@@ -129,7 +131,7 @@ fn a_mirror_that_drops_a_signature_does_not_weaken_the_memory() {
 
 #[test]
 fn what_a_mirror_adds_to_a_head_that_is_believed_by_its_id_is_not_remembered() {
-    // A line that claims to be alice's would have stopped every later run that knows alice.
+    // A remembered line that falsely claims to be alice's would stop every later run that trusts alice.
     let world = World::with_history();
     let (text, id) = (world.text("one/head.txt"), world.head_id("one"));
     let bad = world.key("alice").sign(b"another text");
@@ -145,7 +147,7 @@ fn what_a_mirror_adds_to_a_head_that_is_believed_by_its_id_is_not_remembered() {
 
 #[test]
 fn a_damaged_memory_is_never_passed_over() {
-    // A changed character of a remembered signature made the note one that nobody believes, and the older head was
+    // Regression: one changed character in a remembered signature made the note untrusted, and an older head was
     // accepted.
     let world = World::with_history();
     world.run(&verify("two")).done();
@@ -182,8 +184,8 @@ fn a_damaged_memory_is_never_passed_over() {
     world.refused(&verify("one"), 3204, "");
 }
 
-/// A relative `XDG_STATE_HOME` was taken, so that what was remembered depended on where the command ran: an older head was
-/// accepted in another folder. The XDG Base Directory Specification has such a path ignored.
+/// The XDG Base Directory Specification demands that a relative `XDG_STATE_HOME` is ignored. Regression: it was used,
+/// so that the memory depended on the working directory, and an older head was accepted in another folder.
 #[test]
 #[cfg(unix)]
 fn a_state_folder_that_is_no_absolute_path_is_ignored() {
@@ -204,7 +206,7 @@ fn a_state_folder_that_is_no_absolute_path_is_ignored() {
     }
     assert!(world.exists("home/.local/state/weighbridge/heads.json"));
     assert!(!world.exists("state") && !world.exists("llama/state") && !world.exists("weighbridge"));
-    // Without any place that can be, it is said that nothing is remembered.
+    // Without any absolute path, the command reports that nothing is remembered.
     let mut command = world.command(&verify("one"));
     command.env("XDG_STATE_HOME", "state").env("HOME", "home").env_remove("LOCALAPPDATA");
     Ran::of(&mut command).done().says("this system names no place for it; name one with --state");
@@ -344,7 +346,7 @@ fn a_malformed_state_file_stops_before_anything_is_believed() {
 #[test]
 fn a_default_place_that_cannot_be_written_stops_nobody() {
     let world = World::with_history();
-    // A file stands where the folder would be.
+    // A file lies where the folder would be made.
     fs::write(world.path("state"), "").unwrap();
     world.run(&verify("one")).done().says(
         "weighbridge: this head is not remembered, so an older one could be accepted later: cannot create ",

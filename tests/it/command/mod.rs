@@ -1,4 +1,4 @@
-//! The command as people and programs meet it: what it prints, how it ends, and what it leaves on disk.
+//! The command as people and programs meet it: its output, its exit status, and the files it leaves.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -1,8 +1,9 @@
-//! Names that would pass for others, or steer a terminal: shown escaped, and refused by signers.
+//! Names that could pass for other names, or control a terminal, are shown escaped and refused by signers.
 
 use super::kit::{Ran, World};
 
-/// A proof that `m<U+FE0F>odel.pkl` is absent was shown as `absent   model.pkl`: the selector leaves no ink.
+/// Regression: a proof that `m<U+FE0F>odel.pkl` is absent was shown as `absent   model.pkl`, since the selector is
+/// invisible.
 #[test]
 fn an_absent_path_is_not_shown_as_another_path() {
     let world = World::weighed();
@@ -16,17 +17,18 @@ fn an_absent_path_is_not_shown_as_another_path() {
         let line = format!("absent   {shown}\n");
         let ran = world.run("check proof --name org/llama --vkey @alice").done();
         ran.expect(ran.stdout.contains(&line), &line);
-        // Programs get the path itself; what stands in their line is unseen by nobody either.
+        // Programs get the path itself, but the printed JSON has no invisible character either.
         let ran = world.run("check proof --name org/llama --vkey @alice --json").done();
         ran.expect(ran.objects().iter().any(|object| object["path"] == path), "the path as it is");
         ran.expect(!ran.stdout.contains(['\u{fe0f}', '\u{3164}']), "no unseen character");
-        // Asked for by another name, it is not shown.
+        // The proof does not show the absence of the other name.
         let ran = world.run("check proof --name org/llama --vkey @alice --absent model.pkl");
         ran.refused(2507, "the proof does not show what is wanted: no model.pkl");
     }
 }
 
-/// Names on the command line reached the terminal as they were: a shell's pattern hands over whatever lies in a folder.
+/// Regression: names on the command line reached the terminal unescaped. A shell pattern may pass any file name of a
+/// folder.
 #[test]
 #[cfg(unix)]
 fn file_names_on_the_command_line_steer_no_terminal() {
@@ -70,7 +72,7 @@ fn file_names_on_the_command_line_steer_no_terminal() {
     ];
     for (line, words) in runs {
         for json in [&[][..], &["--json"]] {
-            // The words of a line are apart by one space, so that of none there is an empty one.
+            // Words are divided by single spaces, so an empty line would become one empty word.
             let mut command = world.command(if line.is_empty() { "--json" } else { line });
             let ran = Ran::of(command.args(*words).args(if line.is_empty() { &[] } else { json }));
             ran.expect(ran.status != Some(0), "a failure");
@@ -84,7 +86,7 @@ fn file_names_on_the_command_line_steer_no_terminal() {
     }
 }
 
-/// A signer could list a file whose name nobody can tell from another's.
+/// Regression: a signer could list a file whose name looks like that of another file.
 #[test]
 fn signers_refuse_names_that_are_not_seen() {
     for (name, character) in [
@@ -115,7 +117,7 @@ fn signers_refuse_tensors_whose_names_are_not_seen() {
     world.run("weigh m --name org/m --no-tensors").done();
 }
 
-/// `alice` and `alice<U+3164>` are two keys, and one word on a screen.
+/// `alice` and `alice<U+3164>` are two keys that look alike on a screen.
 #[test]
 fn keys_get_no_names_that_are_not_seen() {
     let world = World::empty();

@@ -1,4 +1,4 @@
-//! OpenSSL and the command read what the other writes.
+//! OpenSSL reads files that the command writes, and the other way round.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ fn openssl_is_missing() -> bool {
 }
 
 impl World {
-    /// Runs lines of shell in this world; all have to end well.
+    /// Runs lines of shell in this world; every line must succeed.
     #[track_caller]
     fn shell(&self, lines: &str) -> String {
         let Output { status, stdout, stderr } = self.try_shell(lines);
@@ -30,14 +30,14 @@ impl World {
         self.at_home(Command::new("sh").args(["-e", "-c", lines])).output().unwrap()
     }
 
-    /// A key made by OpenSSL, for `bob`: `bob.pem` and `bob-public.pem`. Gives its vkey line.
+    /// Makes a key for `bob` by OpenSSL: `bob.pem` and `bob-public.pem`. Returns its vkey line.
     fn openssl_key(&self) -> String {
         self.shell("openssl genpkey -algorithm ed25519 -out bob.pem && openssl pkey -in bob.pem -pubout -out bob-public.pem");
         self.run("vkey bob bob-public.pem").done().stdout.trim_end().to_owned()
     }
 }
 
-/// The lines of `spec/head.md`, as they stand there.
+/// Runs the commands of `spec/head.md` exactly as printed there.
 #[test]
 fn a_signature_checks_with_openssl_as_the_specification_says() {
     if openssl_is_missing() {
@@ -56,7 +56,7 @@ fn a_signature_checks_with_openssl_as_the_specification_says() {
     assert_eq!(printed.lines().last(), Some(answer));
     assert_eq!(world.read("head.txt"), world.read("llama/weighbridge/head.txt"));
 
-    // It does not say so of everything.
+    // An altered head does not check.
     world.write("head.note", world.text("head.note").replace("revision 1", "revision 2"));
     assert!(!world.try_shell(&commands.join("\n")).status.success());
 }
@@ -74,7 +74,7 @@ fn signatures_made_elsewhere_and_later_leave_the_head_id_as_it_is() {
     assert!(!world.exists("llama/weighbridge/head.note"));
     world.unjudged("verify llama --vkey @alice", 9002, "cannot open llama/weighbridge/head.note: ");
 
-    // Whoever signs reads no weights: there are none.
+    // Signing needs no weights, so the model is moved away.
     world.rename("llama", "elsewhere");
     world.write("llama/README.md", "");
     world.rename("elsewhere/weighbridge", "llama/weighbridge");

@@ -1,4 +1,4 @@
-//! `verify --partial`: exactly what is there of a fetch that is not complete.
+//! `verify --partial` reports exactly the chunks that an unfinished fetch has.
 
 use std::fs;
 
@@ -10,11 +10,11 @@ const CHUNK: usize = 16 << 10;
 const VERIFY: &str = "verify out --partial --name org/llama --vkey @alice";
 const SHARD: &str = "model-00001-of-00002.safetensors";
 const OTHER_SHARD: &str = "model-00002-of-00002.safetensors";
-/// How many of the model's files are not shards.
+/// The number of the model's files that are not shards.
 const SMALL: usize = 9;
 
 impl World {
-    /// A weighed model, and in `out` nothing but its metadata, as a fetch that was not finished keeps it.
+    /// A weighed model, and a folder `out` that has only its metadata, as an unfinished fetch keeps it.
     fn with_unfinished_fetch() -> Self {
         let world = Self::weighed();
         let head = world.head_id("llama");
@@ -27,12 +27,12 @@ impl World {
         format!("out/weighbridge/partial/{}", self.head_id("llama"))
     }
 
-    /// The place of a file of the model that is not complete.
+    /// The path of an unfinished file of the model.
     fn place_of(&self, path: &str) -> String {
         format!("out/weighbridge/partial/{}", blake3::hash(&self.read(&format!("llama/{path}"))).to_hex())
     }
 
-    /// Writes some chunks of a file of the model, with holes where the others would be.
+    /// Writes some chunks of a file of the model, with holes for the others.
     fn lay_out(&self, path: &str, chunks: &[usize]) {
         let whole = self.read(&format!("llama/{path}"));
         let mut partial = Vec::new();
@@ -44,7 +44,7 @@ impl World {
         self.write(&self.place_of(path), partial);
     }
 
-    /// Puts a file of the model under its final name.
+    /// Writes a file of the model under its final name.
     fn complete(&self, path: &str) {
         self.write(&format!("out/{path}"), self.read(&format!("llama/{path}")));
     }
@@ -54,7 +54,7 @@ impl World {
     }
 }
 
-/// What is said of a file, and of the whole.
+/// The reports on one file and on the whole model.
 fn said(world: &World, line: &str, path: &str) -> (Value, Value) {
     let mut objects = world.run(&format!("{line} --json")).done().objects();
     let result = objects.pop().unwrap();
@@ -110,7 +110,7 @@ fn the_last_chunk_counts_with_its_own_length() {
     world.lay_out(SHARD, &[last]);
     let (file, _) = said(&world, VERIFY, SHARD);
     assert_eq!((&file["there"], &file["bytes"]), (&1.into(), &length.into()));
-    // Without its last byte the chunk is not there.
+    // Without its last byte, the chunk is absent.
     let place = world.place_of(SHARD);
     let mut bytes = world.read(&place);
     bytes.pop();
@@ -136,7 +136,7 @@ fn a_file_in_part_may_be_longer_than_it_will_be() {
     let place = world.place_of(SHARD);
     world.write(&place, [world.read(&place), vec![7; 40_000]].concat());
     let (file, result) = said(&world, VERIFY, SHARD);
-    // All its chunks, and still not its name.
+    // The file has all chunks, and not yet its final name.
     assert_eq!((&file["status"], &file["there"]), (&"part".into(), &all.len().into()));
     assert_eq!(result["complete"], false);
 }
@@ -167,10 +167,10 @@ fn a_layer_that_was_not_wanted_leaves_its_file_unknown_and_no_other() {
     world.lay_out(OTHER_SHARD, &[1]);
     assert_eq!(said(&world, VERIFY, SHARD).0["status"], "part");
     assert_eq!(said(&world, VERIFY, OTHER_SHARD).0["status"], "unknown");
-    // Nor does a hole make a file bad that has its name.
+    // A file with its final name is verified by its root, so the hole in the layers does not matter.
     world.complete(OTHER_SHARD);
     assert_eq!(said(&world, VERIFY, OTHER_SHARD).0["status"], "verified");
-    // Layers that end early are of no use, and no refusal.
+    // Layers that end early cannot be used, and are no refusal.
     bytes.truncate(behind);
     world.write(&layers, &bytes);
     assert_eq!(said(&world, VERIFY, SHARD).0["status"], "unknown");
@@ -229,7 +229,7 @@ fn a_fetch_that_ended_well_is_complete() {
         (&true.into(), &0.into(), &0.into())
     );
     assert_eq!((&result["bytes"], &result["tensors"]), (&result["of_bytes"], &tensors.into()));
-    // Files that are not listed are another question.
+    // Files that are not listed are not refused.
     world.write("out/extra.bin", "x");
     world.run(VERIFY).done();
 }
@@ -255,7 +255,7 @@ fn tensors_are_counted_when_all_their_chunks_are_there() {
     let (file, result) = said(&world, VERIFY, SHARD);
     assert_eq!((&file["tensors"], &result["tensors"]), (&expected.into(), &expected.into()));
     assert_eq!(result["of_tensors"], entries.len());
-    // Without their list nothing is said of them.
+    // Without the tensor list, tensors are not reported.
     world.remove(&format!("{}/tensors.jsonl", world.metadata()));
     let (file, result) = said(&world, VERIFY, SHARD);
     assert_eq!(
@@ -292,7 +292,7 @@ fn of_several_unfinished_fetches_one_has_to_be_named() {
     world.forget();
     world.run(&format!("{VERIFY} --meta {second}")).done();
     world.forget();
-    // A head's id names it as well.
+    // The head's id selects the fetch as well.
     world.run(&format!("{VERIFY} --head {}", world.head_id("other"))).done();
 }
 
@@ -314,7 +314,7 @@ fn without_metadata_nothing_can_be_told() {
     fs::create_dir_all(world.path("out/weighbridge/partial")).unwrap();
     world.unjudged(VERIFY, 9002, "cannot open out/weighbridge/head.note");
     world.unjudged("verify nowhere --partial --name org/llama --vkey @alice", 9002, "cannot open nowhere");
-    // Nor does a part of a fetch say whom to believe.
+    // The metadata of an unfinished fetch does not replace a trust policy.
     let world = World::with_unfinished_fetch();
     world.unjudged("verify out --partial", 9003, "whom to trust was not said");
     world.refused("verify out --partial --vkey @bob", 3102, "");

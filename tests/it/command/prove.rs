@@ -1,4 +1,4 @@
-//! `prove` makes proofs and slices that `check` accepts, and nothing where it cannot.
+//! `prove` makes proofs and slices that `check` accepts, and writes nothing if it fails.
 
 use std::{fs, ops::Range, process::Command, time::Duration};
 
@@ -10,23 +10,23 @@ use crate::command::{
 };
 
 const CHECK: &str = "check p --name org/llama --vkey @alice";
-/// Of 16 KiB and more, so that it has a chunk layer.
+/// Files of more than 16 KiB, so that each has a chunk layer.
 const SHARDS: [&str; 2] = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
 
 impl World {
-    /// With a folder that has to stay empty, or that has what was asked for and no more.
+    /// A weighed world with an empty folder `out` for the results.
     fn with_out() -> Self {
         let world = Self::weighed();
         fs::create_dir(world.path("out")).unwrap();
         world
     }
 
-    /// The names of what lies in `out`.
+    /// The names of the files in `out`.
     fn out(&self) -> Vec<String> {
         self.files("out").into_iter().map(|(name, _)| name).collect()
     }
 
-    /// What the header of a shard says of its first tensor: its name and where it lies in the file.
+    /// The name of a shard's first tensor, and its byte range in the file.
     fn first_tensor(&self, shard: &str) -> (String, Range<usize>) {
         let objects = self.run(&format!("inspect llama/{shard} --json")).done().objects();
         let number = |key: &str| usize::try_from(objects[0][key].as_u64().unwrap()).unwrap();
@@ -40,7 +40,7 @@ fn events(ran: &Ran, event: &str) -> Vec<Value> {
     ran.objects().into_iter().filter(|object| object["event"] == event).collect()
 }
 
-/// What stands under a key in each object.
+/// The values under a key, from all objects that have it.
 fn all<'v>(objects: &'v [Value], key: &str) -> Vec<&'v str> {
     objects.iter().filter_map(|object| object[key].as_str()).collect()
 }
@@ -146,7 +146,7 @@ fn a_proof_takes_metadata_alone() {
     let what = format!("--file config.json --tensor {}:{name} --absent x", SHARDS[0]);
     let proof = world.run(&format!("prove meta {what}")).done().stdout;
     assert_eq!(world.run(&format!("prove anything --meta meta {what}")).done().stdout, proof);
-    // Layers are for slices alone.
+    // Only slices need layers.
     world.remove("meta/chunks.layer");
     assert_eq!(world.run(&format!("prove meta {what}")).done().stdout, proof);
     world.write("p", proof);
@@ -154,7 +154,7 @@ fn a_proof_takes_metadata_alone() {
     world.run(CHECK).done();
 }
 
-/// A safetensors file of one byte for each name.
+/// A safetensors file with a tensor of one byte for each name.
 fn safetensors(names: &[&str]) -> Vec<u8> {
     let entry = |(at, name): (usize, &&str)| {
         let name = serde_json::to_string(name).unwrap();
@@ -167,7 +167,7 @@ fn safetensors(names: &[&str]) -> Vec<u8> {
     file
 }
 
-/// The first colon need not be the one that parts a file's name from a tensor's.
+/// The first colon need not be the one between a file's name and a tensor's.
 #[cfg(unix)]
 #[test]
 fn names_with_colons_are_told_apart() {
@@ -183,13 +183,13 @@ fn names_with_colons_are_told_apart() {
     }
 }
 
-/// A name that turns the direction of text, or begins another line, could show people another result.
+/// A name that changes the direction of text, or begins another line, could show people a false result.
 #[cfg(unix)]
 #[test]
 fn names_cannot_steer_a_terminal() {
     let world = World::empty();
     let (file, tensor) = ("a \"b\" \u{202e}gpj.exe", "say \"hi\" \u{202e}\u{2066} é \\ '");
-    // No signer of ours lists such names; another may.
+    // Weighbridge signs no such names, but another signer may.
     let seen = |name: &str| name.replace(['\u{202e}', '\u{2066}'], "_");
     world.write(&format!("m/{}", seen(file)), "x");
     world.write("m/model.safetensors", safetensors(&[&seen(tensor)]));
@@ -213,7 +213,7 @@ fn names_cannot_steer_a_terminal() {
             .prints("absent")
             .prints("é \\u{202e}.pkl");
     }
-    // Programs get names as they are.
+    // Programs get names unescaped.
     let ran = world.run("check p --vkey @alice --json").done();
     assert_eq!(all(&events(&ran, "tensor"), "name"), [tensor]);
     assert!(all(&events(&ran, "file"), "path").contains(&file));
@@ -291,7 +291,8 @@ fn metadata_that_was_altered_proves_nothing() {
         assert!(!world.exists("p"));
         world.write(&list, honest);
     }
-    // Whom to believe is for those to say who check: this is a head of nobody.
+    // `prove` needs no trusted signature: the receiver decides whom to trust. No signature of this head is by a
+    // trusted key.
     world.write(
         "llama/weighbridge/head.note",
         world.text("llama/weighbridge/head.note").replace("alice", "eve"),
@@ -303,7 +304,7 @@ fn metadata_that_was_altered_proves_nothing() {
 #[test]
 fn a_publishers_list_out_of_order_does_not_hide_a_file() {
     let world = World::weighed();
-    // Entries 3 and 4 changed places, so that config.json stands where nobody looks for it.
+    // Entries 3 and 4 are exchanged, so that config.json does not stand where a search looks for it.
     let mut forged = Forge::open(world.path("llama/weighbridge"));
     forged.files.swap(3, 4);
     forged.sign(&world.key("alice"));
@@ -333,10 +334,10 @@ fn a_slice_has_the_bytes_of_its_range() {
         let ran = world.run(&format!("{CHECK} --slice s --extract out")).done();
         ran.prints(&format!("slice    bytes {start}..{end} of {shard} -> out\n"));
         assert!(world.read("out") == file[start..end], "other bytes of {start}..{end}");
-        // At most the chunks that the range touches, and paths: the rest of the file is not in it.
+        // The slice has at most the chunks that the range touches and their paths, and nothing else of the file.
         assert!(world.read("s").len() < 2 * (end - start) + 8 * 1_024, "{} bytes", world.read("s").len());
     }
-    // Without a range it is the whole file, and the proof can be asked for without its slice.
+    // Without a range, the slice is of the whole file, and the proof can be checked without the slice.
     world.run(&format!("prove llama --file {shard} --slice s -o p")).done().says("wrote s, ");
     let ran = world.run(CHECK).done();
     ran.says(&format!(
@@ -429,7 +430,7 @@ fn a_tensor_of_no_bytes_has_no_slice() {
     assert!(!world.exists("s"));
 }
 
-/// What a receiver would refuse is not even written.
+/// `prove` never writes a slice that a receiver would refuse.
 #[test]
 fn a_prover_whose_model_is_bad_writes_nothing() {
     let world = World::with_out();
@@ -440,7 +441,7 @@ fn a_prover_whose_model_is_bad_writes_nothing() {
     world.flip(&shard, 30_000);
     world.refused(&prove, 2102, &format!("{}: chunk 1 (bytes 16384..32768) does not match", SHARDS[0]));
     assert!(world.out().is_empty(), "{:?}", world.out());
-    // Bytes that the range does not touch are not even read.
+    // Bytes outside of the range are not read.
     world.run(&prove.replace("20000..40000", "40000..50000")).done();
     fs::remove_dir_all(world.path("out")).unwrap();
     fs::create_dir(world.path("out")).unwrap();
@@ -467,7 +468,7 @@ fn a_prover_whose_model_is_bad_writes_nothing() {
     let ran = world.unjudged(&prove, 9106, "its chunk layer is needed, and there is no chunks.layer");
     ran.hints("get chunks.layer from where the metadata came from");
     assert!(world.out().is_empty(), "{:?}", world.out());
-    // A file of one chunk has none.
+    // A file of one chunk has no layer.
     world.run("prove llama --file config.json --slice out/s -o out/p").done();
     assert_eq!(world.out(), ["p", "s"]);
     world.flip("llama/config.json", 3);
@@ -518,13 +519,13 @@ fn what_is_killed_leaves_no_half_of_a_slice() {
     world.write("big/weights.bin", vec![7; 48 << 20]);
     world.run("weigh big --name org/big --key @alice.key").done();
     let (mut killed, mut step) = (0, 1);
-    // Each a little later than the one before, until one gets through.
+    // Each run is killed a little later than the one before, until one completes.
     while world
         .is_killed("prove big --file weights.bin --slice out/s -o out/p", Duration::from_millis(8 * step))
     {
         killed += 1;
         step += 1;
-        // The slice comes first; what has its name is whole.
+        // The slice is written first, and is complete once it has its name.
         if world.exists("out/s") {
             assert!(world.read("out/s").len() > 48 << 20);
             world.remove("out/s");
@@ -546,7 +547,7 @@ fn what_is_killed_leaves_no_half_of_a_slice() {
     world.run(check).done();
 }
 
-/// A link counts as the file to which it leads, and does not lead out.
+/// A link counts as the file to which it leads, and may not lead out of the model.
 #[cfg(unix)]
 #[test]
 fn slices_and_answers_come_through_the_links_of_a_cache() {

@@ -1,4 +1,4 @@
-//! An edit of a README must not cost reading 700 GB: what did not change is taken over unread, and said so.
+//! An edit of a README must not cost reading 700 GB: unchanged files are taken over unread, and reported as such.
 
 use crate::command::kit::World;
 
@@ -8,7 +8,7 @@ const WEIGH: &str = "weigh llama --name org/llama --force --key @alice.key";
 const REUSE: &str = "--reuse *.safetensors --from llama";
 
 impl World {
-    /// Puts other bytes of the same number into the shards; gives back what was there.
+    /// Replaces the bytes of both shards by others of the same number; returns the old ones.
     fn garble_shards(&self) -> [Vec<u8>; 2] {
         SHARDS.map(|shard| {
             let honest = self.read(shard);
@@ -38,7 +38,7 @@ fn an_edit_of_the_readme_reads_no_weights() {
     let head = world.text("llama/weighbridge/head.txt");
     assert!(head.contains(&format!("\nrevision 2\nprevious {first}\n")), "{head}");
 
-    // A weighing that reads everything comes to the same.
+    // A weighing that reads every file gives the same lists and layers.
     world.run("weigh llama --name org/llama -o full --chunk-size 16KiB").done();
     for file in ["files.jsonl", "tensors.jsonl", "chunks.layer"] {
         assert!(
@@ -188,7 +188,7 @@ fn a_previous_head_has_to_be_of_this_model() {
         5305,
         "the previous head is of 'org/llama'",
     );
-    // A signer without keys on this machine takes the previous head by its own word.
+    // A signer without keys on this machine trusts the previous head unchecked.
     world.run(&format!("weigh llama --name org/llama -o next {previous}")).done().prints("revision 2");
     let ran = world.refused(
         &format!("weigh llama --name org/llama -o third --key @bob.key {previous}"),

@@ -1,4 +1,4 @@
-//! Signatures are added to a head that stays as it is.
+//! Signatures are added to a head, and the head does not change.
 
 use weighbridge_publish::SecretKey;
 
@@ -16,7 +16,7 @@ impl World {
     }
 }
 
-/// The bare signature that `key` makes over a text.
+/// The bare signature by `key` over a text.
 fn signature(key: &SecretKey, text: &str) -> Vec<u8> {
     key.sign(text.as_bytes()).signature().to_vec()
 }
@@ -36,7 +36,7 @@ fn signatures_are_added_until_the_policy_is_satisfied() {
     assert!(world.files(METADATA).into_iter().filter(others).eq(before), "more than the note changed");
     world.run("verify llama --trust policy.toml").done().prints("signed by alice, bob");
 
-    // Signing once more changes nothing.
+    // A second signature by the same key changes nothing.
     let note = world.text("llama/weighbridge/head.note");
     world.attach("bob").done().prints("unchanged: signed already by bob\n");
     world.run("sign llama --key @alice.key").done().prints("unchanged: signed already by alice\n");

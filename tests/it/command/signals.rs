@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: how a run ends, and what it leaves.
+//! Ctrl-C and SIGTERM: the exit status of a run, and the files that it leaves.
 
 use std::{
     fs,
@@ -10,7 +10,7 @@ use std::{
 
 use crate::command::kit::{World, binary, skip};
 
-/// Ends a run by a signal, and returns its exit status.
+/// Ends a run by a signal; returns the exit status.
 fn end(mut run: Child, signal: &str) -> Option<i32> {
     let words = [format!("-{signal}"), run.id().to_string()];
     assert!(Command::new("kill").args(words).status().unwrap().success());
@@ -26,7 +26,7 @@ fn end(mut run: Child, signal: &str) -> Option<i32> {
     }
 }
 
-/// Waits for something that a run does.
+/// Waits until a run has done something.
 fn wait_for(run: &mut Child, is_there: impl Fn() -> bool) {
     while !is_there() {
         assert!(run.try_wait().unwrap().is_none(), "it goes on for a while");
@@ -34,11 +34,11 @@ fn wait_for(run: &mut Child, is_there: impl Fn() -> bool) {
     }
 }
 
-/// The folder for new metadata stayed, with its lock in it.
+/// Regression: the folder for new metadata was left, with its lock.
 #[test]
 fn a_weighing_that_a_signal_ends_leaves_nothing() {
     let world = World::empty();
-    // A hole takes no room, and time to be read.
+    // A hole takes no room on the disk, and takes time to read.
     world.write("model/weights.bin", "");
     fs::File::options().write(true).open(world.path("model/weights.bin")).unwrap().set_len(1 << 35).unwrap();
     for (signal, status) in [("INT", 130), ("TERM", 143)] {
@@ -48,7 +48,7 @@ fn a_weighing_that_a_signal_ends_leaves_nothing() {
         assert_eq!(end(run, signal), Some(status), "{signal}");
         assert!(!world.exists("model/weighbridge"), "{signal}: {:?}", world.files("model/weighbridge"));
     }
-    // What was there before stays as it was.
+    // Files that were there before stay as they are.
     world.write("model/weighbridge/mine", "");
     let mut run = world.command("weigh model --name org/model").spawn().unwrap();
     wait_for(&mut run, || world.exists("model/weighbridge/.new/lock"));
@@ -57,14 +57,15 @@ fn a_weighing_that_a_signal_ends_leaves_nothing() {
     assert!(world.exists("model/weighbridge/mine") && !world.exists("model/weighbridge/.new"));
 }
 
-/// The receipt's file is begun before the model is read. Half of it stayed under a name of nobody's choice.
+/// The receipt's file is created before the model is read. Regression: half of a receipt was left under a temporary
+/// name.
 #[test]
 fn a_verification_that_a_signal_ends_leaves_no_half_of_a_receipt() {
     let world = World::weighed();
     fs::create_dir(world.path("receipts")).unwrap();
     world.write("state.json.weighbridge-lock", "");
     let lock = fs::File::open(world.path("state.json.weighbridge-lock")).unwrap();
-    // As long as this is held nothing is verified.
+    // Nothing is verified while this lock is held.
     lock.lock().unwrap();
     let verify = "verify llama --vkey @alice --state state.json --receipt receipts/r.note --key @node.key";
     for (signal, status) in [("INT", 130), ("TERM", 143)] {
@@ -79,7 +80,7 @@ fn a_verification_that_a_signal_ends_leaves_no_half_of_a_receipt() {
     assert_eq!(world.files("receipts").len(), 1);
 }
 
-/// The prompt has the terminal hide what is typed, and not make a signal of Ctrl-C.
+/// The prompt turns the echo of the terminal off, and keeps Ctrl-C from becoming a signal.
 #[test]
 fn a_prompt_that_ctrl_c_ends_leaves_the_terminal_as_it_was() {
     let world = World::empty();

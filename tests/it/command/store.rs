@@ -1,4 +1,4 @@
-//! Metadata on disk: whatever happens to a weighing, what was there before stays good.
+//! Metadata on disk: whenever a weighing fails, the earlier metadata stays good.
 
 use std::{
     fs::{self, File},
@@ -16,7 +16,7 @@ const VERIFY: &str = "verify llama --name org/llama --vkey @alice";
 const METADATA: &str = "llama/weighbridge";
 
 impl World {
-    /// So that writing fails in them too, not only in a list.
+    /// A world whose layers are longer than its lists, so that writing can fail in a layer too.
     fn with_layers_longer_than_lists() -> Self {
         let world = Self::with_model();
         world.write("llama/weights.bin", vec![7; 16_384 * 600]);
@@ -39,7 +39,7 @@ fn metadata_is_replaced_only_by_force() {
     ran.done();
     assert!(!world.exists("llama/weighbridge/.new"));
     world.run(VERIFY).done();
-    // A part of it is in the way just as well.
+    // One file of the metadata is in the way just as well.
     world.remove("llama/weighbridge/head.note");
     world.unjudged(WEIGH, 9101, "llama/weighbridge/head.txt exists already");
 }
@@ -49,7 +49,7 @@ fn what_a_release_does_not_have_is_gone_after_force() {
     let world = World::weighed();
     world.run("weigh llama --name org/llama --force --no-tensors").done();
     assert!(!world.exists("llama/weighbridge/tensors.jsonl"), "a list of another release");
-    // The old signature would not be of this head.
+    // The old signature is not over the new head.
     assert!(!world.exists("llama/weighbridge/head.note"), "a signature of another head");
 }
 
@@ -66,7 +66,7 @@ fn a_weighing_that_is_refused_leaves_metadata_as_it_was() {
 #[test]
 fn two_writers_do_not_meet() {
     let world = World::weighed();
-    // As another run holds it.
+    // Holds the lock as another run would.
     fs::create_dir(world.path("llama/weighbridge/.new")).unwrap();
     let lock = File::create(world.path("llama/weighbridge/.new/lock")).unwrap();
     lock.lock().unwrap();
@@ -76,7 +76,7 @@ fn two_writers_do_not_meet() {
         ran.hints("wait for it to end");
         assert!(world.files(METADATA) == before, "metadata changed");
     }
-    // The lock of a process that ended does not stop anybody.
+    // The lock of a process that has ended stops nobody.
     drop(lock);
     world.run(&format!("{WEIGH} --force")).done();
     assert!(!world.exists("llama/weighbridge/.new"));
@@ -103,7 +103,7 @@ fn of_weighings_at_once_each_is_done_or_turned_away() {
     world.run(VERIFY).done();
 }
 
-/// No file may be longer than `512 * blocks` bytes, so that writing fails sooner or later: in a list, in the layer.
+/// No file may be longer than `512 * blocks` bytes, so that writing fails in a list or in a layer.
 #[test]
 fn a_file_that_cannot_be_written_whole_leaves_metadata_as_it_was() {
     let world = World::with_layers_longer_than_lists();
@@ -132,7 +132,8 @@ fn a_file_that_cannot_be_written_whole_leaves_metadata_as_it_was() {
     world.run(VERIFY).done();
 }
 
-/// On a disk of its own, so small that the old metadata fits and the new only from some size on.
+/// Weighs onto a small disk of its own, which holds the old metadata, but the new metadata as well only from some
+/// size on.
 #[test]
 fn a_full_disk_leaves_metadata_as_it_was() {
     let world = World::with_layers_longer_than_lists();
@@ -150,7 +151,7 @@ fn a_full_disk_leaves_metadata_as_it_was() {
              rm -rf after; cp -r disk/meta after; exit $code",
             4 * pages
         );
-        // A mount that nobody else sees, and that ends with the process.
+        // The mount is private to this process, and ends with it.
         let mut weigh = Command::new("unshare");
         weigh.args(["--mount", "--map-root-user", "sh", "-c", &script]).arg(binary());
         weigh.args(world.command(&format!("{WEIGH} --force -o disk/meta")).get_args());
@@ -188,7 +189,7 @@ fn a_full_disk_leaves_metadata_as_it_was() {
     world.run(&format!("{VERIFY} --meta after")).done();
 }
 
-/// Kills weighings that replace metadata, each a little later than the one before, through all they do.
+/// Kills weighings that replace metadata, each a little later than the one before, at every stage of their work.
 #[test]
 fn a_weighing_that_is_killed_leaves_metadata_that_verifies() {
     let world = World::weighed();
@@ -202,7 +203,7 @@ fn a_weighing_that_is_killed_leaves_metadata_that_verifies() {
         killed += usize::from(is_killed);
         world.forget();
         world.run(VERIFY).done();
-        // On a busy machine a run may take long: no more than needed, no less than what tells something.
+        // A run may take long on a busy machine. At least 20 steps, and at most 120.
         if (!is_killed && step > 20) || step > 120 {
             break;
         }

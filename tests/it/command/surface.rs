@@ -68,13 +68,13 @@ fn help_and_version_are_results() {
         help.expect(help.stdout.contains(&format!("\n  {command} ")), command);
         world.run(&format!("{command} --help")).done().prints("Usage: weighbridge ");
     }
-    // Without any word at all, help is what is missing.
+    // A command line without any word is answered with the help.
     let ran = Ran::of(&mut world.bare());
     ran.expect(ran.status == Some(2), "exit status 2");
     ran.says("Usage: weighbridge ");
 }
 
-/// Help told of every option and showed no command that somebody could type.
+/// Every help ends with examples that work. Before this test, help listed options and showed no example.
 #[test]
 #[cfg(unix)]
 fn every_help_ends_with_examples_and_they_work() {
@@ -122,10 +122,10 @@ fn every_help_ends_with_examples_and_they_work() {
     assert!(world.exists("fetched/config.json") && world.exists("share/man/man1/weighbridge.1"));
 }
 
-/// A policy that trusts alice.
+/// Writes a policy that trusts alice.
 const POLICY: &str = r#"printf '[[publisher]]\nscope = "org/*"\n[[publisher.key]]\nvkey = "%s"\n' "$(cat keys/alice.vkey)" >policy.toml"#;
 
-/// There was no manual but the help texts.
+/// Before this test, the command had help texts and no manual pages.
 #[test]
 fn every_command_has_a_manual_page() {
     let world = World::empty();
@@ -147,7 +147,7 @@ fn every_command_has_a_manual_page() {
         assert!(verify.contains(part), "{part:?} in {verify}");
     }
     assert!(named("weighbridge-audit-respond").contains("weighbridge audit respond model challenge.note"));
-    // A page for each help text, and for no other word.
+    // One page for each help text, and no other page.
     assert_eq!(pages.len(), 18, "{:?}", pages.iter().map(|(name, _)| name).collect::<Vec<_>>());
     let objects = world.run("man -o man --json").done().objects();
     assert_eq!(objects[0]["pages"].as_array().unwrap().len(), pages.len());
@@ -225,7 +225,7 @@ fn a_reader_that_goes_away_is_no_error() {
         assert!(!stderr.contains("panicked") && !stderr.to_lowercase().contains("pipe"), "{line}\n{stderr}");
         assert_eq!(stderr.is_empty(), status == 0, "{line}\n{stderr}");
     }
-    // Nor is one that stops listening to talk.
+    // A run ends normally as well if the reader of standard error has gone away.
     let mut child = world
         .command("verify llama --vkey @bob")
         .stdout(Stdio::piped())
@@ -290,7 +290,7 @@ fn a_head_that_could_not_be_read_is_not_made() {
         world.unjudged(&line, 9001, &format!("no head can say this: {sentence}"));
         assert!(!world.exists("llama/weighbridge"), "something was written");
     }
-    // It is found out before anything is read, which may take hours.
+    // The fault is found before any file is read, which may take hours.
     world.write("llama/model-00001-of-00002.safetensors", "broken");
     world.unjudged(
         "weigh llama --name org/llama --ext Key=value",

@@ -1,4 +1,4 @@
-//! Whatever is done to a byte of model or metadata, it is refused: never accepted, never a crash.
+//! Every altered byte of a model or its metadata is refused: never accepted, and never a crash.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use crate::command::kit::World;
 
 const CHUNK: usize = 16_384;
 
-/// All but `head.txt`.
+/// All files of the model and its metadata except `head.txt`.
 const FILES: [&str; 15] = [
     "weighbridge/head.note",
     "weighbridge/files.jsonl",
@@ -25,7 +25,7 @@ const FILES: [&str; 15] = [
     "tokenizer_config.json",
 ];
 
-/// Flips, cuts, appends to, repeats and exchanges every file, at each place where something begins or ends.
+/// Flips, cuts, extends, repeats and exchanges every file, at each place where a part begins or ends.
 #[test]
 fn every_change_is_refused() {
     let world = World::weighed();

@@ -1,4 +1,4 @@
-//! The screen of a terminal: a person reads it, line by line.
+//! The output on a terminal, which a person reads line by line.
 
 use std::{
     ffi::OsStr,
@@ -12,7 +12,8 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::command::kit::World;
 
-/// Runs a command whose input and output are a terminal, and returns how it ended and all that the terminal was sent.
+/// Runs a command with a terminal as its input and output; returns the exit status and everything sent to the
+/// terminal.
 pub(super) fn on_terminal(command: &mut Command) -> (Option<i32>, String) {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&ours).unwrap();
@@ -22,17 +23,17 @@ pub(super) fn on_terminal(command: &mut Command) -> (Option<i32>, String) {
         fs::File::options().read(true).write(true).open(OsStr::from_bytes(name.as_bytes())).unwrap();
     let end = || Stdio::from(terminal.try_clone().unwrap());
     let mut child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
-    // Nobody but the child holds the other end now.
+    // From here on, only the child holds the other end of the terminal.
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     drop(terminal);
     let mut sent = Vec::new();
-    // Linux calls the end of a terminal an error.
+    // On Linux, reading at the end of a terminal is an error.
     let _ = fs::File::from(ours).read_to_end(&mut sent);
     (child.wait().unwrap().code(), String::from_utf8(sent).unwrap().replace("\r\n", "\n"))
 }
 
 impl World {
-    /// With a model of 300 small files, signed by alice.
+    /// A world with a model of 300 small files, signed by alice.
     fn of_many_files() -> Self {
         let world = Self::empty();
         for number in 0..300 {
@@ -42,11 +43,11 @@ impl World {
         world
     }
 
-    /// The lines that a terminal shows in the end.
+    /// The lines that the terminal shows in the end.
     fn lines_on_terminal(&self, line: &str, status: i32) -> Vec<String> {
         let (ended, sent) = on_terminal(&mut self.command(line));
         assert_eq!(ended, Some(status), "{line}\n{sent}");
-        // The bar is drawn over itself: what stays of a line stands behind the last return, without what moves the cursor.
+        // The bar overwrites itself: the text behind the last carriage return stays, without cursor sequences.
         let last = |line: &str| -> String {
             let mut parts = line.rsplit('\r').next().unwrap_or_default().split('\u{1b}');
             let text = parts.next().unwrap_or_default().to_owned();
@@ -60,7 +61,7 @@ impl World {
     }
 }
 
-/// `verify` of 300 files printed 300 lines that say `ok`: what was refused had scrolled away.
+/// Regression: `verify` of 300 files printed 300 lines with `ok`, so that refusals scrolled away.
 #[test]
 fn a_long_list_shows_on_a_terminal_what_is_refused_and_counts_the_rest() {
     let world = World::of_many_files();
@@ -76,7 +77,7 @@ fn a_long_list_shows_on_a_terminal_what_is_refused_and_counts_the_rest() {
     assert!(is_there(&lines, "refused  123.json") && is_there(&lines, "refused  extra"), "{lines:?}");
     assert!(is_there(&lines, "ok       299 files") && lines.len() < 12, "{lines:?}");
 
-    // Of refusals the first ones are enough.
+    // Of many refusals, only the first ones are shown.
     for number in 0..200 {
         world.write(&format!("many/{number:03}.json"), "{");
     }
@@ -84,7 +85,7 @@ fn a_long_list_shows_on_a_terminal_what_is_refused_and_counts_the_rest() {
     assert!(is_there(&lines, "refused  161 more files, each with a line"), "{lines:?}");
     assert_eq!(lines.iter().filter(|line| line.contains("1 bytes, 2 are signed")).count(), 40, "{lines:?}");
 
-    // Pipes and programs get all.
+    // Pipes and programs get every line.
     let ran = world.run(verify);
     assert_eq!(ran.stdout.lines().filter(|line| line.starts_with("refused  ")).count(), 201);
     assert_eq!(ran.stdout.lines().filter(|line| line.starts_with("ok       ")).count(), 100);
@@ -112,12 +113,13 @@ fn other_long_lists_are_cut_on_a_terminal_too() {
     counted("diff old many --vkey @alice", "added    60 more files, each", 100);
     counted("fetch many -o fetched --name org/many --vkey @alice", "fetched  400 files, ", 8);
     counted("fetch many -o fetched --name org/many --vkey @alice --only 1*.json", "fetched  100 files, ", 8);
-    // Short ones are whole.
+    // A short list is shown in full.
     let lines = world.lines_on_terminal("verify many --vkey @alice --only 00*.json", 0);
     assert_eq!(lines.iter().filter(|line| line.starts_with("ok       00")).count(), 10, "{lines:?}");
 }
 
-/// There was no way to have a bar and notes off a terminal but to send standard error away, with the errors.
+/// Before `--quiet`, a run on a terminal could be without bar and notes only if standard error, errors included, was
+/// discarded.
 #[test]
 fn a_quiet_run_prints_results_and_errors_alone() {
     let world = World::weighed();
@@ -138,7 +140,7 @@ fn a_quiet_run_prints_results_and_errors_alone() {
         let quiet = world.run(&format!("-q {line}")).done();
         quiet.expect(quiet.stderr.is_empty(), "nothing on standard error");
     }
-    // Errors stay, and what to do next.
+    // Errors and hints are still printed.
     let ran = world.run("verify llama --vkey @bob --quiet").refused(3102, "");
     ran.hints("`weighbridge inspect` shows");
 }

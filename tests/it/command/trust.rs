@@ -1,4 +1,4 @@
-//! Whom a caller believes, and which head it wants.
+//! Trust policies, and the heads that a caller expects.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -53,7 +53,7 @@ fn a_head_by_strangers_is_refused() {
     let world = World::weighed();
     let ran = world.refused("verify llama --vkey @bob", 3102, "none of the signatures is by a trusted key");
     ran.hints("`weighbridge inspect` shows whose signatures the head has");
-    // Of several keys any one suffices.
+    // A signature by any one of several keys suffices.
     world.run("verify llama --vkey @bob --vkey @alice").done().prints("signed by alice");
 }
 
@@ -90,7 +90,7 @@ fn one_key_under_two_names_counts_once() {
     let two_names = format!("{{ vkey = @alice }}, {{ vkey = \"{vkey}\" }}");
     world.policy(&TWO_OF_THREE.replace("{ vkey = @alice }, { vkey = @bob }", &two_names));
     world.refused(BY_POLICY, 3103, "1 of 2 demanded keys signed");
-    // Two names alone make no two keys, so this demands what cannot be.
+    // Two names of one key count as one key, so this threshold cannot be reached.
     world.policy(&TWO_OF_THREE.replace("{ vkey = @alice }, { vkey = @bob }, { vkey = @carol }", &two_names));
     world.refused(BY_POLICY, 1604, "policy.toml: publisher 1: a threshold of 2 with 1 distinct keys");
 }
@@ -107,7 +107,7 @@ fn a_bad_signature_by_a_known_key_refuses_beside_good_ones() {
     let ran =
         world.refused(BY_POLICY, 3101, "the signature by 'carol' does not verify: the head was altered");
     ran.hints("get head.note again");
-    // Who does not know carol cannot tell.
+    // A caller that does not know carol cannot tell that her signature is bad.
     world.run("verify llama --vkey @alice").done();
 }
 
@@ -197,7 +197,8 @@ fn a_bad_policy_is_refused_whole() {
 
 #[test]
 fn a_policy_that_is_no_utf8_is_a_malformed_policy() {
-    // The command said that it could not read the file (9002), the library that the text is malformed.
+    // Regression: the command reported that the file cannot be read (9002), and the library that the text is
+    // malformed.
     let world = World::weighed();
     let line = format!("[[publisher]]\nscope = '*'\nkey = [{{ vkey = '{}' }}]\n", world.vkey("alice"));
     world.write("policy.toml", [line.as_bytes(), b"# \xff"].concat());
@@ -225,7 +226,8 @@ fn a_policy_is_toml_1_0() {
 
 #[test]
 fn a_mirror_that_swaps_lines_changes_no_signer() {
-    // Of one key under two names in the policy, the first line of the note told the name that was shown.
+    // Regression: if the policy has one key under two names, the order of the note's lines decided which name was
+    // shown.
     let world = World::weighed();
     let again = weighbridge_manifest::KeyName::parse("legal-team").unwrap();
     let vkey = weighbridge_manifest::Vkey::new(again, world.vkey("alice").public_key()).unwrap();
@@ -320,7 +322,7 @@ fn another_head_than_the_one_wanted_is_refused() {
     );
     world.run(&format!("verify llama --vkey @alice --head {id} --name org/llama --min-revision 1")).done();
 
-    // An id alone is trust enough, whoever signed.
+    // An id alone suffices, whoever signed the head.
     world.signed_by(&["bob"]);
     world.run(&format!("verify llama --head {id}")).done().prints("org/llama revision 1, accepted by its id");
     world.refused(
@@ -344,7 +346,7 @@ fn a_head_from_the_future_is_refused() {
         &format!("the head says it was created at {}, and it is ", at(now + 2 * DAY)),
     );
     ran.hints("check this machine's clock");
-    // Clocks differ; for a day that is forgiven.
+    // Clocks differ: a head may be created up to a day in the future.
     Forge::open(world.path(METADATA))
         .sign_saying(&world.key("alice"), |head| head.created = at(now + DAY / 2));
     world.run("verify llama --vkey @alice").done();

@@ -1,9 +1,10 @@
-//! What lies in the folder already, and is not the fetch's to remove or replace.
+//! Files in the target folder that a fetch must not remove or replace.
 
 use super::kit::{Fetch, fleet};
 use crate::servers::Faulty;
 
-/// The folder was another model's: its head, its lists and whatever had the same names were replaced, and the end was good.
+/// Regression: in the folder of another model, its head, its lists and all files with the same names were replaced,
+/// and the fetch succeeded.
 #[test]
 fn another_model_in_the_folder_stays_unless_it_is_to_be_replaced() {
     let fleet = fleet();
@@ -22,7 +23,7 @@ fn another_model_in_the_folder_stays_unless_it_is_to_be_replaced() {
     let _ = Fetch::from(&fleet, &[&server]).into("other").with(&["--replace"]).run().arrived(&fleet);
 }
 
-/// Another release of the same model is no other model, and a head that nobody can read is repaired.
+/// An earlier release of the same model is not another model, and a damaged head is repaired.
 #[test]
 fn an_earlier_release_and_a_damaged_head_are_replaced_unasked() {
     let fleet = fleet();
@@ -33,7 +34,7 @@ fn an_earlier_release_and_a_damaged_head_are_replaced_unasked() {
     let _ = Fetch::from(&fleet, &[&server]).into("some").run().arrived(&fleet);
 }
 
-/// `--prune` into a home folder emptied it.
+/// Regression: `--prune` into a home folder emptied the folder.
 #[test]
 fn private_files_stay_where_this_model_never_was() {
     let fleet = fleet();
@@ -50,32 +51,32 @@ fn private_files_stay_where_this_model_never_was() {
     };
     untouched();
 
-    // Nor where another model was: its files are those of nobody who is asked here.
+    // Files in the folder of another model are not removed either: they may belong to that model.
     fleet.world.run("weigh home --name org/other --key @alice.key").done();
     let _ = prune().with(&["--replace"]).run().ended(9206);
     untouched();
     fleet.world.run("verify home --name org/other --vkey @alice").done();
 }
 
-/// A folder that is new has nothing that could be anybody's, and one that was left half done has only listed files.
+/// A new folder has no files of others, and an unfinished one has only listed files.
 #[test]
 fn pruning_from_the_beginning_removes_nothing_and_is_no_fault() {
     let fleet = fleet();
     let server = Faulty::start(&fleet.model);
     let prune = || Fetch::from(&fleet, &[&server]).into("new").with(&["--prune"]);
     let _ = prune().run().arrived(&fleet);
-    // As a fetch leaves it that is killed between the names of files and the head.
+    // A fetch that is killed between naming the files and naming the head leaves this state.
     std::fs::remove_file(fleet.world.path("new/weighbridge/head.note")).unwrap();
     let _ = prune().run().arrived(&fleet);
 }
 
-/// The source lay in the folder that was fetched into: it was no listed file, and went.
+/// Regression: a source within the target folder was removed, since its files are not listed.
 #[test]
 fn a_source_within_the_folder_stays() {
     let fleet = fleet();
     let world = &fleet.world;
     let line = "--name org/llama --vkey @alice --state memory.json";
-    // The folder has had this model, so that files of an earlier release go.
+    // The folder has had this model before, so files of an earlier release may be removed.
     world.run(&format!("fetch first -o in {line}")).done();
     world.copy("first", "in/sources/llama");
     std::os::unix::fs::symlink(world.path("in/sources"), world.path("elsewhere")).unwrap();
@@ -89,14 +90,14 @@ fn a_source_within_the_folder_stays() {
         ran.unjudged(9206, &format!("the source {source} lies in {into}, where files would be removed"));
         assert!(world.exists("in/sources/llama/config.json"), "{source}");
     }
-    // Beside it, everything goes that is not listed.
+    // From a source beside the folder, every file that is not listed is removed.
     world.copy("first", "beside");
     world.run(&format!("fetch beside -o in --prune {line}")).done();
     assert!(!world.exists("in/sources/llama/config.json"));
     assert!(world.exists("beside/config.json"));
 }
 
-/// A model or files that come while a fetch is under way: what was looked at in the beginning says nothing of them.
+/// The folder is examined again when names are given: a model or files may arrive during the fetch.
 #[test]
 fn what_comes_to_the_folder_meanwhile_is_not_replaced_or_removed() {
     let fleet = fleet();

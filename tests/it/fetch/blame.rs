@@ -1,11 +1,11 @@
-//! Several faults at once, stalls, and what is said while nothing comes.
+//! Several faults at once, stalls, and the reports while nothing arrives.
 
 use std::{path::Path, thread, time::Duration};
 
 use super::kit::{Fetch, SHARD, SHARDS, fleet};
 use crate::servers::{End, Fault, Faulty, Fleet};
 
-/// Everything that takes the watchdog's ten seconds, at once.
+/// Runs all tests that take the watchdog's ten seconds at the same time.
 #[test]
 fn who_gives_nothing_for_ten_seconds_has_stalled() {
     let fleet = fleet();
@@ -37,7 +37,7 @@ fn of_six_sources_each_fault_has_its_word(fleet: &Fleet, second: &Path) {
     let [liar, stalled, refuses, mut gone, honest] = [(); 5].map(|()| Faulty::start(second));
     let stale = Faulty::start(&fleet.model);
     drop(liar.fail(Fault::Swapped(16 << 10).on(SHARDS)));
-    // A small file may be all that it is asked for, and has no chunks to be exchanged.
+    // A small file may be all that the liar is asked for, and has no chunks to be swapped.
     drop(liar.fail(Fault::Flip.on("*.json")));
     drop(stalled.fail(Fault::Break(End::Stall).on(SHARDS)));
     drop(refuses.fail(Fault::status(403).on(SHARDS)));
@@ -48,7 +48,7 @@ fn of_six_sources_each_fault_has_its_word(fleet: &Fleet, second: &Path) {
     let fetched = Fetch::from(fleet, &servers).run().done();
     fleet.assert_same(&fetched.into, second);
     let words = ["lied", "stalled", "stale", "refused", "unreachable"];
-    // Half of what was slow before is near the watchdog's limit: nothing is said here of the honest one.
+    // Half of `SLOW` is near the watchdog's limit, so the honest source may be blamed too.
     let _ = words.iter().enumerate().fold(fetched, |fetched, (source, word)| fetched.blames(source, word));
 }
 
@@ -83,7 +83,7 @@ fn who_is_alone_is_tried_again(fleet: &Fleet, second: &Path) {
 
 fn who_is_slow_enough_has_not_stalled(fleet: &Fleet, second: &Path) {
     let slow = Faulty::start(second);
-    // Twice what the watchdog asks for.
+    // Twice the rate that the watchdog demands.
     slow.limit_rate(131_072);
     let fetched = Fetch::from(fleet, &[&slow]).run().done();
     fetched.expect(fetched.blame(0).is_none(), "a slow source not to be blamed");
@@ -105,7 +105,7 @@ fn a_whole_file_that_is_never_answered_comes_from_another(fleet: &Fleet, second:
     fleet.assert_same(&fetched.into, second);
 }
 
-/// The model takes longer than the watchdog's ten seconds.
+/// Bytes a second at which the model takes longer than the watchdog's ten seconds.
 const SLOW: u64 = 230_000;
 
 #[test]
@@ -145,12 +145,13 @@ fn when_a_plug_is_pulled_it_is_said_of_whom_why_and_for_how_long() {
     let urls = servers.each_ref().map(Faulty::url);
     let mut run = Fetch::from(&fleet, &[]).and(&urls[0]).and(&urls[1]).start();
     let _ = run.wait_for("progress", |progress| progress["verified"].as_u64() > Some(200_000));
-    // Of one: its line, while the other goes on.
+    // One source is gone: its status is reported, while the other source goes on.
     servers[0].unplug();
     let said = run.wait_for("source", |status| status["source"] == 0 && status["state"] == "waiting");
     assert_eq!((&said["name"], &said["blame"]), (&urls[0].clone().into(), &"unreachable".into()), "{said}");
     assert!(said["why"].is_string() && said["again_in"].as_f64() > Some(0.0), "{said}");
-    // Of both: what is waited for, from whom, since when, and when it is tried again.
+    // Both sources are gone: the command reports the file that it waits for, the source, the time since, and the time
+    // of the next attempt.
     servers[1].unplug();
     let waiting = run.wait_for("waiting", |waiting| waiting["since"].as_f64() > Some(3.0));
     let from = usize::try_from(waiting["from"].as_u64().unwrap()).unwrap();
@@ -162,7 +163,7 @@ fn when_a_plug_is_pulled_it_is_said_of_whom_why_and_for_how_long() {
     let _ = run.end().arrived(&fleet).blames(0, "unreachable").blames(1, "unreachable");
 }
 
-/// Metadata too, each part of it.
+/// The same holds for each part of the metadata.
 #[test]
 fn who_is_silent_once_is_asked_last_from_then_on() {
     let fleet = fleet();
@@ -170,7 +171,7 @@ fn who_is_silent_once_is_asked_last_from_then_on() {
         let (honest, silent) = (Faulty::start(&fleet.model), Faulty::start(&fleet.model));
         drop(silent.fail(Fault::Unanswered(End::Stall).on(part)));
         let fetched = Fetch::from(&fleet, &[&silent, &honest]).run().arrived(&fleet).trusts(0);
-        // Two seconds, once.
+        // The pause of two seconds occurs only once.
         fetched.expect(fetched.took < Duration::from_secs(6), part);
     }
 }
@@ -181,6 +182,6 @@ fn a_source_that_stalls_at_its_head_does_not_hold_up_others() {
     let (honest, stalled) = (Faulty::start(&fleet.model), Faulty::start(&fleet.model));
     drop(stalled.fail(Fault::Unanswered(End::Stall)));
     let fetched = Fetch::from(&fleet, &[&stalled, &honest]).run().arrived(&fleet).trusts(0);
-    // Two seconds for its head; nothing else waits for it.
+    // The head costs two seconds, and nothing else waits for it.
     fetched.expect(fetched.took < Duration::from_secs(6), "not to wait for it");
 }

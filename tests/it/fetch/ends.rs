@@ -1,4 +1,4 @@
-//! Fetches that a person ends, and what is said at an end.
+//! Fetches that a person ends, and the messages at the end of a fetch.
 
 use std::{
     io::Write as _,
@@ -10,7 +10,7 @@ use std::{
 use super::kit::{Fetch, fleet};
 use crate::servers::{Fault, Faulty};
 
-/// It ended with 2, which scripts cannot tell from an error of the network.
+/// Regression: the exit status was 2, which scripts cannot tell from a network error.
 #[test]
 fn ctrl_c_ends_a_fetch_and_the_same_command_goes_on() {
     let fleet = fleet();
@@ -35,7 +35,8 @@ fn ctrl_c_ends_a_fetch_and_the_same_command_goes_on() {
     assert!(again.is_none(), "{durable} was asked for again: {again:?}");
 }
 
-/// The end was told before what had come was judged and synced: "nothing was added to what is on disk", while 19 MiB were.
+/// Regression: the end was reported before the received bytes were verified and synced: "nothing was added to what is
+/// on disk", while 19 MiB were.
 #[test]
 fn what_is_said_to_be_on_disk_at_the_end_is_on_disk() {
     let fleet = fleet();
@@ -54,7 +55,7 @@ fn what_is_said_to_be_on_disk_at_the_end_is_on_disk() {
     assert_eq!(ran.objects().last().unwrap()["bytes"], durable);
 }
 
-/// A mistyped host as the only source was tried for 67 s, and a wrong scheme too.
+/// Regression: a mistyped host or a wrong scheme as the only source was tried for 67 s.
 #[test]
 fn an_address_where_nobody_is_ends_a_fetch_in_seconds_and_says_so() {
     let fleet = fleet();
@@ -74,7 +75,7 @@ fn an_address_where_nobody_is_ends_a_fetch_in_seconds_and_says_so() {
     }
 }
 
-/// It is waited for: it has answered before.
+/// A server that has answered before is waited for.
 #[test]
 fn a_server_that_restarts_in_the_middle_is_waited_for() {
     let fleet = fleet();
@@ -83,14 +84,14 @@ fn a_server_that_restarts_in_the_middle_is_waited_for() {
     let mut run = Fetch::from(&fleet, &[]).and(&server.url()).start();
     let _ = run.wait_for("durable", |_| true);
     server.unplug();
-    // Three failures have come by then.
+    // Three attempts have failed by then.
     thread::sleep(Duration::from_secs(5));
     server.plug_in();
     server.limit_rate(None);
     let _ = run.end().arrived(&fleet).blames(0, "unreachable");
 }
 
-/// Whoever reads its words has stopped reading: it can say nothing more, and ends all the same.
+/// The reader of the command's output has stopped reading. The command cannot print any more, and still ends.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_reader_that_does_not_read_does_not_hold_up_the_end() {
@@ -98,7 +99,7 @@ fn a_reader_that_does_not_read_does_not_hold_up_the_end() {
     let server = Faulty::start(&fleet.model);
     server.limit_rate(100_000);
     let (_reader, mut full) = std::io::pipe().unwrap();
-    // As much as a pipe takes.
+    // The capacity of a pipe.
     full.write_all(&[b' '; 1 << 16]).unwrap();
     let line = format!("fetch {} -o out --json --name {} --vkey {}", server.url(), fleet.name, fleet.vkey);
     let mut child = fleet.world.command(&line).stdout(full).stderr(Stdio::null()).spawn().unwrap();

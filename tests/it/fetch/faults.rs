@@ -1,4 +1,4 @@
-//! Each fault of a source of bytes, alone: what a fetch lives with, what it names, and how it ends where nobody else has
+//! Each fault of a source alone: the fetch survives it or names it, and ends with its own code if no other source has
 //! the model.
 
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::kit::{Fetch, SHARD, SHARDS, fleet};
 use crate::servers::{End, Fault, Faulty, Fleet, Rule};
 
-/// How a server goes wrong.
+/// The name of a fault, and the rules that cause it.
 type Wrong = (&'static str, Vec<Rule>);
 
 fn server(fleet: &Fleet, rules: Vec<Rule>) -> Faulty {
@@ -129,7 +129,7 @@ fn a_fault_of_the_only_source_ends_with_its_code() {
     }
 }
 
-/// As stores do to whoever may not list what they have.
+/// Object stores answer so if the caller may not list their objects.
 #[test]
 fn who_denies_what_it_has_not_gives_the_rest() {
     let fleet = fleet();
@@ -180,7 +180,7 @@ fn nobody_is_asked_again_before_the_time_that_it_said() {
     let fetched = Fetch::from(&fleet, &[&server]).run().arrived(&fleet).blames(0, "refused");
     let requests = server.requests();
     let busy = requests.iter().find(|request| request.status == Some(503)).unwrap();
-    // Requests that were under way already are not meant.
+    // Requests that were already sent do not count.
     let after = requests.iter().map(|request| request.at.saturating_duration_since(busy.at));
     let soon = Duration::from_millis(150)..Duration::from_millis(1_950);
     fetched.expect(!after.into_iter().any(|time| soon.contains(&time)), "no request for two seconds");

@@ -1,4 +1,4 @@
-//! The language of these tests: fetches from servers, and what was told of them.
+//! The vocabulary of these tests: fetches from servers, and the events that they report.
 
 use std::{
     collections::BTreeMap,
@@ -19,9 +19,9 @@ use serde_json::Value;
 
 use crate::servers::{Faulty, Fleet};
 
-/// Files of tensors: what a fault is about that leaves metadata alone.
+/// The tensor files. Faults of these files leave the metadata alone.
 pub(super) const SHARDS: &str = "*.safetensors";
-/// The first of them.
+/// The first tensor file.
 pub(super) const SHARD: &str = "model-00001-of-00004.safetensors";
 pub(super) const CHUNK: u64 = 16 << 10;
 
@@ -30,20 +30,20 @@ pub(super) fn fleet() -> Fleet {
     Fleet::of(3_000_000, "16KiB")
 }
 
-/// A fetch of that model, about to be run.
+/// A fetch of that model, prepared to run.
 pub(super) struct Fetch<'t> {
     fleet: &'t Fleet,
     servers: Vec<&'t Faulty>,
     sources: Vec<String>,
     into: String,
-    /// Where accepted heads are remembered.
+    /// The file of accepted heads; by default each folder has one of its own.
     state: Option<String>,
     words: Vec<String>,
     env: Vec<(&'static str, String)>,
 }
 
 impl<'t> Fetch<'t> {
-    /// From these servers, into a folder that nobody has used.
+    /// A fetch from these servers into a new folder.
     pub(super) fn from(fleet: &'t Fleet, servers: &[&'t Faulty]) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         Self {
@@ -57,7 +57,7 @@ impl<'t> Fetch<'t> {
         }
     }
 
-    /// From one more place.
+    /// Adds a source.
     pub(super) fn and(mut self, source: &str) -> Self {
         self.sources.push(source.to_owned());
         self
@@ -68,7 +68,7 @@ impl<'t> Fetch<'t> {
         self
     }
 
-    /// With the memory of accepted heads in this file. Else each folder has one of its own.
+    /// Remembers accepted heads in this file. By default each folder has one of its own.
     pub(super) fn remembering(mut self, file: &str) -> Self {
         self.state = Some(file.to_owned());
         self
@@ -89,7 +89,7 @@ impl<'t> Fetch<'t> {
         self.start().end()
     }
 
-    /// Runs the command, and reads what it prints as it comes.
+    /// Starts the command, and reads its output while it runs.
     pub(super) fn start(&self) -> Running<'t> {
         let Self { fleet, into, .. } = self;
         let world = &fleet.world;
@@ -123,14 +123,14 @@ impl<'t> Fetch<'t> {
     }
 }
 
-/// One object, and when it was read.
+/// One object, and the time at which it was read.
 #[derive(Clone)]
 pub(super) struct Told {
     pub(super) at: Instant,
     pub(super) object: Value,
 }
 
-/// A command that runs. Killed when it is dropped.
+/// A running command. It is killed on drop.
 pub(super) struct Running<'t> {
     servers: Vec<&'t Faulty>,
     child: Child,
@@ -141,7 +141,7 @@ pub(super) struct Running<'t> {
 }
 
 impl Running<'_> {
-    /// The first object of this kind that is as it should be, once it has come.
+    /// Waits for the first object of this event for which `is_it` holds.
     #[track_caller]
     pub(super) fn wait_for(&mut self, event: &str, is_it: impl Fn(&Value) -> bool) -> Value {
         let start = Instant::now();
@@ -173,7 +173,7 @@ impl Running<'_> {
         self.child.kill().unwrap();
     }
 
-    /// Waits until it ends.
+    /// Waits until the command ends.
     #[track_caller]
     pub(super) fn end(mut self) -> Fetched {
         let start = Instant::now();
@@ -202,16 +202,16 @@ impl Drop for Running<'_> {
     }
 }
 
-/// Longer than anything here takes.
+/// Longer than any run takes.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A fetch that has ended.
 pub(super) struct Fetched {
     pub(super) told: Vec<Told>,
-    /// `None` if it was killed.
+    /// `None` if the command was killed by a signal.
     pub(super) status: Option<i32>,
     errors: String,
-    /// How long it was waited for.
+    /// The time that [`Running::end`] waited.
     pub(super) took: Duration,
     pub(super) into: PathBuf,
 }
@@ -225,12 +225,12 @@ impl Fetched {
         }
     }
 
-    /// The objects of a kind.
+    /// The objects of this event.
     pub(super) fn events(&self, event: &str) -> impl Iterator<Item = &Value> {
         self.told.iter().map(|told| &told.object).filter(move |object| object["event"] == event)
     }
 
-    /// All that was wanted has come.
+    /// Expects that everything that was wanted has arrived.
     #[track_caller]
     pub(super) fn done(self) -> Self {
         let results = self.events("result").collect::<Vec<_>>();
@@ -239,7 +239,7 @@ impl Fetched {
         self
     }
 
-    /// The model has come, byte for byte.
+    /// Expects that the model has arrived, byte for byte.
     #[track_caller]
     pub(super) fn arrived(self, fleet: &Fleet) -> Self {
         let fetched = self.done();
@@ -247,14 +247,14 @@ impl Fetched {
         fetched
     }
 
-    /// It ended with this code, and nothing that is no verdict of another kind has the exit status of one.
+    /// Expects an end with this code: exit status 1 for a verdict (codes below 9000), otherwise 2.
     #[track_caller]
     pub(super) fn ended(self, code: u16) -> Self {
         let status = if code < 9000 { 1 } else { 2 };
         self.ended_with(code, status)
     }
 
-    /// It was stopped by a signal: the status is the one by which shells tell of such an end.
+    /// Expects that a signal ended the fetch, with the exit status by which shells report that.
     #[track_caller]
     pub(super) fn stopped_by(self, signal: i32) -> Self {
         self.ended_with(9202, 128 + signal)
@@ -268,7 +268,7 @@ impl Fetched {
         self
     }
 
-    /// No file has its final name.
+    /// Expects that no file has its final name.
     #[track_caller]
     pub(super) fn named_nothing(self) -> Self {
         let names: Vec<_> = fs::read_dir(&self.into)
@@ -279,12 +279,12 @@ impl Fetched {
         self
     }
 
-    /// What the source was blamed for in the end.
+    /// The last blame of a source.
     pub(super) fn blame(&self, source: usize) -> Option<String> {
         Some(self.status(source)?["blame"].as_str()?.to_owned())
     }
 
-    /// And why.
+    /// The reason of that blame.
     #[track_caller]
     pub(super) fn why(&self, source: usize) -> String {
         let why = self.status(source).and_then(|status| status["why"].as_str());
@@ -306,7 +306,7 @@ impl Fetched {
         self
     }
 
-    /// Nobody ever called it a liar.
+    /// Expects that the source was never called a liar.
     #[track_caller]
     pub(super) fn trusts(self, source: usize) -> Self {
         let is_blamed = |status: &Value| status["source"] == source && status["blame"] == "lied";
@@ -317,7 +317,7 @@ impl Fetched {
         self
     }
 
-    /// The chunks that were told to be durable, by file.
+    /// The chunks that were reported as durable, by file.
     pub(super) fn durable(&self) -> BTreeMap<String, Vec<Range<u64>>> {
         let mut durable: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for object in self.events("durable") {
@@ -327,7 +327,7 @@ impl Fetched {
         durable
     }
 
-    /// What holds for every run.
+    /// Checks the rules of every run.
     #[track_caller]
     fn hold(&self, servers: &[&Faulty]) {
         self.expect(!self.errors.contains("panicked"), "no panic");
@@ -350,7 +350,7 @@ impl Fetched {
         }
     }
 
-    /// No chunk is asked for once it was told to be durable; what was under way just then is not meant.
+    /// Expects that no durable chunk is asked for again. Requests sent shortly after the report do not count.
     #[track_caller]
     fn asks_for_nothing_durable(&self, server: &Faulty) {
         for told in self.told.iter().filter(|told| told.object["event"] == "durable") {
@@ -362,7 +362,7 @@ impl Fetched {
                     && later(request.at)
                     && request.range.as_ref().is_some_and(|range| meets(range, &bytes))
             });
-            // Of a source that knows no ranges, whatever is missing comes with the rest.
+            // A source without ranges sends the durable chunks with the missing ones.
             let is_asked = again.is_some_and(|request| request.status != Some(200));
             self.expect(!is_asked, &format!("not to ask again for {}", told.object));
         }
@@ -373,7 +373,7 @@ pub(super) fn meets(a: &Range<u64>, b: &Range<u64>) -> bool {
     a.start.max(b.start) < a.end.min(b.end)
 }
 
-/// The ranges that a server was asked for of a file, in order.
+/// The ranges of a file that a server was asked for, sorted.
 pub(super) fn asked(server: &Faulty, path: &str) -> Vec<Range<u64>> {
     let mut ranges: Vec<_> = server
         .requests()
@@ -385,7 +385,7 @@ pub(super) fn asked(server: &Faulty, path: &str) -> Vec<Range<u64>> {
     ranges
 }
 
-/// Which files of the model a server was asked for.
+/// The files of the model that a server was asked for.
 pub(super) fn files_asked(server: &Faulty) -> Vec<String> {
     let mut files: Vec<_> = server.requests().into_iter().map(|request| request.path).collect();
     files.retain(|file| !file.starts_with("weighbridge/"));

@@ -1,4 +1,4 @@
-//! The library itself: what only a caller of it can set, see, or refuse.
+//! The library itself: settings, events and refusals that only its callers have.
 
 use std::{
     path::PathBuf,
@@ -15,7 +15,7 @@ use weighbridge_transfer::{
 use super::kit::{SHARDS, fleet};
 use crate::servers::{End, Fault, Faulty, Fleet};
 
-/// Hears what happens, and asks for an end at the first event that is the right one.
+/// Records all events, and asks the fetch to end at the first event for which `stop_at` holds.
 #[derive(Default)]
 struct Ear {
     heard: Mutex<Vec<Event>>,
@@ -82,7 +82,7 @@ fn a_source_that_stalls_for_the_third_time_ends_the_fetch_that_has_no_other() {
     assert!(what.ends_with(".safetensors"), "{what}");
     assert_eq!(sources[0].blame.as_ref().map(|(blame, _)| *blame), Some(Blame::Stalled));
     assert!(progress.verified < progress.wanted);
-    // Asked for a second, left alone for a second, three times without the last pause.
+    // Each of three attempts takes a second, with a pause of a second between them.
     assert!((4..15).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
     let mut states = ear.heard(|event| match event {
         Event::Source(status) => Some(status.state),
@@ -98,7 +98,7 @@ fn a_source_that_stalls_for_the_third_time_ends_the_fetch_that_has_no_other() {
     assert!(!waits.is_empty() && waits.iter().all(|wait| *wait <= Duration::from_secs(1)), "{waits:?}");
 }
 
-/// What came before, small files that need no layer say, is no excuse.
+/// Progress before that, such as small files without a layer, does not keep the fetch going.
 #[test]
 fn layers_that_never_come_end_the_fetch_that_has_no_other_source() {
     let fleet = fleet();
@@ -149,7 +149,7 @@ fn a_fetch_that_is_asked_to_end_says_how_far_it_was_and_goes_on_from_there() {
     let error = ear.hear(options(&fleet, &[&server])).unwrap_err();
     let FetchError::Stopped { progress } = error else { panic!("{error}") };
     assert!(0 < progress.durable && progress.durable < progress.wanted);
-    // But for the pieces that were being written just then.
+    // The difference is the pieces that were just being written.
     assert!(progress.verified - progress.durable <= 4 << 20);
     let before = server.requests().len();
     server.limit_rate(100_000_000);
@@ -159,7 +159,7 @@ fn a_fetch_that_is_asked_to_end_says_how_far_it_was_and_goes_on_from_there() {
     let there = fetched.progress.wanted - progress.durable;
     assert!(fetched.progress.received <= there, "{:?} after {progress:?}", fetched.progress);
     assert!(server.requests()[before..].iter().all(|request| request.path != "weighbridge/tensors.jsonl"));
-    // Asked to end before it begins, it does not begin.
+    // A fetch that is asked to end before it begins does not begin.
     let ear = Ear::default();
     ear.stop.ask();
     assert!(matches!(ear.hear(options(&fleet, &[&server])), Err(FetchError::Stopped { .. })));

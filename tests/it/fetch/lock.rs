@@ -1,4 +1,4 @@
-//! Signers and fetches that give names in one folder: one after the other, and never a mixture that passes.
+//! Signers and fetches that name files in one folder take turns, and never leave a mixture that verifies.
 
 use std::{
     fs::File,
@@ -14,7 +14,7 @@ const WEIGH: &str = "weigh some --name org/llama --chunk-size 16KiB --key @alice
 const VERIFY: &str = "verify some --name org/llama --vkey @alice --state fresh.json";
 const STAGED: &str = "some/weighbridge/.new/head.note";
 
-/// A folder that has the first revision, by a fetch.
+/// A fleet, a server of its first revision, and a folder into which that revision was fetched.
 fn fetched() -> (Fleet, Faulty) {
     let fleet = fleet();
     let server = Faulty::start(&fleet.model);
@@ -22,7 +22,7 @@ fn fetched() -> (Fleet, Faulty) {
     (fleet, server)
 }
 
-/// Held as another process would hold it.
+/// Holds the lock as another process would.
 fn held(fleet: &Fleet) -> File {
     let folder = File::open(fleet.world.path("some/weighbridge")).unwrap();
     folder.lock().unwrap();
@@ -48,7 +48,7 @@ fn end(run: Child) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
-/// A weighing ran through a fetch that was giving names, and the other way round.
+/// Regression: a weighing went on while a fetch named its files, and the other way round.
 #[test]
 fn a_weighing_and_a_fetch_wait_while_somebody_gives_names() {
     let (fleet, _first) = fetched();
@@ -77,7 +77,7 @@ fn fetch(server: &Faulty, into: &str) -> String {
     format!("fetch {} -o {into} --name org/llama --vkey @alice --state fresh.json", server.url())
 }
 
-/// Files that got other content between the last read and the head were signed for what they had been.
+/// Regression: files that changed between their last read and the head were signed with their old content.
 #[test]
 fn what_changes_before_the_names_are_given_is_not_signed() {
     let (fleet, _server) = fetched();
@@ -95,7 +95,7 @@ fn what_changes_before_the_names_are_given_is_not_signed() {
     assert!(!fleet.world.exists("some/weighbridge/.new"));
 }
 
-/// A signature over the old head took the place of a new head that a fetch had just brought.
+/// Regression: a signature over the old head replaced a new head that a fetch had just brought.
 #[test]
 fn a_head_that_is_replaced_while_it_is_signed_stays() {
     let (fleet, _server) = fetched();
@@ -113,7 +113,7 @@ fn a_head_that_is_replaced_while_it_is_signed_stays() {
     assert_eq!(fleet.world.read("some/weighbridge/head.note"), new);
 }
 
-/// Whatever is killed, and whoever comes first: one release verifies in the end, or the same commands bring it about.
+/// Whichever run is killed, and whichever is first, in the end a release verifies, or the same commands make one.
 #[test]
 fn signers_and_fetches_that_are_killed_leave_nothing_that_cannot_be_mended() {
     let (fleet, first) = fetched();
@@ -133,7 +133,7 @@ fn signers_and_fetches_that_are_killed_leave_nothing_that_cannot_be_mended() {
         assert!(Command::new("kill").args(["-9", &killed.id().to_string()]).status().unwrap().success());
         let _ = end(killed);
         runs.into_iter().for_each(|run| drop(end(run)));
-        // It may be refused, and then it names why; it never hangs, and a fetch brings a release back.
+        // Verifying may refuse and name the reason, but never hangs. A fetch restores a release.
         let _ = std::fs::remove_file(fleet.world.path("fresh.json"));
         let _ = fleet.world.run(VERIFY);
         let _ = std::fs::remove_file(fleet.world.path("fresh.json"));

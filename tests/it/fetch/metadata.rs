@@ -1,4 +1,4 @@
-//! Metadata that one source gets wrong is taken from another.
+//! Metadata that one source has wrong is taken from another source.
 
 use super::kit::{Fetch, fleet};
 use crate::servers::{Fault, Faulty};

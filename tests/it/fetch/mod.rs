@@ -1,7 +1,7 @@
-//! `fetch` from end to end: real servers on loopback, honest and not, and the real command, or the library.
+//! End-to-end tests of `fetch`: real servers on loopback, honest and not, with the real command or the library.
 //!
-//! Whatever a test is about, the kit holds every run to what no source may change: figures that never fall, chunks that
-//! are told to be durable once, and not asked for again.
+//! The kit checks every run for rules that no source may break: figures never fall, each chunk becomes durable once,
+//! and no durable chunk is asked for again.
 
 mod belongings;
 mod blame;

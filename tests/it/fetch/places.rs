@@ -1,4 +1,4 @@
-//! Where bytes come from: hubs, buckets, folders, nginx; with headers, and at either address.
+//! The kinds of sources: hubs, buckets, folders, nginx; with headers, and at either loopback address.
 
 use std::{fs, os::unix::fs::symlink};
 
@@ -50,7 +50,8 @@ fn headers_go_to_their_source_alone() {
     }
 }
 
-/// They went to the first source of the address alone, and its `--meta` and its second connection were denied.
+/// Regression: headers went only to the first source of an address, so its `--meta` and its second connection were
+/// refused.
 #[test]
 fn headers_go_to_their_address_wherever_it_is_named() {
     let fleet = fleet();
@@ -148,7 +149,7 @@ fn no_more_comes_per_second_than_is_allowed() {
     let fleet = fleet();
     let server = Faulty::start(&fleet.model);
     let fetched = Fetch::from(&fleet, &[&server]).with(&["--limit-rate", "1MB"]).run().arrived(&fleet);
-    // The first bytes come at once, and what the operating system holds is not ours.
+    // The first bytes come at once, and the operating system buffers some more.
     fetched.expect(fetched.took > std::time::Duration::from_millis(1_500), "to take its time");
     fetched.expect(fetched.blame(0).is_none(), "nobody to be blamed");
 }

@@ -1,4 +1,4 @@
-//! A fetch that was ended, and the next one.
+//! Fetches that were ended early, and the fetches after them.
 
 use std::{collections::BTreeMap, ops::Range, time::Duration};
 

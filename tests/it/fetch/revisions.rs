@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use super::kit::{Fetch, SHARD, files_asked, fleet};
 use crate::servers::{End, Fault, Faulty, Fleet};
 
-/// The revision after [`Fleet::revise`]: the shard that it changed is another once more.
+/// The revision after [`Fleet::revise`]: the shard that it changed is changed once more.
 fn revise_again(fleet: &Fleet) -> PathBuf {
     let world = &fleet.world;
     world.copy("second", "third");
@@ -41,7 +41,7 @@ fn a_stale_mirror_that_gives_other_bytes_is_found_out_to_be_stale() {
     let (ahead, behind) = (Faulty::start(&second), Faulty::start(&fleet.model));
     ahead.limit_rate(1_000_000);
     let meta = second.join("weighbridge");
-    // The heads of the sources are not asked for before there is a reason to.
+    // With `--meta`, the heads of sources are requested only once there is a reason.
     let fetch = Fetch::from(&fleet, &[&behind, &ahead]).with(&["--meta", meta.to_str().unwrap()]);
     let fetched = fetch.run().done().blames(0, "stale").trusts(0);
     fleet.assert_same(&fetched.into, &second);
@@ -72,7 +72,7 @@ fn an_origin_that_is_overwritten_ends_the_fetch_with_its_own_code() {
     let fleet = fleet();
     let second = fleet.revise();
     let third = revise_again(&fleet);
-    // Into an empty folder, and over the first revision.
+    // Once into an empty folder, and once over the first revision.
     for is_empty in [true, false] {
         let mut origins = [Faulty::start(&second), Faulty::start(&second)];
         let urls = origins.each_ref().map(Faulty::url);
@@ -80,7 +80,8 @@ fn an_origin_that_is_overwritten_ends_the_fetch_with_its_own_code() {
         if !is_empty {
             fleet.world.copy("first", "old");
             fetch = fetch.into("old");
-            // Most of it is there: what is not has to take until the origins are overwritten.
+            // Most of the model is in the folder, so the missing files must not arrive before the origins are
+            // overwritten.
             origins
                 .iter()
                 .for_each(|origin| drop(origin.fail(Fault::Unanswered(End::Stall).on("*.safetensors"))));
@@ -92,7 +93,7 @@ fn an_origin_that_is_overwritten_ends_the_fetch_with_its_own_code() {
             origin.serve_from(&third);
             origin.mend();
             origin.limit_rate(None);
-            // What has begun would end as it was.
+            // Answers that have begun would otherwise end unchanged.
             origin.unplug();
             origin.plug_in();
         }
@@ -178,7 +179,7 @@ fn a_fetch_over_an_earlier_revision_replaces_it() {
     let server = Faulty::start(&second);
     let fetched = Fetch::from(&fleet, &[&server]).into("old").run().done();
     fleet.assert_same(&fetched.into, &second);
-    // What has not changed is not asked for, nor are the changed shard's other chunks.
+    // Neither unchanged files nor unchanged chunks of the changed shard are asked for.
     let asked = files_asked(&server);
     fetched.expect(asked == Fleet::CHANGED, "nothing else to be asked for");
     fetched.expect(!asked.iter().any(|file| file == SHARD), "no unchanged shard to be asked for");

@@ -1,4 +1,4 @@
-//! Only what is needed: some files, some tensors, and what of them is there.
+//! Fetches of some files or some tensors only, and reads of the parts that have arrived.
 
 use std::{ops::Range, sync::Arc};
 
@@ -35,7 +35,7 @@ fn only_the_chunks_of_the_tensors_that_match_are_asked_for() {
     let list = fleet.world.text("first/weighbridge/tensors.jsonl");
     let tensors: Vec<Value> = list.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let of_shard: Vec<_> = tensors.iter().filter(|tensor| tensor["file"] == SHARD).collect();
-    // The one that lies last.
+    // The last tensor of the shard.
     let wanted = of_shard.iter().max_by_key(|tensor| tensor["offset"].as_u64()).unwrap();
     let first = of_shard.iter().map(|tensor| tensor["offset"].as_u64().unwrap()).min().unwrap();
     let (offset, size) = (wanted["offset"].as_u64().unwrap(), wanted["size"].as_u64().unwrap());
@@ -52,11 +52,11 @@ fn only_the_chunks_of_the_tensors_that_match_are_asked_for() {
         let is_wanted = |one: &Range<u64>| one.start <= asked.start && asked.end <= one.end;
         assert!(is_wanted(&header) || is_wanted(&tensor), "{asked:?}");
     }
-    // A loader would take holes for zeros.
+    // The file gets no final name: a loader would take its holes for zeros.
     let fetched = fetched.done();
     assert!(!fetched.into.join(SHARD).exists());
     let told: Vec<_> = fetched.events("tensor").map(|tensor| tensor["name"].as_str().unwrap()).collect();
-    // Whatever else lies in those chunks can be read, too.
+    // Other tensors whose chunks have all arrived can be read as well.
     assert!(told.contains(&name), "{told:?}");
     let result = fetched.events("result").next().unwrap();
     assert_eq!((&result["files"], &result["partial"]), (&0.into(), &1.into()));
@@ -66,7 +66,7 @@ fn only_the_chunks_of_the_tensors_that_match_are_asked_for() {
     let shard = objects.iter().find(|object| object["path"] == SHARD).unwrap();
     assert_eq!(shard["runs"], serde_json::json!([[header.start, header.end], [tensor.start, tensor.end]]));
 
-    // The rest of the file is asked for later, and no more.
+    // A later fetch asks for the rest of the file only.
     let before = server.requests().len();
     let fetched = Fetch::from(&fleet, &[&server]).into("some").run().arrived(&fleet);
     let again: Vec<_> =
@@ -101,7 +101,7 @@ fn files_that_are_not_listed_go_when_they_are_to() {
     assert_eq!((&extra["path"], &extra["removed"]), (&"old.bin".into(), &true.into()));
 }
 
-/// What a loader does that was given some tensors of a GGUF file: its header has come, and no more than that.
+/// A loader can read fetched tensors of a GGUF file, of which only these tensors and the header have arrived.
 #[test]
 fn tensors_of_gguf_can_be_read_when_they_have_come() {
     let world = World::empty();

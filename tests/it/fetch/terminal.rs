@@ -1,4 +1,4 @@
-//! A fetch as a person sees it on a real terminal: tmux draws it.
+//! A fetch as a person sees it on a real terminal, which tmux draws.
 
 use std::{
     process::{self, Command},
@@ -30,7 +30,7 @@ impl Terminal {
         let quoted: Vec<String> =
             said.iter().map(|word| format!("'{}'", word.replace('\'', r"'\''"))).collect();
         let (columns, home) = (columns.to_string(), world.path(""));
-        // What is on the screen stays when the command has ended.
+        // The screen stays when the command has ended.
         let begin =
             ["start-server", ";", "set-option", "-g", "remain-on-exit", "on", ";", "new-session", "-d"];
         let shell = format!("exec {}", quoted.join(" "));
@@ -50,7 +50,7 @@ impl Terminal {
         self.tmux(&["send-keys", key]);
     }
 
-    /// What is on the screen as soon as all of this is on it, wherever its rows are broken.
+    /// Waits until all these texts are on the screen, wherever rows break them; returns the screen.
     #[track_caller]
     fn shows(&self, texts: &[&str]) -> String {
         let start = Instant::now();
@@ -72,13 +72,13 @@ impl Drop for Terminal {
     }
 }
 
-/// Without the blanks, and without the breaks between rows.
+/// The text without blanks and row breaks.
 fn joined(screen: &str) -> String {
     screen.split_whitespace().collect()
 }
 
-/// On 40 columns the states of sources were cut, and of what they were blamed for nothing was left. A typed Ctrl-C left
-/// its `^C` and a row of the bar on the screen.
+/// Regression: on 40 columns the states of sources were cut, and their blame was not shown at all. A typed Ctrl-C
+/// left its `^C` and a row of the bar on the screen.
 #[test]
 fn on_a_narrow_terminal_nothing_is_cut_and_ctrl_c_leaves_nothing_of_the_bar() {
     if !Terminal::is_available() {

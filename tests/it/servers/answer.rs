@@ -1,4 +1,4 @@
-//! From a request, a file and its faults to what is written.
+//! Builds and writes the answer to a request, from a file and its faults.
 
 use std::{ops::Range, path::Path};
 
@@ -16,21 +16,21 @@ pub(super) struct Reply {
     pub(super) status: u16,
     headers: Vec<(String, String)>,
     content: Content,
-    /// Which bytes of the content the body has.
+    /// The range of the content that the body has.
     range: Range<u64>,
-    /// How many bytes follow them, of no file.
+    /// The number of extra bytes behind the content.
     surplus: u64,
     framing: Framing,
-    /// What happens before the body's byte at this offset.
+    /// Events before the byte of the content at this offset.
     on_the_way: Vec<(u64, Event)>,
-    /// What becomes of the connection behind it; `None` keeps it.
+    /// The end of the connection behind the answer; `None` keeps the connection.
     then: Option<End>,
 }
 
 enum Framing {
-    /// `Content-Length` says this.
+    /// `Content-Length` has this value.
     Length(u64),
-    /// The connection ends with the body.
+    /// The end of the connection ends the body.
     Unframed,
     Chunked,
 }
@@ -42,14 +42,14 @@ enum Event {
 }
 
 impl Reply {
-    /// A status with its name as the body.
+    /// An answer with this status and its name as the body.
     pub(super) fn status(status: u16, headers: Vec<(String, String)>) -> Self {
         let content = Content::of(format!("{status} {}\n", reason(status)).into_bytes());
         let range = 0..content.length;
         Self::of(status, headers, content, range)
     }
 
-    /// The file, or the range of it that was asked for.
+    /// An answer with the file, or the requested range of it.
     pub(super) fn file(
         mut content: Content,
         mut asked: Option<&Asked>,
@@ -171,7 +171,7 @@ impl Reply {
         self.replace(header("Content-Encoding", "gzip"));
     }
 
-    /// Writes it. `has_body` is not so for a HEAD.
+    /// Writes the answer. `has_body` is false for a HEAD request.
     pub(super) fn write(mut self, link: &mut Link<'_>, has_body: bool) -> Flow<()> {
         match self.framing {
             Framing::Length(length) => self.headers.push(header("Content-Length", &length.to_string())),
@@ -190,7 +190,7 @@ impl Reply {
     }
 
     fn write_body(&mut self, link: &mut Link<'_>) -> Flow<()> {
-        // Stable: what was set first happens first.
+        // The sort is stable: among events at the same offset, the rule that was set first comes first.
         self.on_the_way.sort_by_key(|(at, _)| *at);
         let mut events = self.on_the_way.drain(..).peekable();
         let (Range { start: mut at, end }, mut pace) = (self.range.clone(), Pace::Free);
@@ -259,7 +259,7 @@ fn reason(status: u16) -> &'static str {
     }
 }
 
-/// Read and written at once.
+/// The number of bytes read and written at once.
 const PIECE: usize = 256 * 1024;
-/// What bytes of no file are.
+/// The value of all extra bytes.
 const SURPLUS: u8 = b'+';

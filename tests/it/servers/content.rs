@@ -1,4 +1,4 @@
-//! The bytes that an answer gives: those of a file, as faults change them.
+//! The bytes of an answer: those of a file, as faults change them.
 
 use std::{
     fs::File,
@@ -10,7 +10,7 @@ use std::{
 /// A file as it is served.
 pub(super) struct Content {
     source: Source,
-    /// How many bytes it seems to have.
+    /// The number of bytes that the file appears to have.
     pub(super) length: u64,
     edits: Vec<(Edit, Range<u64>)>,
 }
@@ -20,7 +20,7 @@ enum Source {
     Memory(Vec<u8>),
 }
 
-/// Other bytes than the file has.
+/// A change of the file's bytes.
 pub(super) enum Edit {
     Flip,
     Zeros,
@@ -30,7 +30,7 @@ pub(super) enum Edit {
 }
 
 impl Content {
-    /// `None` if there is no such file.
+    /// Opens a file; `None` if there is none.
     pub(super) fn open(path: &Path) -> Option<Self> {
         let file = File::open(path).ok()?;
         let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
@@ -42,12 +42,12 @@ impl Content {
         Self { source: Source::Memory(bytes), length, edits: Vec::new() }
     }
 
-    /// Changes what is read of these bytes.
+    /// Changes the bytes of this range when they are read.
     pub(super) fn edit(&mut self, edit: Edit, within: Range<u64>) {
         self.edits.push((edit, within));
     }
 
-    /// The bytes from `offset` on. Behind the end of what is really there are zeros.
+    /// Reads the bytes from `offset` on, with zeros behind the real end of the file.
     pub(super) fn read(&self, offset: u64, buffer: &mut [u8]) {
         self.source.read(offset, buffer);
         let end = offset + u64::try_from(buffer.len()).unwrap();
@@ -95,7 +95,7 @@ impl Source {
     }
 }
 
-/// Reads what is there, and zeros behind it: a file may have been cut since its length was told.
+/// Reads the file, and zeros behind its end: a file may have been cut since its length was read.
 fn read(mut file: &File, offset: u64, buffer: &mut [u8]) {
     file.seek(SeekFrom::Start(offset)).unwrap();
     let mut there = 0;

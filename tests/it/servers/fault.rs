@@ -1,25 +1,27 @@
-//! What can go wrong with an answer, and when it does.
+//! The faults of answers, and the rules that decide which answers have them.
 
 use std::{ops::Range, path::PathBuf, time::Duration};
 
-/// What goes wrong. Several faults may hold for one answer, each on what those before it left; but another answer stands
-/// alone, and what was to happen to the file's bytes waits for one that gives them.
+/// A fault of an answer. Several faults may hold for one answer, each applied to the result of those before it. A
+/// fault that is another answer stands alone: faults of the file's bytes then wait for an answer that has the file's
+/// bytes.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
     // Other answers.
     /// This status, these headers, and a short body. See [`status`](Self::status), [`busy`](Self::busy).
     Status(u16, Vec<(String, String)>),
-    /// A redirect to there; `{path}` in it stands for the path of the file.
+    /// A redirect to this URL, in which `{path}` stands for the path of the file.
     Redirect(String),
-    /// So many redirects, one after another, and then the file.
+    /// This number of redirects, one after another, and then the file.
     RedirectChain(u32),
-    /// A redirect to where the request came from.
+    /// A redirect to the URL that was requested.
     RedirectLoop,
-    /// A redirect to a signed URL, another one each time, that answers so many requests and 403 from then on.
+    /// A redirect to a signed URL, a new one each time. The URL answers this number of requests, and 403 from then
+    /// on.
     Signed(u64),
     /// The request is read, and not answered.
     Unanswered(End),
-    /// These bytes, whatever they are, and the connection closes.
+    /// These bytes, whether or not they are HTTP, and then the connection closes.
     Raw(Vec<u8>),
 
     // Another file.
@@ -27,81 +29,83 @@ pub(crate) enum Fault {
     Folder(PathBuf),
     /// A file with these bytes.
     Content(Vec<u8>),
-    /// The file seems to have so many bytes: it is cut, or zeros follow.
+    /// The file appears to have this number of bytes: it is cut, or followed by zeros.
     Resized(u64),
 
     // Other bytes of the file, within the rule's range.
-    /// The first byte with one bit flipped.
+    /// One bit of the first byte is flipped.
     Flip,
     /// Zeros.
     Zeros,
-    /// What looks random, and is the same each time.
+    /// Bytes that look random, and are the same each time.
     Garbage,
-    /// The bytes at the same places of the file at this path, zeros behind its end.
+    /// The bytes at the same places of the file at this path, with zeros behind its end.
     OtherFile(PathBuf),
-    /// Each two neighbouring chunks of this size are exchanged; the last stays if it has no other, or a shorter one.
+    /// Neighbouring chunks of this size are exchanged in pairs. A last chunk without a partner, or with a shorter
+    /// one, stays.
     Swapped(u64),
 
-    // Another head than the body has.
-    /// The whole file, as if no range had been asked for.
+    // Heads that do not describe the body.
+    /// The whole file, as if no range had been requested.
     Whole,
-    /// `Content-Length` says so many bytes more than there are, or fewer; if more, the connection closes behind them.
+    /// `Content-Length` is too large by this number of bytes, or too small if negative. If too large, the connection
+    /// closes behind the body.
     ContentLength(i64),
-    /// `Content-Range` says that the file has so many bytes.
+    /// `Content-Range` has this total length.
     OtherTotal(u64),
-    /// `Content-Range` says this first and last byte.
+    /// `Content-Range` has this first and last byte.
     OtherRange(u64, u64),
-    /// This header has another value, or is missing.
+    /// This header has another value, or is missing if `None`.
     Header(&'static str, Option<String>),
-    /// The body is compressed, and says so.
+    /// The body is compressed, and the head says so.
     Gzip,
 
-    // Another body than the head says.
-    /// The body is so many bytes longer, and its length says so.
+    // Bodies that differ from the head.
+    /// The body is longer by this number of bytes, and `Content-Length` includes them.
     Longer(u64),
-    /// So many bytes follow behind the end that its length says.
+    /// This number of bytes follows behind the end by `Content-Length`.
     Surplus(u64),
     /// The body never ends, and has no length.
     Endless,
-    /// The body has no length: it ends with the connection.
+    /// The body has no length: the end of the connection ends the body.
     Unframed,
-    /// The body is in HTTP's chunks, and has no length.
+    /// The body is in HTTP's chunked encoding, and has no length.
     Chunked,
 
-    // On the way, from the rule's range on.
-    /// The body ends there.
+    // Events on the way, from the start of the rule's range on.
+    /// The body ends at that byte.
     Break(End),
-    /// Nothing for this time, then it goes on.
+    /// Nothing is sent for this time, and then the body goes on.
     Pause(Duration),
-    /// So many bytes a second.
+    /// The body is sent at this number of bytes a second.
     Slow(u64),
-    /// So many bytes, then nothing for this time, and so on.
+    /// This number of bytes is sent, then nothing for this time, and so on.
     Dribble(usize, Duration),
 }
 
-/// How something ends.
+/// The end of an answer or a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The connection stays open, and nothing comes, until the other side goes away.
+    /// The connection stays open, and nothing is sent until the other side goes away.
     Stall,
     /// The connection is closed (FIN).
     Close,
-    /// The connection is reset (RST); what is on its way may be lost.
+    /// The connection is reset (RST). Bytes on their way may be lost.
     Reset,
 }
 
 impl Fault {
-    /// Another status, without a header of interest.
+    /// An answer with this status, without headers.
     pub(crate) fn status(status: u16) -> Self {
         Self::Status(status, Vec::new())
     }
 
-    /// 429 or 503, and when to come again.
+    /// 429 or 503, with a `Retry-After` header.
     pub(crate) fn busy(status: u16, retry_after: &str) -> Self {
         Self::Status(status, vec![("Retry-After".to_owned(), retry_after.to_owned())])
     }
 
-    /// Whether the file's bytes are not given at all.
+    /// Whether the answer has none of the file's bytes.
     pub(super) fn is_another_answer(&self) -> bool {
         use Fault as F;
         matches!(
@@ -116,38 +120,38 @@ impl Fault {
         )
     }
 
-    /// Whether it redirects to another URL of the same file.
+    /// Whether the fault redirects to another URL of the same file.
     pub(super) fn leads_here(&self) -> bool {
         matches!(self, Self::RedirectChain(_) | Self::Signed(_))
     }
 
-    /// Only for files whose path is like this; `*` stands for anything.
+    /// Limits the fault to files whose path matches; `*` stands for any characters.
     pub(crate) fn on(self, pattern: &str) -> Rule {
         Rule::from(self).on(pattern)
     }
 
-    /// Only for this byte of a file.
+    /// Limits the fault to this byte of a file.
     pub(crate) fn at(self, byte: u64) -> Rule {
         Rule::from(self).at(byte)
     }
 
-    /// Only for these bytes of a file.
+    /// Limits the fault to these bytes of a file.
     pub(crate) fn within(self, bytes: Range<u64>) -> Rule {
         Rule::from(self).within(bytes)
     }
 
-    /// Only for so many answers.
+    /// Limits the fault to this number of answers.
     pub(crate) fn times(self, count: u64) -> Rule {
         Rule::from(self).times(count)
     }
 
-    /// Not for the first answers.
+    /// Exempts this number of answers at first.
     pub(crate) fn after(self, count: u64) -> Rule {
         Rule::from(self).after(count)
     }
 }
 
-/// A fault, and which answers have it. Of itself: all.
+/// A fault, and the answers that have it: by default all.
 #[derive(Clone, Debug)]
 pub(crate) struct Rule {
     pub(super) fault: Fault,
@@ -164,32 +168,33 @@ impl From<Fault> for Rule {
 }
 
 impl Rule {
-    /// Only files whose path is like this; `*` stands for anything, `/` too.
+    /// Limits the rule to files whose path matches; `*` stands for any characters, `/` included.
     pub(crate) fn on(self, pattern: &str) -> Self {
         Self { pattern: pattern.to_owned(), ..self }
     }
 
-    /// Only answers with this byte of the file, counted from its beginning. What happens on the way happens before it.
+    /// Limits the rule to answers with this byte of the file, counted from its beginning. Events on the way happen
+    /// before it.
     pub(crate) fn at(self, byte: u64) -> Self {
         self.within(byte..byte + 1)
     }
 
-    /// Only answers with any of these bytes of the file.
+    /// Limits the rule to answers with any of these bytes of the file.
     pub(crate) fn within(self, bytes: Range<u64>) -> Self {
         Self { within: Some(bytes), ..self }
     }
 
-    /// Only the first of the answers that are left.
+    /// Limits the rule to this number of the remaining answers.
     pub(crate) fn times(self, count: u64) -> Self {
         Self { times: count, ..self }
     }
 
-    /// Not the first of them.
+    /// Exempts this number of matching answers at first.
     pub(crate) fn after(self, count: u64) -> Self {
         Self { after: count, ..self }
     }
 
-    /// Whether it is about these bytes of this file; without looking at how many were before.
+    /// Whether the rule matches these bytes of this file, apart from its counts.
     pub(super) fn is_about(&self, path: &str, bytes: &Range<u64>) -> bool {
         let meets = |within: &Range<u64>| within.start.max(bytes.start) < within.end.min(bytes.end);
         is_like(path, &self.pattern) && self.within.as_ref().is_none_or(meets)

@@ -1,4 +1,4 @@
-//! A web server of a folder that is correct until it is told to be otherwise, and knows what it was asked.
+//! A web server of a folder that is correct until a test demands a fault, and that records its requests.
 
 use std::{
     collections::HashMap,
@@ -23,26 +23,26 @@ use super::{
     rules::{Follows, Rules, Strikes, Struck},
 };
 
-/// HTTP/1.1 with ranges and connections that are kept, a thread for each; without validators, lists of folders, TLS.
-/// Gone when it is dropped.
+/// HTTP/1.1 with ranges and persistent connections, with one thread for each connection; no validators, no folder
+/// lists, no TLS. The server ends on drop.
 pub(crate) struct Faulty {
     port: Port,
     state: Arc<State>,
     accepting: Option<JoinHandle<()>>,
 }
 
-/// What the threads of a server share.
+/// The state that the threads of a server share.
 pub(super) struct State {
     address: SocketAddr,
     folder: Mutex<PathBuf>,
     rules: Rules,
     pub(super) rate: Rate,
     accept_delay: Mutex<Duration>,
-    /// Counts how often the plug was pulled. Connections of an earlier epoch are cut.
+    /// Counts the calls of `unplug`. Connections of an earlier epoch are cut.
     epoch: AtomicU64,
     connections: AtomicUsize,
     log: Mutex<Log>,
-    /// What a token is good for: a path, and how many more requests.
+    /// For each token: its path, and the number of further requests that it permits.
     signed: Mutex<HashMap<String, (String, u64)>>,
 }
 
@@ -77,7 +77,7 @@ impl Faulty {
         server
     }
 
-    /// Where the folder is found, without a slash at the end.
+    /// The URL of the folder, without a slash at the end.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.state.address)
     }
@@ -86,12 +86,12 @@ impl Faulty {
         self.state.address
     }
 
-    /// Has answers go wrong from the next request on.
+    /// Adds a rule, which holds from the next request on.
     pub(crate) fn fail(&self, rule: impl Into<Rule>) -> Strikes {
         self.state.rules.add(rule.into())
     }
 
-    /// Forgets all rules; answers that have begun end as they would have.
+    /// Removes all rules. Answers that have begun are not affected.
     pub(crate) fn mend(&self) {
         self.state.rules.clear();
     }
@@ -101,12 +101,12 @@ impl Faulty {
         folder.clone_into(&mut self.state.folder.lock().unwrap());
     }
 
-    /// Limits what all connections together are given, in bytes a second, from now on; 0 stops them.
+    /// Limits the rate of all connections together, in bytes a second, from now on; 0 stops them.
     pub(crate) fn limit_rate(&self, rate: impl Into<Option<u64>>) {
         self.state.rate.set(rate.into());
     }
 
-    /// Waits so long before each connection is accepted. The operating system completes them before that.
+    /// Delays accepting each connection. The operating system completes the connection before that.
     pub(crate) fn accept_slowly(&self, delay: Duration) {
         *self.state.accept_delay.lock().unwrap() = delay;
     }
@@ -115,7 +115,7 @@ impl Faulty {
     pub(crate) fn unplug(&mut self) {
         let Some(accepting) = self.accepting.take() else { return };
         self.state.epoch.fetch_add(1, Ordering::SeqCst);
-        // Wakes the thread up if it waits for a connection. It may have ended already.
+        // Wakes the thread if it waits for a connection. It may have ended already.
         let _ = TcpStream::connect(self.state.address);
         accepting.join().unwrap();
     }
@@ -129,12 +129,12 @@ impl Faulty {
         }
     }
 
-    /// The requests so far, in the order in which they came.
+    /// The requests so far, in the order of their arrival.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.state.log.lock().unwrap().requests.clone()
     }
 
-    /// The same, once all answers have ended: what they sent is known then.
+    /// Like [`requests`](Self::requests), once all answers have ended, so that the sent bytes are known.
     pub(crate) fn settled(&self) -> Vec<Request> {
         let start = Instant::now();
         while self.state.log.lock().unwrap().now > 0 {
@@ -144,12 +144,12 @@ impl Faulty {
         self.requests()
     }
 
-    /// How many requests it answered at once, at most.
+    /// The highest number of requests that were answered at once.
     pub(crate) fn max_concurrent(&self) -> usize {
         self.state.log.lock().unwrap().most
     }
 
-    /// How many connections were accepted.
+    /// The number of accepted connections.
     pub(crate) fn connections(&self) -> usize {
         self.state.connections.load(Ordering::SeqCst)
     }
@@ -184,7 +184,7 @@ fn accept(listener: &TcpListener, state: &Arc<State>, epoch: u64) {
     }
 }
 
-/// What a request comes to.
+/// The answer to a request.
 enum Answer {
     Reply(Reply),
     Raw(Vec<u8>),
@@ -196,7 +196,7 @@ impl State {
         self.epoch.load(Ordering::SeqCst)
     }
 
-    /// One request and its answer.
+    /// Reads one request, and answers it.
     fn exchange(&self, link: &mut Link<'_>, connection: usize) -> Flow<()> {
         let head = Head::parse(&link.read_head()?).ok_or(End::Close)?;
         let (route, target) = head.route();
@@ -261,7 +261,7 @@ impl State {
         if leads_out { None } else { Content::open(&folder.join(path)) }
     }
 
-    /// What a URL that came of a redirect answers, if not its file.
+    /// The answer to a URL of a redirect; `None` if the URL gives the file.
     fn redirect(&self, route: Route<'_>, target: &str, path: &str) -> Option<Reply> {
         match route {
             Route::Plain | Route::Hop(0) => None,

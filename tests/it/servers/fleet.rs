@@ -1,4 +1,4 @@
-//! A model to serve, in two revisions, weighed and signed by the command.
+//! A model to serve in two revisions, weighed and signed by the command.
 
 use std::{
     fs,
@@ -13,16 +13,16 @@ use crate::command::kit::World;
 pub(crate) struct Fleet {
     pub(crate) world: World,
     pub(crate) name: &'static str,
-    /// Whom to trust: alice's line.
+    /// The key to trust: alice's vkey line.
     pub(crate) vkey: String,
-    /// Where the model lies.
+    /// The folder of the model's first revision.
     pub(crate) model: PathBuf,
     bytes: u64,
     chunk_size: String,
 }
 
 impl Fleet {
-    /// A model of about so many bytes, in chunks of this size, as in `64KiB`.
+    /// A model of about this number of bytes, in chunks of this size, such as `64KiB`.
     pub(crate) fn of(bytes: u64, chunk_size: &str) -> Self {
         let world = World::empty();
         let _ = Llama::of_size(bytes, SHARDS, 5).write(&world.path("first")).unwrap();
@@ -32,8 +32,8 @@ impl Fleet {
         fleet
     }
 
-    /// The next revision, in another folder: some weights in the middle of one shard are others, and so is the longer
-    /// config file. Both are in [`CHANGED`](Self::CHANGED).
+    /// Makes the next revision in another folder: some weights in the middle of one shard differ, and the config file
+    /// is longer. [`CHANGED`](Self::CHANGED) names both files.
     pub(crate) fn revise(&self) -> PathBuf {
         self.world.copy("first", "second");
         let [config, shard] = Self::CHANGED.map(|file| format!("second/{file}"));
@@ -47,7 +47,7 @@ impl Fleet {
         self.world.path("second")
     }
 
-    /// Another model, `org/other`, by the same publisher: with files of the same names and sizes.
+    /// Makes another model, `org/other`, by the same publisher, with files of the same names and sizes.
     pub(crate) fn other_model(&self) -> PathBuf {
         let other = self.world.path("other");
         let _ = Llama::of_size(self.bytes, SHARDS, 6).write(&other).unwrap();
@@ -55,7 +55,7 @@ impl Fleet {
         other
     }
 
-    /// The paths of all files of the model, in order, as its list has them.
+    /// The paths of all files of the model, in list order.
     pub(crate) fn files(&self) -> Vec<String> {
         let list = self.world.text("first/weighbridge/files.jsonl");
         let path = |line: &str| {
@@ -65,7 +65,7 @@ impl Fleet {
         list.lines().map(path).collect()
     }
 
-    /// Whether this folder has the same files with the same bytes as that revision, and no others, but for metadata.
+    /// Asserts that a folder has exactly the files of a revision, with the same bytes, apart from metadata.
     #[track_caller]
     pub(crate) fn assert_same(&self, folder: &Path, as_in: &Path) {
         let files = |folder: &Path| {
@@ -82,7 +82,7 @@ impl Fleet {
         }
     }
 
-    /// What differs between the revisions.
+    /// The files that differ between the revisions.
     pub(crate) const CHANGED: [&str; 2] = ["config.json", "model-00002-of-00004.safetensors"];
 
     fn weigh(&self, folder: &str, name: &str, more: &str) {

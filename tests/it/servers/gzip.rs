@@ -1,6 +1,6 @@
-//! The plainest gzip (RFC 1952): deflate's stored blocks (RFC 1951, 3.2.4), so that nothing gets smaller.
+//! The simplest gzip (RFC 1952): deflate's stored blocks (RFC 1951, 3.2.4), which do not compress.
 
-/// `bytes` as a gzip file.
+/// Wraps `bytes` into a gzip file.
 pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut out = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
     let mut blocks = bytes.chunks(0xffff).peekable();
@@ -15,7 +15,7 @@ pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
         out.extend_from_slice(block);
     }
     out.extend(crc32(bytes).to_le_bytes());
-    // The length modulo 2^32, as the format has it.
+    // The length modulo 2^32, as the format requires.
     out.extend(u32::try_from(bytes.len() & 0xffff_ffff).unwrap().to_le_bytes());
     out
 }

@@ -1,4 +1,4 @@
-//! One connection, as the server sees it: reads and writes that end when the plug is pulled.
+//! One connection on the server's side. Its reads and writes end when the server is unplugged.
 
 use std::{
     io::{self, ErrorKind, Read as _, Write as _},
@@ -18,25 +18,25 @@ use super::{
 pub(super) struct Link<'s> {
     stream: TcpStream,
     state: &'s State,
-    /// The server's epoch in which it was accepted; in the next it is cut.
+    /// The server's epoch in which the connection was accepted. The connection is cut in a later epoch.
     epoch: u64,
-    /// Read, and not yet used.
+    /// Bytes that were read and not used yet.
     ahead: Vec<u8>,
-    /// Body bytes written for the present request.
+    /// The number of body bytes written for the present request.
     pub(super) sent: u64,
 }
 
-/// The connection ends, like this.
+/// `Err` ends the connection in this way.
 pub(super) type Flow<T> = Result<T, End>;
 
-/// How fast a body may go.
+/// The speed of a body.
 #[derive(Clone, Copy)]
 pub(super) enum Pace {
-    /// As the server's rate allows.
+    /// As fast as the server's rate permits.
     Free,
-    /// So many bytes a second.
+    /// This number of bytes a second.
     Slow(u64),
-    /// So many bytes, then nothing for this time.
+    /// This number of bytes, then nothing for this time.
     Dribble(usize, Duration),
 }
 
@@ -48,7 +48,7 @@ impl<'s> Link<'s> {
         Ok(Self { stream, state, epoch, ahead: Vec::new(), sent: 0 })
     }
 
-    /// The head of the next request. That the other side has gone away is an end like any other.
+    /// Reads the head of the next request. A connection that the other side closes ends like any other.
     pub(super) fn read_head(&mut self) -> Flow<String> {
         let mut searched = 0;
         loop {
@@ -65,7 +65,7 @@ impl<'s> Link<'s> {
             let mut buffer = [0; 4096];
             let count = self.patiently(|stream| stream.read(&mut buffer))?;
             self.ahead.extend_from_slice(&buffer[..count]);
-            // Methods are letters. Servers answer so what begins TLS.
+            // Methods are letters. A request that begins with another byte, as TLS does, is answered with 400.
             if self.ahead.first().is_some_and(|byte| !byte.is_ascii_alphabetic()) {
                 self.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
                 return Err(End::Close);
@@ -73,7 +73,7 @@ impl<'s> Link<'s> {
         }
     }
 
-    /// Writes what is no body, or is not counted as such.
+    /// Writes bytes that do not count as body.
     pub(super) fn write(&mut self, mut bytes: &[u8]) -> Flow<()> {
         while !bytes.is_empty() {
             let count = self.patiently(|stream| stream.write(bytes))?;
@@ -91,7 +91,8 @@ impl<'s> Link<'s> {
         Ok(())
     }
 
-    /// How many of `most` body bytes may be written now, at least one. Waits for it as long as it takes.
+    /// The number of body bytes, at least one and at most `most`, that may be written now. Waits as long as
+    /// necessary.
     pub(super) fn allowance(&self, most: usize, pace: Pace) -> Flow<usize> {
         let most = match pace {
             Pace::Free => most,
@@ -106,7 +107,7 @@ impl<'s> Link<'s> {
         }
     }
 
-    /// Waits as the pace says, behind `count` bytes.
+    /// Waits after `count` bytes, as the pace demands.
     pub(super) fn keep_pace(&self, count: usize, pace: Pace) -> Flow<()> {
         match pace {
             Pace::Free => Ok(()),
@@ -127,7 +128,7 @@ impl<'s> Link<'s> {
         }
     }
 
-    /// Does nothing until the other side goes away.
+    /// Waits until the other side goes away.
     pub(super) fn stall(&mut self) -> End {
         let mut ignored = [0; 4096];
         loop {
@@ -140,13 +141,13 @@ impl<'s> Link<'s> {
     /// Ends the connection.
     pub(super) fn end(mut self, end: End) {
         match end {
-            // Closing with a time to linger of zero resets. A socket that is gone already does not mind.
+            // Closing with a linger time of zero resets. An error of a socket that is gone already does not matter.
             End::Reset => drop(set_socket_linger(&self.stream, Some(Duration::ZERO))),
             End::Stall | End::Close => self.close(),
         }
     }
 
-    /// Closing while there is something to read would reset.
+    /// Closes the connection. Unread input is read first, since closing with unread input would reset.
     fn close(&mut self) {
         let _ = self.stream.shutdown(std::net::Shutdown::Write);
         let start = Instant::now();
@@ -177,7 +178,7 @@ impl<'s> Link<'s> {
     }
 }
 
-/// After this time a blocked connection looks whether it is to end.
+/// The interval in which a blocked connection checks whether to end.
 const TICK: Duration = Duration::from_millis(20);
 const LINGER: Duration = Duration::from_secs(2);
 const MAX_HEAD: usize = 1 << 16;

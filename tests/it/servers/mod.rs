@@ -1,7 +1,8 @@
-//! Servers on loopback that a fetch meets: nginx as it is, one that lies and stalls as a test says, and models to serve.
+//! Servers on loopback for tests of fetches: nginx, a server that lies and stalls as a test demands, and models to
+//! serve.
 //!
-//! [`Nginx`] is Debian's nginx on a folder. [`Faulty`] serves a folder too, correctly until a [`Rule`] says otherwise, and
-//! keeps a record of every request. [`Fleet`] is a model in two revisions, weighed and signed.
+//! [`Nginx`] is Debian's nginx on a folder. [`Faulty`] serves a folder too, correctly until a [`Rule`] says
+//! otherwise, and records every request. [`Fleet`] is a model in two revisions, weighed and signed.
 
 mod answer;
 mod content;

@@ -1,4 +1,4 @@
-//! Debian's nginx on a folder, for nobody but the test.
+//! Debian's nginx on a folder, for the test alone.
 
 use std::{
     env, fs,
@@ -17,31 +17,31 @@ use tempfile::TempDir;
 
 use super::port::{Loopback, Port};
 
-/// A running nginx, ended when it is dropped.
+/// A running nginx. It ends on drop.
 ///
-/// It needs no privileges, and touches nothing outside the folder that it serves and a temporary one of its own.
+/// It needs no privileges, and writes only to a temporary folder of its own.
 pub(crate) struct Nginx {
     process: Child,
-    /// Settings, logs, and where nginx keeps what it needs for itself.
+    /// The folder of settings, logs, and nginx's own files.
     home: TempDir,
     folder: PathBuf,
     port: Port,
-    /// The port of the same number at the other address, if this machine has one.
+    /// The same port number at the other loopback address, if this machine has that address.
     other: Option<Port>,
-    /// How often it was set; what it runs with says the same.
+    /// The number of the current settings, which the running nginx also reports.
     generation: u32,
 }
 
-/// How it serves.
+/// The settings of the server.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
-    /// What each answer is given, in bytes a second; answers do not share it. nginx waits between the pieces of an
-    /// answer, half a mebibyte each: the last one is for nothing, and so is a shorter answer. For a link that
-    /// connections share, [`Faulty`](super::Faulty).
+    /// The rate of each answer in bytes a second; answers do not share it. nginx waits between pieces of half a
+    /// mebibyte of an answer, so the last piece of an answer, and a shorter answer, are not slowed.
+    /// [`Faulty`](super::Faulty) has a rate that connections share.
     pub(crate) limit_rate: Option<u64>,
-    /// How many answers one address may have at once; if it asks for more it is told 503.
+    /// The number of answers that one address may have at once; a further request is answered with 503.
     pub(crate) connections: Option<u32>,
-    /// Compresses for whoever accepts it.
+    /// Whether answers are compressed for clients that accept it.
     pub(crate) gzip: bool,
     /// A user and a password, without which the answer is 401.
     pub(crate) login: Option<(String, String)>,
@@ -51,15 +51,15 @@ pub(crate) struct Settings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Access {
     pub(crate) path: String,
-    /// As it was asked for; the end of one that was left open is `u64::MAX`.
+    /// The requested range; the end of an open range is `u64::MAX`.
     pub(crate) range: Option<Range<u64>>,
     pub(crate) status: u16,
-    /// How many bytes of the body were sent.
+    /// The number of sent body bytes.
     pub(crate) bytes: u64,
 }
 
 impl Nginx {
-    /// Whether the program is there. Whoever does without says so.
+    /// Whether nginx is installed. A test that is skipped without it prints so.
     pub(crate) fn available() -> bool {
         program().is_some()
     }
@@ -75,23 +75,23 @@ impl Nginx {
         nginx
     }
 
-    /// Where the folder is found, without a slash at the end.
+    /// The URL of the folder, without a slash at the end.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.port.address)
     }
 
-    /// The same at `[::1]`, if this machine has it.
+    /// The URL at `[::1]`, if this machine has that address.
     pub(crate) fn url_v6(&self) -> Option<String> {
         self.other.as_ref().map(|port| format!("http://{}", port.address))
     }
 
-    /// Serves otherwise from the next request on. Answers that have begun end as they would have, and their connections
-    /// with them.
+    /// Changes the settings from the next request on. Answers that have begun are not affected, and their connections
+    /// end with them.
     pub(crate) fn set(&mut self, settings: &Settings) {
         self.generation += 1;
         write(self.home.path(), &self.folder, &self.port, self.other.is_some(), settings, self.generation);
         assert!(command(self.home.path()).args(["-s", "reload"]).status().unwrap().success());
-        // The processes before go on accepting for a moment, and say when they no longer do.
+        // The earlier processes still accept connections for a moment, and log when they stop.
         self.wait_for("to take its settings", |nginx| {
             let log = fs::read_to_string(nginx.home.path().join(ERRORS)).unwrap_or_default();
             let stopped = log.lines().filter(|line| line.contains("gracefully shutting down")).count();
@@ -100,14 +100,14 @@ impl Nginx {
         });
     }
 
-    /// The requests whose answers have ended, in the order in which they did.
+    /// The requests whose answers have ended, in the order of their ends.
     pub(crate) fn accesses(&self) -> Vec<Access> {
         let log = fs::read_to_string(self.home.path().join(ACCESSES)).unwrap_or_default();
-        // A line that is being written is not there yet.
+        // A line that is still being written does not count.
         log.split_inclusive('\n').filter(|line| line.ends_with('\n')).map(access).collect()
     }
 
-    /// Which settings the process that accepts connections has.
+    /// The settings' number in the process that accepts connections.
     fn generation_at_work(&self) -> Option<u32> {
         let mut stream = TcpStream::connect(self.port.address).ok()?;
         stream.set_read_timeout(Some(DEADLINE)).ok()?;
@@ -133,7 +133,7 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // Its first process ends the others; killed outright, it would leave them.
+        // nginx's main process ends the others; if it were killed, they would stay.
         let _ = command(self.home.path()).args(["-s", "stop"]).status();
         let start = Instant::now();
         while start.elapsed() < DEADLINE {
@@ -146,7 +146,7 @@ impl Drop for Nginx {
     }
 }
 
-/// Debian has it where only root looks.
+/// The path of nginx. Debian installs it in a folder that is only in root's `PATH`.
 fn program() -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
@@ -159,7 +159,7 @@ fn command(home: &Path) -> Command {
     command
 }
 
-/// A free port, at both addresses if there are two.
+/// A free port, at both loopback addresses if there are two.
 fn ports() -> (Port, Option<Port>) {
     if !Loopback::V6.is_there() {
         return (Port::any(Loopback::V4).unwrap(), None);
@@ -172,10 +172,10 @@ fn ports() -> (Port, Option<Port>) {
     (0..100).find_map(|_| both()).expect("a port is free at both addresses")
 }
 
-/// Writes the settings, and moves them to their place.
+/// Writes the settings, and renames them into place.
 fn write(home: &Path, folder: &Path, port: &Port, has_v6: bool, settings: &Settings, generation: u32) {
     let place = home.display();
-    // Run by root, its processes would be those of somebody who cannot read what is served.
+    // Started by root, nginx's processes would run as a user who cannot read the served folder.
     let user = if fs::metadata(home).unwrap().uid() == 0 { "user root;" } else { "" };
     let port = port.address.port();
     let v6 = if has_v6 { format!("listen [::1]:{port};") } else { String::new() };
@@ -242,6 +242,6 @@ fn access(line: &str) -> Access {
 const SETTINGS: &str = "nginx.conf";
 const ERRORS: &str = "errors.log";
 const ACCESSES: &str = "accesses.log";
-/// Answers with the number of the settings, and is not logged.
+/// A path that answers with the number of the settings, and is not logged.
 const GENERATION: &str = "/.generation";
 const DEADLINE: Duration = Duration::from_secs(20);

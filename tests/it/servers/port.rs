@@ -1,4 +1,4 @@
-//! Ports on loopback that stay ours while nobody listens.
+//! Ports on loopback that stay reserved while nothing listens on them.
 
 use std::{
     io,
@@ -11,7 +11,7 @@ use rustix::{
     net::{AddressFamily, SocketType, bind, getsockname, socket, sockopt},
 };
 
-/// Which of the two addresses of this machine.
+/// One of the two loopback addresses of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loopback {
     /// 127.0.0.1.
@@ -21,7 +21,7 @@ pub(crate) enum Loopback {
 }
 
 impl Loopback {
-    /// Whether this machine has it.
+    /// Whether this machine has the address.
     pub(crate) fn is_there(self) -> bool {
         TcpListener::bind(self.address(0)).is_ok()
     }
@@ -35,8 +35,8 @@ impl Loopback {
     }
 }
 
-/// A port that is bound and not listened at: connections to it are refused, and the system gives it to nobody else.
-/// Whoever listens at it says `SO_REUSEADDR`, as the standard library and nginx do.
+/// A port that is bound without listening: connections to it are refused, and the system gives it to no other
+/// process. A listener on it has to set `SO_REUSEADDR`, as the standard library and nginx do.
 pub(super) struct Port {
     pub(super) address: SocketAddr,
     _socket: OwnedFd,

@@ -1,25 +1,25 @@
-//! A link of so many bytes a second, that all connections of a server share.
+//! A link with a rate in bytes a second, which all connections of a server share.
 
 use std::{
     sync::Mutex,
     time::{Duration, Instant},
 };
 
-/// Grants bytes at a rate that can be changed at any time.
+/// Grants bytes at a rate that can change at any time.
 pub(super) struct Rate(Mutex<Link>);
 
 struct Link {
-    /// Bytes a second; `None` is as fast as can be, 0 nothing at all.
+    /// Bytes a second; `None` is unlimited, 0 sends nothing.
     rate: Option<u64>,
-    /// When all that was granted has gone over the link.
+    /// The time at which all granted bytes have gone over the link.
     free: Instant,
 }
 
-/// What [`Rate::ask`] grants.
+/// The answer of [`Rate::ask`].
 pub(super) enum Grant {
-    /// So many bytes may go, at most as many as were asked for.
+    /// This number of bytes may go, at most as many as requested.
     Bytes(usize),
-    /// Nothing now; ask again after this time.
+    /// No bytes may go now; ask again after this time.
     Wait(Duration),
 }
 
@@ -43,17 +43,17 @@ impl Rate {
         if link.free > now {
             return Grant::Wait((link.free - now).min(SLICE));
         }
-        // What goes in one slice of time: a change of the rate is felt after that.
+        // The bytes of one slice of time, so that a change of the rate takes effect within a slice.
         let slice = usize::try_from(rate.div_ceil(SLICES_PER_SECOND)).unwrap_or(most);
         let bytes = slice.min(most);
-        // A sleep is late now and then; what was missed by that, and no more, is made up for.
+        // A sleep is sometimes late. The time lost by that is made up for, but no more than one slice.
         let since = link.free.max(now.checked_sub(SLICE).unwrap_or(now));
         link.free = since + time_of(bytes, rate);
         Grant::Bytes(bytes)
     }
 }
 
-/// How long `bytes` take at `rate` bytes a second.
+/// The time that `bytes` take at `rate` bytes a second.
 pub(super) fn time_of(bytes: usize, rate: u64) -> Duration {
     let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
     Duration::from_nanos(bytes.saturating_mul(1_000_000_000) / rate.max(1))

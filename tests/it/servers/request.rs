@@ -1,41 +1,41 @@
-//! Requests: how they are read, and what is recorded of them.
+//! Reading requests, and the record of each.
 
 use std::{ops::Range, time::Instant};
 
-/// What is known of one request.
+/// The record of one request.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) method: String,
-    /// As it was asked for, query and all.
+    /// The target as requested, with its query.
     pub(crate) target: String,
-    /// The path of the file below the folder, decoded: what rules look at. The same before a redirect and after it.
+    /// The decoded path of the file below the folder, which rules match. Redirects do not change it.
     pub(crate) path: String,
-    /// The bytes of the file that were asked for: an end that was left open is the file's, if there is such a file.
-    /// `None` without a `Range`.
+    /// The requested bytes of the file. An open end is the end of the file, if the file exists. `None` without a
+    /// `Range` header.
     pub(crate) range: Option<Range<u64>>,
-    /// Names are in lower case.
+    /// The headers, with names in lower case.
     pub(crate) headers: Vec<(String, String)>,
-    /// The number of its connection, from 0.
+    /// The number of the connection, counted from 0.
     pub(crate) connection: usize,
-    /// When its head was there.
+    /// The time at which the head was complete.
     pub(crate) at: Instant,
-    /// What it was answered; `None` if nothing, or not yet.
+    /// The status of the answer; `None` if there is none yet, or never was.
     pub(crate) status: Option<u16>,
-    /// How many bytes of the body were given to the operating system, known once it ended or stalled. What a reset then
-    /// threw away counts as well.
+    /// The number of body bytes that the operating system took, known once the answer ended or stalled. It includes
+    /// bytes that a reset then discarded.
     pub(crate) sent: u64,
-    /// When the answer ended, or broke off.
+    /// The time at which the answer ended or broke off.
     pub(crate) ended: Option<Instant>,
 }
 
 impl Request {
-    /// The first header of this name, in lower case.
+    /// The first header of this name, which must be in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         first(&self.headers, name)
     }
 }
 
-/// The head of a request, read.
+/// The parsed head of a request.
 pub(super) struct Head {
     pub(super) method: String,
     pub(super) target: String,
@@ -43,7 +43,7 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// `None` for what is no head of HTTP/1.1.
+    /// Parses a head; `None` if the text is no head of HTTP/1.1.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut lines = text.split("\r\n").take_while(|line| !line.is_empty());
         let mut words = lines.next()?.split(' ');
@@ -63,7 +63,7 @@ impl Head {
         first(&self.headers, name)
     }
 
-    /// What is asked for: how it is reached, and the path with its escapes and the query.
+    /// The route to the file, and its path with escapes and query.
     pub(super) fn route(&self) -> (Route<'_>, &str) {
         let marked = |mark: &str| self.target.strip_prefix(mark)?.split_once('/');
         if let Some((token, rest)) = marked(SIGNED) {
@@ -75,7 +75,7 @@ impl Head {
         }
     }
 
-    /// The one range that is asked for. Several are as good as none: a server may answer with everything.
+    /// The requested range. Several ranges count as none, since a server may then answer with the whole file.
     pub(super) fn asked(&self) -> Option<Asked> {
         let (first, last) = self.header("range")?.strip_prefix("bytes=")?.split_once('-')?;
         match (first, last) {
@@ -89,7 +89,7 @@ impl Head {
     }
 }
 
-/// The value of a `Range`.
+/// The value of a `Range` header.
 #[derive(Clone)]
 pub(super) enum Asked {
     Range(Range<u64>),
@@ -98,7 +98,8 @@ pub(super) enum Asked {
 }
 
 impl Asked {
-    /// In a file of this length. An end behind it is its end; a range that begins there is left as it is.
+    /// The range in a file of this length. An end behind the file's end is the file's end; a range that begins there
+    /// is kept.
     pub(super) fn of(&self, length: u64) -> Range<u64> {
         match *self {
             Self::Range(Range { start, end }) if start < length => start..end.min(length),
@@ -109,20 +110,20 @@ impl Asked {
     }
 }
 
-/// How a file is reached.
+/// The route on which a file is requested.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route<'h> {
     Plain,
-    /// By a signed URL, with this token.
+    /// By a signed URL with this token.
     Signed(&'h str),
-    /// By a chain of redirects, of which so many are left.
+    /// By a chain of redirects, of which this number is left.
     Hop(u32),
 }
 
 pub(super) const SIGNED: &str = "/signed/";
 pub(super) const HOP: &str = "/hop/";
 
-/// The path in what was asked for: without the query, the escapes undone.
+/// The path of a request target, without the query and with its escapes decoded; `None` if an escape is malformed.
 pub(super) fn decoded(target: &str) -> Option<String> {
     let path = target.split_once('?').map_or(target, |(path, _)| path);
     let mut decoded = Vec::new();

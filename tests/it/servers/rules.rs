@@ -1,4 +1,4 @@
-//! The rules of a server, in the order in which they were set, and how often each took hold.
+//! The rules of a server, in the order in which they were set, and the number of answers that each has struck.
 
 use std::{
     ops::Range,
@@ -15,18 +15,18 @@ pub(super) struct Rules(Mutex<Vec<Set>>);
 
 struct Set {
     rule: Rule,
-    /// How many answers it was about.
+    /// The number of answers that matched the rule.
     met: u64,
     strikes: Strikes,
 }
 
-/// A fault that holds for an answer, and the range it was limited to.
+/// A fault that holds for an answer, and the range of its rule.
 pub(super) struct Struck {
     pub(super) fault: Fault,
     pub(super) within: Option<Range<u64>>,
 }
 
-/// How many answers had a fault.
+/// The number of answers that had a fault.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Strikes(Arc<AtomicU64>);
 
@@ -47,8 +47,8 @@ impl Rules {
         self.0.lock().unwrap().clear();
     }
 
-    /// The faults of an answer with these bytes of this file. Another answer stands alone: what is to become of the
-    /// file's own bytes waits until they are given.
+    /// The faults of an answer with these bytes of this file. A fault that is another answer stands alone; faults of
+    /// the file's bytes wait for an answer that has the file's bytes.
     pub(super) fn strike(&self, path: &str, bytes: &Range<u64>, follows: Follows) -> Vec<Struck> {
         let mut rules = self.0.lock().unwrap();
         let mut about: Vec<_> = rules.iter_mut().filter(|set| set.rule.is_about(path, bytes)).collect();
@@ -64,16 +64,16 @@ impl Rules {
     }
 }
 
-/// What a request follows.
+/// The origin of a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Follows {
     Nothing,
-    /// One of this server: it is not sent round again.
+    /// A redirect of this server, which is not redirected again.
     Redirect,
 }
 
 impl Set {
-    /// Counts an answer that the rule is about.
+    /// Counts an answer that matches the rule; returns the fault if the counts permit it.
     fn meet(&mut self) -> Option<Struck> {
         let Rule { fault, within, after, times, .. } = &self.rule;
         let before = self.met;

@@ -1,4 +1,4 @@
-//! Disks that fill up, cannot be written or go away, and what lies in the way of a file.
+//! Disks that are full, read-only or removed, and things that lie in the way of a file.
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ fn fetch(fleet: &Fleet, into: &Path) -> Ran {
     fleet.world.run_with(&line, &["-o", into.to_str().unwrap()])
 }
 
-/// A small file system of its own, for the superuser.
+/// A small file system of its own, which only the superuser can mount.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
@@ -60,7 +60,7 @@ fn a_full_disk_is_said_and_goes_on_when_there_is_room() {
     let releases = Releases::of(&[&fleet.model]);
     releases.check(&into);
     assert!(!into.join("config.json").exists(), "nothing has its final name");
-    // What is there is used: the other chunks alone are read from the source.
+    // The chunks on the disk are used: only the other chunks are read from the source.
     disk.remount("size=16m");
     let again = fetch(&fleet, &into).done();
     again.expect(again.stdout.contains("fetched"), "that it is fetched");
@@ -101,7 +101,7 @@ fn a_folder_that_vanishes_is_said_and_made_again() {
     let into = fleet.world.path("out");
     let mut run = Run::start(&fleet, std::slice::from_ref(&server), &into);
     run.await_events("durable", 1, Instant::now() + Duration::from_secs(30));
-    // Something may be made in it meanwhile.
+    // The fetch may create something in the folder meanwhile, so removing is repeated.
     while into.exists() {
         let _ = fs::remove_dir_all(&into);
     }
@@ -115,7 +115,7 @@ fn a_folder_that_vanishes_is_said_and_made_again() {
     fleet.assert_same(&into, &fleet.model);
 }
 
-/// What it is called, and how it is made.
+/// The name of a thing that lies in the way, and the function that makes it.
 type Plant<'p> = (&'p str, &'p dyn Fn(&Path));
 
 #[test]

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use super::{Ended, Folder, LENGTH, a, b};
 use crate::servers::{Fault, Rule};
 
-/// Where two files of the same length differ.
+/// The positions at which two files of the same length differ.
 fn differences(one: &[u8], other: &[u8]) -> Vec<usize> {
     assert_eq!(one.len(), other.len());
     (0..one.len()).filter(|at| one[*at] != other[*at]).collect()
@@ -21,7 +21,7 @@ fn a_flipped_bit_lies_in_the_file_and_not_in_the_answer() {
     server.range("/a.bin", 600_001..600_010).gives_range(&a(), 600_001..600_010);
     server.range("/a.bin", 0..600_000).gives_range(&a(), 0..600_000);
 
-    // Without a place it is the first byte, of whatever is asked for.
+    // A rule without a place flips the first byte of the requested range.
     server.mend();
     server.fail(Fault::Flip.times(2));
     assert_eq!(differences(&server.range("/a.bin", 5..10).body, &a()[5..10]), [0]);
@@ -48,7 +48,7 @@ fn gives_other_bytes() {
 
     let garbage = body(Fault::Garbage.into());
     assert!(garbage == body(Fault::Garbage.into()));
-    // One in 256 is the same by chance.
+    // One byte in 256 is equal by chance.
     assert!(differences(&garbage, &a()).len() > LENGTH / 100 * 99);
     let part = server.range("/a.bin", 300_000..300_100);
     assert_eq!(part.body, garbage[300_000..300_100]);
@@ -70,7 +70,7 @@ fn exchanges_neighbouring_chunks() {
     assert!(server.get("/a.bin").body == two);
     assert!(server.range("/a.bin", 10..2 * chunk + 5).body == two[10..2 * chunk + 5]);
 
-    // The last whole chunk has but a shorter one to be exchanged with.
+    // The last whole chunk has only a shorter partner, so it stays.
     server.mend();
     server.fail(Fault::Swapped(65_536));
     let all = server.get("/a.bin").body;
@@ -105,7 +105,7 @@ fn gives_more_than_there_is() {
     server.fail(Fault::Surplus(50).times(1));
     let mut client = server.client();
     client.get("/a.bin", &[]).gives_whole(&a());
-    // What is too much stands where the next answer should begin.
+    // The surplus stands where the next answer should begin.
     let mut surplus = [0; 50];
     client.0.read_exact(&mut surplus).unwrap();
     assert_eq!(surplus, [b'+'; 50]);

@@ -1,11 +1,11 @@
-//! Other answers than the file, and heads that lie about it.
+//! Answers other than the file, and heads that do not describe the body.
 
 use std::io::Read as _;
 
 use super::{Ended, Folder, Got, LENGTH, a, b, header};
 use crate::servers::{End, Fault, Faulty, Request};
 
-/// Follows redirects of this server; the answer behind them, and how many they were.
+/// Follows redirects of this server; returns the final answer and the number of redirects.
 fn follow(server: &Faulty, target: &str) -> (Got, usize) {
     let mut target = target.to_owned();
     for count in 0..10 {
@@ -103,7 +103,7 @@ fn signed_urls_expire() {
     server.range(&one, 5..7).gives_range(&a(), 5..7);
     server.get(&one).gives_whole(&a());
     assert_eq!([&one, &one, &another].map(|target| server.get(target).status), [403, 403, 200]);
-    // It is good for one file only.
+    // A signed URL gives one file only.
     assert_eq!(server.get(&another.replace("a.bin", "b.bin")).status, 403);
     assert_eq!(strikes.count(), 2);
     let is_of_it = |request: &&Request| request.path == "a.bin";
@@ -158,7 +158,7 @@ fn lies_about_the_length() {
     let mut client = server.client();
     let got = client.get("/a.bin", &[&header(0..100)]);
     assert_eq!((got.header("Content-Length"), got.body.len(), got.ended), (Some("95"), 95, Ended::Complete));
-    // The rest is there all the same.
+    // The rest of the body follows all the same.
     let mut rest = [0; 5];
     client.0.read_exact(&mut rest).unwrap();
     assert_eq!(rest, a()[95..100]);
@@ -189,7 +189,7 @@ fn compresses_unasked() {
     let got = server.range("/a.bin", 5..200_000);
     assert_eq!((got.status, got.header("Content-Encoding")), (206, Some("gzip")));
     assert_eq!((got.header("Content-Range"), got.ended), (Some("bytes 5-199999/1000000"), Ended::Complete));
-    // Stored blocks: a head of ten bytes, one of five for each block of 65535, and eight bytes at the end.
+    // A head of ten bytes, five bytes for each stored block of 65535, and eight bytes at the end.
     assert_eq!(got.body.len(), 199_995 + 10 + 4 * 5 + 8);
     assert_eq!((&got.body[..3], &got.body[15..25]), (&[0x1f, 0x8b, 8][..], &a()[5..15]));
     assert_eq!(server.get("/empty").body.len(), 10 + 5 + 8);

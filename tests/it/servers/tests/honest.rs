@@ -1,4 +1,4 @@
-//! Without faults it is a web server like others.
+//! Without faults, the server behaves like other web servers.
 
 use std::{
     io::ErrorKind,
@@ -55,7 +55,7 @@ fn keeps_connections() {
     let folder = Folder::new();
     let server = folder.serve();
     let mut client = server.client();
-    // Asked for at once, answered one after another.
+    // The requests are sent at once, and answered one after another.
     client.ask("GET", "/a.bin", &[&header(1..3)]);
     client.ask("HEAD", "/a.bin", &[]);
     client.ask("GET", "/b.bin", &["Connection: close"]);
@@ -96,7 +96,7 @@ fn counts_what_is_answered_at_once() {
     let mut clients = [server.client(), server.client(), server.client()];
     for client in &mut clients {
         client.ask("GET", "/a.bin", &[]);
-        // Its head is there, so that it is being answered.
+        // The head has arrived, so the request is being answered.
         assert_eq!(client.answer(false).status, 200);
     }
     server.limit_rate(None);
@@ -132,7 +132,7 @@ fn serves_another_folder_from_one_moment_on() {
     assert_eq!(client.answer(false).status, 200);
     server.serve_from(&newer.path());
     server.limit_rate(None);
-    // What had begun ends as it was.
+    // An answer that has begun ends unchanged.
     let mut bytes = Vec::new();
     while bytes.len() < LENGTH {
         bytes.extend(client.read(LENGTH).unwrap());
@@ -172,7 +172,7 @@ fn accepts_slowly_when_told_to() {
     server.get("/a.bin").gives_whole(&a());
     assert!(start.elapsed() >= delay);
 
-    // Nobody waits for it when the server ends.
+    // The delay does not hold up the end of the server.
     server.accept_slowly(Duration::from_secs(3600));
     let mut client = server.client();
     client.ask("GET", "/a.bin", &[]);
@@ -191,7 +191,7 @@ fn all_connections_share_one_rate() {
             scope.spawn(|| server.get("/a.bin").gives_whole(&a()));
         }
     });
-    // Of half a second, a slice at the beginning is for nothing.
+    // The transfer takes half a second, less the slice granted at the beginning.
     assert!(start.elapsed() >= Duration::from_millis(450), "{:?}", start.elapsed());
 }
 

@@ -1,4 +1,4 @@
-//! The servers do what tests rely on: each fault as a client on a plain socket sees it.
+//! The servers do what other tests rely on: each fault as a client on a plain socket sees it.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -19,7 +19,7 @@ mod honest;
 mod nginx;
 mod ways;
 
-/// A folder with two files of the same length, an empty one, and one whose name has to be escaped.
+/// A folder with two files of the same length, an empty file, and a file whose name needs escapes.
 struct Folder(TempDir);
 
 impl Folder {
@@ -47,7 +47,7 @@ impl Folder {
     }
 }
 
-/// The bytes of `a.bin`. No two chunks of a power of two are the same, since the period is none.
+/// The bytes of `a.bin`. The period is no power of two, so chunks of such a size differ.
 fn a() -> Vec<u8> {
     (0..LENGTH).map(|at| u8::try_from(at % 251).unwrap()).collect()
 }
@@ -59,24 +59,24 @@ fn b() -> Vec<u8> {
 
 const LENGTH: usize = 1_000_000;
 
-/// What came of a request.
+/// The result of a request.
 #[derive(Debug)]
 struct Got {
     status: u16,
     headers: Vec<(String, String)>,
-    /// As many bytes as came, at most as many as the head says.
+    /// The received bytes, at most as many as the head announces.
     body: Vec<u8>,
     ended: Ended,
 }
 
-/// Why no more was read.
+/// The reason why reading ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
-    /// All that the head says is there.
+    /// All bytes that the head announces have arrived.
     Complete,
     Closed,
     Reset,
-    /// Nothing came for a while.
+    /// Nothing arrived for a while.
     Silent,
 }
 
@@ -85,14 +85,14 @@ impl Got {
         self.headers.iter().find(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| &**value)
     }
 
-    /// It is the file's own answer, whole.
+    /// Expects the whole file, without a fault.
     #[track_caller]
     fn gives_whole(self, bytes: &[u8]) {
         assert_eq!((self.status, self.ended), (200, Ended::Complete));
         assert!(self.body == bytes, "other bytes");
     }
 
-    /// It is the file's own answer, to a range.
+    /// Expects a range of the file, without a fault.
     #[track_caller]
     fn gives_range(self, bytes: &[u8], range: Range<usize>) {
         assert_eq!((self.status, self.ended), (206, Ended::Complete));
@@ -112,7 +112,7 @@ impl Client {
         Self(stream)
     }
 
-    /// Takes it for silence if nothing comes for so long.
+    /// Makes the client take a short pause for silence.
     fn impatient(self) -> Self {
         self.0.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         self
@@ -129,7 +129,7 @@ impl Client {
         self.0.write_all(request.as_bytes()).unwrap();
     }
 
-    /// Reads an answer. Without a length its body is what comes until the end.
+    /// Reads an answer. A body without a length ends with the connection.
     fn answer(&mut self, has_body: bool) -> Got {
         let mut got = Got { status: 0, headers: Vec::new(), body: Vec::new(), ended: Ended::Complete };
         let mut head = Vec::new();
@@ -181,12 +181,12 @@ impl Faulty {
         Client::to(self.address())
     }
 
-    /// A whole file, on a connection of its own.
+    /// Requests a file on a connection of its own.
     fn get(&self, target: &str) -> Got {
         self.client().get(target, &[])
     }
 
-    /// A range of a file, on a connection of its own.
+    /// Requests a range of a file on a connection of its own.
     fn range(&self, target: &str, range: Range<usize>) -> Got {
         self.client().get(target, &[&header(range)])
     }

@@ -1,4 +1,4 @@
-//! nginx, where it is installed.
+//! Tests of nginx, skipped where it is not installed.
 
 use std::{
     net::{SocketAddr, TcpStream},
@@ -15,7 +15,7 @@ fn address(url: &str) -> SocketAddr {
     url.strip_prefix("http://").unwrap().parse().unwrap()
 }
 
-/// A folder, and an nginx on it; where there is none the test says so.
+/// A folder with an nginx on it; without nginx, prints that the test is skipped.
 fn nginx(settings: &Settings) -> Option<(Folder, Nginx)> {
     if !Nginx::available() {
         skip("nginx is not installed");
@@ -35,7 +35,7 @@ fn nginx_serves_a_folder_and_logs_it() {
     client.get("/sub/100%20%25.txt", &["Range: bytes=2-"]).gives_range(b"escaped", 2..7);
     assert_eq!(client.get("/none", &["Connection: close"]).status, 404);
 
-    // A line is written once the answer is.
+    // nginx writes a log line once the answer has ended.
     let start = Instant::now();
     while nginx.accesses().len() < 4 && start.elapsed() < Duration::from_secs(20) {
         std::thread::sleep(Duration::from_millis(5));
@@ -93,7 +93,7 @@ fn nginx_can_be_slowed_while_it_runs() {
     nginx.set(&Settings { limit_rate: Some(LENGTH as u64), ..Settings::default() });
     let start = Instant::now();
     Client::to(to).get("/large.bin", &[]).gives_whole(&large);
-    // Of three seconds, what the last pieces take is for nothing.
+    // The file takes three seconds, less the time of the last pieces, which nginx does not slow.
     assert!(start.elapsed() > Duration::from_millis(900), "{:?}", start.elapsed());
 
     nginx.set(&Settings::default());

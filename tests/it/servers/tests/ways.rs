@@ -1,4 +1,4 @@
-//! What happens on the way.
+//! Events on the way of a body.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ fn resets_where_it_is_told_to() {
     let server = folder.serve();
     server.fail(Fault::Break(End::Reset).at(600_000));
     let got = server.get("/a.bin");
-    // A reset overtakes what was sent before it.
+    // A reset may overtake bytes that were sent before it.
     assert_eq!((got.status, got.ended), (200, Ended::Reset));
     assert!(a()[..600_000].starts_with(&got.body));
     assert_eq!(server.settled()[0].sent, 600_000);
@@ -74,7 +74,7 @@ fn goes_slowly_from_a_byte_on() {
     server.fail(Fault::Slow(10_000).at(997_000));
     let start = Instant::now();
     server.get("/a.bin").gives_whole(&a());
-    // Six pieces, and behind the last nobody waits.
+    // Six pieces, with a pause after each but the last.
     assert!(start.elapsed() >= Duration::from_millis(250));
 
     server.mend();
@@ -88,7 +88,7 @@ fn goes_slowly_from_a_byte_on() {
 fn a_rate_can_change_in_the_midst_of_an_answer() {
     let folder = Folder::new();
     let server = folder.serve();
-    // It would take more than a day.
+    // At this rate the answer would take more than a day.
     server.limit_rate(10);
     let mut client = server.client();
     client.ask("GET", "/a.bin", &[]);
