@@ -6,8 +6,8 @@ use weighbridge_manifest::{
     HeadError, HeldError, LineError, ListError, NoteError, PolicyError, ProofError, ProveError,
     StatementError, TrustError, VkeyError,
 };
-use weighbridge_publish::{KeyError, SigningError, StoreError};
-use weighbridge_store::{HoldingError, IoError, MetadataError, shown_path};
+use weighbridge_publish::{KeyError, SigningError};
+use weighbridge_store::{HoldingError, IoError, MetadataError, StoreError, shown_path};
 use weighbridge_transfer::{Blame, FetchError, Progress, SourceStatus, Unpruned};
 use weighbridge_tree::SliceError;
 use weighbridge_verify::{AuditError, ResponseError};
@@ -180,22 +180,23 @@ impl From<FetchError> for Failure {
             FetchError::Overwritten { .. } => {
                 failure.hint("fetch again to get the new revision; what both have is not fetched again")
             }
-            FetchError::Io(error) => match weighbridge_transfer::hint(&error.source) {
+            FetchError::Store(StoreError::Io(error)) => match weighbridge_store::hint(&error.source) {
                 Some(hint) => failure.hint(hint),
                 None => failure,
             },
+            FetchError::Store(StoreError::Busy(_)) => {
+                failure.hint("wait for it to end; what is on disk is not fetched again")
+            }
+            FetchError::Store(error) => error.into(),
             FetchError::AnotherModel { .. } => {
                 failure.hint("fetch into another folder; --replace puts this model in place of that one")
             }
-            FetchError::HubSnapshot { .. } => failure.hint(BESIDE_THE_CACHE),
             FetchError::NotPruned { why: Unpruned::Foreign { .. }, .. } => {
                 failure.hint("fetch without --prune: it lists what is not the model's, and removes nothing")
             }
             FetchError::NotPruned { why: Unpruned::Source { .. }, .. } => {
                 failure.hint("fetch into another folder, or without --prune")
             }
-            FetchError::Busy(_) => failure.hint("wait for it to end; what is on disk is not fetched again"),
-            FetchError::InTheWay { .. } => failure.hint("move it away, or fetch into another folder"),
             FetchError::NothingWanted => {
                 failure.hint("look at the patterns of --only and --tensor: `*` does not match `/`, `**` does")
             }
@@ -250,6 +251,11 @@ impl From<StoreError> for Failure {
                 failure.hint("--force replaces it, once the new metadata is complete")
             }
             StoreError::Busy { .. } => failure.hint("wait for it to end"),
+            StoreError::InTheWay { .. } => failure.hint("move it away, or fetch into another folder"),
+            StoreError::HubSnapshot { .. } => failure.hint(BESIDE_THE_CACHE),
+            StoreError::BeingReplaced(_) => failure.hint(
+                "wait for it to end; if it was ended before, the same command goes on, and a fetch of any release replaces both",
+            ),
             StoreError::Link { .. } => failure.hint("name the real folder with -o"),
             StoreError::Foreign { .. } => {
                 failure.hint("move it away; only unfinished metadata belongs there")

@@ -77,7 +77,7 @@ fn write(folder: &Path, signing: &Signing) -> Result<(), Failure> {
             Failure::new(2106, "the head was replaced while it was signed").about(&folder.join(HEAD));
         return Err(failure.hint("look at the new one, and sign again"));
     }
-    Ok(signals::uninterrupted(|| staging.publish_note(&lock))?)
+    Ok(signals::uninterrupted(|| staging.publish_note(lock))?)
 }
 
 fn print(signing: &Signing, vkey: &Vkey, added: Added, output: &Output) {

@@ -15,7 +15,7 @@ use weighbridge_manifest::{FileEntry, Receipt, TensorEntry, VerifiedFileList, Ve
 use weighbridge_publish::{SecretKey, sign_receipt};
 use weighbridge_store::{
     BadChunks, BadRun, Event, ExtraFiles, FOLDER, FileFault, FileReport, IoError, Metadata, ModelCheck,
-    Outcome, Summary, TensorHashing, Uncompared, is_hub_snapshot, shown_path,
+    Outcome, StoreError, Summary, TensorHashing, Uncompared, is_hub_snapshot, shown_path,
 };
 
 use crate::{
@@ -46,6 +46,11 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
         Some(path) => trust::metadata(path),
         None => Metadata::of_model(&args.model),
     };
+    // A head says nothing of a folder whose files are those of two releases.
+    let own = Metadata::of_model(&args.model);
+    if let Some(error) = own.being_replaced() {
+        return Err(StoreError::BeingReplaced(error).into());
+    }
     let note = trust::note(&metadata)?;
     let head = trust::believe(&note, &args.trust, &args.which, output)?;
     trust::print(&head, output);
@@ -83,6 +88,12 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
             "uncompared": summary.uncompared,
         })
     });
+    // Another release may have begun to replace this one while it was read.
+    if code.is_some()
+        && let Some(error) = own.being_replaced()
+    {
+        return Err(StoreError::BeingReplaced(error).into());
+    }
     layers.map_err(Failure::from)?;
     verdict(&summary, &codes)?;
     match (receipt, key) {

@@ -14,7 +14,7 @@ use weighbridge_publish::{
     Event, Existing, Refusal, RefusalFault, Reuse, SecretKey, Sha256Listing, Signing, Staging, StoreError,
     TensorListing, WeighError, Weighed, Weighing,
 };
-use weighbridge_store::{FOLDER, HEAD, IoError, read_bounded, shown_path};
+use weighbridge_store::{FOLDER, HEAD, IoError, Metadata, read_bounded, shown_path};
 use weighbridge_tree::{ChunkSize, ModelRoot, head_id};
 
 use crate::{
@@ -66,6 +66,9 @@ pub(crate) fn run(args: &Weigh, output: &Output) -> Result<(), Failure> {
              --previous makes it the next revision"
         ));
     }
+    if let Some(error) = Metadata::at(&folder).being_replaced() {
+        return Err(StoreError::BeingReplaced(error).into());
+    }
     let staging = Staging::open(&folder, existing).map_err(|error| not_written(error, args))?;
     let undone = signals::on_signal(staging.undo());
     let reused = earlier
@@ -74,14 +77,13 @@ pub(crate) fn run(args: &Weigh, output: &Output) -> Result<(), Failure> {
         .map_or(0, |(files, ..)| files.entries().iter().filter(|file| matches(file.path.as_str())).count());
     let (weighed, left_out) = weigh(&weighing, reused, output)?;
     let signing = sign(&weighed, &keys)?;
-    staging.write_weighed(&weighed)?;
+    weighed.write(&staging)?;
     if let Some(note) = signing.note() {
         staging.write(HEAD, |w: &mut dyn Write| w.write_all(note.as_bytes()))?;
     }
     let lock = staging.lock()?;
     weighed.check_unchanged().map_err(|error| failure(&error, output))?;
-    signals::uninterrupted(|| staging.publish(&lock))?;
-    drop(lock);
+    signals::uninterrupted(|| staging.publish(lock))?;
     drop(undone);
     print(&weighed, left_out, &keys, &folder, output);
     Ok(())

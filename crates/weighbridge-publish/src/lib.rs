@@ -23,7 +23,6 @@ mod reading;
 mod refusal;
 mod reuse;
 mod sign;
-mod store;
 mod weigh;
 
 pub use key::{
@@ -33,6 +32,6 @@ pub use key_error::{KeyError, PassphraseFault, PemFault};
 pub use refusal::{Refusal, RefusalFault};
 pub use reuse::{Reuse, ReuseFault};
 pub use sign::{Added, Signing, SigningError, sign_challenge, sign_receipt, sign_report};
-pub use store::{Existing, Staging, StoreError};
 pub use weigh::{Event, Previous, Sha256Listing, TensorListing, WeighError, Weighed, Weighing};
 pub use weighbridge_store::TEXT;
+pub use weighbridge_store::{Existing, Staging, StoreError};

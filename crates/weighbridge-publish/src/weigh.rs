@@ -17,8 +17,8 @@ use weighbridge_manifest::{
     TensorNameError, Time, VerifiedHead, shown, shown_beginning, unseen_in, write_files, write_tensors,
 };
 use weighbridge_store::{
-    Found, IoError, Walk, read_bounded,
-    scan::{Job, ScanError, Scanned, Stamp, Tensors},
+    CHUNKS, FILES, Found, IoError, Staging, Stamp, StoreError, TENSORS, TEXT, Walk, read_bounded,
+    scan::{Job, ScanError, Scanned, Tensors},
     walk,
 };
 use weighbridge_tree::{ChainingValue, ChunkSize, FileRoot, TensorHash};
@@ -126,6 +126,21 @@ pub struct Weighed {
 }
 
 impl Weighed {
+    /// Writes everything that was weighed, except the note.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if something cannot be written.
+    pub fn write(&self, staging: &Staging) -> Result<(), StoreError> {
+        staging.write(FILES, |w| w.write_all(self.files.as_bytes()))?;
+        if let Some(tensors) = &self.tensors {
+            staging.write(TENSORS, |w| w.write_all(tensors.as_bytes()))?;
+        }
+        staging.write(CHUNKS, |w| {
+            self.layers.iter().flatten().try_for_each(|value| w.write_all(value.as_bytes()))
+        })?;
+        staging.write(TEXT, |w| w.write_all(self.text.as_bytes()))
+    }
+
     /// Checks that the files that were read have not changed since. Hold a lock on the folder
     /// ([`Staging::lock`](crate::Staging::lock)), so that no fetch changes the files between this call and
     /// publishing.

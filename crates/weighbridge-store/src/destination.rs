@@ -122,11 +122,7 @@ impl Destination {
     ///
     /// # Errors
     /// As there.
-    pub fn partial_if_there(
-        &self,
-        root: FileRoot,
-        size: u64,
-    ) -> Result<Option<PartialFile>, StoreError> {
+    pub fn partial_if_there(&self, root: FileRoot, size: u64) -> Result<Option<PartialFile>, StoreError> {
         match PartialFile::open(&self.site, root, size, Opening::Old) {
             Err(StoreError::Io(error)) if error.source.kind() == NotFound => Ok(None),
             opened => opened.map(Some),
@@ -180,7 +176,7 @@ impl Destination {
     /// # Cost
     /// One sync for each file and one for the folder; for many files, one sync of the whole file system instead.
     #[must_use]
-    pub fn sync(&self, files: &[Arc<PartialFile>]) -> Vec<Result<(), StoreError>> {
+    pub fn sync(&self, files: &[&PartialFile]) -> Vec<Result<(), StoreError>> {
         partial::sync(&self.site, files)
     }
 

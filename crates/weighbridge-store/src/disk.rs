@@ -15,7 +15,7 @@ pub(crate) use elsewhere::{Folder, extents, links_to};
 #[cfg(unix)]
 pub(crate) use unix::{Folder, extents, links_to};
 
-use crate::{io::open, stamp::Identity};
+use crate::{io::open_to_read, stamp::Identity};
 
 /// A folder in which files are made, moved and removed.
 ///
@@ -251,7 +251,7 @@ fn make_root(root: &Path) -> io::Result<()> {
 fn sync_parent(folder: &Path) -> io::Result<()> {
     let Some(parent) = folder.parent() else { return Ok(()) };
     let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-    match open(parent).and_then(|parent| settled(parent.sync_all())) {
+    match open_to_read(parent).and_then(|parent| settled(parent.sync_all())) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         synced => synced,
     }

@@ -16,7 +16,8 @@ use weighbridge_verify::Holding;
 
 use crate::{
     io::{IoError, is_gone, read_exact_at},
-    metadata::{CHUNKS, FOLDER, Layers, LayersError, Metadata, MetadataError, PARTIAL},
+    kept::Lease,
+    metadata::{CHUNKS, FOLDER, KEPT, Layers, LayersError, Metadata, MetadataError, PARTIAL},
     place::Place,
     scan::lock,
     spare::SpareBuffers,
@@ -29,9 +30,13 @@ use crate::{
 /// Each request gets what it would get alone: files are read by position, into a buffer of the request's own.
 ///
 /// # Non-guarantee
-/// Chunks are given as they are read. Whoever makes a proof of them checks them against the layer. For bytes that are
+/// Chunks are given as they are read. The functions that make proofs of them check them against the layer. For bytes that are
 /// checked, see [`ModelView`](crate::ModelView). A file that is replaced while it is open is read as it was before: a
 /// node whose files were repaired or changed opens the folder anew.
+///
+/// # Replaced releases
+/// If another release replaces this one while this value lives, the files of this one are kept in `weighbridge/kept` and read
+/// there. Dropping the value removes them, if it was their last reader (`spec/model-folder.md`).
 ///
 /// # Cost
 /// Threads do not wait for each other's reads. Files are opened when they are asked for, and the 16 opened last stay
@@ -65,8 +70,7 @@ impl<'a> HeldFolder<'a> {
             return Ok(Arc::clone(file));
         }
         // Without the lock: opening can take long, and other threads read on meanwhile.
-        let (file, _) = self.places.open(entry_of(self.files, position)?)?;
-        let file = Arc::new(file);
+        let file = Arc::new(self.places.open(entry_of(self.files, position)?)?.file);
         let mut open = lock(&self.open);
         open.retain(|(opened, _)| *opened != position);
         if open.len() >= MAX_OPEN {
@@ -104,13 +108,24 @@ impl Holding for HeldFolder<'_> {
 /// How many files stay open: a few for each thread of a node, and far fewer than a process may have open.
 const MAX_OPEN: usize = 16;
 
-/// Where the files of a list lie in a model folder, and their layers.
+/// The places of the files of a list in a model folder, and their layers.
 #[derive(Debug)]
 pub(crate) struct Places {
     layers: Option<Layers>,
     walk: Walk,
-    /// Where a fetch has what is not complete, each file under its root.
-    partial: PathBuf,
+    /// The metadata folder of the model folder.
+    folder: PathBuf,
+    /// Keeps the files of the release, should another replace it.
+    _lease: Option<Lease>,
+}
+
+/// A file that was opened.
+pub(crate) struct Opened<'a> {
+    pub(crate) file: File,
+    /// The path of the file; `None` while the file has only its root for a name.
+    pub(crate) place: Option<&'a Path>,
+    /// The path that the file gets if another release replaces this one.
+    pub(crate) kept: PathBuf,
 }
 
 impl Places {
@@ -120,27 +135,34 @@ impl Places {
         metadata: &Metadata,
         files: &VerifiedFileList,
     ) -> Result<Self, HoldingError> {
+        let lease = Lease::take(model, files.head().id());
         let layers = metadata.layers(files).map_err(HoldingError::Metadata)?;
         let walk = walk(model).map_err(HoldingError::Io)?;
-        Ok(Self { layers, walk, partial: model.join(FOLDER).join(PARTIAL) })
+        Ok(Self { layers, walk, folder: model.join(FOLDER), _lease: lease })
     }
 
-    /// Opens the file of an entry, and says where it is; nowhere in particular, if a fetch has not completed it yet and
-    /// will give it its name later, in place of what may have that name now. One that was there when the folder was
-    /// looked at, and is not now, is missing all the same.
-    pub(crate) fn open(&self, entry: &FileEntry) -> Result<(File, Option<&Path>), HoldingError> {
-        let partial = self.partial.join(entry.root.to_string());
-        if let Some(file) = unless_gone(open_signed(
-            &Place::below(self.walk.root.as_ref(), partial.clone()),
-            &entry.path,
-            entry.size,
-        ))? {
-            return Ok((file, None));
+    /// Opens the file of an entry. A file whose fetch is not complete is opened under its root: it gets its path later, in place
+    /// of what may have that path now. A file of a release that was replaced is opened where it is kept.
+    pub(crate) fn open(&self, entry: &FileEntry) -> Result<Opened<'_>, HoldingError> {
+        let name = entry.root.to_string();
+        let by_root = |folder: &str| {
+            let place = Place::below(self.walk.root.as_ref(), self.folder.join(folder).join(&name));
+            unless_gone(open_signed(&place, &entry.path, entry.size))
+        };
+        let kept = self.folder.join(KEPT).join(&name);
+        // In the order in which a file moves: from `partial` to its path, and from there to `kept`.
+        if let Some(file) = by_root(PARTIAL)? {
+            return Ok(Opened { file, place: None, kept });
         }
-        let place = self.file(entry)?;
-        let file = unless_gone(open_signed(place, &entry.path, entry.size))?;
+        let named = self.file(entry).and_then(|place| {
+            Ok(unless_gone(open_signed(place, &entry.path, entry.size))?.map(|file| (file, place)))
+        });
+        if let Ok(Some(file)) = by_root(KEPT) {
+            return Ok(Opened { file, place: None, kept });
+        }
         let missing = || HoldingError::Missing { path: String::from(entry.path.as_str()) };
-        Ok((file.ok_or_else(missing)?, Some(place)))
+        let (file, place) = named?.ok_or_else(missing)?;
+        Ok(Opened { file, place: Some(place), kept })
     }
 
     /// The file to open for an entry: where its link leads, if it is one.

@@ -111,7 +111,7 @@ pub(crate) fn read_beginning(path: &Path, limit: u64) -> Result<(Vec<u8>, u64), 
 /// Opens a regular file; returns it and its length. A folder that came with a model can hold anything, such as a
 /// FIFO; opening one would wait for a writer, so it is refused instead.
 pub(crate) fn open_regular(path: &Path) -> Result<(File, u64), IoError> {
-    let file = open(path).map_err(IoError::at("open", path))?;
+    let file = open_to_read(path).map_err(IoError::at("open", path))?;
     let metadata = file.metadata().map_err(IoError::at("look at", path))?;
     if metadata.is_file() {
         Ok((file, metadata.len()))
@@ -127,12 +127,15 @@ pub(crate) fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), NotFound | NotADirectory | IsADirectory)
 }
 
-/// Opens a file for reading without blocking; opening a FIFO would otherwise wait for a writer.
-pub(crate) fn open(path: &Path) -> io::Result<File> {
+/// Opens what a path leads to for reading, and never waits for it, as opening a FIFO would. Links are followed.
+///
+/// # Errors
+/// The error of the operating system.
+pub fn open_to_read(path: &Path) -> io::Result<File> {
     options().open(path)
 }
 
-/// Like [`open`], but a link is an error.
+/// Like [`open_to_read`], but a link is an error.
 pub(crate) fn open_no_link(path: &Path) -> io::Result<File> {
     let mut options = options();
     #[cfg(unix)]

@@ -15,19 +15,16 @@ use weighbridge_tree::{FileRoot, HeadId, head_id};
 use crate::{
     disk::{Folder, Kind},
     io::{open_no_link, read_bounded},
-    lock::read_holder_line,
+    lock::read_holder,
     metadata::{CHUNKS, FILES, FOLDER, HEAD, KEPT, Metadata, TENSORS, TEXT},
     site::{Site, is_hex},
     store_error::{BeingReplaced, StoreError},
 };
 
-/// The file that says by whom a release is being replaced.
+/// The file that says which process replaces files of a release.
 pub(crate) const BY: &str = "by";
 /// The name in place of a head id where no head stands.
 pub(crate) const NONE: &str = "none";
-/// The first line of [`BY`] if the model's files are replaced, and if its metadata alone is.
-pub(crate) const OF_FILES: &str = "files";
-pub(crate) const OF_METADATA: &str = "metadata";
 
 /// What a process is about to replace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,32 +38,28 @@ pub(crate) fn id_of(note: &[u8]) -> Option<HeadId> {
     Note::parse(note).ok().map(|note| head_id(note.text().as_bytes()))
 }
 
+/// The note of the head that stands, and its id. A link, or anything else that is no file, is no head.
+pub(crate) fn standing(site: &Site) -> Result<Option<(HeadId, Vec<u8>)>, StoreError> {
+    let place = site.meta(HEAD);
+    if site.look(&place)? != Some(Kind::File) {
+        return Ok(None);
+    }
+    let note = site.read_bounded(&place, u64::try_from(MAX_NOTE).unwrap_or(u64::MAX))?;
+    Ok(note.and_then(|note| Some((id_of(&note)?, note))))
+}
+
 /// The name of a head's folder in `kept`.
 pub(crate) fn name_of(standing: Option<HeadId>) -> String {
     standing.map_or_else(|| NONE.to_owned(), |id| id.to_string())
 }
 
-/// Whether the release in a metadata folder is being replaced; the release is named by its head, which may be missing.
+/// Whether files of the release in a metadata folder are being replaced. The release is named by its head, which may be missing.
 pub(crate) fn being_replaced(folder: &Path, standing: Option<HeadId>) -> Option<BeingReplaced> {
-    let kept = folder.join(KEPT).join(name_of(standing));
-    if !kept.is_dir() {
-        return None;
-    }
-    let mut lines = Vec::new();
-    if let Ok(file) = open_no_link(&kept.join(BY)) {
-        let _ = file.take(MAX_BY).read_to_end(&mut lines);
-    }
-    let lines = String::from_utf8(lines).unwrap_or_default();
-    let (kind, by) = lines.split_once('\n').unwrap_or((&lines, ""));
-    Some(BeingReplaced {
-        folder: folder.to_owned(),
-        by: read_holder_line(by),
-        is_of_files: kind != OF_METADATA,
-    })
+    let mark = folder.join(KEPT).join(name_of(standing)).join(BY);
+    mark.symlink_metadata().ok()?;
+    let by = open_no_link(&mark).ok().and_then(read_holder);
+    Some(BeingReplaced { folder: folder.to_owned(), by })
 }
-
-/// More than the two lines of [`BY`] have.
-const MAX_BY: u64 = 300;
 
 /// The file list that belongs to a note in a metadata folder; `None` if there is no such list. The head is believed by its own
 /// word: the list says which files are worth keeping, and nothing else.
@@ -167,8 +160,7 @@ fn is_at(_: &File, _: &Path) -> bool {
 /// lock.
 pub(crate) fn sweep(site: &Site) -> Result<(), StoreError> {
     let kept = site.meta(KEPT);
-    let standing = site.read_bounded(&site.meta(HEAD), u64::try_from(MAX_NOTE).unwrap_or(u64::MAX))?;
-    let standing = name_of(standing.and_then(|note| id_of(&note)));
+    let standing = name_of(standing(site)?.map(|(id, _)| id));
     let names = site.names_if_there(&kept)?;
     let mut needed = HashSet::new();
     let mut leased = Vec::new();

@@ -68,10 +68,11 @@ pub use destination::Destination;
 pub use disk::{Disk, DiskFile, Kind, Opening, SequentialWriter, hint};
 pub use folder::{HeldFolder, HoldingError};
 pub use hub_cache::is_hub_snapshot;
-pub use io::{IoError, read_bounded, read_exact_at, read_some_at, shown_path};
+pub use io::{IoError, open_to_read, read_bounded, read_exact_at, read_some_at, shown_path};
 pub use lock::{FolderLock, LockError};
 pub use metadata::{
-    CHUNKS, FILES, FOLDER, HEAD, Layers, LayersError, Metadata, MetadataError, KEPT, NEW, PARTIAL, TENSORS, TEXT,
+    CHUNKS, FILES, FOLDER, HEAD, KEPT, Layers, LayersError, Metadata, MetadataError, NEW, PARTIAL, TENSORS,
+    TEXT,
 };
 pub use model::{
     BadChunks, BadRun, Event, ExtraFiles, FileFault, FileReport, ModelCheck, Outcome, Summary, TensorHashing,

@@ -101,12 +101,8 @@ pub(crate) fn write_holder(mut file: &File, what: &str) -> io::Result<()> {
 pub(crate) fn read_holder(file: File) -> Option<String> {
     let mut line = Vec::new();
     file.take(MAX_HOLDER).read_to_end(&mut line).ok()?;
-    read_holder_line(&String::from_utf8(line).ok()?)
-}
-
-/// The first line of a text, as people may see it; `None` if it is empty.
-pub(crate) fn read_holder_line(text: &str) -> Option<String> {
-    text.lines().next().filter(|line| !line.is_empty()).map(shown)
+    let line = String::from_utf8(line).ok()?;
+    line.lines().next().filter(|line| !line.is_empty()).map(shown)
 }
 
 /// Another process holds the lock of a folder.
@@ -146,7 +142,7 @@ const MAX_HOLDER: u64 = 200;
 /// The file that says who holds the lock. It may have come with the model: it is no link, and never waited for.
 #[cfg(unix)]
 mod below {
-    use std::{fs::File, io, path::Path};
+    use std::{fs::File, io};
 
     use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
 
@@ -173,16 +169,11 @@ mod below {
         // An error changes nothing: the next holder writes over the file.
         let _ = unlinkat(folder, super::LOCK, AtFlags::empty());
     }
-
-    pub(super) fn folder(place: &Path) -> io::Result<File> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(rustix::fs::open(place, flags, Mode::empty())?.into())
-    }
 }
 
 #[cfg(not(unix))]
 mod below {
-    use std::{fs::File, io, path::Path};
+    use std::{fs::File, io};
 
     #[derive(Clone, Copy)]
     pub(super) enum How {
@@ -195,10 +186,6 @@ mod below {
     }
 
     pub(super) fn remove(_: &File) {}
-
-    pub(super) fn folder(_: &Path) -> io::Result<File> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
 }
 
 #[cfg(all(test, unix))]
@@ -210,7 +197,7 @@ mod tests {
     use super::*;
 
     fn take(place: &Path, what: &str) -> Result<FolderLock, LockError> {
-        FolderLock::take_within(Duration::from_millis(30), below::folder(place).unwrap(), place, what)
+        FolderLock::take_within(Duration::from_millis(30), File::open(place).unwrap(), place, what)
     }
 
     #[test]
@@ -256,11 +243,5 @@ mod tests {
         }
         fs::write(folder.path().join(LOCK), [0xff]).unwrap();
         assert_eq!(take(folder.path(), "a weighing").unwrap_err().holder, None);
-    }
-
-    #[test]
-    fn without_a_folder_there_is_nothing_to_wait_for() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(FolderLock::at(&folder.path().join("none"), "a weighing").unwrap().folder.is_none());
     }
 }

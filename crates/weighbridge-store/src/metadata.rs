@@ -8,12 +8,14 @@ use std::{
 };
 
 use weighbridge_manifest::{ListError, MAX_NOTE, VerifiedFileList, VerifiedHead, VerifiedTensorList};
-use weighbridge_tree::{Grid, Layer, LayerError, LayerReader};
+use weighbridge_tree::{Grid, HeadId, Layer, LayerError, LayerReader};
 
 use weighbridge_verify::PageBuffer;
 
 use crate::io::{IoError, open_regular, read_beginning, read_exact_at};
+use crate::kept::{being_replaced, id_of};
 use crate::lock::LOCK;
+use crate::store_error::BeingReplaced;
 
 /// The folder beside a model's files.
 pub const FOLDER: &str = "weighbridge";
@@ -76,12 +78,14 @@ impl Metadata {
     /// # Errors
     /// [`MetadataError`] if the list cannot be read or is not the signed one.
     pub fn files(&self, head: &VerifiedHead) -> Result<VerifiedFileList, MetadataError> {
-        let (mut pieces, length) = Pieces::of(self.folder.join(FILES))?;
-        let mut list = head.read_files(length)?;
-        while let Some(piece) = pieces.next()? {
-            list.push(piece)?;
-        }
-        Ok(list.finish()?)
+        self.wherever(head.id(), |folder| {
+            let (mut pieces, length) = Pieces::of(folder.join(FILES))?;
+            let mut list = head.read_files(length)?;
+            while let Some(piece) = pieces.next()? {
+                list.push(piece)?;
+            }
+            Ok(list.finish()?)
+        })
     }
 
     /// Reads the tensor list that the head binds; `None` if the head says `tensors none`.
@@ -92,12 +96,14 @@ impl Metadata {
         if files.tensors().is_none() {
             return Ok(None);
         }
-        let (mut pieces, length) = Pieces::of(self.folder.join(TENSORS))?;
-        let mut list = files.read_tensors(length)?;
-        while let Some(piece) = pieces.next()? {
-            list.push(piece)?;
-        }
-        Ok(Some(list.finish()?))
+        self.wherever(files.head().id(), |folder| {
+            let (mut pieces, length) = Pieces::of(folder.join(TENSORS))?;
+            let mut list = files.read_tensors(length)?;
+            while let Some(piece) = pieces.next()? {
+                list.push(piece)?;
+            }
+            Ok(Some(list.finish()?))
+        })
     }
 
     /// Opens the chunk layers; `None` if they are not published. [`Layers::of`] reads and accepts each layer on its
@@ -106,7 +112,34 @@ impl Metadata {
     /// # Errors
     /// [`MetadataError`] if the layers cannot be opened or have another length than the file list gives.
     pub fn layers(&self, files: &VerifiedFileList) -> Result<Option<Layers>, MetadataError> {
-        let path = self.folder.join(CHUNKS);
+        self.wherever(files.head().id(), |folder| Layers::open(folder.join(CHUNKS), files))
+    }
+
+    /// Whether the release in this folder is being replaced by another, or was when a process was killed. The model folder may
+    /// then have files of both.
+    #[must_use]
+    pub fn being_replaced(&self) -> Option<BeingReplaced> {
+        let standing = self.note().ok().and_then(|note| id_of(&note));
+        being_replaced(&self.folder, standing)
+    }
+
+    /// Reads from the folder in which the lists of a head lie, and once more if they have moved meanwhile.
+    fn wherever<T>(
+        &self,
+        head: HeadId,
+        read: impl Fn(&Path) -> Result<T, MetadataError>,
+    ) -> Result<T, MetadataError> {
+        let kept = self.folder.join(KEPT).join(head.to_string());
+        let place = || if kept.join(FILES).is_file() { &kept } else { &self.folder };
+        let before = place();
+        let result = read(before);
+        let after = place();
+        if before == after { result } else { read(after) }
+    }
+}
+
+impl Layers {
+    fn open(path: PathBuf, files: &VerifiedFileList) -> Result<Option<Self>, MetadataError> {
         let (file, actual) = match open_regular(&path) {
             Ok(file) => file,
             Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -124,7 +157,7 @@ impl Metadata {
         if actual != expected {
             return Err(MetadataError::LayersLength { expected, actual });
         }
-        Ok(Some(Layers { path, file, places }))
+        Ok(Some(Self { path, file, places }))
     }
 }
 

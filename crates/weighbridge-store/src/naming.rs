@@ -7,13 +7,13 @@ use std::{
     sync::Arc,
 };
 
-use weighbridge_manifest::{EntryPath, MAX_NOTE};
+use weighbridge_manifest::EntryPath;
 use weighbridge_tree::{FileRoot, HeadId};
 
 use crate::{
     destination::Destination,
     disk::{Kind, Opening},
-    kept::{BY, OF_FILES, OF_METADATA, Replaces, id_of, list_of, name_of, sweep},
+    kept::{BY, Replaces, list_of, name_of, standing, sweep},
     lock::{FolderLock, holder_line},
     metadata::{CHUNKS, FILES, HEAD, KEPT, TENSORS, TEXT},
     partial::{PARTIAL, PartialFile},
@@ -55,8 +55,7 @@ impl Naming {
     ) -> Result<Self, StoreError> {
         // Another process that has ended may have removed any of them.
         site.forget_folders();
-        let note = site.read_bounded(&site.meta(HEAD), u64::try_from(MAX_NOTE).unwrap_or(u64::MAX))?;
-        let standing = note.as_deref().and_then(id_of);
+        let (standing, note) = standing(site)?.unzip();
         let mut old = HashMap::new();
         if replaces == Replaces::Files
             && standing != next
@@ -74,23 +73,26 @@ impl Naming {
         format!("{}/{}", self.site.meta(KEPT), name_of(self.standing))
     }
 
-    /// Says that the release is being replaced, before anything of it is.
+    /// Makes the folder in which the release is kept, and says there that its files are being replaced, before any of them is.
     fn mark(&mut self) -> Result<(), StoreError> {
-        if self.is_marked || self.standing.is_some() && self.standing == self.next {
+        if self.is_marked || self.is_repair() {
             return Ok(());
         }
         let (site, kept) = (&self.site, self.kept());
         site.make_folder(&kept)?;
-        let by = format!("{kept}/{BY}");
-        let kind = match self.replaces {
-            Replaces::Files => OF_FILES,
-            Replaces::Metadata => OF_METADATA,
-        };
-        site.remove_if_there(&by)?;
-        site.write_new(&by, format!("{kind}\n{}\n", holder_line(self.work)).as_bytes())?;
-        site.sync_folder(&kept)?;
+        let mark = format!("{kept}/{BY}");
+        // What an earlier process began goes on: its mark is as good.
+        if self.replaces == Replaces::Files && !site.has_file(&mark)? {
+            site.write_new(&mark, format!("{}\n", holder_line(self.work)).as_bytes())?;
+            site.sync_folder(&kept)?;
+        }
         self.is_marked = true;
         Ok(())
+    }
+
+    /// Whether the standing release is named again: to be repaired, or for more of its files.
+    fn is_repair(&self) -> bool {
+        self.standing.is_some() && self.standing == self.next
     }
 
     /// Gives a file its final name, in place of a file that has it. The name is durable once [`settle`](Self::settle) returns.
@@ -235,8 +237,7 @@ impl Naming {
     /// there is one. Lists and layers that are not in `from` are removed with the old ones.
     pub(crate) fn publish(&mut self, from: &str, note: Option<&str>) -> Result<(), StoreError> {
         self.mark()?;
-        let is_same = self.standing.is_some() && self.standing == self.next;
-        if !is_same {
+        if !self.is_repair() {
             self.keep_metadata()?;
         }
         let site = Arc::clone(&self.site);
@@ -246,7 +247,7 @@ impl Naming {
                 // Layers are written in place, and not synced before.
                 site.disk().sync_file(&new).map_err(site.at("sync", &new))?;
                 site.rename(&new, &place)?;
-            } else if !is_same {
+            } else if !self.is_repair() {
                 site.remove_if_there(&place)?;
             }
         }
@@ -269,7 +270,7 @@ impl Naming {
         }
         for names in [[TENSORS, CHUNKS, TEXT].as_slice(), &[FILES]] {
             for name in names {
-                if site.has_file(&site.meta(name))? {
+                if site.look(&site.meta(name))? == Some(Kind::File) {
                     site.rename(&site.meta(name), &format!("{kept}/{name}"))?;
                 }
             }

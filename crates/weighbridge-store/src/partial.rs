@@ -174,7 +174,7 @@ const MANY: usize = 24;
 
 /// Makes files durable, with their names. A result for each file, in their order: one that cannot be synced does not keep the
 /// others from it.
-pub(crate) fn sync(site: &Site, files: &[Arc<PartialFile>]) -> Vec<Result<(), StoreError>> {
+pub(crate) fn sync(site: &Site, files: &[&PartialFile]) -> Vec<Result<(), StoreError>> {
     if files.len() >= MANY {
         // Cleared first: bytes that are written meanwhile make the file dirty again.
         let dirty: Vec<bool> = files.iter().map(|file| file.is_dirty.swap(false, SeqCst)).collect();
@@ -187,18 +187,20 @@ pub(crate) fn sync(site: &Site, files: &[Arc<PartialFile>]) -> Vec<Result<(), St
                 files.iter().zip(dirty).for_each(|(file, dirty)| _ = file.is_dirty.fetch_or(dirty, SeqCst));
             }
             Err(error) => {
-                let again = || error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+                let again =
+                    || error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
                 return files.iter().map(|file| Err(file.break_by(again()))).collect();
             }
         }
     }
     let synced: Vec<_> = files.iter().map(|file| file.sync_bytes()).collect();
-    let is_new = |(file, synced): &(&Arc<PartialFile>, &Result<(), StoreError>)| {
+    let is_new = |(file, synced): &(&&PartialFile, &Result<(), StoreError>)| {
         synced.is_ok() && !file.is_named.load(SeqCst)
     };
     if files.iter().zip(&synced).any(|pair| is_new(&pair)) {
         if let Err(error) = site.disk().sync_folder(PARTIAL) {
-            let again = || error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+            let again =
+                || error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
             let failed = || Err(site.at("sync", PARTIAL)(again()).into());
             return synced.into_iter().map(|synced| synced.and_then(|()| failed())).collect();
         }

@@ -7,6 +7,17 @@
 //! It forgets more than real file systems do, but for one thing: a file that was renamed has its old name, its new one,
 //! or both, and never none.
 
+#![allow(
+    missing_docs,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a disk for tests: a test that cannot go on fails"
+)]
+
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
@@ -16,10 +27,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::disk::{Disk, DiskFile, Folder, Kind, Opening};
+use crate::{
+    disk::{Disk, DiskFile, Folder, Kind, Opening},
+    stamp::Identity,
+};
 
 /// The disk. Any number of destinations may share it.
-pub(crate) struct PowerCut {
+pub struct PowerCut {
     real: Folder,
     root: PathBuf,
     state: Arc<Mutex<State>>,
@@ -71,7 +85,7 @@ enum Change {
 
 impl PowerCut {
     /// Over a folder, which is made if it is not there. What is in it is durable.
-    pub(crate) fn over(root: &Path) -> Arc<Self> {
+    pub fn over(root: &Path) -> Arc<Self> {
         // Nothing has to be durable on the real disk.
         fs::create_dir_all(root).unwrap();
         let real = Folder::at(root).unwrap();
@@ -91,29 +105,29 @@ impl PowerCut {
     }
 
     /// Where it lies.
-    pub(crate) fn root(&self) -> &Path {
+    pub fn root(&self) -> &Path {
         &self.root
     }
 
     /// Lets the power fail after so many more operations that change something: the next one is an error, and so are
     /// all behind it.
-    pub(crate) fn fail_after(&self, operations: u64) {
+    pub fn fail_after(&self, operations: u64) {
         self.state().left = Some(operations);
     }
 
     /// Lets somebody else do something after so many more operations on names.
-    pub(crate) fn interrupt_after(&self, operations: u64, what: impl FnOnce() + Send + 'static) {
+    pub fn interrupt_after(&self, operations: u64, what: impl FnOnce() + Send + 'static) {
         *lock(&self.interruption) = Some((operations, Box::new(what)));
     }
 
     /// How many operations have changed something.
-    pub(crate) fn operations(&self) -> u64 {
+    pub fn operations(&self) -> u64 {
         self.state().done
     }
 
     /// Writes to an empty folder what may be left if the power fails now; another seed leaves something else. This disk
     /// goes on as it was.
-    pub(crate) fn cut(&self, into: &Path, seed: u64) {
+    pub fn cut(&self, into: &Path, seed: u64) {
         let state = self.state();
         let mut dice = Dice(seed);
         let mut names = state.durable.clone();
@@ -336,11 +350,11 @@ fn write_sparse(place: &Path, bytes: &[u8]) {
 
 /// Numbers that follow from a seed: splitmix64.
 #[derive(Debug)]
-pub(crate) struct Dice(pub(crate) u64);
+pub struct Dice(pub u64);
 
 impl Dice {
     /// A number below `sides`.
-    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
+    pub fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -352,6 +366,10 @@ impl Dice {
 impl Disk for PowerCut {
     fn look(&self, path: &str) -> io::Result<Option<Kind>> {
         self.real.look(path)
+    }
+
+    fn identity(&self, path: &str) -> io::Result<Option<Identity>> {
+        self.real.identity(path)
     }
 
     fn read(&self, path: &str) -> io::Result<File> {
@@ -399,6 +417,15 @@ impl Disk for PowerCut {
         Ok(())
     }
 
+    fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.operate()?;
+        self.real.link(from, to)?;
+        let (from, to) = (state.key(from), state.key(to));
+        let node = state.names[&from];
+        state.rename(Renaming::Made(to, node));
+        Ok(())
+    }
+
     fn remove(&self, path: &str) -> io::Result<()> {
         let mut state = self.operate()?;
         self.real.remove(path)?;
@@ -425,6 +452,15 @@ impl Disk for PowerCut {
         let folder = state.folder(path);
         state.sync_folder(folder);
         Ok(())
+    }
+
+    fn sync_all(&self) -> io::Result<bool> {
+        let mut state = self.operate()?;
+        for renaming in std::mem::take(&mut state.renamings) {
+            apply(&mut state.durable, &renaming);
+        }
+        state.files.values_mut().for_each(Contents::settle);
+        Ok(true)
     }
 
     fn lockable(&self, path: &str) -> io::Result<File> {
@@ -469,6 +505,7 @@ impl DiskFile for CutFile {
     }
 }
 
+#[cfg(test)]
 mod tests {
     use super::*;
 

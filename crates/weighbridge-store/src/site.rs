@@ -32,18 +32,19 @@ pub(crate) struct Site {
 impl Site {
     /// A model folder, at `root`.
     pub(crate) fn of_model(disk: Arc<dyn Disk>, root: &Path) -> Result<Arc<Self>, StoreError> {
-        Self::new(disk, root, FOLDER)
+        // The working directory may become another one.
+        let root = std::path::absolute(root).map_err(IoError::at("find", root))?;
+        Ok(Self::new(disk, root, FOLDER))
     }
 
     /// A metadata folder, at `root`, wherever its model is.
-    pub(crate) fn of_metadata(disk: Arc<dyn Disk>, root: &Path) -> Result<Arc<Self>, StoreError> {
-        Self::new(disk, root, "")
+    pub(crate) fn of_metadata(disk: Arc<dyn Disk>, root: &Path) -> Arc<Self> {
+        Self::new(disk, root.to_owned(), "")
     }
 
-    fn new(disk: Arc<dyn Disk>, root: &Path, metadata: &'static str) -> Result<Arc<Self>, StoreError> {
-        let root = std::path::absolute(root).map_err(IoError::at("find", root))?;
+    fn new(disk: Arc<dyn Disk>, root: PathBuf, metadata: &'static str) -> Arc<Self> {
         let (lasting, open_files) = (Mutex::default(), AtomicUsize::new(0));
-        Ok(Arc::new(Self { root, disk, metadata, lasting, open_files }))
+        Arc::new(Self { root, disk, metadata, lasting, open_files })
     }
 
     pub(crate) fn disk(&self) -> &dyn Disk {
@@ -60,7 +61,7 @@ impl Site {
         if self.metadata.is_empty() { name.to_owned() } else { format!("{}/{name}", self.metadata) }
     }
 
-    /// The absolute path, for messages and for reading whole folders.
+    /// The path on this machine, for messages and for reading whole folders.
     pub(crate) fn place(&self, path: &str) -> PathBuf {
         if path.is_empty() { self.root.clone() } else { self.root.join(path) }
     }

@@ -127,6 +127,11 @@ impl Staged {
         naming.sweep()
     }
 
+    #[cfg(test)]
+    pub(crate) fn site(&self) -> &Arc<Site> {
+        &self.site
+    }
+
     /// The head of the release.
     pub(crate) fn head(&self) -> HeadId {
         self.head

@@ -11,12 +11,11 @@ use std::{
 };
 
 use weighbridge_manifest::MAX_NOTE;
-use weighbridge_tree::HeadId;
 
 use crate::{
     disk::{Disk, DiskFile, Folder, Kind, Opening, SequentialWriter},
     io::IoError,
-    kept::{Replaces, being_replaced, id_of},
+    kept::{Replaces, being_replaced, id_of, standing},
     lock::{FolderLock, LockError, read_holder, write_holder},
     metadata::{CHUNKS, FILES, HEAD, NEW, TENSORS, TEXT},
     naming::Naming,
@@ -86,7 +85,7 @@ impl Staging {
         existing: Existing,
         made_folder: bool,
     ) -> Result<Self, StoreError> {
-        let site = Site::of_metadata(disk, folder)?;
+        let site = Site::of_metadata(disk, folder);
         let mut staging = Self { site, folder: folder.to_owned(), reserved: None, made_folder };
         staging.make_new()?;
         staging.reserved = Some(staging.reserve()?);
@@ -156,15 +155,11 @@ impl Staging {
     /// replacing files of the model when it was killed, so that files of two releases may have been weighed.
     pub fn lock(&self) -> Result<FolderLock, StoreError> {
         let lock = self.site.lock(SIGNER)?;
-        match being_replaced(&self.folder, self.standing()?) {
-            Some(error) if error.is_of_files => Err(StoreError::BeingReplaced(error)),
-            _ => Ok(lock),
+        let head = standing(&self.site)?.map(|(id, _)| id);
+        match being_replaced(&self.folder, head) {
+            Some(error) => Err(StoreError::BeingReplaced(error)),
+            None => Ok(lock),
         }
-    }
-
-    fn standing(&self) -> Result<Option<HeadId>, StoreError> {
-        let note = self.site.read_bounded(HEAD, u64::try_from(MAX_NOTE).unwrap_or(u64::MAX))?;
-        Ok(note.and_then(|note| id_of(&note)))
     }
 
     /// Does the same as dropping this, for a process that a signal ends: such an end drops nothing.

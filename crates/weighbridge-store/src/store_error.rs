@@ -115,8 +115,6 @@ pub struct BeingReplaced {
     pub folder: PathBuf,
     /// The work of the process that replaces it, its number and the time it began, if they can be read.
     pub by: Option<String>,
-    /// Whether files of the model are replaced, and not its metadata alone.
-    pub is_of_files: bool,
 }
 
 impl BeingReplaced {

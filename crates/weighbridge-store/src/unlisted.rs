@@ -79,11 +79,7 @@ impl Destination {
     ///
     /// # Errors
     /// [`StoreError::Io`]: the folder cannot be read.
-    pub fn left_over(
-        &self,
-        wanted: &BTreeSet<FileRoot>,
-        head: HeadId,
-    ) -> Result<Vec<Extra>, StoreError> {
+    pub fn left_over(&self, wanted: &BTreeSet<FileRoot>, head: HeadId) -> Result<Vec<Extra>, StoreError> {
         let mut extras = Vec::new();
         for name in self.site().names(PARTIAL)? {
             // No fetch goes on from bytes that were never judged.

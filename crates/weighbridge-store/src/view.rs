@@ -18,7 +18,7 @@ use weighbridge_verify::{FileVerifier, PageBuffer, VerifierError};
 
 use crate::{
     chunk_cache::ChunkCache,
-    folder::{HoldingError, Places, entry_of, open_signed},
+    folder::{HoldingError, Opened, Places, entry_of, open_signed},
     io::{IoError, is_gone, read_exact_at},
     metadata::Metadata,
     place::Place,
@@ -46,6 +46,8 @@ pub struct FileView {
     file: File,
     /// The file's place and identity; `None` for a file that a fetch has not named yet.
     named: Option<(PathBuf, Option<Identity>)>,
+    /// Where the file is kept if another release replaces its own.
+    kept: Option<PathBuf>,
     cache: Arc<ChunkCache>,
     chunks_read: AtomicU64,
     bytes_read: AtomicU64,
@@ -63,12 +65,13 @@ impl FileView {
         let cache = ChunkCache::new(verifier.layer().grid().granule().bytes());
         let opened =
             open_signed(&Place::from(file.to_owned()), verifier.path(), verifier.layer().grid().len())?;
-        Self::sharing(opened, Some(file), verifier, Arc::new(cache))
+        Self::sharing(opened, Some(file), None, verifier, Arc::new(cache))
     }
 
     fn sharing(
         file: File,
         place: Option<&Path>,
+        kept: Option<PathBuf>,
         verifier: FileVerifier,
         cache: Arc<ChunkCache>,
     ) -> Result<Self, ViewError> {
@@ -85,6 +88,7 @@ impl FileView {
             verifier,
             file,
             named,
+            kept,
             cache,
             chunks_read: AtomicU64::new(0),
             bytes_read: AtomicU64::new(0),
@@ -175,11 +179,15 @@ impl FileView {
         let size = self.verifier.layer().grid().len();
         let opened = self.file.metadata().map_err(|error| self.io("look at", error))?;
         let Some((place, identity)) = &self.named else { return Ok(opened.len() == size) };
-        let named = match fs::symlink_metadata(place) {
-            Err(error) if is_gone(&error) => return Ok(false),
-            result => result.map_err(|error| self.io("look at", error))?,
+        let is_at = |place: &Path| match fs::symlink_metadata(place) {
+            Err(error) if is_gone(&error) => Ok(false),
+            Err(error) => Err(self.io("look at", error)),
+            Ok(named) => Ok(named.len() == size && identity_of(&named) == *identity),
         };
-        Ok(opened.len() == size && named.len() == size && identity_of(&named) == *identity)
+        if opened.len() != size {
+            return Ok(false);
+        }
+        Ok(is_at(place)? || self.kept.as_deref().map_or(Ok(false), is_at)?)
     }
 
     fn io(&self, doing: &'static str, error: io::Error) -> ViewError {
@@ -228,6 +236,9 @@ pub struct Reads {
 ///
 /// Files are opened when they are touched, and stay open. A file that a fetch has not completed is read where the fetch has
 /// it, and may get its name meanwhile.
+///
+/// If another release replaces this one while this value lives, the files of this one are kept in `weighbridge/kept` and read
+/// there. Dropping the value removes them, if it was their last reader (`spec/model-folder.md`).
 ///
 /// # Guarantee, non-guarantee
 /// Those of [`FileView`], for each file.
@@ -282,7 +293,7 @@ impl ModelView {
         if let Some(view) = slot.get() {
             return Ok(view);
         }
-        let (file, place) = self.places.open(entry_of(&self.files, position)?)?;
+        let Opened { file, place, kept } = self.places.open(entry_of(&self.files, position)?)?;
         let layer = self.places.layer(&self.files, position)?;
         let verifier = FileVerifier::new(&self.files, position, layer).map_err(|error| match error {
             VerifierError::Layer { path, fault } => {
@@ -290,7 +301,7 @@ impl ModelView {
             }
             _ => HoldingError::NoSuchEntry,
         })?;
-        let view = FileView::sharing(file, place, verifier, Arc::clone(&self.cache))?;
+        let view = FileView::sharing(file, place, Some(kept), verifier, Arc::clone(&self.cache))?;
         Ok(slot.get_or_init(|| Box::new(view)))
     }
 

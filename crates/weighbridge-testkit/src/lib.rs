@@ -14,6 +14,10 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "tests name their own files")]
 
+mod sample;
+
+pub use sample::{CHUNK, Sample};
+
 use std::{
     fs,
     path::{Path, PathBuf},

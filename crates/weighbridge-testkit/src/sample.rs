@@ -10,22 +10,22 @@ use weighbridge_tree::{ChunkSize, FileRoot, Grid, HeadId, head_id};
 use weighbridge_verify::FileVerifier;
 
 /// A model of small files in chunks of 16 KiB.
-pub(crate) struct Sample {
-    pub(crate) contents: Vec<(EntryPath, Vec<u8>)>,
-    pub(crate) list: Arc<VerifiedFileList>,
-    pub(crate) id: HeadId,
+pub struct Sample {
+    pub contents: Vec<(EntryPath, Vec<u8>)>,
+    pub list: Arc<VerifiedFileList>,
+    pub id: HeadId,
     /// The bytes of `head.note`, `files.jsonl` and `chunks.layer`.
-    pub(crate) note: Vec<u8>,
-    pub(crate) files: Vec<u8>,
-    pub(crate) layers: Vec<u8>,
+    pub note: Vec<u8>,
+    pub files: Vec<u8>,
+    pub layers: Vec<u8>,
     verifiers: Vec<FileVerifier>,
 }
 
-pub(crate) const CHUNK: u64 = 16_384;
+pub const CHUNK: u64 = 16_384;
 
 impl Sample {
     /// Files by path and length, in the order of paths; another seed gives other bytes.
-    pub(crate) fn of(files: &[(&str, usize)], seed: u8) -> Self {
+    pub fn of(files: &[(&str, usize)], seed: u8) -> Self {
         let path = |path: &&str| EntryPath::parse(path).unwrap();
         let contents: Vec<_> = files.iter().map(|(at, len)| (path(at), bytes(*len, seed))).collect();
         let chunk_size = ChunkSize::new(CHUNK).unwrap();
@@ -69,39 +69,39 @@ impl Sample {
         }
     }
 
-    pub(crate) fn path(&self, file: usize) -> &EntryPath {
+    pub fn path(&self, file: usize) -> &EntryPath {
         &self.contents[file].0
     }
 
-    pub(crate) fn bytes(&self, file: usize) -> &[u8] {
+    pub fn bytes(&self, file: usize) -> &[u8] {
         &self.contents[file].1
     }
 
-    pub(crate) fn root(&self, file: usize) -> FileRoot {
+    pub fn root(&self, file: usize) -> FileRoot {
         self.list.entries()[file].root
     }
 
-    pub(crate) fn size(&self, file: usize) -> u64 {
+    pub fn size(&self, file: usize) -> u64 {
         self.list.entries()[file].size
     }
 
-    pub(crate) fn verifier(&self, file: usize) -> &FileVerifier {
+    pub fn verifier(&self, file: usize) -> &FileVerifier {
         &self.verifiers[file]
     }
 
     /// The bytes of a run of chunks.
-    pub(crate) fn chunks(&self, file: usize, chunks: std::ops::Range<u64>) -> &[u8] {
+    pub fn chunks(&self, file: usize, chunks: std::ops::Range<u64>) -> &[u8] {
         let at = |chunk: u64| usize::try_from((chunk * CHUNK).min(self.size(file))).unwrap();
         &self.bytes(file)[at(chunks.start)..at(chunks.end)]
     }
 
-    pub(crate) fn count(&self, file: usize) -> u64 {
+    pub fn count(&self, file: usize) -> u64 {
         self.size(file).div_ceil(CHUNK)
     }
 }
 
 /// Bytes in which no two places are alike, and none is zero.
-pub(crate) fn bytes(len: usize, seed: u8) -> Vec<u8> {
+fn bytes(len: usize, seed: u8) -> Vec<u8> {
     let mut state = u64::from(seed) + 1;
     let next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

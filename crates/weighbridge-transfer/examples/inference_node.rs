@@ -160,11 +160,11 @@ fn publish(folder: &Path) -> Result<(Vkey, Vec<Source>), Box<dyn Error>> {
     let mut note = Signing::of_text(weighed.text.clone())?;
     note.add(key.vkey(), key.sign(weighed.text.as_bytes()))?;
     let staging = Staging::open(&honest.join("weighbridge"), Existing::Keep)?;
-    staging.write_weighed(&weighed)?;
+    weighed.write(&staging)?;
     let note = note.note().ok_or("it was signed")?;
     staging.write("head.note", |file| file.write_all(note.as_bytes()))?;
     let lock = staging.lock()?;
-    staging.publish(&lock)?;
+    staging.publish(lock)?;
     copy(&honest, &lying)?;
     let mut file = File::options().write(true).open(lying.join("model-00001-of-00002.safetensors"))?;
     file.seek(SeekFrom::Start(1_000_000))?;

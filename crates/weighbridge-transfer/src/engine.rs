@@ -11,6 +11,7 @@ use std::{
 
 use tokio::sync::{Notify, Semaphore};
 use weighbridge_manifest::{VerifiedFileList, VerifiedTensorList};
+use weighbridge_store::Destination;
 use weighbridge_tree::ChunkError;
 use weighbridge_verify::{ModelVerifier, ReadyTensors, VerifiedChunk, VerifiedRun};
 
@@ -18,7 +19,6 @@ use crate::{
     board::{Board, lock},
     budget::Buffers,
     catalog::Case,
-    destination::Destination,
     error::FetchError,
     event::{Event, Here, Progress},
     ranges::RangeSet,
@@ -251,23 +251,38 @@ impl Engine {
         }
     }
 
-    /// Syncs what is written, and says what is durable now. What cannot be synced does not keep the rest from it.
+    /// Syncs what is written, and says what is durable now. A file that cannot be synced does not keep the others from it.
     pub(crate) fn sync(&self) -> Result<(), FetchError> {
         self.unsynced.store(0, SeqCst);
-        self.targets.values().map(|target| self.sync_one(target)).fold(Ok(()), Result::and)
+        let (mut written, mut files) = (Vec::new(), Vec::new());
+        let mut result = Ok(());
+        for target in self.targets.values() {
+            let (partial, chunks) = target.take_unsynced();
+            if chunks.is_empty() {
+                continue;
+            }
+            if let Some(partial) = partial {
+                files.push(partial);
+                written.push((target, chunks));
+            } else {
+                // Another process wrote the file and gave it its name.
+                let _here = self.board.works(target.path.as_str(), Here::Syncing);
+                let settled = self.destination.settle(&target.path).map_err(FetchError::from);
+                result = result.and(settled.map(|()| self.count_durable(target, &chunks)));
+            }
+        }
+        let _here = written.first().map(|(target, _)| self.board.works(target.path.as_str(), Here::Syncing));
+        for ((target, chunks), synced) in
+            written.into_iter().zip(self.destination.sync(&files.iter().map(Arc::as_ref).collect::<Vec<_>>()))
+        {
+            result =
+                result.and(synced.map(|()| self.count_durable(target, &chunks)).map_err(FetchError::from));
+        }
+        result
     }
 
-    fn sync_one(&self, target: &Target) -> Result<(), FetchError> {
-        let (partial, chunks) = target.take_unsynced();
-        if chunks.is_empty() {
-            return Ok(());
-        }
-        let _here = self.board.works(target.path.as_str(), Here::Syncing);
-        match partial {
-            Some(partial) => partial.sync()?,
-            // It was not we who wrote it and gave it its name.
-            None => self.destination.settle(&target.path)?,
-        }
+    /// Counts chunks that were synced, says so, and closes the file if nothing is left to write.
+    fn count_durable(&self, target: &Target, chunks: &RangeSet) {
         let mut bytes = 0;
         for run in chunks.iter() {
             bytes += target.wanted.within(&run).map(|run| target.bytes(&run)).sum::<u64>();
@@ -280,7 +295,6 @@ impl Engine {
         if target.is_done() {
             target.close();
         }
-        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf};
 
 use weighbridge_manifest::{ListError, ModelName, TrustError, shown};
-use weighbridge_store::{IoError, LockError, shown_path};
+use weighbridge_store::{IoError, StoreError, shown_path};
 use weighbridge_tree::HeadId;
 use weighbridge_verify::VerifierError;
 
@@ -33,19 +33,8 @@ pub enum FetchError {
         /// How far it was.
         progress: Progress,
     },
-    /// The file system does not take it.
-    Io(IoError),
-    /// Another process gives names in the folder, and does not end. Nothing was named.
-    Busy(LockError),
-    /// Something else lies where a file, or a folder for files, has to be.
-    InTheWay {
-        /// Where.
-        path: PathBuf,
-        /// What lies there, such as "a symbolic link".
-        what: &'static str,
-        /// What has to be there, such as "a file".
-        needed: &'static str,
-    },
+    /// The folder that is fetched into cannot be written. Nothing unverified was named.
+    Store(StoreError),
     /// The folder has another model, which was not to be replaced. No file was written.
     AnotherModel {
         /// The folder.
@@ -54,12 +43,6 @@ pub enum FetchError {
         there: ModelName,
         /// The model that was to be fetched.
         wanted: ModelName,
-    },
-    /// The folder is a snapshot of a Hugging Face cache. Its files are links, and the hub's clients look after them. Nothing
-    /// was written.
-    HubSnapshot {
-        /// The folder.
-        folder: PathBuf,
     },
     /// Files were to be removed that may be anybody's. None was.
     NotPruned {
@@ -126,12 +109,9 @@ impl FetchError {
             Self::NoSource { .. } => 9201,
             Self::Stopped { .. } => 9202,
             Self::Overwritten { .. } => 9203,
-            Self::InTheWay { .. } => 9204,
             Self::AnotherModel { .. } => 9205,
             Self::NotPruned { .. } => 9206,
-            Self::HubSnapshot { .. } => 9207,
-            Self::Io(error) => error.error_code(),
-            Self::Busy(error) => error.error_code(),
+            Self::Store(error) => error.error_code(),
             Self::NothingWanted | Self::NoTensors => 9001,
             Self::List(error) => error.error_code(),
             Self::Entry(error) => error.error_code(),
@@ -142,7 +122,13 @@ impl FetchError {
 
 impl From<IoError> for FetchError {
     fn from(error: IoError) -> Self {
-        Self::Io(error)
+        Self::Store(error.into())
+    }
+}
+
+impl From<StoreError> for FetchError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
     }
 }
 
@@ -163,19 +149,10 @@ impl fmt::Display for FetchError {
                     "the model was overwritten while it was fetched: every source serves head {now} now, in place of {begun}"
                 )
             }
-            Self::Io(error) => error.fmt(f),
-            Self::Busy(error) => error.fmt(f),
-            Self::InTheWay { path, what, needed } => {
-                write!(f, "{} is {what}, where {needed} has to be", shown_path(path))
-            }
+            Self::Store(error) => error.fmt(f),
             Self::AnotherModel { folder, there, wanted } => {
                 write!(f, "{} has the model {there}, which is not {wanted}", shown_path(folder))
             }
-            Self::HubSnapshot { folder } => write!(
-                f,
-                "{} is a snapshot of a Hugging Face cache, in which only the hub's clients change files",
-                shown_path(folder)
-            ),
             Self::NotPruned { folder, why: Unpruned::Foreign { first, count } } => {
                 let others = match count.saturating_sub(1) {
                     0 => String::new(),
@@ -208,8 +185,7 @@ impl std::error::Error for FetchError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Trust(error) => Some(error),
-            Self::Io(error) => Some(error),
-            Self::Busy(error) => Some(error),
+            Self::Store(error) => Some(error),
             Self::List(error) => Some(error),
             Self::Entry(error) => Some(error),
             _ => None,

@@ -3,6 +3,7 @@
 use std::{fmt, ops::Range, path::PathBuf, time::Duration};
 
 use weighbridge_manifest::{EntryPath, TensorEntry, VerifiedHead};
+use weighbridge_store::ExtraFault;
 
 /// Which source, counted from 0 in the order in which they were given; a place for metadata comes behind them.
 pub type SourceIndex = usize;
@@ -200,13 +201,4 @@ pub enum Event {
         /// Why it is no file that could be part of a model, if it is none: a verifier lets none pass.
         fault: Option<ExtraFault>,
     },
-}
-
-/// The fault of something that is not listed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExtraFault {
-    /// The code of `spec/error-codes.md`.
-    pub code: u16,
-    /// The reason, for people.
-    pub message: String,
 }

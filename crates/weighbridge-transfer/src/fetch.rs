@@ -11,15 +11,20 @@ use tokio::{
     sync::mpsc,
     task::{JoinError, JoinSet},
 };
-use weighbridge_manifest::{ListError, TrustError, VerifiedFileList, VerifiedHead, VerifiedTensorList};
-use weighbridge_store::{FILES, FOLDER, FolderLock, HEAD, IoError, Metadata, PARTIAL, TENSORS, read_bounded};
+use weighbridge_manifest::{
+    EntryPath, ListError, TrustError, VerifiedFileList, VerifiedHead, VerifiedTensorList,
+};
+use weighbridge_store::{
+    Destination, FILES, FOLDER, HEAD, IoError, LayersFile, Metadata, Naming, PARTIAL, Staged, StoreError,
+    TENSORS, read_bounded,
+};
+use weighbridge_tree::HeadId;
 use weighbridge_verify::ModelVerifier;
 
 use crate::{
     board::{Board, PATIENCE, lock},
     catalog::{Case, Part, Trust, best_head, no_source, one_of, text},
     connection,
-    destination::{Destination, LayersFile, Staged},
     engine::Engine,
     error::{FetchError, Unpruned},
     event::{Event, Here, Progress, SourceIndex, SourceState, SourceStatus},
@@ -87,7 +92,7 @@ pub async fn fetch(options: Options, observer: &dyn Observer, stop: &Stop) -> Re
 /// As [`fetch`], into a destination that somebody else opens, at the place that the options name.
 async fn fetch_into(
     options: Options,
-    open: impl FnOnce() -> Result<Destination, FetchError> + Send + 'static,
+    open: impl FnOnce() -> Result<Destination, StoreError> + Send + 'static,
     observer: &dyn Observer,
     stop: &Stop,
 ) -> Result<Fetched, FetchError> {
@@ -169,13 +174,13 @@ impl Run {
         &self,
         trust: Trust,
         root: PathBuf,
-        open: impl FnOnce() -> Result<Destination, FetchError> + Send + 'static,
+        open: impl FnOnce() -> Result<Destination, StoreError> + Send + 'static,
         observer: &dyn Observer,
     ) -> Result<Fetched, FetchError> {
         let board = &self.board;
         let destination = {
             let _here = board.works(FOLDER, Here::Writing);
-            blocking(open).await?
+            blocking(move || Ok(open()?)).await?
         };
         let (best, shown) = best_head(board, &trust).await?;
         observer.accept_head(&best.head, &best.note).map_err(FetchError::Trust)?;
@@ -256,11 +261,12 @@ impl Run {
         blocking(move || {
             let lock = {
                 let _here = engine.board.works(FOLDER, Here::Naming);
-                staged.lock()?
+                engine.destination.lock()?
             };
             // Another fetch or signer may have put a model here meanwhile. From now on nobody can.
             another_model.allows(&root, engine.destination.model()?, &wanted)?;
-            finish(&engine, head, &staged, &twins, unlisted, &lock)
+            let naming = engine.destination.begin_naming(lock, &staged)?;
+            finish(&engine, head, &staged, &twins, unlisted, naming)
         })
         .await
     }
@@ -306,7 +312,7 @@ impl Run {
         let found = one_of(&self.board, case, &Part::whole(FILES, length), has_other, opened).await?;
         let (list, bytes) = found.ok_or_else(|| no_source(&self.board, FILES))?;
         let staged = Arc::clone(staged);
-        blocking(move || staged.write(FILES, &bytes)).await?;
+        blocking(move || Ok(staged.write(FILES, &bytes)?)).await?;
         Ok(list)
     }
 
@@ -337,7 +343,7 @@ impl Run {
         };
         let Some((list, bytes)) = found else { return Ok(None) };
         let staged = Arc::clone(staged);
-        blocking(move || staged.write(TENSORS, &bytes)).await?;
+        blocking(move || Ok(staged.write(TENSORS, &bytes)?)).await?;
         Ok(Some(Arc::new(list)))
     }
 
@@ -475,19 +481,16 @@ impl Crew {
     }
 }
 
-/// Everything has come. Now it gets its names, and the head last.
+/// Gives names to everything that has come, and the head last.
 fn finish(
     engine: &Engine,
     head: VerifiedHead,
     staged: &Staged,
     twins: &[(usize, usize)],
     unlisted: Unlisted,
-    lock: &FolderLock,
+    mut naming: Naming,
 ) -> Result<Fetched, FetchError> {
-    let (mut files, mut partial, mut copied) = (0, 0, 0_u64);
-    let named = |path: &weighbridge_manifest::EntryPath, size| {
-        engine.board.say(Event::File { path: path.clone(), size });
-    };
+    let (mut partial, mut copied) = (0, 0_u64);
     // The old files stay if the new metadata cannot take its place.
     staged.check_places()?;
     let files_to_name = engine.targets.values().filter(|target| target.is_whole()).count() + twins.len();
@@ -496,6 +499,7 @@ fn finish(
         true => Err(FetchError::Stopped { progress: engine.board.progress() }),
         false => Ok(()),
     };
+    let mut named = Named { engine, names: Vec::new(), files: 0 };
     for target in engine.targets.values() {
         if !target.is_whole() {
             partial += 1;
@@ -503,10 +507,11 @@ fn finish(
         }
         goes_on()?;
         let _here = engine.board.works(target.path.as_str(), Here::Naming);
-        local::place(engine, target)?;
-        files += 1;
-        named(&target.path, target.grid.len());
+        local::place(engine, target, &mut naming)?;
+        named.add(&target.path, target.grid.len(), &mut naming)?;
     }
+    // A twin is copied from a file that has its name.
+    named.settle(&mut naming)?;
     for (position, first) in twins {
         let (Some(entry), Some(first)) = (engine.files.entries().get(*position), engine.targets.get(first))
         else {
@@ -514,29 +519,69 @@ fn finish(
         };
         goes_on()?;
         let _here = engine.board.works(entry.path.as_str(), Here::Naming);
-        local::twin(engine, first, &entry.path)?;
-        files += 1;
+        local::twin(engine, first, &entry.path, &mut naming)?;
         copied = copied.saturating_add(entry.size);
-        named(&entry.path, entry.size);
+        named.add(&entry.path, entry.size, &mut naming)?;
     }
+    named.settle(&mut naming)?;
     goes_on()?;
     {
         let _here = engine.board.works(HEAD, Here::Naming);
-        staged.publish(lock)?;
+        staged.publish(&mut naming)?;
     }
+    remove_unlisted(engine, head.id(), unlisted, &mut naming)?;
+    naming.sweep()?;
+    let progress = engine.board.progress();
+    let bytes = progress.wanted.saturating_add(copied);
+    Ok(Fetched { head, bytes, progress, files: named.files, partial })
+}
+
+/// Files that have got their names, and whose names are not durable yet: they are made durable together, and told then.
+struct Named<'a> {
+    engine: &'a Engine,
+    names: Vec<(EntryPath, u64)>,
+    /// How many are durable.
+    files: u64,
+}
+
+impl Named<'_> {
+    fn add(&mut self, path: &EntryPath, size: u64, naming: &mut Naming) -> Result<(), FetchError> {
+        self.names.push((path.clone(), size));
+        if self.names.len() < NAMES { Ok(()) } else { self.settle(naming) }
+    }
+
+    fn settle(&mut self, naming: &mut Naming) -> Result<(), FetchError> {
+        naming.settle()?;
+        for (path, size) in self.names.drain(..) {
+            self.files += 1;
+            self.engine.board.say(Event::File { path, size });
+        }
+        Ok(())
+    }
+}
+
+/// How many names are made durable together: more take longer until a person sees one, fewer sync the same folders more often.
+const NAMES: usize = 2_048;
+
+/// Says what is in the folder and not listed, and removes it if the caller wants that.
+fn remove_unlisted(
+    engine: &Engine,
+    head: HeadId,
+    unlisted: Unlisted,
+    naming: &mut Naming,
+) -> Result<(), FetchError> {
     let _here = engine.board.works(FOLDER, Here::Listing);
     let is_listed = |path: &str| engine.files.find(path).is_some();
     let mut extras = engine.destination.unlisted(&is_listed)?;
     if unlisted == Unlisted::Prune {
         let roots = engine.files.entries().iter().map(|entry| entry.root).collect();
-        extras.extend(engine.destination.left_over(&roots, head.id())?);
+        extras.extend(engine.destination.left_over(&roots, head)?);
     }
     for extra in extras {
-        let removed = unlisted == Unlisted::Prune && engine.destination.remove(&extra)?;
+        let removed = unlisted == Unlisted::Prune && engine.destination.remove(naming, &extra)?;
         engine.board.say(Event::Extra { path: extra.path, removed, fault: extra.fault });
     }
-    let progress = engine.board.progress();
-    Ok(Fetched { head, bytes: progress.wanted.saturating_add(copied), progress, files, partial })
+    Ok(())
 }
 
 /// Refuses to remove anything from a folder that never was this model's.

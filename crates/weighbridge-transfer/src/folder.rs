@@ -9,11 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use weighbridge_store::read_some_at;
+use weighbridge_store::{open_to_read, read_some_at};
 use weighbridge_verify::PageBuffer;
 
 use crate::{
-    disk::open_to_read,
     fault::Fault,
     source::{Bodies, Body},
 };

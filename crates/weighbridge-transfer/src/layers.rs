@@ -3,11 +3,10 @@
 use std::{collections::VecDeque, ops::Range, sync::Arc};
 
 use tokio::task::JoinSet;
-use weighbridge_store::{CHUNKS, Layers};
+use weighbridge_store::{CHUNKS, Layers, LayersFile};
 
 use crate::{
     catalog::{Part, one_of},
-    destination::LayersFile,
     engine::Engine,
     error::FetchError,
     local,

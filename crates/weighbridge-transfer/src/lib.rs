@@ -17,8 +17,6 @@ mod board;
 mod budget;
 mod catalog;
 mod connection;
-mod destination;
-mod disk;
 mod engine;
 mod error;
 mod event;
@@ -29,7 +27,6 @@ mod http;
 mod layers;
 mod local;
 mod options;
-mod partial;
 mod ranges;
 mod roster;
 mod schedule;
@@ -38,15 +35,11 @@ mod source;
 mod target;
 mod whole;
 
-#[cfg(test)]
-mod power_cut;
-
 #[cfg(feature = "cloud")]
 mod bucket;
 
-pub use disk::hint;
 pub use error::{FetchError, Unpruned};
-pub use event::{Blame, Event, ExtraFault, Here, Progress, SourceIndex, SourceState, SourceStatus, Waiting};
+pub use event::{Blame, Event, Here, Progress, SourceIndex, SourceState, SourceStatus, Waiting};
 pub use fault::Fault;
 pub use fetch::{Fetched, Observer, fetch};
 pub use options::{AnotherModel, Options, Stop, Unlisted, Wanted, Watchdog};

@@ -2,21 +2,20 @@
 
 use std::{
     fs::File,
+    io::ErrorKind::NotFound,
     ops::Range,
     sync::{Arc, atomic::Ordering::SeqCst},
 };
 
 use weighbridge_manifest::EntryPath;
-use weighbridge_store::{IoError, read_exact_at};
+use weighbridge_store::{IoError, Naming, PartialFile, Stamp, StoreError, read_exact_at};
 use weighbridge_verify::{FileVerifier, PageBuffer, WholeError, WholeFile};
 
 use crate::{
     board::lock,
-    disk::{Stamp, stamp_of},
     engine::Engine,
     error::FetchError,
     event::{Event, Here},
-    partial::PartialFile,
     ranges::RangeSet,
     target::Target,
 };
@@ -98,7 +97,7 @@ fn lacking(target: &Target, have: &RangeSet) -> RangeSet {
 }
 
 fn stamp_of_file(file: &File) -> Option<Stamp> {
-    stamp_of(&file.metadata().ok()?)
+    Stamp::of(file).ok().filter(Stamp::is_certain)
 }
 
 /// What has the final name, if it has the right length.
@@ -246,13 +245,13 @@ fn recount(
 }
 
 /// Gives a file of which every chunk is durable its final name.
-pub(crate) fn place(engine: &Engine, target: &Target) -> Result<(), FetchError> {
+pub(crate) fn place(engine: &Engine, target: &Target, naming: &mut Naming) -> Result<(), FetchError> {
     if target.is_in_place(&engine.destination)? {
         return Ok(());
     }
     let placed = match target.accepted(&engine.destination)? {
-        Some(partial) => match engine.destination.place(&partial, &target.path) {
-            Err(error) if is_gone(&error) => false,
+        Some(partial) => match naming.place(&engine.destination, &partial, &target.path) {
+            Err(StoreError::Io(error)) if error.source.kind() == NotFound => false,
             placed => placed.map(|()| true)?,
         },
         None => false,
@@ -261,14 +260,14 @@ pub(crate) fn place(engine: &Engine, target: &Target) -> Result<(), FetchError> 
     let mut tries = 0..MOMENTS;
     let mut found = placed;
     while !found && tries.next().is_some() {
-        found = place_again(engine, target)?;
+        found = place_again(engine, target, naming)?;
         if !found {
             std::thread::sleep(MOMENT);
         }
     }
     if !found {
         let what = "it was removed or placed elsewhere by another process";
-        let error = std::io::Error::new(std::io::ErrorKind::NotFound, what);
+        let error = std::io::Error::new(NotFound, what);
         return Err(IoError::at("finish", target.path.as_str())(error).into());
     }
     target.placed();
@@ -279,7 +278,7 @@ const MOMENTS: u32 = 25;
 const MOMENT: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// As [`place`], for a file of which only the name is known by now: it is read again, and so verified again (rule 10).
-fn place_again(engine: &Engine, target: &Target) -> Result<bool, FetchError> {
+fn place_again(engine: &Engine, target: &Target, naming: &mut Naming) -> Result<bool, FetchError> {
     let (destination, len) = (&engine.destination, target.grid.len());
     let partial = match target.grid.count() {
         0 => Some(destination.partial(target.root, len)?),
@@ -288,7 +287,7 @@ fn place_again(engine: &Engine, target: &Target) -> Result<bool, FetchError> {
     if let Some(partial) = partial
         && is_signed(engine, target, partial.file())?
     {
-        destination.place(&partial, &target.path)?;
+        naming.place(destination, &partial, &target.path)?;
         return Ok(true);
     }
     // Another process may have given it its name meanwhile.
@@ -314,11 +313,16 @@ fn is_signed(engine: &Engine, target: &Target, file: &File) -> Result<bool, Fetc
 }
 
 /// Gives another name to bytes that are there under one: a model may list the same file twice.
-pub(crate) fn twin(engine: &Engine, first: &Target, path: &EntryPath) -> Result<(), FetchError> {
+pub(crate) fn twin(
+    engine: &Engine,
+    first: &Target,
+    path: &EntryPath,
+    naming: &mut Naming,
+) -> Result<(), FetchError> {
     let mut tries = 0;
     loop {
         tries += 1;
-        match copy_whole(engine, first, path) {
+        match copy_whole(engine, first, path, naming) {
             // Another process that is at the same has taken ours for its own.
             Err(error) if is_gone(&error) && tries < TRIES => {}
             copied => return copied,
@@ -329,12 +333,16 @@ pub(crate) fn twin(engine: &Engine, first: &Target, path: &EntryPath) -> Result<
 const TRIES: u32 = 4;
 
 fn is_gone(error: &FetchError) -> bool {
-    matches!(error, FetchError::Io(error) if error.source.kind() == std::io::ErrorKind::NotFound)
+    matches!(error, FetchError::Store(StoreError::Io(error)) if error.source.kind() == NotFound)
 }
 
-fn copy_whole(engine: &Engine, first: &Target, path: &EntryPath) -> Result<(), FetchError> {
-    let gone =
-        || FetchError::Io(IoError::at("read", first.path.as_str())(std::io::ErrorKind::NotFound.into()));
+fn copy_whole(
+    engine: &Engine,
+    first: &Target,
+    path: &EntryPath,
+    naming: &mut Naming,
+) -> Result<(), FetchError> {
+    let gone = || FetchError::from(IoError::at("read", first.path.as_str())(NotFound.into()));
     let destination = &engine.destination;
     let (named, _) = destination.finished(&first.path)?.ok_or_else(gone)?;
     // Judged as a whole: it may have no layer.
@@ -349,7 +357,7 @@ fn copy_whole(engine: &Engine, first: &Target, path: &EntryPath) -> Result<(), F
         whole.push(&buffer).map_err(|error| not_copied(first, error))?;
     }
     let _verified = whole.finish().map_err(|error| not_copied(first, error))?;
-    destination.place(&copy.release(first.grid.len())?, path)
+    Ok(naming.place(destination, &copy.release(first.grid.len())?, path)?)
 }
 
 fn not_copied(first: &Target, error: WholeError) -> FetchError {
@@ -390,7 +398,8 @@ pub(crate) fn spawn(engine: &Arc<Engine>, position: usize) {
             engine.in_turn(&engine.glancing, move |engine| glance(engine, &here, is_second))
         };
         let mut found = look(false).await?;
-        if matches!(found, Ok(Found::Nothing)) && engine.destination.is_used() {
+        // While another process gives the file its name, it has neither that nor its old one.
+        if matches!(found, Ok(Found::Nothing | Found::Others)) && engine.destination.is_used() {
             tokio::time::sleep(MOMENT).await;
             found = look(true).await?;
         }

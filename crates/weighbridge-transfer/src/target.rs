@@ -6,15 +6,10 @@ use std::{
 };
 
 use weighbridge_manifest::{EntryPath, FileEntry};
+use weighbridge_store::{Destination, PartialFile, Stamp};
 use weighbridge_tree::{FileRoot, Grid};
 
-use crate::{
-    destination::Destination,
-    disk::{Stamp, stamp_of},
-    error::FetchError,
-    partial::PartialFile,
-    ranges::RangeSet,
-};
+use crate::{error::FetchError, ranges::RangeSet};
 
 /// A file of which chunks are wanted.
 #[derive(Debug)]
@@ -108,6 +103,8 @@ impl Target {
         if state.partial.is_none() {
             let there = destination.partial_if_there(self.root, self.grid.len())?;
             let same = there.filter(|there| state.closed.is_some() && there.stamp() == state.closed);
+            // It was closed when all of it was synced.
+            same.iter().for_each(PartialFile::set_synced);
             state.partial = same.map(Arc::new);
         }
         Ok(state.partial.clone())
@@ -143,13 +140,13 @@ impl Target {
     pub(crate) fn is_in_place(&self, destination: &Destination) -> Result<bool, FetchError> {
         let (in_place, found) = {
             let state = self.state();
-            (state.in_place, state.found)
+            (state.in_place, state.found.clone())
         };
         if !in_place || found.is_none() {
             return Ok(in_place);
         }
         let now = destination.finished(&self.path)?;
-        Ok(now.and_then(|(file, _)| stamp_of(&file.metadata().ok()?)) == found)
+        Ok(now.and_then(|(file, _)| Stamp::of(&file).ok()) == found)
     }
 
     /// Chunks that are written and not known to be synced, to be synced now.
@@ -199,7 +196,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::destination::sample::Sample;
+    use weighbridge_testkit::Sample;
 
     /// Another process had placed the file, and a hole of the same name got its final name.
     #[cfg(unix)]
@@ -218,7 +215,7 @@ mod tests {
         partial.write(&run).unwrap();
         target.store(&run.indices());
         assert!(target.to_store(&run.indices(), &destination).unwrap().is_none(), "it is there");
-        partial.sync().unwrap();
+        destination.sync(&[&partial]).remove(0).unwrap();
         let path = place.path().join(partial.path());
         drop((target.take_unsynced(), partial));
         target.close();

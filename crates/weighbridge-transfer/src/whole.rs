@@ -8,12 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use weighbridge_store::IoError;
+use weighbridge_store::{IoError, Quarantine};
 use weighbridge_verify::{WholeError, WholeFile};
 
 use crate::{
-    board::lock, destination::Quarantine, engine::Engine, error::FetchError, event::SourceIndex,
-    fault::Fault, local, roster::due, target::Target,
+    board::lock, engine::Engine, error::FetchError, event::SourceIndex, fault::Fault, local, roster::due,
+    target::Target,
 };
 
 /// How a file did not come.
@@ -107,7 +107,7 @@ async fn gather(engine: &Arc<Engine>, source: SourceIndex, target: &Arc<Target>)
     let _asked = board.asks(target.path.as_str(), source);
     let here = |error: FetchError| End::Here(error);
     let root = target.root;
-    let made = engine.blocking(move |engine| engine.destination.quarantine(root)).await;
+    let made = engine.blocking(move |engine| Ok(engine.destination.quarantine(root)?)).await;
     let quarantine = made.unwrap_or(Err(FetchError::Bug)).map_err(here)?;
     let mut whole = WholeFile::new(&engine.files, target.position, quarantine.writer())
         .map_err(|error| End::Here(FetchError::Entry(error)))?;

@@ -131,7 +131,7 @@ pub(crate) fn release(weighed: &Weighed) -> Release {
 
 pub(crate) fn publish(weighed: &Weighed, folder: &Path, existing: Existing) {
     let staging = Staging::open(folder, existing).unwrap();
-    staging.write_weighed(weighed).unwrap();
+    weighed.write(&staging).unwrap();
     staging.write(HEAD, all(note(&weighed.text).as_bytes())).unwrap();
     put_in_place(staging).unwrap();
 }
@@ -150,11 +150,11 @@ pub(crate) fn all(bytes: &[u8]) -> impl FnOnce(&mut dyn Write) -> io::Result<()>
 /// Locks the folder and publishes every staged file.
 pub(crate) fn put_in_place(staging: Staging) -> Result<(), StoreError> {
     let lock = staging.lock()?;
-    staging.publish(&lock)
+    staging.publish(lock)
 }
 
 /// Locks the folder and publishes the staged note alone.
 pub(crate) fn put_note_in_place(staging: Staging) -> Result<(), StoreError> {
     let lock = staging.lock()?;
-    staging.publish_note(&lock)
+    staging.publish_note(lock)
 }

@@ -2,10 +2,14 @@
 
 use std::{collections::BTreeSet, fs};
 
-use weighbridge_store::{FILES, HEAD};
+use weighbridge_testkit::{CHUNK, Sample};
 
-use super::{sample::Sample, *};
-use crate::power_cut::{Dice, PowerCut};
+use super::*;
+use crate::{
+    kept::being_replaced,
+    metadata::{FILES, HEAD},
+    power_cut::{Dice, PowerCut},
+};
 
 const MODEL: [(&str, usize); 3] = [("b", 20_000), ("deep/a", 40_000), ("deep/er/c", 0)];
 
@@ -29,18 +33,18 @@ struct Fetcher<'a> {
 struct Fetched {
     partial: Option<PartialFile>,
     stored: BTreeSet<u64>,
-    placed: bool,
+    is_durable: bool,
 }
 
 impl<'a> Fetcher<'a> {
-    fn start(disk: &Arc<PowerCut>, sample: &'a Sample) -> Result<Self, FetchError> {
+    fn start(disk: &Arc<PowerCut>, sample: &'a Sample) -> Result<Self, StoreError> {
         let destination = Destination::on(Arc::<PowerCut>::clone(disk), disk.root())?;
         let files = sample.contents.iter().map(|_| Fetched::default()).collect();
         Ok(Self { destination, sample, files, staged: None })
     }
 
     /// Does something. Whether there is more to do.
-    fn step(&mut self, dice: &mut Dice, confirmed: &mut Confirmed) -> Result<bool, FetchError> {
+    fn step(&mut self, dice: &mut Dice, confirmed: &mut Confirmed) -> Result<bool, StoreError> {
         if self.staged.is_none() {
             let staged = self.destination.stage(self.sample.id)?;
             staged.write(HEAD, &self.sample.note)?;
@@ -50,26 +54,45 @@ impl<'a> Fetcher<'a> {
             self.staged = Some(staged);
             return Ok(true);
         }
-        let open: Vec<_> = (0..self.files.len()).filter(|file| !self.files[*file].placed).collect();
+        let open: Vec<_> = (0..self.files.len()).filter(|file| !self.files[*file].is_durable).collect();
         if open.is_empty() {
-            let staged = self.staged.take().unwrap();
-            staged.publish(&staged.lock()?)?;
-            confirmed.published = true;
-            return Ok(false);
+            return self.name_all(confirmed).map(|()| false);
         }
         let file = open[usize::try_from(dice.roll(open.len().try_into().unwrap())).unwrap()];
         self.advance(file, dice, confirmed)?;
         Ok(true)
     }
 
-    fn advance(&mut self, file: usize, dice: &mut Dice, confirmed: &mut Confirmed) -> Result<(), FetchError> {
+    /// Nobody else gives names meanwhile.
+    fn name_all(&mut self, confirmed: &mut Confirmed) -> Result<(), StoreError> {
+        let staged = self.staged.take().unwrap();
+        let mut naming = self.destination.begin_naming(self.destination.lock()?, &staged)?;
+        for (file, fetched) in self.files.iter().enumerate() {
+            let path = self.sample.path(file);
+            if self.destination.site.look(path.as_str())?.is_some()
+                && fs::read(self.destination.site.place(path.as_str())).unwrap() == self.sample.bytes(file)
+            {
+                // Another process has placed it.
+                self.destination.settle(path)?;
+            } else {
+                naming.place(&self.destination, fetched.partial.as_ref().unwrap(), path)?;
+            }
+        }
+        naming.settle()?;
+        confirmed.placed.extend(0..self.files.len());
+        staged.publish(&mut naming)?;
+        confirmed.published = true;
+        naming.sweep()
+    }
+
+    fn advance(&mut self, file: usize, dice: &mut Dice, confirmed: &mut Confirmed) -> Result<(), StoreError> {
         let (sample, fetched) = (self.sample, &mut self.files[file]);
         let Some(partial) = &fetched.partial else {
             let partial = self.destination.partial(sample.root(file), sample.size(file))?;
             // What an earlier run left, or another process is writing, is read back.
             for chunk in 0..sample.count(file) {
                 let mut bytes = sample.chunks(file, chunk..chunk + 1).to_vec();
-                partial.read_at(&mut bytes, chunk * sample::CHUNK)?;
+                partial.read_at(&mut bytes, chunk * CHUNK)?;
                 if sample.verifier(file).accept(chunk, &bytes).is_ok() {
                     fetched.stored.insert(chunk);
                 }
@@ -80,7 +103,7 @@ impl<'a> Fetcher<'a> {
         let missing = (0..sample.count(file)).find(|chunk| !fetched.stored.contains(chunk));
         match (missing, dice.roll(3)) {
             (_, 0) => {
-                partial.sync()?;
+                self.destination.sync(&[partial]).remove(0)?;
                 confirmed.chunks.extend(fetched.stored.iter().map(|chunk| (file, *chunk)));
             }
             (Some(chunk), _) => {
@@ -89,9 +112,8 @@ impl<'a> Fetcher<'a> {
                 fetched.stored.insert(chunk);
             }
             (None, _) => {
-                self.destination.place(partial, sample.path(file))?;
-                fetched.placed = true;
-                confirmed.placed.insert(file);
+                self.destination.sync(&[partial]).remove(0)?;
+                fetched.is_durable = true;
             }
         }
         Ok(())
@@ -142,12 +164,19 @@ fn check(root: &Path, old: Option<&Sample>, new: &Sample, confirmed: &Confirmed)
     let releases = || [Some(new), old].into_iter().flatten();
     if let Some(note) = read("weighbridge/head.note") {
         let release = releases().find(|release| release.note == note).expect("a head that is nobody's");
-        assert_eq!(read("weighbridge/files.jsonl").as_ref(), Some(&release.files), "a head without its list");
-        assert_eq!(
-            read("weighbridge/chunks.layer").as_ref(),
-            Some(&release.layers),
-            "a head without its layers"
-        );
+        let is_replaced = being_replaced(&root.join("weighbridge"), Some(release.id)).is_some();
+        let list = |folder: &str, name: &str| read(&format!("weighbridge/{folder}{name}"));
+        let kept = format!("kept/{}/", release.id);
+        for (name, bytes) in [("files.jsonl", &release.files), ("chunks.layer", &release.layers)] {
+            let there = list("", name).as_ref() == Some(bytes);
+            let is_kept = list(&kept, name).as_ref() == Some(bytes);
+            assert!(there || is_kept, "a head without its {name}");
+        }
+        // Each of its files is under its path, or kept, or the verdict is that the release is being replaced.
+        for file in 0..release.contents.len() {
+            let there = read(release.path(file).as_str()).as_deref() == Some(release.bytes(file));
+            assert!(there || is_replaced, "file {file} is of another release, and nothing says so");
+        }
         assert!(!confirmed.published || release.id == new.id, "the old head is back");
     } else {
         assert!(!confirmed.published, "the head was published and is not there");
@@ -160,7 +189,7 @@ fn check(root: &Path, old: Option<&Sample>, new: &Sample, confirmed: &Confirmed)
         }
         let partial = destination.partial(new.root(*file), new.size(*file)).unwrap();
         let mut bytes = new.chunks(*file, *chunk..*chunk + 1).to_vec();
-        let range = chunk * sample::CHUNK..(chunk + 1) * sample::CHUNK;
+        let range = chunk * CHUNK..(chunk + 1) * CHUNK;
         partial.read_at(&mut bytes, range.start).unwrap();
         assert!(new.verifier(*file).accept(*chunk, &bytes).is_ok(), "chunk {chunk} of {file} is lost");
         assert!(partial.extents().unwrap().iter().any(|part| part.contains(&range.start)));

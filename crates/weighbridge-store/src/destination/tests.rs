@@ -1,20 +1,22 @@
 use std::{
     collections::BTreeSet,
-    fs,
+    fmt, fs,
+    path::PathBuf,
     process::Command,
     sync::atomic::{AtomicBool, Ordering::SeqCst},
     thread,
 };
 
 use tempfile::TempDir;
-use weighbridge_store::{CHUNKS, FILES, HEAD, TENSORS};
+use weighbridge_testkit::{CHUNK, Sample};
 use weighbridge_verify::PageBuffer;
 
-use super::{
-    sample::{CHUNK, Sample},
-    *,
+use super::*;
+use crate::{
+    disk::hint,
+    metadata::{CHUNKS, FILES, HEAD, TENSORS},
+    power_cut::PowerCut,
 };
-use crate::{disk::hint, power_cut::PowerCut};
 
 const MODEL: [(&str, usize); 3] = [("a", 100_000), ("deep/er/b", 50_000), ("empty", 0)];
 
@@ -64,7 +66,30 @@ impl Place {
     }
 }
 
-pub(super) fn write_all(partial: &PartialFile, sample: &Sample, file: usize) -> Result<(), FetchError> {
+/// Names are given without a lock, as on a file system that has none: other processes may come in between.
+fn naming(destination: &Destination, head: HeadId) -> Naming {
+    Naming::begin(&destination.site, FolderLock::none(), Some(head), Replaces::Files, "a test").unwrap()
+}
+
+impl Destination {
+    fn place(&self, partial: &PartialFile, path: &EntryPath) -> Result<(), StoreError> {
+        let mut naming = naming(self, Sample::of(&MODEL, 1).id);
+        naming.place(self, partial, path)?;
+        naming.settle()
+    }
+
+    fn remove_at_once(&self, extra: &crate::Extra) -> Result<bool, StoreError> {
+        self.remove(&mut naming(self, Sample::of(&MODEL, 1).id), extra)
+    }
+}
+
+/// Puts staged metadata in its place.
+pub(super) fn publish(staged: &Staged) -> Result<(), StoreError> {
+    let lock = staged.site().lock("a test")?;
+    staged.publish(&mut Naming::begin(staged.site(), lock, Some(staged.head()), Replaces::Files, "a test")?)
+}
+
+pub(super) fn write_all(partial: &PartialFile, sample: &Sample, file: usize) -> Result<(), StoreError> {
     for chunk in 0..sample.count(file) {
         let bytes = sample.chunks(file, chunk..chunk + 1);
         partial.write(&sample.verifier(file).accept_run(chunk, bytes).unwrap())?;
@@ -75,7 +100,7 @@ pub(super) fn write_all(partial: &PartialFile, sample: &Sample, file: usize) -> 
 /// `weighbridge` was a file, and it was said that it "is a file, where a file has to be".
 #[test]
 fn what_is_in_the_way_is_said_and_what_is_needed() {
-    let message = |result: Result<Destination, FetchError>| result.unwrap_err().to_string();
+    let message = |result: Result<Destination, StoreError>| result.unwrap_err().to_string();
     let place = Place::new();
     place.write("weighbridge", b"mine");
     let said = message(Destination::open(place.folder.path()));
@@ -88,9 +113,9 @@ fn what_is_in_the_way_is_said_and_what_is_needed() {
     assert!(said.ends_with("a is a folder, where a file has to be"), "{said}");
 }
 
-fn in_the_way<T: fmt::Debug>(result: Result<T, FetchError>) -> PathBuf {
+fn in_the_way<T: fmt::Debug>(result: Result<T, StoreError>) -> PathBuf {
     match result {
-        Err(FetchError::InTheWay { path, .. }) => path,
+        Err(StoreError::InTheWay { path, .. }) => path,
         other => panic!("{other:?}"),
     }
 }
@@ -124,7 +149,7 @@ fn leaves_older_files_alone_before_the_new_ones_are_placed() {
     let place = Place::new();
     place.write("a", b"old");
     let destination = place.open();
-    place.whole(&destination, 0).sync().unwrap();
+    destination.sync(&[&place.whole(&destination, 0)]).remove(0).unwrap();
     assert_eq!(place.read("a").unwrap(), b"old");
 }
 
@@ -206,7 +231,7 @@ fn is_content_if_another_process_has_placed_the_file() {
     write_all(&a, &place.sample, 1).unwrap();
     first.place(&a, place.sample.path(1)).unwrap();
     write_all(&b, &place.sample, 1).unwrap();
-    b.sync().unwrap();
+    second.sync(&[&b]).remove(0).unwrap();
     second.place(&b, place.sample.path(1)).unwrap();
     assert_eq!(place.read("deep/er/b").unwrap(), place.sample.bytes(1));
 }
@@ -241,7 +266,7 @@ fn says_that_a_file_was_removed_by_somebody() {
     let partial = place.whole(&destination, 0);
     fs::remove_file(place.at(partial.path())).unwrap();
     let error = destination.place(&partial, place.sample.path(0)).unwrap_err();
-    assert!(matches!(error, FetchError::Io(_)) && error.to_string().contains(partial.path()), "{error}");
+    assert!(matches!(error, StoreError::Io(_)) && error.to_string().contains(partial.path()), "{error}");
 }
 
 #[test]
@@ -375,7 +400,7 @@ fn publishes_metadata_in_place_of_that_of_an_older_release() {
     staged.write(FILES, &place.sample.files).unwrap();
     assert_eq!(staged.read(FILES, 1 << 20).unwrap().unwrap(), place.sample.files);
     assert_eq!(place.read("weighbridge/files.jsonl").unwrap(), b"old");
-    staged.publish(&staged.lock().unwrap()).unwrap();
+    publish(&staged).unwrap();
     assert_eq!(place.names("weighbridge"), [FILES, HEAD, "mine", "partial"]);
     assert_eq!(place.read("weighbridge/files.jsonl").unwrap(), place.sample.files);
     assert_eq!(place.read("weighbridge/head.note").unwrap(), place.sample.note);
@@ -400,7 +425,7 @@ fn finds_staged_metadata_again() {
     let layers = staged.layers(len).unwrap();
     assert_eq!(*layers.read(0..32).unwrap(), [0; 32]);
     assert_eq!(*layers.read(32..96).unwrap(), place.sample.layers[32..96]);
-    staged.publish(&staged.lock().unwrap()).unwrap();
+    publish(&staged).unwrap();
     assert_eq!(place.read("weighbridge/chunks.layer").unwrap().len(), place.sample.layers.len());
 }
 
@@ -428,7 +453,7 @@ fn keeps_layers_that_are_published_when_more_are_fetched() {
         staged.write(FILES, &place.sample.files).unwrap();
         let at = usize::try_from(range.start).unwrap();
         staged.layers(len).unwrap().write(range, &place.sample.layers[at..at + 32]).unwrap();
-        staged.publish(&staged.lock().unwrap()).unwrap();
+        publish(&staged).unwrap();
     }
     let there = place.read("weighbridge/chunks.layer").unwrap();
     assert_eq!(there[..32], place.sample.layers[..32]);
@@ -456,10 +481,10 @@ fn publishes_once_for_two_processes() {
         staged
     };
     let (a, b) = (stage(&first), stage(&second));
-    a.publish(&a.lock().unwrap()).unwrap();
+    publish(&a).unwrap();
     // Written when the folder is gone already.
     b.write(TENSORS, b"tensors").unwrap();
-    b.publish(&b.lock().unwrap()).unwrap();
+    publish(&b).unwrap();
     assert_eq!(place.names("weighbridge"), [FILES, HEAD, "partial", TENSORS]);
     assert_eq!(place.read("weighbridge/head.note").unwrap(), place.sample.note);
     assert!(place.names("weighbridge/partial").is_empty());
@@ -475,7 +500,7 @@ fn publishes_a_release_that_another_process_has_just_published() {
         staged.write(FILES, &place.sample.files).unwrap();
         staged
     });
-    staged.iter().for_each(|staged| staged.publish(&staged.lock().unwrap()).unwrap());
+    staged.iter().for_each(|staged| publish(&staged).unwrap());
     assert_eq!(place.names("weighbridge"), [FILES, HEAD, "partial"]);
     assert!(place.names("weighbridge/partial").is_empty());
 }
@@ -491,7 +516,7 @@ fn never_mixes_releases_that_are_published_at_once() {
                     let staged = place.open().stage(sample.id).unwrap();
                     staged.write(HEAD, &sample.note).unwrap();
                     staged.write(FILES, &sample.files).unwrap();
-                    staged.publish(&staged.lock().unwrap()).unwrap();
+                    publish(&staged).unwrap();
                 }
             });
         }
@@ -508,12 +533,12 @@ fn publishes_no_note_of_another_release_and_none_without_a_list() {
     let staged = place.open().stage(place.sample.id).unwrap();
     staged.write(HEAD, &Sample::of(&MODEL, 2).note).unwrap();
     staged.write(FILES, &place.sample.files).unwrap();
-    assert!(staged.publish(&staged.lock().unwrap()).is_err());
+    assert!(publish(&staged).is_err());
     let place = Place::new();
     place.write("weighbridge/head.note", b"old");
     let staged = place.open().stage(place.sample.id).unwrap();
     staged.write(HEAD, &place.sample.note).unwrap();
-    assert!(staged.publish(&staged.lock().unwrap()).is_err());
+    assert!(publish(&staged).is_err());
     assert_eq!(place.read("weighbridge/head.note").unwrap(), b"old");
 }
 
@@ -528,7 +553,7 @@ fn replaces_no_link_among_metadata() {
     let staged = destination.stage(place.sample.id).unwrap();
     staged.write(HEAD, &place.sample.note).unwrap();
     staged.write(FILES, &place.sample.files).unwrap();
-    assert_eq!(in_the_way(staged.publish(&staged.lock().unwrap())), place.at("weighbridge/files.jsonl"));
+    assert_eq!(in_the_way(publish(&staged)), place.at("weighbridge/files.jsonl"));
     let staged = destination.stage(place.sample.id).unwrap();
     let path = format!("weighbridge/partial/{}/tensors.jsonl", place.sample.id);
     std::os::unix::fs::symlink(&mine, place.at(&path)).unwrap();
@@ -563,12 +588,12 @@ fn finds_and_removes_what_is_not_listed() {
     let extras = destination.unlisted(&|path| ["a", "deep/er/b"].contains(&path)).unwrap();
     let paths: Vec<_> = extras.iter().map(|extra| extra.path.as_str()).collect();
     assert_eq!(paths, [".gitattributes", "deep/old/d", "deep/old/er/c", "fifo", "out"]);
-    let removed: Vec<_> = extras.iter().map(|extra| destination.remove(extra).unwrap()).collect();
+    let removed: Vec<_> = extras.iter().map(|extra| destination.remove_at_once(extra).unwrap()).collect();
     assert_eq!(removed, [true, true, true, false, true]);
     assert_eq!(place.names(""), [".git", "a", "deep", "fifo", "weighbridge"]);
     assert_eq!(place.names("deep"), ["er"]);
     assert_eq!(fs::read(outside.path().join("mine")).unwrap(), b"mine");
-    assert!(destination.remove(&extras[0]).unwrap(), "what is gone is gone");
+    assert!(destination.remove_at_once(&extras[0]).unwrap(), "what is gone is gone");
 }
 
 #[cfg(unix)]
@@ -582,7 +607,7 @@ fn removes_nothing_through_a_link_that_came_since() {
     fs::write(outside.path().join("mine"), b"mine").unwrap();
     fs::remove_dir_all(place.at("folder")).unwrap();
     std::os::unix::fs::symlink(outside.path(), place.at("folder")).unwrap();
-    assert_eq!(in_the_way(destination.remove(&extras[0])), place.at("folder"));
+    assert_eq!(in_the_way(destination.remove_at_once(&extras[0])), place.at("folder"));
     assert_eq!(fs::read(outside.path().join("mine")).unwrap(), b"mine");
 }
 
@@ -603,7 +628,7 @@ fn finds_and_removes_what_other_fetches_left() {
     let wanted = BTreeSet::from([place.sample.root(0), place.sample.root(1)]);
     let extras = destination.left_over(&wanted, place.sample.id).unwrap();
     assert_eq!(extras.len(), 3, "{extras:?}");
-    assert!(extras.iter().all(|extra| destination.remove(extra).unwrap()));
+    assert!(extras.iter().all(|extra| destination.remove_at_once(extra).unwrap()));
     let mut left = [place.sample.root(0).to_string(), place.sample.id.to_string(), "mine".to_owned()];
     left.sort();
     assert_eq!(place.names("weighbridge/partial"), left);
@@ -612,7 +637,7 @@ fn finds_and_removes_what_other_fetches_left() {
     let foreign = format!("weighbridge/partial/{}/mine", other.id);
     place.write(&foreign, b"mine");
     let extras = destination.left_over(&wanted, place.sample.id).unwrap();
-    assert!(!destination.remove(&extras[0]).unwrap());
+    assert!(!destination.remove_at_once(&extras[0]).unwrap());
     assert_eq!(place.read(&foreign).unwrap(), b"mine");
 }
 
@@ -658,7 +683,7 @@ fn says_that_the_folder_has_vanished() {
         destination.partial(place.sample.root(0), 100_000).unwrap_err(),
         destination.stage(place.sample.id).unwrap_err(),
     ] {
-        let FetchError::Io(error) = error else { panic!("{error}") };
+        let StoreError::Io(error) = error else { panic!("{error}") };
         assert!(hint(&error.source).is_some_and(|hint| hint.contains("removed or unmounted")), "{error}");
     }
     assert!(!place.folder.path().exists());
@@ -699,7 +724,7 @@ fn says_that_the_disk_is_full_and_leaves_nothing_half_under_a_final_name() {
     fs::write(disk.0.join("a"), b"old").unwrap();
     let destination = Destination::open(&disk.0).unwrap();
     let partial = place.begun(&destination, 0);
-    let FetchError::Io(error) = write_all(&partial, &place.sample, 0).unwrap_err() else { panic!() };
+    let StoreError::Io(error) = write_all(&partial, &place.sample, 0).unwrap_err() else { panic!() };
     assert!(hint(&error.source).is_some_and(|hint| hint.contains("make room")), "{error}");
     assert!(error.path.ends_with(partial.path()));
     assert_eq!(fs::read(disk.0.join("a")).unwrap(), b"old");
@@ -728,7 +753,7 @@ fn says_that_the_file_system_is_read_only() {
         destination.stage(place.sample.id).unwrap_err(),
         Destination::open(&disk.0.join("other")).unwrap_err(),
     ] {
-        let FetchError::Io(error) = error else { panic!("{error}") };
+        let StoreError::Io(error) = error else { panic!("{error}") };
         assert!(hint(&error.source).is_some_and(|hint| hint.contains("read-only")), "{error}");
     }
 }

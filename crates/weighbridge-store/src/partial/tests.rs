@@ -1,13 +1,11 @@
 use std::fs;
 
 use tempfile::TempDir;
+use weighbridge_testkit::{CHUNK, Sample};
 use weighbridge_verify::PageBuffer;
 
 use super::*;
-use crate::destination::{
-    Destination,
-    sample::{CHUNK, Sample},
-};
+use crate::destination::Destination;
 
 const FILES: [(&str, usize); 2] = [("a", 100_000), ("b", 50_000)];
 
@@ -21,7 +19,7 @@ fn partial(destination: &Destination, sample: &Sample, file: usize) -> PartialFi
     destination.partial(sample.root(file), sample.size(file)).unwrap()
 }
 
-fn write(partial: &PartialFile, sample: &Sample, file: usize, chunks: Range<u64>) -> Result<(), FetchError> {
+fn write(partial: &PartialFile, sample: &Sample, file: usize, chunks: Range<u64>) -> Result<(), StoreError> {
     let first = chunks.start;
     let run = sample.verifier(file).accept_run(first, sample.chunks(file, chunks)).unwrap();
     partial.write(&run)
@@ -49,7 +47,7 @@ fn holds_what_was_written_at_its_place() {
     let partial = partial(&destination, &sample, 0);
     write(&partial, &sample, 0, 2..4).unwrap();
     write(&partial, &sample, 0, 6..7).unwrap();
-    partial.sync().unwrap();
+    destination.sync(&[&partial]).remove(0).unwrap();
     let mut bytes = PageBuffer::zeroed(100_000);
     bytes.fill(9);
     partial.read_at(&mut bytes, 0).unwrap();
@@ -128,7 +126,7 @@ fn refuses_what_is_in_its_place() {
     let refused = |what: &str| {
         fs::write(&mine, b"mine").unwrap();
         let error = destination.partial(sample.root(0), 100_000).unwrap_err();
-        assert!(matches!(error, FetchError::InTheWay { .. }), "{what}: {error}");
+        assert!(matches!(error, StoreError::InTheWay { .. }), "{what}: {error}");
         assert_eq!(fs::read(&mine).unwrap(), b"mine", "{what}");
         if file.is_dir() { fs::remove_dir(&file).unwrap() } else { fs::remove_file(&file).unwrap() }
     };

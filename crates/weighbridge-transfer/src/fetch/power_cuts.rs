@@ -8,14 +8,16 @@ use std::{
 };
 
 use weighbridge_manifest::{Expectation, TrustPolicy};
-use weighbridge_store::CHUNKS;
+use weighbridge_store::{
+    CHUNKS, Disk, Opening,
+    power_cut::{Dice, PowerCut},
+};
+use weighbridge_testkit::{CHUNK, Sample};
 
 use super::*;
 use crate::{
-    destination::sample::{CHUNK, Sample},
     event::Waiting,
     options::Watchdog,
-    power_cut::{Dice, PowerCut},
     source::{Source, SourceOptions},
 };
 
@@ -178,10 +180,10 @@ fn what_was_there_already_is_synced_before_it_is_called_durable() {
     publish(&source, &new, true, &BTreeSet::new());
     let disk = PowerCut::over(&place.path().join("live"));
     for folder in ["deep", "deep/er"] {
-        crate::disk::Disk::make_folder(&*disk, folder).unwrap();
+        disk.make_folder(folder).unwrap();
     }
     for (path, bytes) in &new.contents {
-        let file = crate::disk::Disk::write(&*disk, path.as_str(), crate::disk::Opening::New).unwrap();
+        let file = disk.write(path.as_str(), Opening::New).unwrap();
         file.write_at(bytes, 0).unwrap();
     }
     let heard = Heard::default();

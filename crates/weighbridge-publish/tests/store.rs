@@ -91,7 +91,7 @@ fn what_this_release_does_not_have_goes_with_the_earlier_one() {
     let model = Folder::of(&[("a", b"x")]);
     let weighed = Weighing { tensors: TensorListing::Omit, ..weighing(model.path()) }.weigh(&|_| {}).unwrap();
     let staging = Staging::open(folder.path(), Existing::Replace).unwrap();
-    staging.write_weighed(&weighed).unwrap();
+    weighed.write(&staging).unwrap();
     put_in_place(staging).unwrap();
     // The new release is not signed yet, so the head of the earlier release must not stand beside the new lists.
     let left = snapshot(folder.path());
@@ -180,7 +180,7 @@ fn a_full_disk_leaves_the_old_files_byte_for_byte() {
     let chunk_size = weighbridge_tree::ChunkSize::new(1 << 14).ok();
     let large = Weighing { chunk_size, ..weighing(model.path()) }.weigh(&|_| {}).unwrap();
     let staging = Staging::open(&folder, Existing::Replace).unwrap();
-    let error = staging.write_weighed(&large).unwrap_err();
+    let error = large.write(&staging).unwrap_err();
     assert!(matches!(&error, StoreError::Io(io) if io.source.kind() == ErrorKind::StorageFull), "{error}");
     drop(staging);
     assert_eq!(snapshot(&folder), before);
@@ -189,15 +189,12 @@ fn a_full_disk_leaves_the_old_files_byte_for_byte() {
     while filler.write_all(&[0; 512]).is_ok() {}
     for _ in 0..2 {
         match Staging::open(&folder, Existing::Replace) {
-            Ok(staging) => assert_eq!(code(staging.write_weighed(&weighed(2))), 9002),
+            Ok(staging) => assert_eq!(code(weighed(2).write(&staging)), 9002),
             Err(error) => assert_eq!(error.error_code(), 9002),
         }
         assert_eq!(snapshot(&folder), before);
         assert_eq!(
-            code(
-                Staging::open(&disk.0.at("another"), Existing::Keep)
-                    .and_then(|s| s.write_weighed(&weighed(2)))
-            ),
+            code(Staging::open(&disk.0.at("another"), Existing::Keep).and_then(|s| weighed(2).write(&s))),
             9002
         );
         assert!(!disk.0.at("another").exists());
@@ -214,7 +211,7 @@ fn a_file_that_cannot_be_replaced_is_an_error_and_the_old_head_stays() {
     fs::create_dir(folder.at(FILES)).unwrap();
     let before = snapshot(folder.path());
     let staging = Staging::open(folder.path(), Existing::Replace).unwrap();
-    staging.write_weighed(&weighed(2)).unwrap();
+    weighed(2).write(&staging).unwrap();
     staging.write(HEAD, all(b"new")).unwrap();
     assert_eq!(code(put_in_place(staging)), 9002);
     assert_eq!(snapshot(folder.path()), before);
@@ -363,7 +360,7 @@ fn hostile(prepare: impl FnOnce(&Path, &Path)) -> u16 {
     let folder = Folder::new();
     prepare(folder.path(), victim.path());
     let code = code(Staging::open(folder.path(), Existing::Replace).and_then(|staging| {
-        staging.write_weighed(&weighed(1))?;
+        weighed(1).write(&staging)?;
         put_in_place(staging)
     }));
     assert_eq!(fs::read(victim.at("file")).unwrap(), b"precious");
