@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use weighbridge_formats::{Format, FormatError, Parsed, TensorSpan, split::Split};
+use weighbridge_formats::{Format, FormatError, Parsed, TensorSpan, needs_prefix, parse, split::Split};
 use weighbridge_fuzz::{
     bounded,
     gguf::{Header, Tensors, read},
@@ -19,7 +19,7 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn check(prefix: &[u8], file_size: u64) {
-    let verdict = bounded(prefix.len(), || Format::Gguf.parse(prefix, file_size));
+    let verdict = bounded(prefix.len(), || parse(Format::Gguf, prefix, file_size));
     agree(prefix, file_size, &verdict);
 
     // The parser gets only as many bytes as it asked for, from none on, until the input ends. The verdict has to be
@@ -27,7 +27,7 @@ fn check(prefix: &[u8], file_size: u64) {
     let mut known = 0;
     let grown = loop {
         let beginning = &prefix[..known];
-        let end = Format::Gguf.parse(beginning, file_size);
+        let end = parse(Format::Gguf, beginning, file_size);
         agree(beginning, file_size, &end);
         match end {
             Ok(Parsed::NeedPrefix(length)) if known < prefix.len() => {
@@ -69,7 +69,7 @@ fn check(prefix: &[u8], file_size: u64) {
 
 /// `needs_prefix` asks for the same length as `parse`, keeps no memory, and refuses nothing.
 fn agree(prefix: &[u8], file_size: u64, verdict: &Result<Parsed, FormatError>) {
-    let needed = bounded(0, || Format::Gguf.needs_prefix(prefix, file_size));
+    let needed = bounded(0, || needs_prefix(Format::Gguf, prefix, file_size));
     let expected = match verdict {
         Ok(Parsed::NeedPrefix(length)) => Some(*length),
         Ok(Parsed::Tensors { .. } | Parsed::UnknownDtype { .. }) | Err(_) => None,

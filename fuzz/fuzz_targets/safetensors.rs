@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
-use weighbridge_formats::{Format, Parsed, TensorSpan, UnknownDtype};
+use weighbridge_formats::{Format, Parsed, TensorSpan, UnknownDtype, parse};
 use weighbridge_fuzz::bounded;
 
 fuzz_target!(|data: &[u8]| {
@@ -19,14 +19,14 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn check(prefix: &[u8], file_size: u64) {
-    let verdict = bounded(prefix.len(), || Format::Safetensors.parse(prefix, file_size));
+    let verdict = bounded(prefix.len(), || parse(Format::Safetensors, prefix, file_size));
 
     // The parser gets only as many bytes as it asked for, from none on, until the input ends. The verdict has to be
     // the same.
     let mut known = 0;
     let mut requests = 0;
     let grown = loop {
-        match Format::Safetensors.parse(&prefix[..known], file_size) {
+        match parse(Format::Safetensors, &prefix[..known], file_size) {
             Ok(Parsed::NeedPrefix(length)) if known < prefix.len() => {
                 assert!(length > known as u64 && length <= file_size, "asked for {length} bytes");
                 known = prefix.len().min(usize::try_from(length).unwrap_or(usize::MAX));

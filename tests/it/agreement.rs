@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use weighbridge_formats::{
     Format, Parsed,
     generate_gguf::{Gguf, Variant, Version},
+    parse,
 };
 use weighbridge_manifest::{
     Challenge, Dtype, EntryPath, Expectation, FileEntry, Head, ModelName, SignedChallenge, SignedHead,
@@ -405,7 +406,7 @@ fn both_readings_agree_on_gguf_headers() {
 
 /// The number of bytes before the first tensor.
 fn header_len(file: &[u8]) -> usize {
-    match Format::Gguf.parse(file, file.len() as u64).unwrap() {
+    match parse(Format::Gguf, file, file.len() as u64).unwrap() {
         Parsed::Tensors { header_len, .. } => usize::try_from(header_len).unwrap(),
         Parsed::UnknownDtype { .. } | Parsed::NeedPrefix(_) => unreachable!("all of it is there, and known"),
     }
@@ -415,7 +416,7 @@ fn header_len(file: &[u8]) -> usize {
 /// accepted, the result names the reason for which its tensors are not listed, or `none`.
 fn judge(prefix: &mut Vec<u8>, file_size: u64) -> Result<String, u16> {
     loop {
-        match Format::Gguf.parse(prefix, file_size) {
+        match parse(Format::Gguf, prefix, file_size) {
             Ok(Parsed::NeedPrefix(length)) => prefix.resize(usize::try_from(length).unwrap(), 0),
             Ok(Parsed::Tensors { .. }) => return Ok("none".to_owned()),
             Ok(Parsed::UnknownDtype { dtype, .. }) => return Ok(dtype.error_code().to_string()),

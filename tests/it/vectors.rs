@@ -10,6 +10,7 @@ use std::{
 use weighbridge_formats::{
     Format, Parsed, TensorSpan,
     index::{Held, Index},
+    parse,
     split::{Part, Says, Split, check as check_splits},
 };
 use weighbridge_manifest::{
@@ -485,7 +486,7 @@ impl Vector {
         let prefix = self.bytes("prefix");
         let mut known = 0;
         loop {
-            match format.parse(&prefix[..known], self.number("file-size")) {
+            match parse(format, &prefix[..known], self.number("file-size")) {
                 Ok(Parsed::NeedPrefix(length)) => {
                     assert!(known < prefix.len(), "{}: the header is not there", self.file.display());
                     // The parser may ask for more bytes although the prefix ends with the header.

@@ -4,8 +4,9 @@ use std::{fs, fs::File, io::Read, path::Path};
 
 use serde_json::{Value, json};
 use weighbridge_formats::{
-    Format, GgufAbout, GgufValue, Parsed, TensorSpan, index,
+    Format, GgufAbout, GgufValue, Parsed, TensorSpan, guess, index,
     index::{Index, MAX_INDEX},
+    parse,
     split::Split,
 };
 use weighbridge_manifest::{
@@ -58,7 +59,7 @@ fn by_first_bytes(path: &Path) -> Result<Option<Format>, Failure> {
     let mut beginning = Vec::new();
     let file = File::open(path).map_err(IoError::at("open", path))?;
     file.take(FIRST_BYTES).read_to_end(&mut beginning).map_err(IoError::at("read", path))?;
-    Ok(Format::guess(&beginning))
+    Ok(guess(&beginning))
 }
 
 /// Enough for a length, some white space, and `{`.
@@ -167,7 +168,7 @@ fn tensor_file(path: &Path, format: Format, output: &Output) -> Result<(), Failu
     let size = file.metadata().map_err(IoError::at("look at", path))?.len();
     let mut prefix = Vec::new();
     let (tensors, unknown, split) = loop {
-        let parsed = format.parse(&prefix, size);
+        let parsed = parse(format, &prefix, size);
         match parsed.map_err(|e| Failure::new(e.error_code(), e.to_string()).about(path))? {
             Parsed::Tensors { tensors, split, .. } => break (tensors, None, split),
             Parsed::UnknownDtype { dtype, names, split } => {

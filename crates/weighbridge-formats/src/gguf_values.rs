@@ -39,7 +39,7 @@ impl<'a> GgufAbout<'a> {
     /// Reads the version and the key-values from the first bytes of a file of `file_size` bytes. `prefix` has to
     /// contain the whole header.
     ///
-    /// `None` if [`Format::parse`](crate::Format::parse) would stop before the end of this header. Rules about all keys
+    /// `None` if [`parse`](crate::parse()) would stop before the end of this header. Rules about all keys
     /// and all tensors together are not checked here.
     ///
     /// # Cost

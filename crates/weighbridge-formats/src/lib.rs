@@ -6,7 +6,7 @@
 //! requests.
 //!
 //! ```
-//! use weighbridge_formats::{Format, Parsed};
+//! use weighbridge_formats::{Format, Parsed, parse};
 //!
 //! let header = br#"{"bias":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
 //! let file = [&57_u64.to_le_bytes(), &header[..], &[0; 8]].concat();
@@ -14,7 +14,7 @@
 //! let format = Format::of("model.safetensors").ok_or("no tensor file")?;
 //! let mut known = 0;
 //! let tensors = loop {
-//!     match format.parse(&file[..known], 73)? {
+//!     match parse(format, &file[..known], 73)? {
 //!         Parsed::NeedPrefix(length) => known = length.try_into()?, // read more of the file here
 //!         Parsed::Tensors { tensors, .. } => break tensors,
 //!         Parsed::UnknownDtype { dtype, .. } => return Err(dtype.to_string().into()),
@@ -76,6 +76,7 @@ pub use gguf_error::GgufError;
 pub use gguf_values::{GgufAbout, GgufValue};
 use split::Split;
 pub use unknown::UnknownDtype;
+pub use weighbridge_manifest::Format;
 
 /// Whether this whole file is a Git LFS pointer, so the file that it stands for was not downloaded. The file may have
 /// any name.
@@ -88,85 +89,59 @@ pub fn is_lfs_pointer(file: &[u8]) -> bool {
 /// The longest file, in bytes, that Git LFS accepts as a pointer.
 pub const MAX_LFS_POINTER: u64 = 1_024;
 
-/// A file format whose tensors are listed.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Format {
-    /// A length, a JSON header, and the tensors' bytes: <https://github.com/huggingface/safetensors>.
-    Safetensors,
-    /// Key-values and tensor descriptions in binary, and the tensors' bytes: <https://github.com/ggml-org/ggml>.
-    ///
-    /// Versions 2 and 3, little-endian.
-    Gguf,
+/// Guesses the format of a file from its first bytes, for any name. Files with only a guessed format are never
+/// listed.
+///
+/// GGUF begins with its name. A safetensors file begins with a length that the format allows, then `{`. White space
+/// may come before the `{`, as far as `prefix` reaches. No file has the beginning of two formats.
+#[must_use]
+pub fn guess(prefix: &[u8]) -> Option<Format> {
+    let seems = |format: &Format| match format {
+        Format::Safetensors => safetensors::seems(prefix),
+        Format::Gguf => prefix.starts_with(gguf_walk::MAGIC),
+    };
+    Format::ALL.into_iter().find(seems)
 }
 
-impl Format {
-    /// The format of the file at `path`, by the ending of its name; `None` if the file is not a tensor file.
-    ///
-    /// The ending is compared exactly: `MODEL.SAFETENSORS` is not a tensor file, on any operating system. Lists depend
-    /// on the path alone, because it is the same for everyone who has the list.
-    #[must_use]
-    pub fn of(path: &str) -> Option<Self> {
-        if path.ends_with(".safetensors") {
-            Some(Self::Safetensors)
-        } else {
-            path.ends_with(".gguf").then_some(Self::Gguf)
-        }
-    }
-
-    /// Guesses the format of a file from its first bytes, for any name. Files with only a guessed format are never
-    /// listed.
-    ///
-    /// GGUF begins with its name. A safetensors file begins with a length that the format allows, then `{`. White space
-    /// may come before the `{`, as far as `prefix` reaches.
-    #[must_use]
-    pub fn guess(prefix: &[u8]) -> Option<Self> {
-        if prefix.starts_with(gguf_walk::MAGIC) {
-            return Some(Self::Gguf);
-        }
-        safetensors::seems(prefix).then_some(Self::Safetensors)
-    }
-
-    /// The number of bytes from the file's start that [`parse`](Self::parse) needs; `None` if `prefix` is long enough.
-    ///
-    /// For callers that keep the prefix and parse it later, when they know its origin. This looks only for the length
-    /// of the header and keeps no part of it. Also `None` if the file is malformed, which `parse` reports.
-    ///
-    /// # Cost
-    /// No allocation. For safetensors, a few comparisons. For GGUF, which states no header length, a walk over the
-    /// prefix: a few nanoseconds for each key, string, array and tensor.
-    #[must_use]
-    pub fn needs_prefix(self, prefix: &[u8], file_size: u64) -> Option<u64> {
-        match self {
-            Self::Safetensors => safetensors::needs_prefix(prefix, file_size),
-            Self::Gguf => gguf::needs_prefix(prefix, file_size),
-        }
-    }
-
-    /// Reads a header from the first bytes of a file of `file_size` bytes.
-    ///
-    /// Call this with the bytes at hand, even with none. If it requests more, read more and call it again. Bytes after
-    /// the header are ignored. The verdict does not depend on how the prefix grew.
-    ///
-    /// # Errors
-    /// [`FormatError`], the first in the order of `spec/tensors.md` or `spec/gguf.md`.
-    ///
-    /// # Panics
-    /// Never, for any `prefix` and `file_size`.
-    ///
-    /// # Cost
-    /// One pass over the header, a sort of its tensors, and memory proportional to it. Safetensors needs at most two
-    /// requests for a longer prefix. GGUF requests a quarter more each time, so all calls together cost at most five
-    /// passes.
-    pub fn parse(self, prefix: &[u8], file_size: u64) -> Result<Parsed, FormatError> {
-        match self {
-            Self::Safetensors => safetensors::parse(prefix, file_size),
-            Self::Gguf => gguf::parse(prefix, file_size),
-        }
+/// The number of bytes from the file's start that [`parse`] needs; `None` if `prefix` is long enough.
+///
+/// For callers that keep the prefix and parse it later, when they know its origin. This looks only for the length
+/// of the header and keeps no part of it. Also `None` if the file is malformed, which `parse` reports.
+///
+/// # Cost
+/// No allocation. For safetensors, a few comparisons. For GGUF, which states no header length, a walk over the
+/// prefix: a few nanoseconds for each key, string, array and tensor.
+#[must_use]
+pub fn needs_prefix(format: Format, prefix: &[u8], file_size: u64) -> Option<u64> {
+    match format {
+        Format::Safetensors => safetensors::needs_prefix(prefix, file_size),
+        Format::Gguf => gguf::needs_prefix(prefix, file_size),
     }
 }
 
-/// The result of [`Format::parse`].
+/// Reads a header from the first bytes of a file of `file_size` bytes.
+///
+/// Call this with the bytes at hand, even with none. If it requests more, read more and call it again. Bytes after
+/// the header are ignored. The verdict does not depend on how the prefix grew.
+///
+/// # Errors
+/// [`FormatError`], the first in the order of `spec/tensors.md` or `spec/gguf.md`.
+///
+/// # Panics
+/// Never, for any `prefix` and `file_size`.
+///
+/// # Cost
+/// One pass over the header, a sort of its tensors, and memory proportional to it. Safetensors needs at most two
+/// requests for a longer prefix. GGUF requests a quarter more each time, so all calls together cost at most five
+/// passes.
+pub fn parse(format: Format, prefix: &[u8], file_size: u64) -> Result<Parsed, FormatError> {
+    match format {
+        Format::Safetensors => safetensors::parse(prefix, file_size),
+        Format::Gguf => gguf::parse(prefix, file_size),
+    }
+}
+
+/// The result of [`parse`].
 // Exhaustive on purpose: a caller that overlooks a variant loops forever, misses the tensors, or refuses a good file.
 #[must_use]
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use weighbridge_formats::generate::{Dtype, Llama, Summary};
 use weighbridge_formats::index::{Held, Index};
-use weighbridge_formats::{Format, Parsed, TensorSpan};
+use weighbridge_formats::{Format, Parsed, TensorSpan, parse};
 
 /// A separate folder for each test, empty at the test's start and removed at its end.
 struct Folder(PathBuf);
@@ -33,7 +33,7 @@ fn files(folder: &Folder, summary: &Summary) -> BTreeMap<String, Vec<u8>> {
 
 fn tensors(bytes: &[u8]) -> Vec<TensorSpan> {
     let Ok(Parsed::Tensors { tensors, header_len, .. }) =
-        Format::Safetensors.parse(bytes, bytes.len().try_into().unwrap())
+        parse(Format::Safetensors, bytes, bytes.len().try_into().unwrap())
     else {
         unreachable!("a generated shard is well-formed")
     };

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use weighbridge_formats::generate::Summary;
 use weighbridge_formats::generate_gguf::{Gguf, Variant, Version};
 use weighbridge_formats::split::{Part, Says, Split, check};
-use weighbridge_formats::{Format, Parsed, TensorSpan};
+use weighbridge_formats::{Format, Parsed, TensorSpan, parse};
 
 /// A separate folder for each test, empty at the test's start and removed at its end.
 struct Folder(PathBuf);
@@ -47,7 +47,7 @@ struct Read {
 impl Read {
     fn new(path: &Path) -> Self {
         let bytes = fs::read(path).unwrap();
-        let parsed = Format::Gguf.parse(&bytes, u64::try_from(bytes.len()).unwrap());
+        let parsed = parse(Format::Gguf, &bytes, u64::try_from(bytes.len()).unwrap());
         let Ok(Parsed::Tensors { tensors, split, .. }) = parsed else {
             unreachable!("a generated file is well-formed: {parsed:?}")
         };

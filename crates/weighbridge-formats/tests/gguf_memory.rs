@@ -9,6 +9,7 @@ use std::fs;
 use weighbridge_formats::{
     Format,
     generate_gguf::{Gguf, Variant},
+    parse,
 };
 
 /// The largest address space of this process so far, which includes memory that was reserved but never touched.
@@ -25,7 +26,7 @@ fn a_header_costs_memory_by_its_length_and_not_by_what_it_claims() {
     let whole = fs::read(folder.path().join(&written.files[0])).unwrap();
     let header = &whole[..whole.len().min(40_000)];
     // Make one-time allocations before the measurement.
-    let _ = Format::Gguf.parse(header, u64::MAX);
+    let _ = parse(Format::Gguf, header, u64::MAX);
     let before = peak();
     for at in 8..header.len() - 8 {
         // The largest allowed count, a count that fits the file's length, and counts that no file can have.
@@ -33,7 +34,7 @@ fn a_header_costs_memory_by_its_length_and_not_by_what_it_claims() {
             let mut changed = header.to_vec();
             changed[at..at + 8].copy_from_slice(&u64::to_le_bytes(claim));
             for size in [whole.len() as u64, 1 << 53, u64::MAX] {
-                let _ = Format::Gguf.parse(&changed, size);
+                let _ = parse(Format::Gguf, &changed, size);
             }
         }
     }

@@ -60,12 +60,6 @@ pub struct TensorEntry {
     pub hash: TensorHash,
 }
 
-/// Whether the tensor list covers a file of this path.
-#[must_use]
-pub fn is_tensor_file(path: &EntryPath) -> bool {
-    [".safetensors", ".gguf"].iter().any(|ending| path.as_str().ends_with(ending))
-}
-
 /// The name of an element type: `[A-Z][A-Z0-9_]{0,31}`. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Dtype(Arc<str>);

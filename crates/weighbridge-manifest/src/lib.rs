@@ -39,6 +39,7 @@ extern crate alloc;
 mod compare;
 mod cursor;
 mod entry;
+mod format;
 mod head;
 mod held;
 mod key;
@@ -70,7 +71,8 @@ pub use weighbridge_tree as tree;
 pub use compare::{
     Class, Classes, Comparison, Difference, Tally, bytes_in_old, compare_files, compare_tensors,
 };
-pub use entry::{Dtype, FileEntry, LineError, MAX_LINE, Sha256, TensorEntry, is_tensor_file};
+pub use entry::{Dtype, FileEntry, LineError, MAX_LINE, Sha256, TensorEntry};
+pub use format::Format;
 pub use head::{Ext, Head, HeadError, HeadFault, ListSize, MAX_TEXT, Tensors};
 pub use held::{CountedReport, Held, HeldError, Level, MAX_REPORTS, NotCounted, PassedOver};
 pub use key::{KeyName, PublicKey, Vkey, VkeyError};

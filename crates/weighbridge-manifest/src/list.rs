@@ -11,7 +11,8 @@ use weighbridge_tree::{
 
 use crate::{
     cursor::MAX_NUMBER,
-    entry::{FileEntry, LineError, MAX_LINE, TensorEntry, is_tensor_file},
+    entry::{FileEntry, LineError, MAX_LINE, TensorEntry},
+    format::Format,
     head::{ListSize, Tensors},
     trust::VerifiedHead,
 };
@@ -264,7 +265,7 @@ impl TensorLines<'_> {
         let entry = TensorEntry::parse_after(line, before).map_err(Fault::Line)?;
         if self.file.is_none_or(|f| f.path != entry.file) {
             let found = self.files.find(entry.file.as_str());
-            self.file = found.map(|(_, f)| f).filter(|f| is_tensor_file(&f.path));
+            self.file = found.map(|(_, f)| f).filter(|f| Format::of(f.path.as_str()).is_some());
         }
         let file = self.file.ok_or(Fault::NoSuchFile)?;
         if entry.offset.checked_add(entry.size).is_none_or(|end| end > file.size) {

@@ -14,7 +14,8 @@ use weighbridge_tree::{
 
 use crate::{
     cursor::{Cursor, canonical_number},
-    entry::{FileEntry, TensorEntry, is_tensor_file},
+    entry::{FileEntry, TensorEntry},
+    format::Format,
     list::ListKind,
     note::Note,
     path::EntryPath,
@@ -315,7 +316,7 @@ impl<'a> Claims<'a> {
             let file = files.binary_search_by(|(_, file)| file.path.cmp(&entry.file)).ok();
             let (_, file) =
                 file.and_then(|index| files.get(index)).ok_or(ProofError::FileNotShown { line })?;
-            if !is_tensor_file(&file.path) {
+            if Format::of(file.path.as_str()).is_none() {
                 return Err(ProofError::NoTensorFile { line });
             }
             if entry.offset.checked_add(entry.size).is_none_or(|end| end > file.size) {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use weighbridge_manifest::{FileEntry, TensorEntry, VerifiedFileList, VerifiedTensorList, is_tensor_file};
+use weighbridge_manifest::{FileEntry, Format, TensorEntry, VerifiedFileList, VerifiedTensorList};
 use weighbridge_store::{Found, IoError, Layers, LayersError};
 use weighbridge_tree::{ChainingValue, ChunkSize, Grid};
 
@@ -53,7 +53,7 @@ impl Reuse<'_> {
         }
         let tensors = match (tensors, self.tensors) {
             (TensorListing::List, Some(list)) => list.of_file(path).to_vec(),
-            (TensorListing::List, None) if is_tensor_file(&entry.path) => {
+            (TensorListing::List, None) if Format::of(entry.path.as_str()).is_some() => {
                 return Err(ReuseFault::Lacks { what: "tensors" });
             }
             _ => Vec::new(),

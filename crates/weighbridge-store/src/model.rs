@@ -9,9 +9,7 @@ use std::{
 };
 
 use weighbridge_formats::{Format, FormatError, Parsed, UnknownDtype};
-use weighbridge_manifest::{
-    EntryPath, FileEntry, TensorEntry, VerifiedFileList, VerifiedTensorList, is_tensor_file, shown,
-};
+use weighbridge_manifest::{EntryPath, FileEntry, TensorEntry, VerifiedFileList, VerifiedTensorList, shown};
 use weighbridge_tree::{FileRoot, Grid, Layer, LayerError, TensorHash};
 
 use crate::{
@@ -340,7 +338,7 @@ impl ModelCheck<'_> {
         }
         let mut uncompared = None;
         if let Some(list) = self.tensors
-            && is_tensor_file(&entry.path)
+            && Format::of(entry.path.as_str()).is_some()
         {
             let listed = list.of_file(entry.path.as_str());
             let compared = compare_header(listed, read.header.as_ref());

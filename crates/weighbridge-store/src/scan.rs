@@ -17,7 +17,7 @@ use std::{
 };
 
 use sha2::Digest as _;
-use weighbridge_formats::{Format, FormatError, Parsed, TensorSpan, is_lfs_pointer};
+use weighbridge_formats::{Format, FormatError, Parsed, TensorSpan, is_lfs_pointer, needs_prefix, parse};
 use weighbridge_manifest::Sha256;
 use weighbridge_tree::{ChainingValue, ChunkSize, Collector, FileRoot, Granule, Grid, TensorHash};
 use weighbridge_verify::{PAGE, PageBuffer};
@@ -91,10 +91,10 @@ impl Header {
     /// [`FormatError`] if the header is malformed.
     ///
     /// # Cost
-    /// The cost of [`Format::parse`]: for the longest header about 550 MB and a second. A caller with a signed root
-    /// compares the root first, so that only signed bytes cost this much (rule 12).
+    /// The cost of [`weighbridge_formats::parse`]: for the longest header about 550 MB and a second. A caller with a
+    /// signed root compares the root first, so that only signed bytes cost this much (rule 12).
     pub fn parse(&self) -> Result<Parsed, FormatError> {
-        match self.format.parse(&self.prefix, self.file_size)? {
+        match parse(self.format, &self.prefix, self.file_size)? {
             // Does not happen: the prefix has the length that the format asked for.
             Parsed::NeedPrefix(_) => Err(FormatError::TooShort { file_size: self.file_size }),
             parsed => Ok(parsed),
@@ -455,7 +455,7 @@ impl Opened {
 /// Reads the beginning of a file, as much as its format needs.
 fn prefix(format: Format, file: &File, size: u64) -> io::Result<Vec<u8>> {
     let (mut prefix, mut piece) = (Vec::new(), PageBuffer::new());
-    while let Some(length) = format.needs_prefix(&prefix, size) {
+    while let Some(length) = needs_prefix(format, &prefix, size) {
         let from = prefix.len();
         let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
         // The format checked this length against the file's size and its own limit (rule 1).

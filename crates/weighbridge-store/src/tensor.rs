@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use weighbridge_formats::{Format, FormatError, Parsed, UnknownDtype};
+use weighbridge_formats::{Format, FormatError, Parsed, UnknownDtype, parse};
 use weighbridge_manifest::{Dtype, TensorEntry, VerifiedTensorList, shown, shown_beginning};
 
 use crate::{
@@ -127,7 +127,7 @@ impl TensorView {
         let mut prefix = Vec::new();
         let spans = loop {
             // Only accepted bytes are parsed.
-            match format.parse(&prefix, size) {
+            match parse(format, &prefix, size) {
                 Err(fault) => return Err(TensorError::Format { file: path_of(), fault }),
                 Ok(Parsed::Tensors { tensors, .. }) => break tensors,
                 // The view can still give the bytes. Whether the listed dtype and shape are those of the header

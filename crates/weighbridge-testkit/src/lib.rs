@@ -27,7 +27,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-use weighbridge_formats::{Format, Parsed, TensorSpan};
+use weighbridge_formats::{Format, Parsed, TensorSpan, parse};
 use weighbridge_store::{CHUNKS, FILES, HEAD, Metadata, TENSORS};
 use weighbridge_verify::{
     manifest::{
@@ -207,7 +207,7 @@ pub struct Signed {
 }
 
 fn header(format: Format, file: &[u8]) -> Result<Vec<TensorSpan>, weighbridge_formats::FormatError> {
-    match format.parse(file, u64::try_from(file.len()).unwrap())? {
+    match parse(format, file, u64::try_from(file.len()).unwrap())? {
         Parsed::Tensors { tensors, .. } => Ok(tensors),
         Parsed::UnknownDtype { .. } => Ok(Vec::new()),
         Parsed::NeedPrefix(_) => unreachable!("the whole file is there"),

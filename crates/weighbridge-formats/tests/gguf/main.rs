@@ -11,14 +11,14 @@ mod naive;
 use build::{ARRAY, BF16, F32, File, I8, Q8_0, STRING, U8, U16, U32, array, file, string, tensor, value};
 use cases::{accepted, refused};
 use proptest::prelude::*;
-use weighbridge_formats::{Format, FormatError, Parsed, TensorSpan};
+use weighbridge_formats::{Format, FormatError, Parsed, TensorSpan, needs_prefix, parse};
 
 fn size(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap()
 }
 
-fn parse(bytes: &[u8]) -> Result<Vec<TensorSpan>, FormatError> {
-    match Format::Gguf.parse(bytes, size(bytes))? {
+fn tensors_of(bytes: &[u8]) -> Result<Vec<TensorSpan>, FormatError> {
+    match parse(Format::Gguf, bytes, size(bytes))? {
         Parsed::Tensors { tensors, .. } => Ok(tensors),
         Parsed::UnknownDtype { dtype, .. } => unreachable!("{dtype}"),
         Parsed::NeedPrefix(length) => unreachable!("asked for {length} bytes of {} given", bytes.len()),
@@ -27,7 +27,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<TensorSpan>, FormatError> {
 
 /// The code of the refusal, or of the reason why no tensor is listed.
 fn code(bytes: &[u8]) -> u16 {
-    match Format::Gguf.parse(bytes, size(bytes)) {
+    match parse(Format::Gguf, bytes, size(bytes)) {
         Err(error) => error.error_code(),
         Ok(Parsed::UnknownDtype { dtype, .. }) => dtype.error_code(),
         Ok(_) => 0,
@@ -37,7 +37,7 @@ fn code(bytes: &[u8]) -> u16 {
 /// Whether another reader comes to the same verdict on a complete file: tensors, names alone, or a refusal.
 fn is_read_the_same(bytes: &[u8]) -> bool {
     let theirs = naive::read(bytes, size(bytes)).map(|header| header.tensors);
-    match (Format::Gguf.parse(bytes, size(bytes)), theirs) {
+    match (parse(Format::Gguf, bytes, size(bytes)), theirs) {
         (Ok(Parsed::Tensors { tensors, header_len, .. }), Some(naive::Tensors::Known { places, data })) => {
             let line = |span: TensorSpan| (span.name, span.dtype, span.shape, span.offset, span.size);
             header_len == data && tensors.into_iter().map(line).eq(places)
@@ -69,14 +69,14 @@ fn the_example_of_the_specification_is_accepted() {
     assert_eq!((sample().header().len(), bytes.len()), (123, 144), "the page counts the same bytes");
     let tensors = vec![span("a", "F32", &[2, 1], 128, 8), span("b", "BF16", &[], 136, 2)];
     let expected = Parsed::Tensors { tensors, header_len: 128, split: None };
-    assert_eq!(Format::Gguf.parse(&bytes, 144), Ok(expected));
+    assert_eq!(parse(Format::Gguf, &bytes, 144), Ok(expected));
 }
 
 #[test]
 fn accepts_what_the_format_allows() {
     for (what, file) in accepted() {
         let bytes = file.bytes();
-        let tensors = parse(&bytes);
+        let tensors = tensors_of(&bytes);
         assert_eq!(tensors.as_ref().map(Vec::len), Ok(file.tensors.len()), "{what}");
         assert!(is_read_the_same(&bytes), "{what}");
     }
@@ -90,7 +90,7 @@ fn knows_every_dtype_and_its_blocks() {
         let number = u32::try_from(number).unwrap();
         let two =
             |dims: &[u64]| file(&[], &[tensor("a", number, dims, 0)], usize::try_from(bytes * 6).unwrap());
-        let tensors = parse(&two(&[block * 2, 3]).bytes()).unwrap();
+        let tensors = tensors_of(&two(&[block * 2, 3]).bytes()).unwrap();
         assert_eq!((tensors[0].dtype.as_str(), tensors[0].size), (name, bytes * 6));
         assert_eq!(tensors[0].shape, [3, block * 2]);
         assert_eq!(code(&two(&[block * 2 + 1, 3]).bytes()), if block == 1 { 4321 } else { 4315 });
@@ -134,7 +134,7 @@ fn a_dtype_that_is_not_known_is_no_fault_and_hides_none() {
             &[tensor("old", F32, &[8], 0), unknown(number), tensor("last", I8, &[1], 4096)],
             4097,
         );
-        let parsed = Format::Gguf.parse(&file.bytes(), size(&file.bytes())).unwrap();
+        let parsed = parse(Format::Gguf, &file.bytes(), size(&file.bytes())).unwrap();
         let Parsed::UnknownDtype { dtype, names, split } = parsed else { panic!("{number}: {parsed:?}") };
         assert_eq!(
             (dtype.error_code(), dtype.tensor().as_str(), dtype.dtype()),
@@ -175,7 +175,7 @@ fn a_header_may_have_a_hundred_million_bytes_and_no_more() {
         assert_eq!(code(&header), expected);
         // The fault is reported as early as possible.
         if expected != 0 {
-            assert_eq!(Format::Gguf.parse(&header[..before], u64::MAX).unwrap_err().error_code(), expected);
+            assert_eq!(parse(Format::Gguf, &header[..before], u64::MAX).unwrap_err().error_code(), expected);
         }
     }
 }
@@ -186,7 +186,7 @@ fn more_than_a_million_tensors_are_refused_unread() {
         [((1 << 20, 1 << 20), 0), (((1 << 20) + 1, 0), 4304), ((0, (1 << 20) + 1), 4304)]
     {
         let header = File { counts: Some(counts), ..file(&[], &[], 0) }.header();
-        let verdict = Format::Gguf.parse(&header, 1 << 40);
+        let verdict = parse(Format::Gguf, &header, 1 << 40);
         assert_eq!(verdict.map_or_else(|error| error.error_code(), |_| 0), expected);
     }
 }
@@ -194,7 +194,7 @@ fn more_than_a_million_tensors_are_refused_unread() {
 #[test]
 fn a_git_lfs_pointer_is_called_that_as_soon_as_it_can_be() {
     let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 90868376\n";
-    let parse = |known: usize| Format::Gguf.parse(&pointer[..known], size(pointer));
+    let parse = |known: usize| parse(Format::Gguf, &pointer[..known], size(pointer));
     for known in 0..40 {
         assert_eq!(parse(known), Ok(Parsed::NeedPrefix(size(pointer))));
     }
@@ -211,12 +211,12 @@ fn the_verdict_does_not_depend_on_how_the_prefix_grows() {
         accepted().into_iter().chain(refused().into_iter().map(|(_, what, file)| (what, file)))
     {
         let file = file.bytes();
-        let whole = Format::Gguf.parse(&file, size(&file));
+        let whole = parse(Format::Gguf, &file, size(&file));
         // Long files are only cut near the beginning and the end.
         let lengths = (0..=file.len()).filter(|known| *known < 400 || *known + 40 > file.len());
         for known in lengths {
-            let needed = Format::Gguf.needs_prefix(&file[..known], size(&file));
-            match Format::Gguf.parse(&file[..known], size(&file)) {
+            let needed = needs_prefix(Format::Gguf, &file[..known], size(&file));
+            match parse(Format::Gguf, &file[..known], size(&file)) {
                 Ok(Parsed::NeedPrefix(length)) => {
                     assert!(length > size(&file[..known]) && length <= size(&file), "{what}");
                     assert_eq!(needed, Some(length), "{what}");
@@ -231,8 +231,8 @@ fn the_verdict_does_not_depend_on_how_the_prefix_grows() {
 fn what_lies_past_the_files_end_is_not_of_the_file() {
     let bytes = sample().bytes();
     for cut in 0..bytes.len() {
-        let alone = Format::Gguf.parse(&bytes[..cut], size(&bytes[..cut]));
-        assert_eq!(Format::Gguf.parse(&bytes, size(&bytes[..cut])), alone);
+        let alone = parse(Format::Gguf, &bytes[..cut], size(&bytes[..cut]));
+        assert_eq!(parse(Format::Gguf, &bytes, size(&bytes[..cut])), alone);
     }
 }
 
@@ -271,7 +271,7 @@ fn every_changed_byte_is_read_as_others_read_it() {
     rich.tensors.push(tensor("c", 8, &[32, 2], 16));
     rich.data = 16 + 68;
     for whole in [sample().bytes(), rich.bytes()] {
-        let tensors = parse(&whole).unwrap();
+        let tensors = tensors_of(&whole).unwrap();
         assert!(is_read_the_same(&whole));
         let header = usize::try_from(tensors[0].offset).unwrap();
         for at in 0..header {
@@ -298,7 +298,7 @@ fn numbers_that_claim_too_much_ask_for_nothing() {
             let mut changed = whole.clone();
             changed[at..at + 8].copy_from_slice(&u64::to_le_bytes(claim));
             for file_size in [size(&changed), 1 << 53, 1 << 63, u64::MAX] {
-                let verdict = Format::Gguf.parse(&changed, file_size);
+                let verdict = parse(Format::Gguf, &changed, file_size);
                 if let Ok(Parsed::NeedPrefix(length)) = verdict {
                     assert!(length <= file_size.min(100_000_000), "byte {at}: {claim}");
                 }
@@ -314,11 +314,11 @@ fn a_large_vocabulary_is_asked_for_in_few_steps() {
     let values = [value("tokens", ARRAY, &array(STRING, 300_000, &tokens)), value("last", U32, &[0; 4])];
     let bytes = file(&values, &[tensor("a", I8, &[1], 0)], 1 << 20).bytes();
     let (mut known, mut steps, mut read) = (0, 0, 0);
-    while let Some(length) = Format::Gguf.needs_prefix(&bytes[..known], size(&bytes)) {
+    while let Some(length) = needs_prefix(Format::Gguf, &bytes[..known], size(&bytes)) {
         known = usize::try_from(length).unwrap();
         (steps, read) = (steps + 1, read + known);
     }
-    assert!(Format::Gguf.parse(&bytes[..known], size(&bytes)).is_err(), "the data are no tensor");
+    assert!(parse(Format::Gguf, &bytes[..known], size(&bytes)).is_err(), "the data are no tensor");
     assert!(steps < 30, "{steps} steps");
     assert!(read < 6 * tokens.len(), "{read} bytes walked for {}", tokens.len());
     assert!(known < tokens.len() + tokens.len() / 3, "{known} bytes read for {}", tokens.len());
@@ -326,7 +326,7 @@ fn a_large_vocabulary_is_asked_for_in_few_steps() {
 
 #[test]
 fn messages_say_where_and_how_much() {
-    let shown = |file: &File| parse(&file.bytes()).unwrap_err().to_string();
+    let shown = |file: &File| tensors_of(&file.bytes()).unwrap_err().to_string();
     let byte = |name: &str, offset| tensor(name, I8, &[1], offset);
     for (file, message) in [
         (
@@ -412,17 +412,17 @@ proptest! {
             span.offset += u64::try_from(start).unwrap();
         }
         spans.sort_by(|a, b| (a.offset, a.size, &a.name).cmp(&(b.offset, b.size, &b.name)));
-        let found = parse(&file.bytes()).unwrap();
+        let found = tensors_of(&file.bytes()).unwrap();
         prop_assert!(is_read_the_same(&file.bytes()));
         prop_assert_eq!(found, spans);
     }
 
     #[test]
     fn noise_never_panics(noise in prop::collection::vec(any::<u8>(), 0..120), file_size: u64, small in 0_u8..4) {
-        let _ = Format::Gguf.parse(&noise, file_size);
+        let _ = parse(Format::Gguf, &noise, file_size);
         let start = [&b"GGUF\x03\0\0\0"[..], &[small, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]].concat();
         let bytes = [&start[..], &noise].concat();
-        let _ = Format::Gguf.parse(&bytes, file_size);
+        let _ = parse(Format::Gguf, &bytes, file_size);
         prop_assert!(is_read_the_same(&bytes));
     }
 }

@@ -7,7 +7,7 @@ mod cases;
 use cases::{ACCEPTED, REFUSED};
 use proptest::prelude::*;
 use serde_json::Value;
-use weighbridge_formats::{Format, FormatError, Parsed, TensorSpan};
+use weighbridge_formats::{Format, FormatError, Parsed, TensorSpan, needs_prefix, parse};
 
 /// A file of this header and `buffer` bytes after it.
 fn file(header: &str, buffer: usize) -> Vec<u8> {
@@ -19,8 +19,8 @@ fn size(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap()
 }
 
-fn parse(bytes: &[u8]) -> Result<Vec<TensorSpan>, FormatError> {
-    match Format::Safetensors.parse(bytes, size(bytes))? {
+fn tensors_of(bytes: &[u8]) -> Result<Vec<TensorSpan>, FormatError> {
+    match parse(Format::Safetensors, bytes, size(bytes))? {
         Parsed::Tensors { tensors, .. } => Ok(tensors),
         Parsed::UnknownDtype { dtype, .. } => unreachable!("{dtype}"),
         Parsed::NeedPrefix(length) => unreachable!("asked for {length} bytes of {} given", bytes.len()),
@@ -49,13 +49,13 @@ fn the_example_of_the_specification_is_accepted() {
     let header = format!("{SAMPLE}   ");
     assert_eq!(header.len(), 144, "the page counts the same bytes");
     let expected = [span("a", "F32", &[2, 1], 152, 8), span("b", "BF16", &[], 160, 2)];
-    assert_eq!(parse(&file(&header, 10)).unwrap(), expected);
+    assert_eq!(tensors_of(&file(&header, 10)).unwrap(), expected);
 }
 
 #[test]
 fn accepts_what_the_format_allows() {
     for (header, buffer, tensors) in ACCEPTED {
-        assert_eq!(parse(&file(header, *buffer)).map(|found| found.len()), Ok(*tensors), "{header}");
+        assert_eq!(tensors_of(&file(header, *buffer)).map(|found| found.len()), Ok(*tensors), "{header}");
     }
 }
 
@@ -72,7 +72,7 @@ fn knows_every_dtype_and_its_bits() {
     for (bits, names) in dtypes {
         for dtype in names.split(' ') {
             let header = format!(r#"{{"a":{{"dtype":"{dtype}","shape":[8],"data_offsets":[0,{bits}]}}}}"#);
-            let tensors = parse(&file(&header, bits)).unwrap();
+            let tensors = tensors_of(&file(&header, bits)).unwrap();
             assert_eq!((tensors[0].dtype.as_str(), tensors[0].size), (dtype, u64::try_from(bits).unwrap()));
         }
     }
@@ -80,7 +80,7 @@ fn knows_every_dtype_and_its_bits() {
 
 #[test]
 fn says_how_much_it_needs_without_looking_into_the_header() {
-    let needs = |prefix: &[u8], size| Format::Safetensors.needs_prefix(prefix, size);
+    let needs = |prefix: &[u8], size| needs_prefix(Format::Safetensors, prefix, size);
     // The text is not a header, but is as long as it claims.
     let bytes = file("{ and so on", 10);
     let size = size(&bytes);
@@ -94,7 +94,7 @@ fn says_how_much_it_needs_without_looking_into_the_header() {
     {
         for size in [0, 7, 8, 9, 39, 40, self::size(&bytes), 1 << 40] {
             for end in 0..=bytes.len() {
-                let needed = match Format::Safetensors.parse(&bytes[..end], size) {
+                let needed = match parse(Format::Safetensors, &bytes[..end], size) {
                     Ok(Parsed::NeedPrefix(length)) => Some(length),
                     Ok(Parsed::Tensors { .. } | Parsed::UnknownDtype { .. }) | Err(_) => None,
                 };
@@ -124,7 +124,7 @@ fn a_dtype_that_is_not_known_is_no_fault_and_hides_none() {
     for written in ["F128", "f32", "", "F32 ", "\u{1b}[2J"] {
         let header = format!("{{{},{}}}", new(written).replace("\\u{1b}", "\\u001b"), old("0,4"));
         let bytes = file(&header, 5);
-        let parsed = Format::Safetensors.parse(&bytes, size(&bytes)).unwrap();
+        let parsed = parse(Format::Safetensors, &bytes, size(&bytes)).unwrap();
         let Parsed::UnknownDtype { dtype, names, split: None } = parsed else {
             panic!("{written}: {parsed:?}")
         };
@@ -158,7 +158,7 @@ fn every_code_is_broken_by_something() {
 
 #[test]
 fn lengths_are_checked_before_more_is_asked_for() {
-    let parse = |prefix: &[u8], file_size| Format::Safetensors.parse(prefix, file_size);
+    let parse = |prefix: &[u8], file_size| parse(Format::Safetensors, prefix, file_size);
     let code = |prefix: &[u8], file_size| parse(prefix, file_size).unwrap_err().error_code();
     let need = |prefix: &[u8], file_size| match parse(prefix, file_size) {
         Ok(Parsed::NeedPrefix(length)) => length,
@@ -184,7 +184,7 @@ fn lengths_are_checked_before_more_is_asked_for() {
 #[test]
 fn a_git_lfs_pointer_is_called_that_as_soon_as_it_can_be() {
     let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 90868376\n";
-    let parse = |known: usize| Format::Safetensors.parse(&pointer[..known], size(pointer));
+    let parse = |known: usize| parse(Format::Safetensors, &pointer[..known], size(pointer));
     assert_eq!(parse(0), Ok(Parsed::NeedPrefix(8)));
     for known in 8..40 {
         assert_eq!(parse(known), Ok(Parsed::NeedPrefix(40)));
@@ -198,7 +198,7 @@ fn a_git_lfs_pointer_is_called_that_as_soon_as_it_can_be() {
 }
 
 fn parse_code(bytes: &[u8]) -> u16 {
-    match Format::Safetensors.parse(bytes, size(bytes)) {
+    match parse(Format::Safetensors, bytes, size(bytes)) {
         Err(error) => error.error_code(),
         Ok(Parsed::UnknownDtype { dtype, .. }) => dtype.error_code(),
         Ok(_) => 0,
@@ -210,9 +210,9 @@ fn the_verdict_does_not_depend_on_how_the_prefix_grows() {
     let headers = ACCEPTED.iter().map(|(header, buffer, _)| (*header, *buffer));
     for (header, buffer) in headers.chain(REFUSED.iter().map(|(_, header, buffer)| (*header, *buffer))) {
         let file = file(header, buffer);
-        let whole = Format::Safetensors.parse(&file, size(&file));
+        let whole = parse(Format::Safetensors, &file, size(&file));
         for known in 0..=file.len() {
-            match Format::Safetensors.parse(&file[..known], size(&file)) {
+            match parse(Format::Safetensors, &file[..known], size(&file)) {
                 Ok(Parsed::NeedPrefix(length)) => {
                     assert!(length > size(&file[..known]) && length <= size(&file), "{header}");
                 }
@@ -225,24 +225,24 @@ fn the_verdict_does_not_depend_on_how_the_prefix_grows() {
 #[test]
 fn every_truncation_is_refused() {
     let whole = file(SAMPLE, 10);
-    assert!(parse(&whole).is_ok());
+    assert!(tensors_of(&whole).is_ok());
     for cut in 0..whole.len() {
-        assert!(parse(&whole[..cut]).is_err(), "cut to {cut} bytes");
+        assert!(tensors_of(&whole[..cut]).is_err(), "cut to {cut} bytes");
         let cut_header = file(&SAMPLE[..cut.min(SAMPLE.len() - 1)], 10);
-        assert!(parse(&cut_header).is_err(), "header cut to {cut} bytes");
+        assert!(tensors_of(&cut_header).is_err(), "header cut to {cut} bytes");
     }
 }
 
 #[test]
 fn every_changed_byte_is_refused_or_says_something_else() {
     let whole = file(SAMPLE, 10);
-    let tensors = parse(&whole).unwrap();
+    let tensors = tensors_of(&whole).unwrap();
     let in_metadata = 8 + SAMPLE.find("format").unwrap()..8 + SAMPLE.find("pt").unwrap() + 2;
     for at in 0..whole.len() - 10 {
         for value in 0..=u8::MAX {
             let mut changed = whole.clone();
             changed[at] = value;
-            let parsed = Format::Safetensors.parse(&changed, size(&changed));
+            let parsed = parse(Format::Safetensors, &changed, size(&changed));
             let says_the_same =
                 matches!(parsed, Ok(Parsed::Tensors { tensors: found, .. }) if found == tensors);
             assert!(!says_the_same || value == whole[at] || in_metadata.contains(&at), "byte {at}: {value}");
@@ -265,7 +265,7 @@ fn a_hundred_thousand_tensors_take_no_time_to_speak_of() {
     let entries: Vec<_> = (0..100_000).rev().map(entry).collect();
     let file = file(&format!("{{{}}}", entries.join(",")), 0);
     let start = std::time::Instant::now();
-    let tensors = parse(&file).unwrap();
+    let tensors = tensors_of(&file).unwrap();
     assert!(start.elapsed().as_secs() < 4, "{:?}", start.elapsed());
     assert_eq!(tensors.len(), 100_000);
     assert!(tensors.is_sorted_by(|a, b| a.name < b.name));
@@ -298,10 +298,10 @@ fn messages_say_where_and_how_much() {
         ("{}", 5, "the tensors end at byte 10, but the file has 15 bytes"),
         (r#"{"a":{"dtype":"U8","shape":[]}}"#, 0, r#"tensor "a": its entry lacks `data_offsets`"#),
     ] {
-        assert_eq!(parse(&file(header, buffer)).unwrap_err().to_string(), message);
+        assert_eq!(tensors_of(&file(header, buffer)).unwrap_err().to_string(), message);
     }
     let long = format!(r#"{{"{}":1}}"#, "\u{202e}".repeat(1_000_000));
-    assert!(parse(&file(&long, 0)).unwrap_err().to_string().len() < 1_000);
+    assert!(tensors_of(&file(&long, 0)).unwrap_err().to_string().len() < 1_000);
 }
 
 /// Reads an accepted header a second time, with the JSON library that most other readers use.
@@ -357,7 +357,7 @@ proptest! {
             span.offset += 8 + size(header.as_bytes());
         }
         spans.sort_by(|a, b| (a.offset, a.size, &a.name).cmp(&(b.offset, b.size, &b.name)));
-        let found = parse(&bytes).unwrap();
+        let found = tensors_of(&bytes).unwrap();
         prop_assert!(agrees_with_serde_json(&bytes, &found));
         prop_assert_eq!(found, spans);
     }
@@ -369,15 +369,15 @@ proptest! {
     ) {
         let header = format!("{}{put}{}", &SAMPLE[..at], SAMPLE.get(at + cut..).unwrap_or_default());
         let bytes = file(&header, buffer);
-        if let Ok(Parsed::Tensors { tensors, .. }) = Format::Safetensors.parse(&bytes, size(&bytes)) {
+        if let Ok(Parsed::Tensors { tensors, .. }) = parse(Format::Safetensors, &bytes, size(&bytes)) {
             prop_assert!(agrees_with_serde_json(&bytes, &tensors));
         }
     }
 
     #[test]
     fn noise_never_panics(prefix in prop::collection::vec(any::<u8>(), 0..80), file_size: u64, len in 0_u64..80) {
-        let _ = Format::Safetensors.parse(&prefix, file_size);
-        let _ = Format::Safetensors.parse(&prefix, size(&prefix));
-        let _ = Format::Safetensors.parse(&[&len.to_le_bytes(), &b"{"[..], &prefix].concat(), file_size);
+        let _ = parse(Format::Safetensors, &prefix, file_size);
+        let _ = parse(Format::Safetensors, &prefix, size(&prefix));
+        let _ = parse(Format::Safetensors, &[&len.to_le_bytes(), &b"{"[..], &prefix].concat(), file_size);
     }
 }

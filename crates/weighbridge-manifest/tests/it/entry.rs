@@ -1,7 +1,7 @@
 //! The lines of the lists: each entry has one form, and every other form is refused.
 
 use proptest::prelude::*;
-use weighbridge_manifest::{Dtype, EntryPath, FileEntry, LineError, MAX_LINE, TensorEntry, is_tensor_file};
+use weighbridge_manifest::{Dtype, FileEntry, Format, LineError, MAX_LINE, TensorEntry};
 
 const FILE: &str = r#"{"file":"a/b.gguf","size":36,"blake3":"10e8f38d1691143cb1b1fde7dba1a493c4fc3ba3ebca451dead48bd0b99e7718"}"#;
 const WITH_SHA256: &str = r#"{"file":"a","size":0,"blake3":"af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262","sha256":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}"#;
@@ -219,17 +219,23 @@ fn says_where_a_line_leaves_the_form() {
 }
 
 #[test]
-fn tensor_files_are_known_by_their_ending_as_spelled() {
+fn tensor_files_are_known_by_their_extension_as_spelled() {
     for (path, expected) in [
-        ("a.safetensors", true),
-        ("a/b.gguf", true),
-        (".gguf", true),
-        ("a.GGUF", false),
-        ("a.safetensors.index.json", false),
-        ("safetensors", false),
-        ("a.gguf/x", false),
+        ("a.safetensors", Some(Format::Safetensors)),
+        ("a/b.gguf", Some(Format::Gguf)),
+        (".gguf", Some(Format::Gguf)),
+        ("a.gguf.gguf", Some(Format::Gguf)),
+        ("a.GGUF", None),
+        ("a.safetensors.index.json", None),
+        ("safetensors", None),
+        ("a/gguf", None),
+        ("a-gguf", None),
+        ("a.gguf/x", None),
     ] {
-        assert_eq!(is_tensor_file(&EntryPath::parse(path).unwrap()), expected, "{path}");
+        assert_eq!(Format::of(path), expected, "{path}");
+    }
+    for format in Format::ALL {
+        assert_eq!(Format::of(&format!("model.{}", format.extension())), Some(format));
     }
 }
 
