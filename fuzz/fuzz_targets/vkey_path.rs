@@ -5,7 +5,7 @@ use std::path::{Component, Path};
 
 use libfuzzer_sys::fuzz_target;
 use weighbridge_fuzz::bounded;
-use weighbridge_manifest::{EntryPath, KeyName, ModelName, Scope, TensorName, Time, Vkey, tree::FileRoot};
+use weighbridge_manifest::{EntryPath, KeyName, ModelName, Scope, Signature, TensorName, Time, Vkey, tree::FileRoot};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = str::from_utf8(data) else { return };
@@ -84,7 +84,7 @@ fn vkey(text: &str) {
     assert_eq!(vkey.to_string(), text);
     assert_eq!(Vkey::new(vkey.name().clone(), vkey.public_key()), Ok(vkey.clone()));
     for signature in [&[][..], &[0; 63], &[0; 64], &[0; 65]] {
-        assert!(!vkey.has_signed(text.as_bytes(), signature));
+        assert!(!vkey.has_signed(text.as_bytes(), &Signature::new(signature)));
     }
 }
 

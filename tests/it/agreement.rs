@@ -333,7 +333,7 @@ fn both_readings_agree_on_audits() {
         lie[numbers.index(body)] ^= 1;
         let hash = weighbridge_tree::ResponseHash::of_body(&lie[..body]);
         lie.truncate(body);
-        lie.extend_from_slice(&prover.sign_response(&asked.hash(), &hash));
+        lie.extend_from_slice(prover.sign_response(&asked.hash(), &hash).as_bytes());
         let mut changed = honest.clone();
         changed[numbers.index(honest.len())] ^= 1;
         let cut = honest[..numbers.index(honest.len())].to_vec();

@@ -113,8 +113,10 @@ fn check(args: &AuditCheck, output: &Output) -> Result<(), Failure> {
     })?;
     let files = audited(&args.target, &args.trust, &args.which, output)?;
     // A response longer than any good one is not read (rule 1). The check below refuses its length.
-    let samples = Samples::of(challenge.text(), challenge.challenge().samples, &files);
-    let response = match read_bounded(&args.response, samples.map_or(0, |samples| samples.response_len())) {
+    let asked = challenge.challenge();
+    let samples = Samples::of(challenge.text(), asked.samples, &files);
+    let longest = samples.map_or(0, |samples| samples.response_len(&asked.prover));
+    let response = match read_bounded(&args.response, longest) {
         Err(error) if error.source.kind() == std::io::ErrorKind::FileTooLarge => None,
         read => Some(read?),
     };

@@ -133,7 +133,7 @@ impl VerifiedHead {
     /// [`HeldError`], the first in the order of `spec/trust.md`.
     ///
     /// # Cost
-    /// At most [`MAX_REPORTS`] reports. One Ed25519 check for each signature line whose key the policy lists, and the
+    /// At most [`MAX_REPORTS`] reports. One signature check for each signature line whose key the policy lists, and the
     /// checks of one vkey for each such report. The choice among the reports takes at most the number of auditors times
     /// the number of pairs of auditor and prover.
     pub fn held(

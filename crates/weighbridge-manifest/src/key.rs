@@ -6,7 +6,7 @@ use alloc::{format, string::String, vec::Vec};
 use core::fmt;
 
 use base64ct::{Base64, Encoding};
-use ed25519_dalek::{Signature, VerifyingKey};
+use ed25519_dalek::VerifyingKey;
 use sha2::{Digest, Sha256};
 
 /// The 32 bytes of an Ed25519 public key. Signers are counted by this value.
@@ -114,10 +114,17 @@ impl Vkey {
         self.key.as_bytes()
     }
 
-    /// Whether `signature` has 64 bytes and is a valid signature by this key over `text`, by the strict rules.
+    /// The length in bytes of every signature by this key.
     #[must_use]
-    pub fn has_signed(&self, text: &[u8], signature: &[u8]) -> bool {
-        let Ok(signature) = Signature::from_slice(signature) else { return false };
+    pub fn signature_len(&self) -> usize {
+        ed25519_dalek::SIGNATURE_LENGTH
+    }
+
+    /// Whether `signature` is a valid signature by this key over `text`, by the strict rules. A signature of another
+    /// length is not valid.
+    #[must_use]
+    pub fn has_signed(&self, text: &[u8], signature: &Signature) -> bool {
+        let Ok(signature) = ed25519_dalek::Signature::from_slice(signature.as_bytes()) else { return false };
         self.key.verify_strict(text, &signature).is_ok()
     }
 }
@@ -126,6 +133,25 @@ impl fmt::Display for Vkey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let typed: Vec<u8> = [ED25519].into_iter().chain(*self.public_key()).collect();
         write!(f, "{}+{}+{}", self.name.as_str(), hex(self.id), Base64::encode_string(&typed))
+    }
+}
+
+/// A signature as it was made or received, of any length and not yet checked. [`Vkey::has_signed`] tells whether it is
+/// valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signature(Vec<u8>);
+
+impl Signature {
+    /// Takes the bytes as they are, without a check.
+    #[must_use]
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// The bytes alone, as they follow a key id in a note or end a response.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -249,6 +275,31 @@ mod tests {
             "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
         ]
         .map(|text| *weighbridge_tree::FileRoot::from_hex(text).unwrap().as_bytes())
+    }
+
+    /// Uses the first test vector of RFC 8032: a signature over an empty text.
+    #[test]
+    fn a_signature_has_exactly_the_length_that_its_key_says() {
+        let bytes = |hex: &str| -> Vec<u8> {
+            hex.as_bytes()
+                .chunks(2)
+                .map(|digits| u8::from_str_radix(core::str::from_utf8(digits).unwrap(), 16).unwrap())
+                .collect()
+        };
+        let key = load(
+            bytes("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a").try_into().unwrap(),
+        )
+        .unwrap();
+        let good = bytes(
+            "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd\
+             25bf5f0595bbe24655141438e7a100b",
+        );
+        assert_eq!(key.signature_len(), good.len());
+        for len in 0..=good.len() {
+            assert_eq!(key.has_signed(b"", &Signature::new(&good[..len])), len == good.len(), "{len} bytes");
+        }
+        assert!(!key.has_signed(b"", &Signature::new([good.as_slice(), &[0]].concat())));
+        assert!(!key.has_signed(b"a", &Signature::new(good)));
     }
 
     #[test]

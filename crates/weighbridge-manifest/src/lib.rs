@@ -75,7 +75,7 @@ pub use entry::{Dtype, FileEntry, LineError, MAX_LINE, Sha256, TensorEntry};
 pub use format::Format;
 pub use head::{Ext, Head, HeadError, HeadFault, ListSize, MAX_TEXT, Tensors};
 pub use held::{CountedReport, Held, HeldError, Level, MAX_REPORTS, NotCounted, PassedOver};
-pub use key::{KeyName, PublicKey, Vkey, VkeyError};
+pub use key::{KeyName, PublicKey, Signature, Vkey, VkeyError};
 pub use list::{
     ListError, ListKind, VerifiedFileList, VerifiedTensorList, WrittenFiles, WrittenTensors, write_files,
     write_tensors,

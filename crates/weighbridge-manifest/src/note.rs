@@ -5,7 +5,7 @@ use core::fmt;
 
 use base64ct::{Base64, Encoding};
 
-use crate::key::KeyName;
+use crate::key::{KeyName, Signature};
 
 /// The parts of a well-formed note. A `Note` is not yet believed.
 ///
@@ -21,7 +21,7 @@ pub struct Note {
 pub struct NoteSignature {
     name: KeyName,
     id: [u8; 4],
-    signature: Vec<u8>,
+    signature: Signature,
 }
 
 impl Note {
@@ -73,7 +73,7 @@ impl Note {
 impl NoteSignature {
     /// Makes a signature line.
     #[must_use]
-    pub fn new(name: KeyName, id: [u8; 4], signature: Vec<u8>) -> Self {
+    pub fn new(name: KeyName, id: [u8; 4], signature: Signature) -> Self {
         Self { name, id, signature }
     }
 
@@ -82,7 +82,7 @@ impl NoteSignature {
         let name = KeyName::parse(name).ok()?;
         let body = Base64::decode_vec(encoded).ok()?;
         let (&id, signature) = body.split_first_chunk::<4>()?;
-        (!signature.is_empty()).then(|| Self { name, id, signature: signature.to_vec() })
+        (!signature.is_empty()).then(|| Self { name, id, signature: Signature::new(signature) })
     }
 
     /// The name that the line claims.
@@ -97,9 +97,9 @@ impl NoteSignature {
         self.id
     }
 
-    /// The bytes after the key id. A well-formed Ed25519 signature has 64 bytes.
+    /// The bytes after the key id.
     #[must_use]
-    pub fn signature(&self) -> &[u8] {
+    pub fn signature(&self) -> &Signature {
         &self.signature
     }
 }
@@ -107,7 +107,7 @@ impl NoteSignature {
 /// Writes the line as in a note, without its LF.
 impl fmt::Display for NoteSignature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let body = [&self.id, self.signature.as_slice()].concat();
+        let body = [&self.id, self.signature.as_bytes()].concat();
         write!(f, "{DASH}{} {}", self.name.as_str(), Base64::encode_string(&body))
     }
 }
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(note.text(), "a\n\nb\n");
         assert_eq!(note.signatures().len(), 2);
         assert_eq!(note.signatures()[0].to_string(), "\u{2014} k AAAAAAE=");
-        assert_eq!(note.signatures()[1].signature(), [2]);
+        assert_eq!(note.signatures()[1].signature().as_bytes(), [2]);
         // A text of one empty line is a text, though not a head.
         assert_eq!(Note::parse("\n\n\u{2014} k AAAAAAE=\n".as_bytes()).unwrap().text(), "\n");
     }

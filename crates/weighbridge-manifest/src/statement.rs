@@ -83,6 +83,7 @@ pub struct Receipt {
 impl Challenge {
     /// Reads a challenge's text.
     ///
+    /// # Errors
     /// [`StatementError`], the first in the order of `spec/statements.md`. Exactly one text exists for each challenge
     /// (rule 6).
     pub fn parse(text: &str) -> Result<Self, StatementError> {
@@ -355,7 +356,7 @@ impl SignedChallenge {
     /// ignored.
     ///
     /// # Cost
-    /// One Ed25519 check for each signature line under the auditor's name and id; at most 100 checks.
+    /// One signature check for each signature line under the auditor's name and id; at most 100 checks.
     pub fn verify(&self, auditor: &Vkey) -> Result<VerifiedChallenge, StatementError> {
         text_by::<Challenge>(&self.note, auditor).and_then(UnverifiedChallenge::read).map(VerifiedChallenge)
     }
@@ -465,7 +466,7 @@ impl SignedReport {
     /// [`StatementError`], the first in the order of `spec/statements.md`. Lines by other keys are ignored.
     ///
     /// # Cost
-    /// One Ed25519 check for each signature line under the auditor's name and id; at most 100 checks.
+    /// One signature check for each signature line under the auditor's name and id; at most 100 checks.
     pub fn verify(&self, auditor: &Vkey) -> Result<VerifiedReport, StatementError> {
         let report = Report::parse(text_by::<Report>(&self.note, auditor)?)?;
         Ok(VerifiedReport { report })
@@ -514,7 +515,7 @@ impl SignedReceipt {
     /// missing (3301). Lines by other keys are ignored.
     ///
     /// # Cost
-    /// One Ed25519 check for each signature line under the named key's name and id; at most 100 checks.
+    /// One signature check for each signature line under the named key's name and id; at most 100 checks.
     pub fn check(&self) -> Result<ReceiptClaim, StatementError> {
         let receipt = Receipt::parse(self.note.text())?;
         text_by::<Receipt>(&self.note, &receipt.node)?;

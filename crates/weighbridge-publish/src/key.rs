@@ -23,7 +23,7 @@ use pkcs8::{
     der::{Decode, Reader, SliceReader, asn1::OctetStringRef, pem},
     pkcs5::{self, EncryptionScheme, pbes2, scrypt},
 };
-use weighbridge_manifest::{KeyName, NoteSignature, PublicKey, Vkey, VkeyError, response_message};
+use weighbridge_manifest::{KeyName, NoteSignature, PublicKey, Signature, Vkey, VkeyError, response_message};
 use weighbridge_tree::{ChallengeHash, ResponseHash};
 use zeroize::Zeroizing;
 
@@ -154,19 +154,23 @@ impl SecretKey {
     /// Signs `text` as it is. Signing the same text again gives the same signature.
     #[must_use]
     pub fn sign(&self, text: &[u8]) -> NoteSignature {
-        // dalek hashes the public half that it derived itself, never one from outside: two signatures of one text
-        // under two public halves would disclose the secret.
-        note_signature(&self.vkey, &self.key.sign(text).to_bytes())
+        note_signature(&self.vkey, self.signature_of(text))
     }
 
-    /// Signs a response to a challenge; returns the 64 bytes that end the response.
+    /// Signs a response to a challenge; returns the signature that ends the response.
     ///
     /// # Guarantee
     /// The signed message is made here and begins with a first line of its own, so it can be no head and no
     /// statement.
     #[must_use]
-    pub fn sign_response(&self, challenge: &ChallengeHash, response: &ResponseHash) -> [u8; 64] {
-        self.key.sign(&response_message(challenge, response)).to_bytes()
+    pub fn sign_response(&self, challenge: &ChallengeHash, response: &ResponseHash) -> Signature {
+        self.signature_of(&response_message(challenge, response))
+    }
+
+    fn signature_of(&self, message: &[u8]) -> Signature {
+        // dalek hashes the public half that it derived itself, never one from outside: two signatures of one text
+        // under two public halves would disclose the secret.
+        Signature::new(self.key.sign(message).to_bytes())
     }
 }
 
@@ -249,17 +253,18 @@ pub fn public_key_from_pem(pem: &str) -> Result<PublicKey, KeyError> {
 /// # Errors
 /// [`KeyError::SignatureLength`] or [`KeyError::Signature`].
 pub fn external_signature(vkey: &Vkey, text: &[u8], signature: &[u8]) -> Result<NoteSignature, KeyError> {
-    if signature.len() != 64 {
+    if signature.len() != vkey.signature_len() {
         return Err(KeyError::SignatureLength { bytes: signature.len() });
     }
-    if !vkey.has_signed(text, signature) {
+    let signature = Signature::new(signature);
+    if !vkey.has_signed(text, &signature) {
         return Err(KeyError::Signature);
     }
     Ok(note_signature(vkey, signature))
 }
 
-fn note_signature(vkey: &Vkey, signature: &[u8]) -> NoteSignature {
-    NoteSignature::new(vkey.name().clone(), vkey.id(), signature.to_vec())
+fn note_signature(vkey: &Vkey, signature: Signature) -> NoteSignature {
+    NoteSignature::new(vkey.name().clone(), vkey.id(), signature)
 }
 
 /// Returns the label and the content of `text`, which must be one PEM block with one of the `known` labels, and

@@ -326,13 +326,16 @@ fn refuses_unbearable_parameters_before_asking_for_a_passphrase() {
 fn takes_signatures_made_elsewhere_only_if_they_verify() {
     let key = rfc_key();
     let signature = key.sign(TEXT);
-    assert_eq!(external_signature(key.vkey(), TEXT, signature.signature()).unwrap(), signature);
-    assert_eq!(code(external_signature(key.vkey(), b"another text\n", signature.signature())), 5401);
+    assert_eq!(external_signature(key.vkey(), TEXT, signature.signature().as_bytes()).unwrap(), signature);
+    assert_eq!(
+        code(external_signature(key.vkey(), b"another text\n", signature.signature().as_bytes())),
+        5401
+    );
     assert_eq!(code(external_signature(key.vkey(), TEXT, &[0; 64])), 5401);
     let other = SecretKey::generate(name("bob")).unwrap();
-    assert_eq!(code(external_signature(other.vkey(), TEXT, signature.signature())), 5401);
+    assert_eq!(code(external_signature(other.vkey(), TEXT, signature.signature().as_bytes())), 5401);
     for length in [0, 63, 65, 128] {
-        let bytes = signature.signature().iter().copied().cycle().take(length).collect::<Vec<_>>();
+        let bytes = signature.signature().as_bytes().iter().copied().cycle().take(length).collect::<Vec<_>>();
         assert_eq!(code(external_signature(key.vkey(), TEXT, &bytes)), 5402, "{length}");
     }
 }
@@ -576,7 +579,7 @@ mod openssl {
         openssl.write("secret.pem", RFC_SECRET);
         openssl.write("public.pem", RFC_PUBLIC);
         openssl.write("head.txt", TEXT);
-        openssl.write("ours.sig", key.sign(TEXT).signature());
+        openssl.write("ours.sig", key.sign(TEXT).signature().as_bytes());
         openssl.run("pkeyutl -verify -pubin -inkey public.pem -rawin -in head.txt -sigfile ours.sig");
 
         openssl.run("pkeyutl -sign -inkey secret.pem -rawin -in head.txt -out theirs.sig");

@@ -6,8 +6,8 @@ mod common;
 
 use common::{Folder, KEY, note, weigh};
 use weighbridge_manifest::{
-    Challenge, Expectation, Head, KeyName, Note, NoteSignature, Receipt, Report, SignedChallenge, SignedHead,
-    SignedReceipt, SignedReport, Time, TrustPolicy, response_message,
+    Challenge, Expectation, Head, KeyName, Note, NoteSignature, Receipt, Report, Signature, SignedChallenge,
+    SignedHead, SignedReceipt, SignedReport, Time, TrustPolicy, response_message,
 };
 use weighbridge_publish::{
     Added, SecretKey, Signing, external_signature, sign_challenge, sign_receipt, sign_report,
@@ -65,9 +65,10 @@ fn a_broken_line_of_the_same_key_is_replaced_and_no_other() {
     let text = text();
     let (name, id) = (KEY.vkey().name().clone(), KEY.vkey().id());
     let other = key("test");
-    let foreign = NoteSignature::new(KeyName::parse("else").unwrap(), id, vec![1; 64]);
+    let foreign = NoteSignature::new(KeyName::parse("else").unwrap(), id, Signature::new(vec![1; 64]));
     let same_name = other.sign(text.as_bytes());
-    let broken = [vec![0; 64], vec![7]].map(|bytes| NoteSignature::new(name.clone(), id, bytes));
+    let broken =
+        [vec![0; 64], vec![7]].map(|bytes| NoteSignature::new(name.clone(), id, Signature::new(bytes)));
     let note = format!("{text}\n{}\n{foreign}\n{}\n{same_name}\n", broken[0], broken[1]);
     let mut signing = Signing::of_note(note.as_bytes()).unwrap();
     assert_eq!(sign(&mut signing, &KEY), Added::Added);
@@ -79,7 +80,7 @@ fn a_broken_line_of_the_same_key_is_replaced_and_no_other() {
 fn a_broken_line_beside_a_good_one_of_the_same_key_goes() {
     // Regression: since the good line was present already, the broken line stayed, and verifiers refused the note.
     let text = text();
-    let broken = NoteSignature::new(KEY.vkey().name().clone(), KEY.vkey().id(), vec![0; 64]);
+    let broken = NoteSignature::new(KEY.vkey().name().clone(), KEY.vkey().id(), Signature::new(vec![0; 64]));
     let good = KEY.sign(text.as_bytes());
     let policy = TrustPolicy::any_of(vec![KEY.vkey().clone()]).unwrap();
     let mut signing = Signing::of_note(format!("{text}\n{broken}\n{good}\n").as_bytes()).unwrap();
@@ -93,11 +94,11 @@ fn a_broken_line_beside_a_good_one_of_the_same_key_goes() {
 fn a_signature_made_elsewhere_is_added_if_it_is_one() {
     let text = text();
     let made = KEY.sign(text.as_bytes());
-    let line = external_signature(KEY.vkey(), text.as_bytes(), made.signature()).unwrap();
+    let line = external_signature(KEY.vkey(), text.as_bytes(), made.signature().as_bytes()).unwrap();
     let mut signing = Signing::of_text(text.clone()).unwrap();
     assert_eq!(signing.add(KEY.vkey(), line), Ok(Added::Added));
     assert_eq!(signing.note().unwrap(), note(&text));
-    let error = external_signature(KEY.vkey(), b"another text", made.signature()).unwrap_err();
+    let error = external_signature(KEY.vkey(), b"another text", made.signature().as_bytes()).unwrap_err();
     assert_eq!(error.error_code(), 5401);
 }
 
@@ -114,7 +115,8 @@ fn a_line_that_is_not_the_keys_own_is_not_added() {
 #[test]
 fn a_note_that_nobody_could_read_is_not_made() {
     let text = text();
-    let line = |n: u8| NoteSignature::new(KeyName::parse("else").unwrap(), [n; 4], vec![1; 64]);
+    let line =
+        |n: u8| NoteSignature::new(KeyName::parse("else").unwrap(), [n; 4], Signature::new(vec![1; 64]));
     let full: String = (0..100).map(|n| format!("{}\n", line(n))).collect();
     let mut signing = Signing::of_note(format!("{text}\n{full}").as_bytes()).unwrap();
     let signature = KEY.sign(text.as_bytes());

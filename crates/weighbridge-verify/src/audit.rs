@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use weighbridge_manifest::{
-    Challenge, EntryPath, FileEntry, Report, Time, UnverifiedChallenge, VerifiedChallenge, VerifiedFileList,
-    VerifiedHead, Vkey, response_message, shown,
+    Challenge, EntryPath, FileEntry, Report, Signature, Time, UnverifiedChallenge, VerifiedChallenge,
+    VerifiedFileList, VerifiedHead, Vkey, response_message, shown,
 };
 use weighbridge_tree::{
     ChunkError, FileRoot, FileSamples, Granule, Grid, HeadId, Layer, LayerError, MAX_SAMPLES, Nonce,
@@ -86,10 +86,11 @@ impl Samples {
         self.drawn
     }
 
-    /// The exact length of a response with its signature: less than 10 MB for every model.
+    /// The exact length of a response by this prover with its signature: less than 10 MB for every model.
     #[must_use]
-    pub fn response_len(&self) -> u64 {
-        self.body_len.saturating_add(SIGNATURE_LEN)
+    pub fn response_len(&self, prover: &Vkey) -> u64 {
+        let signature_len = u64::try_from(prover.signature_len()).unwrap_or(u64::MAX);
+        self.body_len.saturating_add(signature_len)
     }
 }
 
@@ -143,7 +144,7 @@ impl UnsignedResponse {
             in_time(asked, at)?;
         }
         let samples = Samples::of(challenge.text(), asked.samples, files)?;
-        let mut body = Vec::with_capacity(usize::try_from(samples.response_len()).unwrap_or(0));
+        let mut body = Vec::with_capacity(usize::try_from(samples.response_len(prover)).unwrap_or(0));
         for (position, samples) in samples.files() {
             let entry = entry_at(files, position)?;
             let place = || entry.path.clone();
@@ -179,11 +180,11 @@ impl UnsignedResponse {
     /// # Errors
     /// [`AuditError::BadSignature`] (2708) if the signature is not the prover's over [`message`](Self::message): an
     /// auditor would refuse the response.
-    pub fn sign(mut self, signature: &[u8; 64]) -> Result<Vec<u8>, AuditError> {
+    pub fn sign(mut self, signature: &Signature) -> Result<Vec<u8>, AuditError> {
         if !self.prover.has_signed(&self.message, signature) {
             return Err(AuditError::BadSignature);
         }
-        self.body.extend_from_slice(signature);
+        self.body.extend_from_slice(signature.as_bytes());
         Ok(self.body)
     }
 }
@@ -213,7 +214,7 @@ impl Answered {
     /// [`AuditError`], the first of 2701, 2705, 2704, 2706, 2703, 2707, 2708, 2709.
     ///
     /// # Cost
-    /// That of [`Samples::of`] until the length is checked. Then two passes over the response, one Ed25519 check, and
+    /// That of [`Samples::of`] until the length is checked. Then two passes over the response, one signature check, and
     /// at most 43 compressions for each sample. Memory for the samples' positions.
     pub fn check(
         challenge: &VerifiedChallenge,
@@ -232,13 +233,15 @@ impl Answered {
             return Err(AuditError::Replayed { nonce: asked.nonce });
         }
         let samples = Samples::of(challenge.text(), asked.samples, files)?;
-        let actual = u64::try_from(response.len()).unwrap_or(u64::MAX);
-        let split = response.split_last_chunk::<64>().filter(|_| actual == samples.response_len());
+        let (expected, actual) =
+            (samples.response_len(&asked.prover), u64::try_from(response.len()).unwrap_or(u64::MAX));
+        let body_len = response.len().checked_sub(asked.prover.signature_len());
+        let split = body_len.and_then(|at| response.split_at_checked(at)).filter(|_| actual == expected);
         let Some((body, signature)) = split else {
-            return Err(AuditError::WrongLength { expected: samples.response_len(), actual });
+            return Err(AuditError::WrongLength { expected, actual });
         };
         let (hash, response) = (challenge.hash(), ResponseHash::of_body(body));
-        if !asked.prover.has_signed(&response_message(&hash, &response), signature) {
+        if !asked.prover.has_signed(&response_message(&hash, &response), &Signature::new(signature)) {
             return Err(AuditError::BadSignature);
         }
         let mut rest = body;
@@ -328,8 +331,6 @@ pub(crate) fn is_layer_of(layer: &Layer, grid: Grid, root: FileRoot) -> Result<(
     let is_other = layer.grid() != grid || layer.root() != root;
     if is_other { Err(LayerError::DoesNotMerge { expected: root }) } else { Ok(()) }
 }
-
-const SIGNATURE_LEN: u64 = 64;
 
 /// Why a challenge is not answered, or a response is refused.
 #[non_exhaustive]

@@ -8,7 +8,9 @@ use std::{
 };
 
 use ed25519_dalek::{Signer as _, SigningKey};
-use weighbridge_manifest::{Expectation, KeyName, Memory, ModelName, NoteSignature, Time, TrustPolicy, Vkey};
+use weighbridge_manifest::{
+    Expectation, KeyName, Memory, ModelName, NoteSignature, Signature, Time, TrustPolicy, Vkey,
+};
 use weighbridge_tree::{HeadId, head_id};
 
 use super::{Numbers, Vectors};
@@ -178,7 +180,7 @@ impl Drawn {
         let (vkey, secret) = &self.keys[key];
         let sign = || {
             let signature = secret.sign(self.heads[head].as_bytes());
-            NoteSignature::new(vkey.name().clone(), vkey.id(), signature.to_bytes().to_vec())
+            NoteSignature::new(vkey.name().clone(), vkey.id(), Signature::new(signature.to_bytes()))
         };
         self.lines.entry((key, head)).or_insert_with(sign).clone()
     }

@@ -18,7 +18,7 @@ impl World {
 
 /// The bare signature by `key` over a text.
 fn signature(key: &SecretKey, text: &str) -> Vec<u8> {
-    key.sign(text.as_bytes()).signature().to_vec()
+    key.sign(text.as_bytes()).signature().as_bytes().to_vec()
 }
 
 #[test]

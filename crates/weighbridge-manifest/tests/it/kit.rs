@@ -6,8 +6,8 @@ use ed25519_dalek::{
 };
 use sha2::Sha512;
 use weighbridge_manifest::{
-    Expectation, Head, KeyName, ListSize, ModelName, NoteSignature, Publisher, Scope, SignedHead, Tensors,
-    Time, TrustPolicy, TrustedKey, VerifiedHead, Vkey,
+    Expectation, Head, KeyName, ListSize, ModelName, NoteSignature, Publisher, Scope, Signature, SignedHead,
+    Tensors, Time, TrustPolicy, TrustedKey, VerifiedHead, Vkey,
     tree::{EntryHash, ModelRoot, TensorsRoot, head_id, list_root, model_root, tensors_root},
 };
 
@@ -66,7 +66,7 @@ impl Key {
 
     /// A signature line that claims to be by this key.
     pub(crate) fn claim(&self, signature: &[u8]) -> NoteSignature {
-        NoteSignature::new(self.name.clone(), self.vkey().id(), signature.to_vec())
+        NoteSignature::new(self.name.clone(), self.vkey().id(), Signature::new(signature))
     }
 
     pub(crate) fn line(&self, text: &str) -> NoteSignature {

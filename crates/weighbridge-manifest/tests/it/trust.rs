@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use weighbridge_manifest::{
-    Expectation, KeyName, NoteSignature, Publisher, Scope, Shortage, SignedHead, TrustError, TrustPolicy,
-    TrustedKey, tree::head_id,
+    Expectation, KeyName, NoteSignature, Publisher, Scope, Shortage, Signature, SignedHead, TrustError,
+    TrustPolicy, TrustedKey, tree::head_id,
 };
 
 use crate::kit::{
@@ -52,14 +52,16 @@ fn unknown_keys_are_ignored_and_do_not_count() {
     assert_eq!(code(signed(EXAMPLE, &[Key::new("alice2", 1)]), &one), 3102, "a known key, an unknown name");
     assert_eq!(code(signed(EXAMPLE, &[Key::new("alice", 66)]), &one), 3102, "a known name, an unknown key");
     // A line by an unknown key is ignored, whether or not it is valid, and of any type.
-    let unknown =
-        |bytes: usize| NoteSignature::new(KeyName::parse("pq").unwrap(), [1, 2, 3, 4], vec![7; bytes]);
+    let unknown = |bytes: usize| {
+        NoteSignature::new(KeyName::parse("pq").unwrap(), [1, 2, 3, 4], Signature::new(vec![7; bytes]))
+    };
     let good = alice().line(EXAMPLE);
     let lines = [mallory().claim(&[0; 64]), unknown(1), unknown(2_420), unknown(7_856), good];
     assert_eq!(code(note(EXAMPLE, &lines), &one), 0);
     assert_eq!(code(note(EXAMPLE, &lines[..4]), &one), 3102);
     // An id is not a key: a line under alice's name with another id is not hers.
-    let other_id = NoteSignature::new(KeyName::parse("alice").unwrap(), [0; 4], alice().sign(EXAMPLE));
+    let other_id =
+        NoteSignature::new(KeyName::parse("alice").unwrap(), [0; 4], Signature::new(alice().sign(EXAMPLE)));
     assert_eq!(code(note(EXAMPLE, &[other_id]), &one), 3102);
 }
 
@@ -358,7 +360,10 @@ fn the_first_failing_check_is_the_verdict() {
 #[test]
 fn a_hundred_lines_by_a_known_key_cost_a_hundred_checks() {
     let check = Instant::now();
-    assert!((0..100).all(|_| alice().vkey().has_signed(EXAMPLE.as_bytes(), &alice().sign(EXAMPLE))));
+    assert!(
+        (0..100)
+            .all(|_| alice().vkey().has_signed(EXAMPLE.as_bytes(), &Signature::new(alice().sign(EXAMPLE))))
+    );
     let a_hundred_checks = check.elapsed();
 
     // All hundred bad signatures by a revoked key are skipped. Many publishers list that key.

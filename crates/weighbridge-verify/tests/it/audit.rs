@@ -13,7 +13,7 @@ use weighbridge_testkit::{Draft, Folder, Signed, bytes};
 use weighbridge_verify::{
     Answered, AuditError, Holding, ResponseError, Samples, UnsignedResponse, chance_of_missing,
     manifest::{
-        Challenge, KeyName, NoteSignature, Report, SignedChallenge, Time, VerifiedChallenge, Vkey,
+        Challenge, KeyName, NoteSignature, Report, Signature, SignedChallenge, Time, VerifiedChallenge, Vkey,
         response_message,
     },
     tree::{
@@ -63,8 +63,8 @@ impl Key {
         Vkey::new(self.name.clone(), self.secret.verifying_key().as_bytes()).unwrap()
     }
 
-    fn sign(&self, message: &[u8]) -> [u8; 64] {
-        self.secret.sign(message).to_bytes()
+    fn sign(&self, message: &[u8]) -> Signature {
+        Signature::new(self.secret.sign(message).to_bytes())
     }
 }
 
@@ -176,7 +176,7 @@ impl Model {
 
 fn note(challenge: &Challenge) -> Vec<u8> {
     let (text, auditor) = (challenge.to_text().unwrap(), auditor());
-    let signature = auditor.sign(text.as_bytes()).to_vec();
+    let signature = auditor.sign(text.as_bytes());
     let line = NoteSignature::new(auditor.name.clone(), auditor.vkey().id(), signature);
     format!("{text}\n{line}\n").into_bytes()
 }
@@ -189,7 +189,7 @@ fn verified(challenge: &Challenge) -> VerifiedChallenge {
 fn signed(challenge: &Challenge, body: &[u8]) -> Vec<u8> {
     let hash = ChallengeHash::of_text(challenge.to_text().unwrap().as_bytes());
     let message = response_message(&hash, &ResponseHash::of_body(body));
-    [body, &prover().sign(&message)].concat()
+    [body, prover().sign(&message).as_bytes()].concat()
 }
 
 /// A holding in memory that records each request.
@@ -367,7 +367,7 @@ fn a_response_is_the_samples_the_path_values_and_the_signature_and_nothing_else(
             path += 32 * hashes[position].path(samples.drawn()).len();
         }
         assert_eq!(response.len(), bytes + path + 64);
-        assert_eq!(found.response_len(), as_u64(response.len()));
+        assert_eq!(found.response_len(&prover().vkey()), as_u64(response.len()));
     }
 }
 
@@ -683,7 +683,7 @@ fn a_response_is_by_one_prover_only() {
     assert_eq!(unsigned.clone().sign(&signature), Err(AuditError::BadSignature));
     let good = model.response(&challenge);
     let body = &good[..good.len() - 64];
-    assert_eq!(model.code(&challenge, &[body, &signature].concat()), 2708);
+    assert_eq!(model.code(&challenge, &[body, signature.as_bytes()].concat()), 2708);
     // A prover passes on another prover's challenge or response.
     let theirs = Challenge { prover: other.vkey(), ..challenge };
     assert!([2707, 2708].contains(&model.code(&theirs, &good)));
