@@ -2,7 +2,7 @@
 //!
 //! merkle-cbt 0.3.2 builds trees and honest proofs, but is not safe on hostile proofs. It takes heap indices unchecked,
 //! so a duplicate, an out-of-range or an inner index passes a forged leaf. It drops a node when the lemmas run out. It
-//! panics on `u32::MAX`. It gives an empty tree the root zero. `tests/attacks.rs` has each attack twice: once against
+//! panics on `u32::MAX`. It gives an empty tree the root zero. `tests/it/attacks.rs` has each attack twice: once against
 //! the bare crate and once against this one.
 //!
 //! Rule 7 makes merkle-cbt safe: every call here is given a [`ProofShape`] (distinct leaves below the count) and

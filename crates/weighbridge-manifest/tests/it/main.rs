@@ -1,4 +1,4 @@
-//! Tests heads, lists and verdicts through the public API: each refusal of the specification, with its code.
+//! Tests heads, lists, proofs, statements and verdicts through the public API: each refusal of the specification, with its code.
 
 #![allow(clippy::unwrap_used)] // a test may stop where it fails
 
@@ -10,4 +10,6 @@ mod held;
 mod kit;
 mod list;
 mod memory;
+mod proofs;
+mod statements;
 mod trust;

@@ -1,34 +1,16 @@
 //! Generated models are as described: deterministic, well-formed, and of the requested size.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot read its own files has failed")]
-
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use weighbridge_formats::generate::{Dtype, Llama, Summary};
 use weighbridge_formats::index::{Held, Index};
 use weighbridge_formats::{Format, Parsed, TensorSpan, parse};
 
-/// A separate folder for each test, empty at the test's start and removed at its end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let _ = fs::remove_dir_all(&path);
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+use crate::kit::Folder;
 
 fn files(folder: &Folder, summary: &Summary) -> BTreeMap<String, Vec<u8>> {
-    summary.files.iter().map(|name| (name.clone(), fs::read(folder.0.join(name)).unwrap())).collect()
+    summary.files.iter().map(|name| (name.clone(), fs::read(folder.path().join(name)).unwrap())).collect()
 }
 
 fn tensors(bytes: &[u8]) -> Vec<TensorSpan> {
@@ -43,8 +25,8 @@ fn tensors(bytes: &[u8]) -> Vec<TensorSpan> {
 
 #[test]
 fn shards_and_index_agree() {
-    let folder = Folder::new("agree");
-    let summary = Llama::small(1).write(&folder.0).unwrap();
+    let folder = Folder::new();
+    let summary = Llama::small(1).write(folder.path()).unwrap();
     let files = files(&folder, &summary);
     assert_eq!(files.values().map(|bytes| u64::try_from(bytes.len()).unwrap()).sum::<u64>(), summary.bytes);
     assert!((4_000_000..4_050_000).contains(&summary.bytes), "{} bytes", summary.bytes);
@@ -70,9 +52,9 @@ fn shards_and_index_agree() {
 
 #[test]
 fn the_seed_decides_all_bytes() {
-    let (one, again, other) = (Folder::new("seed-1"), Folder::new("seed-1-again"), Folder::new("seed-2"));
+    let (one, again, other) = (Folder::new(), Folder::new(), Folder::new());
     let read = |folder: &Folder, seed| {
-        let summary = Llama::of_size(500_000, 3, seed).write(&folder.0).unwrap();
+        let summary = Llama::of_size(500_000, 3, seed).write(folder.path()).unwrap();
         files(folder, &summary)
     };
     let (one, again, other) = (read(&one, 1), read(&again, 1), read(&other, 2));
@@ -86,9 +68,9 @@ fn the_seed_decides_all_bytes() {
 #[test]
 fn one_shard_has_no_index_and_every_dtype_is_finite() {
     for dtype in [Dtype::Bf16, Dtype::F16, Dtype::F32] {
-        let folder = Folder::new(&format!("one-{dtype:?}"));
+        let folder = Folder::new();
         let model = Llama { bytes: 1_000_003, shards: 0, seed: 7, dtype };
-        let summary = model.write(&folder.0).unwrap();
+        let summary = model.write(folder.path()).unwrap();
         let files = files(&folder, &summary);
         assert!(!files.contains_key("model.safetensors.index.json"));
         let bytes = &files["model.safetensors"];
@@ -116,21 +98,21 @@ fn one_shard_has_no_index_and_every_dtype_is_finite() {
 
 #[test]
 fn never_overwrites() {
-    let folder = Folder::new("overwrite");
-    fs::create_dir_all(&folder.0).unwrap();
-    fs::write(folder.0.join("model.safetensors"), "somebody's").unwrap();
-    let error = Llama::of_size(0, 1, 1).write(&folder.0).unwrap_err();
+    let folder = Folder::new();
+    fs::create_dir_all(folder.path()).unwrap();
+    fs::write(folder.path().join("model.safetensors"), "somebody's").unwrap();
+    let error = Llama::of_size(0, 1, 1).write(folder.path()).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
-    assert_eq!(fs::read(folder.0.join("model.safetensors")).unwrap(), b"somebody's");
+    assert_eq!(fs::read(folder.path().join("model.safetensors")).unwrap(), b"somebody's");
 }
 
 #[test]
 fn there_are_as_many_shards_as_asked_but_never_an_empty_one() {
     for (asked, expected) in [(0, 1), (1, 1), (5, 5), (39, 39), (1_000, 39)] {
-        let folder = Folder::new(&format!("shards-{asked}"));
-        let summary = Llama::of_size(0, asked, 3).write(&folder.0).unwrap();
+        let folder = Folder::new();
+        let summary = Llama::of_size(0, asked, 3).write(folder.path()).unwrap();
         let shards: Vec<_> = summary.files.iter().filter(|name| Format::of(name).is_some()).collect();
         assert_eq!(shards.len(), expected);
-        assert!(shards.iter().all(|name| !tensors(&fs::read(folder.0.join(name)).unwrap()).is_empty()));
+        assert!(shards.iter().all(|name| !tensors(&fs::read(folder.path().join(name)).unwrap()).is_empty()));
     }
 }

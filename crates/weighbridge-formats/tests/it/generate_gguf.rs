@@ -1,40 +1,24 @@
 //! Generated GGUF models are as described: deterministic, well-formed, and of the requested size.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot read its own files has failed")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use weighbridge_formats::generate::Summary;
 use weighbridge_formats::generate_gguf::{Gguf, Variant, Version};
 use weighbridge_formats::split::{Part, Says, Split, check};
 use weighbridge_formats::{Format, Parsed, TensorSpan, parse};
 
-/// A separate folder for each test, empty at the test's start and removed at its end.
-struct Folder(PathBuf);
+use crate::kit::Folder;
 
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("gguf-{name}"));
-        let _ = fs::remove_dir_all(&path);
-        Self(path)
-    }
-
-    fn write(&self, model: &Gguf) -> (Summary, Vec<Read>) {
-        let summary = model.write(&self.0).unwrap();
-        let files: Vec<_> = summary.files.iter().map(|name| Read::new(&self.0.join(name))).collect();
-        let bytes = files.iter().map(|file| u64::try_from(file.bytes.len()).unwrap()).sum::<u64>();
-        let tensors = files.iter().map(|file| u64::try_from(file.tensors.len()).unwrap()).sum::<u64>();
-        assert_eq!((bytes, tensors), (summary.bytes, summary.tensors));
-        (summary, files)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// Writes a model and reads its files back.
+fn write(folder: &Folder, model: &Gguf) -> (Summary, Vec<Read>) {
+    let summary = model.write(folder.path()).unwrap();
+    let files: Vec<_> = summary.files.iter().map(|name| Read::new(&folder.path().join(name))).collect();
+    let bytes = files.iter().map(|file| u64::try_from(file.bytes.len()).unwrap()).sum::<u64>();
+    let tensors = files.iter().map(|file| u64::try_from(file.tensors.len()).unwrap()).sum::<u64>();
+    assert_eq!((bytes, tensors), (summary.bytes, summary.tensors));
+    (summary, files)
 }
 
 /// A written file that was read back.
@@ -62,25 +46,25 @@ impl Read {
 
 #[test]
 fn the_same_settings_give_the_same_bytes() {
-    let (one, two) = (Folder::new("one"), Folder::new("two"));
-    let files = |folder: &Folder, seed| folder.write(&Gguf::small(seed)).1.remove(0).bytes;
+    let (one, two) = (Folder::new(), Folder::new());
+    let files = |folder: &Folder, seed| write(folder, &Gguf::small(seed)).1.remove(0).bytes;
     assert_eq!(files(&one, 1), files(&two, 1));
-    assert_ne!(files(&Folder::new("three"), 2), files(&Folder::new("four"), 1));
+    assert_ne!(files(&Folder::new(), 2), files(&Folder::new(), 1));
 }
 
 #[test]
 fn a_file_that_exists_is_not_overwritten() {
-    let folder = Folder::new("exists");
-    let _ = Gguf::small(1).write(&folder.0).unwrap();
-    let error = Gguf::small(2).write(&folder.0).unwrap_err();
+    let folder = Folder::new();
+    let _ = Gguf::small(1).write(folder.path()).unwrap();
+    let error = Gguf::small(2).write(folder.path()).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
 }
 
 #[test]
 fn models_have_the_size_that_is_asked_for() {
     for variant in [Variant::F32, Variant::Bf16, Variant::Q8, Variant::Q4, Variant::Q4KSmall] {
-        let folder = Folder::new(&format!("size-{variant:?}"));
-        let (_, files) = folder.write(&Gguf::of_size(20_000_000, variant, 1));
+        let folder = Folder::new();
+        let (_, files) = write(&folder, &Gguf::of_size(20_000_000, variant, 1));
         let bytes: u64 = files[0].tensors.iter().map(|tensor| tensor.size).sum();
         assert!((19_000_000..21_000_000).contains(&bytes), "{variant:?}: {bytes}");
     }
@@ -97,8 +81,8 @@ fn variants_have_the_types_of_their_names() {
         (Variant::Q4KSmall, &["F32", "Q4_K", "Q6_K"]),
         (Variant::Q4KMedium, &["F32", "Q4_K", "Q6_K"]),
     ] {
-        let folder = Folder::new(&format!("types-{variant:?}"));
-        let (_, files) = folder.write(&Gguf { variant, ..Gguf::small(1) });
+        let folder = Folder::new();
+        let (_, files) = write(&folder, &Gguf { variant, ..Gguf::small(1) });
         let dtypes: BTreeSet<_> = files[0].tensors.iter().map(|tensor| tensor.dtype.as_str()).collect();
         assert!(dtypes.into_iter().eq(expected.iter().copied()), "{variant:?}");
     }
@@ -106,8 +90,8 @@ fn variants_have_the_types_of_their_names() {
 
 #[test]
 fn every_type_occurs_and_nothing_is_infinite() {
-    let folder = Folder::new("every");
-    let (_, files) = folder.write(&Gguf { variant: Variant::Every, ..Gguf::small(3) });
+    let folder = Folder::new();
+    let (_, files) = write(&folder, &Gguf { variant: Variant::Every, ..Gguf::small(3) });
     let file = &files[0];
     let dtypes: BTreeSet<_> = file.tensors.iter().map(|tensor| tensor.dtype.as_str()).collect();
     assert_eq!(dtypes.len(), 35, "{dtypes:?}");
@@ -132,8 +116,8 @@ fn every_type_occurs_and_nothing_is_infinite() {
 #[test]
 fn parts_make_a_split() {
     for (parts, variant) in [(2, Variant::Q4KMedium), (5, Variant::Q8), (u16::MAX, Variant::Every)] {
-        let folder = Folder::new(&format!("parts-{parts}"));
-        let (summary, files) = folder.write(&Gguf { parts, variant, ..Gguf::small(4) });
+        let folder = Folder::new();
+        let (summary, files) = write(&folder, &Gguf { parts, variant, ..Gguf::small(4) });
         let count = files.len();
         assert_eq!(count, usize::from(parts).min(usize::try_from(summary.tensors).unwrap()));
         let mut split: Vec<_> = summary
@@ -156,8 +140,8 @@ fn parts_make_a_split() {
 #[test]
 fn versions_and_alignments_are_as_set() {
     for (version, alignment) in [(Version::V2, 32), (Version::V3, 8), (Version::V3, 4096)] {
-        let folder = Folder::new(&format!("alignment-{alignment}"));
-        let (_, files) = folder.write(&Gguf { version, alignment, parts: 2, ..Gguf::small(5) });
+        let folder = Folder::new();
+        let (_, files) = write(&folder, &Gguf { version, alignment, parts: 2, ..Gguf::small(5) });
         for file in &files {
             assert_eq!(file.bytes[4], if version == Version::V2 { 2 } else { 3 });
             assert!(file.tensors.iter().all(|tensor| tensor.offset % u64::from(alignment) == 0));
@@ -167,9 +151,9 @@ fn versions_and_alignments_are_as_set() {
 
 #[test]
 fn two_quantisations_share_what_both_have_in_one_dtype() {
-    let folder = Folder::new("variants");
+    let folder = Folder::new();
     let [small, medium] = [Variant::Q4KSmall, Variant::Q4KMedium]
-        .map(|variant| folder.write(&Gguf { variant, ..Gguf::small(6) }).1.remove(0));
+        .map(|variant| write(&folder, &Gguf { variant, ..Gguf::small(6) }).1.remove(0));
     let by_name = |file: &Read| -> BTreeMap<String, TensorSpan> {
         file.tensors.iter().map(|tensor| (tensor.name.clone(), tensor.clone())).collect()
     };

@@ -1,6 +1,6 @@
 //! Tables of accepted and refused files.
 
-use crate::build::{
+use super::build::{
     ARRAY, BF16, BOOL, F32, File, I8, I32, Q8_0, STRING, U8, U16, U32, array, file, nested, string, tensor,
     value,
 };

@@ -1,24 +1,15 @@
 //! Chunk layers are levels of BLAKE3's own tree, at every granule, and only the genuine chunk passes.
 
-#![allow(clippy::unwrap_used)] // a test may stop where it fails
-
 use proptest::prelude::*;
 use weighbridge_tree::{
     ChainingValue, ChunkError, ChunkSize, CollectError, Collector, FileRoot, Granule, Grid, Layer,
     LayerError, LayerReader, MergeError,
 };
 
-/// The period 251 is prime to every power of two. So no two chunks are equal, and every exchange is detected.
-fn data(len: usize) -> Vec<u8> {
-    (0..=250).cycle().take(len).collect()
-}
+use crate::kit::{as_u64, data};
 
 fn grid(len: usize, granule: usize) -> Grid {
     Grid::new(as_u64(len), Granule::new(as_u64(granule)).unwrap()).unwrap()
-}
-
-fn as_u64(number: usize) -> u64 {
-    u64::try_from(number).unwrap()
 }
 
 fn values(bytes: &[u8], granule: usize) -> Vec<ChainingValue> {

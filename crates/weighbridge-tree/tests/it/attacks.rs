@@ -4,11 +4,6 @@
 //! may call it. The second half shows that this crate refuses the attack. If a new release of merkle-cbt refuses an
 //! attack, the first half of its test fails and can be removed.
 
-#![allow(clippy::unwrap_used)] // a test may stop where it fails
-
-#[allow(dead_code)] // the verifier in it is for tests/lists.rs
-mod naive;
-
 use std::panic::catch_unwind;
 
 use merkle_cbt::merkle_tree::Merge;
@@ -16,6 +11,8 @@ use merkle_cbt::{CBMT, MerkleProof, MerkleTree};
 use weighbridge_tree::{
     EntryHash, ListTree, SiblingHash, TreeError, list_root, model_root, root_of_proof, sibling_count,
 };
+
+use crate::naive;
 
 /// Our own parent hash, with its context. Domain separation alone stops none of these attacks.
 struct MergeNodes;

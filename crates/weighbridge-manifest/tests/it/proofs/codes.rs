@@ -2,10 +2,8 @@
 
 use weighbridge_manifest::{MAX_PROOF, ProofError, SignedProof, TrustPolicy, tree::SiblingHash};
 
-use crate::{
-    kit::bob,
-    model::{Model, Parts, file, tensor, verdict, verify},
-};
+use super::model::{Model, Parts, file, tensor, verdict, verify};
+use crate::kit::bob;
 
 fn said(parts: &Parts) -> String {
     verify(parts.text().as_bytes()).unwrap_err().to_string()
@@ -55,7 +53,7 @@ fn the_note_is_judged_before_anything_above_it() {
             .error_code()
     };
     assert_eq!(verdict_by(&strangers), 3102);
-    assert_eq!(verdict_by(&crate::model::policy()), 2502);
+    assert_eq!(verdict_by(&super::model::policy()), 2502);
     assert_eq!(proof.under(&Model::of_files(2).head()).unwrap_err(), ProofError::OtherHead);
     // The first line may be empty. Then there is no text above the note.
     assert_eq!(verdict(format!("\n{}", model.note).as_bytes()), 2502);
@@ -86,7 +84,7 @@ fn refuses_lines_of_no_form_or_out_of_place() {
     let with = |at: usize, line: &str| {
         let mut lines = lines.clone();
         lines[at] = line.to_owned();
-        let proof = format!("{}\n{}", crate::model::text(&lines), parts.note);
+        let proof = format!("{}\n{}", super::model::text(&lines), parts.note);
         let error = verify(proof.as_bytes()).unwrap_err();
         assert_eq!((error.error_code(), error.line()), (2503, Some(at + 1)), "{error}: {line}");
         error.to_string()
@@ -294,7 +292,7 @@ fn refuses_neighbours_out_of_order_that_a_publisher_signed() {
     let lines = ["f00", "f04", "f08", "f02"].iter().map(|path| file(path, 1)).collect();
     let model = Model::of(lines, None);
     assert_eq!(
-        model.head().open_files(crate::model::text(&model.files).as_bytes()).unwrap_err().error_code(),
+        model.head().open_files(super::model::text(&model.files).as_bytes()).unwrap_err().error_code(),
         1304
     );
     // Two neighbours show only themselves. Only a reader that opens the list sees the rest.

@@ -1,7 +1,5 @@
 //! This crate computes the worked examples of `spec/file-tree.md` and `spec/trees.md`.
 
-#![allow(clippy::unwrap_used)] // a test may stop where it fails
-
 use std::fmt::Display;
 
 use weighbridge_tree::{
@@ -9,8 +7,10 @@ use weighbridge_tree::{
     tensors_root,
 };
 
-const FILE_TREE: &str = include_str!("../../../spec/file-tree.md");
-const TREES: &str = include_str!("../../../spec/trees.md");
+use crate::kit::data;
+
+const FILE_TREE: &str = include_str!("../../../../spec/file-tree.md");
+const TREES: &str = include_str!("../../../../spec/trees.md");
 
 /// Collects the values that a page lacks, so that one run reports all of them.
 struct Page {
@@ -28,10 +28,6 @@ impl Page {
     fn finish(self) {
         assert!(self.missing.is_empty(), "the page lacks\n{}", self.missing.join("\n"));
     }
-}
-
-fn data(len: usize) -> Vec<u8> {
-    (0..=250).cycle().take(len).collect()
 }
 
 #[test]

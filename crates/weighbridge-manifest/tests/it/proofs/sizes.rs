@@ -2,7 +2,7 @@
 
 use weighbridge_manifest::tree::sibling_count;
 
-use crate::model::{Model, file, tensor};
+use super::model::{Model, file, tensor};
 
 /// A path of 64 bytes.
 fn path(number: u64) -> String {

@@ -1,7 +1,5 @@
 //! Slices are byte for byte those of Bao, in both directions, and only the honest slice passes.
 
-#![allow(clippy::unwrap_used)] // a test may stop where it fails
-
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::io::{Cursor, Read as _};
@@ -14,14 +12,7 @@ use weighbridge_tree::{
     check_slice,
 };
 
-/// The period 251 is prime to every power of two. So no two BLAKE3 chunks are equal, and every exchange is detected.
-fn data(len: usize) -> Vec<u8> {
-    (0..=250).cycle().take(len).collect()
-}
-
-fn as_u64(number: usize) -> u64 {
-    u64::try_from(number).unwrap()
-}
+use crate::kit::{as_u64, data};
 
 fn slice_range(len: usize, range: &Range<usize>) -> SliceRange {
     SliceRange::new(as_u64(len), as_u64(range.start)..as_u64(range.end)).unwrap()

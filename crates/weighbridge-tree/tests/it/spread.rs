@@ -1,19 +1,11 @@
 //! Large chunks and large layers. The feature `rayon` spreads their work over cores without a change to any result.
 //! These tests pass with and without the feature.
 
-#![allow(clippy::unwrap_used)] // a test may stop where it fails
-
 use blake3::hazmat::{HasherExt as _, Mode, merge_subtrees_non_root, merge_subtrees_root};
 use proptest::prelude::*;
 use weighbridge_tree::{ChainingValue, FileRoot, Granule, Grid, Layer};
 
-fn as_u64(number: usize) -> u64 {
-    u64::try_from(number).unwrap()
-}
-
-fn data(len: usize) -> Vec<u8> {
-    (0..=250).cycle().take(len).collect()
-}
+use crate::kit::{as_u64, data};
 
 /// The layer, computed by the crate `blake3` alone on one core.
 fn layer_of(bytes: &[u8], granule: usize) -> Vec<u8> {

@@ -1,7 +1,5 @@
 //! The index of a sharded model: accepted forms, and every refusal.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot build its own input has failed")]
-
 use proptest::prelude::*;
 use weighbridge_formats::index::{Held, Index, is_index};
 

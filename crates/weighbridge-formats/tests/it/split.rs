@@ -1,7 +1,5 @@
 //! Models in several GGUF files: the parts that belong together.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot build its own input has failed")]
-
 use weighbridge_formats::split::{Part, Says, Split, SplitRefused, check};
 
 fn says(number: u16, count: u16, tensors: Option<u32>) -> Says {

@@ -6,7 +6,7 @@
 
 use weighbridge_manifest::{Head, SignedProof, tree::SiblingHash};
 
-use crate::model::{Model, Opened, Parts, head_over, verify};
+use super::model::{Model, Opened, Parts, head_over, verify};
 
 /// Proofs with and without every kind of line, in trees of several shapes.
 fn proofs() -> Vec<(Model, Parts)> {
@@ -123,7 +123,7 @@ fn refuses_every_line_dropped_repeated_exchanged_or_added() {
     for (model, parts) in proofs() {
         let (opened, lines) = (model.open(), parts.lines());
         let refused = |lines: &[String], what: &str| {
-            let proof = format!("{}\n{}", crate::model::text(lines), model.note);
+            let proof = format!("{}\n{}", super::model::text(lines), model.note);
             assert!(!accepted(&opened, proof.as_bytes()), "{what}:\n{proof}");
         };
         for (at, line) in lines.iter().enumerate() {
@@ -206,7 +206,7 @@ fn refuses_every_other_position() {
             for other in (0..140).chain(far).map(|other| other.to_string()) {
                 let mut changed = lines.clone();
                 changed[at] = format!("{other} {{{entry}");
-                let proof = format!("{}\n{}", crate::model::text(&changed), model.note);
+                let proof = format!("{}\n{}", super::model::text(&changed), model.note);
                 assert_eq!(accepted(&opened, proof.as_bytes()), other == position, "{position}: {other}");
             }
         }

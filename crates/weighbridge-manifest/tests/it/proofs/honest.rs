@@ -6,10 +6,8 @@ use weighbridge_manifest::{
     Expectation, ListKind, ProofError, ProveError, Proven, SignedProof, TrustPolicy, Wanted, tree::FileRoot,
 };
 
-use crate::{
-    kit::{bob, name},
-    model::{Model, Opened, file, numbered, policy, verdict, verify},
-};
+use super::model::{Model, Opened, file, numbered, policy, verdict, verify};
+use crate::kit::{bob, name};
 
 /// Pseudo-random numbers, the same in every run.
 struct Seeded(u64);

@@ -1,18 +1,15 @@
 //! Tests challenges, reports and receipts through the public API, and whether reports count: each refusal, with its
 //! code.
 
-#![allow(clippy::unwrap_used, reason = "a test may stop where it fails")]
-
-#[allow(dead_code, reason = "a part of it is used here")]
-#[path = "it/kit.rs"]
-mod kit;
-
-use kit::{EXAMPLE, Key, alice, believed, bob, carol, created_plus, mallory, policy, publisher, trusted};
 use weighbridge_manifest::{
     Challenge, Head, HeadError, HeldError, MAX_REPORTS, NotCounted, NoteSignature, PolicyError, Receipt,
     Report, SignedChallenge, SignedReceipt, SignedReport, StatementError, TrustPolicy, TrustedKey,
     VerifiedHead, response_message,
     tree::{ChallengeHash, HeadId, ModelRoot, Nonce, ResponseHash},
+};
+
+use crate::kit::{
+    self, EXAMPLE, Key, alice, believed, bob, carol, created_plus, mallory, policy, publisher, trusted,
 };
 
 fn head() -> VerifiedHead {

@@ -1,14 +1,12 @@
 //! Trees over lists equal a naive tree of our own, and only the honest proof passes.
 
-#![allow(clippy::unwrap_used)] // a test may stop where it fails
-
-mod naive;
-
 use proptest::prelude::*;
 use weighbridge_tree::{
     CountedTree, EntryHash, ListTree, MAX_PROOF_ENTRIES, SiblingHash, TreeError, list_root, model_root,
     root_of_proof, sibling_count, tensors_root,
 };
+
+use crate::{kit::as_u64, naive};
 
 fn entries(leaves: &[naive::Hash]) -> Vec<EntryHash> {
     leaves.iter().map(|leaf| EntryHash::from_bytes(*leaf)).collect()
@@ -16,10 +14,6 @@ fn entries(leaves: &[naive::Hash]) -> Vec<EntryHash> {
 
 fn siblings(hashes: &[naive::Hash]) -> Vec<SiblingHash> {
     hashes.iter().map(|hash| SiblingHash::from_bytes(*hash)).collect()
-}
-
-fn as_u64(number: usize) -> u64 {
-    u64::try_from(number).unwrap()
 }
 
 fn build(leaves: &[naive::Hash]) -> ListTree {

@@ -1,15 +1,11 @@
 //! Audit samples are drawn as `spec/audits.md` says, and only the file's own bytes lead to its root.
 
-#![allow(clippy::unwrap_used)] // a test may stop where it fails
-
 use std::convert::Infallible;
 
 use blake3::hazmat::{HasherExt as _, Mode, merge_subtrees_non_root, merge_subtrees_root};
 use weighbridge_tree::{FileRoot, FileSamples, Granule, Grid, Layer, PartError, SampleError, TooLong, draw};
 
-fn as_u64(number: usize) -> u64 {
-    u64::try_from(number).unwrap()
-}
+use crate::kit::{as_u64, data};
 
 /// A slow and plain drawing: the drawn numbers in the order of drawing, and the number of values that were too high.
 fn naive_draw(text: &[u8], count: u64, samples: u64) -> (Vec<u64>, usize) {
@@ -84,11 +80,6 @@ fn every_number_is_drawn_about_as_often() {
         thirds[usize::try_from(number >> 62).unwrap()] += 1;
     }
     assert!(thirds.iter().all(|it| (1_230..1_500).contains(it)), "{thirds:?}");
-}
-
-/// The period 251 is prime to every power of two, so no two BLAKE3 chunks are equal.
-fn data(len: usize) -> Vec<u8> {
-    (0..=250).cycle().take(len).collect()
 }
 
 fn layer(file: &[u8], granule: u64) -> Layer {

@@ -1,7 +1,5 @@
 //! Slices: their ranges, their lengths, and the state after a refusal.
 
-#![allow(clippy::unwrap_used)] // a test may stop where it fails
-
 use weighbridge_tree::geometry::FILE_LEN_LIMIT;
 use weighbridge_tree::{FileRoot, SliceDecoder, SliceError, SliceRange, TooLong};
 
