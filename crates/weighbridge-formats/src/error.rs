@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
+use weighbridge_manifest::{Coded, ErrorCode};
+
 use crate::gguf_error::GgufError;
 use crate::json;
 
@@ -158,27 +160,27 @@ pub enum EntryFault {
     DataOffsets,
 }
 
-impl FormatError {
-    /// The stable number of this refusal in `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for FormatError {
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::TooShort { .. } => 4101,
-            Self::HeaderTooLong { .. } => 4102,
-            Self::HeaderPastEnd { .. } => 4103,
-            Self::HeaderStart { .. } => 4104,
-            Self::NotJson { .. } => 4105,
-            Self::RepeatedName { .. } | Self::RepeatedMetadataKey { .. } => 4106,
-            Self::Entry { .. } => 4107,
-            Self::OffsetsReversed { .. } | Self::OffsetTooLarge { .. } => 4109,
-            Self::SizeMismatch { .. } => 4110,
-            Self::NotWholeBytes { .. } => 4111,
-            Self::Hole { .. } => 4112,
-            Self::Overlap { .. } => 4113,
-            Self::FileEnd { .. } => 4114,
-            Self::TooManyDimensions { .. } => 4115,
-            Self::MetadataNotObject | Self::MetadataNotString { .. } => 4116,
-            Self::LfsPointer => 4117,
+            Self::TooShort { .. } => ErrorCode::SAFETENSORS_TOO_SHORT,
+            Self::HeaderTooLong { .. } => ErrorCode::SAFETENSORS_HEADER_TOO_LONG,
+            Self::HeaderPastEnd { .. } => ErrorCode::SAFETENSORS_HEADER_PAST_END,
+            Self::HeaderStart { .. } => ErrorCode::SAFETENSORS_HEADER_START,
+            Self::NotJson { .. } => ErrorCode::SAFETENSORS_NOT_JSON,
+            Self::RepeatedName { .. } | Self::RepeatedMetadataKey { .. } => {
+                ErrorCode::SAFETENSORS_REPEATED_NAME
+            }
+            Self::Entry { .. } => ErrorCode::SAFETENSORS_ENTRY,
+            Self::OffsetsReversed { .. } | Self::OffsetTooLarge { .. } => ErrorCode::SAFETENSORS_OFFSETS,
+            Self::SizeMismatch { .. } => ErrorCode::SAFETENSORS_TENSOR_SIZE,
+            Self::NotWholeBytes { .. } => ErrorCode::SAFETENSORS_NOT_WHOLE_BYTES,
+            Self::Hole { .. } => ErrorCode::SAFETENSORS_HOLE,
+            Self::Overlap { .. } => ErrorCode::SAFETENSORS_OVERLAP,
+            Self::FileEnd { .. } => ErrorCode::SAFETENSORS_FILE_END,
+            Self::TooManyDimensions { .. } => ErrorCode::SAFETENSORS_TOO_MANY_DIMENSIONS,
+            Self::MetadataNotObject | Self::MetadataNotString { .. } => ErrorCode::SAFETENSORS_METADATA,
+            Self::LfsPointer => ErrorCode::LFS_POINTER,
             Self::Gguf(error) => error.error_code(),
         }
     }

@@ -1,6 +1,9 @@
 //! Why a GGUF header was refused: the place, the numbers, and the stable code of `spec/error-codes.md`.
 
+use std::error::Error;
 use std::fmt;
+
+use weighbridge_manifest::{Coded, ErrorCode};
 
 use crate::error::Excerpt;
 
@@ -163,34 +166,32 @@ pub enum GgufError {
     },
 }
 
-impl GgufError {
-    /// The stable number of this refusal in `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for GgufError {
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::Magic => 4301,
-            Self::Version { .. } => 4302,
-            Self::BigEndian => 4303,
-            Self::Counts { .. } => 4304,
-            Self::PastEnd { .. } => 4305,
-            Self::HeaderTooLong { .. } => 4306,
-            Self::Key { .. } => 4307,
-            Self::Kind { .. } => 4308,
-            Self::Nesting { .. } => 4309,
-            Self::Bool { .. } => 4310,
-            Self::Name { .. } => 4311,
-            Self::Dimensions { .. } => 4325,
-            Self::Dimension { .. } => 4313,
-            Self::Block { .. } => 4315,
-            Self::RepeatedKey { .. } => 4316,
-            Self::Alignment { .. } => 4317,
-            Self::Split => 4318,
-            Self::RepeatedName { .. } => 4319,
-            Self::Offset { .. } => 4320,
-            Self::TensorPastEnd { .. } => 4321,
-            Self::Hole { .. } => 4322,
-            Self::Overlap { .. } => 4323,
-            Self::FileEnd { .. } => 4324,
+            Self::Magic => ErrorCode::GGUF_MAGIC,
+            Self::Version { .. } => ErrorCode::GGUF_VERSION,
+            Self::BigEndian => ErrorCode::GGUF_BIG_ENDIAN,
+            Self::Counts { .. } => ErrorCode::GGUF_COUNTS,
+            Self::PastEnd { .. } => ErrorCode::GGUF_HEADER_PAST_END,
+            Self::HeaderTooLong { .. } => ErrorCode::GGUF_HEADER_TOO_LONG,
+            Self::Key { .. } => ErrorCode::GGUF_KEY,
+            Self::Kind { .. } => ErrorCode::GGUF_VALUE_TYPE,
+            Self::Nesting { .. } => ErrorCode::GGUF_NESTING,
+            Self::Bool { .. } => ErrorCode::GGUF_BOOL,
+            Self::Name { .. } => ErrorCode::GGUF_TENSOR_NAME,
+            Self::Dimensions { .. } => ErrorCode::GGUF_TOO_MANY_DIMENSIONS,
+            Self::Dimension { .. } => ErrorCode::GGUF_DIMENSION,
+            Self::Block { .. } => ErrorCode::GGUF_BLOCK,
+            Self::RepeatedKey { .. } => ErrorCode::GGUF_REPEATED_KEY,
+            Self::Alignment { .. } => ErrorCode::GGUF_ALIGNMENT,
+            Self::Split => ErrorCode::GGUF_SPLIT_KEYS,
+            Self::RepeatedName { .. } => ErrorCode::GGUF_REPEATED_NAME,
+            Self::Offset { .. } => ErrorCode::GGUF_OFFSET,
+            Self::TensorPastEnd { .. } => ErrorCode::GGUF_TENSOR_PAST_END,
+            Self::Hole { .. } => ErrorCode::GGUF_HOLE,
+            Self::Overlap { .. } => ErrorCode::GGUF_OVERLAP,
+            Self::FileEnd { .. } => ErrorCode::GGUF_FILE_END,
         }
     }
 }
@@ -279,3 +280,5 @@ impl fmt::Display for GgufError {
         }
     }
 }
+
+impl Error for GgufError {}

@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
+use weighbridge_manifest::{Coded, ErrorCode};
+
 use crate::error::Excerpt;
 use crate::json::{self, Cursor};
 
@@ -191,19 +193,17 @@ pub enum IndexError {
     },
 }
 
-impl IndexError {
-    /// The stable number of this refusal in `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for IndexError {
+    fn error_code(&self) -> ErrorCode {
         match self {
             Self::TooLong
             | Self::NotJson { .. }
             | Self::RepeatedKey { .. }
             | Self::NoWeightMap
-            | Self::TooManyTensors => 4201,
-            Self::NoFile { .. } => 4202,
-            Self::NoTensor { .. } => 4203,
-            Self::RepeatedTensor { .. } => 4204,
+            | Self::TooManyTensors => ErrorCode::INDEX_MALFORMED,
+            Self::NoFile { .. } => ErrorCode::INDEX_NO_FILE,
+            Self::NoTensor { .. } => ErrorCode::INDEX_NO_TENSOR,
+            Self::RepeatedTensor { .. } => ErrorCode::INDEX_REPEATED_TENSOR,
         }
     }
 }

@@ -76,7 +76,7 @@ pub use gguf_error::GgufError;
 pub use gguf_values::{GgufAbout, GgufValue};
 use split::Split;
 pub use unknown::UnknownDtype;
-pub use weighbridge_manifest::Format;
+pub use weighbridge_manifest::{Coded, ErrorCode, Format};
 
 /// Whether this whole file is a Git LFS pointer, so the file that it stands for was not downloaded. The file may have
 /// any name.

@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
 
+use weighbridge_manifest::{Coded, ErrorCode};
+
 use crate::error::Excerpt;
 
 /// A header's claim about the split to which its file belongs. The claim is not yet compared with other files: see
@@ -166,16 +168,14 @@ pub enum SplitError {
     },
 }
 
-impl SplitError {
-    /// The stable number of this refusal in `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for SplitError {
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::Name { .. } => 4401,
-            Self::Missing { .. } => 4402,
-            Self::Disagrees { .. } => 4403,
-            Self::RepeatedTensor { .. } => 4404,
-            Self::Tensors { .. } => 4405,
+            Self::Name { .. } => ErrorCode::SPLIT_PART_NAME,
+            Self::Missing { .. } => ErrorCode::SPLIT_PART_MISSING,
+            Self::Disagrees { .. } => ErrorCode::SPLIT_CONTRADICTION,
+            Self::RepeatedTensor { .. } => ErrorCode::SPLIT_REPEATED_TENSOR,
+            Self::Tensors { .. } => ErrorCode::SPLIT_TENSOR_COUNT,
         }
     }
 }

@@ -1,6 +1,9 @@
 //! A dtype that is missing in this version's tables.
 
+use std::error::Error;
 use std::fmt;
+
+use weighbridge_manifest::{Coded, ErrorCode};
 
 use crate::error::Excerpt;
 
@@ -45,13 +48,14 @@ impl UnknownDtype {
             Written::Number(number) => number.to_string(),
         }
     }
+}
 
-    /// The stable number in `spec/error-codes.md` (4108, 4314). It gives a reason and refuses no file.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for UnknownDtype {
+    /// 4108 or 4314. It gives a reason, and refuses no file.
+    fn error_code(&self) -> ErrorCode {
         match self.dtype {
-            Written::Name(_) => 4108,
-            Written::Number(_) => 4314,
+            Written::Name(_) => ErrorCode::SAFETENSORS_UNKNOWN_DTYPE,
+            Written::Number(_) => ErrorCode::GGUF_UNKNOWN_DTYPE,
         }
     }
 }
@@ -69,3 +73,5 @@ impl fmt::Display for UnknownDtype {
         }
     }
 }
+
+impl Error for UnknownDtype {}

@@ -3,7 +3,7 @@
 use alloc::{string::String, sync::Arc, vec::Vec};
 use core::fmt;
 
-use weighbridge_tree::{FileRoot, TensorHash};
+use weighbridge_tree::{Coded, ErrorCode, FileRoot, TensorHash};
 
 use crate::{
     cursor::{Cursor, canonical_number},
@@ -305,13 +305,11 @@ impl From<TensorNameError> for LineError {
     }
 }
 
-impl LineError {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for LineError {
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::TooLong => 1303,
-            Self::NotCanonical { .. } => 1302,
+            Self::TooLong => ErrorCode::LIST_LINE_TOO_LONG,
+            Self::NotCanonical { .. } => ErrorCode::LIST_LINE_NOT_CANONICAL,
             Self::Path(error) => error.error_code(),
             Self::Name(error) => error.error_code(),
         }

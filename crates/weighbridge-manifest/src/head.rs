@@ -6,7 +6,7 @@ use alloc::{
 };
 use core::fmt;
 
-use weighbridge_tree::{ChunkSize, HeadId, MAX_ENTRIES, ModelRoot, TensorsRoot};
+use weighbridge_tree::{ChunkSize, Coded, ErrorCode, HeadId, MAX_ENTRIES, ModelRoot, TensorsRoot};
 
 use crate::{
     cursor::canonical_number,
@@ -265,16 +265,16 @@ impl HeadError {
     fn contradiction(what: &'static str) -> Self {
         Self { line: 0, fault: HeadFault::Contradiction { what } }
     }
+}
 
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for HeadError {
+    fn error_code(&self) -> ErrorCode {
         match self.fault {
-            HeadFault::TooLong { .. } => 1201,
-            HeadFault::Version => 1202,
-            HeadFault::Line { .. } | HeadFault::ExtOrder | HeadFault::TooManyExt => 1203,
-            HeadFault::Value { .. } => 1204,
-            HeadFault::Contradiction { .. } => 1205,
+            HeadFault::TooLong { .. } => ErrorCode::HEAD_TOO_LONG,
+            HeadFault::Version => ErrorCode::HEAD_VERSION,
+            HeadFault::Line { .. } | HeadFault::ExtOrder | HeadFault::TooManyExt => ErrorCode::HEAD_LINE,
+            HeadFault::Value { .. } => ErrorCode::HEAD_VALUE,
+            HeadFault::Contradiction { .. } => ErrorCode::HEAD_CONTRADICTION,
         }
     }
 }

@@ -6,6 +6,8 @@ use alloc::{
 };
 use core::fmt;
 
+use weighbridge_tree::{Coded, ErrorCode};
+
 use crate::{
     key::{KeyName, PublicKey, Vkey},
     policy::{Auditors, TrustPolicy, distinct},
@@ -343,16 +345,14 @@ pub enum HeldError {
     },
 }
 
-impl HeldError {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for HeldError {
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::NoAuditors => 3304,
-            Self::TooManyReports { .. } => 9001,
-            Self::BadSignature { .. } => 3101,
+            Self::NoAuditors => ErrorCode::NO_AUDITORS,
+            Self::TooManyReports { .. } => ErrorCode::USAGE,
+            Self::BadSignature { .. } => ErrorCode::BAD_SIGNATURE,
             Self::Report { error, .. } => error.error_code(),
-            Self::TooFew { .. } => 3303,
+            Self::TooFew { .. } => ErrorCode::TOO_FEW_REPORTS,
         }
     }
 }

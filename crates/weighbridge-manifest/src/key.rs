@@ -8,6 +8,7 @@ use core::fmt;
 use base64ct::{Base64, Encoding};
 use ed25519_dalek::VerifyingKey;
 use sha2::{Digest, Sha256};
+use weighbridge_tree::{Coded, ErrorCode};
 
 /// The 32 bytes of an Ed25519 public key. Signers are counted by this value.
 pub type PublicKey = [u8; 32];
@@ -191,17 +192,15 @@ pub enum VkeyError {
     Torsion,
 }
 
-impl VkeyError {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for VkeyError {
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::Malformed => 1501,
-            Self::Id => 1502,
-            Self::Type { .. } => 1503,
-            Self::Encoding => 1504,
-            Self::Weak => 1505,
-            Self::Torsion => 1506,
+            Self::Malformed => ErrorCode::VKEY_MALFORMED,
+            Self::Id => ErrorCode::VKEY_ID,
+            Self::Type { .. } => ErrorCode::VKEY_TYPE,
+            Self::Encoding => ErrorCode::KEY_ENCODING,
+            Self::Weak => ErrorCode::KEY_WEAK,
+            Self::Torsion => ErrorCode::KEY_TORSION,
         }
     }
 }

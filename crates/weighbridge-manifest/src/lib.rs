@@ -97,3 +97,4 @@ pub use statement_error::{StatementError, StatementFault, StatementKind};
 pub use time::{Time, TimeError};
 pub use trust::{Expectation, Freshness, SignedHead, Signer, VerifiedHead};
 pub use trust_error::{Shortage, TrustError};
+pub use weighbridge_tree::{Coded, ErrorCode};

@@ -6,7 +6,8 @@ use alloc::{string::String, sync::Arc, vec::Vec};
 use core::fmt::{self, Write};
 
 use weighbridge_tree::{
-    ChunkSize, EntryHash, ListTree, MAX_ENTRIES, ModelRoot, TensorsRoot, list_root, model_root, tensors_root,
+    ChunkSize, Coded, EntryHash, ErrorCode, ListTree, MAX_ENTRIES, ModelRoot, TensorsRoot, list_root,
+    model_root, tensors_root,
 };
 
 use crate::{
@@ -572,22 +573,22 @@ impl ListError {
     pub fn line(&self) -> Option<u64> {
         (self.line > 0).then_some(self.line)
     }
+}
 
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for ListError {
+    fn error_code(&self) -> ErrorCode {
         match self.fault {
-            Fault::Length { .. } | Fault::NotSigned => 1301,
+            Fault::Length { .. } | Fault::NotSigned => ErrorCode::LIST_LENGTH,
             Fault::Line(error) => error.error_code(),
-            Fault::Order => 1304,
-            Fault::Duplicate => 1305,
-            Fault::Count { .. } | Fault::NoTree { .. } => 1306,
-            Fault::Sum { .. } | Fault::TooLarge => 1307,
-            Fault::Root => 1308,
-            Fault::NoSuchFile => 1309,
-            Fault::OutsideFile { .. } => 1310,
-            Fault::MixedSha256 => 1311,
-            Fault::Parent => 1312,
+            Fault::Order => ErrorCode::LIST_ORDER,
+            Fault::Duplicate => ErrorCode::LIST_DUPLICATE,
+            Fault::Count { .. } | Fault::NoTree { .. } => ErrorCode::LIST_COUNT,
+            Fault::Sum { .. } | Fault::TooLarge => ErrorCode::LIST_SUM,
+            Fault::Root => ErrorCode::LIST_ROOT,
+            Fault::NoSuchFile => ErrorCode::LIST_NO_TENSOR_FILE,
+            Fault::OutsideFile { .. } => ErrorCode::LIST_TENSOR_OUTSIDE_FILE,
+            Fault::MixedSha256 => ErrorCode::LIST_MIXED_SHA256,
+            Fault::Parent => ErrorCode::LIST_FILE_IS_PARENT,
         }
     }
 }

@@ -9,7 +9,7 @@ use alloc::{
 use core::fmt;
 
 use sha2::Digest as _;
-use weighbridge_tree::{HeadId, head_id};
+use weighbridge_tree::{Coded, ErrorCode, HeadId, head_id};
 
 use crate::{
     entry::Sha256,
@@ -331,12 +331,10 @@ pub enum NoteFault {
     OtherName,
 }
 
-impl MemoryError {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for MemoryError {
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::Form { .. } | Self::Note(_) | Self::BadSignature { .. } => 9004,
+            Self::Form { .. } | Self::Note(_) | Self::BadSignature { .. } => ErrorCode::STATE_FILE_MALFORMED,
             Self::Trust(error) => error.error_code(),
         }
     }

@@ -3,6 +3,8 @@
 use alloc::string::String;
 use core::fmt;
 
+use weighbridge_tree::{Coded, ErrorCode};
+
 /// The name under which a publisher releases a model, such as `sentence-transformers/all-MiniLM-L6-v2`.
 ///
 /// A name consists of parts `[A-Za-z0-9][A-Za-z0-9._-]*` joined by `/`, at most 255 bytes in all (`spec/head.md`).
@@ -43,11 +45,9 @@ impl fmt::Display for ModelName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NameError;
 
-impl NameError {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
-        1701
+impl Coded for NameError {
+    fn error_code(&self) -> ErrorCode {
+        ErrorCode::MODEL_NAME_MALFORMED
     }
 }
 

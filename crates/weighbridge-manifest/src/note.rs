@@ -4,6 +4,7 @@ use alloc::{string::String, vec::Vec};
 use core::fmt;
 
 use base64ct::{Base64, Encoding};
+use weighbridge_tree::{Coded, ErrorCode};
 
 use crate::key::{KeyName, Signature};
 
@@ -144,16 +145,14 @@ pub enum NoteError {
     },
 }
 
-impl NoteError {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for NoteError {
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::TooLong { .. } => 1101,
-            Self::Characters => 1102,
-            Self::Unsigned => 1103,
-            Self::SignatureLine { .. } => 1104,
-            Self::TooManySignatures { .. } => 1105,
+            Self::TooLong { .. } => ErrorCode::NOTE_TOO_LONG,
+            Self::Characters => ErrorCode::NOTE_CHARACTERS,
+            Self::Unsigned => ErrorCode::NOTE_STRUCTURE,
+            Self::SignatureLine { .. } => ErrorCode::NOTE_SIGNATURE_LINE,
+            Self::TooManySignatures { .. } => ErrorCode::NOTE_TOO_MANY_SIGNATURES,
         }
     }
 }
@@ -219,7 +218,7 @@ mod tests {
             (format!("a\n\n{line}x\n"), 1104),
             (format!("{}\n\n{line}", "a".repeat(MAX_NOTE)), 1101),
         ] {
-            assert_eq!(Note::parse(note.as_bytes()).map_err(|e| e.error_code()), Err(code), "{note:?}");
+            assert_eq!(Note::parse(note.as_bytes()).map_err(|e| e.error_code().get()), Err(code), "{note:?}");
         }
         assert_eq!(Note::parse(b"a\n\n\xff\n"), Err(NoteError::Characters));
         assert!(Note::parse(format!("a\n\n{}", line.repeat(100)).as_bytes()).is_ok());

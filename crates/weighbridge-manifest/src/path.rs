@@ -3,6 +3,8 @@
 use alloc::sync::Arc;
 use core::fmt;
 
+use weighbridge_tree::{Coded, ErrorCode};
+
 /// The path of a file in its model: relative, `/`-separated, safe to join to a folder on POSIX systems.
 ///
 /// The rules are those of `spec/lists.md`. Code that creates files at these paths must create them exclusively. On
@@ -97,21 +99,19 @@ pub enum PathError {
     Reserved,
 }
 
-impl PathError {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for PathError {
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::Length { .. } => 1401,
-            Self::Absolute => 1402,
-            Self::EmptyComponent => 1403,
-            Self::DotComponent => 1404,
-            Self::Control => 1405,
-            Self::Backslash => 1406,
-            Self::Drive => 1407,
-            Self::LongComponent { .. } => 1408,
-            Self::Git => 1409,
-            Self::Reserved => 1410,
+            Self::Length { .. } => ErrorCode::PATH_LENGTH,
+            Self::Absolute => ErrorCode::PATH_ABSOLUTE,
+            Self::EmptyComponent => ErrorCode::PATH_EMPTY_COMPONENT,
+            Self::DotComponent => ErrorCode::PATH_DOT_COMPONENT,
+            Self::Control => ErrorCode::PATH_CONTROL_CHARACTER,
+            Self::Backslash => ErrorCode::PATH_BACKSLASH,
+            Self::Drive => ErrorCode::PATH_DRIVE,
+            Self::LongComponent { .. } => ErrorCode::PATH_LONG_COMPONENT,
+            Self::Git => ErrorCode::PATH_GIT,
+            Self::Reserved => ErrorCode::PATH_RESERVED,
         }
     }
 }
@@ -178,13 +178,11 @@ pub enum TensorNameError {
     Control,
 }
 
-impl TensorNameError {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for TensorNameError {
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::Length { .. } => 1431,
-            Self::Control => 1432,
+            Self::Length { .. } => ErrorCode::TENSOR_NAME_LENGTH,
+            Self::Control => ErrorCode::TENSOR_NAME_CONTROL_CHARACTER,
         }
     }
 }
@@ -257,7 +255,7 @@ mod tests {
             ("a/b/.cache/huggingface", 1410),
             ("a/.cache/HuggingFace/x", 1410),
         ] {
-            assert_eq!(EntryPath::parse(path).map_err(|e| e.error_code()), Err(code), "{path:?}");
+            assert_eq!(EntryPath::parse(path).map_err(|e| e.error_code().get()), Err(code), "{path:?}");
         }
     }
 

@@ -4,7 +4,7 @@
 use alloc::{string::String, vec, vec::Vec};
 use core::fmt;
 
-use weighbridge_tree::HeadId;
+use weighbridge_tree::{Coded, ErrorCode, HeadId};
 
 use crate::{
     key::{PublicKey, Vkey, VkeyError},
@@ -320,24 +320,22 @@ pub enum KeyFault {
     Dates,
 }
 
-impl PolicyError {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for PolicyError {
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::Form { .. } => 1601,
-            Self::TrustsNobody => 1605,
-            Self::Scope => 1603,
+            Self::Form { .. } => ErrorCode::POLICY_MALFORMED,
+            Self::TrustsNobody => ErrorCode::POLICY_TRUSTS_NOBODY,
+            Self::Scope => ErrorCode::POLICY_SCOPE,
             Self::Revoked { fault, .. } => fault.error_code(),
-            Self::AcceptedHead { .. } => 1703,
+            Self::AcceptedHead { .. } => ErrorCode::HASH_MALFORMED,
             Self::Publisher { fault, .. } | Self::Held { fault } => match fault {
-                PublisherFault::Scope => 1603,
+                PublisherFault::Scope => ErrorCode::POLICY_SCOPE,
                 PublisherFault::Key { fault: KeyFault::Vkey(error), .. } => error.error_code(),
                 PublisherFault::Key { fault: KeyFault::Time(error), .. } => error.error_code(),
-                PublisherFault::Key { fault: KeyFault::Dates, .. } => 1606,
-                PublisherFault::NoKeys => 1605,
-                PublisherFault::Threshold { .. } => 1604,
-                PublisherFault::SameScope => 1602,
+                PublisherFault::Key { fault: KeyFault::Dates, .. } => ErrorCode::POLICY_KEY_DATES,
+                PublisherFault::NoKeys => ErrorCode::POLICY_TRUSTS_NOBODY,
+                PublisherFault::Threshold { .. } => ErrorCode::POLICY_THRESHOLD,
+                PublisherFault::SameScope => ErrorCode::POLICY_SAME_SCOPE,
             },
         }
     }
@@ -401,8 +399,8 @@ mod tests {
 
     fn fault(publishers: Vec<Publisher>) -> Option<(u16, usize)> {
         match TrustPolicy::new(publishers, Vec::new(), Vec::new()) {
-            Err(error @ PolicyError::Publisher { number, .. }) => Some((error.error_code(), number)),
-            Err(error) => Some((error.error_code(), 0)),
+            Err(error @ PolicyError::Publisher { number, .. }) => Some((error.error_code().get(), number)),
+            Err(error) => Some((error.error_code().get(), 0)),
             Ok(_) => None,
         }
     }

@@ -174,6 +174,7 @@ const MAX_MESSAGE: usize = 160;
 mod tests {
     use super::*;
     use alloc::string::ToString;
+    use weighbridge_tree::Coded as _;
 
     const KEY: &str = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
     const HEAD: &str = "6904a71d8ea7ea2bc9582b8b42ec8323942d60c5765017b48323d19ddfaa63d0";
@@ -188,7 +189,7 @@ mod tests {
     /// The code and text of a refusal; (0, "") if the policy is loaded.
     fn refusal(text: &str) -> (u16, String) {
         TrustPolicy::from_toml(text)
-            .map_or_else(|error| (error.error_code(), error.to_string()), |_| (0, String::new()))
+            .map_or_else(|error| (error.error_code().get(), error.to_string()), |_| (0, String::new()))
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use weighbridge_tree::{MAX_PROOF_ENTRIES, SliceError, TreeError};
+use weighbridge_tree::{Coded, ErrorCode, MAX_PROOF_ENTRIES, SliceError, TreeError};
 
 use crate::{
     entry::LineError,
@@ -158,29 +158,29 @@ impl ProofError {
             | Self::NoTensorList => None,
         }
     }
+}
 
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for ProofError {
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::TooLong { .. } => 2501,
+            Self::TooLong { .. } => ErrorCode::PROOF_TOO_LONG,
             Self::Note(error) => error.error_code(),
             Self::Head(error) => error.error_code(),
-            Self::OtherHead => 2506,
-            Self::Version => 2502,
-            Self::NoEmptyLine | Self::Form { .. } => 2503,
-            Self::TooMany { .. } => 2406,
+            Self::OtherHead => ErrorCode::PROOF_OF_ANOTHER_HEAD,
+            Self::Version => ErrorCode::PROOF_VERSION,
+            Self::NoEmptyLine | Self::Form { .. } => ErrorCode::PROOF_LINE,
+            Self::TooMany { .. } => ErrorCode::TREE_TOO_MANY_ENTRIES,
             Self::Entry { error, .. } => error.error_code(),
-            Self::Order { .. } => 1304,
-            Self::Duplicate { .. } => 1305,
+            Self::Order { .. } => ErrorCode::LIST_ORDER,
+            Self::Duplicate { .. } => ErrorCode::LIST_DUPLICATE,
             Self::Path { error, .. } => error.error_code(),
             Self::Tree { error, .. } => error.error_code(),
-            Self::NotAbsent { .. } => 2505,
-            Self::FileNotShown { .. } => 2504,
-            Self::NoTensorFile { .. } => 1309,
-            Self::OutsideFile { .. } => 1310,
-            Self::NoTensorList => 2401,
-            Self::SliceFileNotShown { .. } => 2605,
+            Self::NotAbsent { .. } => ErrorCode::PROOF_NOT_ABSENT,
+            Self::FileNotShown { .. } => ErrorCode::PROOF_FILE_NOT_SHOWN,
+            Self::NoTensorFile { .. } => ErrorCode::LIST_NO_TENSOR_FILE,
+            Self::OutsideFile { .. } => ErrorCode::LIST_TENSOR_OUTSIDE_FILE,
+            Self::NoTensorList => ErrorCode::TREE_COUNT,
+            Self::SliceFileNotShown { .. } => ErrorCode::SLICE_FILE_NOT_SHOWN,
             Self::SliceRange { error, .. } => error.error_code(),
         }
     }
@@ -272,15 +272,13 @@ pub enum ProveError {
     Refused(ProofError),
 }
 
-impl ProveError {
-    /// The code of `spec/error-codes.md`: 9001 for what the caller should not have asked for, since then nothing was
-    /// found bad.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for ProveError {
+    /// [`ErrorCode::USAGE`] where the caller asked for what this model does not list: nothing was found bad.
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::NotListed { .. } | Self::NoTensorList => 9001,
+            Self::NotListed { .. } | Self::NoTensorList => ErrorCode::USAGE,
             Self::Path(error) => error.error_code(),
-            Self::Listed => 2505,
+            Self::Listed => ErrorCode::PROOF_NOT_ABSENT,
             Self::Range(error) => error.error_code(),
             Self::Refused(error) => error.error_code(),
         }

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use weighbridge_tree::{Coded, ErrorCode};
+
 use crate::head::MAX_TEXT;
 
 /// The kinds of statement.
@@ -83,19 +85,17 @@ pub enum StatementFault {
     OtherHead,
 }
 
-impl StatementError {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for StatementError {
+    fn error_code(&self) -> ErrorCode {
         match self.fault {
-            StatementFault::TooLong { .. } => 1801,
-            StatementFault::FirstLine => 1802,
-            StatementFault::Line { .. } | StatementFault::Behind => 1803,
-            StatementFault::Value { .. } => 1804,
-            StatementFault::Contradiction { .. } => 1805,
-            StatementFault::BadSignature => 3101,
-            StatementFault::NotSigned => 3301,
-            StatementFault::OtherHead => 3302,
+            StatementFault::TooLong { .. } => ErrorCode::STATEMENT_TOO_LONG,
+            StatementFault::FirstLine => ErrorCode::STATEMENT_FIRST_LINE,
+            StatementFault::Line { .. } | StatementFault::Behind => ErrorCode::STATEMENT_LINE,
+            StatementFault::Value { .. } => ErrorCode::STATEMENT_VALUE,
+            StatementFault::Contradiction { .. } => ErrorCode::STATEMENT_CONTRADICTION,
+            StatementFault::BadSignature => ErrorCode::BAD_SIGNATURE,
+            StatementFault::NotSigned => ErrorCode::STATEMENT_NOT_SIGNED,
+            StatementFault::OtherHead => ErrorCode::STATEMENT_OF_ANOTHER_HEAD,
         }
     }
 }

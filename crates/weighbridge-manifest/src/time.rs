@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use weighbridge_tree::{Coded, ErrorCode};
+
 /// A moment, in whole seconds since 1970-01-01T00:00:00Z, without leap seconds.
 ///
 /// Covers the years 0000 to 9999 of the proleptic Gregorian calendar, the range of the text form.
@@ -124,11 +126,9 @@ impl fmt::Display for Time {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeError;
 
-impl TimeError {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
-        1702
+impl Coded for TimeError {
+    fn error_code(&self) -> ErrorCode {
+        ErrorCode::TIME_MALFORMED
     }
 }
 

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use weighbridge_tree::HeadId;
+use weighbridge_tree::{Coded, ErrorCode, HeadId};
 
 use crate::{head::HeadError, key::KeyName, name::ModelName, shown::shown, time::Time};
 
@@ -99,26 +99,24 @@ pub enum Shortage {
     OutOfDate,
 }
 
-impl TrustError {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for TrustError {
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::BadSignature { .. } => 3101,
+            Self::BadSignature { .. } => ErrorCode::BAD_SIGNATURE,
             Self::Head(error) => error.error_code(),
-            Self::NotEnough { why: Shortage::NobodyKnown, .. } => 3102,
-            Self::NotEnough { why: Shortage::TooFew, .. } => 3103,
-            Self::NotEnough { why: Shortage::Revoked, .. } => 3104,
-            Self::NotEnough { why: Shortage::OutOfDate, .. } => 3105,
-            Self::OutOfScope { .. } => 3106,
-            Self::OtherModel { .. } => 3201,
-            Self::OtherHead { .. } => 3202,
-            Self::OldRevision { .. } => 3203,
-            Self::Rollback { .. } => 3204,
-            Self::Fork { .. } => 3205,
-            Self::FromTheFuture { .. } => 3206,
-            Self::Expired { .. } => 3207,
-            Self::TimeUnknown { .. } => 3208,
+            Self::NotEnough { why: Shortage::NobodyKnown, .. } => ErrorCode::NO_KNOWN_KEY,
+            Self::NotEnough { why: Shortage::TooFew, .. } => ErrorCode::TOO_FEW_KEYS,
+            Self::NotEnough { why: Shortage::Revoked, .. } => ErrorCode::KEYS_REVOKED,
+            Self::NotEnough { why: Shortage::OutOfDate, .. } => ErrorCode::KEYS_OUT_OF_DATE,
+            Self::OutOfScope { .. } => ErrorCode::OUT_OF_SCOPE,
+            Self::OtherModel { .. } => ErrorCode::ANOTHER_MODEL,
+            Self::OtherHead { .. } => ErrorCode::ANOTHER_HEAD,
+            Self::OldRevision { .. } => ErrorCode::OLD_REVISION,
+            Self::Rollback { .. } => ErrorCode::ROLLBACK,
+            Self::Fork { .. } => ErrorCode::FORK,
+            Self::FromTheFuture { .. } => ErrorCode::FROM_THE_FUTURE,
+            Self::Expired { .. } => ErrorCode::EXPIRED,
+            Self::TimeUnknown { .. } => ErrorCode::TIME_UNKNOWN,
         }
     }
 }

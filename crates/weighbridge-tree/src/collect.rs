@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::error_code::{Coded, ErrorCode};
 use crate::geometry::Grid;
 use crate::hash::ChainingValue;
 
@@ -144,13 +145,11 @@ pub enum CollectError {
     },
 }
 
-impl CollectError {
-    /// The number in `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for CollectError {
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::OutOfMemory { .. } => 9002,
-            _ => 9999,
+            Self::OutOfMemory { .. } => ErrorCode::IO,
+            _ => ErrorCode::BUG,
         }
     }
 }

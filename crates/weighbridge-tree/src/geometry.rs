@@ -3,6 +3,8 @@
 use core::fmt;
 use core::ops::Range;
 
+use crate::error_code::{Coded, ErrorCode};
+
 /// The upper limit of a file's length, exclusive: 2^53 bytes. From 2^53 on, numbers lose digits in JSON readers.
 pub const FILE_LEN_LIMIT: u64 = 1 << 53;
 
@@ -77,11 +79,9 @@ impl fmt::Display for ChunkSize {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ChunkSizeError(u64);
 
-impl ChunkSizeError {
-    /// The number in `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
-        1704
+impl Coded for ChunkSizeError {
+    fn error_code(&self) -> ErrorCode {
+        ErrorCode::CHUNK_SIZE
     }
 }
 
@@ -233,11 +233,9 @@ pub struct TooLong {
     pub len: u64,
 }
 
-impl TooLong {
-    /// The number in `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
-        9999
+impl Coded for TooLong {
+    fn error_code(&self) -> ErrorCode {
+        ErrorCode::BUG
     }
 }
 
@@ -261,7 +259,7 @@ mod tests {
             .collect();
         let expected: std::vec::Vec<u64> = (14..=24).map(|bit| 1 << bit).collect();
         assert_eq!(accepted, expected);
-        assert_eq!(ChunkSize::new(0).unwrap_err().error_code(), 1704);
+        assert_eq!(ChunkSize::new(0).unwrap_err().error_code().get(), 1704);
         assert!(ChunkSize::new(u64::MAX).is_err());
     }
 

@@ -6,6 +6,8 @@ use core::hash::{Hash, Hasher};
 
 use blake3::hazmat::HasherExt as _;
 
+use crate::error_code::{Coded, ErrorCode};
+
 /// Defines a newtype over `blake3::Hash`, whose equality takes constant time.
 macro_rules! hash_type {
     ($(#[$doc:meta])* $name:ident) => {
@@ -199,11 +201,9 @@ pub enum HashError {
     },
 }
 
-impl HashError {
-    /// The number in `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
-        1703
+impl Coded for HashError {
+    fn error_code(&self) -> ErrorCode {
+        ErrorCode::HASH_MALFORMED
     }
 }
 

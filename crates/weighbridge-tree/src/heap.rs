@@ -117,6 +117,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::Coded as _;
 
     fn shape(count: u64, positions: &[u64]) -> Result<ProofShape, TreeError> {
         ProofShape::new(count, positions.iter().copied())
@@ -166,7 +167,7 @@ mod tests {
         assert_eq!(shape(5, &[2, 1]), Err(TreeError::Order { position: 1 }));
         assert_eq!(shape(5, &[4, 5]), Err(TreeError::Position { position: 5, count: 5 }));
         assert_eq!(shape(5, &[u64::MAX]), Err(TreeError::Position { position: u64::MAX, count: 5 }));
-        assert_eq!(shape(5, &[u64::from(u32::MAX) + 1]).unwrap_err().error_code(), 2403);
+        assert_eq!(shape(5, &[u64::from(u32::MAX) + 1]).unwrap_err().error_code().get(), 2403);
         let many: Vec<u64> = (0..4097).collect();
         assert_eq!(shape(1 << 20, &many), Err(TreeError::TooManyEntries { actual: 4097 }));
         assert!(shape(1 << 20, &many[..4096]).is_ok());

@@ -1,7 +1,7 @@
 //! Accepting a chunk layer, and checking chunks against it.
 //!
 //! ```
-//! use weighbridge_tree::{ChunkSize, FileRoot, Grid, Layer};
+//! use weighbridge_tree::{ChunkSize, Coded, ErrorCode, FileRoot, Grid, Layer};
 //!
 //! // The publisher makes a layer of three values.
 //! let file = vec![7; 40_000];
@@ -15,7 +15,7 @@
 //! // The receiver has the size, chunk size and root from signed data; the layer and the chunks may come from anybody.
 //! let layer = Layer::accept(grid, signed, &published)?;
 //! assert_eq!(layer.check(2, &file[32_768..]), Ok(()));
-//! assert_eq!(layer.check(0, &[8; 16_384]).unwrap_err().error_code(), 2102);
+//! assert_eq!(layer.check(0, &[8; 16_384]).unwrap_err().error_code(), ErrorCode::CHUNK_MISMATCH);
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 
@@ -23,6 +23,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
+use crate::error_code::{Coded, ErrorCode};
 use crate::geometry::{Grid, as_u64, len_of};
 use crate::hash::{ChainingValue, FileRoot};
 use crate::merge::{MergeError, Merger, root_of};
@@ -338,14 +339,12 @@ pub enum LayerError {
     },
 }
 
-impl LayerError {
-    /// The number in `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for LayerError {
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::WrongLength { .. } => 2201,
-            Self::DoesNotMerge { .. } => 2202,
-            Self::NotEmpty { .. } => 2101,
+            Self::WrongLength { .. } => ErrorCode::LAYERS_LENGTH,
+            Self::DoesNotMerge { .. } => ErrorCode::LAYER_MISMATCH,
+            Self::NotEmpty { .. } => ErrorCode::FILE_MISMATCH,
         }
     }
 }
@@ -397,15 +396,13 @@ pub enum ChunkError {
     NoLayer,
 }
 
-impl ChunkError {
-    /// The number in `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for ChunkError {
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::Mismatch { .. } => 2102,
-            Self::WrongLength { .. } => 2107,
-            Self::OutOfRange { .. } => 2108,
-            Self::NoLayer => 9999,
+            Self::Mismatch { .. } => ErrorCode::CHUNK_MISMATCH,
+            Self::WrongLength { .. } => ErrorCode::CHUNK_LENGTH,
+            Self::OutOfRange { .. } => ErrorCode::CHUNK_PAST_END,
+            Self::NoLayer => ErrorCode::BUG,
         }
     }
 }

@@ -17,7 +17,8 @@
 //! `AsRef` from a hash to its bytes: a comparison of bytes would lose constant time unnoticed. No panic, for any
 //! arguments (rule 12); an impossible argument is an error.
 //!
-//! Rules are numbered as in `spec/rules.md`, error codes as in `spec/error-codes.md`.
+//! Rules are numbered as in `spec/rules.md`. Every error has a stable number of `spec/error-codes.md`: [`Coded`] gives its
+//! [`ErrorCode`].
 //!
 //! # Modules
 //! - [`hash`]: 32-byte values, one type for each meaning
@@ -54,6 +55,7 @@ extern crate std;
 mod cbt;
 pub mod collect;
 mod draw;
+mod error_code;
 pub mod geometry;
 pub mod hash;
 mod heap;
@@ -68,6 +70,7 @@ mod slicer;
 mod subtree;
 
 pub use collect::{CollectError, Collector};
+pub use error_code::{Coded, ErrorCode};
 pub use geometry::{ChunkSize, ChunkSizeError, Granule, Grid, TooLong};
 pub use hash::{
     ChainingValue, ChallengeHash, EntryHash, FileRoot, HashError, HeadId, ModelRoot, Nonce, ResponseHash,

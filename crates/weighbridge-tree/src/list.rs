@@ -24,6 +24,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::cbt;
+use crate::error_code::{Coded, ErrorCode};
 use crate::hash::{Context, EntryHash, ModelRoot, SiblingHash, TensorsRoot, TreeHash};
 use crate::heap::{LeafCount, ProofShape};
 
@@ -198,17 +199,15 @@ pub enum TreeError {
     },
 }
 
-impl TreeError {
-    /// The number in `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for TreeError {
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::Count { .. } => 2401,
-            Self::NoEntries | Self::Order { .. } => 2402,
-            Self::Position { .. } => 2403,
-            Self::SiblingCount { .. } => 2404,
-            Self::WrongRoot => 2405,
-            Self::TooManyEntries { .. } => 2406,
+            Self::Count { .. } => ErrorCode::TREE_COUNT,
+            Self::NoEntries | Self::Order { .. } => ErrorCode::TREE_ORDER,
+            Self::Position { .. } => ErrorCode::TREE_POSITION,
+            Self::SiblingCount { .. } => ErrorCode::TREE_SIBLING_COUNT,
+            Self::WrongRoot => ErrorCode::TREE_MISMATCH,
+            Self::TooManyEntries { .. } => ErrorCode::TREE_TOO_MANY_ENTRIES,
         }
     }
 }

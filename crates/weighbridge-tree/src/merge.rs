@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::error_code::{Coded, ErrorCode};
 use crate::geometry::{Grid, as_u64};
 use crate::hash::{ChainingValue, FileRoot};
 use crate::subtree::{merge, merge_root};
@@ -190,11 +191,9 @@ pub enum MergeError {
     NotCoarser,
 }
 
-impl MergeError {
-    /// The number in `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
-        9999
+impl Coded for MergeError {
+    fn error_code(&self) -> ErrorCode {
+        ErrorCode::BUG
     }
 }
 

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::draw::MAX_SAMPLES;
+use crate::error_code::{Coded, ErrorCode};
 use crate::geometry::TooLong;
 use crate::layer::ChunkError;
 
@@ -51,13 +52,11 @@ impl From<TooLong> for SampleError {
     }
 }
 
-impl SampleError {
-    /// The number in `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for SampleError {
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::WrongLength { .. } => 2707,
-            _ => 9999,
+            Self::WrongLength { .. } => ErrorCode::RESPONSE_LENGTH,
+            _ => ErrorCode::BUG,
         }
     }
 }
@@ -100,7 +99,7 @@ pub enum PartError<E> {
 impl<E> PartError<E> {
     /// The number in `spec/error-codes.md`; `None` for the error of whoever was to give a chunk, which has its own.
     #[must_use]
-    pub fn error_code(&self) -> Option<u16> {
+    pub fn error_code(&self) -> Option<ErrorCode> {
         match self {
             Self::Source(_) => None,
             Self::Chunk(error) => Some(error.error_code()),

@@ -4,7 +4,9 @@
 //! subtrees that have no byte of the range. The length of a slice follows from the size and the range alone.
 //!
 //! ```
-//! use weighbridge_tree::{ChunkSize, FileRoot, Grid, Layer, SliceRange, Slicer, check_slice};
+//! use weighbridge_tree::{
+//!     ChunkSize, Coded, ErrorCode, FileRoot, Grid, Layer, SliceRange, Slicer, check_slice,
+//! };
 //!
 //! // The source makes a slice of 100 bytes, from the only chunk that the range touches.
 //! let file = vec![7; 40_000];
@@ -25,7 +27,7 @@
 //! // The receiver has the size and root from signed data and chooses the range; the slice may come from anybody.
 //! assert_eq!(check_slice(root, range, &slice)?, [7; 100]);
 //! slice[700] ^= 1;
-//! assert_eq!(check_slice(root, range, &slice).unwrap_err().error_code(), 2604);
+//! assert_eq!(check_slice(root, range, &slice).unwrap_err().error_code(), ErrorCode::SLICE_MISMATCH);
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 

@@ -3,6 +3,7 @@
 use core::fmt;
 use core::ops::Range;
 
+use crate::error_code::{Coded, ErrorCode};
 use crate::geometry::TooLong;
 use crate::layer::ChunkError;
 
@@ -65,18 +66,18 @@ pub enum SliceError {
     Fault,
 }
 
-impl SliceError {
-    /// The number in `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for SliceError {
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::Range { .. } => 2601,
-            Self::Short { .. } | Self::Long { .. } => 2602,
-            Self::OtherSize { .. } => 2603,
-            Self::Mismatch { .. } => 2604,
+            Self::Range { .. } => ErrorCode::SLICE_RANGE,
+            Self::Short { .. } | Self::Long { .. } => ErrorCode::SLICE_LENGTH,
+            Self::OtherSize { .. } => ErrorCode::SLICE_FILE_SIZE,
+            Self::Mismatch { .. } => ErrorCode::SLICE_MISMATCH,
             Self::Chunk(error) => error.error_code(),
             Self::TooLong(error) => error.error_code(),
-            Self::OtherFile { .. } | Self::NothingWanted | Self::Unfinished { .. } | Self::Fault => 9999,
+            Self::OtherFile { .. } | Self::NothingWanted | Self::Unfinished { .. } | Self::Fault => {
+                ErrorCode::BUG
+            }
         }
     }
 }

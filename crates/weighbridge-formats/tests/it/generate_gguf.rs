@@ -7,7 +7,7 @@ use std::path::Path;
 use weighbridge_formats::generate::Summary;
 use weighbridge_formats::generate_gguf::{Gguf, Variant, Version};
 use weighbridge_formats::split::{Part, Says, Split, check};
-use weighbridge_formats::{Format, Parsed, TensorSpan, parse};
+use weighbridge_formats::{Coded, Format, Parsed, TensorSpan, parse};
 
 use crate::kit::Folder;
 
@@ -133,7 +133,7 @@ fn parts_make_a_split() {
         assert!(split.iter().all(|part| part.says != Says::Whole && !part.tensors.is_empty()));
         assert_eq!(check(&split), Ok(()));
         split.pop();
-        assert_eq!(check(&split).unwrap_err().error.error_code(), 4402);
+        assert_eq!(check(&split).unwrap_err().error.error_code().get(), 4402);
     }
 }
 

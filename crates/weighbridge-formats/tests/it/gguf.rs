@@ -9,7 +9,7 @@ mod naive;
 use build::{ARRAY, BF16, F32, File, I8, Q8_0, STRING, U8, U16, U32, array, file, string, tensor, value};
 use cases::{accepted, refused};
 use proptest::prelude::*;
-use weighbridge_formats::{Format, FormatError, Parsed, TensorSpan, needs_prefix, parse};
+use weighbridge_formats::{Coded, Format, FormatError, Parsed, TensorSpan, needs_prefix, parse};
 
 fn size(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap()
@@ -26,8 +26,8 @@ fn tensors_of(bytes: &[u8]) -> Result<Vec<TensorSpan>, FormatError> {
 /// The code of the refusal, or of the reason why no tensor is listed.
 fn code(bytes: &[u8]) -> u16 {
     match parse(Format::Gguf, bytes, size(bytes)) {
-        Err(error) => error.error_code(),
-        Ok(Parsed::UnknownDtype { dtype, .. }) => dtype.error_code(),
+        Err(error) => error.error_code().get(),
+        Ok(Parsed::UnknownDtype { dtype, .. }) => dtype.error_code().get(),
         Ok(_) => 0,
     }
 }
@@ -135,7 +135,7 @@ fn a_dtype_that_is_not_known_is_no_fault_and_hides_none() {
         let parsed = parse(Format::Gguf, &file.bytes(), size(&file.bytes())).unwrap();
         let Parsed::UnknownDtype { dtype, names, split } = parsed else { panic!("{number}: {parsed:?}") };
         assert_eq!(
-            (dtype.error_code(), dtype.tensor().as_str(), dtype.dtype()),
+            (dtype.error_code().get(), dtype.tensor().as_str(), dtype.dtype()),
             (4314, "new", number.to_string())
         );
         assert_eq!(
@@ -173,7 +173,7 @@ fn a_header_may_have_a_hundred_million_bytes_and_no_more() {
         assert_eq!(code(&header), expected);
         // The fault is reported as early as possible.
         if expected != 0 {
-            assert_eq!(parse(Format::Gguf, &header[..before], u64::MAX).unwrap_err().error_code(), expected);
+            assert_eq!(parse(Format::Gguf, &header[..before], u64::MAX).unwrap_err().error_code().get(), expected);
         }
     }
 }
@@ -185,7 +185,7 @@ fn more_than_a_million_tensors_are_refused_unread() {
     {
         let header = File { counts: Some(counts), ..file(&[], &[], 0) }.header();
         let verdict = parse(Format::Gguf, &header, 1 << 40);
-        assert_eq!(verdict.map_or_else(|error| error.error_code(), |_| 0), expected);
+        assert_eq!(verdict.map_or_else(|error| error.error_code().get(), |_| 0), expected);
     }
 }
 

@@ -5,7 +5,7 @@ mod cases;
 use cases::{ACCEPTED, REFUSED};
 use proptest::prelude::*;
 use serde_json::Value;
-use weighbridge_formats::{Format, FormatError, Parsed, TensorSpan, needs_prefix, parse};
+use weighbridge_formats::{Coded, Format, FormatError, Parsed, TensorSpan, needs_prefix, parse};
 
 /// A file of this header and `buffer` bytes after it.
 fn file(header: &str, buffer: usize) -> Vec<u8> {
@@ -126,7 +126,7 @@ fn a_dtype_that_is_not_known_is_no_fault_and_hides_none() {
         let Parsed::UnknownDtype { dtype, names, split: None } = parsed else {
             panic!("{written}: {parsed:?}")
         };
-        assert_eq!((dtype.error_code(), dtype.tensor().as_str()), (4108, "new"));
+        assert_eq!((dtype.error_code().get(), dtype.tensor().as_str()), (4108, "new"));
         assert_eq!((dtype.dtype().as_str(), names), (written, vec!["old".to_owned(), "new".to_owned()]));
         assert!(!dtype.to_string().contains('\u{1b}'), "{dtype}");
     }
@@ -157,7 +157,7 @@ fn every_code_is_broken_by_something() {
 #[test]
 fn lengths_are_checked_before_more_is_asked_for() {
     let parse = |prefix: &[u8], file_size| parse(Format::Safetensors, prefix, file_size);
-    let code = |prefix: &[u8], file_size| parse(prefix, file_size).unwrap_err().error_code();
+    let code = |prefix: &[u8], file_size| parse(prefix, file_size).unwrap_err().error_code().get();
     let need = |prefix: &[u8], file_size| match parse(prefix, file_size) {
         Ok(Parsed::NeedPrefix(length)) => length,
         other => unreachable!("{other:?}"),
@@ -197,8 +197,8 @@ fn a_git_lfs_pointer_is_called_that_as_soon_as_it_can_be() {
 
 fn parse_code(bytes: &[u8]) -> u16 {
     match parse(Format::Safetensors, bytes, size(bytes)) {
-        Err(error) => error.error_code(),
-        Ok(Parsed::UnknownDtype { dtype, .. }) => dtype.error_code(),
+        Err(error) => error.error_code().get(),
+        Ok(Parsed::UnknownDtype { dtype, .. }) => dtype.error_code().get(),
         Ok(_) => 0,
     }
 }

@@ -25,7 +25,7 @@ fn verdict(parts: &[Part<'_>]) -> (u16, usize) {
     assert!(parts.is_sorted_by_key(|part| part.path));
     match check(parts) {
         Ok(()) => (0, 0),
-        Err(SplitRefused { file, error }) => (error.error_code(), file),
+        Err(SplitRefused { file, error }) => (error.error_code().get(), file),
     }
 }
 

@@ -1,18 +1,18 @@
 //! The lines of the lists: each entry has one form, and every other form is refused.
 
 use proptest::prelude::*;
-use weighbridge_manifest::{Dtype, FileEntry, Format, LineError, MAX_LINE, TensorEntry};
+use weighbridge_manifest::{Coded, Dtype, FileEntry, Format, LineError, MAX_LINE, TensorEntry};
 
 const FILE: &str = r#"{"file":"a/b.gguf","size":36,"blake3":"10e8f38d1691143cb1b1fde7dba1a493c4fc3ba3ebca451dead48bd0b99e7718"}"#;
 const WITH_SHA256: &str = r#"{"file":"a","size":0,"blake3":"af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262","sha256":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}"#;
 const TENSOR: &str = r#"{"tensor":"t.w","file":"a/b.gguf","dtype":"Q4_0","shape":[2,32],"offset":64,"size":36,"blake3":"b6d9ffcb5cd7143238ab13e8017850108636171779cf16954d3c518618588158"}"#;
 
 fn file_code(line: &str) -> u16 {
-    FileEntry::parse(line).map_or_else(|error| error.error_code(), |_| 0)
+    FileEntry::parse(line).map_or_else(|error| error.error_code().get(), |_| 0)
 }
 
 fn tensor_code(line: &str) -> u16 {
-    TensorEntry::parse(line).map_or_else(|error| error.error_code(), |_| 0)
+    TensorEntry::parse(line).map_or_else(|error| error.error_code().get(), |_| 0)
 }
 
 /// `line` with its only occurrence of `old` replaced.

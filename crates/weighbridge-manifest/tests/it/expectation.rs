@@ -1,6 +1,6 @@
 //! The caller's expectation: a model, a head, a time. The module `memory` tests what the caller remembers.
 
-use weighbridge_manifest::{Expectation, Freshness, SignedHead, Time, TrustPolicy, tree::head_id};
+use weighbridge_manifest::{Coded, Expectation, Freshness, SignedHead, Time, TrustPolicy, tree::head_id};
 
 use crate::kit::{
     EXAMPLE, alice, created_plus, mallory, name, policy, publisher, revision, signed, time, verdict,
@@ -70,7 +70,7 @@ fn a_head_is_good_until_the_second_in_which_it_expires() {
     let text = EXAMPLE.replace("expires never", &format!("expires {expires}"));
     let verify = |now: Option<Time>, expected: Expectation| {
         let verified = by_alice(&text).verify(&trust(), &expected, now);
-        verified.map(|head| head.freshness()).map_err(|error| error.error_code())
+        verified.map(|head| head.freshness()).map_err(|error| error.error_code().get())
     };
     let (strict, lenient) = (Expectation::any, || Expectation::any().allow_expired());
     assert_eq!(verify(Some(created_plus(99)), strict()), Ok(Freshness::Current));

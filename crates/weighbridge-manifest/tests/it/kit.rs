@@ -6,7 +6,7 @@ use ed25519_dalek::{
 };
 use sha2::Sha512;
 use weighbridge_manifest::{
-    Expectation, Head, KeyName, ListSize, ModelName, NoteSignature, Publisher, Scope, Signature, SignedHead,
+    Coded, Expectation, Head, KeyName, ListSize, ModelName, NoteSignature, Publisher, Scope, Signature, SignedHead,
     Tensors, Time, TrustPolicy, TrustedKey, VerifiedHead, Vkey,
     tree::{EntryHash, ModelRoot, TensorsRoot, head_id, list_root, model_root, tensors_root},
 };
@@ -129,7 +129,7 @@ pub(crate) fn verdict(
     expected: &Expectation,
     now: Option<Time>,
 ) -> u16 {
-    note.verify(policy, expected, now).map_or_else(|error| error.error_code(), |_| 0)
+    note.verify(policy, expected, now).map_or_else(|error| error.error_code().get(), |_| 0)
 }
 
 /// The head as believed by a verifier that knows its id.

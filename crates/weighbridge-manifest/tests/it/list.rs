@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use weighbridge_manifest::{
-    EntryPath, FileEntry, ListError, ListKind, Sha256, TensorEntry, TensorName, VerifiedFileList,
+    Coded, EntryPath, FileEntry, ListError, ListKind, Sha256, TensorEntry, TensorName, VerifiedFileList,
     VerifiedTensorList,
     tree::{FileRoot, ModelRoot, TensorsRoot},
     write_files, write_tensors,
@@ -33,7 +33,7 @@ fn open(files: &[u8], bytes: u64) -> Result<VerifiedFileList, ListError> {
 
 /// The code and line of a refusal; (0, None) if the list is opened.
 fn refusal<T>(opened: Result<T, ListError>) -> (u16, Option<u64>) {
-    opened.map_or_else(|error| (error.error_code(), error.line()), |_| (0, None))
+    opened.map_or_else(|error| (error.error_code().get(), error.line()), |_| (0, None))
 }
 
 /// Opens a tensor list over [`FILES`] under a head that signs exactly these bytes.
@@ -456,11 +456,11 @@ fn a_list_read_in_pieces_is_judged_as_one_read_whole() {
 fn a_list_of_which_more_or_less_comes_than_its_length_is_refused() {
     let head = believed(&head_over(FILES.as_bytes(), BYTES, None));
     let length = u64::try_from(FILES.len()).unwrap();
-    assert_eq!(head.read_files(length + 1).unwrap_err().error_code(), 1301);
+    assert_eq!(head.read_files(length + 1).unwrap_err().error_code().get(), 1301);
     let mut reader = head.read_files(length).unwrap();
     reader.push(&FILES.as_bytes()[..100]).unwrap();
     assert_eq!(refusal(reader.finish()), (1301, None));
     let mut reader = head.read_files(length).unwrap();
     reader.push(FILES.as_bytes()).unwrap();
-    assert_eq!(reader.push(b"\n").unwrap_err().error_code(), 1301);
+    assert_eq!(reader.push(b"\n").unwrap_err().error_code().get(), 1301);
 }

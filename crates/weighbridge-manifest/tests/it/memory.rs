@@ -2,8 +2,8 @@
 //! each case once; these tests cover what vectors cannot express.
 
 use weighbridge_manifest::{
-    Expectation, Memory, MemoryError, NoteSignature, Publisher, Scope, SignedHead, TrustPolicy, TrustedKey,
-    tree::head_id,
+    Coded, Expectation, Memory, MemoryError, NoteSignature, Publisher, Scope, SignedHead, TrustPolicy,
+    TrustedKey, tree::head_id,
 };
 
 use crate::kit::{
@@ -21,7 +21,7 @@ fn by_alice(text: &str) -> SignedHead {
 /// Accepts a note, and returns the code of the refusal, or 0.
 fn accept(memory: &mut Memory, note: SignedHead, policy: &TrustPolicy) -> u16 {
     let head = note.verify(policy, &Expectation::any().allow_expired(), None).unwrap();
-    memory.accept(&head, policy).map_or_else(|error| error.error_code(), |_| 0)
+    memory.accept(&head, policy).map_or_else(|error| error.error_code().get(), |_| 0)
 }
 
 /// A memory into which this policy accepted these notes, one after the other.
@@ -197,7 +197,7 @@ fn memory_is_kept_as_notes_too() {
     assert!(notes.contains(&format!("{text}\n")), "accepted by its id, it has no line that verified");
     assert_eq!(Memory::from_notes(&notes), Ok(memory));
     for bad in ["", "\n", "\n\n", "x\n\n", &text, &notes[0][1..], &notes[0][..notes[0].len() - 2]] {
-        assert_eq!(Memory::from_notes([bad]).map_err(|error| error.error_code()), Err(9004), "{bad:?}");
+        assert_eq!(Memory::from_notes([bad]).map_err(|error| error.error_code().get()), Err(9004), "{bad:?}");
     }
 }
 
@@ -217,12 +217,15 @@ fn no_changed_byte_of_the_state_file_is_passed_over() {
             for bit in 0..8 {
                 let mut changed = json.clone();
                 changed[at] ^= 1 << bit;
-                let read = Memory::from_json(&changed).map_err(|error| error.error_code());
+                let read = Memory::from_json(&changed).map_err(|error| error.error_code().get());
                 // A change of white space does not change the content.
                 assert!(read == Err(9004) || read.as_ref() == Ok(&memory), "byte {at}, bit {bit}");
             }
             if at + 1 < json.len() {
-                assert_eq!(Memory::from_json(&json[..at]).map_err(|error| error.error_code()), Err(9004));
+                assert_eq!(
+                    Memory::from_json(&json[..at]).map_err(|error| error.error_code().get()),
+                    Err(9004)
+                );
             }
         }
     }

@@ -2,8 +2,8 @@
 //! code.
 
 use weighbridge_manifest::{
-    Challenge, Head, HeadError, HeldError, MAX_REPORTS, NotCounted, NoteSignature, PolicyError, Receipt,
-    Report, SignedChallenge, SignedReceipt, SignedReport, StatementError, TrustPolicy, TrustedKey,
+    Challenge, Coded, Head, HeadError, HeldError, MAX_REPORTS, NotCounted, NoteSignature, PolicyError,
+    Receipt, Report, SignedChallenge, SignedReceipt, SignedReport, StatementError, TrustPolicy, TrustedKey,
     VerifiedHead, response_message,
     tree::{ChallengeHash, HeadId, ModelRoot, Nonce, ResponseHash},
 };
@@ -64,7 +64,7 @@ fn note(text: &str, lines: &[NoteSignature]) -> String {
 }
 
 fn code<T>(result: Result<T, StatementError>) -> u16 {
-    result.map_or_else(|error| error.error_code(), |_| 0)
+    result.map_or_else(|error| error.error_code().get(), |_| 0)
 }
 
 /// A kind of statement, for the tests that apply to all three kinds.
@@ -86,7 +86,7 @@ fn kinds() -> [Kind; 3] {
             again: |text| Challenge::parse(text)?.to_text(),
             signed: |note| match SignedChallenge::parse(note) {
                 Ok(signed) => code(signed.verify(&alice().vkey())),
-                Err(error) => error.error_code(),
+                Err(error) => error.error_code().get(),
             },
         },
         Kind {
@@ -105,7 +105,7 @@ fn kinds() -> [Kind; 3] {
             again: |text| Report::parse(text)?.to_text(),
             signed: |note| match SignedReport::parse(note) {
                 Ok(signed) => code(signed.verify(&alice().vkey())),
-                Err(error) => error.error_code(),
+                Err(error) => error.error_code().get(),
             },
         },
         Kind {
@@ -114,7 +114,7 @@ fn kinds() -> [Kind; 3] {
             again: |text| Receipt::parse(text)?.to_text(),
             signed: |note| match SignedReceipt::parse(note) {
                 Ok(signed) => code(signed.check()),
-                Err(error) => error.error_code(),
+                Err(error) => error.error_code().get(),
             },
         },
     ]
@@ -154,7 +154,7 @@ fn a_line_missing_repeated_exchanged_or_unknown_is_refused_where_it_stands() {
             assert!(line.starts_with(&format!("{key} ")), "{line}");
             let refused = |changed: &str, at: usize| {
                 let error = (kind.again)(changed).unwrap_err();
-                assert_eq!((error.error_code(), error.line), (1803, at), "{changed}");
+                assert_eq!((error.error_code().get(), error.line), (1803, at), "{changed}");
             };
             refused(&with_line(&kind.text, number, ""), number);
             refused(&with_line(&kind.text, number, &line.repeat(2)), number + 1);
@@ -178,7 +178,7 @@ fn nothing_stands_behind_the_last_line() {
     for kind in kinds() {
         for behind in ["\n", " ", "x", "ext a b\n", "samples 1\n", &kind.text] {
             let error = (kind.again)(&format!("{}{behind}", kind.text)).unwrap_err();
-            assert_eq!((error.error_code(), error.line), (1803, kind.keys.len() + 2), "{behind:?}");
+            assert_eq!((error.error_code().get(), error.line), (1803, kind.keys.len() + 2), "{behind:?}");
         }
     }
 }
@@ -221,10 +221,10 @@ fn each_malformed_value_is_refused_where_it_stands() {
             for bad in bad.iter().chain(&padded) {
                 let changed = with_line(&kind.text, number, &format!("{key} {bad}\n"));
                 let error = (kind.again)(&changed).unwrap_err();
-                assert_eq!((error.error_code(), error.line), (1804, number), "{changed}");
+                assert_eq!((error.error_code().get(), error.line), (1804, number), "{changed}");
             }
             let alone = with_line(&kind.text, number, &format!("{key}\n"));
-            assert_eq!((kind.again)(&alone).map_err(|e| (e.error_code(), e.line)), Err((1804, number)));
+            assert_eq!((kind.again)(&alone).map_err(|e| (e.error_code().get(), e.line)), Err((1804, number)));
         }
     }
 }
@@ -242,12 +242,12 @@ fn another_kind_of_text_is_refused_at_its_first_line() {
         for other in ["v2", "v1 ", "v1\r", "v11"] {
             let changed = with_line(&kind.text, 1, &format!("{}\n", first.replace("v1", other)));
             let error = (kind.again)(&changed).unwrap_err();
-            assert_eq!((error.error_code(), error.line), (1802, 1), "{changed}");
+            assert_eq!((error.error_code().get(), error.line), (1802, 1), "{changed}");
         }
         assert_eq!(code((kind.again)(first)), 1802, "a line without LF is no line");
         assert_eq!(code((kind.again)(&kind.text[1..])), 1802);
         // The head's reader refuses such a text in the same way.
-        assert_eq!(Head::parse(&kind.text).map_err(|e: HeadError| e.error_code()), Err(1202));
+        assert_eq!(Head::parse(&kind.text).map_err(|e: HeadError| e.error_code().get()), Err(1202));
     }
 }
 
@@ -302,7 +302,7 @@ fn a_text_of_more_than_4096_bytes_is_refused_whatever_it_says() {
     };
     assert_eq!(named(room).to_text().unwrap().len(), 4_096);
     let error = named(room + 1).to_text().unwrap_err();
-    assert_eq!((error.error_code(), error.line), (1801, 0));
+    assert_eq!((error.error_code().get(), error.line), (1801, 0));
     assert_eq!(error.to_string(), "the challenge's text has at most 4096 bytes, this one 4097");
     assert_eq!(code(Report::parse(&"x".repeat(4_097))), 1801);
     assert_eq!(code(Receipt::parse(&"x".repeat(4_096))), 1802);
@@ -472,7 +472,7 @@ fn verdict(reports: &[SignedReport], policy: &TrustPolicy) -> (u16, usize, Vec<(
     match result {
         Ok(held) => (0, held.counted().len(), why(held.passed_over())),
         Err(HeldError::TooFew { have, ref passed_over, .. }) => (3303, have, why(passed_over)),
-        Err(error) => (error.error_code(), 0, Vec::new()),
+        Err(error) => (error.error_code().get(), 0, Vec::new()),
     }
 }
 
@@ -627,7 +627,7 @@ fn a_report_too_old_or_from_the_future_or_without_a_time_does_not_count() {
         assert_eq!(verdict(&at(received), &policy), expected, "{received}");
     }
     let error = head().held(&at(0), &policy, None, u64::MAX).unwrap_err();
-    assert_eq!(error.error_code(), 3303);
+    assert_eq!(error.error_code().get(), 3303);
     let HeldError::TooFew { passed_over, .. } = error else { unreachable!("it is 3303") };
     assert_eq!((passed_over.len(), passed_over[0].why), (1, NotCounted::TimeUnknown));
 }
@@ -697,7 +697,7 @@ fn a_bad_report_by_a_listed_auditor_is_named() {
     ] {
         let reports = [good.clone(), bad, good.clone()];
         let error = head().held(&reports, &policy, Some(created_plus(0)), 100).unwrap_err();
-        assert_eq!(error.error_code(), code);
+        assert_eq!(error.error_code().get(), code);
         assert!(error.to_string().starts_with("report 2: "), "{error}");
     }
     let bad = [of(&text, &[bob().line(EXAMPLE)])];
@@ -723,7 +723,7 @@ fn more_reports_than_the_limit_are_not_judged() {
     assert_eq!(verdict(&reports, &policy).0, 0);
     reports.push(by(&mallory(), &node(101)));
     let error = head().held(&reports, &policy, None, 0).unwrap_err();
-    assert_eq!(error.error_code(), 9001);
+    assert_eq!(error.error_code().get(), 9001);
     assert_eq!(error.to_string(), "at most 1000 reports are judged at once, these are 1001");
 }
 
@@ -760,7 +760,7 @@ fn refusals_are_said_in_sentences() {
 fn auditors_that_could_never_be_enough_are_refused() {
     let with = |threshold, keys: Vec<TrustedKey>| {
         let policy = policy(vec![publisher("*", 1, &[carol()])], &[]);
-        policy.with_auditors(threshold, keys).map_or_else(|error| error.error_code(), |_| 0)
+        policy.with_auditors(threshold, keys).map_or_else(|error| error.error_code().get(), |_| 0)
     };
     assert_eq!(with(2, trusted(&[alice(), bob()])), 0);
     assert_eq!(with(0, trusted(&[alice()])), 1604);

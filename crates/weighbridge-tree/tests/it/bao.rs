@@ -8,8 +8,8 @@ use std::ops::Range;
 use blake3::hazmat::{HasherExt as _, Mode, merge_subtrees_non_root, merge_subtrees_root};
 use proptest::prelude::*;
 use weighbridge_tree::{
-    ChunkError, ChunkSize, FileRoot, Granule, Grid, Layer, SliceDecoder, SliceError, SliceRange, Slicer,
-    check_slice,
+    ChunkError, ChunkSize, Coded, FileRoot, Granule, Grid, Layer, SliceDecoder, SliceError, SliceRange,
+    Slicer, check_slice,
 };
 
 use crate::kit::{as_u64, data};
@@ -374,7 +374,7 @@ fn a_slice_of_one_range_is_not_one_of_another() {
             if theirs(&encoded, &wanted) == slice {
                 assert_eq!(checked.as_deref(), Ok(&bytes[wanted]));
             } else {
-                let code = checked.unwrap_err().error_code();
+                let code = checked.unwrap_err().error_code().get();
                 assert!(code == 2602 || code == 2604, "{offered:?} for {wanted:?}: {code}");
                 refused += 1;
             }

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use weighbridge_tree::{
-    CountedTree, EntryHash, ListTree, MAX_PROOF_ENTRIES, SiblingHash, TreeError, list_root, model_root,
-    root_of_proof, sibling_count, tensors_root,
+    Coded, CountedTree, EntryHash, ListTree, MAX_PROOF_ENTRIES, SiblingHash, TreeError, list_root,
+    model_root, root_of_proof, sibling_count, tensors_root,
 };
 
 use crate::{kit::as_u64, naive};
@@ -131,18 +131,18 @@ fn equal_entries_in_two_places_do_not_confuse_the_pairing() {
 
 #[test]
 fn limits_are_those_of_the_specification() {
-    assert_eq!(ListTree::build(Vec::new()).unwrap_err().error_code(), 2401);
-    assert_eq!(list_root(Vec::new()).unwrap_err().error_code(), 2401);
+    assert_eq!(ListTree::build(Vec::new()).unwrap_err().error_code().get(), 2401);
+    assert_eq!(list_root(Vec::new()).unwrap_err().error_code().get(), 2401);
     let any = EntryHash::of_line(b"");
-    assert_eq!(root_of_proof(0, &[(0, any)], &[]).unwrap_err().error_code(), 2401);
-    assert_eq!(root_of_proof((1 << 24) + 1, &[(0, any)], &[]).unwrap_err().error_code(), 2401);
-    assert_eq!(root_of_proof(3, &[], &[]).unwrap_err().error_code(), 2402);
-    assert_eq!(root_of_proof(3, &[(1, any), (1, any)], &[]).unwrap_err().error_code(), 2402);
-    assert_eq!(root_of_proof(3, &[(2, any), (1, any)], &[]).unwrap_err().error_code(), 2402);
-    assert_eq!(root_of_proof(3, &[(3, any)], &[]).unwrap_err().error_code(), 2403);
-    assert_eq!(root_of_proof(3, &[(1, any)], &[]).unwrap_err().error_code(), 2404);
+    assert_eq!(root_of_proof(0, &[(0, any)], &[]).unwrap_err().error_code().get(), 2401);
+    assert_eq!(root_of_proof((1 << 24) + 1, &[(0, any)], &[]).unwrap_err().error_code().get(), 2401);
+    assert_eq!(root_of_proof(3, &[], &[]).unwrap_err().error_code().get(), 2402);
+    assert_eq!(root_of_proof(3, &[(1, any), (1, any)], &[]).unwrap_err().error_code().get(), 2402);
+    assert_eq!(root_of_proof(3, &[(2, any), (1, any)], &[]).unwrap_err().error_code().get(), 2402);
+    assert_eq!(root_of_proof(3, &[(3, any)], &[]).unwrap_err().error_code().get(), 2403);
+    assert_eq!(root_of_proof(3, &[(1, any)], &[]).unwrap_err().error_code().get(), 2404);
     let many: Vec<_> = (0..4097).map(|position| (position, any)).collect();
-    assert_eq!(root_of_proof(1 << 24, &many, &[]).unwrap_err().error_code(), 2406);
+    assert_eq!(root_of_proof(1 << 24, &many, &[]).unwrap_err().error_code().get(), 2406);
 
     // The largest possible proof: 4,096 entries spread over 2^24.
     let spread: Vec<u64> = (0..4096).map(|i| i * 4096).collect();

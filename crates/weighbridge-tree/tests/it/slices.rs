@@ -1,7 +1,7 @@
 //! Slices: their ranges, their lengths, and the state after a refusal.
 
 use weighbridge_tree::geometry::FILE_LEN_LIMIT;
-use weighbridge_tree::{FileRoot, SliceDecoder, SliceError, SliceRange, TooLong};
+use weighbridge_tree::{Coded, FileRoot, SliceDecoder, SliceError, SliceRange, TooLong};
 
 const LONGEST: u64 = FILE_LEN_LIMIT - 1;
 
@@ -71,7 +71,7 @@ fn a_refused_slice_stays_refused() {
                 Err(error) => break error,
             }
         };
-        assert_eq!(error.error_code(), code);
+        assert_eq!(error.error_code().get(), code);
         for mut more in [&good[..], &[]] {
             let before = more;
             assert_eq!(decoder.next(&mut more), Err(error.clone()));

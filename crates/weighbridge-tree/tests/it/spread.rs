@@ -3,7 +3,7 @@
 
 use blake3::hazmat::{HasherExt as _, Mode, merge_subtrees_non_root, merge_subtrees_root};
 use proptest::prelude::*;
-use weighbridge_tree::{ChainingValue, FileRoot, Granule, Grid, Layer};
+use weighbridge_tree::{ChainingValue, Coded, FileRoot, Granule, Grid, Layer};
 
 use crate::kit::{as_u64, data};
 
@@ -29,7 +29,7 @@ fn assert_checks(len: usize, granule: usize) {
         for at in [0, chunk.len() / 2, chunk.len() - 1] {
             let mut bad = chunk.to_vec();
             bad[at] ^= 1;
-            assert_eq!(layer.check(index, &bad).unwrap_err().error_code(), 2102);
+            assert_eq!(layer.check(index, &bad).unwrap_err().error_code().get(), 2102);
         }
     }
 }
@@ -76,7 +76,7 @@ fn assert_merges(count: usize, seed: u64) {
     let as_values: Vec<_> = bytes.as_chunks().0.iter().map(|it| ChainingValue::from_bytes(*it)).collect();
     assert_eq!(layer.values(), as_values);
     bytes[usize::try_from(seed).unwrap() % (32 * count)] ^= 1;
-    assert_eq!(Layer::accept(grid, root, &bytes).unwrap_err().error_code(), 2202);
+    assert_eq!(Layer::accept(grid, root, &bytes).unwrap_err().error_code().get(), 2202);
 }
 
 #[test]

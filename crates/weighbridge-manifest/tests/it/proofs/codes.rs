@@ -50,7 +50,7 @@ fn the_note_is_judged_before_anything_above_it() {
             .clone()
             .verify(policy, &weighbridge_manifest::Expectation::any(), None)
             .unwrap_err()
-            .error_code()
+            .error_code().get()
     };
     assert_eq!(verdict_by(&strangers), 3102);
     assert_eq!(verdict_by(&super::model::policy()), 2502);
@@ -86,7 +86,7 @@ fn refuses_lines_of_no_form_or_out_of_place() {
         lines[at] = line.to_owned();
         let proof = format!("{}\n{}", super::model::text(&lines), parts.note);
         let error = verify(proof.as_bytes()).unwrap_err();
-        assert_eq!((error.error_code(), error.line()), (2503, Some(at + 1)), "{error}: {line}");
+        assert_eq!((error.error_code().get(), error.line()), (2503, Some(at + 1)), "{error}: {line}");
         error.to_string()
     };
     let place = "missing, or not a line that may stand here";
@@ -148,7 +148,7 @@ fn refuses_sibling_hashes_in_any_other_form() {
         let proof = good.text().replace(encoded.as_str(), other);
         let error = verify(proof.as_bytes()).unwrap_err();
         assert_eq!(error.to_string(), "line 3 of the proof: not the base64 of sibling hashes", "{other}");
-        assert_eq!(error.error_code(), 2503);
+        assert_eq!(error.error_code().get(), 2503);
     }
 }
 
@@ -161,7 +161,7 @@ fn refuses_text_above_the_note_that_is_not_utf8() {
     changed[at] = 0xff;
     let error = verify(&changed).unwrap_err();
     assert_eq!(error.to_string(), "line 5 of the proof: not UTF-8");
-    assert_eq!(error.error_code(), 2503);
+    assert_eq!(error.error_code().get(), 2503);
     changed = proof;
     changed[3] = 0xff;
     assert_eq!(verdict(&changed), 2502, "the version comes first");
@@ -292,7 +292,7 @@ fn refuses_neighbours_out_of_order_that_a_publisher_signed() {
     let lines = ["f00", "f04", "f08", "f02"].iter().map(|path| file(path, 1)).collect();
     let model = Model::of(lines, None);
     assert_eq!(
-        model.head().open_files(super::model::text(&model.files).as_bytes()).unwrap_err().error_code(),
+        model.head().open_files(super::model::text(&model.files).as_bytes()).unwrap_err().error_code().get(),
         1304
     );
     // Two neighbours show only themselves. Only a reader that opens the list sees the rest.

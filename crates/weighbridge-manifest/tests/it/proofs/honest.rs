@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use weighbridge_manifest::{
-    Expectation, ListKind, ProofError, ProveError, Proven, SignedProof, TrustPolicy, Wanted, tree::FileRoot,
+    Coded, Expectation, ListKind, ProofError, ProveError, Proven, SignedProof, TrustPolicy, Wanted,
+    tree::FileRoot,
 };
 
 use super::model::{Model, Opened, file, numbered, policy, verdict, verify};
@@ -145,15 +146,16 @@ fn an_empty_file_has_the_slice_of_nothing() {
     let opened = model.open();
     let proof = opened.prove(opened.wanted().slice("f00", 0..0).unwrap()).unwrap();
     assert_eq!(opened.check(&proof).unwrap().slice().unwrap().range.range(), 0..0);
-    assert_eq!(opened.wanted().slice("f02", 0..0).unwrap_err().error_code(), 2601);
-    assert_eq!(opened.wanted().slice("f00", 0..1).unwrap_err().error_code(), 2601);
+    assert_eq!(opened.wanted().slice("f02", 0..0).unwrap_err().error_code().get(), 2601);
+    assert_eq!(opened.wanted().slice("f00", 0..1).unwrap_err().error_code().get(), 2601);
 }
 
 #[test]
 fn what_cannot_be_proved_is_not_written() {
     let opened = Model::with_tensors(3, 2).open();
-    let code =
-        |made: Result<_, ProveError>| made.and_then(|made| opened.prove(made)).unwrap_err().error_code();
+    let code = |made: Result<_, ProveError>| {
+        made.and_then(|made| opened.prove(made)).unwrap_err().error_code().get()
+    };
     assert_eq!(code(Ok(opened.wanted())), 2402, "nothing was asked for");
     assert_eq!(code(opened.wanted().file("f01")), 9001);
     assert_eq!(code(opened.wanted().tensor("f1.safetensors", "t02")), 9001);
@@ -172,7 +174,7 @@ fn what_cannot_be_proved_is_not_written() {
 
     let other = Model::with_tensors(4, 2).open();
     let wanted = || opened.wanted().file("f00").unwrap();
-    let refused = |made: Result<String, ProveError>| made.unwrap_err().error_code();
+    let refused = |made: Result<String, ProveError>| made.unwrap_err().error_code().get();
     assert_eq!(refused(wanted().prove(other.note.as_bytes())), 2506, "another head's note");
     assert_eq!(refused(wanted().prove(b"\xff")), 1102);
     assert_eq!(refused(wanted().prove(b"")), 1103);
@@ -197,7 +199,7 @@ fn a_proof_is_believed_only_as_its_head_is() {
     let check = |policy: &TrustPolicy, expected: &Expectation| {
         let proof = SignedProof::parse(proof.as_bytes()).unwrap();
         assert_eq!(proof.note(), model.note.as_bytes());
-        proof.verify(policy, expected, None).map_or_else(|error| error.error_code(), |_| 0)
+        proof.verify(policy, expected, None).map_or_else(|error| error.error_code().get(), |_| 0)
     };
     let any = Expectation::any();
     assert_eq!(check(&policy(), &any), 0);
@@ -211,5 +213,5 @@ fn a_proof_is_believed_only_as_its_head_is() {
     let others = proof.replace(&model.note, &unsigned);
     assert!(model.open().check(&others).is_ok());
     assert_eq!(verdict(others.as_bytes()), 3102);
-    assert_eq!(model.open().check(&format!("{others} ")).unwrap_err().error_code(), 1103);
+    assert_eq!(model.open().check(&format!("{others} ")).unwrap_err().error_code().get(), 1103);
 }

@@ -4,8 +4,8 @@ use std::{fmt::Write as _, ops::Range};
 
 use base64ct::{Base64, Encoding as _};
 use weighbridge_manifest::{
-    Dtype, EntryPath, Expectation, FileEntry, Head, ListSize, ModelName, ProofError, ProveError, Proven,
-    SignedHead, SignedProof, TensorEntry, TensorName, Tensors, Time, TrustPolicy, VerifiedFileList,
+    Coded, Dtype, EntryPath, Expectation, FileEntry, Head, ListSize, ModelName, ProofError, ProveError,
+    Proven, SignedHead, SignedProof, TensorEntry, TensorName, Tensors, Time, TrustPolicy, VerifiedFileList,
     VerifiedHead, VerifiedTensorList, Wanted,
     tree::{ChunkSize, EntryHash, FileRoot, ListTree, SiblingHash, TensorHash, model_root, tensors_root},
 };
@@ -181,7 +181,7 @@ impl Parts {
 }
 
 pub(crate) fn verdict(proof: &[u8]) -> u16 {
-    verify(proof).map_or_else(|error| error.error_code(), |_| 0)
+    verify(proof).map_or_else(|error| error.error_code().get(), |_| 0)
 }
 
 pub(crate) fn verify(proof: &[u8]) -> Result<Proven, ProofError> {
