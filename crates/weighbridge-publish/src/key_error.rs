@@ -4,6 +4,7 @@ use std::{error::Error, fmt, io, path::PathBuf};
 
 use weighbridge_manifest::VkeyError;
 use weighbridge_store::shown_path;
+use weighbridge_tree::{Coded, ErrorCode};
 
 use crate::key::{ENCRYPTED, MAX_FILE, MAX_PASSPHRASE, MAX_STEM, PLAIN, PUBLIC};
 
@@ -73,23 +74,21 @@ pub(crate) fn our_fault(error: impl Into<Cause>) -> KeyError {
     KeyError::Internal(error.into())
 }
 
-impl KeyError {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for KeyError {
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::PublicPem(_) => 1507,
+            Self::PublicPem(_) => ErrorCode::KEY_PEM,
             Self::Unusable(source) | Self::VkeyFile { source, .. } => source.error_code(),
-            Self::Signature => 5401,
-            Self::SignatureLength { .. } => 5402,
-            Self::SecretPem(_) => 5403,
-            Self::WrongPassphrase => 5404,
-            Self::NoPassphrase(_) | Self::UnfitPassphrase(_) => 9005,
-            Self::OtherKey => 5405,
-            Self::FileName => 9001,
-            Self::Random(_) | Self::NoVkey { .. } | Self::Io { .. } => 9002,
-            Self::Exists { .. } => 9103,
-            Self::Internal(_) => 9999,
+            Self::Signature => ErrorCode::SIGNATURE_NOT_BY_KEY,
+            Self::SignatureLength { .. } => ErrorCode::SIGNATURE_LENGTH,
+            Self::SecretPem(_) => ErrorCode::KEY_FILE_MALFORMED,
+            Self::WrongPassphrase => ErrorCode::WRONG_PASSPHRASE,
+            Self::NoPassphrase(_) | Self::UnfitPassphrase(_) => ErrorCode::PASSPHRASE_NEEDED,
+            Self::OtherKey => ErrorCode::KEY_PAIR_MISMATCH,
+            Self::FileName => ErrorCode::USAGE,
+            Self::Random(_) | Self::NoVkey { .. } | Self::Io { .. } => ErrorCode::IO,
+            Self::Exists { .. } => ErrorCode::KEY_EXISTS,
+            Self::Internal(_) => ErrorCode::BUG,
         }
     }
 }

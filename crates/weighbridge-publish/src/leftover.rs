@@ -130,12 +130,14 @@ const LEFTOVERS: [Leftover; 30] = [
 
 #[cfg(test)]
 mod tests {
+    use weighbridge_tree::Coded as _;
+
     use super::*;
 
     fn told(paths: &[&str]) -> Vec<(String, u16)> {
         let mut paths: Vec<EntryPath> = paths.iter().map(|path| EntryPath::parse(path).unwrap()).collect();
         paths.sort();
-        among(paths.iter()).into_iter().map(|r| (r.place, r.fault.error_code())).collect()
+        among(paths.iter()).into_iter().map(|r| (r.place, r.fault.error_code().get())).collect()
     }
 
     #[test]

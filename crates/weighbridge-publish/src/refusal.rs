@@ -9,6 +9,7 @@ use caseless::default_case_fold_str;
 use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 use weighbridge_manifest::{EntryPath, PathError, shown, unseen_in};
 use weighbridge_store::UnfitFault;
+use weighbridge_tree::{Coded, ErrorCode};
 
 /// A file or folder in a model folder that cannot be weighed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,19 +68,17 @@ impl Refusal {
     }
 }
 
-impl RefusalFault {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for RefusalFault {
+    fn error_code(&self) -> ErrorCode {
         match self {
             Self::Unfit(fault) => fault.error_code(),
-            Self::NotNfc => 1421,
-            Self::Unseen { .. } => 1424,
-            Self::SameInAnotherCase { .. } => 1422,
-            Self::OtherOnWindows { .. } => 1423,
-            Self::LfsPointer => 4117,
-            Self::Unfinished { .. } | Self::BesideUnfinished { .. } => 5106,
-            Self::OfASystem { .. } => 5107,
+            Self::NotNfc => ErrorCode::PATH_NOT_NFC,
+            Self::Unseen { .. } => ErrorCode::NAME_UNSEEN_CHARACTER,
+            Self::SameInAnotherCase { .. } => ErrorCode::PATH_SAME_IN_ANOTHER_CASE,
+            Self::OtherOnWindows { .. } => ErrorCode::PATH_RESERVED_ON_WINDOWS,
+            Self::LfsPointer => ErrorCode::LFS_POINTER,
+            Self::Unfinished { .. } | Self::BesideUnfinished { .. } => ErrorCode::DOWNLOAD_LEFTOVER,
+            Self::OfASystem { .. } => ErrorCode::SYSTEM_FILE,
         }
     }
 }
@@ -113,6 +112,8 @@ impl fmt::Display for RefusalFault {
         }
     }
 }
+
+impl std::error::Error for RefusalFault {}
 
 /// The paths that another system takes for other paths, or that people take for other names. `paths` must be sorted.
 pub(crate) fn of_paths<'p>(paths: impl Iterator<Item = &'p EntryPath> + Clone) -> Vec<Refusal> {
@@ -196,7 +197,7 @@ mod tests {
 
     fn codes(paths: &[&str]) -> Vec<(String, u16)> {
         let paths: Vec<EntryPath> = paths.iter().map(|path| EntryPath::parse(path).unwrap()).collect();
-        of_paths(paths.iter()).into_iter().map(|r| (r.place, r.fault.error_code())).collect()
+        of_paths(paths.iter()).into_iter().map(|r| (r.place, r.fault.error_code().get())).collect()
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use weighbridge_manifest::{FileEntry, Format, TensorEntry, VerifiedFileList, VerifiedTensorList};
 use weighbridge_store::{Found, IoError, Layers, LayersError};
-use weighbridge_tree::{ChainingValue, ChunkSize, Grid};
+use weighbridge_tree::{ChainingValue, ChunkSize, Coded, ErrorCode, Grid};
 
 use crate::weigh::{Sha256Listing, TensorListing};
 
@@ -97,16 +97,14 @@ pub enum ReuseFault {
     Layer(LayersError),
 }
 
-impl ReuseFault {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for ReuseFault {
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::Size { .. } => 5301,
-            Self::Nothing => 5302,
-            Self::ChunkSize { .. } => 5303,
-            Self::Lacks { .. } => 5304,
-            Self::Index => 5306,
+            Self::Size { .. } => ErrorCode::REUSE_SIZE,
+            Self::Nothing => ErrorCode::REUSE_NOTHING,
+            Self::ChunkSize { .. } => ErrorCode::REUSE_CHUNK_SIZE,
+            Self::Lacks { .. } => ErrorCode::REUSE_LACKS_METADATA,
+            Self::Index => ErrorCode::REUSE_INDEX,
             Self::Layer(LayersError::Layer(error)) => error.error_code(),
             Self::Layer(LayersError::Io(error)) => IoError::error_code(error),
         }
@@ -132,3 +130,5 @@ impl fmt::Display for ReuseFault {
         }
     }
 }
+
+impl std::error::Error for ReuseFault {}

@@ -4,6 +4,7 @@ use weighbridge_manifest::{
     Challenge, Head, HeadError, Note, NoteError, NoteSignature, Receipt, Report, SignedChallenge,
     SignedReceipt, SignedReport, StatementError, Vkey,
 };
+use weighbridge_tree::{Coded, ErrorCode};
 
 use crate::key::SecretKey;
 
@@ -168,14 +169,12 @@ pub enum SigningError {
     Statement(StatementError),
 }
 
-impl SigningError {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for SigningError {
+    fn error_code(&self) -> ErrorCode {
         match self {
             Self::Note(error) => error.error_code(),
             Self::Head(error) => error.error_code(),
-            Self::NotByThisKey => 5401,
+            Self::NotByThisKey => ErrorCode::SIGNATURE_NOT_BY_KEY,
             Self::Statement(error) => error.error_code(),
         }
     }

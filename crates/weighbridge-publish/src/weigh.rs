@@ -21,7 +21,7 @@ use weighbridge_store::{
     scan::{Job, ScanError, Scanned, Tensors},
     walk,
 };
-use weighbridge_tree::{ChainingValue, ChunkSize, FileRoot, TensorHash};
+use weighbridge_tree::{ChainingValue, ChunkSize, Coded, ErrorCode, FileRoot, TensorHash};
 
 use crate::{
     leftover,
@@ -554,26 +554,6 @@ pub enum WeighError {
 }
 
 impl WeighError {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
-        match self {
-            Self::Io(error) => error.error_code(),
-            Self::Empty => 5101,
-            Self::Unseen { .. } => 1424,
-            Self::Refused(refused) => refused.first().map_or(9999, |refusal| refusal.fault.error_code()),
-            Self::Scan { error, .. } => error.error_code(),
-            Self::TensorName { fault, .. } => fault.error_code(),
-            Self::Index { error, .. } => error.error_code(),
-            Self::Split { error, .. } => error.error_code(),
-            Self::Reuse { fault, .. } => fault.error_code(),
-            Self::OtherModel { .. } => 5305,
-            Self::Incomplete => 9999,
-            Self::List(error) => error.error_code(),
-            Self::Head(error) => error.error_code(),
-        }
-    }
-
     /// Whether the same files could be weighed if their tensors were not listed.
     #[must_use]
     pub fn is_about_tensors(&self) -> bool {
@@ -582,6 +562,28 @@ impl WeighError {
             Self::Scan { error, .. } => matches!(error, ScanError::Format(_)),
             Self::Index { error, .. } => matches!(error, IndexError::NoTensor { .. }),
             _ => false,
+        }
+    }
+}
+
+impl Coded for WeighError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            Self::Io(error) => error.error_code(),
+            Self::Empty => ErrorCode::FOLDER_EMPTY,
+            Self::Unseen { .. } => ErrorCode::NAME_UNSEEN_CHARACTER,
+            Self::Refused(refused) => {
+                refused.first().map_or(ErrorCode::BUG, |refusal| refusal.fault.error_code())
+            }
+            Self::Scan { error, .. } => error.error_code(),
+            Self::TensorName { fault, .. } => fault.error_code(),
+            Self::Index { error, .. } => error.error_code(),
+            Self::Split { error, .. } => error.error_code(),
+            Self::Reuse { fault, .. } => fault.error_code(),
+            Self::OtherModel { .. } => ErrorCode::PREVIOUS_OF_ANOTHER_MODEL,
+            Self::Incomplete => ErrorCode::BUG,
+            Self::List(error) => error.error_code(),
+            Self::Head(error) => error.error_code(),
         }
     }
 }

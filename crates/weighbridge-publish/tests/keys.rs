@@ -16,7 +16,7 @@ use pkcs8::{
 };
 use weighbridge_manifest::{KeyName, Note, Vkey};
 use weighbridge_publish::{
-    KeyError, Passphrase, PemFault, Protection, SecretKey, external_signature, public_key_from_pem,
+    Coded, KeyError, Passphrase, PemFault, Protection, SecretKey, external_signature, public_key_from_pem,
 };
 use zeroize::Zeroizing;
 
@@ -62,7 +62,7 @@ fn nobody_asked() -> Result<Passphrase, KeyError> {
 
 /// The code of the refusal; 0 without one.
 fn code<T>(result: Result<T, KeyError>) -> u16 {
-    result.map_or_else(|e| e.error_code(), |_| 0)
+    result.map_or_else(|e| e.error_code().get(), |_| 0)
 }
 
 fn open(pem: &str) -> Result<SecretKey, KeyError> {
@@ -367,7 +367,7 @@ fn never_overwrites_a_key() {
         fs::write(&path, "precious").unwrap();
         let key = SecretKey::generate(name("alice")).unwrap();
         let refused = key.save(dir.path(), Protection::Passphrase(&word)).unwrap_err();
-        assert_eq!(refused.error_code(), 9103);
+        assert_eq!(refused.error_code().get(), 9103);
         assert!(refused.to_string().contains(in_the_way), "{refused}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left behind");
@@ -448,7 +448,7 @@ fn refuses_files_that_hold_no_key() {
     }
     fs::remove_file(&files.secret).unwrap();
     let refused = SecretKey::load(&files.secret, nobody_asked).unwrap_err();
-    assert_eq!(refused.error_code(), 9002);
+    assert_eq!(refused.error_code().get(), 9002);
     assert!(refused.to_string().contains("rfc8410.key"), "{refused}");
 }
 

@@ -10,7 +10,7 @@ use weighbridge_manifest::{
     SignedHead, SignedReceipt, SignedReport, Time, TrustPolicy, response_message,
 };
 use weighbridge_publish::{
-    Added, SecretKey, Signing, external_signature, sign_challenge, sign_receipt, sign_report,
+    Added, Coded, SecretKey, Signing, external_signature, sign_challenge, sign_receipt, sign_report,
 };
 use weighbridge_tree::{ChallengeHash, Nonce, ResponseHash, head_id};
 
@@ -98,8 +98,8 @@ fn a_signature_made_elsewhere_is_added_if_it_is_one() {
     let mut signing = Signing::of_text(text.clone()).unwrap();
     assert_eq!(signing.add(KEY.vkey(), line), Ok(Added::Added));
     assert_eq!(signing.note().unwrap(), note(&text));
-    let error = external_signature(KEY.vkey(), b"another text", made.signature().as_bytes()).unwrap_err();
-    assert_eq!(error.error_code(), 5401);
+    let error = external_signature(KEY.vkey(), b"another text", made.signature()).unwrap_err();
+    assert_eq!(error.error_code().get(), 5401);
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn a_line_that_is_not_the_keys_own_is_not_added() {
     let text = text();
     let mut signing = Signing::of_text(text.clone()).unwrap();
     for foreign in [KEY.sign(b"another text"), key("else").sign(text.as_bytes())] {
-        assert_eq!(signing.add(KEY.vkey(), foreign).map_err(|e| e.error_code()), Err(5401));
+        assert_eq!(signing.add(KEY.vkey(), foreign).map_err(|e| e.error_code().get()), Err(5401));
     }
     assert_eq!(signing.note(), None);
 }
@@ -120,20 +120,20 @@ fn a_note_that_nobody_could_read_is_not_made() {
     let full: String = (0..100).map(|n| format!("{}\n", line(n))).collect();
     let mut signing = Signing::of_note(format!("{text}\n{full}").as_bytes()).unwrap();
     let signature = KEY.sign(text.as_bytes());
-    assert_eq!(signing.add(KEY.vkey(), signature).map_err(|e| e.error_code()), Err(1105));
+    assert_eq!(signing.add(KEY.vkey(), signature).map_err(|e| e.error_code().get()), Err(1105));
     assert_eq!(signing.note().unwrap(), format!("{text}\n{full}"));
 }
 
 #[test]
 fn what_is_no_head_is_not_signed() {
     let text = text();
-    let of_text = |text: String| Signing::of_text(text).map_or_else(|e| e.error_code(), |_| 0);
+    let of_text = |text: String| Signing::of_text(text).map_or_else(|e| e.error_code().get(), |_| 0);
     assert_eq!(of_text("any text\n".into()), 1202);
     assert_eq!(of_text(text.replace("revision 1", "revision 01")), 1204);
     assert_eq!(of_text(text.replace("expires never\n", "")), 1203);
     assert_eq!(of_text(text.replace("revision 1", "revision 2")), 1205);
     assert_eq!(of_text(format!("{text}\n")), 1203);
-    let of_note = |note: &str| Signing::of_note(note.as_bytes()).map_or_else(|e| e.error_code(), |_| 0);
+    let of_note = |note: &str| Signing::of_note(note.as_bytes()).map_or_else(|e| e.error_code().get(), |_| 0);
     assert_eq!(of_note(&text), 1103);
     assert_eq!(of_note(&note(&text).replace("chunk-size 262144", "chunk-size 262145")), 1204);
     assert_eq!(of_note(&note(&text)), 0);
@@ -199,22 +199,22 @@ fn a_signed_statement_is_its_text_an_empty_line_and_one_signature() {
 fn a_statement_that_nobody_would_read_is_not_signed() {
     let (auditor, node) = (key("auditor"), key("node"));
     let none = Challenge { samples: 0, ..challenge(&node) };
-    assert_eq!(sign_challenge(&none, &auditor).map_err(|e| e.error_code()), Err(1804));
+    assert_eq!(sign_challenge(&none, &auditor).map_err(|e| e.error_code().get()), Err(1804));
     let late = Challenge { deadline: none.issued, ..challenge(&node) };
     let error = sign_challenge(&late, &auditor).unwrap_err();
-    assert_eq!(error.error_code(), 1805);
+    assert_eq!(error.error_code().get(), 1805);
     assert_eq!(
         error.to_string(),
         "the challenge contradicts itself: its deadline is not after it was issued"
     );
     let above = Report { samples: 2, ..report(&node) };
-    assert_eq!(sign_report(&above, &auditor).map_err(|e| e.error_code()), Err(1804));
+    assert_eq!(sign_report(&above, &auditor).map_err(|e| e.error_code().get()), Err(1804));
     // Only the node itself may sign its receipt.
-    assert_eq!(sign_receipt(&receipt(&node), &auditor).map_err(|e| e.error_code()), Err(3301));
+    assert_eq!(sign_receipt(&receipt(&node), &auditor).map_err(|e| e.error_code().get()), Err(3301));
     // A key name that makes the note longer than notes may be.
     let long = key(&"k".repeat(131_072));
-    assert_eq!(sign_report(&report(&node), &long).map_err(|e| e.error_code()), Err(1101));
-    assert_eq!(sign_receipt(&receipt(&long), &long).map_err(|e| e.error_code()), Err(1801));
+    assert_eq!(sign_report(&report(&node), &long).map_err(|e| e.error_code().get()), Err(1101));
+    assert_eq!(sign_receipt(&receipt(&long), &long).map_err(|e| e.error_code().get()), Err(1801));
 }
 
 #[test]

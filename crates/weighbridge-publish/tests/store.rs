@@ -17,7 +17,7 @@ use std::{
 };
 
 use common::{Folder, all, note, publish, put_in_place, put_note_in_place, snapshot, weigh, weighing};
-use weighbridge_publish::{Existing, Staging, StoreError, TEXT, TensorListing, Weighed, Weighing};
+use weighbridge_publish::{Coded, Existing, Staging, StoreError, TEXT, TensorListing, Weighed, Weighing};
 use weighbridge_store::{CHUNKS, FILES, HEAD, TENSORS};
 
 const ALL: [&str; 5] = [CHUNKS, FILES, HEAD, TEXT, TENSORS];
@@ -35,7 +35,7 @@ fn published() -> Folder {
 }
 
 fn code<T>(result: Result<T, StoreError>) -> u16 {
-    result.map_or_else(|e| e.error_code(), |_| 0)
+    result.map_or_else(|e| e.error_code().get(), |_| 0)
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_write_that_fails_leaves_the_old_files_byte_for_byte() {
             let staging = Staging::open(folder.path(), Existing::Replace).unwrap();
             staging.write(if name == FILES { TEXT } else { FILES }, all(b"new")).unwrap();
             let error = staging.write(name, write).unwrap_err();
-            assert_eq!(error.error_code(), 9002);
+            assert_eq!(error.error_code().get(), 9002);
             let said = error.to_string();
             assert!(said.starts_with("cannot write ") && said.contains(name), "{said}");
             drop(staging);
@@ -189,8 +189,8 @@ fn a_full_disk_leaves_the_old_files_byte_for_byte() {
     while filler.write_all(&[0; 512]).is_ok() {}
     for _ in 0..2 {
         match Staging::open(&folder, Existing::Replace) {
-            Ok(staging) => assert_eq!(code(weighed(2).write(&staging)), 9002),
-            Err(error) => assert_eq!(error.error_code(), 9002),
+            Ok(staging) => assert_eq!(code(staging.write_weighed(&weighed(2))), 9002),
+            Err(error) => assert_eq!(error.error_code().get(), 9002),
         }
         assert_eq!(snapshot(&folder), before);
         assert_eq!(
@@ -223,7 +223,7 @@ fn one_writer_at_a_time() {
     let first = Staging::open(folder.path(), Existing::Replace).unwrap();
     first.write(HEAD, all(b"first")).unwrap();
     let error = Staging::open(folder.path(), Existing::Replace).unwrap_err();
-    assert_eq!(error.error_code(), 9102);
+    assert_eq!(error.error_code().get(), 9102);
     let said =
         format!("another process is writing to {}: a weighing or signing, process ", folder.path().display());
     assert!(error.to_string().starts_with(&said), "{error}");
@@ -292,7 +292,7 @@ fn what_is_not_ours_among_the_new_files_stays_and_nothing_is_written() {
         folder.write(&format!(".new/{foreign}"), b"precious");
         folder.write(".new/files.jsonl", b"half a fi");
         let error = Staging::open(folder.path(), Existing::Replace).unwrap_err();
-        assert_eq!(error.error_code(), 9105);
+        assert_eq!(error.error_code().get(), 9105);
         let place = folder.at(".new").join(path);
         let said = format!("{} is in the way, and was not written by weighbridge", place.display());
         assert_eq!(error.to_string(), said);
@@ -314,7 +314,7 @@ fn a_folder_for_metadata_that_is_a_link_is_refused() {
     for name in ["weighbridge", "weighbridge/", "weighbridge/.", "dangling"] {
         for existing in [Existing::Keep, Existing::Replace] {
             let error = Staging::open(&model.at(name), existing).unwrap_err();
-            assert_eq!(error.error_code(), 9104);
+            assert_eq!(error.error_code().get(), 9104);
             let link = model.at(name.trim_end_matches(['/', '.']));
             let said = format!("{} is a symbolic link; metadata is written to no link", link.display());
             assert_eq!(error.to_string(), said);

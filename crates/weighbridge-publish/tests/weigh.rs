@@ -21,14 +21,16 @@ use std::{
 use common::{Folder, POOLS, Release, bytes, name, release, safetensors, weigh, weighing};
 use weighbridge_formats::generate::Llama;
 use weighbridge_manifest::{Ext, Time};
-use weighbridge_publish::{Event, Previous, Reuse, Sha256Listing, TensorListing, WeighError, Weighing};
+use weighbridge_publish::{
+    Coded, Event, Previous, Reuse, Sha256Listing, TensorListing, WeighError, Weighing,
+};
 use weighbridge_tree::ChunkSize;
 
 const KIB: usize = 1 << 10;
 
 /// The code of the refusal; 0 without one.
 fn code(weighing: &Weighing<'_>) -> u16 {
-    weighing.weigh(&|_| {}).map_or_else(|e| e.error_code(), |_| 0)
+    weighing.weigh(&|_| {}).map_or_else(|e| e.error_code().get(), |_| 0)
 }
 
 fn code_of(files: &[(&str, &[u8])]) -> u16 {
@@ -39,7 +41,7 @@ fn code_of(files: &[(&str, &[u8])]) -> u16 {
 fn refused(weighing: &Weighing<'_>) -> Vec<(String, u16)> {
     match weighing.weigh(&|_| {}) {
         Err(WeighError::Refused(refused)) => {
-            refused.into_iter().map(|r| (r.place, r.fault.error_code())).collect()
+            refused.into_iter().map(|r| (r.place, r.fault.error_code().get())).collect()
         }
         Err(error) => panic!("{error}"),
         Ok(_) => Vec::new(),
@@ -320,7 +322,7 @@ fn refuses_a_previous_head_of_another_model() {
 fn refuses_a_folder_without_any_file() {
     assert_eq!(code_of(&[]), 5101);
     assert_eq!(code_of(&[("weighbridge/head.note", b"x"), (".git/config", b"x"), ("sub/.GIT", b"x")]), 5101);
-    assert_eq!(weigh(Path::new("/nonexistent/model")).unwrap_err().error_code(), 9002);
+    assert_eq!(weigh(Path::new("/nonexistent/model")).unwrap_err().error_code().get(), 9002);
 }
 
 #[test]
@@ -392,7 +394,7 @@ fn tells_everything_that_is_refused_by_name_in_one_run_and_reads_nothing() {
     assert_eq!(refused(&weighing), expected.map(|(place, code)| (place.to_owned(), code)));
     let read = |event: Event<'_>| assert!(!matches!(event, Event::Read(_) | Event::Total(_)), "{event:?}");
     let error = weighing.weigh(&read).unwrap_err();
-    assert_eq!(error.error_code(), 5107);
+    assert_eq!(error.error_code().get(), 5107);
     assert_eq!(error.to_string(), ".DS_Store: a file that macOS keeps for itself; and 7 more");
 }
 
@@ -450,7 +452,7 @@ fn refuses_all_git_lfs_pointers_whatever_their_names_before_larger_files_are_rea
     assert_eq!(code(&taking(TensorListing::Omit)), 0);
     // A pointer has no tensors to list.
     let error = taking(TensorListing::List).weigh(&|_| {}).unwrap_err();
-    assert!(error.error_code() == 4117 && error.is_about_tensors(), "{error}");
+    assert!(error.error_code().get() == 4117 && error.is_about_tensors(), "{error}");
 }
 
 #[test]
@@ -496,7 +498,7 @@ fn refuses_every_kind_of_malformed_tensor_file_unless_tensors_are_not_asked_for(
     for (expected, content) in cases {
         let model = Folder::of(&[("m.safetensors", &content)]);
         let error = weigh(model.path()).unwrap_err();
-        assert_eq!(error.error_code(), expected, "{error}");
+        assert_eq!(error.error_code().get(), expected, "{error}");
         assert!(error.is_about_tensors() && error.to_string().starts_with("m.safetensors: "), "{error}");
         assert_eq!(code(&Weighing { tensors: TensorListing::Omit, ..weighing(model.path()) }), 0);
     }
@@ -516,7 +518,10 @@ fn lists_no_tensor_of_a_file_with_a_dtype_that_is_not_known_and_all_of_the_other
     let tensors = weighed.tensors.unwrap();
     assert!(tensors.lines().count() == 1 && tensors.contains("old.safetensors"), "{tensors}");
     let [(path, dtype)] = weighed.unlisted.as_slice() else { panic!("{:?}", weighed.unlisted) };
-    assert_eq!((path.as_str(), dtype.error_code(), dtype.dtype().as_str()), ("new.safetensors", 4108, "U9"));
+    assert_eq!(
+        (path.as_str(), dtype.error_code().get(), dtype.dtype().as_str()),
+        ("new.safetensors", 4108, "U9")
+    );
     let omit = Weighing { tensors: TensorListing::Omit, ..weighing(model.path()) };
     assert!(omit.weigh(&|_| {}).unwrap().unlisted.is_empty(), "nothing was asked for");
 }
@@ -542,7 +547,10 @@ fn refuses_an_index_that_says_what_is_not_so() {
             Folder::of(&[("sub/m.safetensors", &shard), ("sub/m.safetensors.index.json", text.as_bytes())]);
         let error = Weighing { tensors, ..weighing(model.path()) }.weigh(&|_| {}).err();
         // The advice to leave tensors out is given exactly if leaving them out helps.
-        (error.as_ref().map_or(0, WeighError::error_code), error.is_some_and(|e| e.is_about_tensors()))
+        (
+            error.as_ref().map_or(0, |error| error.error_code().get()),
+            error.is_some_and(|e| e.is_about_tensors()),
+        )
     };
     for (text, listed, omitted) in [
         (map(r#""t":"m.safetensors""#), 0, 0),
@@ -587,7 +595,7 @@ fn refuses_parts_of_a_split_that_do_not_belong_together() {
     ] {
         let model = Folder::of(&files.map(|(path, bytes)| (path, bytes.as_slice())));
         let refused = weigh(model.path()).err();
-        assert_eq!(refused.as_ref().map_or(0, WeighError::error_code), expected);
+        assert_eq!(refused.as_ref().map_or(0, |error| error.error_code().get()), expected);
         // Parts are not compared if tensors are omitted.
         assert!(refused.is_none_or(|error| error.is_about_tensors()));
         assert_eq!(code(&Weighing { tensors: TensorListing::Omit, ..weighing(model.path()) }), 0);
@@ -637,7 +645,7 @@ fn a_file_that_changes_while_it_is_weighed_is_an_error() {
             };
             let weighing = Weighing { sha256, ..weighing(model.path()) };
             let error = pool.install(|| weighing.weigh(&touch)).unwrap_err();
-            assert_eq!(error.error_code(), 2106);
+            assert_eq!(error.error_code().get(), 2106);
             assert_eq!(error.to_string(), "a: the file changed while it was read");
         }
     }
@@ -777,7 +785,7 @@ fn a_reused_index_is_compared_all_the_same_and_has_to_be_the_listed_one() {
     // An index of the same length with another content.
     model.write("x.safetensors.index.json", br#"{"weight_map":{"t":"1.safetensors","v":"2.safetensors"}}"#);
     let error = weighing(model.path()).weigh(&|_| {}).unwrap_err();
-    assert_eq!(error.error_code(), 5306);
+    assert_eq!(error.error_code().get(), 5306);
     let said = "x.safetensors.index.json: not reused: the index is not the one of the earlier release";
     assert_eq!(error.to_string(), said);
 }
@@ -800,7 +808,7 @@ fn refuses_to_reuse_what_is_not_there_or_not_the_same() {
     assert_eq!(code(&same_chunks), 0);
     model.write("data.bin", &bytes(100_001, 3));
     let error = with(reuse(&release, &EVERYTHING)).weigh(&|_| {}).unwrap_err();
-    assert_eq!(error.error_code(), 5301);
+    assert_eq!(error.error_code().get(), 5301);
     assert_eq!(error.to_string(), "data.bin: not reused: 100001 bytes, the earlier list says 100000");
     // A file that is not selected is read.
     let text = |path: &str| path == "README.md";

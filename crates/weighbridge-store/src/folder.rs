@@ -10,7 +10,7 @@ use std::{
 };
 
 use weighbridge_manifest::{EntryPath, FileEntry, VerifiedFileList, shown};
-use weighbridge_tree::{Grid, Layer, LayerError, TooLong};
+use weighbridge_tree::{Coded, ErrorCode, Grid, Layer, LayerError, TooLong};
 
 use weighbridge_verify::Holding;
 
@@ -281,19 +281,17 @@ impl From<IoError> for HoldingError {
     }
 }
 
-impl HoldingError {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for HoldingError {
+    fn error_code(&self) -> ErrorCode {
         match self {
             Self::Io(error) => error.error_code(),
             Self::Metadata(error) => error.error_code(),
             Self::Layer { fault, .. } => fault.error_code(),
-            Self::NoLayer { .. } => 9106,
-            Self::Missing { .. } => 2104,
+            Self::NoLayer { .. } => ErrorCode::LAYER_NEEDED,
+            Self::Missing { .. } => ErrorCode::FILE_MISSING,
             Self::Unfit { fault, .. } => fault.error_code(),
-            Self::WrongLength { .. } => 2103,
-            Self::NoSuchEntry => 9999,
+            Self::WrongLength { .. } => ErrorCode::FILE_LENGTH,
+            Self::NoSuchEntry => ErrorCode::BUG,
             Self::TooLong(error) => error.error_code(),
         }
     }

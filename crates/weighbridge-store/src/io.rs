@@ -10,6 +10,7 @@ use std::{
 use weighbridge_manifest::shown_beginning;
 use weighbridge_verify::PAGE;
 
+use weighbridge_tree::{Coded, ErrorCode};
 #[cfg(unix)]
 use {rustix::fs::OFlags, std::os::unix::fs::OpenOptionsExt};
 
@@ -30,17 +31,17 @@ impl IoError {
         move |source| Self { doing, path: path.as_ref().to_owned(), source }
     }
 
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
-        9002
-    }
-
     /// Copies the error for a second report. `io::Error` is not `Clone`.
     pub(crate) fn again(&self) -> Self {
         let kind = || self.source.kind().into();
         let source = self.source.raw_os_error().map_or_else(kind, io::Error::from_raw_os_error);
         Self { doing: self.doing, path: self.path.clone(), source }
+    }
+}
+
+impl Coded for IoError {
+    fn error_code(&self) -> ErrorCode {
+        ErrorCode::IO
     }
 }
 

@@ -92,4 +92,5 @@ pub use unlisted::{Extra, ExtraFault};
 pub use view::{FileView, ModelView, Reads};
 pub use view_error::ViewError;
 pub use walk::{Found, Unfit, UnfitFault, Unread, Walk, walk};
+pub use weighbridge_tree::{Coded, ErrorCode};
 pub use weighbridge_verify as verify;

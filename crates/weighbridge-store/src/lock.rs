@@ -10,6 +10,7 @@ use std::{
 };
 
 use weighbridge_manifest::{Time, shown};
+use weighbridge_tree::{Coded, ErrorCode};
 
 use crate::io::shown_path;
 
@@ -114,11 +115,9 @@ pub struct LockError {
     pub holder: Option<String>,
 }
 
-impl LockError {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
-        9102
+impl Coded for LockError {
+    fn error_code(&self) -> ErrorCode {
+        ErrorCode::FOLDER_BUSY
     }
 }
 
@@ -205,7 +204,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = take(folder.path(), "a fetch").unwrap();
         let error = take(folder.path(), "a weighing").unwrap_err();
-        assert_eq!(error.error_code(), 9102);
+        assert_eq!(error.error_code().get(), 9102);
         let holder = format!("a fetch, process {} since ", std::process::id());
         assert!(error.holder.as_ref().unwrap().starts_with(&holder), "{error}");
         assert!(error.to_string().contains(&format!(": {holder}")), "{error}");

@@ -8,7 +8,7 @@ use std::{
 };
 
 use weighbridge_manifest::{ListError, MAX_NOTE, VerifiedFileList, VerifiedHead, VerifiedTensorList};
-use weighbridge_tree::{Grid, HeadId, Layer, LayerError, LayerReader};
+use weighbridge_tree::{Coded, ErrorCode, Grid, Layer, LayerError, LayerReader};
 
 use weighbridge_verify::PageBuffer;
 
@@ -269,14 +269,12 @@ impl From<ListError> for MetadataError {
     }
 }
 
-impl MetadataError {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for MetadataError {
+    fn error_code(&self) -> ErrorCode {
         match self {
             Self::Io(error) => error.error_code(),
             Self::List(error) => error.error_code(),
-            Self::LayersLength { .. } => 2201,
+            Self::LayersLength { .. } => ErrorCode::LAYERS_LENGTH,
         }
     }
 }

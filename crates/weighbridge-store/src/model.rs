@@ -9,8 +9,10 @@ use std::{
 };
 
 use weighbridge_formats::{Format, FormatError, Parsed, UnknownDtype};
-use weighbridge_manifest::{EntryPath, FileEntry, TensorEntry, VerifiedFileList, VerifiedTensorList, shown};
-use weighbridge_tree::{FileRoot, Grid, Layer, LayerError, TensorHash};
+use weighbridge_manifest::{
+    EntryPath, FileEntry, TensorEntry, VerifiedFileList, VerifiedTensorList, is_tensor_file, shown,
+};
+use weighbridge_tree::{Coded, ErrorCode, FileRoot, Grid, Layer, LayerError, TensorHash};
 
 use crate::{
     io::IoError,
@@ -518,16 +520,14 @@ impl Summary {
     }
 }
 
-impl FileFault {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for FileFault {
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::Mismatch { .. } => 2101,
-            Self::Length { .. } => 2103,
-            Self::Missing => 2104,
-            Self::Extra => 2105,
-            Self::Changed => 2106,
+            Self::Mismatch { .. } => ErrorCode::FILE_MISMATCH,
+            Self::Length { .. } => ErrorCode::FILE_LENGTH,
+            Self::Missing => ErrorCode::FILE_MISSING,
+            Self::Extra => ErrorCode::FILE_NOT_LISTED,
+            Self::Changed => ErrorCode::FILE_CHANGED,
             Self::Unfit(fault) => fault.error_code(),
             Self::Layer(error) => error.error_code(),
             Self::Format(error) => error.error_code(),
@@ -558,3 +558,5 @@ impl fmt::Display for FileFault {
         }
     }
 }
+
+impl std::error::Error for FileFault {}

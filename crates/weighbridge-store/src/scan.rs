@@ -19,7 +19,9 @@ use std::{
 use sha2::Digest as _;
 use weighbridge_formats::{Format, FormatError, Parsed, TensorSpan, is_lfs_pointer, needs_prefix, parse};
 use weighbridge_manifest::Sha256;
-use weighbridge_tree::{ChainingValue, ChunkSize, Collector, FileRoot, Granule, Grid, TensorHash};
+use weighbridge_tree::{
+    ChainingValue, ChunkSize, Coded, Collector, ErrorCode, FileRoot, Granule, Grid, TensorHash,
+};
 use weighbridge_verify::{PAGE, PageBuffer};
 
 use crate::{
@@ -119,14 +121,12 @@ pub enum ScanError {
     Format(FormatError),
 }
 
-impl ScanError {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for ScanError {
+    fn error_code(&self) -> ErrorCode {
         match self {
             Self::Io(error) => error.error_code(),
-            Self::Changed => 2106,
-            Self::TooLarge { .. } => 2109,
+            Self::Changed => ErrorCode::FILE_CHANGED,
+            Self::TooLarge { .. } => ErrorCode::FILE_TOO_LARGE,
             Self::Format(error) => error.error_code(),
         }
     }

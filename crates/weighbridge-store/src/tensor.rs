@@ -7,6 +7,7 @@ use std::{
 
 use weighbridge_formats::{Format, FormatError, Parsed, UnknownDtype, parse};
 use weighbridge_manifest::{Dtype, TensorEntry, VerifiedTensorList, shown, shown_beginning};
+use weighbridge_tree::{Coded, ErrorCode};
 
 use crate::{
     folder::HoldingError,
@@ -276,13 +277,11 @@ impl From<IoError> for TensorError {
     }
 }
 
-impl TensorError {
-    /// The number in `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for TensorError {
+    fn error_code(&self) -> ErrorCode {
         match self {
             Self::View(error) => error.error_code(),
-            Self::NotListed { .. } | Self::Ambiguous { .. } => 9001,
+            Self::NotListed { .. } | Self::Ambiguous { .. } => ErrorCode::USAGE,
             Self::Format { fault, .. } => fault.error_code(),
             Self::UnknownDtype { dtype, .. } => dtype.error_code(),
             Self::Header { fault, .. } => fault.error_code(),

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use weighbridge_formats::TensorSpan;
 use weighbridge_manifest::{TensorEntry, shown_beginning};
+use weighbridge_tree::{Coded, ErrorCode};
 
 /// A difference between a tensor list and the verified header of its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,18 +67,16 @@ fn difference(entry: &TensorEntry, span: &TensorSpan) -> Option<Difference> {
     }
 }
 
-impl TensorFault {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for TensorFault {
+    fn error_code(&self) -> ErrorCode {
         match self.difference {
-            Difference::NotInHeader => 2301,
-            Difference::NotListed => 2302,
-            Difference::Dtype => 2303,
-            Difference::Shape => 2304,
-            Difference::Offset => 2305,
-            Difference::Size => 2306,
-            Difference::Hash => 2307,
+            Difference::NotInHeader => ErrorCode::TENSOR_NOT_IN_HEADER,
+            Difference::NotListed => ErrorCode::TENSOR_NOT_LISTED,
+            Difference::Dtype => ErrorCode::TENSOR_DTYPE,
+            Difference::Shape => ErrorCode::TENSOR_SHAPE,
+            Difference::Offset => ErrorCode::TENSOR_OFFSET,
+            Difference::Size => ErrorCode::TENSOR_SIZE,
+            Difference::Hash => ErrorCode::TENSOR_MISMATCH,
         }
     }
 }
@@ -96,3 +95,5 @@ impl fmt::Display for TensorFault {
         }
     }
 }
+
+impl std::error::Error for TensorFault {}

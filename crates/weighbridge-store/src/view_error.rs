@@ -3,7 +3,7 @@
 use std::{fmt, ops::Range};
 
 use weighbridge_manifest::shown;
-use weighbridge_tree::ChunkError;
+use weighbridge_tree::{ChunkError, Coded, ErrorCode};
 
 use crate::{folder::HoldingError, io::IoError};
 
@@ -48,15 +48,13 @@ impl From<IoError> for ViewError {
     }
 }
 
-impl ViewError {
-    /// The number in `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for ViewError {
+    fn error_code(&self) -> ErrorCode {
         match self {
             Self::Holding(error) => error.error_code(),
             Self::Chunk { fault, .. } => fault.error_code(),
-            Self::Changed { .. } => 2106,
-            Self::PastEnd { .. } => 9999,
+            Self::Changed { .. } => ErrorCode::FILE_CHANGED,
+            Self::PastEnd { .. } => ErrorCode::BUG,
         }
     }
 }

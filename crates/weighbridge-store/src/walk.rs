@@ -10,6 +10,7 @@ use std::{
 };
 
 use weighbridge_manifest::{EntryPath, PathError};
+use weighbridge_tree::{Coded, ErrorCode};
 
 use crate::{
     hub_cache::HubCache,
@@ -112,17 +113,15 @@ pub enum UnfitFault {
     Broken,
 }
 
-impl UnfitFault {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for UnfitFault {
+    fn error_code(&self) -> ErrorCode {
         match self {
             Self::Path(error) => error.error_code(),
-            Self::NotUtf8 => 1411,
-            Self::LinkOut { .. } => 5102,
-            Self::LinkToFolder => 5103,
-            Self::Special => 5104,
-            Self::Broken => 5105,
+            Self::NotUtf8 => ErrorCode::PATH_NOT_UTF8,
+            Self::LinkOut { .. } => ErrorCode::LINK_OUT,
+            Self::LinkToFolder => ErrorCode::LINK_TO_FOLDER,
+            Self::Special => ErrorCode::SPECIAL_FILE,
+            Self::Broken => ErrorCode::LINK_BROKEN,
         }
     }
 }
@@ -141,6 +140,8 @@ impl fmt::Display for UnfitFault {
         }
     }
 }
+
+impl std::error::Error for UnfitFault {}
 
 /// Lists a model folder. Opens no file.
 ///

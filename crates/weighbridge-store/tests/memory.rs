@@ -6,7 +6,7 @@
 
 use std::fs;
 
-use weighbridge_store::{Event, ExtraFiles, ModelCheck, Outcome, TensorHashing};
+use weighbridge_store::{Coded, Event, ExtraFiles, ModelCheck, Outcome, TensorHashing};
 use weighbridge_testkit::{Draft, Folder, bytes};
 use weighbridge_verify::tree::ChunkSize;
 
@@ -54,7 +54,7 @@ fn the_header_of_a_file_that_is_not_the_signed_one_is_not_parsed() {
             .run(&|event| {
                 let Event::File(report) = event else { return };
                 let Outcome::Refused(faults) = &report.outcome else { panic!("{report:?}") };
-                assert!(faults.iter().map(|f| f.error_code()).eq([2101]));
+                assert!(faults.iter().map(|f| f.error_code().get()).eq([2101]));
             })
             .unwrap();
         assert_eq!(summary.refused, 1);

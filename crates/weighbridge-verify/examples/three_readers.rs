@@ -13,7 +13,7 @@ use std::{
 };
 
 use small_model::{CHUNK, SmallModel};
-use weighbridge_verify::ModelVerifier;
+use weighbridge_verify::{Coded, ModelVerifier};
 
 /// A source of chunks, which is not trusted.
 type Mirror<'a> = &'a (dyn Fn(u64) -> Vec<u8> + Sync);

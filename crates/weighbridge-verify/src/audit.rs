@@ -11,8 +11,8 @@ use weighbridge_manifest::{
     VerifiedFileList, VerifiedHead, Vkey, response_message, shown,
 };
 use weighbridge_tree::{
-    ChunkError, FileRoot, FileSamples, Granule, Grid, HeadId, Layer, LayerError, MAX_SAMPLES, Nonce,
-    PartError, ResponseHash, SampleError, TooLong, draw,
+    ChunkError, Coded, ErrorCode, FileRoot, FileSamples, Granule, Grid, HeadId, Layer, LayerError,
+    MAX_SAMPLES, Nonce, PartError, ResponseHash, SampleError, TooLong, draw,
 };
 
 use crate::Holding;
@@ -396,20 +396,18 @@ impl From<TooLong> for AuditError {
     }
 }
 
-impl AuditError {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for AuditError {
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::OtherHead { .. } => 2701,
-            Self::OtherProver => 2702,
-            Self::NoBytes => 2703,
-            Self::Late { .. } => 2704,
-            Self::Early { .. } => 2705,
-            Self::Replayed { .. } => 2706,
-            Self::WrongLength { .. } => 2707,
-            Self::BadSignature => 2708,
-            Self::WrongSamples { .. } => 2709,
+            Self::OtherHead { .. } => ErrorCode::CHALLENGE_OF_ANOTHER_HEAD,
+            Self::OtherProver => ErrorCode::CHALLENGE_FOR_ANOTHER_PROVER,
+            Self::NoBytes => ErrorCode::CHALLENGE_NO_BYTES,
+            Self::Late { .. } => ErrorCode::RESPONSE_LATE,
+            Self::Early { .. } => ErrorCode::RESPONSE_EARLY,
+            Self::Replayed { .. } => ErrorCode::CHALLENGE_REPLAYED,
+            Self::WrongLength { .. } => ErrorCode::RESPONSE_LENGTH,
+            Self::BadSignature => ErrorCode::RESPONSE_SIGNATURE,
+            Self::WrongSamples { .. } => ErrorCode::RESPONSE_MISMATCH,
             Self::Misuse(error) => error.error_code(),
         }
     }
@@ -480,7 +478,7 @@ impl<E> From<AuditError> for ResponseError<E> {
 impl<E> ResponseError<E> {
     /// The code of `spec/error-codes.md`; `None` for an error of the holding, which has its own.
     #[must_use]
-    pub fn error_code(&self) -> Option<u16> {
+    pub fn error_code(&self) -> Option<ErrorCode> {
         match self {
             Self::Refused(error) => Some(error.error_code()),
             Self::Holding(_) => None,

@@ -69,6 +69,7 @@ pub use verifier::FileVerifier;
 pub use verifier_error::{Incomplete, RunError, VerifierError};
 pub use weighbridge_manifest as manifest;
 pub use weighbridge_tree as tree;
+pub use weighbridge_tree::{Coded, ErrorCode};
 
 #[cfg(feature = "std")]
 pub use {

@@ -12,7 +12,7 @@ use core::{
 
 use once_cell::race::OnceBox;
 use weighbridge_manifest::{EntryPath, TensorEntry, TensorName, VerifiedFileList, VerifiedTensorList, shown};
-use weighbridge_tree::{FileRoot, Grid};
+use weighbridge_tree::{Coded, ErrorCode, FileRoot, Grid};
 
 use crate::{released::VerifiedChunk, verifier::grid_of};
 
@@ -218,13 +218,11 @@ pub enum ReadyError {
     },
 }
 
-impl ReadyError {
-    /// The number in `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for ReadyError {
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::Overlap { .. } => 4113,
-            Self::NotInModel { .. } => 9999,
+            Self::Overlap { .. } => ErrorCode::SAFETENSORS_OVERLAP,
+            Self::NotInModel { .. } => ErrorCode::BUG,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use core::{borrow::Borrow, fmt, ops::Range};
 
-use weighbridge_tree::ChunkError;
+use weighbridge_tree::{ChunkError, Coded, ErrorCode};
 
 use crate::{
     released::VerifiedChunk,
@@ -161,12 +161,12 @@ pub enum SinkError<E> {
 impl<E> SinkError<E> {
     /// The number in `spec/error-codes.md`; `None` for the handler's own error.
     #[must_use]
-    pub fn error_code(&self) -> Option<u16> {
+    pub fn error_code(&self) -> Option<ErrorCode> {
         match self {
             Self::Chunk(fault) => Some(fault.error_code()),
             Self::Length(fault) => Some(fault.error_code()),
             Self::Handler(_) => None,
-            Self::Stopped => Some(9999),
+            Self::Stopped => Some(ErrorCode::BUG),
         }
     }
 }

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::{fmt, ops::Range};
 
-use weighbridge_tree::Grid;
+use weighbridge_tree::{Coded, ErrorCode, Grid};
 
 /// The chunks of a run that a stream still has to bring, in order.
 #[derive(Clone, Debug)]
@@ -133,11 +133,9 @@ pub enum LengthError {
     },
 }
 
-impl LengthError {
-    /// The number in `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
-        2103
+impl Coded for LengthError {
+    fn error_code(&self) -> ErrorCode {
+        ErrorCode::FILE_LENGTH
     }
 }
 
@@ -163,11 +161,9 @@ pub struct NoSuchRun {
     pub count: u64,
 }
 
-impl NoSuchRun {
-    /// The number in `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
-        9999
+impl Coded for NoSuchRun {
+    fn error_code(&self) -> ErrorCode {
+        ErrorCode::BUG
     }
 }
 

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use core::{fmt, ops::Range};
 
 use weighbridge_manifest::{EntryPath, shown};
-use weighbridge_tree::{ChunkError, LayerError};
+use weighbridge_tree::{ChunkError, Coded, ErrorCode, LayerError};
 
 use crate::released::VerifiedRun;
 
@@ -45,14 +45,12 @@ pub enum VerifierError {
     },
 }
 
-impl VerifierError {
-    /// The number in `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for VerifierError {
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::NotWanted { .. } => 9999,
-            Self::NoLayer { .. } => 9106,
-            Self::LayersLength { .. } => 2201,
+            Self::NotWanted { .. } => ErrorCode::BUG,
+            Self::NoLayer { .. } => ErrorCode::LAYER_NEEDED,
+            Self::LayersLength { .. } => ErrorCode::LAYERS_LENGTH,
             Self::Layer { fault, .. } => fault.error_code(),
             Self::Chunk { fault, .. } => fault.error_code(),
         }
@@ -88,10 +86,8 @@ pub struct RunError<'b> {
     pub fault: ChunkError,
 }
 
-impl RunError<'_> {
-    /// The number in `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for RunError<'_> {
+    fn error_code(&self) -> ErrorCode {
         self.fault.error_code()
     }
 }
@@ -139,11 +135,11 @@ impl<V> Incomplete<V> {
     pub fn missing(&self) -> u64 {
         self.missing
     }
+}
 
-    /// The number in `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
-        9107
+impl<V: fmt::Debug> Coded for Incomplete<V> {
+    fn error_code(&self) -> ErrorCode {
+        ErrorCode::INCOMPLETE
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use weighbridge_manifest::{EntryPath, FileEntry, Proven, VerifiedFileList};
-use weighbridge_tree::{ChainingValue, ChunkError, FileRoot, Granule, Grid};
+use weighbridge_tree::{ChainingValue, ChunkError, Coded, ErrorCode, FileRoot, Granule, Grid};
 
 use crate::{
     page_buffer::PageBuffer,
@@ -223,16 +223,14 @@ pub enum WholeError {
     Stopped,
 }
 
-impl WholeError {
-    /// The number in `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for WholeError {
+    fn error_code(&self) -> ErrorCode {
         match self {
             Self::Entry(error) => error.error_code(),
             Self::Length(fault) => fault.error_code(),
-            Self::Mismatch { .. } => 2101,
-            Self::Source(_) | Self::Quarantine(_) => 9002,
-            Self::Piece(_) | Self::Stopped => 9999,
+            Self::Mismatch { .. } => ErrorCode::FILE_MISMATCH,
+            Self::Source(_) | Self::Quarantine(_) => ErrorCode::IO,
+            Self::Piece(_) | Self::Stopped => ErrorCode::BUG,
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, fs, os::unix::fs::FileExt as _};
 
 use weighbridge_formats::generate_gguf::{Gguf, Variant};
-use weighbridge_store::{ModelView, TensorError, TensorView};
+use weighbridge_store::{Coded, ModelView, TensorError, TensorView};
 use weighbridge_testkit::{Draft, Folder};
 use weighbridge_verify::tree::ChunkSize;
 
@@ -64,7 +64,7 @@ fn a_list_with_tensors_in_the_header_is_refused_as_what_it_is() {
         let signed = draft.sign();
         let view = ModelView::open(folder.path(), &signed.metadata, signed.files.clone()).unwrap();
         let error = TensorView::new(view, signed.tensors.unwrap()).read(asked.as_str()).unwrap_err();
-        assert_eq!(error.error_code(), 2305, "{offset}: {error}");
+        assert_eq!(error.error_code().get(), 2305, "{offset}: {error}");
     }
 }
 
@@ -91,7 +91,7 @@ fn tensors_of_a_header_with_a_dtype_that_is_not_known_are_not_given_but_their_by
     let view = TensorView::new(view, signed.tensors.unwrap());
     let asked = &listed[0];
     let error = view.read(asked.name.as_str()).unwrap_err();
-    assert!(matches!(error, TensorError::UnknownDtype { .. }) && error.error_code() == 4314, "{error}");
+    assert!(matches!(error, TensorError::UnknownDtype { .. }) && error.error_code().get() == 4314, "{error}");
     assert!(error.to_string().contains("has the dtype 142, which this version does not know"), "{error}");
     let from = usize::try_from(asked.offset).unwrap();
     let mut into = vec![0; usize::try_from(asked.size).unwrap()];

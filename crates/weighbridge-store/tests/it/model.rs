@@ -9,8 +9,8 @@ use std::{
 };
 
 use weighbridge_store::{
-    CHUNKS, Event, ExtraFiles, FileFault, FileReport, HEAD, LayersError, Metadata, ModelCheck, Outcome,
-    Summary, TensorHashing,
+    CHUNKS, Coded, Event, ExtraFiles, FileFault, FileReport, HEAD, LayersError, Metadata, ModelCheck,
+    Outcome, Summary, TensorHashing,
 };
 use weighbridge_testkit::{Draft, Folder, POOLS, Signed, bytes, in_time, long_ago, safetensors};
 use weighbridge_verify::{
@@ -435,7 +435,7 @@ fn layers_of_another_length_are_refused_and_absent_ones_are_none() {
     assert_eq!(good.len(), 32 * (7 + 3 + 3));
     for bad in [&good[..good.len() - 1], &good[..good.len() - 32], &[], &[&good[..], b"x"].concat()] {
         case.signed.folder.write(CHUNKS, bad);
-        assert_eq!(case.signed.metadata.layers(&case.signed.files).unwrap_err().error_code(), 2201);
+        assert_eq!(case.signed.metadata.layers(&case.signed.files).unwrap_err().error_code().get(), 2201);
     }
     fs::remove_file(case.signed.folder.at(CHUNKS)).unwrap();
     assert!(case.signed.metadata.layers(&case.signed.files).unwrap().is_none());
@@ -447,7 +447,7 @@ fn metadata_that_is_no_file_is_an_error_and_waited_for_by_nobody() {
     folder.fifo(HEAD);
     let metadata = Metadata::at(folder.path());
     let error = in_time(move || metadata.note()).unwrap_err();
-    assert_eq!(error.error_code(), 9002);
+    assert_eq!(error.error_code().get(), 9002);
     assert_eq!(
         error.to_string(),
         format!("cannot read {}: not a regular file", weighbridge_store::shown_path(folder.at(HEAD)))
@@ -467,8 +467,8 @@ fn lists_of_another_length_are_refused_unread() {
         let good = fs::read(case.signed.folder.at(name)).unwrap();
         File::options().write(true).open(case.signed.folder.at(name)).unwrap().set_len(length).unwrap();
         let code = match name {
-            "files.jsonl" => case.signed.metadata.files(&case.signed.head).unwrap_err().error_code(),
-            _ => case.signed.metadata.tensors(&case.signed.files).unwrap_err().error_code(),
+            "files.jsonl" => case.signed.metadata.files(&case.signed.head).unwrap_err().error_code().get(),
+            _ => case.signed.metadata.tensors(&case.signed.files).unwrap_err().error_code().get(),
         };
         assert_eq!(code, 1301, "{name} of {length}");
         case.signed.folder.write(name, &good);
@@ -651,7 +651,7 @@ fn a_model_folder_that_is_not_there_is_an_error() {
         tensor_hashes: TensorHashing::Skip,
         extra: ExtraFiles::Refuse,
     };
-    assert_eq!(check.run(&|_| {}).unwrap_err().error_code(), 9002);
+    assert_eq!(check.run(&|_| {}).unwrap_err().error_code().get(), 9002);
 }
 
 /// Regression: layers opened with one list passed for the layers of another list, with the lengths of the first.
@@ -666,7 +666,7 @@ fn layers_give_nothing_for_a_list_by_which_they_were_not_opened() {
     let layers = lie.metadata.layers(&lie.files).unwrap().unwrap();
     let of = |position| match layers.of(&truth.files, position) {
         Ok(layer) => Ok(layer.grid().len()),
-        Err(LayersError::Layer(fault)) => Err(fault.error_code()),
+        Err(LayersError::Layer(fault)) => Err(fault.error_code().get()),
         Err(LayersError::Io(error)) => panic!("{error}"),
     };
     assert_eq!(of(0), Err(2202));
@@ -700,7 +700,7 @@ fn a_folder_that_becomes_a_link_while_it_is_verified_leads_nowhere() {
                 model.link("deep", outside.at("deep"));
             }
             if let Outcome::Refused(faults) = &report.outcome {
-                codes.lock().unwrap().extend(faults.iter().map(FileFault::error_code));
+                codes.lock().unwrap().extend(faults.iter().map(|fault| fault.error_code().get()));
             }
         })
     });

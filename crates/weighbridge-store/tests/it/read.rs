@@ -2,7 +2,7 @@
 
 use std::{fs::File, io::ErrorKind};
 
-use weighbridge_store::{read_bounded, shown_path};
+use weighbridge_store::{Coded, read_bounded, shown_path};
 use weighbridge_testkit::{Folder, in_time};
 
 #[test]
@@ -14,7 +14,7 @@ fn a_file_is_read_up_to_the_limit_and_refused_beyond() {
     assert_eq!(read_bounded(&folder.at("empty"), 0).unwrap(), b"");
     for limit in [0, 4] {
         let error = read_bounded(&folder.at("a"), limit).unwrap_err();
-        assert_eq!((error.error_code(), error.source.kind()), (9002, ErrorKind::FileTooLarge));
+        assert_eq!((error.error_code().get(), error.source.kind()), (9002, ErrorKind::FileTooLarge));
         assert_eq!(
             error.to_string(),
             format!("cannot read {}: larger than {limit} bytes", shown_path(folder.at("a")))

@@ -18,6 +18,7 @@ use std::{
 use proptest::prelude::*;
 use sha2::Digest as _;
 use weighbridge_formats::{Format, Parsed};
+use weighbridge_store::Coded;
 use weighbridge_store::scan::{Job, ScanError, Scanned, Tensors, Watch, scan};
 use weighbridge_testkit::{Folder, POOLS, bytes, in_time, layer, long_ago, safetensors};
 use weighbridge_verify::tree::{ChunkSize, FileRoot, Grid, Layer};
@@ -283,10 +284,10 @@ fn a_header_longer_than_a_block_is_not_read_again() {
 fn a_malformed_header_ends_the_file_only_where_tensors_are_to_be_hashed() {
     let folder = Folder::of(&[("a.safetensors", b"nothing of the kind".to_vec())]);
     let with = |tensors| run(&[job(&folder, "a.safetensors", tensors)], ChunkSize::MIN, false).remove(0);
-    assert_eq!(with(Tensors::Hash(Format::Safetensors)).unwrap_err().error_code(), 4102);
+    assert_eq!(with(Tensors::Hash(Format::Safetensors)).unwrap_err().error_code().get(), 4102);
     let found = with(Tensors::Header(Format::Safetensors)).unwrap();
     assert!(found.parsed.is_none());
-    assert_eq!(found.header.unwrap().parse().unwrap_err().error_code(), 4102);
+    assert_eq!(found.header.unwrap().parse().unwrap_err().error_code().get(), 4102);
     assert_eq!(*found.root.as_bytes(), hash_of(b"nothing of the kind"));
 }
 
@@ -357,7 +358,7 @@ fn a_file_of_another_size_than_it_was_listed_with_has_changed() {
     for size in [0, 999, 1_001, u64::MAX] {
         let job = Job { size, ..job(&folder, "a", Tensors::Ignore) };
         let error = run(&[job], ChunkSize::MIN, false).remove(0).unwrap_err();
-        assert_eq!(error.error_code(), 2106);
+        assert_eq!(error.error_code().get(), 2106);
     }
 }
 
@@ -386,7 +387,7 @@ fn a_file_too_large_for_any_list_is_called_that() {
     for tensors in [Tensors::Ignore, Tensors::Hash(Format::Safetensors)] {
         let job = Job { file: file.path().to_owned().into(), size: 1 << 53, tensors };
         let error = run(&[job], ChunkSize::MIN, false).remove(0).unwrap_err();
-        assert_eq!(error.error_code(), 2109);
+        assert_eq!(error.error_code().get(), 2109);
         assert_eq!(error.to_string(), "9007199254740992 bytes; a file of a model has less than 2^53");
     }
 }
@@ -400,7 +401,7 @@ fn what_cannot_be_read_is_an_error_of_its_own_and_the_rest_is_read() {
         let results = pool.install(|| run(&jobs, ChunkSize::MIN, false));
         assert!(results[0].is_ok() && results[2].is_ok());
         let error = results[1].as_ref().unwrap_err();
-        assert_eq!(error.error_code(), 9002);
+        assert_eq!(error.error_code().get(), 9002);
         assert!(
             error
                 .to_string()

@@ -9,7 +9,7 @@ use std::{
 };
 
 use proptest::prelude::*;
-use weighbridge_store::{FileView, HeldFolder, HoldingError, Metadata, ModelView, Reads, ViewError};
+use weighbridge_store::{Coded, FileView, HeldFolder, HoldingError, Metadata, ModelView, Reads, ViewError};
 use weighbridge_testkit::{Draft, Folder, Signed, bytes, layer};
 use weighbridge_verify::{
     FileVerifier, Holding as _,
@@ -112,12 +112,12 @@ fn bytes_past_the_end_are_refused() {
         for (offset, wanted) in [(len, 1), (len + 1, 0), (0, len + 1), (UNIT, 2 * UNIT)] {
             let (result, found) = read(&view, offset, wanted);
             let error = result.unwrap_err();
-            assert_eq!(error.error_code(), 9999);
+            assert_eq!(error.error_code().get(), 9999);
             assert!(matches!(error, ViewError::PastEnd { size, .. } if size == as_u64(len)), "{error:?}");
             assert!(found.iter().all(|byte| *byte == BEFORE));
         }
         for offset in [u64::MAX, u64::MAX - 1] {
-            assert_eq!(view.read_at(offset, &mut [0; 2]).unwrap_err().error_code(), 9999);
+            assert_eq!(view.read_at(offset, &mut [0; 2]).unwrap_err().error_code().get(), 9999);
         }
         assert_eq!(
             view.read_at(0, &mut [0; UNIT * 4]).unwrap_err().to_string(),
@@ -171,7 +171,7 @@ fn nothing_of_an_altered_chunk_is_given_and_everything_of_the_others() {
         // One read over the whole file: bytes are returned up to the first bad chunk, and no further.
         let (result, found) = read(&view, 3, case.file.len() - 3);
         let error = result.unwrap_err();
-        assert_eq!(error.error_code(), 2102);
+        assert_eq!(error.error_code().get(), 2102);
         let index = as_u64(first_bad);
         assert!(
             matches!(&error, ViewError::Chunk { fault: ChunkError::Mismatch { index: at, .. }, .. } if *at == index)
@@ -231,7 +231,7 @@ fn a_hole_passes_only_where_the_signed_bytes_are_zeros() {
                 result.unwrap();
                 assert_eq!(found, vec![0; UNIT]);
             } else {
-                assert_eq!(result.unwrap_err().error_code(), 2102);
+                assert_eq!(result.unwrap_err().error_code().get(), 2102);
                 assert_eq!(found, vec![BEFORE; UNIT]);
             }
         }
@@ -246,7 +246,7 @@ fn a_file_that_is_being_completed_gives_each_chunk_once_it_is_there() {
     let view = case.view();
     for index in [3, 0, 5, 1, 4, 2] {
         let range = index * UNIT..((index + 1) * UNIT).min(case.file.len());
-        assert_eq!(read(&view, range.start, range.len()).0.unwrap_err().error_code(), 2102);
+        assert_eq!(read(&view, range.start, range.len()).0.unwrap_err().error_code().get(), 2102);
         case.overwrite(range.start, &case.file[range.clone()]);
         let (result, found) = read(&view, range.start, range.len());
         result.unwrap();
@@ -281,9 +281,12 @@ fn a_file_that_is_not_the_opened_one_any_more_is_refused() {
         change(&case);
         for (offset, len) in [(0, 9), (0, UNIT), (2 * UNIT, 9), (2 * UNIT, UNIT - 5)] {
             let (result, found) = read(&view, offset, len);
-            assert_eq!(result.unwrap_err().error_code(), 2106, "{what}");
+            assert_eq!(result.unwrap_err().error_code().get(), 2106, "{what}");
             assert_eq!(found, vec![BEFORE; len], "{what}");
-            assert_eq!(model.read_at(0, as_u64(offset), &mut vec![0; len]).unwrap_err().error_code(), 2106);
+            assert_eq!(
+                model.read_at(0, as_u64(offset), &mut vec![0; len]).unwrap_err().error_code().get(),
+                2106
+            );
         }
         // A verified chunk that is still in memory needs no file.
         let (result, found) = read(&view, UNIT + 100, 900);
@@ -305,7 +308,7 @@ fn what_is_read_again_is_verified_again() {
     assert_eq!((view.verifier().accepted(), view.verifier().accepted_bytes()), (3, as_u64(3 * UNIT)));
     case.overwrite(UNIT, b"another");
     let (result, found) = read(&view, 0, 3 * UNIT);
-    assert_eq!(result.unwrap_err().error_code(), 2102);
+    assert_eq!(result.unwrap_err().error_code().get(), 2102);
     assert_eq!(found[..UNIT], case.file[..UNIT]);
     assert_eq!(found[UNIT..], vec![BEFORE; 2 * UNIT]);
 }
@@ -410,7 +413,7 @@ fn while_others_write_to_the_file_only_signed_bytes_are_given() {
                                 given += 1;
                             }
                             Err(error) => {
-                                assert_eq!(error.error_code(), 2102);
+                                assert_eq!(error.error_code().get(), 2102);
                                 assert!(found == vec![BEFORE; UNIT]);
                             }
                         }
@@ -460,7 +463,7 @@ proptest! {
 }
 
 fn code_of(result: Result<&FileView, ViewError>) -> u16 {
-    result.unwrap_err().error_code()
+    result.unwrap_err().error_code().get()
 }
 
 #[test]
@@ -472,12 +475,12 @@ fn opening_checks_the_length_and_nothing_else() {
     for len in [0, 2 * UNIT - 1, 2 * UNIT + 1] {
         case.set_len(len);
         let error = FileView::open(&case.folder.at("model.bin"), case.verifier()).unwrap_err();
-        assert_eq!(error.error_code(), 2103);
+        assert_eq!(error.error_code().get(), 2103);
         assert_eq!(error.to_string(), format!("model.bin has {len} bytes, the signed length is 32768"));
         assert_eq!(code_of(case.model().file(0)), 2103);
     }
     let error = FileView::open(&case.folder.at("nothing"), case.verifier()).unwrap_err();
-    assert_eq!(error.error_code(), 9002);
+    assert_eq!(error.error_code().get(), 9002);
     // Regression: the error called a folder a FIFO, socket or device.
     let error = FileView::open(case.folder.path(), case.verifier()).unwrap_err();
     assert!(matches!(error, ViewError::Holding(HoldingError::Io(_))), "{error:?}");
@@ -548,7 +551,7 @@ fn a_file_that_is_gone_before_it_is_touched_is_missing() {
         let held = HeldFolder::open(folder.path(), &signed.metadata, &signed.files).unwrap();
         change(&folder);
         assert_eq!(code_of(model.file(0)), code, "{what}");
-        assert_eq!(held.chunk(0, 0, &mut Vec::new()).unwrap_err().error_code(), code, "{what}");
+        assert_eq!(held.chunk(0, 0, &mut Vec::new()).unwrap_err().error_code().get(), code, "{what}");
         // The other file is unaffected, and the first file can be read again once it is back.
         model.read_at(1, 0, &mut [0; 9]).unwrap();
         let _ = fs::remove_file(folder.at("sub"));
@@ -589,7 +592,7 @@ fn a_file_whose_name_is_something_else_since_it_was_opened_is_refused() {
         fs::remove_file(folder.at("sub/a")).unwrap();
         change(&folder);
         let mut found = [BEFORE; UNIT];
-        assert_eq!(model.read_at(0, 0, &mut found).unwrap_err().error_code(), 2106, "{what}");
+        assert_eq!(model.read_at(0, 0, &mut found).unwrap_err().error_code().get(), 2106, "{what}");
         assert_eq!(found, [BEFORE; UNIT], "{what}");
     }
 }
@@ -621,11 +624,11 @@ fn a_file_that_cannot_be_had_is_refused_when_it_is_touched_and_the_others_are_no
     model.read_at(3, 7, &mut [0; UNIT]).unwrap();
     // Layers of another length, and no layers at all.
     signed.folder.write("chunks.layer", &lie[1..]);
-    assert_eq!(open(&signed.metadata).unwrap_err().error_code(), 2201);
+    assert_eq!(open(&signed.metadata).unwrap_err().error_code().get(), 2201);
     fs::remove_file(signed.folder.at("chunks.layer")).unwrap();
     assert_eq!(code_of(open(&signed.metadata).unwrap().file(0)), 9106);
     let nowhere = ModelView::open(&folder.at("nothing"), &signed.metadata, signed.files.clone());
-    assert_eq!(nowhere.unwrap_err().error_code(), 9002);
+    assert_eq!(nowhere.unwrap_err().error_code().get(), 9002);
 }
 
 #[cfg(unix)]
@@ -653,7 +656,7 @@ fn links_and_special_files_are_those_of_a_model_folder() {
     let (fifo, link) = (folder.at("fifo"), folder.at("in"));
     let codes = weighbridge_testkit::in_time(move || {
         let verifier = || FileVerifier::accept_layer(&signed.files, 1, &layer).unwrap();
-        [fifo, link].map(|path| FileView::open(&path, verifier()).unwrap_err().error_code())
+        [fifo, link].map(|path| FileView::open(&path, verifier()).unwrap_err().error_code().get())
     });
     assert_eq!(codes, [5104, 9002]);
 }
@@ -672,7 +675,7 @@ fn a_link_that_leads_elsewhere_since_the_folder_was_walked_is_not_followed() {
     let view = case.view();
     fs::remove_file(case.folder.at("model.bin")).unwrap();
     case.folder.link("model.bin", outside.at("out"));
-    assert_eq!(read(&view, 0, 9).0.unwrap_err().error_code(), 2106);
+    assert_eq!(read(&view, 0, 9).0.unwrap_err().error_code().get(), 2106);
 }
 
 #[test]
@@ -680,7 +683,7 @@ fn an_empty_file_is_a_view_of_nothing() {
     let case = Case::new(0);
     let view = case.view();
     view.read_at(0, &mut []).unwrap();
-    assert_eq!(view.read_at(0, &mut [0]).unwrap_err().error_code(), 9999);
+    assert_eq!(view.read_at(0, &mut [0]).unwrap_err().error_code().get(), 9999);
     assert!(view.verifier().is_complete());
     // Only the empty file has this root.
     assert_eq!(view.verifier().layer().root(), FileRoot::of(&[]));

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt as _, os::unix::net::UnixListener, path::Path};
 
-use weighbridge_store::{UnfitFault, walk};
+use weighbridge_store::{Coded, UnfitFault, walk};
 use weighbridge_testkit::{Folder, in_time};
 
 /// The files of a folder, each with the content read through it, then the unfit places, each with its code.
@@ -473,6 +473,6 @@ fn a_folder_is_looked_into_as_long_as_files_in_it_could_be_listed() {
 fn a_model_that_is_no_folder_is_an_error() {
     let folder = folder(&["file"]);
     for path in ["file", "nothing"] {
-        assert_eq!(walk(&folder.at(path)).unwrap_err().error_code(), 9002);
+        assert_eq!(walk(&folder.at(path)).unwrap_err().error_code().get(), 9002);
     }
 }

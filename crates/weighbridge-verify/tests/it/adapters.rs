@@ -14,8 +14,8 @@ use std::{
 use proptest::{prelude::*, sample::Index};
 use weighbridge_testkit::{Draft, Signed, bytes, layer};
 use weighbridge_verify::{
-    ChunkSink, FileVerifier, LengthError, SinkError, VerifiedChunk, VerifierError, VerifyingReader,
-    WholeError, WholeFile,
+    ChunkSink, Coded, ErrorCode, FileVerifier, LengthError, SinkError, VerifiedChunk, VerifierError,
+    VerifyingReader, WholeError, WholeFile,
     manifest::{SignedProof, Wanted},
     tree::{ChunkError, ChunkSize, FileRoot},
     verify_whole,
@@ -145,8 +145,8 @@ impl Fault {
 
     fn code(&self) -> u16 {
         match self {
-            Self::Chunk(fault) => fault.error_code(),
-            Self::Length(fault) => fault.error_code(),
+            Self::Chunk(fault) => fault.error_code().get(),
+            Self::Length(fault) => fault.error_code().get(),
         }
     }
 }
@@ -355,7 +355,7 @@ fn a_run_that_the_file_does_not_have_is_refused() {
         let verifier = Case::new(len).verifier();
         for run in runs {
             let error = VerifyingReader::of_run(&verifier, run.clone(), &[][..]).unwrap_err();
-            assert_eq!((error.error_code(), &error.chunks, error.count), (9999, run, verifier.count()));
+            assert_eq!((error.error_code().get(), &error.chunks, error.count), (9999, run, verifier.count()));
             let handler = |_: VerifiedChunk<'_>| Ok::<_, Infallible>(());
             assert_eq!(ChunkSink::of_run(&verifier, run.clone(), handler).unwrap_err(), error);
         }
@@ -532,7 +532,12 @@ fn a_reader_that_lies_about_how_much_it_read_gets_nothing_released() {
     assert!(released.is_empty());
     assert_eq!(fault.unwrap().code(), 2102);
     assert_eq!(
-        WholeFile::new(&case.signed.files, 0, Vec::new()).unwrap().take_all(Liar).unwrap_err().error_code(),
+        WholeFile::new(&case.signed.files, 0, Vec::new())
+            .unwrap()
+            .take_all(Liar)
+            .unwrap_err()
+            .error_code()
+            .get(),
         2103
     );
 }
@@ -614,7 +619,7 @@ fn a_handler_that_fails_or_panics_stops_the_sink() {
             Err(_) => assert!(panics),
         }
         let error = sink.push(&case.file).unwrap_err();
-        assert_eq!(error.error_code(), Some(9999));
+        assert_eq!(error.error_code().map(ErrorCode::get), Some(9999));
         assert_eq!(error.to_string(), "API misuse: the sink has refused already");
         assert_eq!((sink.next(), handed_on.get()), (2, 2));
         assert_eq!(sink.finish(), Err(SinkError::Stopped));
@@ -638,7 +643,10 @@ fn as_a_writer_a_sink_gives_the_errors_of_its_handler() {
         (error.kind(), error.to_string().as_str()),
         (ErrorKind::Other, "API misuse: the sink has refused already")
     );
-    assert_eq!(SinkError::<io::Error>::Length(LengthError::GoesOn { end: 1 }).error_code(), Some(2103));
+    assert_eq!(
+        SinkError::<io::Error>::Length(LengthError::GoesOn { end: 1 }).error_code().map(ErrorCode::get),
+        Some(2103)
+    );
     let mut sink = ChunkSink::new(&verifier, |_| Ok(()));
     assert_eq!(sink.write(&case.file).unwrap(), 2 * UNIT);
     sink.flush().unwrap();
@@ -724,14 +732,14 @@ fn a_whole_file_that_is_not_the_signed_one_gives_no_proof() {
             let error = verify_whole(&case.signed.files, 0, &stream[..], &mut quarantine).unwrap_err();
             match (&error, stream.len()) {
                 (WholeError::Mismatch { expected }, found) if found == len => {
-                    assert_eq!((error.error_code(), *expected), (2101, FileRoot::of(&case.file)));
+                    assert_eq!((error.error_code().get(), *expected), (2101, FileRoot::of(&case.file)));
                     assert_eq!(error.to_string(), "data does not match the signed root");
                 }
                 (WholeError::Length(LengthError::EndsEarly { at, end }), found) if found < len => {
-                    assert_eq!((error.error_code(), *at, *end), (2103, as_u64(found), as_u64(len)));
+                    assert_eq!((error.error_code().get(), *at, *end), (2103, as_u64(found), as_u64(len)));
                 }
                 (WholeError::Length(LengthError::GoesOn { end }), found) if found > len => {
-                    assert_eq!((error.error_code(), *end), (2103, as_u64(len)));
+                    assert_eq!((error.error_code().get(), *end), (2103, as_u64(len)));
                 }
                 _ => panic!("{error:?}"),
             }
@@ -745,7 +753,7 @@ fn a_whole_file_that_never_ends_is_refused() {
     let case = Case::new(PIECE + 3);
     let mut quarantine = Vec::new();
     let error = verify_whole(&case.signed.files, 0, io::repeat(1), &mut quarantine).unwrap_err();
-    assert_eq!((error.error_code(), quarantine.len()), (2103, PIECE + 3));
+    assert_eq!((error.error_code().get(), quarantine.len()), (2103, PIECE + 3));
 }
 
 #[test]
@@ -775,13 +783,13 @@ fn what_cannot_be_read_or_put_aside_is_no_verdict() {
         verify_whole(files, 0, &case.file[..], NotFlushed).unwrap_err(),
     ] {
         assert!(matches!(error, WholeError::Quarantine(_)));
-        assert_eq!(error.error_code(), 9002);
+        assert_eq!(error.error_code().get(), 9002);
         assert!(error.to_string().starts_with("cannot write to the quarantine: "), "{error}");
     }
     let broken = Broken { stream: &case.file, at: 0, errors: vec![(9, ErrorKind::ConnectionReset)] };
     let error = verify_whole(files, 0, broken, io::sink()).unwrap_err();
     assert!(matches!(error, WholeError::Source(_)));
-    assert_eq!(error.error_code(), 9002);
+    assert_eq!(error.error_code().get(), 9002);
     assert!(error.to_string().starts_with("cannot read the source: "), "{error}");
 
     // An interrupted read is repeated.
@@ -792,14 +800,14 @@ fn what_cannot_be_read_or_put_aside_is_no_verdict() {
     whole.push(&case.file).unwrap_err();
     let error = whole.push(&case.file).unwrap_err();
     assert_eq!(
-        (error.error_code(), error.to_string().as_str()),
+        (error.error_code().get(), error.to_string().as_str()),
         (9999, "API misuse: the file was refused already")
     );
     assert!(matches!(whole.finish(), Err(WholeError::Stopped)));
 
     let error = verify_whole(files, 1, &case.file[..], io::sink()).unwrap_err();
     assert!(matches!(error, WholeError::Entry(VerifierError::NotWanted { position: 1 })));
-    assert_eq!(error.error_code(), 9999);
+    assert_eq!(error.error_code().get(), 9999);
 }
 
 #[test]
@@ -812,7 +820,7 @@ fn a_file_that_a_proof_shows_is_verified_without_list_or_layer() {
     let file = WholeFile::of_proven(&proven, 1, io::sink()).unwrap().take_all(&files[1].1[..]).unwrap();
     assert_eq!((file.path().as_str(), file.root()), ("b", FileRoot::of(&files[1].1)));
     let error = WholeFile::of_proven(&proven, 1, io::sink()).unwrap().take_all(&files[0].1[..]).unwrap_err();
-    assert_eq!(error.error_code(), 2103);
+    assert_eq!(error.error_code().get(), 2103);
     assert_eq!(
         WholeFile::of_proven(&proven, 0, io::sink()).unwrap_err(),
         VerifierError::NotWanted { position: 0 }

@@ -11,7 +11,8 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use weighbridge_store::{CHUNKS, HeldFolder, Metadata};
 use weighbridge_testkit::{Draft, Folder, Signed, bytes};
 use weighbridge_verify::{
-    Answered, AuditError, Holding, ResponseError, Samples, UnsignedResponse, chance_of_missing,
+    Answered, AuditError, Coded, ErrorCode, Holding, ResponseError, Samples, UnsignedResponse,
+    chance_of_missing,
     manifest::{
         Challenge, KeyName, NoteSignature, Report, Signature, SignedChallenge, Time, VerifiedChallenge, Vkey,
         response_message,
@@ -170,7 +171,7 @@ impl Model {
     }
 
     fn code(&self, challenge: &Challenge, response: &[u8]) -> u16 {
-        self.check(challenge, response).map_or_else(|error| error.error_code(), |_| 0)
+        self.check(challenge, response).map_or_else(|error| error.error_code().get(), |_| 0)
     }
 }
 
@@ -409,14 +410,14 @@ fn a_folder_answers_for_its_model() {
 
     folder.alter("weights.bin", |bytes| bytes[299_999] ^= 1);
     let refused = make(&metadata).unwrap_err();
-    assert_eq!(refused.error_code(), Some(2102));
+    assert_eq!(refused.error_code().map(ErrorCode::get), Some(2102));
     assert_eq!(
         refused.to_string(),
         "weights.bin: chunk 18 (bytes 294912..300000) does not match the signed root"
     );
     std::fs::remove_file(model.signed.folder.at(CHUNKS)).unwrap();
     let ResponseError::Holding(error) = make(&metadata).unwrap_err() else { panic!("no layers") };
-    assert_eq!(error.error_code(), 9106);
+    assert_eq!(error.error_code().get(), 9106);
 }
 
 #[test]
@@ -659,11 +660,17 @@ fn a_response_is_for_one_head_only() {
     let challenge = model.challenge(20, 1);
     let response = model.response(&challenge);
     assert_eq!(other.code(&challenge, &response), 2701);
-    assert_eq!(other.unsigned(&challenge, &other.holding(), None).unwrap_err().error_code(), Some(2701));
+    assert_eq!(
+        other.unsigned(&challenge, &mut other.holding(), None).unwrap_err().error_code().map(ErrorCode::get),
+        Some(2701)
+    );
     // The same head under another root, which an auditor can write and no head can have.
     let mixed = Challenge { root: other.challenge(1, 1).root, ..challenge.clone() };
     assert_eq!(model.code(&mixed, &response), 2701);
-    assert_eq!(model.unsigned(&mixed, &model.holding(), None).unwrap_err().error_code(), Some(2701));
+    assert_eq!(
+        model.unsigned(&mixed, &mut model.holding(), None).unwrap_err().error_code().map(ErrorCode::get),
+        Some(2701)
+    );
     let mixed = Challenge { head: other.signed.head.id(), ..challenge };
     assert_eq!(model.code(&mixed, &response), 2701);
 }
@@ -673,8 +680,8 @@ fn a_response_is_by_one_prover_only() {
     let model = Model::mixed();
     let asking = |prover: &Key| Challenge { prover: prover.vkey(), ..model.challenge(20, 1) };
     let other = Key::new("prover", 3);
-    let refused = model.unsigned(&asking(&other), &model.holding(), None).unwrap_err();
-    assert_eq!(refused.error_code(), Some(2702));
+    let refused = model.unsigned(&asking(&other), &mut model.holding(), None).unwrap_err();
+    assert_eq!(refused.error_code().map(ErrorCode::get), Some(2702));
     // The key decides: its name is the auditor's to choose.
     assert!(model.unsigned(&asking(&Key::new("another", 2)), &model.holding(), None).is_ok());
     let challenge = model.challenge(20, 1);
@@ -740,11 +747,11 @@ fn a_response_has_its_time() {
         (time("9999-12-31T23:59:59Z"), 2704),
     ] {
         let verdict = model.check_at(&challenge, &good, received);
-        assert_eq!(verdict.map_or_else(|error| error.error_code(), |_| 0), code, "{received}");
-        let made = model.unsigned(&challenge, &model.holding(), Some(received));
+        assert_eq!(verdict.map_or_else(|error| error.error_code().get(), |_| 0), code, "{received}");
+        let made = model.unsigned(&challenge, &mut model.holding(), Some(received));
         // A prover whose clock is behind answers all the same.
         let code = if code == 2704 { Some(2704) } else { None };
-        assert_eq!(made.err().and_then(|error| error.error_code()), code);
+        assert_eq!(made.err().and_then(|error| error.error_code()).map(ErrorCode::get), code);
     }
     assert!(model.unsigned(&challenge, &model.holding(), None).is_ok());
 }
@@ -762,7 +769,7 @@ fn a_nonce_is_answered_once_and_rubbish_does_not_burn_it() {
         if verdict.is_ok() {
             nonces.insert(challenge.nonce);
         }
-        verdict.map_or_else(|error| error.error_code(), |_| 0)
+        verdict.map_or_else(|error| error.error_code().get(), |_| 0)
     };
     let mut rubbish = good.clone();
     rubbish[0] ^= 1;
@@ -778,9 +785,12 @@ fn a_model_of_no_bytes_cannot_be_audited() {
     for response in [Vec::new(), signed(&challenge, &[])] {
         assert_eq!(model.code(&challenge, &response), 2703);
     }
-    let holding = model.holding();
-    assert_eq!(model.unsigned(&challenge, &holding, None).unwrap_err().error_code(), Some(2703));
-    assert!(holding.layers.borrow().is_empty() && holding.chunks.borrow().is_empty());
+    let mut holding = model.holding();
+    assert_eq!(
+        model.unsigned(&challenge, &mut holding, None).unwrap_err().error_code().map(ErrorCode::get),
+        Some(2703)
+    );
+    assert!(holding.layers.is_empty() && holding.chunks.is_empty());
 }
 
 #[test]
@@ -792,7 +802,7 @@ fn the_first_failure_is_the_verdict() {
         let files = &on.signed.files;
         let answered = |_: &Nonce| asked.replace(true) || seen;
         Answered::check(&verified(challenge), files, response, received, answered)
-            .map_or_else(|error| error.error_code(), |_| 0)
+            .map_or_else(|error| error.error_code().get(), |_| 0)
     };
     let early = time("2026-01-01T00:00:00Z");
     let late = time("2027-01-01T00:00:00Z");
@@ -816,9 +826,10 @@ fn the_first_failure_is_the_verdict() {
     // A prover refuses in the order head, key, deadline, bytes.
     let other = Challenge { prover: Key::new("other", 3).vkey(), ..none.challenge(5, 1) };
     let refused = |on: &Model, challenge: &Challenge, now| {
-        let holding = on.holding();
-        let code = on.unsigned(challenge, &holding, Some(now)).unwrap_err().error_code();
-        assert!(holding.layers.borrow().is_empty(), "nothing is read");
+        let mut holding = on.holding();
+        let code =
+            on.unsigned(challenge, &mut holding, Some(now)).unwrap_err().error_code().map(ErrorCode::get);
+        assert!(holding.layers.is_empty(), "nothing is read");
         code
     };
     assert_eq!(refused(&model, &other, late), Some(2701));
@@ -883,8 +894,8 @@ fn nothing_is_sent_of_a_holding_that_is_not_the_signed_model() {
         (Wrong::Flipped, 2102),
         (Wrong::Short, 2107),
     ] {
-        let refused = model.unsigned(&challenge, &Spoilt(model.holding(), wrong), None).unwrap_err();
-        assert_eq!(refused.error_code(), Some(code), "{refused}");
+        let refused = model.unsigned(&challenge, &mut Spoilt(model.holding(), wrong), None).unwrap_err();
+        assert_eq!(refused.error_code().map(ErrorCode::get), Some(code), "{refused}");
         assert!(refused.to_string().starts_with("weights.bin: "), "{refused}");
     }
     let lost = (0..7).map(|index| (0, index)).collect();

@@ -14,7 +14,7 @@ use std::{
 use proptest::prelude::*;
 use weighbridge_testkit::{Draft, Signed, bytes, layer, safetensors};
 use weighbridge_verify::{
-    ModelVerifier, VerifierError,
+    Coded, ModelVerifier, VerifierError,
     tree::{ChunkSize, Grid},
 };
 
@@ -177,7 +177,7 @@ fn files_of_at_most_one_chunk_need_no_layer() {
     }
     assert!(verifier.file(1).unwrap().is_complete(), "an empty file");
     let error = verifier.accept(LARGE, 0, model.chunk(LARGE, 0)).unwrap_err();
-    assert_eq!(error.error_code(), 9106);
+    assert_eq!(error.error_code().get(), 9106);
     // Without its layer, the whole file is missing.
     assert!(verifier.missing_of_file(LARGE).unwrap().eq(once(0..6)));
     let tensors = model.signed.tensors.as_ref().unwrap();
@@ -198,13 +198,16 @@ fn each_layer_stands_alone() {
         let mut bad = model.layers.clone();
         bad[at] ^= 1;
         let error = verifier.accept_layers(&bad).unwrap_err();
-        assert_eq!(error.error_code(), 2202);
+        assert_eq!(error.error_code().get(), 2202);
         assert!(
             matches!(error, VerifierError::Layer { path, .. } if path.as_str() == model.files[refused].0)
         );
         assert!(verifier.missing_layers().eq([refused]));
         assert!(verifier.accept(accepted, 0, model.chunk(accepted, 0)).is_ok());
-        assert_eq!(verifier.accept(refused, 0, model.chunk(refused, 0)).unwrap_err().error_code(), 9106);
+        assert_eq!(
+            verifier.accept(refused, 0, model.chunk(refused, 0)).unwrap_err().error_code().get(),
+            9106
+        );
         verifier.accept_layer(refused, &model.layer(refused)).unwrap();
         assert!(verifier.missing_layers().next().is_none());
         assert!(verifier.accept(refused, 0, model.chunk(refused, 0)).is_ok());
@@ -212,10 +215,10 @@ fn each_layer_stands_alone() {
     // Another file's layer, and layers of other lengths.
     let verifier = model.verifier();
     let error = verifier.accept_layer(LARGE, &model.layer(TENSORS)).unwrap_err();
-    assert_eq!(error.error_code(), 2201);
+    assert_eq!(error.error_code().get(), 2201);
     for len in (0..model.layers.len()).chain([model.layers.len() + 1, model.layers.len() + 32]) {
         let bytes: Vec<u8> = model.layers.iter().copied().cycle().take(len).collect();
-        assert_eq!(verifier.accept_layers(&bytes).unwrap_err().error_code(), 2201);
+        assert_eq!(verifier.accept_layers(&bytes).unwrap_err().error_code().get(), 2201);
     }
     assert!(verifier.missing_layers().eq([LARGE, TENSORS]));
 }
@@ -229,7 +232,7 @@ fn a_layer_that_comes_again_changes_nothing() {
     let first = verifier.file(LARGE).unwrap();
     let mut bad = model.layer(LARGE);
     bad[0] ^= 1;
-    assert_eq!(verifier.accept_layer(LARGE, &bad).unwrap_err().error_code(), 2202);
+    assert_eq!(verifier.accept_layer(LARGE, &bad).unwrap_err().error_code().get(), 2202);
     verifier.accept_layer(LARGE, &model.layer(LARGE)).unwrap();
     verifier.accept_layers(&model.layers).unwrap();
     verifier
@@ -302,7 +305,7 @@ fn only_wanted_files_are_verified_and_finished() {
     verifier.accept_layers(&layers).unwrap();
     for position in [1, 2, TENSORS, 5, usize::MAX] {
         let expected = VerifierError::NotWanted { position };
-        assert_eq!(expected.error_code(), 9999);
+        assert_eq!(expected.error_code().get(), 9999);
         assert!(!verifier.is_wanted(position));
         assert_eq!(verifier.accept(position, 0, &[]).unwrap_err(), expected);
         assert_eq!(verifier.accept_layer(position, &[]).unwrap_err(), expected);
@@ -337,7 +340,7 @@ fn a_chunk_of_another_file_is_refused() {
                 let grid = Grid::new(as_u64(model.files[position].1.len()), SIZE).unwrap();
                 let range = grid.range(index).unwrap();
                 let same_len = as_usize(range.end - range.start) == model.chunk(other, at).len();
-                assert_eq!(error.error_code(), if same_len { 2102 } else { 2107 });
+                assert_eq!(error.error_code().get(), if same_len { 2102 } else { 2107 });
             }
         }
     }

@@ -16,7 +16,7 @@ use weighbridge_formats::generate::Llama;
 use weighbridge_store::{Difference, ModelView, Reads, TensorError, TensorFault, TensorView, ViewError};
 use weighbridge_testkit::{Draft, Folder, Signed, bytes, safetensors};
 use weighbridge_verify::{
-    ModelVerifier, ReadyError, ReadyTensors,
+    Coded, ModelVerifier, ReadyError, ReadyTensors,
     manifest::{Dtype, TensorEntry, TensorName},
     tree::{ChunkError, ChunkSize},
 };
@@ -208,7 +208,7 @@ fn refuses_to_wait_for_tensors_that_overlap() {
     let model = Model::changed(&[100, 200], &[1], grown);
     let error = ReadyTensors::new(&model.signed.files, model.signed.tensors.clone().unwrap()).unwrap_err();
     assert!(matches!(&error, ReadyError::Overlap { first, .. } if first.as_str() == "a03"), "{error:?}");
-    assert_eq!(error.error_code(), 4113);
+    assert_eq!(error.error_code().get(), 4113);
     assert_eq!(
         error.to_string(),
         "model-00001-of-00002.safetensors: tensors 'a03' and 'a10' are listed with the same bytes"
@@ -221,12 +221,12 @@ fn refuses_the_tensor_list_of_another_model() {
     let other = Draft::of(&[("x.safetensors", shard("x", &[9]))], ChunkSize::MIN).sign();
     let error = ReadyTensors::new(&model.signed.files, other.tensors.unwrap()).unwrap_err();
     assert!(matches!(error, ReadyError::NotInModel { .. }), "{error:?}");
-    assert_eq!(error.error_code(), 9999);
+    assert_eq!(error.error_code().get(), 9999);
     assert_eq!(error.to_string(), "API misuse: the tensor list is of another model, which has x.safetensors");
     // The same paths, but a tensor lies past the end of the smaller file.
     let larger = Model::new(&[100, 5 * UNIT], &[1]).signed.tensors.unwrap();
     let error = ReadyTensors::new(&model.signed.files, larger).unwrap_err();
-    assert_eq!(error.error_code(), 9999);
+    assert_eq!(error.error_code().get(), 9999);
 }
 
 #[test]
@@ -389,16 +389,19 @@ fn a_name_that_several_files_have_needs_the_file() {
     let view = TensorView::new(view, signed.tensors.unwrap());
     let error = view.read("x03").unwrap_err();
     assert!(matches!(error, TensorError::Ambiguous { .. }), "{error:?}");
-    assert_eq!((error.error_code(), error.to_string().as_str()), (9001, "several files have a tensor 'x03'"));
+    assert_eq!(
+        (error.error_code().get(), error.to_string().as_str()),
+        (9001, "several files have a tensor 'x03'")
+    );
     assert_eq!(view.read_in("2.safetensors", "x03").unwrap().shape(), [8]);
     assert_eq!(view.read("x10").unwrap().shape(), [7]);
     let error = view.read_in("1.safetensors", "x10").unwrap_err();
-    assert_eq!((error.error_code(), error.to_string().as_str()), (9001, "no tensor 'x10' is listed"));
+    assert_eq!((error.error_code().get(), error.to_string().as_str()), (9001, "no tensor 'x10' is listed"));
     for name in ["", "a", "x0", "x1\n", "z"] {
         assert!(matches!(view.read(name), Err(TensorError::NotListed { .. })), "{name:?}");
     }
-    assert_eq!(view.read_at(3).unwrap_err().error_code(), 9999);
-    assert_eq!(view.read_at(usize::MAX).unwrap_err().error_code(), 9999);
+    assert_eq!(view.read_at(3).unwrap_err().error_code().get(), 9999);
+    assert_eq!(view.read_at(usize::MAX).unwrap_err().error_code().get(), 9999);
 }
 
 /// A change to a true tensor list, and the difference and code of the refusal.
@@ -423,7 +426,7 @@ fn a_wrong_tensor_list_is_refused_whichever_tensor_of_the_file_is_read() {
         for name in ["a10", "a17"] {
             for _ in 0..2 {
                 let error = view.read(name).unwrap_err();
-                assert_eq!(error.error_code(), code);
+                assert_eq!(error.error_code().get(), code);
                 let TensorError::Header { file, fault } = &error else { panic!("{error:?}") };
                 assert_eq!((file.as_str(), fault.difference), (FIRST, difference));
                 assert_eq!(error.to_string(), format!("{FIRST}: {fault}"));
@@ -488,7 +491,7 @@ fn a_header_is_parsed_only_when_its_chunks_are_accepted() {
     else {
         panic!("{error:?}")
     };
-    assert_eq!(error.error_code(), 2102);
+    assert_eq!(error.error_code().get(), 2102);
     // The tensor can be read again once the bytes are good.
     folder.alter(FIRST, |file| file[7] = 0);
     assert_eq!(view.read("a17").unwrap().bytes().len(), 5);
@@ -507,7 +510,7 @@ fn a_malformed_header_is_refused_though_it_is_signed() {
     let view = ModelView::open(folder.path(), &signed.metadata, signed.files.clone()).unwrap();
     let error = TensorView::new(view, signed.tensors.unwrap()).read("a03").unwrap_err();
     assert!(matches!(error, TensorError::Format { .. }), "{error:?}");
-    assert_eq!(error.error_code(), 4114);
+    assert_eq!(error.error_code().get(), 4114);
     assert!(error.to_string().starts_with(FIRST), "{error}");
 }
 
@@ -522,9 +525,9 @@ fn a_tensor_is_read_from_a_file_full_of_holes_and_another_is_refused() {
     let view = model.view(&folder);
     assert_eq!(view.read("a17").unwrap().bytes(), bytes(5, 9));
     let error = view.read("a10").unwrap_err();
-    assert_eq!(error.error_code(), 2102);
+    assert_eq!(error.error_code().get(), 2102);
     assert!(error.to_string().starts_with(FIRST), "{error}");
-    assert_eq!(view.read("b03").unwrap_err().error_code(), 2104);
+    assert_eq!(view.read("b03").unwrap_err().error_code().get(), 2104);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::{
 use proptest::prelude::*;
 use weighbridge_testkit::{Draft, Signed, bytes, layer};
 use weighbridge_verify::{
-    FileVerifier, Missing, ModelVerifier, VerifiedChunk, VerifiedFile, VerifiedRun, VerifierError,
+    Coded, FileVerifier, Missing, ModelVerifier, VerifiedChunk, VerifiedFile, VerifiedRun, VerifierError,
     manifest::{SignedProof, Wanted},
     tree::{ChunkError, ChunkSize, FileRoot, Grid, Layer, LayerError},
 };
@@ -219,7 +219,7 @@ fn finish_passes_only_the_complete_file_and_gives_the_others_back() {
             let accepted = verifier.accepted();
             let incomplete = verifier.finish().unwrap_err();
             assert_eq!((incomplete.missing(), incomplete.run()), (1, lacking..lacking + 1));
-            assert_eq!((incomplete.path().as_str(), incomplete.error_code()), ("model.bin", 9107));
+            assert_eq!((incomplete.path().as_str(), incomplete.error_code().get()), ("model.bin", 9107));
             let verifier = incomplete.into_verifier();
             assert_eq!(verifier.accepted(), accepted, "nothing is lost");
             assert!(verifier.accept(lacking, case.chunk(lacking)).is_ok());
@@ -291,11 +291,13 @@ fn what_is_released_of_corrupted_files_is_exactly_the_honest_chunks() {
             for (index, piece) in (0_u64..).zip(&pieces) {
                 match verifier.accept(index, piece) {
                     Ok(chunk) => drop(released.insert(chunk.index(), chunk.bytes())),
-                    Err(error) if index >= verifier.count() => assert_eq!(error.error_code(), 2108, "{what}"),
-                    Err(error) if piece.len() != chunks[as_usize(index)].len() => {
-                        assert_eq!(error.error_code(), 2107, "{what}");
+                    Err(error) if index >= verifier.count() => {
+                        assert_eq!(error.error_code().get(), 2108, "{what}")
                     }
-                    Err(error) => assert_eq!(error.error_code(), 2102, "{what}"),
+                    Err(error) if piece.len() != chunks[as_usize(index)].len() => {
+                        assert_eq!(error.error_code().get(), 2107, "{what}");
+                    }
+                    Err(error) => assert_eq!(error.error_code().get(), 2102, "{what}"),
                 }
             }
             assert_eq!(hash_of(&released), hash_of(&honest), "{what}");
@@ -372,11 +374,11 @@ fn a_refused_layer_leaves_nothing_and_a_good_one_is_accepted_after_it() {
         let model = ModelVerifier::new(case.signed.files.clone()).unwrap();
         for (bytes, code) in bad {
             let alone = FileVerifier::accept_layer(&case.signed.files, 0, &bytes).unwrap_err();
-            assert_eq!(alone.error_code(), code);
+            assert_eq!(alone.error_code().get(), code);
             assert_eq!(model.accept_layer(0, &bytes).unwrap_err(), alone);
             assert!(model.missing_layers().eq([0]));
             let early = model.accept(0, 0, case.chunk(0)).unwrap_err();
-            assert_eq!(early.error_code(), 9106, "no chunk is checked by what was refused");
+            assert_eq!(early.error_code().get(), 9106, "no chunk is checked by what was refused");
         }
         model.accept_layer(0, &case.layer).unwrap();
         for (index, chunk) in (0..).zip(case.chunks()) {
@@ -405,7 +407,7 @@ fn an_accepted_layer_of_another_file_is_refused() {
         (accept(&bytes(5 * UNIT, 1), 2 * UNIT), 2202),
     ] {
         let error = FileVerifier::new(&case.signed.files, 0, other.clone()).unwrap_err();
-        assert_eq!(error.error_code(), code);
+        assert_eq!(error.error_code().get(), code);
         let model = ModelVerifier::new(case.signed.files.clone()).unwrap();
         assert_eq!(model.add_layer(0, other).unwrap_err(), error);
     }
@@ -433,9 +435,9 @@ fn positions_past_the_end_and_wrong_lengths_are_refused() {
             let chunk = case.chunk(index);
             for bad in [&chunk[1..], &chunk[..chunk.len() - 1], &[], &[chunk, &[0]].concat()] {
                 let error = verifier.accept(index, bad).unwrap_err();
-                assert_eq!(error.error_code(), 2107, "chunk {index} of {count}");
+                assert_eq!(error.error_code().get(), 2107, "chunk {index} of {count}");
             }
-            assert_eq!(verifier.accept_run(index, &[]).unwrap_err().error_code(), 2107);
+            assert_eq!(verifier.accept_run(index, &[]).unwrap_err().error_code().get(), 2107);
         }
         assert_eq!((verifier.accepted(), verifier.accepted_bytes()), (0, 0));
     }
@@ -458,7 +460,7 @@ fn an_empty_file_is_complete_from_the_start_if_its_root_is_that_of_nothing() {
         ModelVerifier::new(signed.files.clone()).unwrap_err(),
     ] {
         assert!(matches!(&error, VerifierError::Layer { fault, .. } if *fault == expected));
-        assert_eq!(error.error_code(), 2101);
+        assert_eq!(error.error_code().get(), 2101);
     }
     let others = ModelVerifier::only(signed.files, [1]).unwrap();
     assert!(others.accept(1, 0, &bytes(9, 1)).is_ok());
@@ -482,7 +484,7 @@ fn of_a_good_and_a_bad_chunk_offered_at_once_only_the_good_one_is_released() {
             let again = scope.spawn(|| offer(case.chunk(index)));
             assert_eq!(offer(case.chunk(index)), Ok(()));
             assert_eq!(again.join().unwrap(), Ok(()));
-            assert_eq!(refused.join().unwrap().unwrap_err().error_code(), 2102);
+            assert_eq!(refused.join().unwrap().unwrap_err().error_code().get(), 2102);
         });
         assert_eq!(verifier.accepted(), 1, "counted once");
         assert_eq!(verifier.accepted_bytes(), as_u64(case.chunk(index).len()));
@@ -541,8 +543,8 @@ fn an_accepted_chunk_stays_accepted_when_a_bad_one_is_offered_in_its_place() {
     let case = Case::new(3 * UNIT, UNIT);
     let verifier = case.verifier();
     assert!(verifier.accept(1, case.chunk(1)).is_ok());
-    assert_eq!(verifier.accept(1, case.chunk(0)).unwrap_err().error_code(), 2102);
-    assert_eq!(verifier.accept_run(0, &case.file[1..]).unwrap_err().error_code(), 2102);
+    assert_eq!(verifier.accept(1, case.chunk(0)).unwrap_err().error_code().get(), 2102);
+    assert_eq!(verifier.accept_run(0, &case.file[1..]).unwrap_err().error_code().get(), 2102);
     assert_eq!(verifier.missing().collect::<Vec<_>>(), [0..1, 2..3]);
 }
 
@@ -589,7 +591,7 @@ fn large_chunks_are_accepted_like_small_ones() {
             for at in [0, chunk.len() / 2, chunk.len() - 1] {
                 let mut bad = chunk.to_vec();
                 bad[at] ^= 1;
-                assert_eq!(verifier.accept(index, &bad).unwrap_err().error_code(), 2102);
+                assert_eq!(verifier.accept(index, &bad).unwrap_err().error_code().get(), 2102);
             }
             assert!(case.is_chunk(&verifier.accept(index, chunk).unwrap()));
         }
@@ -613,7 +615,7 @@ fn a_file_of_which_only_a_proof_is_held_is_verified() {
     let error = FileVerifier::of_proven(&proven, 0, &layer(&files[0].1, size).concat()).unwrap_err();
     assert_eq!(error, VerifierError::NotWanted { position: 0 });
     let error = FileVerifier::of_proven(&proven, 1, &layer(&files[0].1, size).concat()).unwrap_err();
-    assert_eq!(error.error_code(), 2202);
+    assert_eq!(error.error_code().get(), 2202);
 }
 
 #[test]
@@ -624,7 +626,7 @@ fn refusals_name_place_and_numbers() {
     let error = verifier.accept_run(0, &bad).unwrap_err();
     assert_eq!(error.to_string(), "chunk 1 (bytes 16384..32768) does not match the signed root");
     let model = ModelVerifier::only(case.signed.files.clone(), [0]).unwrap();
-    let text = |error: VerifierError| (error.error_code(), error.to_string());
+    let text = |error: VerifierError| (error.error_code().get(), error.to_string());
     assert_eq!(
         text(model.accept(0, 0, &[]).unwrap_err()),
         (9106, "model.bin: its chunk layer has to be accepted before its chunks".into())
