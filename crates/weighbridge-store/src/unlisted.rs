@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use weighbridge_tree::{FileRoot, HeadId};
+use weighbridge_store::{UnfitFault, walk};
+use weighbridge_tree::{Coded, FileRoot, HeadId};
 
 use crate::{
     destination::{Destination, claimed},

@@ -3,8 +3,8 @@
 use std::{fmt, path::PathBuf};
 
 use weighbridge_manifest::{ListError, ModelName, TrustError, shown};
-use weighbridge_store::{IoError, StoreError, shown_path};
-use weighbridge_tree::HeadId;
+use weighbridge_store::{IoError, LockError, shown_path};
+use weighbridge_tree::{Coded, ErrorCode, HeadId};
 use weighbridge_verify::VerifierError;
 
 use crate::event::{Progress, SourceStatus};
@@ -100,22 +100,25 @@ impl FetchError {
         }
         self
     }
+}
 
-    /// The number in `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for FetchError {
+    fn error_code(&self) -> ErrorCode {
         match self {
             Self::Trust(error) => error.error_code(),
-            Self::NoSource { .. } => 9201,
-            Self::Stopped { .. } => 9202,
-            Self::Overwritten { .. } => 9203,
-            Self::AnotherModel { .. } => 9205,
-            Self::NotPruned { .. } => 9206,
-            Self::Store(error) => error.error_code(),
-            Self::NothingWanted | Self::NoTensors => 9001,
+            Self::NoSource { .. } => ErrorCode::NO_SOURCE,
+            Self::Stopped { .. } => ErrorCode::FETCH_STOPPED,
+            Self::Overwritten { .. } => ErrorCode::MODEL_OVERWRITTEN,
+            Self::InTheWay { .. } => ErrorCode::IN_THE_WAY,
+            Self::AnotherModel { .. } => ErrorCode::FOLDER_HAS_ANOTHER_MODEL,
+            Self::NotPruned { .. } => ErrorCode::NOT_PRUNED,
+            Self::HubSnapshot { .. } => ErrorCode::HUB_SNAPSHOT,
+            Self::Io(error) => error.error_code(),
+            Self::Busy(error) => error.error_code(),
+            Self::NothingWanted | Self::NoTensors => ErrorCode::USAGE,
             Self::List(error) => error.error_code(),
             Self::Entry(error) => error.error_code(),
-            Self::Bug => 9999,
+            Self::Bug => ErrorCode::BUG,
         }
     }
 }

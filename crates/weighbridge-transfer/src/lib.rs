@@ -44,3 +44,4 @@ pub use fault::Fault;
 pub use fetch::{Fetched, Observer, fetch};
 pub use options::{AnotherModel, Options, Stop, Unlisted, Wanted, Watchdog};
 pub use source::{Source, SourceError, SourceOptions};
+pub use weighbridge_tree::{Coded, ErrorCode};

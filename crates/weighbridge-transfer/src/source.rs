@@ -11,6 +11,7 @@ use bytes::Bytes;
 use reqwest::Url;
 use weighbridge_manifest::shown;
 use weighbridge_store::shown_path;
+use weighbridge_tree::{Coded, ErrorCode};
 
 use crate::{
     fault::Fault,
@@ -253,11 +254,11 @@ impl SourceError {
     fn address(scheme: &'static str, why: impl fmt::Display) -> Self {
         Self::Address { scheme, why: why.to_string() }
     }
+}
 
-    /// The number in `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
-        9001
+impl Coded for SourceError {
+    fn error_code(&self) -> ErrorCode {
+        ErrorCode::USAGE
     }
 }
 

@@ -1,4 +1,6 @@
 use super::source;
+use weighbridge_tree::Coded;
+
 use crate::{Source, source::SourceOptions};
 
 #[test]
@@ -28,7 +30,7 @@ fn refuses_what_is_no_source_and_shows_no_secret_of_it() {
             !error.to_string().contains("secret") && !format!("{error:?}").contains("secret"),
             "{error:?}"
         );
-        assert_eq!(error.error_code(), 9001);
+        assert_eq!(error.error_code().get(), 9001);
     }
     for text in ["hf://../name", "hf://org/na/me", "hf://org/..", "hf://org/n%61me", "hf:///name"] {
         assert!(Source::parse(text, &SourceOptions::default()).is_err(), "{text}");
