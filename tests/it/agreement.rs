@@ -18,8 +18,8 @@ use weighbridge_manifest::{
 };
 use weighbridge_publish::sign_challenge;
 use weighbridge_tree::{
-    ChunkSize, FileRoot, Grid, Layer, Nonce, SliceDecoder, SliceRange, Slicer, TensorHash, check_slice,
-    head_id,
+    ChunkSize, Coded, FileRoot, Grid, Layer, Nonce, SliceDecoder, SliceRange, Slicer, TensorHash,
+    check_slice, head_id,
 };
 use weighbridge_verify::{Answered, Holding, UnsignedResponse};
 
@@ -200,7 +200,7 @@ fn of_every_model_of_1_to_64_entries_both_readings_agree_on_proofs() {
             offered.push([dropped.concat().as_slice(), &honest[above + 1..]].concat());
             for proof in offered {
                 let verdict = SignedProof::parse(&proof).and_then(|proof| proof.under(model.files.head()));
-                let verdict = verdict.map(drop).map_err(|e| e.error_code());
+                let verdict = verdict.map(drop).map_err(|e| e.error_code().get());
                 let sections = [("proof", proof.as_slice()), ("held-head.txt", model.text.as_bytes())];
                 vectors.add("proof", verdict, &[], &sections);
             }
@@ -275,7 +275,7 @@ fn both_readings_agree_on_slices() {
             changed[numbers.index(honest.len())] ^= 1 << numbers.below(8);
             let cut = honest[..numbers.index(honest.len())].to_vec();
             for slice in [honest, changed, cut] {
-                let verdict = check_slice(root, wanted, &slice).map(drop).map_err(|e| e.error_code());
+                let verdict = check_slice(root, wanted, &slice).map(drop).map_err(|e| e.error_code().get());
                 let mut released = Vec::new();
                 let (mut decoder, mut rest) = (SliceDecoder::new(root, wanted), slice.as_slice());
                 while let Ok(Some(bytes)) = decoder.next(&mut rest) {
@@ -342,7 +342,7 @@ fn both_readings_agree_on_audits() {
         {
             let verified = signed.verify(auditor.vkey()).unwrap();
             let verdict = Answered::check(&verified, &model.files, response, at(received), |_| false);
-            let verdict = verdict.map(drop).map_err(|e| e.error_code());
+            let verdict = verdict.map(drop).map_err(|e| e.error_code().get());
             let vkey = auditor.vkey().to_string();
             let sections = [
                 ("head.txt", model.text.as_bytes()),
@@ -420,7 +420,7 @@ fn judge(prefix: &mut Vec<u8>, file_size: u64) -> Result<String, u16> {
             Ok(Parsed::NeedPrefix(length)) => prefix.resize(usize::try_from(length).unwrap(), 0),
             Ok(Parsed::Tensors { .. }) => return Ok("none".to_owned()),
             Ok(Parsed::UnknownDtype { dtype, .. }) => return Ok(dtype.error_code().to_string()),
-            Err(error) => return Err(error.error_code()),
+            Err(error) => return Err(error.error_code().get()),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use weighbridge_store::{IoError, shown_path};
-use weighbridge_tree::Nonce;
+use weighbridge_tree::{ErrorCode, Nonce};
 
 use crate::{failure::Failure, memory, place::NewFile};
 
@@ -36,7 +36,7 @@ impl Nonces {
         let text = str::from_utf8(&bytes).ok();
         let nonces = text.and_then(|text| text.lines().map(Nonce::from_hex).collect::<Result<_, _>>().ok());
         let nonces = nonces.ok_or_else(|| {
-            Failure::new(9004, format!("{} does not hold nonces", shown_path(&path)))
+            Failure::new(ErrorCode::STATE_FILE_MALFORMED, format!("{} does not hold nonces", shown_path(&path)))
                 .hint("name another file with --answered, or move this one away: answers can then be accepted again")
         })?;
         Ok(Self { path, nonces, _lock: lock })

@@ -6,7 +6,7 @@ use serde_json::json;
 use weighbridge_manifest::{Challenge, Report, SignedChallenge, Time, VerifiedFileList, shown};
 use weighbridge_publish::{SecretKey, sign_challenge, sign_report};
 use weighbridge_store::{HeldFolder, read_bounded, shown_path};
-use weighbridge_tree::Nonce;
+use weighbridge_tree::{ErrorCode, Nonce};
 use weighbridge_verify::{Answered, AuditError, Samples, UnsignedResponse, chance_of_missing};
 
 use crate::{
@@ -37,7 +37,7 @@ fn challenge(args: &AuditChallenge, output: &Output) -> Result<(), Failure> {
     let deadline = i64::try_from(args.within).ok().and_then(|within| issued.unix().checked_add(within));
     let mut nonce = [0; 32];
     getrandom::fill(&mut nonce)
-        .map_err(|error| Failure::new(9002, format!("the system gives no random bytes: {error}")))?;
+        .map_err(|error| Failure::new(ErrorCode::IO, format!("the system gives no random bytes: {error}")))?;
     let challenge = Challenge {
         head: head.id(),
         root: head.head().root,
@@ -105,7 +105,7 @@ fn check(args: &AuditCheck, output: &Output) -> Result<(), Failure> {
     let challenge = read_challenge(&args.challenge)?;
     let challenge = challenge.verify(key.vkey()).map_err(|error| {
         let failure = Failure::from(error).about(&args.challenge);
-        if failure.code == 3301 {
+        if failure.code == ErrorCode::STATEMENT_NOT_SIGNED {
             failure.hint("check with the key that signed the challenge: your own")
         } else {
             failure
@@ -225,5 +225,5 @@ fn read_challenge(path: &Path) -> Result<SignedChallenge, Failure> {
 }
 
 fn now() -> Result<Time, Failure> {
-    trust::now().ok_or_else(|| Failure::new(9002, "this machine's clock tells no time"))
+    trust::now().ok_or_else(|| Failure::new(ErrorCode::IO, "this machine's clock tells no time"))
 }

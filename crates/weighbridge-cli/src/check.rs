@@ -13,7 +13,7 @@ use weighbridge_manifest::{
     SignedProof, SignedReceipt, SignedReport, SliceClaim, TensorEntry, VerifiedHead, shown,
 };
 use weighbridge_store::{IoError, read_bounded, shown_path};
-use weighbridge_tree::SliceDecoder;
+use weighbridge_tree::{ErrorCode, SliceDecoder};
 
 use crate::{
     args::Check,
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Check, output: &Output) -> Result<(), Failure> {
     let bytes = read_proof(&args.proof)?;
     let proof = SignedProof::parse(&bytes).map_err(|e| Failure::from(e).about(&args.proof))?;
     let head = trust::believe(proof.note(), &args.trust, &args.which, output).map_err(|failure| {
-        if failure.code == 3101 {
+        if failure.code == ErrorCode::BAD_SIGNATURE {
             failure.about(&args.proof).only_hint("it was altered: get the proof again")
         } else {
             failure
@@ -45,7 +45,8 @@ pub(crate) fn run(args: &Check, output: &Output) -> Result<(), Failure> {
     match (&args.slice, proven.slice()) {
         (Some(path), Some(claim)) => slice(path, &claim, args.extract.as_deref(), output)?,
         (Some(path), None) => {
-            return Err(Failure::new(2605, "the proof does not say of what the slice is").about(path));
+            let message = "the proof does not say of what the slice is";
+            return Err(Failure::new(ErrorCode::SLICE_FILE_NOT_SHOWN, message).about(path));
         }
         (None, Some(claim)) => {
             output.talk(&format!("a slice of {} goes with this proof; --slice checks it", range(&claim)));
@@ -70,7 +71,7 @@ fn shows(args: &Check, proven: &Proven) -> Result<(), Failure> {
     let wanted = &args.wanted;
     let not_shown = |what: &str| {
         let message = format!("the proof does not show what is wanted: {what}");
-        Failure::new(2507, message)
+        Failure::new(ErrorCode::PROOF_LACKS_WANTED, message)
             .about(&args.proof)
             .hint("ask for a proof of it; this one proves what is printed above")
     };

@@ -12,6 +12,7 @@ use std::{
 
 use weighbridge_formats::generate::Llama;
 use weighbridge_store::IoError;
+use weighbridge_tree::ErrorCode;
 
 use crate::{failure::Failure, output::Output, signals::on_signal};
 
@@ -95,7 +96,7 @@ impl Demo<'_> {
         match (result.status.code(), expected) {
             (Some(0), Expected::Success) | (Some(1), Expected::Refusal) => Ok(()),
             (code, _) => Err(Failure::new(
-                9999,
+                ErrorCode::BUG,
                 format!("the demo went wrong: `weighbridge {line}` ended with {code:?}"),
             )),
         }

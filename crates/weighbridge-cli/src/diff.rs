@@ -63,7 +63,7 @@ struct Model {
 impl Model {
     fn open(path: &Path, policy: Option<&TrustPolicy>) -> Result<Self, Failure> {
         // Messages with codes from 9000 on name the unreadable file themselves.
-        let about = |failure: Failure| if failure.code < 9000 { failure.about(path) } else { failure };
+        let about = |failure: Failure| if failure.code.is_refusal() { failure.about(path) } else { failure };
         let metadata = trust::metadata(path);
         let note = metadata.note().map_err(|error| Failure::from(error).hint(WHAT_TO_NAME))?;
         let (head, signers) = believe(&note, policy).map_err(about)?;

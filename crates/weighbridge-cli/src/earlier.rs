@@ -7,7 +7,7 @@ use weighbridge_manifest::{
 };
 use weighbridge_publish::{Previous, SecretKey, Signing};
 use weighbridge_store::{Layers, read_bounded};
-use weighbridge_tree::head_id;
+use weighbridge_tree::{ErrorCode, head_id};
 
 use crate::{args::Weigh, failure::Failure, trust};
 
@@ -30,7 +30,7 @@ impl Earlier {
         };
         let explained = |failure: Failure| {
             match failure.code {
-            3102 if by_keys => failure.only_hint(
+            ErrorCode::NO_KNOWN_KEY if by_keys => failure.only_hint(
                 "the earlier head is not signed by --key: pass its signer's key with --vkey LINE, or a policy with \
                  --trust FILE",
             ),
@@ -41,7 +41,7 @@ impl Earlier {
         let previous = previous.map_err(explained)?;
         let Some(from) = &args.from else { return Ok(Self { previous, reuse: None }) };
         let policy = policy.ok_or_else(|| {
-            Failure::new(9003, "whom to trust for the earlier release was not said").hint(
+            Failure::new(ErrorCode::NO_TRUST, "whom to trust for the earlier release was not said").hint(
                 "pass its publisher's key with --vkey LINE, a policy with --trust FILE, or sign with --key",
             )
         })?;

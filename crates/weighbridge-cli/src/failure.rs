@@ -9,7 +9,7 @@ use weighbridge_manifest::{
 use weighbridge_publish::{KeyError, SigningError};
 use weighbridge_store::{HoldingError, IoError, MetadataError, StoreError, shown_path};
 use weighbridge_transfer::{Blame, FetchError, Progress, SourceStatus, Unpruned};
-use weighbridge_tree::SliceError;
+use weighbridge_tree::{Coded, ErrorCode, SliceError};
 use weighbridge_verify::{AuditError, ResponseError};
 
 use crate::{output::size, signals::Signal};
@@ -17,7 +17,7 @@ use crate::{output::size, signals::Signal};
 /// Why a run failed. Codes from 9000 on mean that nothing was judged.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    pub(crate) code: u16,
+    pub(crate) code: ErrorCode,
     pub(crate) message: String,
     pub(crate) hints: Vec<String>,
     /// The signal that ended the run, if one did.
@@ -25,12 +25,17 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    pub(crate) fn new(code: u16, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), hints: Vec::new(), signal: None }
     }
 
+    /// The code and the sentence of an error, without hints.
+    pub(crate) fn of(error: &impl Coded) -> Self {
+        Self::new(error.error_code(), error.to_string())
+    }
+
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self::new(9001, message)
+        Self::new(ErrorCode::USAGE, message)
     }
 
     /// Adds a next step. Each hint is printed on its own line.
@@ -64,7 +69,7 @@ impl Failure {
     pub(crate) fn exit(&self) -> ExitCode {
         ExitCode::from(match self.signal {
             Some(signal) => signal.status(),
-            None if self.code < 9000 => 1,
+            None if self.code.is_refusal() => 1,
             None => 2,
         })
     }
@@ -74,7 +79,7 @@ macro_rules! from_coded {
     ($($error:ty),* $(,)?) => {$(
         impl From<$error> for Failure {
             fn from(error: $error) -> Self {
-                Self::new(error.error_code(), error.to_string())
+                Self::of(&error)
             }
         }
     )*};
@@ -97,7 +102,7 @@ from_coded!(
 
 impl From<HeldError> for Failure {
     fn from(error: HeldError) -> Self {
-        let failure = Self::new(error.error_code(), error.to_string());
+        let failure = Self::of(&error);
         match error {
             HeldError::NoAuditors => failure.hint("a policy lists them under [held]; name it with --trust"),
             _ => failure,
@@ -107,7 +112,7 @@ impl From<HeldError> for Failure {
 
 impl From<HoldingError> for Failure {
     fn from(error: HoldingError) -> Self {
-        let failure = Self::new(error.error_code(), error.to_string());
+        let failure = Self::of(&error);
         match error {
             HoldingError::NoLayer { .. } => {
                 failure.hint("get chunks.layer from where the metadata came from")
@@ -123,7 +128,7 @@ impl From<HoldingError> for Failure {
 
 impl From<AuditError> for Failure {
     fn from(error: AuditError) -> Self {
-        let failure = Self::new(error.error_code(), error.to_string());
+        let failure = Self::of(&error);
         match error {
             AuditError::OtherHead { .. } => failure.hint("name the metadata of the challenge's head"),
             AuditError::Late { .. } | AuditError::Replayed { .. } => {
@@ -139,7 +144,7 @@ impl From<ResponseError<HoldingError>> for Failure {
         match error {
             ResponseError::Refused(error) => error.into(),
             ResponseError::Holding(error) => error.into(),
-            other => Self::new(other.error_code().unwrap_or(9999), other.to_string())
+            other => Self::new(other.error_code().unwrap_or(ErrorCode::BUG), other.to_string())
                 .hint("`weighbridge verify` says what else of this model is bad"),
         }
     }
@@ -147,7 +152,7 @@ impl From<ResponseError<HoldingError>> for Failure {
 
 impl From<TrustError> for Failure {
     fn from(error: TrustError) -> Self {
-        let failure = Self::new(error.error_code(), error.to_string());
+        let failure = Self::of(&error);
         match error {
             TrustError::BadSignature { .. } => failure.hint("get head.note again, from the publisher"),
             TrustError::NotEnough { .. } | TrustError::OutOfScope { .. } => failure
@@ -166,7 +171,7 @@ impl From<TrustError> for Failure {
 
 impl From<FetchError> for Failure {
     fn from(error: FetchError) -> Self {
-        let mut failure = Self::new(error.error_code(), error.to_string());
+        let mut failure = Self::of(&error);
         match error {
             FetchError::Trust(error) => error.into(),
             FetchError::NoSource { progress, sources, .. } => {
@@ -232,7 +237,7 @@ fn on_disk(progress: &Progress) -> String {
 
 impl From<MetadataError> for Failure {
     fn from(error: MetadataError) -> Self {
-        let failure = Self::new(error.error_code(), error.to_string());
+        let failure = Self::of(&error);
         match error {
             MetadataError::Io(_) => failure,
             MetadataError::List(_) => {
@@ -245,7 +250,7 @@ impl From<MetadataError> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        let failure = Self::new(error.error_code(), error.to_string());
+        let failure = Self::of(&error);
         match error {
             StoreError::Exists { .. } => {
                 failure.hint("--force replaces it, once the new metadata is complete")
@@ -267,7 +272,7 @@ impl From<StoreError> for Failure {
 
 impl From<KeyError> for Failure {
     fn from(error: KeyError) -> Self {
-        let mut failure = Self::new(error.error_code(), error.to_string());
+        let mut failure = Self::of(&error);
         if let KeyError::Io { source, .. } | KeyError::NoPassphrase(source) | KeyError::Random(source) =
             &error
         {

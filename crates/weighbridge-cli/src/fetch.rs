@@ -20,7 +20,7 @@ use weighbridge_transfer::{
     AnotherModel, Event, FetchError, Fetched, Observer, Options, Progress, Source, SourceOptions,
     SourceState, SourceStatus, Stop, Unlisted, Wanted, Watchdog, fetch,
 };
-use weighbridge_tree::HeadId;
+use weighbridge_tree::{Coded, ErrorCode, HeadId};
 
 use crate::{
     args::Fetch,
@@ -45,8 +45,9 @@ pub(crate) fn run(args: &Fetch, output: &Output) -> Result<(), Failure> {
     let options = options(args, &demand)?;
     let names: Vec<String> =
         options.sources.iter().chain(&options.metadata).map(|source| source.name().to_owned()).collect();
-    let runtime = Runtime::new()
-        .map_err(|error| Failure::new(9002, format!("cannot start the threads of a fetch: {error}")))?;
+    let runtime = Runtime::new().map_err(|error| {
+        Failure::new(ErrorCode::IO, format!("cannot start the threads of a fetch: {error}"))
+    })?;
     let stop = Stop::default();
     let watcher = Watcher::new(output, &names, &demand, &stop);
     let ended = thread::scope(|scope| {
@@ -227,7 +228,7 @@ impl<'a> Watcher<'a> {
             let sources: Vec<Value> =
                 seen.sources.values().map(|status| fetch_json::source(status, names)).collect();
             let value = json!({
-                "event": "result", "fetched": code.is_none(), "code": code,
+                "event": "result", "fetched": code.is_none(), "code": code.map(ErrorCode::get),
                 "head": seen.head.map(|id| id.to_string()), "files": files, "partial": partial, "bytes": bytes, "sources": sources,
             });
             fetch_json::with_progress(value, &progress)
@@ -378,7 +379,8 @@ fn by_force(progress: &Progress) -> Failure {
         0 => String::new(),
         wanted => format!("; at least {} of {} is on disk", size(progress.durable), size(wanted)),
     };
-    Failure::new(9202, format!("stopped by force{there}")).hint("the same command goes on from there")
+    Failure::new(ErrorCode::FETCH_STOPPED, format!("stopped by force{there}"))
+        .hint("the same command goes on from there")
 }
 
 /// How long a fetch may take to end. Together with the last words, the end takes less than two seconds.

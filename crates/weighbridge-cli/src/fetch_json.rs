@@ -28,7 +28,7 @@ pub(crate) fn value(event: &Event, names: &[String]) -> Option<Value> {
             json!({ "event": "file", "path": path.as_str(), "status": "verified", "size": size })
         }
         Event::Extra { path, removed, fault } => {
-            let (code, message) = fault.as_ref().map(|fault| (fault.code, &fault.message)).unzip();
+            let (code, message) = fault.as_ref().map(|fault| (fault.code.get(), &fault.message)).unzip();
             json!({ "event": "extra", "path": path, "removed": removed, "code": code, "message": message })
         }
         _ => return None,

@@ -15,7 +15,7 @@ use weighbridge_manifest::{
 };
 use weighbridge_publish::TEXT;
 use weighbridge_store::{HEAD, IoError, read_bounded, shown_path};
-use weighbridge_tree::head_id;
+use weighbridge_tree::{Coded, ErrorCode, head_id};
 
 use crate::{
     args::Inspect,
@@ -42,16 +42,13 @@ pub(crate) fn run(args: &Inspect, output: &Output) -> Result<(), Failure> {
     {
         match tensor_file(target, format, output) {
             // A response to an audit may begin like the tensor file that it samples.
-            Err(failure) if failure.code == NOT_JSON => text(target, output),
+            Err(failure) if failure.code == ErrorCode::SAFETENSORS_NOT_JSON => text(target, output),
             result => result,
         }
     } else {
         text(target, output)
     }
 }
-
-/// The code for a safetensors header that is not JSON.
-const NOT_JSON: u16 = 4105;
 
 /// The format of a file whose name does not show it: the stores of Ollama and of hubs name files by hashes. `weigh`
 /// uses names alone, as lists do.
@@ -168,8 +165,8 @@ fn tensor_file(path: &Path, format: Format, output: &Output) -> Result<(), Failu
     let size = file.metadata().map_err(IoError::at("look at", path))?.len();
     let mut prefix = Vec::new();
     let (tensors, unknown, split) = loop {
-        let parsed = parse(format, &prefix, size);
-        match parsed.map_err(|e| Failure::new(e.error_code(), e.to_string()).about(path))? {
+        let parsed = format.parse(&prefix, size);
+        match parsed.map_err(|e| Failure::of(&e).about(path))? {
             Parsed::Tensors { tensors, split, .. } => break (tensors, None, split),
             Parsed::UnknownDtype { dtype, names, split } => {
                 break (Vec::new(), Some((names.len(), dtype)), split);
@@ -178,7 +175,8 @@ fn tensor_file(path: &Path, format: Format, output: &Output) -> Result<(), Failu
                 let more = length.saturating_sub(prefix.len() as u64);
                 (&mut file).take(more).read_to_end(&mut prefix).map_err(IoError::at("read", path))?;
                 if (prefix.len() as u64) < length {
-                    return Err(Failure::new(2106, "the file changed while it was read").about(path));
+                    return Err(Failure::new(ErrorCode::FILE_CHANGED, "the file changed while it was read")
+                        .about(path));
                 }
             }
         }
@@ -269,7 +267,7 @@ fn short(bytes: &[u8]) -> String {
 
 fn sharded(path: &Path, output: &Output) -> Result<(), Failure> {
     let bytes = read_bounded(path, MAX_INDEX)?;
-    let index = Index::parse(&bytes).map_err(|e| Failure::new(e.error_code(), e.to_string()).about(path))?;
+    let index = Index::parse(&bytes).map_err(|e| Failure::of(&e).about(path))?;
     let list = List::new(output, index.weight_map().len(), "tensor");
     for (tensor, file) in index.weight_map() {
         list.line(

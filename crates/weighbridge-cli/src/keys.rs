@@ -10,6 +10,7 @@ use serde_json::json;
 use weighbridge_manifest::{KeyName, Vkey, unseen_in};
 use weighbridge_publish::{KeyError, MAX_PASSPHRASE, Passphrase, Protection, SecretKey, public_key_from_pem};
 use weighbridge_store::{IoError, shown_path};
+use weighbridge_tree::ErrorCode;
 use zeroize::Zeroizing;
 
 #[cfg(unix)]
@@ -76,7 +77,7 @@ fn key_name(text: &str) -> Result<KeyName, Failure> {
     if let Some(character) = unseen_in(text) {
         let message =
             format!("the key's name has a character that is not seen, U+{:04X}", u32::from(character));
-        return Err(Failure::new(1424, message));
+        return Err(Failure::new(ErrorCode::NAME_UNSEEN_CHARACTER, message));
     }
     KeyName::parse(text)
         .map_err(|_| Failure::usage("a key's name has no spaces and no '+', and is not empty"))

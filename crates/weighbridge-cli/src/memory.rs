@@ -12,6 +12,7 @@ use weighbridge_manifest::{
     Memory, MemoryError, ModelName, Remembered, TrustError, TrustPolicy, VerifiedHead,
 };
 use weighbridge_store::{IoError, shown_path};
+use weighbridge_tree::ErrorCode;
 
 use crate::failure::Failure;
 
@@ -142,7 +143,9 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 fn malformed(path: &Path, error: &MemoryError) -> Failure {
-    Failure::new(9004, format!("{} does not hold remembered heads: {error}", shown_path(path))).hint(
-        "name another file with --state, or move this one away: what was accepted before is then forgotten",
+    Failure::new(
+        ErrorCode::STATE_FILE_MALFORMED,
+        format!("{} does not hold remembered heads: {error}", shown_path(path)),
     )
+    .hint("name another file with --state, or move this one away: what was accepted before is then forgotten")
 }

@@ -10,6 +10,7 @@ use std::{
 use serde_json::{Value, json};
 use weighbridge_formats::UnknownDtype;
 use weighbridge_manifest::{is_unseen, shown, shown_line};
+use weighbridge_tree::{Coded, ErrorCode};
 
 use crate::failure::Failure;
 
@@ -75,7 +76,7 @@ impl Output {
     pub(crate) fn end(&self) -> ExitCode {
         match self.lost.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(error) => {
-                self.fail(&Failure::new(9002, format!("cannot write to standard output: {error}")))
+                self.fail(&Failure::new(ErrorCode::IO, format!("cannot write to standard output: {error}")))
             }
             None => ExitCode::SUCCESS,
         }
@@ -98,8 +99,7 @@ impl Output {
     pub(crate) fn fail(&self, failure: &Failure) -> ExitCode {
         let Failure { code, message, hints, .. } = failure;
         if self.json {
-            let value =
-                serde_json::json!({ "event": "error", "code": code, "message": message, "hints": hints });
+            let value = json!({ "event": "error", "code": code.get(), "message": message, "hints": hints });
             self.raw(&json_line(&value));
         }
         let mut stderr = io::stderr().lock();
@@ -185,7 +185,7 @@ pub(crate) fn shown_names(names: &[impl AsRef<str>]) -> String {
 
 /// An unknown dtype, for programs.
 pub(crate) fn unknown_dtype(dtype: &UnknownDtype) -> Value {
-    json!({ "code": dtype.error_code(), "tensor": dtype.tensor().as_str(), "dtype": dtype.dtype() })
+    json!({ "code": dtype.error_code().get(), "tensor": dtype.tensor().as_str(), "dtype": dtype.dtype() })
 }
 
 /// Makes lines safe for a terminal. Names are [`shown`] where a line is made. Text from elsewhere, such as the argument

@@ -5,7 +5,7 @@ use std::{io::Write, ops::Range, path::Path};
 use serde_json::json;
 use weighbridge_manifest::{ProveError, VerifiedFileList, VerifiedTensorList, Wanted, shown};
 use weighbridge_store::{HeldFolder, IoError, Metadata, shown_path};
-use weighbridge_tree::{SliceRange, Slicer};
+use weighbridge_tree::{ErrorCode, SliceRange, Slicer};
 use weighbridge_verify::Holding;
 
 use crate::{
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Prove, output: &Output) -> Result<(), Failure> {
     let tensors = if args.tensor.is_empty() { None } else { metadata.tensors(&files)? };
     let named = |error: ProveError, asked: &str| {
         let failure = Failure::from(error).about(Path::new(asked));
-        if failure.code == 9001 { failure.hint(NAMES) } else { failure }
+        if failure.code == ErrorCode::USAGE { failure.hint(NAMES) } else { failure }
     };
     let mut wanted = Wanted::of(&files, tensors.as_ref());
     for path in &args.file {
@@ -132,8 +132,8 @@ fn write_slice(
     let about = |failure: Failure| failure.about(Path::new(path));
     let (position, entry) = files
         .find(path)
-        .ok_or_else(|| Failure::new(9999, format!("{} was proven, and is gone", shown(path))))?;
-    let folder = HeldFolder::open(&args.model, metadata, files)?;
+        .ok_or_else(|| Failure::new(ErrorCode::BUG, format!("{} was proven, and is gone", shown(path))))?;
+    let mut folder = HeldFolder::open(&args.model, metadata, files)?;
     let range = SliceRange::new(entry.size, range).map_err(|e| about(e.into()))?;
     let layer = folder.layer(position)?;
     let mut new = NewFile::create(to)?;

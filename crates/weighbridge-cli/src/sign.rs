@@ -6,7 +6,7 @@ use serde_json::json;
 use weighbridge_manifest::{MAX_NOTE, MAX_TEXT, NoteSignature, TrustError, Vkey, shown};
 use weighbridge_publish::{Added, Existing, Signing, Staging, TEXT, external_signature};
 use weighbridge_store::{HEAD, read_bounded};
-use weighbridge_tree::head_id;
+use weighbridge_tree::{ErrorCode, head_id};
 
 use crate::{
     args::Sign,
@@ -43,7 +43,8 @@ fn open(folder: &Path) -> Result<Signing, Failure> {
     }
     let bytes = read_bounded(&text, MAX_TEXT as u64)
         .map_err(|e| Failure::from(e).hint("there is nothing to sign here; `weighbridge weigh` makes it"))?;
-    let words = String::from_utf8(bytes).map_err(|_| Failure::new(1203, "not a head").about(&text))?;
+    let words = String::from_utf8(bytes)
+        .map_err(|_| Failure::new(ErrorCode::HEAD_LINE, "not a head").about(&text))?;
     Signing::of_text(words).map_err(|e| Failure::from(e).about(&text))
 }
 
@@ -73,8 +74,8 @@ fn write(folder: &Path, signing: &Signing) -> Result<(), Failure> {
     }
     let lock = staging.lock()?;
     if open(folder)?.text() != signing.text() {
-        let failure =
-            Failure::new(2106, "the head was replaced while it was signed").about(&folder.join(HEAD));
+        let failure = Failure::new(ErrorCode::FILE_CHANGED, "the head was replaced while it was signed")
+            .about(&folder.join(HEAD));
         return Err(failure.hint("look at the new one, and sign again"));
     }
     Ok(signals::uninterrupted(|| staging.publish_note(lock))?)

@@ -12,7 +12,7 @@ use weighbridge_manifest::{
 };
 use weighbridge_publish::TEXT;
 use weighbridge_store::{FOLDER, HEAD, IoError, Metadata, PARTIAL, shown_path};
-use weighbridge_tree::head_id;
+use weighbridge_tree::{ErrorCode, head_id};
 
 use crate::{
     args::{Trust, Which},
@@ -147,7 +147,7 @@ pub(crate) fn by_its_word(note: &[u8]) -> Result<VerifiedHead, Failure> {
 }
 
 pub(crate) fn no_trust() -> Failure {
-    Failure::new(9003, "whom to trust was not said").hint(
+    Failure::new(ErrorCode::NO_TRUST, "whom to trust was not said").hint(
         "pass the publisher's key with --vkey LINE, a policy with --trust FILE, or the head's id with --head ID",
     )
 }

@@ -17,6 +17,7 @@ use weighbridge_store::{
     BadChunks, BadRun, Event, ExtraFiles, FOLDER, FileFault, FileReport, IoError, Metadata, ModelCheck,
     Outcome, StoreError, Summary, TensorHashing, Uncompared, is_hub_snapshot, shown_path,
 };
+use weighbridge_tree::{Coded, ErrorCode};
 
 use crate::{
     args::Verify,
@@ -73,7 +74,7 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
     };
     let (summary, codes) = check_files(&check, &files, output)?;
     let layers = layers.map(|_| ());
-    let refused_layers = layers.as_ref().err().map(weighbridge_store::MetadataError::error_code);
+    let refused_layers = layers.as_ref().err().map(Coded::error_code);
     let code = refused_layers.or(codes.code());
     if code.is_none() && !args.only.is_empty() && summary == Summary::default() {
         return Err(Failure::usage("--only: no listed file matches"));
@@ -82,8 +83,9 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
     let text = if code.is_none() { done(&summary, listed, &codes, &head) } else { String::new() };
     output.result(&text, || {
         json!({
-            "event": "result", "verified": code.is_none(), "code": code, "head": head.id().to_string(),
-            "listed": listed, "complete": args.only.is_empty(), "extra": codes.extra, "left_out": codes.left_out,
+            "event": "result", "verified": code.is_none(), "code": code.map(ErrorCode::get),
+            "head": head.id().to_string(), "listed": listed, "complete": args.only.is_empty(),
+            "extra": codes.extra, "left_out": codes.left_out,
             "files": summary.verified, "bytes": summary.bytes, "refused": summary.refused, "unknown": summary.unknown,
             "uncompared": summary.uncompared,
         })
@@ -127,7 +129,8 @@ fn write_receipt(
         head: head.id(),
         root: head.head().root,
         node: key.vkey().clone(),
-        verified: trust::now().ok_or_else(|| Failure::new(9002, "this machine's clock tells no time"))?,
+        verified: trust::now()
+            .ok_or_else(|| Failure::new(ErrorCode::IO, "this machine's clock tells no time"))?,
     };
     let note = sign_receipt(&receipt, key)?;
     file.write_all(note.as_bytes()).map_err(IoError::at("write", path))?;
@@ -165,8 +168,8 @@ pub(crate) fn aside(summary: &Summary) -> String {
 /// The error codes found so far.
 #[derive(Default)]
 pub(crate) struct Codes {
-    refused: BTreeSet<u16>,
-    unknown: Option<u16>,
+    refused: BTreeSet<ErrorCode>,
+    unknown: Option<ErrorCode>,
     /// Whether the model is a snapshot of a cache of Hugging Face's clients.
     in_hub_cache: bool,
     /// Whether a fault named the bad chunks.
@@ -179,7 +182,7 @@ pub(crate) struct Codes {
 
 impl Codes {
     /// The code with which the run ends.
-    pub(crate) fn code(&self) -> Option<u16> {
+    pub(crate) fn code(&self) -> Option<ErrorCode> {
         self.refused.first().copied().or(self.unknown)
     }
 }
@@ -207,7 +210,7 @@ pub(crate) fn check_files(
             let mut codes = codes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             match &report.outcome {
                 Outcome::Refused(faults) => {
-                    codes.refused.extend(faults.iter().map(FileFault::error_code));
+                    codes.refused.extend(faults.iter().map(Coded::error_code));
                     codes.chunks_named |= faults.iter().any(names_chunks);
                 }
                 Outcome::Unknown(error) => codes.unknown = Some(error.error_code()),
@@ -250,19 +253,35 @@ fn names_chunks(fault: &FileFault) -> bool {
 /// The next step for each kind of refusal.
 fn hints(codes: &Codes) -> Vec<&'static str> {
     let mut hints = Vec::new();
+    let of_a_path = ErrorCode::PATH_LENGTH..=ErrorCode::PATH_NOT_UTF8;
     for code in &codes.refused {
-        let hint = match code {
-            2101 | 2103 | 2104 if codes.in_hub_cache => BESIDE_THE_CACHE,
-            2101 if codes.chunks_named => "fetch the chunks named above again; everything else stays valid",
-            2101 | 2103 | 2104 => "fetch the files named above again",
-            2105 => "remove files that are not part of the model, or report them only: --allow-extra",
-            2106 => "wait until nothing writes to the model, and verify again",
-            2202 => "get chunks.layer again, or remove it: the files can be verified without it",
-            5102 | 5105 if codes.in_hub_cache => {
+        let hint = match *code {
+            ErrorCode::FILE_MISMATCH | ErrorCode::FILE_LENGTH | ErrorCode::FILE_MISSING
+                if codes.in_hub_cache =>
+            {
+                BESIDE_THE_CACHE
+            }
+            ErrorCode::FILE_MISMATCH if codes.chunks_named => {
+                "fetch the chunks named above again; everything else stays valid"
+            }
+            ErrorCode::FILE_MISMATCH | ErrorCode::FILE_LENGTH | ErrorCode::FILE_MISSING => {
+                "fetch the files named above again"
+            }
+            ErrorCode::FILE_NOT_LISTED => {
+                "remove files that are not part of the model, or report them only: --allow-extra"
+            }
+            ErrorCode::FILE_CHANGED => "wait until nothing writes to the model, and verify again",
+            ErrorCode::LAYER_MISMATCH => {
+                "get chunks.layer again, or remove it: the files can be verified without it"
+            }
+            ErrorCode::LINK_OUT | ErrorCode::LINK_BROKEN if codes.in_hub_cache => {
                 "let the hub's client download these files again: it makes the links of its cache"
             }
-            5102..=5105 => "remove the links and special files named above",
-            1401..=1411 => "rename or remove the files named above",
+            ErrorCode::LINK_OUT
+            | ErrorCode::LINK_TO_FOLDER
+            | ErrorCode::SPECIAL_FILE
+            | ErrorCode::LINK_BROKEN => "remove the links and special files named above",
+            code if of_a_path.contains(&code) => "rename or remove the files named above",
             _ => continue,
         };
         if !hints.contains(&hint) {
@@ -385,16 +404,16 @@ fn value(report: &FileReport) -> Value {
 }
 
 fn io_value(error: &IoError) -> Value {
-    json!({ "code": error.error_code(), "message": error.to_string() })
+    json!({ "code": error.error_code().get(), "message": error.to_string() })
 }
 
 fn fault_value(fault: &FileFault) -> Value {
-    let mut value = json!({ "code": fault.error_code(), "message": fault.to_string() });
+    let mut value = json!({ "code": fault.error_code().get(), "message": fault.to_string() });
     if let FileFault::Mismatch { chunks: Some(chunks), .. } = fault {
         let run = |run: &BadRun| {
             let tensors: Vec<&str> = run.tensors.iter().map(|t| t.name.as_str()).collect();
             json!({
-                "code": 2102, "first": run.chunks.0, "last": run.chunks.1,
+                "code": ErrorCode::CHUNK_MISMATCH.get(), "first": run.chunks.0, "last": run.chunks.1,
                 "start": run.bytes.start, "end": run.bytes.end, "tensors": tensors,
             })
         };

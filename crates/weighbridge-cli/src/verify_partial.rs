@@ -12,7 +12,7 @@ use weighbridge_store::{
     CHUNKS, ExtraFiles, FOLDER, HEAD, IoError, Layers, LayersError, Metadata, MetadataError, ModelCheck,
     PARTIAL, TensorHashing, accept_file, shown_path, walk,
 };
-use weighbridge_tree::{Grid, HeadId, Layer};
+use weighbridge_tree::{ErrorCode, Grid, HeadId, Layer};
 use weighbridge_verify::FileVerifier;
 
 use crate::{
@@ -87,9 +87,9 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
         if is_bad { String::new() } else { total.text(&of, tensors.is_some(), &aside(&summary), head.id()) };
     output.result(&text, || {
         json!({
-            "event": "result", "verified": !is_bad, "code": codes.code(), "head": head.id().to_string(),
-            "complete": total.files == of.files, "files": total.files, "of_files": of.files,
-            "part": total.part, "absent": total.absent, "unknown": total.unknown, "refused": summary.refused,
+            "event": "result", "verified": !is_bad, "code": codes.code().map(ErrorCode::get),
+            "head": head.id().to_string(), "complete": total.files == of.files,
+            "files": total.files, "of_files": of.files, "part": total.part, "absent": total.absent, "unknown": total.unknown, "refused": summary.refused,
             "bytes": total.bytes, "of_bytes": of.bytes,
             "tensors": tensors.is_some().then_some(total.tensors), "of_tensors": tensors.is_some().then_some(of.tensors),
             "uncompared": summary.uncompared,

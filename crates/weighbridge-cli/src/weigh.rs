@@ -14,8 +14,8 @@ use weighbridge_publish::{
     Event, Existing, Refusal, RefusalFault, Reuse, SecretKey, Sha256Listing, Signing, Staging, StoreError,
     TensorListing, WeighError, Weighed, Weighing,
 };
-use weighbridge_store::{FOLDER, HEAD, IoError, Metadata, read_bounded, shown_path};
-use weighbridge_tree::{ChunkSize, ModelRoot, head_id};
+use weighbridge_store::{FOLDER, HEAD, IoError, read_bounded, shown_path};
+use weighbridge_tree::{ChunkSize, Coded, ErrorCode, ModelRoot, head_id};
 
 use crate::{
     args::Weigh,
@@ -44,7 +44,8 @@ pub(crate) fn run(args: &Weigh, output: &Output) -> Result<(), Failure> {
         model: &args.model,
         name: args.name.clone(),
         previous: earlier.previous.clone(),
-        created: trust::now().ok_or_else(|| Failure::new(9002, "this machine's clock tells no time"))?,
+        created: trust::now()
+            .ok_or_else(|| Failure::new(ErrorCode::IO, "this machine's clock tells no time"))?,
         expires: args.expires,
         chunk_size: args.chunk_size,
         tensors: if args.no_tensors { TensorListing::Omit } else { TensorListing::List },
@@ -193,7 +194,7 @@ fn weigh(weighing: &Weighing<'_>, reused: usize, output: &Output) -> Result<(Wei
 }
 
 fn failure(error: &WeighError, output: &Output) -> Failure {
-    let failure = Failure::new(error.error_code(), error.to_string());
+    let failure = Failure::of(error);
     if error.is_about_tensors() {
         // The file may be good: formats have forks, and lists have limits.
         return failure
@@ -216,7 +217,7 @@ fn failure(error: &WeighError, output: &Output) -> Failure {
 fn print_refused(Refusal { place, fault }: &Refusal, output: &Output) {
     let code = fault.error_code();
     output.result(&format!("refused  {}  {fault} [W{code}]", shown(place)), || {
-        let faults = [json!({ "code": code, "message": fault.to_string() })];
+        let faults = [json!({ "code": code.get(), "message": fault.to_string() })];
         json!({ "event": "file", "path": place, "status": "refused", "faults": faults })
     });
 }

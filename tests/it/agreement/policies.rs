@@ -8,10 +8,8 @@ use std::{
 };
 
 use ed25519_dalek::{Signer as _, SigningKey};
-use weighbridge_manifest::{
-    Expectation, KeyName, Memory, ModelName, NoteSignature, Signature, Time, TrustPolicy, Vkey,
-};
-use weighbridge_tree::{HeadId, head_id};
+use weighbridge_manifest::{Expectation, KeyName, Memory, ModelName, NoteSignature, Time, TrustPolicy, Vkey};
+use weighbridge_tree::{Coded, HeadId, head_id};
 
 use super::{Numbers, Vectors};
 use crate::vectors::{Asked, Remembered, remember};
@@ -31,8 +29,9 @@ fn both_readings_agree_on_3_000_random_policies_with_memory() {
         let policy = match TrustPolicy::from_toml(&text) {
             Ok(policy) => policy,
             Err(error) => {
-                *codes.entry(error.error_code()).or_insert(0) += 1;
-                vectors.add("policy", Err(error.error_code()), &[], &[("policy.toml", text.as_bytes())]);
+                let code = error.error_code().get();
+                *codes.entry(code).or_insert(0) += 1;
+                vectors.add("policy", Err(code), &[], &[("policy.toml", text.as_bytes())]);
                 continue;
             }
         };

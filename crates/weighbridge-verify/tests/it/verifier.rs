@@ -292,7 +292,7 @@ fn what_is_released_of_corrupted_files_is_exactly_the_honest_chunks() {
                 match verifier.accept(index, piece) {
                     Ok(chunk) => drop(released.insert(chunk.index(), chunk.bytes())),
                     Err(error) if index >= verifier.count() => {
-                        assert_eq!(error.error_code().get(), 2108, "{what}")
+                        assert_eq!(error.error_code().get(), 2108, "{what}");
                     }
                     Err(error) if piece.len() != chunks[as_usize(index)].len() => {
                         assert_eq!(error.error_code().get(), 2107, "{what}");
