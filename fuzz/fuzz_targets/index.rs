@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use weighbridge_formats::index::{Held, Index};
+use weighbridge_formats::{
+    Coded,
+    index::{Held, Index},
+};
 use weighbridge_fuzz::bounded;
 
 fuzz_target!(|data: &[u8]| {
@@ -29,7 +32,7 @@ fuzz_target!(|data: &[u8]| {
     };
     const PATH: &str = "sub/model.safetensors.index.json";
     assert_eq!(index.check(PATH, has), Ok(()));
-    let code = |held| index.check(PATH, |_, _| held).map_err(|error| error.error_code());
+    let code = |held| index.check(PATH, |_, _| held).map_err(|error| error.error_code().get());
     let refused = |with| if pairs.is_empty() { Ok(()) } else { Err(with) };
     assert_eq!(code(Held::NoFile), refused(4202));
     assert_eq!(code(Held::NoTensor), refused(4203));

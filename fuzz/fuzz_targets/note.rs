@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use weighbridge_fuzz::bounded;
-use weighbridge_manifest::{Expectation, Head, Note, SignedHead, TrustPolicy, tree::head_id};
+use weighbridge_manifest::{Coded, Expectation, Head, Note, SignedHead, TrustPolicy, tree::head_id};
 
 fuzz_target!(|data: &[u8]| {
     let note = bounded(data.len(), || Note::parse(data));

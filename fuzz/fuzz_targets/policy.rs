@@ -7,11 +7,14 @@ use std::collections::BTreeSet;
 use libfuzzer_sys::fuzz_target;
 use toml::{Table, Value};
 use weighbridge_fuzz::bounded;
-use weighbridge_manifest::{Scope, Time, TrustPolicy, Vkey, tree::HeadId};
+use weighbridge_manifest::{Coded, Scope, Time, TrustPolicy, Vkey, tree::HeadId};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = str::from_utf8(data) else {
-        assert_eq!(TrustPolicy::from_toml(data).map(drop).map_err(|error| error.error_code()), Err(1601));
+        assert_eq!(
+            TrustPolicy::from_toml(data).map(drop).map_err(|error| error.error_code().get()),
+            Err(1601)
+        );
         return;
     };
     // The TOML library keeps keys, spans and values of the whole text, so its memory has a wider bound.

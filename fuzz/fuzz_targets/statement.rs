@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use weighbridge_fuzz::bounded;
 use weighbridge_manifest::{
-    Challenge, Head, MAX_TEXT, Note, Receipt, Report, SignedChallenge, SignedReceipt, SignedReport,
+    Challenge, Coded, Head, MAX_TEXT, Note, Receipt, Report, SignedChallenge, SignedReceipt, SignedReport,
     StatementError,
 };
 use weighbridge_tree::MAX_SAMPLES;
@@ -80,5 +80,5 @@ fn note(data: &[u8]) {
 }
 
 fn code<T>(result: Result<T, StatementError>) -> u16 {
-    result.map_or_else(|error| error.error_code(), |_| 0)
+    result.map_or_else(|error| error.error_code().get(), |_| 0)
 }

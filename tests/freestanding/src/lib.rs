@@ -14,7 +14,10 @@ use core::{
 };
 
 use alloc::vec;
-use weighbridge_verify::manifest::{Expectation, SignedProof, TrustPolicy, Vkey};
+use weighbridge_verify::{
+    Coded, ErrorCode,
+    manifest::{Expectation, SignedProof, TrustPolicy, Vkey},
+};
 
 unsafe extern "C" {
     fn aligned_alloc(alignment: usize, size: usize) -> *mut c_void;
@@ -70,12 +73,12 @@ pub unsafe extern "C" fn check_proof(
         unsafe { (slice::from_raw_parts(proof, proof_length), slice::from_raw_parts(vkey, vkey_length)) };
     match check(proof, vkey) {
         Ok(()) => 0,
-        Err(code) => code.into(),
+        Err(code) => code.get().into(),
     }
 }
 
-fn check(proof: &[u8], vkey: &[u8]) -> Result<(), u16> {
-    let line = core::str::from_utf8(vkey).map_err(|_| 1501_u16)?;
+fn check(proof: &[u8], vkey: &[u8]) -> Result<(), ErrorCode> {
+    let line = core::str::from_utf8(vkey).map_err(|_| ErrorCode::VKEY_MALFORMED)?;
     let key = Vkey::parse(line.trim_ascii_end()).map_err(|e| e.error_code())?;
     let policy = TrustPolicy::any_of(vec![key]).map_err(|e| e.error_code())?;
     let proof = SignedProof::parse(proof).map_err(|e| e.error_code())?;
