@@ -47,7 +47,7 @@ const TASKS: &[Task] = &[
     Task {
         name: "rules",
         arguments: "",
-        about: "are all rules cited and broken by a vector, all error codes in use and in the table?",
+        about: "are all rules cited and broken by a vector, all error codes in use and as in the table?",
         run: |arguments| no_arguments(arguments).and_then(|()| rules::check()),
     },
     Task {
