@@ -165,7 +165,7 @@ fn tensor_file(path: &Path, format: Format, output: &Output) -> Result<(), Failu
     let size = file.metadata().map_err(IoError::at("look at", path))?.len();
     let mut prefix = Vec::new();
     let (tensors, unknown, split) = loop {
-        let parsed = format.parse(&prefix, size);
+        let parsed = parse(format, &prefix, size);
         match parsed.map_err(|e| Failure::of(&e).about(path))? {
             Parsed::Tensors { tensors, split, .. } => break (tensors, None, split),
             Parsed::UnknownDtype { dtype, names, split } => {

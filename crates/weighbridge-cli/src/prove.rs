@@ -133,7 +133,7 @@ fn write_slice(
     let (position, entry) = files
         .find(path)
         .ok_or_else(|| Failure::new(ErrorCode::BUG, format!("{} was proven, and is gone", shown(path))))?;
-    let mut folder = HeldFolder::open(&args.model, metadata, files)?;
+    let folder = HeldFolder::open(&args.model, metadata, files)?;
     let range = SliceRange::new(entry.size, range).map_err(|e| about(e.into()))?;
     let layer = folder.layer(position)?;
     let mut new = NewFile::create(to)?;

@@ -14,7 +14,7 @@ use weighbridge_publish::{
     Event, Existing, Refusal, RefusalFault, Reuse, SecretKey, Sha256Listing, Signing, Staging, StoreError,
     TensorListing, WeighError, Weighed, Weighing,
 };
-use weighbridge_store::{FOLDER, HEAD, IoError, read_bounded, shown_path};
+use weighbridge_store::{FOLDER, HEAD, IoError, Metadata, read_bounded, shown_path};
 use weighbridge_tree::{ChunkSize, Coded, ErrorCode, ModelRoot, head_id};
 
 use crate::{

@@ -33,5 +33,5 @@ pub use refusal::{Refusal, RefusalFault};
 pub use reuse::{Reuse, ReuseFault};
 pub use sign::{Added, Signing, SigningError, sign_challenge, sign_receipt, sign_report};
 pub use weigh::{Event, Previous, Sha256Listing, TensorListing, WeighError, Weighed, Weighing};
-pub use weighbridge_store::TEXT;
+pub use weighbridge_store::{Existing, Staging, StoreError, TEXT};
 pub use weighbridge_tree::{Coded, ErrorCode};

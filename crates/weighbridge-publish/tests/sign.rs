@@ -98,7 +98,7 @@ fn a_signature_made_elsewhere_is_added_if_it_is_one() {
     let mut signing = Signing::of_text(text.clone()).unwrap();
     assert_eq!(signing.add(KEY.vkey(), line), Ok(Added::Added));
     assert_eq!(signing.note().unwrap(), note(&text));
-    let error = external_signature(KEY.vkey(), b"another text", made.signature()).unwrap_err();
+    let error = external_signature(KEY.vkey(), b"another text", made.signature().as_bytes()).unwrap_err();
     assert_eq!(error.error_code().get(), 5401);
 }
 

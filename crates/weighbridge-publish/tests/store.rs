@@ -189,7 +189,7 @@ fn a_full_disk_leaves_the_old_files_byte_for_byte() {
     while filler.write_all(&[0; 512]).is_ok() {}
     for _ in 0..2 {
         match Staging::open(&folder, Existing::Replace) {
-            Ok(staging) => assert_eq!(code(staging.write_weighed(&weighed(2))), 9002),
+            Ok(staging) => assert_eq!(code(weighed(2).write(&staging)), 9002),
             Err(error) => assert_eq!(error.error_code().get(), 9002),
         }
         assert_eq!(snapshot(&folder), before);

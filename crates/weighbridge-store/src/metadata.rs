@@ -8,7 +8,7 @@ use std::{
 };
 
 use weighbridge_manifest::{ListError, MAX_NOTE, VerifiedFileList, VerifiedHead, VerifiedTensorList};
-use weighbridge_tree::{Coded, ErrorCode, Grid, Layer, LayerError, LayerReader};
+use weighbridge_tree::{Coded, ErrorCode, Grid, HeadId, Layer, LayerError, LayerReader};
 
 use weighbridge_verify::PageBuffer;
 

@@ -9,9 +9,7 @@ use std::{
 };
 
 use weighbridge_formats::{Format, FormatError, Parsed, UnknownDtype};
-use weighbridge_manifest::{
-    EntryPath, FileEntry, TensorEntry, VerifiedFileList, VerifiedTensorList, is_tensor_file, shown,
-};
+use weighbridge_manifest::{EntryPath, FileEntry, TensorEntry, VerifiedFileList, VerifiedTensorList, shown};
 use weighbridge_tree::{Coded, ErrorCode, FileRoot, Grid, Layer, LayerError, TensorHash};
 
 use crate::{

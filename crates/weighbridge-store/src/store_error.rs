@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf};
 
+use weighbridge_tree::{Coded, ErrorCode};
+
 use crate::{
     io::{IoError, shown_path},
     lock::LockError,
@@ -54,18 +56,16 @@ impl From<IoError> for StoreError {
     }
 }
 
-impl StoreError {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
+impl Coded for StoreError {
+    fn error_code(&self) -> ErrorCode {
         match self {
             Self::Io(error) => error.error_code(),
             Self::Busy(error) => error.error_code(),
-            Self::InTheWay { .. } => 9204,
-            Self::HubSnapshot { .. } => 9207,
-            Self::Exists { .. } => 9101,
-            Self::Link { .. } => 9104,
-            Self::Foreign { .. } => 9105,
+            Self::InTheWay { .. } => ErrorCode::IN_THE_WAY,
+            Self::HubSnapshot { .. } => ErrorCode::HUB_SNAPSHOT,
+            Self::Exists { .. } => ErrorCode::METADATA_EXISTS,
+            Self::Link { .. } => ErrorCode::METADATA_FOLDER_IS_LINK,
+            Self::Foreign { .. } => ErrorCode::FOREIGN_AMONG_METADATA,
             Self::BeingReplaced(error) => error.error_code(),
         }
     }
@@ -117,11 +117,9 @@ pub struct BeingReplaced {
     pub by: Option<String>,
 }
 
-impl BeingReplaced {
-    /// The code of `spec/error-codes.md`.
-    #[must_use]
-    pub fn error_code(&self) -> u16 {
-        9108
+impl Coded for BeingReplaced {
+    fn error_code(&self) -> ErrorCode {
+        ErrorCode::BEING_REPLACED
     }
 }
 

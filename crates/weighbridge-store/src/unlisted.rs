@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use weighbridge_store::{UnfitFault, walk};
-use weighbridge_tree::{Coded, FileRoot, HeadId};
+use weighbridge_tree::{Coded, ErrorCode, FileRoot, HeadId};
 
 use crate::{
     destination::{Destination, claimed},
@@ -31,7 +30,7 @@ pub struct Extra {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExtraFault {
     /// The code of `spec/error-codes.md`.
-    pub code: u16,
+    pub code: ErrorCode,
     /// The reason, for people.
     pub message: String,
 }

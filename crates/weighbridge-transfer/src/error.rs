@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf};
 
 use weighbridge_manifest::{ListError, ModelName, TrustError, shown};
-use weighbridge_store::{IoError, LockError, shown_path};
+use weighbridge_store::{IoError, StoreError, shown_path};
 use weighbridge_tree::{Coded, ErrorCode, HeadId};
 use weighbridge_verify::VerifierError;
 
@@ -109,12 +109,9 @@ impl Coded for FetchError {
             Self::NoSource { .. } => ErrorCode::NO_SOURCE,
             Self::Stopped { .. } => ErrorCode::FETCH_STOPPED,
             Self::Overwritten { .. } => ErrorCode::MODEL_OVERWRITTEN,
-            Self::InTheWay { .. } => ErrorCode::IN_THE_WAY,
             Self::AnotherModel { .. } => ErrorCode::FOLDER_HAS_ANOTHER_MODEL,
             Self::NotPruned { .. } => ErrorCode::NOT_PRUNED,
-            Self::HubSnapshot { .. } => ErrorCode::HUB_SNAPSHOT,
-            Self::Io(error) => error.error_code(),
-            Self::Busy(error) => error.error_code(),
+            Self::Store(error) => error.error_code(),
             Self::NothingWanted | Self::NoTensors => ErrorCode::USAGE,
             Self::List(error) => error.error_code(),
             Self::Entry(error) => error.error_code(),

@@ -3,7 +3,7 @@
 use std::{fmt, ops::Range, path::PathBuf, time::Duration};
 
 use weighbridge_manifest::{EntryPath, TensorEntry, VerifiedHead};
-use weighbridge_tree::ErrorCode;
+use weighbridge_store::ExtraFault;
 
 /// Which source, counted from 0 in the order in which they were given; a place for metadata comes behind them.
 pub type SourceIndex = usize;

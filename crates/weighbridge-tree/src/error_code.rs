@@ -520,6 +520,8 @@ codes! {
     LAYER_NEEDED = 9106;
     /// Chunks are missing: the file, or the model, is not complete.
     INCOMPLETE = 9107;
+    /// The release in the folder is being replaced by another, or was when a process was killed.
+    BEING_REPLACED = 9108;
     /// No source can deliver what is missing.
     NO_SOURCE = 9201;
     /// A fetch was stopped.

@@ -8,7 +8,9 @@ use std::{
 };
 
 use ed25519_dalek::{Signer as _, SigningKey};
-use weighbridge_manifest::{Expectation, KeyName, Memory, ModelName, NoteSignature, Time, TrustPolicy, Vkey};
+use weighbridge_manifest::{
+    Expectation, KeyName, Memory, ModelName, NoteSignature, Signature, Time, TrustPolicy, Vkey,
+};
 use weighbridge_tree::{Coded, HeadId, head_id};
 
 use super::{Numbers, Vectors};

@@ -173,7 +173,10 @@ fn a_header_may_have_a_hundred_million_bytes_and_no_more() {
         assert_eq!(code(&header), expected);
         // The fault is reported as early as possible.
         if expected != 0 {
-            assert_eq!(parse(Format::Gguf, &header[..before], u64::MAX).unwrap_err().error_code().get(), expected);
+            assert_eq!(
+                parse(Format::Gguf, &header[..before], u64::MAX).unwrap_err().error_code().get(),
+                expected
+            );
         }
     }
 }

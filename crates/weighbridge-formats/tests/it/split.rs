@@ -1,6 +1,9 @@
 //! Models in several GGUF files: the parts that belong together.
 
-use weighbridge_formats::split::{Part, Says, Split, SplitRefused, check};
+use weighbridge_formats::{
+    Coded,
+    split::{Part, Says, Split, SplitRefused, check},
+};
 
 fn says(number: u16, count: u16, tensors: Option<u32>) -> Says {
     Says::Part(Split { number, count, tensors })

@@ -6,8 +6,8 @@ use ed25519_dalek::{
 };
 use sha2::Sha512;
 use weighbridge_manifest::{
-    Coded, Expectation, Head, KeyName, ListSize, ModelName, NoteSignature, Publisher, Scope, Signature, SignedHead,
-    Tensors, Time, TrustPolicy, TrustedKey, VerifiedHead, Vkey,
+    Coded, Expectation, Head, KeyName, ListSize, ModelName, NoteSignature, Publisher, Scope, Signature,
+    SignedHead, Tensors, Time, TrustPolicy, TrustedKey, VerifiedHead, Vkey,
     tree::{EntryHash, ModelRoot, TensorsRoot, head_id, list_root, model_root, tensors_root},
 };
 

@@ -500,7 +500,7 @@ fn publishes_a_release_that_another_process_has_just_published() {
         staged.write(FILES, &place.sample.files).unwrap();
         staged
     });
-    staged.iter().for_each(|staged| publish(&staged).unwrap());
+    staged.iter().for_each(|staged| publish(staged).unwrap());
     assert_eq!(place.names("weighbridge"), [FILES, HEAD, "partial"]);
     assert!(place.names("weighbridge/partial").is_empty());
 }

@@ -661,14 +661,14 @@ fn a_response_is_for_one_head_only() {
     let response = model.response(&challenge);
     assert_eq!(other.code(&challenge, &response), 2701);
     assert_eq!(
-        other.unsigned(&challenge, &mut other.holding(), None).unwrap_err().error_code().map(ErrorCode::get),
+        other.unsigned(&challenge, &other.holding(), None).unwrap_err().error_code().map(ErrorCode::get),
         Some(2701)
     );
     // The same head under another root, which an auditor can write and no head can have.
     let mixed = Challenge { root: other.challenge(1, 1).root, ..challenge.clone() };
     assert_eq!(model.code(&mixed, &response), 2701);
     assert_eq!(
-        model.unsigned(&mixed, &mut model.holding(), None).unwrap_err().error_code().map(ErrorCode::get),
+        model.unsigned(&mixed, &model.holding(), None).unwrap_err().error_code().map(ErrorCode::get),
         Some(2701)
     );
     let mixed = Challenge { head: other.signed.head.id(), ..challenge };
@@ -680,7 +680,7 @@ fn a_response_is_by_one_prover_only() {
     let model = Model::mixed();
     let asking = |prover: &Key| Challenge { prover: prover.vkey(), ..model.challenge(20, 1) };
     let other = Key::new("prover", 3);
-    let refused = model.unsigned(&asking(&other), &mut model.holding(), None).unwrap_err();
+    let refused = model.unsigned(&asking(&other), &model.holding(), None).unwrap_err();
     assert_eq!(refused.error_code().map(ErrorCode::get), Some(2702));
     // The key decides: its name is the auditor's to choose.
     assert!(model.unsigned(&asking(&Key::new("another", 2)), &model.holding(), None).is_ok());
@@ -748,7 +748,7 @@ fn a_response_has_its_time() {
     ] {
         let verdict = model.check_at(&challenge, &good, received);
         assert_eq!(verdict.map_or_else(|error| error.error_code().get(), |_| 0), code, "{received}");
-        let made = model.unsigned(&challenge, &mut model.holding(), Some(received));
+        let made = model.unsigned(&challenge, &model.holding(), Some(received));
         // A prover whose clock is behind answers all the same.
         let code = if code == 2704 { Some(2704) } else { None };
         assert_eq!(made.err().and_then(|error| error.error_code()).map(ErrorCode::get), code);
@@ -785,12 +785,12 @@ fn a_model_of_no_bytes_cannot_be_audited() {
     for response in [Vec::new(), signed(&challenge, &[])] {
         assert_eq!(model.code(&challenge, &response), 2703);
     }
-    let mut holding = model.holding();
+    let holding = model.holding();
     assert_eq!(
-        model.unsigned(&challenge, &mut holding, None).unwrap_err().error_code().map(ErrorCode::get),
+        model.unsigned(&challenge, &holding, None).unwrap_err().error_code().map(ErrorCode::get),
         Some(2703)
     );
-    assert!(holding.layers.is_empty() && holding.chunks.is_empty());
+    assert!(holding.layers.borrow().is_empty() && holding.chunks.borrow().is_empty());
 }
 
 #[test]
@@ -826,10 +826,9 @@ fn the_first_failure_is_the_verdict() {
     // A prover refuses in the order head, key, deadline, bytes.
     let other = Challenge { prover: Key::new("other", 3).vkey(), ..none.challenge(5, 1) };
     let refused = |on: &Model, challenge: &Challenge, now| {
-        let mut holding = on.holding();
-        let code =
-            on.unsigned(challenge, &mut holding, Some(now)).unwrap_err().error_code().map(ErrorCode::get);
-        assert!(holding.layers.is_empty(), "nothing is read");
+        let holding = on.holding();
+        let code = on.unsigned(challenge, &holding, Some(now)).unwrap_err().error_code().map(ErrorCode::get);
+        assert!(holding.layers.borrow().is_empty(), "nothing is read");
         code
     };
     assert_eq!(refused(&model, &other, late), Some(2701));
@@ -894,7 +893,7 @@ fn nothing_is_sent_of_a_holding_that_is_not_the_signed_model() {
         (Wrong::Flipped, 2102),
         (Wrong::Short, 2107),
     ] {
-        let refused = model.unsigned(&challenge, &mut Spoilt(model.holding(), wrong), None).unwrap_err();
+        let refused = model.unsigned(&challenge, &Spoilt(model.holding(), wrong), None).unwrap_err();
         assert_eq!(refused.error_code().map(ErrorCode::get), Some(code), "{refused}");
         assert!(refused.to_string().starts_with("weights.bin: "), "{refused}");
     }

@@ -1,6 +1,6 @@
 //! Each refusal of a proof, with its code and sentence, and the order of the checks.
 
-use weighbridge_manifest::{MAX_PROOF, ProofError, SignedProof, TrustPolicy, tree::SiblingHash};
+use weighbridge_manifest::{Coded, MAX_PROOF, ProofError, SignedProof, TrustPolicy, tree::SiblingHash};
 
 use super::model::{Model, Parts, file, tensor, verdict, verify};
 use crate::kit::bob;
@@ -50,7 +50,8 @@ fn the_note_is_judged_before_anything_above_it() {
             .clone()
             .verify(policy, &weighbridge_manifest::Expectation::any(), None)
             .unwrap_err()
-            .error_code().get()
+            .error_code()
+            .get()
     };
     assert_eq!(verdict_by(&strangers), 3102);
     assert_eq!(verdict_by(&super::model::policy()), 2502);
