@@ -135,7 +135,7 @@ impl Drop for Lease {
         let Ok(disk) = Folder::at(&self.model) else { return };
         let Ok(site) = Site::of_model(Arc::new(disk), &self.model) else { return };
         if let Ok(Some(_lock)) = site.try_lock("a reader that ends") {
-            let _ = sweep(&site);
+            let _ = sweep(&site, Standing::MayBeReplaced);
         }
     }
 }
@@ -156,12 +156,24 @@ fn is_at(_: &File, _: &Path) -> bool {
     true
 }
 
-/// Removes what is kept of releases on which nobody has a lease, and the mark of the release that stands. The caller holds the
-/// lock.
-pub(crate) fn sweep(site: &Site) -> Result<(), StoreError> {
+/// What the caller of [`sweep`] knows of the release that stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// All its files and metadata have their names.
+    IsWhole,
+    /// A process that was killed may have begun to replace it.
+    MayBeReplaced,
+}
+
+/// Removes what is kept of releases on which nobody has a lease, and the mark of the release that stands, if that is whole. The
+/// caller holds the lock.
+pub(crate) fn sweep(site: &Site, state: Standing) -> Result<(), StoreError> {
     let kept = site.meta(KEPT);
     let standing = name_of(standing(site)?.map(|(id, _)| id));
     let names = site.names_if_there(&kept)?;
+    if state == Standing::MayBeReplaced && names.contains(&standing) {
+        return Ok(());
+    }
     let mut needed = HashSet::new();
     let mut leased = Vec::new();
     for name in names.iter().filter(|name| is_hex(name, 64) && **name != standing) {

@@ -78,8 +78,8 @@ impl Metadata {
     /// # Errors
     /// [`MetadataError`] if the list cannot be read or is not the signed one.
     pub fn files(&self, head: &VerifiedHead) -> Result<VerifiedFileList, MetadataError> {
-        self.wherever(head.id(), |folder| {
-            let (mut pieces, length) = Pieces::of(folder.join(FILES))?;
+        self.wherever(head.id(), FILES, |path| {
+            let (mut pieces, length) = Pieces::of(path)?;
             let mut list = head.read_files(length)?;
             while let Some(piece) = pieces.next()? {
                 list.push(piece)?;
@@ -96,8 +96,8 @@ impl Metadata {
         if files.tensors().is_none() {
             return Ok(None);
         }
-        self.wherever(files.head().id(), |folder| {
-            let (mut pieces, length) = Pieces::of(folder.join(TENSORS))?;
+        self.wherever(files.head().id(), TENSORS, |path| {
+            let (mut pieces, length) = Pieces::of(path)?;
             let mut list = files.read_tensors(length)?;
             while let Some(piece) = pieces.next()? {
                 list.push(piece)?;
@@ -112,7 +112,7 @@ impl Metadata {
     /// # Errors
     /// [`MetadataError`] if the layers cannot be opened or have another length than the file list gives.
     pub fn layers(&self, files: &VerifiedFileList) -> Result<Option<Layers>, MetadataError> {
-        self.wherever(files.head().id(), |folder| Layers::open(folder.join(CHUNKS), files))
+        self.wherever(files.head().id(), CHUNKS, |path| Layers::open(path, files))
     }
 
     /// Whether the release in this folder is being replaced by another, or was when a process was killed. The model folder may
@@ -123,16 +123,21 @@ impl Metadata {
         being_replaced(&self.folder, standing)
     }
 
-    /// Reads from the folder in which the lists of a head lie, and once more if they have moved meanwhile.
+    /// Reads a list, or the layers, of a head where they lie, and once more if they have moved meanwhile. A release that is being
+    /// replaced has moved to `kept` once its file list has; before, each file is in one of the two places.
     fn wherever<T>(
         &self,
         head: HeadId,
-        read: impl Fn(&Path) -> Result<T, MetadataError>,
+        name: &str,
+        read: impl Fn(PathBuf) -> Result<T, MetadataError>,
     ) -> Result<T, MetadataError> {
         let kept = self.folder.join(KEPT).join(head.to_string());
-        let place = || if kept.join(FILES).is_file() { &kept } else { &self.folder };
+        let place = || {
+            let has_moved = kept.join(FILES).is_file() || kept.join(name).is_file();
+            if has_moved { kept.join(name) } else { self.folder.join(name) }
+        };
         let before = place();
-        let result = read(before);
+        let result = read(before.clone());
         let after = place();
         if before == after { result } else { read(after) }
     }

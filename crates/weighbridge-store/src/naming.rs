@@ -13,7 +13,7 @@ use weighbridge_tree::{FileRoot, HeadId};
 use crate::{
     destination::Destination,
     disk::{Kind, Opening},
-    kept::{BY, Replaces, list_of, name_of, standing, sweep},
+    kept::{BY, Replaces, Standing, list_of, name_of, standing, sweep},
     lock::{FolderLock, holder_line},
     metadata::{CHUNKS, FILES, HEAD, KEPT, TENSORS, TEXT},
     partial::{PARTIAL, PartialFile},
@@ -83,7 +83,12 @@ impl Naming {
         let mark = format!("{kept}/{BY}");
         // What an earlier process began goes on: its mark is as good.
         if self.replaces == Replaces::Files && !site.has_file(&mark)? {
-            site.write_new(&mark, format!("{}\n", holder_line(self.work)).as_bytes())?;
+            let line = format!("{}\n", holder_line(self.work));
+            match site.write_new(&mark, line.as_bytes()) {
+                // Without locks, another process may do the same.
+                Err(StoreError::Io(error)) if error.source.kind() == io::ErrorKind::AlreadyExists => {}
+                written => written?,
+            }
             site.sync_folder(&kept)?;
         }
         self.is_marked = true;
@@ -285,7 +290,7 @@ impl Naming {
     /// # Errors
     /// [`StoreError`]. The next process that gives names tries again.
     pub fn sweep(&self) -> Result<(), StoreError> {
-        sweep(&self.site)
+        sweep(&self.site, Standing::IsWhole)
     }
 }
 
@@ -312,3 +317,6 @@ pub(crate) fn write_beside(site: &Site, folder: &str, bytes: &[u8]) -> Result<St
 
 /// How names of files begin that are not complete.
 pub(crate) const NEW: &str = "new.";
+
+#[cfg(test)]
+mod tests;
