@@ -1,15 +1,11 @@
 //! Helpers with which the tests make heads, notes and policies.
 
-use ed25519_dalek::{
-    Signer as _, SigningKey,
-    hazmat::{ExpandedSecretKey, raw_sign},
-};
-use sha2::Sha512;
 use weighbridge_manifest::{
-    Coded, Expectation, Head, KeyName, ListSize, ModelName, NoteSignature, Publisher, Scope, Signature,
-    SignedHead, Tensors, Time, TrustPolicy, TrustedKey, VerifiedHead, Vkey,
+    Coded, Expectation, Head, ListSize, ModelName, NoteSignature, Publisher, Scope, SignedHead, Tensors,
+    Time, TrustPolicy, TrustedKey, VerifiedHead,
     tree::{EntryHash, ModelRoot, TensorsRoot, head_id, list_root, model_root, tensors_root},
 };
+pub(crate) use weighbridge_testkit::Key;
 
 /// The head of the model all-MiniLM-L6-v2, as the design gives it.
 pub(crate) const EXAMPLE: &str = "\
@@ -38,49 +34,6 @@ pub(crate) fn name(text: &str) -> ModelName {
 /// The time `seconds` after [`EXAMPLE`] was created.
 pub(crate) fn created_plus(seconds: i64) -> Time {
     Time::from_unix(time("2026-11-20T16:31:00Z").unix() + seconds).unwrap()
-}
-
-/// A key pair under a name. One seed is one key, under any name.
-#[derive(Clone)]
-pub(crate) struct Key {
-    name: KeyName,
-    secret: SigningKey,
-}
-
-impl Key {
-    pub(crate) fn new(name: &str, seed: u8) -> Self {
-        Self::of(name, [seed; 32])
-    }
-
-    pub(crate) fn of(name: &str, seed: [u8; 32]) -> Self {
-        Self { name: KeyName::parse(name).unwrap(), secret: SigningKey::from_bytes(&seed) }
-    }
-
-    pub(crate) fn vkey(&self) -> Vkey {
-        Vkey::new(self.name.clone(), self.secret.verifying_key().as_bytes()).unwrap()
-    }
-
-    pub(crate) fn sign(&self, text: &str) -> Vec<u8> {
-        self.secret.sign(text.as_bytes()).to_bytes().to_vec()
-    }
-
-    /// A signature line that claims to be by this key.
-    pub(crate) fn claim(&self, signature: &[u8]) -> NoteSignature {
-        NoteSignature::new(self.name.clone(), self.vkey().id(), Signature::new(signature))
-    }
-
-    pub(crate) fn line(&self, text: &str) -> NoteSignature {
-        self.claim(&self.sign(text))
-    }
-
-    /// A different valid line for each nonce. Only the key's owner can make these.
-    pub(crate) fn line_with_nonce(&self, text: &str, nonce: u8) -> NoteSignature {
-        let mut expanded = ExpandedSecretKey::from(&self.secret.to_bytes());
-        expanded.hash_prefix = [nonce; 32];
-        let signature =
-            raw_sign::<Sha512>(&expanded, text.as_bytes(), &self.secret.verifying_key()).to_bytes();
-        self.claim(&signature)
-    }
 }
 
 pub(crate) fn alice() -> Key {

@@ -130,7 +130,7 @@ fn what_todays_policy_would_not_believe_refuses_nothing() {
 #[test]
 fn a_damaged_line_stops_recall_and_acceptance_alike() {
     let text = revision(1, "");
-    let damaged = format!("{text}\n{}\n", alice().claim(&[7; 64]));
+    let damaged = format!("{text}\n{}\n", alice().claim([7; 64]));
     let mut memory = Memory::from_notes([damaged]).unwrap();
     let expected = MemoryError::BadSignature {
         model: name("sentence-transformers/all-MiniLM-L6-v2"),

@@ -367,7 +367,7 @@ fn what_stands_in_the_line_of_another_key_changes_nothing() {
         let good = note(&kind.text, &[foreign.clone(), alice().line(&kind.text), foreign.clone()]);
         assert_eq!((kind.signed)(good.as_bytes()), 0);
         // A signature line matches by the key itself, not by its name or its id alone.
-        let altered = mallory().claim(&[0; 64]);
+        let altered = mallory().claim([0; 64]);
         let lines = [altered, Key::new("alice", 66).line(EXAMPLE), alice().line(&kind.text)];
         assert_eq!((kind.signed)(note(&kind.text, &lines).as_bytes()), 0);
     }
@@ -382,8 +382,8 @@ fn the_wanted_key_has_to_have_signed_and_every_line_of_its_has_to_verify() {
         assert_eq!(code(&[Key::new("alicia", 1).line(&kind.text)]), 3301, "the same key under another name");
         assert_eq!(code(&[Key::new("alice", 66).line(&kind.text)]), 3301, "another key under the same name");
         assert_eq!(code(&[alice().line(EXAMPLE)]), 3101);
-        assert_eq!(code(&[alice().claim(&[7; 63])]), 3101);
-        assert_eq!(code(&[alice().claim(&[7; 65])]), 3101);
+        assert_eq!(code(&[alice().claim([7; 63])]), 3101);
+        assert_eq!(code(&[alice().claim([7; 65])]), 3101);
         assert_eq!(code(&[good.clone(), alice().line(EXAMPLE)]), 3101, "a bad line beside a good one");
         assert_eq!(code(&[good.clone(), good]), 0);
         assert_eq!((kind.signed)(kind.text.as_bytes()), 1103);
@@ -412,7 +412,7 @@ fn a_challenge_has_the_hash_of_its_text_alone() {
         assert_eq!((claims.challenge(), claims.hash(), claims.text()), (&challenge(), hash, &*text));
     }
     // A prover need not know the auditor, and reads by form alone.
-    let unsigned = SignedChallenge::parse(note(&text, &[alice().claim(&[0; 64])]).as_bytes()).unwrap();
+    let unsigned = SignedChallenge::parse(note(&text, &[alice().claim([0; 64])]).as_bytes()).unwrap();
     assert!(unsigned.claims().is_ok());
     let broken = text.replace("samples 90", "samples 0");
     let broken = SignedChallenge::parse(note(&broken, &[alice().line(&broken)]).as_bytes()).unwrap();
@@ -661,7 +661,7 @@ fn a_report_that_no_listed_auditor_signed_is_not_even_read() {
     let good = by(&alice(), &node(101));
     for reports in [
         [foreign(&[mallory().line(text)]), good.clone()],
-        [foreign(&[mallory().claim(&[0; 64])]), good.clone()],
+        [foreign(&[mallory().claim([0; 64])]), good.clone()],
         [foreign(&[Key::new("alice", 66).line(text)]), good],
     ] {
         assert_eq!(verdict(&reports, &policy), (0, 1, unknown.clone()));
@@ -681,7 +681,7 @@ fn a_bad_report_by_a_listed_auditor_is_named() {
     let empty = text.replace("samples 90 ", "samples 0 ");
     for (bad, code) in [
         (of(&text, &[bob().line(EXAMPLE)]), 3101),
-        (of(&text, &[alice().line(&text), bob().claim(&[0; 63])]), 3101),
+        (of(&text, &[alice().line(&text), bob().claim([0; 63])]), 3101),
         (of(&malformed, &[bob().line(&text)]), 3101),
         (of(&long, &[bob().line(&long)]), 1801),
         (of(&challenge, &[bob().line(&challenge)]), 1802),
@@ -791,7 +791,7 @@ fn auditors_have_no_say_over_heads() {
     assert_eq!(verdict(&[alice()]), 0);
     assert_eq!(verdict(&[bob()]), 3102);
     // A bad line under an auditor's name counts as a line by an unknown key.
-    let lines = [alice().line(EXAMPLE), bob().claim(&[0; 64])];
+    let lines = [alice().line(EXAMPLE), bob().claim([0; 64])];
     let signed = kit::note(EXAMPLE, &lines);
     assert_eq!(kit::verdict(signed, &policy, &weighbridge_manifest::Expectation::any(), None), 0);
 }

@@ -7,16 +7,12 @@ use std::{
 };
 
 use blake3::hazmat::{HasherExt as _, Mode, merge_subtrees_non_root};
-use ed25519_dalek::{Signer as _, SigningKey};
 use weighbridge_store::{CHUNKS, HeldFolder, Metadata};
-use weighbridge_testkit::{Draft, Folder, Signed, bytes};
+use weighbridge_testkit::{Draft, Folder, Key, Signed, bytes};
 use weighbridge_verify::{
     Answered, AuditError, Coded, ErrorCode, Holding, ResponseError, Samples, UnsignedResponse,
     chance_of_missing,
-    manifest::{
-        Challenge, KeyName, NoteSignature, Report, Signature, SignedChallenge, Time, VerifiedChallenge, Vkey,
-        response_message,
-    },
+    manifest::{Challenge, Report, SignedChallenge, Time, VerifiedChallenge, response_message},
     tree::{
         ChallengeHash, ChunkSize, FileRoot, Granule, Grid, Layer, ModelRoot, Nonce, ResponseHash, SliceRange,
         Slicer, draw,
@@ -48,25 +44,6 @@ fn deadline() -> Time {
 /// Between the times `issued` and `deadline`.
 fn received() -> Time {
     time("2026-11-20T18:00:02Z")
-}
-
-struct Key {
-    name: KeyName,
-    secret: SigningKey,
-}
-
-impl Key {
-    fn new(name: &str, seed: u8) -> Self {
-        Self { name: KeyName::parse(name).unwrap(), secret: SigningKey::from_bytes(&[seed; 32]) }
-    }
-
-    fn vkey(&self) -> Vkey {
-        Vkey::new(self.name.clone(), self.secret.verifying_key().as_bytes()).unwrap()
-    }
-
-    fn sign(&self, message: &[u8]) -> Signature {
-        Signature::new(self.secret.sign(message).to_bytes())
-    }
 }
 
 fn auditor() -> Key {
@@ -176,9 +153,8 @@ impl Model {
 }
 
 fn note(challenge: &Challenge) -> Vec<u8> {
-    let (text, auditor) = (challenge.to_text().unwrap(), auditor());
-    let signature = auditor.sign(text.as_bytes());
-    let line = NoteSignature::new(auditor.name.clone(), auditor.vkey().id(), signature);
+    let text = challenge.to_text().unwrap();
+    let line = auditor().line(&text);
     format!("{text}\n{line}\n").into_bytes()
 }
 
@@ -190,7 +166,7 @@ fn verified(challenge: &Challenge) -> VerifiedChallenge {
 fn signed(challenge: &Challenge, body: &[u8]) -> Vec<u8> {
     let hash = ChallengeHash::of_text(challenge.to_text().unwrap().as_bytes());
     let message = response_message(&hash, &ResponseHash::of_body(body));
-    [body, prover().sign(&message).as_bytes()].concat()
+    [body, prover().sign(message).as_bytes()].concat()
 }
 
 /// A holding in memory that records each request.

@@ -4,13 +4,13 @@ use std::{fmt::Write as _, ops::Range};
 
 use base64ct::{Base64, Encoding as _};
 use weighbridge_manifest::{
-    Coded, Dtype, EntryPath, Expectation, FileEntry, Head, ListSize, ModelName, ProofError, ProveError,
-    Proven, SignedHead, SignedProof, TensorEntry, TensorName, Tensors, Time, TrustPolicy, VerifiedFileList,
-    VerifiedHead, VerifiedTensorList, Wanted,
-    tree::{ChunkSize, EntryHash, FileRoot, ListTree, SiblingHash, TensorHash, model_root, tensors_root},
+    Coded, Dtype, EntryPath, Expectation, FileEntry, Head, ProofError, ProveError, Proven, SignedHead,
+    SignedProof, TensorEntry, TensorName, TrustPolicy, VerifiedFileList, VerifiedHead, VerifiedTensorList,
+    Wanted,
+    tree::{EntryHash, FileRoot, ListTree, SiblingHash, TensorHash},
 };
 
-use crate::kit::alice;
+use crate::kit::{self, alice};
 
 /// The lines of a model's lists, in the order in which they were signed, even if that is not the valid order.
 #[derive(Clone)]
@@ -202,23 +202,8 @@ pub(crate) fn text(lines: &[String]) -> String {
 /// A head that binds these lines in this order. Lines that are not files count as 0 bytes.
 pub(crate) fn head_over(files: &[String], tensors: Option<&[String]>) -> Head {
     let bytes = files.iter().filter_map(|line| FileEntry::parse(line).ok()).map(|file| file.size).sum();
-    let size = |lines: &[String]| ListSize { count: lines.len() as u64, length: text(lines).len() as u64 };
-    Head {
-        name: ModelName::parse("example/many").unwrap(),
-        revision: 1,
-        previous: None,
-        created: Time::parse("2026-11-20T16:31:00Z").unwrap(),
-        expires: None,
-        bytes,
-        files: size(files),
-        root: model_root(bytes, &tree(files).root()),
-        tensors: tensors.map(|lines| Tensors {
-            list: size(lines),
-            root: tensors_root((!lines.is_empty()).then(|| tree(lines).root()).as_ref()),
-        }),
-        chunk_size: ChunkSize::DEFAULT_MIN,
-        ext: Vec::new(),
-    }
+    let tensors = tensors.map(text);
+    kit::head_over(text(files).as_bytes(), bytes, tensors.as_deref().map(str::as_bytes))
 }
 
 /// The names `f00` to `f99`, then `g00` to `g99`.
