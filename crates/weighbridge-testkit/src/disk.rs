@@ -76,6 +76,12 @@ impl Folder {
         folder
     }
 
+    pub fn with(files: &[(&str, &[u8])]) -> Self {
+        let folder = Self::new();
+        files.iter().for_each(|(path, bytes)| folder.write(path, bytes));
+        folder
+    }
+
     pub fn path(&self) -> &Path {
         self.0.path()
     }

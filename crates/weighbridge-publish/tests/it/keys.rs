@@ -1,8 +1,6 @@
 //! Secret keys: written keys can be read here and by OpenSSL; damaged and foreign keys are refused, and no file is
 //! overwritten.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use std::{
     fs, io,
     path::Path,

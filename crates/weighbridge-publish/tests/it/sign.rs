@@ -1,10 +1,5 @@
 //! Notes: signatures are added behind a text that never changes.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
-
-use common::{Folder, KEY, note, weigh};
 use weighbridge_manifest::{
     Challenge, Expectation, Head, KeyName, Note, NoteSignature, Receipt, Report, Signature, SignedChallenge,
     SignedHead, SignedReceipt, SignedReport, Time, TrustPolicy, response_message,
@@ -12,10 +7,13 @@ use weighbridge_manifest::{
 use weighbridge_publish::{
     Added, Coded, SecretKey, Signing, external_signature, sign_challenge, sign_receipt, sign_report,
 };
+use weighbridge_testkit::Folder;
 use weighbridge_tree::{ChallengeHash, Nonce, ResponseHash, head_id};
 
+use crate::kit::{KEY, note, weigh};
+
 fn text() -> String {
-    weigh(Folder::of(&[("a", b"x")]).path()).unwrap().text
+    weigh(Folder::with(&[("a", b"x")]).path()).unwrap().text
 }
 
 fn key(name: &str) -> SecretKey {

@@ -1,16 +1,13 @@
 //! Model folders, and releases of them that are signed, written, and opened as a verifier opens them.
 
-#![allow(dead_code, reason = "each test uses a part")]
-
 use std::{
     collections::BTreeMap,
     fs,
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
     sync::LazyLock,
 };
 
-use tempfile::TempDir;
 use weighbridge_manifest::{
     Expectation, KeyName, ModelName, SignedHead, Time, TrustPolicy, VerifiedFileList, VerifiedHead,
     VerifiedTensorList,
@@ -20,13 +17,7 @@ use weighbridge_publish::{
     Weighing,
 };
 use weighbridge_store::{HEAD, Layers, Metadata};
-
-/// Bytes without repetition; each seed gives other bytes.
-pub(crate) fn bytes(len: usize, seed: u8) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut bytes);
-    bytes
-}
+use weighbridge_testkit::Folder;
 
 /// A safetensors file with this header and these bytes behind it.
 pub(crate) fn safetensors(header: &str, rest: &[u8]) -> Vec<u8> {
@@ -36,42 +27,8 @@ pub(crate) fn safetensors(header: &str, rest: &[u8]) -> Vec<u8> {
     file
 }
 
-/// Pools of 1, 2 and 5 threads.
-pub(crate) static POOLS: LazyLock<Vec<rayon::ThreadPool>> = LazyLock::new(|| {
-    [1, 2, 5].map(|n| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap()).into()
-});
-
 pub(crate) static KEY: LazyLock<SecretKey> =
     LazyLock::new(|| SecretKey::generate(KeyName::parse("test").unwrap()).unwrap());
-
-/// A folder with files.
-pub(crate) struct Folder(pub(crate) TempDir);
-
-impl Folder {
-    pub(crate) fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    pub(crate) fn of(files: &[(&str, &[u8])]) -> Self {
-        let folder = Self::new();
-        files.iter().for_each(|(path, bytes)| folder.write(path, bytes));
-        folder
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    pub(crate) fn at(&self, path: &str) -> PathBuf {
-        self.path().join(path)
-    }
-
-    pub(crate) fn write(&self, path: &str, bytes: &[u8]) {
-        let path = self.at(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    }
-}
 
 /// The content of a folder's files by name, for comparing before and after; `None` for a folder.
 pub(crate) fn snapshot(folder: &Path) -> BTreeMap<String, Option<Vec<u8>>> {

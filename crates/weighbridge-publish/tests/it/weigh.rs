@@ -1,11 +1,6 @@
 //! Weighing: the results are those of an independent computation with `blake3`; a folder that cannot be a model is
 //! refused by its code.
 
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
-
 use std::{
     fmt::Write as _,
     fs::{self, File},
@@ -18,13 +13,15 @@ use std::{
     thread,
 };
 
-use common::{Folder, POOLS, Release, bytes, name, release, safetensors, weigh, weighing};
 use weighbridge_formats::generate::Llama;
 use weighbridge_manifest::{Ext, Time};
 use weighbridge_publish::{
     Coded, Event, Previous, Reuse, Sha256Listing, TensorListing, WeighError, Weighing,
 };
+use weighbridge_testkit::{Folder, POOLS, bytes};
 use weighbridge_tree::ChunkSize;
+
+use crate::kit::{self, Release, name, release, safetensors, weigh, weighing};
 
 const KIB: usize = 1 << 10;
 
@@ -34,7 +31,7 @@ fn code(weighing: &Weighing<'_>) -> u16 {
 }
 
 fn code_of(files: &[(&str, &[u8])]) -> u16 {
-    code(&weighing(Folder::of(files).path()))
+    code(&weighing(Folder::with(files).path()))
 }
 
 /// The places and codes of a refusal by names, or of Git LFS pointers.
@@ -219,7 +216,7 @@ fn what_was_weighed_is_what_a_verifier_opens() {
 
 #[test]
 fn tells_how_much_will_be_read_and_how_much_was() {
-    let model = Folder::of(&[("a", &bytes(700_000, 1)), ("b", b"12345"), ("c", b"")]);
+    let model = Folder::with(&[("a", &bytes(700_000, 1)), ("b", b"12345"), ("c", b"")]);
     let (total, read) = (AtomicU64::new(0), AtomicU64::new(0));
     weighing(model.path())
         .weigh(&|event| {
@@ -236,7 +233,7 @@ fn tells_how_much_will_be_read_and_how_much_was() {
 
 #[test]
 fn lists_sha256_of_every_file_when_asked() {
-    let model = Folder::of(&[("abc", b"abc"), ("empty", b"")]);
+    let model = Folder::with(&[("abc", b"abc"), ("empty", b"")]);
     let weighed = Weighing { sha256: Sha256Listing::List, ..weighing(model.path()) }.weigh(&|_| {}).unwrap();
     // The example of FIPS 180-4, and the hash of no bytes.
     let expected = [
@@ -252,7 +249,7 @@ fn lists_sha256_of_every_file_when_asked() {
 
 #[test]
 fn tensors_that_are_not_asked_for_are_none_which_is_not_zero() {
-    let model = Folder::of(&[("a.txt", b"x")]);
+    let model = Folder::with(&[("a.txt", b"x")]);
     let weighed = weigh(model.path()).unwrap();
     assert_eq!(weighed.tensors.as_deref(), Some(""));
     assert!(weighed.text.contains(
@@ -265,7 +262,7 @@ fn tensors_that_are_not_asked_for_are_none_which_is_not_zero() {
 
 #[test]
 fn chunks_have_256_kib_unless_the_publisher_says_otherwise() {
-    let model = Folder::of(&[("a", &bytes(256 * KIB, 1)), ("b", &bytes(256 * KIB + 1, 1))]);
+    let model = Folder::with(&[("a", &bytes(256 * KIB, 1)), ("b", &bytes(256 * KIB + 1, 1))]);
     let weighed = weigh(model.path()).unwrap();
     assert_eq!(weighed.head.chunk_size.bytes(), 1 << 18);
     assert_eq!(weighed.layers.iter().map(Vec::len).collect::<Vec<_>>(), [2]);
@@ -276,7 +273,7 @@ fn chunks_have_256_kib_unless_the_publisher_says_otherwise() {
 
 #[test]
 fn the_head_says_what_it_was_told() {
-    let model = Folder::of(&[("a", b"x")]);
+    let model = Folder::with(&[("a", b"x")]);
     let first = release(&weigh(model.path()).unwrap());
     let ext = |key: &str, value: &str| Ext { key: key.into(), value: value.into() };
     let weighing = Weighing {
@@ -299,7 +296,7 @@ fn the_head_says_what_it_was_told() {
 
 #[test]
 fn refuses_what_would_make_no_head() {
-    let model = Folder::of(&[("a", b"x")]);
+    let model = Folder::with(&[("a", b"x")]);
     let bad = |key: &str, value: &str| vec![Ext { key: key.into(), value: value.into() }];
     for (ext, expected) in
         [(bad("Base", "x"), 1204), (bad("base", "line\nfeed"), 1203), (bad("base", ""), 1204)]
@@ -312,7 +309,7 @@ fn refuses_what_would_make_no_head() {
 
 #[test]
 fn refuses_a_previous_head_of_another_model() {
-    let model = Folder::of(&[("a", b"x")]);
+    let model = Folder::with(&[("a", b"x")]);
     let first = release(&weigh(model.path()).unwrap());
     let previous = Some(Previous { name: name("other/model"), ..Previous::from(&first.head) });
     assert_eq!(code(&Weighing { previous, ..weighing(model.path()) }), 5305);
@@ -327,9 +324,9 @@ fn refuses_a_folder_without_any_file() {
 
 #[test]
 fn refuses_what_can_be_no_part_of_a_model() {
-    let outside = Folder::of(&[("x", b"x")]);
+    let outside = Folder::with(&[("x", b"x")]);
     let with_link = |target: &Path| {
-        let model = Folder::of(&[("a", b"a"), ("sub/b", b"b")]);
+        let model = Folder::with(&[("a", b"a"), ("sub/b", b"b")]);
         symlink(target, model.at("link")).unwrap();
         code(&weighing(model.path()))
     };
@@ -349,14 +346,14 @@ fn refuses_names_that_file_systems_would_tell_apart_differently() {
     assert_eq!(code_of(&[("A/x", b"x"), ("a/X", b"y")]), 1422);
     assert_eq!(code_of(&[("A/x", b"x"), ("a/y", b"y")]), 1422);
     // Only weighing checks this, since verifiers do not; it does so without tensors too.
-    let model = Folder::of(&[("cafe\u{301}", b"x")]);
+    let model = Folder::with(&[("cafe\u{301}", b"x")]);
     assert_eq!(code(&Weighing { tensors: TensorListing::Omit, ..weighing(model.path()) }), 1421);
 }
 
 #[test]
 fn refuses_folders_that_become_one_where_case_does_not_count() {
     // Regression: `Readme` beside `readme/x`, or `A/x` beside `a/y`, was signed, and macOS could not hold both.
-    let of = |files: &[(&str, &[u8])]| refused(&weighing(Folder::of(files).path()));
+    let of = |files: &[(&str, &[u8])]| refused(&weighing(Folder::with(files).path()));
     let told = |place: &str| vec![(place.to_owned(), 1422)];
     assert_eq!(of(&[("Readme", b"x"), ("readme/x", b"y")]), told("readme"));
     assert_eq!(of(&[("A/x", b"x"), ("A/z", b"x"), ("a/y", b"y"), ("a/z", b"y")]), told("a"));
@@ -367,7 +364,7 @@ fn refuses_folders_that_become_one_where_case_does_not_count() {
 #[test]
 fn tells_everything_that_is_refused_by_name_in_one_run_and_reads_nothing() {
     // Regression: refusals were reported one at a time, each after another attempt.
-    let model = Folder::of(&[
+    let model = Folder::with(&[
         (".DS_Store", b"x"),
         (".git./config", b"x"),
         ("A/x", b"x"),
@@ -400,7 +397,7 @@ fn tells_everything_that_is_refused_by_name_in_one_run_and_reads_nothing() {
 
 #[test]
 fn takes_leftovers_that_the_caller_has_named_and_no_others() {
-    let model = Folder::of(&[("._a", b"x"), ("m", b"x"), ("m.aria2", b"x"), ("lost+found/a", b"x")]);
+    let model = Folder::with(&[("._a", b"x"), ("m", b"x"), ("m.aria2", b"x"), ("lost+found/a", b"x")]);
     symlink("m", model.at("n.part")).unwrap();
     let taking = |take: &[&str]| {
         let take = |path: &str| take.contains(&path);
@@ -414,7 +411,7 @@ fn takes_leftovers_that_the_caller_has_named_and_no_others() {
     assert_eq!(taking(&["m"]), ["._a", "lost+found", "m.aria2", "n.part"]);
     assert_eq!(taking(&["._a", "lost+found/a", "m.aria2", "n.part"]), [""; 0]);
     // A file that cannot be part of a model is refused even if the caller names it.
-    let model = Folder::of(&[("a\\b", b"x")]);
+    let model = Folder::with(&[("a\\b", b"x")]);
     let take = |_: &str| true;
     assert_eq!(code(&Weighing { take: Some(&take), ..weighing(model.path()) }), 1406);
 }
@@ -424,7 +421,7 @@ fn refuses_all_git_lfs_pointers_whatever_their_names_before_larger_files_are_rea
     // Regression: only tensor files were looked at, so a model of tokenizer pointers was signed.
     let large = bytes(1_025, 1);
     let long = [POINTER, &large].concat();
-    let model = Folder::of(&[
+    let model = Folder::with(&[
         ("a.bin", &large),
         ("b.safetensors", POINTER),
         ("c.gguf", POINTER),
@@ -457,7 +454,7 @@ fn refuses_all_git_lfs_pointers_whatever_their_names_before_larger_files_are_rea
 
 #[test]
 fn tells_what_was_left_out() {
-    let model = Folder::of(&[("a", b"x"), ("sub/.git/x", b"x"), ("weighbridge/y", b"x")]);
+    let model = Folder::with(&[("a", b"x"), ("sub/.git/x", b"x"), ("weighbridge/y", b"x")]);
     let places = Mutex::new(Vec::new());
     let tell = |event: Event<'_>| {
         if let Event::LeftOut(place) = event {
@@ -496,7 +493,7 @@ fn refuses_every_kind_of_malformed_tensor_file_unless_tensors_are_not_asked_for(
         (4117, [POINTER.to_vec(), vec![0; 1_024]].concat()),
     ];
     for (expected, content) in cases {
-        let model = Folder::of(&[("m.safetensors", &content)]);
+        let model = Folder::with(&[("m.safetensors", &content)]);
         let error = weigh(model.path()).unwrap_err();
         assert_eq!(error.error_code().get(), expected, "{error}");
         assert!(error.is_about_tensors() && error.to_string().starts_with("m.safetensors: "), "{error}");
@@ -513,7 +510,7 @@ fn refuses_every_kind_of_malformed_tensor_file_unless_tensors_are_not_asked_for(
 fn lists_no_tensor_of_a_file_with_a_dtype_that_is_not_known_and_all_of_the_others() {
     let new = safetensors(r#"{"t":{"dtype":"U9","shape":[2],"data_offsets":[0,2]}}"#, b"12");
     let old = safetensors(r#"{"t":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}"#, b"12");
-    let model = Folder::of(&[("new.safetensors", &new), ("old.safetensors", &old)]);
+    let model = Folder::with(&[("new.safetensors", &new), ("old.safetensors", &old)]);
     let weighed = weigh(model.path()).unwrap();
     let tensors = weighed.tensors.unwrap();
     assert!(tensors.lines().count() == 1 && tensors.contains("old.safetensors"), "{tensors}");
@@ -544,7 +541,7 @@ fn refuses_an_index_that_says_what_is_not_so() {
     let map = |map: &str| format!(r#"{{"weight_map":{{{map}}}}}"#);
     let index = |text: &str, tensors| {
         let model =
-            Folder::of(&[("sub/m.safetensors", &shard), ("sub/m.safetensors.index.json", text.as_bytes())]);
+            Folder::with(&[("sub/m.safetensors", &shard), ("sub/m.safetensors.index.json", text.as_bytes())]);
         let error = Weighing { tensors, ..weighing(model.path()) }.weigh(&|_| {}).err();
         // The advice to leave tensors out is given exactly if leaving them out helps.
         (
@@ -593,7 +590,7 @@ fn refuses_parts_of_a_split_that_do_not_belong_together() {
         ([(one, &first), (two, &whole)], 4403),
         ([(one, &part(0, 2, 1)), (two, &part(1, 2, 1))], 4405),
     ] {
-        let model = Folder::of(&files.map(|(path, bytes)| (path, bytes.as_slice())));
+        let model = Folder::with(&files.map(|(path, bytes)| (path, bytes.as_slice())));
         let refused = weigh(model.path()).err();
         assert_eq!(refused.as_ref().map_or(0, |error| error.error_code().get()), expected);
         // Parts are not compared if tensors are omitted.
@@ -635,7 +632,7 @@ fn an_index_of_many_tensors_costs_no_more_than_their_number() {
 fn a_file_that_changes_while_it_is_weighed_is_an_error() {
     for pool in &*POOLS {
         for sha256 in [Sha256Listing::Omit, Sha256Listing::List] {
-            let model = Folder::of(&[("a", &bytes(900_000, 1)), ("b", b"x")]);
+            let model = Folder::with(&[("a", &bytes(900_000, 1)), ("b", b"x")]);
             let file = File::options().write(true).open(model.at("a")).unwrap();
             file.set_modified(std::time::UNIX_EPOCH).unwrap();
             let touch = |event: Event<'_>| {
@@ -655,8 +652,8 @@ fn a_file_that_changes_while_it_is_weighed_is_an_error() {
 /// link.
 #[test]
 fn a_folder_that_becomes_a_link_while_a_model_is_weighed_leads_nowhere() {
-    let model = Folder::of(&[("deep/sub/a", &bytes(70_000, 1)), ("b", b"x")]);
-    let outside = Folder::of(&[("sub/a", &bytes(70_000, 2)), ("a", &bytes(70_000, 2))]);
+    let model = Folder::with(&[("deep/sub/a", &bytes(70_000, 1)), ("b", b"x")]);
+    let outside = Folder::with(&[("sub/a", &bytes(70_000, 2)), ("a", &bytes(70_000, 2))]);
     for (swapped, target) in [("deep", outside.path().to_owned()), ("deep/sub", outside.path().to_owned())] {
         let aside = model.at("aside");
         let swap = |event: Event<'_>| {
@@ -677,8 +674,8 @@ fn a_folder_that_becomes_a_link_while_a_model_is_weighed_leads_nowhere() {
 /// Whenever a folder is swapped, the list holds only files of the model.
 #[test]
 fn whatever_is_swapped_and_whenever_nothing_from_outside_is_weighed() {
-    let model = Folder::of(&[("sub/a", &bytes(70_000, 1)), ("b", b"x")]);
-    let outside = Folder::of(&[("a", &bytes(70_000, 2))]);
+    let model = Folder::with(&[("sub/a", &bytes(70_000, 1)), ("b", b"x")]);
+    let outside = Folder::with(&[("a", &bytes(70_000, 2))]);
     let honest = weigh(model.path()).unwrap().files;
     let ended = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -712,7 +709,7 @@ fn earlier() -> (Folder, Release) {
         safetensors(&header, &bytes(20_000, fill))
     };
     let index = br#"{"weight_map":{"t":"1.safetensors","u":"2.safetensors"}}"#;
-    let model = Folder::of(&[
+    let model = Folder::with(&[
         ("1.safetensors", &shard("t", 1)),
         ("2.safetensors", &shard("u", 2)),
         ("README.md", b"read me"),
@@ -831,7 +828,7 @@ fn refuses_to_reuse_from_metadata_that_lacks_what_is_needed() {
     assert_eq!(code(&no_tensors), 0);
     // The earlier release has no SHA-256 hashes.
     let plain = Weighing { chunk_size: Some(ChunkSize::MIN), ..weighing(model.path()) };
-    let plain = common::release(&plain.weigh(&|_| {}).unwrap());
+    let plain = kit::release(&plain.weigh(&|_| {}).unwrap());
     let sha256 = Weighing { sha256: Sha256Listing::List, ..with(reuse(&plain, &EVERYTHING)) };
     assert_eq!(code(&sha256), 5304);
     // A release without SHA-256 omits the earlier hashes, on all files.

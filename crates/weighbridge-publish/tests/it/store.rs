@@ -1,10 +1,6 @@
 //! Writing metadata: after any failure the old files are as they were, and no unfinished file is left.
 
-#![cfg(unix)]
 #![allow(clippy::disallowed_methods)] // a test names its own files
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
 
 use std::{
     fs::{self, File},
@@ -16,15 +12,17 @@ use std::{
     thread,
 };
 
-use common::{Folder, all, note, publish, put_in_place, put_note_in_place, snapshot, weigh, weighing};
 use weighbridge_publish::{Coded, Existing, Staging, StoreError, TEXT, TensorListing, Weighed, Weighing};
 use weighbridge_store::{CHUNKS, FILES, HEAD, TENSORS};
+use weighbridge_testkit::{Folder, bytes};
+
+use crate::kit::{all, note, publish, put_in_place, put_note_in_place, snapshot, weigh, weighing};
 
 const ALL: [&str; 5] = [CHUNKS, FILES, HEAD, TEXT, TENSORS];
 
 /// A weighed model of two files. `fill` is the seed of the first.
 fn weighed(fill: u8) -> Weighed {
-    weigh(Folder::of(&[("a", &common::bytes(300_000, fill)), ("b", b"x")]).path()).unwrap()
+    weigh(Folder::with(&[("a", &bytes(300_000, fill)), ("b", b"x")]).path()).unwrap()
 }
 
 /// A folder with metadata that was published the usual way.
@@ -63,7 +61,7 @@ fn existing_metadata_is_refused_unless_it_may_be_replaced() {
     assert_eq!(snapshot(folder.path()), before);
     // Each file alone counts as existing metadata, and so does a dangling link.
     for name in ALL {
-        let folder = Folder::of(&[(name, b"x")]);
+        let folder = Folder::with(&[(name, b"x")]);
         assert_eq!(code(Staging::open(folder.path(), Existing::Keep)), 9101);
         let folder = Folder::new();
         symlink("nothing", folder.at(name)).unwrap();
@@ -78,7 +76,7 @@ fn existing_metadata_is_refused_unless_it_may_be_replaced() {
 
 #[test]
 fn files_of_others_are_left_alone() {
-    let folder = Folder::of(&[("notes.txt", b"mine"), ("sub/x", b"mine too")]);
+    let folder = Folder::with(&[("notes.txt", b"mine"), ("sub/x", b"mine too")]);
     publish(&weighed(1), folder.path(), Existing::Keep);
     publish(&weighed(2), folder.path(), Existing::Replace);
     assert_eq!(fs::read(folder.at("notes.txt")).unwrap(), b"mine");
@@ -88,7 +86,7 @@ fn files_of_others_are_left_alone() {
 #[test]
 fn what_this_release_does_not_have_goes_with_the_earlier_one() {
     let folder = published();
-    let model = Folder::of(&[("a", b"x")]);
+    let model = Folder::with(&[("a", b"x")]);
     let weighed = Weighing { tensors: TensorListing::Omit, ..weighing(model.path()) }.weigh(&|_| {}).unwrap();
     let staging = Staging::open(folder.path(), Existing::Replace).unwrap();
     weighed.write(&staging).unwrap();
@@ -176,7 +174,7 @@ fn a_full_disk_leaves_the_old_files_byte_for_byte() {
     publish(&weighed(1), &folder, Existing::Keep);
     let before = snapshot(&folder);
     // In the smallest chunks, 16 MiB have a layer of 32 KiB; the second layer does not fit the disk.
-    let model = Folder::of(&[("a", &common::bytes(16 << 20, 1)), ("b", &common::bytes(16 << 20, 2))]);
+    let model = Folder::with(&[("a", &bytes(16 << 20, 1)), ("b", &bytes(16 << 20, 2))]);
     let chunk_size = weighbridge_tree::ChunkSize::new(1 << 14).ok();
     let large = Weighing { chunk_size, ..weighing(model.path()) }.weigh(&|_| {}).unwrap();
     let staging = Staging::open(&folder, Existing::Replace).unwrap();
@@ -307,7 +305,7 @@ fn what_is_not_ours_among_the_new_files_stays_and_nothing_is_written() {
 fn a_folder_for_metadata_that_is_a_link_is_refused() {
     // Regression: with `weighbridge -> ../home` in a downloaded model, files were written through the link, and
     // home/.new was emptied.
-    let home = Folder::of(&[(".new/folder/file", b"precious"), (".new/files.jsonl", b"precious")]);
+    let home = Folder::with(&[(".new/folder/file", b"precious"), (".new/files.jsonl", b"precious")]);
     let model = Folder::new();
     symlink(home.path(), model.at("weighbridge")).unwrap();
     symlink(home.at("nothing"), model.at("dangling")).unwrap();
@@ -327,7 +325,7 @@ fn a_folder_for_metadata_that_is_a_link_is_refused() {
 
 #[test]
 fn paths_in_errors_do_not_reach_a_terminal_as_they_are() {
-    let folder = Folder::of(&[("\u{1b}[2J/files.jsonl", b"x")]);
+    let folder = Folder::with(&[("\u{1b}[2J/files.jsonl", b"x")]);
     let error = Staging::open(&folder.at("\u{1b}[2J"), Existing::Keep).unwrap_err();
     assert!(error.to_string().ends_with(r"/\u{1b}[2J/files.jsonl exists already"), "{error}");
 }
@@ -347,7 +345,7 @@ fn giving_up_takes_away_the_folder_that_was_made_and_no_other() {
 
 #[test]
 fn a_folder_that_cannot_be_made_is_an_error() {
-    let folder = Folder::of(&[("file", b"x")]);
+    let folder = Folder::with(&[("file", b"x")]);
     assert_eq!(code(Staging::open(&folder.at("file/weighbridge"), Existing::Keep)), 9002);
     assert_eq!(code(Staging::open(&folder.at("file"), Existing::Replace)), 9002);
     assert_eq!(fs::read(folder.at("file")).unwrap(), b"x");
@@ -356,7 +354,7 @@ fn a_folder_that_cannot_be_made_is_an_error() {
 /// Publishes into a folder that `prepare` has made hostile; returns the code. The folder of a model, its
 /// `weighbridge/` included, may come from anybody.
 fn hostile(prepare: impl FnOnce(&Path, &Path)) -> u16 {
-    let victim = Folder::of(&[("file", b"precious"), ("folder/files.jsonl", b"precious")]);
+    let victim = Folder::with(&[("file", b"precious"), ("folder/files.jsonl", b"precious")]);
     let folder = Folder::new();
     prepare(folder.path(), victim.path());
     let code = code(Staging::open(folder.path(), Existing::Replace).and_then(|staging| {
