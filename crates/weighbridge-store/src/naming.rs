@@ -241,6 +241,12 @@ impl Naming {
     /// `from` is the folder in which complete files lie under their final names; `note` the path of the complete note there, if
     /// there is one. Lists and layers that are not in `from` are removed with the old ones.
     pub(crate) fn publish(&mut self, from: &str, note: Option<&str>) -> Result<(), StoreError> {
+        for name in [FILES, TENSORS, CHUNKS, TEXT, HEAD] {
+            let place = self.site.meta(name);
+            if self.site.look(&place)? == Some(Kind::Folder) {
+                return Err(self.site.at("replace", &place)(io::ErrorKind::IsADirectory.into()).into());
+            }
+        }
         self.mark()?;
         if !self.is_repair() {
             self.keep_metadata()?;

@@ -39,6 +39,7 @@ pub struct PartialFile {
     root: FileRoot,
     sparse: SparseFile,
     site: Arc<Site>,
+    identity: Option<Identity>,
     /// Whether the name is durable.
     is_named: AtomicBool,
     /// Whether bytes may have been written that are not synced. An earlier process may have left such bytes.
@@ -69,7 +70,16 @@ impl PartialFile {
     fn of(site: &Arc<Site>, root: FileRoot, sparse: SparseFile) -> Self {
         let (is_named, is_broken) = (AtomicBool::new(false), AtomicBool::new(false));
         site.open_files.fetch_add(1, SeqCst);
-        Self { root, sparse, site: Arc::clone(site), is_named, is_dirty: AtomicBool::new(true), is_broken }
+        let identity = sparse.file.file().metadata().ok().and_then(|metadata| identity_of(&metadata));
+        Self {
+            root,
+            sparse,
+            identity,
+            site: Arc::clone(site),
+            is_named,
+            is_dirty: AtomicBool::new(true),
+            is_broken,
+        }
     }
 
     /// The path, relative to the folder that is fetched into.
@@ -152,7 +162,7 @@ impl PartialFile {
     }
 
     pub(crate) fn identity(&self) -> Option<Identity> {
-        self.file().metadata().ok().and_then(|metadata| identity_of(&metadata))
+        self.identity
     }
 
     /// The stamp by which the file is recognised if it is closed and opened again; `None` if the system cannot recognise it.

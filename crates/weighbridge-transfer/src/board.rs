@@ -40,6 +40,8 @@ pub(crate) struct Board {
     events: UnboundedSender<Event>,
     /// Told when there may be something to do.
     pub(crate) changed: Notify,
+    /// Told when a lease has become shorter by what another connection did.
+    pub(crate) shortened: Notify,
 }
 
 /// The work under way, and its file: a request to a source, or work of this machine.
@@ -79,6 +81,7 @@ impl Board {
             asking: Mutex::default(),
             events,
             changed: Notify::new(),
+            shortened: Notify::new(),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{
     engine::{Engine, Refusal},
     event::SourceIndex,
     fault::Fault,
-    schedule::{ConnectionId, Lease, LeaseId, Take},
+    schedule::{ConnectionId, Kind, Lease, LeaseId, Take},
     target::Target,
     whole,
 };
@@ -134,7 +134,11 @@ fn take(engine: &Engine, source: SourceIndex, connection: ConnectionId) -> Optio
     let limits = Take { bytes, whole_files: !roster.knows_ranges(source) };
     let may = |file| roster.may_serve(source, file);
     let rate_of = |source| roster.rate(source);
-    engine.schedule().take(connection, source, limits, &may, &rate_of, Instant::now())
+    let lease = engine.schedule().take(connection, source, limits, &may, &rate_of, Instant::now())?;
+    if lease.kind != Kind::Fresh {
+        engine.board.shortened.notify_waiters();
+    }
+    Some(lease)
 }
 
 /// Fetches a run of chunks, in order.
@@ -234,11 +238,11 @@ async fn run(
 /// Until nothing is left of a lease: others have taken it over, or were faster.
 async fn taken(engine: &Engine, lease: &Lease) {
     loop {
-        let changed = engine.board.changed.notified();
+        let shortened = engine.board.shortened.notified();
         if engine.schedule().extent(lease.id).is_empty() {
             return;
         }
-        changed.await;
+        shortened.await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! What happens to bytes when they have come: judged, written, counted, synced.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst},
@@ -51,6 +51,8 @@ pub(crate) struct Engine {
     /// Wanted bytes that are not durable yet.
     open: AtomicU64,
     unsynced: AtomicU64,
+    /// The files of which chunks were counted since they were last synced.
+    written: Mutex<BTreeSet<usize>>,
     sync_now: Notify,
     failure: Mutex<Option<FetchError>>,
     failed: AtomicBool,
@@ -98,6 +100,7 @@ impl Engine {
             searching: AtomicUsize::new(0),
             open: AtomicU64::new(open),
             unsynced: AtomicU64::new(0),
+            written: Mutex::default(),
             sync_now: Notify::new(),
             failure: Mutex::default(),
             failed: AtomicBool::new(false),
@@ -196,7 +199,9 @@ impl Engine {
         let Some(run) = run.filter(|_| !self.has_failed()) else { return (0, fault) };
         match self.store(target, &run) {
             Ok(new) => {
-                self.schedule().done(lease, target.position, &run.indices(), Instant::now());
+                if self.schedule().done(lease, target.position, &run.indices(), Instant::now()) {
+                    self.board.shortened.notify_waiters();
+                }
                 (new, fault)
             }
             Err(error) => (0, Some(Refusal::Here(error))),
@@ -209,7 +214,7 @@ impl Engine {
         let Some(partial) = target.to_store(&run.indices(), &self.destination)? else { return Ok(0) };
         partial.write(run)?;
         let new = target.store(&run.indices());
-        self.count(new);
+        self.count(target, new);
         run.chunks().for_each(|chunk| self.tell(&chunk));
         Ok(new)
     }
@@ -229,7 +234,8 @@ impl Engine {
     }
 
     /// Counts verified bytes that wait to be synced.
-    pub(crate) fn count(&self, bytes: u64) {
+    pub(crate) fn count(&self, target: &Target, bytes: u64) {
+        lock(&self.written).insert(target.position);
         self.board.verified(bytes);
         let before = self.unsynced.fetch_add(bytes, SeqCst);
         let Progress { verified, wanted, .. } = self.board.progress();
@@ -256,7 +262,8 @@ impl Engine {
         self.unsynced.store(0, SeqCst);
         let (mut written, mut files) = (Vec::new(), Vec::new());
         let mut result = Ok(());
-        for target in self.targets.values() {
+        let positions = std::mem::take(&mut *lock(&self.written));
+        for target in positions.iter().filter_map(|position| self.targets.get(position)) {
             let (partial, chunks) = target.take_unsynced();
             if chunks.is_empty() {
                 continue;

@@ -157,6 +157,8 @@ async fn fetch_into(
 
 /// How often it is looked at what has become of everything.
 const TICK: Duration = Duration::from_millis(100);
+/// How long further changes are waited for before they are looked at.
+const COALESCE: Duration = Duration::from_millis(2);
 /// A fetch that was asked to end does so, even if a disk does not.
 const LAST_SYNC: Duration = Duration::from_millis(1500);
 
@@ -383,6 +385,8 @@ impl Run {
                 return Err(self.stuck(engine));
             }
             let _ = tokio::time::timeout(TICK, changed).await;
+            // Of many small files several end meanwhile: they are looked at together.
+            tokio::time::sleep(COALESCE).await;
         }
     }
 
@@ -620,6 +624,7 @@ impl Pulse {
         let chunk = run.engine.get().map_or(0, |engine| engine.files.chunk_size().bytes());
         board.roster().tick(now, board.least, chunk);
         board.changed.notify_waiters();
+        board.shortened.notify_waiters();
         self.beats += 1;
         if self.beats.is_multiple_of(3) {
             self.progress(run, observer);

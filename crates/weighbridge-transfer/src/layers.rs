@@ -36,10 +36,14 @@ pub(crate) async fn accept_all(
 ) -> Result<(), FetchError> {
     let (places, size) = places(engine);
     let mut lacking: VecDeque<Group> = VecDeque::new();
+    let mut known = Vec::new();
     for (position, target) in &engine.targets {
         let place = places.get(*position).cloned().unwrap_or(0..0);
         if !target.grid.has_layer() || is_on_disk(engine, target, &place, &staged, published.as_ref()) {
-            local::spawn(engine, *position);
+            known.push(*position);
+            if known.len() >= local::GROUP {
+                local::spawn(engine, std::mem::take(&mut known));
+            }
             continue;
         }
         match lacking.back_mut() {
@@ -50,6 +54,7 @@ pub(crate) async fn accept_all(
             _ => lacking.push_back(Group { range: place.clone(), files: vec![(*position, place)] }),
         }
     }
+    local::spawn(engine, known);
     let mut asked = JoinSet::new();
     loop {
         while asked.len() < AT_ONCE
@@ -132,7 +137,8 @@ async fn accept(
             if let Ok(written) = write.await {
                 written?;
             }
-            group.files.iter().for_each(|(position, _)| local::spawn(&engine, *position));
+            let positions: Vec<_> = group.files.iter().map(|(position, _)| *position).collect();
+            positions.chunks(local::GROUP).for_each(|group| local::spawn(&engine, group.to_vec()));
         }
         None => group.files.iter().for_each(|(position, _)| local::spawn_whole(&engine, *position)),
     }

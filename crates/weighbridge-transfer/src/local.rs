@@ -70,7 +70,7 @@ fn begin(engine: &Engine, target: &Target, found: &Found) -> Result<(), FetchErr
                 && let stamp = stamp_of_file(&named)
                 && is_all_good(engine, target, file, &named)?
             {
-                engine.count(target.is_in_place_already(stamp));
+                engine.count(target, target.is_in_place_already(stamp));
                 tell_all(engine, target);
                 return Ok(());
             }
@@ -121,11 +121,11 @@ fn begin_whole(engine: &Engine, target: &Target) -> Result<bool, FetchError> {
         && let stamp = stamp_of_file(&named)
         && is_signed(engine, target, &named)?
     {
-        engine.count(target.is_in_place_already(stamp));
+        engine.count(target, target.is_in_place_already(stamp));
     } else if destination.has_partial(target.root)?
         && is_signed(engine, target, target.partial(destination)?.file())?
     {
-        engine.count(target.store(&(0..target.grid.count())));
+        engine.count(target, target.store(&(0..target.grid.count())));
     } else {
         return Ok(false);
     }
@@ -232,7 +232,7 @@ fn recount(
             for (index, piece) in run.clone().zip(buffer.chunks(unit(target))) {
                 match file.accept(index, piece) {
                     Ok(good) => {
-                        engine.count(target.store(&(index..index + 1)));
+                        engine.count(target, target.store(&(index..index + 1)));
                         engine.tell(&good);
                     }
                     Err(_) => bad.insert(index..index + 1),
@@ -389,19 +389,40 @@ fn unit(target: &Target) -> usize {
     usize::try_from(target.grid.granule().bytes()).unwrap_or(usize::MAX).max(1)
 }
 
-/// Begins a file: what of it is nowhere in the folder is asked for, and what may be there is read meanwhile. The fetch does
-/// not end before that.
-pub(crate) fn spawn(engine: &Arc<Engine>, position: usize) {
+/// Begins files: chunks that are nowhere in the folder are asked for, and files that may be there are read meanwhile. The
+/// fetch does not end before that. Each group of files is looked for by one task: most files of a first fetch are nowhere.
+pub(crate) fn spawn(engine: &Arc<Engine>, positions: Vec<usize>) {
+    engine.searching.fetch_add(1, SeqCst);
+    let engine = Arc::clone(engine);
+    tokio::spawn(async move {
+        let targets: Vec<_> =
+            positions.iter().filter_map(|at| engine.targets.get(at).map(Arc::clone)).collect();
+        let looked = engine.in_turn(&engine.glancing, move |engine| {
+            let look = |target: &Arc<Target>| glance(engine, target, false);
+            targets.iter().map(|target| (target.position, look(target))).collect::<Vec<_>>()
+        });
+        for (position, found) in looked.await.into_iter().flatten() {
+            // While another process gives the file its name, it has neither that nor its old one.
+            let is_nowhere = matches!(found, Ok(Found::Nothing)) && !engine.destination.is_used();
+            if !is_nowhere {
+                begin_found(&engine, position, found);
+            }
+        }
+        engine.searching.fetch_sub(1, SeqCst);
+        engine.board.changed.notify_waiters();
+    });
+}
+
+/// How many files one task looks for.
+pub(crate) const GROUP: usize = 64;
+
+/// Begins a file that may be in the folder.
+fn begin_found(engine: &Arc<Engine>, position: usize, mut found: Result<Found, FetchError>) {
     look(engine, position, |engine, target| async move {
-        let look = |is_second| {
-            let here = Arc::clone(&target);
-            engine.in_turn(&engine.glancing, move |engine| glance(engine, &here, is_second))
-        };
-        let mut found = look(false).await?;
-        // While another process gives the file its name, it has neither that nor its old one.
         if matches!(found, Ok(Found::Nothing | Found::Others)) && engine.destination.is_used() {
             tokio::time::sleep(MOMENT).await;
-            found = look(true).await?;
+            let here = Arc::clone(&target);
+            found = engine.in_turn(&engine.glancing, move |engine| glance(engine, &here, true)).await?;
         }
         match found {
             Ok(Found::Nothing) => Some(Ok(true)),
@@ -414,7 +435,7 @@ pub(crate) fn spawn(engine: &Arc<Engine>, position: usize) {
     });
 }
 
-/// As [`spawn`], for a file whose layer nobody has. It waits to be fetched as a whole if it is not there.
+/// Begins a file whose layer no source has. It waits to be fetched as a whole if it is not there.
 pub(crate) fn spawn_whole(engine: &Arc<Engine>, position: usize) {
     look(engine, position, |engine, target| async move {
         engine.in_turn(&engine.looking, move |engine| begin_whole(engine, &target)).await

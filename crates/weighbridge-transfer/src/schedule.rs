@@ -73,7 +73,6 @@ pub(crate) struct Lease {
     pub(crate) file: usize,
     /// Never empty. Some chunks in the midst of it may not be needed, but only for a source that knows no ranges.
     pub(crate) chunks: Range<u64>,
-    #[cfg_attr(not(test), allow(dead_code, reason = "for whoever looks at it"))]
     pub(crate) kind: Kind,
 }
 
@@ -156,8 +155,8 @@ impl Schedule {
     }
 
     /// The connection of this lease brought chunks of its file, and they were accepted: any, also after the lease was given
-    /// back. Nobody need fetch them any more.
-    pub(crate) fn done(&mut self, lease: LeaseId, file: usize, chunks: &Range<u64>, now: Instant) {
+    /// back. No connection need fetch them any more. Says whether another lease had some of them.
+    pub(crate) fn done(&mut self, lease: LeaseId, file: usize, chunks: &Range<u64>, now: Instant) -> bool {
         self.done.entry(file).or_default().insert(chunks.clone());
         if let Some(pending) = self.pending.get_mut(&file) {
             pending.remove(chunks);
@@ -165,13 +164,16 @@ impl Schedule {
                 self.pending.remove(&file);
             }
         }
-        for running in self.leases.values_mut().filter(|running| running.file == file) {
+        let mut is_shared = false;
+        for (id, running) in self.leases.iter_mut().filter(|(_, running)| running.file == file) {
+            is_shared |= *id != lease && running.chunks.within(chunks).next().is_some();
             running.chunks.remove(chunks);
         }
         if let Some(running) = self.leases.get_mut(&lease) {
             running.since = now;
             running.before = 0;
         }
+        is_shared
     }
 
     /// The connection ended. What is left of its lease is pending again, but for what another lease has too.

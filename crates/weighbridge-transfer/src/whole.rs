@@ -165,7 +165,7 @@ fn keep(
     let new = target.store(&(0..target.grid.count()));
     engine.board.roster().came(source);
     engine.board.roster().landed(source, new);
-    engine.count(new);
+    engine.count(target, new);
     local::tell_all(engine, target);
     Ok(())
 }

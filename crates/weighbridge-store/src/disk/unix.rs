@@ -2,47 +2,54 @@
 //! in the way at that moment.
 
 use std::{
+    collections::VecDeque,
     fs::{self, File},
     io,
     ops::Range,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{AsFd as _, OwnedFd},
         unix::fs::MetadataExt as _,
     },
     path::Path,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple", target_os = "freebsd"))]
 use rustix::fs::{SeekFrom, seek};
 use rustix::{
-    fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, linkat, mkdirat, openat, renameat, statat, unlinkat},
+    fs::{
+        AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, linkat, mkdirat, openat, renameat, statat,
+        unlinkat,
+    },
     io::Errno,
 };
 
 use super::{Disk, DiskFile, Kind, Opening, make_root, settled};
 use crate::{
     beneath::{self, FILE, FOLDER},
+    scan::lock,
     stamp::Identity,
 };
 
 /// A real folder.
 #[derive(Debug)]
-pub(crate) struct Folder(OwnedFd);
-
-/// An open folder: the root itself, or one below it that is closed after use.
-enum At<'a> {
-    Root(BorrowedFd<'a>),
-    Below(OwnedFd),
+pub(crate) struct Folder {
+    root: Arc<OwnedFd>,
+    /// The folders below that were opened last. Of many small files, most lie in few folders.
+    recent: Mutex<VecDeque<Recent>>,
 }
 
-impl AsFd for At<'_> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Root(root) => *root,
-            Self::Below(folder) => folder.as_fd(),
-        }
-    }
+#[derive(Debug)]
+struct Recent {
+    path: String,
+    folder: Arc<OwnedFd>,
+    since: Instant,
 }
+
+/// How many folders stay open, and for how long: a folder that another program moves away is written to for as long.
+const RECENT: usize = 4;
+const RECENT_TIME: Duration = Duration::from_millis(200);
 
 impl Folder {
     /// Opens the folder, which is made if it is not there. The folder itself may be a link: the caller chose it.
@@ -53,21 +60,49 @@ impl Folder {
 
     /// As [`open`](Self::open), for a folder that is there.
     pub(crate) fn at(root: &Path) -> io::Result<Self> {
-        Ok(Self(rustix::fs::open(root, FOLDER.difference(OFlags::NOFOLLOW), Mode::empty())?))
+        let root = rustix::fs::open(root, FOLDER.difference(OFlags::NOFOLLOW), Mode::empty())?;
+        Ok(Self { root: Arc::new(root), recent: Mutex::default() })
     }
 
     /// A folder below this one; this one, for the empty path.
-    fn below(&self, path: &str) -> io::Result<At<'_>> {
+    fn below(&self, path: &str) -> io::Result<Arc<OwnedFd>> {
         if path.is_empty() {
-            return Ok(At::Root(self.0.as_fd()));
+            return Ok(Arc::clone(&self.root));
         }
-        Ok(At::Below(beneath::open(self.0.as_fd(), Path::new(path), FOLDER, Mode::empty())?))
+        let mut recent = lock(&self.recent);
+        if let Some(at) = recent.iter().position(|one| one.path == path) {
+            // A folder that was removed has no links; another one may have its name by now.
+            let is_there = |folder: &OwnedFd| fstat(folder).is_ok_and(|stat| stat.st_nlink > 0);
+            match recent.remove(at) {
+                Some(one) if one.since.elapsed() < RECENT_TIME && is_there(&one.folder) => {
+                    let folder = Arc::clone(&one.folder);
+                    recent.push_back(one);
+                    return Ok(folder);
+                }
+                _ => {}
+            }
+        }
+        let folder = beneath::open(self.root.as_fd(), Path::new(path), FOLDER, Mode::empty())?;
+        let folder = Arc::new(folder);
+        if recent.len() >= RECENT {
+            recent.pop_front();
+        }
+        let one = Recent { path: path.to_owned(), folder: Arc::clone(&folder), since: Instant::now() };
+        recent.push_back(one);
+        Ok(folder)
     }
 
     /// The folder in which a path ends, and its last name.
-    fn parent<'p>(&self, path: &'p str) -> io::Result<(At<'_>, &'p str)> {
+    fn parent<'p>(&self, path: &'p str) -> io::Result<(Arc<OwnedFd>, &'p str)> {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         Ok((self.below(folder)?, name))
+    }
+
+    /// Opens a file. The last name is no link, and neither is any folder above it.
+    fn open_file(&self, path: &str, flags: OFlags) -> io::Result<File> {
+        let (folder, name) = self.parent(path)?;
+        // The umask decides who may read a new file, as for any file.
+        Ok(openat(folder, name, FILE | flags, Mode::from_raw_mode(0o666))?.into())
     }
 
     fn stat(&self, path: &str) -> io::Result<Option<Stat>> {
@@ -99,7 +134,7 @@ impl Disk for Folder {
     }
 
     fn read(&self, path: &str) -> io::Result<File> {
-        Ok(beneath::open(self.0.as_fd(), Path::new(path), FILE | OFlags::RDONLY, Mode::empty())?.into())
+        self.open_file(path, OFlags::RDONLY)
     }
 
     fn write(&self, path: &str, opening: Opening) -> io::Result<Box<dyn DiskFile>> {
@@ -108,10 +143,7 @@ impl Disk for Folder {
             Opening::New => OFlags::CREATE | OFlags::EXCL,
             Opening::Any => OFlags::CREATE,
         };
-        // The umask decides who may read the file, as for any file.
-        let mode = Mode::from_raw_mode(0o666);
-        let file = beneath::open(self.0.as_fd(), Path::new(path), FILE | OFlags::RDWR | how, mode)?;
-        Ok(Box::new(File::from(file)))
+        Ok(Box::new(self.open_file(path, OFlags::RDWR | how)?))
     }
 
     fn sync_file(&self, path: &str) -> io::Result<()> {
@@ -163,7 +195,7 @@ impl Disk for Folder {
     /// The kernel tells of a write that failed since 5.8. Earlier ones tell whoever syncs the file itself.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn sync_all(&self) -> io::Result<bool> {
-        rustix::fs::syncfs(&self.0)?;
+        rustix::fs::syncfs(&self.root)?;
         Ok(true)
     }
 
@@ -173,11 +205,8 @@ impl Disk for Folder {
     }
 
     fn lockable(&self, path: &str) -> io::Result<File> {
-        Ok(match self.below(path)? {
-            At::Below(folder) => folder.into(),
-            // Opened anew: a lock is of the open file, which a copy of the handle would share.
-            At::Root(root) => openat(root, ".", FOLDER, Mode::empty())?.into(),
-        })
+        // Opened anew: a lock is of the open file, which a copy of the handle would share.
+        Ok(openat(self.below(path)?, ".", FOLDER, Mode::empty())?.into())
     }
 }
 
