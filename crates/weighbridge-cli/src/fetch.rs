@@ -277,7 +277,7 @@ impl Observer for Watcher<'_> {
         if !self.output.is_json() {
             self.view().show(&event, self.output);
         } else if let Some(value) = fetch_json::value(&event, self.names) {
-            self.output.raw(&format!("{value}\n"));
+            self.output.result("", || value);
         }
     }
 }

@@ -86,6 +86,19 @@ fn file_names_on_the_command_line_steer_no_terminal() {
     }
 }
 
+/// Regression: the objects of a fetch had names of files in its folder unescaped, unlike those of every other command.
+#[test]
+#[cfg(unix)]
+fn what_lies_in_the_folder_of_a_fetch_steers_no_terminal() {
+    let world = World::weighed();
+    let name = "\u{9b}31m\u{202e}";
+    world.write(&format!("out/{name}"), "");
+    let ran = world.run("fetch llama -o out --name org/llama --vkey @alice --json").done();
+    let is_told = |object: &serde_json::Value| object["event"] == "extra" && object["path"] == name;
+    ran.expect(ran.objects().iter().any(is_told), "the name as it is");
+    ran.expect(!ran.stdout.contains(['\u{9b}', '\u{202e}']), "nothing to obey");
+}
+
 /// Regression: a signer could list a file whose name looks like that of another file.
 #[test]
 fn signers_refuse_names_that_are_not_seen() {
