@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use serde_json::json;
 use weighbridge_manifest::{Challenge, Report, SignedChallenge, Time, VerifiedFileList, shown};
 use weighbridge_publish::{SecretKey, sign_challenge, sign_report};
 use weighbridge_store::{HeldFolder, read_bounded, shown_path};
@@ -13,6 +12,7 @@ use crate::{
     answered::Nonces,
     args::{Audit, AuditChallenge, AuditCheck, AuditRespond, Trust, Which},
     check::read_note,
+    events::audit,
     failure::Failure,
     keys,
     output::{Output, size},
@@ -60,12 +60,14 @@ fn challenge(args: &AuditChallenge, output: &Output) -> Result<(), Failure> {
         challenge.deadline,
         shown_path(&args.output),
     );
-    output.result(&text, || {
-        json!({
-            "event": "challenge", "head": challenge.head.to_string(), "prover": challenge.prover.to_string(),
-            "samples": samples.drawn(), "of": samples.count(), "issued": challenge.issued.to_string(),
-            "deadline": challenge.deadline.to_string(), "file": args.output.to_string_lossy(),
-        })
+    output.result(&text, || audit::Challenge {
+        head: challenge.head.into(),
+        prover: challenge.prover.to_string(),
+        samples: samples.drawn(),
+        of: samples.count(),
+        issued: challenge.issued.into(),
+        deadline: challenge.deadline.into(),
+        file: args.output.to_string_lossy(),
     });
     Ok(())
 }
@@ -91,11 +93,12 @@ fn respond(args: &AuditRespond, output: &Output) -> Result<(), Failure> {
         shown_path(&args.output),
         size(response.len() as u64),
     );
-    output.result(&text, || {
-        json!({
-            "event": "response", "head": head.id().to_string(), "challenge": challenge.hash().to_string(),
-            "deadline": asked.deadline.to_string(), "bytes": response.len(), "file": args.output.to_string_lossy(),
-        })
+    output.result(&text, || audit::Response {
+        head: head.id().into(),
+        challenge: challenge.hash().into(),
+        deadline: asked.deadline.into(),
+        bytes: response.len(),
+        file: args.output.to_string_lossy(),
     });
     Ok(())
 }
@@ -169,15 +172,19 @@ fn print(report: &Report, key: &SecretKey, path: &Path, output: &Output) {
         shown_path(path),
         shown(key.vkey().name().as_str()),
     );
-    output.result(&text, || {
-        let missing: serde_json::Map<_, _> =
-            missing.iter().map(|(loss, chance)| (loss.replace(' ', ""), json!(chance))).collect();
-        json!({
-            "event": "report", "name": name.as_str(), "head": report.head.to_string(), "prover": prover.to_string(),
-            "auditor": key.vkey().to_string(), "challenge": report.challenge.to_string(),
-            "response": report.response.to_string(), "samples": samples, "of": of, "issued": issued.to_string(),
-            "received": received.to_string(), "chance_of_missing": missing, "file": path.to_string_lossy(),
-        })
+    output.result(&text, || audit::Report {
+        name: name.as_str(),
+        head: report.head.into(),
+        prover: prover.to_string(),
+        auditor: key.vkey().to_string(),
+        challenge: report.challenge.into(),
+        response: report.response.into(),
+        samples: *samples,
+        of: *of,
+        issued: (*issued).into(),
+        received: (*received).into(),
+        chance_of_missing: missing.iter().map(|(loss, chance)| (loss.replace(' ', ""), *chance)).collect(),
+        file: path.to_string_lossy(),
     });
 }
 

@@ -7,7 +7,6 @@ use std::{
     path::Path,
 };
 
-use serde_json::json;
 use weighbridge_manifest::{
     FileEntry, Held, HeldError, Level, MAX_NOTE, MAX_PROOF, NoteError, PassedOver, ProofError, Proven,
     SignedProof, SignedReceipt, SignedReport, SliceClaim, TensorEntry, VerifiedHead, shown,
@@ -17,6 +16,7 @@ use weighbridge_tree::{ErrorCode, SliceDecoder};
 
 use crate::{
     args::Check,
+    events::{check, values::Always},
     failure::Failure,
     output::{Output, count},
     place::NewFile,
@@ -56,12 +56,14 @@ pub(crate) fn run(args: &Check, output: &Output) -> Result<(), Failure> {
     let level = if held.is_some() { Level::Held } else { Level::Published };
     let by =
         held.map(|held| format!(" by {}", count(held.counted().len() as u64, "report"))).unwrap_or_default();
-    output.result(&format!("level    {level}{by}; head {}", head.id()), || {
-        json!({
-            "event": "result", "verified": true, "code": null, "head": head.id().to_string(),
-            "level": level.to_string(), "files": proven.files().len(), "tensors": proven.tensors().len(),
-            "absent": proven.absent().len(),
-        })
+    output.result(&format!("level    {level}{by}; head {}", head.id()), || check::Result {
+        verified: Always,
+        code: None,
+        head: head.id().into(),
+        level: if level == Level::Held { check::Level::Held } else { check::Level::Published },
+        files: proven.files().len(),
+        tensors: proven.tensors().len(),
+        absent: proven.absent().len(),
     });
     Ok(())
 }
@@ -129,11 +131,12 @@ fn entries(proven: &Proven, output: &Output) {
     for (position, file) in proven.files() {
         let FileEntry { path, size, root, .. } = file;
         let text = format!("file     {}  {}, blake3 {root}", shown(path.as_str()), count(*size, "byte"));
-        output.result(&text, || {
-            json!({
-                "event": "file", "status": "listed", "position": position, "path": path.as_str(), "size": size,
-                "blake3": root.to_string(),
-            })
+        output.result(&text, || check::File {
+            status: check::Listed::Listed,
+            position: *position,
+            path: path.as_str(),
+            size: *size,
+            blake3: (*root).into(),
         });
     }
     for (position, tensor) in proven.tensors() {
@@ -146,19 +149,21 @@ fn entries(proven: &Proven, output: &Output) {
             offset.saturating_add(*size),
             shown(file.as_str()),
         );
-        output.result(&text, || {
-            json!({
-                "event": "tensor", "status": "listed", "position": position, "name": name.as_str(),
-                "file": file.as_str(), "dtype": dtype.to_string(), "shape": shape, "offset": offset, "size": size,
-                "blake3": hash.to_string(),
-            })
+        output.result(&text, || check::Tensor {
+            status: check::Listed::Listed,
+            position: *position,
+            name: name.as_str(),
+            file: file.as_str(),
+            dtype: dtype.as_str(),
+            shape,
+            offset: *offset,
+            size: *size,
+            blake3: (*hash).into(),
         });
     }
     for path in proven.absent() {
-        output.result(
-            &format!("absent   {}", shown(path.as_str())),
-            || json!({ "event": "file", "status": "absent", "path": path.as_str() }),
-        );
+        let (path, status) = (path.as_str(), check::Absent::Absent);
+        output.result(&format!("absent   {}", shown(path)), || check::AbsentFile { status, path });
     }
 }
 
@@ -194,11 +199,12 @@ fn slice(
     decoder.finish(&[]).map_err(|e| about(e.into()))?;
     new.map(NewFile::finish).transpose()?;
     let to = extract.map(|name| format!(" -> {}", shown_path(name))).unwrap_or_default();
-    output.result(&format!("slice    {}{to}", range(claim)), || {
-        json!({
-            "event": "slice", "file": claim.file.path.as_str(), "start": claim.range.range().start, "end": claim.range.range().end,
-            "extracted": extract.map(|name| name.to_string_lossy()),
-        })
+    let Range { start, end } = claim.range.range();
+    output.result(&format!("slice    {}{to}", range(claim)), || check::Slice {
+        file: claim.file.path.as_str(),
+        start,
+        end,
+        extracted: extract.map(Path::to_string_lossy),
     });
     Ok(())
 }
@@ -219,11 +225,10 @@ fn receipt(path: &Path, head: &VerifiedHead, output: &Output) -> Result<(), Fail
         shown(node.as_str()),
         receipt.verified
     );
-    output.result(&text, || {
-        json!({
-            "event": "receipt", "claim": true, "node": receipt.node.to_string(),
-            "verified": receipt.verified.to_string(),
-        })
+    output.result(&text, || check::Receipt {
+        claim: Always,
+        node: receipt.node.to_string(),
+        verified: receipt.verified.into(),
     });
     Ok(())
 }
@@ -259,11 +264,10 @@ fn reports(args: &Check, head: &VerifiedHead, output: &Output) -> Result<Held, F
             counted.received,
             shown(prover.as_str())
         );
-        output.result(&text, || {
-            json!({
-                "event": "report", "auditor": auditor.as_str(), "prover": counted.prover.to_string(),
-                "received": counted.received.to_string(),
-            })
+        output.result(&text, || check::Report {
+            auditor: auditor.as_str(),
+            prover: counted.prover.to_string(),
+            received: counted.received.into(),
         });
     }
     held.passed_over().iter().for_each(|over| output.talk(&passed_over_line(over, args)));

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use serde_json::{Value, json};
 use weighbridge_manifest::{
     Class, Comparison, Difference, Expectation, FileEntry, SignedHead, Tally, TensorEntry, TrustPolicy,
     VerifiedFileList, VerifiedHead, VerifiedTensorList, bytes_in_old, compare_files, compare_tensors, shown,
@@ -10,6 +9,11 @@ use weighbridge_manifest::{
 
 use crate::{
     args::Diff,
+    events::{
+        Event,
+        diff::{self, Classes, Entries, Side},
+        values::Always,
+    },
     failure::Failure,
     output::{List, Output, shown_names, size},
     trust,
@@ -19,14 +23,15 @@ pub(crate) fn run(args: &Diff, output: &Output) -> Result<(), Failure> {
     let policy = args.trust.policy()?;
     let old = Model::open(&args.old, policy.as_ref())?;
     let new = Model::open(&args.new, policy.as_ref())?;
-    old.print("old", output);
-    new.print("new", output);
+    old.print(Side::Old, output);
+    new.print(Side::New, output);
     let files = compare_files(&old.files, &new.files);
     let tensors = old.tensors.as_ref().zip(new.tensors.as_ref());
     let tensors = tensors.map(|(old, new)| compare_tensors(old, new));
-    summary("files", Some(&files), &[], output);
-    let unlisted = [("old", &old), ("new", &new)].into_iter().filter(|(_, model)| model.tensors.is_none());
-    summary("tensors", tensors.as_ref(), &unlisted.map(|(side, _)| side).collect::<Vec<_>>(), output);
+    summary(Entries::Files, Some(&files), &[], output);
+    let unlisted =
+        [(Side::Old, &old), (Side::New, &new)].into_iter().filter(|(_, model)| model.tensors.is_none());
+    summary(Entries::Tensors, tensors.as_ref(), &unlisted.map(|(side, _)| side).collect::<Vec<_>>(), output);
     let list = List::new(output, different(&files.differences), "file");
     for difference in &files.differences {
         file(difference, &list);
@@ -42,10 +47,7 @@ pub(crate) fn run(args: &Diff, output: &Output) -> Result<(), Failure> {
     let is_same = files.is_same() && tensors.as_ref().is_none_or(Comparison::is_same);
     let same = if is_same { "nothing differs; " } else { "" };
     let text = format!("result   {same}old has {} of new's {}", size(in_old), size(bytes));
-    output.result(
-        &text,
-        || json!({ "event": "result", "same": is_same, "bytes": bytes, "bytes_in_old": in_old }),
-    );
+    output.result(&text, || diff::Result { same: is_same, bytes, bytes_in_old: in_old });
     Ok(())
 }
 
@@ -73,7 +75,7 @@ impl Model {
     }
 
     /// Prints the model's name and revision, and its signers.
-    fn print(&self, side: &str, output: &Output) {
+    fn print(&self, side: Side, output: &Output) {
         let what = self.head.head();
         let by = match self.signers.as_slice() {
             [] if self.believed => "accepted by its id".to_owned(),
@@ -81,12 +83,14 @@ impl Model {
             signers => format!("signed by {}", shown_names(signers)),
         };
         let claimed = if self.believed { "" } else { CLAIMED };
-        let text = format!("{side:<8} {} revision {}, {by}{claimed}", what.name, what.revision);
-        output.result(&text, || {
-            json!({
-                "event": "head", "side": side, "verified": self.believed, "name": what.name.as_str(),
-                "revision": what.revision, "head": self.head.id().to_string(), "signers": self.signers,
-            })
+        let text = format!("{:<8} {} revision {}, {by}{claimed}", side.word(), what.name, what.revision);
+        output.result(&text, || diff::Head {
+            side,
+            verified: self.believed,
+            name: what.name.as_str(),
+            revision: what.revision,
+            head: self.head.id().into(),
+            signers: &self.signers,
         });
     }
 }
@@ -107,18 +111,11 @@ fn believe(note: &[u8], policy: Option<&TrustPolicy>) -> Result<(VerifiedHead, V
 }
 
 /// Prints the number of entries in each class, for people as a table.
-fn summary<E>(
-    kind: &'static str,
-    comparison: Option<&Comparison<'_, E>>,
-    unlisted: &[&'static str],
-    output: &Output,
-) {
+fn summary<E>(of: Entries, comparison: Option<&Comparison<'_, E>>, unlisted: &[Side], output: &Output) {
     let Some(Comparison { old, new, in_old, .. }) = comparison else {
-        let text = format!("{kind} are not compared: not listed in {}", unlisted.join(" and in "));
-        output.result(
-            &text,
-            || json!({ "event": "summary", "of": kind, "compared": false, "unlisted": unlisted }),
-        );
+        let sides: Vec<_> = unlisted.iter().map(|side| side.word()).collect();
+        let text = format!("{} are not compared: not listed in {}", of.word(), sides.join(" and in "));
+        output.result(&text, || diff::NotCompared { of, compared: Always, unlisted });
         return;
     };
     let of_old = |class| (class != Class::Added).then(|| old.of(class));
@@ -131,23 +128,15 @@ fn summary<E>(
         let text = format!("{:<8} {:<22}{}", class.word(), cell(of_old(class)), cell(of_new(class)));
         text.trim_end().to_owned()
     };
-    let header = format!("{kind:<8} {:>22}{:>22}", "old", "new");
+    let header = format!("{:<8} {:>22}{:>22}", of.word(), "old", "new");
     let table = [header].into_iter().chain(Class::ALL.map(row)).collect::<Vec<_>>().join("\n");
-    output.result(&table, || {
-        json!({
-            "event": "summary", "of": kind, "compared": true, "old": classes(of_old), "new": classes(of_new),
-            "bytes_in_old": in_old.bytes,
-        })
+    output.result(&table, || diff::Summary {
+        of,
+        compared: Always,
+        old: Classes::of(Side::Old, old),
+        new: Classes::of(Side::New, new),
+        bytes_in_old: in_old.bytes,
     });
-}
-
-/// The tallies of one model by class name, without the classes that this model cannot have.
-fn classes(of: impl Fn(Class) -> Option<Tally>) -> Value {
-    let tallies = Class::ALL.into_iter().filter_map(|class| Some((class, of(class)?)));
-    let named = tallies.map(|(class, Tally { entries, bytes })| {
-        (class.word().to_owned(), json!({ "entries": entries, "bytes": bytes }))
-    });
-    named.collect::<serde_json::Map<_, _>>().into()
 }
 
 /// The number of differences that people see one by one.
@@ -157,9 +146,8 @@ fn different<E>(differences: &[Difference<'_, E>]) -> usize {
 
 fn file(difference: &Difference<'_, FileEntry>, list: &List<'_>) {
     let name = |file: &FileEntry| shown(file.path.as_str());
-    let value = |file: &FileEntry| json!({ "path": file.path.as_str(), "size": file.size, "blake3": file.root.to_string() });
-    let print = Print { event: "file", size: |file: &FileEntry| file.size, value, list };
-    print.difference(difference, [&name]);
+    let print = Print { kind: "file", size: |file: &FileEntry| file.size, list };
+    print.difference::<_, diff::FileEntry<'_>, 1>(difference, [&name]);
 }
 
 fn tensor(difference: &Difference<'_, TensorEntry>, list: &List<'_>) {
@@ -168,42 +156,38 @@ fn tensor(difference: &Difference<'_, TensorEntry>, list: &List<'_>) {
         let dimensions: Vec<String> = tensor.shape.iter().map(u64::to_string).collect();
         format!("{} [{}]", tensor.dtype, dimensions.join(","))
     };
-    let value = |tensor: &TensorEntry| {
-        json!({
-            "name": tensor.name.as_str(), "file": tensor.file.as_str(), "dtype": tensor.dtype.as_str(),
-            "shape": tensor.shape, "offset": tensor.offset, "size": tensor.size, "blake3": tensor.hash.to_string(),
-        })
-    };
-    let print = Print { event: "tensor", size: |tensor: &TensorEntry| tensor.size, value, list };
-    print.difference(difference, [&name, &form]);
+    let print = Print { kind: "tensor", size: |tensor: &TensorEntry| tensor.size, list };
+    print.difference::<_, diff::TensorEntry<'_>, 2>(difference, [&name, &form]);
 }
 
 /// The way to print the differences of one kind.
-struct Print<'a, S, V> {
-    event: &'static str,
+struct Print<'a, S> {
+    /// The word for an entry.
+    kind: &'static str,
     size: S,
-    value: V,
     list: &'a List<'a>,
 }
 
-impl<S, V> Print<'_, S, V> {
-    /// Prints a difference: for people column by column, and only if the entries differ.
-    fn difference<E, const N: usize>(
+impl<S> Print<'_, S> {
+    /// Prints a difference: for people column by column, and only if the entries differ; for programs each entry as
+    /// `V`.
+    fn difference<'e, E, V, const N: usize>(
         &self,
-        Difference { class, old, new, in_old }: &Difference<'_, E>,
+        Difference { class, old, new, in_old }: &Difference<'e, E>,
         columns: [&dyn Fn(&E) -> String; N],
     ) where
         S: Fn(&E) -> u64,
-        V: Fn(&E) -> Value,
+        V: From<&'e E>,
+        diff::Difference<V>: Event,
     {
-        let value = || {
-            json!({
-                "event": self.event, "class": class.word(), "old": old.map(&self.value), "new": new.map(&self.value),
-                "in_old": new.map(|_| in_old),
-            })
+        let event = || diff::Difference::<V> {
+            class: class.word(),
+            old: old.map(V::from),
+            new: new.map(V::from),
+            in_old: new.map(|_| *in_old),
         };
         if *class == Class::Same {
-            self.list.good(class.word(), "", value);
+            self.list.good(class.word(), "", event);
             return;
         }
         let became = |column: &dyn Fn(&E) -> String| match (old.map(column), new.map(column)) {
@@ -215,7 +199,7 @@ impl<S, V> Print<'_, S, V> {
         // A moved entry has its bytes in the old model anyway.
         let has_bytes = *class != Class::Moved && *in_old && new.is_some_and(|new| (self.size)(new) > 0);
         let note = if has_bytes { "  (old has these bytes)" } else { "" };
-        let text = format!("{:<8} {:<6} {columns}  {bytes}{note}", class.word(), self.event);
-        self.list.line(class.word(), &text, value);
+        let text = format!("{:<8} {:<6} {columns}  {bytes}{note}", class.word(), self.kind);
+        self.list.line(class.word(), &text, event);
     }
 }

@@ -12,7 +12,6 @@ use std::{
 
 use globset::GlobSet;
 use http::{HeaderName, HeaderValue};
-use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use weighbridge_manifest::{TrustError, VerifiedHead, shown};
 use weighbridge_store::{FOLDER, PARTIAL, read_bounded, shown_path};
@@ -24,6 +23,10 @@ use weighbridge_tree::{Coded, ErrorCode, HeadId};
 
 use crate::{
     args::Fetch,
+    events::{
+        self,
+        values::{Code, Hash},
+    },
     failure::Failure,
     fetch_json,
     fetch_view::{View, blamed},
@@ -218,20 +221,16 @@ impl<'a> Watcher<'a> {
         let named_later = matches!(ended, Err(FetchError::NoSource { .. }));
         let lines = told.iter().filter(|_| !named_later).map(|status| source_line(status, names));
         let text: Vec<String> = lines.chain(Some(text).filter(|text| !text.is_empty())).collect();
-        output.result(&text.join("\n"), || {
-            let ended_well = ended.as_ref().ok();
-            let [files, partial, bytes] = [
-                ended_well.map(|fetched| fetched.files),
-                ended_well.map(|fetched| fetched.partial),
-                ended_well.map(|fetched| fetched.bytes),
-            ];
-            let sources: Vec<Value> =
-                seen.sources.values().map(|status| fetch_json::source(status, names)).collect();
-            let value = json!({
-                "event": "result", "fetched": code.is_none(), "code": code.map(ErrorCode::get),
-                "head": seen.head.map(|id| id.to_string()), "files": files, "partial": partial, "bytes": bytes, "sources": sources,
-            });
-            fetch_json::with_progress(value, &progress)
+        let ended_well = ended.as_ref().ok();
+        output.result(&text.join("\n"), || events::fetch::Result {
+            fetched: code.is_none(),
+            code: code.map(Code::from),
+            head: seen.head.map(Hash::from),
+            files: ended_well.map(|fetched| fetched.files),
+            partial: ended_well.map(|fetched| fetched.partial),
+            bytes: ended_well.map(|fetched| fetched.bytes),
+            sources: seen.sources.values().map(|status| fetch_json::source(status, names)).collect(),
+            progress: progress.into(),
         });
         match (seen.failure, ended) {
             (Some(failure), _) => Err(failure),
@@ -276,8 +275,8 @@ impl Observer for Watcher<'_> {
         }
         if !self.output.is_json() {
             self.view().show(&event, self.output);
-        } else if let Some(value) = fetch_json::value(&event, self.names) {
-            self.output.result("", || value);
+        } else if let Some(event) = fetch_json::object(&event, self.names) {
+            self.output.object(&*event);
         }
     }
 }

@@ -1,67 +1,76 @@
-//! The events of a fetch as JSON, with the names of `spec/fetching.md`.
+//! The events of a fetch as objects for programs.
 
-use serde_json::{Value, json};
-use weighbridge_transfer::{Event, Here, Progress, SourceStatus, Waiting};
+use weighbridge_transfer::{self as transfer, Event, Here, SourceStatus};
+
+use crate::events::{
+    self,
+    fetch::{Durable, Extra, File, Naming, Progress, Source, Tensor, Verified, Waiting, Wanted},
+    values::Code,
+};
 
 /// An event as an object; `None` for the head, which is printed when it is accepted.
-pub(crate) fn value(event: &Event, names: &[String]) -> Option<Value> {
+pub(crate) fn object<'e>(event: &'e Event, names: &'e [String]) -> Option<Box<dyn events::Event + 'e>> {
     Some(match event {
         Event::Wanted { files, bytes, metadata } => {
-            json!({ "event": "wanted", "files": files, "bytes": bytes, "metadata": metadata.to_string_lossy() })
+            Box::new(Wanted { files: *files, bytes: *bytes, metadata: metadata.to_string_lossy() })
         }
-        Event::Progress(progress) => with_progress(json!({ "event": "progress" }), progress),
-        Event::Source(status) => {
-            let mut value = source(status, names);
-            value["event"] = "source".into();
-            value
-        }
-        Event::Waiting(waiting) => self::waiting(waiting, names),
+        Event::Progress(progress) => Box::new(Progress::from(*progress)),
+        Event::Source(status) => Box::new(source(status, names)),
+        Event::Waiting(waiting) => Box::new(self::waiting(waiting, names)),
         Event::Durable { path, chunks } => {
-            json!({ "event": "durable", "file": path.as_str(), "chunks": [chunks.start, chunks.end] })
+            Box::new(Durable { file: path.as_str(), chunks: [chunks.start, chunks.end] })
         }
-        Event::Tensor(tensor) => json!({
-            "event": "tensor", "name": tensor.name.as_str(), "file": tensor.file.as_str(), "offset": tensor.offset,
-            "size": tensor.size,
+        Event::Tensor(tensor) => Box::new(Tensor {
+            name: tensor.name.as_str(),
+            file: tensor.file.as_str(),
+            offset: tensor.offset,
+            size: tensor.size,
         }),
-        Event::Naming { files } => json!({ "event": "naming", "files": files }),
+        Event::Naming { files } => Box::new(Naming { files: *files }),
         Event::File { path, size } => {
-            json!({ "event": "file", "path": path.as_str(), "status": "verified", "size": size })
+            Box::new(File { path: path.as_str(), size: *size, status: Verified::Verified })
         }
         Event::Extra { path, removed, fault } => {
-            let (code, message) = fault.as_ref().map(|fault| (fault.code.get(), &fault.message)).unzip();
-            json!({ "event": "extra", "path": path, "removed": removed, "code": code, "message": message })
+            let fault = fault.as_ref();
+            let (code, message) = fault.map(|fault| (Code::from(fault.code), fault.message.as_str())).unzip();
+            Box::new(Extra { path, removed: *removed, code, message })
         }
         _ => return None,
     })
 }
 
 /// The state of a source.
-pub(crate) fn source(status: &SourceStatus, names: &[String]) -> Value {
-    let SourceStatus { source, state, blame, again_in, verified, rate } = status;
-    let (blame, why) = blame.as_ref().map(|(blame, why)| (blame.word(), why.as_str())).unzip();
-    json!({
-        "source": source, "name": names.get(*source), "state": state.word(), "blame": blame, "why": why,
-        "again_in": again_in.map(|time| time.as_secs_f64()), "verified": verified, "rate": rate,
-    })
+pub(crate) fn source<'e>(status: &'e SourceStatus, names: &'e [String]) -> Source<'e> {
+    let (blame, why) = status.blame.as_ref().map(|(blame, why)| (blame.word(), why.as_str())).unzip();
+    Source {
+        source: status.source,
+        name: names.get(status.source).map(String::as_str),
+        state: status.state.word(),
+        blame,
+        why,
+        again_in: status.again_in.map(|time| time.as_secs_f64()),
+        verified: status.verified,
+        rate: status.rate,
+    }
 }
 
-/// Adds the four figures to an object.
-pub(crate) fn with_progress(mut value: Value, progress: &Progress) -> Value {
-    let Progress { received, verified, durable, wanted } = progress;
-    value["received"] = (*received).into();
-    value["verified"] = (*verified).into();
-    value["durable"] = (*durable).into();
-    value["wanted"] = (*wanted).into();
-    value
+fn waiting<'e>(waiting: &'e transfer::Waiting, names: &'e [String]) -> Waiting<'e> {
+    Waiting {
+        for_what: &waiting.for_what,
+        chunks: waiting.chunks.as_ref().map(|run| [run.start, run.end]),
+        from: waiting.from,
+        name: waiting.from.and_then(|from| names.get(from)).map(String::as_str),
+        again_in: waiting.again_in.map(|time| time.as_secs_f64()),
+        here: waiting.here.map(Here::word),
+        since: waiting.since.as_secs_f64(),
+    }
 }
 
-fn waiting(waiting: &Waiting, names: &[String]) -> Value {
-    let Waiting { for_what, chunks, from, again_in, here, since } = waiting;
-    json!({
-        "event": "waiting", "for": for_what, "chunks": chunks.as_ref().map(|run| [run.start, run.end]), "from": from,
-        "name": from.and_then(|from| names.get(from)), "again_in": again_in.map(|time| time.as_secs_f64()),
-        "here": here.map(Here::word), "since": since.as_secs_f64(),
-    })
+impl From<transfer::Progress> for Progress {
+    fn from(progress: transfer::Progress) -> Self {
+        let transfer::Progress { received, verified, durable, wanted } = progress;
+        Self { received, verified, durable, wanted }
+    }
 }
 
 #[cfg(test)]
@@ -70,13 +79,13 @@ mod tests {
     use std::time::Duration;
 
     use weighbridge_manifest::{EntryPath, TensorEntry};
-    use weighbridge_transfer::{Blame, SourceState};
+    use weighbridge_transfer::{Blame, Progress, SourceState, Waiting};
 
-    use super::*;
+    use super::{object, *};
 
     fn said(event: &Event) -> String {
         let names = ["https://a.example/m".to_owned(), "mirror".to_owned()];
-        value(event, &names).unwrap().to_string()
+        object(event, &names).unwrap().object().to_string()
     }
 
     fn path() -> EntryPath {

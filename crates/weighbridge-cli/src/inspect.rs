@@ -2,7 +2,6 @@
 
 use std::{fs, fs::File, io::Read, path::Path};
 
-use serde_json::{Value, json};
 use weighbridge_formats::{
     Format, GgufAbout, GgufValue, Parsed, TensorSpan, guess, index,
     index::{Index, MAX_INDEX},
@@ -19,9 +18,14 @@ use weighbridge_tree::{Coded, ErrorCode, head_id};
 
 use crate::{
     args::Inspect,
+    events::{
+        Event,
+        inspect::{self, GgufValue as Shown, Statement},
+        values::{Always, UnknownDtype},
+    },
     failure::Failure,
-    output::{List, Output, count, shown_names, unknown_dtype},
-    trust::{self, head_json},
+    output::{List, Output, count, shown_names},
+    trust,
 };
 
 pub(crate) fn run(args: &Inspect, output: &Output) -> Result<(), Failure> {
@@ -71,11 +75,11 @@ fn text(path: &Path, output: &Output) -> Result<(), Failure> {
     } else if begins("weighbridge/proof/") {
         proof(&bytes, output)
     } else if begins("weighbridge/audit-challenge/") {
-        statement("challenge", &bytes, |text| Challenge::parse(text).map(drop), output)
+        statement(&bytes, |text| Challenge::parse(text).map(drop), inspect::Challenge, output)
     } else if begins("weighbridge/audit-report/") {
-        statement("report", &bytes, |text| Report::parse(text).map(drop), output)
+        statement(&bytes, |text| Report::parse(text).map(drop), inspect::Report, output)
     } else if begins("weighbridge/receipt/") {
-        statement("receipt", &bytes, |text| Receipt::parse(text).map(drop), output)
+        statement(&bytes, |text| Receipt::parse(text).map(drop), inspect::Receipt, output)
     } else {
         return Err(Failure::usage(format!(
             "{} is no head, proof, challenge, report, receipt, tensor file or index",
@@ -86,10 +90,10 @@ fn text(path: &Path, output: &Output) -> Result<(), Failure> {
 }
 
 /// Prints a signed statement other than a head, and the names of its signers.
-fn statement(
-    kind: &'static str,
+fn statement<E: Event>(
     bytes: &[u8],
     parse: impl Fn(&str) -> Result<(), StatementError>,
+    event: impl Fn(Statement) -> E,
     output: &Output,
 ) -> Result<(), Failure> {
     let note = Note::parse(bytes)?;
@@ -98,8 +102,9 @@ fn statement(
     let text = format!("{}\nsigned   by {by} ({CLAIMED})", note.text());
     output.result(&text, || {
         let lines = note.text().lines().skip(1).filter_map(|line| line.split_once(' '));
-        let says: serde_json::Map<_, _> = lines.map(|(key, value)| (key.to_owned(), json!(value))).collect();
-        json!({ "event": kind, "verified": false, "signers": names, "says": says })
+        let says = lines.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let signers = names.iter().copied().map(str::to_owned).collect();
+        event(Statement { verified: Always, signers, says })
     });
     Ok(())
 }
@@ -120,10 +125,10 @@ fn proof(bytes: &[u8], output: &Output) -> Result<(), Failure> {
     for line in String::from_utf8_lossy(&bytes[..above]).lines().filter(|line| !line.is_empty()) {
         // Lines with a space are entries and absences. Hashes are not printed, since they tell people nothing.
         if line.contains(' ') {
-            output.result(line, || json!({ "event": "claim", "verified": false, "line": line }));
+            output.result(line, || inspect::Claim { verified: Always, line });
         }
     }
-    output.result("", || json!({ "event": "proof", "verified": false, "bytes": bytes.len() }));
+    output.result("", || inspect::Proof { verified: Always, bytes: bytes.len() });
     head(proof.note(), output)
 }
 
@@ -154,8 +159,11 @@ fn head(bytes: &[u8], output: &Output) -> Result<(), Failure> {
     let id = head_id(text.as_bytes());
     let (names, by) = names(&lines);
     let shown = format!("{text}\nhead id  {id}\nsigned   by {by} ({CLAIMED})");
-    output.result(&shown, || {
-        json!({ "event": "head", "verified": false, "head": id.to_string(), "signers": names, "says": head_json(&head) })
+    output.result(&shown, || inspect::Head {
+        verified: Always,
+        head: id.into(),
+        signers: &names,
+        says: (&head).into(),
     });
     Ok(())
 }
@@ -194,20 +202,17 @@ fn tensor_file(path: &Path, format: Format, output: &Output) -> Result<(), Failu
             format!("[{}]", dimensions.join(",")),
             shown(name)
         );
-        list.line("", &text, || {
-            json!({ "event": "tensor", "name": name, "dtype": dtype, "shape": shape, "offset": offset, "size": size })
-        });
+        let (offset, size) = (*offset, *size);
+        list.line("", &text, || inspect::Tensor { name, dtype, shape, offset, size });
     }
     list.end();
     let (number, dtype) = unknown.map_or((tensors.len(), None), |(number, dtype)| (number, Some(dtype)));
     let why = dtype.as_ref().map_or(String::new(), |d| format!(", not shown: {d} [W{}]", d.error_code()));
     let text = format!("{}{why} ({CLAIMED})", count(number as u64, "tensor"));
-    output.result(&text, || {
-        let mut value = json!({ "event": "tensors", "verified": false, "count": number });
-        if let Some(dtype) = &dtype {
-            value["unknown_dtype"] = unknown_dtype(dtype);
-        }
-        value
+    output.result(&text, || inspect::Tensors {
+        verified: Always,
+        count: number,
+        unknown_dtype: dtype.as_ref().map(UnknownDtype::from),
     });
     Ok(())
 }
@@ -224,31 +229,28 @@ fn gguf(about: &GgufAbout<'_>, split: Option<Split>, output: &Output) {
     });
     let keys = count(about.values.len() as u64, "key-value");
     output.result(&format!("GGUF version {version}, alignment {alignment}{part}, {keys}"), || {
-        let part = split.map(|Split { number, count, tensors }| {
-            json!({ "number": number, "count": count, "tensors": tensors })
-        });
-        json!({ "event": "gguf", "verified": false, "version": version, "alignment": alignment, "part": part })
+        let part = split.map(|Split { number, count, tensors }| inspect::Part { number, count, tensors });
+        inspect::Gguf { verified: Always, version, alignment, part }
     });
     for (key, value) in &about.values {
         let (key, (text, value)) = (short(key.as_bytes()), in_short(value));
-        let object = || json!({ "event": "value", "key": key, "value": value });
-        output.result(&format!("  {} = {text}", shown(&key)), object);
+        output.result(&format!("  {} = {text}", shown(&key)), || inspect::Value { key: &key, value });
     }
 }
 
 /// A value for people, and for programs.
-fn in_short(value: &GgufValue<'_>) -> (String, Value) {
-    match value {
-        GgufValue::Unsigned(number) => (number.to_string(), json!(number)),
-        GgufValue::Signed(number) => (number.to_string(), json!(number)),
-        GgufValue::Float(number) => (number.to_string(), json!(number)),
-        GgufValue::Bool(truth) => (truth.to_string(), json!(truth)),
+fn in_short(value: &GgufValue<'_>) -> (String, Shown) {
+    match *value {
+        GgufValue::Unsigned(number) => (number.to_string(), Shown::Unsigned(number)),
+        GgufValue::Signed(number) => (number.to_string(), Shown::Signed(number)),
+        GgufValue::Float(number) => (number.to_string(), Shown::Float(number)),
+        GgufValue::Bool(truth) => (truth.to_string(), Shown::Bool(truth)),
         GgufValue::String(bytes) => {
             let text = short(bytes);
-            (format!("\"{}\"", shown(&text)), json!(text))
+            (format!("\"{}\"", shown(&text)), Shown::Text(text))
         }
         GgufValue::Array { kind, count } => {
-            (format!("[{count} of {kind}]"), json!({ "array": kind, "count": count }))
+            (format!("[{count} of {kind}]"), Shown::Array { array: kind, count })
         }
     }
 }
@@ -270,15 +272,12 @@ fn sharded(path: &Path, output: &Output) -> Result<(), Failure> {
     let index = Index::parse(&bytes).map_err(|e| Failure::of(&e).about(path))?;
     let list = List::new(output, index.weight_map().len(), "tensor");
     for (tensor, file) in index.weight_map() {
-        list.line(
-            "",
-            &format!("{}  {}", shown(file), shown(tensor)),
-            || json!({ "event": "placed", "tensor": tensor, "file": file }),
-        );
+        let text = format!("{}  {}", shown(file), shown(tensor));
+        list.line("", &text, || inspect::Placed { tensor, file });
     }
     list.end();
     let placed = index.weight_map().len();
     let text = format!("{} ({CLAIMED})", count(placed as u64, "tensor"));
-    output.result(&text, || json!({ "event": "index", "verified": false, "count": placed }));
+    output.result(&text, || inspect::Index { verified: Always, count: placed });
     Ok(())
 }

@@ -6,7 +6,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::json;
 use weighbridge_manifest::{KeyName, Vkey, unseen_in};
 use weighbridge_publish::{KeyError, MAX_PASSPHRASE, Passphrase, Protection, SecretKey, public_key_from_pem};
 use weighbridge_store::{IoError, shown_path};
@@ -20,6 +19,7 @@ use std::sync::Arc;
 use crate::signals::OnSignal;
 use crate::{
     args::{Keygen, PassphraseSource, VkeyArgs},
+    events::publish,
     failure::Failure,
     output::Output,
     signals,
@@ -42,10 +42,11 @@ pub(crate) fn keygen(args: &Keygen, output: &Output) -> Result<(), Failure> {
         shown_path(&files.vkey),
         key.vkey()
     );
-    output.result(&text, || {
-        let vkey = key.vkey().to_string();
-        let (secret, public) = (files.secret.to_string_lossy(), files.vkey.to_string_lossy());
-        json!({ "event": "key", "vkey": vkey, "secret_file": secret, "vkey_file": public, "encrypted": !args.unencrypted })
+    output.result(&text, || publish::Key {
+        vkey: key.vkey().to_string(),
+        secret_file: files.secret.to_string_lossy(),
+        vkey_file: files.vkey.to_string_lossy(),
+        encrypted: !args.unencrypted,
     });
     Ok(())
 }
@@ -57,7 +58,7 @@ pub(crate) fn vkey(args: &VkeyArgs, output: &Output) -> Result<(), Failure> {
     let key = public_key_from_pem(&String::from_utf8_lossy(&pem))
         .map_err(|e| Failure::from(e).about(&args.public))?;
     let vkey = Vkey::new(name, &key)?;
-    output.result(&vkey.to_string(), || json!({ "event": "vkey", "vkey": vkey.to_string() }));
+    output.result(&vkey.to_string(), || publish::Vkey { vkey: vkey.to_string() });
     Ok(())
 }
 

@@ -10,6 +10,7 @@ mod check;
 mod demo;
 mod diff;
 mod earlier;
+mod events;
 mod examples;
 mod failure;
 mod fetch;

@@ -7,11 +7,11 @@ use clap_mangen::{
     Man,
     roff::{Roff, roman},
 };
-use serde_json::json;
 use weighbridge_store::{IoError, shown_path};
 
 use crate::{
     args::{self, Args},
+    events::common,
     failure::Failure,
     output::{Output, count},
     place::NewFile,
@@ -24,11 +24,8 @@ pub(crate) fn run(args: &args::Man, output: &Output) -> Result<(), Failure> {
     command.build();
     let mut names = Vec::new();
     write(&command, &args.output, &mut names)?;
-    let folder = args.output.to_string_lossy();
-    output.result(
-        &format!("wrote    {} to {}", count(names.len() as u64, "page"), shown_path(&args.output)),
-        || json!({ "event": "man", "folder": folder, "pages": names }),
-    );
+    let text = format!("wrote    {} to {}", count(names.len() as u64, "page"), shown_path(&args.output));
+    output.result(&text, || common::Man { folder: args.output.to_string_lossy(), pages: &names });
     Ok(())
 }
 

@@ -7,12 +7,14 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use serde_json::{Value, json};
-use weighbridge_formats::UnknownDtype;
+use serde_json::Value;
 use weighbridge_manifest::{is_unseen, shown, shown_line};
-use weighbridge_tree::{Coded, ErrorCode};
+use weighbridge_tree::ErrorCode;
 
-use crate::failure::Failure;
+use crate::{
+    events::{Event, common},
+    failure::Failure,
+};
 
 /// Prints results. A closed pipe ends the printing, not the run: the exit status still tells the result.
 pub(crate) struct Output {
@@ -47,10 +49,10 @@ impl Output {
         self.json
     }
 
-    /// Prints a result: `text` for people, or `value` for programs. An empty text is not printed.
-    pub(crate) fn result(&self, text: &str, value: impl FnOnce() -> Value) {
+    /// Prints a result: `text` for people, or `event` for programs. An empty text is not printed.
+    pub(crate) fn result<E: Event>(&self, text: &str, event: impl FnOnce() -> E) {
         if self.json {
-            self.raw(&json_line(&value()));
+            self.object(&event());
         } else if !text.is_empty() {
             self.line(text);
         }
@@ -59,6 +61,11 @@ impl Output {
     /// Prints a result for people, of one or several lines, without the last line end.
     pub(crate) fn line(&self, text: &str) {
         self.raw(&format!("{}\n", fit_for_terminals(text)));
+    }
+
+    /// Prints an object for programs, also if the output is for people.
+    pub(crate) fn object(&self, event: &(impl Event + ?Sized)) {
+        self.raw(&json_line(&event.object()));
     }
 
     /// Prints exactly this text, for people and for programs.
@@ -84,13 +91,13 @@ impl Output {
 
     /// Prints a message that is not a result.
     pub(crate) fn talk(&self, text: &str) {
-        self.event(text, || serde_json::json!({ "event": "note", "message": text }));
+        self.event(text, || common::Note { message: text });
     }
 
     /// Prints a message, or an object of its own for programs.
-    pub(crate) fn event(&self, text: &str, value: impl FnOnce() -> Value) {
+    pub(crate) fn event<E: Event>(&self, text: &str, event: impl FnOnce() -> E) {
         if self.json {
-            self.raw(&json_line(&value()));
+            self.object(&event());
         } else if !self.quiet {
             let _ = writeln!(io::stderr().lock(), "weighbridge: {}", fit_for_terminals(text));
         }
@@ -99,8 +106,7 @@ impl Output {
     pub(crate) fn fail(&self, failure: &Failure) -> ExitCode {
         let Failure { code, message, hints, .. } = failure;
         if self.json {
-            let value = json!({ "event": "error", "code": code.get(), "message": message, "hints": hints });
-            self.raw(&json_line(&value));
+            self.object(&common::Error { code: (*code).into(), message, hints });
         }
         let mut stderr = io::stderr().lock();
         let _ = writeln!(stderr, "weighbridge: error: {} [W{code}]", fit_for_terminals(message));
@@ -134,16 +140,16 @@ impl<'a> List<'a> {
     }
 
     /// Adds a line about something that is as it should be.
-    pub(crate) fn good(&self, kind: &'static str, text: &str, value: impl FnOnce() -> Value) {
-        self.add(kind, 0, text, value);
+    pub(crate) fn good<E: Event>(&self, kind: &'static str, text: &str, event: impl FnOnce() -> E) {
+        self.add(kind, 0, text, event);
     }
 
     /// Adds a line about something that people have to see. `kind` is the first word of the line.
-    pub(crate) fn line(&self, kind: &'static str, text: &str, value: impl FnOnce() -> Value) {
-        self.add(kind, LONG, text, value);
+    pub(crate) fn line<E: Event>(&self, kind: &'static str, text: &str, event: impl FnOnce() -> E) {
+        self.add(kind, LONG, text, event);
     }
 
-    fn add(&self, kind: &'static str, most: u64, text: &str, value: impl FnOnce() -> Value) {
+    fn add<E: Event>(&self, kind: &'static str, most: u64, text: &str, event: impl FnOnce() -> E) {
         if self.is_cut {
             let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
             let (printed, left_out) = lines.entry(kind).or_default();
@@ -153,7 +159,7 @@ impl<'a> List<'a> {
             }
             *printed += 1;
         }
-        self.output.result(text, value);
+        self.output.result(text, event);
     }
 
     /// Prints how many lines were left out.
@@ -181,11 +187,6 @@ pub(crate) fn count(number: u64, thing: &str) -> String {
 /// The names of keys in one line, made safe to print.
 pub(crate) fn shown_names(names: &[impl AsRef<str>]) -> String {
     names.iter().map(|name| shown(name.as_ref())).collect::<Vec<_>>().join(", ")
-}
-
-/// An unknown dtype, for programs.
-pub(crate) fn unknown_dtype(dtype: &UnknownDtype) -> Value {
-    json!({ "code": dtype.error_code().get(), "tensor": dtype.tensor().as_str(), "dtype": dtype.dtype() })
 }
 
 /// Makes lines safe for a terminal. Names are [`shown`] where a line is made. Text from elsewhere, such as the argument

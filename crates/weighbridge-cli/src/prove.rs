@@ -2,7 +2,6 @@
 
 use std::{io::Write, ops::Range, path::Path};
 
-use serde_json::json;
 use weighbridge_manifest::{ProveError, VerifiedFileList, VerifiedTensorList, Wanted, shown};
 use weighbridge_store::{HeldFolder, IoError, Metadata, shown_path};
 use weighbridge_tree::{ErrorCode, SliceRange, Slicer};
@@ -10,6 +9,7 @@ use weighbridge_verify::Holding;
 
 use crate::{
     args::Prove,
+    events::prove,
     failure::Failure,
     output::{Output, size},
     place::NewFile,
@@ -56,27 +56,24 @@ pub(crate) fn run(args: &Prove, output: &Output) -> Result<(), Failure> {
     if let Some((to, (path, range))) = sliced {
         let written = write_slice(args, &metadata, &files, path, range, to)?;
         if output.is_json() {
-            output.result("", || json!({ "event": "slice", "bytes": written, "file": to.to_string_lossy() }));
+            output.object(&prove::Slice { bytes: written, file: to.to_string_lossy() });
         } else {
             // Standard output is for the proof alone.
             output.talk(&format!("wrote {}, {}", shown_path(to), size(written)));
         }
     }
-    let id = head.id().to_string();
+    let (head, bytes) = (head.id(), proof.len());
     let (Some(to), Some(new)) = (&args.output, new) else {
         if output.is_json() {
-            output
-                .result("", || json!({ "event": "proof", "head": id, "bytes": proof.len(), "proof": proof }));
+            output.object(&prove::Proof { head: head.into(), bytes, proof: &proof });
         } else {
             output.raw(&proof);
         }
         return Ok(());
     };
     new.finish()?;
-    output.result(
-        &format!("wrote    {}, {} bytes; head {id}", shown_path(to), proof.len()),
-        || json!({ "event": "proof", "head": id, "bytes": proof.len(), "file": to.to_string_lossy() }),
-    );
+    let text = format!("wrote    {}, {bytes} bytes; head {head}", shown_path(to));
+    output.result(&text, || prove::ProofFile { head: head.into(), bytes, file: to.to_string_lossy() });
     Ok(())
 }
 

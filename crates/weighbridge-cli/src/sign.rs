@@ -2,7 +2,6 @@
 
 use std::{io::Write, path::Path};
 
-use serde_json::json;
 use weighbridge_manifest::{MAX_NOTE, MAX_TEXT, NoteSignature, TrustError, Vkey, shown};
 use weighbridge_publish::{Added, Existing, Signing, Staging, TEXT, external_signature};
 use weighbridge_store::{HEAD, read_bounded};
@@ -10,6 +9,7 @@ use weighbridge_tree::{ErrorCode, head_id};
 
 use crate::{
     args::Sign,
+    events::publish,
     failure::Failure,
     keys,
     output::Output,
@@ -94,10 +94,11 @@ fn print(signing: &Signing, vkey: &Vkey, added: Added, output: &Output) {
         head_line(head),
         shown(vkey.name().as_str())
     );
-    output.result(&text, || {
-        json!({
-            "event": "signed", "head": id.to_string(), "name": head.name.as_str(), "revision": head.revision,
-            "signer": vkey.name().as_str(), "added": added == Added::Added,
-        })
+    output.result(&text, || publish::Signed {
+        head: id.into(),
+        name: head.name.as_str(),
+        revision: head.revision,
+        signer: vkey.name().as_str(),
+        added: added == Added::Added,
     });
 }

@@ -6,7 +6,6 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use serde_json::{Value, json};
 use weighbridge_manifest::{
     Expectation, Freshness, Note, Remembered, SignedHead, Time, TrustPolicy, VerifiedHead, Vkey,
 };
@@ -16,6 +15,7 @@ use weighbridge_tree::{ErrorCode, head_id};
 
 use crate::{
     args::{Trust, Which},
+    events::common,
     failure::Failure,
     memory::{Kept, StateFile, Unaccepted},
     output::{Output, count, shown_names},
@@ -117,9 +117,7 @@ fn tell_forgotten(head: &Remembered, output: &Output) {
     let (name, revision, id) = (head.name(), head.revision(), head.id());
     let text =
         format!("forgotten: {name} revision {revision}, head {id}: the keys that signed it are revoked");
-    output.event(&text, || {
-        json!({ "event": "forgotten", "name": name.as_str(), "revision": revision, "head": id.to_string() })
-    });
+    output.event(&text, || common::Forgotten { name: name.as_str(), revision, head: id.into() });
 }
 
 /// Verifies a note as the caller demands, and remembers its head.
@@ -191,31 +189,19 @@ pub(crate) fn print(head: &VerifiedHead, output: &Output) {
     } else {
         format!("signed by {}", shown_names(&signers))
     };
-    let (freshness, note) = match head.freshness() {
-        Freshness::Current => ("current", String::new()),
-        Freshness::Expired { at } => ("expired", format!(", EXPIRED at {at}")),
-        Freshness::Unknown { at } => ("unknown", format!(", expires at {at}, and the time is not known")),
+    let note = match head.freshness() {
+        Freshness::Current => String::new(),
+        Freshness::Expired { at } => format!(", EXPIRED at {at}"),
+        Freshness::Unknown { at } => format!(", expires at {at}, and the time is not known"),
     };
     let text = format!("head     {} revision {}, {by}{note}", what.name, what.revision);
-    output.result(&text, || {
-        json!({
-            "event": "head", "name": what.name.as_str(), "revision": what.revision, "head": head.id().to_string(),
-            "signers": signers, "freshness": freshness,
-        })
+    output.result(&text, || common::Head {
+        name: what.name.as_str(),
+        revision: what.revision,
+        head: head.id().into(),
+        signers: &signers,
+        freshness: head.freshness().into(),
     });
-}
-
-/// The lines of a head, for programs.
-pub(crate) fn head_json(head: &weighbridge_manifest::Head) -> Value {
-    json!({
-        "name": head.name.as_str(), "revision": head.revision,
-        "previous": head.previous.map(|id| id.to_string()),
-        "created": head.created.to_string(), "expires": head.expires.map(|t| t.to_string()),
-        "bytes": head.bytes, "files": head.files.count, "root": head.root.to_string(),
-        "tensors": head.tensors.map(|t| t.list.count), "tensors_root": head.tensors.map(|t| t.root.to_string()),
-        "chunk_size": head.chunk_size.bytes(),
-        "ext": head.ext.iter().map(|e| json!({ "key": e.key, "value": e.value })).collect::<Vec<_>>(),
-    })
 }
 
 /// A summary of a head in one line, for people.

@@ -10,7 +10,6 @@ use std::{
     },
 };
 
-use serde_json::{Value, json};
 use weighbridge_manifest::{FileEntry, Receipt, TensorEntry, VerifiedFileList, VerifiedHead, shown};
 use weighbridge_publish::{SecretKey, sign_receipt};
 use weighbridge_store::{
@@ -21,9 +20,10 @@ use weighbridge_tree::{Coded, ErrorCode};
 
 use crate::{
     args::Verify,
+    events::{values::Code, verify},
     failure::{BESIDE_THE_CACHE, Failure},
     keys,
-    output::{List, Output, count, size, unknown_dtype},
+    output::{List, Output, count, size},
     place::NewFile,
     progress::Progress,
     trust, verify_partial,
@@ -81,14 +81,19 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
     }
     let listed = head.head().files.count;
     let text = if code.is_none() { done(&summary, listed, &codes, &head) } else { String::new() };
-    output.result(&text, || {
-        json!({
-            "event": "result", "verified": code.is_none(), "code": code.map(ErrorCode::get),
-            "head": head.id().to_string(), "listed": listed, "complete": args.only.is_empty(),
-            "extra": codes.extra, "left_out": codes.left_out,
-            "files": summary.verified, "bytes": summary.bytes, "refused": summary.refused, "unknown": summary.unknown,
-            "uncompared": summary.uncompared,
-        })
+    output.result(&text, || verify::Result {
+        verified: code.is_none(),
+        code: code.map(Code::from),
+        head: head.id().into(),
+        listed,
+        complete: args.only.is_empty(),
+        extra: codes.extra,
+        left_out: codes.left_out,
+        files: summary.verified,
+        bytes: summary.bytes,
+        refused: summary.refused,
+        unknown: summary.unknown,
+        uncompared: summary.uncompared,
     });
     // Another release may have begun to replace this one while it was read.
     if code.is_some()
@@ -135,15 +140,12 @@ fn write_receipt(
     let note = sign_receipt(&receipt, key)?;
     file.write_all(note.as_bytes()).map_err(IoError::at("write", path))?;
     file.finish()?;
-    output.result(
-        &format!("receipt  {}, signed by {}", shown_path(path), shown(key.vkey().name().as_str())),
-        || {
-            json!({
-                "event": "receipt", "file": path.to_string_lossy(), "node": key.vkey().to_string(),
-                "verified": receipt.verified.to_string(),
-            })
-        },
-    );
+    let text = format!("receipt  {}, signed by {}", shown_path(path), shown(key.vkey().name().as_str()));
+    output.result(&text, || verify::Receipt {
+        file: path.to_string_lossy(),
+        node: key.vkey().to_string(),
+        verified: receipt.verified.into(),
+    });
     Ok(())
 }
 
@@ -297,13 +299,13 @@ const MAX_WIDTH: usize = 48;
 const MAX_LINES: usize = 8;
 
 fn print(report: &FileReport, width: usize, list: &List<'_>) {
-    let (text, value) = (text(report, width), || value(report));
+    let (text, event) = (text(report, width), || verify::File::from(report));
     match report.outcome {
-        Outcome::Verified => list.good("ok", &text, value),
-        Outcome::Extra => list.line("extra", &text, value),
-        Outcome::LeftOut(_) => list.line("left out", &text, value),
-        Outcome::Unknown(_) => list.line("unknown", &text, value),
-        Outcome::Refused(_) => list.line("refused", &text, value),
+        Outcome::Verified => list.good("ok", &text, event),
+        Outcome::Extra => list.line("extra", &text, event),
+        Outcome::LeftOut(_) => list.line("left out", &text, event),
+        Outcome::Unknown(_) => list.line("unknown", &text, event),
+        Outcome::Refused(_) => list.line("refused", &text, event),
     }
 }
 
@@ -378,46 +380,4 @@ fn of_tensors(tensors: &[TensorEntry]) -> String {
         (names, 0) => format!(", in tensors {}", names.join(", ")),
         (names, more) => format!(", in tensors {} and {more} more", names.join(", ")),
     }
-}
-
-fn value(report: &FileReport) -> Value {
-    let FileReport { path, size, chunks, outcome, uncompared } = report;
-    let (status, faults) = match outcome {
-        Outcome::Verified => ("verified", Vec::new()),
-        Outcome::Extra => ("extra", Vec::new()),
-        Outcome::Refused(faults) => ("refused", faults.iter().map(fault_value).collect()),
-        Outcome::LeftOut(why) => ("left out", why.iter().map(io_value).collect()),
-        Outcome::Unknown(error) => ("unknown", vec![io_value(error)]),
-    };
-    let mut value = json!({
-        "event": "file", "path": path, "status": status, "size": size, "chunks": chunks, "faults": faults,
-    });
-    match uncompared {
-        None => {}
-        Some(Uncompared::NotListed) => value["uncompared"] = "not-listed".into(),
-        Some(Uncompared::UnknownDtype(dtype)) => {
-            value["uncompared"] = "unknown-dtype".into();
-            value["unknown_dtype"] = unknown_dtype(dtype);
-        }
-    }
-    value
-}
-
-fn io_value(error: &IoError) -> Value {
-    json!({ "code": error.error_code().get(), "message": error.to_string() })
-}
-
-fn fault_value(fault: &FileFault) -> Value {
-    let mut value = json!({ "code": fault.error_code().get(), "message": fault.to_string() });
-    if let FileFault::Mismatch { chunks: Some(chunks), .. } = fault {
-        let run = |run: &BadRun| {
-            let tensors: Vec<&str> = run.tensors.iter().map(|t| t.name.as_str()).collect();
-            json!({
-                "code": ErrorCode::CHUNK_MISMATCH.get(), "first": run.chunks.0, "last": run.chunks.1,
-                "start": run.bytes.start, "end": run.bytes.end, "tensors": tensors,
-            })
-        };
-        value["bad_chunks"] = json!(chunks.runs.iter().map(run).collect::<Vec<_>>());
-    }
-    value
 }

@@ -6,17 +6,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::{Value, json};
 use weighbridge_manifest::{FileEntry, VerifiedFileList, VerifiedTensorList, shown};
 use weighbridge_store::{
     CHUNKS, ExtraFiles, FOLDER, HEAD, IoError, Layers, LayersError, Metadata, MetadataError, ModelCheck,
     PARTIAL, TensorHashing, accept_file, shown_path, walk,
 };
-use weighbridge_tree::{ErrorCode, Grid, HeadId, Layer};
+use weighbridge_tree::{Grid, HeadId, Layer};
 use weighbridge_verify::FileVerifier;
 
 use crate::{
     args::Verify,
+    events::{
+        self,
+        values::Code,
+        verify::{PartialFile, PartialResult, PartialStatus},
+    },
     failure::Failure,
     output::{List, Output, count, size},
     progress::Progress,
@@ -85,15 +89,22 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
     };
     let text =
         if is_bad { String::new() } else { total.text(&of, tensors.is_some(), &aside(&summary), head.id()) };
-    output.result(&text, || {
-        json!({
-            "event": "result", "verified": !is_bad, "code": codes.code().map(ErrorCode::get),
-            "head": head.id().to_string(), "complete": total.files == of.files,
-            "files": total.files, "of_files": of.files, "part": total.part, "absent": total.absent, "unknown": total.unknown, "refused": summary.refused,
-            "bytes": total.bytes, "of_bytes": of.bytes,
-            "tensors": tensors.is_some().then_some(total.tensors), "of_tensors": tensors.is_some().then_some(of.tensors),
-            "uncompared": summary.uncompared,
-        })
+    output.result(&text, || PartialResult {
+        verified: !is_bad,
+        code: codes.code().map(Code::from),
+        head: head.id().into(),
+        complete: total.files == of.files,
+        files: total.files,
+        of_files: of.files,
+        part: total.part,
+        absent: total.absent,
+        unknown: total.unknown,
+        refused: summary.refused,
+        bytes: total.bytes,
+        of_bytes: of.bytes,
+        tensors: tensors.is_some().then_some(total.tensors),
+        of_tensors: tensors.is_some().then_some(of.tensors),
+        uncompared: summary.uncompared,
     });
     verdict(&summary, &codes)
 }
@@ -234,7 +245,7 @@ impl Rest<'_> {
             }
             progress.aside(|| {
                 let text = text(entry, &there, width, self.grid(entry));
-                list.line(there.word(), &text, || self.value(entry, &there));
+                list.line(there.word(), &text, || self.event(entry, &there));
             });
         }
         progress.finish(output, read);
@@ -280,23 +291,22 @@ impl Rest<'_> {
         tensors.iter().filter(|tensor| file.has(&range(tensor.offset, tensor.size))).count() as u64
     }
 
-    fn value(&self, entry: &FileEntry, there: &There) -> Value {
-        let chunks = self.grid(entry).map(Grid::count);
-        let mut value =
-            json!({ "event": "file", "path": entry.path.as_str(), "size": entry.size, "chunks": chunks });
-        value["status"] = there.word().into();
-        match there {
-            There::Nothing | There::Unknown => {}
+    fn event<'e>(&self, entry: &'e FileEntry, there: &There) -> PartialFile<'e> {
+        let (status, there) = match there {
+            There::Nothing => (PartialStatus::Absent, None),
+            There::Unknown => (PartialStatus::Unknown, None),
             There::Chunks(file) => {
-                value["there"] = file.accepted().into();
-                value["bytes"] = file.accepted_bytes().into();
-                value["runs"] = runs(file).map(|(first, end)| json!([first, end])).collect();
-                if self.tensors.is_some() {
-                    value["tensors"] = self.tensors_of(entry, file).into();
-                }
+                let part = events::verify::There {
+                    there: file.accepted(),
+                    bytes: file.accepted_bytes(),
+                    runs: runs(file).map(|(first, end)| [first, end]).collect(),
+                    tensors: self.tensors.map(|_| self.tensors_of(entry, file)),
+                };
+                (PartialStatus::Part, Some(part))
             }
-        }
-        value
+        };
+        let chunks = self.grid(entry).map(Grid::count);
+        PartialFile { path: entry.path.as_str(), status, size: entry.size, chunks, there }
     }
 }
 

@@ -8,7 +8,6 @@ use std::{
 };
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use serde_json::json;
 use weighbridge_manifest::{Head, HeadError, ListSize, MAX_NOTE, ModelName, shown};
 use weighbridge_publish::{
     Event, Existing, Refusal, RefusalFault, Reuse, SecretKey, Sha256Listing, Signing, Staging, StoreError,
@@ -20,12 +19,16 @@ use weighbridge_tree::{ChunkSize, Coded, ErrorCode, ModelRoot, head_id};
 use crate::{
     args::Weigh,
     earlier::Earlier,
+    events::{
+        publish::{self, PlaceStatus},
+        values::Fault,
+    },
     failure::Failure,
     keys,
-    output::{List, Output, count, shown_names, unknown_dtype},
+    output::{List, Output, count, shown_names},
     progress::Progress,
     signals,
-    trust::{self, head_json, head_line},
+    trust::{self, head_line},
 };
 
 pub(crate) fn run(args: &Weigh, output: &Output) -> Result<(), Failure> {
@@ -172,15 +175,14 @@ fn weigh(weighing: &Weighing<'_>, reused: usize, output: &Output) -> Result<(Wei
         Event::Reused(path) => progress.aside(|| {
             let path = path.as_str();
             let text = format!("reused   {} (not read)", shown(path));
-            list.good("reused", &text, || json!({ "event": "reused", "path": path }));
+            list.good("reused", &text, || publish::Reused { path });
         }),
         Event::LeftOut(place) => {
             left_out.fetch_add(1, Ordering::Relaxed);
             progress.aside(|| {
-                output.result(
-                    &format!("left out {}  not looked into, no part of models", shown(place)),
-                    || json!({ "event": "file", "path": place, "status": "left out" }),
-                );
+                let text = format!("left out {}  not looked into, no part of models", shown(place));
+                let status = PlaceStatus::LeftOut;
+                output.result(&text, || publish::File { path: place, status, faults: None });
             });
         }
     };
@@ -215,10 +217,11 @@ fn failure(error: &WeighError, output: &Output) -> Failure {
 }
 
 fn print_refused(Refusal { place, fault }: &Refusal, output: &Output) {
-    let code = fault.error_code();
-    output.result(&format!("refused  {}  {fault} [W{code}]", shown(place)), || {
-        let faults = [json!({ "code": code.get(), "message": fault.to_string() })];
-        json!({ "event": "file", "path": place, "status": "refused", "faults": faults })
+    let text = format!("refused  {}  {fault} [W{}]", shown(place), fault.error_code());
+    output.result(&text, || publish::File {
+        path: place,
+        status: PlaceStatus::Refused,
+        faults: Some([Fault::of(fault)]),
     });
 }
 
@@ -269,10 +272,7 @@ fn print(weighed: &Weighed, left_out: u64, keys: &[SecretKey], folder: &Path, ou
     for (path, dtype) in &weighed.unlisted {
         let (path, code) = (path.as_str(), dtype.error_code());
         let text = format!("unlisted {}: covered as a file, since {dtype} [W{code}]", shown(path));
-        output.result(
-            &text,
-            || json!({ "event": "unlisted", "path": path, "unknown_dtype": unknown_dtype(dtype) }),
-        );
+        output.result(&text, || publish::Unlisted { path, unknown_dtype: dtype.into() });
     }
     let places = match left_out {
         0 => String::new(),
@@ -285,12 +285,12 @@ fn print(weighed: &Weighed, left_out: u64, keys: &[SecretKey], folder: &Path, ou
         head_line(head),
         shown_path(folder)
     );
-    output.result(&text, || {
-        let folder = folder.to_string_lossy();
-        json!({
-            "event": "weighed", "head": id.to_string(), "signers": signers, "folder": folder,
-            "left_out": left_out, "says": head_json(head),
-        })
+    output.result(&text, || publish::Weighed {
+        head: id.into(),
+        signers: &signers,
+        folder: folder.to_string_lossy(),
+        left_out,
+        says: head.into(),
     });
 }
 

@@ -57,6 +57,12 @@ const TASKS: &[Task] = &[
         run: |arguments| no_arguments(arguments).and_then(|()| vectors::write()),
     },
     Task {
+        name: "schema",
+        arguments: "",
+        about: "writes spec/events.schema.json anew, from the types of the command's objects",
+        run: |arguments| no_arguments(arguments).and_then(|()| process::run(&mut process::cargo(SCHEMA))),
+    },
+    Task {
         name: "real-model",
         arguments: "",
         about: "fetches all-MiniLM-L6-v2 (92 MB) into models/, unless it is there",
@@ -75,6 +81,9 @@ const TASKS: &[Task] = &[
         run: fuzz::run,
     },
 ];
+
+/// Only tests of the command see the types.
+const SCHEMA: &str = "test --package weighbridge-cli --all-features --bin weighbridge events::schema::write -- --ignored --exact";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

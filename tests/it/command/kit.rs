@@ -355,7 +355,7 @@ impl Ran {
         let objects: Option<Vec<Value>> = self.stdout.lines().map(parse).collect();
         self.expect(objects.is_some(), "one JSON object a line");
         let objects = objects.unwrap();
-        objects.iter().for_each(super::events::is_on_its_page);
+        objects.iter().for_each(super::events::is_in_the_schema);
         objects
     }
 }

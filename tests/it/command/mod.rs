@@ -13,6 +13,7 @@ mod formats;
 mod gguf;
 mod hostile;
 mod inspect;
+mod json_schema;
 mod keys;
 pub(crate) mod kit;
 mod layouts;

@@ -331,7 +331,7 @@ impl Fetched {
     #[track_caller]
     fn hold(&self, servers: &[&Faulty]) {
         self.expect(!self.errors.contains("panicked"), "no panic");
-        self.told.iter().for_each(|told| crate::command::events::is_on_its_page(&told.object));
+        self.told.iter().for_each(|told| crate::command::events::is_in_the_schema(&told.object));
         let mut last = [0; 3];
         for figures in self.events("progress") {
             let now = ["received", "verified", "durable"].map(|figure| figures[figure].as_u64().unwrap());
