@@ -111,12 +111,12 @@ impl Board {
         }
     }
 
-    pub(crate) fn verified(&self, bytes: u64) {
+    pub(crate) fn add_verified(&self, bytes: u64) {
         self.verified.fetch_add(bytes, SeqCst);
         self.did_good();
     }
 
-    pub(crate) fn durable(&self, bytes: u64) {
+    pub(crate) fn add_durable(&self, bytes: u64) {
         self.durable.fetch_add(bytes, SeqCst);
     }
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use weighbridge_manifest::shown;
 
 use crate::{
@@ -22,6 +22,8 @@ use crate::{
 enum End {
     /// Nothing is left of it.
     Done,
+    /// All of it has come, and the last piece is being judged and written.
+    Landing(Landing),
     /// The source gave nothing, or not all.
     Fault(Fault),
     /// A chunk is not the signed one, and the source is suspected.
@@ -39,6 +41,7 @@ pub(crate) async fn work(engine: Arc<Engine>, source: SourceIndex, connection: C
         let roster = board.roster();
         (roster.generation(source), roster.cases(source))
     };
+    let mut landings = Landings::default();
     let is_wanted = || !engine.has_failed() && board.roster().generation(source) == generation;
     while is_wanted() && !board.roster().is_crowded(source) {
         // Memory first: a lease is not held while its source is not asked.
@@ -49,19 +52,31 @@ pub(crate) async fn work(engine: Arc<Engine>, source: SourceIndex, connection: C
                 whole::run(&engine, source, position).await;
                 continue;
             }
+            let _ = landings.down_to(0).await;
             return;
         };
         let Some(target) = engine.targets.get(&lease.file).map(Arc::clone) else { return };
-        let held = Held { engine: &engine, lease: lease.id };
+        let held = Held { engine: Arc::clone(&engine), lease: lease.id };
         let asked = Asked::of(&engine, source);
         let end = run(&engine, Giver { source, cases }, &lease, &target, buffer).await;
-        drop((held, asked));
+        drop(asked);
+        // The next request does not wait for what the last one brought: of small files it would wait most of the time.
+        let end = match end {
+            End::Landing(landing) => {
+                landings.add(landing, held);
+                landings.down_to(MAX_LANDINGS).await
+            }
+            end => {
+                drop(held);
+                end
+            }
+        };
         if !is_wanted() {
             return;
         }
         let now = Instant::now();
         let is_suspect = match end {
-            End::Done => continue,
+            End::Done | End::Landing(_) => continue,
             End::Here | End::Mismatch => return,
             End::Fault(fault) => board.roster().failed(source, Some(lease.file), &fault, now),
         };
@@ -99,24 +114,54 @@ struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     fn of(engine: &'a Engine, source: SourceIndex) -> Self {
-        engine.board.roster().is_asked(source);
+        engine.board.roster().ask_begins(source);
         Self { engine, source }
     }
 }
 
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
-        self.engine.board.roster().is_not_asked(self.source);
+        self.engine.board.roster().ask_ends(self.source);
     }
 }
 
+/// The last pieces of leases, which are judged and written while the connection asks for more. A lease is held until then.
+#[derive(Default)]
+struct Landings(JoinSet<bool>);
+
+impl Landings {
+    fn add(&mut self, landing: Landing, held: Held) {
+        self.0.spawn(async move {
+            let is_good = landing.await;
+            drop(held);
+            is_good.unwrap_or(false)
+        });
+    }
+
+    /// Waits until no more than so many are left. Says whether one was not good.
+    async fn down_to(&mut self, most: usize) -> End {
+        let mut end = End::Done;
+        while let Some(ended) =
+            if self.0.len() > most { self.0.join_next().await } else { self.0.try_join_next() }
+        {
+            if !ended.unwrap_or(false) {
+                end = End::Mismatch;
+            }
+        }
+        end
+    }
+}
+
+/// How many pieces of one connection may wait to be judged.
+const MAX_LANDINGS: usize = 4;
+
 /// Gives back what is left of a lease, however its connection ends.
-struct Held<'a> {
-    engine: &'a Engine,
+struct Held {
+    engine: Arc<Engine>,
     lease: LeaseId,
 }
 
-impl Drop for Held<'_> {
+impl Drop for Held {
     fn drop(&mut self) {
         self.engine.schedule().give_back(self.lease);
         self.engine.board.changed.notify_waiters();
@@ -164,7 +209,7 @@ async fn run(
     let mut landing: Option<Landing> = None;
     let mut since = Instant::now();
     loop {
-        let Some(wanted) = &piece else { return landed(landing).await };
+        let Some(wanted) = &piece else { return landing.map_or(End::Done, End::Landing) };
         let frame = tokio::select! {
             frame = body.next() => frame,
             () = taken(engine, lease) => return landed(landing).await,
@@ -224,7 +269,7 @@ async fn run(
             };
             match Piece::next(engine, lease, target, next_first) {
                 Some(next) => wanted = next,
-                None => return landed(landing).await,
+                None => return landing.map_or(End::Done, End::Landing),
             }
             // It is the beginning of the next chunk, which somebody else may have given meanwhile.
             if wanted.first == next_first {

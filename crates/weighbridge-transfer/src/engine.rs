@@ -155,7 +155,7 @@ impl Engine {
         self.blocking(work).await
     }
 
-    pub(crate) fn failure(&self) -> Option<FetchError> {
+    pub(crate) fn take_failure(&self) -> Option<FetchError> {
         if self.failed.load(SeqCst) { lock(&self.failure).take() } else { None }
     }
 
@@ -236,7 +236,7 @@ impl Engine {
     /// Counts verified bytes that wait to be synced.
     pub(crate) fn count(&self, target: &Target, bytes: u64) {
         lock(&self.written).insert(target.position);
-        self.board.verified(bytes);
+        self.board.add_verified(bytes);
         let before = self.unsynced.fetch_add(bytes, SeqCst);
         let Progress { verified, wanted, .. } = self.board.progress();
         // Nothing more will come, so nothing is waited for.
@@ -295,7 +295,7 @@ impl Engine {
             bytes += target.wanted.within(&run).map(|run| target.bytes(&run)).sum::<u64>();
             self.board.say(Event::Durable { path: target.path.clone(), chunks: run });
         }
-        self.board.durable(bytes);
+        self.board.add_durable(bytes);
         if self.open.fetch_sub(bytes, SeqCst) == bytes {
             self.board.changed.notify_waiters();
         }

@@ -371,7 +371,7 @@ impl Run {
         let mut crew = Crew::default();
         loop {
             let changed = engine.board.changed.notified();
-            if let Some(error) = engine.failure() {
+            if let Some(error) = engine.take_failure() {
                 return Err(error);
             }
             if engine.is_durable() && engine.searching.load(SeqCst) == 0 {

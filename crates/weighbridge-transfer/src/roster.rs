@@ -54,6 +54,8 @@ struct Member {
     paying: usize,
     /// Pieces that have come, and wait for this machine.
     landing: usize,
+    /// How many requests have ended, whatever became of them.
+    answered: u64,
     climb: Climb,
     /// Files that it says it does not have, or denies.
     lacks: BTreeSet<usize>,
@@ -180,13 +182,14 @@ impl Roster {
     }
 
     /// A connection waits for what the source gives.
-    pub(crate) fn is_asked(&mut self, source: SourceIndex) {
+    pub(crate) fn ask_begins(&mut self, source: SourceIndex) {
         self.members[source].asked += 1;
     }
 
-    pub(crate) fn is_not_asked(&mut self, source: SourceIndex) {
+    pub(crate) fn ask_ends(&mut self, source: SourceIndex) {
         let member = &mut self.members[source];
         member.asked = member.asked.saturating_sub(1);
+        member.answered += 1;
     }
 
     /// Bytes came that nobody wanted of a source that cannot begin elsewhere.
@@ -450,7 +453,7 @@ impl Roster {
                 member.state = State::Usable;
                 member.window = None;
             }
-            member.climb.tick(now, member.meter.rate, member.running);
+            member.climb.tick(now, member.meter.rate, member.running, member.answered);
             self.watch(source, now, least, chunk);
         }
         self.give_up_on_the_unheard();
@@ -574,6 +577,7 @@ impl Member {
             not_before: None,
             paying: 0,
             landing: 0,
+            answered: 0,
             climb: Climb::new(),
             lacks: BTreeSet::new(),
             denials: 0,

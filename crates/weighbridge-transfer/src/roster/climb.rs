@@ -34,13 +34,17 @@ pub(super) struct Climb {
     pub(super) target: usize,
     /// The rate that one connection fewer gave.
     best: u64,
-    since: Option<Instant>,
+    /// When the number of connections was last looked at, and how many requests had ended by then.
+    since: Option<(Instant, u64)>,
     held_until: Option<Instant>,
 }
 
 pub(super) const FIRST_CONNECTIONS: usize = 2;
 const MAX_CONNECTIONS: usize = 8;
 const STEP: Duration = Duration::from_secs(2);
+/// Small files end soon: once each connection has ended so many requests, its rate is known as well.
+const MANY_REQUESTS: u64 = 32;
+const SHORT_STEP: Duration = Duration::from_millis(300);
 const HOLD: Duration = Duration::from_secs(30);
 
 impl Climb {
@@ -48,17 +52,27 @@ impl Climb {
         Self { target: FIRST_CONNECTIONS, best: 0, since: None, held_until: None }
     }
 
-    pub(super) fn tick(&mut self, now: Instant, rate: u64, running: usize) {
+    /// `answered` is how many requests have ended since the fetch began.
+    pub(super) fn tick(&mut self, now: Instant, rate: u64, running: usize, answered: u64) {
         if running < self.target {
             self.since = None;
             return;
         }
-        let since = *self.since.get_or_insert(now);
-        if now.duration_since(since) < STEP || self.held_until.is_some_and(|until| now < until) {
+        let (since, before) = *self.since.get_or_insert((now, answered));
+        let (elapsed, ended) = (now.duration_since(since), answered.saturating_sub(before));
+        let is_soon = elapsed < STEP;
+        let is_known = ended >= MANY_REQUESTS.saturating_mul(u64::try_from(running).unwrap_or(u64::MAX));
+        if is_soon && !(is_known && elapsed >= SHORT_STEP) || self.held_until.is_some_and(|until| now < until)
+        {
             return;
         }
-        self.since = Some(now);
-        if rate > self.best + self.best / 10 {
+        let is_faster = rate > self.best + self.best / 10;
+        // The rate follows slowly: that it has not risen yet says nothing so soon.
+        if is_soon && !is_faster {
+            return;
+        }
+        self.since = Some((now, answered));
+        if is_faster {
             self.best = rate;
             self.target = (self.target + 1).min(MAX_CONNECTIONS);
         } else if self.target > FIRST_CONNECTIONS {

@@ -32,7 +32,7 @@ impl Play {
         let mut play = Self { roster, now: Instant::now(), gives: gives.to_vec(), chunk: CHUNK };
         (0..gives.len()).for_each(|source| {
             play.roster.begins(source);
-            play.roster.is_asked(source);
+            play.roster.ask_begins(source);
         });
         play
     }
@@ -144,10 +144,10 @@ fn a_source_of_large_chunks_has_the_time_for_two_and_is_tried_again_too() {
 fn pauses_and_bytes_that_wait_for_this_machine_are_no_stall() {
     let mut play = Play::of(&[0]);
     // Its connections wait for memory, which others hold.
-    play.roster.is_not_asked(0);
+    play.roster.ask_ends(0);
     play.pass(60);
     assert_eq!((play.state(0), play.blame(0)), (SourceState::Active, None));
-    play.roster.is_asked(0);
+    play.roster.ask_begins(0);
     play.roster.came(0);
     play.pass(60);
     assert_eq!((play.state(0), play.blame(0)), (SourceState::Active, None));
@@ -373,7 +373,7 @@ fn a_window_may_be_shorter_than_a_second() {
     let watchdog = Watchdog { rate: 10_000, window: Duration::from_millis(500) };
     let mut play = Play { roster: Roster::new(1, watchdog, 7), ..Play::of(&[0]) };
     play.roster.begins(0);
-    play.roster.is_asked(0);
+    play.roster.ask_begins(0);
     play.chunk = 1_000;
     play.pass(1);
     assert_eq!((play.state(0), play.blame(0)), (SourceState::Waiting, Some(Blame::Stalled)));
