@@ -115,10 +115,10 @@ fn a_head_that_is_replaced_while_it_is_signed_stays() {
 
 /// Whichever run is killed, and whichever is first, in the end a release verifies, or the same commands make one.
 #[test]
-fn signers_and_fetches_that_are_killed_leave_nothing_that_cannot_be_mended() {
+fn signers_and_fetches_that_are_killed_leave_a_release_or_say_so_and_are_mended() {
     let (fleet, first) = fetched();
     let second = Faulty::start(&fleet.revise());
-    let delays = [0, 5, 15, 30, 60, 90];
+    let delays = [0, 5, 15, 30, 60, 90, 120, 160, 200];
     for (round, delay) in delays.into_iter().enumerate() {
         let servers = [&first, &second];
         let lines =
@@ -133,12 +133,60 @@ fn signers_and_fetches_that_are_killed_leave_nothing_that_cannot_be_mended() {
         assert!(Command::new("kill").args(["-9", &killed.id().to_string()]).status().unwrap().success());
         let _ = end(killed);
         runs.into_iter().for_each(|run| drop(end(run)));
-        // Verifying may refuse and name the reason, but never hangs. A fetch restores a release.
+        // One release verifies, and it is a whole one; or the folder says that its release is being replaced.
         let _ = std::fs::remove_file(fleet.world.path("fresh.json"));
-        let _ = fleet.world.run(VERIFY);
+        let verdict = fleet.world.run(VERIFY);
+        if verdict.status == Some(0) {
+            let files = fleet.world.files("some");
+            assert!(
+                ["first", "second"].iter().any(|release| fleet.world.files(release) == files),
+                "a mixture"
+            );
+        } else {
+            let _ = verdict.unjudged(9108, "is being replaced by another: a fetch, process ");
+            let _ = fleet.world.run(WEIGH).unjudged(9108, "is being replaced by another");
+        }
         let _ = std::fs::remove_file(fleet.world.path("fresh.json"));
         let _ = fleet.world.run(&fetch(servers[round % 2], "some")).done();
         let _ = fleet.world.run(VERIFY).done();
         let _ = std::fs::remove_file(fleet.world.path("fresh.json"));
     }
+}
+
+/// A fetch that is killed while it gives names, at different moments. The reference says what the command says.
+#[test]
+fn a_fetch_that_is_killed_while_it_gives_names_says_so_and_the_same_command_ends_it() {
+    let (fleet, first) = fetched();
+    let second = Faulty::start(&fleet.revise());
+    let servers = [&first, &second];
+    let mut told = 0;
+    for round in 0..12 {
+        let line = format!("{} --json", fetch(servers[(round + 1) % 2], "some"));
+        let mut run =
+            fleet.world.command(&line).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let lines = std::io::BufRead::lines(std::io::BufReader::new(run.stdout.take().unwrap()));
+        let mut lines = lines.map_while(Result::ok);
+        let _ = lines.find(|line| line.contains("\"naming\""));
+        thread::sleep(Duration::from_micros(300 * u64::try_from(round).unwrap()));
+        run.kill().unwrap();
+        let _ = run.wait().unwrap();
+        let _ = std::fs::remove_file(fleet.world.path("fresh.json"));
+        let verdict = fleet.world.run(VERIFY);
+        if verdict.status != Some(0) {
+            told += 1;
+            let _ = verdict.unjudged(9108, "is being replaced by another: a fetch, process ");
+            let mut reference = Command::new("python3");
+            reference.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/reference"));
+            reference.args(["-m", "weighbridge_ref", "verify"]).arg(fleet.world.path("some"));
+            let said = reference.arg("--vkey").arg(fleet.world.vkey("alice").to_string()).output().unwrap();
+            let said = String::from_utf8(said.stderr).unwrap();
+            assert!(said.contains("[W9108]"), "{said}");
+        }
+        let _ = std::fs::remove_file(fleet.world.path("fresh.json"));
+        let _ = fleet.world.run(&fetch(servers[(round + 1) % 2], "some")).done();
+        assert!(!fleet.world.exists("some/weighbridge/kept"));
+        let _ = fleet.world.run(VERIFY).done();
+        let _ = std::fs::remove_file(fleet.world.path("fresh.json"));
+    }
+    assert!(told > 0, "no fetch was killed in time");
 }

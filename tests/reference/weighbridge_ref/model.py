@@ -4,17 +4,19 @@ import os
 import re
 import stat
 from pathlib import Path
-from typing import Iterator, NamedTuple, Optional
+from typing import Callable, Iterator, NamedTuple, Optional
 
 from . import blake3, filetree, gguf, lists, tensors, trust
-from .head import Head
+from .head import Head, head_id
 from .lists import FileEntry, TensorEntry
-from .note import MAX_NOTE
+from .note import MAX_NOTE, parse_note
 from .refused import Refused
 from .values import MAX_PATH, ascii_lower, check_path
 
 NOT_LISTED_BUT_FINE = ".gitattributes"  # at the top: hubs add one
-METADATA = {"head.note", "head.txt", "files.jsonl", "tensors.jsonl", "chunks.layer", ".new", "partial", "lock"}
+METADATA = {
+    "head.note", "head.txt", "files.jsonl", "tensors.jsonl", "chunks.layer", ".new", "partial", "kept", "lock",
+}
 
 
 class LeftOut(NamedTuple):
@@ -49,9 +51,10 @@ def verify(folder: Path, policy, expected, meta: Optional[Path] = None, tensor_h
 
     The head comes first, then the lists, then the layers, then the files, each read once.
     """
+    check_not_being_replaced(folder / "weighbridge")
     meta = meta or folder / "weighbridge"
     verified = trust.verify(read_at_most(meta / "head.note", MAX_NOTE + 1), policy, expected)
-    metadata, refusals = open_metadata(verified.head, meta)
+    metadata, refusals = open_metadata(verified.head, lambda name: place_of(meta, verified.head_id, name))
 
     present, left_out, unread = {}, [], []
     for path, found in walk(folder):
@@ -87,18 +90,25 @@ def verify(folder: Path, policy, expected, meta: Optional[Path] = None, tensor_h
     return Report(verified, accepted, uncompared, refusals, ignored, left_out, sorted(set(unknown)))
 
 
-def open_metadata(head: Head, meta: Path) -> tuple[Metadata, list[Refused]]:
-    files = lists.open_file_list(head, read_at_most(meta / "files.jsonl", head.files.length + 1))
+def place_of(meta: Path, head_id: bytes, name: str) -> Path:
+    """Where a list lies, or the layers: a release that is being replaced has moved once its file list has."""
+    kept = meta / "kept" / head_id.hex()
+    has_moved = (kept / "files.jsonl").is_file() or (kept / name).is_file()
+    return (kept if has_moved else meta) / name
+
+
+def open_metadata(head: Head, place: Callable[[str], Path]) -> tuple[Metadata, list[Refused]]:
+    files = lists.open_file_list(head, read_at_most(place("files.jsonl"), head.files.length + 1))
     entries = None
     if head.tensors is not None:
-        data = read_at_most(meta / "tensors.jsonl", head.tensors.length + 1)
+        data = read_at_most(place("tensors.jsonl"), head.tensors.length + 1)
         entries = lists.open_tensor_list(head, files, data)
 
     refusals, layers = [], {}
-    if (meta / "chunks.layer").exists():
+    if place("chunks.layer").exists():
         lengths = {path: filetree.layer_length(entry.size, head.chunk_size) for path, entry in files.items()}
         total = sum(lengths.values())
-        data = read_at_most(meta / "chunks.layer", total + 1)
+        data = read_at_most(place("chunks.layer"), total + 1)
         if len(data) != total:
             refusals.append(Refused(2201, f"the layers have another length than {total} bytes"))
         else:
@@ -179,6 +189,16 @@ def compare_header(path: str, data: bytes, listed: list[TensorEntry]) -> bool:
         return False
     tensors.compare([tensors.Tensor(t.name, t.dtype, t.shape, t.offset, t.size) for t in listed], found)
     return True
+
+
+def check_not_being_replaced(meta: Path):
+    """Refuses a folder in which files of two releases may lie (9108)."""
+    try:
+        standing = head_id(parse_note(read_at_most(meta / "head.note", MAX_NOTE)).text).hex()
+    except (OSError, Refused):
+        standing = "none"
+    if os.path.lexists(meta / "kept" / standing / "by"):
+        raise Refused(9108, f"the release in {str(meta)!r} is being replaced by another")
 
 
 # --- the folder -----------------------------------------------------------------------------------------
