@@ -183,20 +183,28 @@ impl Releases {
             let is_signed = self.0.iter().any(|release| release.get(&name) == Some(&bytes));
             assert!(is_signed, "{name} is not what was signed");
         }
-        let metadata = folder.join("weighbridge");
-        if let Ok(note) = fs::read(metadata.join("head.note")) {
-            let release = self.0.iter().find(|release| release["weighbridge/head.note"] == note).unwrap();
-            // While another release replaces it, its lists are kept.
-            let id = weighbridge_tree::head_id(
-                note.split_at(note.windows(2).position(|w| w == b"\n\n").unwrap() + 1).0,
-            );
-            let kept = metadata.join("kept").join(id.to_string());
-            for list in ["files.jsonl", "tensors.jsonl"] {
-                let there = fs::read(kept.join(list)).or_else(|_| fs::read(metadata.join(list))).unwrap();
-                assert!(there == release[&format!("weighbridge/{list}")], "{list} of another head");
-            }
-        }
+        // Another process may be giving names: whoever reads the head and then a list looks again if they do not fit.
+        let fits = || lists_fit(&folder.join("weighbridge"), &self.0);
+        assert!(
+            (0..100).any(|_| fits() || {
+                thread::sleep(Duration::from_millis(20));
+                false
+            }),
+            "lists of another head"
+        );
     }
+}
+
+/// Whether the lists are those of the head, which may be kept while another release replaces it.
+fn lists_fit(metadata: &Path, releases: &[BTreeMap<String, Vec<u8>>]) -> bool {
+    let Ok(note) = fs::read(metadata.join("head.note")) else { return true };
+    let release = releases.iter().find(|release| release["weighbridge/head.note"] == note).unwrap();
+    let text = note.windows(2).position(|two| two == b"\n\n").unwrap() + 1;
+    let kept = metadata.join("kept").join(weighbridge_tree::head_id(&note[..text]).to_string());
+    ["files.jsonl", "tensors.jsonl"].iter().all(|list| {
+        let there = fs::read(kept.join(list)).or_else(|_| fs::read(metadata.join(list)));
+        there.is_ok_and(|there| there == release[&format!("weighbridge/{list}")])
+    })
 }
 
 /// The files of a model, with its head and lists.

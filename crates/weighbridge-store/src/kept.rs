@@ -17,6 +17,7 @@ use crate::{
     io::{open_no_link, read_bounded},
     lock::read_holder,
     metadata::{CHUNKS, FILES, FOLDER, HEAD, KEPT, Metadata, TENSORS, TEXT},
+    naming::is_new,
     site::{Site, is_hex},
     store_error::{BeingReplaced, StoreError},
 };
@@ -194,8 +195,11 @@ pub(crate) fn sweep(site: &Site, state: Standing) -> Result<(), StoreError> {
                 site.remove_if_there(&path)?;
             }
             Some(Kind::Folder) if (is_hex(name, 64) || name == NONE) && !leased.contains(name) => {
-                for file in [TENSORS, CHUNKS, TEXT, FILES, BY] {
-                    site.remove_if_there(&format!("{path}/{file}"))?;
+                for file in site.names(&path)? {
+                    let is_ours = [TENSORS, CHUNKS, TEXT, FILES, BY].contains(&file.as_str());
+                    if is_ours || is_new(&file) {
+                        site.remove_if_there(&format!("{path}/{file}"))?;
+                    }
                 }
                 // Anything else in it was not written by weighbridge, and stays.
                 let _ = site.disk().remove_folder(&path);

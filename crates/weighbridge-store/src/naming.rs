@@ -17,7 +17,7 @@ use crate::{
     lock::{FolderLock, holder_line},
     metadata::{CHUNKS, FILES, HEAD, KEPT, TENSORS, TEXT},
     partial::{PARTIAL, PartialFile},
-    site::{Site, folder_of, random_name},
+    site::{Site, folder_of, is_hex, random_name},
     store_error::StoreError,
 };
 
@@ -83,12 +83,8 @@ impl Naming {
         let mark = format!("{kept}/{BY}");
         // What an earlier process began goes on: its mark is as good.
         if self.replaces == Replaces::Files && !site.has_file(&mark)? {
-            let line = format!("{}\n", holder_line(self.work));
-            match site.write_new(&mark, line.as_bytes()) {
-                // Without locks, another process may do the same.
-                Err(StoreError::Io(error)) if error.source.kind() == io::ErrorKind::AlreadyExists => {}
-                written => written?,
-            }
+            let new = write_beside(site, &kept, format!("{}\n", holder_line(self.work)).as_bytes())?;
+            site.rename(&new, &mark)?;
             site.sync_folder(&kept)?;
         }
         self.is_marked = true;
@@ -239,8 +235,13 @@ impl Naming {
     /// Gives new metadata its names, the head last.
     ///
     /// `from` is the folder in which complete files lie under their final names; `note` the path of the complete note there, if
-    /// there is one. Lists and layers that are not in `from` are removed with the old ones.
-    pub(crate) fn publish(&mut self, from: &str, note: Option<&str>) -> Result<(), StoreError> {
+    /// there is one. Lists and layers that the new release does not have are removed.
+    pub(crate) fn publish(
+        &mut self,
+        from: &str,
+        note: Option<&str>,
+        metadata: Incoming,
+    ) -> Result<(), StoreError> {
         for name in [FILES, TENSORS, CHUNKS, TEXT, HEAD] {
             let place = self.site.meta(name);
             if self.site.look(&place)? == Some(Kind::Folder) {
@@ -248,7 +249,8 @@ impl Naming {
             }
         }
         self.mark()?;
-        if !self.is_repair() {
+        let is_first = !self.is_repair() && metadata == Incoming::WithAll;
+        if is_first {
             self.keep_metadata()?;
         }
         let site = Arc::clone(&self.site);
@@ -258,7 +260,7 @@ impl Naming {
                 // Layers are written in place, and not synced before.
                 site.disk().sync_file(&new).map_err(site.at("sync", &new))?;
                 site.rename(&new, &place)?;
-            } else if !self.is_repair() {
+            } else if is_first {
                 site.remove_if_there(&place)?;
             }
         }
@@ -300,6 +302,15 @@ impl Naming {
     }
 }
 
+/// Which metadata of the release that comes lies in the folder from which it gets its names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Incoming {
+    /// All that the release has.
+    WithAll,
+    /// What a process that was killed has not put in its place already. The old metadata has moved before that.
+    InPlaceInPart,
+}
+
 /// How often placing is tried when another process comes in between.
 const TRIES: u32 = 8;
 /// From this number of folders on, one sync of the whole file system takes the place of one for each.
@@ -322,7 +333,12 @@ pub(crate) fn write_beside(site: &Site, folder: &str, bytes: &[u8]) -> Result<St
 }
 
 /// How names of files begin that are not complete.
-pub(crate) const NEW: &str = "new.";
+const NEW: &str = "new.";
+
+/// Whether a file was left by a process that was killed while it wrote it.
+pub(crate) fn is_new(name: &str) -> bool {
+    name.strip_prefix(NEW).is_some_and(|random| is_hex(random, 16))
+}
 
 #[cfg(test)]
 mod tests;

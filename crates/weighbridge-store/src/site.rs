@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    disk::{Disk, Kind, Opening},
+    disk::{Disk, Kind},
     io::IoError,
     lock::FolderLock,
     metadata::FOLDER,
@@ -188,16 +188,6 @@ impl Site {
             Err(error) if error.kind() == NotFound => Ok(()),
             removed => Ok(removed.map_err(self.at("remove", path))?),
         }
-    }
-
-    /// Writes a file that is not there yet, and makes its bytes durable; not its name.
-    pub(crate) fn write_new(&self, path: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        let write = || {
-            let file = self.disk.write(path, Opening::New)?;
-            file.write_at(bytes, 0)?;
-            file.sync()
-        };
-        Ok(write().map_err(self.at("write", path))?)
     }
 
     /// Takes the lock under which names are given in the folder.

@@ -16,9 +16,9 @@ use crate::{
     io::read_exact_at,
     kept::id_of,
     metadata::{CHUNKS, FILES, HEAD, TENSORS, TEXT},
-    naming::{NEW, Naming, write_beside},
+    naming::{Incoming, Naming, is_new, write_beside},
     partial::{PARTIAL, SparseFile},
-    site::{Site, is_hex},
+    site::Site,
     store_error::StoreError,
 };
 
@@ -113,15 +113,16 @@ impl Staged {
         self.check_places()?;
         site.make_folder(&self.folder)?;
         let is_published = self.published_id()? == Some(self.head);
+        let mut metadata = Incoming::WithAll;
         if !is_published && !site.has_file(&self.path(FILES)?)? {
+            // Another process was killed after it had put the list in its place, and perhaps more.
             if !self.is_begun()? {
                 return Err(self.vanished(FILES));
             }
-            // Another process was killed after it had put the list in its place, and the old one has moved already.
-            site.rename(&site.meta(FILES), &self.path(FILES)?)?;
+            metadata = Incoming::InPlaceInPart;
         }
         let new = write_beside(site, &self.folder, &note)?;
-        naming.publish(&self.folder, Some(&new))?;
+        naming.publish(&self.folder, Some(&new), metadata)?;
         // Files that another process has written since belong to that process: it will publish them.
         sweep(site, &self.folder, &[HEAD])?;
         naming.sweep()
@@ -253,9 +254,8 @@ impl LayersFile {
 /// Removes these files of staged metadata, what killed processes left of them, and the folder, if it is empty then.
 pub(crate) fn sweep(site: &Site, folder: &str, names: &[&str]) -> Result<(), StoreError> {
     for name in site.names(folder)? {
-        let is_new = name.strip_prefix(NEW).is_some_and(|random| is_hex(random, 16));
         let path = format!("{folder}/{name}");
-        if (is_new || names.contains(&name.as_str())) && site.look(&path)? == Some(Kind::File) {
+        if (is_new(&name) || names.contains(&name.as_str())) && site.look(&path)? == Some(Kind::File) {
             site.remove_if_there(&path)?;
         }
     }

@@ -18,7 +18,7 @@ use crate::{
     kept::{Replaces, being_replaced, id_of, standing},
     lock::{FolderLock, LockError, read_holder, write_holder},
     metadata::{CHUNKS, FILES, HEAD, NEW, TENSORS, TEXT},
-    naming::Naming,
+    naming::{Incoming, Naming},
     site::Site,
     stamp::identity_of,
     store_error::StoreError,
@@ -204,7 +204,7 @@ impl Staging {
         let next = self.site.read_bounded(&note, limit)?.and_then(|note| id_of(&note));
         let has_note = self.site.has_file(&note)?;
         let mut naming = Naming::begin(&self.site, lock, next, Replaces::Metadata, SIGNER)?;
-        naming.publish(NEW, has_note.then_some(note.as_str()))?;
+        naming.publish(NEW, has_note.then_some(note.as_str()), Incoming::WithAll)?;
         self.made_folder = false;
         naming.sweep()
     }

@@ -61,7 +61,9 @@ fn a_weighing_and_a_fetch_wait_while_somebody_gives_names() {
             wait_for(&fleet, STAGED);
         }
         thread::sleep(Duration::from_millis(1_000));
-        assert!(run.try_wait().unwrap().is_none(), "{line}: it does not wait");
+        if run.try_wait().unwrap().is_some() {
+            panic!("{line}: it does not wait: {:?}", end(run));
+        }
         assert_eq!(fleet.world.read("some/weighbridge/head.note"), head);
         drop(lock);
         let (status, said) = end(run);
