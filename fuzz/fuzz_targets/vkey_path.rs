@@ -5,7 +5,9 @@ use std::path::{Component, Path};
 
 use libfuzzer_sys::fuzz_target;
 use weighbridge_fuzz::bounded;
-use weighbridge_manifest::{EntryPath, KeyName, ModelName, Scope, Signature, TensorName, Time, Vkey, tree::FileRoot};
+use weighbridge_manifest::{
+    EntryPath, KeyName, ModelName, Scope, Signature, TensorName, Time, Vkey, tree::FileRoot,
+};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = str::from_utf8(data) else { return };
