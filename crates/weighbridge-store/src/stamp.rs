@@ -13,8 +13,8 @@ pub(crate) type Identity = (u64, u64);
 ///
 /// # Guarantee
 /// Two equal stamps of one path mean that nobody has written to the file in between, renamed it, or put another file in its place,
-/// as far as the clock of the file system tells two moments apart. The time is that of the last change of any kind (`ctime`),
-/// which no program can set. Where files have no identity (outside POSIX), it is the time of the last write, which any program
+/// as far as the clock of the file system tells two moments apart. The times are those of the last write and of the last change
+/// of any kind (`ctime`), which no program can set. Where files have no identity (outside POSIX), it is the time of the last write, which any program
 /// can set, and another file of the same length and time counts as the same.
 ///
 /// # Non-guarantee
@@ -72,7 +72,7 @@ impl Stamp {
 }
 
 #[cfg(unix)]
-type Changed = (i64, i64);
+type Changed = [(i64, i64); 2];
 #[cfg(not(unix))]
 type Changed = Option<std::time::SystemTime>;
 
@@ -86,7 +86,7 @@ pub(crate) fn identity_of(metadata: &fs::Metadata) -> Option<Identity> {
 #[cfg(unix)]
 fn last_change(metadata: &fs::Metadata) -> Changed {
     use std::os::unix::fs::MetadataExt as _;
-    (metadata.ctime(), metadata.ctime_nsec())
+    [(metadata.mtime(), metadata.mtime_nsec()), (metadata.ctime(), metadata.ctime_nsec())]
 }
 
 /// Elsewhere an open file is not told from another one of its length. Its chunks are.
