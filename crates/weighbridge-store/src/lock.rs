@@ -59,6 +59,11 @@ impl FolderLock {
         Ok(Self { folder: Some(folder) })
     }
 
+    /// Whether no other process can hold the lock at the same time.
+    pub(crate) fn is_held(&self) -> bool {
+        self.folder.is_some()
+    }
+
     /// For systems whose folders cannot be locked.
     pub(crate) fn none() -> Self {
         Self { folder: None }

@@ -30,7 +30,7 @@ use crate::{
 #[must_use]
 pub struct Naming {
     site: Arc<Site>,
-    _lock: FolderLock,
+    lock: FolderLock,
     /// The head that stands.
     standing: Option<HeadId>,
     /// The head that is to stand; `None` for metadata that is not signed yet.
@@ -66,7 +66,7 @@ impl Naming {
         }
         let site = Arc::clone(site);
         let (is_marked, touched) = (false, BTreeSet::new());
-        Ok(Self { site, _lock: lock, standing, next, replaces, work, old, is_marked, touched })
+        Ok(Self { site, lock, standing, next, replaces, work, old, is_marked, touched })
     }
 
     fn kept(&self) -> String {
@@ -131,9 +131,8 @@ impl Naming {
         Ok(())
     }
 
-    /// One attempt. The file first gets a name that no other process knows, is looked at under that name, and only then gets its
-    /// final one: where there are no locks, another process may place this file at any moment, and a third begin a new one under
-    /// the old name.
+    /// One attempt. Where there are no locks, another process may place this file at any moment, and a third begin a new one under
+    /// the old name: there the file first gets a name that no other process knows, and is looked at under that name.
     fn move_to(
         &mut self,
         destination: &Destination,
@@ -150,6 +149,15 @@ impl Naming {
             return self.placed_by_another(partial, path);
         }
         let site = &self.site;
+        if self.lock.is_held() {
+            // At every moment the file has one of the two names: others that look for it find it.
+            match site.disk().rename(partial.path(), place) {
+                Err(error) if error.kind() == NotFound => return self.placed_by_another(partial, path),
+                renamed => renamed.map_err(site.at("write", place))?,
+            }
+            self.touched.extend([folder_of(place).to_owned(), PARTIAL.to_owned()]);
+            return Ok(());
+        }
         let claim = format!("{}.{}", partial.path(), random_name()?);
         match site.disk().rename(partial.path(), &claim) {
             Err(error) if error.kind() == NotFound => return self.placed_by_another(partial, path),

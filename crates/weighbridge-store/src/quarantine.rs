@@ -63,6 +63,8 @@ impl Quarantine {
     /// [`StoreError::Io`]: the file cannot be renamed.
     pub fn release(mut self, size: u64) -> Result<PartialFile, StoreError> {
         let site = &self.site;
+        // Another process may be about to name the incomplete file of this root, whose place this one takes.
+        self.file.sync().map_err(site.at("sync", &self.path))?;
         site.disk().rename(&self.path, &path_of(self.root)).map_err(site.at("rename", &self.path))?;
         self.released = true;
         Ok(PartialFile::named(&self.site, self.root, size, Arc::clone(&self.file)))
