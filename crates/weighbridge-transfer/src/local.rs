@@ -64,8 +64,11 @@ fn begin(engine: &Engine, target: &Target, found: &Found) -> Result<(), FetchErr
     let _here = engine.board.works(target.path.as_str(), Here::Reading);
     let there = match found {
         Found::Nothing => return Ok(()),
-        Found::Begun(there) => return recount(engine, target, file, there),
-        Found::Others => {
+        // Opened only if it is there still: another process may have given it its name, and a new one would be a hole.
+        Found::Begun(there) if target.open_if_there(&engine.destination)? => {
+            return recount(engine, target, file, there);
+        }
+        Found::Begun(_) | Found::Others => {
             if let Some(named) = named(engine, target)?
                 && let stamp = stamp_of_file(&named)
                 && is_all_good(engine, target, file, &named)?

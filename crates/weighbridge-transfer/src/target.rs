@@ -72,6 +72,15 @@ impl Target {
         self.state().open(self, destination)
     }
 
+    /// Opens the file where its chunks are written, if there is one. Says whether it is open.
+    pub(crate) fn open_if_there(&self, destination: &Destination) -> Result<bool, FetchError> {
+        let mut state = self.state();
+        if state.partial.is_none() {
+            state.partial = destination.partial_if_there(self.root, self.grid.len())?.map(Arc::new);
+        }
+        Ok(state.partial.is_some())
+    }
+
     /// The file where these chunks are to be written; `None` if they have been.
     pub(crate) fn to_store(
         &self,
