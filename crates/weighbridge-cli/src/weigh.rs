@@ -70,9 +70,7 @@ pub(crate) fn run(args: &Weigh, output: &Output) -> Result<(), Failure> {
              --previous makes it the next revision"
         ));
     }
-    if let Some(error) = Metadata::at(&folder).being_replaced() {
-        return Err(StoreError::BeingReplaced(error).into());
-    }
+    not_being_replaced(&args.model)?;
     let staging = Staging::open(&folder, existing).map_err(|error| not_written(error, args))?;
     let undone = signals::on_signal(staging.undo());
     let reused = earlier
@@ -87,10 +85,19 @@ pub(crate) fn run(args: &Weigh, output: &Output) -> Result<(), Failure> {
     }
     let lock = staging.lock()?;
     weighed.check_unchanged().map_err(|error| failure(&error, output))?;
+    // The lock is that of the metadata's folder, which may lie elsewhere.
+    not_being_replaced(&args.model)?;
     signals::uninterrupted(|| staging.publish(lock))?;
     drop(undone);
     print(&weighed, left_out, &keys, &folder, output);
     Ok(())
+}
+
+/// Refuses a model folder in which files of two releases may lie: half of each could be signed.
+fn not_being_replaced(model: &Path) -> Result<(), Failure> {
+    let Some(error) = Metadata::of_model(model).being_replaced() else { return Ok(()) };
+    Err(Failure::from(StoreError::BeingReplaced(error))
+        .hint("to weigh what is there as it is, remove the folder `kept` in its metadata"))
 }
 
 /// The failure to write the metadata, which goes into the model folder unless `-o` names another.

@@ -219,6 +219,9 @@ impl Kind {
     }
 }
 
+/// From this number of files or folders on, one sync of the whole file system takes the place of one for each.
+pub(crate) const MANY: usize = 24;
+
 /// Adds a part that may hold data. A file in very many parts is told as fewer, longer ones.
 fn add_extent(extents: &mut Vec<Range<u64>>, part: Range<u64>) {
     let is_full = extents.len() >= MAX_EXTENTS;

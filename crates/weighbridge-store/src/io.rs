@@ -33,10 +33,13 @@ impl IoError {
 
     /// Copies the error for a second report. `io::Error` is not `Clone`.
     pub(crate) fn again(&self) -> Self {
-        let kind = || self.source.kind().into();
-        let source = self.source.raw_os_error().map_or_else(kind, io::Error::from_raw_os_error);
-        Self { doing: self.doing, path: self.path.clone(), source }
+        Self { doing: self.doing, path: self.path.clone(), source: same(&self.source) }
     }
+}
+
+/// The same error of the operating system once more.
+pub(crate) fn same(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
 impl Coded for IoError {

@@ -4,13 +4,14 @@
 use std::{
     collections::HashSet,
     fs::{File, TryLockError},
-    io::Read as _,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use weighbridge_manifest::{Expectation, MAX_NOTE, Note, SignedHead, TrustPolicy, VerifiedFileList};
 use weighbridge_tree::{FileRoot, HeadId, head_id};
+use weighbridge_verify::PageBuffer;
 
 use crate::{
     disk::{Folder, Kind},
@@ -147,7 +148,7 @@ const PAUSE: std::time::Duration = std::time::Duration::from_millis(1);
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> bool {
     use crate::stamp::identity_of;
-    let identity = |metadata: std::io::Result<std::fs::Metadata>| metadata.ok().and_then(|m| identity_of(&m));
+    let identity = |metadata: io::Result<std::fs::Metadata>| metadata.ok().and_then(|m| identity_of(&m));
     let held = identity(file.metadata());
     held.is_some() && held == identity(path.symlink_metadata())
 }
@@ -157,12 +158,12 @@ fn is_at(_: &File, _: &Path) -> bool {
     true
 }
 
-/// What the caller of [`sweep`] knows of the release that stands.
+/// The state of the release that stands, as far as the process knows that has given names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub enum Standing {
     /// All its files and metadata have their names.
     IsWhole,
-    /// A process that was killed may have begun to replace it.
+    /// A process that was killed may have begun to replace its files.
     MayBeReplaced,
 }
 
@@ -175,26 +176,30 @@ pub(crate) fn sweep(site: &Site, state: Standing) -> Result<(), StoreError> {
     if state == Standing::MayBeReplaced && names.contains(&standing) {
         return Ok(());
     }
-    let mut needed = HashSet::new();
+    let mut unneeded: HashSet<&str> =
+        names.iter().map(String::as_str).filter(|name| FileRoot::from_hex(name).is_ok()).collect();
     let mut leased = Vec::new();
+    // Each list stays locked until everything is removed: nobody takes a lease on a release that goes.
+    let mut free = Vec::new();
     for name in names.iter().filter(|name| is_hex(name, 64) && **name != standing) {
         if site.look(&format!("{kept}/{name}"))? != Some(Kind::Folder) {
             continue;
         }
-        // Held until everything is removed: nobody takes a lease on a release that goes.
         let Ok(Some((list, _))) = site.read(&format!("{kept}/{name}/{FILES}")) else { continue };
         if matches!(list.try_lock(), Err(TryLockError::WouldBlock)) {
-            needed.extend(roots_in(list));
-            leased.push(name.clone());
+            keep_named(list, &mut unneeded).map_err(site.at("read", &format!("{kept}/{name}/{FILES}")))?;
+            leased.push(name);
+        } else {
+            free.push(list);
         }
     }
     for name in &names {
         let path = format!("{kept}/{name}");
         match site.look(&path)? {
-            Some(Kind::File) if FileRoot::from_hex(name).is_ok_and(|root| !needed.contains(&root)) => {
+            Some(Kind::File) if unneeded.contains(name.as_str()) => {
                 site.remove_if_there(&path)?;
             }
-            Some(Kind::Folder) if (is_hex(name, 64) || name == NONE) && !leased.contains(name) => {
+            Some(Kind::Folder) if (is_hex(name, 64) || name == NONE) && !leased.contains(&name) => {
                 for file in site.names(&path)? {
                     let is_ours = [TENSORS, CHUNKS, TEXT, FILES, BY].contains(&file.as_str());
                     if is_ours || is_new(&file) {
@@ -212,10 +217,32 @@ pub(crate) fn sweep(site: &Site, state: Standing) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The roots that the lines of a file list name. The list is not verified: it only keeps files from being removed.
-fn roots_in(mut list: File) -> HashSet<FileRoot> {
-    let mut bytes = Vec::new();
-    let _ = list.read_to_end(&mut bytes);
-    let quoted = bytes.split(|byte| *byte == b'"').filter_map(|word| std::str::from_utf8(word).ok());
-    quoted.filter_map(|word| FileRoot::from_hex(word).ok()).collect()
+/// Takes the roots that a file list names out of a set. The list is not verified, and may be of any length: it keeps files from
+/// being removed, and costs no memory.
+fn keep_named(mut list: File, unneeded: &mut HashSet<&str>) -> io::Result<()> {
+    let mut piece = PageBuffer::zeroed(64 << 10);
+    // The word between two quotation marks, as far as it can be a root.
+    let mut word = Vec::new();
+    loop {
+        let read = match list.read(&mut piece) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        let bytes = piece.get(..read).unwrap_or_default();
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        for byte in bytes {
+            if *byte == b'"' {
+                let root = std::str::from_utf8(&word).ok();
+                root.map(|root| unneeded.remove(root));
+                word.clear();
+            } else if word.len() <= ROOT_LEN {
+                word.push(*byte);
+            }
+        }
+    }
 }
+
+/// The length of a root in hexadecimal digits.
+const ROOT_LEN: usize = 64;

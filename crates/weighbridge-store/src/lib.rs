@@ -69,6 +69,7 @@ pub use disk::{Disk, DiskFile, Kind, Opening, SequentialWriter, hint};
 pub use folder::{HeldFolder, HoldingError};
 pub use hub_cache::is_hub_snapshot;
 pub use io::{IoError, open_to_read, read_bounded, read_exact_at, read_some_at, shown_path};
+pub use kept::Standing;
 pub use lock::{FolderLock, LockError};
 pub use metadata::{
     CHUNKS, FILES, FOLDER, HEAD, KEPT, Layers, LayersError, Metadata, MetadataError, NEW, PARTIAL, TENSORS,

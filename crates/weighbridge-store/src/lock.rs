@@ -44,6 +44,7 @@ impl FolderLock {
         loop {
             match folder.try_lock() {
                 Ok(()) => break,
+                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(TryLockError::Error(_)) => return Ok(Self { folder: None }),
                 Err(TryLockError::WouldBlock) if until.is_some_and(|until| Instant::now() < until) => {
                     thread::sleep(PAUSE);

@@ -12,7 +12,7 @@ use weighbridge_tree::{FileRoot, HeadId};
 
 use crate::{
     destination::Destination,
-    disk::{Kind, Opening},
+    disk::{Kind, MANY, Opening},
     kept::{BY, Replaces, Standing, list_of, name_of, standing, sweep},
     lock::{FolderLock, holder_line},
     metadata::{CHUNKS, FILES, HEAD, KEPT, TENSORS, TEXT},
@@ -202,9 +202,10 @@ impl Naming {
         let (site, kept) = (&self.site, self.site.meta(KEPT));
         let to = format!("{kept}/{root}");
         let linked = match site.disk().link(path, &to) {
-            // File systems without second names, and systems that give none to a file of another user.
+            // File systems without second names, and systems that give none to a file of another user. A rename would replace
+            // what a process that was killed has kept already.
             Err(error) if !matches!(error.kind(), io::ErrorKind::AlreadyExists | NotFound) => {
-                site.disk().rename(path, &to)
+                if site.look_once(&to)?.is_some() { Ok(()) } else { site.disk().rename(path, &to) }
             }
             linked => linked,
         };
@@ -301,12 +302,13 @@ impl Naming {
         Ok(())
     }
 
-    /// Removes what was kept of replaced releases, but for what readers have a lease on.
+    /// Removes what was kept of replaced releases, except what readers have a lease on; and the mark of the release that stands, if
+    /// the caller has named all its files.
     ///
     /// # Errors
     /// [`StoreError`]. The next process that gives names tries again.
-    pub fn sweep(&self) -> Result<(), StoreError> {
-        sweep(&self.site, Standing::IsWhole)
+    pub fn sweep(&self, state: Standing) -> Result<(), StoreError> {
+        sweep(&self.site, state)
     }
 }
 
@@ -321,8 +323,6 @@ pub(crate) enum Incoming {
 
 /// How often placing is tried when another process comes in between.
 const TRIES: u32 = 8;
-/// From this number of folders on, one sync of the whole file system takes the place of one for each.
-const MANY: usize = 24;
 
 /// Writes a complete file beside others that come to be: under another name first, which it gives.
 pub(crate) fn write_beside(site: &Site, folder: &str, bytes: &[u8]) -> Result<String, StoreError> {

@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
 };
 
@@ -15,8 +15,8 @@ use weighbridge_tree::FileRoot;
 use weighbridge_verify::VerifiedRun;
 
 use crate::{
-    disk::{DiskFile, Kind, Opening, extents, links_to},
-    io::{IoError, read_exact_at},
+    disk::{DiskFile, Kind, MANY, Opening, extents, links_to},
+    io::{IoError, read_exact_at, same},
     site::Site,
     stamp::{Identity, Stamp, identity_of},
     store_error::StoreError,
@@ -42,8 +42,10 @@ pub struct PartialFile {
     identity: Option<Identity>,
     /// Whether the name is durable.
     is_named: AtomicBool,
-    /// Whether bytes may have been written that are not synced. An earlier process may have left such bytes.
-    is_dirty: AtomicBool,
+    /// The number of writes so far, and of those that are synced. An earlier process may have left bytes that are not: they
+    /// count as one write.
+    writes: AtomicU64,
+    synced: AtomicU64,
     /// Whether a sync failed. The system may have dropped what it could not write, and report success for the next sync.
     is_broken: AtomicBool,
 }
@@ -64,7 +66,10 @@ impl PartialFile {
     pub(crate) fn named(site: &Arc<Site>, root: FileRoot, size: u64, file: Arc<dyn DiskFile>) -> Self {
         let path = path_of(root);
         let place = site.place(&path);
-        Self::of(site, root, SparseFile { path, place, len: size, file })
+        let named = Self::of(site, root, SparseFile { path, place, len: size, file });
+        // The quarantine was synced before it got the name.
+        named.synced.fetch_max(named.writes.load(SeqCst), SeqCst);
+        named
     }
 
     fn of(site: &Arc<Site>, root: FileRoot, sparse: SparseFile) -> Self {
@@ -77,7 +82,8 @@ impl PartialFile {
             identity,
             site: Arc::clone(site),
             is_named,
-            is_dirty: AtomicBool::new(true),
+            writes: AtomicU64::new(1),
+            synced: AtomicU64::new(0),
             is_broken,
         }
     }
@@ -122,7 +128,7 @@ impl PartialFile {
             return Err(self.sparse.misuse("write"));
         }
         let written = self.sparse.write_at(run.bytes(), range.start);
-        self.is_dirty.store(true, SeqCst);
+        self.writes.fetch_add(1, SeqCst);
         written
     }
 
@@ -132,8 +138,11 @@ impl PartialFile {
     /// [`StoreError::Io`], and then from every later call: no byte that was written since the last success counts as durable.
     pub(crate) fn sync_bytes(&self) -> Result<(), StoreError> {
         self.check_unbroken()?;
-        if self.is_dirty.swap(false, SeqCst) {
-            self.sparse.file().sync().map_err(|error| self.break_by(error))?;
+        let writes = self.writes.load(SeqCst);
+        // Another thread may be syncing the same writes: they count once that has ended, and not before.
+        if self.synced.load(SeqCst) < writes {
+            self.sparse.file().sync().map_err(|error| self.break_by(&error))?;
+            self.synced.fetch_max(writes, SeqCst);
         }
         Ok(())
     }
@@ -146,9 +155,9 @@ impl PartialFile {
         Err(IoError::at("sync", &self.sparse.place)(error).into())
     }
 
-    fn break_by(&self, error: io::Error) -> StoreError {
+    fn break_by(&self, error: &io::Error) -> StoreError {
         self.is_broken.store(true, SeqCst);
-        IoError::at("sync", &self.sparse.place)(error).into()
+        IoError::at("sync", &self.sparse.place)(same(error)).into()
     }
 
     /// Whether the file still has the length that it has to have. Another program may have cut it.
@@ -174,48 +183,40 @@ impl PartialFile {
     /// Takes note that all bytes of the file and its name are durable: it has the stamp that it had when it was closed after a
     /// sync.
     pub fn set_synced(&self) {
-        self.is_dirty.store(false, SeqCst);
+        self.synced.fetch_max(self.writes.load(SeqCst), SeqCst);
         self.is_named.store(true, SeqCst);
     }
 }
-
-/// From this number of files on, one sync of the whole file system takes the place of one for each file.
-const MANY: usize = 24;
 
 /// Makes files durable, with their names. A result for each file, in their order: one that cannot be synced does not keep the
 /// others from it.
 pub(crate) fn sync(site: &Site, files: &[&PartialFile]) -> Vec<Result<(), StoreError>> {
     if files.len() >= MANY {
-        // Cleared first: bytes that are written meanwhile make the file dirty again.
-        let dirty: Vec<bool> = files.iter().map(|file| file.is_dirty.swap(false, SeqCst)).collect();
+        let writes: Vec<u64> = files.iter().map(|file| file.writes.load(SeqCst)).collect();
         match site.disk().sync_all() {
             Ok(true) => {
-                files.iter().for_each(|file| file.is_named.store(true, SeqCst));
+                for (file, writes) in files.iter().zip(writes) {
+                    file.synced.fetch_max(writes, SeqCst);
+                    file.is_named.store(true, SeqCst);
+                }
                 return files.iter().map(|file| file.check_unbroken()).collect();
             }
-            Ok(false) => {
-                files.iter().zip(dirty).for_each(|(file, dirty)| _ = file.is_dirty.fetch_or(dirty, SeqCst));
-            }
-            Err(error) => {
-                let again =
-                    || error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
-                return files.iter().map(|file| Err(file.break_by(again()))).collect();
-            }
+            Ok(false) => {}
+            Err(error) => return files.iter().map(|file| Err(file.break_by(&error))).collect(),
         }
     }
-    let synced: Vec<_> = files.iter().map(|file| file.sync_bytes()).collect();
-    let is_new = |(file, synced): &(&&PartialFile, &Result<(), StoreError>)| {
-        synced.is_ok() && !file.is_named.load(SeqCst)
-    };
-    if files.iter().zip(&synced).any(|pair| is_new(&pair)) {
-        if let Err(error) = site.disk().sync_folder(PARTIAL) {
-            let again =
-                || error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
-            let failed = || Err(site.at("sync", PARTIAL)(again()).into());
-            return synced.into_iter().map(|synced| synced.and_then(|()| failed())).collect();
-        }
-        for (file, _) in files.iter().zip(&synced).filter(|(_, synced)| synced.is_ok()) {
-            file.is_named.store(true, SeqCst);
+    let mut synced: Vec<_> = files.iter().map(|file| file.sync_bytes()).collect();
+    let new = || files.iter().enumerate().filter(|(_, file)| !file.is_named.load(SeqCst));
+    if new().any(|(at, _)| synced.get(at).is_some_and(Result::is_ok)) {
+        let named = site.disk().sync_folder(PARTIAL);
+        for (at, file) in new() {
+            match (&named, synced.get_mut(at)) {
+                (Ok(()), Some(Ok(()))) => file.is_named.store(true, SeqCst),
+                (Err(error), Some(synced @ Ok(()))) => {
+                    *synced = Err(site.at("sync", PARTIAL)(same(error)).into());
+                }
+                _ => {}
+            }
         }
     }
     synced

@@ -101,7 +101,7 @@ impl Staged {
         Ok(layers)
     }
 
-    /// Makes this the release of the folder, in place of the standing one, and removes what nobody reads of that.
+    /// Makes this the release of the folder, in place of the standing one.
     ///
     /// # Errors
     /// [`StoreError`]. Then the old release is there, or is marked as being replaced, or the new one is there; the next run ends it.
@@ -124,8 +124,7 @@ impl Staged {
         let new = write_beside(site, &self.folder, &note)?;
         naming.publish(&self.folder, Some(&new), metadata)?;
         // Files that another process has written since belong to that process: it will publish them.
-        sweep(site, &self.folder, &[HEAD])?;
-        naming.sweep()
+        sweep(site, &self.folder, &[HEAD])
     }
 
     #[cfg(test)]

@@ -15,7 +15,7 @@ use weighbridge_manifest::MAX_NOTE;
 use crate::{
     disk::{Disk, DiskFile, Folder, Kind, Opening, SequentialWriter},
     io::IoError,
-    kept::{Replaces, being_replaced, id_of, standing},
+    kept::{Replaces, Standing, being_replaced, id_of, standing},
     lock::{FolderLock, LockError, read_holder, write_holder},
     metadata::{CHUNKS, FILES, HEAD, NEW, TENSORS, TEXT},
     naming::{Incoming, Naming},
@@ -74,7 +74,7 @@ impl Staging {
         }
         existing.allows(folder)?;
         let made_folder = !folder.exists();
-        let disk = Folder::open(folder).map_err(IoError::at("create", folder))?;
+        let disk = Folder::open_no_link(folder).map_err(IoError::at("create", folder))?;
         Self::on(Arc::new(disk), folder, existing, made_folder)
     }
 
@@ -206,7 +206,7 @@ impl Staging {
         let mut naming = Naming::begin(&self.site, lock, next, Replaces::Metadata, SIGNER)?;
         naming.publish(NEW, has_note.then_some(note.as_str()), Incoming::WithAll)?;
         self.made_folder = false;
-        naming.sweep()
+        naming.sweep(Standing::IsWhole)
     }
 
     /// Moves the note alone to its place: the other files stay, and the head has to be the one that stands.

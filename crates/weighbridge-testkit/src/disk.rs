@@ -13,8 +13,9 @@ use weighbridge_formats::{Format, Parsed, TensorSpan, parse};
 use weighbridge_store::{CHUNKS, FILES, HEAD, Metadata, TENSORS};
 use weighbridge_verify::{
     manifest::{
-        Dtype, EntryPath, Expectation, FileEntry, Head, ModelName, SignedHead, TensorEntry, TensorName, Time,
-        TrustPolicy, VerifiedFileList, VerifiedHead, VerifiedTensorList, write_files, write_tensors,
+        Dtype, EntryPath, Expectation, FileEntry, Head, ModelName, SignedHead, TensorEntry, TensorName,
+        Tensors, Time, TrustPolicy, VerifiedFileList, VerifiedHead, VerifiedTensorList, WrittenFiles,
+        write_files, write_tensors,
     },
     tree::{ChunkSize, FileRoot, TensorHash, head_id},
 };
@@ -153,26 +154,10 @@ impl Draft {
     pub fn sign(&self) -> Signed {
         let files = write_files(self.files.clone()).unwrap();
         let tensors = self.tensors.clone().map(|tensors| write_tensors(tensors).unwrap());
-        let head = Head {
-            name: ModelName::parse("test/model").unwrap(),
-            revision: 1,
-            previous: None,
-            created: Time::parse("2026-11-20T16:31:00Z").unwrap(),
-            expires: None,
-            bytes: files.bytes,
-            files: files.list,
-            root: files.root,
-            tensors: tensors.as_ref().map(|t| t.tensors),
-            chunk_size: self.chunk_size,
-            ext: Vec::new(),
-        };
-        let text = head.to_text().unwrap();
-        let policy = TrustPolicy::new(Vec::new(), Vec::new(), vec![head_id(text.as_bytes())]).unwrap();
-        let note = format!("{text}\n\u{2014} nobody AAAAAAE=\n");
-        let head = SignedHead::parse(note.as_bytes()).unwrap();
-        let head = head.verify(&policy, &Expectation::any(), None).unwrap();
+        let tensors_of = tensors.as_ref().map(|tensors| tensors.tensors);
+        let (note, head) = bind(&files, tensors_of, self.chunk_size);
         let folder = Folder::new();
-        folder.write(HEAD, note.as_bytes());
+        folder.write(HEAD, &note);
         folder.write(FILES, files.text.as_bytes());
         folder.write(CHUNKS, &self.layers);
         if let Some(tensors) = &tensors {
@@ -183,6 +168,32 @@ impl Draft {
         let tensors = metadata.tensors(&files).unwrap();
         Signed { head, files, tensors, metadata, folder }
     }
+}
+
+/// A note that binds a model's lists, and its head, which is believed by its id.
+pub(crate) fn bind(
+    files: &WrittenFiles,
+    tensors: Option<Tensors>,
+    chunk_size: ChunkSize,
+) -> (Vec<u8>, VerifiedHead) {
+    let head = Head {
+        name: ModelName::parse("test/model").unwrap(),
+        revision: 1,
+        previous: None,
+        created: Time::parse("2026-11-20T16:31:00Z").unwrap(),
+        expires: None,
+        bytes: files.bytes,
+        files: files.list,
+        root: files.root,
+        tensors,
+        chunk_size,
+        ext: Vec::new(),
+    };
+    let text = head.to_text().unwrap();
+    let policy = TrustPolicy::pinned(head_id(text.as_bytes()));
+    let note = format!("{text}\n\u{2014} nobody AAAAAAE=\n").into_bytes();
+    let head = SignedHead::parse(&note).unwrap().verify(&policy, &Expectation::any(), None).unwrap();
+    (note, head)
 }
 
 /// A believed head with its lists.

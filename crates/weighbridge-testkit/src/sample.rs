@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use weighbridge_manifest::{
-    EntryPath, Expectation, FileEntry, Head, ModelName, SignedHead, Time, TrustPolicy, VerifiedFileList,
-    write_files,
-};
-use weighbridge_tree::{ChunkSize, FileRoot, Grid, HeadId, head_id};
+use weighbridge_manifest::{EntryPath, FileEntry, VerifiedFileList, write_files};
+use weighbridge_tree::{ChunkSize, FileRoot, HeadId};
 use weighbridge_verify::FileVerifier;
+
+use crate::disk::{bind, layer};
 
 /// A model of small files in chunks of 16 KiB.
 pub struct Sample {
@@ -36,26 +35,10 @@ impl Sample {
             sha256: None,
         };
         let written = write_files(contents.iter().map(entry).collect()).unwrap();
-        let head = Head {
-            name: ModelName::parse("test/model").unwrap(),
-            revision: 1,
-            previous: None,
-            created: Time::parse("2026-11-20T16:31:00Z").unwrap(),
-            expires: None,
-            bytes: written.bytes,
-            files: written.list,
-            root: written.root,
-            tensors: None,
-            chunk_size,
-            ext: Vec::new(),
-        };
-        let text = head.to_text().unwrap();
-        let id = head_id(text.as_bytes());
-        let note = format!("{text}\n\u{2014} nobody AAAAAAE=\n").into_bytes();
-        let policy = TrustPolicy::pinned(id);
-        let head = SignedHead::parse(&note).unwrap().verify(&policy, &Expectation::any(), None).unwrap();
+        let (note, head) = bind(&written, None, chunk_size);
+        let id = head.id();
         let list = Arc::new(head.open_files(written.text.as_bytes()).unwrap());
-        let layer_of: Vec<_> = contents.iter().map(|(_, bytes)| layer(bytes, chunk_size)).collect();
+        let layer_of: Vec<_> = contents.iter().map(|(_, bytes)| layer(bytes, chunk_size).concat()).collect();
         let verifiers = layer_of.iter().enumerate();
         let verifiers = verifiers.map(|(at, layer)| FileVerifier::accept_layer(&list, at, layer).unwrap());
         Self {
@@ -108,13 +91,4 @@ fn bytes(len: usize, seed: u8) -> Vec<u8> {
         u8::try_from((state >> 33) & 0xff).unwrap().max(1)
     };
     std::iter::repeat_with(next).take(len).collect()
-}
-
-fn layer(bytes: &[u8], chunk_size: ChunkSize) -> Vec<u8> {
-    let grid = Grid::new(bytes.len().try_into().unwrap(), chunk_size).unwrap();
-    if !grid.has_layer() {
-        return Vec::new();
-    }
-    let chunks = (0..grid.count()).zip(bytes.chunks(usize::try_from(CHUNK).unwrap()));
-    chunks.flat_map(|(index, chunk)| *grid.chaining_value(index, chunk).unwrap().as_bytes()).collect()
 }

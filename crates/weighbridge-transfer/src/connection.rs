@@ -34,31 +34,37 @@ enum End {
 
 /// Works for one source, as long as there is something to do and the source is to be asked.
 pub(crate) async fn work(engine: Arc<Engine>, source: SourceIndex, connection: ConnectionId) {
-    let board = &engine.board;
-    board.roster().begins(source);
+    engine.board.roster().begins(source);
     let _running = Running { engine: &engine, source };
+    let mut landings = Landings::default();
+    serve(&engine, source, connection, &mut landings).await;
+    // What has come is judged and written, whatever ended the connection.
+    let _ = landings.down_to(0).await;
+}
+
+/// Takes leases and fetches them, one after the other, until there is nothing to do or the source is not to be asked.
+async fn serve(engine: &Arc<Engine>, source: SourceIndex, connection: ConnectionId, landings: &mut Landings) {
+    let board = &engine.board;
     let (generation, cases) = {
         let roster = board.roster();
         (roster.generation(source), roster.cases(source))
     };
-    let mut landings = Landings::default();
     let is_wanted = || !engine.has_failed() && board.roster().generation(source) == generation;
     while is_wanted() && !board.roster().is_crowded(source) {
         // Memory first: a lease is not held while its source is not asked.
         let Some(buffer) = engine.buffers.take().await else { return };
-        let Some(lease) = take(&engine, source, connection) else {
+        let Some(lease) = take(engine, source, connection) else {
             drop(buffer);
-            if let Some(position) = whole::take(&engine, source) {
-                whole::run(&engine, source, position).await;
+            if let Some(position) = whole::take(engine, source) {
+                whole::run(engine, source, position).await;
                 continue;
             }
-            let _ = landings.down_to(0).await;
             return;
         };
         let Some(target) = engine.targets.get(&lease.file).map(Arc::clone) else { return };
-        let held = Held { engine: Arc::clone(&engine), lease: lease.id };
-        let asked = Asked::of(&engine, source);
-        let end = run(&engine, Giver { source, cases }, &lease, &target, buffer).await;
+        let held = Held { engine: Arc::clone(engine), lease: lease.id };
+        let asked = Asked::of(engine, source);
+        let end = run(engine, Giver { source, cases }, &lease, &target, buffer).await;
         drop(asked);
         // The next request does not wait for what the last one brought: of small files it would wait most of the time.
         let end = match end {

@@ -15,8 +15,8 @@ use weighbridge_manifest::{
     EntryPath, ListError, TrustError, VerifiedFileList, VerifiedHead, VerifiedTensorList,
 };
 use weighbridge_store::{
-    Destination, FILES, FOLDER, HEAD, IoError, LayersFile, Metadata, Naming, PARTIAL, Staged, StoreError,
-    TENSORS, read_bounded,
+    Destination, FILES, FOLDER, HEAD, IoError, LayersFile, Metadata, Naming, PARTIAL, Staged, Standing,
+    StoreError, TENSORS, read_bounded,
 };
 use weighbridge_tree::HeadId;
 use weighbridge_verify::ModelVerifier;
@@ -534,7 +534,9 @@ fn finish(
         staged.publish(&mut naming)?;
     }
     remove_unlisted(engine, head.id(), unlisted, &mut naming)?;
-    naming.sweep()?;
+    // Of a release that a killed process had begun to replace, files that are not wanted may be those of the other still.
+    let is_whole = partial == 0 && files_to_name == engine.files.entries().len();
+    naming.sweep(if is_whole { Standing::IsWhole } else { Standing::MayBeReplaced })?;
     let progress = engine.board.progress();
     let bytes = progress.wanted.saturating_add(copied);
     Ok(Fetched { head, bytes, progress, files: named.files, partial })

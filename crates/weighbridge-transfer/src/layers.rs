@@ -54,7 +54,9 @@ pub(crate) async fn accept_all(
             _ => lacking.push_back(Group { range: place.clone(), files: vec![(*position, place)] }),
         }
     }
-    local::spawn(engine, known);
+    if !known.is_empty() {
+        local::spawn(engine, known);
+    }
     let mut asked = JoinSet::new();
     loop {
         while asked.len() < AT_ONCE

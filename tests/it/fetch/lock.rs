@@ -146,7 +146,11 @@ fn signers_and_fetches_that_are_killed_leave_a_release_or_say_so_and_are_mended(
             );
         } else {
             let _ = verdict.unjudged(9108, "is being replaced by another: a fetch, process ");
-            let _ = fleet.world.run(WEIGH).unjudged(9108, "is being replaced by another");
+            let elsewhere = WEIGH.replace("--force", "-o elsewhere");
+            for weigh in [WEIGH, &elsewhere] {
+                let _ = fleet.world.run(weigh).unjudged(9108, "is being replaced by another");
+            }
+            assert!(!fleet.world.exists("elsewhere"));
         }
         let _ = std::fs::remove_file(fleet.world.path("fresh.json"));
         let _ = fleet.world.run(&fetch(servers[round % 2], "some")).done();

@@ -82,7 +82,7 @@ impl<'a> Fetcher<'a> {
         confirmed.placed.extend(0..self.files.len());
         staged.publish(&mut naming)?;
         confirmed.published = true;
-        naming.sweep()
+        naming.sweep(crate::Standing::IsWhole)
     }
 
     fn advance(&mut self, file: usize, dice: &mut Dice, confirmed: &mut Confirmed) -> Result<(), StoreError> {

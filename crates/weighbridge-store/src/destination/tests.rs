@@ -86,7 +86,9 @@ impl Destination {
 /// Puts staged metadata in its place.
 pub(super) fn publish(staged: &Staged) -> Result<(), StoreError> {
     let lock = staged.site().lock("a test")?;
-    staged.publish(&mut Naming::begin(staged.site(), lock, Some(staged.head()), Replaces::Files, "a test")?)
+    let mut naming = Naming::begin(staged.site(), lock, Some(staged.head()), Replaces::Files, "a test")?;
+    staged.publish(&mut naming)?;
+    naming.sweep(crate::Standing::IsWhole)
 }
 
 pub(super) fn write_all(partial: &PartialFile, sample: &Sample, file: usize) -> Result<(), StoreError> {

@@ -22,6 +22,14 @@ impl Folder {
         Self::at(root)
     }
 
+    /// As [`open`](Self::open), but the folder is no link.
+    pub(crate) fn open_no_link(root: &Path) -> io::Result<Self> {
+        if root.is_symlink() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Self::open(root)
+    }
+
     /// As [`open`](Self::open), for one that is there.
     pub(crate) fn at(root: &Path) -> io::Result<Self> {
         std::path::absolute(root).map(Self)

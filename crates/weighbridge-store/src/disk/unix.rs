@@ -38,6 +38,9 @@ pub(crate) struct Folder {
     root: Arc<OwnedFd>,
     /// The folders below that were opened last. Of many small files, most lie in few folders.
     recent: Mutex<VecDeque<Recent>>,
+    /// Whether a sync of the whole file system failed. The system tells of each error once, and one of several threads.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    is_broken: Mutex<bool>,
 }
 
 #[derive(Debug)]
@@ -58,10 +61,24 @@ impl Folder {
         Self::at(root)
     }
 
+    /// As [`open`](Self::open), but the folder is no link.
+    pub(crate) fn open_no_link(root: &Path) -> io::Result<Self> {
+        make_root(root)?;
+        Ok(Self::of(rustix::fs::open(root, FOLDER, Mode::empty())?))
+    }
+
     /// As [`open`](Self::open), for a folder that is there.
     pub(crate) fn at(root: &Path) -> io::Result<Self> {
-        let root = rustix::fs::open(root, FOLDER.difference(OFlags::NOFOLLOW), Mode::empty())?;
-        Ok(Self { root: Arc::new(root), recent: Mutex::default() })
+        Ok(Self::of(rustix::fs::open(root, FOLDER.difference(OFlags::NOFOLLOW), Mode::empty())?))
+    }
+
+    fn of(root: OwnedFd) -> Self {
+        Self {
+            root: Arc::new(root),
+            recent: Mutex::default(),
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            is_broken: Mutex::default(),
+        }
     }
 
     /// A folder below this one; this one, for the empty path.
@@ -69,27 +86,33 @@ impl Folder {
         if path.is_empty() {
             return Ok(Arc::clone(&self.root));
         }
-        let mut recent = lock(&self.recent);
-        if let Some(at) = recent.iter().position(|one| one.path == path) {
-            // A folder that was removed has no links; another one may have its name by now.
-            let is_there = |folder: &OwnedFd| fstat(folder).is_ok_and(|stat| stat.st_nlink > 0);
-            match recent.remove(at) {
-                Some(one) if one.since.elapsed() < RECENT_TIME && is_there(&one.folder) => {
-                    let folder = Arc::clone(&one.folder);
-                    recent.push_back(one);
-                    return Ok(folder);
-                }
-                _ => {}
-            }
+        if let Some(folder) = self.recent(path) {
+            return Ok(folder);
         }
+        // Without the lock: opening can take long, and other threads need other folders meanwhile.
         let folder = beneath::open(self.root.as_fd(), Path::new(path), FOLDER, Mode::empty())?;
         let folder = Arc::new(folder);
+        let one = Recent { path: path.to_owned(), folder: Arc::clone(&folder), since: Instant::now() };
+        let mut recent = lock(&self.recent);
+        recent.retain(|other| other.path != path);
         if recent.len() >= RECENT {
             recent.pop_front();
         }
-        let one = Recent { path: path.to_owned(), folder: Arc::clone(&folder), since: Instant::now() };
         recent.push_back(one);
         Ok(folder)
+    }
+
+    /// A folder that was opened a moment ago. A folder that was removed has no links; another one may have its name by now.
+    fn recent(&self, path: &str) -> Option<Arc<OwnedFd>> {
+        let mut recent = lock(&self.recent);
+        let at = recent.iter().position(|one| one.path == path)?;
+        let one = recent.remove(at)?;
+        let is_there = fstat(&one.folder).is_ok_and(|stat| stat.st_nlink > 0);
+        (one.since.elapsed() < RECENT_TIME && is_there).then(|| {
+            let folder = Arc::clone(&one.folder);
+            recent.push_back(one);
+            folder
+        })
     }
 
     /// The folder in which a path ends, and its last name.
@@ -195,7 +218,15 @@ impl Disk for Folder {
     /// The kernel tells of a write that failed since 5.8. Earlier ones tell whoever syncs the file itself.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn sync_all(&self) -> io::Result<bool> {
-        rustix::fs::syncfs(&self.root)?;
+        // One after the other: a thread whose bytes were lost learns it, whichever thread is told.
+        let mut is_broken = lock(&self.is_broken);
+        if *is_broken {
+            return Err(io::Error::other("an earlier attempt failed, and what was written may be lost"));
+        }
+        if let Err(error) = rustix::fs::syncfs(&self.root) {
+            *is_broken = true;
+            return Err(error.into());
+        }
         Ok(true)
     }
 

@@ -31,6 +31,17 @@ fn folder() -> TempDir {
 
 /// Brings a release into a folder as a fetch does, and removes what is not listed.
 fn install(disk: Arc<dyn Disk>, root: &Path, release: &Sample) -> Result<(), StoreError> {
+    install_some(disk, root, release, Standing::IsWhole, &|_| true)
+}
+
+/// As [`install`], but only the files that are wanted are named.
+fn install_some(
+    disk: Arc<dyn Disk>,
+    root: &Path,
+    release: &Sample,
+    state: Standing,
+    is_wanted: &dyn Fn(&str) -> bool,
+) -> Result<(), StoreError> {
     let destination = Destination::on(disk, root)?;
     let staged = destination.stage(release.id)?;
     staged.write(HEAD, &release.note)?;
@@ -40,7 +51,8 @@ fn install(disk: Arc<dyn Disk>, root: &Path, release: &Sample) -> Result<(), Sto
     let mut partials = Vec::new();
     for file in 0..release.contents.len() {
         let place = root.join(release.path(file).as_str());
-        if fs::read(place).is_ok_and(|there| there == release.bytes(file)) {
+        let is_there = fs::read(place).is_ok_and(|there| there == release.bytes(file));
+        if is_there || !is_wanted(release.path(file).as_str()) {
             continue;
         }
         let partial = destination.partial(release.root(file), release.size(file))?;
@@ -58,10 +70,12 @@ fn install(disk: Arc<dyn Disk>, root: &Path, release: &Sample) -> Result<(), Sto
     }
     naming.settle()?;
     staged.publish(&mut naming)?;
-    for extra in destination.unlisted(&|path| release.list.find(path).is_some())? {
-        assert!(destination.remove(&mut naming, &extra)?);
+    if state == Standing::IsWhole {
+        for extra in destination.unlisted(&|path| release.list.find(path).is_some())? {
+            assert!(destination.remove(&mut naming, &extra)?);
+        }
     }
-    naming.sweep()
+    naming.sweep(state)
 }
 
 fn install_at(root: &Path, release: &Sample) {
@@ -206,6 +220,10 @@ fn a_file_system_without_hard_links_keeps_the_files_all_the_same() {
     let root = place.path();
     install_at(root, &first);
     let reader = view(root, &first);
+    // A process that was killed has kept a file, and put the new one in its place.
+    fs::create_dir(root.join("weighbridge/kept")).unwrap();
+    fs::rename(root.join("a"), root.join("weighbridge/kept").join(first.root(0).to_string())).unwrap();
+    fs::write(root.join("a"), "of the second").unwrap();
     install(Arc::new(WithoutLinks(Folder::open(root).unwrap())), root, &second).unwrap();
     assert_reads(&reader, &first);
     assert_reads(&view(root, &second), &second);
@@ -297,6 +315,56 @@ fn a_first_fetch_that_is_killed_says_so_too() {
     drop(staging);
     install_at(root, &first);
     assert!(metadata.being_replaced().is_none() && !has_kept(root));
+}
+
+/// A part of the standing release is fetched again after a process was killed that had begun to replace it: the other part is
+/// still that of two releases.
+#[test]
+fn a_part_of_a_release_that_was_being_replaced_takes_no_mark_away() {
+    let (place, (first, second)) = (folder(), releases());
+    let root = place.path();
+    let metadata = Metadata::of_model(root);
+    let mut operations = 0;
+    while !root.join("new/c").exists() {
+        let _ = fs::remove_dir_all(root);
+        fs::create_dir(root).unwrap();
+        install_at(root, &first);
+        let disk = PowerCut::over(root);
+        disk.fail_after(operations);
+        install(disk, root, &second).unwrap_err();
+        operations += 1;
+    }
+    assert!(metadata.being_replaced().is_some());
+    let disk = Arc::new(Folder::open(root).unwrap());
+    install_some(disk, root, &first, Standing::MayBeReplaced, &|path| path == "a").unwrap();
+    assert!(metadata.being_replaced().is_some(), "deep/b is that of the second release");
+    assert!(root.join("weighbridge/kept").join(first.root(1).to_string()).exists());
+    install_at(root, &first);
+    assert!(metadata.being_replaced().is_none() && !has_kept(root));
+}
+
+/// The list of a release that is read may be anybody's, and of any length.
+#[test]
+fn a_list_of_any_length_keeps_the_files_that_it_names() {
+    let (place, (first, second)) = (folder(), releases());
+    let root = place.path();
+    install_at(root, &first);
+    let kept = root.join("weighbridge/kept");
+    let (named, other) = (second.root(0).to_string(), second.root(1).to_string());
+    let odd = ["", "x", &named[1..], &format!("{named}0"), &named.to_uppercase()].join("\"");
+    for list in [format!("\"{odd}\"{named}\""), format!("{}\"{named}\"", "z".repeat(200_001))] {
+        fs::create_dir_all(kept.join(second.id.to_string())).unwrap();
+        let path = kept.join(second.id.to_string()).join(FILES);
+        fs::write(&path, list).unwrap();
+        [&named, &other].iter().for_each(|root| fs::write(kept.join(root), "kept").unwrap());
+        let lease = fs::File::open(&path).unwrap();
+        lease.lock_shared().unwrap();
+        install_at(root, &first);
+        assert!(kept.join(&named).exists() && !kept.join(&other).exists());
+        drop(lease);
+        install_at(root, &first);
+        assert!(!has_kept(root));
+    }
 }
 
 /// Files that nobody of ours wrote are neither followed nor removed.

@@ -143,3 +143,56 @@ fn refuses_what_is_in_its_place() {
     refused("second name");
     partial(&destination, &sample, 0);
 }
+
+/// A disk whose first sync of a file does not end before it is told to.
+#[derive(Debug)]
+struct Slow {
+    file: File,
+    begun: std::sync::Barrier,
+    ends: std::sync::Barrier,
+    syncs: AtomicU64,
+}
+
+impl DiskFile for Slow {
+    fn file(&self) -> &File {
+        &self.file
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        DiskFile::set_len(&self.file, len)
+    }
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        DiskFile::write_at(&self.file, bytes, offset)
+    }
+    fn sync(&self) -> io::Result<()> {
+        if self.syncs.fetch_add(1, SeqCst) == 0 {
+            self.begun.wait();
+            self.ends.wait();
+        }
+        Ok(())
+    }
+}
+
+/// Two threads sync one file. The second was told at once that its chunk is durable, while the first was still syncing it.
+#[test]
+fn a_sync_that_another_thread_has_begun_is_not_believed_to_have_ended() {
+    let (_place, destination, sample) = place();
+    let quarantine = destination.quarantine(sample.root(0)).unwrap();
+    let partial = quarantine.release(sample.size(0)).unwrap();
+    let file = File::options().read(true).write(true).open(partial.sparse.place.clone()).unwrap();
+    let barrier = || std::sync::Barrier::new(2);
+    let slow = Arc::new(Slow { file, begun: barrier(), ends: barrier(), syncs: 0.into() });
+    let site = Arc::clone(&partial.site);
+    let partial = PartialFile::named(&site, sample.root(0), sample.size(0), Arc::<Slow>::clone(&slow));
+    write(&partial, &sample, 0, 0..1).unwrap();
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| partial.sync_bytes());
+        slow.begun.wait();
+        partial.sync_bytes().unwrap();
+        assert_eq!(slow.syncs.load(SeqCst), 2, "the second thread has not synced");
+        slow.ends.wait();
+        first.join().unwrap().unwrap();
+    });
+    // Nothing is synced twice without a write in between.
+    partial.sync_bytes().unwrap();
+    assert_eq!(slow.syncs.load(SeqCst), 2);
+}

@@ -16,6 +16,8 @@ struct Play {
     now: Instant,
     /// Verified bytes that each source gives per second while it is asked.
     gives: Vec<u64>,
+    /// The requests that a source ends in a tenth of a second.
+    requests: u64,
     chunk: u64,
 }
 
@@ -29,7 +31,7 @@ impl Play {
     /// Nobody has answered yet.
     fn unheard(gives: &[u64]) -> Self {
         let roster = Roster::new(gives.len(), Watchdog::default(), 7);
-        let mut play = Self { roster, now: Instant::now(), gives: gives.to_vec(), chunk: CHUNK };
+        let mut play = Self { roster, now: Instant::now(), gives: gives.to_vec(), requests: 0, chunk: CHUNK };
         (0..gives.len()).for_each(|source| {
             play.roster.begins(source);
             play.roster.ask_begins(source);
@@ -44,6 +46,10 @@ impl Play {
                 if self.roster.is_usable(source) {
                     self.roster.came(source);
                     self.roster.landed(source, gives / 10);
+                    for _ in 0..self.requests {
+                        self.roster.ask_begins(source);
+                        self.roster.ask_ends(source);
+                    }
                 }
             }
             self.roster.tick(self.now, self.roster.least(None), self.chunk);
@@ -546,6 +552,26 @@ fn connections_grow_while_that_brings_more_and_shrink_when_it_did_not() {
         assert!((FIRST_CONNECTIONS..=8).contains(&connections));
     }
     assert!((5..=7).contains(&most), "{most}");
+}
+
+/// Small files end many requests in a second, so that the rate of a connection is known sooner than after two.
+#[test]
+fn connections_to_a_source_of_small_files_grow_within_seconds() {
+    let after = |seconds: u64, requests: u64| {
+        let mut play = Play::of(&[0]);
+        for _ in 0..seconds {
+            let connections = play.roster.connections(0);
+            while play.roster.members[0].running < connections {
+                play.roster.begins(0);
+            }
+            play.gives = vec![1_000_000 * u64::try_from(connections).unwrap()];
+            play.requests = requests;
+            play.pass(1);
+        }
+        play.roster.connections(0)
+    };
+    assert!(after(4, 100) >= 6, "{}", after(4, 100));
+    assert!(after(4, 0) <= 4, "{}", after(4, 0));
 }
 
 #[test]
