@@ -1,8 +1,9 @@
 //! Accepted chunks, for tests: a model that is believed by its head id.
 
-use std::sync::Arc;
+use std::{fs, path::Path, sync::Arc};
 
 use weighbridge_manifest::{EntryPath, FileEntry, VerifiedFileList, write_files};
+use weighbridge_store::{FILES, KEPT, Metadata};
 use weighbridge_tree::{ChunkSize, FileRoot, HeadId};
 use weighbridge_verify::FileVerifier;
 
@@ -50,6 +51,24 @@ impl Sample {
             files: written.text.into(),
             list,
         }
+    }
+
+    /// Checks a folder whose head is that of this release: the file list is there, or kept while another release replaces it;
+    /// and each file is there, or the folder says that its files are being replaced.
+    #[track_caller]
+    pub fn assert_stands(&self, root: &Path) {
+        let metadata = Metadata::of_model(root);
+        let kept = metadata.folder().join(KEPT).join(self.id.to_string());
+        let list = [kept.as_path(), metadata.folder()].map(|folder| fs::read(folder.join(FILES)).ok());
+        assert!(list.contains(&Some(self.files.clone())), "a head without its list");
+        let is_there = |(path, bytes): &(EntryPath, Vec<u8>)| {
+            fs::read(root.join(path.as_str())).ok().as_ref() == Some(bytes)
+        };
+        let is_told = metadata.being_replaced().is_some();
+        assert!(
+            is_told || self.contents.iter().all(is_there),
+            "files of another release, and nothing says so"
+        );
     }
 
     pub fn path(&self, file: usize) -> &EntryPath {

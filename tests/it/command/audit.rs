@@ -212,14 +212,13 @@ fn a_response_has_come_when_it_was_read_and_not_when_the_check_began() {
     ))
     .done();
     world.run(RESPOND).done();
-    let fifo = world.path("passphrase");
-    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    world.fifo("passphrase");
     let check = "audit check llama out/c out/r --vkey @alice --key keys/slow.key --passphrase-file passphrase -o out/report";
     let mut check = world.command(check);
     check.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
     let running = check.spawn().unwrap();
     std::thread::sleep(std::time::Duration::from_millis(2_100));
-    fs::write(fifo, "open\n").unwrap();
+    world.write("passphrase", "open\n");
     let output = running.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("[W2704]"));

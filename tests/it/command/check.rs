@@ -244,7 +244,7 @@ fn what_is_no_proof_is_refused() {
     #[cfg(unix)]
     {
         // A FIFO is not waited for.
-        assert!(std::process::Command::new("mkfifo").arg(world.path("fifo")).status().unwrap().success());
+        world.fifo("fifo");
         world.unjudged(&CHECK.replace(" p ", " fifo "), 9002, "cannot read fifo: not a regular file");
     }
 }
@@ -405,8 +405,7 @@ fn only_files_are_replaced_by_what_is_extracted() {
     world.unjudged(&extract("nowhere/out"), 9002, "cannot create a file in nowhere: ");
     #[cfg(unix)]
     {
-        let fifo = std::process::Command::new("mkfifo").arg(world.path("fifo")).status();
-        assert!(fifo.unwrap().success());
+        world.fifo("fifo");
         for place in ["fifo", "/dev/null"] {
             world.unjudged(&extract(place), 9001, &format!("{place} is there, and is no regular file"));
         }

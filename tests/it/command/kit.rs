@@ -60,6 +60,11 @@ impl World {
         fs::write(path, content).unwrap();
     }
 
+    #[cfg(unix)]
+    pub(crate) fn fifo(&self, relative: &str) {
+        weighbridge_testkit::fifo(&self.path(relative));
+    }
+
     pub(crate) fn read(&self, relative: &str) -> Vec<u8> {
         fs::read(self.path(relative)).unwrap()
     }

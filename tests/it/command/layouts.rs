@@ -221,7 +221,6 @@ mod links {
         ffi::OsStr,
         fs,
         os::unix::{ffi::OsStrExt as _, fs::symlink, net::UnixListener},
-        process::Command,
     };
 
     use super::VERIFY;
@@ -263,7 +262,7 @@ mod links {
             ),
             (
                 "a FIFO",
-                |w| fifo(w, "llama/x"),
+                |w| w.fifo("llama/x"),
                 5104,
                 "neither a file nor a folder, but a FIFO, socket or device",
             ),
@@ -308,10 +307,6 @@ mod links {
         assert_eq!(codes, [&serde_json::Value::from(5102), &serde_json::Value::Null]);
     }
 
-    fn fifo(world: &World, path: &str) {
-        assert!(Command::new("mkfifo").arg(world.path(path)).status().unwrap().success());
-    }
-
     #[test]
     fn a_listed_file_is_not_followed_out_of_the_model() {
         let world = World::weighed();
@@ -320,7 +315,7 @@ mod links {
         symlink("../outside", world.path("llama/config.json")).unwrap();
         world.refused(VERIFY, 5102, "the link leads out of the model").prints("refused  config.json ");
         world.remove("llama/config.json");
-        fifo(&world, "llama/config.json");
+        world.fifo("llama/config.json");
         world.refused(VERIFY, 5104, "neither a file nor a folder").prints("refused  config.json ");
     }
 
@@ -330,7 +325,7 @@ mod links {
         for file in ["chunks.layer", "tensors.jsonl", "files.jsonl", "head.note"] {
             let path = format!("llama/weighbridge/{file}");
             world.remove(&path);
-            fifo(&world, &path);
+            world.fifo(&path);
             world.unjudged(VERIFY, 9002, &format!("cannot read {path}: not a regular file"));
         }
     }

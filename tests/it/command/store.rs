@@ -262,3 +262,36 @@ fn what_came_with_a_model_in_place_of_our_files_is_not_followed() {
     assert_eq!(world.text("outside/precious"), "precious");
     world.run(VERIFY).done();
 }
+
+/// The mark of a release that is being replaced may come with a model, and be anything.
+#[test]
+fn a_mark_of_any_kind_is_a_refusal_and_is_neither_waited_for_nor_obeyed() {
+    let world = World::with_model();
+    world.run(WEIGH).done();
+    let kept = format!("{METADATA}/kept/{}", world.head_id("llama"));
+    let mark = format!("{kept}/by");
+    fs::create_dir_all(world.path(&kept)).unwrap();
+    // Without a mark, and with the marks of others, nothing is refused.
+    fs::create_dir_all(world.path(&format!("{METADATA}/kept/none"))).unwrap();
+    world.write(&format!("{METADATA}/kept/none/by"), "a fetch");
+    world.run(VERIFY).done();
+    let texts = ["", "a fetch, process 1\nand more", "\u{1b}[2J", &"x".repeat(1 << 20)];
+    for text in texts {
+        world.write(&mark, text);
+        world.forget();
+        world.unjudged(VERIFY, 9108, "is being replaced by another");
+        world.unjudged(&format!("{WEIGH} --force"), 9108, "is being replaced by another");
+        world.remove(&mark);
+    }
+    std::os::unix::fs::symlink("nothing", world.path(&mark)).unwrap();
+    world.unjudged(VERIFY, 9108, "is being replaced by another");
+    world.remove(&mark);
+    world.fifo(&mark);
+    world.unjudged(VERIFY, 9108, "is being replaced by another");
+    world.remove(&mark);
+    fs::create_dir(world.path(&mark)).unwrap();
+    world.unjudged(VERIFY, 9108, "is being replaced by another");
+    fs::remove_dir(world.path(&mark)).unwrap();
+    world.forget();
+    world.run(VERIFY).done();
+}

@@ -6,7 +6,6 @@ use weighbridge_testkit::{CHUNK, Sample};
 
 use super::*;
 use crate::{
-    kept::being_replaced,
     metadata::{FILES, HEAD},
     power_cut::{Dice, PowerCut},
 };
@@ -164,19 +163,10 @@ fn check(root: &Path, old: Option<&Sample>, new: &Sample, confirmed: &Confirmed)
     let releases = || [Some(new), old].into_iter().flatten();
     if let Some(note) = read("weighbridge/head.note") {
         let release = releases().find(|release| release.note == note).expect("a head that is nobody's");
-        let is_replaced = being_replaced(&root.join("weighbridge"), Some(release.id)).is_some();
-        let list = |folder: &str, name: &str| read(&format!("weighbridge/{folder}{name}"));
-        let kept = format!("kept/{}/", release.id);
-        for (name, bytes) in [("files.jsonl", &release.files), ("chunks.layer", &release.layers)] {
-            let there = list("", name).as_ref() == Some(bytes);
-            let is_kept = list(&kept, name).as_ref() == Some(bytes);
-            assert!(there || is_kept, "a head without its {name}");
-        }
-        // Each of its files is under its path, or kept, or the verdict is that the release is being replaced.
-        for file in 0..release.contents.len() {
-            let there = read(release.path(file).as_str()).as_deref() == Some(release.bytes(file));
-            assert!(there || is_replaced, "file {file} is of another release, and nothing says so");
-        }
+        release.assert_stands(root);
+        let kept = format!("weighbridge/kept/{}/chunks.layer", release.id);
+        let layers = [read(&kept), read("weighbridge/chunks.layer")];
+        assert!(layers.contains(&Some(release.layers.clone())), "a head without its layers");
         assert!(!confirmed.published || release.id == new.id, "the old head is back");
     } else {
         assert!(!confirmed.published, "the head was published and is not there");

@@ -352,7 +352,11 @@ fn a_list_of_any_length_keeps_the_files_that_it_names() {
     let kept = root.join("weighbridge/kept");
     let (named, other) = (second.root(0).to_string(), second.root(1).to_string());
     let odd = ["", "x", &named[1..], &format!("{named}0"), &named.to_uppercase()].join("\"");
-    for list in [format!("\"{odd}\"{named}\""), format!("{}\"{named}\"", "z".repeat(200_001))] {
+    for list in [
+        format!("\"{odd}\"{named}\""),
+        format!("{}\"{named}\"", "z".repeat(200_001)),
+        format!("{}\"{named}\"", "z".repeat(65_500)),
+    ] {
         fs::create_dir_all(kept.join(second.id.to_string())).unwrap();
         let path = kept.join(second.id.to_string()).join(FILES);
         fs::write(&path, list).unwrap();

@@ -106,7 +106,7 @@ fn check(root: &Path, old: Option<&Sample>, new: &Sample, heard: &Heard, publish
     let Some(note) = read("weighbridge/head.note") else { return assert!(!published, "the head is lost") };
     let release = [Some(new), old].into_iter().flatten().find(|release| release.note == note).unwrap();
     assert!(!published || release.id == new.id, "the old head is back");
-    assert_eq!(read("weighbridge/files.jsonl").as_ref(), Some(&release.files), "a head without its list");
+    release.assert_stands(root);
 }
 
 /// Lets the power fail at each operation, or each second or third, of a fetch, looks at what it may leave, and fetches on from there.
