@@ -1,4 +1,4 @@
-//! What can be said on the command line.
+//! The commands and arguments of the command line.
 
 use std::{ops::Range, path::PathBuf};
 

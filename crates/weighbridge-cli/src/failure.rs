@@ -14,7 +14,7 @@ use weighbridge_verify::{AuditError, ResponseError};
 
 use crate::{output::size, signals::Signal};
 
-/// Why a run failed. Codes from 9000 on mean that nothing was judged.
+/// The reason why a run failed. Codes from 9000 on mean that nothing was judged.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) code: ErrorCode,

@@ -186,7 +186,7 @@ impl Seen {
     }
 }
 
-/// How long a source has to be asked without an answer to be reported as silent.
+/// The time without an answer after which a source that was asked is reported as silent.
 const SILENT: Duration = Duration::from_secs(1);
 
 impl<'a> Watcher<'a> {
@@ -382,6 +382,6 @@ fn by_force(progress: &Progress) -> Failure {
         .hint("the same command goes on from there")
 }
 
-/// How long a fetch may take to end. Together with the last words, the end takes less than two seconds.
+/// The maximum time for a fetch to end. Together with the last words, the end takes less than two seconds.
 const GRACE: Duration = Duration::from_millis(1_600);
 const LAST_WORDS: Duration = Duration::from_millis(200);

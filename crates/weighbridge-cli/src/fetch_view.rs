@@ -33,7 +33,7 @@ pub(crate) struct View {
     named: Named,
 }
 
-/// How many files have their final names, and how many are to get one.
+/// The number of files that have their final names, and the number of those that are to have one.
 #[derive(Clone, Copy, Default)]
 struct Named {
     files: u64,
@@ -201,7 +201,7 @@ fn short(name: &str, most: usize) -> String {
     name.chars().take(head).chain(['…']).chain(name.chars().skip(characters - tail)).collect()
 }
 
-/// How many characters of a source's name are shown.
+/// The maximum number of characters of a source's name that are shown.
 const MAX_NAME: usize = 32;
 
 /// The line about a changed source. It is not cut, and may be longer than a row of the screen.

@@ -22,8 +22,8 @@ pub(crate) struct StateFile {
     memory: Memory,
     /// Held for the lock, never read.
     _lock: Option<File>,
-    /// Why nothing can be remembered. At the default place this is only a message: a read-only home must not stop a
-    /// verification.
+    /// The reason why nothing can be remembered. At the default place this is only a message: a read-only home must
+    /// not stop a verification.
     trouble: Option<String>,
 }
 
@@ -35,7 +35,7 @@ pub(crate) enum Kept {
     No { trouble: String },
 }
 
-/// Why a believed head is not accepted.
+/// The reason why a believed head is not accepted.
 pub(crate) enum Unaccepted {
     /// The head leads to an older revision or to a fork.
     Head(TrustError),

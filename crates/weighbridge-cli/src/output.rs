@@ -117,7 +117,7 @@ impl Output {
     }
 }
 
-/// How many lines of a list fit on a terminal.
+/// The number of lines of a list that fit on a terminal.
 const LONG: u64 = 40;
 
 /// A list of results. A long list is cut on a terminal; programs and pipes get all lines.
@@ -129,7 +129,7 @@ pub(crate) struct List<'a> {
     /// The word for one thing of the list.
     thing: &'static str,
     is_cut: bool,
-    /// How many lines of each kind were printed, and how many left out.
+    /// The number of lines of each kind that were printed, and the number of those that were left out.
     lines: Mutex<BTreeMap<&'static str, (u64, u64)>>,
 }
 

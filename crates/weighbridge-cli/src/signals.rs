@@ -90,7 +90,7 @@ fn end(signal: Signal) {
     process::exit(signal.status().into())
 }
 
-/// How long undoing may take.
+/// The maximum time for undoing unfinished work.
 const GRACE: Duration = Duration::from_secs(1);
 
 type Unfinished = BTreeMap<u64, Box<dyn FnOnce() + Send>>;

@@ -295,7 +295,7 @@ fn hints(codes: &Codes) -> Vec<&'static str> {
 
 /// The maximum width of the path column.
 const MAX_WIDTH: usize = 48;
-/// How many runs of bad chunks, and how many tensors of each run, are printed; `--json` has all.
+/// The maximum number of runs of bad chunks, and of tensors of each run, that are printed; `--json` has all.
 const MAX_LINES: usize = 8;
 
 fn print(report: &FileReport, width: usize, list: &List<'_>) {

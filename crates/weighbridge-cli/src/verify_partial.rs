@@ -284,7 +284,7 @@ impl Rest<'_> {
         Grid::new(entry.size, self.files.chunk_size()).ok()
     }
 
-    /// How many tensors of a file are complete.
+    /// The number of complete tensors of a file.
     fn tensors_of(&self, entry: &FileEntry, file: &FileVerifier) -> u64 {
         let tensors = self.tensors.map_or(&[][..], |tensors| tensors.of_file(entry.path.as_str()));
         let range = |offset: u64, size| offset..offset.saturating_add(size);
@@ -348,5 +348,5 @@ fn places(file: &FileVerifier) -> String {
     format!("\n         chunks {} (from 0){more}", shown.join(", "))
 }
 
-/// How many runs, and how many folders, are printed; `--json` has all runs.
+/// The maximum number of runs, and of folders, that are printed; `--json` has all runs.
 const MAX_LINES: usize = 8;

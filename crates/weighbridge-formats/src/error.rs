@@ -1,4 +1,4 @@
-//! Why a header was refused: the place, the numbers, and the stable code of `spec/error-codes.md`.
+//! The reason why a header was refused: the place, the numbers, and the stable code of `spec/error-codes.md`.
 
 use std::error::Error;
 use std::fmt;
@@ -8,7 +8,7 @@ use weighbridge_manifest::{Coded, ErrorCode};
 use crate::gguf_error::GgufError;
 use crate::json;
 
-/// Why a model file has no valid description of its tensors, by its format's rules.
+/// The reason why a model file has no valid description of its tensors, by its format's rules.
 ///
 /// Positions are bytes from the start of the file. Names come from the file and may have any content; they are cut and
 /// escaped ([`Excerpt`]).

@@ -1,4 +1,4 @@
-//! Why a GGUF header was refused: the place, the numbers, and the stable code of `spec/error-codes.md`.
+//! The reason why a GGUF header was refused: the place, the numbers, and the stable code of `spec/error-codes.md`.
 
 use std::error::Error;
 use std::fmt;
@@ -7,7 +7,7 @@ use weighbridge_manifest::{Coded, ErrorCode};
 
 use crate::error::Excerpt;
 
-/// Why a GGUF file has no valid description of its tensors, by the format's rules.
+/// The reason why a GGUF file has no valid description of its tensors, by the format's rules.
 ///
 /// Positions are bytes from the start of the file. Names and keys come from the file and may have any content; they are
 /// cut and escaped ([`Excerpt`]).

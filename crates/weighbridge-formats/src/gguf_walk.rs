@@ -39,7 +39,7 @@ impl Info<'_> {
     }
 }
 
-/// Why a walk stopped before the end of the header.
+/// The reason why a walk stopped before the end of the header.
 pub(crate) enum Stop {
     /// The prefix ends before the header does. The value is the number of bytes to read next, from the file's start.
     Need(u64),

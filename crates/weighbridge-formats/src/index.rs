@@ -148,7 +148,7 @@ fn read_weight_map<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<Placed<'a>>, Index
     Ok(weight_map)
 }
 
-/// Why an index was refused.
+/// The reason why an index was refused.
 ///
 /// Names come from the index and may have any content; they are cut and escaped ([`Excerpt`]).
 #[non_exhaustive]

@@ -124,7 +124,7 @@ fn name(stem: &str, number: u16, count: u16) -> String {
     format!("{stem}-{:05}-of-{count:05}.gguf", u32::from(number).saturating_add(1))
 }
 
-/// Why the GGUF files of a model do not belong together.
+/// The reason why the GGUF files of a model do not belong together.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SplitRefused {
     /// The index in `parts` of the file that claims to be a part: the first of its split.

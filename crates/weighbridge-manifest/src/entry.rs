@@ -276,7 +276,7 @@ impl<'a> Line<'a> {
 pub const MAX_LINE: usize = 8_192;
 const MAX_DIMENSIONS: usize = 16;
 
-/// Why a line is not an entry.
+/// The reason why a line is not an entry.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineError {

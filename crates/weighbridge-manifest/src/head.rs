@@ -220,7 +220,7 @@ const LONGEST_LINE: u64 = 8_193;
 /// The longest text, in bytes. Key services sign texts up to this length without hashing them first.
 pub const MAX_TEXT: usize = 4_096;
 
-/// Why a text is not a head.
+/// The reason why a text is not a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadError {
     /// The line, counted from 1; 0 if the whole text is at fault.

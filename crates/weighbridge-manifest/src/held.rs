@@ -90,7 +90,7 @@ pub struct PassedOver {
     pub why: NotCounted,
 }
 
-/// Why a report does not count.
+/// The reason why a report does not count.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotCounted {
@@ -309,7 +309,7 @@ fn largest_matching<K: Copy + Ord>(graph: &BTreeMap<K, Vec<K>>) -> BTreeMap<K, K
 /// The most reports that are judged at once (rule 12).
 pub const MAX_REPORTS: usize = 1_000;
 
-/// Why a model is not held.
+/// The reason why a model is not held.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeldError {

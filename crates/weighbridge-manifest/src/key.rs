@@ -171,7 +171,7 @@ fn hex(id: [u8; 4]) -> String {
 /// The number of Ed25519 among the signature types of the signed-note specification.
 const ED25519: u8 = 0x01;
 
-/// Why a public key was not loaded.
+/// The reason why a public key was not loaded.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VkeyError {

@@ -525,7 +525,7 @@ impl fmt::Display for ListKind {
     }
 }
 
-/// Why a list was refused. No part of it was returned.
+/// The reason why a list was refused. No part of it was returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListError {
     kind: ListKind,

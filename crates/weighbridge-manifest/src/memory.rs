@@ -293,7 +293,7 @@ fn merge<'m>(head: &VerifiedHead, same: impl Iterator<Item = &'m RememberedNote>
     Merged { new, kept }
 }
 
-/// Why the memory was not read, or why it refuses a head.
+/// The reason why the memory was not read, or why it refuses a head.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MemoryError {

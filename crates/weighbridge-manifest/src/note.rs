@@ -120,7 +120,7 @@ pub const MAX_NOTE: usize = 131_072;
 /// The most signature lines of a note. The limit bounds the cost of hostile notes (rule 12).
 pub const MAX_SIGNATURES: usize = 100;
 
-/// Why bytes are not a note.
+/// The reason why bytes are not a note.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoteError {

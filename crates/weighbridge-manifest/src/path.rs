@@ -67,7 +67,7 @@ fn is_reserved(path: &str) -> bool {
         || pairs.any(|(above, below)| is(above, ".cache") && is(below, "huggingface"))
 }
 
-/// Why a list may not have a path.
+/// The reason why a list may not have a path.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathError {
@@ -165,7 +165,7 @@ impl TensorName {
     }
 }
 
-/// Why a text cannot be a tensor's name.
+/// The reason why a text cannot be a tensor's name.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TensorNameError {

@@ -98,7 +98,7 @@ impl Scope {
         scope.ok_or(PolicyError::Scope)
     }
 
-    /// How closely the scope fits a name; `None` if it does not cover the name. The longest match decides.
+    /// The closeness of the scope's fit to a name; `None` if it does not cover the name. The longest match decides.
     fn fit(&self, name: &ModelName) -> Option<usize> {
         match self {
             Self::All => Some(0),
@@ -243,7 +243,7 @@ pub(crate) fn distinct<'a>(keys: impl Iterator<Item = &'a PublicKey>) -> usize {
     keys.len()
 }
 
-/// Why a policy was not loaded.
+/// The reason why a policy was not loaded.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PolicyError {

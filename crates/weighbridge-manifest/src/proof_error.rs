@@ -1,4 +1,4 @@
-//! Why a proof is refused, or why no proof is made.
+//! The reason why a proof is refused, or why no proof is made.
 
 use core::fmt;
 
@@ -13,7 +13,7 @@ use crate::{
     trust_error::TrustError,
 };
 
-/// Why a proof was refused. No part of it was returned. Lines are counted from 1.
+/// The reason why a proof was refused. No part of it was returned. Lines are counted from 1.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProofError {
@@ -250,7 +250,7 @@ impl core::error::Error for ProofError {
     }
 }
 
-/// Why no proof was made.
+/// The reason why no proof was made.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProveError {

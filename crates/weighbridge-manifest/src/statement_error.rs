@@ -38,7 +38,7 @@ impl fmt::Display for StatementKind {
     }
 }
 
-/// Why a statement is not read.
+/// The reason why a statement is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatementError {
     /// The kind of statement to be read.

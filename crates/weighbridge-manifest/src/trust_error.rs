@@ -1,4 +1,4 @@
-//! Why a head is not believed.
+//! The reason why a head is not believed.
 
 use core::fmt;
 
@@ -6,7 +6,7 @@ use weighbridge_tree::{Coded, ErrorCode, HeadId};
 
 use crate::{head::HeadError, key::KeyName, name::ModelName, shown::shown, time::Time};
 
-/// Why a head is not believed.
+/// The reason why a head is not believed.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TrustError {
@@ -85,7 +85,7 @@ pub enum TrustError {
     },
 }
 
-/// Why too few signatures count.
+/// The reason why too few signatures count.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shortage {

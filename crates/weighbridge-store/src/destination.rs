@@ -154,7 +154,7 @@ impl Destination {
         self.is_used
     }
 
-    /// How many incomplete files are open.
+    /// The number of incomplete files that are open.
     pub fn open_files(&self) -> usize {
         self.site.open_files.load(SeqCst)
     }
@@ -252,7 +252,7 @@ impl Destination {
         there.map(|(file, _)| file).collect()
     }
 
-    /// Where metadata is kept until it is complete.
+    /// The place of metadata that is not complete yet.
     ///
     /// # Errors
     /// [`StoreError`]: the folder for it cannot be made.

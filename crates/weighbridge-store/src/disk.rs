@@ -183,7 +183,7 @@ impl io::Write for SequentialWriter {
     }
 }
 
-/// How a file is opened for writing.
+/// The mode in which a file is opened for writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opening {
     /// It has to be there.

@@ -105,7 +105,8 @@ impl Holding for HeldFolder<'_> {
     }
 }
 
-/// How many files stay open: a few for each thread of a node, and far fewer than a process may have open.
+/// The maximum number of files that stay open: a few for each thread of a node, and far fewer than a process may have
+/// open.
 const MAX_OPEN: usize = 16;
 
 /// The places of the files of a list in a model folder, and their layers.
@@ -228,7 +229,7 @@ pub(crate) fn open_signed(file: &Place, path: &EntryPath, size: u64) -> Result<F
     Ok(opened)
 }
 
-/// Why a folder does not give what it was asked for.
+/// The reason why a folder does not give the requested data.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum HoldingError {
@@ -240,7 +241,7 @@ pub enum HoldingError {
     Layer {
         /// The file.
         path: String,
-        /// Why.
+        /// The reason why the layer was refused.
         fault: LayerError,
     },
     /// A file of more than one chunk, and no layers are published.
@@ -257,7 +258,7 @@ pub enum HoldingError {
     Unfit {
         /// The file.
         path: String,
-        /// Why.
+        /// The reason why the thing cannot be part of a model.
         fault: UnfitFault,
     },
     /// The file has another length than the signed one.

@@ -1,4 +1,4 @@
-//! What stays of a release that was replaced, in `weighbridge/kept`, for as long as somebody reads it
+//! The part of a replaced release that stays, in `weighbridge/kept`, for as long as somebody reads it
 //! (`spec/model-folder.md`).
 
 use std::{
@@ -28,7 +28,7 @@ pub(crate) const BY: &str = "by";
 /// The name in place of a head id where no head stands.
 pub(crate) const NONE: &str = "none";
 
-/// What a process is about to replace.
+/// The kind of content that a process is about to replace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Replaces {
     Files,
@@ -114,7 +114,7 @@ impl Lease {
         None
     }
 
-    /// Where the file list of a head lies.
+    /// The place of the file list of a head.
     fn list_of(folder: &Path, head: HeadId) -> Option<PathBuf> {
         let kept = folder.join(KEPT).join(head.to_string()).join(FILES);
         if kept.is_file() {

@@ -138,7 +138,7 @@ impl std::error::Error for LockError {}
 
 /// Its name in the folder, while it is held.
 pub(crate) const LOCK: &str = "lock";
-/// How long another process may take to give names.
+/// The maximum time for another process to give names.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(10);
 /// More than any line of ours has.

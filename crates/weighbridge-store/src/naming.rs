@@ -1,4 +1,4 @@
-//! How one release takes the place of another: the moment in which files and metadata get their names
+//! The replacement of one release by another: the moment in which files and metadata get their names
 //! (`spec/model-folder.md`).
 
 use std::{
@@ -36,7 +36,7 @@ pub struct Naming {
     /// The head that is to stand; `None` for metadata that is not signed yet.
     next: Option<HeadId>,
     replaces: Replaces,
-    /// What others are told.
+    /// The name of this work, for other processes.
     work: &'static str,
     /// The files of the standing release, by path. Empty if there is none, or if it is the one that is named again.
     old: HashMap<String, FileRoot>,
@@ -81,7 +81,7 @@ impl Naming {
         let (site, kept) = (&self.site, self.kept());
         site.make_folder(&kept)?;
         let mark = format!("{kept}/{BY}");
-        // What an earlier process began goes on: its mark is as good.
+        // The work of an earlier process goes on: its mark is as good.
         if self.replaces == Replaces::Files && !site.has_file(&mark)? {
             let new = write_beside(site, &kept, format!("{}\n", holder_line(self.work)).as_bytes())?;
             site.rename(&new, &mark)?;
@@ -312,16 +312,16 @@ impl Naming {
     }
 }
 
-/// Which metadata of the release that comes lies in the folder from which it gets its names.
+/// The part of the new release's metadata that lies in the folder from which it gets its names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Incoming {
     /// All that the release has.
     WithAll,
-    /// What a process that was killed has not put in its place already. The old metadata has moved before that.
+    /// The part that a killed process has not put in its place already. The old metadata has moved before that.
     InPlaceInPart,
 }
 
-/// How often placing is tried when another process comes in between.
+/// The maximum number of retries of a placing when another process comes in between.
 const TRIES: u32 = 8;
 
 /// Writes a complete file beside others that come to be: under another name first, which it gives.
@@ -340,7 +340,7 @@ pub(crate) fn write_beside(site: &Site, folder: &str, bytes: &[u8]) -> Result<St
     Ok(new)
 }
 
-/// How names of files begin that are not complete.
+/// The beginning of the names of files that are not complete.
 const NEW: &str = "new.";
 
 /// Whether a file was left by a process that was killed while it wrote it.

@@ -40,7 +40,7 @@ pub struct PowerCut {
     interruption: Mutex<Option<Interruption>>,
 }
 
-/// What somebody else does in between, and how many operations before.
+/// The number of operations before somebody else comes in between, and the action of that other.
 type Interruption = (u64, Box<dyn FnOnce() + Send>);
 
 /// A folder or file, whatever its names.
@@ -54,12 +54,12 @@ struct State {
     /// The names as they are, and as they are on disk.
     names: BTreeMap<Key, Node>,
     durable: BTreeMap<Key, Node>,
-    /// What was done to names since they were synced, in order.
+    /// The changes to names since they were synced, in order.
     renamings: Vec<Renaming>,
     /// The files; a node that is not here is a folder.
     files: HashMap<Node, Contents>,
     next: Node,
-    /// How many operations there are until the power fails.
+    /// The number of operations until the power fails.
     left: Option<u64>,
     done: u64,
 }
@@ -104,7 +104,7 @@ impl PowerCut {
         Arc::new(Self { real, root: root.to_owned(), state, interruption: Mutex::default() })
     }
 
-    /// Where it lies.
+    /// The folder of this disk.
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -120,7 +120,7 @@ impl PowerCut {
         *lock(&self.interruption) = Some((operations, Box::new(what)));
     }
 
-    /// How many operations have changed something.
+    /// The number of operations that have changed something.
     pub fn operations(&self) -> u64 {
         self.state().done
     }
@@ -296,7 +296,7 @@ impl Contents {
         }
     }
 
-    /// What is left of it: each change is there, torn or lost.
+    /// The bytes that are left of the file: each change is there, torn or lost.
     fn survivor(&self, dice: &mut Dice) -> Vec<u8> {
         let mut bytes = self.durable.clone();
         for change in &self.changes {
@@ -334,7 +334,7 @@ fn write(bytes: &mut Vec<u8>, at: usize, new: &[u8]) {
     bytes[at..end].copy_from_slice(new);
 }
 
-/// What a disk writes at once.
+/// The number of bytes that a disk writes at once.
 const SECTOR: usize = 512;
 
 /// With a hole wherever there are zeros.

@@ -25,7 +25,7 @@ pub(crate) struct Site {
     metadata: &'static str,
     /// Folders that outlast a power cut.
     lasting: Mutex<HashSet<String>>,
-    /// How many incomplete files are open.
+    /// The number of incomplete files that are open.
     pub(crate) open_files: AtomicUsize,
 }
 

@@ -37,7 +37,7 @@ impl SpareBuffers {
     }
 }
 
-/// How many chunks have together the size of the largest one, 16 MiB.
+/// The number of chunks that together have the size of the largest one, 16 MiB.
 pub(crate) fn fitting(chunk_size: u64) -> usize {
     let fitting = ChunkSize::MAX.bytes().checked_div(chunk_size).unwrap_or(1);
     usize::try_from(fitting).unwrap_or(1).max(1)

@@ -25,7 +25,7 @@ use crate::{
 /// The metadata of one release, at `weighbridge/partial/<head id>/`, where a later run finds it.
 ///
 /// # Non-guarantee
-/// What is read from here is not verified: another run left it, or anybody else.
+/// The bytes that are read from here are not verified: another run left them, or anybody else.
 #[derive(Debug)]
 pub struct Staged {
     site: Arc<Site>,
@@ -44,7 +44,8 @@ impl Staged {
         Ok(Self { site: Arc::clone(site), head, folder, note: Mutex::default(), list: Mutex::default() })
     }
 
-    /// What an earlier run left of a file; `None` if nothing, or if it is longer than `limit` and so not the right one.
+    /// The content that an earlier run left of a file; `None` if it left none, or if it is longer than `limit` and so
+    /// not the right one.
     ///
     /// # Errors
     /// [`StoreError`]: it cannot be read, or is no file.
@@ -176,7 +177,7 @@ impl Staged {
         site.sync_folder(&self.folder)
     }
 
-    /// Which release is there now, by its own word.
+    /// The id of the release that is there now, by its own word.
     fn published_id(&self) -> Result<Option<HeadId>, StoreError> {
         Ok(published_note(&self.site)?.and_then(|bytes| id_of(&bytes)))
     }
@@ -205,7 +206,7 @@ impl Staged {
 pub struct LayersFile(SparseFile);
 
 impl LayersFile {
-    /// What is there of a range.
+    /// The bytes of a range, as far as they are there.
     ///
     /// # Errors
     /// [`StoreError::Io`]; also for what lies past the end.
@@ -276,5 +277,5 @@ pub(crate) fn published_head(site: &Site) -> Result<Option<Head>, StoreError> {
     Ok(note.and_then(|note| Head::parse(note.text()).ok()))
 }
 
-/// How often a file is written when another process comes in between.
+/// The maximum number of tries to write a file when another process comes in between.
 const TRIES: u32 = 8;

@@ -1,4 +1,4 @@
-//! Why a model folder was not written.
+//! The reason why a model folder was not written.
 
 use std::{fmt, path::PathBuf};
 
@@ -9,7 +9,7 @@ use crate::{
     lock::LockError,
 };
 
-/// Why something was not written to a model folder.
+/// The reason why something was not written to a model folder.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum StoreError {
@@ -19,11 +19,11 @@ pub enum StoreError {
     Busy(LockError),
     /// Something else lies where a file, or a folder for files, has to be.
     InTheWay {
-        /// Where.
+        /// The path of the thing.
         path: PathBuf,
-        /// What lies there, such as "a symbolic link".
+        /// The kind of the thing, such as "a symbolic link".
         what: &'static str,
-        /// What has to be there, such as "a file".
+        /// The kind of thing that has to be there, such as "a file".
         needed: &'static str,
     },
     /// The folder is a snapshot of a Hugging Face cache. Its files are links that the hub's clients look after.

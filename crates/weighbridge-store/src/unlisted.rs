@@ -1,4 +1,4 @@
-//! What is in the folder and does not belong to the release.
+//! Things in the folder that do not belong to the release.
 
 use std::collections::BTreeSet;
 

@@ -46,7 +46,7 @@ pub struct FileView {
     file: File,
     /// The file's place and identity; `None` for a file that a fetch has not named yet.
     named: Option<(PathBuf, Option<Identity>)>,
-    /// Where the file is kept if another release replaces its own.
+    /// The place in which the file is kept if another release replaces its own.
     kept: Option<PathBuf>,
     cache: Arc<ChunkCache>,
     chunks_read: AtomicU64,
@@ -226,9 +226,9 @@ impl FileView {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Reads {
-    /// How many chunks.
+    /// The number of chunks.
     pub chunks: u64,
-    /// How many bytes they had.
+    /// The number of their bytes.
     pub bytes: u64,
 }
 
@@ -328,7 +328,7 @@ impl ModelView {
     }
 }
 
-/// How far into a chunk a byte lies.
+/// The offset of a byte in a chunk.
 fn within(chunk: &Range<u64>, at: u64) -> usize {
     usize::try_from(at.saturating_sub(chunk.start)).unwrap_or(usize::MAX)
 }

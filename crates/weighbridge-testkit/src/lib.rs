@@ -1,4 +1,4 @@
-//! What tests of several crates share: keys, and models on disk.
+//! Helpers that tests of several crates share: keys, and models on disk.
 //!
 //! Keys depend on `weighbridge-manifest` alone, so that its own tests can use them whatever state the outer crates are in.
 //! Models on disk need the feature `disk`, which is on by default.

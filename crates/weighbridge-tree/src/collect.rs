@@ -115,7 +115,7 @@ fn place(at: usize) -> (usize, u64) {
     (at >> 6, 1_u64.wrapping_shl(bit))
 }
 
-/// Why a value was not inserted, or why the values are not handed out.
+/// The reason why a value was not inserted, or why the values are not handed out.
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum CollectError {

@@ -185,7 +185,7 @@ pub fn head_id(text: &[u8]) -> HeadId {
     HeadId(Context::HEAD_ID.hash(&[text]))
 }
 
-/// Why a text was not read as a hash.
+/// The reason why a text was not read as a hash.
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum HashError {

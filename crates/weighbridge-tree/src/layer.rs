@@ -316,7 +316,7 @@ mod spread {
     }
 }
 
-/// Why a layer was refused. No part of it is used.
+/// The reason why a layer was refused. No part of it is used.
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum LayerError {
@@ -365,7 +365,7 @@ impl fmt::Display for LayerError {
 
 impl core::error::Error for LayerError {}
 
-/// Why a chunk was refused. None of its bytes may be used.
+/// The reason why a chunk was refused. None of its bytes may be used.
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ChunkError {

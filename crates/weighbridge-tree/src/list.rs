@@ -160,7 +160,7 @@ pub fn tensors_root(tensors: Option<&CountedTree>) -> TensorsRoot {
     TensorsRoot::from_bytes(*hash.as_bytes())
 }
 
-/// Why a list has no tree, or why a proof proves nothing.
+/// The reason why a list has no tree, or why a proof proves nothing.
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum TreeError {

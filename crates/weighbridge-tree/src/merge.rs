@@ -173,8 +173,8 @@ impl Merger {
     }
 }
 
-/// Why values were not merged. The caller is at fault, never the data: a length from outside is checked where it comes
-/// in.
+/// The reason why values were not merged. The caller is at fault, never the data: a length from outside is checked
+/// where it comes in.
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum MergeError {

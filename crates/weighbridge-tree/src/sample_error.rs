@@ -7,7 +7,7 @@ use crate::error_code::{Coded, ErrorCode};
 use crate::geometry::TooLong;
 use crate::layer::ChunkError;
 
-/// Why positions are no samples of a file, or why bytes are no part of a response.
+/// The reason why positions are no samples of a file, or why bytes are no part of a response.
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SampleError {
@@ -83,7 +83,7 @@ impl fmt::Display for SampleError {
 
 impl core::error::Error for SampleError {}
 
-/// Why the part of a file was not made.
+/// The reason why the part of a file was not made.
 ///
 /// Exhaustive: a prover has to tell the three apart, since only one of them is its own fault.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -1,4 +1,4 @@
-//! Why a slice was refused, or not made.
+//! The reason why a slice was refused, or not made.
 
 use core::fmt;
 use core::ops::Range;
@@ -7,7 +7,7 @@ use crate::error_code::{Coded, ErrorCode};
 use crate::geometry::TooLong;
 use crate::layer::ChunkError;
 
-/// Why a slice was refused, or not made.
+/// The reason why a slice was refused, or not made.
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SliceError {

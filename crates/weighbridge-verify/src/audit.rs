@@ -74,13 +74,13 @@ impl Samples {
         self.files.iter().map(|(position, samples)| (*position, samples))
     }
 
-    /// How many BLAKE3 chunks the model has.
+    /// The number of BLAKE3 chunks of the model.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// How many BLAKE3 chunks were drawn.
+    /// The number of BLAKE3 chunks that were drawn.
     #[must_use]
     pub fn drawn(&self) -> u64 {
         self.drawn
@@ -214,8 +214,8 @@ impl Answered {
     /// [`AuditError`], the first of 2701, 2705, 2704, 2706, 2703, 2707, 2708, 2709.
     ///
     /// # Cost
-    /// That of [`Samples::of`] until the length is checked. Then two passes over the response, one signature check, and
-    /// at most 43 compressions for each sample. Memory for the samples' positions.
+    /// The cost of [`Samples::of`] until the length is checked. Then two passes over the response, one signature
+    /// check, and at most 43 compressions for each sample. Memory for the samples' positions.
     pub fn check(
         challenge: &VerifiedChallenge,
         files: &VerifiedFileList,
@@ -332,7 +332,7 @@ pub(crate) fn is_layer_of(layer: &Layer, grid: Grid, root: FileRoot) -> Result<(
     if is_other { Err(LayerError::DoesNotMerge { expected: root }) } else { Ok(()) }
 }
 
-/// Why a challenge is not answered, or a response is refused.
+/// The reason why a challenge is not answered, or a response is refused.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuditError {
@@ -349,16 +349,16 @@ pub enum AuditError {
     NoBytes,
     /// The deadline has passed.
     Late {
-        /// When the response arrived; for a prover, the current time.
+        /// The time at which the response arrived; for a prover, the current time.
         at: Time,
         /// The challenge's deadline.
         deadline: Time,
     },
     /// The response arrived before the challenge was issued: a clock is wrong, or somebody lies.
     Early {
-        /// When the response arrived.
+        /// The time at which the response arrived.
         received: Time,
-        /// When the challenge was issued.
+        /// The time at which the challenge was issued.
         issued: Time,
     },
     /// The challenge's nonce was answered before.
@@ -445,7 +445,7 @@ impl fmt::Display for AuditError {
 
 impl core::error::Error for AuditError {}
 
-/// Why no response was made.
+/// The reason why no response was made.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResponseError<E> {
@@ -457,14 +457,14 @@ pub enum ResponseError<E> {
     Layer {
         /// The file.
         path: EntryPath,
-        /// What is wrong with the layer.
+        /// The fault of the layer.
         fault: LayerError,
     },
     /// A chunk that holds a sample is not the signed chunk.
     Chunk {
         /// The file.
         path: EntryPath,
-        /// Which chunk, and what is wrong with it.
+        /// The chunk and its fault.
         fault: ChunkError,
     },
 }

@@ -21,8 +21,8 @@ pub(crate) struct ChunkSet {
     /// Bit `index % 32` of word `index / 32`. Bits past the count stay zero.
     words: Box<[AtomicU32]>,
     count: u64,
-    /// How many chunks are in the set, not counting the last chunk of the file. The last one may be shorter; counting
-    /// it apart means that the number of accepted bytes never seems to fall.
+    /// The number of chunks in the set, not counting the last chunk of the file. The last one may be shorter;
+    /// counting it apart means that the number of accepted bytes never seems to fall.
     before_last: AtomicUsize,
 }
 
@@ -57,7 +57,7 @@ impl ChunkSet {
         self.next(range.clone(), false) == range.end
     }
 
-    /// How many chunks before the last one of the file are in the set, and whether the last one is.
+    /// The number of chunks before the last one of the file that are in the set, and whether the last one is.
     pub(crate) fn counts(&self) -> (u64, bool) {
         let before_last = u64::try_from(self.before_last.load(SeqCst)).unwrap_or(u64::MAX);
         (before_last, self.count.checked_sub(1).is_some_and(|last| self.contains(last)))

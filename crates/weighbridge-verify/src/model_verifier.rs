@@ -24,7 +24,7 @@ use crate::{
 /// files. A file's chunks can be checked once its layer is accepted; a file of at most one chunk needs no layer.
 ///
 /// # Guarantee
-/// That of [`FileVerifier`], for each file. A model is [finished](Self::finish) only if each wanted file is.
+/// The guarantee of [`FileVerifier`], for each file. A model is [finished](Self::finish) only if each wanted file is.
 ///
 /// # Cost
 /// A small slot for each file of the list. Files with an accepted layer or an offered chunk take more.
@@ -106,7 +106,7 @@ impl ModelVerifier {
     /// for this file or another (rule 3), and the layer may be offered again.
     ///
     /// # Cost
-    /// That of [`Layer::accept`], and a bit for each chunk.
+    /// The cost of [`Layer::accept`], and a bit for each chunk.
     pub fn accept_layer(&self, position: usize, layer: &[u8]) -> Result<(), VerifierError> {
         let (entry, slot) = self.slot(position)?;
         let verifier = FileVerifier::of_bytes(position, entry, self.files.chunk_size(), layer)?;
@@ -180,7 +180,7 @@ impl ModelVerifier {
     /// Checks chunk `index` of the file at `position`, and releases the chunk only if it is the signed one.
     ///
     /// # Guarantee
-    /// That of [`FileVerifier::accept`].
+    /// The guarantee of [`FileVerifier::accept`].
     ///
     /// # Errors
     /// [`VerifierError`]: the errors of [`file`](Self::file), and 2108, 2107, 2102. Nothing changes; the chunk may be
@@ -190,7 +190,7 @@ impl ModelVerifier {
     /// Never, for any arguments.
     ///
     /// # Cost
-    /// That of [`FileVerifier::accept`].
+    /// The cost of [`FileVerifier::accept`].
     pub fn accept<'b>(
         &self,
         position: usize,
@@ -232,7 +232,7 @@ impl ModelVerifier {
         self.missing_of_tensor(tensor).is_some_and(|(_, mut missing)| missing.next().is_none())
     }
 
-    /// How many bytes were accepted, each counted once. The number never falls.
+    /// The number of accepted bytes, each counted once. The number never falls.
     #[must_use]
     pub fn accepted_bytes(&self) -> u64 {
         self.sum(|slot| slot.verifier.get().map_or(0, FileVerifier::accepted_bytes))
@@ -322,7 +322,7 @@ impl fmt::Debug for ModelVerifier {
 /// The files of a model of which every chunk was accepted: all files, or the wanted ones.
 ///
 /// # Guarantee
-/// That of [`VerifiedFile`], for each file.
+/// The guarantee of [`VerifiedFile`], for each file.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct VerifiedModel {

@@ -17,7 +17,7 @@ use core::{
 #[derive(Default)]
 pub struct PageBuffer {
     memory: Vec<u8>,
-    /// Where the first page begins in `memory`. The memory is not moved as long as it does not grow.
+    /// The beginning of the first page in `memory`. The memory is not moved as long as it does not grow.
     start: usize,
     len: usize,
 }

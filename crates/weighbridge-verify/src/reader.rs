@@ -46,7 +46,7 @@ pub struct VerifyingReader<V, R> {
     run: Run,
     /// The bytes of the next chunk read so far, or those of an accepted chunk.
     buffer: PageBuffer,
-    /// How many bytes of the next chunk were read. 0 while accepted bytes are in the buffer.
+    /// The number of bytes of the next chunk that were read. 0 while accepted bytes are in the buffer.
     filled: usize,
     /// The accepted bytes of the buffer that were not returned yet.
     ready: Range<usize>,

@@ -55,8 +55,8 @@ struct Waiting {
     /// The position in the tensor list.
     position: usize,
     chunks: Range<u64>,
-    /// How many chunks were not reported yet. Only the thread that sets a chunk's bit subtracts, so this reaches 0
-    /// once.
+    /// The number of chunks that were not reported yet. Only the thread that sets a chunk's bit subtracts, so this
+    /// reaches 0 once.
     missing: AtomicUsize,
 }
 
@@ -123,7 +123,7 @@ impl ReadyTensors {
         if shard.is_own(chunk) && shard.tell(chunk.index()) { shard.touched(chunk.index()) } else { &[] }
     }
 
-    /// How many tensors are not complete yet. The number never rises.
+    /// The number of tensors that are not complete yet. The number never rises.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.load(Acquire)
@@ -196,7 +196,7 @@ impl fmt::Debug for ReadyTensors {
     }
 }
 
-/// Why [`ReadyTensors`] refuses a tensor list.
+/// The reason why [`ReadyTensors`] refuses a tensor list.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadyError {

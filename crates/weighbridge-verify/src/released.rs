@@ -61,7 +61,7 @@ impl<'b> VerifiedChunk<'b> {
 /// Neighbouring chunks of one file that were accepted together, at least one.
 ///
 /// # Guarantee
-/// That of [`VerifiedChunk`], for each chunk of the run.
+/// The guarantee of [`VerifiedChunk`], for each chunk of the run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct VerifiedRun<'b> {

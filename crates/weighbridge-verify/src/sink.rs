@@ -24,7 +24,7 @@ use crate::{
 /// A run may be incomplete until [`finish`](Self::finish) returns `Ok`.
 ///
 /// # Cost
-/// That of [`FileVerifier::accept`]. A chunk that lies in the pushed bytes as a whole is checked and handed on in
+/// The cost of [`FileVerifier::accept`]. A chunk that lies in the pushed bytes as a whole is checked and handed on in
 /// place. Other chunks are gathered first, in memory of one chunk.
 #[must_use]
 pub struct ChunkSink<V, F> {
@@ -144,7 +144,7 @@ impl<V: Borrow<FileVerifier>, F> fmt::Debug for ChunkSink<V, F> {
     }
 }
 
-/// Why a sink takes no more bytes. Its handler saw nothing from the fault on.
+/// The reason why a sink takes no more bytes. Its handler saw nothing from the fault on.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkError<E> {

@@ -121,14 +121,14 @@ impl Gather {
 pub enum LengthError {
     /// The stream ends early. A broken connection looks the same, and is no lie (rule 11).
     EndsEarly {
-        /// Where the stream ends, counted from the file's beginning.
+        /// The place where the stream ends, counted from the file's beginning.
         at: u64,
-        /// Where the stream has to end.
+        /// The place where the stream has to end.
         end: u64,
     },
     /// The stream has bytes behind its end.
     GoesOn {
-        /// Where the stream has to end, counted from the file's beginning.
+        /// The place where the stream has to end, counted from the file's beginning.
         end: u64,
     },
 }
@@ -157,7 +157,7 @@ impl core::error::Error for LengthError {}
 pub struct NoSuchRun {
     /// The positions that the caller named.
     pub chunks: Range<u64>,
-    /// How many chunks the file has.
+    /// The number of chunks of the file.
     pub count: u64,
 }
 

@@ -52,7 +52,7 @@ impl FileVerifier {
     /// [`VerifierError`]: the list has no such file, or [`Layer::accept`] refuses (2201, 2202, 2101).
     ///
     /// # Cost
-    /// That of [`Layer::accept`], and a bit for each chunk.
+    /// The cost of [`Layer::accept`], and a bit for each chunk.
     pub fn accept_layer(
         files: &VerifiedFileList,
         position: usize,
@@ -129,7 +129,8 @@ impl FileVerifier {
     /// Checks a run of whole chunks that begins with chunk `first`, and releases the chunks before the first bad one.
     ///
     /// # Guarantee
-    /// That of [`accept`](Self::accept), for each chunk of the returned run. The run is one slice of `bytes`.
+    /// The guarantee of [`accept`](Self::accept), for each chunk of the returned run. The run is one slice of
+    /// `bytes`.
     ///
     /// # Errors
     /// [`RunError`] names the first bad chunk and holds the chunks before it, which stay accepted. Chunks behind the
@@ -180,14 +181,14 @@ impl FileVerifier {
         self.accepted.contains(index)
     }
 
-    /// How many chunks were accepted. The number never falls.
+    /// The number of accepted chunks. The number never falls.
     #[must_use]
     pub fn accepted(&self) -> u64 {
         let (before_last, last) = self.accepted.counts();
         before_last.saturating_add(u64::from(last))
     }
 
-    /// How many bytes were accepted, each counted once. The number never falls.
+    /// The number of accepted bytes, each counted once. The number never falls.
     #[must_use]
     pub fn accepted_bytes(&self) -> u64 {
         let grid = self.layer.grid();
@@ -273,7 +274,7 @@ impl FileVerifier {
         &self.layer
     }
 
-    /// How many chunks the file has.
+    /// The number of chunks of the file.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.layer.grid().count()

@@ -1,4 +1,4 @@
-//! Why chunks, layers and unfinished files are refused.
+//! The reason why chunks, layers and unfinished files are refused.
 
 use alloc::boxed::Box;
 use core::{fmt, ops::Range};
@@ -8,7 +8,7 @@ use weighbridge_tree::{ChunkError, Coded, ErrorCode, LayerError};
 
 use crate::released::VerifiedRun;
 
-/// Why a file has no verifier, or why its verifier refuses a layer or chunk.
+/// The reason why a file has no verifier, or why its verifier refuses a layer or chunk.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VerifierError {
@@ -33,14 +33,14 @@ pub enum VerifierError {
     Layer {
         /// The file.
         path: EntryPath,
-        /// What is wrong with the layer.
+        /// The fault of the layer.
         fault: LayerError,
     },
     /// The chunk is not the signed one. None of its bytes were released.
     Chunk {
         /// The file.
         path: EntryPath,
-        /// What is wrong with the chunk.
+        /// The fault of the chunk.
         fault: ChunkError,
     },
 }
@@ -77,7 +77,7 @@ impl fmt::Display for VerifierError {
 
 impl core::error::Error for VerifierError {}
 
-/// Why a run of chunks was not accepted as a whole. Nothing from the bad chunk on was released.
+/// The reason why a run of chunks was not accepted as a whole. Nothing from the bad chunk on was released.
 #[derive(Clone, Debug)]
 pub struct RunError<'b> {
     /// The chunks before the bad one, accepted as if they had come alone; `None` if the first chunk is bad.
@@ -130,7 +130,7 @@ impl<V> Incomplete<V> {
         self.run.clone()
     }
 
-    /// How many chunks are missing, in all files.
+    /// The number of missing chunks, in all files.
     #[must_use]
     pub fn missing(&self) -> u64 {
         self.missing

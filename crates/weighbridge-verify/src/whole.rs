@@ -200,7 +200,7 @@ impl<W> fmt::Debug for WholeFile<W> {
     }
 }
 
-/// Why a file was not verified as a whole. The content of the quarantine has to be thrown away.
+/// The reason why a file was not verified as a whole. The content of the quarantine has to be thrown away.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum WholeError {

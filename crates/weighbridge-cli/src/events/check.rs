@@ -120,7 +120,7 @@ pub(crate) struct Result {
     pub(crate) code: Option<Code>,
     /// The id of the head.
     pub(crate) head: Hash,
-    /// What is shown of the model: `held` if auditors found that it can be had.
+    /// The level that is shown of the model: `held` if auditors found that it can be had.
     pub(crate) level: Level,
     /// The number of files that are in the model.
     pub(crate) files: usize,
@@ -130,7 +130,7 @@ pub(crate) struct Result {
     pub(crate) absent: usize,
 }
 
-/// What is shown of a model.
+/// The level that is shown of a model.
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]

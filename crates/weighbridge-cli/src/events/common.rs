@@ -23,7 +23,7 @@ pub(crate) struct Error<'a> {
     pub(crate) code: Code,
     /// The sentence, for people.
     pub(crate) message: &'a str,
-    /// What to do about it, for people.
+    /// The advice on what to do about it, for people.
     pub(crate) hints: &'a [String],
 }
 

@@ -9,7 +9,7 @@ use super::values::{Always, Hash};
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Head<'a> {
-    /// Which of the two models.
+    /// The model of the two that has the head.
     pub(crate) side: Side,
     /// Whether the head satisfies the caller's trust; false if none was given.
     pub(crate) verified: bool,
@@ -45,7 +45,7 @@ impl Side {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Summary {
-    /// Which entries.
+    /// The kind of the entries.
     pub(crate) of: Entries,
     /// Both models list them.
     pub(crate) compared: Always<true>,
@@ -61,7 +61,7 @@ pub(crate) struct Summary {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct NotCompared<'a> {
-    /// Which entries.
+    /// The kind of the entries.
     pub(crate) of: Entries,
     /// Not both models list them.
     pub(crate) compared: Always<false>,
@@ -97,10 +97,10 @@ pub(crate) struct Classes {
     moved: Tally,
     /// The same name with other content.
     changed: Tally,
-    /// What only NEW has. Not said of OLD.
+    /// The entries that only NEW has. Not said of OLD.
     #[serde(skip_serializing_if = "Option::is_none")]
     added: Option<Tally>,
-    /// What only OLD has. Not said of NEW.
+    /// The entries that only OLD has. Not said of NEW.
     #[serde(skip_serializing_if = "Option::is_none")]
     gone: Option<Tally>,
 }

@@ -10,7 +10,7 @@ use weighbridge_transfer::{Blame, Here, SourceState};
 use super::schema::or_null;
 use super::values::{Code, Hash};
 
-/// What is wanted.
+/// The part of the model that is wanted.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Wanted<'a> {
@@ -22,7 +22,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) metadata: Cow<'a, str>,
 }
 
-/// How far the fetch is. None of the figures ever falls.
+/// The progress of the fetch. None of the figures ever falls.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Progress {
@@ -36,7 +36,7 @@ pub(crate) struct Progress {
     pub(crate) wanted: u64,
 }
 
-/// How a source does.
+/// The status of a source.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Source<'a> {
@@ -44,7 +44,7 @@ pub(crate) struct Source<'a> {
     pub(crate) source: usize,
     /// The name of the source.
     pub(crate) name: Option<&'a str>,
-    /// What the source is doing.
+    /// The state of the source.
     #[cfg_attr(test, schemars(extend("enum" = STATES.map(SourceState::word))))]
     pub(crate) state: &'static str,
     /// The latest blame; null if it has none.
@@ -66,7 +66,7 @@ const STATES: [SourceState; 4] =
 #[cfg(test)]
 const BLAMES: [Blame; 5] = [Blame::Lied, Blame::Stalled, Blame::Stale, Blame::Refused, Blame::Unreachable];
 
-/// Why nothing was verified for a while.
+/// The reason why nothing was verified for a while.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Waiting<'a> {
@@ -81,7 +81,7 @@ pub(crate) struct Waiting<'a> {
     pub(crate) name: Option<&'a str>,
     /// The seconds until the source is tried again, if every source is left alone.
     pub(crate) again_in: Option<f64>,
-    /// What this machine does; null if a source is waited for.
+    /// The work of this machine; null if a source is waited for.
     #[cfg_attr(test, schemars(extend("enum" = or_null(HERE.map(Here::word)))))]
     pub(crate) here: Option<&'static str>,
     /// The seconds in which nothing was verified.
@@ -175,7 +175,7 @@ pub(crate) struct Result<'a> {
     pub(crate) bytes: Option<u64>,
     /// The sources, as they were at the end.
     pub(crate) sources: Vec<Source<'a>>,
-    /// How far the fetch came.
+    /// The progress of the fetch at its end.
     #[serde(flatten)]
     pub(crate) progress: Progress,
 }

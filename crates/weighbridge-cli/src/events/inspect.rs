@@ -106,7 +106,7 @@ pub(crate) struct Gguf {
     pub(crate) version: u32,
     /// The alignment of tensors, in bytes.
     pub(crate) alignment: u64,
-    /// Which part of a split model the file is; null if it is whole.
+    /// The part of a split model that the file is; null if it is whole.
     pub(crate) part: Option<Part>,
 }
 

@@ -59,7 +59,7 @@ pub(crate) struct File<'a> {
     pub(crate) faults: Option<[Fault; 1]>,
 }
 
-/// What became of a place.
+/// The outcome for a place.
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]

@@ -92,7 +92,7 @@ impl From<&weighbridge_formats::UnknownDtype> for UnknownDtype {
     }
 }
 
-/// What a head says.
+/// The content of a head.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct HeadLines<'a> {

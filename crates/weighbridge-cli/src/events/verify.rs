@@ -22,7 +22,7 @@ pub(crate) struct File<'a> {
     chunks: u64,
     /// The reasons why the file is refused, was left out or could not be read.
     faults: Vec<Fault>,
-    /// Why the header of a verified tensor file was not compared with the tensor list.
+    /// The reason why the header of a verified tensor file was not compared with the tensor list.
     #[serde(skip_serializing_if = "Option::is_none")]
     uncompared: Option<Uncompared>,
     /// The dtype that kept it from being compared.
@@ -43,7 +43,7 @@ enum FileStatus {
     Unknown,
 }
 
-/// Why a header was not compared with the tensor list.
+/// The reason why a header was not compared with the tensor list.
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
@@ -146,12 +146,12 @@ pub(crate) struct PartialFile<'a> {
     pub(crate) size: u64,
     /// The number of chunks; null if no file may be so long.
     pub(crate) chunks: Option<u64>,
-    /// What is there, of a file that is there in part.
+    /// The part that is there, of a file that is there in part.
     #[serde(flatten)]
     pub(crate) there: Option<There>,
 }
 
-/// How much of a file is there.
+/// The extent to which a file is there.
 #[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
@@ -206,7 +206,7 @@ pub(crate) struct Result {
     pub(crate) uncompared: u64,
 }
 
-/// What is there of an unfinished fetch.
+/// The part of an unfinished fetch that is there.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct PartialResult {

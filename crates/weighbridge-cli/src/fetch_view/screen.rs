@@ -161,7 +161,7 @@ impl Pace {
 /// The time over which the rate is measured.
 const PACE: Duration = Duration::from_secs(5);
 
-/// How many sources have a row on the screen.
+/// The maximum number of sources that have a row on the screen.
 const MAX_SOURCES: usize = 12;
 
 /// The maximum number of frames per second.

@@ -1,4 +1,4 @@
-//! Where generated models are written.
+//! The folders to which generated models are written.
 
 use std::path::{Path, PathBuf};
 

@@ -443,7 +443,7 @@ fn a_response_is_signed_with_a_first_line_of_its_own() {
     assert_eq!(message.as_slice(), expected);
 }
 
-// Which reports count.
+// The reports that count.
 
 fn signed_by(report: &Report, auditors: &[&Key]) -> SignedReport {
     let text = report.to_text().unwrap();

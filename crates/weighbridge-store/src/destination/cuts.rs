@@ -1,4 +1,4 @@
-//! What is left when the power fails, at any point of a fetch.
+//! The state of the disk after a power cut, at any point of a fetch.
 
 use std::{collections::BTreeSet, fs};
 
@@ -12,7 +12,7 @@ use crate::{
 
 const MODEL: [(&str, usize); 3] = [("b", 20_000), ("deep/a", 40_000), ("deep/er/c", 0)];
 
-/// What was confirmed, whoever did it.
+/// The chunks, files and head that were confirmed, by any process.
 #[derive(Debug, Default)]
 struct Confirmed {
     chunks: BTreeSet<(usize, u64)>,
@@ -88,7 +88,7 @@ impl<'a> Fetcher<'a> {
         let (sample, fetched) = (self.sample, &mut self.files[file]);
         let Some(partial) = &fetched.partial else {
             let partial = self.destination.partial(sample.root(file), sample.size(file))?;
-            // What an earlier run left, or another process is writing, is read back.
+            // The fetcher reads back the chunks that an earlier run left, or that another process is writing.
             for chunk in 0..sample.count(file) {
                 let mut bytes = sample.chunks(file, chunk..chunk + 1).to_vec();
                 partial.read_at(&mut bytes, chunk * CHUNK)?;
@@ -150,7 +150,7 @@ fn older(root: &Path, old: &Sample) {
     fs::write(root.join("weighbridge/chunks.layer"), &old.layers).unwrap();
 }
 
-/// What has to be so, whenever the power failed.
+/// Asserts the conditions that have to hold, whenever the power failed.
 fn check(root: &Path, old: Option<&Sample>, new: &Sample, confirmed: &Confirmed) {
     let read = |path: &str| fs::read(root.join(path)).ok();
     for file in 0..new.contents.len() {
@@ -206,7 +206,7 @@ fn cut_everywhere(schedules: u64, old: Option<&Sample>) {
             let disk = begin(&place.path().join("live"));
             disk.fail_after(operations);
             let confirmed = fetch(&disk, &new, seed);
-            // Whoever looks before the power fails sees nothing wrong either.
+            // A reader that looks before the power fails sees nothing wrong either.
             check(disk.root(), old, &new, &confirmed);
             for fate in 0..3 {
                 let cut = place.path().join(format!("cut{fate}"));

@@ -183,7 +183,7 @@ fn replaces_nothing_but_files_below_folders() {
             place.at(path),
             "{what}"
         );
-        // What was fetched is not lost.
+        // The fetched bytes are not lost.
         assert_eq!(place.read(partial.path()).unwrap(), place.sample.bytes(file), "{what}");
         let there = place.at(path);
         let is_folder = there.symlink_metadata().unwrap().is_dir();
@@ -287,7 +287,7 @@ fn finds_what_a_killed_process_was_about_to_place() {
     assert_eq!(place.read(partial.path()).unwrap(), place.sample.bytes(0));
 }
 
-/// What somebody else does at each point of placing a file.
+/// Lets somebody else do `what` at each point of placing a file.
 #[cfg(unix)]
 fn interrupted(what: impl Fn(&Arc<PowerCut>, &Place) + Clone + Send + 'static, always_placed: bool) {
     for point in 0..20 {
@@ -295,7 +295,7 @@ fn interrupted(what: impl Fn(&Arc<PowerCut>, &Place) + Clone + Send + 'static, a
         let disk = PowerCut::over(place.folder.path());
         let destination = Destination::on(Arc::<PowerCut>::clone(&disk), disk.root()).unwrap();
         let partial = place.whole(&destination, 1);
-        // What is never reached must not keep the disk, which keeps it.
+        // An interruption that is never reached must not keep the disk, which keeps it.
         let (other, there, what) = (Arc::downgrade(&disk), Arc::downgrade(&place), what.clone());
         disk.interrupt_after(point, move || what(&other.upgrade().unwrap(), &there.upgrade().unwrap()));
         let placed = destination.place(&partial, place.sample.path(1));
@@ -734,7 +734,7 @@ fn says_that_the_disk_is_full_and_leaves_nothing_half_under_a_final_name() {
     assert!(staged.write(FILES, &[b'x'; 100_000]).is_err());
     let left = fs::read_dir(disk.0.join(format!("weighbridge/partial/{}", place.sample.id))).unwrap().count();
     assert_eq!(left, 0);
-    // What was written before is there, and goes on from there when there is room.
+    // The bytes that were written before are there, and writing goes on from there when there is room.
     let mut first = PageBuffer::zeroed(usize::try_from(CHUNK).unwrap());
     partial.read_at(&mut first, 0).unwrap();
     assert_eq!(&*first, place.sample.chunks(0, 0..1));

@@ -50,7 +50,8 @@ struct Recent {
     since: Instant,
 }
 
-/// How many folders stay open, and for how long: a folder that another program moves away is written to for as long.
+/// The maximum number of folders that stay open, and the time for which they do: a folder that another program moves
+/// away is written to for as long.
 const RECENT: usize = 4;
 const RECENT_TIME: Duration = Duration::from_millis(200);
 
@@ -241,7 +242,7 @@ impl Disk for Folder {
     }
 }
 
-/// How many names a file has.
+/// The number of names of a file.
 pub(crate) fn links_to(metadata: &fs::Metadata) -> u64 {
     metadata.nlink()
 }

@@ -248,7 +248,7 @@ fn a_release_can_be_read_at_every_moment_and_a_kill_is_told_and_mended() {
         let disk = PowerCut::over(root);
         disk.fail_after(operations);
         if install(disk, root, &second).is_ok() {
-            // What is read is not removed: there is less to do.
+            // The files that are read are not removed: there is less to do.
             break;
         }
         let metadata = Metadata::of_model(root);

@@ -122,7 +122,7 @@ impl Case {
     }
 }
 
-/// Why a stream was refused.
+/// The reason why a stream was refused.
 #[derive(Clone, Debug, PartialEq)]
 enum Fault {
     Chunk(ChunkError),
