@@ -2,6 +2,7 @@
 //! there at that moment.
 
 use std::{
+    ffi::OsStr,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Component, Path},
@@ -29,6 +30,20 @@ pub(crate) fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags, mode: Mode)
         return opened;
     }
     by_steps(root, path, flags, mode)
+}
+
+/// Opens the folder of what is at `path` beneath `root`, and returns it with the last name.
+///
+/// # Errors
+/// As of [`open`].
+pub(crate) fn parent<'p>(root: BorrowedFd<'_>, path: &'p Path) -> io::Result<(OwnedFd, &'p OsStr)> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    if folder.as_os_str().is_empty() {
+        return Ok((root.try_clone_to_owned()?, name));
+    }
+    Ok((open(root, folder, FOLDER | PASSED, Mode::empty())?, name))
 }
 
 /// `openat2` of Linux, since 5.6.

@@ -208,6 +208,18 @@ pub enum Kind {
 }
 
 impl Kind {
+    pub(crate) fn of(found: &std::fs::Metadata) -> Self {
+        if found.is_symlink() {
+            Self::Link
+        } else if found.is_dir() {
+            Self::Folder
+        } else if found.is_file() {
+            Self::File
+        } else {
+            Self::Special
+        }
+    }
+
     /// For people.
     pub(crate) fn what(self) -> &'static str {
         match self {

@@ -10,53 +10,114 @@
 //!
 //! The shared store came with huggingface_hub 1.32 (its module `_shared_blobs`). `AB` is the first two of the 64
 //! hexadecimal digits that follow it.
+//!
+//! The links are read and matched name by name beneath the hub's open folder, and the files are opened beneath it: a
+//! folder of the cache that somebody replaces by a link leads nowhere.
 
 use std::{
     ffi::OsStr,
     fs,
-    path::{Path, PathBuf},
+    io::Read as _,
+    path::{Component, Path, PathBuf},
+    sync::Arc,
 };
 
-use crate::io::read_bounded;
+use crate::{
+    disk::Kind,
+    place::{Place, Root},
+};
 
-/// The places to which the links of a snapshot may lead.
+/// A cache, as its snapshot sees it. All paths are beneath the hub's folder.
 pub(crate) struct HubCache {
+    hub: Arc<Root>,
+    snapshot: PathBuf,
     /// The folder of the repository's files. Never a link: a link could make any folder acceptable.
     blobs: PathBuf,
-    /// The store of the files of all repositories, if the cache has one. Never a link either.
-    shared: Option<PathBuf>,
+    /// Whether the cache has the store of the files of all repositories.
+    has_store: bool,
 }
 
 impl HubCache {
     /// Returns the cache of which `snapshot` is a snapshot. The path `snapshot` has no links left in it.
     pub(crate) fn of(snapshot: &Path) -> Option<Self> {
-        let snapshots = snapshot.parent().filter(|folder| is_named(folder, "snapshots"))?;
+        let snapshots =
+            snapshot.parent().filter(|folder| folder.file_name() == Some(OsStr::new("snapshots")))?;
         let repository = snapshots.parent()?;
-        let blobs = real_folder(repository.join("blobs"))?;
-        let is_model =
-            repository.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"models--"));
-        let shared = repository.parent().filter(|_| is_model).map(|hub| hub.join("blobs"));
-        Some(Self { blobs, shared: shared.and_then(real_folder).filter(|store| is_marked(store)) })
+        let hub = repository.parent()?;
+        let snapshot = snapshot.strip_prefix(hub).ok()?.to_owned();
+        let hub = Root::open(hub).ok()?;
+        let repository = Path::new(repository.file_name()?);
+        let blobs = repository.join("blobs");
+        let is_folder = hub.look(&blobs).is_ok_and(|(kind, _)| kind == Kind::Folder);
+        let is_model = repository.as_os_str().as_encoded_bytes().starts_with(b"models--");
+        is_folder.then(|| Self { has_store: is_model && has_store(&hub), hub, snapshot, blobs })
     }
 
-    /// Whether the snapshot may contain `link`, which finally leads to `target`. The path `target` has no links left
-    /// in it.
-    pub(crate) fn allows(&self, link: &Path, target: &Path) -> bool {
-        target.parent() == Some(&self.blobs) || self.is_shared(link, target)
-    }
-
-    /// Whether `link` leads to a link in the repository's `blobs`, and that one directly to `target`, a file of the
-    /// shared store.
-    fn is_shared(&self, link: &Path, target: &Path) -> bool {
-        let Some(store) = &self.shared else { return false };
-        let (Some(name), Some(folder)) = (target.file_name().and_then(OsStr::to_str), target.parent()) else {
-            return false;
+    /// Returns the place to which a link of the snapshot leads, if the snapshot may lead there, and what is there.
+    /// `link` is relative to the snapshot.
+    pub(crate) fn target(&self, link: &Path) -> Option<(Place, Kind, u64)> {
+        let blob =
+            self.leads_out(&self.snapshot.join(link)).filter(|blob| blob.parent() == Some(&self.blobs))?;
+        let (file, kind, size) = match self.hub.look(&blob).ok()? {
+            (Kind::Link, _) => {
+                let file = self.leads_to(&blob).filter(|file| self.has_store && is_of_store(file))?;
+                let (kind, size) = self.hub.look(&file).ok().filter(|(kind, _)| *kind != Kind::Link)?;
+                (file, kind, size)
+            }
+            (kind, size) => (blob, kind, size),
         };
-        let is_hash = name.len() == 64 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        let is_in_store = name.get(..2).is_some_and(|beginning| folder == store.join(beginning));
-        let blob = || leads_to(link).filter(|blob| blob.parent() == Some(&self.blobs));
-        is_hash && is_in_store && blob().and_then(|blob| leads_to(&blob)).as_deref() == Some(target)
+        Some((self.hub.place(&file), kind, size))
     }
+
+    /// Returns the path outside the snapshot to which a link leads, by as many links of the snapshot as it may.
+    fn leads_out(&self, link: &Path) -> Option<PathBuf> {
+        let mut path = self.leads_to(link)?;
+        for _ in 0..MAX_LINKS {
+            if !path.starts_with(&self.snapshot) {
+                return Some(path);
+            }
+            path = self.leads_to(&path)?;
+        }
+        None
+    }
+
+    /// Returns the path that a link names, without a look at what is there. `link` and the result are beneath the hub.
+    fn leads_to(&self, link: &Path) -> Option<PathBuf> {
+        let target = self.hub.read_link(link).ok()?;
+        if target.is_absolute() {
+            let folder = fs::canonicalize(target.parent()?).ok()?;
+            return Some(self.hub.strip(&folder)?.join(target.file_name()?));
+        }
+        let mut path = link.parent()?.to_owned();
+        let mut is_named = false;
+        for part in target.components() {
+            match part {
+                Component::Normal(name) => {
+                    path.push(name);
+                    is_named = true;
+                }
+                // The folder above one that the target names itself depends on where that one leads.
+                Component::ParentDir if !is_named && path.pop() => {}
+                _ => return None,
+            }
+        }
+        is_named.then_some(path)
+    }
+}
+
+/// The number of links in a row that Linux follows.
+const MAX_LINKS: usize = 40;
+
+/// Whether a path beneath the hub is that of a file in the store that all repositories share.
+fn is_of_store(file: &Path) -> bool {
+    let mut names = file.iter().map(OsStr::to_str);
+    let (Some(Some("blobs")), Some(Some(beginning)), Some(Some(name)), None) =
+        (names.next(), names.next(), names.next(), names.next())
+    else {
+        return false;
+    };
+    let is_hash = name.len() == 64 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    is_hash && name.get(..2) == Some(beginning)
 }
 
 /// Whether a folder is a snapshot in a cache of Hugging Face's clients. Those clients manage its content; other
@@ -66,22 +127,11 @@ pub fn is_hub_snapshot(model: &Path) -> bool {
     fs::canonicalize(model).is_ok_and(|model| HubCache::of(&model).is_some())
 }
 
-/// The path that a link names, with no links left in the path of its folder; `None` if `link` is no link.
-fn leads_to(link: &Path) -> Option<PathBuf> {
-    let target = link.parent()?.join(fs::read_link(link).ok()?);
-    Some(fs::canonicalize(target.parent()?).ok()?.join(target.file_name()?))
-}
-
-fn is_named(folder: &Path, name: &str) -> bool {
-    folder.file_name() == Some(OsStr::new(name))
-}
-
-fn real_folder(folder: PathBuf) -> Option<PathBuf> {
-    fs::symlink_metadata(&folder).is_ok_and(|found| found.is_dir()).then_some(folder)
-}
-
-fn is_marked(store: &Path) -> bool {
-    let mark = store.join(".huggingface-shared-blobs");
-    let is_file = fs::symlink_metadata(&mark).is_ok_and(|found| found.is_file());
-    is_file && read_bounded(&mark, 16).is_ok_and(|version| version == b"1\n")
+fn has_store(hub: &Arc<Root>) -> bool {
+    let mark = hub.place(Path::new("blobs/.huggingface-shared-blobs"));
+    let Ok(file) = mark.open() else { return false };
+    let mut version = Vec::new();
+    file.metadata().is_ok_and(|found| found.is_file())
+        && file.take(16).read_to_end(&mut version).is_ok()
+        && version == b"1\n"
 }

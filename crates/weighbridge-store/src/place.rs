@@ -12,18 +12,18 @@ use std::{
 use {
     crate::beneath::{self, FILE, FOLDER, PASSED},
     rustix::fs::{Mode, OFlags},
-    std::os::fd::AsFd as _,
+    std::os::{fd::AsFd as _, unix::ffi::OsStringExt as _},
 };
 
-use crate::io::open_no_link;
+use crate::{disk::Kind, io::open_no_link};
 
 /// A path, and the folder below which no part of the path may be a link.
 ///
 /// # Guarantee
 /// For a file that a walk found, [`open`](Self::open) follows no link: neither the file nor any folder between it and
-/// the model folder may be one, nor, for the target of a link, any folder at all. If somebody puts a link in the way
-/// of a file, at any moment, `open` fails and opens no other file. This holds in full on Linux; on other POSIX
-/// systems it holds below the model folder, and on all others for the last name alone.
+/// the model folder may be one; for a file of a Hugging Face cache, neither it nor any folder between it and the hub's. If
+/// somebody puts a link in the way of a file, at any moment, `open` fails and opens no other file. This holds on POSIX
+/// systems; on others it holds for the last name alone.
 ///
 /// # Non-guarantee
 /// A `Place` that was made by `From` is opened with the links in its path followed, except for its last name.
@@ -37,7 +37,6 @@ pub struct Place {
 #[derive(Debug)]
 pub(crate) struct Root {
     /// The path of the folder, with which all paths below it begin.
-    #[cfg_attr(not(unix), allow(dead_code, reason = "other systems open by paths"))]
     path: PathBuf,
     #[cfg(unix)]
     folder: std::os::fd::OwnedFd,
@@ -53,13 +52,45 @@ impl Root {
         }))
     }
 
-    /// Opens the root of the file system, for paths without links. `None` on systems where opening a folder needs the
-    /// right to read it: there the folders on the way cannot be opened one by one.
-    pub(crate) fn of_system() -> Option<Arc<Self>> {
-        if cfg!(any(target_os = "linux", target_os = "android")) {
-            Self::open(Path::new("/")).ok()
-        } else {
-            None
+    /// The place of `below`, a path relative to the folder.
+    pub(crate) fn place(self: &Arc<Self>, below: &Path) -> Place {
+        Place::below(Some(self), self.path.join(below))
+    }
+
+    /// The part of a path that lies beneath the folder.
+    pub(crate) fn strip<'p>(&self, path: &'p Path) -> Option<&'p Path> {
+        path.strip_prefix(&self.path).ok()
+    }
+
+    /// Says what is at a path beneath the folder, and how many bytes it has. No link is followed, nor is the last name.
+    pub(crate) fn look(&self, below: &Path) -> io::Result<(Kind, u64)> {
+        if below.as_os_str().is_empty() {
+            return Ok((Kind::Folder, 0));
+        }
+        #[cfg(unix)]
+        {
+            let (folder, name) = beneath::parent(self.folder.as_fd(), below)?;
+            let stat = rustix::fs::statat(folder, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
+            Ok((Kind::of_stat(&stat), u64::try_from(stat.st_size).unwrap_or(0)))
+        }
+        #[cfg(not(unix))]
+        {
+            let found = std::fs::symlink_metadata(self.path.join(below))?;
+            Ok((Kind::of(&found), found.len()))
+        }
+    }
+
+    /// Returns what a link beneath the folder says. No link is followed on the way.
+    pub(crate) fn read_link(&self, below: &Path) -> io::Result<PathBuf> {
+        #[cfg(unix)]
+        {
+            let (folder, name) = beneath::parent(self.folder.as_fd(), below)?;
+            let text = rustix::fs::readlinkat(folder, name, Vec::new())?;
+            Ok(std::ffi::OsString::from_vec(text.into_bytes()).into())
+        }
+        #[cfg(not(unix))]
+        {
+            std::fs::read_link(self.path.join(below))
         }
     }
 }

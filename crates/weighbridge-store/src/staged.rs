@@ -33,8 +33,8 @@ pub struct Staged {
     folder: String,
     /// The bytes of the note. The head comes last, even if another process has moved the files meanwhile.
     note: Mutex<Option<Vec<u8>>>,
-    /// The root of the file list, by which it is recognised where another process has moved it.
-    list: Mutex<Option<FileRoot>>,
+    /// Length and root of the file list, by which it is recognised where another process has moved it.
+    list: Mutex<Option<(u64, FileRoot)>>,
 }
 
 impl Staged {
@@ -152,18 +152,23 @@ impl Staged {
         if name == HEAD && id_of(bytes) == Some(self.head) {
             *self.note.lock().unwrap_or_else(PoisonError::into_inner) = Some(bytes.to_vec());
         } else if name == FILES {
-            *self.list.lock().unwrap_or_else(PoisonError::into_inner) = Some(FileRoot::of(bytes));
+            *self.list.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some((u64::try_from(bytes.len()).unwrap_or(u64::MAX), FileRoot::of(bytes)));
         }
     }
 
     /// Whether another process, which was ended before it could write the head, has put the file list in its place.
     fn is_begun(&self) -> Result<bool, StoreError> {
+        let Some((len, root)) = *self.list.lock().unwrap_or_else(PoisonError::into_inner) else {
+            return Ok(false);
+        };
+        let Some((file, _)) = self.site.read(&self.site.meta(FILES))?.filter(|(_, there)| *there == len)
+        else {
+            return Ok(false);
+        };
         let mut there = Vec::new();
-        if let Some((mut file, _)) = self.site.read(&self.site.meta(FILES))? {
-            let read = file.read_to_end(&mut there);
-            read.map_err(self.site.at("read", FILES))?;
-        }
-        Ok(*self.list.lock().unwrap_or_else(PoisonError::into_inner) == Some(FileRoot::of(&there)))
+        file.take(len).read_to_end(&mut there).map_err(self.site.at("read", FILES))?;
+        Ok(FileRoot::of(&there) == root)
     }
 
     /// Writes a file under another name, and then gives it its own.

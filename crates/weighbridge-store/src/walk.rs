@@ -13,6 +13,7 @@ use weighbridge_manifest::{EntryPath, PathError};
 use weighbridge_tree::{Coded, ErrorCode};
 
 use crate::{
+    disk::Kind,
     hub_cache::HubCache,
     io::{IoError, shown_path},
     metadata,
@@ -150,10 +151,9 @@ impl std::error::Error for UnfitFault {}
 /// [`Walk::unread`].
 pub fn walk(model: &Path) -> Result<Walk, IoError> {
     let root = fs::canonicalize(model).map_err(IoError::at("open", model))?;
-    // If this fails, files are opened by their paths, and opening them fails for the same reason.
-    let opened = Root::open(model).ok();
-    let mut walk = Walk { root: opened, ..Walk::default() };
-    let scope = LinkScope { cache: HubCache::of(&root), root, system: Root::of_system() };
+    let opened = Root::open(model).map_err(IoError::at("read the folder", model))?;
+    let mut walk = Walk { root: Some(Arc::clone(&opened)), ..Walk::default() };
+    let scope = LinkScope { cache: HubCache::of(&root), root, model: opened };
     // No recursion, and only one folder open at a time, however deep a hostile model is.
     let mut folders = vec![(model.to_owned(), String::new())];
     while let Some((disk, place)) = folders.pop() {
@@ -171,16 +171,32 @@ pub fn walk(model: &Path) -> Result<Walk, IoError> {
 
 /// The places where links may lead.
 struct LinkScope {
+    /// The model folder.
+    model: Arc<Root>,
+    /// The model folder's path without links.
     root: PathBuf,
     /// The cache, if the model is a snapshot of one.
     cache: Option<HubCache>,
-    /// The root of the file system, from which the targets of links are opened.
-    system: Option<Arc<Root>>,
 }
 
 impl LinkScope {
-    fn allows(&self, link: &Path, target: &Path) -> bool {
-        target.starts_with(&self.root) || self.cache.as_ref().is_some_and(|cache| cache.allows(link, target))
+    /// Returns the place to which a link of the model leads, and what is there.
+    fn target(&self, link: &Path, place: &str) -> Result<Result<(Place, Kind, u64), UnfitFault>, IoError> {
+        let target = match fs::canonicalize(link) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(IoError::at("follow the link", link)(error));
+            }
+            Err(_) => return Ok(Err(UnfitFault::Broken)),
+            Ok(target) => target,
+        };
+        if let Ok(below) = target.strip_prefix(&self.root) {
+            let found = self.model.look(below);
+            return Ok(found
+                .map(|(kind, size)| (self.model.place(below), kind, size))
+                .map_err(|_| UnfitFault::Broken));
+        }
+        let of_cache = self.cache.as_ref().and_then(|cache| cache.target(Path::new(place)));
+        Ok(of_cache.ok_or(UnfitFault::LinkOut { target }))
     }
 }
 
@@ -223,7 +239,7 @@ fn folder(
                 folders.push((here, place));
                 continue;
             }
-            Some(_) => match file(&here, &place, kind, scope, walk.root.as_ref()) {
+            Some(_) => match file(&here, &place, kind, scope) {
                 Ok(found) => found,
                 Err(error) => {
                     walk.unread.push(Unread { place, is_link: kind.is_symlink(), error });
@@ -244,33 +260,25 @@ fn file(
     place: &str,
     kind: fs::FileType,
     scope: &LinkScope,
-    root: Option<&Arc<Root>>,
 ) -> Result<Result<Found, UnfitFault>, IoError> {
     let path = match EntryPath::parse(place) {
         Ok(path) => path,
         Err(error) => return Ok(Err(UnfitFault::Path(error))),
     };
-    let (file, metadata) = if kind.is_symlink() {
-        let target = match fs::canonicalize(here) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return Err(IoError::at("follow the link", here)(error));
-            }
-            Err(_) => return Ok(Err(UnfitFault::Broken)),
-            Ok(target) if scope.allows(here, &target) => target,
-            Ok(target) => return Ok(Err(UnfitFault::LinkOut { target })),
-        };
-        let Ok(metadata) = fs::symlink_metadata(&target) else { return Ok(Err(UnfitFault::Broken)) };
-        (Place::below(scope.system.as_ref(), target), metadata)
+    let (file, kind, size) = if kind.is_symlink() {
+        match scope.target(here, place)? {
+            Ok(target) => target,
+            Err(fault) => return Ok(Err(fault)),
+        }
     } else {
-        let metadata = fs::symlink_metadata(here).map_err(IoError::at("look at", here))?;
-        (Place::below(root, here.to_owned()), metadata)
+        let found = fs::symlink_metadata(here).map_err(IoError::at("look at", here))?;
+        (Place::below(Some(&scope.model), here.to_owned()), Kind::of(&found), found.len())
     };
-    Ok(if metadata.is_dir() {
-        Err(UnfitFault::LinkToFolder)
-    } else if !metadata.is_file() {
-        Err(UnfitFault::Special)
-    } else {
-        Ok(Found { path, file, size: metadata.len() })
+    Ok(match kind {
+        Kind::File => Ok(Found { path, file, size }),
+        Kind::Folder => Err(UnfitFault::LinkToFolder),
+        Kind::Link => Err(UnfitFault::Broken),
+        Kind::Special => Err(UnfitFault::Special),
     })
 }
 

@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+from itertools import takewhile
 from pathlib import Path
 from typing import Callable, Iterator, NamedTuple, Optional
 
@@ -282,22 +283,34 @@ def is_in_hub_cache(top: Path, link: Path, target: Path) -> bool:
     blobs = top.parent.parent / "blobs"
     if top.parent.name != "snapshots" or not is_folder(blobs):
         return False
-    if target.parent == blobs:
+    blob = said_by(link)
+    while blob is not None and blob.is_relative_to(top):
+        blob = said_by(blob)
+    if blob is None or blob.parent != blobs:
+        return False
+    if not blob.is_symlink():
         return True
     store = blobs.parent.parent / "blobs"
     if not blobs.parent.name.startswith("models--") or not is_folder(store) or not is_marked(store):
         return False
     in_store = target.parent == store / target.name[:2] and re.fullmatch("[0-9a-f]{64}", target.name)
-    blob = said_by(link)
-    return bool(in_store) and blob is not None and blob.parent == blobs and said_by(blob) == target
+    return bool(in_store) and said_by(blob) == target
 
 
 def said_by(link: Path) -> Optional[Path]:
-    """The path that a link names, without links in the path of its folder; `None` if it is no link."""
+    """The path that a link names: from its own folder up, then down. `None` if it goes up after a name of its own,
+    or is no link."""
     if not link.is_symlink():
         return None
-    said = link.parent / os.readlink(link)
-    return said.parent.resolve() / said.name
+    said = Path(os.readlink(link))
+    if said.is_absolute():
+        return said.parent.resolve() / said.name
+    ups = len(list(takewhile(lambda name: name == "..", said.parts)))
+    names = said.parts[ups:]
+    if not names or ".." in names:
+        return None
+    folder = link.parent.resolve()
+    return folder.joinpath(*[".."] * ups).resolve().joinpath(*names)
 
 
 def is_folder(place: Path) -> bool:

@@ -62,10 +62,7 @@ impl Folder {
 impl Disk for Folder {
     fn look(&self, path: &str) -> io::Result<Option<Kind>> {
         match fs::symlink_metadata(self.below(path)?) {
-            Ok(found) if found.is_symlink() => Ok(Some(Kind::Link)),
-            Ok(found) if found.is_dir() => Ok(Some(Kind::Folder)),
-            Ok(found) if found.is_file() => Ok(Some(Kind::File)),
-            Ok(_) => Ok(Some(Kind::Special)),
+            Ok(found) => Ok(Some(Kind::of(&found))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

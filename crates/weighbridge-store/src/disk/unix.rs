@@ -141,14 +141,20 @@ impl Folder {
     }
 }
 
+impl Kind {
+    pub(crate) fn of_stat(stat: &Stat) -> Self {
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Self::File,
+            FileType::Directory => Self::Folder,
+            FileType::Symlink => Self::Link,
+            _ => Self::Special,
+        }
+    }
+}
+
 impl Disk for Folder {
     fn look(&self, path: &str) -> io::Result<Option<Kind>> {
-        Ok(self.stat(path)?.map(|stat| match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Kind::File,
-            FileType::Directory => Kind::Folder,
-            FileType::Symlink => Kind::Link,
-            _ => Kind::Special,
-        }))
+        Ok(self.stat(path)?.map(|stat| Kind::of_stat(&stat)))
     }
 
     #[allow(clippy::useless_conversion, reason = "systems number devices and inodes by different types")]

@@ -195,7 +195,10 @@ fn cache() -> (Folder, std::path::PathBuf) {
 #[test]
 fn a_snapshot_of_a_hugging_face_cache_may_lead_to_its_blobs() {
     let (cache, snapshot) = cache();
-    let all = ["config.json = x", "onnx/model.onnx = x"];
+    // Links may be written whole, and lead on in the snapshot.
+    cache.link("m/snapshots/rev/whole", cache.at("m/blobs/0a").canonicalize().unwrap());
+    cache.link("m/snapshots/rev/again", "onnx/model.onnx");
+    let all = ["again = x", "config.json = x", "onnx/model.onnx = x", "whole = x"];
     assert_eq!(seen(&snapshot), all);
     // The same snapshot, reached by a link.
     cache.link("elsewhere", &snapshot);
@@ -214,10 +217,16 @@ fn a_snapshot_may_lead_to_nothing_else() {
     // A blob that is a link itself leads out of `blobs`.
     cache.link("m/blobs/0c", "../../secret");
     cache.link("m/snapshots/rev/via-blob", "../../blobs/0c");
+    // No folder that a link names may be a link, or be left again.
+    cache.link("m/blobs-too", "blobs");
+    cache.link("m/snapshots/rev/around", "../../blobs-too/0a");
+    cache.link("m/snapshots/rev/down-and-up", "../../blobs/sub/../0a");
     let all = [
         "config.json = x",
         "onnx/model.onnx = x",
+        "around ! 5102",
         "deeper ! 5102",
+        "down-and-up ! 5102",
         "other-rev ! 5102",
         "refs ! 5102",
         "secret ! 5102",
@@ -252,6 +261,23 @@ impl Shared {
 
 const ALL: [&str; 2] = ["config.json = x", "deep/w = x"];
 const REFUSED: [&str; 2] = ["config.json = x", "deep/w ! 5102"];
+
+/// Each folder on the way to a file of a cache is replaced by a link to itself, under another name.
+#[test]
+fn what_a_walk_found_in_a_cache_is_opened_there_or_nowhere() {
+    let repository = "hub/models--o--n";
+    for folder in [repository, "hub/models--o--n/blobs", "hub/blobs", "hub/blobs/ab"] {
+        let shared = Shared::new();
+        let walked = walk(&shared.cache.at("hub/models--o--n/snapshots/rev")).unwrap();
+        let open =
+            || walked.files.iter().filter(|found| found.file.open().is_ok()).map(|found| found.path.as_str());
+        assert_eq!(open().collect::<Vec<_>>(), ["config.json", "deep/w"]);
+        fs::rename(shared.cache.at(folder), shared.cache.at("aside")).unwrap();
+        shared.cache.link(folder, shared.cache.at("aside"));
+        let still = if folder.starts_with(repository) { "deep/w" } else { "config.json" };
+        assert_eq!(open().collect::<Vec<_>>(), [still], "{folder}");
+    }
+}
 
 /// Regression: the default cache of huggingface_hub 1.32 was refused as a whole.
 #[test]
