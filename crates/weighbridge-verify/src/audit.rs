@@ -21,6 +21,23 @@ use crate::Holding;
 ///
 /// # Guarantee
 /// Everyone who has the challenge's text and the file list computes the same samples.
+///
+/// # Example
+/// ```
+/// use weighbridge_verify::Samples;
+/// # let sample = weighbridge_testkit::Sample::of(&[("a.bin", 40_000), ("b.bin", 20_000)], 1);
+/// # let (files, key) = (&sample.list, weighbridge_testkit::Key::new("node", 2).vkey());
+///
+/// // The text of a challenge decides which of the 40 + 20 BLAKE3 chunks are drawn.
+/// let samples = Samples::of("the text of a challenge\n", 10, files)?;
+/// assert_eq!((samples.drawn(), samples.count()), (10, 60));
+/// let by_file: usize = samples.files().map(|(_position, samples)| samples.drawn().len()).sum();
+/// assert_eq!(by_file, 10);
+///
+/// // So the auditor knows how long the response has to be before it asks for it.
+/// assert!(samples.response_len(&key) > 10 * 32 + 64);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Samples {
@@ -95,6 +112,35 @@ impl Samples {
 }
 
 /// A response that the prover has not signed yet.
+///
+/// # Example
+/// ```
+/// use weighbridge_verify::{UnsignedResponse, manifest::{SignedChallenge, Time}};
+/// # use weighbridge_testkit::{Draft, Folder, Key, bytes};
+/// # use weighbridge_verify::{manifest::Challenge, tree::{ChunkSize, Nonce}};
+/// # let model = [("model.bin", bytes(40_000, 1))];
+/// # let (folder, signed) = (Folder::of(&model), Draft::of(&model, ChunkSize::MIN).sign());
+/// # let (files, prover, auditor) = (&signed.files, Key::new("node", 1), Key::new("auditor", 2));
+/// # let holding = weighbridge_store::HeldFolder::open(folder.path(), &signed.metadata, files)?;
+/// # let (issued, deadline) = (Time::parse("2026-11-20T18:00:00Z")?, Time::parse("2026-11-20T18:00:30Z")?);
+/// # let (head, nonce) = (signed.head.id(), Nonce::from_bytes([7; 32]));
+/// # let root = signed.head.head().root;
+/// # let text = Challenge { head, root, prover: prover.vkey(), nonce, issued, deadline, samples: 10 }.to_text()?;
+/// # let note = format!("{text}\n{}\n", auditor.line(&text));
+///
+/// // `note` is the challenge of an auditor, and `holding` the model, such as a `HeldFolder` of `weighbridge-store`.
+/// let challenge = SignedChallenge::parse(note.as_bytes())?.claims()?;
+/// let now = Time::parse("2026-11-20T18:00:02Z")?;
+/// let unsigned = UnsignedResponse::make(&challenge, &prover.vkey(), files, &holding, Some(now))?;
+/// let signature = prover.sign(unsigned.message());
+/// let response = unsigned.sign(&signature)?;
+/// assert!(response.len() > 10 * 1_024, "ten samples, their paths and a signature");
+///
+/// // After the deadline the holding is not even asked.
+/// let late = Time::parse("2026-11-20T18:00:31Z")?;
+/// assert!(UnsignedResponse::make(&challenge, &prover.vkey(), files, &holding, Some(late)).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct UnsignedResponse {
@@ -197,6 +243,43 @@ impl UnsignedResponse {
 /// # Non-guarantee
 /// The prover may have fetched the bytes when it was asked instead of storing them, and may lose them tomorrow. About
 /// BLAKE3 chunks that were not drawn, only [`chance_of_missing`] says anything.
+///
+/// # Example
+/// ```
+/// use weighbridge_verify::{Answered, Coded, manifest::{SignedChallenge, Time}};
+/// # use weighbridge_testkit::{Draft, Folder, Key, bytes};
+/// # use weighbridge_verify::{UnsignedResponse, manifest::Challenge, tree::{ChunkSize, Nonce}};
+/// # let model = [("model.bin", bytes(40_000, 1))];
+/// # let (folder, signed) = (Folder::of(&model), Draft::of(&model, ChunkSize::MIN).sign());
+/// # let (files, prover, auditor) = (&signed.files, Key::new("node", 1), Key::new("auditor", 2));
+/// # let holding = weighbridge_store::HeldFolder::open(folder.path(), &signed.metadata, files)?;
+/// # let (issued, deadline) = (Time::parse("2026-11-20T18:00:00Z")?, Time::parse("2026-11-20T18:00:30Z")?);
+/// # let (head, nonce) = (signed.head.id(), Nonce::from_bytes([7; 32]));
+/// # let root = signed.head.head().root;
+/// # let text = Challenge { head, root, prover: prover.vkey(), nonce, issued, deadline, samples: 10 }.to_text()?;
+/// # let note = format!("{text}\n{}\n", auditor.line(&text));
+/// # let claims = SignedChallenge::parse(note.as_bytes())?.claims()?;
+/// # let unsigned = UnsignedResponse::make(&claims, &prover.vkey(), files, &holding, None)?;
+/// # let signature = prover.sign(unsigned.message());
+/// # let response = unsigned.sign(&signature)?;
+///
+/// // The auditor reads back its own challenge, `note`, and checks the response of the node.
+/// let challenge = SignedChallenge::parse(note.as_bytes())?.verify(&auditor.vkey())?;
+/// let received = Time::parse("2026-11-20T18:00:02Z")?;
+/// let answered = Answered::check(&challenge, files, &response, received, |_nonce| false)?;
+/// assert_eq!((answered.report().samples, answered.report().of), (10, 40));
+///
+/// // The auditor keeps the nonces that were answered: the same response does not count twice.
+/// let nonce = challenge.challenge().nonce;
+/// let again = Answered::check(&challenge, files, &response, received, |answered| *answered == nonce);
+/// assert_eq!(again.unwrap_err().error_code().get(), 2706);
+///
+/// // Nor does a response with other bytes.
+/// let mut forged = response.clone();
+/// forged[0] ^= 1;
+/// assert!(Answered::check(&challenge, files, &forged, received, |_| false).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Answered {
@@ -288,6 +371,19 @@ impl Answered {
 ///
 /// # Cost
 /// One division for each sample.
+///
+/// # Example
+/// ```
+/// use weighbridge_verify::chance_of_missing;
+///
+/// // A node has lost one hundredth of a model of 1 GiB. Few samples hardly tell, 500 do.
+/// let count = 1 << 20;
+/// assert!(chance_of_missing(count / 100, count, 10) > 0.9);
+/// assert!(chance_of_missing(count / 100, count, 500) < 0.01);
+///
+/// // A single lost BLAKE3 chunk is found only by luck.
+/// assert!(chance_of_missing(1, count, 500) > 0.999);
+/// ```
 #[must_use]
 pub fn chance_of_missing(lost: u64, count: u64, samples: u64) -> f64 {
     let left = count.saturating_sub(lost);

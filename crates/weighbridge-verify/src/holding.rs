@@ -11,6 +11,39 @@ use weighbridge_tree::Layer;
 ///
 /// Both methods take `&self`: a holding that is [`Sync`] answers requests from many threads at once, and each request
 /// gets what it would get alone.
+///
+/// # Example
+/// ```
+/// use weighbridge_verify::{FileVerifier, Holding, tree::Layer};
+/// # let sample = weighbridge_testkit::Sample::of(&[("model.bin", 40_000)], 1);
+/// # let (files, layers, content) = (&sample.list, &sample.layers, sample.bytes(0));
+///
+/// /// A model of one file in memory.
+/// struct InMemory(Layer, Vec<u8>);
+///
+/// impl Holding for InMemory {
+///     type Error = &'static str;
+///
+///     fn layer(&self, position: usize) -> Result<Layer, Self::Error> {
+///         if position == 0 { Ok(self.0.clone()) } else { Err("no such file") }
+///     }
+///
+///     fn chunk(&self, position: usize, index: u64, bytes: &mut Vec<u8>) -> Result<(), Self::Error> {
+///         let at = usize::try_from(index).map_err(|_| "no such chunk")?;
+///         let chunk = self.1.chunks(16_384).nth(at).filter(|_| position == 0).ok_or("no such chunk")?;
+///         bytes.clear();
+///         bytes.extend_from_slice(chunk);
+///         Ok(())
+///     }
+/// }
+///
+/// let verifier = FileVerifier::accept_layer(files, 0, layers)?;
+/// let holding = InMemory(verifier.layer().clone(), content.to_vec());
+/// let mut chunk = Vec::new();
+/// holding.chunk(0, 2, &mut chunk)?;
+/// assert!(verifier.accept(2, &chunk).is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Holding {
     /// The reason why a layer or a chunk is not there.
     type Error;

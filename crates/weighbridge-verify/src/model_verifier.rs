@@ -28,6 +28,37 @@ use crate::{
 ///
 /// # Cost
 /// A small slot for each file of the list. Files with an accepted layer or an offered chunk take more.
+///
+/// # Example
+/// ```
+/// use std::thread;
+/// use weighbridge_verify::{Coded, ModelVerifier};
+/// # let sample = weighbridge_testkit::Sample::of(&[("a.bin", 40_000), ("b.bin", 20_000)], 1);
+/// # let (files, layers, wrong) = (sample.list.clone(), &sample.layers, vec![0; 16_384]);
+///
+/// // `files` is the verified list of two files, `layers` the bytes of `chunks.layer`.
+/// let verifier = ModelVerifier::new(files)?;
+/// verifier.accept_layers(layers)?;
+///
+/// // Any thread offers any chunk of any file. A wrong chunk is refused, and stays missing.
+/// thread::scope(|scope| {
+///     for position in [0, 1] {
+///         let (verifier, content) = (&verifier, sample.bytes(position));
+///         scope.spawn(move || verifier.accept(position, 0, &content[..16_384]).is_ok());
+///     }
+/// });
+/// assert_eq!(verifier.accept(1, 1, &wrong[..3_616]).unwrap_err().error_code().get(), 2102);
+/// let incomplete = verifier.finish().unwrap_err();
+/// assert_eq!((incomplete.path().as_str(), incomplete.missing()), ("a.bin", 3));
+///
+/// // Nothing that was accepted is lost: the fetch goes on with the same verifier.
+/// let verifier = incomplete.into_verifier();
+/// for (position, run) in verifier.missing() {
+///     let _ = verifier.file(position)?.accept_run(run.start, sample.chunks(position, run)).unwrap();
+/// }
+/// assert!(verifier.finish()?.is_whole());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub struct ModelVerifier {
     files: Arc<VerifiedFileList>,
@@ -60,6 +91,23 @@ impl ModelVerifier {
     ///
     /// # Errors
     /// [`VerifierError`]: the list has no file at one of the positions; also the errors of [`new`](Self::new).
+    ///
+    /// # Example
+    /// ```
+    /// use weighbridge_verify::{Coded, ModelVerifier};
+    /// # let sample = weighbridge_testkit::Sample::of(&[("config.json", 100), ("model.bin", 40_000)], 1);
+    /// # let files = sample.list.clone();
+    ///
+    /// // Of a model of two files, only the first is wanted. It has one chunk, and so needs no layer.
+    /// let verifier = ModelVerifier::only(files, [0])?;
+    /// assert!(verifier.missing_layers().next().is_none());
+    /// let _ = verifier.accept(0, 0, sample.bytes(0))?;
+    /// assert!(verifier.accept(1, 0, sample.chunks(1, 0..1)).is_err(), "it is not wanted");
+    ///
+    /// let model = verifier.finish()?;
+    /// assert!(!model.is_whole(), "the model has another file");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn only(
         files: impl Into<Arc<VerifiedFileList>>,
         wanted: impl IntoIterator<Item = usize>,

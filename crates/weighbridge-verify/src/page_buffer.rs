@@ -14,6 +14,20 @@ use core::{
 ///
 /// # Cost
 /// One page more than the buffer's length. The buffer grows, keeps its content, and never shrinks.
+///
+/// # Example
+/// ```
+/// use std::io::Read;
+/// use weighbridge_verify::{PAGE, PageBuffer};
+/// # let file = tempfile::NamedTempFile::new()?;
+/// # std::fs::write(&file, [7; 100_000])?;
+///
+/// let mut buffer = PageBuffer::zeroed(100_000);
+/// std::fs::File::open(file)?.read_exact(&mut buffer)?;
+/// assert!(buffer.iter().all(|byte| *byte == 7));
+/// assert_eq!(buffer.as_ptr().align_offset(PAGE), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Default)]
 pub struct PageBuffer {
     memory: Vec<u8>,

@@ -39,6 +39,33 @@ use crate::{
 /// Memory of one chunk, a copy of each byte, and the cost of [`FileVerifier::accept`]. Reads through [`BufRead`] do not
 /// copy. At the end the reader asks for one byte more. If the source neither sends that byte nor ends, the last read
 /// waits.
+///
+/// # Example
+/// ```
+/// use std::io::{ErrorKind, Read};
+/// use weighbridge_verify::VerifyingReader;
+/// # let sample = weighbridge_testkit::Sample::of(&[("model.bin", 40_000)], 1);
+/// # let (verifier, content) = (sample.verifier(0), sample.bytes(0));
+/// # let mut bad = content.to_vec();
+/// # bad[20_000] ^= 1;
+///
+/// // `verifier` is the file's verifier; `content` stands for a connection or any other reader.
+/// let mut read = Vec::new();
+/// VerifyingReader::new(verifier, content).read_to_end(&mut read)?;
+/// assert_eq!(read, content);
+///
+/// // Of bytes that are wrong in the second of three chunks, only the first chunk is given.
+/// let mut read = Vec::new();
+/// let mut reader = VerifyingReader::new(verifier, &bad[..]);
+/// let error = reader.read_to_end(&mut read).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::InvalidData);
+/// assert_eq!((read.as_slice(), reader.next()), (&content[..16_384], 1));
+///
+/// // So is a file that ends early.
+/// let error = VerifyingReader::new(verifier, &content[..39_999]).read_to_end(&mut read).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub struct VerifyingReader<V, R> {
     verifier: V,

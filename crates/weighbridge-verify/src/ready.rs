@@ -31,6 +31,33 @@ use crate::{released::VerifiedChunk, verifier::grid_of};
 ///
 /// # Cost
 /// 32 bytes for each tensor that has bytes, and one bit for each chunk of every file with a reported chunk.
+///
+/// # Example
+/// ```
+/// use weighbridge_verify::{ModelVerifier, ReadyTensors};
+/// # use weighbridge_testkit::{Draft, bytes, safetensors};
+/// # let content = safetensors(&[("first", &bytes(20_000, 1)), ("second", &bytes(20_000, 2))]);
+/// # let model = [("model.safetensors", content.clone())];
+/// # let signed = Draft::of(&model, weighbridge_verify::tree::ChunkSize::MIN).sign();
+/// # let layers = std::fs::read(signed.folder.at("chunks.layer"))?;
+/// # let (files, tensors) = (signed.files, signed.tensors.unwrap());
+///
+/// // A model of one file, in which two tensors of 20,000 bytes follow a short header.
+/// let verifier = ModelVerifier::new(files)?;
+/// verifier.accept_layers(&layers)?;
+/// let ready = ReadyTensors::new(verifier.files(), tensors)?;
+///
+/// let chunks: Vec<_> = (0..).zip(content.chunks(16_384)).collect();
+/// let mut completed = Vec::new();
+/// for (index, bytes) in chunks.into_iter().rev() {
+///     let chunk = verifier.accept(0, index, bytes)?;
+///     // Write the chunk to its place; then:
+///     completed.extend(ready.told(&chunk).iter().map(|(_, tensor)| (index, tensor.name.as_str())));
+/// }
+/// assert_eq!(completed, [(1, "second"), (0, "first")]);
+/// assert_eq!(ready.waiting(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub struct ReadyTensors {
     tensors: Arc<VerifiedTensorList>,

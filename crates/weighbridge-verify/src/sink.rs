@@ -26,6 +26,35 @@ use crate::{
 /// # Cost
 /// The cost of [`FileVerifier::accept`]. A chunk that lies in the pushed bytes as a whole is checked and handed on in
 /// place. Other chunks are gathered first, in memory of one chunk.
+///
+/// # Example
+/// ```
+/// use std::convert::Infallible;
+/// use weighbridge_verify::{ChunkSink, ErrorCode, FileVerifier, VerifiedChunk};
+/// # let sample = weighbridge_testkit::Sample::of(&[("model.bin", 40_000)], 1);
+/// # let (verifier, content) = (sample.verifier(0), sample.bytes(0));
+/// # let mut bad = content.to_vec();
+/// # bad[20_000] ^= 1;
+///
+/// let mut kept = Vec::new();
+/// let mut keep = |chunk: VerifiedChunk<'_>| {
+///     kept.extend_from_slice(chunk.bytes());
+///     Ok::<_, Infallible>(())
+/// };
+///
+/// // A stream comes in any pieces. This one is wrong in the second of three chunks.
+/// let mut first = ChunkSink::new(verifier, &mut keep);
+/// let refused = bad.chunks(1_500).find_map(|piece| first.push(piece).err()).unwrap();
+/// assert_eq!(refused.error_code().map(ErrorCode::get), Some(2102));
+///
+/// // Another source goes on where the first was refused.
+/// let from = first.next();
+/// let mut second = ChunkSink::of_run(verifier, from..verifier.count(), &mut keep)?;
+/// second.push(sample.chunks(0, from..verifier.count()))?;
+/// second.finish()?;
+/// assert_eq!(kept, content);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub struct ChunkSink<V, F> {
     verifier: V,

@@ -25,6 +25,31 @@ use crate::{
 ///
 /// # Non-guarantee
 /// Bytes that are read from a disk again may no longer be the accepted ones (rule 10).
+///
+/// # Example
+/// ```
+/// use weighbridge_verify::{Coded, FileVerifier};
+/// # let sample = weighbridge_testkit::Sample::of(&[("model.bin", 40_000)], 1);
+/// # let (files, layer, content) = (&sample.list, &sample.layers, sample.bytes(0));
+///
+/// // `files` is a verified list with one file, of three chunks of 16 KiB; `layer` is that file's part of `chunks.layer`.
+/// let verifier = FileVerifier::accept_layer(files, 0, layer)?;
+/// let chunk = verifier.accept(1, &content[16_384..32_768])?;
+/// assert_eq!((chunk.range(), chunk.bytes()), (16_384..32_768, &content[16_384..32_768]));
+///
+/// // A wrong chunk is refused and not counted.
+/// let mut wrong = content[..16_384].to_vec();
+/// wrong[5] ^= 1;
+/// assert_eq!(verifier.accept(0, &wrong).unwrap_err().error_code().get(), 2102);
+/// let missing: Vec<_> = verifier.missing().collect();
+/// assert_eq!(missing, [0..1, 2..3]);
+///
+/// // Another source has the right chunks.
+/// let _ = verifier.accept(0, &content[..16_384])?;
+/// let _ = verifier.accept(2, &content[32_768..])?;
+/// assert_eq!(verifier.finish()?.size(), 40_000);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub struct FileVerifier {
     position: usize,
@@ -67,6 +92,26 @@ impl FileVerifier {
     ///
     /// # Errors
     /// Those of [`accept_layer`](Self::accept_layer), with the proof in place of the list.
+    ///
+    /// # Example
+    /// ```
+    /// use weighbridge_verify::{FileVerifier, manifest::{Expectation, SignedProof, TrustPolicy, Wanted}};
+    /// # let sample = weighbridge_testkit::Sample::of(&[("config.json", 100), ("model.bin", 40_000)], 1);
+    ///
+    /// // A peer that has the list proves that the model has this file.
+    /// let proof = Wanted::of(&sample.list, None).file("model.bin")?.prove(&sample.note)?;
+    ///
+    /// // The node has no list. It believes the head by a policy of its own, here by the head's id.
+    /// let policy = TrustPolicy::pinned(sample.id);
+    /// let proven = SignedProof::parse(proof.as_bytes())?.verify(&policy, &Expectation::any(), None)?;
+    /// let verifier = FileVerifier::of_proven(&proven, 1, &sample.layers)?;
+    /// let chunk = verifier.accept(2, sample.chunks(1, 2..3))?;
+    /// assert_eq!(chunk.range(), 32_768..40_000);
+    ///
+    /// // The proof shows no other file.
+    /// assert!(FileVerifier::of_proven(&proven, 0, &[]).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn of_proven(proven: &Proven, position: usize, layer: &[u8]) -> Result<Self, VerifierError> {
         let shown = |(at, _): &&(u64, FileEntry)| usize::try_from(*at) == Ok(position);
         let (_, entry) = proven.files().iter().find(shown).ok_or(VerifierError::NotWanted { position })?;

@@ -34,6 +34,32 @@ use crate::{
 /// # Cost
 /// One BLAKE3 pass, on one core. A buffer of 256 KiB and up to 2 MiB for hashes, for files up to 16 GiB; up to 16 MiB
 /// and 2 MiB up to 1 TiB, and 2 MiB for each further TiB.
+///
+/// # Example
+/// ```
+/// use weighbridge_verify::{Coded, WholeFile};
+/// # let sample = weighbridge_testkit::Sample::of(&[("model.bin", 40_000)], 1);
+/// # let (files, content) = (&sample.list, sample.bytes(0));
+/// # let mut bad = content.to_vec();
+/// # bad[20_000] ^= 1;
+///
+/// // A `Vec` is the quarantine here. For a large file it is a file under another name.
+/// let mut quarantine = Vec::new();
+/// let mut whole = WholeFile::new(files, 0, &mut quarantine)?;
+/// for piece in content.chunks(1_500) {
+///     whole.push(piece)?;
+/// }
+/// assert_eq!(whole.finish()?.path().as_str(), "model.bin");
+/// assert_eq!(quarantine, content);
+///
+/// // Without a layer, wrong bytes are refused at the end, and all of the quarantine is thrown away.
+/// let mut quarantine = Vec::new();
+/// let mut whole = WholeFile::new(files, 0, &mut quarantine)?;
+/// whole.push(&bad)?;
+/// assert_eq!(whole.finish().unwrap_err().error_code().get(), 2101);
+/// drop(quarantine);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub struct WholeFile<W> {
     position: usize,
@@ -172,6 +198,23 @@ impl<W: Write> WholeFile<W> {
 /// # Errors
 /// [`WholeError`]: the list has no such file; the source's length is not the signed one (2103), the source cannot be
 /// read (9002), or is not the signed file (2101); the quarantine cannot be written to (9002).
+///
+/// # Example
+/// ```
+/// use std::io;
+/// use weighbridge_verify::{Coded, verify_whole};
+/// # let sample = weighbridge_testkit::Sample::of(&[("model.bin", 40_000)], 1);
+/// # let (files, content) = (&sample.list, sample.bytes(0));
+///
+/// let mut quarantine = Vec::new();
+/// let file = verify_whole(files, 0, content, &mut quarantine)?;
+/// assert_eq!((file.size(), quarantine.as_slice()), (40_000, content));
+///
+/// // Only the verdict is wanted here, of a source that ends early.
+/// let refused = verify_whole(files, 0, &content[..39_999], io::sink()).unwrap_err();
+/// assert_eq!(refused.error_code().get(), 2103);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn verify_whole(
     files: &VerifiedFileList,
     position: usize,
