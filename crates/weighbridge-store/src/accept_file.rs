@@ -31,6 +31,27 @@ use crate::io::read_exact_at;
 ///
 /// # Cost
 /// Reads and hashes the file once. Holds one chunk in memory for each core.
+///
+/// # Example
+/// ```
+/// use std::fs::File;
+/// use weighbridge_store::accept_file;
+/// # use weighbridge_testkit::{Folder, Sample};
+/// # let sample = Sample::of(&[("model.bin", 40_000)], 1);
+/// # let (verifier, content) = (sample.verifier(0), sample.bytes(0));
+/// # let folder = Folder::with(&[("model.bin", content)]);
+/// # folder.alter("model.bin", |bytes| bytes[16_384..32_768].fill(0));
+///
+/// // An earlier download has left a hole in place of the second of three chunks.
+/// accept_file(verifier, &File::open(folder.at("model.bin"))?, |_bytes| {})?;
+/// let missing: Vec<_> = verifier.missing().collect();
+/// assert_eq!(missing, [1..2]);
+///
+/// // So only that chunk has to be fetched.
+/// assert!(verifier.accept(1, &content[16_384..32_768]).is_ok());
+/// assert!(verifier.is_complete());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn accept_file(verifier: &FileVerifier, file: &File, progress: impl Fn(u64) + Sync) -> io::Result<()> {
     let grid = verifier.layer().grid();
     let next = AtomicU64::new(0);

@@ -36,6 +36,40 @@ use crate::{
 /// anything else, and not after a power cut either. No link below the folder is followed when something is written,
 /// moved or removed. Only files of this model, and weighbridge's own in `weighbridge`, are replaced or removed, apart from what
 /// [`remove`](Self::remove) is asked to remove.
+///
+/// # Example
+/// ```
+/// use weighbridge_store::{Destination, FILES, HEAD, Standing};
+/// # use weighbridge_testkit::{Folder, Sample};
+/// # let sample = Sample::of(&[("model.bin", 40_000)], 1);
+/// # let (verifier, content) = (sample.verifier(0), sample.bytes(0));
+/// # let (head, files) = (sample.list.head(), &sample.list);
+/// # let (note, list, layers) = (&sample.note, &sample.files, &sample.layers);
+/// # let folder = Folder::new();
+///
+/// // Only accepted chunks are written, to a file that has no name in the model yet.
+/// let destination = Destination::open(folder.path())?;
+/// let entry = &files.entries()[0];
+/// let partial = destination.partial(entry.root, entry.size)?;
+/// partial.write(&verifier.accept_run(0, content).unwrap())?;
+///
+/// // The metadata are staged beside it.
+/// let staged = destination.stage(head.id())?;
+/// staged.write(HEAD, note)?;
+/// staged.write(FILES, list)?;
+/// staged.layers(96)?.write(0..96, layers)?;
+/// assert!(!folder.at("model.bin").exists());
+///
+/// // When all is there, files get their names first, and the head comes last.
+/// let mut naming = destination.begin_naming(destination.lock()?, &staged)?;
+/// naming.place(&destination, &partial, &entry.path)?;
+/// naming.settle()?;
+/// staged.publish(&mut naming)?;
+/// naming.sweep(Standing::IsWhole)?;
+/// assert_eq!(std::fs::read(folder.at("model.bin"))?, content);
+/// assert!(folder.at("weighbridge/head.note").exists());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Destination {
     site: Arc<Site>,

@@ -288,6 +288,15 @@ fn settled(synced: io::Result<()>) -> io::Result<()> {
 }
 
 /// Advice for an error of the file system that is fetched into; `None` for errors that are no fault of it.
+///
+/// # Example
+/// ```
+/// use std::io::ErrorKind::{InvalidData, StorageFull};
+/// use weighbridge_store::hint;
+///
+/// assert!(hint(&StorageFull.into()).is_some_and(|advice| advice.starts_with("make room")));
+/// assert_eq!(hint(&InvalidData.into()), None);
+/// ```
 #[must_use]
 pub fn hint(error: &io::Error) -> Option<&'static str> {
     use io::ErrorKind::{

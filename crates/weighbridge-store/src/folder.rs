@@ -41,6 +41,37 @@ use crate::{
 /// # Cost
 /// Threads do not wait for each other's reads. Files are opened when they are asked for, and the 16 opened last stay
 /// open. Each thread that reads has a buffer of one chunk; at most four, and 16 MiB, are kept for the next reads.
+///
+/// # Example
+/// ```
+/// use weighbridge_store::{HeldFolder, verify::{UnsignedResponse, manifest::SignedChallenge}};
+/// # use weighbridge_store::verify::{Answered, manifest::{Challenge, Time}, tree::{ChunkSize, Nonce}};
+/// # use weighbridge_testkit::{Draft, Folder, Key, bytes};
+/// # let model = [("model.bin", bytes(40_000, 1))];
+/// # let (folder, signed) = (Folder::of(&model), Draft::of(&model, ChunkSize::MIN).sign());
+/// # let (metadata, files) = (&signed.metadata, &signed.files);
+/// # let (node, auditor) = (Key::new("node", 1), Key::new("auditor", 2));
+/// # let (issued, deadline) = (Time::parse("2026-11-20T18:00:00Z")?, Time::parse("2026-11-20T18:00:30Z")?);
+/// # let (head, nonce) = (signed.head.id(), Nonce::from_bytes([7; 32]));
+/// # let root = signed.head.head().root;
+/// # let text = Challenge { head, root, prover: node.vkey(), nonce, issued, deadline, samples: 10 }.to_text()?;
+/// # let note = format!("{text}\n{}\n", auditor.line(&text));
+///
+/// // A node answers the challenge of an auditor, `note`, from its model folder.
+/// let holding = HeldFolder::open(folder.path(), metadata, files)?;
+/// let challenge = SignedChallenge::parse(note.as_bytes())?.claims()?;
+/// let response = UnsignedResponse::make(&challenge, &node.vkey(), files, &holding, None)?;
+/// let signature = node.sign(response.message());
+/// let response = response.sign(&signature)?;
+/// # let asked = SignedChallenge::parse(note.as_bytes())?.verify(&auditor.vkey())?;
+/// # let answered = Answered::check(&asked, files, &response, issued, |_| false)?;
+/// assert_eq!(answered.report().samples, 10, "the auditor accepts it");
+///
+/// // From a damaged file it sends nothing: every chunk that it reads is checked first.
+/// folder.alter("model.bin", |bytes| bytes.iter_mut().for_each(|byte| *byte ^= 1));
+/// assert!(UnsignedResponse::make(&challenge, &node.vkey(), files, &holding, None).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct HeldFolder<'a> {
     files: &'a VerifiedFileList,

@@ -122,6 +122,22 @@ fn is_of_store(file: &Path) -> bool {
 
 /// Whether a folder is a snapshot in a cache of Hugging Face's clients. Those clients manage its content; other
 /// programs change nothing in it.
+///
+/// # Example
+/// ```
+/// use weighbridge_store::is_hub_snapshot;
+/// # use std::fs::create_dir_all;
+///
+/// let hub = tempfile::tempdir()?;
+/// let repository = hub.path().join("models--org--name");
+/// let snapshot = repository.join("snapshots/0123abcd");
+/// create_dir_all(&snapshot)?;
+/// create_dir_all(repository.join("blobs"))?;
+///
+/// assert!(is_hub_snapshot(&snapshot));
+/// assert!(!is_hub_snapshot(hub.path()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub fn is_hub_snapshot(model: &Path) -> bool {
     fs::canonicalize(model).is_ok_and(|model| HubCache::of(&model).is_some())

@@ -27,6 +27,15 @@ pub struct IoError {
 
 impl IoError {
     /// Builds the closure for `map_err`.
+    ///
+    /// # Example
+    /// ```
+    /// use weighbridge_store::IoError;
+    ///
+    /// let path = "no/such/file";
+    /// let error = std::fs::read(path).map_err(IoError::at("read", path)).unwrap_err();
+    /// assert!(error.to_string().starts_with("cannot read no/such/file: "));
+    /// ```
     pub fn at(doing: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         move |source| Self { doing, path: path.as_ref().to_owned(), source }
     }
@@ -65,6 +74,15 @@ impl std::error::Error for IoError {
 ///
 /// File names and link targets come with a model, so they are hostile input; shell patterns pass them on as
 /// arguments.
+///
+/// # Example
+/// ```
+/// use weighbridge_store::shown_path;
+///
+/// assert_eq!(shown_path("models/tiny/model.bin"), "models/tiny/model.bin");
+/// // A terminal that printed this name as it is would clear its screen.
+/// assert_eq!(shown_path("model\u{1b}[2J.bin"), r"model\u{1b}[2J.bin");
+/// ```
 #[must_use]
 pub fn shown_path(path: impl AsRef<Path>) -> String {
     let mut shown = String::new();
@@ -89,6 +107,22 @@ const MAX_SHOWN: usize = 300;
 ///
 /// # Cost
 /// At most `limit` bytes of memory and one byte more, whatever length the file claims.
+///
+/// # Example
+/// ```
+/// use std::io::ErrorKind::{FileTooLarge, InvalidInput};
+/// use weighbridge_store::read_bounded;
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("config.json");
+/// std::fs::write(&path, "{}")?;
+///
+/// assert_eq!(read_bounded(&path, 2)?, b"{}");
+/// assert_eq!(read_bounded(&path, 1).unwrap_err().source.kind(), FileTooLarge);
+/// # #[cfg(unix)]
+/// assert_eq!(read_bounded(folder.path(), 2).unwrap_err().source.kind(), InvalidInput, "no regular file");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, IoError> {
     let (bytes, length) = read_beginning(path, limit)?;
     if length <= limit {
@@ -135,6 +169,21 @@ pub(crate) fn is_gone(error: &io::Error) -> bool {
 ///
 /// # Errors
 /// The error of the operating system.
+///
+/// # Example
+/// ```
+/// use weighbridge_store::open_to_read;
+/// # let folder = weighbridge_testkit::Folder::new();
+/// # #[cfg(unix)]
+/// # folder.fifo("model.bin");
+///
+/// // Here `model.bin` is a FIFO to which nobody writes: `File::open` would wait for ever.
+/// # #[cfg(unix)]
+/// let file = open_to_read(&folder.at("model.bin"))?;
+/// # #[cfg(unix)]
+/// assert!(!file.metadata()?.is_file());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn open_to_read(path: &Path) -> io::Result<File> {
     options().open(path)
 }
@@ -168,6 +217,23 @@ fn flags(more: OFlags) -> i32 {
 /// # Errors
 /// The error of the operating system; [`io::ErrorKind::UnexpectedEof`] if the file ends first. The buffer may then be
 /// partly filled.
+///
+/// # Example
+/// ```
+/// use std::io::ErrorKind::UnexpectedEof;
+/// use weighbridge_store::{open_to_read, read_exact_at, verify::PageBuffer};
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("model.bin");
+/// # std::fs::write(&path, [[1; 4_096], [2; 4_096]].concat())?;
+///
+/// // 4,096 bytes of 1 and 4,096 of 2.
+/// let file = open_to_read(&path)?;
+/// let mut buffer = PageBuffer::zeroed(4_096);
+/// read_exact_at(&file, &mut buffer, 4_096)?;
+/// assert!(buffer.iter().all(|byte| *byte == 2));
+/// assert_eq!(read_exact_at(&file, &mut buffer, 4_097).unwrap_err().kind(), UnexpectedEof);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
     debug_assert!(is_placed(buffer), "{} bytes that begin within a page", buffer.len());
     while !buffer.is_empty() {
@@ -189,6 +255,21 @@ pub fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io:
 ///
 /// # Errors
 /// The error of the operating system.
+///
+/// # Example
+/// ```
+/// use weighbridge_store::{open_to_read, read_some_at};
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("model.bin");
+/// # std::fs::write(&path, "weights")?;
+///
+/// let file = open_to_read(&path)?;
+/// let mut buffer = [0; 16];
+/// assert_eq!(read_some_at(&file, &mut buffer, 3)?, 4);
+/// assert_eq!(&buffer[..4], b"ghts");
+/// assert_eq!(read_some_at(&file, &mut buffer, 7)?, 0, "the file ends there");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn read_some_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     debug_assert!(is_placed(buffer), "{} bytes that begin within a page", buffer.len());
     loop {

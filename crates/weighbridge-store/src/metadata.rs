@@ -40,6 +40,34 @@ pub const KEPT: &str = "kept";
 pub(crate) const ALL: [&str; 9] = [HEAD, TEXT, FILES, TENSORS, CHUNKS, NEW, PARTIAL, KEPT, LOCK];
 
 /// A folder of metadata. None of its files is trusted by itself.
+///
+/// # Example
+/// ```
+/// use weighbridge_manifest::{Expectation, SignedHead, TrustPolicy};
+/// use weighbridge_store::Metadata;
+/// # let sample = weighbridge_testkit::Sample::of(&[("config.json", 100), ("model.bin", 40_000)], 1);
+/// # let (folder, id) = (weighbridge_testkit::Folder::new(), sample.id);
+/// # folder.write("weighbridge/head.note", &sample.note);
+/// # folder.write("weighbridge/files.jsonl", &sample.files);
+/// # folder.write("weighbridge/chunks.layer", &sample.layers);
+/// # let model = folder.path();
+///
+/// // The note is read first, and believed by the caller's own policy: by keys, or by the id of one head as here.
+/// let metadata = Metadata::of_model(model);
+/// let policy = TrustPolicy::pinned(id);
+/// let head = SignedHead::parse(&metadata.note()?)?.verify(&policy, &Expectation::any(), None)?;
+///
+/// // Then the head says what the rest has to be.
+/// let files = metadata.files(&head)?;
+/// assert_eq!(files.find("model.bin").map(|(position, file)| (position, file.size)), Some((1, 40_000)));
+/// let layers = metadata.layers(&files)?.ok_or("no layers are published")?;
+/// assert!(layers.of(&files, 1).is_ok_and(|layer| layer.values().len() == 3));
+///
+/// // A list that is not the signed one is refused, wherever it lies.
+/// std::fs::write(model.join("weighbridge/files.jsonl"), "{}\n")?;
+/// assert!(metadata.files(&head).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Metadata {
     folder: PathBuf,

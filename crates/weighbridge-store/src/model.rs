@@ -21,6 +21,41 @@ use crate::{
 };
 
 /// A check of a model folder against verified lists. Every setting comes from the caller (rule 9).
+///
+/// # Example
+/// ```
+/// use std::sync::Mutex;
+/// use weighbridge_store::{Event, ExtraFiles, ModelCheck, Outcome, TensorHashing};
+/// # use weighbridge_testkit::{Draft, Folder, bytes};
+/// # let content = [("config.json", bytes(100, 1)), ("model.bin", bytes(40_000, 2))];
+/// # let signed = Draft::of(&content, weighbridge_verify::tree::ChunkSize::MIN).sign();
+/// # let (folder, files) = (Folder::of(&content), &signed.files);
+/// # let layers = signed.metadata.layers(files)?;
+/// # folder.alter("model.bin", |bytes| bytes[20_000] ^= 1);
+/// # folder.write("extra.py", b"print()");
+///
+/// // `files` is the verified list, `layers` what `Metadata::layers` has opened. A bit of `model.bin` has flipped, and
+/// // `extra.py` was signed by nobody.
+/// let check = ModelCheck {
+///     model: folder.path(),
+///     files,
+///     tensors: None,
+///     layers: layers.as_ref(),
+///     only: None,
+///     tensor_hashes: TensorHashing::Skip,
+///     extra: ExtraFiles::Refuse,
+/// };
+/// let refused = Mutex::new(Vec::new());
+/// let summary = check.run(&|event| match event {
+///     Event::File(file) if matches!(file.outcome, Outcome::Refused(_)) => {
+///         refused.lock().unwrap().push(file.path.clone());
+///     }
+///     _ => {}
+/// })?;
+/// assert_eq!((summary.verified, summary.refused), (1, 2));
+/// assert_eq!(*refused.lock().unwrap(), ["model.bin", "extra.py"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct ModelCheck<'a> {
     /// The model folder.
     pub model: &'a Path,

@@ -33,6 +33,32 @@ use crate::{
 };
 
 /// The disk. Any number of destinations may share it.
+///
+/// # Example
+/// ```
+/// use weighbridge_store::{Destination, power_cut::PowerCut};
+/// # use weighbridge_testkit::{Folder, Sample};
+/// # let sample = Sample::of(&[("model.bin", 40_000)], 1);
+/// # let (verifier, entry) = (sample.verifier(0), &sample.list.entries()[0]);
+/// # let (first, second) = (sample.chunks(0, 0..1), sample.chunks(0, 1..2));
+/// # let [folder, after] = [Folder::new(), Folder::new()];
+///
+/// // `first` and `second` are chunks of a file. Only the first was synced when the power fails.
+/// let disk = PowerCut::over(folder.path());
+/// let destination = Destination::on(disk.clone(), folder.path())?;
+/// let partial = destination.partial(entry.root, entry.size)?;
+/// partial.write(&verifier.accept_run(0, first).unwrap())?;
+/// destination.sync(&[&partial]).into_iter().collect::<Result<Vec<()>, _>>()?;
+/// partial.write(&verifier.accept_run(1, second).unwrap())?;
+/// disk.cut(after.path(), 7);
+///
+/// // The seed decides what is left of the second chunk, but never loses a byte of the first.
+/// let left = Destination::open(after.path())?.partial(entry.root, entry.size)?;
+/// let mut bytes = [0; 16_384];
+/// left.read_at(&mut bytes, 0)?;
+/// assert_eq!(bytes, first);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct PowerCut {
     real: Folder,
     root: PathBuf,

@@ -172,6 +172,36 @@ pub trait Watch: Sync {
 /// if the header holds a vocabulary, at most the 100 MB that the formats allow. Only [`Tensors::Hash`] parses
 /// headers; the worst header costs about 550 MB and a second. Threads wait for each other only to take the next
 /// block.
+///
+/// # Example
+/// ```
+/// use std::{ops::ControlFlow, sync::Mutex};
+/// use weighbridge_store::{scan::{Job, ScanError, Scanned, Tensors, Watch, scan}, walk};
+/// use weighbridge_store::verify::tree::{ChunkSize, FileRoot};
+/// # let folder = weighbridge_testkit::Folder::with(&[("a.bin", b"weights"), ("b.bin", b"more of them")]);
+/// # let model = folder.path();
+///
+/// struct Roots(Mutex<Vec<(usize, FileRoot)>>);
+///
+/// impl Watch for Roots {
+///     fn read(&self, _bytes: u64) {}
+///
+///     fn done(&self, job: usize, result: Result<Scanned, ScanError>) -> ControlFlow<()> {
+///         let Ok(file) = result else { return ControlFlow::Break(()) };
+///         self.0.lock().unwrap().push((job, file.root));
+///         ControlFlow::Continue(())
+///     }
+/// }
+///
+/// let found = walk(model)?.files.into_iter();
+/// let jobs: Vec<_> = found.map(|f| Job { file: f.file, size: f.size, tensors: Tensors::Ignore }).collect();
+/// let roots = Roots(Mutex::default());
+/// scan(&jobs, ChunkSize::MIN, false, &roots);
+/// let mut roots = roots.0.into_inner()?;
+/// roots.sort_by_key(|(job, _)| *job);
+/// assert_eq!(roots, [(0, FileRoot::of(b"weights")), (1, FileRoot::of(b"more of them"))]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn scan(jobs: &[Job], chunk_size: ChunkSize, sha256: bool, watch: &dyn Watch) {
     let queue = Queue { jobs, next: 0, open: None };
     let scan = Scan { queue: Mutex::new(queue), chunk_size, sha256, watch, stopped: AtomicBool::new(false) };

@@ -20,6 +20,21 @@ pub(crate) type Identity = (u64, u64);
 /// # Non-guarantee
 /// A write through a memory mapping may show later, or never while the mapping lives. A new hard link, or other rights, count as a
 /// change although the bytes are the same.
+///
+/// # Example
+/// ```
+/// use std::fs::{self, File};
+/// use weighbridge_store::Stamp;
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("model.bin");
+/// # fs::write(&path, "weights")?;
+///
+/// let stamp = Stamp::of(&File::open(&path)?)?;
+/// assert!(stamp.is_of(&path));
+/// fs::write(&path, "other weights")?;
+/// assert!(!stamp.is_of(&path));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamp {
     is_file: bool,

@@ -32,6 +32,29 @@ use crate::{
 /// Only the chunks that hold bytes of the tensor or of its file's header are read and hashed. Each header is compared
 /// once, however often its file is asked for. In addition to the memory of a [`ModelView`], one number for each
 /// tensor and one flag for each file.
+///
+/// # Example
+/// ```
+/// use weighbridge_store::{Coded, ModelView, TensorView};
+/// # use weighbridge_testkit::{Draft, Folder, bytes, safetensors};
+/// # let (weight, bias) = (bytes(40_000, 1), bytes(64, 2));
+/// # let model = [("model.safetensors", safetensors(&[("weight", &weight), ("bias", &bias)]))];
+/// # let signed = Draft::of(&model, weighbridge_verify::tree::ChunkSize::MIN).sign();
+/// # let folder = Folder::of(&model);
+/// # folder.alter("model.safetensors", |bytes| bytes[20_000] ^= 1);
+/// # let (metadata, files, tensors) = (signed.metadata, signed.files, signed.tensors);
+///
+/// // `tensors` is what `Metadata::tensors` gives.
+/// let tensors = tensors.ok_or("the head lists no tensors")?;
+/// let view = TensorView::new(ModelView::open(folder.path(), &metadata, files)?, tensors);
+/// let tensor = view.read("bias")?;
+/// assert_eq!((tensor.dtype().as_str(), tensor.shape()), ("U8", &[64][..]));
+/// assert_eq!(tensor.bytes(), bias);
+///
+/// // A bit in the middle of `weight` has flipped: nothing of that tensor is given.
+/// assert_eq!(view.read("weight").unwrap_err().error_code().get(), 2102);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub struct TensorView {
     view: Arc<ModelView>,

@@ -36,6 +36,29 @@ pub enum Difference {
 }
 
 /// Returns the first difference, by tensor name, between the list and the verified header of a file.
+///
+/// # Example
+/// ```
+/// use weighbridge_formats::{Format, Parsed, parse};
+/// use weighbridge_store::{Difference, compare};
+/// # use weighbridge_testkit::{Draft, safetensors};
+/// # let file = safetensors(&[("bias", &[1; 8]), ("weight", &[2; 64])]);
+/// # let model = [("model.safetensors", file.clone())];
+/// # let tensors = Draft::of(&model, weighbridge_verify::tree::ChunkSize::MIN).sign().tensors.unwrap();
+///
+/// // `file` is the verified beginning of the file, up to the end of its header at least.
+/// let Parsed::Tensors { tensors: mut found, .. } = parse(Format::Safetensors, &file, file.len().try_into()?)? else {
+///     return Err("more of the file is needed, or a dtype is unknown".into());
+/// };
+/// let listed = tensors.of_file("model.safetensors");
+/// assert_eq!(compare(listed, &found), None);
+///
+/// // A list that calls other bytes by a tensor's name is found out.
+/// found[1].offset -= 8;
+/// let fault = compare(listed, &found).ok_or("they are the same")?;
+/// assert_eq!((fault.tensor.as_str(), fault.difference), ("weight", Difference::Offset));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub fn compare(listed: &[TensorEntry], found: &[TensorSpan]) -> Option<TensorFault> {
     let mut found: BTreeMap<&str, &TensorSpan> = found.iter().map(|t| (t.name.as_str(), t)).collect();

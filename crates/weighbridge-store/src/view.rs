@@ -40,6 +40,29 @@ use crate::{
 /// for each other. Some chunks of which a part was read, at most 64 and 16 MiB, are kept in memory: for small
 /// neighbouring reads a chunk is hashed once, not once for each. Beside them there is a buffer of one chunk for each
 /// thread that reads, and at most four in reserve.
+///
+/// # Example
+/// ```
+/// use weighbridge_store::{Coded, FileView, verify::FileVerifier};
+/// # use weighbridge_testkit::{Folder, Sample};
+/// # let sample = Sample::of(&[("model.bin", 40_000)], 1);
+/// # let (files, layer, content) = (&sample.list, &sample.layers, sample.bytes(0));
+/// # let folder = Folder::with(&[("model.bin", content)]);
+/// # folder.alter("model.bin", |bytes| bytes[39_000] ^= 1);
+///
+/// // A file of three chunks of 16 KiB, of which the last is not as signed.
+/// let view = FileView::open(&folder.at("model.bin"), FileVerifier::accept_layer(files, 0, layer)?)?;
+/// let mut bytes = [0; 100];
+/// view.read_at(16_350, &mut bytes)?;
+/// assert_eq!(bytes, content[16_350..16_450]);
+/// assert_eq!(view.reads().chunks, 2, "the 100 bytes lie in two chunks");
+///
+/// // No byte of the bad chunk is given.
+/// let error = view.read_at(32_768, &mut bytes).unwrap_err();
+/// assert_eq!(error.error_code().get(), 2102);
+/// assert_eq!(bytes, content[16_350..16_450]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub struct FileView {
     verifier: FileVerifier,
@@ -246,6 +269,26 @@ pub struct Reads {
 /// # Cost
 /// Of files that were not touched, a slot; of the others, that of [`FileView`], with one memory of chunks for all of them,
 /// an open file, and its layer: 32 bytes for each of its chunks.
+///
+/// # Example
+/// ```
+/// use weighbridge_store::{Coded, ModelView};
+/// # use weighbridge_testkit::{Draft, Folder, bytes};
+/// # let model = [("config.json", bytes(100, 1)), ("model.bin", bytes(40_000, 2))];
+/// # let signed = Draft::of(&model, weighbridge_verify::tree::ChunkSize::MIN).sign();
+/// # let (folder, metadata, files) = (Folder::of(&model[1..]), signed.metadata, signed.files);
+/// # let content = &model[1].1;
+///
+/// // In this folder `model.bin` is complete, and `config.json` has not come yet.
+/// let view = ModelView::open(folder.path(), &metadata, files)?;
+/// let (position, _) = view.files().find("model.bin").ok_or("not in the model")?;
+/// let mut bytes = [0; 1_000];
+/// view.read_at(position, 30_000, &mut bytes)?;
+/// assert_eq!(bytes, content[30_000..31_000]);
+///
+/// assert_eq!(view.read_at(0, 0, &mut bytes[..100]).unwrap_err().error_code().get(), 2104);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub struct ModelView {
     files: Arc<VerifiedFileList>,

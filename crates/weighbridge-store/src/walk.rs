@@ -149,6 +149,27 @@ impl std::error::Error for UnfitFault {}
 /// # Errors
 /// [`IoError`] if the model folder itself cannot be read. Places below it that cannot be looked at are in
 /// [`Walk::unread`].
+///
+/// # Example
+/// ```
+/// use weighbridge_store::{UnfitFault, walk};
+/// # use weighbridge_testkit::Folder;
+/// # let files: [(&str, &[u8]); 3] = [("model.bin", b"weights"), ("docs/README.md", b"read"), (".git/HEAD", b"ref")];
+/// # let (folder, elsewhere) = (Folder::with(&files), Folder::with(&files));
+/// # let model = folder.path();
+/// # #[cfg(unix)]
+/// # folder.link("shards", elsewhere.at("model.bin"));
+///
+/// let found = walk(model)?;
+/// let files: Vec<_> = found.files.iter().map(|file| (file.path.as_str(), file.size)).collect();
+/// assert_eq!(files, [("docs/README.md", 4), ("model.bin", 7)]);
+/// assert_eq!(found.left_out, [".git"]);
+///
+/// // What can be no part of a model is told apart. Here `shards` is a link that leads out of the folder.
+/// # #[cfg(unix)]
+/// assert!(matches!(found.unfit[0].fault, UnfitFault::LinkOut { .. }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn walk(model: &Path) -> Result<Walk, IoError> {
     let root = fs::canonicalize(model).map_err(IoError::at("open", model))?;
     let opened = Root::open(model).map_err(IoError::at("read the folder", model))?;
