@@ -30,6 +30,27 @@ use zeroize::Zeroizing;
 use crate::key_error::{KeyError, PassphraseFault, PemFault, our_fault};
 
 /// A named Ed25519 key that can sign. The secret half is wiped on drop.
+///
+/// # Example
+/// ```
+/// use weighbridge_manifest::KeyName;
+/// use weighbridge_publish::{KeyError, Passphrase, Protection, SecretKey};
+/// # let folder = tempfile::tempdir()?;
+///
+/// let key = SecretKey::generate(KeyName::parse("example.org")?)?;
+/// let passphrase = Passphrase::new(b"correct horse".to_vec().into())?;
+/// let files = key.save(folder.path(), Protection::Passphrase(&passphrase))?;
+/// assert!(files.secret.ends_with("example.org.key") && files.vkey.ends_with("example.org.vkey"));
+///
+/// // The passphrase is asked for only if the file needs one.
+/// let loaded = SecretKey::load(&files.secret, || Ok(passphrase))?;
+/// let line = loaded.sign(b"the text of a head\n");
+/// assert!(key.vkey().has_signed(b"the text of a head\n", line.signature()));
+///
+/// let wrong = SecretKey::load(&files.secret, || Passphrase::new(b"battery staple".to_vec().into()));
+/// assert!(matches!(wrong, Err(KeyError::WrongPassphrase)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct SecretKey {
     vkey: Vkey,
     key: SigningKey,
@@ -162,6 +183,36 @@ impl SecretKey {
     /// # Guarantee
     /// The signed message is made here and begins with a first line of its own, so it can be no head and no
     /// statement.
+    ///
+    /// # Example
+    /// ```
+    /// use weighbridge_manifest::SignedChallenge;
+    /// use weighbridge_verify::{Answered, UnsignedResponse};
+    /// # use weighbridge_manifest::{Challenge, KeyName, Time};
+    /// # use weighbridge_publish::{SecretKey, sign_challenge};
+    /// # use weighbridge_testkit::{Draft, Folder, bytes};
+    /// # use weighbridge_tree::{ChunkSize, Nonce};
+    /// # let model = [("model.bin", bytes(40_000, 1))];
+    /// # let (folder, signed) = (Folder::of(&model), Draft::of(&model, ChunkSize::MIN).sign());
+    /// # let files = &signed.files;
+    /// # let holding = weighbridge_store::HeldFolder::open(folder.path(), &signed.metadata, files)?;
+    /// # let key = SecretKey::generate(KeyName::parse("node")?)?;
+    /// # let auditor = SecretKey::generate(KeyName::parse("auditor")?)?;
+    /// # let (head, root, nonce) = (signed.head.id(), signed.head.head().root, Nonce::from_bytes([7; 32]));
+    /// # let (issued, deadline) = (Time::parse("2026-11-20T18:00:00Z")?, Time::parse("2026-11-20T18:00:30Z")?);
+    /// # let challenge = Challenge { head, root, prover: key.vkey().clone(), nonce, issued, deadline, samples: 10 };
+    /// # let note = sign_challenge(&challenge, &auditor)?;
+    ///
+    /// // `key` is the node's, `note` the challenge, and `holding` the model folder.
+    /// let challenge = SignedChallenge::parse(note.as_bytes())?.claims()?;
+    /// let unsigned = UnsignedResponse::make(&challenge, key.vkey(), files, &holding, None)?;
+    /// let signature = key.sign_response(&challenge.hash(), &unsigned.hash());
+    /// let response = unsigned.sign(&signature)?;
+    /// # let asked = SignedChallenge::parse(note.as_bytes())?.verify(auditor.vkey())?;
+    /// # let answered = Answered::check(&asked, files, &response, issued, |_| false)?;
+    /// assert_eq!(answered.report().samples, 10, "the auditor accepts it");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn sign_response(&self, challenge: &ChallengeHash, response: &ResponseHash) -> Signature {
         self.signature_of(&response_message(challenge, response))
@@ -182,6 +233,16 @@ impl fmt::Debug for SecretKey {
 }
 
 /// The passphrase that encrypts a secret key: 1 to [`MAX_PASSPHRASE`] bytes, none of them NUL. Wiped on drop.
+///
+/// # Example
+/// ```
+/// use weighbridge_publish::Passphrase;
+///
+/// let typed = b"correct horse\n".to_vec();
+/// let line = typed.strip_suffix(b"\n").unwrap_or(&typed);
+/// assert!(Passphrase::new(line.to_vec().into()).is_ok());
+/// assert!(Passphrase::new(Vec::new().into()).is_err(), "none is not a passphrase");
+/// ```
 pub struct Passphrase(Zeroizing<Vec<u8>>);
 
 impl Passphrase {
@@ -232,6 +293,22 @@ pub struct KeyFiles {
 ///
 /// # Errors
 /// [`KeyError::PublicPem`] if `pem` is not exactly one such block with an Ed25519 key.
+///
+/// # Example
+/// ```
+/// use weighbridge_manifest::{KeyName, Vkey};
+/// use weighbridge_publish::public_key_from_pem;
+///
+/// // As `openssl pkey -pubout` writes it.
+/// let pem = "-----BEGIN PUBLIC KEY-----\n\
+///            MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n\
+///            -----END PUBLIC KEY-----\n";
+/// let vkey = Vkey::new(KeyName::parse("example.org")?, &public_key_from_pem(pem)?)?;
+/// assert!(vkey.to_string().starts_with("example.org+"));
+///
+/// assert!(public_key_from_pem(&pem.replace("PUBLIC", "PRIVATE")).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn public_key_from_pem(pem: &str) -> Result<PublicKey, KeyError> {
     let read = || {
         let (_, der) = open_pem(pem, &[PUBLIC])?;
@@ -252,6 +329,25 @@ pub fn public_key_from_pem(pem: &str) -> Result<PublicKey, KeyError> {
 ///
 /// # Errors
 /// [`KeyError::SignatureLength`] or [`KeyError::Signature`].
+///
+/// # Example
+/// ```
+/// use weighbridge_publish::{Signing, external_signature};
+/// # let sample = weighbridge_testkit::Sample::of(&[("model.bin", 40_000)], 1);
+/// # let text = sample.list.head().text().to_owned();
+/// # let key = weighbridge_testkit::Key::new("example.org", 1);
+/// # let (vkey, signature) = (key.vkey(), key.sign(&text).as_bytes().to_vec());
+///
+/// // `text` was signed elsewhere, with a key that never leaves its device. `signature` are the 64 bytes.
+/// let mut signing = Signing::of_text(text)?;
+/// let line = external_signature(&vkey, signing.text().as_bytes(), &signature)?;
+/// signing.add(&vkey, line)?;
+/// assert!(signing.note().is_some());
+///
+/// // A signature over another text is refused.
+/// assert!(external_signature(&vkey, b"another text\n", &signature).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn external_signature(vkey: &Vkey, text: &[u8], signature: &[u8]) -> Result<NoteSignature, KeyError> {
     if signature.len() != vkey.signature_len() {
         return Err(KeyError::SignatureLength { bytes: signature.len() });

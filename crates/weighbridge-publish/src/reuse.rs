@@ -12,6 +12,42 @@ use crate::weigh::{Sha256Listing, TensorListing};
 ///
 /// # Non-guarantee
 /// The bytes of these files are not looked at: the caller states that they did not change.
+///
+/// # Example
+/// ```
+/// use weighbridge_publish::{Reuse, TensorListing, Weighing};
+/// # use weighbridge_manifest::{ModelName, Time};
+/// # use weighbridge_publish::Sha256Listing;
+/// # use weighbridge_testkit::{Draft, Folder, bytes};
+/// # let content = [("README.md", b"draft".to_vec()), ("model.bin", bytes(40_000, 1))];
+/// # let earlier = Draft::of(&content, weighbridge_tree::ChunkSize::MIN).sign();
+/// # let layers = earlier.metadata.layers(&earlier.files)?;
+/// # let folder = Folder::of(&content);
+/// # let (name, created) = (ModelName::parse("test/model")?, Time::parse("2026-11-21T00:00:00Z")?);
+/// # let (chunk_size, expires, sha256, ext, take) = (None, None, Sha256Listing::Omit, Vec::new(), None);
+///
+/// // `earlier` is the release before, verified. Only the README was edited since.
+/// folder.write("README.md", b"edited");
+/// let reuse = Reuse {
+///     matches: &|path| path.ends_with(".bin"),
+///     files: &earlier.files,
+///     tensors: earlier.tensors.as_ref(),
+///     layers: layers.as_ref(),
+/// };
+/// let weighing = Weighing {
+///     model: folder.path(),
+///     previous: Some((&earlier.head).into()),
+///     reuse: Some(reuse),
+///     tensors: TensorListing::List,
+/// #   name, created, chunk_size, expires, sha256, ext, take,
+///     // And so on.
+/// };
+/// let weighed = weighing.weigh(&|_event| {})?;
+/// assert_eq!((weighed.head.revision, weighed.head.bytes), (2, 40_006));
+/// let read: Vec<_> = weighed.read.iter().map(|(path, ..)| path.as_str()).collect();
+/// assert_eq!(read, ["README.md"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Reuse<'a> {
     /// Selects the files to take over, by path.
     pub matches: &'a (dyn Fn(&str) -> bool + Sync),

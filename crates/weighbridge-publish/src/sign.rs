@@ -11,6 +11,34 @@ use crate::key::SecretKey;
 /// A head's text and the signatures collected for its note.
 ///
 /// The text is never encoded again: exactly the text that was read is signed and written.
+///
+/// # Example
+/// ```
+/// use weighbridge_manifest::{Expectation, SignedHead, TrustPolicy};
+/// use weighbridge_publish::{Added, Signing};
+/// # use weighbridge_manifest::KeyName;
+/// # use weighbridge_publish::SecretKey;
+/// # let sample = weighbridge_testkit::Sample::of(&[("model.bin", 40_000)], 1);
+/// # let text = sample.list.head().text().to_owned();
+/// # let (alice, bob) = (SecretKey::generate(KeyName::parse("alice")?)?, SecretKey::generate(KeyName::parse("bob")?)?);
+///
+/// // `text` is the text of a weighed head.
+/// let mut signing = Signing::of_text(text)?;
+/// assert_eq!(signing.note(), None, "nobody has signed it");
+/// let line = alice.sign(signing.text().as_bytes());
+/// assert_eq!(signing.add(alice.vkey(), line.clone())?, Added::Added);
+/// assert_eq!(signing.add(alice.vkey(), line.clone())?, Added::AlreadyThere);
+/// assert!(signing.add(bob.vkey(), line).is_err(), "it is not by this key");
+///
+/// // A second signer goes on from the note.
+/// let mut signing = Signing::of_note(signing.note().ok_or("no signature")?.as_bytes())?;
+/// signing.add(bob.vkey(), bob.sign(signing.text().as_bytes()))?;
+/// let note = signing.note().ok_or("no signature")?;
+/// let policy = TrustPolicy::any_of(vec![alice.vkey().clone(), bob.vkey().clone()])?;
+/// let head = SignedHead::parse(note.as_bytes())?.verify(&policy, &Expectation::any(), None)?;
+/// assert_eq!(head.signers().len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Signing {
     text: String,
@@ -115,6 +143,33 @@ fn note(text: &str, signatures: &[NoteSignature]) -> String {
 ///
 /// # Cost
 /// Signing, and reading what was signed: about three Ed25519 operations.
+///
+/// # Example
+/// ```
+/// use weighbridge_manifest::{Challenge, SignedChallenge, Time};
+/// use weighbridge_publish::sign_challenge;
+/// # use weighbridge_manifest::KeyName;
+/// # use weighbridge_publish::SecretKey;
+/// # use weighbridge_tree::Nonce;
+/// # let sample = weighbridge_testkit::Sample::of(&[("model.bin", 40_000)], 1);
+/// # let (head, nonce) = (sample.list.head(), Nonce::from_bytes([7; 32]));
+/// # let auditor = SecretKey::generate(KeyName::parse("auditor")?)?;
+/// # let prover = SecretKey::generate(KeyName::parse("node")?)?.vkey().clone();
+///
+/// let challenge = Challenge {
+///     head: head.id(),
+///     root: head.head().root,
+///     prover,
+///     nonce, // random, and never used before
+///     issued: Time::parse("2026-11-20T18:00:00Z")?,
+///     deadline: Time::parse("2026-11-20T18:00:30Z")?,
+///     samples: 500,
+/// };
+/// let note = sign_challenge(&challenge, &auditor)?;
+/// let verified = SignedChallenge::parse(note.as_bytes())?.verify(auditor.vkey())?;
+/// assert_eq!(*verified.challenge(), challenge);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn sign_challenge(challenge: &Challenge, auditor: &SecretKey) -> Result<String, SigningError> {
     let note = statement(challenge.to_text(), auditor)?;
     let signed = SignedChallenge::parse(note.as_bytes()).map_err(SigningError::Note)?;
@@ -129,6 +184,37 @@ pub fn sign_challenge(challenge: &Challenge, auditor: &SecretKey) -> Result<Stri
 ///
 /// # Cost
 /// The same as [`sign_challenge`].
+///
+/// # Example
+/// ```
+/// use weighbridge_manifest::SignedReport;
+/// use weighbridge_publish::sign_report;
+/// # use weighbridge_manifest::{KeyName, Report, Time};
+/// # use weighbridge_publish::SecretKey;
+/// # use weighbridge_tree::{ChallengeHash, ResponseHash};
+/// # let sample = weighbridge_testkit::Sample::of(&[("model.bin", 40_000)], 1);
+/// # let (head, auditor) = (sample.list.head(), SecretKey::generate(KeyName::parse("auditor")?)?);
+/// # let report = &Report {
+/// #     name: head.head().name.clone(),
+/// #     head: head.id(),
+/// #     root: head.head().root,
+/// #     prover: SecretKey::generate(KeyName::parse("node")?)?.vkey().clone(),
+/// #     challenge: ChallengeHash::from_bytes([1; 32]),
+/// #     response: ResponseHash::from_bytes([2; 32]),
+/// #     samples: 10,
+/// #     of: 40,
+/// #     issued: Time::parse("2026-11-20T18:00:00Z")?,
+/// #     received: Time::parse("2026-11-20T18:00:02Z")?,
+/// # };
+///
+/// // `report` is `Answered::report` of a response that was checked.
+/// let note = sign_report(report, &auditor)?;
+///
+/// // Whoever believes this auditor reads it.
+/// let read = SignedReport::parse(note.as_bytes())?.verify(auditor.vkey())?;
+/// assert_eq!(read.report(), report);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn sign_report(report: &Report, auditor: &SecretKey) -> Result<String, SigningError> {
     let note = statement(report.to_text(), auditor)?;
     let signed = SignedReport::parse(note.as_bytes()).map_err(SigningError::Note)?;
@@ -143,6 +229,32 @@ pub fn sign_report(report: &Report, auditor: &SecretKey) -> Result<String, Signi
 ///
 /// # Cost
 /// The same as [`sign_challenge`].
+///
+/// # Example
+/// ```
+/// use weighbridge_manifest::{Receipt, SignedReceipt, Time};
+/// use weighbridge_publish::{Coded, sign_receipt};
+/// # use weighbridge_manifest::KeyName;
+/// # use weighbridge_publish::SecretKey;
+/// # let sample = weighbridge_testkit::Sample::of(&[("model.bin", 40_000)], 1);
+/// # let (head, node) = (sample.list.head(), SecretKey::generate(KeyName::parse("node")?)?);
+/// # let other = SecretKey::generate(KeyName::parse("node")?)?;
+///
+/// let receipt = Receipt {
+///     name: head.head().name.clone(),
+///     head: head.id(),
+///     root: head.head().root,
+///     node: node.vkey().clone(),
+///     verified: Time::parse("2026-11-20T18:00:00Z")?,
+/// };
+/// let note = sign_receipt(&receipt, &node)?;
+/// let claim = SignedReceipt::parse(note.as_bytes())?.check()?;
+/// assert_eq!(*claim.receipt(), receipt);
+///
+/// // No other node signs for this one.
+/// assert_eq!(sign_receipt(&receipt, &other).unwrap_err().error_code().get(), 3301);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn sign_receipt(receipt: &Receipt, node: &SecretKey) -> Result<String, SigningError> {
     let note = statement(receipt.to_text(), node)?;
     let signed = SignedReceipt::parse(note.as_bytes()).map_err(SigningError::Note)?;

@@ -31,6 +31,39 @@ use crate::{
 };
 
 /// A weighing: the model folder, and the values of the head that the caller chooses.
+///
+/// # Example
+/// ```
+/// use weighbridge_manifest::{ModelName, Time};
+/// use weighbridge_publish::{Existing, Sha256Listing, Staging, TensorListing, Weighing};
+/// # let folder = weighbridge_testkit::Folder::with(&[("config.json", b"{}"), ("model.bin", b"weights")]);
+/// # let model = folder.path();
+///
+/// let weighing = Weighing {
+///     model,
+///     name: ModelName::parse("example/tiny")?,
+///     previous: None,
+///     created: Time::parse("2026-11-20T16:31:00Z")?,
+///     expires: None,
+///     chunk_size: None,
+///     tensors: TensorListing::List,
+///     sha256: Sha256Listing::Omit,
+///     ext: Vec::new(),
+///     reuse: None,
+///     take: None,
+/// };
+/// let weighed = weighing.weigh(&|_event| {})?;
+/// assert_eq!((weighed.head.revision, weighed.head.bytes), (1, 9));
+///
+/// // The metadata come beside the model. To sign the head at once, write the note of a `Signing` as `head.note` too.
+/// let staging = Staging::open(&model.join("weighbridge"), Existing::Keep)?;
+/// weighed.write(&staging)?;
+/// let lock = staging.lock()?;
+/// weighed.check_unchanged()?;
+/// staging.publish(lock)?;
+/// assert_eq!(std::fs::read_to_string(model.join("weighbridge/head.txt"))?, weighed.text);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Weighing<'a> {
     /// The model folder.
     pub model: &'a Path,
