@@ -52,6 +52,40 @@ pub struct Fetched {
 }
 
 /// What the caller does with what happens.
+///
+/// # Example
+/// ```
+/// use std::sync::Mutex;
+/// use weighbridge_manifest::{TrustError, VerifiedHead};
+/// use weighbridge_transfer::{Event, Observer};
+///
+/// /// The paths of the files that are complete.
+/// #[derive(Default)]
+/// struct Complete(Mutex<Vec<String>>);
+///
+/// impl Observer for Complete {
+///     fn accept_head(&self, _head: &VerifiedHead, _note: &[u8]) -> Result<(), TrustError> {
+///         Ok(()) // Whoever remembers notes refuses an older one here.
+///     }
+///
+///     fn event(&self, event: Event) {
+///         if let Event::File { path, .. } = event {
+///             self.0.lock().unwrap().push(path.as_str().to_owned());
+///         }
+///     }
+/// }
+/// # use weighbridge_manifest::EntryPath;
+/// #
+/// # let sample = weighbridge_testkit::Sample::of(&[("model.bin", 40_000)], 1);
+/// # let (head, note) = (sample.list.head(), &sample.note);
+///
+/// // A fetch calls it so:
+/// let complete = Complete::default();
+/// complete.accept_head(head, note)?;
+/// complete.event(Event::File { path: EntryPath::parse("model.bin")?, size: 40_000 });
+/// assert_eq!(*complete.0.lock().unwrap(), ["model.bin"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Observer: Send + Sync {
     /// A head was chosen, and the policy believes it. The caller may refuse it still, by what it remembers say.
     ///
@@ -84,6 +118,63 @@ pub trait Observer: Send + Sync {
 /// # Cost
 /// Memory by [`Options::memory`], lists and layers apart. Needs a Tokio runtime with time and I/O; files are read and
 /// written on its blocking threads.
+///
+/// # Example
+/// ```
+/// use std::sync::Mutex;
+/// use weighbridge_transfer::{Blame, Event, Options, Source, SourceOptions, Stop, fetch};
+/// # use weighbridge_manifest::{Expectation, TrustError, TrustPolicy, VerifiedHead};
+/// # use weighbridge_testkit::{Folder, Sample};
+/// # use weighbridge_transfer::{AnotherModel, Observer, Unlisted, Wanted, Watchdog};
+/// # let sample = Sample::of(&[("config.json", 100), ("model.bin", 400_000)], 1);
+/// # let [good, bad, node] = [Folder::new(), Folder::new(), Folder::new()];
+/// # for folder in [&good, &bad] {
+/// #     sample.contents.iter().for_each(|(path, bytes)| folder.write(path.as_str(), bytes));
+/// #     folder.write("weighbridge/head.note", &sample.note);
+/// #     folder.write("weighbridge/files.jsonl", &sample.files);
+/// #     folder.write("weighbridge/chunks.layer", &sample.layers);
+/// # }
+/// # bad.alter("model.bin", |bytes| bytes.iter_mut().for_each(|byte| *byte ^= 1));
+/// # bad.alter("config.json", |bytes| bytes[0] ^= 1);
+/// # let source = |folder: &Folder| Source::parse(&folder.path().to_string_lossy(), &SourceOptions::default());
+/// # let (bad, good, content) = (source(&bad)?, source(&good)?, sample.bytes(1));
+/// # #[derive(Default)]
+/// # struct Log(Mutex<Vec<(usize, Blame)>>);
+/// # impl Observer for Log {
+/// #     fn accept_head(&self, _: &VerifiedHead, _: &[u8]) -> Result<(), TrustError> { Ok(()) }
+/// #     fn event(&self, event: Event) {
+/// #         let Event::Source(status) = event else { return };
+/// #         self.0.lock().unwrap().extend(status.blame.map(|(blame, _why)| (status.source, blame)));
+/// #     }
+/// # }
+/// # let options = Options {
+/// #     sources: Vec::new(),
+/// #     metadata: None,
+/// #     into: node.at("tiny"),
+/// #     policy: TrustPolicy::pinned(sample.id),
+/// #     expected: Expectation::any(),
+/// #     now: None,
+/// #     wanted: Wanted::default(),
+/// #     unlisted: Unlisted::Report,
+/// #     another_model: AnotherModel::Refuse,
+/// #     memory: 128 << 20,
+/// #     limit_rate: None,
+/// #     watchdog: Watchdog::default(),
+/// # };
+///
+/// // Of two mirrors, the first gives other bytes than the signed ones. `options` says whom to believe and where to put
+/// // the model; `log` keeps what sources are blamed for.
+/// let options = Options { sources: vec![bad, good], ..options };
+/// let log = Log::default();
+/// let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+/// let fetched = runtime.block_on(fetch(options, &log, &Stop::default()))?;
+///
+/// assert_eq!(fetched.files, 2);
+/// assert_eq!(std::fs::read(node.at("tiny/model.bin"))?, content);
+/// let blamed = log.0.into_inner()?;
+/// assert!(blamed.iter().all(|blamed| *blamed == (0, Blame::Lied)), "the other is not blamed");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub async fn fetch(options: Options, observer: &dyn Observer, stop: &Stop) -> Result<Fetched, FetchError> {
     let into = options.into.clone();
     fetch_into(options, move || Destination::open(&into), observer, stop).await

@@ -13,6 +13,51 @@ use weighbridge_manifest::{Expectation, ModelName, Time, TrustPolicy};
 use crate::{error::FetchError, source::Source};
 
 /// Everything that a fetch needs to be told.
+///
+/// # Example
+/// ```
+/// use weighbridge_manifest::{Expectation, ModelName, TrustPolicy};
+/// use weighbridge_transfer::{
+///     AnotherModel, Options, Source, SourceOptions, Unlisted, Wanted, Watchdog, fetch,
+/// };
+/// # use weighbridge_manifest::{TrustError, VerifiedHead};
+/// # use weighbridge_testkit::{Folder, Sample};
+/// # use weighbridge_transfer::{Event, Observer, Stop};
+/// # struct Quiet;
+/// # impl Observer for Quiet {
+/// #     fn accept_head(&self, _: &VerifiedHead, _: &[u8]) -> Result<(), TrustError> { Ok(()) }
+/// #     fn event(&self, _: Event) {}
+/// # }
+/// # let sample = Sample::of(&[("config.json", 100), ("model.bin", 40_000)], 1);
+/// # let [publisher, node] = [Folder::new(), Folder::new()];
+/// # sample.contents.iter().for_each(|(path, bytes)| publisher.write(path.as_str(), bytes));
+/// # publisher.write("weighbridge/head.note", &sample.note);
+/// # publisher.write("weighbridge/files.jsonl", &sample.files);
+/// # publisher.write("weighbridge/chunks.layer", &sample.layers);
+/// # let (mirror, id) = (publisher.path().to_str().ok_or("the path is not UTF-8")?, sample.id);
+/// # let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+///
+/// // Of the model, only the configuration is wanted.
+/// let json = globset::GlobSet::builder().add(globset::Glob::new("*.json")?).build()?;
+/// let options = Options {
+///     sources: vec![Source::parse(mirror, &SourceOptions::default())?],
+///     metadata: None,
+///     into: node.at("tiny"),
+///     policy: TrustPolicy::pinned(id), // or keys: `TrustPolicy::any_of`
+///     expected: Expectation::any().named(ModelName::parse("test/model")?),
+///     now: None,
+///     wanted: Wanted { files: Some(json), tensors: None },
+///     unlisted: Unlisted::Report,
+///     another_model: AnotherModel::Refuse,
+///     memory: 128 << 20,
+///     limit_rate: None,
+///     watchdog: Watchdog::default(),
+/// };
+/// let fetched = runtime.block_on(fetch(options, &Quiet, &Stop::default()))?;
+/// assert_eq!((fetched.files, fetched.bytes), (1, 100));
+/// assert!(!node.at("tiny/model.bin").exists());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Options {
     /// Where bytes come from. All are used at once.
@@ -107,6 +152,46 @@ impl Default for Watchdog {
 }
 
 /// Ends a fetch from outside, on a signal say.
+///
+/// # Example
+/// ```
+/// use weighbridge_transfer::{FetchError, Stop, fetch};
+/// # use weighbridge_manifest::{Expectation, TrustError, TrustPolicy, VerifiedHead};
+/// # use weighbridge_testkit::{Folder, Sample};
+/// # use weighbridge_transfer::{
+/// #     AnotherModel, Event, Observer, Options, Source, SourceOptions, Unlisted, Wanted, Watchdog,
+/// # };
+/// # struct Quiet;
+/// # impl Observer for Quiet {
+/// #     fn accept_head(&self, _: &VerifiedHead, _: &[u8]) -> Result<(), TrustError> { Ok(()) }
+/// #     fn event(&self, _: Event) {}
+/// # }
+/// # let [publisher, node] = [Folder::new(), Folder::new()];
+/// # let mirror = publisher.path().to_str().ok_or("the path is not UTF-8")?;
+/// # let options = Options {
+/// #     sources: vec![Source::parse(mirror, &SourceOptions::default())?],
+/// #     metadata: None,
+/// #     into: node.at("tiny"),
+/// #     policy: TrustPolicy::pinned(Sample::of(&[("model.bin", 40_000)], 1).id),
+/// #     expected: Expectation::any(),
+/// #     now: None,
+/// #     wanted: Wanted::default(),
+/// #     unlisted: Unlisted::Report,
+/// #     another_model: AnotherModel::Refuse,
+/// #     memory: 128 << 20,
+/// #     limit_rate: None,
+/// #     watchdog: Watchdog::default(),
+/// # };
+/// # let observer = Quiet;
+/// # let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+///
+/// // A handler of signals would ask. The next fetch into the folder goes on from what was written.
+/// let stop = Stop::default();
+/// stop.ask();
+/// let ended = runtime.block_on(fetch(options, &observer, &stop));
+/// assert!(matches!(ended, Err(FetchError::Stopped { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Stop {
     asked: AtomicBool,

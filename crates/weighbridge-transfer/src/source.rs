@@ -23,6 +23,23 @@ use crate::{
 ///
 /// # Non-guarantee
 /// Nothing that it gives is the signed thing before it is accepted.
+///
+/// # Example
+/// ```
+/// use weighbridge_transfer::{Source, SourceError, SourceOptions};
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().to_str().ok_or("the path is not UTF-8")?;
+///
+/// let options = SourceOptions::default();
+/// let mirror = Source::parse("https://user:secret@mirror.example/tiny?signature=abc", &options)?;
+/// assert_eq!(mirror.name(), "https://mirror.example/tiny", "no secret is shown");
+/// assert_eq!(Source::parse("hf://example/tiny@v1.0", &options)?.name(), "hf://example/tiny@v1.0");
+/// assert_eq!(Source::parse(path, &options)?.name(), path);
+///
+/// assert!(matches!(Source::parse("ftp://mirror.example/tiny", &options), Err(SourceError::Scheme { .. })));
+/// assert!(matches!(Source::parse("no/such/folder", &options), Err(SourceError::Folder { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Source {
     name: String,
@@ -38,6 +55,16 @@ enum Kind {
 }
 
 /// What sources need to know beside their addresses.
+///
+/// # Example
+/// ```
+/// use weighbridge_transfer::{Source, SourceOptions};
+///
+/// let options = SourceOptions { hub_token: Some("hf_secret".into()), ..SourceOptions::default() };
+/// let source = Source::parse("hf://example/private", &options)?;
+/// assert!(!format!("{source:?} {options:?}").contains("hf_secret"), "a log may have both");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Default)]
 pub struct SourceOptions {
     /// Sent with every request to a web server or a hub, and never to where it redirects; buckets and folders take
