@@ -3,7 +3,7 @@
 use std::fmt;
 
 use weighbridge_manifest::{FileEntry, Format, TensorEntry, VerifiedFileList, VerifiedTensorList};
-use weighbridge_store::{Found, IoError, Layers, LayersError};
+use weighbridge_store::{Found, Layers, LayersError};
 use weighbridge_tree::{ChainingValue, ChunkSize, Coded, ErrorCode, Grid};
 
 use crate::weigh::{Sha256Listing, TensorListing};
@@ -141,8 +141,7 @@ impl Coded for ReuseFault {
             Self::ChunkSize { .. } => ErrorCode::REUSE_CHUNK_SIZE,
             Self::Lacks { .. } => ErrorCode::REUSE_LACKS_METADATA,
             Self::Index => ErrorCode::REUSE_INDEX,
-            Self::Layer(LayersError::Layer(error)) => error.error_code(),
-            Self::Layer(LayersError::Io(error)) => IoError::error_code(error),
+            Self::Layer(error) => error.error_code(),
         }
     }
 }
@@ -161,8 +160,7 @@ impl fmt::Display for ReuseFault {
             }
             Self::Lacks { what } => write!(f, "not reused: the earlier release has no {what}"),
             Self::Index => f.write_str("not reused: the index is not the one of the earlier release"),
-            Self::Layer(LayersError::Layer(error)) => write!(f, "not reused: {error}"),
-            Self::Layer(LayersError::Io(error)) => write!(f, "not reused: {error}"),
+            Self::Layer(error) => write!(f, "not reused: {error}"),
         }
     }
 }

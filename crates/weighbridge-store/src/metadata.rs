@@ -273,6 +273,33 @@ pub enum LayersError {
     Layer(LayerError),
 }
 
+impl Coded for LayersError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            Self::Io(error) => error.error_code(),
+            Self::Layer(error) => error.error_code(),
+        }
+    }
+}
+
+impl fmt::Display for LayersError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Layer(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for LayersError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(error) => Some(error),
+            Self::Layer(error) => Some(error),
+        }
+    }
+}
+
 /// The reason why metadata was refused.
 #[non_exhaustive]
 #[derive(Debug)]
