@@ -27,7 +27,7 @@ fuzz_target!(|data: &[u8]| {
     let file: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
     let (list, layer) = (list(&file), layer(&file));
 
-    let accepted = bounded(data.len(), || FileVerifier::accept_layer(&list, 0, steps).is_ok());
+    let accepted = bounded(data.len(), || FileVerifier::from_layer_bytes(&list, 0, steps).is_ok());
     assert_eq!(accepted, steps == layer);
     let model = ModelVerifier::new(list.clone()).expect("no false empty file");
     assert_eq!(model.accept_layers(steps).is_ok(), steps == layer);

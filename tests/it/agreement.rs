@@ -219,7 +219,7 @@ impl Holding for Bytes<'_> {
         Ok(layer(&self.0[position].1))
     }
 
-    fn chunk(&self, position: usize, index: u64, into: &mut Vec<u8>) -> Result<(), Self::Error> {
+    fn read_chunk(&self, position: usize, index: u64, into: &mut Vec<u8>) -> Result<(), Self::Error> {
         let Range { start, end } = grid(&self.0[position].1).range(index).unwrap();
         let range = usize::try_from(start).unwrap()..usize::try_from(end).unwrap();
         into.clear();

@@ -218,7 +218,7 @@ fn receipt(path: &Path, head: &VerifiedHead, output: &Output) -> Result<(), Fail
     let claim = SignedReceipt::parse(&note).map_err(|e| about(e.into()))?;
     let claim = claim.check().map_err(|e| about(e.into()))?;
     let receipt = claim.receipt();
-    receipt.is_of(head).map_err(|e| about(e.into()))?;
+    receipt.check_is_of(head).map_err(|e| about(e.into()))?;
     let node = receipt.node.name();
     let text = format!(
         "claim    {} says that it verified the whole of this head at {}; nothing shows that it did",

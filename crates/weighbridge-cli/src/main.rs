@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     let output = Output::new(args.json).quiet(args.quiet);
     // A fetch handles signals itself: it has more to do at its end than to undo something.
     if !matches!(args.command, Command::Fetch(_)) {
-        signals::end_at_once();
+        signals::end_run_on_signal();
     }
     let result = match args.command {
         Command::Keygen(args) => keys::keygen(&args, &output),

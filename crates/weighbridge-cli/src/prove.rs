@@ -141,7 +141,7 @@ fn write_slice(
         written = written.saturating_add(encoded.len() as u64);
         encoded.clear();
         let Some(index) = slicer.wanted() else { break };
-        folder.chunk(position, index, &mut chunk)?;
+        folder.read_chunk(position, index, &mut chunk)?;
         slicer.push(&chunk, &mut encoded).map_err(|e| about(e.into()))?;
     }
     slicer.finish().map_err(|e| about(e.into()))?;

@@ -64,7 +64,7 @@ fn handlers() -> io::Result<[(Signal, tokio::signal::windows::CtrlC); 1]> {
 }
 
 /// From the return on, a signal first undoes everything registered by [`on_signal`], and then ends the run at once.
-pub(crate) fn end_at_once() {
+pub(crate) fn end_run_on_signal() {
     let Ok(runtime) = Builder::new_current_thread().enable_all().build() else { return };
     if listen(&runtime, end).is_ok() {
         thread::spawn(move || runtime.block_on(future::pending::<()>()));

@@ -216,7 +216,7 @@ impl VerifiedHead {
         }
         let fail = |error| HeldError::Report { number, error };
         let report = Report::parse(signed.note().text()).map_err(fail)?;
-        report.is_of(self).map_err(fail)?;
+        report.check_is_of(self).map_err(fail)?;
         let counting = counting(&auditors.keys, &signers, report.received, is_revoked);
         if counting.is_empty() {
             return Ok(Err(NotCounted::OutOfDate));

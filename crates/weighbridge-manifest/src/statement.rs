@@ -121,8 +121,8 @@ impl Report {
     ///
     /// # Errors
     /// [`StatementFault::OtherHead`] (3302) if the report is about another head.
-    pub fn is_of(&self, head: &VerifiedHead) -> Result<(), StatementError> {
-        is_of::<Self>(head, (&self.name, self.head, self.root))
+    pub fn check_is_of(&self, head: &VerifiedHead) -> Result<(), StatementError> {
+        check_is_of::<Self>(head, (&self.name, self.head, self.root))
     }
 }
 
@@ -148,8 +148,8 @@ impl Receipt {
     ///
     /// # Errors
     /// [`StatementFault::OtherHead`] (3302) if the receipt is about another head.
-    pub fn is_of(&self, head: &VerifiedHead) -> Result<(), StatementError> {
-        is_of::<Self>(head, (&self.name, self.head, self.root))
+    pub fn check_is_of(&self, head: &VerifiedHead) -> Result<(), StatementError> {
+        check_is_of::<Self>(head, (&self.name, self.head, self.root))
     }
 }
 
@@ -318,7 +318,7 @@ fn text_by<'n, S: Statement>(note: &'n Note, key: &Vkey) -> Result<&'n str, Stat
     }
 }
 
-fn is_of<S: Statement>(
+fn check_is_of<S: Statement>(
     head: &VerifiedHead,
     (name, id, root): (&ModelName, HeadId, ModelRoot),
 ) -> Result<(), StatementError> {

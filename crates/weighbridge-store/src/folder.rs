@@ -119,7 +119,7 @@ impl Holding for HeldFolder<'_> {
         self.places.layer(self.files, position)
     }
 
-    fn chunk(&self, position: usize, index: u64, bytes: &mut Vec<u8>) -> Result<(), HoldingError> {
+    fn read_chunk(&self, position: usize, index: u64, bytes: &mut Vec<u8>) -> Result<(), HoldingError> {
         let entry = entry_of(self.files, position)?;
         let grid = Grid::new(entry.size, self.files.chunk_size()).map_err(HoldingError::TooLong)?;
         let range = grid.range(index).ok_or(HoldingError::NoSuchEntry)?;

@@ -41,7 +41,8 @@ impl Sample {
         let list = Arc::new(head.open_files(written.text.as_bytes()).unwrap());
         let layer_of: Vec<_> = contents.iter().map(|(_, bytes)| layer(bytes, chunk_size).concat()).collect();
         let verifiers = layer_of.iter().enumerate();
-        let verifiers = verifiers.map(|(at, layer)| FileVerifier::accept_layer(&list, at, layer).unwrap());
+        let verifiers =
+            verifiers.map(|(at, layer)| FileVerifier::from_layer_bytes(&list, at, layer).unwrap());
         Self {
             verifiers: verifiers.collect(),
             layers: layer_of.concat(),

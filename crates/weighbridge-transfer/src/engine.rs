@@ -229,7 +229,7 @@ impl Engine {
 
     /// Says which tensors are complete with a chunk that is written.
     pub(crate) fn tell(&self, chunk: &VerifiedChunk<'_>) {
-        let complete = self.ready.iter().flat_map(|ready| ready.told(chunk));
+        let complete = self.ready.iter().flat_map(|ready| ready.record(chunk));
         complete.for_each(|(_, tensor)| self.board.say(Event::Tensor(Box::new(tensor.clone()))));
     }
 

@@ -26,7 +26,7 @@ impl Grid {
     /// One compression per value; a stack of at most 44 values. With the feature `rayon`, many values are merged on all
     /// cores.
     pub fn merge_root(self, values: &[ChainingValue]) -> Result<FileRoot, MergeError> {
-        self.expect_layer_of(values)?;
+        self.check_layer_values(values)?;
         root_of(values).ok_or(MergeError::NoLayer)
     }
 
@@ -39,7 +39,7 @@ impl Grid {
     /// [`MergeError`] if there is no layer, if there is not exactly one value for each granule, or if `coarser` is
     /// finer or has another file length.
     pub fn coarsen(self, values: &[ChainingValue], coarser: Grid) -> Result<Vec<ChainingValue>, MergeError> {
-        self.expect_layer_of(values)?;
+        self.check_layer_values(values)?;
         if coarser.len() != self.len() || coarser.granule() < self.granule() {
             return Err(MergeError::NotCoarser);
         }
@@ -57,8 +57,9 @@ impl Grid {
         Ok(merged.collect())
     }
 
-    /// Requires a layer, and so two granules: merging fewer would finalise the root in the wrong place (rule 4).
-    fn expect_layer_of(self, values: &[ChainingValue]) -> Result<(), MergeError> {
+    /// Checks that the file has a layer, and that there is one value for each granule. A layer has two values or more:
+    /// merging fewer would finalise the root in the wrong place (rule 4).
+    fn check_layer_values(self, values: &[ChainingValue]) -> Result<(), MergeError> {
         if !self.has_layer() {
             return Err(MergeError::NoLayer);
         }

@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Only accepted chunks are written.
         let chunk = verifier.accept(0, index, arrived)?;
         memory[from..from + arrived.len()].copy_from_slice(chunk.bytes());
-        for (_, tensor) in ready.told(&chunk) {
+        for (_, tensor) in ready.record(&chunk) {
             let start = usize::try_from(tensor.offset)?;
             let bytes = &memory[start..start + usize::try_from(tensor.size)?];
             // A real loader would hand the bytes to a device here.

@@ -181,13 +181,13 @@ impl UnsignedResponse {
         now: Option<Time>,
     ) -> Result<Self, ResponseError<H::Error>> {
         let asked = challenge.challenge();
-        is_of(asked, files.head())?;
+        check_is_of(asked, files.head())?;
         // Only the keys are compared: the auditor is free to choose the prover's name.
         if asked.prover.public_key() != prover.public_key() {
             return Err(AuditError::OtherProver.into());
         }
         if let Some(at) = now {
-            in_time(asked, at)?;
+            check_in_time(asked, at)?;
         }
         let samples = Samples::of(challenge.text(), asked.samples, files)?;
         let mut body = Vec::with_capacity(usize::try_from(samples.response_len(prover)).unwrap_or(0));
@@ -196,9 +196,9 @@ impl UnsignedResponse {
             let place = || entry.path.clone();
             let layer = holding.layer(position).map_err(ResponseError::Holding)?;
             let grid = Grid::new(entry.size, files.chunk_size()).map_err(AuditError::from)?;
-            is_layer_of(&layer, grid, entry.root)
+            check_is_layer_of(&layer, grid, entry.root)
                 .map_err(|fault| ResponseError::Layer { path: place(), fault })?;
-            let part = samples.part(&layer, |index, bytes| holding.chunk(position, index, bytes));
+            let part = samples.part(&layer, |index, bytes| holding.read_chunk(position, index, bytes));
             body.extend(part.map_err(|error| match error {
                 PartError::Source(error) => ResponseError::Holding(error),
                 PartError::Chunk(fault) => ResponseError::Chunk { path: place(), fault },
@@ -307,11 +307,11 @@ impl Answered {
         answered: impl FnOnce(&Nonce) -> bool,
     ) -> Result<Self, AuditError> {
         let asked = challenge.challenge();
-        is_of(asked, files.head())?;
+        check_is_of(asked, files.head())?;
         if received < asked.issued {
             return Err(AuditError::Early { received, issued: asked.issued });
         }
-        in_time(asked, received)?;
+        check_in_time(asked, received)?;
         if answered(&asked.nonce) {
             return Err(AuditError::Replayed { nonce: asked.nonce });
         }
@@ -406,7 +406,7 @@ fn entry_at(files: &VerifiedFileList, position: usize) -> Result<&FileEntry, Aud
     files.entries().get(position).ok_or(AuditError::Misuse(SampleError::NothingDrawn))
 }
 
-fn is_of(asked: &Challenge, head: &VerifiedHead) -> Result<(), AuditError> {
+fn check_is_of(asked: &Challenge, head: &VerifiedHead) -> Result<(), AuditError> {
     if asked.head == head.id() && asked.root == head.head().root {
         Ok(())
     } else {
@@ -414,11 +414,11 @@ fn is_of(asked: &Challenge, head: &VerifiedHead) -> Result<(), AuditError> {
     }
 }
 
-fn in_time(asked: &Challenge, at: Time) -> Result<(), AuditError> {
+fn check_in_time(asked: &Challenge, at: Time) -> Result<(), AuditError> {
     if at > asked.deadline { Err(AuditError::Late { at, deadline: asked.deadline }) } else { Ok(()) }
 }
 
-pub(crate) fn is_layer_of(layer: &Layer, grid: Grid, root: FileRoot) -> Result<(), LayerError> {
+pub(crate) fn check_is_layer_of(layer: &Layer, grid: Grid, root: FileRoot) -> Result<(), LayerError> {
     let (expected, actual) = (grid.layer_len(), layer.grid().layer_len());
     if actual != expected {
         return Err(LayerError::WrongLength { expected, actual });

@@ -58,5 +58,5 @@ pub trait Holding {
     ///
     /// # Errors
     /// The holding's own errors; also if the file ends too early.
-    fn chunk(&self, position: usize, index: u64, bytes: &mut Vec<u8>) -> Result<(), Self::Error>;
+    fn read_chunk(&self, position: usize, index: u64, bytes: &mut Vec<u8>) -> Result<(), Self::Error>;
 }

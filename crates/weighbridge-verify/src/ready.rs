@@ -16,21 +16,21 @@ use weighbridge_tree::{Coded, ErrorCode, FileRoot, Grid};
 
 use crate::{released::VerifiedChunk, verifier::grid_of};
 
-/// Takes note of each accepted chunk, and returns the tensors that the chunk completes.
+/// Records each accepted chunk, and returns the tensors that the chunk completes.
 ///
-/// Threads share it as they share a [`ModelVerifier`](crate::ModelVerifier), and report chunks in any order. A chunk
-/// that was reported before completes nothing again.
+/// Threads share it as they share a [`ModelVerifier`](crate::ModelVerifier), and record chunks in any order. A chunk
+/// that was recorded before completes nothing again.
 ///
 /// # Guarantee
-/// Each tensor that has bytes is returned once: to the thread that reports the last of the tensor's chunks. All writes
-/// of other threads before they reported their chunks are visible to that thread.
+/// Each tensor that has bytes is returned once: to the thread that records the last of the tensor's chunks. All writes
+/// of other threads before they recorded their chunks are visible to that thread.
 ///
 /// # Non-guarantee
 /// The tensor list is the signer's claim. Whether the file's own header says the same is known only once the two are
 /// compared (`spec/tensors.md`, V1 to V3).
 ///
 /// # Cost
-/// 32 bytes for each tensor that has bytes, and one bit for each chunk of every file with a reported chunk.
+/// 32 bytes for each tensor that has bytes, and one bit for each chunk of every file with a recorded chunk.
 ///
 /// # Example
 /// ```
@@ -71,9 +71,9 @@ struct Shard {
     position: usize,
     root: FileRoot,
     grid: Grid,
-    /// One bit for each reported chunk. Allocated at the first report: by then the layer of the file is accepted, which
-    /// takes 256 times as much memory.
-    told: OnceBox<Box<[AtomicU32]>>,
+    /// One bit for each recorded chunk. Allocated once a chunk is recorded: by then the layer of the file is accepted,
+    /// which takes 256 times as much memory.
+    recorded: OnceBox<Box<[AtomicU32]>>,
     /// The tensors with bytes, by offset. They do not overlap, so their first and last chunks ascend too.
     tensors: Vec<Waiting>,
 }
@@ -82,7 +82,7 @@ struct Waiting {
     /// The position in the tensor list.
     position: usize,
     chunks: Range<u64>,
-    /// The number of chunks that were not reported yet. Only the thread that sets a chunk's bit subtracts, so this
+    /// The number of chunks that were not recorded yet. Only the thread that sets a chunk's bit subtracts, so this
     /// reaches 0 once.
     missing: AtomicUsize,
 }
@@ -117,10 +117,10 @@ impl ReadyTensors {
         self.tensors.entries().iter().enumerate().filter(|(_, tensor)| tensor.size == 0)
     }
 
-    /// Reports an accepted chunk, and returns the tensors that this chunk completes, by offset, with their positions in
+    /// Records an accepted chunk, and returns the tensors that this chunk completes, by offset, with their positions in
     /// the list.
     ///
-    /// Returns nothing if the chunk was reported before, if no tensor has bytes in the chunk, or if it is of another
+    /// Returns nothing if the chunk was recorded before, if no tensor has bytes in the chunk, or if it is of another
     /// model.
     ///
     /// # Panics
@@ -128,11 +128,11 @@ impl ReadyTensors {
     ///
     /// # Cost
     /// Two binary searches, and an atomic operation for the chunk and for each tensor that has bytes in it. Allocates
-    /// only at the first report for a file, and for the returned tensors. No lock.
+    /// only for the first chunk of a file, and for the returned tensors. No lock.
     #[must_use = "no tensor is given twice"]
-    pub fn told(&self, chunk: &VerifiedChunk<'_>) -> Vec<(usize, &TensorEntry)> {
+    pub fn record(&self, chunk: &VerifiedChunk<'_>) -> Vec<(usize, &TensorEntry)> {
         let mut ready = Vec::new();
-        for waiting in self.first_told(chunk) {
+        for waiting in self.take_touched(chunk) {
             if waiting.missing.fetch_sub(1, AcqRel) == 1 {
                 self.waiting.fetch_sub(1, AcqRel);
                 ready.extend(
@@ -143,11 +143,11 @@ impl ReadyTensors {
         ready
     }
 
-    /// The tensors that have bytes in a chunk; none if the chunk was reported before.
-    fn first_told(&self, chunk: &VerifiedChunk<'_>) -> &[Waiting] {
+    /// Records a chunk, and returns the tensors that have bytes in it; none if the chunk was recorded before.
+    fn take_touched(&self, chunk: &VerifiedChunk<'_>) -> &[Waiting] {
         let shard = self.files.binary_search_by_key(&chunk.position(), |shard| shard.position);
         let Some(shard) = shard.ok().and_then(|at| self.files.get(at)) else { return &[] };
-        if shard.is_own(chunk) && shard.tell(chunk.index()) { shard.touched(chunk.index()) } else { &[] }
+        if shard.is_own(chunk) && shard.record(chunk.index()) { shard.touched(chunk.index()) } else { &[] }
     }
 
     /// The number of tensors that are not complete yet. The number never rises.
@@ -187,11 +187,11 @@ impl Shard {
             }
             before = Some(tensor);
             let chunks = grid.chunks_of(&bytes).ok_or_else(|| stranger(tensor))?;
-            // If the count does not fit, no layer of as many chunks can be accepted, and no chunk is ever reported.
+            // If the count does not fit, no layer of as many chunks can be accepted, and no chunk is ever recorded.
             let missing = usize::try_from(chunks.end.saturating_sub(chunks.start)).unwrap_or(usize::MAX);
             tensors.push(Waiting { position, chunks, missing: AtomicUsize::new(missing) });
         }
-        Ok(Some(Self { position, root: file.root, grid, told: OnceBox::new(), tensors }))
+        Ok(Some(Self { position, root: file.root, grid, recorded: OnceBox::new(), tensors }))
     }
 
     /// Whether a chunk is of this file, with the same chunk size.
@@ -199,13 +199,13 @@ impl Shard {
         chunk.root() == self.root && self.grid.range(chunk.index()) == Some(chunk.range())
     }
 
-    /// Sets the chunk's bit. Whether this is the chunk's first report.
-    fn tell(&self, index: u64) -> bool {
-        let told = self.told.get_or_init(|| {
+    /// Sets the chunk's bit. Whether the chunk was not recorded before.
+    fn record(&self, index: u64) -> bool {
+        let recorded = self.recorded.get_or_init(|| {
             let words = usize::try_from(self.grid.count().div_ceil(32)).unwrap_or(0);
             Box::new(core::iter::repeat_with(AtomicU32::default).take(words).collect())
         });
-        let word = usize::try_from(index >> 5).ok().and_then(|word| told.get(word));
+        let word = usize::try_from(index >> 5).ok().and_then(|word| recorded.get(word));
         let bit = 1_u32.wrapping_shl(u32::try_from(index & 31).unwrap_or(0));
         word.is_some_and(|word| word.fetch_or(bit, AcqRel) & bit == 0)
     }

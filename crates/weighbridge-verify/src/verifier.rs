@@ -7,7 +7,7 @@ use weighbridge_manifest::{EntryPath, FileEntry, Proven, VerifiedFileList};
 use weighbridge_tree::{ChunkError, ChunkSize, Grid, Layer, LayerError};
 
 use crate::{
-    audit::is_layer_of,
+    audit::check_is_layer_of,
     chunk_set::{ChunkSet, Missing},
     released::{VerifiedChunk, VerifiedFile, VerifiedRun, unit_of},
     verifier_error::{Incomplete, RunError, VerifierError},
@@ -69,7 +69,7 @@ impl FileVerifier {
         Self::of_layer(position, entry, files.chunk_size(), layer)
     }
 
-    /// Verifies the file at `position` of a list, once the bytes of its layer are accepted.
+    /// Accepts the bytes of a layer, and verifies by it the file at `position` of a list.
     ///
     /// `layer` is the part of `chunks.layer` that belongs to this file: nothing, if the file has at most one chunk.
     ///
@@ -78,7 +78,7 @@ impl FileVerifier {
     ///
     /// # Cost
     /// The cost of [`Layer::accept`], and a bit for each chunk.
-    pub fn accept_layer(
+    pub fn from_layer_bytes(
         files: &VerifiedFileList,
         position: usize,
         layer: &[u8],
@@ -87,11 +87,11 @@ impl FileVerifier {
         Self::of_bytes(position, entry, files.chunk_size(), layer)
     }
 
-    /// Verifies a file that a proof shows, once the bytes of its layer are accepted. `position` is the file's position
-    /// in a list that the caller does not have.
+    /// Accepts the bytes of a layer, and verifies by it a file that a proof shows. `position` is the file's position in
+    /// a list that the caller does not have.
     ///
     /// # Errors
-    /// Those of [`accept_layer`](Self::accept_layer), with the proof in place of the list.
+    /// Those of [`from_layer_bytes`](Self::from_layer_bytes), with the proof in place of the list.
     ///
     /// # Example
     /// ```
@@ -136,7 +136,7 @@ impl FileVerifier {
         chunk_size: ChunkSize,
         layer: Layer,
     ) -> Result<Self, VerifierError> {
-        is_layer_of(&layer, grid_of(entry, chunk_size)?, entry.root)
+        check_is_layer_of(&layer, grid_of(entry, chunk_size)?, entry.root)
             .map_err(|fault| VerifierError::Layer { path: entry.path.clone(), fault })?;
         let accepted = ChunkSet::of(&layer);
         Ok(Self { position, path: entry.path.clone(), layer, accepted })

@@ -41,10 +41,12 @@ impl Change {
 }
 
 impl Account {
-    /// Whether a line about the source is due `at` this time: the source has changed, and had no line about the same
-    /// change in the last half minute. A change that comes and goes has one line in that time. After that time, a state
-    /// other than the last printed one has a line too.
-    fn has_news(&mut self, at: Duration) -> bool {
+    /// Whether a line about the source is due `at` this time. If so, the line counts as printed.
+    ///
+    /// A line is due if the source has changed, and had no line about the same change in the last half minute. A change
+    /// that comes and goes has one line in that time. After that time, a state other than the last printed one has a
+    /// line too.
+    fn take_news(&mut self, at: Duration) -> bool {
         let mut change = Change::of(&self.now);
         // A short pause without work is no change.
         if change.state == SourceState::Idle
@@ -112,7 +114,7 @@ impl Lines {
     fn changes(&mut self, names: &[String], at: Duration) -> Vec<String> {
         let of = |(source, account): (&SourceIndex, &mut Account)| {
             let name = names.get(*source)?;
-            account.has_news(at).then(|| change(name, &account.now))
+            account.take_news(at).then(|| change(name, &account.now))
         };
         self.sources.iter_mut().filter_map(of).collect()
     }

@@ -338,7 +338,7 @@ fn each_fault_is_said_in_a_sentence_with_its_line() {
         "the signature of the receipt does not verify: it was altered"
     );
     let of_another = Receipt { head: HeadId::from_bytes([1; 32]), ..receipt() };
-    assert_eq!(of_another.is_of(&head()).map_err(say), Err("the receipt is of another head".into()));
+    assert_eq!(of_another.check_is_of(&head()).map_err(say), Err("the receipt is of another head".into()));
 }
 
 #[test]
@@ -425,14 +425,14 @@ fn a_receipt_is_checked_by_the_key_that_it_names_and_for_the_head_that_it_is_sho
     let signed = SignedReceipt::parse(note(&text, &[node(100).line(&text)]).as_bytes()).unwrap();
     let claim = signed.check().unwrap();
     assert_eq!(claim.receipt(), &receipt());
-    assert_eq!(code(claim.receipt().is_of(&head())), 0);
+    assert_eq!(code(claim.receipt().check_is_of(&head())), 0);
     let head = head();
     for other in [
         Receipt { name: kit::name("another/model"), ..receipt() },
         Receipt { head: HeadId::from_bytes([1; 32]), ..receipt() },
         Receipt { root: ModelRoot::from_bytes([1; 32]), ..receipt() },
     ] {
-        assert_eq!(code(other.is_of(&head)), 3302);
+        assert_eq!(code(other.check_is_of(&head)), 3302);
     }
 }
 

@@ -129,7 +129,7 @@ fn readers_of_a_release_read_it_to_its_end_after_another_has_replaced_it() {
     assert_reads(&untouched, &first);
     assert_reads(&touched, &first);
     let mut chunk = Vec::new();
-    held.chunk(2, 0, &mut chunk).unwrap();
+    held.read_chunk(2, 0, &mut chunk).unwrap();
     assert_eq!(chunk, first.chunks(2, 0..1));
     assert_eq!(held.layer(0).unwrap().grid().len(), 70_000);
     // A reader that comes late, and knows the old head, reads it as well.

@@ -44,7 +44,7 @@ impl Case {
 
     fn verifier(&self) -> FileVerifier {
         let layer = layer(&self.file, self.signed.files.chunk_size()).concat();
-        FileVerifier::accept_layer(&self.signed.files, 0, &layer).unwrap()
+        FileVerifier::from_layer_bytes(&self.signed.files, 0, &layer).unwrap()
     }
 
     fn view(&self) -> FileView {
@@ -551,7 +551,7 @@ fn a_file_that_is_gone_before_it_is_touched_is_missing() {
         let held = HeldFolder::open(folder.path(), &signed.metadata, &signed.files).unwrap();
         change(&folder);
         assert_eq!(code_of(model.file(0)), code, "{what}");
-        assert_eq!(held.chunk(0, 0, &mut Vec::new()).unwrap_err().error_code().get(), code, "{what}");
+        assert_eq!(held.read_chunk(0, 0, &mut Vec::new()).unwrap_err().error_code().get(), code, "{what}");
         // The other file is unaffected, and the first file can be read again once it is back.
         model.read_at(1, 0, &mut [0; 9]).unwrap();
         let _ = fs::remove_file(folder.at("sub"));
@@ -655,7 +655,7 @@ fn links_and_special_files_are_those_of_a_model_folder() {
     let layer = layer(&files[1].1, ChunkSize::MIN).concat();
     let (fifo, link) = (folder.at("fifo"), folder.at("in"));
     let codes = weighbridge_testkit::in_time(move || {
-        let verifier = || FileVerifier::accept_layer(&signed.files, 1, &layer).unwrap();
+        let verifier = || FileVerifier::from_layer_bytes(&signed.files, 1, &layer).unwrap();
         [fifo, link].map(|path| FileView::open(&path, verifier()).unwrap_err().error_code().get())
     });
     assert_eq!(codes, [5104, 9002]);

@@ -48,7 +48,7 @@ impl Case {
     }
 
     fn verifier(&self) -> FileVerifier {
-        FileVerifier::accept_layer(&self.signed.files, 0, &self.layer).unwrap()
+        FileVerifier::from_layer_bytes(&self.signed.files, 0, &self.layer).unwrap()
     }
 
     fn count(&self) -> usize {

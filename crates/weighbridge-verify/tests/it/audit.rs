@@ -186,7 +186,7 @@ impl Holding for Memory<'_> {
         Ok(self.model.layers[position].clone())
     }
 
-    fn chunk(&self, position: usize, index: u64, bytes: &mut Vec<u8>) -> Result<(), &'static str> {
+    fn read_chunk(&self, position: usize, index: u64, bytes: &mut Vec<u8>) -> Result<(), &'static str> {
         self.chunks.borrow_mut().push((position, index));
         if self.lost.contains(&(position, index)) {
             return Err("the chunk is gone");
@@ -322,7 +322,7 @@ fn an_honest_prover_passes_and_the_report_says_what_was_shown() {
         };
         assert_eq!(*report, expected);
         assert_eq!(Report::parse(&report.to_text().unwrap()), Ok(expected));
-        assert!(report.is_of(&model.signed.head).is_ok());
+        assert!(report.check_is_of(&model.signed.head).is_ok());
     }
 }
 
@@ -418,7 +418,7 @@ fn one_folder_answers_many_threads_at_once_as_it_answers_each_alone() {
         let (mut chunk, mut encoded) = (Vec::new(), Vec::new());
         let mut slicer = Slicer::new(&layer, range, &mut encoded).unwrap();
         while let Some(index) = slicer.wanted() {
-            holding.chunk(position, index, &mut chunk).unwrap();
+            holding.read_chunk(position, index, &mut chunk).unwrap();
             slicer.push(&chunk, &mut encoded).unwrap();
         }
         slicer.finish().unwrap();
@@ -847,8 +847,8 @@ impl Holding for Spoilt<'_> {
         }
     }
 
-    fn chunk(&self, position: usize, index: u64, bytes: &mut Vec<u8>) -> Result<(), &'static str> {
-        self.0.chunk(position, index, bytes)?;
+    fn read_chunk(&self, position: usize, index: u64, bytes: &mut Vec<u8>) -> Result<(), &'static str> {
+        self.0.read_chunk(position, index, bytes)?;
         match self.1 {
             Wrong::Flipped => *bytes.last_mut().unwrap() ^= 1,
             Wrong::Short => bytes.truncate(bytes.len() - 1),

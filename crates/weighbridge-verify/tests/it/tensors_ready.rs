@@ -133,11 +133,11 @@ fn tensors_that_share_a_chunk_become_ready_with_it_by_offset() {
     let (verifier, ready) = (model.verifier(), model.ready());
     assert_eq!(ready.waiting(), 4);
     let chunk = verifier.accept(1, 0, model.chunk(1, 0)).unwrap();
-    let given = ready.told(&chunk);
+    let given = ready.record(&chunk);
     assert_eq!(names(&given), ["a03", "a10", "a24"]);
     assert!(given.iter().all(|(position, tensor)| model.tensors()[*position] == **tensor));
     assert_eq!(ready.waiting(), 1);
-    assert!(ready.told(&chunk).is_empty(), "told twice");
+    assert!(ready.record(&chunk).is_empty(), "given twice");
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn a_tensor_over_several_chunks_becomes_ready_with_the_last_one_told() {
     let (verifier, ready) = (model.verifier(), model.ready());
     for (index, expected) in [(2, 0), (0, 0), (2, 0), (3, 0), (0, 0), (1, 1), (1, 0)] {
         let chunk = verifier.accept(1, index, model.chunk(1, index)).unwrap();
-        assert_eq!(ready.told(&chunk).len(), expected, "chunk {index}");
+        assert_eq!(ready.record(&chunk).len(), expected, "chunk {index}");
     }
 }
 
@@ -159,7 +159,7 @@ fn tensors_of_no_bytes_are_complete_from_the_start_and_never_given() {
     assert_eq!(ready.waiting(), 7);
     let mut given = Vec::new();
     for (position, index) in model.all() {
-        given.extend(ready.told(&verifier.accept(position, index, model.chunk(position, index)).unwrap()));
+        given.extend(ready.record(&verifier.accept(position, index, model.chunk(position, index)).unwrap()));
     }
     assert_eq!(given.len(), 7);
     assert!(given.iter().all(|(_, tensor)| tensor.size != 0));
@@ -171,7 +171,7 @@ fn the_chunks_of_a_run_are_told_one_by_one() {
     let model = Model::new(&SIZES, &[1]);
     let (verifier, ready) = (model.verifier(), model.ready());
     let run = verifier.file(1).unwrap().accept_run(0, &model.files[FIRST]).unwrap();
-    let given: usize = run.chunks().map(|chunk| ready.told(&chunk).len()).sum();
+    let given: usize = run.chunks().map(|chunk| ready.record(&chunk).len()).sum();
     assert_eq!((given, ready.waiting()), (7, 1));
 }
 
@@ -180,8 +180,8 @@ fn a_chunk_of_another_model_completes_nothing() {
     let (model, other) = (Model::new(&[100], &[1]), Model::new(&[101], &[1]));
     let ready = model.ready();
     let verifier = other.verifier();
-    assert!(ready.told(&verifier.accept(1, 0, other.chunk(1, 0)).unwrap()).is_empty());
-    assert!(ready.told(&verifier.accept(0, 0, other.chunk(0, 0)).unwrap()).is_empty(), "no tensor file");
+    assert!(ready.record(&verifier.accept(1, 0, other.chunk(1, 0)).unwrap()).is_empty());
+    assert!(ready.record(&verifier.accept(0, 0, other.chunk(0, 0)).unwrap()).is_empty(), "no tensor file");
     assert_eq!(ready.waiting(), 2);
 }
 
@@ -194,7 +194,7 @@ fn a_chunk_of_the_same_file_in_another_chunk_size_completes_nothing() {
     verifier.accept_layers(&draft.layers).unwrap();
     let ready = model.ready();
     for (index, chunk) in (0..).zip(model.files[FIRST].chunks(2 * UNIT)) {
-        assert!(ready.told(&verifier.accept(1, index, chunk).unwrap()).is_empty());
+        assert!(ready.record(&verifier.accept(1, index, chunk).unwrap()).is_empty());
     }
     assert_eq!(ready.waiting(), 3);
 }
@@ -249,7 +249,7 @@ fn every_tensor_is_given_to_exactly_one_of_many_threads() {
                             let (position, index) = all[(at + nth * all.len() / threads) % all.len()];
                             let bytes = model.chunk(position, index);
                             let chunk = verifier.accept(position, index, bytes).unwrap();
-                            for (tensor, entry) in ready.told(&chunk) {
+                            for (tensor, entry) in ready.record(&chunk) {
                                 given[tensor].fetch_add(1, Ordering::Relaxed);
                                 assert!(verifier.has_tensor(entry));
                             }
@@ -269,7 +269,7 @@ fn whoever_is_given_a_tensor_sees_what_the_others_wrote_before_they_told() {
     for _ in 0..100 {
         let (verifier, ready) = (model.verifier(), model.ready());
         let count = as_usize(verifier.file(1).unwrap().count());
-        // Relaxed stores: only `told` orders them.
+        // Relaxed stores: only `record` orders them.
         let written: Vec<_> = (0..count).map(|_| AtomicU32::new(0)).collect();
         let winners = Mutex::new(0);
         let barrier = Barrier::new(count);
@@ -281,7 +281,7 @@ fn whoever_is_given_a_tensor_sees_what_the_others_wrote_before_they_told() {
                     let chunk = verifier.accept(1, index, model.chunk(1, index)).unwrap();
                     barrier.wait();
                     cell.store(1, Ordering::Relaxed);
-                    for _ in ready.told(&chunk) {
+                    for _ in ready.record(&chunk) {
                         assert!(written.iter().all(|cell| cell.load(Ordering::Relaxed) == 1));
                         *winners.lock().unwrap() += 1;
                     }
@@ -317,11 +317,11 @@ proptest! {
                 .filter(|at| complete(&told, &needed[*at]) && !complete(&before, &needed[*at]))
                 .collect();
             let chunk = verifier.accept(position, index, model.chunk(position, index)).unwrap();
-            let given = ready.told(&chunk);
+            let given = ready.record(&chunk);
             prop_assert!(given.is_sorted_by_key(|(_, tensor)| tensor.offset));
             prop_assert_eq!(given.len(), expected.len());
             prop_assert_eq!(given.into_iter().map(|(at, _)| at).collect::<BTreeSet<_>>(), expected);
-            prop_assert!(ready.told(&chunk).is_empty());
+            prop_assert!(ready.record(&chunk).is_empty());
         }
         prop_assert_eq!(ready.waiting(), 0);
     }
@@ -334,7 +334,7 @@ proptest! {
         let order = shuffled(&model.all(), order);
         let first = order.iter().position(|(position, index)| {
             let chunk = verifier.accept(*position, *index, model.chunk(*position, *index)).unwrap();
-            !ready.told(&chunk).is_empty()
+            !ready.record(&chunk).is_empty()
         });
         prop_assert!(first.unwrap() < order.len() - 1);
         prop_assert!(!verifier.is_complete());

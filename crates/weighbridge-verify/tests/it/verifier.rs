@@ -58,7 +58,7 @@ impl Case {
     }
 
     fn verifier(&self) -> FileVerifier {
-        FileVerifier::accept_layer(&self.signed.files, 0, &self.layer).unwrap()
+        FileVerifier::from_layer_bytes(&self.signed.files, 0, &self.layer).unwrap()
     }
 
     fn chunk(&self, index: u64) -> &[u8] {
@@ -373,7 +373,7 @@ fn a_refused_layer_leaves_nothing_and_a_good_one_is_accepted_after_it() {
 
         let model = ModelVerifier::new(case.signed.files.clone()).unwrap();
         for (bytes, code) in bad {
-            let alone = FileVerifier::accept_layer(&case.signed.files, 0, &bytes).unwrap_err();
+            let alone = FileVerifier::from_layer_bytes(&case.signed.files, 0, &bytes).unwrap_err();
             assert_eq!(alone.error_code().get(), code);
             assert_eq!(model.accept_layer(0, &bytes).unwrap_err(), alone);
             assert!(model.missing_layers().eq([0]));
@@ -456,7 +456,7 @@ fn an_empty_file_is_complete_from_the_start_if_its_root_is_that_of_nothing() {
     let signed = draft.sign();
     let expected = LayerError::NotEmpty { expected: FileRoot::of(b"something") };
     for error in [
-        FileVerifier::accept_layer(&signed.files, 0, &[]).unwrap_err(),
+        FileVerifier::from_layer_bytes(&signed.files, 0, &[]).unwrap_err(),
         ModelVerifier::new(signed.files.clone()).unwrap_err(),
     ] {
         assert!(matches!(&error, VerifierError::Layer { fault, .. } if *fault == expected));
