@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use weighbridge_formats::{
     Coded,
-    index::{Held, Index},
+    index::{Index, Lookup},
 };
 use weighbridge_fuzz::bounded;
 
@@ -26,14 +26,14 @@ fuzz_target!(|data: &[u8]| {
     let has = |path: &str, tensor: &str| {
         let file = path.strip_prefix("sub/").expect("files are looked for in the index's folder");
         match index.weight_map().any(|pair| pair == (tensor, file)) {
-            true => Held::Tensor,
-            false => Held::NoTensor,
+            true => Lookup::Tensor,
+            false => Lookup::NoTensor,
         }
     };
     const PATH: &str = "sub/model.safetensors.index.json";
     assert_eq!(index.check(PATH, has), Ok(()));
     let code = |held| index.check(PATH, |_, _| held).map_err(|error| error.error_code().get());
     let refused = |with| if pairs.is_empty() { Ok(()) } else { Err(with) };
-    assert_eq!(code(Held::NoFile), refused(4202));
-    assert_eq!(code(Held::NoTensor), refused(4203));
+    assert_eq!(code(Lookup::NoFile), refused(4202));
+    assert_eq!(code(Lookup::NoTensor), refused(4203));
 });

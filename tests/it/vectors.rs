@@ -9,7 +9,7 @@ use std::{
 
 use weighbridge_formats::{
     Format, Parsed, TensorSpan,
-    index::{Held, Index},
+    index::{Index, Lookup},
     parse,
     split::{Part, Says, Split, check as check_splits},
 };
@@ -545,9 +545,9 @@ impl Vector {
             };
             let lines: Vec<&str> = holds.lines().filter(of_file).collect();
             match (lines.is_empty(), lines.iter().any(|l| named(l).as_deref() == Some(tensor))) {
-                (true, _) => Held::NoFile,
-                (false, false) => Held::NoTensor,
-                (false, true) => Held::Tensor,
+                (true, _) => Lookup::NoFile,
+                (false, false) => Lookup::NoTensor,
+                (false, true) => Lookup::Tensor,
             }
         };
         index.check("model.safetensors.index.json", held).map_err(code)

@@ -8,7 +8,7 @@ use weighbridge_manifest::{
 };
 use weighbridge_publish::{KeyError, SigningError};
 use weighbridge_store::{HoldingError, IoError, MetadataError, StoreError, shown_path};
-use weighbridge_transfer::{Blame, FetchError, Progress, SourceStatus, Unpruned};
+use weighbridge_transfer::{Blame, FetchError, FetchProgress, SourceStatus, Unpruned};
 use weighbridge_tree::{Coded, ErrorCode, SliceError};
 use weighbridge_verify::{AuditError, ResponseError};
 
@@ -222,8 +222,8 @@ pub(crate) const BESIDE_THE_CACHE: &str = "fetch into another folder, with the s
                                            is not downloaded again";
 
 /// Describes the bytes on disk after a fetch that did not end well.
-fn on_disk(progress: &Progress) -> String {
-    let Progress { durable, verified, wanted, .. } = progress;
+fn on_disk(progress: &FetchProgress) -> String {
+    let FetchProgress { durable, verified, wanted, .. } = progress;
     let there = match durable {
         0 => "nothing was added to what is on disk".to_owned(),
         _ => format!("{} of {} is on disk", size(*durable), size(*wanted)),

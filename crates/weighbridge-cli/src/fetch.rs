@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use weighbridge_manifest::{TrustError, VerifiedHead, shown};
 use weighbridge_store::{FOLDER, PARTIAL, read_bounded, shown_path};
 use weighbridge_transfer::{
-    AnotherModel, Event, FetchError, Fetched, Observer, Options, Progress, Source, SourceOptions,
+    AnotherModel, Event, FetchError, FetchProgress, Fetched, Observer, Options, Source, SourceOptions,
     SourceState, SourceStatus, Stop, Unlisted, Wanted, Watchdog, fetch,
 };
 use weighbridge_tree::{Coded, ErrorCode, HeadId};
@@ -161,7 +161,7 @@ struct Watcher<'a> {
 #[derive(Default)]
 struct Seen {
     head: Option<HeadId>,
-    progress: Progress,
+    progress: FetchProgress,
     sources: BTreeMap<usize, SourceStatus>,
     /// The command's own reason to end the fetch.
     failure: Option<Failure>,
@@ -359,7 +359,7 @@ fn end_by_signal<'scope>(
     let failure = by_force(&watcher.seen().progress);
     scope.spawn(move || {
         if let Ok(view) = watcher.view.try_lock() {
-            view.finish(watcher.output, &Progress::default());
+            view.finish(watcher.output, &FetchProgress::default());
         }
         let _ = (watcher.output.fail(&failure), told.send(()));
     });
@@ -373,7 +373,7 @@ fn end_by_signal<'scope>(
 }
 
 /// The failure of a fetch that did not end by itself. The known state lacks the last sync.
-fn by_force(progress: &Progress) -> Failure {
+fn by_force(progress: &FetchProgress) -> Failure {
     let there = match progress.wanted {
         0 => String::new(),
         wanted => format!("; at least {} of {} is on disk", size(progress.durable), size(wanted)),

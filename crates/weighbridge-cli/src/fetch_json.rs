@@ -66,9 +66,9 @@ fn waiting<'e>(waiting: &'e transfer::Waiting, names: &'e [String]) -> Waiting<'
     }
 }
 
-impl From<transfer::Progress> for Progress {
-    fn from(progress: transfer::Progress) -> Self {
-        let transfer::Progress { received, verified, durable, wanted } = progress;
+impl From<transfer::FetchProgress> for Progress {
+    fn from(progress: transfer::FetchProgress) -> Self {
+        let transfer::FetchProgress { received, verified, durable, wanted } = progress;
         Self { received, verified, durable, wanted }
     }
 }
@@ -79,7 +79,7 @@ mod tests {
     use std::time::Duration;
 
     use weighbridge_manifest::{EntryPath, TensorEntry};
-    use weighbridge_transfer::{Blame, Progress, SourceState, Waiting};
+    use weighbridge_transfer::{Blame, FetchProgress, SourceState, Waiting};
 
     use super::{object, *};
 
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn every_event_has_its_names() {
-        let progress = Progress { received: 4, verified: 3, durable: 2, wanted: 9 };
+        let progress = FetchProgress { received: 4, verified: 3, durable: 2, wanted: 9 };
         let events = [
             (
                 Event::Wanted { files: 13, bytes: 99, metadata: "m/weighbridge".into() },

@@ -8,7 +8,9 @@ use std::{
 };
 
 use weighbridge_manifest::{shown, shown_line};
-use weighbridge_transfer::{Blame, Event, Here, Progress, SourceIndex, SourceState, SourceStatus, Waiting};
+use weighbridge_transfer::{
+    Blame, Event, FetchProgress, Here, SourceIndex, SourceState, SourceStatus, Waiting,
+};
 use weighbridge_tree::ChunkSize;
 
 use crate::output::{Output, count, size};
@@ -109,7 +111,7 @@ impl View {
     }
 
     /// Clears the screen, and prints the rate of the fetch.
-    pub(crate) fn finish(&self, output: &Output, progress: &Progress) {
+    pub(crate) fn finish(&self, output: &Output, progress: &FetchProgress) {
         let Form::Screen(screen) = &self.form else { return };
         screen.clear();
         let elapsed = self.started.elapsed();

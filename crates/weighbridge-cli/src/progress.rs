@@ -9,15 +9,15 @@ use crate::{
     signals::{OnSignal, on_signal},
 };
 
-/// Progress of reading a model.
-pub(crate) struct Progress {
+/// A bar that shows how much of a model was read.
+pub(crate) struct ReadProgress {
     bar: ProgressBar,
     started: Instant,
     /// Removes the bar when a signal ends the run, so that the shell's next line is not behind the bar.
     _undone: OnSignal,
 }
 
-impl Progress {
+impl ReadProgress {
     pub(crate) fn new(output: &Output, what: &'static str) -> Self {
         let bar = if output.is_watched() { ProgressBar::new(0) } else { ProgressBar::hidden() };
         let style = ProgressStyle::with_template(

@@ -25,7 +25,7 @@ use crate::{
     keys,
     output::{List, Output, count, size},
     place::NewFile,
-    progress::Progress,
+    progress::ReadProgress,
     trust, verify_partial,
     weigh::globs,
 };
@@ -198,7 +198,7 @@ pub(crate) fn check_files(
     let paths = || files.entries().iter().filter(|e| wanted(e.path.as_str()));
     let width = path_width(paths());
     let list = List::new(output, paths().count(), "file");
-    let progress = Progress::new(output, "verifying");
+    let progress = ReadProgress::new(output, "verifying");
     progress.total(paths().map(|e| e.size).sum());
     let read = AtomicU64::new(0);
     let in_hub_cache = is_hub_snapshot(check.model);

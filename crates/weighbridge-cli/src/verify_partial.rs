@@ -23,7 +23,7 @@ use crate::{
     },
     failure::Failure,
     output::{List, Output, count, size},
-    progress::Progress,
+    progress::ReadProgress,
     trust,
     verify::{aside, check_files, path_width, verdict},
     weigh::globs,
@@ -228,7 +228,7 @@ impl Rest<'_> {
         output: &Output,
     ) -> Result<(), Failure> {
         let width = path_width(entries.iter().map(|(_, entry)| *entry));
-        let progress = Progress::new(output, "looking");
+        let progress = ReadProgress::new(output, "looking");
         let list = List::new(output, entries.len(), "file");
         let mut read = 0;
         for (position, entry) in entries {
@@ -253,7 +253,7 @@ impl Rest<'_> {
         Ok(())
     }
 
-    fn there(&self, position: usize, entry: &FileEntry, progress: &Progress) -> Result<There, Failure> {
+    fn there(&self, position: usize, entry: &FileEntry, progress: &ReadProgress) -> Result<There, Failure> {
         let path = self.folder.join(entry.root.to_string());
         // A link or a folder of this name was not made by a fetch.
         if !fs::symlink_metadata(&path).is_ok_and(|there| there.is_file()) {

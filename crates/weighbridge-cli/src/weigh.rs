@@ -26,7 +26,7 @@ use crate::{
     failure::Failure,
     keys,
     output::{List, Output, count, shown_names},
-    progress::Progress,
+    progress::ReadProgress,
     signals,
     trust::{self, head_line},
 };
@@ -171,7 +171,7 @@ fn sorted(args: &Weigh) -> Vec<weighbridge_manifest::Ext> {
 /// Weighs the model, and counts the places that were left out.
 fn weigh(weighing: &Weighing<'_>, reused: usize, output: &Output) -> Result<(Weighed, u64), Failure> {
     let list = List::new(output, reused, "file");
-    let progress = Progress::new(output, "weighing");
+    let progress = ReadProgress::new(output, "weighing");
     let (total, left_out) = (AtomicU64::new(0), AtomicU64::new(0));
     let tell = |event: Event<'_>| match event {
         Event::Total(bytes) => {

@@ -3,7 +3,7 @@
 
 use crate::error::{Excerpt, FormatError, NUMBER_LIMIT};
 use crate::gguf_error::GgufError;
-use crate::gguf_types::Kind;
+use crate::gguf_types::ValueType;
 use crate::gguf_walk::{Info, Item, Stop, walk};
 use crate::split::Split;
 use crate::unknown::UnknownDtype;
@@ -59,7 +59,7 @@ fn repeated<'a>(texts: &mut Vec<&'a str>) -> Option<&'a str> {
     })
 }
 
-type Value<'a> = (Kind, &'a [u8]);
+type Value<'a> = (ValueType, &'a [u8]);
 
 /// All keys, and the values that describe the file itself.
 #[derive(Default)]
@@ -72,7 +72,7 @@ struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    fn take_in(&mut self, key: &'a str, kind: Kind, bytes: &'a [u8]) {
+    fn take_in(&mut self, key: &'a str, kind: ValueType, bytes: &'a [u8]) {
         self.keys.push(key);
         match key {
             "general.alignment" => self.alignment = Some((kind, bytes)),
@@ -86,7 +86,7 @@ impl<'a> Values<'a> {
     /// Applies rule G15.
     fn alignment(&self) -> Result<u64, GgufError> {
         let Some((kind, bytes)) = self.alignment else { return Ok(DEFAULT_ALIGNMENT) };
-        let value = bytes.try_into().ok().filter(|_| kind == Kind::U32).map(u32::from_le_bytes);
+        let value = bytes.try_into().ok().filter(|_| kind == ValueType::U32).map(u32::from_le_bytes);
         let fits = |value: &u32| value.is_power_of_two() && ALIGNMENTS.contains(value);
         value.filter(fits).map(u64::from).ok_or(GgufError::Alignment { found: value })
     }
@@ -94,7 +94,7 @@ impl<'a> Values<'a> {
     /// Applies rule G16.
     fn split(&self) -> Result<Option<Split>, GgufError> {
         let short = |(kind, bytes): Value<'_>| {
-            bytes.try_into().ok().filter(|_| kind == Kind::U16).map(u16::from_le_bytes)
+            bytes.try_into().ok().filter(|_| kind == ValueType::U16).map(u16::from_le_bytes)
         };
         let Some(count) = self.split_count else { return Ok(None) };
         let count = short(count).ok_or(GgufError::Split)?;
@@ -104,7 +104,7 @@ impl<'a> Values<'a> {
         let number =
             self.split_no.and_then(short).filter(|number| *number < count).ok_or(GgufError::Split)?;
         let signed = |(kind, bytes): Value<'_>| {
-            bytes.try_into().ok().filter(|_| kind == Kind::I32).map(i32::from_le_bytes)
+            bytes.try_into().ok().filter(|_| kind == ValueType::I32).map(i32::from_le_bytes)
         };
         let tensors = match self.split_tensors {
             None => None,

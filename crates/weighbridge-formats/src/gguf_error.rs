@@ -54,7 +54,7 @@ pub enum GgufError {
         at: u64,
     },
     /// A value has a type that the format does not define (4308).
-    Kind {
+    ValueType {
         /// The position of the type.
         at: u64,
         /// The number in place of a type.
@@ -176,7 +176,7 @@ impl Coded for GgufError {
             Self::PastEnd { .. } => ErrorCode::GGUF_HEADER_PAST_END,
             Self::HeaderTooLong { .. } => ErrorCode::GGUF_HEADER_TOO_LONG,
             Self::Key { .. } => ErrorCode::GGUF_KEY,
-            Self::Kind { .. } => ErrorCode::GGUF_VALUE_TYPE,
+            Self::ValueType { .. } => ErrorCode::GGUF_VALUE_TYPE,
             Self::Nesting { .. } => ErrorCode::GGUF_NESTING,
             Self::Bool { .. } => ErrorCode::GGUF_BOOL,
             Self::Name { .. } => ErrorCode::GGUF_TENSOR_NAME,
@@ -221,7 +221,7 @@ impl fmt::Display for GgufError {
             Self::Key { at } => {
                 write!(f, "the key at byte {at} is not UTF-8 text of 1 to 65535 bytes")
             }
-            Self::Kind { at, number } => write!(f, "unknown type of value {number} at byte {at}"),
+            Self::ValueType { at, number } => write!(f, "unknown type of value {number} at byte {at}"),
             Self::Nesting { at } => write!(f, "the array at byte {at} is nested deeper than 8 levels"),
             Self::Bool { at } => write!(f, "the bool at byte {at} is neither 0 nor 1"),
             Self::Name { at } => write!(f, "the tensor name at byte {at} is not UTF-8"),

@@ -2,9 +2,9 @@
 
 /// The type of a key's value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Kind(u32);
+pub(crate) struct ValueType(u32);
 
-impl Kind {
+impl ValueType {
     pub(crate) const U16: Self = Self(2);
     pub(crate) const U32: Self = Self(4);
     pub(crate) const I32: Self = Self(5);

@@ -1,6 +1,6 @@
 //! The version and the key-values of a GGUF header, for people.
 
-use crate::gguf_types::Kind;
+use crate::gguf_types::ValueType;
 use crate::gguf_walk::{Item, walk};
 
 /// The version and the key-values of a GGUF header. They are claims, and no code depends on them.
@@ -59,7 +59,7 @@ impl<'a> GgufAbout<'a> {
 }
 
 /// Reads a value of this type from its bytes. The walk has already checked the bytes.
-fn value(kind: Kind, bytes: &[u8]) -> Option<GgufValue<'_>> {
+fn value(kind: ValueType, bytes: &[u8]) -> Option<GgufValue<'_>> {
     Some(match kind.name() {
         "UINT8" => GgufValue::Unsigned(u8::from_le_bytes(*bytes.first_chunk()?).into()),
         "INT8" => GgufValue::Signed(i8::from_le_bytes(*bytes.first_chunk()?).into()),
@@ -71,7 +71,7 @@ fn value(kind: Kind, bytes: &[u8]) -> Option<GgufValue<'_>> {
         "BOOL" => GgufValue::Bool(bytes.first() == Some(&1)),
         "STRING" => GgufValue::String(bytes.get(8..)?),
         "ARRAY" => {
-            let kind = Kind::of(u32::from_le_bytes(*bytes.first_chunk()?))?.name();
+            let kind = ValueType::of(u32::from_le_bytes(*bytes.first_chunk()?))?.name();
             GgufValue::Array { kind, count: u64::from_le_bytes(*bytes.get(4..)?.first_chunk()?) }
         }
         "UINT64" => GgufValue::Unsigned(u64::from_le_bytes(*bytes.first_chunk()?)),

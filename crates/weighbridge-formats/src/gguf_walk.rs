@@ -6,7 +6,7 @@
 
 use crate::error::{Excerpt, FormatError, NUMBER_LIMIT};
 use crate::gguf_error::GgufError;
-use crate::gguf_types::{Dtype, Kind};
+use crate::gguf_types::{Dtype, ValueType};
 use crate::safetensors::{LFS_POINTER, MAX_HEADER};
 
 /// An item of a header. Items come in the order of the header.
@@ -14,7 +14,7 @@ pub(crate) enum Item<'a> {
     /// A key-value. `bytes` are all bytes of the value, without its type.
     Value {
         key: &'a str,
-        kind: Kind,
+        kind: ValueType,
         bytes: &'a [u8],
     },
     Tensor(Info<'a>),
@@ -117,18 +117,18 @@ impl<'a> Cursor<'a> {
         str::from_utf8(self.take(len)?).map_err(|_| GgufError::Key { at }.into())
     }
 
-    fn kind(&mut self) -> Result<Kind, Stop> {
+    fn kind(&mut self) -> Result<ValueType, Stop> {
         let at = self.at;
         let number = self.u32()?;
-        Kind::of(number).ok_or_else(|| GgufError::Kind { at, number }.into())
+        ValueType::of(number).ok_or_else(|| GgufError::ValueType { at, number }.into())
     }
 
     /// Steps over a value (G8 to G10), and returns its bytes.
-    fn value(&mut self, kind: Kind) -> Result<&'a [u8], Stop> {
+    fn value(&mut self, kind: ValueType) -> Result<&'a [u8], Stop> {
         let start = self.at;
         match kind {
-            Kind::STRING => drop(self.string()?),
-            Kind::ARRAY => self.array(1)?,
+            ValueType::STRING => drop(self.string()?),
+            ValueType::ARRAY => self.array(1)?,
             _ => self.many(kind, 1)?,
         }
         Ok(self.passed(start))
@@ -153,7 +153,7 @@ impl<'a> Cursor<'a> {
         // Every element takes bytes, so the file's size bounds the loop.
         self.require(count.saturating_mul(kind.least()))?;
         for _ in 0..count {
-            if kind == Kind::ARRAY {
+            if kind == ValueType::ARRAY {
                 self.array(depth.saturating_add(1))?;
             } else {
                 self.string()?;
@@ -163,10 +163,10 @@ impl<'a> Cursor<'a> {
     }
 
     /// Steps over `count` values of a type with a fixed width.
-    fn many(&mut self, kind: Kind, count: u64) -> Result<(), Stop> {
+    fn many(&mut self, kind: ValueType, count: u64) -> Result<(), Stop> {
         let at = self.at;
         let bytes = self.take(count.saturating_mul(kind.least()))?;
-        if kind == Kind::BOOL
+        if kind == ValueType::BOOL
             && let Some(place) = bytes.iter().position(|byte| *byte > 1)
         {
             let at = at.saturating_add(u64::try_from(place).unwrap_or(u64::MAX));

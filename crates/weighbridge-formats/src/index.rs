@@ -25,10 +25,10 @@ pub struct Index {
     weight_map: Vec<(String, String)>,
 }
 
-/// The model's answer about a tensor that an index places in a file.
-// Exhaustive on purpose: there are no other answers.
+/// The result of looking for a tensor in the file in which an index places it.
+// Exhaustive on purpose: there are no other results.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Held {
+pub enum Lookup {
     /// The model has no such file.
     NoFile,
     /// The model has the file, but the file does not hold the tensor.
@@ -70,9 +70,9 @@ impl Index {
 
     /// Compares the index with the model: each named file must be in the model and hold its tensors.
     ///
-    /// `index_path` is the index's own path in the model. `held` is called with a path in the model, with `/` between
-    /// components, and a tensor's name. Paths are joined and compared as text, so `../x` or `./x` is never a file of a
-    /// model.
+    /// `index_path` is the index's own path in the model. `look_up` is called with a path in the model, with `/`
+    /// between components, and a tensor's name. Paths are joined and compared as text, so `../x` or `./x` is never a
+    /// file of a model.
     ///
     /// # Guarantee
     /// Every entry of the index is true. The index may be incomplete: a missing tensor is not an error.
@@ -82,7 +82,7 @@ impl Index {
     pub fn check(
         &self,
         index_path: &str,
-        mut held: impl FnMut(&str, &str) -> Held,
+        mut look_up: impl FnMut(&str, &str) -> Lookup,
     ) -> Result<(), IndexError> {
         let folder = index_path.rsplit_once('/').map(|(folder, _)| folder);
         let mut path = String::new();
@@ -93,12 +93,12 @@ impl Index {
                 path.push('/');
             }
             path.push_str(file);
-            match held(&path, tensor) {
-                Held::Tensor => {}
-                Held::NoFile => {
+            match look_up(&path, tensor) {
+                Lookup::Tensor => {}
+                Lookup::NoFile => {
                     return Err(IndexError::NoFile { tensor: Excerpt::of(tensor), file: Excerpt::of(&path) });
                 }
-                Held::NoTensor => {
+                Lookup::NoTensor => {
                     return Err(IndexError::NoTensor {
                         tensor: Excerpt::of(tensor),
                         file: Excerpt::of(&path),

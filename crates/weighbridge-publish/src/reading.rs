@@ -21,13 +21,13 @@ pub(crate) fn read_all(
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Vec<Option<Result<Scanned, ScanError>>> {
     let results = Mutex::new(jobs.iter().map(|_| None).collect());
-    let watch = Progress { tell, results, next };
+    let watch = ResultKeeper { tell, results, next };
     scan(jobs, chunk_size, sha256, &watch);
     watch.results.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Keeps the results of the jobs, faults included.
-struct Progress<'a> {
+/// Watches a scan, and keeps the results of its jobs, faults included.
+struct ResultKeeper<'a> {
     tell: &'a (dyn Fn(Event<'_>) + Sync),
     results: Mutex<Vec<Option<Result<Scanned, ScanError>>>>,
     next: AfterPointer,
@@ -42,7 +42,7 @@ pub(crate) enum AfterPointer {
     Stop,
 }
 
-impl Watch for Progress<'_> {
+impl Watch for ResultKeeper<'_> {
     fn read(&self, bytes: u64) {
         (self.tell)(Event::Read(bytes));
     }

@@ -9,7 +9,7 @@ use std::{
 
 use weighbridge_formats::{
     Format, MAX_LFS_POINTER, Parsed, TensorSpan, UnknownDtype,
-    index::{self, Held, Index, IndexError, MAX_INDEX},
+    index::{self, Index, IndexError, Lookup, MAX_INDEX},
     split::{self, Part, Says, SplitError},
 };
 use weighbridge_manifest::{
@@ -473,13 +473,13 @@ fn check_indexes(found: &[Found], entries: &[WeighedFile], tensors: TensorListin
     for (file, entry) in indexes {
         let refused = |error| WeighError::Index { path: file.path.clone(), error };
         let index = Index::parse(&read_again(file, entry)?).map_err(refused)?;
-        let holds = |path: &str, name: &str| match held.get(path) {
-            None => Held::NoFile,
-            Some(_) if tensors == TensorListing::Omit => Held::Tensor,
-            Some((entry, names)) if names.contains(name) || entry.may_hold_others() => Held::Tensor,
-            Some(_) => Held::NoTensor,
+        let look_up = |path: &str, name: &str| match held.get(path) {
+            None => Lookup::NoFile,
+            Some(_) if tensors == TensorListing::Omit => Lookup::Tensor,
+            Some((entry, names)) if names.contains(name) || entry.may_hold_others() => Lookup::Tensor,
+            Some(_) => Lookup::NoTensor,
         };
-        index.check(file.path.as_str(), holds).map_err(refused)?;
+        index.check(file.path.as_str(), look_up).map_err(refused)?;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use weighbridge_manifest::{EntryPath, ModelName};
 use weighbridge_tree::{FileRoot, HeadId};
 
 use crate::{
-    disk::{Disk, Folder, Kind, Opening, links_to},
+    disk::{Disk, FileKind, Folder, Opening, links_to},
     hub_cache::is_hub_snapshot,
     io::IoError,
     kept::Replaces,
@@ -106,8 +106,8 @@ impl Destination {
         }
         let disk = Folder::open(root).map_err(|error| match root.metadata() {
             Ok(there) if !there.is_dir() => {
-                let kind = if there.is_file() { Kind::File } else { Kind::Special };
-                let (path, what, needed) = (root.to_owned(), kind.what(), Kind::Folder.what());
+                let kind = if there.is_file() { FileKind::File } else { FileKind::Special };
+                let (path, what, needed) = (root.to_owned(), kind.what(), FileKind::Folder.what());
                 StoreError::InTheWay { path, what, needed }
             }
             _ => IoError::at("create", root)(error).into(),
@@ -122,7 +122,7 @@ impl Destination {
     pub fn on(disk: Arc<dyn Disk>, root: &Path) -> Result<Self, StoreError> {
         let site = Site::of_model(disk, root)?;
         site.make_folder(PARTIAL)?;
-        let has_kept = site.look(&site.meta(KEPT))? == Some(Kind::Folder);
+        let has_kept = site.look(&site.meta(KEPT))? == Some(FileKind::Folder);
         let (placed, claims) = (Mutex::default(), Vec::new());
         let mut destination = Self { site, placed, claims, has_kept, is_used: false };
         destination.take_back()?;
@@ -267,7 +267,7 @@ impl Destination {
     /// Gives a file its old name again, unless another process has given that name to another file.
     pub(crate) fn give_back(&self, claim: &str, path: &str) -> Result<(), StoreError> {
         let site = &self.site;
-        if site.look_once(path)?.is_some() || site.look_once(claim)? != Some(Kind::File) {
+        if site.look_once(path)?.is_some() || site.look_once(claim)? != Some(FileKind::File) {
             return Ok(());
         }
         match site.disk().rename(claim, path) {

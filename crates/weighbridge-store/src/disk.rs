@@ -26,7 +26,7 @@ pub trait Disk: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// The error of the operating system, also if something above the name is no folder.
-    fn look(&self, path: &str) -> io::Result<Option<Kind>>;
+    fn look(&self, path: &str) -> io::Result<Option<FileKind>>;
 
     /// The identity of what has this name; `None` if nothing has, or if the system has no identities.
     ///
@@ -194,9 +194,9 @@ pub enum Opening {
     Any,
 }
 
-/// The kind of what has a name.
+/// The kind of file under a name. Folders, links and devices are files too, as for operating systems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileKind {
     /// A regular file.
     File,
     /// A folder.
@@ -207,7 +207,7 @@ pub enum Kind {
     Special,
 }
 
-impl Kind {
+impl FileKind {
     pub(crate) fn of(found: &std::fs::Metadata) -> Self {
         if found.is_symlink() {
             Self::Link

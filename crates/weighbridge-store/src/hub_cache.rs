@@ -23,7 +23,7 @@ use std::{
 };
 
 use crate::{
-    disk::Kind,
+    disk::FileKind,
     place::{Place, Root},
 };
 
@@ -48,20 +48,20 @@ impl HubCache {
         let hub = Root::open(hub).ok()?;
         let repository = Path::new(repository.file_name()?);
         let blobs = repository.join("blobs");
-        let is_folder = hub.look(&blobs).is_ok_and(|(kind, _)| kind == Kind::Folder);
+        let is_folder = hub.look(&blobs).is_ok_and(|(kind, _)| kind == FileKind::Folder);
         let is_model = repository.as_os_str().as_encoded_bytes().starts_with(b"models--");
         is_folder.then(|| Self { has_store: is_model && has_store(&hub), hub, snapshot, blobs })
     }
 
     /// Returns the place to which a link of the snapshot leads, if the snapshot may lead there, and what is there.
     /// `link` is relative to the snapshot.
-    pub(crate) fn target(&self, link: &Path) -> Option<(Place, Kind, u64)> {
+    pub(crate) fn target(&self, link: &Path) -> Option<(Place, FileKind, u64)> {
         let blob =
             self.leads_out(&self.snapshot.join(link)).filter(|blob| blob.parent() == Some(&self.blobs))?;
         let (file, kind, size) = match self.hub.look(&blob).ok()? {
-            (Kind::Link, _) => {
+            (FileKind::Link, _) => {
                 let file = self.leads_to(&blob).filter(|file| self.has_store && is_of_store(file))?;
-                let (kind, size) = self.hub.look(&file).ok().filter(|(kind, _)| *kind != Kind::Link)?;
+                let (kind, size) = self.hub.look(&file).ok().filter(|(kind, _)| *kind != FileKind::Link)?;
                 (file, kind, size)
             }
             (kind, size) => (blob, kind, size),

@@ -14,7 +14,7 @@ use weighbridge_tree::{FileRoot, HeadId, head_id};
 use weighbridge_verify::PageBuffer;
 
 use crate::{
-    disk::{Folder, Kind},
+    disk::{FileKind, Folder},
     io::{open_no_link, read_bounded},
     lock::read_holder,
     metadata::{CHUNKS, FILES, FOLDER, HEAD, KEPT, Metadata, TENSORS, TEXT},
@@ -43,7 +43,7 @@ pub(crate) fn id_of(note: &[u8]) -> Option<HeadId> {
 /// The note of the head that stands, and its id. A link, or anything else that is no file, is no head.
 pub(crate) fn standing(site: &Site) -> Result<Option<(HeadId, Vec<u8>)>, StoreError> {
     let place = site.meta(HEAD);
-    if site.look(&place)? != Some(Kind::File) {
+    if site.look(&place)? != Some(FileKind::File) {
         return Ok(None);
     }
     let note = site.read_bounded(&place, u64::try_from(MAX_NOTE).unwrap_or(u64::MAX))?;
@@ -182,7 +182,7 @@ pub(crate) fn sweep(site: &Site, state: Standing) -> Result<(), StoreError> {
     // Each list stays locked until everything is removed: nobody takes a lease on a release that goes.
     let mut free = Vec::new();
     for name in names.iter().filter(|name| is_hex(name, 64) && **name != standing) {
-        if site.look(&format!("{kept}/{name}"))? != Some(Kind::Folder) {
+        if site.look(&format!("{kept}/{name}"))? != Some(FileKind::Folder) {
             continue;
         }
         let Ok(Some((list, _))) = site.read(&format!("{kept}/{name}/{FILES}")) else { continue };
@@ -196,10 +196,10 @@ pub(crate) fn sweep(site: &Site, state: Standing) -> Result<(), StoreError> {
     for name in &names {
         let path = format!("{kept}/{name}");
         match site.look(&path)? {
-            Some(Kind::File) if unneeded.contains(name.as_str()) => {
+            Some(FileKind::File) if unneeded.contains(name.as_str()) => {
                 site.remove_if_there(&path)?;
             }
-            Some(Kind::Folder) if (is_hex(name, 64) || name == NONE) && !leased.contains(&name) => {
+            Some(FileKind::Folder) if (is_hex(name, 64) || name == NONE) && !leased.contains(&name) => {
                 for file in site.names(&path)? {
                     let is_ours = [TENSORS, CHUNKS, TEXT, FILES, BY].contains(&file.as_str());
                     if is_ours || is_new(&file) {

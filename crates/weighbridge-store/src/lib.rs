@@ -65,7 +65,7 @@ pub mod power_cut;
 
 pub use accept_file::accept_file;
 pub use destination::Destination;
-pub use disk::{Disk, DiskFile, Kind, Opening, SequentialWriter, hint};
+pub use disk::{Disk, DiskFile, FileKind, Opening, SequentialWriter, hint};
 pub use folder::{HeldFolder, HoldingError};
 pub use hub_cache::is_hub_snapshot;
 pub use io::{IoError, open_to_read, read_bounded, read_exact_at, read_some_at, shown_path};

@@ -245,7 +245,7 @@ impl ModelCheck<'_> {
             reports.put(order, report);
         }
         let by_root = self.files.entries().iter().map(|e| (e.root, &e.path)).collect();
-        let watch = Progress { check: self, places, by_root, reports: &reports };
+        let watch = ScanReporter { check: self, places, by_root, reports: &reports };
         scan(&jobs, self.files.chunk_size(), false, &watch);
         Ok(reports.summary())
     }
@@ -471,8 +471,8 @@ fn range(tensor: &TensorEntry) -> Range<u64> {
 
 type ByRoot<'a> = HashMap<FileRoot, &'a EntryPath>;
 
-/// Turns the results of a scan into reports.
-struct Progress<'a> {
+/// Watches a scan, and turns each result into a report.
+struct ScanReporter<'a> {
     check: &'a ModelCheck<'a>,
     /// For each job: the order of its report, and the file's position.
     places: Vec<(usize, usize)>,
@@ -480,7 +480,7 @@ struct Progress<'a> {
     reports: &'a Reports<'a>,
 }
 
-impl Watch for Progress<'_> {
+impl Watch for ScanReporter<'_> {
     fn read(&self, bytes: u64) {
         (self.reports.tell)(Event::Read(bytes));
     }

@@ -12,7 +12,7 @@ use weighbridge_tree::{FileRoot, HeadId};
 
 use crate::{
     destination::Destination,
-    disk::{Kind, MANY, Opening},
+    disk::{FileKind, MANY, Opening},
     kept::{BY, Replaces, Standing, list_of, name_of, standing, sweep},
     lock::{FolderLock, holder_line},
     metadata::{CHUNKS, FILES, HEAD, KEPT, TENSORS, TEXT},
@@ -190,7 +190,7 @@ impl Naming {
     fn is_at(&self, partial: &PartialFile, path: &str) -> Result<bool, StoreError> {
         let (disk, ours) = (self.site.disk(), partial.identity());
         let there = match ours {
-            None => return Ok(self.site.look_once(path)? == Some(Kind::File)),
+            None => return Ok(self.site.look_once(path)? == Some(FileKind::File)),
             Some(_) => disk.identity(path),
         };
         Ok(there.is_ok_and(|there| there == ours))
@@ -253,7 +253,7 @@ impl Naming {
     ) -> Result<(), StoreError> {
         for name in [FILES, TENSORS, CHUNKS, TEXT, HEAD] {
             let place = self.site.meta(name);
-            if self.site.look(&place)? == Some(Kind::Folder) {
+            if self.site.look(&place)? == Some(FileKind::Folder) {
                 return Err(self.site.at("replace", &place)(io::ErrorKind::IsADirectory.into()).into());
             }
         }
@@ -292,7 +292,7 @@ impl Naming {
         }
         for names in [[TENSORS, CHUNKS, TEXT].as_slice(), &[FILES]] {
             for name in names {
-                if site.look(&site.meta(name))? == Some(Kind::File) {
+                if site.look(&site.meta(name))? == Some(FileKind::File) {
                     site.rename(&site.meta(name), &format!("{kept}/{name}"))?;
                 }
             }

@@ -15,7 +15,7 @@ use weighbridge_tree::FileRoot;
 use weighbridge_verify::VerifiedRun;
 
 use crate::{
-    disk::{DiskFile, Kind, MANY, Opening, extents, links_to},
+    disk::{DiskFile, FileKind, MANY, Opening, extents, links_to},
     io::{IoError, read_exact_at, same},
     site::Site,
     stamp::{Identity, Stamp, identity_of},
@@ -255,14 +255,16 @@ impl SparseFile {
             Ok(file) => file,
             Err(error) => {
                 return Err(match site.disk().look(&path) {
-                    Ok(Some(kind)) if kind != Kind::File => in_the_way(kind.what(), Kind::File.what()),
+                    Ok(Some(kind)) if kind != FileKind::File => {
+                        in_the_way(kind.what(), FileKind::File.what())
+                    }
                     _ => IoError::at("open", &place)(error).into(),
                 });
             }
         };
         let metadata = file.file().metadata().map_err(IoError::at("look at", &place))?;
         if !metadata.is_file() {
-            return Err(in_the_way(Kind::Special.what(), Kind::File.what()));
+            return Err(in_the_way(FileKind::Special.what(), FileKind::File.what()));
         }
         // Bytes that are written here would appear in a file elsewhere, which may be anybody's.
         if links_to(&metadata) > 1 {

@@ -15,7 +15,7 @@ use {
     std::os::{fd::AsFd as _, unix::ffi::OsStringExt as _},
 };
 
-use crate::{disk::Kind, io::open_no_link};
+use crate::{disk::FileKind, io::open_no_link};
 
 /// A path, and the folder below which no part of the path may be a link.
 ///
@@ -63,20 +63,20 @@ impl Root {
     }
 
     /// Says what is at a path beneath the folder, and how many bytes it has. No link is followed, nor is the last name.
-    pub(crate) fn look(&self, below: &Path) -> io::Result<(Kind, u64)> {
+    pub(crate) fn look(&self, below: &Path) -> io::Result<(FileKind, u64)> {
         if below.as_os_str().is_empty() {
-            return Ok((Kind::Folder, 0));
+            return Ok((FileKind::Folder, 0));
         }
         #[cfg(unix)]
         {
             let (folder, name) = beneath::parent(self.folder.as_fd(), below)?;
             let stat = rustix::fs::statat(folder, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
-            Ok((Kind::of_stat(&stat), u64::try_from(stat.st_size).unwrap_or(0)))
+            Ok((FileKind::of_stat(&stat), u64::try_from(stat.st_size).unwrap_or(0)))
         }
         #[cfg(not(unix))]
         {
             let found = std::fs::symlink_metadata(self.path.join(below))?;
-            Ok((Kind::of(&found), found.len()))
+            Ok((FileKind::of(&found), found.len()))
         }
     }
 

@@ -28,7 +28,7 @@ use std::{
 };
 
 use crate::{
-    disk::{Disk, DiskFile, Folder, Kind, Opening},
+    disk::{Disk, DiskFile, FileKind, Folder, Opening},
     stamp::Identity,
 };
 
@@ -62,7 +62,7 @@ use crate::{
 pub struct PowerCut {
     real: Folder,
     root: PathBuf,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<DiskState>>,
     interruption: Mutex<Option<Interruption>>,
 }
 
@@ -76,7 +76,7 @@ type Key = (Node, String);
 const ROOT: Node = 0;
 
 #[derive(Debug)]
-struct State {
+struct DiskState {
     /// The names as they are, and as they are on disk.
     names: BTreeMap<Key, Node>,
     durable: BTreeMap<Key, Node>,
@@ -115,7 +115,7 @@ impl PowerCut {
         // Nothing has to be durable on the real disk.
         fs::create_dir_all(root).unwrap();
         let real = Folder::at(root).unwrap();
-        let mut state = State {
+        let mut state = DiskState {
             names: BTreeMap::new(),
             durable: BTreeMap::new(),
             renamings: Vec::new(),
@@ -178,12 +178,12 @@ impl PowerCut {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, DiskState> {
         lock(&self.state)
     }
 
     /// For an operation on names.
-    fn operate(&self) -> io::Result<MutexGuard<'_, State>> {
+    fn operate(&self) -> io::Result<MutexGuard<'_, DiskState>> {
         let mut interruption = lock(&self.interruption);
         match &mut *interruption {
             Some((0, _)) => {
@@ -237,7 +237,7 @@ impl Renaming {
     }
 }
 
-impl State {
+impl DiskState {
     fn load(&mut self, folder: Node, place: &Path) {
         for entry in fs::read_dir(place).unwrap() {
             let entry = entry.unwrap();
@@ -390,7 +390,7 @@ impl Dice {
 }
 
 impl Disk for PowerCut {
-    fn look(&self, path: &str) -> io::Result<Option<Kind>> {
+    fn look(&self, path: &str) -> io::Result<Option<FileKind>> {
         self.real.look(path)
     }
 
@@ -498,7 +498,7 @@ impl Disk for PowerCut {
 struct CutFile {
     file: Box<dyn DiskFile>,
     node: Node,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<DiskState>>,
 }
 
 impl DiskFile for CutFile {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    disk::{Disk, Kind},
+    disk::{Disk, FileKind},
     io::IoError,
     lock::FolderLock,
     metadata::FOLDER,
@@ -75,7 +75,7 @@ impl Site {
     ///
     /// # Errors
     /// [`StoreError::InTheWay`] if something above the name is no folder.
-    pub(crate) fn look(&self, path: &str) -> Result<Option<Kind>, StoreError> {
+    pub(crate) fn look(&self, path: &str) -> Result<Option<FileKind>, StoreError> {
         let error = match self.disk.look(path) {
             Ok(found) => return Ok(found),
             Err(error) => error,
@@ -85,14 +85,14 @@ impl Site {
             let above = path.get(..end).unwrap_or_default();
             match self.look_once(above)? {
                 None => return Ok(None),
-                Some(Kind::Folder) => {}
-                Some(kind) => return Err(self.in_the_way(above, kind, Kind::Folder)),
+                Some(FileKind::Folder) => {}
+                Some(kind) => return Err(self.in_the_way(above, kind, FileKind::Folder)),
             }
         }
         Err(self.at("look at", path)(error).into())
     }
 
-    pub(crate) fn look_once(&self, path: &str) -> Result<Option<Kind>, StoreError> {
+    pub(crate) fn look_once(&self, path: &str) -> Result<Option<FileKind>, StoreError> {
         Ok(self.disk.look(path).map_err(self.at("look at", path))?)
     }
 
@@ -103,8 +103,8 @@ impl Site {
     pub(crate) fn has_file(&self, path: &str) -> Result<bool, StoreError> {
         match self.look(path)? {
             None => Ok(false),
-            Some(Kind::File) => Ok(true),
-            Some(kind) => Err(self.in_the_way(path, kind, Kind::File)),
+            Some(FileKind::File) => Ok(true),
+            Some(kind) => Err(self.in_the_way(path, kind, FileKind::File)),
         }
     }
 
@@ -119,8 +119,8 @@ impl Site {
         if metadata.is_file() {
             Ok(Some((file, metadata.len())))
         } else {
-            let kind = if metadata.is_dir() { Kind::Folder } else { Kind::Special };
-            Err(self.in_the_way(path, kind, Kind::File))
+            let kind = if metadata.is_dir() { FileKind::Folder } else { FileKind::Special };
+            Err(self.in_the_way(path, kind, FileKind::File))
         }
     }
 
@@ -135,7 +135,7 @@ impl Site {
         Ok(u64::try_from(bytes.len()).is_ok_and(|read| read <= limit).then_some(bytes))
     }
 
-    pub(crate) fn in_the_way(&self, path: &str, kind: Kind, needed: Kind) -> StoreError {
+    pub(crate) fn in_the_way(&self, path: &str, kind: FileKind, needed: FileKind) -> StoreError {
         StoreError::InTheWay { path: self.place(path), what: kind.what(), needed: needed.what() }
     }
 
@@ -150,8 +150,8 @@ impl Site {
             match self.disk.make_folder(folder) {
                 Ok(()) => {}
                 Err(error) => match self.look_once(folder)? {
-                    Some(Kind::Folder) => {}
-                    Some(kind) => return Err(self.in_the_way(folder, kind, Kind::Folder)),
+                    Some(FileKind::Folder) => {}
+                    Some(kind) => return Err(self.in_the_way(folder, kind, FileKind::Folder)),
                     None => return Err(self.at("create", folder)(error).into()),
                 },
             }
@@ -176,7 +176,7 @@ impl Site {
 
     /// The names in a folder; none if there is no folder.
     pub(crate) fn names_if_there(&self, path: &str) -> Result<Vec<String>, StoreError> {
-        if self.look(path)? == Some(Kind::Folder) { self.names(path) } else { Ok(Vec::new()) }
+        if self.look(path)? == Some(FileKind::Folder) { self.names(path) } else { Ok(Vec::new()) }
     }
 
     pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), StoreError> {

@@ -12,7 +12,7 @@ use weighbridge_tree::{FileRoot, HeadId};
 use weighbridge_verify::PageBuffer;
 
 use crate::{
-    disk::{Kind, Opening, extents},
+    disk::{FileKind, Opening, extents},
     io::read_exact_at,
     kept::id_of,
     metadata::{CHUNKS, FILES, HEAD, TENSORS, TEXT},
@@ -260,7 +260,7 @@ impl LayersFile {
 pub(crate) fn sweep(site: &Site, folder: &str, names: &[&str]) -> Result<(), StoreError> {
     for name in site.names(folder)? {
         let path = format!("{folder}/{name}");
-        if (is_new(&name) || names.contains(&name.as_str())) && site.look(&path)? == Some(Kind::File) {
+        if (is_new(&name) || names.contains(&name.as_str())) && site.look(&path)? == Some(FileKind::File) {
             site.remove_if_there(&path)?;
         }
     }

@@ -13,7 +13,7 @@ use std::{
 use weighbridge_manifest::MAX_NOTE;
 
 use crate::{
-    disk::{Disk, DiskFile, Folder, Kind, Opening, SequentialWriter},
+    disk::{Disk, DiskFile, FileKind, Folder, Opening, SequentialWriter},
     io::IoError,
     kept::{Replaces, Standing, being_replaced, id_of, standing},
     lock::{FolderLock, LockError, read_holder, write_holder},
@@ -113,7 +113,8 @@ impl Staging {
             // A process that was killed left the file, or one that lives holds it. A link or a FIFO may have come with the
             // model.
             Err(error)
-                if error.kind() == io::ErrorKind::AlreadyExists && site.look(&path)? == Some(Kind::File) =>
+                if error.kind() == io::ErrorKind::AlreadyExists
+                    && site.look(&path)? == Some(FileKind::File) =>
             {
                 site.disk().write(&path, Opening::Old)
             }
@@ -256,7 +257,7 @@ fn sweep(site: &Site) -> Result<(), StoreError> {
     for name in names.into_iter().filter(|name| name != LOCK) {
         let path = format!("{NEW}/{name}");
         let is_ours = ALL.contains(&name.as_str());
-        if !is_ours || site.look(&path)? == Some(Kind::Folder) {
+        if !is_ours || site.look(&path)? == Some(FileKind::Folder) {
             return Err(StoreError::Foreign { path: site.place(&path) });
         }
         left.push(path);

@@ -6,7 +6,7 @@ use weighbridge_tree::{Coded, ErrorCode, FileRoot, HeadId};
 
 use crate::{
     destination::{Destination, claimed},
-    disk::Kind,
+    disk::FileKind,
     naming::Naming,
     partial::PARTIAL,
     quarantine::quarantined,
@@ -94,8 +94,8 @@ impl Destination {
             }
             let path = format!("{PARTIAL}/{name}");
             let what = match self.site().look(&path)? {
-                Some(Kind::File) => What::File,
-                Some(Kind::Folder) => What::Staged,
+                Some(FileKind::File) => What::File,
+                Some(FileKind::Folder) => What::Staged,
                 _ => continue,
             };
             extras.push(Extra { path, fault: None, what });
@@ -113,9 +113,9 @@ impl Destination {
         let site = self.site();
         match (extra.what, site.look(&extra.path)?) {
             (_, None) => return Ok(true),
-            (What::File, Some(Kind::File)) => naming.remove(&extra.path)?,
-            (What::File, Some(Kind::Link)) => site.remove_if_there(&extra.path)?,
-            (What::Staged, Some(Kind::Folder)) => {
+            (What::File, Some(FileKind::File)) => naming.remove(&extra.path)?,
+            (What::File, Some(FileKind::Link)) => site.remove_if_there(&extra.path)?,
+            (What::Staged, Some(FileKind::Folder)) => {
                 sweep(site, &extra.path, &ALL)?;
                 return Ok(site.look(&extra.path)?.is_none());
             }

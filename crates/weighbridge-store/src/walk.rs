@@ -13,7 +13,7 @@ use weighbridge_manifest::{EntryPath, PathError};
 use weighbridge_tree::{Coded, ErrorCode};
 
 use crate::{
-    disk::Kind,
+    disk::FileKind,
     hub_cache::HubCache,
     io::{IoError, shown_path},
     metadata,
@@ -202,7 +202,7 @@ struct LinkScope {
 
 impl LinkScope {
     /// Returns the place to which a link of the model leads, and what is there.
-    fn target(&self, link: &Path, place: &str) -> Result<Result<(Place, Kind, u64), UnfitFault>, IoError> {
+    fn target(&self, link: &Path, place: &str) -> Result<Result<(Place, FileKind, u64), UnfitFault>, IoError> {
         let target = match fs::canonicalize(link) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 return Err(IoError::at("follow the link", link)(error));
@@ -293,13 +293,13 @@ fn file(
         }
     } else {
         let found = fs::symlink_metadata(here).map_err(IoError::at("look at", here))?;
-        (Place::below(Some(&scope.model), here.to_owned()), Kind::of(&found), found.len())
+        (Place::below(Some(&scope.model), here.to_owned()), FileKind::of(&found), found.len())
     };
     Ok(match kind {
-        Kind::File => Ok(Found { path, file, size }),
-        Kind::Folder => Err(UnfitFault::LinkToFolder),
-        Kind::Link => Err(UnfitFault::Broken),
-        Kind::Special => Err(UnfitFault::Special),
+        FileKind::File => Ok(Found { path, file, size }),
+        FileKind::Folder => Err(UnfitFault::LinkToFolder),
+        FileKind::Link => Err(UnfitFault::Broken),
+        FileKind::Special => Err(UnfitFault::Special),
     })
 }
 

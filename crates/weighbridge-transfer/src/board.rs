@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc::UnboundedSender};
 
 use crate::{
     budget::Limit,
-    event::{Event, Here, Progress, SourceIndex, Waiting},
+    event::{Event, FetchProgress, Here, SourceIndex, Waiting},
     roster::Roster,
     source::Source,
 };
@@ -129,12 +129,12 @@ impl Board {
         *lock(&self.last_good) = Instant::now();
     }
 
-    pub(crate) fn progress(&self) -> Progress {
+    pub(crate) fn progress(&self) -> FetchProgress {
         // In this order no figure is ahead of the one that it comes from.
         let durable = self.durable.load(SeqCst);
         let verified = self.verified.load(SeqCst);
         let received = self.received.load(SeqCst);
-        Progress { received, verified, durable, wanted: self.wanted.load(SeqCst) }
+        FetchProgress { received, verified, durable, wanted: self.wanted.load(SeqCst) }
     }
 
     /// Says that a source is being asked for metadata or a whole file, as long as what it gives lives.

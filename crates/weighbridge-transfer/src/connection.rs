@@ -13,7 +13,7 @@ use crate::{
     engine::{Engine, Refusal},
     event::SourceIndex,
     fault::Fault,
-    schedule::{ConnectionId, Kind, Lease, LeaseId, Take},
+    schedule::{ConnectionId, Lease, LeaseId, LeaseKind, Take},
     target::Target,
     whole,
 };
@@ -62,7 +62,7 @@ async fn serve(engine: &Arc<Engine>, source: SourceIndex, connection: Connection
             return;
         };
         let Some(target) = engine.targets.get(&lease.file).map(Arc::clone) else { return };
-        let held = Held { engine: Arc::clone(engine), lease: lease.id };
+        let held = LeaseGuard { engine: Arc::clone(engine), lease: lease.id };
         let asked = Asked::of(engine, source);
         let end = run(engine, Giver { source, cases }, &lease, &target, buffer).await;
         drop(asked);
@@ -136,7 +136,7 @@ impl Drop for Asked<'_> {
 struct Landings(JoinSet<bool>);
 
 impl Landings {
-    fn add(&mut self, landing: Landing, held: Held) {
+    fn add(&mut self, landing: Landing, held: LeaseGuard) {
         self.0.spawn(async move {
             let is_good = landing.await;
             drop(held);
@@ -162,12 +162,12 @@ impl Landings {
 const MAX_LANDINGS: usize = 4;
 
 /// Gives back what is left of a lease, however its connection ends.
-struct Held {
+struct LeaseGuard {
     engine: Arc<Engine>,
     lease: LeaseId,
 }
 
-impl Drop for Held {
+impl Drop for LeaseGuard {
     fn drop(&mut self) {
         self.engine.schedule().give_back(self.lease);
         self.engine.board.changed.notify_waiters();
@@ -186,7 +186,7 @@ fn take(engine: &Engine, source: SourceIndex, connection: ConnectionId) -> Optio
     let may = |file| roster.may_serve(source, file);
     let rate_of = |source| roster.rate(source);
     let lease = engine.schedule().take(connection, source, limits, &may, &rate_of, Instant::now())?;
-    if lease.kind != Kind::Fresh {
+    if lease.kind != LeaseKind::Fresh {
         engine.board.shortened.notify_waiters();
     }
     Some(lease)

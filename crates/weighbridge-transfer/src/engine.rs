@@ -20,7 +20,7 @@ use crate::{
     budget::Buffers,
     catalog::Case,
     error::FetchError,
-    event::{Event, Here, Progress},
+    event::{Event, FetchProgress, Here},
     ranges::RangeSet,
     schedule::{LeaseId, Schedule},
     target::Target,
@@ -238,7 +238,7 @@ impl Engine {
         lock(&self.written).insert(target.position);
         self.board.add_verified(bytes);
         let before = self.unsynced.fetch_add(bytes, SeqCst);
-        let Progress { verified, wanted, .. } = self.board.progress();
+        let FetchProgress { verified, wanted, .. } = self.board.progress();
         // Nothing more will come, so nothing is waited for.
         if before + bytes >= BATCH || verified == wanted {
             self.sync_now.notify_one();

@@ -7,7 +7,7 @@ use weighbridge_store::{IoError, StoreError, shown_path};
 use weighbridge_tree::{Coded, ErrorCode, HeadId};
 use weighbridge_verify::VerifierError;
 
-use crate::event::{Progress, SourceStatus};
+use crate::event::{FetchProgress, SourceStatus};
 
 /// Why a fetch ended. Whatever it is: nothing unverified has its final name, and what is on disk is used by the next run.
 #[non_exhaustive]
@@ -22,7 +22,7 @@ pub enum FetchError {
         /// How each source ended.
         sources: Vec<SourceStatus>,
         /// How far it was.
-        progress: Progress,
+        progress: FetchProgress,
     },
     /// Every source that is left has a later revision than the one that was begun, or another head of the same one.
     Overwritten {
@@ -31,7 +31,7 @@ pub enum FetchError {
         /// The head that is served now.
         now: HeadId,
         /// How far it was.
-        progress: Progress,
+        progress: FetchProgress,
     },
     /// The folder that is fetched into cannot be written. Nothing unverified was named.
     Store(StoreError),
@@ -64,7 +64,7 @@ pub enum FetchError {
     /// The caller asked it to end.
     Stopped {
         /// How far it was.
-        progress: Progress,
+        progress: FetchProgress,
     },
 }
 
@@ -88,7 +88,7 @@ pub enum Unpruned {
 impl FetchError {
     /// With the figures and the sources as they are when everything has ended: what was under way when the error was made
     /// has been judged and synced since.
-    pub(crate) fn at_the_end(mut self, now: Progress, statuses: Vec<SourceStatus>) -> Self {
+    pub(crate) fn at_the_end(mut self, now: FetchProgress, statuses: Vec<SourceStatus>) -> Self {
         if let Self::NoSource { progress, .. }
         | Self::Overwritten { progress, .. }
         | Self::Stopped { progress } = &mut self

@@ -10,7 +10,7 @@ pub type SourceIndex = usize;
 
 /// How far a fetch is. None of the figures ever falls, and each chunk counts once in the last two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct FetchProgress {
     /// Bytes that came from sources: files, lists and layers, also those that were refused or came twice; not heads.
     pub received: u64,
     /// Bytes of wanted chunks that are accepted and written, whether they came from a source or were there already.
@@ -164,7 +164,7 @@ pub enum Event {
         metadata: PathBuf,
     },
     /// How far it is. Comes several times a second while something changes, and once at the end.
-    Progress(Progress),
+    Progress(FetchProgress),
     /// A source begins, ends, or is blamed; or its rate, from time to time.
     Source(SourceStatus),
     /// Nothing was verified for two seconds or more. Comes once a second while it is so.

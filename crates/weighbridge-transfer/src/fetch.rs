@@ -27,7 +27,7 @@ use crate::{
     connection,
     engine::Engine,
     error::{FetchError, Unpruned},
-    event::{Event, Here, Progress, SourceIndex, SourceState, SourceStatus},
+    event::{Event, FetchProgress, Here, SourceIndex, SourceState, SourceStatus},
     layers, local,
     options::{AnotherModel, Options, Stop, Unlisted, Wanted},
     roster::Roster,
@@ -42,7 +42,7 @@ pub struct Fetched {
     /// The head.
     pub head: VerifiedHead,
     /// How much was received, verified and made durable.
-    pub progress: Progress,
+    pub progress: FetchProgress,
     /// How many bytes were wanted, as the list counts them: of two files with the same content, both.
     pub bytes: u64,
     /// How many files have their final names.
@@ -224,7 +224,7 @@ async fn fetch_into(
             tokio::select! {
                 biased;
                 Some(event) = told.recv() => observer.event(event),
-                () = stop.asked() => break Err(FetchError::Stopped { progress: Progress::default() }),
+                () = stop.asked() => break Err(FetchError::Stopped { progress: FetchProgress::default() }),
                 _ = tick.tick() => pulse.beat(&run, observer),
                 result = &mut work => break result,
             }
@@ -699,7 +699,7 @@ async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(ended) if ended.is_panic() => Err(FetchError::Bug),
-        Err(_) => Err(FetchError::Stopped { progress: Progress::default() }),
+        Err(_) => Err(FetchError::Stopped { progress: FetchProgress::default() }),
     }
 }
 
@@ -707,7 +707,7 @@ async fn blocking<T: Send + 'static>(
 #[derive(Default)]
 struct Pulse {
     beats: u64,
-    told: Option<Progress>,
+    told: Option<FetchProgress>,
 }
 
 impl Pulse {
@@ -730,7 +730,7 @@ impl Pulse {
         }
     }
 
-    fn progress(&mut self, run: &Run, observer: &dyn Observer) -> Progress {
+    fn progress(&mut self, run: &Run, observer: &dyn Observer) -> FetchProgress {
         let progress = run.board.progress();
         // Nobody can tell how far it is before it is known what is wanted.
         if run.engine.get().is_some() && self.told != Some(progress) {
@@ -741,7 +741,7 @@ impl Pulse {
     }
 
     /// How it was in the end: the figures and the sources that were told last.
-    fn last(&mut self, run: &Run, observer: &dyn Observer) -> (Progress, Vec<SourceStatus>) {
+    fn last(&mut self, run: &Run, observer: &dyn Observer) -> (FetchProgress, Vec<SourceStatus>) {
         let progress = self.progress(run, observer);
         let now = Instant::now();
         // Whatever a source is asked for still, nobody waits for.

@@ -4,8 +4,8 @@
 //! - [`fetch`] takes what is wanted from all of them, and tells what happens by [`Event`]s
 //!
 //! # Guarantee
-//! No byte is written under its final name, counted as [verified](Progress::verified) or handed on before its chunk was
-//! accepted (rule 2), whatever the sources do. None of the three figures ever falls. No chunk that an
+//! No byte is written under its final name, counted as [verified](FetchProgress::verified) or handed on before its
+//! chunk was accepted (rule 2), whatever the sources do. None of the three figures ever falls. No chunk that an
 //! [`Event::Durable`] named is asked for again, in this run or another.
 //!
 //! # Non-guarantee
@@ -39,7 +39,7 @@ mod whole;
 mod bucket;
 
 pub use error::{FetchError, Unpruned};
-pub use event::{Blame, Event, Here, Progress, SourceIndex, SourceState, SourceStatus, Waiting};
+pub use event::{Blame, Event, FetchProgress, Here, SourceIndex, SourceState, SourceStatus, Waiting};
 pub use fault::Fault;
 pub use fetch::{Fetched, Observer, fetch};
 pub use options::{AnotherModel, Options, Stop, Unlisted, Wanted, Watchdog};

@@ -29,7 +29,7 @@ pub(crate) struct Roster {
 
 #[derive(Debug)]
 struct Member {
-    state: State,
+    state: MemberState,
     blame: Option<(Blame, String)>,
     /// In a row, without a verified byte between them.
     failures: u32,
@@ -94,7 +94,7 @@ pub(crate) struct Moved {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum MemberState {
     Usable,
     Waiting {
         until: Instant,
@@ -123,13 +123,13 @@ impl Roster {
 
     /// Whether the source may be asked for something now.
     pub(crate) fn is_usable(&self, source: SourceIndex) -> bool {
-        self.members[source].state == State::Usable
+        self.members[source].state == MemberState::Usable
     }
 
     /// Whether the source may be asked for a file, now or later.
     pub(crate) fn may_serve(&self, source: SourceIndex, file: usize) -> bool {
         let member = &self.members[source];
-        member.state != State::SetAside
+        member.state != MemberState::SetAside
             && !member.lacks.contains(&file)
             && member.same.as_ref().is_none_or(|same| same.contains(&file))
     }
@@ -164,7 +164,7 @@ impl Roster {
     /// How many connections the source is to have.
     pub(crate) fn connections(&self, source: SourceIndex) -> usize {
         let member = &self.members[source];
-        if member.state == State::Usable { member.climb.target } else { 0 }
+        if member.state == MemberState::Usable { member.climb.target } else { 0 }
     }
 
     /// Whether it has more, and one that ends a request is to end itself.
@@ -245,7 +245,7 @@ impl Roster {
         }
         let member = &mut self.members[source];
         // What it is blamed for already weighs more.
-        if matches!(member.state, State::SetAside | State::Suspect) {
+        if matches!(member.state, MemberState::SetAside | MemberState::Suspect) {
             return false;
         }
         match (fault, file) {
@@ -276,7 +276,7 @@ impl Roster {
     /// given nothing, and denies one file after the other, denies all of them.
     pub(crate) fn denied(&mut self, source: SourceIndex, file: Option<usize>, fault: &Fault) {
         let member = &mut self.members[source];
-        if matches!(member.state, State::SetAside | State::Suspect) {
+        if matches!(member.state, MemberState::SetAside | MemberState::Suspect) {
             return;
         }
         // A path that is denied twice, on two connections say, is one.
@@ -296,11 +296,11 @@ impl Roster {
     pub(crate) fn suspect(&mut self, source: SourceIndex, what: String) -> bool {
         let member = &mut self.members[source];
         match member.state {
-            State::Suspect | State::SetAside => return false,
-            State::Waiting { until } => member.not_before = Some(until),
-            State::Usable => member.not_before = None,
+            MemberState::Suspect | MemberState::SetAside => return false,
+            MemberState::Waiting { until } => member.not_before = Some(until),
+            MemberState::Usable => member.not_before = None,
         }
-        member.state = State::Suspect;
+        member.state = MemberState::Suspect;
         member.cases += 1;
         member.blame = Some((Blame::Lied, what));
         member.generation += 1;
@@ -346,7 +346,7 @@ impl Roster {
         if same.is_empty() {
             return self.set_aside(source, Blame::Stale, what);
         }
-        member.state = State::Usable;
+        member.state = MemberState::Usable;
         member.blame = Some((Blame::Stale, what));
         member.same = Some(same);
     }
@@ -358,12 +358,12 @@ impl Roster {
 
     /// Whether a source is being found out: what it is blamed for is not known yet.
     pub(crate) fn is_judging(&self) -> bool {
-        self.members.iter().any(|member| member.state == State::Suspect)
+        self.members.iter().any(|member| member.state == MemberState::Suspect)
     }
 
     /// It gave what does not match, and nobody finds out why: it did not show its head.
     pub(crate) fn close_case(&mut self, source: SourceIndex, blame: Blame, why: &str) {
-        if self.members[source].state == State::Suspect {
+        if self.members[source].state == MemberState::Suspect {
             let what = self.members[source].blame.take().map(|(_, what)| what).unwrap_or_default();
             self.set_aside(source, blame, format!("{what}; and it did not show its head: {why}"));
         }
@@ -378,7 +378,7 @@ impl Roster {
 
     /// The later head that all of the first `count` sources have instead that are not set aside for something else.
     pub(crate) fn all_moved_to(&self, count: usize) -> Option<HeadId> {
-        let is_left = |member: &&Member| member.state != State::SetAside || member.moved.is_some();
+        let is_left = |member: &&Member| member.state != MemberState::SetAside || member.moved.is_some();
         let mut moved = self.members.iter().take(count).filter(is_left).map(|member| member.moved);
         let first = moved.next()??;
         let is_later = |moved: Option<Moved>| moved.is_some_and(|moved| moved.is_later);
@@ -387,7 +387,7 @@ impl Roster {
 
     pub(crate) fn set_aside(&mut self, source: SourceIndex, blame: Blame, what: String) {
         let member = &mut self.members[source];
-        member.state = State::SetAside;
+        member.state = MemberState::SetAside;
         member.blame = Some((blame, what));
         member.generation += 1;
     }
@@ -396,7 +396,7 @@ impl Roster {
     pub(crate) fn stalled(&mut self, source: SourceIndex, what: String, window: Duration, now: Instant) {
         let member = &mut self.members[source];
         // Connections that stall together have stalled once.
-        if member.state != State::Usable {
+        if member.state != MemberState::Usable {
             return;
         }
         member.stalls += 1;
@@ -419,7 +419,7 @@ impl Roster {
         let jitter = self.jitter();
         let member = &mut self.members[source];
         // Connections that fail at the same moment are one failure.
-        if member.state == State::Usable {
+        if member.state == MemberState::Usable {
             member.failures += 1;
         }
         if member.failures >= MAX_FAILURES {
@@ -432,10 +432,10 @@ impl Roster {
     fn wait(&mut self, source: SourceIndex, blame: Blame, what: String, until: Instant) {
         let member = &mut self.members[source];
         let until = match member.state {
-            State::Waiting { until: earlier } => earlier.max(until),
+            MemberState::Waiting { until: earlier } => earlier.max(until),
             _ => until,
         };
-        member.state = State::Waiting { until };
+        member.state = MemberState::Waiting { until };
         member.blame = Some((blame, what));
         member.generation += 1;
     }
@@ -447,10 +447,10 @@ impl Roster {
         for source in 0..self.members.len() {
             let member = &mut self.members[source];
             member.meter.tick(now, member.verified);
-            if let State::Waiting { until } = member.state
+            if let MemberState::Waiting { until } = member.state
                 && now >= until
             {
-                member.state = State::Usable;
+                member.state = MemberState::Usable;
                 member.window = None;
             }
             member.climb.tick(now, member.meter.rate, member.running, member.answered);
@@ -462,7 +462,7 @@ impl Roster {
     fn watch(&mut self, source: SourceIndex, now: Instant, least: u64, chunk: u64) {
         let window = self.window(least, chunk);
         let member = &mut self.members[source];
-        if member.state != State::Usable {
+        if member.state != MemberState::Usable {
             member.window = None;
             return;
         }
@@ -539,14 +539,16 @@ impl Roster {
     fn status(&self, source: SourceIndex, now: Instant) -> SourceStatus {
         let member = &self.members[source];
         let (state, again_in) = match member.state {
-            State::Usable if member.running > 0 => (SourceState::Active, None),
-            State::Usable => (SourceState::Idle, None),
-            State::Waiting { until } => (SourceState::Waiting, Some(until.saturating_duration_since(now))),
-            State::Suspect => (SourceState::Waiting, None),
-            State::SetAside => (SourceState::SetAside, None),
+            MemberState::Usable if member.running > 0 => (SourceState::Active, None),
+            MemberState::Usable => (SourceState::Idle, None),
+            MemberState::Waiting { until } => {
+                (SourceState::Waiting, Some(until.saturating_duration_since(now)))
+            }
+            MemberState::Suspect => (SourceState::Waiting, None),
+            MemberState::SetAside => (SourceState::SetAside, None),
         };
         // Nobody is blamed while it is being found out for what.
-        let blame = if member.state == State::Suspect { None } else { member.blame.clone() };
+        let blame = if member.state == MemberState::Suspect { None } else { member.blame.clone() };
         SourceStatus { source, state, blame, again_in, verified: member.verified, rate: member.meter.rate }
     }
 
@@ -562,7 +564,7 @@ impl Roster {
 impl Member {
     fn new() -> Self {
         Self {
-            state: State::Usable,
+            state: MemberState::Usable,
             blame: None,
             failures: 0,
             stalls: 0,

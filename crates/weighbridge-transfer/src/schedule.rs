@@ -73,12 +73,12 @@ pub(crate) struct Lease {
     pub(crate) file: usize,
     /// Never empty. Some chunks in the midst of it may not be needed, but only for a source that knows no ranges.
     pub(crate) chunks: Range<u64>,
-    pub(crate) kind: Kind,
+    pub(crate) kind: LeaseKind,
 }
 
 /// Where the chunks of a lease come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum LeaseKind {
     /// They were pending.
     Fresh,
     /// They were the last ones of another lease, or the first ones of two, and are no more.
@@ -206,7 +206,7 @@ impl Schedule {
         source: SourceIndex,
         limits: Take,
         may: &dyn Fn(usize) -> bool,
-    ) -> Option<(usize, RangeSet, Kind)> {
+    ) -> Option<(usize, RangeSet, LeaseKind)> {
         let from = self.from.entry(source).or_insert(0);
         let first = self.pending.range(*from..).map(|(file, _)| *file).find(|file| may(*file));
         let Some(mut file) = first else {
@@ -219,14 +219,14 @@ impl Schedule {
                 |file| self.leases.values().any(|running| running.file == file && !running.chunks.is_empty());
             let near = self.pending.range(file..).map(|(file, _)| *file).take(LOOK_AHEAD);
             file = near.filter(|file| may(*file)).find(|file| !is_busy(*file)).unwrap_or(file);
-            return self.pending.remove(&file).map(|chunks| (file, chunks, Kind::Fresh));
+            return self.pending.remove(&file).map(|chunks| (file, chunks, LeaseKind::Fresh));
         }
         let pending = self.pending.get_mut(&file)?;
         let run = pending.pop_first(limits.bytes / self.chunk)?;
         if pending.is_empty() {
             self.pending.remove(&file);
         }
-        Some((file, set_of(run), Kind::Fresh))
+        Some((file, set_of(run), LeaseKind::Fresh))
     }
 
     /// The last chunks of the lease that would otherwise take longest.
@@ -235,7 +235,7 @@ impl Schedule {
         thief: Asker,
         may: &dyn Fn(usize) -> bool,
         paces: &Paces<'_>,
-    ) -> Option<(usize, RangeSet, Kind)> {
+    ) -> Option<(usize, RangeSet, LeaseKind)> {
         let of_others = self.leases.iter().filter(|(_, lease)| lease.connection != thief.connection);
         let worth_it = of_others
             .filter(|(_, lease)| may(lease.file))
@@ -245,7 +245,7 @@ impl Schedule {
         let last = victim.chunks.last()?;
         let run = last.start.max(last.end.saturating_sub(count))..last.end;
         victim.chunks.remove(&run);
-        Some((victim.file, set_of(run), Kind::Stolen))
+        Some((victim.file, set_of(run), LeaseKind::Stolen))
     }
 
     /// The next chunks of the lease that has been silent longest, of those whose chunks the connection is expected to have
@@ -255,7 +255,7 @@ impl Schedule {
         asker: Asker,
         may: &dyn Fn(usize) -> bool,
         paces: &Paces<'_>,
-    ) -> Option<(usize, RangeSet, Kind)> {
+    ) -> Option<(usize, RangeSet, LeaseKind)> {
         let late = self.leases.values().filter_map(|lease| {
             let first = lease.chunks.first()?;
             let mut chunks = first.start..first.end.min(first.start.saturating_add(self.grain));
@@ -281,10 +281,10 @@ impl Schedule {
         });
         let (copies, _, oldest, file, chunks) = late.min_by_key(|(copies, since, ..)| (*copies, *since))?;
         if copies == 1 {
-            return Some((file, set_of(chunks), Kind::Hedge));
+            return Some((file, set_of(chunks), LeaseKind::Hedge));
         }
         self.leases.get_mut(&oldest)?.chunks.remove(&chunks);
-        Some((file, set_of(chunks), Kind::Stolen))
+        Some((file, set_of(chunks), LeaseKind::Stolen))
     }
 
     /// Chunks that are neither done nor pending are pending now, but for those that are in a running lease.

@@ -43,11 +43,11 @@ use crate::{
 #[derive(Debug)]
 pub struct Source {
     name: String,
-    kind: Kind,
+    kind: SourceKind,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum SourceKind {
     Folder(FolderSource),
     Http(Box<HttpSource>),
     #[cfg(feature = "cloud")]
@@ -151,7 +151,7 @@ impl Source {
         let path = PathBuf::from(text);
         let why = match path.metadata() {
             Ok(metadata) if metadata.is_dir() => {
-                return Ok(Self { name: text.to_owned(), kind: Kind::Folder(FolderSource::new(path)) });
+                return Ok(Self { name: text.to_owned(), kind: SourceKind::Folder(FolderSource::new(path)) });
             }
             Ok(_) => "not a folder".to_owned(),
             Err(error) => error.to_string(),
@@ -164,7 +164,7 @@ impl Source {
         url.set_fragment(None);
         let name = public(&url);
         let source = HttpSource::new(client()?, Base::Folder(url), Secrets::new(headers(options)?, None));
-        Ok(Self { name, kind: Kind::Http(Box::new(source)) })
+        Ok(Self { name, kind: SourceKind::Http(Box::new(source)) })
     }
 
     fn hub(rest: &str, options: &SourceOptions) -> Result<Self, SourceError> {
@@ -182,7 +182,7 @@ impl Source {
         let token = token.map_err(|_| SourceError::address("hf", "the hub's token cannot be sent"))?;
         let name = format!("hf://{rest}");
         let source = HttpSource::new(client()?, Base::Hub(hub), Secrets::new(headers, token));
-        Ok(Self { name, kind: Kind::Http(Box::new(source)) })
+        Ok(Self { name, kind: SourceKind::Http(Box::new(source)) })
     }
 
     #[cfg(feature = "cloud")]
@@ -198,7 +198,7 @@ impl Source {
         let name = url.as_str().trim_end_matches('/').to_owned();
         let bucket = crate::bucket::BucketSource::parse(&url, client()?);
         let bucket = bucket.map_err(|why| SourceError::address("bucket", why))?;
-        Ok(Self { name, kind: Kind::Bucket(bucket) })
+        Ok(Self { name, kind: SourceKind::Bucket(bucket) })
     }
 
     #[cfg(not(feature = "cloud"))]
@@ -215,7 +215,7 @@ impl Source {
     /// The folder that is read, of a local one.
     pub(crate) fn local(&self) -> Option<&Path> {
         match &self.kind {
-            Kind::Folder(source) => Some(source.root()),
+            SourceKind::Folder(source) => Some(source.root()),
             _ => None,
         }
     }
@@ -226,10 +226,10 @@ impl Source {
     /// [`Fault`]; of a longer one [`Fault::OtherFile`], and no more than `limit` bytes were kept.
     pub(crate) async fn whole(&self, path: &str, limit: u64) -> Result<Vec<u8>, Fault> {
         match &self.kind {
-            Kind::Folder(source) => source.whole(path, limit).await,
-            Kind::Http(source) => source.whole(path, limit).await,
+            SourceKind::Folder(source) => source.whole(path, limit).await,
+            SourceKind::Http(source) => source.whole(path, limit).await,
             #[cfg(feature = "cloud")]
-            Kind::Bucket(source) => source.whole(path, limit).await,
+            SourceKind::Bucket(source) => source.whole(path, limit).await,
         }
     }
 
@@ -239,10 +239,10 @@ impl Source {
     /// [`Fault`].
     pub(crate) async fn open(&self, path: &str, range: Range<u64>, size: u64) -> Result<Body, Fault> {
         match &self.kind {
-            Kind::Folder(source) => source.open(path, range, size).await,
-            Kind::Http(source) => source.open(path, range, size).await,
+            SourceKind::Folder(source) => source.open(path, range, size).await,
+            SourceKind::Http(source) => source.open(path, range, size).await,
             #[cfg(feature = "cloud")]
-            Kind::Bucket(source) => source.open(path, range, size).await,
+            SourceKind::Bucket(source) => source.open(path, range, size).await,
         }
     }
 }

@@ -20,11 +20,11 @@ pub(crate) struct Target {
     pub(crate) grid: Grid,
     /// Positions of chunks.
     pub(crate) wanted: RangeSet,
-    state: Mutex<State>,
+    state: Mutex<TargetState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct TargetState {
     /// Opened when it is first needed, closed when nothing is left to write.
     partial: Option<Arc<PartialFile>>,
     /// What it was when it was closed.
@@ -186,12 +186,12 @@ impl Target {
         (state.in_place, state.found) = (true, None);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, TargetState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl TargetState {
     fn open(&mut self, target: &Target, destination: &Destination) -> Result<Arc<PartialFile>, FetchError> {
         if let Some(partial) = &self.partial {
             return Ok(Arc::clone(partial));

@@ -33,12 +33,12 @@ pub(crate) fn take(engine: &Engine, source: SourceIndex) -> Option<usize> {
 }
 
 /// Gives the file back, however the source ends.
-struct Held<'a> {
+struct FileGuard<'a> {
     engine: &'a Engine,
     position: Option<usize>,
 }
 
-impl Drop for Held<'_> {
+impl Drop for FileGuard<'_> {
     fn drop(&mut self) {
         if let Some(position) = self.position {
             lock(&self.engine.layerless).push_back(position);
@@ -68,7 +68,7 @@ impl Drop for Watched<'_> {
 
 /// Fetches the file at `position` from one source.
 pub(crate) async fn run(engine: &Arc<Engine>, source: SourceIndex, position: usize) {
-    let mut held = Held { engine, position: Some(position) };
+    let mut held = FileGuard { engine, position: Some(position) };
     let Some(target) = engine.targets.get(&position).map(Arc::clone) else { return };
     let board = &engine.board;
     let name = target.path.as_str();

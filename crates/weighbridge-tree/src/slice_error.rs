@@ -63,7 +63,7 @@ pub enum SliceError {
         wanted: u64,
     },
     /// A bug of this library.
-    Fault,
+    Bug,
 }
 
 impl Coded for SliceError {
@@ -75,7 +75,7 @@ impl Coded for SliceError {
             Self::Mismatch { .. } => ErrorCode::SLICE_MISMATCH,
             Self::Chunk(error) => error.error_code(),
             Self::TooLong(error) => error.error_code(),
-            Self::OtherFile { .. } | Self::NothingWanted | Self::Unfinished { .. } | Self::Fault => {
+            Self::OtherFile { .. } | Self::NothingWanted | Self::Unfinished { .. } | Self::Bug => {
                 ErrorCode::BUG
             }
         }
@@ -111,7 +111,7 @@ impl fmt::Display for SliceError {
             }
             Self::NothingWanted => write!(f, "API misuse: a chunk was pushed to a slice that is whole"),
             Self::Unfinished { wanted } => write!(f, "API misuse: the slice still needs chunk {wanted}"),
-            Self::Fault => write!(f, "a slice could not be made; please report it"),
+            Self::Bug => write!(f, "a slice could not be made; please report it"),
         }
     }
 }
@@ -154,7 +154,7 @@ mod tests {
             ),
             (SliceError::NothingWanted, "9999 API misuse: a chunk was pushed to a slice that is whole"),
             (SliceError::Unfinished { wanted: 4 }, "9999 API misuse: the slice still needs chunk 4"),
-            (SliceError::Fault, "9999 a slice could not be made; please report it"),
+            (SliceError::Bug, "9999 a slice could not be made; please report it"),
         ] {
             assert_eq!(format!("{} {error}", error.error_code()), said);
         }

@@ -48,7 +48,7 @@ impl<'l> Slicer<'l> {
         let value = |node: &Range<u64>| layer.subtree_value(node);
         Pairs { range: range.range(), unit: granule, value, found: &mut pairs }
             .find(&range.file())
-            .ok_or(SliceError::Fault)?;
+            .ok_or(SliceError::Bug)?;
         out.extend_from_slice(&range.file_len().to_le_bytes());
         let nodes = alloc::vec![range.file()];
         Ok(Self { layer, range, chunks: range.chunks(granule), nodes, pairs })
@@ -73,7 +73,7 @@ impl<'l> Slicer<'l> {
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), SliceError> {
         let index = self.wanted().ok_or(SliceError::NothingWanted)?;
         self.layer.check(index, bytes).map_err(SliceError::Chunk)?;
-        self.write(index, bytes, out).ok_or(SliceError::Fault)?;
+        self.write(index, bytes, out).ok_or(SliceError::Bug)?;
         self.chunks.start = index.saturating_add(1);
         Ok(())
     }

@@ -27,12 +27,12 @@ use super::{
 /// lists, no TLS. The server ends on drop.
 pub(crate) struct Faulty {
     port: Port,
-    state: Arc<State>,
+    state: Arc<ServerState>,
     accepting: Option<JoinHandle<()>>,
 }
 
 /// The state that the threads of a server share.
-pub(super) struct State {
+pub(super) struct ServerState {
     address: SocketAddr,
     folder: Mutex<PathBuf>,
     rules: Rules,
@@ -61,7 +61,7 @@ impl Faulty {
 
     pub(crate) fn start_on(loopback: Loopback, folder: &Path) -> Self {
         let port = Port::any(loopback).unwrap();
-        let state = State {
+        let state = ServerState {
             address: port.address,
             folder: Mutex::new(folder.to_owned()),
             rules: Rules::default(),
@@ -161,7 +161,7 @@ impl Drop for Faulty {
     }
 }
 
-fn accept(listener: &TcpListener, state: &Arc<State>, epoch: u64) {
+fn accept(listener: &TcpListener, state: &Arc<ServerState>, epoch: u64) {
     while let Ok((stream, _)) = listener.accept() {
         let (delay, start) = (*state.accept_delay.lock().unwrap(), Instant::now());
         while state.epoch() == epoch && start.elapsed() < delay {
@@ -191,7 +191,7 @@ enum Answer {
     None(End),
 }
 
-impl State {
+impl ServerState {
     pub(super) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::SeqCst)
     }

@@ -11,13 +11,13 @@ use rustix::net::sockopt::set_socket_linger;
 
 use super::{
     fault::End,
-    faulty::State,
+    faulty::ServerState,
     rate::{Grant, time_of},
 };
 
 pub(super) struct Link<'s> {
     stream: TcpStream,
-    state: &'s State,
+    state: &'s ServerState,
     /// The server's epoch in which the connection was accepted. The connection is cut in a later epoch.
     epoch: u64,
     /// Bytes that were read and not used yet.
@@ -41,7 +41,7 @@ pub(super) enum Pace {
 }
 
 impl<'s> Link<'s> {
-    pub(super) fn new(stream: TcpStream, state: &'s State, epoch: u64) -> io::Result<Self> {
+    pub(super) fn new(stream: TcpStream, state: &'s ServerState, epoch: u64) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(TICK))?;
         stream.set_write_timeout(Some(TICK))?;

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use weighbridge_transfer::{Blame, Event, Here, Progress, SourceIndex, SourceState, SourceStatus};
+use weighbridge_transfer::{Blame, Event, FetchProgress, Here, SourceIndex, SourceState, SourceStatus};
 
 use super::{change, per_second};
 use crate::output::{count, size};
 
 #[derive(Default)]
 pub(super) struct Lines {
-    progress: Progress,
+    progress: FetchProgress,
     /// The time of the last line about progress, and the number of bytes verified at that time.
     told: (Duration, u64),
     sources: BTreeMap<SourceIndex, Account>,
@@ -123,7 +123,7 @@ impl Lines {
     fn now_and_then(&mut self, at: Duration) -> Option<String> {
         let (before, verified_before) = self.told;
         let since = at.saturating_sub(before);
-        let Progress { verified, wanted, .. } = self.progress;
+        let FetchProgress { verified, wanted, .. } = self.progress;
         if since < NOW_AND_THEN || wanted == 0 {
             return None;
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use weighbridge_formats::generate::{Dtype, Llama, Summary};
-use weighbridge_formats::index::{Held, Index};
+use weighbridge_formats::index::{Index, Lookup};
 use weighbridge_formats::{Format, Parsed, TensorSpan, parse};
 
 use crate::kit::Folder;
@@ -40,9 +40,9 @@ fn shards_and_index_agree() {
     let index = Index::parse(&files["model.safetensors.index.json"]).unwrap();
     assert_eq!(index.weight_map().len(), 39);
     let verdict = index.check("model.safetensors.index.json", |file, tensor| match held.get(file) {
-        None => Held::NoFile,
-        Some(tensors) if tensors.iter().any(|t| t.name == tensor) => Held::Tensor,
-        Some(_) => Held::NoTensor,
+        None => Lookup::NoFile,
+        Some(tensors) if tensors.iter().any(|t| t.name == tensor) => Lookup::Tensor,
+        Some(_) => Lookup::NoTensor,
     });
     assert_eq!(verdict, Ok(()));
     for name in ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"] {

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use weighbridge_formats::Coded;
-use weighbridge_formats::index::{Held, Index, is_index};
+use weighbridge_formats::index::{Index, Lookup, is_index};
 
 const SAMPLE: &str = r#"{
   "metadata": {"total_size": 12},
@@ -83,9 +83,9 @@ fn size_is_bounded_before_anything_is_read() {
 #[test]
 fn names_the_first_lie_in_order_of_tensors() {
     let held = |file: &str, tensor: &str| match (file, tensor) {
-        ("sub/one", "a" | "b") => Held::Tensor,
-        ("sub/one", _) => Held::NoTensor,
-        _ => Held::NoFile,
+        ("sub/one", "a" | "b") => Lookup::Tensor,
+        ("sub/one", _) => Lookup::NoTensor,
+        _ => Lookup::NoFile,
     };
     let check =
         |text: &str| Index::parse(text.as_bytes()).unwrap().check("sub/x.safetensors.index.json", held);
@@ -122,7 +122,7 @@ fn an_index_in_the_root_names_files_there() {
     let mut asked = Vec::new();
     let verdict = index.check("model.safetensors.index.json", |file, tensor| {
         asked.push(format!("{tensor} {file}"));
-        Held::Tensor
+        Lookup::Tensor
     });
     assert_eq!((verdict, asked), (Ok(()), vec!["a f".to_owned(), "b d/f".to_owned()]));
 }

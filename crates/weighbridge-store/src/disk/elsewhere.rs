@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Disk, DiskFile, Kind, Opening, make_root};
+use super::{Disk, DiskFile, FileKind, Opening, make_root};
 use crate::stamp::Identity;
 
 /// A real folder.
@@ -60,9 +60,9 @@ impl Folder {
 }
 
 impl Disk for Folder {
-    fn look(&self, path: &str) -> io::Result<Option<Kind>> {
+    fn look(&self, path: &str) -> io::Result<Option<FileKind>> {
         match fs::symlink_metadata(self.below(path)?) {
-            Ok(found) => Ok(Some(Kind::of(&found))),
+            Ok(found) => Ok(Some(FileKind::of(&found))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

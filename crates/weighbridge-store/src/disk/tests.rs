@@ -48,7 +48,7 @@ fn follows_no_link_on_the_way() {
     assert!(folder.sync_folder("link").is_err());
     let there: Vec<_> = fs::read_dir(&outside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(there, ["mine"]);
-    assert_eq!(folder.look("link").unwrap(), Some(Kind::Link));
+    assert_eq!(folder.look("link").unwrap(), Some(FileKind::Link));
 }
 
 #[cfg(unix)]
@@ -72,7 +72,7 @@ fn does_not_wait_for_a_fifo() {
     let (place, folder) = folder();
     let fifo = place.path().join("root/fifo");
     mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-    assert_eq!(folder.look("fifo").unwrap(), Some(Kind::Special));
+    assert_eq!(folder.look("fifo").unwrap(), Some(FileKind::Special));
     assert!(!folder.read("fifo").unwrap().metadata().unwrap().is_file());
     assert!(!open_to_read(&fifo).unwrap().metadata().unwrap().is_file());
 }

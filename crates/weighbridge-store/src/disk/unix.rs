@@ -25,7 +25,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Disk, DiskFile, Kind, Opening, make_root, settled};
+use super::{Disk, DiskFile, FileKind, Opening, make_root, settled};
 use crate::{
     beneath::{self, FILE, FOLDER},
     scan::lock,
@@ -141,7 +141,7 @@ impl Folder {
     }
 }
 
-impl Kind {
+impl FileKind {
     pub(crate) fn of_stat(stat: &Stat) -> Self {
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Self::File,
@@ -153,8 +153,8 @@ impl Kind {
 }
 
 impl Disk for Folder {
-    fn look(&self, path: &str) -> io::Result<Option<Kind>> {
-        Ok(self.stat(path)?.map(|stat| Kind::of_stat(&stat)))
+    fn look(&self, path: &str) -> io::Result<Option<FileKind>> {
+        Ok(self.stat(path)?.map(|stat| FileKind::of_stat(&stat)))
     }
 
     #[allow(clippy::useless_conversion, reason = "systems number devices and inodes by different types")]

@@ -170,7 +170,7 @@ fn what_nobody_reads_any_more_goes_with_the_next_release() {
 struct WithoutLinks(Folder);
 
 impl Disk for WithoutLinks {
-    fn look(&self, path: &str) -> io::Result<Option<Kind>> {
+    fn look(&self, path: &str) -> io::Result<Option<FileKind>> {
         self.0.look(path)
     }
     fn identity(&self, path: &str) -> io::Result<Option<Identity>> {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Member, Roster, State};
+use super::{Member, MemberState, Roster};
 use crate::event::SourceIndex;
 
 /// How many failures in a row a source may have that never answered, while no other source answers. With the waits
@@ -23,12 +23,12 @@ impl Roster {
     /// A source that never answered is a mistyped address as likely as a server that restarts. It is waited for beside one
     /// that answers; where none does, the fetch is to end in seconds and say so.
     pub(super) fn give_up_on_the_unheard(&mut self) {
-        if self.members.iter().any(|member| member.heard && member.state != State::SetAside) {
+        if self.members.iter().any(|member| member.heard && member.state != MemberState::SetAside) {
             return;
         }
         for source in 0..self.members.len() {
             let member = &mut self.members[source];
-            let is_given_up = matches!(member.state, State::Waiting { .. })
+            let is_given_up = matches!(member.state, MemberState::Waiting { .. })
                 && !member.heard
                 && member.failures >= UNHEARD_FAILURES;
             if is_given_up && let Some((blame, what)) = member.blame.take() {
@@ -40,9 +40,11 @@ impl Roster {
     /// Who of those that are left alone is tried again first, and when from now on.
     pub(crate) fn first_again(&self, now: Instant) -> Option<(SourceIndex, Duration)> {
         let again = |(source, member): (SourceIndex, &Member)| match member.state {
-            State::Waiting { until } => Some((source, until.saturating_duration_since(now))),
+            MemberState::Waiting { until } => Some((source, until.saturating_duration_since(now))),
             // Its head is asked for again.
-            State::Suspect => Some((source, member.not_before.unwrap_or(now).saturating_duration_since(now))),
+            MemberState::Suspect => {
+                Some((source, member.not_before.unwrap_or(now).saturating_duration_since(now)))
+            }
             _ => None,
         };
         self.members.iter().enumerate().filter_map(again).min_by_key(|(_, time)| *time)

@@ -40,7 +40,7 @@ fn takes_over_in_proportion_to_the_rates() {
         let rates = rates.map(|rate| rate * CHUNK);
         let victim = ask(&mut schedule, 0, MUCH, rates, now).unwrap();
         let lease = ask(&mut schedule, 1, MUCH, rates, now).unwrap();
-        assert_eq!((lease.kind, lease.chunks), (Kind::Stolen, expected.clone()));
+        assert_eq!((lease.kind, lease.chunks), (LeaseKind::Stolen, expected.clone()));
         assert_eq!(schedule.extent(victim.id), 0..expected.start);
     }
 }
@@ -52,16 +52,16 @@ fn a_stalled_lease_keeps_the_chunk_that_is_on_its_way_and_that_one_is_hedged() {
     let stalled = ask(&mut schedule, 0, MUCH, rates, start).unwrap();
     let later = start + Duration::from_millis(2_001);
     let stolen = ask(&mut schedule, 1, MUCH, rates, later).unwrap();
-    assert_eq!((stolen.kind, stolen.chunks.clone()), (Kind::Stolen, 1..100));
+    assert_eq!((stolen.kind, stolen.chunks.clone()), (LeaseKind::Stolen, 1..100));
     schedule.done(stolen.id, 0, &(1..100), later);
     schedule.give_back(stolen.id);
     let hedge = ask(&mut schedule, 1, MUCH, rates, later).unwrap();
-    assert_eq!((hedge.kind, hedge.chunks.clone()), (Kind::Hedge, 0..1));
+    assert_eq!((hedge.kind, hedge.chunks.clone()), (LeaseKind::Hedge, 0..1));
     // Two copies are enough. When both stall, a third connection takes one over.
     assert_eq!(ask(&mut schedule, 2, MUCH, rates, later), None);
     let latest = later + Duration::from_secs(60);
     let third = ask(&mut schedule, 2, MUCH, rates, latest).unwrap();
-    assert_eq!((third.kind, third.chunks.clone()), (Kind::Stolen, 0..1));
+    assert_eq!((third.kind, third.chunks.clone()), (LeaseKind::Stolen, 0..1));
     assert_eq!((schedule.extent(stalled.id), schedule.extent(hedge.id)), (0..0, 0..1));
     schedule.done(third.id, 0, &(0..1), latest);
     assert_eq!(schedule.extent(hedge.id), 0..0);
@@ -85,10 +85,10 @@ fn a_source_hedges_its_own_chunks_later_than_others_do() {
     let later = start + Duration::from_millis(2_001);
     assert_eq!(ask(&mut schedule, 2, MUCH, rates, later), None);
     let other = ask(&mut schedule, 1, MUCH, rates, later).unwrap();
-    assert_eq!(other.kind, Kind::Hedge);
+    assert_eq!(other.kind, LeaseKind::Hedge);
     schedule.give_back(other.id);
     let latest = start + Duration::from_millis(4_001);
-    assert_eq!(ask(&mut schedule, 2, MUCH, rates, latest).unwrap().kind, Kind::Hedge);
+    assert_eq!(ask(&mut schedule, 2, MUCH, rates, latest).unwrap().kind, LeaseKind::Hedge);
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn a_single_chunk_is_hedged_when_it_is_late() {
         let lease = ask(&mut schedule, 1, MUCH, rates, start + Duration::from_millis(ms));
         assert_eq!(
             lease.map(|lease| lease.kind),
-            is_hedged.then_some(Kind::Hedge),
+            is_hedged.then_some(LeaseKind::Hedge),
             "{rates:?} after {ms} ms"
         );
     }
@@ -197,7 +197,7 @@ fn a_source_of_whole_files_is_given_time_to_get_there() {
     // Once there, it is as any other.
     schedule.done(whole.id, 0, &(900..901), start + Duration::from_secs(9));
     let lease = ask(&mut schedule, 1, MUCH, rates, start + Duration::from_secs(11)).unwrap();
-    assert_eq!((lease.kind, lease.chunks), (Kind::Stolen, 902..1000));
+    assert_eq!((lease.kind, lease.chunks), (LeaseKind::Stolen, 902..1000));
 }
 
 #[test]
@@ -236,6 +236,6 @@ fn what_a_connection_has_in_hand_is_not_taken_apart() {
     let later = start + Duration::from_secs(9);
     assert_eq!(ask(&mut schedule, 1, MUCH, rates, later).unwrap().chunks, 4..8);
     let hedge = ask(&mut schedule, 3, MUCH, rates, later).unwrap();
-    assert_eq!((hedge.kind, hedge.chunks), (Kind::Hedge, 0..4));
+    assert_eq!((hedge.kind, hedge.chunks), (LeaseKind::Hedge, 0..4));
     assert_eq!(schedule.extent(victim.id), 0..4);
 }

@@ -23,7 +23,7 @@ fn said(lines: &mut Lines, event: &Event, seconds: u64) -> Option<String> {
 }
 
 fn progress(verified: u64) -> Event {
-    Event::Progress(Progress { received: verified, verified, durable: 0, wanted: 100 * MIB })
+    Event::Progress(FetchProgress { received: verified, verified, durable: 0, wanted: 100 * MIB })
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
 
 use proptest::{prelude::*, sample::Index};
 
-use super::{CHUNK, ConnectionId, Kind, LeaseId, Schedule, Take, set_of};
+use super::{CHUNK, ConnectionId, LeaseId, LeaseKind, Schedule, Take, set_of};
 
 const FILES: usize = 4;
 const SOURCES: usize = 3;
@@ -156,7 +156,7 @@ impl World {
         };
         assert!(may(lease.file));
         assert_eq!(self.schedule.extent(lease.id), lease.chunks);
-        assert_eq!(lease.kind == Kind::Fresh, first_servable.is_some());
+        assert_eq!(lease.kind == LeaseKind::Fresh, first_servable.is_some());
         let mut after = self.states();
         let mine: BTreeSet<Chunk> =
             after.iter().filter(|(_, leases)| leases.contains(&lease.id)).map(|(chunk, _)| *chunk).collect();
@@ -165,13 +165,13 @@ impl World {
         if !limits.whole_files {
             assert_eq!(mine, self.chunks(lease.file, &lease.chunks));
             assert!(lease.chunks.end - lease.chunks.start <= (bytes / CHUNK).max(self.schedule.grain));
-            assert!(lease.kind != Kind::Fresh || mine.first() == first_servable.as_ref());
+            assert!(lease.kind != LeaseKind::Fresh || mine.first() == first_servable.as_ref());
         }
         for chunk in &mine {
             let owners = &before[chunk];
             match lease.kind {
-                Kind::Fresh => assert!(owners.is_empty()),
-                Kind::Stolen => {
+                LeaseKind::Fresh => assert!(owners.is_empty()),
+                LeaseKind::Stolen => {
                     assert!(!owners.is_empty());
                     assert_eq!(after[chunk].len(), owners.len(), "taken, not copied");
                     let victim = owners.difference(&after[chunk]).next().unwrap();
@@ -179,7 +179,7 @@ impl World {
                     let is_cut = !left.is_empty() && left.end <= lease.chunks.start;
                     assert!(is_cut || owners.len() == 2, "from its end, and not all of it");
                 }
-                Kind::Hedge => {
+                LeaseKind::Hedge => {
                     assert_eq!(owners.len(), 1);
                     assert!(mine.len() <= usize::try_from(self.schedule.grain).unwrap());
                     assert!(after[chunk].is_superset(owners));
