@@ -38,20 +38,14 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
     let patterns = globs(&args.only)?;
     // Do everything that can fail early before hours of reading.
     let key = args.key.as_ref().map(|path| keys::load(path, &args.passphrase)).transpose()?;
-    let receipt = args.receipt.as_deref().map(|path| {
-        outside(&args.model, path)?;
-        Ok::<_, Failure>((path, NewFile::create(path)?))
-    });
-    let receipt = receipt.transpose()?;
+    let receipt = args.receipt.as_deref().map(|path| new_receipt(path, &args.model)).transpose()?;
     let metadata = match &args.meta {
         Some(path) => trust::metadata(path),
         None => Metadata::of_model(&args.model),
     };
     // A head says nothing of a folder whose files are those of two releases.
     let own = Metadata::of_model(&args.model);
-    if let Some(error) = own.being_replaced() {
-        return Err(StoreError::BeingReplaced(error).into());
-    }
+    check_not_being_replaced(&own)?;
     let note = trust::note(&metadata)?;
     let head = trust::believe(&note, &args.trust, &args.which, output)?;
     trust::print(&head, output);
@@ -79,8 +73,35 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
     if code.is_none() && !args.only.is_empty() && summary == Summary::default() {
         return Err(Failure::usage("--only: no listed file matches"));
     }
+    print_result(args, &head, &summary, &codes, code, output);
+    // Another release may have begun to replace this one while it was read.
+    if code.is_some() {
+        check_not_being_replaced(&own)?;
+    }
+    layers.map_err(Failure::from)?;
+    verdict(&summary, &codes)?;
+    match (receipt, key) {
+        (Some((path, file)), Some(key)) => write_receipt(path, file, &head, &key, output),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a model folder in which files of two releases may lie.
+fn check_not_being_replaced(own: &Metadata) -> Result<(), Failure> {
+    own.being_replaced().map_or(Ok(()), |error| Err(StoreError::BeingReplaced(error).into()))
+}
+
+/// Prints the result of the whole check. `code` is the code with which the run ends; `None` if all is as signed.
+fn print_result(
+    args: &Verify,
+    head: &VerifiedHead,
+    summary: &Summary,
+    codes: &Codes,
+    code: Option<ErrorCode>,
+    output: &Output,
+) {
     let listed = head.head().files.count;
-    let text = if code.is_none() { done(&summary, listed, &codes, &head) } else { String::new() };
+    let text = if code.is_none() { done(summary, listed, codes, head) } else { String::new() };
     output.result(&text, || verify::Result {
         verified: code.is_none(),
         code: code.map(Code::from),
@@ -95,22 +116,16 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
         unknown: summary.unknown,
         uncompared: summary.uncompared,
     });
-    // Another release may have begun to replace this one while it was read.
-    if code.is_some()
-        && let Some(error) = own.being_replaced()
-    {
-        return Err(StoreError::BeingReplaced(error).into());
-    }
-    layers.map_err(Failure::from)?;
-    verdict(&summary, &codes)?;
-    match (receipt, key) {
-        (Some((path, file)), Some(key)) => write_receipt(path, file, &head, &key, output),
-        _ => Ok(()),
-    }
+}
+
+/// Creates the file of the receipt, which must not lie among the model's files.
+fn new_receipt<'p>(path: &'p Path, model: &Path) -> Result<(&'p Path, NewFile), Failure> {
+    check_outside(model, path)?;
+    Ok((path, NewFile::create(path)?))
 }
 
 /// Refuses a path for the receipt among the model's files, where the receipt would be an unlisted file.
-fn outside(model: &Path, receipt: &Path) -> Result<(), Failure> {
+fn check_outside(model: &Path, receipt: &Path) -> Result<(), Failure> {
     let folder = receipt.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let (Ok(model), Ok(folder)) = (model.canonicalize(), folder.canonicalize()) else { return Ok(()) };
     if folder.starts_with(&model) && !folder.starts_with(model.join(FOLDER)) {

@@ -6,10 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use weighbridge_manifest::{FileEntry, VerifiedFileList, VerifiedTensorList, shown};
+use weighbridge_manifest::{FileEntry, VerifiedFileList, VerifiedHead, VerifiedTensorList, shown};
 use weighbridge_store::{
     CHUNKS, ExtraFiles, FOLDER, HEAD, IoError, Layers, LayersError, Metadata, MetadataError, ModelCheck,
-    PARTIAL, TensorHashing, accept_file, shown_path, walk,
+    PARTIAL, Summary, TensorHashing, Walk, accept_file, shown_path, walk,
 };
 use weighbridge_tree::{Grid, HeadId, Layer};
 use weighbridge_verify::FileVerifier;
@@ -25,7 +25,7 @@ use crate::{
     output::{List, Output, count, size},
     progress::ReadProgress,
     trust,
-    verify::{aside, check_files, path_width, verdict},
+    verify::{Codes, aside, check_files, path_width, verdict},
     weigh::globs,
 };
 
@@ -45,18 +45,14 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
     let all = args.only.is_empty();
     let wanted = |path: &str| all || patterns.is_match(path);
     let found = walk(&args.model)?;
-    let lies = |path: &str| {
-        let file = found.files.binary_search_by(|found| found.path.as_str().cmp(path));
-        file.is_ok() || found.unfit.iter().any(|unfit| unfit.place == path) || found.unread_at(path).is_some()
-    };
     let (named, others): (Vec<_>, Vec<_>) = (files.entries().iter().enumerate())
         .filter(|(_, entry)| wanted(entry.path.as_str()))
-        .partition(|(_, entry)| lies(entry.path.as_str()));
+        .partition(|(_, entry)| is_occupied(&found, entry.path.as_str()));
     if named.is_empty() && others.is_empty() {
         return Err(Failure::usage("--only: no listed file matches"));
     }
     // A file with its final name is complete or bad.
-    let is_named = |path: &str| wanted(path) && lies(path);
+    let is_named = |path: &str| wanted(path) && is_occupied(&found, path);
     let check = ModelCheck {
         model: &args.model,
         files: &files,
@@ -68,30 +64,39 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
         extra: ExtraFiles::Report,
     };
     let (summary, codes) = check_files(&check, &files, output)?;
-    let is_bad = codes.code().is_some();
-    let mut total = Total { files: summary.verified, bytes: summary.bytes, ..Total::default() };
-    total.unknown += summary.unknown;
-    if let Some(tensors) = tensors.as_ref().filter(|_| !is_bad) {
-        total.tensors +=
-            named.iter().map(|(_, e)| tensors.of_file(e.path.as_str()).len() as u64).sum::<u64>();
-    }
+    let mut total = Total {
+        files: summary.verified,
+        bytes: summary.bytes,
+        unknown: summary.unknown,
+        tensors: if codes.code().is_none() { Total::of(&named, tensors.as_ref()).tensors } else { 0 },
+        ..Total::default()
+    };
     let folder = args.model.join(FOLDER).join(PARTIAL);
     let rest = Rest { folder, files: &files, layers: layers.as_ref(), tensors: tensors.as_ref() };
     rest.look(&others, &mut total, output)?;
-    let of = Total {
-        files: (named.len() + others.len()) as u64,
-        bytes: named.iter().chain(&others).map(|(_, entry)| entry.size).sum(),
-        tensors: tensors.as_ref().map_or(0, |tensors| {
-            let tensors_of = |(_, e): &(usize, &FileEntry)| tensors.of_file(e.path.as_str()).len() as u64;
-            named.iter().chain(&others).map(tensors_of).sum()
-        }),
-        ..Total::default()
+    let of = Total::of(named.iter().chain(&others), tensors.as_ref());
+    print_result(&head, &total, &of, &summary, &codes, tensors.is_some(), output);
+    verdict(&summary, &codes)
+}
+
+/// Prints the result for all wanted files: the totals on disk, and those `of` the complete files.
+fn print_result(
+    head: &VerifiedHead,
+    total: &Total,
+    of: &Total,
+    summary: &Summary,
+    codes: &Codes,
+    has_tensors: bool,
+    output: &Output,
+) {
+    let code = codes.code();
+    let text = match code {
+        None => total.text(of, has_tensors, &aside(summary), head.id()),
+        Some(_) => String::new(),
     };
-    let text =
-        if is_bad { String::new() } else { total.text(&of, tensors.is_some(), &aside(&summary), head.id()) };
     output.result(&text, || PartialResult {
-        verified: !is_bad,
-        code: codes.code().map(Code::from),
+        verified: code.is_none(),
+        code: code.map(Code::from),
         head: head.id().into(),
         complete: total.files == of.files,
         files: total.files,
@@ -102,11 +107,16 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
         refused: summary.refused,
         bytes: total.bytes,
         of_bytes: of.bytes,
-        tensors: tensors.is_some().then_some(total.tensors),
-        of_tensors: tensors.is_some().then_some(of.tensors),
+        tensors: has_tensors.then_some(total.tensors),
+        of_tensors: has_tensors.then_some(of.tensors),
         uncompared: summary.uncompared,
     });
-    verdict(&summary, &codes)
+}
+
+/// Whether something lies under a file's final name.
+fn is_occupied(found: &Walk, path: &str) -> bool {
+    let file = found.files.binary_search_by(|found| found.path.as_str().cmp(path));
+    file.is_ok() || found.unfit.iter().any(|unfit| unfit.place == path) || found.unread_at(path).is_some()
 }
 
 /// The metadata of the model, or the metadata of the unfinished fetch if there is exactly one.
@@ -181,6 +191,20 @@ struct Total {
 }
 
 impl Total {
+    /// The totals of listed files of which nothing is missing.
+    fn of<'e>(
+        entries: impl IntoIterator<Item = &'e (usize, &'e FileEntry)>,
+        tensors: Option<&VerifiedTensorList>,
+    ) -> Self {
+        let mut of = Self::default();
+        for (_, entry) in entries {
+            of.files += 1;
+            of.bytes += entry.size;
+            of.tensors += tensors.map_or(0, |tensors| tensors.of_file(entry.path.as_str()).len() as u64);
+        }
+        of
+    }
+
     fn text(&self, of: &Self, has_tensors: bool, aside: &str, head: HeadId) -> String {
         let mut parts = vec![format!("{} of {}", self.files, count(of.files, "file"))];
         let further = [(self.part, "in part"), (self.absent, "absent"), (self.unknown, "unknown")];

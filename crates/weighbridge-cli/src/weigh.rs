@@ -34,7 +34,7 @@ use crate::{
 pub(crate) fn run(args: &Weigh, output: &Output) -> Result<(), Failure> {
     trust::folder(&args.model)?;
     let folder = args.output.clone().unwrap_or_else(|| args.model.join(FOLDER));
-    outside_of_entries(&args.model, &folder)?;
+    check_outside_of_entries(&args.model, &folder)?;
     // Do everything that can fail early before hours of reading.
     let keys = keys::load_all(&args.key, &args.passphrase)?;
     let earlier = Earlier::open(args, &keys)?;
@@ -42,8 +42,47 @@ pub(crate) fn run(args: &Weigh, output: &Output) -> Result<(), Failure> {
     let matches = |path: &str| patterns.is_match(path);
     let as_they_are = globs(&args.take)?;
     let take = |path: &str| as_they_are.is_match(path);
+    let weighing = weighing(args, &earlier, &matches, &take)?;
+    // A head that cannot be written is misuse: nothing was judged yet.
+    check_can_be_said(&weighing).map_err(|error| Failure::usage(format!("no head can say this: {error}")))?;
+    if let Some(replaced) = replaced(&folder, &weighing) {
+        output.talk(&format!(
+            "this is another revision 1 of {replaced}: whoever accepted the head that it replaces will call it a fork; \
+             --previous makes it the next revision"
+        ));
+    }
+    check_not_being_replaced(&args.model)?;
     let existing = if args.force { Existing::Replace } else { Existing::Keep };
-    let weighing = Weighing {
+    let staging = Staging::open(&folder, existing).map_err(|error| not_written(error, args))?;
+    let undone = signals::on_signal(staging.undo());
+    let reused = weighing
+        .reuse
+        .as_ref()
+        .map_or(0, |reuse| reuse.files.entries().iter().filter(|file| matches(file.path.as_str())).count());
+    let (weighed, left_out) = weigh(&weighing, reused, output)?;
+    let signing = sign(&weighed, &keys)?;
+    weighed.write(&staging)?;
+    if let Some(note) = signing.note() {
+        staging.write(HEAD, |w: &mut dyn Write| w.write_all(note.as_bytes()))?;
+    }
+    let lock = staging.lock()?;
+    weighed.check_unchanged().map_err(|error| failure(&error, output))?;
+    // The lock is that of the metadata's folder, which may lie elsewhere.
+    check_not_being_replaced(&args.model)?;
+    signals::uninterrupted(|| staging.publish(lock))?;
+    drop(undone);
+    print(&weighed, left_out, &keys, &folder, output);
+    Ok(())
+}
+
+/// The weighing that the caller asks for. `matches` selects the files to reuse, `take` those to weigh as they are.
+fn weighing<'a>(
+    args: &'a Weigh,
+    earlier: &'a Earlier,
+    matches: &'a (dyn Fn(&str) -> bool + Sync),
+    take: &'a (dyn Fn(&str) -> bool + Sync),
+) -> Result<Weighing<'a>, Failure> {
+    Ok(Weighing {
         model: &args.model,
         name: args.name.clone(),
         previous: earlier.previous.clone(),
@@ -55,46 +94,17 @@ pub(crate) fn run(args: &Weigh, output: &Output) -> Result<(), Failure> {
         sha256: if args.sha256 { Sha256Listing::List } else { Sha256Listing::Omit },
         ext: sorted(args),
         reuse: earlier.reuse.as_ref().map(|(files, tensors, layers)| Reuse {
-            matches: &matches,
+            matches,
             files,
             tensors: tensors.as_ref(),
             layers: layers.as_ref(),
         }),
-        take: Some(&take),
-    };
-    // A head that cannot be written is misuse: nothing was judged yet.
-    can_be_said(&weighing).map_err(|error| Failure::usage(format!("no head can say this: {error}")))?;
-    if let Some(replaced) = replaced(&folder, &weighing) {
-        output.talk(&format!(
-            "this is another revision 1 of {replaced}: whoever accepted the head that it replaces will call it a fork; \
-             --previous makes it the next revision"
-        ));
-    }
-    not_being_replaced(&args.model)?;
-    let staging = Staging::open(&folder, existing).map_err(|error| not_written(error, args))?;
-    let undone = signals::on_signal(staging.undo());
-    let reused = earlier
-        .reuse
-        .as_ref()
-        .map_or(0, |(files, ..)| files.entries().iter().filter(|file| matches(file.path.as_str())).count());
-    let (weighed, left_out) = weigh(&weighing, reused, output)?;
-    let signing = sign(&weighed, &keys)?;
-    weighed.write(&staging)?;
-    if let Some(note) = signing.note() {
-        staging.write(HEAD, |w: &mut dyn Write| w.write_all(note.as_bytes()))?;
-    }
-    let lock = staging.lock()?;
-    weighed.check_unchanged().map_err(|error| failure(&error, output))?;
-    // The lock is that of the metadata's folder, which may lie elsewhere.
-    not_being_replaced(&args.model)?;
-    signals::uninterrupted(|| staging.publish(lock))?;
-    drop(undone);
-    print(&weighed, left_out, &keys, &folder, output);
-    Ok(())
+        take: Some(take),
+    })
 }
 
 /// Refuses a model folder in which files of two releases may lie: half of each could be signed.
-fn not_being_replaced(model: &Path) -> Result<(), Failure> {
+fn check_not_being_replaced(model: &Path) -> Result<(), Failure> {
     let Some(error) = Metadata::of_model(model).being_replaced() else { return Ok(()) };
     Err(Failure::from(StoreError::BeingReplaced(error))
         .hint("to weigh what is there as it is, remove the folder `kept` in its metadata"))
@@ -120,7 +130,7 @@ fn replaced(folder: &Path, weighing: &Weighing<'_>) -> Option<ModelName> {
 }
 
 /// Checks that a head can hold the caller's values, by writing the shortest head with them.
-fn can_be_said(weighing: &Weighing<'_>) -> Result<(), HeadError> {
+fn check_can_be_said(weighing: &Weighing<'_>) -> Result<(), HeadError> {
     let shortest = Head {
         name: weighing.name.clone(),
         revision: 1,
@@ -139,7 +149,7 @@ fn can_be_said(weighing: &Weighing<'_>) -> Result<(), HeadError> {
 }
 
 /// Refuses a metadata folder among the model's files, where the metadata would be files of the model.
-fn outside_of_entries(model: &Path, folder: &Path) -> Result<(), Failure> {
+fn check_outside_of_entries(model: &Path, folder: &Path) -> Result<(), Failure> {
     let model = fs::canonicalize(model).map_err(IoError::at("open", model))?;
     let nearest = folder.ancestors().find_map(|f| {
         Some((f, fs::canonicalize(if f.as_os_str().is_empty() { Path::new(".") } else { f }).ok()?))

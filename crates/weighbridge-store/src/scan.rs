@@ -9,7 +9,7 @@ use std::{
     fs::File,
     io,
     ops::{ControlFlow, Range},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -325,39 +325,10 @@ struct FileState {
 impl Opened {
     fn new(job: usize, what: &Job, chunk_size: ChunkSize, sha256: bool) -> Result<Self, ScanError> {
         let path = what.file.to_path_buf();
-        let file = what.file.open().map_err(|e| {
-            // The walk resolved every link, so a link in this path was put there later.
-            if is_led_elsewhere(&e) || path.is_symlink() {
-                ScanError::Changed
-            } else {
-                ScanError::Io(IoError::at("open", &path)(e))
-            }
-        })?;
-        let stamp = Stamp::of(&file).map_err(|e| ScanError::Io(IoError::at("look at", &path)(e)))?;
-        if stamp.size() != what.size || !stamp.is_file() {
-            return Err(ScanError::Changed);
-        }
+        let (file, stamp) = open(what, &path)?;
         let grid = |granule| Grid::new(what.size, granule).map_err(|e| ScanError::TooLarge { size: e.len });
         let (units, chunks) = (grid(BLOCK_GRANULE.min(chunk_size.into()))?, grid(chunk_size.into())?);
-        let header = |format| {
-            let prefix = prefix(format, &file, what.size).map_err(|e| {
-                if is_eof(&e) { ScanError::Changed } else { ScanError::Io(IoError::at("read", &path)(e)) }
-            })?;
-            Ok(Header { format, prefix: Arc::new(prefix), file_size: what.size })
-        };
-        let (header, parsed, ranges) = match &what.tensors {
-            Tensors::Ignore => (None, None, None),
-            Tensors::Header(format) => (Some(header(*format)?), None, None),
-            Tensors::HashListed(format, ranges) => (Some(header(*format)?), None, Some(ranges.clone())),
-            Tensors::Hash(format) => {
-                let header = header(*format)?;
-                let parsed = header.parse().map_err(ScanError::Format)?;
-                let spans: &[TensorSpan] =
-                    if let Parsed::Tensors { tensors, .. } = &parsed { tensors } else { &[] };
-                let ranges = spans.iter().map(|t| t.offset..t.offset.saturating_add(t.size)).collect();
-                (Some(header), Some(parsed), Some(ranges))
-            }
-        };
+        let Layout { header, parsed, ranges } = layout(what, &file, &path)?;
         let prefix = header.as_ref().map(|h| Arc::clone(&h.prefix)).unwrap_or_default();
         // An empty file is one block of no bytes.
         let blocks = what.size.div_ceil(BLOCK).max(1);
@@ -480,6 +451,55 @@ impl Opened {
             stamp: self.stamp.clone(),
         })
     }
+}
+
+/// Opens a file, and checks that it is a regular file of the length that the job says.
+fn open(job: &Job, path: &Path) -> Result<(File, Stamp), ScanError> {
+    let file = job.file.open().map_err(|e| {
+        // The walk resolved every link, so a link in this path was put there later.
+        if is_led_elsewhere(&e) || path.is_symlink() {
+            ScanError::Changed
+        } else {
+            ScanError::Io(IoError::at("open", path)(e))
+        }
+    })?;
+    let stamp = Stamp::of(&file).map_err(|e| ScanError::Io(IoError::at("look at", path)(e)))?;
+    if stamp.size() != job.size || !stamp.is_file() {
+        return Err(ScanError::Changed);
+    }
+    Ok((file, stamp))
+}
+
+/// The header of a file and the ranges of its tensors, as far as the job asks for them.
+#[derive(Default)]
+struct Layout {
+    header: Option<Header>,
+    parsed: Option<Parsed>,
+    ranges: Option<Vec<Range<u64>>>,
+}
+
+fn layout(job: &Job, file: &File, path: &Path) -> Result<Layout, ScanError> {
+    let header = |format| {
+        let prefix = prefix(format, file, job.size).map_err(|e| {
+            if is_eof(&e) { ScanError::Changed } else { ScanError::Io(IoError::at("read", path)(e)) }
+        })?;
+        Ok(Header { format, prefix: Arc::new(prefix), file_size: job.size })
+    };
+    Ok(match &job.tensors {
+        Tensors::Ignore => Layout::default(),
+        Tensors::Header(format) => Layout { header: Some(header(*format)?), ..Layout::default() },
+        Tensors::HashListed(format, ranges) => {
+            Layout { header: Some(header(*format)?), ranges: Some(ranges.clone()), parsed: None }
+        }
+        Tensors::Hash(format) => {
+            let header = header(*format)?;
+            let parsed = header.parse().map_err(ScanError::Format)?;
+            let spans: &[TensorSpan] =
+                if let Parsed::Tensors { tensors, .. } = &parsed { tensors } else { &[] };
+            let ranges = spans.iter().map(|t| t.offset..t.offset.saturating_add(t.size)).collect();
+            Layout { header: Some(header), parsed: Some(parsed), ranges: Some(ranges) }
+        }
+    })
 }
 
 /// Reads the beginning of a file, as much as its format needs.
