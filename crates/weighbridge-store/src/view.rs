@@ -51,7 +51,7 @@ use crate::{
 /// # folder.alter("model.bin", |bytes| bytes[39_000] ^= 1);
 ///
 /// // A file of three chunks of 16 KiB, of which the last is not as signed.
-/// let view = FileView::open(&folder.at("model.bin"), FileVerifier::accept_layer(files, 0, layer)?)?;
+/// let view = FileView::open(&folder.at("model.bin"), FileVerifier::from_layer_bytes(files, 0, layer)?)?;
 /// let mut bytes = [0; 100];
 /// view.read_at(16_350, &mut bytes)?;
 /// assert_eq!(bytes, content[16_350..16_450]);

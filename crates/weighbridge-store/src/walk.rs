@@ -202,7 +202,11 @@ struct LinkScope {
 
 impl LinkScope {
     /// Returns the place to which a link of the model leads, and what is there.
-    fn target(&self, link: &Path, place: &str) -> Result<Result<(Place, FileKind, u64), UnfitFault>, IoError> {
+    fn target(
+        &self,
+        link: &Path,
+        place: &str,
+    ) -> Result<Result<(Place, FileKind, u64), UnfitFault>, IoError> {
         let target = match fs::canonicalize(link) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 return Err(IoError::at("follow the link", link)(error));

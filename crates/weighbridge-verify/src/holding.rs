@@ -28,7 +28,7 @@ use weighbridge_tree::Layer;
 ///         if position == 0 { Ok(self.0.clone()) } else { Err("no such file") }
 ///     }
 ///
-///     fn chunk(&self, position: usize, index: u64, bytes: &mut Vec<u8>) -> Result<(), Self::Error> {
+///     fn read_chunk(&self, position: usize, index: u64, bytes: &mut Vec<u8>) -> Result<(), Self::Error> {
 ///         let at = usize::try_from(index).map_err(|_| "no such chunk")?;
 ///         let chunk = self.1.chunks(16_384).nth(at).filter(|_| position == 0).ok_or("no such chunk")?;
 ///         bytes.clear();
@@ -37,10 +37,10 @@ use weighbridge_tree::Layer;
 ///     }
 /// }
 ///
-/// let verifier = FileVerifier::accept_layer(files, 0, layers)?;
+/// let verifier = FileVerifier::from_layer_bytes(files, 0, layers)?;
 /// let holding = InMemory(verifier.layer().clone(), content.to_vec());
 /// let mut chunk = Vec::new();
-/// holding.chunk(0, 2, &mut chunk)?;
+/// holding.read_chunk(0, 2, &mut chunk)?;
 /// assert!(verifier.accept(2, &chunk).is_ok());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

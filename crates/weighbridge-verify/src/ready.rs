@@ -52,7 +52,7 @@ use crate::{released::VerifiedChunk, verifier::grid_of};
 /// for (index, bytes) in chunks.into_iter().rev() {
 ///     let chunk = verifier.accept(0, index, bytes)?;
 ///     // Write the chunk to its place; then:
-///     completed.extend(ready.told(&chunk).iter().map(|(_, tensor)| (index, tensor.name.as_str())));
+///     completed.extend(ready.record(&chunk).iter().map(|(_, tensor)| (index, tensor.name.as_str())));
 /// }
 /// assert_eq!(completed, [(1, "second"), (0, "first")]);
 /// assert_eq!(ready.waiting(), 0);

@@ -33,7 +33,7 @@ use crate::{
 /// # let (files, layer, content) = (&sample.list, &sample.layers, sample.bytes(0));
 ///
 /// // `files` is a verified list with one file, of three chunks of 16 KiB; `layer` is that file's part of `chunks.layer`.
-/// let verifier = FileVerifier::accept_layer(files, 0, layer)?;
+/// let verifier = FileVerifier::from_layer_bytes(files, 0, layer)?;
 /// let chunk = verifier.accept(1, &content[16_384..32_768])?;
 /// assert_eq!((chunk.range(), chunk.bytes()), (16_384..32_768, &content[16_384..32_768]));
 ///
