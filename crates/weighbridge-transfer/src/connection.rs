@@ -1,11 +1,12 @@
 //! One connection to one source: takes work, asks, hands over what comes.
 
 use std::{
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::oneshot::error::TryRecvError;
 use weighbridge_manifest::shown;
 
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
     engine::{Engine, Refusal},
     event::SourceIndex,
     fault::Fault,
+    landing::Landing,
     schedule::{ConnectionId, Lease, LeaseId, LeaseKind, Take},
     target::Target,
     whole,
@@ -36,14 +38,14 @@ enum End {
 pub(crate) async fn work(engine: Arc<Engine>, source: SourceIndex, connection: ConnectionId) {
     engine.board.roster().begins(source);
     let _running = Running { engine: &engine, source };
-    let mut landings = Landings::default();
-    serve(&engine, source, connection, &mut landings).await;
+    let mut last = LastPieces::default();
+    serve(&engine, source, connection, &mut last).await;
     // What has come is judged and written, whatever ended the connection.
-    let _ = landings.down_to(0).await;
+    let _ = last.down_to(0).await;
 }
 
 /// Takes leases and fetches them, one after the other, until there is nothing to do or the source is not to be asked.
-async fn serve(engine: &Arc<Engine>, source: SourceIndex, connection: ConnectionId, landings: &mut Landings) {
+async fn serve(engine: &Arc<Engine>, source: SourceIndex, connection: ConnectionId, last: &mut LastPieces) {
     let board = &engine.board;
     let (generation, cases) = {
         let roster = board.roster();
@@ -69,8 +71,8 @@ async fn serve(engine: &Arc<Engine>, source: SourceIndex, connection: Connection
         // The next request does not wait for what the last one brought: of small files it would wait most of the time.
         let end = match end {
             End::Landing(landing) => {
-                landings.add(landing, held);
-                landings.down_to(MAX_LANDINGS).await
+                last.add(landing, held);
+                last.down_to(MAX_LANDINGS).await
             }
             end => {
                 drop(held);
@@ -133,28 +135,29 @@ impl Drop for Asked<'_> {
 
 /// The last pieces of leases, which are judged and written while the connection asks for more. A lease is held until then.
 #[derive(Default)]
-struct Landings(JoinSet<bool>);
+struct LastPieces(VecDeque<(Landing, LeaseGuard)>);
 
-impl Landings {
+impl LastPieces {
     fn add(&mut self, landing: Landing, held: LeaseGuard) {
-        self.0.spawn(async move {
-            let is_good = landing.await;
-            drop(held);
-            is_good.unwrap_or(false)
-        });
+        self.0.push_back((landing, held));
     }
 
     /// Waits until no more than so many are left. Says whether one was not good.
     async fn down_to(&mut self, most: usize) -> End {
         let mut end = End::Done;
-        while let Some(ended) =
-            if self.0.len() > most { self.0.join_next().await } else { self.0.try_join_next() }
-        {
-            if !ended.unwrap_or(false) {
+        loop {
+            let are_few = self.0.len() <= most;
+            let Some((landing, _)) = self.0.front_mut() else { return end };
+            let landed = match landing.try_recv() {
+                Err(TryRecvError::Empty) if are_few => return end,
+                Err(TryRecvError::Empty) => landing.await.ok(),
+                landed => landed.ok(),
+            };
+            self.0.pop_front();
+            if landed != Some(true) {
                 end = End::Mismatch;
             }
         }
-        end
     }
 }
 
@@ -329,9 +332,6 @@ fn length_of(target: &Target, chunks: u64) -> usize {
     usize::try_from(chunks.saturating_mul(target.grid.granule().bytes())).unwrap_or(usize::MAX)
 }
 
-/// Whether the piece was good.
-type Landing = JoinHandle<bool>;
-
 /// Hands a piece over to be judged and written, on a thread that may wait for the disk. Whoever gave something else is
 /// suspected there and then, whatever becomes of its connection; unless it was judged after it was asked.
 fn land(
@@ -344,8 +344,9 @@ fn land(
 ) -> Landing {
     let Giver { source, cases } = giver;
     engine.board.roster().came(source);
-    let (engine, target) = (Arc::clone(engine), Arc::clone(target));
-    tokio::task::spawn_blocking(move || {
+    let (here, target) = (Arc::clone(engine), Arc::clone(target));
+    engine.landings.land(move || {
+        let engine = here;
         let (new, refusal) = engine.land(lease, &target, first, &buffer.bytes);
         let board = &engine.board;
         board.roster().landed(source, new);

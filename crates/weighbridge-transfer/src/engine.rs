@@ -21,6 +21,7 @@ use crate::{
     catalog::Case,
     error::FetchError,
     event::{Event, FetchProgress, Here},
+    landing::Landings,
     ranges::RangeSet,
     schedule::{LeaseId, Schedule},
     target::Target,
@@ -39,6 +40,7 @@ pub(crate) struct Engine {
     ready: Option<ReadyTensors>,
     schedule: Mutex<Schedule>,
     pub(crate) buffers: Buffers,
+    pub(crate) landings: Arc<Landings>,
     /// The length of a piece: what is read, judged and written at once.
     pub(crate) piece: u64,
     /// Files whose layer nobody has, to be fetched as a whole.
@@ -93,6 +95,7 @@ impl Engine {
         Self {
             schedule: Mutex::new(Schedule::new(chunk, piece / chunk)),
             buffers: Buffers::new(memory, usize::try_from(piece).unwrap_or(usize::MAX)),
+            landings: Landings::new(cores),
             piece,
             layerless: Mutex::default(),
             glancing: Semaphore::new(cores),

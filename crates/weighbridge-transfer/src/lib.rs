@@ -24,6 +24,7 @@ mod fault;
 mod fetch;
 mod folder;
 mod http;
+mod landing;
 mod layers;
 mod local;
 mod options;

@@ -1,0 +1,154 @@
+//! Pieces that have come wait here for a thread that may wait for the disk.
+//!
+//! A few threads take one piece after the other for as long as there are any. Of many small files the next piece is there
+//! before a thread has ended the last, so that no thread is woken for it.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+};
+
+use tokio::sync::oneshot;
+
+use crate::board::lock;
+
+/// Tells whether a piece was good, once it was judged and written. An error if that can never be said.
+pub(crate) type Landing = oneshot::Receiver<bool>;
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// The pieces that wait, and the threads that take them.
+pub(crate) struct Landings {
+    queue: Mutex<Queue>,
+    most: usize,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Work>,
+    threads: usize,
+}
+
+impl Landings {
+    /// `most` is the number of threads that work at once.
+    pub(crate) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { queue: Mutex::default(), most: most.max(1) })
+    }
+
+    /// Has `work` done on a thread of its own. Needs the runtime.
+    pub(crate) fn land(self: &Arc<Self>, work: impl FnOnce() -> bool + Send + 'static) -> Landing {
+        let (say, landing) = oneshot::channel();
+        let work = Box::new(move || {
+            // Nobody may wait for it any more.
+            let _ = say.send(work());
+        });
+        let mut queue = lock(&self.queue);
+        queue.waiting.push_back(work);
+        if queue.threads < self.most {
+            queue.threads += 1;
+            drop(queue);
+            let here = Arc::clone(self);
+            tokio::task::spawn_blocking(move || here.drain());
+        }
+        landing
+    }
+
+    fn drain(&self) {
+        let ends = Ends(self);
+        loop {
+            while let Some(work) = ends.take() {
+                work();
+            }
+            // Others may be about to bring the next piece. Letting them run costs less than being woken for it.
+            std::thread::yield_now();
+            match ends.take_or_end() {
+                Some(work) => work(),
+                None => return,
+            }
+        }
+    }
+}
+
+/// Counts a thread as gone, also if its work panics. What waits then is dropped, and whoever waits for it learns that.
+struct Ends<'a>(&'a Landings);
+
+impl Ends<'_> {
+    fn take(&self) -> Option<Work> {
+        lock(&self.0.queue).waiting.pop_front()
+    }
+
+    /// As [`take`](Self::take). If there is nothing the thread is counted as gone in the same step, so that no piece is left
+    /// behind.
+    fn take_or_end(&self) -> Option<Work> {
+        let mut queue = lock(&self.0.queue);
+        let work = queue.waiting.pop_front();
+        if work.is_none() {
+            queue.threads -= 1;
+        }
+        work
+    }
+}
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let mut queue = lock(&self.0.queue);
+            queue.threads -= 1;
+            let left = std::mem::take(&mut queue.waiting);
+            drop(queue);
+            drop(left);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::HashSet,
+        sync::atomic::{AtomicUsize, Ordering::SeqCst},
+        thread,
+        time::Duration,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_piece_lands_and_says_what_it_was_on_no_more_threads_than_allowed() {
+        let landings = Landings::new(3);
+        let (at_once, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let threads = Arc::new(Mutex::new(HashSet::new()));
+        let land = |number: usize| {
+            let (at_once, most, threads) = (Arc::clone(&at_once), Arc::clone(&most), Arc::clone(&threads));
+            landings.land(move || {
+                most.fetch_max(at_once.fetch_add(1, SeqCst) + 1, SeqCst);
+                lock(&threads).insert(thread::current().id());
+                thread::sleep(Duration::from_micros(100));
+                at_once.fetch_sub(1, SeqCst);
+                number.is_multiple_of(3)
+            })
+        };
+        for round in 0..20 {
+            let all: Vec<_> = (0..50).map(land).collect();
+            for (number, landing) in all.into_iter().enumerate() {
+                assert_eq!(landing.await, Ok(number.is_multiple_of(3)), "round {round}");
+            }
+        }
+        assert!((2..=3).contains(&most.load(SeqCst)), "{most:?}");
+        assert_eq!(lock(&landings.queue).waiting.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn after_a_panic_nobody_waits_for_ever_and_the_next_piece_lands() {
+        let landings = Landings::new(1);
+        let (begin, begun) = std::sync::mpsc::channel::<()>();
+        let bad = landings.land(move || {
+            let _ = begun.recv();
+            panic!("a fault of this test")
+        });
+        let behind = landings.land(|| true);
+        begin.send(()).unwrap();
+        assert!(bad.await.is_err());
+        assert!(behind.await.is_err());
+        assert_eq!(landings.land(|| true).await, Ok(true));
+    }
+}
