@@ -231,8 +231,8 @@ impl Destination {
         Naming::begin(&self.site, lock, Some(staged.head()), Replaces::Files, FETCH)
     }
 
-    pub(crate) fn note_placed(&self, partial: &PartialFile, path: &EntryPath) {
-        if let Some(identity) = partial.identity() {
+    pub(crate) fn note_placed(&self, file: Option<Identity>, path: &EntryPath) {
+        if let Some(identity) = file {
             self.placed().insert(identity, path.clone());
         }
     }

@@ -15,7 +15,7 @@ pub(crate) use elsewhere::{Folder, extents, links_to};
 #[cfg(unix)]
 pub(crate) use unix::{Folder, extents, links_to};
 
-use crate::{io::open_to_read, stamp::Identity};
+use crate::{Stamp, io::open_to_read};
 
 /// A folder in which files are made, moved and removed.
 ///
@@ -28,11 +28,11 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// The error of the operating system, also if something above the name is no folder.
     fn look(&self, path: &str) -> io::Result<Option<FileKind>>;
 
-    /// The identity of what has this name; `None` if nothing has, or if the system has no identities.
+    /// The stamp of what has this name, with no link followed; `None` if nothing has. It has no identity if the system has none.
     ///
     /// # Errors
     /// The error of the operating system.
-    fn identity(&self, path: &str) -> io::Result<Option<Identity>>;
+    fn stamp(&self, path: &str) -> io::Result<Option<Stamp>>;
 
     /// Opens what has this name for reading: never a link, and without waiting, as opening a FIFO would.
     ///

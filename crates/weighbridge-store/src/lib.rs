@@ -80,7 +80,7 @@ pub use model::{
     Uncompared,
 };
 pub use naming::Naming;
-pub use partial::PartialFile;
+pub use partial::{ClosedFile, PartialFile};
 pub use place::Place;
 pub use quarantine::Quarantine;
 pub use staged::{LayersFile, Staged};

@@ -16,8 +16,9 @@ use crate::{
     kept::{BY, Replaces, Standing, list_of, name_of, standing, sweep},
     lock::{FolderLock, holder_line},
     metadata::{CHUNKS, FILES, HEAD, KEPT, TENSORS, TEXT},
-    partial::{PARTIAL, PartialFile},
+    partial::{ClosedFile, PARTIAL, PartialFile},
     site::{Site, folder_of, is_hex, random_name},
+    stamp::Identity,
     store_error::StoreError,
 };
 
@@ -43,6 +44,19 @@ pub struct Naming {
     is_marked: bool,
     /// Folders in which names were given that are not durable yet.
     touched: BTreeSet<String>,
+}
+
+/// An incomplete file that is ours to name.
+#[derive(Clone, Copy)]
+struct Ours<'a> {
+    path: &'a str,
+    identity: Option<Identity>,
+    /// Whether the file was seen there by now, so that it stays there: others rename such files under the lock alone.
+    is_there: bool,
+}
+
+fn placed_elsewhere() -> io::Error {
+    io::Error::new(NotFound, "it was removed or placed elsewhere by another process")
 }
 
 impl Naming {
@@ -114,10 +128,42 @@ impl Naming {
     ) -> Result<(), StoreError> {
         partial.check_len()?;
         partial.sync_bytes()?;
+        self.place_ours(
+            destination,
+            Ours { path: partial.path(), identity: partial.identity(), is_there: false },
+            path,
+        )
+    }
+
+    /// As [`place`](Self::place), for a file that was closed. It is not opened again.
+    ///
+    /// # Errors
+    /// As there. Of the kind [`io::ErrorKind::NotFound`] also if somebody has changed the file, or put another in its place, since it was
+    /// closed: then nothing was done.
+    pub fn place_closed(
+        &mut self,
+        destination: &Destination,
+        file: &ClosedFile,
+        path: &EntryPath,
+    ) -> Result<(), StoreError> {
+        let there = self.site.disk().stamp(file.path()).map_err(self.site.at("look at", file.path()))?;
+        if there.as_ref() != Some(file.stamp()) {
+            return Err(self.site.at("finish", file.path())(placed_elsewhere()).into());
+        }
+        let ours = Ours { path: file.path(), identity: Some(file.identity()), is_there: self.lock.is_held() };
+        self.place_ours(destination, ours, path)
+    }
+
+    fn place_ours(
+        &mut self,
+        destination: &Destination,
+        ours: Ours<'_>,
+        path: &EntryPath,
+    ) -> Result<(), StoreError> {
         self.mark()?;
         let mut tries = 0_u32;
         loop {
-            match self.move_to(destination, partial, path) {
+            match self.move_to(destination, ours, path) {
                 // Another process has removed a folder that was empty, or taken the file back.
                 Err(StoreError::Io(error)) if error.source.kind() == NotFound && tries < TRIES => {
                     tries = tries.saturating_add(1);
@@ -127,7 +173,7 @@ impl Naming {
                 Ok(()) => break,
             }
         }
-        destination.note_placed(partial, path);
+        destination.note_placed(ours.identity, path);
         Ok(())
     }
 
@@ -136,7 +182,7 @@ impl Naming {
     fn move_to(
         &mut self,
         destination: &Destination,
-        partial: &PartialFile,
+        ours: Ours<'_>,
         path: &EntryPath,
     ) -> Result<(), StoreError> {
         let place = path.as_str();
@@ -145,31 +191,31 @@ impl Naming {
             self.keep(place)?;
         }
         self.site.make_folder(folder_of(place))?;
-        if !self.is_at(partial, partial.path())? {
-            return self.placed_by_another(partial, path);
+        if !ours.is_there && !self.is_at(ours, ours.path)? {
+            return self.placed_by_another(ours, path);
         }
         let site = &self.site;
         if self.lock.is_held() {
             // At every moment the file has one of the two names: others that look for it find it.
-            match site.disk().rename(partial.path(), place) {
-                Err(error) if error.kind() == NotFound => return self.placed_by_another(partial, path),
+            match site.disk().rename(ours.path, place) {
+                Err(error) if error.kind() == NotFound => return self.placed_by_another(ours, path),
                 renamed => renamed.map_err(site.at("write", place))?,
             }
             self.touched.extend([folder_of(place).to_owned(), PARTIAL.to_owned()]);
             return Ok(());
         }
-        let claim = format!("{}.{}", partial.path(), random_name()?);
-        match site.disk().rename(partial.path(), &claim) {
-            Err(error) if error.kind() == NotFound => return self.placed_by_another(partial, path),
-            claimed => claimed.map_err(site.at("rename", partial.path()))?,
+        let claim = format!("{}.{}", ours.path, random_name()?);
+        match site.disk().rename(ours.path, &claim) {
+            Err(error) if error.kind() == NotFound => return self.placed_by_another(ours, path),
+            claimed => claimed.map_err(site.at("rename", ours.path))?,
         }
-        if !self.is_at(partial, &claim)? {
-            destination.give_back(&claim, partial.path())?;
-            return self.placed_by_another(partial, path);
+        if !self.is_at(ours, &claim)? {
+            destination.give_back(&claim, ours.path)?;
+            return self.placed_by_another(ours, path);
         }
         if let Err(error) = site.disk().rename(&claim, place) {
             // The first error says more than one of the way back, and another process may have taken the file back already.
-            let _ = destination.give_back(&claim, partial.path());
+            let _ = destination.give_back(&claim, ours.path);
             return Err(site.at("write", place)(error).into());
         }
         self.touched.extend([folder_of(place).to_owned(), PARTIAL.to_owned()]);
@@ -177,23 +223,21 @@ impl Naming {
     }
 
     /// No file of ours has the name of the incomplete file. That is well if the final name is our file's.
-    fn placed_by_another(&mut self, partial: &PartialFile, path: &EntryPath) -> Result<(), StoreError> {
-        if partial.identity().is_some() && self.is_at(partial, path.as_str())? {
+    fn placed_by_another(&mut self, ours: Ours<'_>, path: &EntryPath) -> Result<(), StoreError> {
+        if ours.identity.is_some() && self.is_at(ours, path.as_str())? {
             self.touched.insert(folder_of(path.as_str()).to_owned());
             return Ok(());
         }
-        let error = io::Error::new(NotFound, "it was removed or placed elsewhere by another process");
-        Err(self.site.at("finish", partial.path())(error).into())
+        Err(self.site.at("finish", ours.path)(placed_elsewhere()).into())
     }
 
     /// Whether this name is that of our open file. Where the system cannot tell, the name is believed if there is a file.
-    fn is_at(&self, partial: &PartialFile, path: &str) -> Result<bool, StoreError> {
-        let (disk, ours) = (self.site.disk(), partial.identity());
-        let there = match ours {
-            None => return Ok(self.site.look_once(path)? == Some(FileKind::File)),
-            Some(_) => disk.identity(path),
-        };
-        Ok(there.is_ok_and(|there| there == ours))
+    fn is_at(&self, ours: Ours<'_>, path: &str) -> Result<bool, StoreError> {
+        if ours.identity.is_none() {
+            return Ok(self.site.look_once(path)? == Some(FileKind::File));
+        }
+        let there = self.site.disk().stamp(path);
+        Ok(there.is_ok_and(|there| there.and_then(|stamp| stamp.identity()) == ours.identity))
     }
 
     /// Gives a file of the standing release a second name, before another takes its path.

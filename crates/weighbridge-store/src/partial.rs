@@ -174,17 +174,40 @@ impl PartialFile {
         self.identity
     }
 
-    /// The stamp by which the file is recognised if it is closed and opened again; `None` if the system cannot recognise it.
+    /// The file as it can be recognised once it is closed. `None` if not all of its bytes and its name are durable, or if the
+    /// system cannot recognise it.
     #[must_use]
-    pub fn stamp(&self) -> Option<Stamp> {
-        Stamp::of(self.file()).ok().filter(Stamp::is_certain)
+    pub fn closed(&self) -> Option<ClosedFile> {
+        let is_synced = self.synced.load(SeqCst) >= self.writes.load(SeqCst);
+        if !is_synced || !self.is_named.load(SeqCst) || self.is_broken.load(SeqCst) {
+            return None;
+        }
+        let stamp = Stamp::of(self.file()).ok().filter(|stamp| stamp.size() == self.sparse.len)?;
+        Some(ClosedFile { path: self.sparse.path.clone(), identity: stamp.identity()?, stamp })
+    }
+}
+
+/// A file that was a [`PartialFile`] until all of it was durable. It is not open: a system takes only so many open files.
+///
+/// Nobody has changed it for as long as what has its name has its stamp.
+#[derive(Debug)]
+pub struct ClosedFile {
+    path: String,
+    identity: Identity,
+    stamp: Stamp,
+}
+
+impl ClosedFile {
+    pub(crate) fn path(&self) -> &str {
+        &self.path
     }
 
-    /// Takes note that all bytes of the file and its name are durable: it has the stamp that it had when it was closed after a
-    /// sync.
-    pub fn set_synced(&self) {
-        self.synced.fetch_max(self.writes.load(SeqCst), SeqCst);
-        self.is_named.store(true, SeqCst);
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    pub(crate) fn stamp(&self) -> &Stamp {
+        &self.stamp
     }
 }
 
@@ -253,6 +276,9 @@ impl SparseFile {
         let in_the_way = |what, needed| StoreError::InTheWay { path: place.clone(), what, needed };
         let file = match site.disk().write(&path, opening) {
             Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(IoError::at("open", &place)(error).into());
+            }
             Err(error) => {
                 return Err(match site.disk().look(&path) {
                     Ok(Some(kind)) if kind != FileKind::File => {

@@ -29,7 +29,7 @@ use std::{
 
 use crate::{
     disk::{Disk, DiskFile, FileKind, Folder, Opening},
-    stamp::Identity,
+    stamp::Stamp,
 };
 
 /// The disk. Any number of destinations may share it.
@@ -394,8 +394,8 @@ impl Disk for PowerCut {
         self.real.look(path)
     }
 
-    fn identity(&self, path: &str) -> io::Result<Option<Identity>> {
-        self.real.identity(path)
+    fn stamp(&self, path: &str) -> io::Result<Option<Stamp>> {
+        self.real.stamp(path)
     }
 
     fn read(&self, path: &str) -> io::Result<File> {

@@ -144,7 +144,8 @@ impl Staging {
     fn is_at(&self, file: &File, path: &str) -> Result<bool, StoreError> {
         let held = file.metadata().ok().and_then(|metadata| identity_of(&metadata));
         // Where files have no identity, an open file is not removed.
-        let there = self.site.disk().identity(path).map_err(self.site.at("look at", path))?;
+        let there = self.site.disk().stamp(path).map_err(self.site.at("look at", path))?;
+        let there = there.and_then(|stamp| stamp.identity());
         Ok(held == there)
     }
 

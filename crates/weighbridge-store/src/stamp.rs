@@ -61,6 +61,28 @@ impl Stamp {
         }
     }
 
+    #[cfg(unix)]
+    #[allow(
+        clippy::useless_conversion,
+        clippy::allow_attributes,
+        reason = "systems have different types for these numbers"
+    )]
+    pub(crate) fn of_stat(stat: &rustix::fs::Stat) -> Self {
+        let number = |number| u64::try_from(number).unwrap_or(u64::MAX);
+        let nanos = |nanos| i64::try_from(nanos).unwrap_or(i64::MAX);
+        Self {
+            is_file: rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            identity: Some((number(stat.st_dev), stat.st_ino.into())),
+            changed: [(stat.st_mtime, nanos(stat.st_mtime_nsec)), (stat.st_ctime, nanos(stat.st_ctime_nsec))],
+        }
+    }
+
+    /// Which file it was, whatever its name.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        self.identity
+    }
+
     /// Whether the file at this path is still the same, with links followed.
     #[must_use]
     pub fn is_of(&self, file: &Path) -> bool {

@@ -39,8 +39,12 @@ fn glance(engine: &Engine, target: &Target, is_second: bool) -> Result<Found, Fe
         return Ok(Found::Nothing);
     }
     let destination = &engine.destination;
+    // Where nothing was begun when this fetch came, there is nothing to look for: what others have begun since is written by both.
     // Not kept open: there may be more of them than may be open.
-    let begun = destination.partial_if_there(target.root, target.grid.len())?;
+    let begun = match destination.is_used() {
+        true => destination.partial_if_there(target.root, target.grid.len())?,
+        false => None,
+    };
     let there = begun.map_or(Ok(RangeSet::default()), |begun| chunks_in(target, &begun))?;
     // Looked for last: another process may have given the file its name while it was looked for elsewhere.
     if !destination.claims(target.root).is_empty() || named(engine, target)?.is_some() {
@@ -252,16 +256,9 @@ pub(crate) fn place(engine: &Engine, target: &Target, naming: &mut Naming) -> Re
     if target.is_in_place(&engine.destination)? {
         return Ok(());
     }
-    let placed = match target.accepted(&engine.destination)? {
-        Some(partial) => match naming.place(&engine.destination, &partial, &target.path) {
-            Err(StoreError::Io(error)) if error.source.kind() == NotFound => false,
-            placed => placed.map(|()| true)?,
-        },
-        None => false,
-    };
     // Another process may be giving it its name at this moment: for that long it has neither.
     let mut tries = 0..MOMENTS;
-    let mut found = placed;
+    let mut found = target.place(&engine.destination, naming)?;
     while !found && tries.next().is_some() {
         found = place_again(engine, target, naming)?;
         if !found {

@@ -1,12 +1,13 @@
 //! A file that is wanted, and how far it is.
 
 use std::{
+    io::ErrorKind::NotFound,
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use weighbridge_manifest::{EntryPath, FileEntry};
-use weighbridge_store::{Destination, PartialFile, Stamp};
+use weighbridge_store::{ClosedFile, Destination, Naming, PartialFile, Stamp, StoreError};
 use weighbridge_tree::{FileRoot, Grid};
 
 use crate::{error::FetchError, ranges::RangeSet};
@@ -27,8 +28,8 @@ pub(crate) struct Target {
 struct TargetState {
     /// Opened when it is first needed, closed when nothing is left to write.
     partial: Option<Arc<PartialFile>>,
-    /// What it was when it was closed.
-    closed: Option<Stamp>,
+    /// What it is since it was closed.
+    closed: Option<ClosedFile>,
     /// Chunks that are accepted and written; those that are synced, too.
     stored: RangeSet,
     unsynced: RangeSet,
@@ -105,18 +106,19 @@ impl Target {
         self.state().partial.is_some()
     }
 
-    /// The very file in which every chunk was accepted, to be given its final name. `None`, if it is not sure that it is
-    /// still that: others may have put another in its place since it was closed.
-    pub(crate) fn accepted(&self, destination: &Destination) -> Result<Option<Arc<PartialFile>>, FetchError> {
-        let mut state = self.state();
-        if state.partial.is_none() {
-            let there = destination.partial_if_there(self.root, self.grid.len())?;
-            let same = there.filter(|there| state.closed.is_some() && there.stamp() == state.closed);
-            // It was closed when all of it was synced.
-            same.iter().for_each(PartialFile::set_synced);
-            state.partial = same.map(Arc::new);
+    /// Gives the file in which every chunk was accepted its final name. `false` if it is not sure that what has its name is still
+    /// that file: others may have put another in its place since it was closed.
+    pub(crate) fn place(&self, destination: &Destination, naming: &mut Naming) -> Result<bool, FetchError> {
+        let state = self.state();
+        let placed = match (&state.partial, &state.closed) {
+            (Some(partial), _) => naming.place(destination, partial, &self.path),
+            (None, Some(closed)) => naming.place_closed(destination, closed, &self.path),
+            (None, None) => return Ok(false),
+        };
+        match placed {
+            Err(StoreError::Io(error)) if error.source.kind() == NotFound => Ok(false),
+            placed => Ok(placed.map(|()| true)?),
         }
-        Ok(state.partial.clone())
     }
 
     /// Counts chunks as written. Gives the bytes of those wanted ones that were not before.
@@ -173,8 +175,8 @@ impl Target {
     /// Nothing more will be written, and all is synced. Where an open file cannot be recognised later, it stays open.
     pub(crate) fn close(&self) {
         let mut state = self.state();
-        if let Some(stamp) = state.partial.as_ref().and_then(|partial| partial.stamp()) {
-            state.closed = Some(stamp);
+        if let Some(closed) = state.partial.as_ref().and_then(|partial| partial.closed()) {
+            state.closed = Some(closed);
             state.partial = None;
         }
     }
@@ -207,6 +209,26 @@ mod tests {
     use super::*;
     use weighbridge_testkit::Sample;
 
+    /// The first file, all of it written, synced, and closed.
+    fn closed(sample: &Sample, destination: &Destination) -> Target {
+        let entry = &sample.list.entries()[0];
+        let grid = Grid::new(entry.size, sample.list.chunk_size()).unwrap();
+        let mut wanted = RangeSet::default();
+        wanted.insert(0..grid.count());
+        let target = Target::new(0, entry, grid, wanted);
+        let run = sample.verifier(0).accept_run(0, sample.bytes(0)).unwrap();
+        let partial = target.to_store(&run.indices(), destination).unwrap().unwrap();
+        partial.write(&run).unwrap();
+        target.store(&run.indices());
+        assert!(target.to_store(&run.indices(), destination).unwrap().is_none(), "it is there");
+        target.close();
+        assert!(target.is_open(), "what is not synced is not closed");
+        destination.sync(&[&partial]).remove(0).unwrap();
+        drop((target.take_unsynced(), partial));
+        target.close();
+        target
+    }
+
     /// Another process had placed the file, and a hole of the same name got its final name.
     #[cfg(unix)]
     #[test]
@@ -214,26 +236,34 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let sample = Sample::of(&[("a", 100_000)], 1);
         let destination = Destination::open(place.path()).unwrap();
+        let target = closed(&sample, &destination);
         let entry = &sample.list.entries()[0];
-        let grid = Grid::new(entry.size, sample.list.chunk_size()).unwrap();
-        let mut wanted = RangeSet::default();
-        wanted.insert(0..grid.count());
-        let target = Target::new(0, entry, grid, wanted);
-        let run = sample.verifier(0).accept_run(0, sample.bytes(0)).unwrap();
-        let partial = target.to_store(&run.indices(), &destination).unwrap().unwrap();
-        partial.write(&run).unwrap();
-        target.store(&run.indices());
-        assert!(target.to_store(&run.indices(), &destination).unwrap().is_none(), "it is there");
-        destination.sync(&[&partial]).remove(0).unwrap();
-        let path = place.path().join(partial.path());
-        drop((target.take_unsynced(), partial));
-        target.close();
+        let path = place.path().join(format!("weighbridge/partial/{}", entry.root));
         assert!(!target.is_open() && destination.open_files() == 0);
-        assert!(target.accepted(&destination).unwrap().is_some(), "nobody was at it");
-        target.close();
-        std::fs::rename(&path, place.path().join("a")).unwrap();
-        assert!(target.accepted(&destination).unwrap().is_none() && !path.exists());
-        destination.partial(entry.root, entry.size).unwrap();
-        assert!(target.accepted(&destination).unwrap().is_none(), "a hole was taken for it");
+        let staged = destination.stage(sample.id).unwrap();
+        let mut naming = destination.begin_naming(destination.lock().unwrap(), &staged).unwrap();
+        let aside = place.path().join("aside");
+        std::fs::rename(&path, &aside).unwrap();
+        assert!(!target.place(&destination, &mut naming).unwrap(), "nothing is there");
+        drop(destination.partial(entry.root, entry.size).unwrap());
+        assert!(!target.place(&destination, &mut naming).unwrap(), "a hole was taken for it");
+        // The file itself is another since it was renamed, as far as its time tells: it would have to be read again.
+        std::fs::rename(&aside, &path).unwrap();
+        assert!(!target.place(&destination, &mut naming).unwrap(), "somebody was at it");
+        assert!(!place.path().join("a").exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_closed_file_gets_its_name_without_being_opened() {
+        let place = tempfile::tempdir().unwrap();
+        let sample = Sample::of(&[("a", 100_000)], 1);
+        let destination = Destination::open(place.path()).unwrap();
+        let target = closed(&sample, &destination);
+        let staged = destination.stage(sample.id).unwrap();
+        let mut naming = destination.begin_naming(destination.lock().unwrap(), &staged).unwrap();
+        assert!(target.place(&destination, &mut naming).unwrap());
+        assert_eq!(destination.open_files(), 0);
+        assert_eq!(std::fs::read(place.path().join("a")).unwrap(), sample.bytes(0));
     }
 }

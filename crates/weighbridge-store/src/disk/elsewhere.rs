@@ -68,9 +68,12 @@ impl Disk for Folder {
         }
     }
 
-    /// Files have no identity here that a name could be compared with.
-    fn identity(&self, _: &str) -> io::Result<Option<Identity>> {
-        Ok(None)
+    fn stamp(&self, path: &str) -> io::Result<Option<Stamp>> {
+        match fs::symlink_metadata(self.place(path)?) {
+            Ok(found) => Ok(Some(Stamp::of_metadata(&found))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn read(&self, path: &str) -> io::Result<File> {

@@ -29,7 +29,7 @@ use super::{Disk, DiskFile, FileKind, Opening, make_root, settled};
 use crate::{
     beneath::{self, FILE, FOLDER},
     scan::lock,
-    stamp::Identity,
+    stamp::Stamp,
 };
 
 /// A real folder.
@@ -105,15 +105,16 @@ impl Folder {
 
     /// A folder that was opened a moment ago. A folder that was removed has no links; another one may have its name by now.
     fn recent(&self, path: &str) -> Option<Arc<OwnedFd>> {
-        let mut recent = lock(&self.recent);
-        let at = recent.iter().position(|one| one.path == path)?;
-        let one = recent.remove(at)?;
-        let is_there = fstat(&one.folder).is_ok_and(|stat| stat.st_nlink > 0);
-        (one.since.elapsed() < RECENT_TIME && is_there).then(|| {
+        let folder = {
+            let mut recent = lock(&self.recent);
+            let at = recent.iter().position(|one| one.path == path && one.since.elapsed() < RECENT_TIME)?;
+            let one = recent.remove(at)?;
             let folder = Arc::clone(&one.folder);
             recent.push_back(one);
             folder
-        })
+        };
+        // Without the lock, for which other threads would wait.
+        fstat(&folder).is_ok_and(|stat| stat.st_nlink > 0).then_some(folder)
     }
 
     /// The folder in which a path ends, and its last name.
@@ -157,10 +158,8 @@ impl Disk for Folder {
         Ok(self.stat(path)?.map(|stat| FileKind::of_stat(&stat)))
     }
 
-    #[allow(clippy::useless_conversion, reason = "systems number devices and inodes by different types")]
-    fn identity(&self, path: &str) -> io::Result<Option<Identity>> {
-        let number = |device| u64::try_from(device).unwrap_or(u64::MAX);
-        Ok(self.stat(path)?.map(|stat| (number(stat.st_dev), stat.st_ino.into())))
+    fn stamp(&self, path: &str) -> io::Result<Option<Stamp>> {
+        Ok(self.stat(path)?.map(|stat| Stamp::of_stat(&stat)))
     }
 
     fn read(&self, path: &str) -> io::Result<File> {

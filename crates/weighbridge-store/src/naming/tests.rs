@@ -13,7 +13,7 @@ use crate::{
     disk::{Disk, DiskFile, Folder},
     metadata::FOLDER,
     power_cut::PowerCut,
-    stamp::Identity,
+    stamp::Stamp,
     verify::Holding as _,
 };
 
@@ -173,8 +173,8 @@ impl Disk for WithoutLinks {
     fn look(&self, path: &str) -> io::Result<Option<FileKind>> {
         self.0.look(path)
     }
-    fn identity(&self, path: &str) -> io::Result<Option<Identity>> {
-        self.0.identity(path)
+    fn stamp(&self, path: &str) -> io::Result<Option<Stamp>> {
+        self.0.stamp(path)
     }
     fn read(&self, path: &str) -> io::Result<fs::File> {
         self.0.read(path)
