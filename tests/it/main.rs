@@ -6,10 +6,10 @@ mod agreement;
 mod command;
 #[cfg(unix)]
 mod fetch;
+#[cfg(unix)]
+mod fleet;
 mod readme;
 mod reference;
-#[cfg(unix)]
-mod servers;
 #[cfg(unix)]
 mod torture;
 mod vectors;

@@ -16,24 +16,13 @@ use std::{
 };
 
 use serde_json::Value;
+use weighbridge_store::power_cut::Dice;
 
-use crate::servers::{Fault, Faulty, Fleet};
+use crate::fleet::Fleet;
+use weighbridge_testkit::servers::{Fault, Faulty};
 
-/// Numbers that follow from a seed (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % sides
-    }
-
-    fn micros(&mut self, below: u64) -> Duration {
-        Duration::from_micros(self.roll(below))
-    }
+fn micros(dice: &mut Dice, below: u64) -> Duration {
+    Duration::from_micros(dice.roll(below))
 }
 
 /// A run of `fetch --json`, whose standard output is read while it runs.
@@ -90,13 +79,13 @@ impl Run {
         let in_time = start + Duration::from_millis(1_200);
         match dice.roll(10) {
             // The fetch has hardly begun.
-            0 | 1 => thread::sleep(dice.micros(60_000)),
+            0 | 1 => thread::sleep(micros(dice, 60_000)),
             // Any moment.
-            2..=4 => thread::sleep(dice.micros(500_000)),
+            2..=4 => thread::sleep(micros(dice, 500_000)),
             // The metadata is complete, and the first chunks arrive.
             5 | 6 => {
                 self.await_events("wanted", 1, in_time);
-                thread::sleep(dice.micros(40_000));
+                thread::sleep(micros(dice, 40_000));
             }
             // Chunks have just been synced.
             7 | 8 => {
@@ -106,7 +95,7 @@ impl Run {
             // Files get their names.
             _ => {
                 self.await_events("file", 1, in_time);
-                thread::sleep(dice.micros(2_000));
+                thread::sleep(micros(dice, 2_000));
             }
         }
     }

@@ -22,9 +22,16 @@ mod disk;
 mod key;
 #[cfg(feature = "disk")]
 mod sample;
+#[cfg(all(unix, feature = "servers"))]
+pub mod servers;
 
 #[cfg(feature = "disk")]
 pub use disk::*;
 pub use key::Key;
 #[cfg(feature = "disk")]
 pub use sample::{CHUNK, Sample};
+
+/// Prints why a test is skipped.
+pub fn skip(reason: &str) {
+    println!("skipped: {reason}");
+}

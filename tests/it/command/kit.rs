@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use weighbridge_formats::generate::Llama;
 use weighbridge_manifest::{KeyName, Vkey};
 use weighbridge_publish::{Protection, SecretKey};
+pub(crate) use weighbridge_testkit::skip;
 
 /// The folder of one test, with models, keys and the heads that the command remembers.
 pub(crate) struct World {
@@ -363,11 +364,6 @@ impl Ran {
         objects.iter().for_each(super::events::is_in_the_schema);
         objects
     }
-}
-
-/// Prints why a test is skipped.
-pub(crate) fn skip(reason: &str) {
-    println!("skipped: {reason}");
 }
 
 /// The command, built together with these tests.

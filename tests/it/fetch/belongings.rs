@@ -1,7 +1,7 @@
 //! Files in the target folder that a fetch must not remove or replace.
 
 use super::kit::{Fetch, fleet};
-use crate::servers::Faulty;
+use weighbridge_testkit::servers::Faulty;
 
 /// Regression: in the folder of another model, its head, its lists and all files with the same names were replaced,
 /// and the fetch succeeded.

@@ -3,7 +3,8 @@
 use std::{path::Path, thread, time::Duration};
 
 use super::kit::{Fetch, SHARD, SHARDS, fleet};
-use crate::servers::{End, Fault, Faulty, Fleet};
+use crate::fleet::Fleet;
+use weighbridge_testkit::servers::{End, Fault, Faulty};
 
 /// Runs all tests that take the watchdog's ten seconds at the same time.
 #[test]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::kit::{Fetch, fleet};
-use crate::servers::{Fault, Faulty};
+use weighbridge_testkit::servers::{Fault, Faulty};
 
 /// Regression: the exit status was 2, which scripts cannot tell from a network error.
 #[test]

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use super::kit::{Fetch, SHARD, SHARDS, fleet};
-use crate::servers::{End, Fault, Faulty, Fleet, Rule};
+use crate::fleet::Fleet;
+use weighbridge_testkit::servers::{End, Fault, Faulty, Rule};
 
 /// The name of a fault, and the rules that cause it.
 type Wrong = (&'static str, Vec<Rule>);

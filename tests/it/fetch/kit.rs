@@ -17,7 +17,8 @@ use std::{
 
 use serde_json::Value;
 
-use crate::servers::{Faulty, Fleet};
+use crate::fleet::Fleet;
+use weighbridge_testkit::servers::Faulty;
 
 /// The tensor files. Faults of these files leave the metadata alone.
 pub(super) const SHARDS: &str = "*.safetensors";

@@ -13,7 +13,8 @@ use weighbridge_transfer::{
 };
 
 use super::kit::{SHARDS, fleet};
-use crate::servers::{End, Fault, Faulty, Fleet};
+use crate::fleet::Fleet;
+use weighbridge_testkit::servers::{End, Fault, Faulty};
 
 /// Records all events, and asks the fetch to end at the first event for which `stop_at` holds.
 #[derive(Default)]

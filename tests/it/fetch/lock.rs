@@ -8,7 +8,8 @@ use std::{
 };
 
 use super::kit::{Fetch, fleet};
-use crate::servers::{Faulty, Fleet};
+use crate::fleet::Fleet;
+use weighbridge_testkit::servers::Faulty;
 
 const WEIGH: &str = "weigh some --name org/llama --chunk-size 16KiB --key @alice.key --force";
 const VERIFY: &str = "verify some --name org/llama --vkey @alice --state fresh.json";

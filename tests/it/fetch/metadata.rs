@@ -1,7 +1,7 @@
 //! Metadata that one source has wrong is taken from another source.
 
 use super::kit::{Fetch, fleet};
-use crate::servers::{Fault, Faulty};
+use weighbridge_testkit::servers::{Fault, Faulty};
 
 #[test]
 fn wrong_metadata_is_taken_from_another_source() {

@@ -3,10 +3,8 @@
 use std::{fs, os::unix::fs::symlink};
 
 use super::kit::{Fetch, SHARDS, fleet};
-use crate::{
-    command::kit::skip,
-    servers::{Fault, Faulty, Fleet, Loopback, Nginx, Settings},
-};
+use crate::{command::kit::skip, fleet::Fleet};
+use weighbridge_testkit::servers::{Fault, Faulty, Loopback, Nginx, Settings};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 

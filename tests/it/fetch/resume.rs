@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use super::kit::{CHUNK, Fetch, fleet, meets};
-use crate::servers::{Faulty, Fleet};
+use crate::fleet::Fleet;
+use weighbridge_testkit::servers::Faulty;
 
 #[test]
 fn a_fetch_that_was_stopped_goes_on_from_what_is_durable() {

@@ -3,7 +3,8 @@
 use std::{fs, path::PathBuf};
 
 use super::kit::{Fetch, SHARD, files_asked, fleet};
-use crate::servers::{End, Fault, Faulty, Fleet};
+use crate::fleet::Fleet;
+use weighbridge_testkit::servers::{End, Fault, Faulty};
 
 /// The revision after [`Fleet::revise`]: the shard that it changed is changed once more.
 fn revise_again(fleet: &Fleet) -> PathBuf {

@@ -8,7 +8,8 @@ use weighbridge_manifest::{Expectation, SignedHead, TrustPolicy};
 use weighbridge_store::{Metadata, ModelView, TensorView};
 
 use super::kit::{CHUNK, Fetch, SHARD, asked, files_asked, fleet};
-use crate::{command::kit::World, servers::Faulty};
+use crate::command::kit::World;
+use weighbridge_testkit::servers::Faulty;
 
 #[test]
 fn only_the_files_that_match_are_asked_for() {

@@ -7,10 +7,8 @@ use std::{
 };
 
 use super::kit::{SHARDS, fleet};
-use crate::{
-    command::kit::{World, skip},
-    servers::{Fault, Faulty},
-};
+use crate::command::kit::{World, skip};
+use weighbridge_testkit::servers::{Fault, Faulty};
 
 /// A terminal of its own in which the command runs.
 struct Terminal {

@@ -11,8 +11,9 @@ use std::{
 use super::{Releases, Run};
 use crate::{
     command::kit::{Ran, skip},
-    servers::{Faulty, Fleet},
+    fleet::Fleet,
 };
+use weighbridge_testkit::servers::Faulty;
 
 const BYTES: u64 = 3 << 20;
 

@@ -6,7 +6,7 @@ use std::{ops::Range, path::PathBuf, time::Duration};
 /// fault that is another answer stands alone: faults of the file's bytes then wait for an answer that has the file's
 /// bytes.
 #[derive(Clone, Debug)]
-pub(crate) enum Fault {
+pub enum Fault {
     // Other answers.
     /// This status, these headers, and a short body. See [`status`](Self::status), [`busy`](Self::busy).
     Status(u16, Vec<(String, String)>),
@@ -85,7 +85,7 @@ pub(crate) enum Fault {
 
 /// The end of an answer or a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub enum End {
     /// The connection stays open, and nothing is sent until the other side goes away.
     Stall,
     /// The connection is closed (FIN).
@@ -96,12 +96,12 @@ pub(crate) enum End {
 
 impl Fault {
     /// An answer with this status, without headers.
-    pub(crate) fn status(status: u16) -> Self {
+    pub fn status(status: u16) -> Self {
         Self::Status(status, Vec::new())
     }
 
     /// 429 or 503, with a `Retry-After` header.
-    pub(crate) fn busy(status: u16, retry_after: &str) -> Self {
+    pub fn busy(status: u16, retry_after: &str) -> Self {
         Self::Status(status, vec![("Retry-After".to_owned(), retry_after.to_owned())])
     }
 
@@ -126,34 +126,34 @@ impl Fault {
     }
 
     /// Limits the fault to files whose path matches; `*` stands for any characters.
-    pub(crate) fn on(self, pattern: &str) -> Rule {
+    pub fn on(self, pattern: &str) -> Rule {
         Rule::from(self).on(pattern)
     }
 
     /// Limits the fault to this byte of a file.
-    pub(crate) fn at(self, byte: u64) -> Rule {
+    pub fn at(self, byte: u64) -> Rule {
         Rule::from(self).at(byte)
     }
 
     /// Limits the fault to these bytes of a file.
-    pub(crate) fn within(self, bytes: Range<u64>) -> Rule {
+    pub fn within(self, bytes: Range<u64>) -> Rule {
         Rule::from(self).within(bytes)
     }
 
     /// Limits the fault to this number of answers.
-    pub(crate) fn times(self, count: u64) -> Rule {
+    pub fn times(self, count: u64) -> Rule {
         Rule::from(self).times(count)
     }
 
     /// Exempts this number of answers at first.
-    pub(crate) fn after(self, count: u64) -> Rule {
+    pub fn after(self, count: u64) -> Rule {
         Rule::from(self).after(count)
     }
 }
 
 /// A fault, and the answers that have it: by default all.
 #[derive(Clone, Debug)]
-pub(crate) struct Rule {
+pub struct Rule {
     pub(super) fault: Fault,
     pub(super) pattern: String,
     pub(super) within: Option<Range<u64>>,
@@ -169,28 +169,28 @@ impl From<Fault> for Rule {
 
 impl Rule {
     /// Limits the rule to files whose path matches; `*` stands for any characters, `/` included.
-    pub(crate) fn on(self, pattern: &str) -> Self {
+    pub fn on(self, pattern: &str) -> Self {
         Self { pattern: pattern.to_owned(), ..self }
     }
 
     /// Limits the rule to answers with this byte of the file, counted from its beginning. Events on the way happen
     /// before it.
-    pub(crate) fn at(self, byte: u64) -> Self {
+    pub fn at(self, byte: u64) -> Self {
         self.within(byte..byte + 1)
     }
 
     /// Limits the rule to answers with any of these bytes of the file.
-    pub(crate) fn within(self, bytes: Range<u64>) -> Self {
+    pub fn within(self, bytes: Range<u64>) -> Self {
         Self { within: Some(bytes), ..self }
     }
 
     /// Limits the rule to this number of the remaining answers.
-    pub(crate) fn times(self, count: u64) -> Self {
+    pub fn times(self, count: u64) -> Self {
         Self { times: count, ..self }
     }
 
     /// Exempts this number of matching answers at first.
-    pub(crate) fn after(self, count: u64) -> Self {
+    pub fn after(self, count: u64) -> Self {
         Self { after: count, ..self }
     }
 

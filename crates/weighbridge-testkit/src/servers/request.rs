@@ -4,33 +4,33 @@ use std::{ops::Range, time::Instant};
 
 /// The record of one request.
 #[derive(Clone, Debug)]
-pub(crate) struct Request {
-    pub(crate) method: String,
+pub struct Request {
+    pub method: String,
     /// The target as requested, with its query.
-    pub(crate) target: String,
+    pub target: String,
     /// The decoded path of the file below the folder, which rules match. Redirects do not change it.
-    pub(crate) path: String,
+    pub path: String,
     /// The requested bytes of the file. An open end is the end of the file, if the file exists. `None` without a
     /// `Range` header.
-    pub(crate) range: Option<Range<u64>>,
+    pub range: Option<Range<u64>>,
     /// The headers, with names in lower case.
-    pub(crate) headers: Vec<(String, String)>,
+    pub headers: Vec<(String, String)>,
     /// The number of the connection, counted from 0.
-    pub(crate) connection: usize,
+    pub connection: usize,
     /// The time at which the head was complete.
-    pub(crate) at: Instant,
+    pub at: Instant,
     /// The status of the answer; `None` if there is none yet, or never was.
-    pub(crate) status: Option<u16>,
+    pub status: Option<u16>,
     /// The number of body bytes that the operating system took, known once the answer ended or stalled. It includes
     /// bytes that a reset then discarded.
-    pub(crate) sent: u64,
+    pub sent: u64,
     /// The time at which the answer ended or broke off.
-    pub(crate) ended: Option<Instant>,
+    pub ended: Option<Instant>,
 }
 
 impl Request {
     /// The first header of this name, which must be in lower case.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         first(&self.headers, name)
     }
 }

@@ -20,7 +20,7 @@ use super::port::{Loopback, Port};
 /// A running nginx. It ends on drop.
 ///
 /// It needs no privileges, and writes only to a temporary folder of its own.
-pub(crate) struct Nginx {
+pub struct Nginx {
     process: Child,
     /// The folder of settings, logs, and nginx's own files.
     home: TempDir,
@@ -34,37 +34,37 @@ pub(crate) struct Nginx {
 
 /// The settings of the server.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Settings {
+pub struct Settings {
     /// The rate of each answer in bytes a second; answers do not share it. nginx waits between pieces of half a
     /// mebibyte of an answer, so the last piece of an answer, and a shorter answer, are not slowed.
     /// [`Faulty`](super::Faulty) has a rate that connections share.
-    pub(crate) limit_rate: Option<u64>,
+    pub limit_rate: Option<u64>,
     /// The number of answers that one address may have at once; a further request is answered with 503.
-    pub(crate) connections: Option<u32>,
+    pub connections: Option<u32>,
     /// Whether answers are compressed for clients that accept it.
-    pub(crate) gzip: bool,
+    pub gzip: bool,
     /// A user and a password, without which the answer is 401.
-    pub(crate) login: Option<(String, String)>,
+    pub login: Option<(String, String)>,
 }
 
 /// A line of the access log: a request whose answer has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Access {
-    pub(crate) path: String,
+pub struct Access {
+    pub path: String,
     /// The requested range; the end of an open range is `u64::MAX`.
-    pub(crate) range: Option<Range<u64>>,
-    pub(crate) status: u16,
+    pub range: Option<Range<u64>>,
+    pub status: u16,
     /// The number of sent body bytes.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
 }
 
 impl Nginx {
     /// Whether nginx is installed. A test that is skipped without it prints so.
-    pub(crate) fn available() -> bool {
+    pub fn available() -> bool {
         program().is_some()
     }
 
-    pub(crate) fn start(folder: &Path, settings: &Settings) -> Self {
+    pub fn start(folder: &Path, settings: &Settings) -> Self {
         let home = tempfile::tempdir().unwrap();
         let (port, other) = ports();
         let place = home.path().to_owned();
@@ -76,18 +76,18 @@ impl Nginx {
     }
 
     /// The URL of the folder, without a slash at the end.
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://{}", self.port.address)
     }
 
     /// The URL at `[::1]`, if this machine has that address.
-    pub(crate) fn url_v6(&self) -> Option<String> {
+    pub fn url_v6(&self) -> Option<String> {
         self.other.as_ref().map(|port| format!("http://{}", port.address))
     }
 
     /// Changes the settings from the next request on. Answers that have begun are not affected, and their connections
     /// end with them.
-    pub(crate) fn set(&mut self, settings: &Settings) {
+    pub fn set(&mut self, settings: &Settings) {
         self.generation += 1;
         write(self.home.path(), &self.folder, &self.port, self.other.is_some(), settings, self.generation);
         assert!(command(self.home.path()).args(["-s", "reload"]).status().unwrap().success());
@@ -101,7 +101,7 @@ impl Nginx {
     }
 
     /// The requests whose answers have ended, in the order of their ends.
-    pub(crate) fn accesses(&self) -> Vec<Access> {
+    pub fn accesses(&self) -> Vec<Access> {
         let log = fs::read_to_string(self.home.path().join(ACCESSES)).unwrap_or_default();
         // A line that is still being written does not count.
         log.split_inclusive('\n').filter(|line| line.ends_with('\n')).map(access).collect()

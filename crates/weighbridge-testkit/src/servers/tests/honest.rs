@@ -9,8 +9,8 @@ use std::{
 
 use super::{Ended, Folder, LENGTH, a, b, header};
 use crate::{
-    command::kit::skip,
     servers::{Fault, Faulty, Loopback},
+    skip,
 };
 
 #[test]

@@ -7,8 +7,8 @@ use std::{
 
 use super::{Client, Folder, LENGTH, a, header};
 use crate::{
-    command::kit::skip,
     servers::{Access, Nginx, Settings},
+    skip,
 };
 
 fn address(url: &str) -> SocketAddr {

@@ -13,7 +13,7 @@ use rustix::{
 
 /// One of the two loopback addresses of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Loopback {
+pub enum Loopback {
     /// 127.0.0.1.
     V4,
     /// `[::1]`.
@@ -22,7 +22,7 @@ pub(crate) enum Loopback {
 
 impl Loopback {
     /// Whether this machine has the address.
-    pub(crate) fn is_there(self) -> bool {
+    pub fn is_there(self) -> bool {
         TcpListener::bind(self.address(0)).is_ok()
     }
 

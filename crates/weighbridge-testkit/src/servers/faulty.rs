@@ -25,7 +25,7 @@ use super::{
 
 /// HTTP/1.1 with ranges and persistent connections, with one thread for each connection; no validators, no folder
 /// lists, no TLS. The server ends on drop.
-pub(crate) struct Faulty {
+pub struct Faulty {
     port: Port,
     state: Arc<ServerState>,
     accepting: Option<JoinHandle<()>>,
@@ -55,11 +55,11 @@ struct Log {
 
 impl Faulty {
     /// Serves a folder on 127.0.0.1.
-    pub(crate) fn start(folder: &Path) -> Self {
+    pub fn start(folder: &Path) -> Self {
         Self::start_on(Loopback::V4, folder)
     }
 
-    pub(crate) fn start_on(loopback: Loopback, folder: &Path) -> Self {
+    pub fn start_on(loopback: Loopback, folder: &Path) -> Self {
         let port = Port::any(loopback).unwrap();
         let state = ServerState {
             address: port.address,
@@ -78,41 +78,41 @@ impl Faulty {
     }
 
     /// The URL of the folder, without a slash at the end.
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://{}", self.state.address)
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.state.address
     }
 
     /// Adds a rule, which holds from the next request on.
-    pub(crate) fn fail(&self, rule: impl Into<Rule>) -> Strikes {
+    pub fn fail(&self, rule: impl Into<Rule>) -> Strikes {
         self.state.rules.add(rule.into())
     }
 
     /// Removes all rules. Answers that have begun are not affected.
-    pub(crate) fn mend(&self) {
+    pub fn mend(&self) {
         self.state.rules.clear();
     }
 
     /// Serves another folder from the next request on.
-    pub(crate) fn serve_from(&self, folder: &Path) {
+    pub fn serve_from(&self, folder: &Path) {
         folder.clone_into(&mut self.state.folder.lock().unwrap());
     }
 
     /// Limits the rate of all connections together, in bytes a second, from now on; 0 stops them.
-    pub(crate) fn limit_rate(&self, rate: impl Into<Option<u64>>) {
+    pub fn limit_rate(&self, rate: impl Into<Option<u64>>) {
         self.state.rate.set(rate.into());
     }
 
     /// Delays accepting each connection. The operating system completes the connection before that.
-    pub(crate) fn accept_slowly(&self, delay: Duration) {
+    pub fn accept_slowly(&self, delay: Duration) {
         *self.state.accept_delay.lock().unwrap() = delay;
     }
 
     /// Resets all connections and refuses new ones.
-    pub(crate) fn unplug(&mut self) {
+    pub fn unplug(&mut self) {
         let Some(accepting) = self.accepting.take() else { return };
         self.state.epoch.fetch_add(1, Ordering::SeqCst);
         // Wakes the thread if it waits for a connection. It may have ended already.
@@ -121,7 +121,7 @@ impl Faulty {
     }
 
     /// Accepts connections again, on the same port.
-    pub(crate) fn plug_in(&mut self) {
+    pub fn plug_in(&mut self) {
         if self.accepting.is_none() {
             let (listener, state) = (self.port.listen(), Arc::clone(&self.state));
             let epoch = state.epoch();
@@ -130,12 +130,12 @@ impl Faulty {
     }
 
     /// The requests so far, in the order of their arrival.
-    pub(crate) fn requests(&self) -> Vec<Request> {
+    pub fn requests(&self) -> Vec<Request> {
         self.state.log.lock().unwrap().requests.clone()
     }
 
     /// Like [`requests`](Self::requests), once all answers have ended, so that the sent bytes are known.
-    pub(crate) fn settled(&self) -> Vec<Request> {
+    pub fn settled(&self) -> Vec<Request> {
         let start = Instant::now();
         while self.state.log.lock().unwrap().now > 0 {
             assert!(start.elapsed() < Duration::from_secs(30), "an answer does not end");
@@ -145,12 +145,12 @@ impl Faulty {
     }
 
     /// The highest number of requests that were answered at once.
-    pub(crate) fn max_concurrent(&self) -> usize {
+    pub fn max_concurrent(&self) -> usize {
         self.state.log.lock().unwrap().most
     }
 
     /// The number of accepted connections.
-    pub(crate) fn connections(&self) -> usize {
+    pub fn connections(&self) -> usize {
         self.state.connections.load(Ordering::SeqCst)
     }
 }

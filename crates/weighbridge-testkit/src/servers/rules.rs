@@ -28,10 +28,10 @@ pub(super) struct Struck {
 
 /// The number of answers that had a fault.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Strikes(Arc<AtomicU64>);
+pub struct Strikes(Arc<AtomicU64>);
 
 impl Strikes {
-    pub(crate) fn count(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }

@@ -13,7 +13,6 @@ use tempfile::TempDir;
 use super::Faulty;
 
 mod bodies;
-mod fleet;
 mod heads;
 mod honest;
 mod nginx;
