@@ -56,6 +56,8 @@ pub(crate) struct Engine {
     /// The files of which chunks were counted since they were last synced.
     written: Mutex<BTreeSet<usize>>,
     sync_now: Notify,
+    /// Held while files are synced: whoever syncs next finds what the last one synced counted.
+    syncing: Mutex<()>,
     failure: Mutex<Option<FetchError>>,
     failed: AtomicBool,
 }
@@ -105,6 +107,7 @@ impl Engine {
             unsynced: AtomicU64::new(0),
             written: Mutex::default(),
             sync_now: Notify::new(),
+            syncing: Mutex::default(),
             failure: Mutex::default(),
             failed: AtomicBool::new(false),
             board,
@@ -262,6 +265,7 @@ impl Engine {
 
     /// Syncs what is written, and says what is durable now. A file that cannot be synced does not keep the others from it.
     pub(crate) fn sync(&self) -> Result<(), FetchError> {
+        let _turn = lock(&self.syncing);
         self.unsynced.store(0, SeqCst);
         let (mut written, mut files) = (Vec::new(), Vec::new());
         let mut result = Ok(());

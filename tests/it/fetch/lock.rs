@@ -163,18 +163,32 @@ fn signers_and_fetches_that_are_killed_leave_a_release_or_say_so_and_are_mended(
 /// A fetch that is killed while it gives names, at different moments. The reference says what the command says.
 #[test]
 fn a_fetch_that_is_killed_while_it_gives_names_says_so_and_the_same_command_ends_it() {
-    let (fleet, first) = fetched();
-    let second = Faulty::start(&fleet.revise());
+    let fleet = fleet();
+    let weigh = |folder: &str, more: &str| {
+        // So many files that giving them names takes a moment.
+        for file in 0..400 {
+            fleet.world.write(&format!("{folder}/small/{file}"), format!("{folder} {file}"));
+        }
+        let line =
+            format!("weigh {folder} --name org/llama --chunk-size 16KiB --key @alice.key --force{more}");
+        let _ = fleet.world.run(&line).done();
+    };
+    weigh("first", "");
+    let _ = fleet.revise();
+    weigh("second", " --previous first/weighbridge/head.note");
+    let [first, second] = ["first", "second"].map(|folder| Faulty::start(&fleet.world.path(folder)));
     let servers = [&first, &second];
+    let _ = fleet.world.run(&fetch(&first, "some")).done();
+    let _ = std::fs::remove_file(fleet.world.path("fresh.json"));
     let mut told = 0;
-    for round in 0..12 {
+    for round in 0..8 {
         let line = format!("{} --json", fetch(servers[(round + 1) % 2], "some"));
         let mut run =
             fleet.world.command(&line).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let lines = std::io::BufRead::lines(std::io::BufReader::new(run.stdout.take().unwrap()));
         let mut lines = lines.map_while(Result::ok);
         let _ = lines.find(|line| line.contains("\"naming\""));
-        thread::sleep(Duration::from_micros(300 * u64::try_from(round).unwrap()));
+        thread::sleep(Duration::from_millis(u64::try_from(round).unwrap()));
         run.kill().unwrap();
         let _ = run.wait().unwrap();
         let _ = std::fs::remove_file(fleet.world.path("fresh.json"));
