@@ -26,8 +26,12 @@ use reqwest::Url;
 
 use crate::{
     fault::Fault,
-    http::{Answer, Client, HttpBody, Secrets, answer, innermost, no_answer, read},
-    source::{Bodies, Body},
+    http::{
+        Answer, Client, HttpBody, Secrets,
+        answer::{self, Given},
+        innermost, no_answer, read,
+    },
+    source::{Bodies, Part},
 };
 
 /// A folder in a bucket.
@@ -86,10 +90,15 @@ impl BucketSource {
     }
 
     /// A range of a file of `size` bytes.
-    pub(crate) async fn open(&self, path: &str, range: Range<u64>, size: u64) -> Result<Body, Fault> {
-        let answer = self.ask(path, Some(range.clone())).await?;
-        let given = answer::check_range(&answer.head(), &range, size)?;
-        Ok(Body { start: given.start, bytes: Bodies::Bucket(HttpBody::new(answer.response, given)) })
+    pub(crate) async fn open(&self, path: &str, range: Range<u64>, size: u64) -> Result<Part, Fault> {
+        let mut answer = self.ask(path, Some(range.clone())).await?;
+        let mut given = answer::check_range(&answer.head(), &range, size)?;
+        if given == Given::Unclear {
+            answer = self.ask(path, None).await?;
+            given = answer::check_range(&answer.head(), &range, size)?;
+        }
+        let (start, body) = HttpBody::of(answer.response, &given)?;
+        Ok(Part { start, bytes: Bodies::Bucket(body) })
     }
 
     async fn ask(&self, path: &str, range: Option<Range<u64>>) -> Result<Answer, Fault> {

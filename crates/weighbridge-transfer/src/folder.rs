@@ -14,7 +14,7 @@ use weighbridge_verify::PageBuffer;
 
 use crate::{
     fault::Fault,
-    source::{Bodies, Body},
+    source::{Bodies, Part},
 };
 
 /// A folder that has a model's files, or some of them. Links are followed, as in the cache of a hub: what they lead to is
@@ -61,7 +61,7 @@ impl FolderSource {
     }
 
     /// See [`Source::open`](crate::Source::open).
-    pub(crate) async fn open(&self, path: &str, range: Range<u64>, size: u64) -> Result<Body, Fault> {
+    pub(crate) async fn open(&self, path: &str, range: Range<u64>, size: u64) -> Result<Part, Fault> {
         let path = self.root.join(path);
         blocking(move || {
             let (file, len) = open(&path)?;
@@ -69,7 +69,7 @@ impl FolderSource {
                 return Err(Fault::OtherFile(format!("has {len} bytes instead of {size}")));
             }
             let start = range.start;
-            Ok(Body { start, bytes: Bodies::Folder(FolderBody { file: Arc::new(file), left: range }) })
+            Ok(Part { start, bytes: Bodies::Folder(FolderBody { file: Arc::new(file), left: range }) })
         })
         .await
     }

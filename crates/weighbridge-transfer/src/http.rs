@@ -14,7 +14,7 @@ use reqwest::Url;
 
 use crate::{
     fault::Fault,
-    source::{Bodies, Body},
+    source::{Bodies, Part},
 };
 
 pub(crate) mod answer;
@@ -27,6 +27,7 @@ pub(crate) mod scripted;
 #[cfg(test)]
 mod tests;
 
+use answer::Given;
 pub(crate) use body::{HttpBody, read};
 pub(crate) use client::{Answer, Client, Secrets};
 #[cfg(feature = "cloud")]
@@ -65,7 +66,7 @@ impl HttpSource {
     }
 
     /// A range of a file of `size` bytes.
-    pub(crate) async fn open(&self, path: &str, range: Range<u64>, size: u64) -> Result<Body, Fault> {
+    pub(crate) async fn open(&self, path: &str, range: Range<u64>, size: u64) -> Result<Part, Fault> {
         let opened = self.try_open(path, &range, size).await;
         // The next request begins at the source, which may send it elsewhere.
         if opened.as_ref().is_err_and(|fault| !matches!(fault, Fault::Busy { .. })) {
@@ -74,24 +75,29 @@ impl HttpSource {
         opened
     }
 
-    async fn try_open(&self, path: &str, range: &Range<u64>, size: u64) -> Result<Body, Fault> {
-        let answer = self.ask(path, range).await?;
-        let given = answer::check_range(&answer.head(), range, size)?;
-        Ok(Body { start: given.start, bytes: Bodies::Http(HttpBody::new(answer.response, given)) })
+    async fn try_open(&self, path: &str, range: &Range<u64>, size: u64) -> Result<Part, Fault> {
+        let mut answer = self.ask(path, Some(range)).await?;
+        let mut given = answer::check_range(&answer.head(), range, size)?;
+        if given == Given::Unclear {
+            answer = self.ask(path, None).await?;
+            given = answer::check_range(&answer.head(), range, size)?;
+        }
+        let (start, body) = HttpBody::of(answer.response, &given)?;
+        Ok(Part { start, bytes: Bodies::Http(body) })
     }
 
     /// Asks where the source redirected to the last time, else the source.
-    async fn ask(&self, path: &str, range: &Range<u64>) -> Result<Answer, Fault> {
+    async fn ask(&self, path: &str, range: Option<&Range<u64>>) -> Result<Answer, Fault> {
         let known = self.moved().target(path);
         if let Some(target) = known {
-            let answer = self.client.get(target, Secrets::default(), Some(range)).await?;
+            let answer = self.client.get(target, Secrets::default(), range).await?;
             if !may_have_expired(answer.response.status()) {
                 self.remember(path, &answer);
                 return Ok(answer);
             }
             self.moved().forget(path);
         }
-        let answer = self.ask_source(path, Some(range)).await?;
+        let answer = self.ask_source(path, range).await?;
         self.remember(path, &answer);
         Ok(answer)
     }

@@ -105,10 +105,26 @@ pub enum SourceError {
     Setup(String),
 }
 
-/// The bytes of a range, as they come.
+/// The bytes of a range, as they come. Where a source gives less than it was asked for, the rest is asked for.
 #[derive(Debug)]
-pub(crate) struct Body {
+pub(crate) struct Body<'s> {
     /// Where in the file the first byte lies. Before what was asked for, if the source knows no ranges.
+    pub(crate) start: u64,
+    source: &'s Source,
+    path: String,
+    size: u64,
+    /// Where in the file the next byte lies, and where the range ends.
+    at: u64,
+    end: u64,
+    /// The number of bytes that the part begins before `at`.
+    skip: u64,
+    part: Bodies,
+}
+
+/// What one answer gives of a range: its beginning at least, which may have other bytes before it.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// Where in the file the first byte lies.
     pub(crate) start: u64,
     pub(crate) bytes: Bodies,
 }
@@ -237,7 +253,13 @@ impl Source {
     ///
     /// # Errors
     /// [`Fault`].
-    pub(crate) async fn open(&self, path: &str, range: Range<u64>, size: u64) -> Result<Body, Fault> {
+    pub(crate) async fn open(&self, path: &str, range: Range<u64>, size: u64) -> Result<Body<'_>, Fault> {
+        let end = range.end;
+        let Part { start, bytes } = self.part(path, range, size).await?;
+        Ok(Body { start, source: self, path: path.to_owned(), size, at: start, end, skip: 0, part: bytes })
+    }
+
+    async fn part(&self, path: &str, range: Range<u64>, size: u64) -> Result<Part, Fault> {
         match &self.kind {
             SourceKind::Folder(source) => source.open(path, range, size).await,
             SourceKind::Http(source) => source.open(path, range, size).await,
@@ -247,19 +269,47 @@ impl Source {
     }
 }
 
-impl Body {
+impl Body<'_> {
     /// The next bytes, in order, never none; `None` when all of the range has come, and not before.
     ///
     /// # Errors
-    /// [`Fault`]: also if the source ends before the range does. What comes behind the range is not looked at.
+    /// [`Fault`]: also if the source ends before it has given what it said. What comes behind the range is not looked at.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
-        match &mut self.bytes {
-            Bodies::Folder(body) => body.next().await,
-            Bodies::Http(body) => body.next().await,
-            #[cfg(feature = "cloud")]
-            Bodies::Bucket(body) => body.next().await,
+        loop {
+            if let Some(mut bytes) = self.part.next().await? {
+                let skipped = usize::try_from(self.skip).map_or(bytes.len(), |skip| skip.min(bytes.len()));
+                let bytes = bytes.split_off(skipped);
+                self.skip = self.skip.saturating_sub(length(skipped));
+                self.at = self.at.saturating_add(length(bytes.len()));
+                if !bytes.is_empty() {
+                    return Ok(Some(bytes));
+                }
+            } else if self.at >= self.end {
+                return Ok(None);
+            } else {
+                let Part { start, bytes } =
+                    self.source.part(&self.path, self.at..self.end, self.size).await?;
+                self.skip = self.at.saturating_sub(start);
+                self.part = bytes;
+            }
         }
     }
+}
+
+impl Bodies {
+    /// The next bytes of the part, in order, never none; `None` at its end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+        match self {
+            Self::Folder(body) => body.next().await,
+            Self::Http(body) => body.next().await,
+            #[cfg(feature = "cloud")]
+            Self::Bucket(body) => body.next().await,
+        }
+    }
+}
+
+fn length(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
 }
 
 fn client() -> Result<Client, SourceError> {

@@ -18,6 +18,16 @@ pub(crate) struct Head<'r> {
     pub(crate) length: Option<u64>,
 }
 
+/// What an answer to a request for a range gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Given {
+    /// The body begins with these bytes of the file. The first byte that was asked for is one of them; they may begin before it,
+    /// and end before the last.
+    Bytes(Range<u64>),
+    /// The answer does not say which bytes it gives, or gives others: the server can be asked for the whole file.
+    Unclear,
+}
+
 /// Whether the body can be the whole of a file of at most `limit` bytes.
 ///
 /// # Errors
@@ -26,7 +36,7 @@ pub(crate) fn check_whole(head: &Head<'_>, limit: u64) -> Result<(), Fault> {
     if head.status != StatusCode::OK {
         return Err(fault(head));
     }
-    check_encoding(head)?;
+    check_encoding(head, None)?;
     match head.length {
         Some(length) if length > limit => {
             Err(Fault::OtherFile(format!("has {length} bytes, and may have at most {limit}")))
@@ -35,69 +45,102 @@ pub(crate) fn check_whole(head: &Head<'_>, limit: u64) -> Result<(), Fault> {
     }
 }
 
-/// Which bytes of a file of `size` bytes the body begins with: those of `range`, or, of a server that knows no ranges,
-/// all from the beginning to the end of `range`.
+/// Says which bytes of a file of `size` bytes the body begins with, where `range` was asked for.
+///
+/// Servers answer in odd forms, and a form is no lie: the bytes are judged. The only lie in a head is another length of the file.
 ///
 /// # Errors
 /// [`Fault`].
-pub(crate) fn check_range(head: &Head<'_>, range: &Range<u64>, size: u64) -> Result<Range<u64>, Fault> {
+pub(crate) fn check_range(head: &Head<'_>, range: &Range<u64>, size: u64) -> Result<Given, Fault> {
     match head.status {
-        StatusCode::PARTIAL_CONTENT => {
-            check_partial(head, range, size)?;
-            Ok(range.clone())
-        }
-        StatusCode::OK => {
-            check_encoding(head)?;
-            match head.length {
-                Some(length) if length != size => Err(other_size(length, size)),
-                _ => Ok(0..range.end),
+        StatusCode::PARTIAL_CONTENT => check_partial(head, range, size),
+        StatusCode::OK => check_all(head, range, size),
+        StatusCode::RANGE_NOT_SATISFIABLE => match content_range(head.headers) {
+            Ok(Some(ContentRange { total: Some(total), .. })) if total != size => {
+                Err(other_size(total, size))
             }
-        }
-        StatusCode::RANGE_NOT_SATISFIABLE => Err(match content_range(head.headers) {
-            Ok(Some(ContentRange { total: Some(total), .. })) if total != size => other_size(total, size),
-            _ => Fault::OtherFile(format!("says that it has no bytes {}", shown(range))),
-        }),
+            _ => Ok(Given::Unclear),
+        },
         _ => Err(fault(head)),
     }
 }
 
-fn check_partial(head: &Head<'_>, range: &Range<u64>, size: u64) -> Result<(), Fault> {
-    check_encoding(head)?;
+fn check_partial(head: &Head<'_>, range: &Range<u64>, size: u64) -> Result<Given, Fault> {
     if first(head.headers, &CONTENT_TYPE).is_some_and(is_multipart) {
-        return Err(Fault::Refused("answers several parts, where one range was asked for".to_owned()));
+        return Ok(Given::Unclear);
     }
+    let asked = len(range);
     let Ok(Some(ContentRange { range: Some(said), total })) = content_range(head.headers) else {
-        return Err(Fault::OtherFile("does not say readably which bytes it gives".to_owned()));
+        check_encoding(head, Some(asked))?;
+        // The bytes will show whether it is so.
+        return Ok(match head.length {
+            Some(length) if length == asked => Given::Bytes(range.clone()),
+            Some(length) if length == size => Given::Bytes(0..range.end),
+            _ => Given::Unclear,
+        });
     };
     if total.is_some_and(|total| total != size) {
         return Err(other_size(total.unwrap_or_default(), size));
     }
-    if said != *range {
-        return Err(Fault::OtherFile(format!("gives bytes {}, asked for {}", shown(&said), shown(range))));
+    check_encoding(head, Some(len(&said)))?;
+    // A body that is shorter than the range ends early; of a longer one the rest is not read.
+    let end = head.length.map_or(said.end, |length| said.end.min(said.start.saturating_add(length)));
+    Ok(if said.start <= range.start && range.start < end {
+        Given::Bytes(said.start..end.min(range.end))
+    } else {
+        Given::Unclear
+    })
+}
+
+fn check_all(head: &Head<'_>, range: &Range<u64>, size: u64) -> Result<Given, Fault> {
+    let is_all = head.length == Some(size);
+    if !is_all && let Ok(Some(ContentRange { range: Some(said), .. })) = content_range(head.headers) {
+        // With this status the field has no meaning (RFC 9110, 14.4), but some servers give what it says.
+        return match head.length {
+            Some(length) if length == len(&said) => check_partial(head, range, size),
+            Some(length) => Err(other_size(length, size)),
+            None => Ok(Given::Unclear),
+        };
     }
-    let asked = range.end.saturating_sub(range.start);
+    check_encoding(head, Some(size))?;
     match head.length {
-        Some(length) if length != asked => {
-            Err(Fault::OtherFile(format!("declares a body of {length} bytes for a range of {asked}")))
-        }
-        _ => Ok(()),
+        Some(length) if !is_all => Err(other_size(length, size)),
+        _ => Ok(Given::Bytes(0..range.end)),
     }
 }
 
-/// Nothing compressed was asked for. What was compressed on the way is no lie about the file, and is of no use.
-fn check_encoding(head: &Head<'_>) -> Result<(), Fault> {
-    let compressed = |name, plain: &str| {
+/// Nothing compressed was asked for. What was compressed on the way is no lie about the file, and is of no use. A body that is as
+/// long as the bytes that are `due` is not compressed, whatever its label.
+fn check_encoding(head: &Head<'_>, due: Option<u64>) -> Result<(), Fault> {
+    let has = |name, codings: &[&str]| {
         let values = head.headers.get_all(name).iter();
         values.flat_map(|value| value.as_bytes().split(|b| *b == b',')).any(|coding| {
-            let coding = coding.trim_ascii();
-            !coding.is_empty() && !coding.eq_ignore_ascii_case(plain.as_bytes())
+            codings.iter().any(|known| coding.trim_ascii().eq_ignore_ascii_case(known.as_bytes()))
         })
     };
-    if compressed(CONTENT_ENCODING, "identity") || compressed(TRANSFER_ENCODING, "chunked") {
+    let is_due = due.is_some() && head.length == due;
+    if (has(CONTENT_ENCODING, &COMPRESSIONS) && !is_due) || has(TRANSFER_ENCODING, &COMPRESSIONS) {
         return Err(Fault::Refused("answers compressed, unasked".to_owned()));
     }
     Ok(())
 }
+
+/// The registered codings that change bytes. Other labels, such as `utf-8` or `aws-chunked`, are mistakes of whoever stored the
+/// file.
+const COMPRESSIONS: [&str; 12] = [
+    "aes128gcm",
+    "br",
+    "compress",
+    "dcb",
+    "dcz",
+    "deflate",
+    "exi",
+    "gzip",
+    "pack200-gzip",
+    "x-compress",
+    "x-gzip",
+    "zstd",
+];
 
 /// What an answer without the file comes to.
 fn fault(head: &Head<'_>) -> Fault {
@@ -118,9 +161,8 @@ fn other_size(said: u64, size: u64) -> Fault {
     Fault::OtherFile(format!("has {said} bytes, signed are {size}"))
 }
 
-/// As in `Content-Range`.
-fn shown(range: &Range<u64>) -> String {
-    format!("{}-{}", range.start, range.end.saturating_sub(1))
+fn len(range: &Range<u64>) -> u64 {
+    range.end.saturating_sub(range.start)
 }
 
 fn first<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {

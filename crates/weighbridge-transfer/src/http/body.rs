@@ -5,7 +5,7 @@ use std::{error::Error, fmt, io, ops::Range};
 use bytes::Bytes;
 use reqwest::Response;
 
-use super::client::innermost;
+use super::{answer::Given, client::innermost};
 use crate::fault::Fault;
 
 /// The bytes of a range, as they come. There is no timeout: who reads it watches it.
@@ -16,9 +16,17 @@ pub(crate) struct HttpBody {
 }
 
 impl HttpBody {
-    /// `range` is what the body was found to hold, and may hold more behind it.
-    pub(crate) fn new(response: Response, range: Range<u64>) -> Self {
-        Self { response, given: 0, len: range.end.saturating_sub(range.start) }
+    /// The body of an answer, and where in the file its first byte lies. It may hold more behind what is `given`.
+    ///
+    /// # Errors
+    /// [`Fault`] if the answer does not say which bytes it gives.
+    pub(crate) fn of(response: Response, given: &Given) -> Result<(u64, Self), Fault> {
+        match *given {
+            Given::Bytes(Range { start, end }) => {
+                Ok((start, Self { response, given: 0, len: end.saturating_sub(start) }))
+            }
+            Given::Unclear => Err(Fault::Refused("does not say which bytes it gives".to_owned())),
+        }
     }
 
     /// The next bytes, never none; `None` when all have come. What comes behind them is not looked at.

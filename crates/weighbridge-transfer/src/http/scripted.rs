@@ -86,7 +86,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// `answer` is given the request's first line, as in `GET /x HTTP/1.1`, and how many came before.
+    /// `answer` is given the request, which begins as in `GET /x HTTP/1.1`, and how many came before.
     pub(crate) async fn start(answer: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Self {
         Self::start_at("127.0.0.1:0", answer).await
     }
@@ -135,7 +135,7 @@ async fn serve(
         let head = String::from_utf8(head).ok()?;
         let reply = {
             let mut requests = requests.lock().unwrap();
-            let reply = answer(head.lines().next()?, requests.len());
+            let reply = answer(&head, requests.len());
             requests.push(head.to_lowercase());
             reply
         };

@@ -17,7 +17,7 @@ fn source(url: &str) -> Source {
     Source::parse(url, &SourceOptions::default()).unwrap()
 }
 
-async fn rest(mut body: Body) -> Result<Vec<u8>, Fault> {
+async fn rest(mut body: Body<'_>) -> Result<Vec<u8>, Fault> {
     let mut all = Vec::new();
     while let Some(bytes) = body.next().await? {
         assert!(!bytes.is_empty());
@@ -123,18 +123,54 @@ async fn no_byte_behind_the_range_is_given_out() {
 
 #[tokio::test]
 async fn lies_about_length_are_of_another_file() {
-    let head = ["206 Partial Content", "Content-Range: bytes 2-5/10", "Content-Length: 8"];
-    let server = Server::start(move |_, _| reply(&head, b"23456789")).await;
-    let declared = other("declares a body of 8 bytes for a range of 4");
-    assert_eq!(range(&source(&server.url(""))).await, declared);
     let head = ["206 Partial Content", "Content-Range: bytes 2-5/12", "Content-Length: 4"];
     let server = Server::start(move |_, _| reply(&head, b"2345")).await;
     assert_eq!(range(&source(&server.url(""))).await, other("has 12 bytes, signed are 10"));
-    let server = Server::start(|_, _| status("416 Range Not Satisfiable")).await;
-    assert_eq!(range(&source(&server.url(""))).await, other("says that it has no bytes 2-5"));
     let head = ["416 Range Not Satisfiable", "Content-Range: bytes */1", "Content-Length: 0"];
     let server = Server::start(move |_, _| reply(&head, b"")).await;
     assert_eq!(range(&source(&server.url(""))).await, other("has 1 bytes, signed are 10"));
+}
+
+/// The first and the last byte that a request asks for; `None` if it asks for no range.
+fn asked(request: &str) -> Option<(usize, usize)> {
+    let (_, rest) = request.split_once("\r\nrange: bytes=")?;
+    let (first, last) = rest.lines().next()?.split_once('-')?;
+    Some((first.parse().unwrap(), last.parse().unwrap()))
+}
+
+#[tokio::test]
+async fn what_a_shorter_answer_lacks_is_asked_for() {
+    let server = Server::start(|request, _| {
+        // Bytes in pairs, beginning at even places: less than is asked for, and more.
+        let (first, _) = asked(request).unwrap();
+        let first = first / 2 * 2;
+        let range = format!("Content-Range: bytes {first}-{}/10", first + 1);
+        reply(&["206 Partial Content", &range, "Content-Length: 2"], &FILE[first..first + 2])
+    })
+    .await;
+    let source = source(&server.url(""));
+    assert_eq!(range(&source).await, good_range());
+    assert_eq!(server.requests().len(), 2);
+    // Between two pairs the second answer begins before the byte that is missing.
+    let body = source.open("a", 3..9, 10).await.unwrap();
+    assert_eq!((body.start, rest(body).await), (2, Ok(FILE[2..9].to_vec())));
+}
+
+#[tokio::test]
+async fn an_answer_that_says_nothing_of_its_bytes_is_asked_for_the_whole() {
+    let part = ["206 Partial Content", "Content-Range: bytes 0-1/10", "Content-Length: 2"];
+    let parts =
+        ["206 Partial Content", "Content-Type: multipart/byteranges; boundary=b", "Content-Length: 2"];
+    for odd in [status("416 Range Not Satisfiable"), reply(&part, b"01"), reply(&parts, b"--")] {
+        let answer = odd.clone();
+        let server =
+            Server::start(move |request, _| if asked(request).is_some() { answer.clone() } else { whole() })
+                .await;
+        assert_eq!(range(&source(&server.url(""))).await, Ok((0, b"012345".to_vec())));
+        let server = Server::start(move |_, _| odd.clone()).await;
+        assert_eq!(range(&source(&server.url(""))).await, refused("does not say which bytes it gives"));
+        assert_eq!(server.requests().len(), 2);
+    }
 }
 
 #[tokio::test]
@@ -185,7 +221,8 @@ async fn the_head_alone_opens_and_the_body_may_come_late() {
     let head = ["206 Partial Content", "Content-Range: bytes 2-5/10", "Content-Length: 4"];
     let slow = reply(&head, b"").later(&gate, b"2345");
     let server = Server::start(move |_, _| slow.clone()).await;
-    let body = source(&server.url("")).open("x", 2..6, 10).await.unwrap();
+    let source = source(&server.url(""));
+    let body = source.open("x", 2..6, 10).await.unwrap();
     gate.notify_one();
     assert_eq!(rest(body).await, Ok(b"2345".to_vec()));
 }

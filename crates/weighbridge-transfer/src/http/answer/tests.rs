@@ -84,51 +84,110 @@ fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
     headers
 }
 
-/// What 206 comes to, of bytes 2 to 5 of a file of 10.
-fn partial(lines: &[(&'static str, &str)], length: Option<u64>) -> Result<Range<u64>, Fault> {
-    let head = Head { status: StatusCode::PARTIAL_CONTENT, headers: &headers(lines), length };
+/// What a status comes to, of bytes 2 to 5 of a file of 10.
+fn given(status: u16, lines: &[(&'static str, &str)], length: Option<u64>) -> Result<Given, Fault> {
+    let head = Head { status: StatusCode::from_u16(status).unwrap(), headers: &headers(lines), length };
     check_range(&head, &(2..6), 10)
 }
 
+fn said(range: &str) -> [(&'static str, &str); 1] {
+    [("content-range", range)]
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as `given` returns it")]
+fn bytes(range: Range<u64>) -> Result<Given, Fault> {
+    Ok(Given::Bytes(range))
+}
+
+const UNCLEAR: Result<Given, Fault> = Ok(Given::Unclear);
+
 #[test]
-fn takes_a_range_only_if_everything_said_about_it_agrees() {
-    assert_eq!(partial(&[("content-range", "bytes 2-5/10")], Some(4)), Ok(2..6));
-    assert_eq!(partial(&[("content-range", "bytes 2-5/*")], None), Ok(2..6));
-    let other = |what: &str| Err(Fault::OtherFile(what.to_owned()));
-    let unread = other("does not say readably which bytes it gives");
-    assert_eq!(partial(&[], Some(4)), unread);
-    assert_eq!(partial(&[("content-range", "nonsense")], Some(4)), unread);
-    assert_eq!(partial(&[("content-range", "bytes */10")], Some(4)), unread);
-    let twice = [("content-range", "bytes 2-5/10"), ("content-range", "bytes 2-5/10")];
-    assert_eq!(partial(&twice, Some(4)), unread);
-    let moved = other("gives bytes 3-6, asked for 2-5");
-    assert_eq!(partial(&[("content-range", "bytes 3-6/10")], Some(4)), moved);
-    let shorter = other("gives bytes 2-4, asked for 2-5");
-    assert_eq!(partial(&[("content-range", "bytes 2-4/10")], Some(3)), shorter);
-    assert_eq!(partial(&[("content-range", "bytes 2-5/11")], Some(4)), other("has 11 bytes, signed are 10"));
-    let declared = other("declares a body of 5 bytes for a range of 4");
-    assert_eq!(partial(&[("content-range", "bytes 2-5/10")], Some(5)), declared);
+fn takes_what_a_part_has_of_the_range() {
+    for length in [Some(4), None] {
+        assert_eq!(given(206, &said("bytes 2-5/10"), length), bytes(2..6));
+        assert_eq!(given(206, &said("bytes 2-5/*"), length), bytes(2..6));
+    }
+    // Less than was asked for, and more: before, behind, both.
+    assert_eq!(given(206, &said("bytes 2-4/10"), Some(3)), bytes(2..5));
+    assert_eq!(given(206, &said("bytes 2-9/10"), Some(8)), bytes(2..6));
+    assert_eq!(given(206, &said("bytes 1-5/10"), Some(5)), bytes(1..6));
+    assert_eq!(given(206, &said("bytes 0-9/10"), None), bytes(0..6));
+    assert_eq!(given(206, &said("bytes 0-2/10"), None), bytes(0..3));
+    // A body that is not as long as the range that it says.
+    assert_eq!(given(206, &said("bytes 2-5/10"), Some(3)), bytes(2..5));
+    assert_eq!(given(206, &said("bytes 2-5/10"), Some(5)), bytes(2..6));
+    // Nothing says which part, and it is as long as one, or as all.
+    let twice = [said("bytes 2-5/10"), said("bytes 2-5/10")].concat();
+    for odd in [&[][..], &said("nonsense"), &said("bytes */10"), &twice] {
+        assert_eq!(given(206, odd, Some(4)), bytes(2..6));
+        assert_eq!(given(206, odd, Some(10)), bytes(0..6));
+        assert_eq!(given(206, odd, Some(5)), UNCLEAR);
+        assert_eq!(given(206, odd, None), UNCLEAR);
+    }
 }
 
 #[test]
-fn refuses_parts_and_codings_that_nobody_asked_for() {
-    let refused = |what: &str| Err(Fault::Refused(what.to_owned()));
-    let parts = [("content-type", "Multipart/byteranges; boundary=x"), ("content-range", "bytes 2-5/10")];
-    assert_eq!(partial(&parts, None), refused("answers several parts, where one range was asked for"));
-    for (name, value) in [
-        ("content-encoding", "gzip"),
-        ("content-encoding", "identity, br"),
-        ("transfer-encoding", "gzip, chunked"),
-    ] {
-        let lines = [(name, value), ("content-range", "bytes 2-5/10")];
-        assert_eq!(partial(&lines, Some(4)), refused("answers compressed, unasked"), "{value}");
+fn takes_a_whole_file_for_a_range_and_what_it_calls_a_part() {
+    assert_eq!(given(200, &[], Some(10)), bytes(0..6));
+    assert_eq!(given(200, &[], None), bytes(0..6));
+    // With this status the field means nothing, unless the body is as long as it says.
+    assert_eq!(given(200, &said("bytes 2-5/10"), Some(10)), bytes(0..6));
+    assert_eq!(given(200, &said("bytes 0-9/10"), Some(10)), bytes(0..6));
+    assert_eq!(given(200, &said("bytes 2-5/10"), Some(4)), bytes(2..6));
+    assert_eq!(given(200, &said("bytes 2-5/10"), None), UNCLEAR);
+    assert_eq!(given(200, &said("nonsense"), Some(10)), bytes(0..6));
+}
+
+#[test]
+fn asks_for_the_whole_where_a_part_is_of_no_use() {
+    for odd in ["bytes 3-6/10", "bytes 6-9/10", "bytes 0-1/10"] {
+        assert_eq!(given(206, &said(odd), None), UNCLEAR, "{odd}");
     }
-    let plain = [
-        ("content-encoding", "Identity"),
-        ("transfer-encoding", "chunked"),
-        ("content-range", "bytes 2-5/10"),
-    ];
-    assert_eq!(partial(&plain, Some(4)), Ok(2..6));
+    assert_eq!(given(206, &said("bytes 0-5/10"), Some(2)), UNCLEAR);
+    let parts = [("content-type", "Multipart/byteranges; boundary=x"), ("content-range", "bytes 2-5/10")];
+    assert_eq!(given(206, &parts, None), UNCLEAR);
+    for odd in [&[][..], &said("bytes */10"), &said("nonsense")] {
+        assert_eq!(given(416, odd, Some(0)), UNCLEAR);
+    }
+}
+
+#[test]
+fn only_another_length_of_the_file_is_a_lie() {
+    let other = |length: u64| Err(Fault::OtherFile(format!("has {length} bytes, signed are 10")));
+    assert_eq!(given(206, &said("bytes 2-5/11"), Some(4)), other(11));
+    assert_eq!(given(206, &said("bytes 0-3/4"), Some(4)), other(4));
+    assert_eq!(given(416, &said("bytes */4"), None), other(4));
+    assert_eq!(given(200, &[], Some(11)), other(11));
+    assert_eq!(given(200, &said("bytes 2-5/10"), Some(5)), other(5));
+    assert_eq!(given(200, &said("bytes 2-5/11"), Some(4)), other(11));
+}
+
+#[test]
+fn refuses_what_is_compressed_and_judges_what_is_only_labelled() {
+    let refused = Err(Fault::Refused("answers compressed, unasked".to_owned()));
+    for (name, value) in
+        [("content-encoding", "gzip"), ("content-encoding", "identity, br"), ("content-encoding", "ZSTD")]
+    {
+        let lines = [(name, value), ("content-range", "bytes 2-5/10")];
+        // As long as what is due, it is what is due.
+        assert_eq!(given(206, &lines, Some(4)), bytes(2..6), "{value}");
+        assert_eq!(given(200, &[(name, value)], Some(10)), bytes(0..6), "{value}");
+        for length in [Some(3), None] {
+            assert_eq!(given(206, &lines, length), refused, "{value}");
+            assert_eq!(given(200, &[(name, value)], length), refused, "{value}");
+        }
+    }
+    let wrapped = [("transfer-encoding", "gzip, chunked"), ("content-range", "bytes 2-5/10")];
+    assert_eq!(given(206, &wrapped, Some(4)), refused);
+    for label in ["Identity", "aws-chunked", "utf-8", "binary", ""] {
+        let plain = [
+            ("content-encoding", label),
+            ("transfer-encoding", "chunked"),
+            ("content-range", "bytes 2-5/10"),
+        ];
+        assert_eq!(given(206, &plain, None), bytes(2..6), "{label}");
+        assert_eq!(given(200, &[("content-encoding", label)], None), bytes(0..6), "{label}");
+    }
 }
 
 #[test]
@@ -154,6 +213,21 @@ fn tells_refusals_from_what_may_pass() {
 }
 
 proptest! {
+    /// Whatever the head says, what is taken for given has the first byte that was asked for, and nothing behind the last.
+    #[test]
+    fn what_is_given_begins_with_the_first_byte_asked_for(
+        status in prop_oneof![Just(200_u16), Just(206), Just(416)],
+        first in 0..20_u64, len in 1..20_u64, total in 1..24_u64, length in proptest::option::of(0..24_u64),
+        start in 0..10_u64, asked in 1..11_u64,
+    ) {
+        let headers = headers(&said(&format!("bytes {first}-{}/{total}", first + len - 1)));
+        let range = start..(start + asked).min(10);
+        let head = Head { status: StatusCode::from_u16(status).unwrap(), headers: &headers, length };
+        if let Ok(Given::Bytes(given)) = check_range(&head, &range, 10) {
+            prop_assert!(given.contains(&range.start) && given.end <= range.end);
+        }
+    }
+
     #[test]
     fn content_range_is_read_as_it_is_written(first in 0..u64::MAX, len in 1..1_000u64, more in 0..1_000u64) {
         let end = first.saturating_add(len);
