@@ -150,7 +150,10 @@ fn fault(head: &Head<'_>) -> Fault {
     let what = format!("answers {}{words}", status.as_u16());
     match status.as_u16() {
         404 | 410 => Fault::Missing,
-        429 | 503 => Fault::Busy { retry_after: first(head.headers, &RETRY_AFTER).and_then(wait), what },
+        429 | 503 => {
+            let said = first(head.headers, &RETRY_AFTER).and_then(wait);
+            Fault::Busy { retry_after: said.or_else(|| reset(head.headers)), what }
+        }
         // It may pass.
         408 | 500..=599 => Fault::Busy { retry_after: None, what },
         _ => Fault::Refused(what),
@@ -216,6 +219,28 @@ fn wait(text: &str) -> Option<Duration> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
     wait_at(text, i64::try_from(now.as_secs()).ok()?)
 }
+
+/// How long a used up `RateLimit` lasts, from now on: of `"api";r=0;t=55` 55 seconds, of several the longest.
+///
+/// The field is that of draft-ietf-httpapi-ratelimit-headers, as hubs send it in place of `Retry-After`.
+fn reset(headers: &HeaderMap) -> Option<Duration> {
+    let texts = headers.get_all(RATE_LIMIT).iter().filter_map(|value| value.to_str().ok());
+    let limits = texts.flat_map(|text| text.split(',')).filter_map(|limit| {
+        let parameter = |name: &str| {
+            let mut parameters = limit.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+            parameters.find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim())
+        };
+        (parameter("r")? == "0").then(|| parameter("t"))?.filter(|seconds| !seconds.is_empty()).and_then(
+            |seconds| {
+                let seconds = seconds.bytes().all(|b| b.is_ascii_digit()).then_some(seconds)?;
+                Some(Duration::from_secs(seconds.parse().unwrap_or(u64::MAX)).min(MAX_WAIT))
+            },
+        )
+    });
+    limits.max()
+}
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 /// Seconds, or a date in the form that servers have to send; what is unreadable was not said. At most [`MAX_WAIT`]: a
 /// source cannot have itself forgotten for a year.

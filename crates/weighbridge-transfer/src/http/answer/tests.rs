@@ -76,6 +76,35 @@ fn waits_for_seconds_and_until_dates_and_at_most_a_day() {
     }
 }
 
+#[test]
+fn a_used_up_rate_limit_is_waited_for() {
+    let of = |lines: &[(&'static str, &str)]| {
+        let headers = headers(lines);
+        let head = Head { status: StatusCode::TOO_MANY_REQUESTS, headers: &headers, length: None };
+        let Fault::Busy { retry_after, .. } = fault(&head) else { panic!("it is busy") };
+        retry_after.map(|time| time.as_secs())
+    };
+    assert_eq!(of(&[("ratelimit", "\"api\";r=0;t=55")]), Some(55));
+    assert_eq!(of(&[("ratelimit", " \"api\" ; r=0 ; t=55 ")]), Some(55));
+    assert_eq!(of(&[("ratelimit", "\"pages\";r=3;t=900, \"resolvers\";t=7;r=0, \"api\";r=0;t=5")]), Some(7));
+    assert_eq!(of(&[("ratelimit", "\"a\";r=0;t=5"), ("ratelimit", "\"b\";r=0;t=6")]), Some(6));
+    assert_eq!(of(&[("ratelimit", "\"api\";r=0;t=99999999999999999999")]), Some(86_400));
+    // What a server says by the older field goes first.
+    assert_eq!(of(&[("ratelimit", "\"api\";r=0;t=55"), ("retry-after", "3")]), Some(3));
+    for nothing in [
+        "",
+        "api",
+        "\"api\";r=0",
+        "\"api\";t=5",
+        "\"api\";r=1;t=5",
+        "\"api\";r=0;t=",
+        "\"api\";r=0;t=-5",
+        "r=0;t=5",
+    ] {
+        assert_eq!(of(&[("ratelimit", nothing)]), None, "{nothing}");
+    }
+}
+
 fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
