@@ -602,13 +602,14 @@ class Tampering(unittest.TestCase):
             for name, target in (("in-cache", "../../blobs/abc"), ("below/in-cache", "../../../blobs/abc"),
                                  ("in-model", "below/in-cache"), ("out", "../../../outside"), ("to-folder", "below"),
                                  ("nowhere", "missing"), ("circle", "circle"), ("whole", blobs.resolve() / "abc"),
+                                 ("dotted", "./../../blobs/abc"),
                                  ("around", "../../blobs-too/abc"), ("down-and-up", "../../blobs/../blobs/abc")):
                 (top / name).symlink_to(target)
             os.mkfifo(top / "fifo")
             found = {path: place.code if isinstance(place, Refused) else place.read_bytes()
                      for path, place in model.walk(top)}
         self.assertEqual(found, {"in-cache": b"blob", "below/in-cache": b"blob", "in-model": b"blob", "out": 5102,
-                                 "whole": b"blob", "around": 5102, "down-and-up": 5102,
+                                 "whole": b"blob", "dotted": b"blob", "around": 5102, "down-and-up": 5102,
                                  "to-folder": 5103, "nowhere": 5105, "circle": 5105, "fifo": 5104})
 
     def test_links_of_a_cache_with_a_shared_store(self):

@@ -40,9 +40,7 @@ pub(crate) struct HubCache {
 impl HubCache {
     /// Returns the cache of which `snapshot` is a snapshot. The path `snapshot` has no links left in it.
     pub(crate) fn of(snapshot: &Path) -> Option<Self> {
-        let snapshots =
-            snapshot.parent().filter(|folder| folder.file_name() == Some(OsStr::new("snapshots")))?;
-        let repository = snapshots.parent()?;
+        let repository = repository_of(snapshot)?;
         let hub = repository.parent()?;
         let snapshot = snapshot.strip_prefix(hub).ok()?.to_owned();
         let hub = Root::open(hub).ok()?;
@@ -98,6 +96,7 @@ impl HubCache {
                 }
                 // The folder above one that the target names itself depends on where that one leads.
                 Component::ParentDir if !is_named && path.pop() => {}
+                Component::CurDir => {}
                 _ => return None,
             }
         }
@@ -140,7 +139,16 @@ fn is_of_store(file: &Path) -> bool {
 /// ```
 #[must_use]
 pub fn is_hub_snapshot(model: &Path) -> bool {
-    fs::canonicalize(model).is_ok_and(|model| HubCache::of(&model).is_some())
+    fs::canonicalize(model).is_ok_and(|model| {
+        let blobs = repository_of(&model).map(|repository| repository.join("blobs"));
+        blobs.is_some_and(|blobs| fs::symlink_metadata(blobs).is_ok_and(|found| found.is_dir()))
+    })
+}
+
+/// The repository of which a folder is a snapshot, by its path.
+fn repository_of(snapshot: &Path) -> Option<&Path> {
+    let snapshots = snapshot.parent().filter(|folder| folder.file_name() == Some(OsStr::new("snapshots")))?;
+    snapshots.parent()
 }
 
 fn has_store(hub: &Arc<Root>) -> bool {

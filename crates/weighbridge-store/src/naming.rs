@@ -157,7 +157,7 @@ impl Naming {
     fn place_ours(
         &mut self,
         destination: &Destination,
-        ours: Ours<'_>,
+        mut ours: Ours<'_>,
         path: &EntryPath,
     ) -> Result<(), StoreError> {
         self.mark()?;
@@ -167,6 +167,7 @@ impl Naming {
                 // Another process has removed a folder that was empty, or taken the file back.
                 Err(StoreError::Io(error)) if error.source.kind() == NotFound && tries < TRIES => {
                     tries = tries.saturating_add(1);
+                    ours.is_there = false;
                     self.site.forget_folders();
                 }
                 Err(error) => return Err(error),

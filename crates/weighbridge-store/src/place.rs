@@ -30,6 +30,7 @@ use crate::{disk::FileKind, io::open_no_link};
 #[derive(Clone, Debug)]
 pub struct Place {
     path: PathBuf,
+    #[cfg_attr(not(unix), allow(dead_code, reason = "other systems open by paths"))]
     root: Option<Arc<Root>>,
 }
 

@@ -298,8 +298,8 @@ def is_in_hub_cache(top: Path, link: Path, target: Path) -> bool:
 
 
 def said_by(link: Path) -> Optional[Path]:
-    """The path that a link names: from its own folder up, then down. `None` if it goes up after a name of its own,
-    or is no link."""
+    """The path that a link names: from its own folder up, then down by names of which none is a link. `None` if it
+    goes elsewhere, or is no link."""
     if not link.is_symlink():
         return None
     said = Path(os.readlink(link))
@@ -309,8 +309,12 @@ def said_by(link: Path) -> Optional[Path]:
     names = said.parts[ups:]
     if not names or ".." in names:
         return None
-    folder = link.parent.resolve()
-    return folder.joinpath(*[".."] * ups).resolve().joinpath(*names)
+    place = link.parent.resolve().joinpath(*[".."] * ups).resolve()
+    for name in names[:-1]:
+        place = place / name
+        if place.is_symlink():
+            return None
+    return place / names[-1]
 
 
 def is_folder(place: Path) -> bool:

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{Disk, DiskFile, FileKind, Opening, make_root};
-use crate::stamp::Identity;
+use crate::stamp::Stamp;
 
 /// A real folder.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl Disk for Folder {
     }
 
     fn stamp(&self, path: &str) -> io::Result<Option<Stamp>> {
-        match fs::symlink_metadata(self.place(path)?) {
+        match fs::symlink_metadata(self.below(path)?) {
             Ok(found) => Ok(Some(Stamp::of_metadata(&found))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),

@@ -198,7 +198,8 @@ fn a_snapshot_of_a_hugging_face_cache_may_lead_to_its_blobs() {
     // Links may be written whole, and lead on in the snapshot.
     cache.link("m/snapshots/rev/whole", cache.at("m/blobs/0a").canonicalize().unwrap());
     cache.link("m/snapshots/rev/again", "onnx/model.onnx");
-    let all = ["again = x", "config.json = x", "onnx/model.onnx = x", "whole = x"];
+    cache.link("m/snapshots/rev/dotted", "./../../blobs/0a");
+    let all = ["again = x", "config.json = x", "dotted = x", "onnx/model.onnx = x", "whole = x"];
     assert_eq!(seen(&snapshot), all);
     // The same snapshot, reached by a link.
     cache.link("elsewhere", &snapshot);
