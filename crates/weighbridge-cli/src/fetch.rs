@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use weighbridge_manifest::{TrustError, VerifiedHead, shown};
 use weighbridge_store::{FOLDER, PARTIAL, read_bounded, shown_path};
 use weighbridge_transfer::{
-    AnotherModel, Event, FetchError, FetchProgress, Fetched, Observer, Options, Source, SourceOptions,
+    AnotherModel, Blame, Event, FetchError, FetchProgress, Fetched, Observer, Options, Source, SourceOptions,
     SourceState, SourceStatus, Stop, Unlisted, Wanted, Watchdog, fetch,
 };
 use weighbridge_tree::{Coded, ErrorCode, HeadId};
@@ -316,15 +316,23 @@ fn of_source(status: &SourceStatus, names: &[String]) -> String {
 
 /// The failure with the names of the sources, which the library's error does not hold.
 fn failure(error: FetchError, names: &[String]) -> Failure {
-    let sources = match &error {
-        FetchError::NoSource { sources, .. } => {
-            sources.iter().map(|status| of_source(status, names)).collect()
-        }
-        _ => Vec::new(),
-    };
+    let FetchError::NoSource { sources, .. } = &error else { return error.into() };
+    let mut hints: Vec<String> = sources.iter().map(|status| of_source(status, names)).collect();
+    if sources.iter().any(|status| is_denied_by_hub(status, names)) {
+        hints.push(
+            "a hub answers so for what is private, gated or not there; it is given the token in HF_TOKEN"
+                .to_owned(),
+        );
+    }
     let mut failure = Failure::from(error);
-    failure.hints.splice(0..0, sources);
+    failure.hints.splice(0..0, hints);
     failure
+}
+
+fn is_denied_by_hub(status: &SourceStatus, names: &[String]) -> bool {
+    let denies = |why: &str| ["answers 401 ", "answers 403 "].iter().any(|words| why.contains(words));
+    names.get(status.source).is_some_and(|name| name.starts_with("hf://"))
+        && matches!(&status.blame, Some((Blame::Refused, why)) if denies(why))
 }
 
 /// The messages of the thread that ends a fetch from outside.

@@ -10,11 +10,15 @@ const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// A hub that has the model of a fleet.
 fn hub(fleet: &Fleet) -> Faulty {
+    hub_at(fleet, "hub")
+}
+
+fn hub_at(fleet: &Fleet, folder: &str) -> Faulty {
     let world = &fleet.world;
-    world.write("hub/api/models/org/llama/revision/main", format!(r#"{{"sha":"{COMMIT}"}}"#));
-    fs::create_dir_all(world.path("hub/org/llama/resolve")).unwrap();
-    symlink(&fleet.model, world.path(&format!("hub/org/llama/resolve/{COMMIT}"))).unwrap();
-    Faulty::start(&world.path("hub"))
+    world.write(&format!("{folder}/api/models/org/llama/revision/main"), format!(r#"{{"sha":"{COMMIT}"}}"#));
+    fs::create_dir_all(world.path(&format!("{folder}/org/llama/resolve"))).unwrap();
+    symlink(&fleet.model, world.path(&format!("{folder}/org/llama/resolve/{COMMIT}"))).unwrap();
+    Faulty::start(&world.path(folder))
 }
 
 #[test]
@@ -31,6 +35,19 @@ fn a_hub_is_asked_with_the_token_and_where_it_redirects_without() {
     let elsewhere = network.requests();
     assert!(!elsewhere.is_empty());
     assert!(elsewhere.iter().all(|request| request.header("authorization").is_none()));
+}
+
+#[test]
+fn a_hub_that_denies_a_model_makes_the_error_name_the_token() {
+    let fleet = fleet();
+    for status in [401, 403] {
+        let hub = hub_at(&fleet, &format!("hub-{status}"));
+        drop(hub.fail(Fault::status(status)));
+        let fetch = Fetch::from(&fleet, &[]).and("hf://org/llama").env("HF_ENDPOINT", &hub.url());
+        let fetched = fetch.run().ended(9201);
+        let hints = fetched.events("error").last().unwrap()["hints"].to_string();
+        fetched.expect(hints.contains("HF_TOKEN"), "a hint at the token");
+    }
 }
 
 #[test]

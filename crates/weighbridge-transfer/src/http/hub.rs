@@ -12,21 +12,24 @@ use crate::fault::Fault;
 /// A revision of a repository of models.
 pub(crate) struct Hub {
     endpoint: Url,
-    /// `org/name`.
+    /// `org/name`, or `name` for the few models that have no organisation.
     repository: String,
     revision: String,
     commit: OnceCell<String>,
 }
 
 impl Hub {
-    /// `text` is `org/name` or `org/name@revision`.
+    /// `text` is `org/name` or `name`, and may go on with `@revision`.
     ///
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn parse(text: &str, endpoint: Url) -> Result<Self, &'static str> {
         let (repository, revision) = text.split_once('@').unwrap_or((text, "main"));
-        let (org, name) = repository.split_once('/').ok_or("it has to be hf://org/name[@revision]")?;
-        if !(is_name(org) && is_name(name)) {
+        let names: Vec<_> = repository.split('/').collect();
+        if names.len() > 2 {
+            return Err("it has to be hf://org/name[@revision]");
+        }
+        if !names.into_iter().all(is_name) {
             return Err("an organisation or a model has letters, digits, '.', '_' and '-' in its name");
         }
         if revision.is_empty() || revision.chars().any(char::is_control) {
@@ -50,10 +53,13 @@ impl Hub {
         let repository = self.repository.split('/');
         // A revision such as `refs/pr/1` is one name.
         let names = ["api", "models"].into_iter().chain(repository).chain(["revision", &self.revision]);
-        let answer = client.get(beneath(&self.endpoint, names), secrets.clone(), None).await?;
+        let mut url = beneath(&self.endpoint, names);
+        // The commit alone: the whole answer lists every file of the repository.
+        url.query_pairs_mut().append_pair("expand", "sha");
+        let answer = client.get(url, secrets.clone(), None).await?;
         let of_no_file = |fault| match fault {
             Fault::Missing => Fault::Refused("has no such model, or no such revision of it".to_owned()),
-            Fault::OtherFile(what) => Fault::Refused(what),
+            Fault::OtherFile(what) => Fault::Refused(format!("its answer about the revision {what}")),
             fault => fault,
         };
         check_whole(&answer.head(), MAX_ANSWER).map_err(of_no_file)?;
@@ -82,5 +88,5 @@ fn commit(answer: &[u8]) -> Option<String> {
     (sha.len() == 40 && sha.bytes().all(hex)).then(|| sha.to_owned())
 }
 
-/// How long the hub's answer may be. It lists the repository's files, too.
+/// How long the hub's answer may be. One that does not know `expand` lists the repository's files, too.
 const MAX_ANSWER: u64 = 1 << 20;

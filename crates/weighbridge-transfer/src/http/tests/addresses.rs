@@ -18,7 +18,7 @@ fn refuses_what_is_no_source_and_shows_no_secret_of_it() {
     for (text, said) in [
         ("http://user:secret@host:port/", "not an address of a source (http): invalid port number"),
         ("https://", "not an address of a source (https): empty host"),
-        ("hf://secret", "not an address of a source (hf): it has to be hf://org/name[@revision]"),
+        ("hf://secret/of/mine", "not an address of a source (hf): it has to be hf://org/name[@revision]"),
         ("hf://org/name@", "not an address of a source (hf): the revision is empty, or no text"),
         ("ftp://user:secret@host/", "ftp:// is no kind of source"),
         ("/no/such/folder", "neither an address nor a folder: /no/such/folder: "),

@@ -26,7 +26,7 @@ async fn a_hubs_revision_is_resolved_once_and_its_token_stays_there() {
     let network = Server::start(|_, _| good()).await;
     let signed = network.url("/signed");
     let server = Server::start(move |request, _| match request.split(' ').nth(1).unwrap() {
-        "/hub/api/models/org/name/revision/refs%2Fpr%2F1" => named(COMMIT),
+        "/hub/api/models/org/name/revision/refs%2Fpr%2F1?expand=sha" => named(COMMIT),
         _ => redirect(&signed),
     });
     let server = server.await;
@@ -35,7 +35,7 @@ async fn a_hubs_revision_is_resolved_once_and_its_token_stays_there() {
     let (a, b, c) = tokio::join!(source.open("x", 2..6, 10), source.open("y z", 2..6, 10), range(&source));
     assert!(a.is_ok() && b.is_ok() && c.is_ok());
     let mut asked = server.targets();
-    assert_eq!(asked.remove(0), "/hub/api/models/org/name/revision/refs%2fpr%2f1");
+    assert_eq!(asked.remove(0), "/hub/api/models/org/name/revision/refs%2fpr%2f1?expand=sha");
     asked.sort();
     let file = |path: &str| format!("/hub/org/name/resolve/{COMMIT}/{path}");
     assert_eq!(asked, [file("a/b"), file("x"), file("y%20z")]);
@@ -54,7 +54,7 @@ async fn a_hub_that_redirects_within_itself_is_sent_the_token_again_and_nobody_b
     let network = Server::start(|_, _| good()).await;
     let away = network.url("/back");
     let server = Server::start(move |request, _| match request.split(' ').nth(1).unwrap() {
-        "/hub/api/models/org/name/revision/main" => named(COMMIT),
+        "/hub/api/models/org/name/revision/main?expand=sha" => named(COMMIT),
         "/cached/small" => good(),
         "/cached/large" => redirect(&away),
         path if path.ends_with("/a/b") => redirect("/cached/small"),
@@ -100,8 +100,22 @@ async fn a_hub_that_does_not_name_a_commit_is_asked_again_the_next_time() {
     for _ in 1..4 {
         assert_eq!(range(&source).await, refused("does not say which commit the revision is"));
     }
-    assert_eq!(range(&source).await, refused("has 1048577 bytes, and may have at most 1048576"));
+    assert_eq!(
+        range(&source).await,
+        refused("its answer about the revision has 1048577 bytes, and may have at most 1048576")
+    );
     assert_eq!(range(&source).await, refused("has no such model, or no such revision of it"));
     assert_eq!(range(&source).await, good_range());
     assert_eq!(server.requests().len(), 8);
+}
+
+#[tokio::test]
+async fn a_model_may_have_no_organisation() {
+    let server = Server::start(|request, _| match request.split(' ').nth(1).unwrap() {
+        "/hub/api/models/gpt2/revision/main?expand=sha" => named(COMMIT),
+        _ => good(),
+    });
+    let server = server.await;
+    assert_eq!(range(&hub(&server, "hf://gpt2")).await, good_range());
+    assert_eq!(server.targets()[1], format!("/hub/gpt2/resolve/{COMMIT}/a/b"));
 }
