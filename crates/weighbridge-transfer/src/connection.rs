@@ -210,7 +210,7 @@ async fn run(
         Ok(body) => body,
         Err(fault) => return End::Fault(fault),
     };
-    if body.start != range.start {
+    if body.start == 0 && range.start > 0 {
         board.roster().lacks_ranges(source);
     }
     let mut at = body.start;

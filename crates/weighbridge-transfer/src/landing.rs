@@ -6,6 +6,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
@@ -53,11 +54,18 @@ impl Landings {
         landing
     }
 
-    fn drain(&self) {
+    fn drain(self: &Arc<Self>) {
         let ends = Ends(self);
+        let begun = Instant::now();
         loop {
             while let Some(work) = ends.take() {
                 work();
+                if begun.elapsed() >= TURN {
+                    // Other work waits for a thread, too, and the runtime may have few.
+                    let here = Arc::clone(self);
+                    tokio::task::spawn_blocking(move || here.drain());
+                    return;
+                }
             }
             // Others may be about to bring the next piece. Letting them run costs less than being woken for it.
             std::thread::yield_now();
@@ -68,6 +76,9 @@ impl Landings {
         }
     }
 }
+
+/// How long a thread works before others have their turn.
+const TURN: Duration = Duration::from_millis(100);
 
 /// Counts a thread as gone, also if its work panics. What waits then is dropped, and whoever waits for it learns that.
 struct Ends<'a>(&'a Landings);
@@ -107,7 +118,6 @@ mod tests {
         collections::HashSet,
         sync::atomic::{AtomicUsize, Ordering::SeqCst},
         thread,
-        time::Duration,
     };
 
     use super::*;

@@ -116,8 +116,6 @@ pub(crate) struct Body<'s> {
     /// Where in the file the next byte lies, and where the range ends.
     at: u64,
     end: u64,
-    /// The number of bytes that the part begins before `at`.
-    skip: u64,
     part: Bodies,
 }
 
@@ -141,7 +139,7 @@ impl Source {
     /// Reads an address, or the name of a folder:
     ///
     /// - `https://host/folder`, or `http`; a query is kept with every request
-    /// - `hf://org/name`, a model of the hub; its revision `main` unless another follows, as in `@v1.0`
+    /// - `hf://org/name`, a model of the hub (or `hf://name`, of one without an organisation); its revision `main` unless another follows, as in `@v1.0`
     /// - `s3://bucket/folder`, `gs://bucket/folder`, `az://container/folder`, `abfss://container@host/folder`, with the
     ///   feature `cloud`
     /// - anything else: a local folder
@@ -256,7 +254,7 @@ impl Source {
     pub(crate) async fn open(&self, path: &str, range: Range<u64>, size: u64) -> Result<Body<'_>, Fault> {
         let end = range.end;
         let Part { start, bytes } = self.part(path, range, size).await?;
-        Ok(Body { start, source: self, path: path.to_owned(), size, at: start, end, skip: 0, part: bytes })
+        Ok(Body { start, source: self, path: path.to_owned(), size, at: start, end, part: bytes })
     }
 
     async fn part(&self, path: &str, range: Range<u64>, size: u64) -> Result<Part, Fault> {
@@ -276,20 +274,19 @@ impl Body<'_> {
     /// [`Fault`]: also if the source ends before it has given what it said. What comes behind the range is not looked at.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         loop {
-            if let Some(mut bytes) = self.part.next().await? {
-                let skipped = usize::try_from(self.skip).map_or(bytes.len(), |skip| skip.min(bytes.len()));
-                let bytes = bytes.split_off(skipped);
-                self.skip = self.skip.saturating_sub(length(skipped));
-                self.at = self.at.saturating_add(length(bytes.len()));
-                if !bytes.is_empty() {
-                    return Ok(Some(bytes));
-                }
+            if let Some(bytes) = self.part.next().await? {
+                self.at = self.at.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+                return Ok(Some(bytes));
             } else if self.at >= self.end {
                 return Ok(None);
             } else {
                 let Part { start, bytes } =
                     self.source.part(&self.path, self.at..self.end, self.size).await?;
-                self.skip = self.at.saturating_sub(start);
+                if start != self.at {
+                    // Whoever opens the rest anew sees, and pays for, what comes before it.
+                    let what = "gave less than it was asked for, and then not the rest".to_owned();
+                    return Err(Fault::Unreachable(what));
+                }
                 self.part = bytes;
             }
         }
@@ -306,10 +303,6 @@ impl Bodies {
             Self::Bucket(body) => body.next().await,
         }
     }
-}
-
-fn length(len: usize) -> u64 {
-    u64::try_from(len).unwrap_or(u64::MAX)
 }
 
 fn client() -> Result<Client, SourceError> {

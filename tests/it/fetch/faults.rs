@@ -29,7 +29,7 @@ fn what_servers_do_is_lived_with_and_nobody_is_blamed() {
         ("more than the length says", vec![Fault::Surplus(1_000).on(SHARDS)]),
         // The form is odd, and the bytes are good.
         ("a longer length", vec![Fault::ContentLength(1_000).on(SHARDS)]),
-        ("a shorter length", vec![Fault::ContentLength(-1_000).on(SHARDS).times(3)]),
+        ("a shorter length", vec![Fault::ContentLength(-1_000).on(SHARDS).times(1)]),
         ("a longer body", vec![Fault::Longer(1_000).on(SHARDS)]),
         ("another range", vec![Fault::OtherRange(5, 5).on(SHARDS)]),
         ("a range beyond the end", vec![Fault::OtherRange(9_000_000, 9_000_001).on(SHARDS)]),

@@ -117,7 +117,8 @@ fn a_source_that_is_slower_than_the_caller_says_is_left_for_another() {
     let fleet = fleet();
     let [slow, fast] = [(); 2].map(|()| Faulty::start(&fleet.model));
     drop(slow.fail(Fault::Dribble(100, Duration::from_millis(20)).on(SHARDS)));
-    fast.limit_rate(500_000);
+    // The server sends 256 KiB at once: at half the rate nothing may come to be judged within a window of a second.
+    fast.limit_rate(1_000_000);
     let ear = Ear::default();
     let fetched = ear.hear(options(&fleet, &[&slow, &fast])).unwrap();
     assert_eq!(fetched.progress.durable, fetched.progress.wanted);

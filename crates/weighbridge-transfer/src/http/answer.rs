@@ -71,7 +71,7 @@ fn check_partial(head: &Head<'_>, range: &Range<u64>, size: u64) -> Result<Given
     }
     let asked = len(range);
     let Ok(Some(ContentRange { range: Some(said), total })) = content_range(head.headers) else {
-        check_encoding(head, Some(asked))?;
+        check_encoding(head, Some(size))?;
         // The bytes will show whether it is so.
         return Ok(match head.length {
             Some(length) if length == asked => Given::Bytes(range.clone()),
@@ -79,10 +79,11 @@ fn check_partial(head: &Head<'_>, range: &Range<u64>, size: u64) -> Result<Given
             _ => Given::Unclear,
         });
     };
-    if total.is_some_and(|total| total != size) {
-        return Err(other_size(total.unwrap_or_default(), size));
+    // Ranges count in what is sent: if that has the signed length, it is not compressed.
+    check_encoding(head, (total == Some(size)).then(|| len(&said)))?;
+    if let Some(total) = total.filter(|total| *total != size) {
+        return Err(other_size(total, size));
     }
-    check_encoding(head, Some(len(&said)))?;
     // A body that is shorter than the range ends early; of a longer one the rest is not read.
     let end = head.length.map_or(said.end, |length| said.end.min(said.start.saturating_add(length)));
     Ok(if said.start <= range.start && range.start < end {
@@ -98,7 +99,10 @@ fn check_all(head: &Head<'_>, range: &Range<u64>, size: u64) -> Result<Given, Fa
         // With this status the field has no meaning (RFC 9110, 14.4), but some servers give what it says.
         return match head.length {
             Some(length) if length == len(&said) => check_partial(head, range, size),
-            Some(length) => Err(other_size(length, size)),
+            Some(length) => {
+                check_encoding(head, None)?;
+                Err(other_size(length, size))
+            }
             None => Ok(Given::Unclear),
         };
     }
@@ -110,7 +114,7 @@ fn check_all(head: &Head<'_>, range: &Range<u64>, size: u64) -> Result<Given, Fa
 }
 
 /// Nothing compressed was asked for. What was compressed on the way is no lie about the file, and is of no use. A body that is as
-/// long as the bytes that are `due` is not compressed, whatever its label.
+/// long as the uncompressed bytes that are `due` is not compressed, whatever its label.
 fn check_encoding(head: &Head<'_>, due: Option<u64>) -> Result<(), Fault> {
     let has = |name, codings: &[&str]| {
         let values = head.headers.get_all(name).iter();
