@@ -8,9 +8,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_RANGE
 use libfuzzer_sys::fuzz_target;
 use weighbridge_fuzz::bounded;
 
-#[path = "../../crates/weighbridge-transfer/src/http/answer.rs"]
+#[path = "../../crates/weighbridge-transfer/src/source/http/answer.rs"]
 mod answer;
-#[path = "../../crates/weighbridge-transfer/src/fault.rs"]
+#[path = "../../crates/weighbridge-transfer/src/source/fault.rs"]
 #[allow(dead_code, reason = "an answer that does not come is none")]
 mod fault;
 

@@ -16,8 +16,8 @@ use tokio::runtime::Runtime;
 use weighbridge_manifest::{TrustError, VerifiedHead, shown};
 use weighbridge_store::{FOLDER, PARTIAL, read_bounded, shown_path};
 use weighbridge_transfer::{
-    AnotherModel, Blame, Event, FetchError, FetchProgress, Fetched, Observer, Options, Source, SourceOptions,
-    SourceState, SourceStatus, Stop, Unlisted, Wanted, Watchdog, fetch,
+    AnotherModel, Blame, Event, FetchError, FetchProgress, Fetched, Observer, Options, SourceError,
+    SourceFactory, SourceOptions, SourceState, SourceStatus, Stop, Unlisted, Wanted, Watchdog, fetch,
 };
 use weighbridge_tree::{Coded, ErrorCode, HeadId};
 
@@ -75,21 +75,24 @@ pub(crate) fn run(args: &Fetch, output: &Output) -> Result<(), Failure> {
 fn options(args: &Fetch, demand: &Demand<'_>) -> Result<Options, Failure> {
     let headers = headers(args)?;
     let hub = |name| env::var(name).ok().filter(|value| !value.is_empty());
-    let source = |text: &String| {
-        let options = SourceOptions {
+    let factory = SourceFactory::new();
+    let source_options = |text: &String| {
+        SourceOptions {
             // A source that is named twice gets its headers both times.
             headers: headers.get(text.as_str()).cloned().unwrap_or_default(),
             hub_endpoint: hub("HF_ENDPOINT"),
             hub_token: hub("HF_TOKEN"),
-        };
-        Source::parse(text, &options).map_err(|error| Failure::usage(error.to_string()))
+        }
     };
+    let usage = |error: SourceError| Failure::usage(error.to_string());
+    let source = |text: &String| factory.parse(text, &source_options(text)).map_err(usage);
+    let metadata = |text: &String| factory.parse_metadata(text, &source_options(text)).map_err(usage);
     let patterns = |patterns: &[String]| -> Result<Option<GlobSet>, Failure> {
         if patterns.is_empty() { Ok(None) } else { globs(patterns).map(Some) }
     };
     Ok(Options {
         sources: args.sources.iter().map(source).collect::<Result<_, _>>()?,
-        metadata: args.meta.as_ref().map(source).transpose()?,
+        metadata: args.meta.as_ref().map(metadata).transpose()?,
         into: args.output.clone(),
         policy: demand.policy.clone(),
         expected: demand.beforehand()?,

@@ -19,7 +19,8 @@ use weighbridge_manifest::{
 use weighbridge_publish::{Existing, SecretKey, Sha256Listing, Signing, Staging, TensorListing, Weighing};
 use weighbridge_store::{Metadata, ModelView, TensorView};
 use weighbridge_transfer::{
-    AnotherModel, Event, Observer, Options, Source, SourceOptions, Stop, Unlisted, Wanted, Watchdog, fetch,
+    AnotherModel, Event, Observer, Options, Source, SourceFactory, SourceOptions, Stop, Unlisted, Wanted,
+    Watchdog, fetch,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -139,7 +140,7 @@ fn open(into: &Path, metadata: &Path, head: &VerifiedHead) -> Result<TensorView,
 }
 
 /// A publisher's part: a model with its signed metadata, and a mirror of it with a flipped bit.
-fn publish(folder: &Path) -> Result<(Vkey, Vec<Source>), Box<dyn Error>> {
+fn publish(folder: &Path) -> Result<(Vkey, Vec<Arc<dyn Source>>), Box<dyn Error>> {
     let key = SecretKey::generate(KeyName::parse("demo")?)?;
     let (honest, lying) = (folder.join("honest"), folder.join("lying"));
     let _made = Llama::small(1).write(&honest)?;
@@ -169,7 +170,7 @@ fn publish(folder: &Path) -> Result<(Vkey, Vec<Source>), Box<dyn Error>> {
     let mut file = File::options().write(true).open(lying.join("model-00001-of-00002.safetensors"))?;
     file.seek(SeekFrom::Start(1_000_000))?;
     file.write_all(&[0xFF; 8])?;
-    let source = |path: &Path| Source::parse(&path.to_string_lossy(), &SourceOptions::default());
+    let source = |path: &Path| SourceFactory::new().parse(&path.to_string_lossy(), &SourceOptions::default());
     Ok((key.vkey().clone(), vec![source(&lying)?, source(&honest)?]))
 }
 

@@ -3,7 +3,7 @@
 use std::{
     ops::Range,
     sync::{
-        Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
     time::{Duration, Instant},
@@ -12,21 +12,19 @@ use std::{
 use tokio::sync::{Notify, mpsc::UnboundedSender};
 
 use crate::{
-    budget::Limit,
+    decide::roster::Roster,
     event::{Event, FetchProgress, Here, SourceIndex, Waiting},
-    roster::Roster,
     source::Source,
+    work::budget::Limit,
 };
 
 /// See above. One for each fetch.
 #[derive(Debug)]
 pub(crate) struct Board {
     /// Those of bytes; behind them the place for metadata, if there is one.
-    pub(crate) sources: Vec<Source>,
+    pub(crate) sources: Vec<Arc<dyn Source>>,
     /// How many of them are asked for bytes.
     pub(crate) byte_sources: usize,
-    /// Where each has its metadata, once it is known.
-    pub(crate) folders: Vec<OnceLock<&'static str>>,
     roster: Mutex<Roster>,
     pub(crate) limit: Limit,
     /// What the watchdog asks of a source per second.
@@ -59,7 +57,7 @@ enum Party {
 
 impl Board {
     pub(crate) fn new(
-        sources: Vec<Source>,
+        sources: Vec<Arc<dyn Source>>,
         byte_sources: usize,
         roster: Roster,
         limit: Option<u64>,
@@ -67,7 +65,6 @@ impl Board {
     ) -> Self {
         let least = roster.least(limit);
         Self {
-            folders: sources.iter().map(|_| OnceLock::new()).collect(),
             sources,
             byte_sources,
             roster: Mutex::new(roster),

@@ -12,14 +12,14 @@ use weighbridge_manifest::{
     Expectation, ListError, MAX_NOTE, SignedHead, Time, TrustError, TrustPolicy, VerifiedFileList,
     VerifiedHead,
 };
-use weighbridge_store::{FILES, FOLDER, HEAD};
+use weighbridge_store::HEAD;
 
 use crate::{
     board::{Board, PATIENCE},
+    decide::roster::{MAX_WAIT, Moved},
     error::FetchError,
     event::{Blame, SourceIndex},
-    fault::Fault,
-    roster::{MAX_WAIT, Moved},
+    source::{Fault, What},
 };
 
 /// Why a request for metadata gave nothing.
@@ -170,39 +170,11 @@ pub(crate) fn text(note: &[u8]) -> &[u8] {
     &note[..end.unwrap_or(note.len())]
 }
 
-/// A head, from where a source may have it.
+/// The head that a source shows now.
 async fn head_of(board: &Board, source: SourceIndex) -> Result<Vec<u8>, Trouble> {
     let limit = u64::try_from(MAX_NOTE).unwrap_or(u64::MAX);
-    let is_metadata = source >= board.byte_sources;
-    let mut answer = Err(Trouble::Fault(Fault::Missing));
-    for folder in [WITH_MODEL, ALONE] {
-        if folder == ALONE && !is_metadata {
-            break;
-        }
-        let _asked = board.asks(HEAD, source);
-        let path = format!("{folder}{HEAD}");
-        answer = within(board, source, limit, board.sources[source].whole(&path, limit)).await;
-        match answer {
-            Ok(_) => {
-                let _ = board.folders[source].set(folder);
-                break;
-            }
-            Err(Trouble::Fault(Fault::Missing | Fault::Refused(_))) => {}
-            Err(_) => break,
-        }
-    }
-    answer
-}
-
-/// Where the metadata of a model lies in a source of its bytes.
-const WITH_MODEL: &str = "weighbridge/";
-/// In a place that holds nothing else.
-const ALONE: &str = "";
-const _: () = assert!(WITH_MODEL.len() == FOLDER.len() + 1);
-
-/// The path of a file of metadata at a source.
-pub(crate) fn path_of(board: &Board, source: SourceIndex, name: &str) -> String {
-    format!("{}{name}", board.folders[source].get().unwrap_or(&WITH_MODEL))
+    let _asked = board.asks(HEAD, source);
+    within(board, source, limit, board.sources[source].whole(&What::Head, limit)).await
 }
 
 /// Who is asked for metadata, first ones first.
@@ -245,7 +217,7 @@ pub(crate) async fn one_of<T>(
                 return Ok(None);
             }
             if !board.roster().is_judging() {
-                return Err(case.nobody(board, part.name, board.sources.len()));
+                return Err(case.nobody(board, part.what.name(), board.sources.len()));
             }
         }
         if running.is_empty() || last.is_some_and(|last| last.elapsed() >= PATIENCE) {
@@ -278,7 +250,7 @@ pub(crate) async fn one_of<T>(
                 }
                 Err(wrong) => wrong,
             },
-            Err(Trouble::Fault(Fault::OtherFile(what))) => format!("{}: {what}", part.name),
+            Err(Trouble::Fault(Fault::OtherFile(what))) => format!("{}: {what}", part.what.name()),
             // Stores deny what they do not have to whoever may not list it.
             Err(Trouble::Fault(fault @ (Fault::Missing | Fault::Refused(_)))) => {
                 open.retain(|other| *other != source);
@@ -317,18 +289,17 @@ const FIRST_REST: Duration = Duration::from_millis(500);
 /// A range of a file of metadata whose length is signed.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
-    pub(crate) name: &'static str,
+    pub(crate) what: What,
     pub(crate) range: std::ops::Range<u64>,
-    pub(crate) size: u64,
 }
 
 impl Part {
-    pub(crate) fn whole(name: &'static str, size: u64) -> Self {
-        Self { name, range: 0..size, size }
+    pub(crate) fn whole(what: What) -> Self {
+        Self { range: 0..what.size().unwrap_or(0), what }
     }
 
     async fn read(&self, board: &Board, source: SourceIndex) -> Result<Vec<u8>, Trouble> {
-        let _asked = board.asks(self.name, source);
+        let _asked = board.asks(self.what.name(), source);
         let len = self.range.end.saturating_sub(self.range.start);
         within(board, source, len, self.gather(board, source, len)).await
     }
@@ -337,9 +308,8 @@ impl Part {
         if len == 0 {
             return Ok(Vec::new());
         }
-        let path = path_of(board, source, self.name);
-        let mut body = board.sources[source].open(&path, self.range.clone(), self.size).await?;
-        let mut skip = self.range.start.saturating_sub(body.start);
+        let mut body = board.sources[source].open(&self.what, self.range.clone()).await?;
+        let mut skip = self.range.start.saturating_sub(body.start());
         let mut bytes = Vec::new();
         // The length is signed, but nobody need have sent a byte yet: it grows as they come.
         while let Some(more) = body.next().await? {
@@ -480,7 +450,9 @@ impl Case {
     async fn same_files(&self, board: &Board, source: SourceIndex, other: &VerifiedHead) -> BTreeSet<usize> {
         let Some(wanted) = &self.files else { return BTreeSet::new() };
         let length = other.head().files.length;
-        let Ok(bytes) = Part::whole(FILES, length).read(board, source).await else { return BTreeSet::new() };
+        let Ok(bytes) = Part::whole(What::FileList { size: length }).read(board, source).await else {
+            return BTreeSet::new();
+        };
         let list: Result<_, ListError> = other.open_files(&bytes);
         let Ok(list) = list else { return BTreeSet::new() };
         let is_same = |(_, entry): &(usize, &weighbridge_manifest::FileEntry)| {

@@ -24,16 +24,17 @@ use weighbridge_verify::ModelVerifier;
 use crate::{
     board::{Board, PATIENCE, lock},
     catalog::{Case, Part, Trust, best_head, no_source, one_of, text},
-    connection,
-    engine::Engine,
+    decide::roster::Roster,
+    decide::schedule::ConnectionId,
     error::{FetchError, Unpruned},
     event::{Event, FetchProgress, Here, SourceIndex, SourceState, SourceStatus},
-    layers, local,
     options::{AnotherModel, Options, Stop, Unlisted, Wanted},
-    roster::Roster,
-    schedule::ConnectionId,
-    selection::Selection,
-    source::Source,
+    source::What,
+    work::connection,
+    work::engine::Engine,
+    work::layers,
+    work::local,
+    work::selection::Selection,
 };
 
 /// A fetch that ended well.
@@ -122,7 +123,7 @@ pub trait Observer: Send + Sync {
 /// # Example
 /// ```
 /// use std::sync::Mutex;
-/// use weighbridge_transfer::{Blame, Event, Options, Source, SourceOptions, Stop, fetch};
+/// use weighbridge_transfer::{Blame, Event, Options, SourceFactory, SourceOptions, Stop, fetch};
 /// # use weighbridge_manifest::{Expectation, TrustError, TrustPolicy, VerifiedHead};
 /// # use weighbridge_testkit::{Folder, Sample};
 /// # use weighbridge_transfer::{AnotherModel, Observer, Unlisted, Wanted, Watchdog};
@@ -136,7 +137,9 @@ pub trait Observer: Send + Sync {
 /// # }
 /// # bad.alter("model.bin", |bytes| bytes.iter_mut().for_each(|byte| *byte ^= 1));
 /// # bad.alter("config.json", |bytes| bytes[0] ^= 1);
-/// # let source = |folder: &Folder| Source::parse(&folder.path().to_string_lossy(), &SourceOptions::default());
+/// # let source = |folder: &Folder| {
+/// #     SourceFactory::new().parse(&folder.path().to_string_lossy(), &SourceOptions::default())
+/// # };
 /// # let (bad, good, content) = (source(&bad)?, source(&good)?, sample.bytes(1));
 /// # #[derive(Default)]
 /// # struct Log(Mutex<Vec<(usize, Blame)>>);
@@ -368,7 +371,7 @@ impl Run {
     fn refuse_sources_in(&self, root: &Path) -> Result<(), FetchError> {
         // Without its real name nothing can be told of the folder. It is there: the destination was opened.
         let real = root.canonicalize().map_err(IoError::at("find", root))?;
-        for source in self.board.sources.iter().filter_map(Source::local) {
+        for source in self.board.sources.iter().filter_map(|source| source.folder()) {
             if source.canonicalize().map_err(IoError::at("find", source))?.starts_with(&real) {
                 let (folder, source) = (root.to_owned(), source.to_owned());
                 return Err(FetchError::NotPruned { folder, why: Unpruned::Source { source } });
@@ -402,7 +405,9 @@ impl Run {
             Ok(list) => Ok((list, bytes)),
             Err(error) => Err(format!("{FILES}: {error}")),
         };
-        let found = one_of(&self.board, case, &Part::whole(FILES, length), has_other, opened).await?;
+        let found =
+            one_of(&self.board, case, &Part::whole(What::FileList { size: length }), has_other, opened)
+                .await?;
         let (list, bytes) = found.ok_or_else(|| no_source(&self.board, FILES))?;
         let staged = Arc::clone(staged);
         blocking(move || Ok(staged.write(FILES, &bytes)?)).await?;
@@ -426,7 +431,9 @@ impl Run {
             Ok(list) => Ok((list, bytes)),
             Err(error) => Err(wrong(TENSORS, &error)),
         };
-        let found = one_of(&self.board, case, &Part::whole(TENSORS, length), &|_| false, opened).await;
+        let found =
+            one_of(&self.board, case, &Part::whole(What::TensorList { size: length }), &|_| false, opened)
+                .await;
         let is_needed = self.wanted.files.is_none() || self.wanted.tensors.is_some();
         let found = match found {
             // Whether files can come is found out later.

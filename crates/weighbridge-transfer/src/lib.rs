@@ -14,35 +14,19 @@
 #![forbid(unsafe_code)]
 
 mod board;
-mod budget;
 mod catalog;
-mod connection;
-mod engine;
+mod decide;
 mod error;
 mod event;
-mod fault;
 mod fetch;
-mod folder;
-mod http;
-mod landing;
-mod layers;
-mod local;
 mod options;
 mod ranges;
-mod roster;
-mod schedule;
-mod selection;
 mod source;
-mod target;
-mod whole;
-
-#[cfg(feature = "cloud")]
-mod bucket;
+mod work;
 
 pub use error::{FetchError, Unpruned};
 pub use event::{Blame, Event, FetchProgress, Here, SourceIndex, SourceState, SourceStatus, Waiting};
-pub use fault::Fault;
 pub use fetch::{Fetched, Observer, fetch};
 pub use options::{AnotherModel, Options, Stop, Unlisted, Wanted, Watchdog};
-pub use source::{Source, SourceError, SourceOptions};
-pub use weighbridge_tree::{Coded, ErrorCode};
+pub use source::{Body, Fault, Inventory, Source, SourceError, SourceFactory, SourceOptions, What};
+pub use weighbridge_tree::{Coded, ErrorCode, FileRoot};

@@ -2,7 +2,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,7 +21,7 @@ use crate::{error::FetchError, source::Source};
 /// ```
 /// use weighbridge_manifest::{Expectation, ModelName, TrustPolicy};
 /// use weighbridge_transfer::{
-///     AnotherModel, Options, Source, SourceOptions, Unlisted, Wanted, Watchdog, fetch,
+///     AnotherModel, Options, SourceFactory, SourceOptions, Unlisted, Wanted, Watchdog, fetch,
 /// };
 /// # use weighbridge_manifest::{TrustError, VerifiedHead};
 /// # use weighbridge_testkit::{Folder, Sample};
@@ -40,7 +43,7 @@ use crate::{error::FetchError, source::Source};
 /// // Of the model, only the configuration is wanted.
 /// let json = globset::GlobSet::builder().add(globset::Glob::new("*.json")?).build()?;
 /// let options = Options {
-///     sources: vec![Source::parse(mirror, &SourceOptions::default())?],
+///     sources: vec![SourceFactory::new().parse(mirror, &SourceOptions::default())?],
 ///     metadata: None,
 ///     into: node.at("tiny"),
 ///     policy: TrustPolicy::pinned(id), // or keys: `TrustPolicy::any_of`
@@ -61,9 +64,9 @@ use crate::{error::FetchError, source::Source};
 #[derive(Debug)]
 pub struct Options {
     /// Where bytes come from. All are used at once.
-    pub sources: Vec<Source>,
+    pub sources: Vec<Arc<dyn Source>>,
     /// A place for metadata. The head is taken from there alone, lists and layers from there first.
-    pub metadata: Option<Source>,
+    pub metadata: Option<Arc<dyn Source>>,
     /// The folder to fetch into. Made if it is not there.
     pub into: PathBuf,
     /// Whom to believe.
@@ -159,7 +162,7 @@ impl Default for Watchdog {
 /// # use weighbridge_manifest::{Expectation, TrustError, TrustPolicy, VerifiedHead};
 /// # use weighbridge_testkit::{Folder, Sample};
 /// # use weighbridge_transfer::{
-/// #     AnotherModel, Event, Observer, Options, Source, SourceOptions, Unlisted, Wanted, Watchdog,
+/// #     AnotherModel, Event, Observer, Options, SourceFactory, SourceOptions, Unlisted, Wanted, Watchdog,
 /// # };
 /// # struct Quiet;
 /// # impl Observer for Quiet {
@@ -169,7 +172,7 @@ impl Default for Watchdog {
 /// # let [publisher, node] = [Folder::new(), Folder::new()];
 /// # let mirror = publisher.path().to_str().ok_or("the path is not UTF-8")?;
 /// # let options = Options {
-/// #     sources: vec![Source::parse(mirror, &SourceOptions::default())?],
+/// #     sources: vec![SourceFactory::new().parse(mirror, &SourceOptions::default())?],
 /// #     metadata: None,
 /// #     into: node.at("tiny"),
 /// #     policy: TrustPolicy::pinned(Sample::of(&[("model.bin", 40_000)], 1).id),

@@ -1,363 +1,321 @@
-//! Where bytes come from. Never trusted.
+//! The contract of every place that bytes come from. None of them is trusted.
+//!
+//! The kinds of this crate stand below `source/`; anybody can write another one against this page, and have
+//! `weighbridge_testkit::conformance` check it.
 
 use std::{
+    borrow::Cow,
+    collections::HashMap,
     fmt,
     ops::Range,
-    path::{Path, PathBuf},
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use ::http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
+use async_trait::async_trait;
 use bytes::Bytes;
-use reqwest::Url;
-use weighbridge_manifest::shown;
-use weighbridge_store::shown_path;
-use weighbridge_tree::{Coded, ErrorCode};
-
-use crate::{
-    fault::Fault,
-    folder::FolderSource,
-    http::{Base, Client, HttpSource, Hub, Secrets, public},
+use futures_util::{
+    Stream, StreamExt as _,
+    stream::{self, BoxStream},
 };
+use tokio::sync::watch;
+use weighbridge_manifest::EntryPath;
+use weighbridge_tree::FileRoot;
 
-/// A place that has, or claims to have, a model's files: a web server, a hub, a bucket, a folder.
-///
-/// # Non-guarantee
-/// Nothing that it gives is the signed thing before it is accepted.
-///
-/// # Example
-/// ```
-/// use weighbridge_transfer::{Source, SourceError, SourceOptions};
-/// # let folder = tempfile::tempdir()?;
-/// # let path = folder.path().to_str().ok_or("the path is not UTF-8")?;
-///
-/// let options = SourceOptions::default();
-/// let mirror = Source::parse("https://user:secret@mirror.example/tiny?signature=abc", &options)?;
-/// assert_eq!(mirror.name(), "https://mirror.example/tiny", "no secret is shown");
-/// assert_eq!(Source::parse("hf://example/tiny@v1.0", &options)?.name(), "hf://example/tiny@v1.0");
-/// assert_eq!(Source::parse(path, &options)?.name(), path);
-///
-/// assert!(matches!(Source::parse("ftp://mirror.example/tiny", &options), Err(SourceError::Scheme { .. })));
-/// assert!(matches!(Source::parse("no/such/folder", &options), Err(SourceError::Folder { .. })));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug)]
-pub struct Source {
-    name: String,
-    kind: SourceKind,
-}
+use crate::ranges::RangeSet;
 
-#[derive(Debug)]
-enum SourceKind {
-    Folder(FolderSource),
-    Http(Box<HttpSource>),
-    #[cfg(feature = "cloud")]
-    Bucket(crate::bucket::BucketSource),
-}
+mod address;
+#[cfg(feature = "cloud")]
+mod bucket;
+mod fault;
+mod folder;
+pub(crate) mod http;
+mod paths;
 
-/// What sources need to know beside their addresses.
+pub use address::{SourceError, SourceFactory, SourceOptions};
+pub use fault::Fault;
+
+/// A place that has, or claims to have, a model's files: a web server, a hub, a bucket, a folder, a peer.
+///
+/// # Guarantee
+/// A source only carries bytes: whatever it gives is judged by the fetch before it is used, and the fetch alone decides
+/// whether the source is asked again.
+///
+/// # Contract
+/// - A source performs no retries and has no timeouts but that of connecting: the fetch knows who else has the bytes.
+/// - It may be asked for several things at once, and for the same thing twice.
+/// - When the returned future or [`Body`] is dropped, the request ends, and its connection is closed or reused.
+/// - [`Fault`] says what was seen, not what it may mean: a connection that breaks is [`Fault::Unreachable`], an answer
+///   of another length than the signed one is [`Fault::OtherFile`].
 ///
 /// # Example
+/// A source whose files lie in memory:
 /// ```
-/// use weighbridge_transfer::{Source, SourceOptions};
+/// use std::{collections::HashMap, ops::Range};
+/// use async_trait::async_trait;
+/// use weighbridge_transfer::{Body, Fault, Source, What};
 ///
-/// let options = SourceOptions { hub_token: Some("hf_secret".into()), ..SourceOptions::default() };
-/// let source = Source::parse("hf://example/private", &options)?;
-/// assert!(!format!("{source:?} {options:?}").contains("hf_secret"), "a log may have both");
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// #[derive(Debug)]
+/// struct InMemory(HashMap<String, Vec<u8>>);
+///
+/// impl InMemory {
+///     fn find(&self, what: &What) -> Result<&Vec<u8>, Fault> {
+///         self.0.get(what.path().as_ref()).ok_or(Fault::Missing)
+///     }
+/// }
+///
+/// #[async_trait]
+/// impl Source for InMemory {
+///     fn name(&self) -> &str {
+///         "memory"
+///     }
+///
+///     async fn whole(&self, what: &What, limit: u64) -> Result<Vec<u8>, Fault> {
+///         let bytes = self.find(what)?;
+///         match bytes.len() as u64 > limit {
+///             true => Err(Fault::OtherFile(format!("has {} bytes", bytes.len()))),
+///             false => Ok(bytes.clone()),
+///         }
+///     }
+///
+///     async fn open(&self, what: &What, range: Range<u64>) -> Result<Body, Fault> {
+///         let bytes = self.find(what)?;
+///         if what.size() != Some(bytes.len() as u64) {
+///             return Err(Fault::OtherFile(format!("has {} bytes", bytes.len())));
+///         }
+///         let part = bytes[range.start as usize..range.end as usize].to_vec();
+///         Ok(Body::of(range.start, part))
+///     }
+/// }
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+/// # runtime.block_on(async {
+/// let source = InMemory(HashMap::from([("weighbridge/head.note".to_owned(), b"note".to_vec())]));
+/// assert_eq!(source.whole(&What::Head, 99).await, Ok(b"note".to_vec()));
+/// assert!(matches!(source.whole(&What::Head, 3).await, Err(Fault::OtherFile(_))));
+/// # });
+/// # Ok::<(), std::io::Error>(())
 /// ```
-#[derive(Clone, Default)]
-pub struct SourceOptions {
-    /// Sent with every request to a web server or a hub, and never to where it redirects; buckets and folders take
-    /// none.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Where the hub is; `None` for `https://huggingface.co`.
-    pub hub_endpoint: Option<String>,
-    /// Sent to the hub, and to where it redirects within itself, but to no other place.
-    pub hub_token: Option<String>,
-}
+#[async_trait]
+pub trait Source: fmt::Debug + Send + Sync {
+    /// The name that people call it by: an address without secrets, say.
+    fn name(&self) -> &str;
 
-/// Why a text is no source. The text itself, which may hold a secret, is not part of it.
-#[non_exhaustive]
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SourceError {
-    /// It begins as an address does, and cannot be read as one.
-    Address {
-        /// How it begins.
-        scheme: &'static str,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// It begins as an address of no kind that there is.
-    Scheme {
-        /// How it begins.
-        scheme: String,
-    },
-    /// It is a bucket, and this build has no buckets.
-    NoBuckets,
-    /// It is no address, and there is no folder of this name.
-    Folder {
-        /// The name.
-        path: PathBuf,
-        /// What the operating system says, or that it is no folder.
-        why: String,
-    },
-    /// The HTTP client cannot be set up.
-    Setup(String),
-}
-
-/// The bytes of a range, as they come. Where a source gives less than it was asked for, the rest is asked for.
-#[derive(Debug)]
-pub(crate) struct Body<'s> {
-    /// Where in the file the first byte lies. Before what was asked for, if the source knows no ranges.
-    pub(crate) start: u64,
-    source: &'s Source,
-    path: String,
-    size: u64,
-    /// Where in the file the next byte lies, and where the range ends.
-    at: u64,
-    end: u64,
-    part: Bodies,
-}
-
-/// What one answer gives of a range: its beginning at least, which may have other bytes before it.
-#[derive(Debug)]
-pub(crate) struct Part {
-    /// Where in the file the first byte lies.
-    pub(crate) start: u64,
-    pub(crate) bytes: Bodies,
-}
-
-#[derive(Debug)]
-pub(crate) enum Bodies {
-    Folder(crate::folder::FolderBody),
-    Http(crate::http::HttpBody),
-    #[cfg(feature = "cloud")]
-    Bucket(crate::bucket::BucketBody),
-}
-
-impl Source {
-    /// Reads an address, or the name of a folder:
-    ///
-    /// - `https://host/folder`, or `http`; a query is kept with every request
-    /// - `hf://org/name`, a model of the hub (or `hf://name`, of one without an organisation); its revision `main` unless another follows, as in `@v1.0`
-    /// - `s3://bucket/folder`, `gs://bucket/folder`, `az://container/folder`, `abfss://container@host/folder`, with the
-    ///   feature `cloud`
-    /// - anything else: a local folder
-    ///
-    /// Nothing is asked for yet. Proxies, certificate authorities and credentials of buckets come from the usual
-    /// environment variables; nothing else does.
+    /// Reads the whole of something small: a head. The source reads it anew each time, so that changes are seen.
     ///
     /// # Errors
-    /// [`SourceError`].
-    pub fn parse(text: &str, options: &SourceOptions) -> Result<Self, SourceError> {
-        let Some((scheme, rest)) = text.split_once("://") else { return Self::folder(text) };
-        match scheme.to_ascii_lowercase().as_str() {
-            "http" => Self::web("http", text, options),
-            "https" => Self::web("https", text, options),
-            "hf" => Self::hub(rest, options),
-            "s3" | "s3a" | "gs" | "az" | "abfs" | "abfss" => Self::bucket(text),
-            _ if Path::new(text).is_dir() => Self::folder(text),
-            _ => Err(SourceError::Scheme { scheme: shown(scheme) }),
-        }
-    }
+    /// [`Fault`]; of something longer than `limit` bytes [`Fault::OtherFile`], and no more than `limit` bytes are kept.
+    async fn whole(&self, what: &What, limit: u64) -> Result<Vec<u8>, Fault>;
 
-    fn folder(text: &str) -> Result<Self, SourceError> {
-        let path = PathBuf::from(text);
-        let why = match path.metadata() {
-            Ok(metadata) if metadata.is_dir() => {
-                return Ok(Self { name: text.to_owned(), kind: SourceKind::Folder(FolderSource::new(path)) });
-            }
-            Ok(_) => "not a folder".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        Err(SourceError::Folder { path, why })
-    }
-
-    fn web(scheme: &'static str, text: &str, options: &SourceOptions) -> Result<Self, SourceError> {
-        let mut url = Url::parse(text).map_err(|why| SourceError::address(scheme, why))?;
-        url.set_fragment(None);
-        let name = public(&url);
-        let source = HttpSource::new(client()?, Base::Folder(url), Secrets::new(headers(options)?, None));
-        Ok(Self { name, kind: SourceKind::Http(Box::new(source)) })
-    }
-
-    fn hub(rest: &str, options: &SourceOptions) -> Result<Self, SourceError> {
-        let endpoint = options.hub_endpoint.as_deref().unwrap_or(HUB);
-        let no_endpoint = || SourceError::address("hf", "the hub's endpoint is no address of http or https");
-        let endpoint = Url::parse(endpoint).map_err(|_| no_endpoint())?;
-        if !matches!(endpoint.scheme(), "http" | "https") {
-            return Err(no_endpoint());
-        }
-        let hub = Hub::parse(rest, endpoint).map_err(|why| SourceError::address("hf", why))?;
-        let headers = headers(options)?;
-        // What is said for this source alone goes before what is in the environment.
-        let token = options.hub_token.as_ref().filter(|_| !headers.contains_key(AUTHORIZATION));
-        let token = token.map(|token| HeaderValue::try_from(format!("Bearer {}", token.trim()))).transpose();
-        let token = token.map_err(|_| SourceError::address("hf", "the hub's token cannot be sent"))?;
-        let name = format!("hf://{rest}");
-        let source = HttpSource::new(client()?, Base::Hub(hub), Secrets::new(headers, token));
-        Ok(Self { name, kind: SourceKind::Http(Box::new(source)) })
-    }
-
-    #[cfg(feature = "cloud")]
-    fn bucket(text: &str) -> Result<Self, SourceError> {
-        let mut url = Url::parse(text).map_err(|why| SourceError::address("bucket", why))?;
-        // Azure writes the container where others write a user.
-        let container = url.username().to_owned();
-        if url.password().is_some() || (!container.is_empty() && !url.scheme().starts_with("ab")) {
-            return Err(SourceError::address("bucket", "credentials come from the environment"));
-        }
-        url.set_query(None);
-        url.set_fragment(None);
-        let name = url.as_str().trim_end_matches('/').to_owned();
-        let bucket = crate::bucket::BucketSource::parse(&url, client()?);
-        let bucket = bucket.map_err(|why| SourceError::address("bucket", why))?;
-        Ok(Self { name, kind: SourceKind::Bucket(bucket) })
-    }
-
-    #[cfg(not(feature = "cloud"))]
-    fn bucket(_: &str) -> Result<Self, SourceError> {
-        Err(SourceError::NoBuckets)
-    }
-
-    /// What people call it: the text it was made from, without secrets.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The folder that is read, of a local one.
-    pub(crate) fn local(&self) -> Option<&Path> {
-        match &self.kind {
-            SourceKind::Folder(source) => Some(source.root()),
-            _ => None,
-        }
-    }
-
-    /// The whole of a file of at most `limit` bytes, such as a head. `path` is relative to the model folder.
-    ///
-    /// # Errors
-    /// [`Fault`]; of a longer one [`Fault::OtherFile`], and no more than `limit` bytes were kept.
-    pub(crate) async fn whole(&self, path: &str, limit: u64) -> Result<Vec<u8>, Fault> {
-        match &self.kind {
-            SourceKind::Folder(source) => source.whole(path, limit).await,
-            SourceKind::Http(source) => source.whole(path, limit).await,
-            #[cfg(feature = "cloud")]
-            SourceKind::Bucket(source) => source.whole(path, limit).await,
-        }
-    }
-
-    /// Begins to read a range, never empty, of a file whose signed length is `size`.
+    /// Begins to read a range of something whose signed length is known. `range` is never empty, and lies within that
+    /// length. Returns when the source has answered, before the bytes have come.
     ///
     /// # Errors
     /// [`Fault`].
-    pub(crate) async fn open(&self, path: &str, range: Range<u64>, size: u64) -> Result<Body<'_>, Fault> {
-        let end = range.end;
-        let Part { start, bytes } = self.part(path, range, size).await?;
-        Ok(Body { start, source: self, path: path.to_owned(), size, at: start, end, part: bytes })
+    async fn open(&self, what: &What, range: Range<u64>) -> Result<Body, Fault>;
+
+    /// The chunks that the source says it has; `None` if it does not say. A source without an inventory is asked for
+    /// anything, and answers [`Fault::Missing`] where it has nothing.
+    fn inventory(&self) -> Option<&Inventory> {
+        None
     }
 
-    async fn part(&self, path: &str, range: Range<u64>, size: u64) -> Result<Part, Fault> {
-        match &self.kind {
-            SourceKind::Folder(source) => source.open(path, range, size).await,
-            SourceKind::Http(source) => source.open(path, range, size).await,
-            #[cfg(feature = "cloud")]
-            SourceKind::Bucket(source) => source.open(path, range, size).await,
-        }
+    /// The folder that the source reads, if it is one on this machine. A fetch removes nothing below it.
+    fn folder(&self) -> Option<&Path> {
+        None
     }
 }
 
-impl Body<'_> {
-    /// The next bytes, in order, never none; `None` when all of the range has come, and not before.
+/// The thing that a source is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum What {
+    /// `head.note`. Its length is not known before it has come.
+    Head,
+    /// `files.jsonl`, of the signed length.
+    FileList {
+        /// In bytes.
+        size: u64,
+    },
+    /// `tensors.jsonl`, of the signed length.
+    TensorList {
+        /// In bytes.
+        size: u64,
+    },
+    /// `chunks.layer`, of the length that the file list says.
+    Layers {
+        /// In bytes.
+        size: u64,
+    },
+    /// A file of the model.
+    File {
+        /// Its path in the model.
+        path: EntryPath,
+        /// Its root: a source that is addressed by content needs no path.
+        root: FileRoot,
+        /// Its signed length in bytes.
+        size: u64,
+    },
+}
+
+impl What {
+    /// The path below the model's folder.
+    ///
+    /// ```
+    /// use weighbridge_transfer::What;
+    /// assert_eq!(What::Head.path(), "weighbridge/head.note");
+    /// ```
+    #[must_use]
+    pub fn path(&self) -> Cow<'_, str> {
+        match self {
+            Self::File { path, .. } => Cow::Borrowed(path.as_str()),
+            metadata => Cow::Owned(format!("{}/{}", weighbridge_store::FOLDER, metadata.name())),
+        }
+    }
+
+    /// The signed length in bytes; `None` for a head.
+    #[must_use]
+    pub fn size(&self) -> Option<u64> {
+        match self {
+            Self::Head => None,
+            Self::FileList { size }
+            | Self::TensorList { size }
+            | Self::Layers { size }
+            | Self::File { size, .. } => Some(*size),
+        }
+    }
+
+    /// The name that people know it by: the path of a file, or the name of a file of metadata.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        use weighbridge_store::{CHUNKS, FILES, HEAD, TENSORS};
+        match self {
+            Self::Head => HEAD,
+            Self::FileList { .. } => FILES,
+            Self::TensorList { .. } => TENSORS,
+            Self::Layers { .. } => CHUNKS,
+            Self::File { path, .. } => path.as_str(),
+        }
+    }
+
+    /// Whether it is metadata, and no file of the model.
+    #[must_use]
+    pub fn is_metadata(&self) -> bool {
+        !matches!(self, Self::File { .. })
+    }
+}
+
+/// The bytes of a range, as they come.
+pub struct Body {
+    start: u64,
+    bytes: BoxStream<'static, Result<Bytes, Fault>>,
+    /// The fault with which it has ended.
+    ended: Option<Fault>,
+}
+
+impl Body {
+    /// A body whose first byte lies at `start` in the file: at the beginning of the range, or before it if the source
+    /// cannot begin there. The stream goes on to the end of the range, or ends with a fault. What it has behind the end
+    /// is not looked at.
+    pub fn new(start: u64, bytes: impl Stream<Item = Result<Bytes, Fault>> + Send + 'static) -> Self {
+        Self { start, bytes: bytes.boxed(), ended: None }
+    }
+
+    /// A body that is there already.
+    ///
+    /// ```
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let mut body = weighbridge_transfer::Body::of(7, b"abc".to_vec());
+    /// assert_eq!(body.start(), 7);
+    /// assert_eq!(body.next().await.unwrap().unwrap(), b"abc".as_slice());
+    /// assert_eq!(body.next().await, Ok(None));
+    /// # });
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn of(start: u64, bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self::new(start, stream::iter((!bytes.is_empty()).then_some(Ok(bytes))))
+    }
+
+    /// Where in the file the first byte lies. Before the range, if the source knows no ranges.
+    #[must_use]
+    pub fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// The next bytes, in order, never none; `None` at the end.
     ///
     /// # Errors
-    /// [`Fault`]: also if the source ends before it has given what it said. What comes behind the range is not looked at.
-    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+    /// [`Fault`]: also if the source ends before it has given what it said. After one there are no more bytes, but the
+    /// same fault again.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+        if let Some(fault) = &self.ended {
+            return Err(fault.clone());
+        }
         loop {
-            if let Some(bytes) = self.part.next().await? {
-                self.at = self.at.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-                return Ok(Some(bytes));
-            } else if self.at >= self.end {
-                return Ok(None);
-            } else {
-                let Part { start, bytes } =
-                    self.source.part(&self.path, self.at..self.end, self.size).await?;
-                if start != self.at {
-                    // Whoever opens the rest anew sees, and pays for, what comes before it.
-                    let what = "gave less than it was asked for, and then not the rest".to_owned();
-                    return Err(Fault::Unreachable(what));
-                }
-                self.part = bytes;
+            match self.bytes.next().await {
+                Some(Ok(bytes)) if bytes.is_empty() => {}
+                Some(Ok(bytes)) => return Ok(Some(bytes)),
+                Some(Err(fault)) => return Err(self.ended.insert(fault).clone()),
+                None => return Ok(None),
             }
         }
     }
 }
 
-impl Bodies {
-    /// The next bytes of the part, in order, never none; `None` at its end.
-    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
-        match self {
-            Self::Folder(body) => body.next().await,
-            Self::Http(body) => body.next().await,
-            #[cfg(feature = "cloud")]
-            Self::Bucket(body) => body.next().await,
-        }
-    }
-}
-
-fn client() -> Result<Client, SourceError> {
-    Client::new().map_err(SourceError::Setup)
-}
-
-fn headers(options: &SourceOptions) -> Result<HeaderMap, SourceError> {
-    let mut headers = HeaderMap::new();
-    for (name, value) in &options.headers {
-        let added = headers.try_append(name.clone(), value.clone());
-        added.map_err(|_| SourceError::Setup("too many headers".to_owned()))?;
-    }
-    Ok(headers)
-}
-
-const HUB: &str = "https://huggingface.co";
-
-impl SourceError {
-    fn address(scheme: &'static str, why: impl fmt::Display) -> Self {
-        Self::Address { scheme, why: why.to_string() }
-    }
-}
-
-impl Coded for SourceError {
-    fn error_code(&self) -> ErrorCode {
-        ErrorCode::USAGE
-    }
-}
-
-impl fmt::Display for SourceError {
+impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address { scheme, why } => write!(f, "not an address of a source ({scheme}): {why}"),
-            Self::Scheme { scheme } => write!(f, "{scheme}:// is no kind of source"),
-            Self::NoBuckets => f.write_str("this build of weighbridge has no buckets"),
-            Self::Folder { path, why } => {
-                write!(f, "neither an address nor a folder: {}: {why}", shown_path(path))
-            }
-            Self::Setup(why) => write!(f, "cannot set up HTTP: {why}"),
-        }
+        f.debug_struct("Body").field("start", &self.start).finish_non_exhaustive()
     }
 }
 
-impl std::error::Error for SourceError {}
+/// The chunks of files that a source says it has. The set grows while the source gains chunks, and never shrinks.
+///
+/// # Example
+/// ```
+/// use weighbridge_transfer::{FileRoot, Inventory};
+///
+/// let (inventory, root) = (Inventory::default(), FileRoot::from_bytes([7; 32]));
+/// inventory.add(root, 3..5);
+/// assert!(inventory.has(&root, 4) && !inventory.has(&root, 5));
+/// ```
+#[derive(Debug)]
+pub struct Inventory {
+    files: Mutex<HashMap<FileRoot, RangeSet>>,
+    changed: watch::Sender<()>,
+}
 
-/// Without values of headers and without the token.
-impl fmt::Debug for SourceOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
-        f.debug_struct("SourceOptions").field("headers", &names).finish_non_exhaustive()
+impl Default for Inventory {
+    /// Nothing yet.
+    fn default() -> Self {
+        Self { files: Mutex::default(), changed: watch::Sender::new(()) }
     }
 }
 
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
+impl Inventory {
+    /// The source has these chunks of a file now, by position.
+    pub fn add(&self, root: FileRoot, chunks: Range<u64>) {
+        self.files().entry(root).or_default().insert(chunks);
+        self.changed.send_replace(());
+    }
+
+    /// Whether the source says that it has a chunk.
+    #[must_use]
+    pub fn has(&self, root: &FileRoot, chunk: u64) -> bool {
+        let end = chunk.saturating_add(1);
+        self.files().get(root).is_some_and(|chunks| chunks.contains_range(&(chunk..end)))
+    }
+
+    /// All chunks of a file that the source says it has.
+    pub(crate) fn chunks(&self, root: &FileRoot) -> RangeSet {
+        self.files().get(root).cloned().unwrap_or_default()
+    }
+
+    /// Marks each addition from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    fn files(&self) -> MutexGuard<'_, HashMap<FileRoot, RangeSet>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

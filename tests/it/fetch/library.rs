@@ -8,8 +8,8 @@ use std::{
 
 use weighbridge_manifest::{Expectation, TrustError, TrustPolicy, VerifiedHead, Vkey};
 use weighbridge_transfer::{
-    AnotherModel, Blame, Event, FetchError, Fetched, Observer, Options, Source, SourceOptions, SourceState,
-    Stop, Unlisted, Wanted, Watchdog, fetch,
+    AnotherModel, Blame, Event, FetchError, Fetched, Observer, Options, SourceFactory, SourceOptions,
+    SourceState, Stop, Unlisted, Wanted, Watchdog, fetch,
 };
 
 use super::kit::{SHARDS, fleet};
@@ -51,7 +51,8 @@ impl Ear {
 }
 
 fn options(fleet: &Fleet, servers: &[&Faulty]) -> Options {
-    let source = |server: &&Faulty| Source::parse(&server.url(), &SourceOptions::default()).unwrap();
+    let source =
+        |server: &&Faulty| SourceFactory::new().parse(&server.url(), &SourceOptions::default()).unwrap();
     Options {
         sources: servers.iter().map(source).collect(),
         metadata: None,

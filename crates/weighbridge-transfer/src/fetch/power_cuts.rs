@@ -18,7 +18,7 @@ use super::*;
 use crate::{
     event::Waiting,
     options::Watchdog,
-    source::{Source, SourceOptions},
+    source::{SourceFactory, SourceOptions},
 };
 
 /// The last two are the same.
@@ -73,7 +73,7 @@ fn publish(at: &Path, release: &Sample, with_layers: bool, poisoned: &BTreeSet<(
 }
 
 fn run(disk: &Arc<PowerCut>, source: &Path, release: &Sample, heard: &Heard) -> Result<Fetched, FetchError> {
-    let source = Source::parse(source.to_str().unwrap(), &SourceOptions::default()).unwrap();
+    let source = SourceFactory::new().parse(source.to_str().unwrap(), &SourceOptions::default()).unwrap();
     let options = Options {
         sources: vec![source],
         metadata: None,

@@ -1,0 +1,166 @@
+//! Web servers and hubs as sources: what is asked, where, and with which secrets.
+//!
+//! What a server answers is judged in `answer`, where it sends people in `moved`, before a byte is handed on.
+
+use std::{
+    fmt,
+    ops::Range,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use ::http::StatusCode;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::Url;
+
+use super::{
+    Fault,
+    paths::{Part, Paths},
+};
+
+pub(crate) mod answer;
+mod body;
+mod client;
+mod hub;
+mod moved;
+#[cfg(test)]
+pub(crate) mod scripted;
+#[cfg(test)]
+mod tests;
+
+use answer::Given;
+pub(crate) use body::{HttpBody, read};
+pub(crate) use client::{Answer, Client, Secrets};
+#[cfg(feature = "cloud")]
+pub(crate) use client::{innermost, no_answer};
+pub(crate) use hub::Hub;
+use moved::Moved;
+
+/// A web server, or a hub.
+pub(crate) struct HttpSource {
+    client: Client,
+    base: Base,
+    secrets: Secrets,
+    /// Where it redirected to, by path.
+    moved: Mutex<Moved>,
+}
+
+/// What paths are relative to.
+pub(crate) enum Base {
+    /// Its query is part of every request.
+    Folder(Url),
+    Hub(Hub),
+}
+
+impl HttpSource {
+    pub(crate) fn new(client: Client, base: Base, secrets: Secrets) -> Self {
+        Self { client, base, secrets, moved: Mutex::default() }
+    }
+
+    async fn try_open(&self, path: &str, range: &Range<u64>, size: u64) -> Result<Part, Fault> {
+        let mut answer = self.ask(path, Some(range)).await?;
+        let mut given = answer::check_range(&answer.head(), range, size)?;
+        if given == Given::Unclear {
+            answer = self.ask(path, None).await?;
+            given = answer::check_range(&answer.head(), range, size)?;
+        }
+        HttpBody::of(answer.response, &given)
+    }
+
+    /// Asks where the source redirected to the last time, else the source.
+    async fn ask(&self, path: &str, range: Option<&Range<u64>>) -> Result<Answer, Fault> {
+        let known = self.moved().target(path);
+        if let Some(target) = known {
+            let answer = self.client.get(target, Secrets::default(), range).await?;
+            if !may_have_expired(answer.response.status()) {
+                self.remember(path, &answer);
+                return Ok(answer);
+            }
+            self.moved().forget(path);
+        }
+        let answer = self.ask_source(path, range).await?;
+        self.remember(path, &answer);
+        Ok(answer)
+    }
+
+    async fn ask_source(&self, path: &str, range: Option<&Range<u64>>) -> Result<Answer, Fault> {
+        let url = match &self.base {
+            Base::Folder(url) => beneath(url, path.split('/')),
+            Base::Hub(hub) => hub.file(&self.client, &self.secrets, path).await?,
+        };
+        self.client.get(url, self.secrets.clone(), range).await
+    }
+
+    fn remember(&self, path: &str, answer: &Answer) {
+        if let Some(target) = &answer.moved_to
+            && answer.response.status().is_success()
+        {
+            self.moved().remember(path, target.clone());
+        }
+    }
+
+    /// Nobody panics while holding it.
+    fn moved(&self) -> MutexGuard<'_, Moved> {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Paths for HttpSource {
+    /// The source itself is asked each time, so that what has changed there is seen.
+    async fn whole(&self, path: &str, limit: u64) -> Result<Vec<u8>, Fault> {
+        let answer = self.ask_source(path, None).await?;
+        answer::check_whole(&answer.head(), limit)?;
+        read(answer.response, limit).await
+    }
+
+    async fn part(&self, path: &str, range: Range<u64>, size: u64) -> Result<Part, Fault> {
+        let opened = self.try_open(path, &range, size).await;
+        // The next request begins at the source, which may send it elsewhere.
+        if opened.as_ref().is_err_and(|fault| !matches!(fault, Fault::Busy { .. })) {
+            self.moved().forget(path);
+        }
+        opened
+    }
+}
+
+/// Without secrets: errors and logs may show it.
+impl fmt::Debug for HttpSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let base = match &self.base {
+            Base::Folder(url) => public(url),
+            Base::Hub(hub) => hub.to_string(),
+        };
+        f.debug_struct("HttpSource").field("base", &base).finish_non_exhaustive()
+    }
+}
+
+/// What a target of a redirect answers that is no longer good: a signed URL whose time is over, say, for which stores have
+/// several words. That it is busy, or has no such range, is no such answer.
+fn may_have_expired(status: StatusCode) -> bool {
+    status.is_client_error() && !matches!(status.as_u16(), 408 | 416 | 429)
+}
+
+/// The URL of what lies beneath another, by the names on the way. The query stays.
+///
+/// Everything but what never needs it is escaped: servers differ in what else they take for itself.
+fn beneath<'n>(base: &Url, names: impl IntoIterator<Item = &'n str>) -> Url {
+    let mut path = base.path().trim_end_matches('/').to_owned();
+    for name in names {
+        path.push('/');
+        path.extend(utf8_percent_encode(name, &ESCAPED));
+    }
+    let mut url = base.clone();
+    url.set_path(&path);
+    url
+}
+
+const ESCAPED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A URL without what may be a secret: user, password, query, fragment.
+pub(crate) fn public(url: &Url) -> String {
+    let mut url = url.clone();
+    // Neither fails: an http URL has a host.
+    let _ = (url.set_username(""), url.set_password(None));
+    url.set_query(None);
+    url.set_fragment(None);
+    url.as_str().trim_end_matches('/').to_owned()
+}

@@ -1,0 +1,99 @@
+//! Bodies of answers: exactly the bytes that were asked for, or a fault.
+
+use std::{error::Error, io, ops::Range};
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
+use reqwest::Response;
+
+use super::{answer::Given, client::innermost};
+use crate::source::{Fault, paths::Part};
+
+/// The bytes of a range, as they come. There is no timeout: who reads it watches it.
+pub(crate) struct HttpBody {
+    response: Response,
+    given: u64,
+    len: u64,
+}
+
+impl HttpBody {
+    /// The body of an answer. It may hold more behind what is `given`, which is not read.
+    ///
+    /// # Errors
+    /// [`Fault`] if the answer does not say which bytes it gives.
+    pub(crate) fn of(response: Response, given: &Given) -> Result<Part, Fault> {
+        let Given::Bytes(Range { start, end }) = *given else {
+            return Err(Fault::Refused("does not say which bytes it gives".to_owned()));
+        };
+        let body = Self { response, given: 0, len: end.saturating_sub(start) };
+        let next =
+            |mut body: Self| async move { Ok::<_, Fault>(body.next().await?.map(|bytes| (bytes, body))) };
+        Ok(Part { start, bytes: stream::try_unfold(body, next).boxed() })
+    }
+
+    /// The next bytes, never none; `None` when all have come. What comes behind them is not looked at.
+    ///
+    /// # Errors
+    /// [`Fault::Unreachable`] if the connection ends before.
+    async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+        let left = self.len.saturating_sub(self.given);
+        if left == 0 {
+            return Ok(None);
+        }
+        loop {
+            match self.response.chunk().await {
+                Ok(Some(bytes)) if bytes.is_empty() => {}
+                Ok(Some(mut bytes)) => {
+                    bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+                    self.given = self.given.saturating_add(len(&bytes));
+                    return Ok(Some(bytes));
+                }
+                Ok(None) => return Err(ended(self.given, Some(self.len), None)),
+                Err(error) => return Err(ended(self.given, Some(self.len), Some(&error))),
+            }
+        }
+    }
+}
+
+/// All of a body of at most `limit` bytes.
+///
+/// # Errors
+/// [`Fault`]: it ends before its declared length, or is longer than `limit`; of a longer one no more is kept.
+pub(crate) async fn read(mut response: Response, limit: u64) -> Result<Vec<u8>, Fault> {
+    let declared = response.content_length();
+    let mut all = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(bytes)) if len(&all).saturating_add(len(&bytes)) > limit => {
+                return Err(Fault::OtherFile(format!("has more than the {limit} bytes that it may have")));
+            }
+            Ok(Some(bytes)) => all.extend_from_slice(&bytes),
+            Ok(None) => return Ok(all),
+            Err(error) => return Err(ended(len(&all), declared, Some(&error))),
+        }
+    }
+}
+
+fn len(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+/// A body that ended early; and why, if that says more.
+fn ended(given: u64, of: Option<u64>, error: Option<&reqwest::Error>) -> Fault {
+    let of = of.map_or_else(String::new, |len| format!(" of {len}"));
+    let why = error.filter(|error| !is_plain_end(*error)).map(|error| format!(": {}", innermost(error)));
+    Fault::Unreachable(format!("ended after {given}{of} bytes{}", why.unwrap_or_default()))
+}
+
+/// Whether an error says only that there was an end.
+fn is_plain_end(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

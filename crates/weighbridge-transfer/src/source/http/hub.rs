@@ -1,0 +1,92 @@
+//! A hub: repositories with revisions, over HTTP. The revision is resolved to a commit once, so that one fetch sees one
+//! state of the repository.
+
+use std::fmt;
+
+use reqwest::Url;
+use tokio::sync::OnceCell;
+
+use super::{Client, Secrets, answer::check_whole, beneath, body::read};
+use crate::source::Fault;
+
+/// A revision of a repository of models.
+pub(crate) struct Hub {
+    endpoint: Url,
+    /// `org/name`, or `name` for the few models that have no organisation.
+    repository: String,
+    revision: String,
+    commit: OnceCell<String>,
+}
+
+impl Hub {
+    /// `text` is `org/name` or `name`, and may go on with `@revision`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn parse(text: &str, endpoint: Url) -> Result<Self, &'static str> {
+        let (repository, revision) = text.split_once('@').unwrap_or((text, "main"));
+        let names: Vec<_> = repository.split('/').collect();
+        if names.len() > 2 {
+            return Err("it has to be hf://org/name[@revision]");
+        }
+        if !names.into_iter().all(is_name) {
+            return Err("an organisation or a model has letters, digits, '.', '_' and '-' in its name");
+        }
+        if revision.is_empty() || revision.chars().any(char::is_control) {
+            return Err("the revision is empty, or no text");
+        }
+        let (repository, revision) = (repository.to_owned(), revision.to_owned());
+        Ok(Self { endpoint, repository, revision, commit: OnceCell::new() })
+    }
+
+    /// Where a file is, in the commit that the revision was when it was first asked for.
+    ///
+    /// # Errors
+    /// [`Fault`]; of a commit that could not be found out, the next call tries again.
+    pub(crate) async fn file(&self, client: &Client, secrets: &Secrets, path: &str) -> Result<Url, Fault> {
+        let commit = self.commit.get_or_try_init(|| self.resolve(client, secrets)).await?;
+        let names = self.repository.split('/').chain(["resolve", commit]).chain(path.split('/'));
+        Ok(beneath(&self.endpoint, names))
+    }
+
+    async fn resolve(&self, client: &Client, secrets: &Secrets) -> Result<String, Fault> {
+        let repository = self.repository.split('/');
+        // A revision such as `refs/pr/1` is one name.
+        let names = ["api", "models"].into_iter().chain(repository).chain(["revision", &self.revision]);
+        let mut url = beneath(&self.endpoint, names);
+        // The commit alone: the whole answer lists every file of the repository.
+        url.query_pairs_mut().append_pair("expand", "sha");
+        let answer = client.get(url, secrets.clone(), None).await?;
+        let of_no_file = |fault| match fault {
+            Fault::Missing => Fault::Refused("has no such model, or no such revision of it".to_owned()),
+            Fault::OtherFile(what) => Fault::Refused(format!("its answer about the revision {what}")),
+            fault => fault,
+        };
+        check_whole(&answer.head(), MAX_ANSWER).map_err(of_no_file)?;
+        let body = read(answer.response, MAX_ANSWER).await.map_err(of_no_file)?;
+        commit(&body).ok_or_else(|| Fault::Refused("does not say which commit the revision is".to_owned()))
+    }
+}
+
+/// As people write it.
+impl fmt::Display for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "hf://{}@{}", self.repository, self.revision)
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    !text.is_empty() && text.bytes().all(plain) && !matches!(text, "." | "..")
+}
+
+/// The commit that the hub's answer names: 40 hex digits, since it becomes a part of URLs.
+fn commit(answer: &[u8]) -> Option<String> {
+    let answer: serde_json::Value = serde_json::from_slice(answer).ok()?;
+    let sha = answer.get("sha")?.as_str()?;
+    let hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    (sha.len() == 40 && sha.bytes().all(hex)).then(|| sha.to_owned())
+}
+
+/// How long the hub's answer may be. One that does not know `expand` lists the repository's files, too.
+const MAX_ANSWER: u64 = 1 << 20;

@@ -1,0 +1,166 @@
+//! Sources that answer for paths: they share how a path is made, and how a short answer is gone on with.
+
+use std::{
+    fmt,
+    ops::Range,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+
+use super::{Body, Fault, Source, What};
+
+/// A kind of source that is asked by path.
+pub(crate) trait Paths: fmt::Debug + Send + Sync + 'static {
+    /// The whole of a file of at most `limit` bytes.
+    fn whole(&self, path: &str, limit: u64) -> impl Future<Output = Result<Vec<u8>, Fault>> + Send;
+
+    /// One answer to a request for a range of a file of `size` bytes.
+    fn part(
+        &self,
+        path: &str,
+        range: Range<u64>,
+        size: u64,
+    ) -> impl Future<Output = Result<Part, Fault>> + Send;
+
+    /// The folder that it reads, of this machine.
+    fn folder(&self) -> Option<&Path> {
+        None
+    }
+}
+
+/// One answer. It has the first byte of the range, perhaps others before it, and may end before the range does.
+pub(crate) struct Part {
+    /// Where in the file the first byte lies.
+    pub(crate) start: u64,
+    /// Ends where the answer said that it would, or with a fault.
+    pub(crate) bytes: BoxStream<'static, Result<Bytes, Fault>>,
+}
+
+/// A source of a kind that is asked by path.
+#[derive(Debug)]
+pub(crate) struct PathSource<P> {
+    name: String,
+    kind: Arc<P>,
+    /// In which folder the metadata lies, once that is known.
+    metadata: OnceLock<&'static str>,
+    /// The folders in which it may lie.
+    candidates: &'static [&'static str],
+}
+
+/// Metadata lies beside the model.
+const WITH_MODEL: &[&str] = &["weighbridge/"];
+/// A place for metadata alone may have it with no folder around it.
+const ALONE: &[&str] = &["weighbridge/", ""];
+
+impl<P: Paths> PathSource<P> {
+    /// A source of a model.
+    pub(crate) fn new(name: String, kind: P) -> Self {
+        Self { name, kind: Arc::new(kind), metadata: OnceLock::new(), candidates: WITH_MODEL }
+    }
+
+    /// A place for metadata.
+    pub(crate) fn of_metadata(self) -> Self {
+        Self { candidates: ALONE, ..self }
+    }
+
+    fn path(&self, what: &What) -> String {
+        match what {
+            What::File { path, .. } => path.as_str().to_owned(),
+            _ => {
+                let folder = self.metadata.get().unwrap_or(&self.candidates[0]);
+                format!("{folder}{}", what.name())
+            }
+        }
+    }
+
+    /// Reads a range of the file at `path`, and asks again for what an answer lacks.
+    pub(crate) async fn read(&self, path: String, range: Range<u64>, size: u64) -> Result<Body, Fault> {
+        let end = range.end;
+        let Part { start, bytes } = self.kind.part(&path, range, size).await?;
+        let asked = Asked { kind: Arc::clone(&self.kind), path, size, at: start, end, part: bytes };
+        let next = |mut asked: Asked<P>| async move {
+            Ok::<_, Fault>(asked.next().await?.map(|bytes| (bytes, asked)))
+        };
+        Ok(Body::new(start, stream::try_unfold(asked, next)))
+    }
+}
+
+/// A range that is being read.
+struct Asked<P> {
+    kind: Arc<P>,
+    path: String,
+    size: u64,
+    /// Where in the file the next byte lies, and where the range ends.
+    at: u64,
+    end: u64,
+    part: BoxStream<'static, Result<Bytes, Fault>>,
+}
+
+impl<P: Paths> Asked<P> {
+    async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+        loop {
+            if let Some(bytes) = self.part.next().await.transpose()? {
+                self.at = self.at.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+                return Ok(Some(bytes));
+            } else if self.at >= self.end {
+                return Ok(None);
+            }
+            let Part { start, bytes } = self.kind.part(&self.path, self.at..self.end, self.size).await?;
+            if start != self.at {
+                // A new request for the rest makes the fetch see, and pay for, the bytes before it.
+                let what = "gave less than it was asked for, and then not the rest".to_owned();
+                return Err(Fault::Unreachable(what));
+            }
+            self.part = bytes;
+        }
+    }
+}
+
+#[async_trait]
+impl<P: Paths> Source for PathSource<P> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn whole(&self, what: &What, limit: u64) -> Result<Vec<u8>, Fault> {
+        if !what.is_metadata() {
+            return self.kind.whole(&self.path(what), limit).await;
+        }
+        let mut answer = Err(Fault::Missing);
+        for folder in self.candidates {
+            answer = self.kind.whole(&format!("{folder}{}", what.name()), limit).await;
+            match answer {
+                Ok(_) => {
+                    let _ = self.metadata.set(folder);
+                    break;
+                }
+                // Stores deny what they do not have.
+                Err(Fault::Missing | Fault::Refused(_)) => {}
+                Err(_) => break,
+            }
+        }
+        answer
+    }
+
+    async fn open(&self, what: &What, range: Range<u64>) -> Result<Body, Fault> {
+        let Some(size) = what.size() else {
+            return Err(Fault::Refused("a head has no ranges".to_owned()));
+        };
+        self.read(self.path(what), range, size).await
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        self.kind.folder()
+    }
+}
+
+#[cfg(test)]
+impl<P: Paths> PathSource<P> {
+    pub(crate) async fn whole_at(&self, path: &str, limit: u64) -> Result<Vec<u8>, Fault> {
+        self.kind.whole(path, limit).await
+    }
+}

@@ -1,0 +1,463 @@
+//! What is in the folder already: hashed anew, and not asked for again if it is good.
+
+use std::{
+    fs::File,
+    io::ErrorKind::NotFound,
+    ops::Range,
+    sync::{Arc, atomic::Ordering::SeqCst},
+};
+
+use weighbridge_manifest::EntryPath;
+use weighbridge_store::{IoError, Naming, PartialFile, Stamp, StoreError, read_exact_at};
+use weighbridge_verify::{FileVerifier, PageBuffer, WholeError, WholeFile};
+
+use crate::{
+    board::lock,
+    error::FetchError,
+    event::{Event, Here},
+    ranges::RangeSet,
+    work::engine::Engine,
+    work::target::Target,
+};
+
+/// Where a file may be already, as far as names and holes tell.
+enum Found {
+    /// Nowhere: all of it is asked for.
+    Nothing,
+    /// These chunks of it, perhaps, where an earlier fetch has begun it; the others are asked for.
+    Begun(RangeSet),
+    /// Under its final name, or begun under another: what has come has to be read first.
+    Others,
+}
+
+/// Looks where a file may be, without reading it, so that what is nowhere is asked for before anything is hashed. That it
+/// is nowhere at all is seen twice, if others may be at work: while they give it its name it has none.
+///
+/// Waits for the disk: not for an async thread.
+fn glance(engine: &Engine, target: &Target, is_second: bool) -> Result<Found, FetchError> {
+    if engine.has_failed() {
+        return Ok(Found::Nothing);
+    }
+    let destination = &engine.destination;
+    // Where nothing was begun when this fetch came, there is nothing to look for: what others have begun since is written by both.
+    // Not kept open: there may be more of them than may be open.
+    let begun = match destination.is_used() {
+        true => destination.partial_if_there(target.root, target.grid.len())?,
+        false => None,
+    };
+    let there = begun.map_or(Ok(RangeSet::default()), |begun| chunks_in(target, &begun))?;
+    // Looked for last: another process may have given the file its name while it was looked for elsewhere.
+    if !destination.claims(target.root).is_empty() || named(engine, target)?.is_some() {
+        return Ok(Found::Others);
+    }
+    let is_begun = target.wanted.iter().any(|run| there.within(&run).next().is_some());
+    if is_begun || is_second || !destination.is_used() {
+        engine.lack(target, &lacking(target, &there));
+    }
+    Ok(if is_begun { Found::Begun(there) } else { Found::Nothing })
+}
+
+/// Reads what may be there of a file, and asks for the rest.
+///
+/// Waits for the disk: not for an async thread.
+fn begin(engine: &Engine, target: &Target, found: &Found) -> Result<(), FetchError> {
+    if engine.has_failed() {
+        return Ok(());
+    }
+    let file = engine.verifier.file(target.position).map_err(FetchError::Entry)?;
+    let _here = engine.board.works(target.path.as_str(), Here::Reading);
+    let there = match found {
+        Found::Nothing => return Ok(()),
+        // Opened only if it is there still: another process may have given it its name, and a new one would be a hole.
+        Found::Begun(there) if target.open_if_there(&engine.destination)? => {
+            return recount(engine, target, file, there);
+        }
+        Found::Begun(_) | Found::Others => {
+            if let Some(named) = named(engine, target)?
+                && let stamp = stamp_of_file(&named)
+                && is_all_good(engine, target, file, &named)?
+            {
+                engine.count(target, target.is_in_place_already(stamp));
+                tell_all(engine, target);
+                return Ok(());
+            }
+            on_disk(engine, target)?
+        }
+    };
+    let mut have = there.clone();
+    let mut others = engine.destination.claims(target.root);
+    others.extend(named(engine, target)?);
+    for other in &others {
+        copy(engine, target, file, other, &mut have)?;
+    }
+    engine.lack(target, &lacking(target, &have));
+    recount(engine, target, file, &there)
+}
+
+/// The wanted chunks that are not among these.
+fn lacking(target: &Target, have: &RangeSet) -> RangeSet {
+    let mut lacking = RangeSet::default();
+    for run in target.wanted.iter() {
+        have.missing_in(&run).for_each(|run| lacking.insert(run));
+    }
+    lacking
+}
+
+fn stamp_of_file(file: &File) -> Option<Stamp> {
+    Stamp::of(file).ok().filter(Stamp::is_certain)
+}
+
+/// What has the final name, if it has the right length.
+fn named(engine: &Engine, target: &Target) -> Result<Option<File>, FetchError> {
+    let named = engine.destination.finished(&target.path)?;
+    // An empty file is as soon made as looked at.
+    Ok(named.filter(|(_, len)| *len == target.grid.len() && *len > 0).map(|(file, _)| file))
+}
+
+/// Looks for a file whose layer nobody has: it is there as a whole, or not at all. Says whether it is.
+///
+/// Waits for the disk: not for an async thread.
+fn begin_whole(engine: &Engine, target: &Target) -> Result<bool, FetchError> {
+    if engine.has_failed() {
+        return Ok(true);
+    }
+    let _here = engine.board.works(target.path.as_str(), Here::Reading);
+    let (destination, len) = (&engine.destination, target.grid.len());
+    let named = destination.finished(&target.path)?.filter(|(_, there)| *there == len);
+    if let Some((named, _)) = named
+        && let stamp = stamp_of_file(&named)
+        && is_signed(engine, target, &named)?
+    {
+        engine.count(target, target.is_in_place_already(stamp));
+    } else if destination.has_partial(target.root)?
+        && is_signed(engine, target, target.partial(destination)?.file())?
+    {
+        engine.count(target, target.store(&(0..target.grid.count())));
+    } else {
+        return Ok(false);
+    }
+    tell_all(engine, target);
+    Ok(true)
+}
+
+/// Says that every tensor of a file is complete.
+pub(crate) fn tell_all(engine: &Engine, target: &Target) {
+    let tensors = engine.tensors.iter().flat_map(|tensors| tensors.of_file(target.path.as_str()));
+    let complete = tensors.filter(|tensor| tensor.size > 0);
+    complete.for_each(|tensor| engine.board.say(Event::Tensor(Box::new(tensor.clone()))));
+}
+
+/// Whether the file under the final name is the wanted one.
+fn is_all_good(
+    engine: &Engine,
+    target: &Target,
+    file: &FileVerifier,
+    named: &File,
+) -> Result<bool, FetchError> {
+    let mut buffer = PageBuffer::new();
+    for run in pieces(engine, target, &(0..target.grid.count())) {
+        if engine.has_failed() || !read(target, named, &run, &mut buffer)? {
+            return Ok(false);
+        }
+        for (index, piece) in run.clone().zip(buffer.chunks(unit(target))) {
+            if file.layer().check(index, piece).is_err() {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// The chunks of which an earlier fetch has written every byte, as far as the file system tells: which are good has to
+/// be seen.
+fn on_disk(engine: &Engine, target: &Target) -> Result<RangeSet, FetchError> {
+    if !engine.destination.has_partial(target.root)? {
+        return Ok(RangeSet::default());
+    }
+    engine.make_room_to_open(target)?;
+    chunks_in(target, &*target.partial(&engine.destination)?)
+}
+
+fn chunks_in(target: &Target, partial: &PartialFile) -> Result<RangeSet, FetchError> {
+    let mut there = RangeSet::default();
+    let unit = target.grid.granule().bytes();
+    for extent in partial.extents()? {
+        let end = if extent.end >= target.grid.len() { target.grid.count() } else { extent.end / unit };
+        let first = extent.start.div_ceil(unit);
+        if first < end {
+            there.insert(first..end);
+        }
+    }
+    Ok(there)
+}
+
+/// Takes over what the file of an earlier release has in common with the wanted one, at the same places.
+fn copy(
+    engine: &Engine,
+    target: &Target,
+    file: &FileVerifier,
+    named: &File,
+    have: &mut RangeSet,
+) -> Result<(), FetchError> {
+    let mut buffer = PageBuffer::new();
+    let lacking: Vec<_> =
+        target.wanted.iter().flat_map(|run| have.missing_in(&run).collect::<Vec<_>>()).collect();
+    for run in lacking {
+        for run in pieces(engine, target, &run) {
+            if engine.has_failed() || !read(target, named, &run, &mut buffer)? {
+                return Ok(());
+            }
+            for (index, piece) in run.clone().zip(buffer.chunks(unit(target))) {
+                // Judged in the buffer from which it is written (rule 10).
+                if let Ok(good) = file.accept_run(index, piece) {
+                    engine.store(target, &good)?;
+                    have.insert(index..index + 1);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Hashes what an earlier fetch has written. Bad chunks are asked for like all others.
+fn recount(
+    engine: &Engine,
+    target: &Target,
+    file: &FileVerifier,
+    there: &RangeSet,
+) -> Result<(), FetchError> {
+    let mut buffer = PageBuffer::new();
+    for run in target.wanted.iter().flat_map(|run| there.within(&run).collect::<Vec<_>>()) {
+        for run in pieces(engine, target, &run) {
+            if engine.has_failed() {
+                return Ok(());
+            }
+            let partial = target.partial(&engine.destination)?;
+            buffer.resize(usize::try_from(target.bytes(&run)).unwrap_or(0));
+            partial.read_at(&mut buffer, target.range(&run).start)?;
+            let mut bad = RangeSet::default();
+            for (index, piece) in run.clone().zip(buffer.chunks(unit(target))) {
+                match file.accept(index, piece) {
+                    Ok(good) => {
+                        engine.count(target, target.store(&(index..index + 1)));
+                        engine.tell(&good);
+                    }
+                    Err(_) => bad.insert(index..index + 1),
+                }
+            }
+            engine.lack(target, &bad);
+        }
+    }
+    Ok(())
+}
+
+/// Gives a file of which every chunk is durable its final name.
+pub(crate) fn place(engine: &Engine, target: &Target, naming: &mut Naming) -> Result<(), FetchError> {
+    if target.is_in_place(&engine.destination)? {
+        return Ok(());
+    }
+    // Another process may be giving it its name at this moment: for that long it has neither.
+    let mut tries = 0..MOMENTS;
+    let mut found = target.place(&engine.destination, naming)?;
+    while !found && tries.next().is_some() {
+        found = place_again(engine, target, naming)?;
+        if !found {
+            std::thread::sleep(MOMENT);
+        }
+    }
+    if !found {
+        let what = "it was removed or placed elsewhere by another process";
+        let error = std::io::Error::new(NotFound, what);
+        return Err(IoError::at("finish", target.path.as_str())(error).into());
+    }
+    target.placed();
+    Ok(())
+}
+
+const MOMENTS: u32 = 25;
+const MOMENT: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// As [`place`], for a file of which only the name is known by now: it is read again, and so verified again (rule 10).
+fn place_again(engine: &Engine, target: &Target, naming: &mut Naming) -> Result<bool, FetchError> {
+    let (destination, len) = (&engine.destination, target.grid.len());
+    let partial = match target.grid.count() {
+        0 => Some(destination.partial(target.root, len)?),
+        _ => destination.partial_if_there(target.root, len)?,
+    };
+    if let Some(partial) = partial
+        && is_signed(engine, target, partial.file())?
+    {
+        naming.place(destination, &partial, &target.path)?;
+        return Ok(true);
+    }
+    // Another process may have given it its name meanwhile.
+    let named = destination.finished(&target.path)?.filter(|(_, there)| *there == len);
+    let is_placed = named.map_or(Ok(false), |(named, _)| is_signed(engine, target, &named))?;
+    if is_placed {
+        destination.settle(&target.path)?;
+    }
+    Ok(is_placed)
+}
+
+/// Whether a file has the bytes of the signed root, with or without a layer.
+fn is_signed(engine: &Engine, target: &Target, file: &File) -> Result<bool, FetchError> {
+    let mut whole =
+        WholeFile::new(&engine.files, target.position, std::io::sink()).map_err(FetchError::Entry)?;
+    let mut buffer = PageBuffer::new();
+    for run in pieces(engine, target, &(0..target.grid.count())) {
+        if !read(target, file, &run, &mut buffer)? || whole.push(&buffer).is_err() {
+            return Ok(false);
+        }
+    }
+    Ok(whole.finish().is_ok())
+}
+
+/// Gives another name to bytes that are there under one: a model may list the same file twice.
+pub(crate) fn twin(
+    engine: &Engine,
+    first: &Target,
+    path: &EntryPath,
+    naming: &mut Naming,
+) -> Result<(), FetchError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match copy_whole(engine, first, path, naming) {
+            // Another process that is at the same has taken ours for its own.
+            Err(error) if is_gone(&error) && tries < TRIES => {}
+            copied => return copied,
+        }
+    }
+}
+
+const TRIES: u32 = 4;
+
+fn is_gone(error: &FetchError) -> bool {
+    matches!(error, FetchError::Store(StoreError::Io(error)) if error.source.kind() == NotFound)
+}
+
+fn copy_whole(
+    engine: &Engine,
+    first: &Target,
+    path: &EntryPath,
+    naming: &mut Naming,
+) -> Result<(), FetchError> {
+    let gone = || FetchError::from(IoError::at("read", first.path.as_str())(NotFound.into()));
+    let destination = &engine.destination;
+    let (named, _) = destination.finished(&first.path)?.ok_or_else(gone)?;
+    // Judged as a whole: it may have no layer.
+    let copy = destination.quarantine(first.root)?;
+    let mut whole =
+        WholeFile::new(&engine.files, first.position, copy.writer()).map_err(FetchError::Entry)?;
+    let mut buffer = PageBuffer::new();
+    for run in pieces(engine, first, &(0..first.grid.count())) {
+        if !read(first, &named, &run, &mut buffer)? {
+            return Err(gone());
+        }
+        whole.push(&buffer).map_err(|error| not_copied(first, error))?;
+    }
+    let _verified = whole.finish().map_err(|error| not_copied(first, error))?;
+    Ok(naming.place(destination, &copy.release(first.grid.len())?, path)?)
+}
+
+fn not_copied(first: &Target, error: WholeError) -> FetchError {
+    let error = match error {
+        WholeError::Quarantine(error) => error,
+        error => std::io::Error::new(std::io::ErrorKind::InvalidData, error.to_string()),
+    };
+    IoError::at("copy", first.path.as_str())(error).into()
+}
+
+/// Reads a run of chunks; `false` if the file has become shorter.
+fn read(target: &Target, file: &File, run: &Range<u64>, buffer: &mut PageBuffer) -> Result<bool, FetchError> {
+    buffer.resize(usize::try_from(target.bytes(run)).unwrap_or(0));
+    match read_exact_at(file, buffer, target.range(run).start) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(IoError::at("read", target.path.as_str())(error).into()),
+    }
+}
+
+fn pieces(engine: &Engine, target: &Target, run: &Range<u64>) -> impl Iterator<Item = Range<u64>> + use<> {
+    let step = (engine.piece / target.grid.granule().bytes()).max(1);
+    let Range { start, end } = *run;
+    let starts = std::iter::successors(Some(start), move |at| at.checked_add(step));
+    starts.take_while(move |at| *at < end).map(move |at| at..end.min(at + step))
+}
+
+fn unit(target: &Target) -> usize {
+    usize::try_from(target.grid.granule().bytes()).unwrap_or(usize::MAX).max(1)
+}
+
+/// Begins files: chunks that are nowhere in the folder are asked for, and files that may be there are read meanwhile. The
+/// fetch does not end before that. Each group of files is looked for by one task: most files of a first fetch are nowhere.
+pub(crate) fn spawn(engine: &Arc<Engine>, positions: Vec<usize>) {
+    engine.searching.fetch_add(1, SeqCst);
+    let engine = Arc::clone(engine);
+    tokio::spawn(async move {
+        let targets: Vec<_> =
+            positions.iter().filter_map(|at| engine.targets.get(at).map(Arc::clone)).collect();
+        let looked = engine.in_turn(&engine.glancing, move |engine| {
+            let look = |target: &Arc<Target>| glance(engine, target, false);
+            targets.iter().map(|target| (target.position, look(target))).collect::<Vec<_>>()
+        });
+        for (position, found) in looked.await.into_iter().flatten() {
+            // While another process gives the file its name, it has neither that nor its old one.
+            let is_nowhere = matches!(found, Ok(Found::Nothing)) && !engine.destination.is_used();
+            if !is_nowhere {
+                begin_found(&engine, position, found);
+            }
+        }
+        engine.searching.fetch_sub(1, SeqCst);
+        engine.board.changed.notify_waiters();
+    });
+}
+
+/// How many files one task looks for.
+pub(crate) const GROUP: usize = 64;
+
+/// Begins a file that may be in the folder.
+fn begin_found(engine: &Arc<Engine>, position: usize, mut found: Result<Found, FetchError>) {
+    look(engine, position, |engine, target| async move {
+        if matches!(found, Ok(Found::Nothing | Found::Others)) && engine.destination.is_used() {
+            tokio::time::sleep(MOMENT).await;
+            let here = Arc::clone(&target);
+            found = engine.in_turn(&engine.glancing, move |engine| glance(engine, &here, true)).await?;
+        }
+        match found {
+            Ok(Found::Nothing) => Some(Ok(true)),
+            Ok(found) => {
+                let begin = move |engine: &Engine| begin(engine, &target, &found).map(|()| true);
+                engine.in_turn(&engine.looking, begin).await
+            }
+            Err(error) => Some(Err(error)),
+        }
+    });
+}
+
+/// Begins a file whose layer no source has. It waits to be fetched as a whole if it is not there.
+pub(crate) fn spawn_whole(engine: &Arc<Engine>, position: usize) {
+    look(engine, position, |engine, target| async move {
+        engine.in_turn(&engine.looking, move |engine| begin_whole(engine, &target)).await
+    });
+}
+
+/// Looks at a file, which then is there or has been asked for (`true`), or has to be fetched as a whole.
+fn look<F>(engine: &Arc<Engine>, position: usize, begin: impl FnOnce(Arc<Engine>, Arc<Target>) -> F)
+where
+    F: Future<Output = Option<Result<bool, FetchError>>> + Send + 'static,
+{
+    let Some(target) = engine.targets.get(&position).map(Arc::clone) else { return };
+    engine.searching.fetch_add(1, SeqCst);
+    let begun = begin(Arc::clone(engine), target);
+    let engine = Arc::clone(engine);
+    tokio::spawn(async move {
+        match begun.await {
+            // It counts until it is there.
+            Some(Ok(false)) => lock(&engine.layerless).push_back(position),
+            Some(Ok(true)) | None => _ = engine.searching.fetch_sub(1, SeqCst),
+            Some(Err(error)) => engine.fail(error),
+        }
+        engine.board.changed.notify_waiters();
+    });
+}
