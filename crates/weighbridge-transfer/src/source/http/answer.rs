@@ -95,16 +95,17 @@ fn check_partial(head: &Head<'_>, range: &Range<u64>, size: u64) -> Result<Given
 
 fn check_all(head: &Head<'_>, range: &Range<u64>, size: u64) -> Result<Given, Fault> {
     let is_all = head.length == Some(size);
-    if !is_all && let Ok(Some(ContentRange { range: Some(said), .. })) = content_range(head.headers) {
+    if let Ok(Some(ContentRange { range: Some(said), .. })) = content_range(head.headers) {
         // With this status the field has no meaning (RFC 9110, 14.4), but some servers give what it says.
-        return match head.length {
-            Some(length) if length == len(&said) => check_partial(head, range, size),
+        match head.length {
+            Some(length) if length == len(&said) => return check_partial(head, range, size),
+            _ if is_all => {}
             Some(length) => {
                 check_encoding(head, None)?;
-                Err(other_size(length, size))
+                return Err(other_size(length, size));
             }
-            None => Ok(Given::Unclear),
-        };
+            None => return Ok(Given::Unclear),
+        }
     }
     check_encoding(head, Some(size))?;
     match head.length {

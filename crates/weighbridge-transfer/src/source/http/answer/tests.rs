@@ -189,6 +189,8 @@ fn only_another_length_of_the_file_is_a_lie() {
     assert_eq!(given(200, &[], Some(11)), other(11));
     assert_eq!(given(200, &said("bytes 2-5/10"), Some(5)), other(5));
     assert_eq!(given(200, &said("bytes 2-5/11"), Some(4)), other(11));
+    // Regression: the whole of what is signed was asked for, and came as a part of a longer file.
+    assert_eq!(given(200, &said("bytes 0-9/11"), Some(10)), other(11));
 }
 
 #[test]
