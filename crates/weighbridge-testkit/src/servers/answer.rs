@@ -69,12 +69,14 @@ impl Reply {
             }
         }
         let length = content.length;
+        let has_no_ranges = struck.iter().any(|struck| matches!(struck.fault, Fault::Unsatisfiable));
         let mut reply = match asked.map(|asked| asked.of(length)) {
             None => Self::of(200, Vec::new(), content, 0..length),
-            Some(range) if range.is_empty() || range.start >= length => {
+            Some(range) if has_no_ranges || range.is_empty() || range.start >= length => {
                 return Self::status(416, vec![header("Content-Range", &format!("bytes */{length}"))]);
             }
             Some(range) => {
+                let range = struck.iter().fold(range, |range, struck| struck.fault.given(range, length));
                 let content_range = content_range(&range, length);
                 Self::of(206, vec![content_range], content, range)
             }
@@ -115,6 +117,7 @@ impl Reply {
             Fault::Header(name, Some(value)) => self.replace(header(name, &value)),
             Fault::Header(name, None) => self.remove(name),
             Fault::Gzip => self.compress(),
+            Fault::OtherStatus(status) => self.status = status,
 
             Fault::Longer(bytes) => {
                 self.surplus += bytes;
@@ -135,7 +138,8 @@ impl Reply {
                 self.on_the_way.push((at, Event::Go(Pace::Dribble(bytes, time))));
             }
 
-            Fault::Folder(_) | Fault::Content(_) | Fault::Resized(_) | Fault::Whole => {}
+            Fault::Folder(_) | Fault::Content(_) | Fault::Resized(_) => {}
+            Fault::Whole | Fault::Unsatisfiable | Fault::Shorter(_) | Fault::Wider(_) => {}
             Fault::Status(..)
             | Fault::Redirect(_)
             | Fault::RedirectChain(_)

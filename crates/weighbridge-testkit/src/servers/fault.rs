@@ -48,6 +48,14 @@ pub enum Fault {
     // Heads that do not describe the body.
     /// The whole file, as if no range had been requested.
     Whole,
+    /// 416 in place of a range. Without a requested range the file is given.
+    Unsatisfiable,
+    /// At most this number of bytes of a requested range, from its beginning. `Content-Range` says so.
+    Shorter(u64),
+    /// This number of bytes more than the requested range at each end, if the file has them. `Content-Range` says so.
+    Wider(u64),
+    /// The status is this one; headers and body stay.
+    OtherStatus(u16),
     /// `Content-Length` is too large by this number of bytes, or too small if negative. If too large, the connection
     /// closes behind the body.
     ContentLength(i64),
@@ -118,6 +126,15 @@ impl Fault {
                 | F::Unanswered(_)
                 | F::Raw(_)
         )
+    }
+
+    /// The range of a file of this length that is given in place of the requested one.
+    pub(super) fn given(&self, range: Range<u64>, length: u64) -> Range<u64> {
+        match self {
+            Self::Shorter(most) => range.start..range.end.min(range.start + most),
+            Self::Wider(more) => range.start.saturating_sub(*more)..length.min(range.end + more),
+            _ => range,
+        }
     }
 
     /// Whether the fault redirects to another URL of the same file.

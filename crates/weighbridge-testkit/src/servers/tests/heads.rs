@@ -146,6 +146,35 @@ fn gives_everything_in_place_of_a_range() {
 }
 
 #[test]
+fn gives_another_range_and_says_so() {
+    let folder = Folder::new();
+    let server = folder.serve();
+    server.fail(Fault::Shorter(3));
+    server.range("/a.bin", 5..10).gives_range(&a(), 5..8);
+    server.range("/a.bin", 5..7).gives_range(&a(), 5..7);
+    server.get("/a.bin").gives_whole(&a());
+    server.mend();
+    server.fail(Fault::Wider(3));
+    server.range("/a.bin", 5..10).gives_range(&a(), 2..13);
+    server.range("/a.bin", 1..LENGTH - 1).gives_range(&a(), 0..LENGTH);
+}
+
+#[test]
+fn gives_no_range_or_another_status_for_it() {
+    let folder = Folder::new();
+    let server = folder.serve();
+    server.fail(Fault::Unsatisfiable);
+    let got = server.range("/a.bin", 5..10);
+    assert_eq!((got.status, got.header("Content-Range")), (416, Some("bytes */1000000")));
+    server.get("/a.bin").gives_whole(&a());
+    server.mend();
+    server.fail(Fault::OtherStatus(200));
+    let got = server.range("/a.bin", 5..10);
+    assert_eq!((got.status, got.header("Content-Range")), (200, Some("bytes 5-9/1000000")));
+    assert_eq!(got.body, a()[5..10]);
+}
+
+#[test]
 fn lies_about_the_length() {
     let folder = Folder::new();
     let server = folder.serve();
