@@ -1,7 +1,7 @@
 //! Helpers that tests of several crates share: keys, and models on disk.
 //!
 //! Keys depend on `weighbridge-manifest` alone, so that its own tests can use them whatever state the outer crates are in.
-//! Models on disk need the feature `disk`, which is on by default.
+//! Models on disk need the feature `disk`, which is on by default. The suite for sources needs the feature `conformance`.
 
 #![allow(
     missing_docs,
@@ -17,6 +17,8 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "tests name their own files")]
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 #[cfg(feature = "disk")]
 mod disk;
 mod key;

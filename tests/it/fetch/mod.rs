@@ -5,6 +5,7 @@
 
 mod belongings;
 mod blame;
+mod conformance;
 mod ends;
 mod faults;
 mod kit;
