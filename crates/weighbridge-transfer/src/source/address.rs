@@ -7,7 +7,7 @@ use std::{
 };
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
-use reqwest::Url;
+use url::Url;
 use weighbridge_manifest::shown;
 use weighbridge_store::shown_path;
 use weighbridge_tree::{Coded, ErrorCode};

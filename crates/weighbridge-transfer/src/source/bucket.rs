@@ -8,9 +8,10 @@ use std::{
     time::Duration,
 };
 
-use ::http::Extensions;
+use ::http::{Extensions, Request};
 use async_trait::async_trait;
 use bytes::Bytes;
+use http_body_util::Full;
 use object_store::{
     ClientConfigKey, ClientOptions, GetOptions, GetRange, ObjectStore, ObjectStoreScheme, RetryConfig,
     aws::AmazonS3Builder,
@@ -22,14 +23,14 @@ use object_store::{
     gcp::GoogleCloudStorageBuilder,
     path::Path,
 };
-use reqwest::Url;
+use url::Url;
 
 use super::{
     Fault,
     http::{
         Answer, Client, HttpBody, Secrets,
         answer::{self, Given},
-        innermost, no_answer, read,
+        innermost, read,
     },
     paths::{Part, Paths},
 };
@@ -205,11 +206,16 @@ impl Service {
         let url = self.url(&request)?;
         let (parts, body) = request.into_parts();
         let body = body.as_bytes().cloned().unwrap_or_default();
-        let request = self.client.plain().request(parts.method, url).headers(parts.headers).body(body);
-        let response =
-            request.timeout(CREDENTIALS_TIMEOUT).send().await.map_err(|error| no_answer(&error))?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let body = Bytes::from(read(response, MAX_CREDENTIALS).await?);
+        let request = Request::from_parts(parts, Full::new(body));
+        let asking = async {
+            let response = self.client.send(request, url).await?;
+            let (status, headers) = (response.status(), response.headers().clone());
+            Ok((status, headers, Bytes::from(read(response, MAX_CREDENTIALS).await?)))
+        };
+        let in_time = tokio::time::timeout(CREDENTIALS_TIMEOUT, asking).await;
+        let too_late =
+            |_| Fault::Unreachable(format!("no answer within {} s", CREDENTIALS_TIMEOUT.as_secs()));
+        let (status, headers, body) = in_time.map_err(too_late)??;
         let mut response = HttpResponse::new(HttpResponseBody::from(body));
         *response.status_mut() = status;
         *response.headers_mut() = headers;

@@ -10,7 +10,7 @@ use std::{
 
 use ::http::StatusCode;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::Url;
+use url::Url;
 
 use super::{
     Fault,
@@ -20,6 +20,7 @@ use super::{
 pub(crate) mod answer;
 mod body;
 mod client;
+mod connection;
 mod hub;
 mod moved;
 #[cfg(test)]
@@ -29,9 +30,9 @@ mod tests;
 
 use answer::Given;
 pub(crate) use body::{HttpBody, read};
-pub(crate) use client::{Answer, Client, Secrets};
 #[cfg(feature = "cloud")]
-pub(crate) use client::{innermost, no_answer};
+pub(crate) use client::innermost;
+pub(crate) use client::{Answer, Client, Secrets};
 pub(crate) use hub::Hub;
 use moved::Moved;
 

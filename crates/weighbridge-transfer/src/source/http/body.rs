@@ -2,12 +2,55 @@
 
 use std::{error::Error, io, ops::Range};
 
+use ::http::{HeaderMap, StatusCode, response::Parts};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
-use reqwest::Response;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
 
-use super::{answer::Given, client::innermost};
+use super::{answer::Given, client::innermost, connection::Meter};
 use crate::source::{Fault, paths::Part};
+
+/// An answer of which the body may still have to come.
+pub(crate) struct Response {
+    head: Parts,
+    body: Incoming,
+    /// Of its connection.
+    meter: Meter,
+}
+
+impl Response {
+    pub(super) fn new(response: ::http::Response<Incoming>) -> Self {
+        let (mut head, body) = response.into_parts();
+        let meter = head.extensions.remove().unwrap_or_default();
+        Self { head, body, meter }
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.head.status
+    }
+
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.head.headers
+    }
+
+    /// The declared length of the body, if it is declared.
+    pub(super) fn declared_length(&self) -> Option<u64> {
+        self.body.size_hint().exact()
+    }
+
+    /// The next bytes of the body, perhaps none; `None` at its end.
+    async fn next(&mut self) -> hyper::Result<Option<Bytes>> {
+        loop {
+            let Some(frame) = self.body.frame().await.transpose()? else { return Ok(None) };
+            // Trailers are dropped.
+            if let Ok(bytes) = frame.into_data() {
+                self.meter.restart();
+                return Ok(Some(bytes));
+            }
+        }
+    }
+}
 
 /// The bytes of a range, as they come. There is no timeout: who reads it watches it.
 pub(crate) struct HttpBody {
@@ -41,7 +84,7 @@ impl HttpBody {
             return Ok(None);
         }
         loop {
-            match self.response.chunk().await {
+            match self.response.next().await {
                 Ok(Some(bytes)) if bytes.is_empty() => {}
                 Ok(Some(mut bytes)) => {
                     bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
@@ -60,10 +103,10 @@ impl HttpBody {
 /// # Errors
 /// [`Fault`]: it ends before its declared length, or is longer than `limit`; of a longer one no more is kept.
 pub(crate) async fn read(mut response: Response, limit: u64) -> Result<Vec<u8>, Fault> {
-    let declared = response.content_length();
+    let declared = response.declared_length();
     let mut all = Vec::new();
     loop {
-        match response.chunk().await {
+        match response.next().await {
             Ok(Some(bytes)) if len(&all).saturating_add(len(&bytes)) > limit => {
                 return Err(Fault::OtherFile(format!("has more than the {limit} bytes that it may have")));
             }
@@ -79,7 +122,7 @@ fn len(bytes: &[u8]) -> u64 {
 }
 
 /// A body that ended early; and why, if that says more.
-fn ended(given: u64, of: Option<u64>, error: Option<&reqwest::Error>) -> Fault {
+fn ended(given: u64, of: Option<u64>, error: Option<&hyper::Error>) -> Fault {
     let of = of.map_or_else(String::new, |len| format!(" of {len}"));
     let why = error.filter(|error| !is_plain_end(*error)).map(|error| format!(": {}", innermost(error)));
     Fault::Unreachable(format!("ended after {given}{of} bytes{}", why.unwrap_or_default()))

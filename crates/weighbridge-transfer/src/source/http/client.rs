@@ -1,18 +1,29 @@
 //! The one HTTP client: TLS, proxies, and what every request says.
 
-use std::{error::Error, ops::Range, time::Duration};
+use std::{error::Error, ops::Range, sync::Arc, time::Duration};
 
 use ::http::{
-    HeaderMap, HeaderValue,
-    header::{ACCEPT_ENCODING, AUTHORIZATION, RANGE},
+    HeaderMap, HeaderValue, Request, Uri,
+    header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, PROXY_AUTHORIZATION, RANGE, USER_AGENT},
+    uri::Scheme,
 };
-use reqwest::{Response, Url, redirect::Policy};
+use base64ct::{Base64, Encoding as _};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper_util::{
+    client::{legacy, proxy::matcher::Matcher},
+    rt::{TokioExecutor, TokioTimer},
+};
+use percent_encoding::percent_decode_str;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt as _;
+use url::Url;
 use weighbridge_manifest::shown;
 
 use super::{
     answer::Head,
+    body::Response,
+    connection::{AGENT, Connector, Flood, READ_AT_ONCE, TakesNoConnection},
     moved::{MAX_REDIRECTS, redirect},
 };
 use crate::source::Fault;
@@ -22,7 +33,10 @@ use crate::source::Fault;
 /// Proxies come from `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`; certificate authorities from the system, or from
 /// `SSL_CERT_FILE` and `SSL_CERT_DIR`. Only HTTP/1.1 is spoken: several connections carry more than one.
 #[derive(Clone)]
-pub(crate) struct Client(reqwest::Client);
+pub(crate) struct Client {
+    http: legacy::Client<Connector, Full<Bytes>>,
+    proxies: Arc<Matcher>,
+}
 
 /// What came, of which the body is not read yet.
 pub(crate) struct Answer {
@@ -65,16 +79,11 @@ impl Client {
     /// A sentence.
     pub(crate) fn new() -> Result<Self, String> {
         let tls = tls().map_err(|error| error.to_string())?;
-        reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .http1_only()
-            .redirect(Policy::none())
-            .referer(false)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .user_agent(concat!("weighbridge/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map(Self)
-            .map_err(|error| innermost(&error))
+        let proxies = Arc::new(Matcher::from_system());
+        let connector = Connector::new(tls, Arc::clone(&proxies), CONNECT_TIMEOUT);
+        let mut builder = legacy::Client::builder(TokioExecutor::new());
+        builder.pool_timer(TokioTimer::new()).http1_max_buf_size(READ_AT_ONCE).http1_max_headers(MAX_HEADERS);
+        Ok(Self { http: builder.build(connector), proxies })
     }
 
     /// Asks for a file, or a range of it, and follows redirects. Secrets go where [`Secrets`] says.
@@ -113,14 +122,60 @@ impl Client {
             headers
                 .insert(RANGE, value.map_err(|_| Fault::Refused("cannot be asked for a range".to_owned()))?);
         }
-        self.0.get(url).headers(headers).send().await.map_err(|error| no_answer(&error))
+        let mut request = Request::new(Full::default());
+        *request.headers_mut() = headers;
+        self.send(request, url).await
     }
 
-    /// For what is not asked of a source: credentials, say.
-    #[cfg(feature = "cloud")]
-    pub(crate) fn plain(&self) -> &reqwest::Client {
-        &self.0
+    /// Sends a request as it is, but for headers that every request has.
+    ///
+    /// # Errors
+    /// [`Fault`]: there is no answer.
+    pub(crate) async fn send(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        mut url: Url,
+    ) -> Result<Response, Fault> {
+        let credentials = credentials(&mut url)?;
+        let uri = Uri::try_from(url.as_str()).map_err(|_| cannot_be_asked())?;
+        let headers = request.headers_mut();
+        let mut add = |name, value: HeaderValue| {
+            headers.entry(name).or_insert(value);
+        };
+        add(USER_AGENT, HeaderValue::from_static(AGENT));
+        add(ACCEPT, HeaderValue::from_static("*/*"));
+        if let Some(credentials) = credentials {
+            add(AUTHORIZATION, credentials);
+        }
+        // With TLS the proxy is told when a connection is made.
+        if uri.scheme() == Some(&Scheme::HTTP)
+            && let Some(secret) = self.proxies.intercept(&uri).and_then(|proxy| proxy.basic_auth().cloned())
+        {
+            add(PROXY_AUTHORIZATION, secret);
+        }
+        *request.uri_mut() = uri;
+        self.http.request(request).await.map(Response::new).map_err(|error| no_answer(&error))
     }
+}
+
+/// Takes user and password out of an address.
+fn credentials(url: &mut Url) -> Result<Option<HeaderValue>, Fault> {
+    if url.username().is_empty() && url.password().is_none() {
+        return Ok(None);
+    }
+    let mut text: Vec<u8> = percent_decode_str(url.username()).collect();
+    text.push(b':');
+    text.extend(percent_decode_str(url.password().unwrap_or_default()));
+    let value = HeaderValue::try_from(format!("Basic {}", Base64::encode_string(&text)));
+    let mut value = value.map_err(|_| cannot_be_asked())?;
+    value.set_sensitive(true);
+    // Neither fails: an http URL has a host.
+    let _ = (url.set_username(""), url.set_password(None));
+    Ok(Some(value))
+}
+
+fn cannot_be_asked() -> Fault {
+    Fault::Refused("has an address that cannot be asked".to_owned())
 }
 
 impl Answer {
@@ -128,7 +183,7 @@ impl Answer {
         Head {
             status: self.response.status(),
             headers: self.response.headers(),
-            length: self.response.content_length(),
+            length: self.response.declared_length(),
         }
     }
 }
@@ -149,12 +204,11 @@ fn tls() -> Result<ClientConfig, rustls::Error> {
 }
 
 /// Why there is no answer. The URL, which may be signed, is no part of it.
-pub(crate) fn no_answer(error: &reqwest::Error) -> Fault {
-    if error.is_builder() {
-        return Fault::Refused("has an address that cannot be asked".to_owned());
-    }
-    Fault::Unreachable(if error.is_connect() && error.is_timeout() {
-        format!("takes no connection within {} s", CONNECT_TIMEOUT.as_secs())
+fn no_answer(error: &legacy::Error) -> Fault {
+    Fault::Unreachable(if let Some(cause) = find::<TakesNoConnection>(error) {
+        cause.to_string()
+    } else if let Some(cause) = find::<Flood>(error) {
+        cause.to_string()
     } else if error.is_connect() && has_no_tls(error) {
         "speaks no TLS where it was asked by https".to_owned()
     } else if error.is_connect() {
@@ -168,15 +222,23 @@ pub(crate) fn no_answer(error: &reqwest::Error) -> Fault {
     })
 }
 
+/// The first cause of a type. An error of I/O hides what it holds from `source`, at each layer of the connection.
+fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        let held = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = held.map(|held| held as &(dyn Error + 'static)).or_else(|| error.source());
+    }
+    None
+}
+
 /// Tells whether a server answered in another protocol than TLS, such as plain HTTP.
 fn has_no_tls(error: &(dyn Error + 'static)) -> bool {
     use rustls::{Error::InvalidMessage, InvalidMessage::InvalidContentType};
-    let mut cause = cause_of(error);
-    // An error of I/O hides what it holds from `source`, at each layer of the connection.
-    while let Some(inner) = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
-        cause = inner;
-    }
-    matches!(cause.downcast_ref(), Some(InvalidMessage(InvalidContentType)))
+    matches!(find(error), Some(InvalidMessage(InvalidContentType)))
 }
 
 /// The cause behind all others.
@@ -196,3 +258,6 @@ pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many headers an answer may have.
+const MAX_HEADERS: usize = 100;

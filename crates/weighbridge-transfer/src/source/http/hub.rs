@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use reqwest::Url;
 use tokio::sync::OnceCell;
+use url::Url;
 
 use super::{Client, Secrets, answer::check_whole, beneath, body::read};
 use crate::source::Fault;

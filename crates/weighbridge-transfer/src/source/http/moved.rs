@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use ::http::{HeaderMap, StatusCode, header::LOCATION};
-use reqwest::Url;
+use url::Url;
 
 use crate::source::Fault;
 

@@ -4,7 +4,10 @@
 use std::{
     net::SocketAddr,
     process::Command,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tokio::{
@@ -19,6 +22,8 @@ pub(crate) struct Reply {
     bytes: Vec<u8>,
     /// What follows once the test says so.
     later: Option<(Arc<Notify>, Vec<u8>)>,
+    /// What follows then, again and again, until the other side has enough.
+    flood: Option<(Vec<u8>, Arc<AtomicU64>)>,
     end: End,
 }
 
@@ -48,6 +53,12 @@ pub(crate) fn status(status: &str) -> Reply {
 }
 
 impl Reply {
+    /// With these bytes behind.
+    pub(crate) fn and(mut self, bytes: &[u8]) -> Self {
+        self.bytes.extend_from_slice(bytes);
+        self
+    }
+
     pub(crate) fn close(self) -> Self {
         Self { end: End::Close, ..self }
     }
@@ -60,6 +71,11 @@ impl Reply {
         Self { later: Some((Arc::clone(gate), bytes.to_vec())), ..self }
     }
 
+    /// Ends in a flood of these bytes, and counts those that could be written.
+    pub(crate) fn flood(self, bytes: &[u8], written: &Arc<AtomicU64>) -> Self {
+        Self { flood: Some((bytes.to_vec(), Arc::clone(written))), ..self }
+    }
+
     /// What is written at once.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         self.bytes.clone()
@@ -70,6 +86,10 @@ impl Reply {
         if let Some((gate, bytes)) = self.later {
             gate.notified().await;
             stream.write_all(&bytes).await.ok()?;
+        }
+        while let Some((bytes, written)) = &self.flood {
+            stream.write_all(bytes).await.ok()?;
+            written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
         match self.end {
             End::Keep => Some(()),

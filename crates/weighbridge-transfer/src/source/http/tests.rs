@@ -9,6 +9,7 @@ use crate::source::{
 
 mod addresses;
 mod environment;
+mod floods;
 mod hub;
 mod redirects;
 
@@ -93,6 +94,23 @@ async fn speaks_to_ipv6_hosts() {
     assert_eq!(source.name(), server.url("/base"));
     assert!(source.name().starts_with("http://[::1]:"), "{source:?}");
     assert_eq!(range(&source).await, good_range());
+}
+
+#[tokio::test]
+async fn a_user_in_an_address_is_told_to_the_server_unless_a_header_says_another() {
+    let server = Server::start(|_, _| good()).await;
+    let url = server.url("/base").replace("//", "//user:p%40ss@");
+    assert_eq!(range(&source(&url)).await, good_range());
+    let header = ("authorization".parse().unwrap(), "Bearer mine".parse().unwrap());
+    let options = SourceOptions { headers: vec![header], ..SourceOptions::default() };
+    assert_eq!(range(&web(&url, &options)).await, good_range());
+    let requests = server.requests();
+    // user:p@ss
+    assert!(requests[0].contains("\r\nauthorization: basic dxnlcjpwqhnz\r\n"), "{requests:?}");
+    assert!(requests[1].contains("\r\nauthorization: bearer mine\r\n"), "{requests:?}");
+    for request in requests {
+        assert!(request.contains(&format!("\r\nhost: {}\r\n", server.address)), "{request}");
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{good, good_range, range, refused, source};
+use super::{good, good_range, range, refused, source, unreachable};
 use crate::{
     Fault,
     source::http::scripted::{Server, in_child, redirect, status},
@@ -17,8 +17,8 @@ async fn goes_through_the_proxies_of_the_environment() {
     let direct = Server::start(|_, _| good()).await;
     let proxy = proxy.await;
     let environment = [
-        ("HTTP_PROXY", proxy.url("")),
-        ("HTTPS_PROXY", proxy.url("")),
+        ("HTTP_PROXY", proxy.url("").replace("//", "//user:p%40ss@")),
+        ("HTTPS_PROXY", proxy.url("").replace("//", "//user:p%40ss@")),
         ("NO_PROXY", "127.0.0.1".to_owned()),
         ("WEIGHBRIDGE_TEST_DIRECT", direct.url("")),
     ];
@@ -26,7 +26,13 @@ async fn goes_through_the_proxies_of_the_environment() {
         let requests = proxy.requests();
         assert!(requests[0].starts_with("get http://model.example/base/a/b http/1.1\r\n"), "{requests:?}");
         assert!(requests[1].starts_with("connect model.example:443 http/1.1\r\n"), "{requests:?}");
+        for request in &requests {
+            // user:p@ss
+            assert!(request.contains("\r\nproxy-authorization: basic dxnlcjpwqhnz\r\n"), "{request}");
+            assert!(request.contains("\r\nuser-agent: weighbridge/"), "{request}");
+        }
         assert_eq!((requests.len(), direct.requests().len()), (2, 1));
+        assert!(!direct.requests()[0].contains("proxy-authorization"));
         return;
     }
     assert_eq!(range(&source("http://model.example/base")).await, good_range());
@@ -62,6 +68,20 @@ async fn believes_the_authorities_of_the_environment_and_no_other() {
     for other in ["other.pem", "none.pem"] {
         let refused = [(ADDRESS, address.clone()), ("SSL_CERT_FILE", at(other))];
         assert!(in_child(module_path!(), TEST, &refused).await.is_some());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_speaks_no_http_is_named_as_the_reason() {
+    let environment = [("ALL_PROXY", "socks5://127.0.0.1:9".to_owned())];
+    if in_child(module_path!(), "a_proxy_that_speaks_no_http_is_named_as_the_reason", &environment)
+        .await
+        .is_none()
+    {
+        for url in ["http://127.0.0.1:9/", "https://127.0.0.1:9/"] {
+            let told = unreachable("cannot be connected to: its proxy speaks no HTTP");
+            assert_eq!(range(&source(url)).await, told);
+        }
     }
 }
 
