@@ -165,8 +165,10 @@ impl SourceFactory {
         })
     }
 
+    /// The client for one more source.
     fn client(&self) -> Result<Client, SourceError> {
-        self.client.get_or_init(Client::new).clone().map_err(SourceError::Setup)
+        let client = self.client.get_or_init(Client::new).as_ref();
+        client.map(Client::share).map_err(|why| SourceError::Setup(why.clone()))
     }
 
     pub(crate) fn web(

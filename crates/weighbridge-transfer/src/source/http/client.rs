@@ -1,10 +1,18 @@
 //! The one HTTP client: TLS, proxies, and what every request says.
 
-use std::{error::Error, ops::Range, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use ::http::{
     HeaderMap, HeaderValue, Request, Uri,
-    header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, PROXY_AUTHORIZATION, RANGE, USER_AGENT},
+    header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, PROXY_AUTHORIZATION, RANGE, USER_AGENT},
     uri::Scheme,
 };
 use base64ct::{Base64, Encoding as _};
@@ -36,6 +44,8 @@ use crate::source::Fault;
 pub(crate) struct Client {
     http: legacy::Client<Connector, Full<Bytes>>,
     proxies: Arc<Matcher>,
+    /// How many sources share the client.
+    sources: Arc<AtomicUsize>,
 }
 
 /// What came, of which the body is not read yet.
@@ -82,8 +92,24 @@ impl Client {
         let proxies = Arc::new(Matcher::from_system());
         let connector = Connector::new(tls, Arc::clone(&proxies), CONNECT_TIMEOUT);
         let mut builder = legacy::Client::builder(TokioExecutor::new());
-        builder.pool_timer(TokioTimer::new()).http1_max_buf_size(READ_AT_ONCE).http1_max_headers(MAX_HEADERS);
-        Ok(Self { http: builder.build(connector), proxies })
+        builder
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIME)
+            .pool_max_idle_per_host(IDLE_PER_SERVER)
+            .http1_max_buf_size(READ_AT_ONCE)
+            .http1_max_headers(MAX_HEADERS);
+        Ok(Self { http: builder.build(connector), proxies, sources: Arc::default() })
+    }
+
+    /// The same client for one more source.
+    pub(crate) fn share(&self) -> Self {
+        self.sources.fetch_add(1, Ordering::Relaxed);
+        self.clone()
+    }
+
+    /// Whether a connection to each source would be more than a process may have: systems allow 256 files to some.
+    fn is_crowded(&self) -> bool {
+        self.sources.load(Ordering::Relaxed) > FEW_SOURCES
     }
 
     /// Asks for a file, or a range of it, and follows redirects. Secrets go where [`Secrets`] says.
@@ -121,6 +147,9 @@ impl Client {
             let value = HeaderValue::try_from(text);
             headers
                 .insert(RANGE, value.map_err(|_| Fault::Refused("cannot be asked for a range".to_owned()))?);
+        } else if self.is_crowded() {
+            // Every source is asked for its head, and most are asked for nothing else soon.
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let mut request = Request::new(Full::default());
         *request.headers_mut() = headers;
@@ -261,3 +290,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many headers an answer may have.
 const MAX_HEADERS: usize = 100;
+
+/// How long a connection that is not used stays open.
+const IDLE_TIME: Duration = Duration::from_secs(15);
+
+/// How many such connections to one server stay open: as many as a fetch has to one source.
+const IDLE_PER_SERVER: usize = 8;
+
+/// Of how many sources all may keep connections open that are not used.
+const FEW_SOURCES: usize = 32;

@@ -103,6 +103,8 @@ impl Reply {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     requests: Arc<Mutex<Vec<String>>>,
+    /// Each connection that is open has one.
+    connections: Arc<()>,
 }
 
 impl Server {
@@ -116,11 +118,21 @@ impl Server {
         answer: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
-        let server = Self { address: listener.local_addr().unwrap(), requests: Arc::default() };
+        let server = Self {
+            address: listener.local_addr().unwrap(),
+            requests: Arc::default(),
+            connections: Arc::default(),
+        };
         let (requests, answer) = (Arc::clone(&server.requests), Arc::new(answer));
+        let connections = Arc::downgrade(&server.connections);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&requests), Arc::clone(&answer)));
+                let open = connections.upgrade();
+                let serving = serve(stream, Arc::clone(&requests), Arc::clone(&answer));
+                tokio::spawn(async move {
+                    let _open = open;
+                    serving.await
+                });
             }
         });
         server
@@ -129,6 +141,11 @@ impl Server {
     /// The requests so far: their lines, in lower case.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
+    }
+
+    /// How many connections are open.
+    pub(crate) fn connections(&self) -> usize {
+        Arc::strong_count(&self.connections) - 1
     }
 
     /// What was asked for, in lower case.

@@ -11,6 +11,7 @@ mod addresses;
 mod environment;
 mod floods;
 mod hub;
+mod idle;
 mod redirects;
 
 /// The file that most tests fetch.
