@@ -1,6 +1,7 @@
 //! `fetch`: a model from many untrusted sources.
 
 use std::{
+    cell::LazyCell,
     collections::BTreeMap,
     env,
     path::Path,
@@ -36,6 +37,9 @@ use crate::{
     trust::{self, Demand},
     weigh::globs,
 };
+
+mod hub_token;
+use hub_token::HubToken;
 
 pub(crate) fn run(args: &Fetch, output: &Output) -> Result<(), Failure> {
     if !args.any_name && args.which.name.is_none() && args.which.head.is_none() {
@@ -76,12 +80,21 @@ fn options(args: &Fetch, demand: &Demand<'_>) -> Result<Options, Failure> {
     let headers = headers(args)?;
     let hub = |name| env::var(name).ok().filter(|value| !value.is_empty());
     let factory = SourceFactory::new();
+    let token = LazyCell::new(HubToken::of_environment);
     let source_options = |text: &String| {
         SourceOptions {
             // A source that is named twice gets its headers both times.
             headers: headers.get(text.as_str()).cloned().unwrap_or_default(),
             hub_endpoint: hub("HF_ENDPOINT"),
-            hub_token: hub("HF_TOKEN"),
+            ..match is_of_hub(text).then(|| (*token).clone()).flatten() {
+                Some(HubToken::Given(token)) => {
+                    SourceOptions { hub_token: Some(token), ..SourceOptions::default() }
+                }
+                Some(HubToken::Kept(token)) => {
+                    SourceOptions { kept_hub_token: Some(token), ..SourceOptions::default() }
+                }
+                None => SourceOptions::default(),
+            }
         }
     };
     let usage = |error: SourceError| Failure::usage(error.to_string());
@@ -104,6 +117,10 @@ fn options(args: &Fetch, demand: &Demand<'_>) -> Result<Options, Failure> {
         limit_rate: args.limit_rate,
         watchdog: Watchdog::default(),
     })
+}
+
+fn is_of_hub(source: &str) -> bool {
+    source.split_once("://").is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("hf"))
 }
 
 type Header = (HeaderName, HeaderValue);
@@ -323,7 +340,8 @@ fn failure(error: FetchError, names: &[String]) -> Failure {
     let mut hints: Vec<String> = sources.iter().map(|status| of_source(status, names)).collect();
     if sources.iter().any(|status| is_denied_by_hub(status, names)) {
         hints.push(
-            "a hub answers so for what is private, gated or not there; it is given the token in HF_TOKEN"
+            "a hub answers so for what is private, gated or not there; it is given the token in HF_TOKEN, or that of \
+             `hf auth login`"
                 .to_owned(),
         );
     }

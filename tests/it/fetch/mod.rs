@@ -3,6 +3,7 @@
 //! The kit checks every run for rules that no source may break: figures never fall, each chunk becomes durable once,
 //! and no durable chunk is asked for again.
 
+mod accounts;
 mod belongings;
 mod blame;
 mod conformance;

@@ -13,7 +13,7 @@ fn hub(fleet: &Fleet) -> Faulty {
     hub_at(fleet, "hub")
 }
 
-fn hub_at(fleet: &Fleet, folder: &str) -> Faulty {
+pub(super) fn hub_at(fleet: &Fleet, folder: &str) -> Faulty {
     let world = &fleet.world;
     world.write(&format!("{folder}/api/models/org/llama/revision/main"), format!(r#"{{"sha":"{COMMIT}"}}"#));
     fs::create_dir_all(world.path(&format!("{folder}/org/llama/resolve"))).unwrap();

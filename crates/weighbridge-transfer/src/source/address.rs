@@ -15,7 +15,7 @@ use weighbridge_tree::{Coded, ErrorCode};
 use super::{
     Source,
     folder::FolderSource,
-    http::{Base, Client, HttpSource, Hub, Secrets, public},
+    http::{Base, Client, HttpSource, Hub, Secrets, Token, public},
     paths::{PathSource, Paths},
 };
 
@@ -64,6 +64,10 @@ pub struct SourceOptions {
     pub hub_endpoint: Option<String>,
     /// Sent to the hub, and to where it redirects within itself, but to no other place.
     pub hub_token: Option<String>,
+    /// The same, if there is no `hub_token`, for a token that nobody gave for this fetch: a login left it on the machine,
+    /// say. What the hub denies with it is asked for once more without it, and if that is given, the source's token is
+    /// not sent any more. *A token that has expired makes a hub deny what is public, too.*
+    pub kept_hub_token: Option<String>,
 }
 
 /// Why a text is no source. The text itself, which may hold a secret, is not part of it.
@@ -197,10 +201,16 @@ impl SourceFactory {
         }
         let hub = Hub::parse(rest, endpoint).map_err(|why| SourceError::address("hf", why))?;
         let headers = headers(options)?;
-        // What is said for this source alone goes before what is in the environment.
-        let token = options.hub_token.as_ref().filter(|_| !headers.contains_key(AUTHORIZATION));
-        let token = token.map(|token| HeaderValue::try_from(format!("Bearer {}", token.trim()))).transpose();
-        let token = token.map_err(|_| SourceError::address("hf", "the hub's token cannot be sent"))?;
+        // What is said for this source alone goes before what is said for all.
+        let token = match (&options.hub_token, &options.kept_hub_token) {
+            _ if headers.contains_key(AUTHORIZATION) => None,
+            (Some(given), _) => Some(
+                Token::given(given)
+                    .map_err(|_| SourceError::address("hf", "the hub's token cannot be sent"))?,
+            ),
+            // Nobody gave it: one that is damaged must not be in the way.
+            (None, kept) => kept.as_ref().and_then(|kept| Token::kept(kept).ok()),
+        };
         let name = format!("hf://{rest}");
         let secrets = Secrets::new(headers, token);
         Ok(PathSource::new(name, HttpSource::new(self.client()?, Base::Hub(hub), secrets)))

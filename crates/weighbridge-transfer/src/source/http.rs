@@ -25,16 +25,18 @@ mod hub;
 mod moved;
 #[cfg(test)]
 pub(crate) mod scripted;
+mod secrets;
 #[cfg(test)]
 mod tests;
 
 use answer::Given;
 pub(crate) use body::{HttpBody, read};
+pub(crate) use client::{Answer, Client};
 #[cfg(feature = "cloud")]
 pub(crate) use client::innermost;
-pub(crate) use client::{Answer, Client, Secrets};
 pub(crate) use hub::Hub;
 use moved::Moved;
+pub(crate) use secrets::{Secrets, Token};
 
 /// A web server, or a hub.
 pub(crate) struct HttpSource {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use ::http::{
-    HeaderMap, HeaderValue, Request, Uri,
+    HeaderMap, HeaderValue, Request, StatusCode, Uri,
     header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, PROXY_AUTHORIZATION, RANGE, USER_AGENT},
     uri::Scheme,
 };
@@ -33,6 +33,7 @@ use super::{
     body::Response,
     connection::{AGENT, Connector, Flood, READ_AT_ONCE, TakesNoConnection},
     moved::{MAX_REDIRECTS, redirect},
+    secrets::Secrets,
 };
 use crate::source::Fault;
 
@@ -53,35 +54,6 @@ pub(crate) struct Answer {
     pub(crate) response: Response,
     /// Where it came from, if not from where it was asked for, and if it can be asked for there without a secret.
     pub(crate) moved_to: Option<Url>,
-}
-
-/// What a source is sent, and others must not see.
-#[derive(Clone, Default)]
-pub(crate) struct Secrets {
-    /// Go to the address that is asked, and to none that it redirects to.
-    headers: HeaderMap,
-    /// Goes also to where a hub redirects within itself.
-    token: Option<HeaderValue>,
-}
-
-impl Secrets {
-    pub(crate) fn new(mut headers: HeaderMap, mut token: Option<HeaderValue>) -> Self {
-        headers.values_mut().chain(&mut token).for_each(|value| value.set_sensitive(true));
-        Self { headers, token }
-    }
-
-    fn headers(&self) -> HeaderMap {
-        let mut headers = self.headers.clone();
-        if let Some(token) = &self.token {
-            headers.insert(AUTHORIZATION, token.clone());
-        }
-        headers
-    }
-
-    fn after_redirect(self, from: &Url, to: &Url) -> Self {
-        let is_same = from.origin() == to.origin();
-        Self { headers: HeaderMap::new(), token: self.token.filter(|_| is_same) }
-    }
 }
 
 impl Client {
@@ -112,7 +84,8 @@ impl Client {
         self.sources.load(Ordering::Relaxed) > FEW_SOURCES
     }
 
-    /// Asks for a file, or a range of it, and follows redirects. Secrets go where [`Secrets`] says.
+    /// Asks for a file, or a range of it, and follows redirects. Secrets go where [`Secrets`] says. What is denied with a
+    /// token that may have expired is asked for once more without it: for such a token hubs deny what is public, too.
     ///
     /// # Errors
     /// [`Fault`]: there is no answer, or it redirects to where nobody should go. Any other answer is given as it is.
@@ -122,11 +95,24 @@ impl Client {
         secrets: Secrets,
         range: Option<&Range<u64>>,
     ) -> Result<Answer, Fault> {
+        let answer = self.follow(url.clone(), secrets.clone(), range).await?;
+        let Some(without) = secrets.without_kept_token().filter(|_| is_denied(&answer)) else {
+            return Ok(answer);
+        };
+        let again = self.follow(url, without, range).await?;
+        if again.response.status().is_success() {
+            secrets.give_up_kept_token();
+        }
+        // What is denied both ways is denied for the reason that the hub has with the token.
+        Ok(if is_denied(&again) { answer } else { again })
+    }
+
+    async fn follow(&self, url: Url, secrets: Secrets, range: Option<&Range<u64>>) -> Result<Answer, Fault> {
         let (mut at, mut secrets, mut moved) = (url, secrets, false);
         for _ in 0..=MAX_REDIRECTS {
             let response = self.once(at.clone(), secrets.headers(), range).await?;
             let Some(target) = redirect(response.status(), response.headers(), &at)? else {
-                let is_public = moved && secrets.token.is_none();
+                let is_public = moved && !secrets.has_token();
                 return Ok(Answer { response, moved_to: is_public.then_some(at) });
             };
             secrets = secrets.after_redirect(&at, &target);
@@ -185,6 +171,10 @@ impl Client {
         *request.uri_mut() = uri;
         self.http.request(request).await.map(Response::new).map_err(|error| no_answer(&error))
     }
+}
+
+fn is_denied(answer: &Answer) -> bool {
+    matches!(answer.response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
 /// Takes user and password out of an address.

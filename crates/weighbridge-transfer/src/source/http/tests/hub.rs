@@ -8,10 +8,15 @@ const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 fn hub(server: &Server, text: &str) -> Web {
     let options = SourceOptions {
-        hub_endpoint: Some(server.url("/hub/")),
         hub_token: Some("hf_secret\n".to_owned()),
         headers: vec![("x-mine".parse().unwrap(), "1".parse().unwrap())],
+        ..SourceOptions::default()
     };
+    hub_with(server, text, options)
+}
+
+fn hub_with(server: &Server, text: &str, options: SourceOptions) -> Web {
+    let options = SourceOptions { hub_endpoint: Some(server.url("/hub/")), ..options };
     SourceFactory::new().hub(text.strip_prefix("hf://").unwrap(), &options).unwrap()
 }
 
@@ -121,4 +126,90 @@ async fn a_model_may_have_no_organisation() {
     let server = server.await;
     assert_eq!(range(&hub(&server, "hf://gpt2")).await, good_range());
     assert_eq!(server.targets()[1], format!("/hub/gpt2/resolve/{COMMIT}/a/b"));
+}
+
+/// A hub that answers as one does to a token that has expired: it denies everything, and without a token gives what is
+/// public.
+async fn expired(public: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Server {
+    Server::start(move |request, _| match request.contains("authorization: ") {
+        true => status("401 Unauthorized"),
+        false if request.contains("/api/models/") => named(COMMIT),
+        false => public(request),
+    })
+    .await
+}
+
+fn kept(token: &str) -> SourceOptions {
+    SourceOptions { kept_hub_token: Some(token.to_owned()), ..SourceOptions::default() }
+}
+
+/// Regression: nobody could fetch a public model on a machine where a login had expired.
+#[tokio::test]
+async fn a_kept_token_that_has_expired_is_sent_once_and_a_given_one_stays_refused() {
+    let server = expired(|_| good()).await;
+    let source = hub_with(&server, "hf://org/name", kept("hf_old\n"));
+    for _ in 0..3 {
+        assert_eq!(range(&source).await, good_range());
+    }
+    assert_eq!(source.whole_at("x", 10).await, refused("answers 206 Partial Content"));
+    let with_token: Vec<_> = server
+        .requests()
+        .iter()
+        .map(|request| request.contains("authorization: bearer hf_old\r\n"))
+        .collect();
+    assert_eq!(with_token, [true, false, false, false, false, false]);
+
+    let server = expired(|_| good()).await;
+    let given = SourceOptions { hub_token: Some("hf_given".to_owned()), ..kept("hf_old") };
+    let source = hub_with(&server, "hf://org/name", given);
+    assert_eq!(range(&source).await, refused("answers 401 Unauthorized"));
+    assert_eq!(server.requests().len(), 1);
+    assert!(server.requests()[0].contains("authorization: bearer hf_given\r\n"));
+}
+
+#[tokio::test]
+async fn a_kept_token_that_is_good_is_always_sent() {
+    let server = Server::start(|request, _| match request.contains("authorization: Bearer hf_good\r\n") {
+        false => status("401 Unauthorized"),
+        true if request.contains("/api/models/") => named(COMMIT),
+        true if request.contains("/gated ") => status("403 Forbidden"),
+        true => good(),
+    });
+    let server = server.await;
+    let source = hub_with(&server, "hf://org/name", kept("hf_good"));
+    assert_eq!(range(&source).await, good_range());
+    // One file is denied with the token and without it. It is told as it is with the token, which goes on to be sent.
+    assert_eq!(source.whole_at("gated", 9).await, refused("answers 403 Forbidden"));
+    assert_eq!(range(&source).await, good_range());
+    let without = |request: &&String| !request.contains("authorization: ");
+    assert_eq!(server.requests().iter().filter(without).count(), 1);
+}
+
+#[tokio::test]
+async fn what_a_hub_says_without_a_kept_token_is_told_as_it_is() {
+    let server = expired(|request| match request.contains("/busy ") {
+        true => reply(&["503 x", "Retry-After: 3", "Content-Length: 0"], b""),
+        false => status("404 Not Found"),
+    });
+    let server = server.await;
+    let source = hub_with(&server, "hf://org/name", kept("hf_old"));
+    assert_eq!(source.whole_at("none", 9).await, Err(Fault::Missing));
+    assert!(matches!(source.whole_at("busy", 9).await, Err(Fault::Busy { retry_after: Some(_), .. })));
+}
+
+#[tokio::test]
+async fn a_kept_token_gives_way_to_headers_and_one_that_no_header_can_have_is_none() {
+    let server = Server::start(|request, _| match request.contains("/api/models/") {
+        true => named(COMMIT),
+        false => good(),
+    });
+    let server = server.await;
+    let header = ("authorization".parse().unwrap(), "Bearer mine".parse().unwrap());
+    let source =
+        hub_with(&server, "hf://org/name", SourceOptions { headers: vec![header], ..kept("hf_old") });
+    assert_eq!(range(&source).await, good_range());
+    assert!(server.requests().iter().all(|request| request.contains("authorization: bearer mine\r\n")));
+    let source = hub_with(&server, "hf://org/name", kept("a\nb"));
+    assert_eq!(range(&source).await, good_range());
+    assert!(!server.requests()[2].contains("authorization"));
 }

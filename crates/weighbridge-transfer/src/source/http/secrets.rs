@@ -1,0 +1,95 @@
+//! What a source is sent, and others must not see.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use ::http::{
+    HeaderMap, HeaderValue,
+    header::{AUTHORIZATION, InvalidHeaderValue},
+};
+use url::Url;
+
+/// The headers and the token of one source. Clones know alike whether the token is of use.
+#[derive(Clone, Default)]
+pub(crate) struct Secrets {
+    /// Go to the address that is asked, and to none that it redirects to.
+    headers: HeaderMap,
+    /// Goes also to where a hub redirects within itself.
+    token: Option<Token>,
+}
+
+/// The token of a hub.
+#[derive(Clone)]
+pub(crate) struct Token {
+    value: HeaderValue,
+    /// Of a token that nobody gave for this fetch: whether the hub gives more without it.
+    kept: Option<Arc<AtomicBool>>,
+}
+
+impl Token {
+    /// A token that is always sent.
+    ///
+    /// # Errors
+    /// No header can have it.
+    pub(crate) fn given(text: &str) -> Result<Self, InvalidHeaderValue> {
+        let mut value = HeaderValue::try_from(format!("Bearer {}", text.trim()))?;
+        value.set_sensitive(true);
+        Ok(Self { value, kept: None })
+    }
+
+    /// A token that lies on the machine, and may have expired.
+    ///
+    /// # Errors
+    /// No header can have it.
+    pub(crate) fn kept(text: &str) -> Result<Self, InvalidHeaderValue> {
+        Ok(Self { kept: Some(Arc::default()), ..Self::given(text)? })
+    }
+
+    fn is_of_use(&self) -> bool {
+        !self.kept.as_ref().is_some_and(|useless| useless.load(Ordering::Relaxed))
+    }
+}
+
+impl Secrets {
+    pub(crate) fn new(mut headers: HeaderMap, token: Option<Token>) -> Self {
+        headers.values_mut().for_each(|value| value.set_sensitive(true));
+        Self { headers, token }
+    }
+
+    pub(super) fn headers(&self) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        if let Some(token) = self.token() {
+            headers.insert(AUTHORIZATION, token.value.clone());
+        }
+        headers
+    }
+
+    pub(super) fn has_token(&self) -> bool {
+        self.token().is_some()
+    }
+
+    fn token(&self) -> Option<&Token> {
+        self.token.as_ref().filter(|token| token.is_of_use())
+    }
+
+    /// What is sent after a redirect.
+    pub(super) fn after_redirect(self, from: &Url, to: &Url) -> Self {
+        let is_same = from.origin() == to.origin();
+        Self { headers: HeaderMap::new(), token: self.token.filter(|_| is_same) }
+    }
+
+    /// The secrets without a token that may have expired; `None` if they have none, or are without it already.
+    pub(super) fn without_kept_token(&self) -> Option<Self> {
+        self.token().filter(|token| token.kept.is_some())?;
+        Some(Self { headers: self.headers.clone(), token: None })
+    }
+
+    /// The hub gives more without the token: it is not sent any more.
+    pub(super) fn give_up_kept_token(&self) {
+        if let Some(useless) = self.token.as_ref().and_then(|token| token.kept.as_ref()) {
+            useless.store(true, Ordering::Relaxed);
+        }
+    }
+}
