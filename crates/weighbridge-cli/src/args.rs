@@ -370,8 +370,8 @@ pub(crate) struct AuditCheck {
 /// already is verified and not fetched again: after a kill, a crash or an error the same command goes on from there. A
 /// file gets its name when all of it is verified; until then it lies in DIR/weighbridge/partial.
 ///
-/// HF_ENDPOINT and HF_TOKEN are used for hf:// sources, or else the token that `hf auth login` keeps; proxies and
-/// certificates are those of the usual environment variables.
+/// HF_ENDPOINT and HF_TOKEN are used for hf:// sources, or else the token that `hf auth login` keeps. Keys for buckets,
+/// proxies and certificates are those of the usual environment variables; for s3://, AWS_PROFILE names a profile.
 #[derive(Parser)]
 #[command(after_help = examples::FETCH)]
 pub(crate) struct Fetch {

@@ -97,7 +97,15 @@ fn options(args: &Fetch, demand: &Demand<'_>) -> Result<Options, Failure> {
             }
         }
     };
-    let usage = |error: SourceError| Failure::usage(error.to_string());
+    let usage = |error: SourceError| {
+        let failure = Failure::usage(error.to_string());
+        match error {
+            SourceError::Credentials(_) => failure.hint(
+                "put keys into the environment: `aws configure export-credentials --format env` prints those of a profile",
+            ),
+            _ => failure,
+        }
+    };
     let source = |text: &String| factory.parse(text, &source_options(text)).map_err(usage);
     let metadata = |text: &String| factory.parse_metadata(text, &source_options(text)).map_err(usage);
     let patterns = |patterns: &[String]| -> Result<Option<GlobSet>, Failure> {

@@ -95,6 +95,8 @@ pub enum SourceError {
         /// What the operating system says, or that it is no folder.
         why: String,
     },
+    /// The files that may have credentials for it cannot be used: they, or the profile in them.
+    Credentials(String),
     /// The HTTP client cannot be set up.
     Setup(String),
 }
@@ -137,7 +139,8 @@ impl SourceFactory {
     /// - anything else: a local folder
     ///
     /// Nothing is asked for yet. Proxies, certificate authorities and credentials of buckets come from the usual
-    /// environment variables; nothing else does.
+    /// environment variables; nothing else does. For S3 without keys there, they come from the profile that `AWS_PROFILE`
+    /// names, or `default`, in the files of Amazon's tools, and last from the machine's metadata service.
     ///
     /// # Errors
     /// [`SourceError`].
@@ -238,8 +241,13 @@ impl SourceFactory {
         url.set_query(None);
         url.set_fragment(None);
         let name = url.as_str().trim_end_matches('/').to_owned();
-        let bucket = super::bucket::BucketSource::parse(&url, self.client()?);
-        Ok(PathSource::new(name, bucket.map_err(|why| SourceError::address("bucket", why))?))
+        use super::bucket::{BucketError, BucketSource};
+        let bucket = BucketSource::parse(&url, self.client()?);
+        let bucket = bucket.map_err(|error| match error {
+            BucketError::Address(why) => SourceError::address("bucket", why),
+            BucketError::Credentials(why) => SourceError::Credentials(why),
+        });
+        Ok(PathSource::new(name, bucket?))
     }
 }
 
@@ -287,6 +295,7 @@ impl fmt::Display for SourceError {
             Self::Folder { path, why } => {
                 write!(f, "neither an address nor a folder: {}: {why}", shown_path(path))
             }
+            Self::Credentials(why) => write!(f, "no credentials for a bucket: {why}"),
             Self::Setup(why) => write!(f, "cannot set up HTTP: {why}"),
         }
     }

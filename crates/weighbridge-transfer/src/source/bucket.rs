@@ -14,7 +14,6 @@ use bytes::Bytes;
 use http_body_util::Full;
 use object_store::{
     ClientConfigKey, ClientOptions, GetOptions, GetRange, ObjectStore, ObjectStoreScheme, RetryConfig,
-    aws::AmazonS3Builder,
     azure::MicrosoftAzureBuilder,
     client::{
         HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
@@ -30,33 +29,51 @@ use super::{
     http::{
         Answer, Client, HttpBody, Secrets,
         answer::{self, Given},
-        innermost, read,
+        find, innermost, read,
     },
     paths::{Part, Paths},
 };
+
+mod profile;
+mod s3;
 
 /// A folder in a bucket.
 pub(crate) struct BucketSource {
     store: Box<dyn ObjectStore>,
     folder: Path,
+    /// Where credentials were looked for, if none were found but what the machine may give.
+    nowhere: Option<String>,
+}
+
+/// Why there is no source of a bucket.
+pub(crate) enum BucketError {
+    /// What is wrong with its address.
+    Address(String),
+    /// Why the files with its credentials cannot be used.
+    Credentials(String),
 }
 
 impl BucketSource {
-    /// Credentials, endpoints and regions come from the environment variables of the bucket's maker.
+    /// Credentials, endpoints and regions come from the environment variables of the bucket's maker, those of S3 also from
+    /// a profile.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub(crate) fn parse(url: &Url, client: Client) -> Result<Self, String> {
-        let (scheme, folder) = ObjectStoreScheme::parse(url).map_err(|error| innermost(&error))?;
-        let connector = Connector(client);
+    /// [`BucketError`].
+    pub(crate) fn parse(url: &Url, client: Client) -> Result<Self, BucketError> {
+        let address = |error: &(dyn std::error::Error + 'static)| BucketError::Address(innermost(error));
+        let (scheme, folder) = ObjectStoreScheme::parse(url).map_err(|error| address(&error))?;
+        let connector = |allow_http| Connector { client, allow_http };
+        let mut nowhere = None;
         // Retries are the fetch's business: it knows who else has the bytes.
         let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
         let store: Result<Box<dyn ObjectStore>, object_store::Error> = match scheme {
             ObjectStoreScheme::AmazonS3 => {
-                let builder = AmazonS3Builder::from_env().with_url(url.as_str());
+                let (builder, asked) = s3::settings().map_err(BucketError::Credentials)?;
+                nowhere = asked;
                 builder
+                    .with_url(url.as_str())
                     .with_retry(retry)
-                    .with_http_connector(connector)
+                    .with_http_connector(connector("AWS_ALLOW_HTTP"))
                     .build()
                     .map(|store| Box::new(store) as _)
             }
@@ -64,7 +81,7 @@ impl BucketSource {
                 let builder = GoogleCloudStorageBuilder::from_env().with_url(url.as_str());
                 builder
                     .with_retry(retry)
-                    .with_http_connector(connector)
+                    .with_http_connector(connector("GOOGLE_ALLOW_HTTP"))
                     .build()
                     .map(|store| Box::new(store) as _)
             }
@@ -72,13 +89,13 @@ impl BucketSource {
                 let builder = MicrosoftAzureBuilder::from_env().with_url(url.as_str());
                 builder
                     .with_retry(retry)
-                    .with_http_connector(connector)
+                    .with_http_connector(connector("AZURE_ALLOW_HTTP"))
                     .build()
                     .map(|store| Box::new(store) as _)
             }
-            _ => return Err("no kind of bucket".to_owned()),
+            _ => return Err(BucketError::Address("no kind of bucket".to_owned())),
         };
-        Ok(Self { store: store.map_err(|error| innermost(&error))?, folder })
+        Ok(Self { store: store.map_err(|error| address(&error))?, folder, nowhere })
     }
 
     async fn ask(&self, path: &str, range: Option<Range<u64>>) -> Result<Answer, Fault> {
@@ -94,9 +111,27 @@ impl BucketSource {
         let result = self.store.get_opts(&object, options).await;
         match (asked.take(), result) {
             (Some(answer), _) => answer,
-            (None, Err(error)) => Err(not_asked(&error)),
+            (None, Err(error)) => Err(self.not_asked(&error)),
             (None, Ok(_)) => Err(Fault::Refused("was not asked for the object".to_owned())),
         }
+    }
+}
+
+impl BucketSource {
+    /// Why the bucket itself was not asked: mostly for lack of credentials.
+    fn not_asked(&self, error: &(dyn std::error::Error + 'static)) -> Fault {
+        let is_unreachable = matches!(find(error), Some(Fault::Unreachable(_)));
+        let what = match (&self.nowhere, is_unreachable) {
+            (None, _) => innermost(error),
+            (Some(nowhere), true) => {
+                format!("{nowhere}, and the machine's metadata service does not answer")
+            }
+            (Some(nowhere), false) => {
+                format!("{nowhere}, and the machine's metadata service gives none: {}", innermost(error))
+            }
+        };
+        let what = format!("has no credentials: {what}");
+        if is_unreachable { Fault::Unreachable(what) } else { Fault::Refused(what) }
     }
 }
 
@@ -144,7 +179,11 @@ impl Asked {
 }
 
 /// Gives `object_store` the client that all sources have.
-struct Connector(Client);
+struct Connector {
+    client: Client,
+    /// The variable that allows endpoints without TLS.
+    allow_http: &'static str,
+}
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -154,20 +193,31 @@ impl fmt::Debug for Connector {
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        let http = options.get_config_value(&ClientConfigKey::AllowHttp).is_some_and(|value| value == "true");
-        let schemes: &[&str] = if http { &["https", "http"] } else { &["https"] };
-        Ok(HttpClient::new(Service { client: self.0.clone(), schemes }))
+        let says = |key| options.get_config_value(&key);
+        let http = says(ClientConfigKey::AllowHttp).is_some_and(|value| is_true(&value));
+        // `object_store` gives so little time to none but the metadata service of the machine.
+        let connect = says(ClientConfigKey::ConnectTimeout);
+        let timeout = match connect.is_some_and(|time| time == "1s") {
+            true => METADATA_TIMEOUT,
+            false => CREDENTIALS_TIMEOUT,
+        };
+        let (client, allow_http) = (self.client.clone(), self.allow_http);
+        Ok(HttpClient::new(Service { client, http, allow_http, timeout }))
     }
 }
 
 struct Service {
     client: Client,
-    schemes: &'static [&'static str],
+    /// Whether endpoints without TLS are allowed, and by which variable they can be.
+    http: bool,
+    allow_http: &'static str,
+    /// For answers of whoever gives credentials.
+    timeout: Duration,
 }
 
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service").field("schemes", &self.schemes).finish_non_exhaustive()
+        f.debug_struct("Service").field("http", &self.http).finish_non_exhaustive()
     }
 }
 
@@ -193,12 +243,14 @@ impl Service {
     fn url(&self, request: &HttpRequest) -> Result<Url, Fault> {
         let url = Url::parse(&request.uri().to_string())
             .map_err(|_| Fault::Refused("has an address that cannot be asked".to_owned()))?;
-        if !self.schemes.contains(&url.scheme()) {
-            return Err(Fault::Refused(
-                "has an endpoint without TLS, which its settings do not allow".to_owned(),
-            ));
+        match url.scheme() {
+            "https" => Ok(url),
+            "http" if self.http => Ok(url),
+            _ => Err(Fault::Refused(format!(
+                "has an endpoint without TLS, which only {}=true allows",
+                self.allow_http
+            ))),
         }
-        Ok(url)
     }
 
     /// What `object_store` asks others, whom its user has named or the machine runs in: no source.
@@ -212,9 +264,8 @@ impl Service {
             let (status, headers) = (response.status(), response.headers().clone());
             Ok((status, headers, Bytes::from(read(response, MAX_CREDENTIALS).await?)))
         };
-        let in_time = tokio::time::timeout(CREDENTIALS_TIMEOUT, asking).await;
-        let too_late =
-            |_| Fault::Unreachable(format!("no answer within {} s", CREDENTIALS_TIMEOUT.as_secs()));
+        let in_time = tokio::time::timeout(self.timeout, asking).await;
+        let too_late = |_| Fault::Unreachable(format!("no answer within {} s", self.timeout.as_secs()));
         let (status, headers, body) = in_time.map_err(too_late)??;
         let mut response = HttpResponse::new(HttpResponseBody::from(body));
         *response.status_mut() = status;
@@ -228,20 +279,15 @@ fn failed(fault: Fault) -> HttpError {
     HttpError::new(HttpErrorKind::Unknown, fault)
 }
 
-/// Why the bucket itself was not asked: mostly for lack of credentials.
-fn not_asked(error: &(dyn std::error::Error + 'static)) -> Fault {
-    let what = format!("has no credentials: {}", innermost(error));
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(Fault::Unreachable(_)) = error.downcast_ref::<Fault>() {
-            return Fault::Unreachable(what);
-        }
-        cause = error.source();
-    }
-    Fault::Refused(what)
+/// Whether a setting says yes.
+fn is_true(value: &str) -> bool {
+    ["1", "true", "on", "yes", "y"].into_iter().any(|word| value.eq_ignore_ascii_case(word))
 }
 
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The metadata service of a cloud is near, and elsewhere nobody answers at its address.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 
 const MAX_CREDENTIALS: u64 = 1 << 20;
 

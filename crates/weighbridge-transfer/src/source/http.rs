@@ -33,7 +33,7 @@ use answer::Given;
 pub(crate) use body::{HttpBody, read};
 pub(crate) use client::{Answer, Client};
 #[cfg(feature = "cloud")]
-pub(crate) use client::innermost;
+pub(crate) use client::{find, innermost};
 pub(crate) use hub::Hub;
 use moved::Moved;
 pub(crate) use secrets::{Secrets, Token};

@@ -1,4 +1,7 @@
-use std::env;
+use std::{
+    env,
+    time::{Duration, Instant},
+};
 
 use crate::source::{
     Fault, Source as _, SourceFactory, SourceOptions,
@@ -179,7 +182,7 @@ async fn a_google_bucket_is_judged_as_a_web_server_is() {
 async fn an_endpoint_without_tls_has_to_be_allowed() {
     if is_child() {
         let refused =
-            Fault::Refused("has an endpoint without TLS, which its settings do not allow".to_owned());
+            Fault::Refused("has an endpoint without TLS, which only AWS_ALLOW_HTTP=true allows".to_owned());
         assert_eq!(range(&source("s3://models/a"), "x").await, Err(refused));
         return;
     }
@@ -194,14 +197,23 @@ async fn an_endpoint_without_tls_has_to_be_allowed() {
 async fn credentials_come_from_the_machine_or_are_told_to_be_missing() {
     const TEST: &str = "credentials_come_from_the_machine_or_are_told_to_be_missing";
     if let Ok(at) = env::var(AT) {
+        let begun = Instant::now();
         let got = range(&source("s3://models/a"), "x").await;
+        let told = |what| {
+            format!(
+                "has no credentials: not in the environment, not in profile `default`, and the machine's metadata \
+                 service {what}"
+            )
+        };
         match (at.as_str(), got) {
             ("good", got) => assert_eq!(got, good_range()),
-            ("refusing", Err(Fault::Refused(what))) | ("dead", Err(Fault::Unreachable(what))) => {
-                assert!(what.starts_with("has no credentials: "), "{what}");
+            ("refusing", Err(Fault::Refused(what))) => {
+                assert!(what.starts_with(&told("gives none: ")) && what.contains("403"), "{what}");
             }
+            ("dead" | "silent", Err(Fault::Unreachable(what))) => assert_eq!(what, told("does not answer")),
             (at, got) => panic!("{at}: {got:?}"),
         }
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         return;
     }
     let server = Server::start(|request, _| match request.split(' ').nth(1).unwrap() {
@@ -214,14 +226,20 @@ async fn credentials_come_from_the_machine_or_are_told_to_be_missing() {
     });
     let (server, refusing) = (server.await, Server::start(|_, _| status("403 Forbidden")).await);
     let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    for (at, machine) in
-        [("good", server.url("")), ("refusing", refusing.url("")), ("dead", format!("http://{dead}"))]
-    {
+    let silent = Server::start(|_, _| Reply::default()).await;
+    for (at, machine) in [
+        ("good", server.url("")),
+        ("refusing", refusing.url("")),
+        ("dead", format!("http://{dead}")),
+        ("silent", silent.url("")),
+    ] {
         let environment = [
             (AT, at.to_owned()),
             ("AWS_ENDPOINT", server.url("")),
             ("AWS_ALLOW_HTTP", "true".to_owned()),
             ("AWS_METADATA_ENDPOINT", machine),
+            ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".to_owned()),
+            ("AWS_CONFIG_FILE", "/dev/null".to_owned()),
         ];
         in_child(module_path!(), TEST, &environment).await.unwrap();
     }
@@ -231,6 +249,64 @@ async fn credentials_come_from_the_machine_or_are_told_to_be_missing() {
 
 const ROLE: &str =
     r#"{"AccessKeyId":"ROLEKEY","SecretAccessKey":"s","Token":"t","Expiration":"2999-01-01T00:00:00Z"}"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_come_from_a_profile_where_the_environment_has_none() {
+    const TEST: &str = "keys_come_from_a_profile_where_the_environment_has_none";
+    if is_child() {
+        match SourceFactory::new().bucket("s3://models/a") {
+            Ok(source) => assert_eq!(range(&source, "x").await, good_range()),
+            Err(error) => println!("told: {error}"),
+        }
+        return;
+    }
+    let server = Server::start(|_, _| good()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let credentials = "[me]\naws_access_key_id = MINE\naws_secret_access_key = s\naws_session_token = t\n";
+    let endpoint = server.url("");
+    let config =
+        format!("[profile me]\nregion = mars-1\nendpoint_url = {endpoint}\n[profile sso]\nsso_session = x\n");
+    let environment = [
+        (AT, "1".to_owned()),
+        ("AWS_ALLOW_HTTP", "true".to_owned()),
+        ("AWS_SHARED_CREDENTIALS_FILE", file("credentials", credentials.to_owned())),
+        ("AWS_CONFIG_FILE", file("config", config)),
+    ];
+    let run = async |more: &[(&'static str, &str)]| {
+        let mut environment = environment.to_vec();
+        environment.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        in_child(module_path!(), TEST, &environment).await.unwrap()
+    };
+    run(&[("AWS_PROFILE", "me")]).await;
+    let request = server.requests().pop().unwrap();
+    assert!(request.contains(" credential=mine/") && request.contains("/mars-1/s3/"), "{request}");
+    assert!(request.contains("\r\nx-amz-security-token: t\r\n"), "{request}");
+    // The environment goes first, and then nothing of the profile is read.
+    let keys = [("AWS_ACCESS_KEY_ID", "GIVEN"), ("AWS_SECRET_ACCESS_KEY", "s"), ("AWS_ENDPOINT", &endpoint)];
+    run(&[&keys[..], &[("AWS_PROFILE", "sso")]].concat()).await;
+    let request = server.requests().pop().unwrap();
+    assert!(request.contains(" credential=given/") && !request.contains("security-token"), "{request}");
+    run(&[("AWS_PROFILE", "me"), ("AWS_REGION", "venus-1")]).await;
+    assert!(server.requests().pop().unwrap().contains("/venus-1/s3/"));
+    let told = "told: no credentials for a bucket: profile `sso` gets its keys by single sign-on (SSO), which is not read";
+    assert!(run(&[("AWS_PROFILE", "sso")]).await.contains(told));
+    let told = "told: no credentials for a bucket: the environment has AWS_SESSION_TOKEN, and no keys that it belongs to";
+    assert!(run(&[("AWS_PROFILE", "me"), ("AWS_SESSION_TOKEN", "t")]).await.contains(told));
+    assert!(run(&[("AWS_PROFILE", "you")]).await.contains("profile `you` is not in "));
+    assert_eq!(server.requests().len(), 3);
+}
+
+#[test]
+fn settings_say_yes_in_several_words() {
+    for (value, says_yes) in [("true", true), ("TRUE", true), ("1", true), ("false", false), ("", false)] {
+        assert_eq!(super::is_true(value), says_yes, "{value}");
+    }
+}
 
 #[test]
 fn refuses_what_is_no_bucket_and_takes_no_credentials_in_its_address() {

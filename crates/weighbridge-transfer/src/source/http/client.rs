@@ -242,7 +242,7 @@ fn no_answer(error: &legacy::Error) -> Fault {
 }
 
 /// The first cause of a type. An error of I/O hides what it holds from `source`, at each layer of the connection.
-fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
+pub(crate) fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(found) = error.downcast_ref() {
