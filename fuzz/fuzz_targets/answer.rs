@@ -13,6 +13,10 @@ mod answer;
 #[path = "../../crates/weighbridge-transfer/src/source/fault.rs"]
 #[allow(dead_code, reason = "an answer that does not come is none")]
 mod fault;
+/// The place where `answer` looks for faults.
+mod source {
+    pub(crate) use crate::fault::Fault;
+}
 
 use answer::{Given, Head, check_range, check_whole};
 use fault::Fault;
