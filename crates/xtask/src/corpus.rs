@@ -1,4 +1,5 @@
-//! Seeds of the fuzz targets: the content of the vectors, in the form that each target reads.
+//! Seeds of the fuzz targets: the content of the vectors, in the form that each target reads, and one for a form that
+//! is others' and has no vectors.
 
 use std::fs;
 
@@ -18,9 +19,17 @@ pub(crate) fn seed() -> Result {
             count += 1;
         }
     }
+    let folder = root().join("fuzz/corpus/profile");
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("seed"), PROFILE)?;
     println!("{count} seeds from spec/vectors");
     Ok(())
 }
+
+/// A profile's name, then a file of Amazon's tools that has it.
+const PROFILE: &str = "me\n# mine\n[default]\nregion = a\n[profile me]\n[me]\naws_access_key_id = ID\n\
+                       aws_secret_access_key = a/b+c= # near\ns3 =\n  x = y\nendpoint_url = https://s3.example\n\
+                       sso_session = z\n";
 
 fn seeds(vector: &Vector) -> Vec<(&'static str, Vec<u8>)> {
     let mut seeds = Vec::new();
