@@ -30,7 +30,8 @@ fuzz_target!(|data: &[u8]| {
 /// What is taken stands in the text as it is, behind an equals sign and before the end of a line or space.
 fn are_words_of(text: &str, profile: &Profile) {
     let Profile { keys, region, endpoint, .. } = profile;
-    let keys = keys.iter().flat_map(|Keys { id, secret, session }| [Some(id), Some(secret), session.as_ref()]);
+    let keys =
+        keys.iter().flat_map(|Keys { id, secret, session }| [Some(id), Some(secret), session.as_ref()]);
     for value in keys.flatten().chain(region).chain(endpoint) {
         assert!(!value.is_empty() && value.bytes().all(|byte| byte.is_ascii_graphic()));
         let is_value = |(at, _): (usize, char)| {

@@ -17,8 +17,9 @@ use tokio::runtime::Runtime;
 use weighbridge_manifest::{TrustError, VerifiedHead, shown};
 use weighbridge_store::{FOLDER, PARTIAL, read_bounded, shown_path};
 use weighbridge_transfer::{
-    AnotherModel, Blame, Event, FetchError, FetchProgress, Fetched, Observer, Options, SourceError,
-    SourceFactory, SourceOptions, SourceState, SourceStatus, Stop, Unlisted, Wanted, Watchdog, fetch,
+    AnotherModel, Blame, Event, FetchError, FetchProgress, Fetched, Missing, Observer, Options, SourceError,
+    SourceFactory, SourceId, SourceOptions, SourceState, SourceStatus, Stop, Unlisted, Wanted, Watchdog,
+    fetch,
 };
 use weighbridge_tree::{Coded, ErrorCode, HeadId};
 
@@ -50,8 +51,12 @@ pub(crate) fn run(args: &Fetch, output: &Output) -> Result<(), Failure> {
     }
     let demand = Demand::of(&args.trust, &args.which)?;
     let options = options(args, &demand)?;
-    let names: Vec<String> =
-        options.sources.iter().chain(&options.metadata).map(|source| source.name().to_owned()).collect();
+    let names: Vec<String> = options
+        .sources
+        .names()
+        .into_values()
+        .chain(options.metadata.iter().map(|source| source.name().to_owned()))
+        .collect();
     let runtime = Runtime::new().map_err(|error| {
         Failure::new(ErrorCode::IO, format!("cannot start the threads of a fetch: {error}"))
     })?;
@@ -112,7 +117,7 @@ fn options(args: &Fetch, demand: &Demand<'_>) -> Result<Options, Failure> {
         if patterns.is_empty() { Ok(None) } else { globs(patterns).map(Some) }
     };
     Ok(Options {
-        sources: args.sources.iter().map(source).collect::<Result<_, _>>()?,
+        sources: args.sources.iter().map(source).collect::<Result<Vec<_>, _>>()?.into(),
         metadata: args.meta.as_ref().map(metadata).transpose()?,
         into: args.output.clone(),
         policy: demand.policy.clone(),
@@ -190,13 +195,13 @@ struct Watcher<'a> {
 struct Seen {
     head: Option<HeadId>,
     progress: FetchProgress,
-    sources: BTreeMap<usize, SourceStatus>,
+    sources: BTreeMap<SourceId, SourceStatus>,
     /// The command's own reason to end the fetch.
     failure: Option<Failure>,
     /// The signal that asked for the end of the fetch.
     signal: Option<Signal>,
     /// By source: for how long it was asked for bytes, and the time since which it is being asked again.
-    asked: BTreeMap<usize, (Duration, Option<Instant>)>,
+    asked: BTreeMap<SourceId, (Duration, Option<Instant>)>,
 }
 
 impl Seen {
@@ -258,6 +263,7 @@ impl<'a> Watcher<'a> {
             partial: ended_well.map(|fetched| fetched.partial),
             bytes: ended_well.map(|fetched| fetched.bytes),
             sources: seen.sources.values().map(|status| fetch_json::source(status, names)).collect(),
+            missing: missing(&ended),
             progress: progress.into(),
         });
         match (seen.failure, ended) {
@@ -326,18 +332,28 @@ fn done(fetched: &Fetched, into: &Path) -> String {
     lines.join("\n")
 }
 
+/// The chunks that no source could deliver.
+fn missing(ended: &Result<Fetched, FetchError>) -> Vec<events::fetch::MissingChunks<'_>> {
+    let Err(FetchError::NoSource { missing, .. }) = ended else { return Vec::new() };
+    let runs = |missing: &Missing| missing.chunks.iter().map(|run| [run.start, run.end]).collect();
+    missing
+        .iter()
+        .map(|missing| events::fetch::MissingChunks { file: missing.path.as_str(), chunks: runs(missing) })
+        .collect()
+}
+
 /// The line of a source that is reported at the end of the fetch.
 fn source_line(status: &SourceStatus, names: &[String]) -> String {
     if status.blame.is_some() {
         return format!("source   {}", of_source(status, names));
     }
-    let name = names.get(status.source).map_or("", String::as_str);
+    let name = names.get(status.source.number()).map_or("", String::as_str);
     format!("source   {}  gave nothing, asked for more than a second", shown(name))
 }
 
 /// The blame of a source, or its last state if it has none.
 fn of_source(status: &SourceStatus, names: &[String]) -> String {
-    let name = names.get(status.source).map_or("", String::as_str);
+    let name = names.get(status.source.number()).map_or("", String::as_str);
     let what = status.blame.as_ref().map_or_else(|| status.state.word().to_owned(), blamed);
     format!("{}  {what}", shown(name))
 }
@@ -360,7 +376,7 @@ fn failure(error: FetchError, names: &[String]) -> Failure {
 
 fn is_denied_by_hub(status: &SourceStatus, names: &[String]) -> bool {
     let denies = |why: &str| ["answers 401 ", "answers 403 "].iter().any(|words| why.contains(words));
-    names.get(status.source).is_some_and(|name| name.starts_with("hf://"))
+    names.get(status.source.number()).is_some_and(|name| name.starts_with("hf://"))
         && matches!(&status.blame, Some((Blame::Refused, why)) if denies(why))
 }
 

@@ -1,6 +1,6 @@
 //! The events of a fetch as objects for programs.
 
-use weighbridge_transfer::{self as transfer, Event, Here, SourceStatus};
+use weighbridge_transfer::{self as transfer, Event, Here, SourceId, SourceStatus};
 
 use crate::events::{
     self,
@@ -43,8 +43,8 @@ pub(crate) fn object<'e>(event: &'e Event, names: &'e [String]) -> Option<Box<dy
 pub(crate) fn source<'e>(status: &'e SourceStatus, names: &'e [String]) -> Source<'e> {
     let (blame, why) = status.blame.as_ref().map(|(blame, why)| (blame.word(), why.as_str())).unzip();
     Source {
-        source: status.source,
-        name: names.get(status.source).map(String::as_str),
+        source: status.source.number(),
+        name: names.get(status.source.number()).map(String::as_str),
         state: status.state.word(),
         blame,
         why,
@@ -58,8 +58,8 @@ fn waiting<'e>(waiting: &'e transfer::Waiting, names: &'e [String]) -> Waiting<'
     Waiting {
         for_what: &waiting.for_what,
         chunks: waiting.chunks.as_ref().map(|run| [run.start, run.end]),
-        from: waiting.from,
-        name: waiting.from.and_then(|from| names.get(from)).map(String::as_str),
+        from: waiting.from.map(SourceId::number),
+        name: waiting.from.and_then(|from| names.get(from.number())).map(String::as_str),
         again_in: waiting.again_in.map(|time| time.as_secs_f64()),
         here: waiting.here.map(Here::word),
         since: waiting.since.as_secs_f64(),
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn a_source_is_named_with_its_state_and_its_blame() {
         let status = SourceStatus {
-            source: 1,
+            source: SourceId::new(1),
             state: SourceState::SetAside,
             blame: Some((Blame::Lied, "chunk 3 does not match".to_owned())),
             again_in: None,
@@ -145,7 +145,13 @@ mod tests {
             r#"{"again_in":null,"blame":"lied","event":"source","name":"mirror","rate":0,"source":1,"state":"set aside","verified":5,"why":"chunk 3 does not match"}"#
         );
         let again_in = Some(Duration::from_millis(1_500));
-        let status = SourceStatus { source: 0, state: SourceState::Waiting, blame: None, again_in, ..status };
+        let status = SourceStatus {
+            source: SourceId::new(0),
+            state: SourceState::Waiting,
+            blame: None,
+            again_in,
+            ..status
+        };
         assert_eq!(
             said(&Event::Source(status)),
             r#"{"again_in":1.5,"blame":null,"event":"source","name":"https://a.example/m","rate":0,"source":0,"state":"waiting","verified":5,"why":null}"#
@@ -157,7 +163,7 @@ mod tests {
         let waiting = Waiting {
             for_what: "model.safetensors".to_owned(),
             chunks: Some(3..7),
-            from: Some(1),
+            from: Some(SourceId::new(1)),
             again_in: None,
             here: None,
             since: Duration::from_millis(2_250),
@@ -169,7 +175,7 @@ mod tests {
         let waiting = Waiting {
             for_what: "head.note".to_owned(),
             chunks: None,
-            from: Some(0),
+            from: Some(SourceId::new(0)),
             again_in: Some(Duration::from_millis(1_500)),
             here: None,
             since: Duration::from_secs(3),

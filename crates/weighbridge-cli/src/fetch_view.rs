@@ -8,9 +8,7 @@ use std::{
 };
 
 use weighbridge_manifest::{shown, shown_line};
-use weighbridge_transfer::{
-    Blame, Event, FetchProgress, Here, SourceIndex, SourceState, SourceStatus, Waiting,
-};
+use weighbridge_transfer::{Blame, Event, FetchProgress, Here, SourceId, SourceState, SourceStatus, Waiting};
 use weighbridge_tree::ChunkSize;
 
 use crate::output::{Output, count, size};
@@ -31,7 +29,7 @@ pub(crate) struct View {
     each_file: bool,
     chunk_size: Option<ChunkSize>,
     /// The sources whose reason was printed.
-    set_aside: BTreeSet<SourceIndex>,
+    set_aside: BTreeSet<SourceId>,
     named: Named,
 }
 
@@ -81,7 +79,7 @@ impl View {
             }
             // The screen may be too narrow for the reason, so it gets a line of its own.
             Event::Source(status) if status.state == SourceState::SetAside && output.is_watched() => {
-                if let Some(name) = self.names.get(status.source)
+                if let Some(name) = self.names.get(status.source.number())
                     && self.set_aside.insert(status.source)
                 {
                     self.aside(|| output.talk(&change(name, status)));
@@ -168,7 +166,7 @@ fn waiting_line(waiting: &Waiting, names: &[String], named: Named) -> String {
     let none = format!("nothing verified for {seconds} s");
     // While files are named, all bytes are verified.
     let all = format!("all verified {seconds} s ago");
-    let name = from.and_then(|from| names.get(from)).map(|name| short(name, MAX_NAME));
+    let name = from.and_then(|from| names.get(from.number())).map(|name| short(name, MAX_NAME));
     match (here, name) {
         (Some(Here::Reading), _) => format!("{none}: reading {what}, which was on disk before"),
         (Some(Here::Writing), _) => format!("{none}: writing {what}"),

@@ -68,7 +68,9 @@ pub use destination::Destination;
 pub use disk::{Disk, DiskFile, FileKind, Opening, SequentialWriter, hint};
 pub use folder::{HeldFolder, HoldingError};
 pub use hub_cache::is_hub_snapshot;
-pub use io::{IoError, open_to_read, read_bounded, read_exact_at, read_some_at, shown_path};
+pub use io::{
+    IoError, descriptor_limit, open_to_read, read_bounded, read_exact_at, read_some_at, shown_path,
+};
 pub use kept::Standing;
 pub use lock::{FolderLock, LockError};
 pub use metadata::{

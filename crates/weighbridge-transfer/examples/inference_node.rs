@@ -1,5 +1,5 @@
-//! An inference node that begins to use a model's tensors while the rest of it is still coming, from a source that lies and
-//! from one that does not.
+//! An inference node that uses a model's tensors while the rest is still being fetched, from one honest source and one
+//! that lies.
 //!
 //! `cargo run -p weighbridge-transfer --example inference_node`
 
@@ -19,7 +19,7 @@ use weighbridge_manifest::{
 use weighbridge_publish::{Existing, SecretKey, Sha256Listing, Signing, Staging, TensorListing, Weighing};
 use weighbridge_store::{Metadata, ModelView, TensorView};
 use weighbridge_transfer::{
-    AnotherModel, Event, Observer, Options, Source, SourceFactory, SourceOptions, Stop, Unlisted, Wanted,
+    AnotherModel, Event, Observer, Options, SourceFactory, SourceOptions, Sources, Stop, Unlisted, Wanted,
     Watchdog, fetch,
 };
 
@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         unlisted: Unlisted::Report,
         another_model: AnotherModel::Refuse,
         memory: 128 << 20,
-        // So that there is something to see.
+        // Slow enough that a person can watch it.
         limit_rate: Some(2 << 20),
         watchdog: Watchdog::default(),
     };
@@ -57,7 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What the fetch tells, for the loader.
+/// The events of the fetch that the loader needs.
 enum Heard {
     Begun(Box<VerifiedHead>, PathBuf),
     Ready(Box<TensorEntry>),
@@ -71,7 +71,7 @@ struct Node {
 
 impl Observer for Node {
     fn accept_head(&self, head: &VerifiedHead, _note: &[u8]) -> Result<(), TrustError> {
-        // A node that outlives this process remembers the note here, and refuses an older one.
+        // A real node stores the note here, outside this process, and later refuses an older one.
         let _ = self.head.set(head.clone());
         Ok(())
     }
@@ -85,18 +85,18 @@ impl Observer for Node {
             Event::Progress(progress) if progress.verified == progress.wanted => Some(Heard::All),
             Event::Source(status) => {
                 if let Some((blame, why)) = status.blame {
-                    println!("source {} {blame}: {why}", status.source);
+                    println!("source {} {blame}: {why}", status.source.number());
                 }
                 None
             }
             _ => None,
         };
-        // The loader may have ended with an error, which is told at the end.
+        // The send fails if the loader has ended with an error, which is reported at the end.
         let _ = heard.map(|heard| self.events.send(heard));
     }
 }
 
-/// Takes tensors into use as they become complete. Gives how many it had before everything was there.
+/// Loads tensors as they become complete. Returns how many were loaded before the fetch ended.
 fn load(into: &Path, heard: &mpsc::Receiver<Heard>) -> Result<usize, String> {
     let mut model: Option<TensorView> = None;
     let mut waiting: Vec<Box<TensorEntry>> = Vec::new();
@@ -110,7 +110,7 @@ fn load(into: &Path, heard: &mpsc::Receiver<Heard>) -> Result<usize, String> {
             }
         }
         let Some(model) = &model else { continue };
-        // One whose shard's header has not come is tried again.
+        // A tensor is tried again later if the header of its shard has not come yet.
         waiting.retain(|entry| match model.read_in(entry.file.as_str(), entry.name.as_str()) {
             Ok(tensor) => {
                 // This is where a loader would hand the bytes to a device.
@@ -140,7 +140,7 @@ fn open(into: &Path, metadata: &Path, head: &VerifiedHead) -> Result<TensorView,
 }
 
 /// A publisher's part: a model with its signed metadata, and a mirror of it with a flipped bit.
-fn publish(folder: &Path) -> Result<(Vkey, Vec<Arc<dyn Source>>), Box<dyn Error>> {
+fn publish(folder: &Path) -> Result<(Vkey, Sources), Box<dyn Error>> {
     let key = SecretKey::generate(KeyName::parse("demo")?)?;
     let (honest, lying) = (folder.join("honest"), folder.join("lying"));
     let _made = Llama::small(1).write(&honest)?;
@@ -171,7 +171,7 @@ fn publish(folder: &Path) -> Result<(Vkey, Vec<Arc<dyn Source>>), Box<dyn Error>
     file.seek(SeekFrom::Start(1_000_000))?;
     file.write_all(&[0xFF; 8])?;
     let source = |path: &Path| SourceFactory::new().parse(&path.to_string_lossy(), &SourceOptions::default());
-    Ok((key.vkey().clone(), vec![source(&lying)?, source(&honest)?]))
+    Ok((key.vkey().clone(), vec![source(&lying)?, source(&honest)?].into()))
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), Box<dyn Error>> {

@@ -1,172 +1,195 @@
-//! What all parts of a fetch share: the sources, what is known of them, the figures, and what is being waited for.
+//! The state that all parts of a fetch share: the sources, the decisions about them, the figures, and the work under
+//! way.
 
 use std::{
-    ops::Range,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::SeqCst},
-    },
+    ops::{Deref, DerefMut, Range},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use tokio::sync::{Notify, mpsc::UnboundedSender};
 
 use crate::{
-    decide::roster::Roster,
-    event::{Event, FetchProgress, Here, SourceIndex, Waiting},
-    source::Source,
-    work::budget::Limit,
+    decide::Decisions,
+    decide::Gives,
+    event::{Event, Here, SourceId, Waiting},
+    figures::Figures,
+    limit::Limit,
+    source::{Source, Sources},
+    tasks::Spawner,
 };
 
-/// See above. One for each fetch.
+/// The shared state of one fetch.
 #[derive(Debug)]
 pub(crate) struct Board {
-    /// Those of bytes; behind them the place for metadata, if there is one.
-    pub(crate) sources: Vec<Arc<dyn Source>>,
-    /// How many of them are asked for bytes.
-    pub(crate) byte_sources: usize,
-    roster: Mutex<Roster>,
+    sources: Sources,
+    /// The place for metadata, if the caller named one.
+    metadata: Option<(SourceId, Arc<dyn Source>)>,
+    decisions: Mutex<Decisions>,
     pub(crate) limit: Limit,
-    /// What the watchdog asks of a source per second.
-    pub(crate) least: u64,
-    received: AtomicU64,
-    verified: AtomicU64,
-    durable: AtomicU64,
-    wanted: AtomicU64,
-    last_good: Mutex<Instant>,
-    asking: Mutex<Vec<Asking>>,
+    pub(crate) figures: Arc<Figures>,
+    under_way: Mutex<Vec<UnderWay>>,
     events: UnboundedSender<Event>,
-    /// Told when there may be something to do.
+    pub(crate) tasks: Spawner,
+    /// Notified when there may be new work, or when the fetch may be over.
     pub(crate) changed: Notify,
-    /// Told when a lease has become shorter by what another connection did.
+    /// Notified when another connection's progress has shortened a lease.
     pub(crate) shortened: Notify,
+    /// Notified when the requests of a source have to end.
+    broken_off: Notify,
 }
 
-/// The work under way, and its file: a request to a source, or work of this machine.
+/// Work under way and its file: a request to a source, or local work of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Asking {
+struct UnderWay {
     what: String,
     of: Party,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Party {
-    Source(SourceIndex),
+    Source(SourceId),
     Here(Here),
 }
 
 impl Board {
     pub(crate) fn new(
-        sources: Vec<Arc<dyn Source>>,
-        byte_sources: usize,
-        roster: Roster,
+        sources: Sources,
+        metadata: Option<(SourceId, Arc<dyn Source>)>,
+        decisions: Decisions,
         limit: Option<u64>,
         events: UnboundedSender<Event>,
+        tasks: Spawner,
     ) -> Self {
-        let least = roster.least(limit);
-        Self {
+        let board = Self {
             sources,
-            byte_sources,
-            roster: Mutex::new(roster),
+            metadata,
+            decisions: Mutex::new(decisions),
             limit: Limit::new(limit),
-            least,
-            received: AtomicU64::new(0),
-            verified: AtomicU64::new(0),
-            durable: AtomicU64::new(0),
-            wanted: AtomicU64::new(0),
-            last_good: Mutex::new(Instant::now()),
-            asking: Mutex::default(),
+            figures: Arc::default(),
+            under_way: Mutex::default(),
             events,
+            tasks,
             changed: Notify::new(),
             shortened: Notify::new(),
+            broken_off: Notify::new(),
+        };
+        let _ = board.meet_sources();
+        board
+    }
+
+    /// Locks the decisions of the fetch. When the guard is dropped, it wakes the tasks that wait for a decision.
+    pub(crate) fn decide(&self) -> Deciding<'_> {
+        let decisions = lock(&self.decisions);
+        let before = (decisions.version(), decisions.broken_off());
+        Deciding { decisions, board: self, before }
+    }
+
+    /// Adds the sources that have joined, and drops those that have left. Returns those that joined.
+    pub(crate) fn meet_sources(&self) -> Vec<(SourceId, Arc<dyn Source>)> {
+        let there = self.sources.all();
+        let mut decisions = self.decide();
+        let known: Vec<_> = decisions.sources().collect();
+        let is_metadata = |id: SourceId| self.metadata.as_ref().is_some_and(|(metadata, _)| *metadata == id);
+        for gone in known.iter().filter(|id| !there.contains_key(id) && !is_metadata(**id)) {
+            decisions.leave(*gone);
+        }
+        let mut joined: Vec<_> = there.into_iter().filter(|(id, _)| !known.contains(id)).collect();
+        for (id, source) in &joined {
+            decisions.join(*id, Gives::Model, source.inventory().is_some());
+        }
+        if let Some((id, source)) = self.metadata.as_ref().filter(|(id, _)| !known.contains(id)) {
+            decisions.join(*id, Gives::Metadata, false);
+            joined.push((*id, Arc::clone(source)));
+        }
+        joined
+    }
+
+    pub(crate) fn source(&self, id: SourceId) -> Option<Arc<dyn Source>> {
+        match &self.metadata {
+            Some((metadata, source)) if *metadata == id => Some(Arc::clone(source)),
+            _ => self.sources.get(id),
         }
     }
 
-    pub(crate) fn roster(&self) -> MutexGuard<'_, Roster> {
-        lock(&self.roster)
+    /// All sources that are present.
+    pub(crate) fn all_sources(&self) -> Vec<Arc<dyn Source>> {
+        let metadata = self.metadata.iter().map(|(_, source)| Arc::clone(source));
+        self.sources.all().into_values().chain(metadata).collect()
+    }
+
+    /// Returns when the requests of a source that were begun in this generation have to end.
+    pub(crate) async fn broken_off(&self, source: SourceId, generation: u64) {
+        loop {
+            let notified = self.broken_off.notified();
+            if lock(&self.decisions).generation(source) != generation {
+                return;
+            }
+            notified.await;
+        }
     }
 
     pub(crate) fn say(&self, event: Event) {
-        // Nobody listens only when the fetch is over.
+        // The receiver is gone only when the fetch is over.
         let _ = self.events.send(event);
     }
 
-    /// Bytes came. Waits if they came too fast; that is not the source's doing.
-    pub(crate) async fn received(&self, bytes: usize, from: SourceIndex) {
-        struct Paying<'a>(&'a Board, SourceIndex);
+    pub(crate) fn listener(&self) -> UnboundedSender<Event> {
+        self.events.clone()
+    }
+
+    /// Counts bytes that came from a source. Waits if they exceed the rate limit; that wait does not count against the
+    /// source.
+    pub(crate) async fn received(&self, bytes: usize, from: SourceId) {
+        struct Paying<'a>(&'a Board, SourceId);
         impl Drop for Paying<'_> {
             fn drop(&mut self) {
-                self.0.roster().pays(self.1, false);
+                self.0.decide().pay(self.1, false);
             }
         }
-        self.received.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), SeqCst);
-        self.roster().heard(from);
+        let len = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.figures.add_received(len);
+        self.decide().add_received(from, len);
         if self.limit.is_set() {
-            self.roster().pays(from, true);
+            self.decide().pay(from, true);
             let _paying = Paying(self, from);
             self.limit.pay(bytes).await;
         }
     }
 
-    pub(crate) fn add_verified(&self, bytes: u64) {
-        self.verified.fetch_add(bytes, SeqCst);
-        self.did_good();
+    /// Records that a source is being asked for metadata or a whole file, as long as the returned guard lives.
+    pub(crate) fn asks(&self, what: &str, from: SourceId) -> impl Drop + use<'_> {
+        self.under_way(UnderWay { what: what.to_owned(), of: Party::Source(from) })
     }
 
-    pub(crate) fn add_durable(&self, bytes: u64) {
-        self.durable.fetch_add(bytes, SeqCst);
+    /// Records what this machine does with a file, as long as the returned guard lives.
+    pub(crate) fn works(&self, what: &str, here: Here) -> impl Drop + use<'_> {
+        self.under_way(UnderWay { what: what.to_owned(), of: Party::Here(here) })
     }
 
-    pub(crate) fn want(&self, bytes: u64) {
-        self.wanted.store(bytes, SeqCst);
-    }
-
-    /// Something verified has come, if only a list: nobody waits in vain.
-    pub(crate) fn did_good(&self) {
-        *lock(&self.last_good) = Instant::now();
-    }
-
-    pub(crate) fn progress(&self) -> FetchProgress {
-        // In this order no figure is ahead of the one that it comes from.
-        let durable = self.durable.load(SeqCst);
-        let verified = self.verified.load(SeqCst);
-        let received = self.received.load(SeqCst);
-        FetchProgress { received, verified, durable, wanted: self.wanted.load(SeqCst) }
-    }
-
-    /// Says that a source is being asked for metadata or a whole file, as long as what it gives lives.
-    pub(crate) fn asks(&self, what: &str, from: SourceIndex) -> impl Drop + '_ {
-        self.under_way(Asking { what: what.to_owned(), of: Party::Source(from) })
-    }
-
-    /// Says what this machine does with a file, as long as what it gives lives.
-    pub(crate) fn works(&self, what: &str, here: Here) -> impl Drop + '_ {
-        self.under_way(Asking { what: what.to_owned(), of: Party::Here(here) })
-    }
-
-    fn under_way(&self, one: Asking) -> impl Drop + '_ {
-        struct Asked<'a>(&'a Board, Asking);
-        impl Drop for Asked<'_> {
+    fn under_way(&self, one: UnderWay) -> impl Drop + use<'_> {
+        struct Ends<'a>(&'a Board, UnderWay);
+        impl Drop for Ends<'_> {
             fn drop(&mut self) {
-                let mut asking = lock(&self.0.asking);
-                if let Some(at) = asking.iter().position(|one| *one == self.1) {
-                    asking.remove(at);
+                let mut under_way = lock(&self.0.under_way);
+                if let Some(at) = under_way.iter().position(|one| *one == self.1) {
+                    under_way.remove(at);
                 }
             }
         }
-        lock(&self.asking).push(one.clone());
-        Asked(self, one)
+        lock(&self.under_way).push(one.clone());
+        Ends(self, one)
     }
 
-    /// What it waits for, if nothing was verified for a while and it is known. `chunks` is what was asked for first and did
-    /// not come, `next` what will be asked for next.
+    /// The work that the fetch waits for, if nothing was verified for a while and that work is known. `chunks` were
+    /// asked for first and did not come; `next` gives the file that will be asked for next.
     pub(crate) fn waiting(
         &self,
-        chunks: Option<(String, Range<u64>, SourceIndex)>,
+        chunks: Option<(String, Range<u64>, SourceId)>,
         next: impl FnOnce() -> Option<String>,
         now: Instant,
     ) -> Option<Waiting> {
-        let since = now.saturating_duration_since(*lock(&self.last_good));
+        let since = now.saturating_duration_since(self.figures.last_good());
         if since < PATIENCE {
             return None;
         }
@@ -178,24 +201,58 @@ impl Board {
             Waiting { for_what, chunks: None, from, again_in: None, here, since }
         };
         if let Some((file, chunks, from)) = chunks {
-            // What has come and is not judged yet is not the source's doing.
-            let has_come = self.roster().is_landing(from);
+            // A source is not blamed for bytes that have come and are not judged yet.
+            let has_come = self.decide().is_landing(from);
             let of = if has_come { Party::Here(Here::Writing) } else { Party::Source(from) };
             return Some(Waiting { chunks: Some(chunks), ..waiting(file, of) });
         }
-        let asked = lock(&self.asking).first().cloned();
-        if let Some(Asking { what, of }) = asked {
+        let first = lock(&self.under_way).first().cloned();
+        if let Some(UnderWay { what, of }) = first {
             return Some(waiting(what, of));
         }
-        let (from, time) = self.roster().first_again(now)?;
+        let (from, time) = self.decide().first_again(now)?;
         Some(Waiting { again_in: Some(time), ..waiting(next()?, Party::Source(from)) })
     }
 }
 
-/// For how long nothing need be said.
+/// A guard of the decisions: no other task changes them while it lives.
+pub(crate) struct Deciding<'b> {
+    decisions: MutexGuard<'b, Decisions>,
+    board: &'b Board,
+    before: (u64, u64),
+}
+
+impl Deref for Deciding<'_> {
+    type Target = Decisions;
+
+    fn deref(&self) -> &Decisions {
+        &self.decisions
+    }
+}
+
+impl DerefMut for Deciding<'_> {
+    fn deref_mut(&mut self) -> &mut Decisions {
+        &mut self.decisions
+    }
+}
+
+impl Drop for Deciding<'_> {
+    fn drop(&mut self) {
+        let (version, broken_off) = self.before;
+        if self.decisions.broken_off() != broken_off {
+            self.board.broken_off.notify_waiters();
+        }
+        if self.decisions.version() != version {
+            self.board.changed.notify_waiters();
+        }
+    }
+}
+
+/// How long nothing may be verified before the fetch reports that it waits.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A panic elsewhere does not make what is locked wrong: everything here is whole between two statements.
+/// Locks a mutex, and ignores poisoning: the data is consistent between any two statements, so a panic elsewhere does
+/// not spoil it.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,71 +1,84 @@
-//! Why a fetch ended without what was wanted.
+//! The reasons why a fetch ended without the wanted files.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, ops::Range, path::PathBuf};
 
-use weighbridge_manifest::{ListError, ModelName, TrustError, shown};
+use weighbridge_manifest::{EntryPath, ListError, ModelName, TrustError, shown};
 use weighbridge_store::{IoError, StoreError, shown_path};
 use weighbridge_tree::{Coded, ErrorCode, HeadId};
 use weighbridge_verify::VerifierError;
 
 use crate::event::{FetchProgress, SourceStatus};
 
-/// Why a fetch ended. Whatever it is: nothing unverified has its final name, and what is on disk is used by the next run.
+/// Why a fetch ended. In every case, no unverified byte has a final name, and the next run uses what is on disk.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum FetchError {
-    /// Heads were found, and none is believed: why not the best of them.
+    /// Heads were found, and none is believed. This is the reason for the best of them.
     Trust(TrustError),
-    /// No source can deliver what is missing.
+    /// No source can deliver the missing part.
     NoSource {
-        /// What is missing, such as `head.note` or a file.
+        /// The missing part, such as `head.note` or a file.
         what: String,
-        /// How each source ended.
+        /// The missing chunks, if chunks are missing: those that no source gave, and others that were not asked for any
+        /// more.
+        missing: Vec<Missing>,
+        /// The final status of each source.
         sources: Vec<SourceStatus>,
-        /// How far it was.
+        /// The progress at the end.
         progress: FetchProgress,
     },
-    /// Every source that is left has a later revision than the one that was begun, or another head of the same one.
+    /// Every source that is left has a later revision than the one that the fetch began, or another head of the same
+    /// one.
     Overwritten {
-        /// The head that was begun.
+        /// The head that the fetch began with.
         begun: HeadId,
-        /// The head that is served now.
+        /// The head that the sources serve now.
         now: HeadId,
-        /// How far it was.
+        /// The progress at the end.
         progress: FetchProgress,
     },
-    /// The folder that is fetched into cannot be written. Nothing unverified was named.
+    /// The target folder cannot be written. No unverified byte has a final name.
     Store(StoreError),
-    /// The folder has another model, which was not to be replaced. No file was written.
+    /// The folder has another model, and the caller did not allow its replacement. No file was written.
     AnotherModel {
         /// The folder.
         folder: PathBuf,
-        /// The model that it has, by the name in its head, which is not verified.
+        /// The model in the folder, by the name in its head, which is not verified.
         there: ModelName,
         /// The model that was to be fetched.
         wanted: ModelName,
     },
-    /// Files were to be removed that may be anybody's. None was.
+    /// Files were to be removed that may not belong to the model. No file was removed.
     NotPruned {
         /// The folder.
         folder: PathBuf,
         /// Why they may not be removed.
         why: Unpruned,
     },
-    /// Nothing in the model is as wanted.
+    /// No part of the model matches the wanted files or tensors.
     NothingWanted,
     /// Tensors are wanted, and the head lists none.
     NoTensors,
-    /// A list that the head binds contradicts itself; no source can mend that.
+    /// A list that the head binds contradicts itself. No source can mend that.
     List(ListError),
     /// A file of the list can never be completed.
     Entry(VerifierError),
-    /// A part of it has panicked, and said so on standard error.
+    /// A task of the fetch panicked, and said so on standard error.
     Bug,
-    /// The caller asked it to end.
+    /// The caller asked the fetch to end.
     Stopped {
-        /// How far it was.
+        /// The progress at the end.
         progress: FetchProgress,
     },
+}
+
+/// Chunks of a file that no source gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The file.
+    pub path: EntryPath,
+    /// Runs of chunks, by position, ascending.
+    pub chunks: Vec<Range<u64>>,
 }
 
 /// Why files that are not listed are not removed.
@@ -73,30 +86,40 @@ pub enum FetchError {
 pub enum Unpruned {
     /// The folder has no head of this model, so that nothing shows that these files were ever part of it.
     Foreign {
-        /// The first of them, relative to the folder.
+        /// The first of the files, relative to the folder.
         first: String,
-        /// How many there are.
+        /// The number of files.
         count: usize,
     },
     /// A source of this fetch is the folder, or lies in it.
     Source {
-        /// The source.
+        /// The folder of the source.
         source: PathBuf,
     },
 }
 
 impl FetchError {
-    /// With the figures and the sources as they are when everything has ended: what was under way when the error was made
-    /// has been judged and synced since.
-    pub(crate) fn at_the_end(mut self, now: FetchProgress, statuses: Vec<SourceStatus>) -> Self {
+    /// An error for a part that no source can deliver. The statuses of the sources are added at the end.
+    pub(crate) fn no_source(what: &str) -> Self {
+        let (missing, sources) = (Vec::new(), Vec::new());
+        Self::NoSource { what: what.to_owned(), missing, sources, progress: FetchProgress::default() }
+    }
+
+    /// Adds the figures, the sources and the missing chunks, as they are when all work has ended.
+    pub(crate) fn at_the_end(
+        mut self,
+        now: FetchProgress,
+        statuses: Vec<SourceStatus>,
+        lacking: Vec<Missing>,
+    ) -> Self {
         if let Self::NoSource { progress, .. }
         | Self::Overwritten { progress, .. }
         | Self::Stopped { progress } = &mut self
         {
             *progress = now;
         }
-        if let Self::NoSource { sources, .. } = &mut self {
-            *sources = statuses;
+        if let Self::NoSource { sources, missing, .. } = &mut self {
+            (*sources, *missing) = (statuses, lacking);
         }
         self
     }
@@ -106,6 +129,9 @@ impl Coded for FetchError {
     fn error_code(&self) -> ErrorCode {
         match self {
             Self::Trust(error) => error.error_code(),
+            Self::NoSource { sources, .. } if sources.iter().any(SourceStatus::has_lied) => {
+                ErrorCode::SOURCES_REFUSED
+            }
             Self::NoSource { .. } => ErrorCode::NO_SOURCE,
             Self::Stopped { .. } => ErrorCode::FETCH_STOPPED,
             Self::Overwritten { .. } => ErrorCode::MODEL_OVERWRITTEN,
@@ -136,8 +162,8 @@ impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Trust(error) => error.fmt(f),
-            Self::NoSource { what, sources, .. } => {
-                let what = shown(what);
+            Self::NoSource { what, missing, sources, .. } => {
+                let what = if missing.is_empty() { shown(what) } else { named(missing) };
                 match sources.len() {
                     1 => write!(f, "the only source cannot deliver {what}"),
                     n => write!(f, "none of {n} sources can deliver {what}"),
@@ -180,6 +206,30 @@ impl fmt::Display for FetchError {
         }
     }
 }
+
+/// Missing chunks in words: `chunk 3, chunks 7 to 9 of model.safetensors`. The list is cut to the length of a sentence.
+fn named(missing: &[Missing]) -> String {
+    let words = |run: &Range<u64>| match run.end.saturating_sub(run.start) {
+        1 => format!("chunk {}", run.start),
+        _ => format!("chunks {} to {}", run.start, run.end.saturating_sub(1)),
+    };
+    let mut left = MOST_RUNS;
+    let mut said = Vec::new();
+    for Missing { path, chunks } in missing {
+        let runs: Vec<_> = chunks.iter().take(left).map(words).collect();
+        left -= runs.len();
+        if !runs.is_empty() {
+            said.push(format!("{} of {}", runs.join(", "), shown(path.as_str())));
+        }
+    }
+    let unsaid = missing.iter().map(|missing| missing.chunks.len()).sum::<usize>().saturating_sub(MOST_RUNS);
+    if unsaid > 0 {
+        said.push(format!("{unsaid} more"));
+    }
+    said.join(", ")
+}
+
+const MOST_RUNS: usize = 12;
 
 impl std::error::Error for FetchError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {

@@ -1,44 +1,66 @@
-//! What a fetch says while it runs.
+//! The events that a fetch reports while it runs.
 
 use std::{fmt, ops::Range, path::PathBuf, time::Duration};
 
 use weighbridge_manifest::{EntryPath, TensorEntry, VerifiedHead};
 use weighbridge_store::ExtraFault;
 
-/// Which source, counted from 0 in the order in which they were given; a place for metadata comes behind them.
-pub type SourceIndex = usize;
+/// A source of one fetch. Numbers count from 0 in the order in which sources joined; the place for metadata follows
+/// those that were there at the beginning.
+///
+/// ```
+/// use weighbridge_transfer::SourceId;
+/// assert_eq!(SourceId::new(3).number(), 3);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceId(usize);
 
-/// How far a fetch is. None of the figures ever falls, and each chunk counts once in the last two.
+impl SourceId {
+    /// The source of this number.
+    #[must_use]
+    pub const fn new(number: usize) -> Self {
+        Self(number)
+    }
+
+    /// The number of the source.
+    #[must_use]
+    pub const fn number(self) -> usize {
+        self.0
+    }
+}
+
+/// The progress of a fetch. None of the figures ever falls, and each chunk counts once in `verified` and `durable`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FetchProgress {
-    /// Bytes that came from sources: files, lists and layers, also those that were refused or came twice; not heads.
+    /// Bytes that came from sources: files, lists and layers, including those that were refused or came twice, but not
+    /// heads.
     pub received: u64,
-    /// Bytes of wanted chunks that are accepted and written, whether they came from a source or were there already.
+    /// Bytes of wanted chunks that are accepted and written, from a source or from what was on disk before.
     pub verified: u64,
-    /// Those of them that are synced.
+    /// The verified bytes that are synced.
     pub durable: u64,
     /// Bytes of all wanted chunks; 0 before [`Event::Wanted`].
     pub wanted: u64,
 }
 
-/// What a source is blamed for (rule 11).
+/// The blame of a source (rule 11).
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
-    /// It gave other bytes than those of the head that it serves, or that it was to serve.
+    /// The source gave other bytes than those of the head that it serves, or that it was to serve.
     Lied,
-    /// It gave too few good bytes for too long.
+    /// The source gave too few good bytes for too long.
     Stalled,
-    /// It is honest, and has another revision.
+    /// The source is honest, and has another revision.
     Stale,
-    /// It answers, and does not give what it was asked for.
+    /// The source answers, and does not give the requested bytes.
     Refused,
-    /// It does not answer, or breaks off.
+    /// The source does not answer, or breaks off.
     Unreachable,
 }
 
 impl Blame {
-    /// The word, as `--json` spells it.
+    /// The word for the blame in `--json` output.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -57,21 +79,21 @@ impl fmt::Display for Blame {
     }
 }
 
-/// What a source is doing.
+/// The activity of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceState {
-    /// It was not asked for anything yet, or there is nothing left to ask it for.
+    /// The source was not asked for anything yet, or there is nothing left to ask it for.
     Idle,
-    /// It is asked for bytes.
+    /// The source is being asked for bytes.
     Active,
-    /// It is left alone until it is tried again, or until its head has been read again.
+    /// The source is not asked until a retry is due, or until its head has been read again.
     Waiting,
-    /// It is not asked any more.
+    /// The source is not asked any more.
     SetAside,
 }
 
 impl SourceState {
-    /// The word, as `--json` spells it.
+    /// The word for the state in `--json` output.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -83,58 +105,66 @@ impl SourceState {
     }
 }
 
-/// How a source does.
+/// The status of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceStatus {
-    /// Which.
-    pub source: SourceIndex,
-    /// What it is doing.
+    /// The source.
+    pub source: SourceId,
+    /// The activity of the source.
     pub state: SourceState,
-    /// What it is blamed for, most lately, and why.
+    /// The latest blame of the source, and the reason.
     pub blame: Option<(Blame, String)>,
-    /// When it is tried again, if it is waiting; from now on.
+    /// The time until the source is tried again, if it is waiting.
     pub again_in: Option<Duration>,
-    /// Verified bytes that came from it.
+    /// Verified bytes that came from the source.
     pub verified: u64,
-    /// Verified bytes of it per second, over the last seconds.
+    /// Verified bytes per second of the source, over the last seconds.
     pub rate: u64,
+}
+
+impl SourceStatus {
+    /// Whether the source gave bytes that were refused.
+    #[must_use]
+    pub fn has_lied(&self) -> bool {
+        matches!(self.blame, Some((Blame::Lied, _)))
+    }
 }
 
 /// Why nothing was verified for a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// For what: a file, or `head.note` and such.
+    /// The file that the fetch waits for, or the name of a metadata file such as `head.note`.
     pub for_what: String,
-    /// Which chunks of it were asked for, if they were.
+    /// The chunks of the file that were asked for, if chunks were.
     pub chunks: Option<Range<u64>>,
-    /// From whom; `None` if it is this machine that is waited for.
-    pub from: Option<SourceIndex>,
-    /// When that source is tried again, from now on, if every source is left alone.
+    /// The source that the fetch waits for; `None` if it waits for this machine.
+    pub from: Option<SourceId>,
+    /// The time until that source is tried again, if every source is waiting for a retry.
     pub again_in: Option<Duration>,
-    /// What this machine does, if it is this machine that is waited for.
+    /// The work of this machine, if the fetch waits for this machine.
     pub here: Option<Here>,
     /// How long nothing was verified.
     pub since: Duration,
 }
 
-/// The work of this machine while no source is waited for.
+/// The work of this machine while the fetch waits for no source.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Here {
-    /// Reads a file that was there before.
+    /// Reads a file that was there before the fetch.
     Reading,
-    /// Judges and writes what came.
+    /// Judges and writes received bytes.
     Writing,
-    /// Syncs what is written.
+    /// Syncs written bytes.
     Syncing,
     /// Gives files their final names: everything that is wanted is verified and durable.
     Naming,
-    /// Looks for files that are not listed: everything has its name.
+    /// Looks for files that are not listed: all wanted files have their names.
     Listing,
 }
 
 impl Here {
-    /// The word, as `--json` spells it.
+    /// The word for the work in `--json` output.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -147,58 +177,58 @@ impl Here {
     }
 }
 
-/// What happens, in the order in which it happens.
+/// An event of a fetch. Events come in the order in which they happen.
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// The head that is fetched: it is believed, and the caller has not refused it.
+    /// The head that is fetched: the policy believes it, and the caller has not refused it.
     Head(Box<VerifiedHead>),
-    /// What is wanted: files, and their bytes.
+    /// The wanted files and their bytes are known.
     Wanted {
-        /// How many files, or files of which a part is wanted.
+        /// The number of files of which all or a part is wanted.
         files: u64,
-        /// How many bytes their wanted chunks have. Files with the same content are fetched once, and counted once.
+        /// The bytes of their wanted chunks. Files with the same content are fetched once, and counted once.
         bytes: u64,
-        /// Where the metadata lies while the fetch runs. With it the folder can be read by a
-        /// [`ModelView`](weighbridge_store::ModelView) already: what has come is there.
+        /// The folder of the metadata while the fetch runs. With it a [`ModelView`](weighbridge_store::ModelView) can
+        /// already read the chunks that have come.
         metadata: PathBuf,
     },
-    /// How far it is. Comes several times a second while something changes, and once at the end.
+    /// The progress of the fetch. Comes several times a second while something changes, and once at the end.
     Progress(FetchProgress),
-    /// A source begins, ends, or is blamed; or its rate, from time to time.
+    /// The status of a source: when it begins, ends or is blamed, and from time to time its rate.
     Source(SourceStatus),
-    /// Nothing was verified for two seconds or more. Comes once a second while it is so.
+    /// Nothing was verified for two seconds or more. Comes once a second while that lasts.
     Waiting(Waiting),
-    /// Chunks of a file are accepted, written and synced: no later run asks for them.
+    /// Chunks of a file are accepted, written and synced. No later run asks for them.
     Durable {
         /// The file.
         path: EntryPath,
-        /// Its chunks, by position.
+        /// The durable chunks, by position.
         chunks: Range<u64>,
     },
-    /// Every chunk of a tensor is accepted and written: a view of the folder gives it, once the beginning of its file has
-    /// come too. Comes once for each tensor of the list that has bytes, in the order in which they become complete; not,
-    /// if the list lets two of them overlap.
+    /// Every chunk of a tensor is accepted and written. A view of the folder can read the tensor once the beginning of
+    /// its file has come too. Comes once for each tensor of the list that has bytes, in the order in which they become
+    /// complete. Does not come if the list lets two tensors overlap.
     Tensor(Box<TensorEntry>),
-    /// Everything that is wanted is durable, and files begin to get their final names.
+    /// All wanted chunks are durable, and the fetch begins to give files their final names.
     Naming {
-        /// How many files get one: those of which all is wanted.
+        /// The number of files that get a final name: those of which all is wanted.
         files: u64,
     },
     /// All of a file is durable and has its final name.
     File {
         /// The file.
         path: EntryPath,
-        /// Its length.
+        /// The length of the file in bytes.
         size: u64,
     },
-    /// Something in the folder is not listed.
+    /// The folder has an entry that is not listed.
     Extra {
-        /// Where it lies, relative to the folder.
+        /// The path of the entry, relative to the folder.
         path: String,
-        /// Whether it was removed.
+        /// Whether the fetch removed the entry.
         removed: bool,
-        /// Why it is no file that could be part of a model, if it is none: a verifier lets none pass.
+        /// Why the entry cannot be a file of a model, if it cannot. A verifier rejects every such entry.
         fault: Option<ExtraFault>,
     },
 }

@@ -1,58 +1,62 @@
-//! The fetch itself: head, lists, and then everything at once until all is durable.
+//! The fetch: first the head and the lists, then all files in parallel until all is durable.
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock, atomic::Ordering::SeqCst},
     time::{Duration, Instant},
 };
 
 use tokio::{
-    sync::mpsc,
-    task::{JoinError, JoinSet},
+    sync::mpsc::{self, UnboundedSender},
+    time::MissedTickBehavior,
 };
-use weighbridge_manifest::{
-    EntryPath, ListError, TrustError, VerifiedFileList, VerifiedHead, VerifiedTensorList,
-};
+use weighbridge_manifest::{ListError, TrustError, VerifiedFileList, VerifiedHead, VerifiedTensorList};
 use weighbridge_store::{
-    Destination, FILES, FOLDER, HEAD, IoError, LayersFile, Metadata, Naming, PARTIAL, Staged, Standing,
-    StoreError, TENSORS, read_bounded,
+    Destination, FILES, FOLDER, HEAD, IoError, LayersFile, Metadata, PARTIAL, Staged, StoreError, TENSORS,
+    read_bounded,
 };
-use weighbridge_tree::HeadId;
-use weighbridge_verify::ModelVerifier;
 
 use crate::{
-    board::{Board, PATIENCE, lock},
-    catalog::{Case, Part, Trust, best_head, no_source, one_of, text},
-    decide::roster::Roster,
-    decide::schedule::ConnectionId,
-    error::{FetchError, Unpruned},
-    event::{Event, FetchProgress, Here, SourceIndex, SourceState, SourceStatus},
+    board::{Board, PATIENCE},
+    catalog::{Case, Part, Suspicion, Trust, best_head, judge_again, layers, one_of, text},
+    decide::{Decisions, Means},
+    error::{FetchError, Missing, Unpruned},
+    event::{Event, FetchProgress, Here, SourceId, SourceStatus},
     options::{AnotherModel, Options, Stop, Unlisted, Wanted},
-    source::What,
-    work::connection,
-    work::engine::Engine,
-    work::layers,
-    work::local,
-    work::selection::Selection,
+    source::{Inventory, Source, What},
+    tasks::{Spawner, Tasks},
+    work::{
+        buffers::Buffers,
+        chunk_store::{ChunkStore, MAX_OPEN},
+        engine::{Engine, piece_of},
+        selection::Selection,
+    },
 };
+
+mod crew;
+mod finish;
+mod pulse;
+
+use crew::Crew;
+use finish::finish;
+use pulse::Pulse;
 
 /// A fetch that ended well.
 #[derive(Debug)]
 pub struct Fetched {
-    /// The head.
+    /// The head of the fetched model.
     pub head: VerifiedHead,
     /// How much was received, verified and made durable.
     pub progress: FetchProgress,
-    /// How many bytes were wanted, as the list counts them: of two files with the same content, both.
+    /// The wanted bytes as the list counts them: files with the same content count each.
     pub bytes: u64,
-    /// How many files have their final names.
+    /// The number of files that have their final names.
     pub files: u64,
-    /// How many files are there in part, as wanted.
+    /// The number of files that are there in part, as wanted.
     pub partial: u64,
 }
 
-/// What the caller does with what happens.
+/// The caller's handler of the events of a fetch.
 ///
 /// # Example
 /// ```
@@ -88,37 +92,38 @@ pub struct Fetched {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Observer: Send + Sync {
-    /// A head was chosen, and the policy believes it. The caller may refuse it still, by what it remembers say.
+    /// Called when a head was chosen and the policy believes it. The caller may still refuse it, for example by the
+    /// heads that it remembers.
     ///
     /// # Errors
-    /// Why not. The fetch ends with it.
+    /// The reason for the refusal. The fetch ends with it.
     fn accept_head(&self, head: &VerifiedHead, note: &[u8]) -> Result<(), TrustError>;
 
-    /// Something happened. Called from within [`fetch`], between what it does: it should return soon.
+    /// Called for each event. [`fetch`] calls it between two steps, so it should return soon.
     fn event(&self, event: Event);
 }
 
 /// Fetches what is wanted from all sources at once, into a folder.
 ///
-/// What the folder has already, of this release, of an earlier one or of a fetch that was ended at any point, is hashed
-/// and not asked for again if it is good. Files get their final names when everything that is wanted is durable, and the
-/// head comes last.
+/// The fetch hashes what the folder has already, from this release, from an earlier one or from a fetch that was ended
+/// at any point, and does not ask again for what is good. Files get their final names when everything that is wanted is
+/// durable, and the head comes last.
 ///
 /// # Guarantee
-/// What has a final name when this returns is the signed file, and was synced before it was named. Whatever happens
-/// before, an error, a signal, a power cut: no final name stands for unverified bytes, and a later run goes on from
-/// every chunk that an [`Event::Durable`] named.
+/// A file that has its final name when this returns is the signed file, and was synced before it was named. Even after
+/// an error, a signal or a power cut, no final name stands for unverified bytes, and a later run goes on from every
+/// chunk that an [`Event::Durable`] named.
 ///
 /// # Non-guarantee
-/// Two fetches of different releases into one folder leave the files of whichever ends last, and may leave files of both
-/// where only one has them; `verify` tells.
+/// Two fetches of different releases into one folder leave the files of the one that ends last, and may leave files of
+/// both where only one release has them. `verify` reports that.
 ///
 /// # Errors
 /// [`FetchError`].
 ///
 /// # Cost
-/// Memory by [`Options::memory`], lists and layers apart. Needs a Tokio runtime with time and I/O; files are read and
-/// written on its blocking threads.
+/// Memory by [`Options::memory`], plus the lists and layers. Needs a Tokio runtime with time and I/O; files are read
+/// and written on its blocking threads.
 ///
 /// # Example
 /// ```
@@ -126,7 +131,7 @@ pub trait Observer: Send + Sync {
 /// use weighbridge_transfer::{Blame, Event, Options, SourceFactory, SourceOptions, Stop, fetch};
 /// # use weighbridge_manifest::{Expectation, TrustError, TrustPolicy, VerifiedHead};
 /// # use weighbridge_testkit::{Folder, Sample};
-/// # use weighbridge_transfer::{AnotherModel, Observer, Unlisted, Wanted, Watchdog};
+/// # use weighbridge_transfer::{AnotherModel, Observer, Sources, Unlisted, Wanted, Watchdog};
 /// # let sample = Sample::of(&[("config.json", 100), ("model.bin", 400_000)], 1);
 /// # let [good, bad, node] = [Folder::new(), Folder::new(), Folder::new()];
 /// # for folder in [&good, &bad] {
@@ -147,11 +152,11 @@ pub trait Observer: Send + Sync {
 /// #     fn accept_head(&self, _: &VerifiedHead, _: &[u8]) -> Result<(), TrustError> { Ok(()) }
 /// #     fn event(&self, event: Event) {
 /// #         let Event::Source(status) = event else { return };
-/// #         self.0.lock().unwrap().extend(status.blame.map(|(blame, _why)| (status.source, blame)));
+/// #         self.0.lock().unwrap().extend(status.blame.map(|(blame, _why)| (status.source.number(), blame)));
 /// #     }
 /// # }
 /// # let options = Options {
-/// #     sources: Vec::new(),
+/// #     sources: Sources::default(),
 /// #     metadata: None,
 /// #     into: node.at("tiny"),
 /// #     policy: TrustPolicy::pinned(sample.id),
@@ -167,7 +172,7 @@ pub trait Observer: Send + Sync {
 ///
 /// // Of two mirrors, the first gives other bytes than the signed ones. `options` says whom to believe and where to put
 /// // the model; `log` keeps what sources are blamed for.
-/// let options = Options { sources: vec![bad, good], ..options };
+/// let options = Options { sources: vec![bad, good].into(), ..options };
 /// let log = Log::default();
 /// let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
 /// let fetched = runtime.block_on(fetch(options, &log, &Stop::default()))?;
@@ -183,106 +188,215 @@ pub async fn fetch(options: Options, observer: &dyn Observer, stop: &Stop) -> Re
     fetch_into(options, move || Destination::open(&into), observer, stop).await
 }
 
-/// As [`fetch`], into a destination that somebody else opens, at the place that the options name.
+/// Does as [`fetch`], into a destination that the caller opens at the folder that the options name.
 async fn fetch_into(
     options: Options,
     open: impl FnOnce() -> Result<Destination, StoreError> + Send + 'static,
     observer: &dyn Observer,
     stop: &Stop,
 ) -> Result<Fetched, FetchError> {
+    let _ends = stop.begin();
     let (events, mut told) = mpsc::unbounded_channel();
-    let Options {
-        mut sources,
-        metadata,
-        into,
-        policy,
-        expected,
-        now,
-        wanted,
-        unlisted,
-        another_model,
-        memory,
-        ..
-    } = options;
-    let byte_sources = sources.len();
-    sources.extend(metadata);
-    let mut seed = [0; 8];
-    // Only to keep nodes apart from each other; without it they are not.
-    let _ = getrandom::fill(&mut seed);
-    let roster = Roster::new(sources.len(), options.watchdog, u64::from_le_bytes(seed));
-    let board = Arc::new(Board::new(sources, byte_sources, roster, options.limit_rate, events));
-    let trust = Trust { policy: Arc::new(policy), expected: Arc::new(expected), now };
-    let run =
-        Run { board: Arc::clone(&board), engine: OnceLock::new(), wanted, unlisted, another_model, memory };
+    let tasks = Tasks::default();
+    let changes = options.sources.changes();
+    let (run, trust) = Run::new(options, events, tasks.spawner());
+    let ending = Ending(&run);
     let mut pulse = Pulse::default();
     let result = {
         let work = async {
-            let result = run.work(trust, into, open, observer).await;
+            let result = run.work(trust, open, observer).await;
             run.verdicts().await;
             result
         };
         tokio::pin!(work);
         let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut changes = changes;
         loop {
             tokio::select! {
                 biased;
                 Some(event) = told.recv() => observer.event(event),
                 () = stop.asked() => break Err(FetchError::Stopped { progress: FetchProgress::default() }),
+                Ok(()) = changes.changed() => run.meet_sources(),
                 _ = tick.tick() => pulse.beat(&run, observer),
                 result = &mut work => break result,
             }
         }
-        // With the work its connections end.
+        // The connections end together with the work.
     };
-    // What was written is made to last, whatever has happened, so that the next run need not ask for it.
+    // Written chunks are synced even after an error, so that the next run need not ask for them.
     if result.is_err()
         && let Some(engine) = run.engine.get().map(Arc::clone)
     {
         engine.end();
-        let synced = tokio::task::spawn_blocking(move || engine.sync());
+        let synced = run.board.tasks.blocking(move || engine.sync());
         let _ = tokio::time::timeout(LAST_SYNC, synced).await;
     }
+    drop(ending);
+    // The timeout bounds the wait for a disk that does not answer.
+    let _ = tokio::time::timeout(LAST_SYNC, tasks.end()).await;
     while let Ok(event) = told.try_recv() {
         observer.event(event);
     }
     let (progress, sources) = pulse.last(&run, observer);
-    result.map_err(|error| error.at_the_end(progress, sources))
+    result.map_err(|error| run.at_the_end(error, progress, sources))
 }
 
-/// How often it is looked at what has become of everything.
+/// How often the state of the fetch is checked.
 const TICK: Duration = Duration::from_millis(100);
-/// How long further changes are waited for before they are looked at.
+/// How long a check is delayed, so that it covers several changes.
 const COALESCE: Duration = Duration::from_millis(2);
-/// A fetch that was asked to end does so, even if a disk does not.
+/// How long a stopped fetch may sync at the end, since a disk may not answer.
 const LAST_SYNC: Duration = Duration::from_millis(1500);
 
 struct Run {
     board: Arc<Board>,
     engine: OnceLock<Arc<Engine>>,
+    case: OnceLock<Case>,
+    into: PathBuf,
     wanted: Wanted,
     unlisted: Unlisted,
     another_model: AnotherModel,
     memory: u64,
 }
 
+/// Ends the work on other threads, also if the fetch is dropped.
+struct Ending<'a>(&'a Run);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        if let Some(engine) = self.0.engine.get() {
+            engine.end();
+        }
+    }
+}
+
+impl Run {
+    fn new(options: Options, events: UnboundedSender<Event>, tasks: Spawner) -> (Self, Trust) {
+        let Options {
+            sources,
+            metadata,
+            into,
+            policy,
+            expected,
+            now,
+            wanted,
+            unlisted,
+            another_model,
+            memory,
+            limit_rate,
+            watchdog,
+        } = options;
+        let mut seed = [0; 8];
+        // The random seed only spreads out the retries of many nodes, so a failure here is harmless.
+        let _ = getrandom::fill(&mut seed);
+        let means = Means {
+            pieces: Buffers::count(memory, piece_of(0)),
+            descriptors: weighbridge_store::descriptor_limit().map(descriptors_for_connections),
+            rate: limit_rate,
+        };
+        let decisions = Decisions::new(watchdog, means, u64::from_le_bytes(seed));
+        let metadata = metadata.map(|source| (sources.reserve(), source));
+        let board = Arc::new(Board::new(sources, metadata, decisions, limit_rate, events, tasks));
+        let trust = Trust { policy: Arc::new(policy), expected: Arc::new(expected), now };
+        let (engine, case) = (OnceLock::new(), OnceLock::new());
+        (Self { board, engine, case, into, wanted, unlisted, another_model, memory }, trust)
+    }
+
+    /// Adds the sources that joined, and drops those that left.
+    fn meet_sources(&self) {
+        for (id, source) in self.board.meet_sources() {
+            if let Some(engine) = self.engine.get() {
+                follow(engine, id, &source);
+            }
+        }
+    }
+
+    /// Updates the error when all work has ended: bytes that were under way at the time of the error have been judged
+    /// and synced since.
+    fn at_the_end(
+        &self,
+        error: FetchError,
+        progress: FetchProgress,
+        sources: Vec<SourceStatus>,
+    ) -> FetchError {
+        let moved = self.board.decide().all_moved_to();
+        let begun = self.case.get().map(|case| case.head.id());
+        let overwritten = begun.zip(moved).filter(|_| matches!(error, FetchError::NoSource { .. }));
+        let error = match overwritten {
+            Some((begun, now)) => FetchError::Overwritten { begun, now, progress },
+            None => error,
+        };
+        error.at_the_end(progress, sources, self.missing())
+    }
+
+    /// The chunks that are still to be asked for.
+    fn missing(&self) -> Vec<Missing> {
+        let Some(engine) = self.engine.get() else { return Vec::new() };
+        let decisions = self.board.decide();
+        let missing = decisions.pending_files().filter_map(|file| {
+            let path = engine.chunks.targets.get(&file)?.path.clone();
+            Some(Missing { path, chunks: decisions.pending_of(file)?.iter().collect() })
+        });
+        missing.collect()
+    }
+}
+
+/// How many of the process's `all` descriptors connections may use: files need some, and so does the process itself.
+fn descriptors_for_connections(all: u64) -> usize {
+    usize::try_from(all).unwrap_or(usize::MAX).saturating_sub(MAX_OPEN + OTHER_DESCRIPTORS) / 2
+}
+
+/// The descriptors of a process that are neither connections nor files of the model.
+const OTHER_DESCRIPTORS: usize = 32;
+
+/// Tells the decisions which chunks a source says it has, now and whenever it gains some.
+fn follow(engine: &Arc<Engine>, id: SourceId, source: &Arc<dyn Source>) {
+    let Some(mut changes) = source.inventory().map(Inventory::changes) else { return };
+    let (engine, source) = (Arc::clone(engine), Arc::clone(source));
+    let here = Arc::clone(&engine);
+    let _ = here.spawn(async move {
+        loop {
+            if engine.board.source(id).is_none() {
+                return;
+            }
+            if let Some(inventory) = source.inventory() {
+                // Asked first: chunks that come before the end are seen then.
+                let may_grow = inventory.may_grow();
+                for target in engine.chunks.targets.values() {
+                    let chunks = inventory.chunks(&target.root);
+                    if !chunks.is_empty() {
+                        let _ = engine.board.decide().gain(id, target.position, &chunks);
+                    }
+                }
+                if !may_grow {
+                    return engine.board.decide().finish_inventory(id);
+                }
+            }
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
 impl Run {
     async fn work(
         &self,
         trust: Trust,
-        root: PathBuf,
         open: impl FnOnce() -> Result<Destination, StoreError> + Send + 'static,
         observer: &dyn Observer,
     ) -> Result<Fetched, FetchError> {
-        let board = &self.board;
+        let (board, root) = (&self.board, self.into.clone());
         let destination = {
             let _here = board.works(FOLDER, Here::Writing);
-            blocking(move || Ok(open()?)).await?
+            blocking(&self.board.tasks, move || Ok(open()?)).await?
         };
         let (best, shown) = best_head(board, &trust).await?;
         observer.accept_head(&best.head, &best.note).map_err(FetchError::Trust)?;
         board.say(Event::Head(Box::new(best.head.clone())));
         let name = best.head.head().name.clone();
-        let (destination, there) = blocking(move || {
+        let (destination, there) = blocking(&self.board.tasks, move || {
             let there = destination.model()?;
             Ok((destination, there))
         })
@@ -290,15 +404,15 @@ impl Run {
         let is_same = there.as_ref() == Some(&name);
         self.another_model.allows(&root, there, &name)?;
         let mut case = Case { trust, head: Arc::new(best.head.clone()), files: None };
-        // Who has another revision is asked for no list.
+        // A source that has another revision is not asked for a list.
         let mut others = shown;
         others.retain(|one| text(&one.note) != text(&best.note));
 
         let head = best.head;
         let (id, note) = (head.id(), best.note);
-        let (destination, staged) = blocking(move || {
+        let (destination, staged) = blocking(&self.board.tasks, move || {
             let staged = destination.stage(id)?;
-            // Not only when everything has come.
+            // Checked early too, and not only when everything has come.
             staged.check_places()?;
             staged.write(HEAD, &note)?;
             Ok((destination, Arc::new(staged)))
@@ -308,10 +422,12 @@ impl Run {
         let has_other = |source| others.iter().any(|other| other.source == source);
         let files = self.files(&case, &staged, &published, &has_other).await.map(Arc::new);
         case.files = files.as_ref().ok().map(Arc::clone);
-        // Also if there is no list: it is said what each is to be blamed for.
+        let _ = self.case.set(case.clone());
+        // Done even without a list, so that each source gets the right blame.
         for other in others {
-            if board.roster().suspect(other.source, other.why) {
-                case.find_out(board, other.source, Some(other.note));
+            let cases = board.decide().cases(other.source);
+            if let Some(suspicion) = Suspicion::of(board, other.source, cases, other.why) {
+                suspicion.judge(&case, Some(other.note));
             }
         }
         let files = files?;
@@ -320,7 +436,7 @@ impl Run {
         let destination = if self.unlisted == Unlisted::Prune {
             self.refuse_sources_in(&root)?;
             let (root, files) = (root.clone(), Arc::clone(&files));
-            blocking(move || match is_same {
+            blocking(&self.board.tasks, move || match is_same {
                 true => Ok(destination),
                 false => only_listed(&destination, &files, root).map(|()| destination),
             })
@@ -330,38 +446,37 @@ impl Run {
         };
         let selection = Selection::of(&files, tensors.as_deref(), &self.wanted)?;
         let twins = selection.twins;
-        let targets: BTreeMap<_, _> =
-            selection.targets.into_iter().map(|target| (target.position, Arc::new(target))).collect();
-        let wanted = ModelVerifier::only(Arc::clone(&files), targets.keys().copied());
-        let engine = Arc::new(Engine::new(
-            Arc::clone(board),
-            case,
-            Arc::clone(&files),
-            wanted.map_err(FetchError::Entry)?,
-            destination,
-            targets,
-            tensors,
-            self.memory,
-        ));
+        let events = board.listener();
+        // The receiver is gone only when the fetch is over.
+        let tell = Box::new(move |event| _ = events.send(event));
+        let figures = Arc::clone(&board.figures);
+        let chunks =
+            ChunkStore::new(destination, Arc::clone(&files), tensors, selection.targets, figures, tell)?;
+        let engine = Arc::new(Engine::new(Arc::clone(board), case, chunks, self.memory));
         let layers = Arc::new(staged.layers(layers::length(&engine))?);
         board.say(Event::Wanted {
-            files: u64::try_from(engine.targets.len() + twins.len()).unwrap_or(u64::MAX),
-            bytes: board.progress().wanted,
+            files: u64::try_from(engine.chunks.targets.len() + twins.len()).unwrap_or(u64::MAX),
+            bytes: board.figures.progress().wanted,
             metadata: root.join(FOLDER).join(PARTIAL).join(head.id().to_string()),
         });
         let _ = self.engine.set(Arc::clone(&engine));
+        for id in board.decide().model_sources() {
+            if let Some(source) = board.source(id) {
+                follow(&engine, id, &source);
+            }
+        }
         self.chunks(&engine, layers, &published).await?;
-        // Files that come to a folder while it is fetched into may be anybody's, too.
+        // Other processes may put files into the folder during the fetch, and those are not removed.
         let unlisted = if is_same { self.unlisted } else { Unlisted::Report };
         let (another_model, wanted) = (self.another_model, name);
-        blocking(move || {
+        blocking(&self.board.tasks, move || {
             let lock = {
                 let _here = engine.board.works(FOLDER, Here::Naming);
-                engine.destination.lock()?
+                engine.chunks.destination.lock()?
             };
-            // Another fetch or signer may have put a model here meanwhile. From now on nobody can.
-            another_model.allows(&root, engine.destination.model()?, &wanted)?;
-            let naming = engine.destination.begin_naming(lock, &staged)?;
+            // Another fetch or signer may have put a model here meanwhile. From now on none can.
+            another_model.allows(&root, engine.chunks.destination.model()?, &wanted)?;
+            let naming = engine.chunks.destination.begin_naming(lock, &staged)?;
             finish(&engine, head, &staged, &twins, unlisted, naming)
         })
         .await
@@ -369,9 +484,11 @@ impl Run {
 
     /// Refuses to remove files from a folder that a source reads, or that has such a folder in it.
     fn refuse_sources_in(&self, root: &Path) -> Result<(), FetchError> {
-        // Without its real name nothing can be told of the folder. It is there: the destination was opened.
+        // The real name is needed to compare the folder with those of sources. The folder exists, since the destination
+        // was opened.
         let real = root.canonicalize().map_err(IoError::at("find", root))?;
-        for source in self.board.sources.iter().filter_map(|source| source.folder()) {
+        let sources = self.board.all_sources();
+        for source in sources.iter().filter_map(|source| source.folder()) {
             if source.canonicalize().map_err(IoError::at("find", source))?.starts_with(&real) {
                 let (folder, source) = (root.to_owned(), source.to_owned());
                 return Err(FetchError::NotPruned { folder, why: Unpruned::Source { source } });
@@ -380,13 +497,16 @@ impl Run {
         Ok(())
     }
 
-    /// Until it is known what each source is to be blamed for: an end that comes before would hide it.
+    /// Waits until no source is being judged: an earlier end would hide the blame.
     async fn verdicts(&self) {
         let until = Instant::now() + PATIENCE;
-        while self.board.roster().is_judging() && Instant::now() < until {
+        while self.board.decide().is_judging() && Instant::now() < until {
             tokio::time::sleep(TICK).await;
         }
-        self.board.roster().close_cases();
+        self.board.decide().close_cases();
+        if let Some(case) = self.case.get() {
+            judge_again(&self.board, case).await;
+        }
     }
 
     async fn files(
@@ -394,7 +514,7 @@ impl Run {
         case: &Case,
         staged: &Arc<Staged>,
         published: &Metadata,
-        has_other: &(dyn Fn(SourceIndex) -> bool + Sync),
+        has_other: &(dyn Fn(SourceId) -> bool + Sync),
     ) -> Result<VerifiedFileList, FetchError> {
         let head = &case.head;
         let length = head.head().files.length;
@@ -408,9 +528,9 @@ impl Run {
         let found =
             one_of(&self.board, case, &Part::whole(What::FileList { size: length }), has_other, opened)
                 .await?;
-        let (list, bytes) = found.ok_or_else(|| no_source(&self.board, FILES))?;
+        let (list, bytes) = found.ok_or_else(|| FetchError::no_source(FILES))?;
         let staged = Arc::clone(staged);
-        blocking(move || Ok(staged.write(FILES, &bytes)?)).await?;
+        blocking(&self.board.tasks, move || Ok(staged.write(FILES, &bytes)?)).await?;
         Ok(list)
     }
 
@@ -436,89 +556,81 @@ impl Run {
                 .await;
         let is_needed = self.wanted.files.is_none() || self.wanted.tensors.is_some();
         let found = match found {
-            // Whether files can come is found out later.
-            Err(FetchError::NoSource { .. } | FetchError::Overwritten { .. }) if !is_needed => None,
-            Ok(None) if is_needed => return Err(no_source(&self.board, TENSORS)),
+            // Whether the files can be fetched without it is found out later.
+            Err(FetchError::NoSource { .. }) if !is_needed => None,
+            Ok(None) if is_needed => return Err(FetchError::no_source(TENSORS)),
             found => found?,
         };
         let Some((list, bytes)) = found else { return Ok(None) };
         let staged = Arc::clone(staged);
-        blocking(move || Ok(staged.write(TENSORS, &bytes)?)).await?;
+        blocking(&self.board.tasks, move || Ok(staged.write(TENSORS, &bytes)?)).await?;
         Ok(Some(Arc::new(list)))
     }
 
-    /// Until everything that is wanted is durable.
+    /// Runs until everything that is wanted is durable.
     async fn chunks(
         &self,
         engine: &Arc<Engine>,
         layers_file: Arc<LayersFile>,
         published: &Metadata,
     ) -> Result<(), FetchError> {
-        let published = published.layers(&engine.files).ok().flatten();
-        let mut helpers = JoinSet::new();
-        helpers.spawn(Arc::clone(engine).sync_always());
+        let published = published.layers(&engine.chunks.files).ok().flatten();
+        let _ = engine.spawn(Arc::clone(engine).sync_always());
         engine.searching.fetch_add(1, SeqCst);
         let here = Arc::clone(engine);
-        helpers.spawn(async move {
+        let _ = engine.spawn(async move {
             if let Err(error) = layers::accept_all(&here, layers_file, published).await {
                 here.fail(error);
             }
             here.searching.fetch_sub(1, SeqCst);
             here.board.changed.notify_waiters();
         });
-        let mut crew = Crew::default();
+        let mut crew = Crew::new(engine);
         loop {
             let changed = engine.board.changed.notified();
             if let Some(error) = engine.take_failure() {
                 return Err(error);
             }
-            if engine.is_durable() && engine.searching.load(SeqCst) == 0 {
+            if engine.chunks.is_durable() && engine.searching.load(SeqCst) == 0 {
                 return Ok(());
             }
-            crew.man(engine);
-            while let Some(ended) = helpers.try_join_next() {
-                bug_if_panicked(engine, &ended);
-            }
-            if self.is_stuck(engine) {
-                return Err(self.stuck(engine));
+            crew.man();
+            if Self::is_stuck(engine) {
+                return Err(Self::stuck(engine));
             }
             let _ = tokio::time::timeout(TICK, changed).await;
-            // Of many small files several end meanwhile: they are looked at together.
+            // Several small files end within this delay, and are checked together.
             tokio::time::sleep(COALESCE).await;
         }
     }
 
-    /// Whether nobody will ever give what is missing.
-    fn is_stuck(&self, engine: &Engine) -> bool {
-        let roster = self.board.roster();
-        let any = |file: usize| (0..self.board.byte_sources).any(|source| roster.may_serve(source, file));
-        let schedule = engine.schedule();
-        let layerless = lock(&engine.layerless);
-        // Nobody is at work, and nobody looks for more to do.
-        if schedule.oldest().is_some() || engine.searching.load(SeqCst) != layerless.len() {
+    /// Whether no source will ever give the missing chunks.
+    fn is_stuck(engine: &Engine) -> bool {
+        let decisions = engine.board.decide();
+        let layerless = decisions.layerless();
+        // Nothing is being asked for or judged, and no task looks for more to do.
+        if decisions.oldest().is_some()
+            || decisions.is_judging_pieces()
+            || engine.searching.load(SeqCst) != layerless.len()
+        {
             return false;
         }
-        let mut lacking = schedule.pending_files().chain(layerless.iter().copied()).peekable();
-        lacking.peek().is_some() && !lacking.any(any)
+        let files = decisions.pending_files().map(|file| (file, false));
+        let mut lacking = files.chain(layerless.iter().map(|file| (*file, true))).peekable();
+        lacking.peek().is_some() && lacking.all(|(file, is_whole)| decisions.is_hopeless(file, is_whole))
     }
 
-    fn stuck(&self, engine: &Engine) -> FetchError {
-        let first = engine.schedule().pending_files().next();
-        let first = first.or_else(|| lock(&engine.layerless).front().copied());
-        let target = first.and_then(|position| engine.targets.get(&position));
-        let what = target.map_or("what is missing", |target| target.path.as_str());
-        engine.case.nobody(&self.board, what, self.board.byte_sources)
-    }
-}
-
-/// What a task was to do that has panicked is not waited for.
-fn bug_if_panicked(engine: &Engine, ended: &Result<(), JoinError>) {
-    if ended.as_ref().is_err_and(JoinError::is_panic) {
-        engine.fail(FetchError::Bug);
+    fn stuck(engine: &Engine) -> FetchError {
+        let first = {
+            let decisions = engine.board.decide();
+            decisions.pending_files().next().or_else(|| decisions.layerless().front().copied())
+        };
+        let target = first.and_then(|position| engine.chunks.targets.get(&position));
+        FetchError::no_source(target.map_or("what is missing", |target| target.path.as_str()))
     }
 }
 
-/// A list that is in the folder already: of this fetch, or of the release that is there.
+/// A list that is in the folder already, from this fetch or from the release that is there.
 fn here<T>(
     staged: &Staged,
     published: &Metadata,
@@ -539,156 +651,7 @@ fn wrong(name: &str, error: &ListError) -> String {
     format!("{name}: {error}")
 }
 
-/// The connections.
-#[derive(Default)]
-struct Crew {
-    tasks: JoinSet<()>,
-    running: Vec<(usize, u64, tokio::task::AbortHandle)>,
-    next: u64,
-}
-
-impl Crew {
-    /// Ends what is not wanted any more, and begins what is.
-    fn man(&mut self, engine: &Arc<Engine>) {
-        while let Some(ended) = self.tasks.try_join_next() {
-            bug_if_panicked(engine, &ended);
-        }
-        let board = &engine.board;
-        self.running.retain(|(source, generation, task)| {
-            if board.roster().generation(*source) != *generation {
-                task.abort();
-            }
-            !task.is_finished()
-        });
-        for source in 0..board.byte_sources {
-            let (generation, connections) = {
-                let roster = board.roster();
-                (roster.generation(source), roster.connections(source))
-            };
-            let mine = self.running.iter().filter(|(other, ..)| *other == source).count();
-            for _ in mine..connections {
-                if !Self::has_work(engine) {
-                    break;
-                }
-                self.next += 1;
-                let connection = ConnectionId(self.next);
-                let task = self.tasks.spawn(connection::work(Arc::clone(engine), source, connection));
-                self.running.push((source, generation, task));
-            }
-        }
-    }
-
-    fn has_work(engine: &Engine) -> bool {
-        !lock(&engine.layerless).is_empty() || !engine.schedule().is_finished()
-    }
-}
-
-/// Gives names to everything that has come, and the head last.
-fn finish(
-    engine: &Engine,
-    head: VerifiedHead,
-    staged: &Staged,
-    twins: &[(usize, usize)],
-    unlisted: Unlisted,
-    mut naming: Naming,
-) -> Result<Fetched, FetchError> {
-    let (mut partial, mut copied) = (0, 0_u64);
-    // The old files stay if the new metadata cannot take its place.
-    staged.check_places()?;
-    let files_to_name = engine.targets.values().filter(|target| target.is_whole()).count() + twins.len();
-    engine.board.say(Event::Naming { files: u64::try_from(files_to_name).unwrap_or(u64::MAX) });
-    let goes_on = || match engine.has_failed() {
-        true => Err(FetchError::Stopped { progress: engine.board.progress() }),
-        false => Ok(()),
-    };
-    let mut named = Named { engine, names: Vec::new(), files: 0 };
-    for target in engine.targets.values() {
-        if !target.is_whole() {
-            partial += 1;
-            continue;
-        }
-        goes_on()?;
-        let _here = engine.board.works(target.path.as_str(), Here::Naming);
-        local::place(engine, target, &mut naming)?;
-        named.add(&target.path, target.grid.len(), &mut naming)?;
-    }
-    // A twin is copied from a file that has its name.
-    named.settle(&mut naming)?;
-    for (position, first) in twins {
-        let (Some(entry), Some(first)) = (engine.files.entries().get(*position), engine.targets.get(first))
-        else {
-            continue;
-        };
-        goes_on()?;
-        let _here = engine.board.works(entry.path.as_str(), Here::Naming);
-        local::twin(engine, first, &entry.path, &mut naming)?;
-        copied = copied.saturating_add(entry.size);
-        named.add(&entry.path, entry.size, &mut naming)?;
-    }
-    named.settle(&mut naming)?;
-    goes_on()?;
-    {
-        let _here = engine.board.works(HEAD, Here::Naming);
-        staged.publish(&mut naming)?;
-    }
-    remove_unlisted(engine, head.id(), unlisted, &mut naming)?;
-    // Of a release that a killed process had begun to replace, files that are not wanted may be those of the other still.
-    let is_whole = partial == 0 && files_to_name == engine.files.entries().len();
-    naming.sweep(if is_whole { Standing::IsWhole } else { Standing::MayBeReplaced })?;
-    let progress = engine.board.progress();
-    let bytes = progress.wanted.saturating_add(copied);
-    Ok(Fetched { head, bytes, progress, files: named.files, partial })
-}
-
-/// Files that have got their names, and whose names are not durable yet: they are made durable together, and told then.
-struct Named<'a> {
-    engine: &'a Engine,
-    names: Vec<(EntryPath, u64)>,
-    /// How many are durable.
-    files: u64,
-}
-
-impl Named<'_> {
-    fn add(&mut self, path: &EntryPath, size: u64, naming: &mut Naming) -> Result<(), FetchError> {
-        self.names.push((path.clone(), size));
-        if self.names.len() < NAMES { Ok(()) } else { self.settle(naming) }
-    }
-
-    fn settle(&mut self, naming: &mut Naming) -> Result<(), FetchError> {
-        naming.settle()?;
-        for (path, size) in self.names.drain(..) {
-            self.files += 1;
-            self.engine.board.say(Event::File { path, size });
-        }
-        Ok(())
-    }
-}
-
-/// How many names are made durable together: more take longer until a person sees one, fewer sync the same folders more often.
-const NAMES: usize = 2_048;
-
-/// Says what is in the folder and not listed, and removes it if the caller wants that.
-fn remove_unlisted(
-    engine: &Engine,
-    head: HeadId,
-    unlisted: Unlisted,
-    naming: &mut Naming,
-) -> Result<(), FetchError> {
-    let _here = engine.board.works(FOLDER, Here::Listing);
-    let is_listed = |path: &str| engine.files.find(path).is_some();
-    let mut extras = engine.destination.unlisted(&is_listed)?;
-    if unlisted == Unlisted::Prune {
-        let roots = engine.files.entries().iter().map(|entry| entry.root).collect();
-        extras.extend(engine.destination.left_over(&roots, head)?);
-    }
-    for extra in extras {
-        let removed = unlisted == Unlisted::Prune && engine.destination.remove(naming, &extra)?;
-        engine.board.say(Event::Extra { path: extra.path, removed, fault: extra.fault });
-    }
-    Ok(())
-}
-
-/// Refuses to remove anything from a folder that never was this model's.
+/// Refuses to remove anything from a folder that never held this model.
 fn only_listed(
     destination: &Destination,
     files: &VerifiedFileList,
@@ -701,84 +664,17 @@ fn only_listed(
 }
 
 async fn blocking<T: Send + 'static>(
+    tasks: &Spawner,
     work: impl FnOnce() -> Result<T, FetchError> + Send + 'static,
 ) -> Result<T, FetchError> {
-    match tokio::task::spawn_blocking(work).await {
+    match tasks.blocking(work).await {
         Ok(result) => result,
         Err(ended) if ended.is_panic() => Err(FetchError::Bug),
         Err(_) => Err(FetchError::Stopped { progress: FetchProgress::default() }),
     }
 }
 
-/// Tells how far it is.
-#[derive(Default)]
-struct Pulse {
-    beats: u64,
-    told: Option<FetchProgress>,
-}
-
-impl Pulse {
-    fn beat(&mut self, run: &Run, observer: &dyn Observer) {
-        let now = Instant::now();
-        let board = &run.board;
-        let chunk = run.engine.get().map_or(0, |engine| engine.files.chunk_size().bytes());
-        board.roster().tick(now, board.least, chunk);
-        board.changed.notify_waiters();
-        board.shortened.notify_waiters();
-        self.beats += 1;
-        if self.beats.is_multiple_of(3) {
-            self.progress(run, observer);
-        }
-        let second = self.beats.is_multiple_of(10);
-        let news = board.roster().news(now, second);
-        news.into_iter().for_each(|status| observer.event(Event::Source(status)));
-        if second && let Some(waiting) = waiting(run, now) {
-            observer.event(Event::Waiting(waiting));
-        }
-    }
-
-    fn progress(&mut self, run: &Run, observer: &dyn Observer) -> FetchProgress {
-        let progress = run.board.progress();
-        // Nobody can tell how far it is before it is known what is wanted.
-        if run.engine.get().is_some() && self.told != Some(progress) {
-            self.told = Some(progress);
-            observer.event(Event::Progress(progress));
-        }
-        progress
-    }
-
-    /// How it was in the end: the figures and the sources that were told last.
-    fn last(&mut self, run: &Run, observer: &dyn Observer) -> (FetchProgress, Vec<SourceStatus>) {
-        let progress = self.progress(run, observer);
-        let now = Instant::now();
-        // Whatever a source is asked for still, nobody waits for.
-        let at_rest = |mut status: SourceStatus| {
-            if status.state == SourceState::Active {
-                status.state = SourceState::Idle;
-            }
-            status
-        };
-        let news = run.board.roster().news(now, false);
-        news.into_iter().for_each(|status| observer.event(Event::Source(at_rest(status))));
-        (progress, run.board.roster().statuses(now).into_iter().map(at_rest).collect())
-    }
-}
-
-fn waiting(run: &Run, now: Instant) -> Option<crate::event::Waiting> {
-    let path = |engine: &Engine, file| Some(engine.targets.get(&file)?.path.as_str().to_owned());
-    let oldest = run.engine.get().and_then(|engine| {
-        let (source, file, chunks) = engine.schedule().oldest()?;
-        Some((path(engine, file)?, chunks, source))
-    });
-    let next = || {
-        // Before it is known what is wanted, the head is what everything waits for.
-        let Some(engine) = run.engine.get() else { return Some(HEAD.to_owned()) };
-        let next = engine.schedule().pending_files().next();
-        let next = next.or_else(|| lock(&engine.layerless).front().copied());
-        path(engine, next?)
-    };
-    run.board.waiting(oldest, next, now)
-}
-
+#[cfg(test)]
+mod coming_and_going;
 #[cfg(test)]
 mod power_cuts;

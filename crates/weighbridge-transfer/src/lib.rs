@@ -1,7 +1,9 @@
 //! Fetches a model from many untrusted sources at once.
 //!
-//! - a [`Source`] is any place that claims to have the model: a web server, a hub, a bucket, a folder
-//! - [`fetch`] takes what is wanted from all of them, and tells what happens by [`Event`]s
+//! - a [`Source`] is any place that claims to have the model: a [`SourceFactory`] makes those of web servers, hubs, buckets
+//!   and folders, and anybody can implement others
+//! - [`fetch`] takes the wanted files from all [`Sources`], which may come and go, and reports its progress by [`Event`]s
+//! - a [`ChunkStore`] judges, writes and syncs chunks that come from anywhere, without a fetch
 //!
 //! # Guarantee
 //! No byte is written under its final name, counted as [verified](FetchProgress::verified) or handed on before its
@@ -9,7 +11,7 @@
 //! [`Event::Durable`] named is asked for again, in this run or another.
 //!
 //! # Non-guarantee
-//! A fetch ends only with what its sources give: if none of them has a chunk, it says so.
+//! A fetch can deliver only what its sources give. If none of them has a chunk, the fetch says so.
 
 #![forbid(unsafe_code)]
 
@@ -19,14 +21,18 @@ mod decide;
 mod error;
 mod event;
 mod fetch;
+mod figures;
+mod limit;
 mod options;
 mod ranges;
 mod source;
+mod tasks;
 mod work;
 
-pub use error::{FetchError, Unpruned};
-pub use event::{Blame, Event, FetchProgress, Here, SourceIndex, SourceState, SourceStatus, Waiting};
+pub use error::{FetchError, Missing, Unpruned};
+pub use event::{Blame, Event, FetchProgress, Here, SourceId, SourceState, SourceStatus, Waiting};
 pub use fetch::{Fetched, Observer, fetch};
 pub use options::{AnotherModel, Options, Stop, Unlisted, Wanted, Watchdog};
-pub use source::{Body, Fault, Inventory, Source, SourceError, SourceFactory, SourceOptions, What};
+pub use source::{Body, Fault, Inventory, Source, SourceError, SourceFactory, SourceOptions, Sources, What};
 pub use weighbridge_tree::{Coded, ErrorCode, FileRoot};
+pub use work::{Accepted, ChunkStore, WrongChunk};

@@ -1,10 +1,10 @@
-//! What a fetch is told by its caller, and never by what it fetches (rule 9).
+//! The options of a fetch. They come from its caller, and never from what it fetches (rule 9).
 
 use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -13,9 +13,12 @@ use globset::GlobSet;
 use tokio::sync::Notify;
 use weighbridge_manifest::{Expectation, ModelName, Time, TrustPolicy};
 
-use crate::{error::FetchError, source::Source};
+use crate::{
+    error::FetchError,
+    source::{Source, Sources},
+};
 
-/// Everything that a fetch needs to be told.
+/// The options of a fetch.
 ///
 /// # Example
 /// ```
@@ -43,7 +46,7 @@ use crate::{error::FetchError, source::Source};
 /// // Of the model, only the configuration is wanted.
 /// let json = globset::GlobSet::builder().add(globset::Glob::new("*.json")?).build()?;
 /// let options = Options {
-///     sources: vec![SourceFactory::new().parse(mirror, &SourceOptions::default())?],
+///     sources: vec![SourceFactory::new().parse(mirror, &SourceOptions::default())?].into(),
 ///     metadata: None,
 ///     into: node.at("tiny"),
 ///     policy: TrustPolicy::pinned(id), // or keys: `TrustPolicy::any_of`
@@ -63,34 +66,34 @@ use crate::{error::FetchError, source::Source};
 /// ```
 #[derive(Debug)]
 pub struct Options {
-    /// Where bytes come from. All are used at once.
-    pub sources: Vec<Arc<dyn Source>>,
-    /// A place for metadata. The head is taken from there alone, lists and layers from there first.
+    /// The sources that bytes come from. All are used at once, and they may join and leave while the fetch runs.
+    pub sources: Sources,
+    /// A place for metadata. The head is taken only from there; lists and layers are asked for there first.
     pub metadata: Option<Arc<dyn Source>>,
-    /// The folder to fetch into. Made if it is not there.
+    /// The folder to fetch into. Created if it does not exist.
     pub into: PathBuf,
-    /// Whom to believe.
+    /// The policy that decides which publishers are believed.
     pub policy: TrustPolicy,
-    /// Which model is wanted, and what was accepted before.
+    /// The model that is wanted, and the head that was accepted before.
     pub expected: Expectation,
-    /// The time, if it is known.
+    /// The current time, if it is known.
     pub now: Option<Time>,
-    /// What of the model is wanted.
+    /// The wanted part of the model.
     pub wanted: Wanted,
-    /// Whether files that are not listed are removed, and what earlier fetches of other releases left unfinished.
+    /// Whether to remove files that are not listed, and the unfinished files of earlier fetches of other releases.
     pub unlisted: Unlisted,
-    /// What happens if another model lies in the folder.
+    /// The action if another model lies in the folder.
     pub another_model: AnotherModel,
-    /// About how many bytes of memory may be used, lists and layers apart. Two pieces of a chunk or 1 MiB, and 32 MiB for
-    /// everything else, are used in any case.
+    /// About how many bytes of memory may be used, without lists and layers. At least two pieces of a chunk or 1 MiB,
+    /// and 32 MiB for everything else, are used in any case.
     pub memory: u64,
-    /// How many bytes may be received per second, of all sources together; `None` for no limit.
+    /// How many bytes may be received per second from all sources together; `None` for no limit.
     pub limit_rate: Option<u64>,
     /// When a source counts as stalled.
     pub watchdog: Watchdog,
 }
 
-/// What of a model is wanted: the union of both. Nothing named means all of it.
+/// The wanted part of a model: the union of both sets. If both are `None`, all of the model is wanted.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
     /// Files by path.
@@ -99,25 +102,25 @@ pub struct Wanted {
     pub tensors: Option<GlobSet>,
 }
 
-/// What happens to files in the folder that the head does not list.
+/// The action for files in the folder that the head does not list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unlisted {
-    /// They are reported.
+    /// The files are reported.
     Report,
-    /// They are reported and removed, once the model is complete.
+    /// The files are reported and removed, once the model is complete.
     ///
-    /// Only where the folder has had a head of the same name before, so that the files are those of an earlier release; and
-    /// never in a folder from which this fetch reads. Elsewhere a fetch that would remove something ends before it asks for
-    /// any chunk (9206).
+    /// Allowed only where the folder has had a head of the same name before, so that the files are those of an earlier
+    /// release, and never in a folder from which this fetch reads. Elsewhere a fetch that would remove something ends
+    /// before it asks for any chunk (9206).
     Prune,
 }
 
-/// What happens if the folder has the head of a model with another name.
+/// The action if the folder has the head of a model with another name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnotherModel {
-    /// The fetch ends before a file is written (9205).
+    /// The fetch ends before it writes a file (9205).
     Refuse,
-    /// It is replaced: its head and lists, and files that have the names of listed ones.
+    /// The other model is replaced: its head and lists, and files that have the names of listed ones.
     Replace,
 }
 
@@ -138,12 +141,12 @@ impl AnotherModel {
     }
 }
 
-/// How much a source has to give to be waited for: a number of *verified* bytes in each window.
+/// The least that a source has to give: a number of *verified* bytes in each window.
 #[derive(Clone, Copy, Debug)]
 pub struct Watchdog {
     /// Verified bytes per second.
     pub rate: u64,
-    /// The least window. It is longer for chunks that would take more than half of it at that rate.
+    /// The shortest window. It is longer for chunks that would take more than half of it at that rate.
     pub window: Duration,
 }
 
@@ -154,7 +157,7 @@ impl Default for Watchdog {
     }
 }
 
-/// Ends a fetch from outside, on a signal say.
+/// Ends a fetch from outside, for example on a signal.
 ///
 /// # Example
 /// ```
@@ -172,7 +175,7 @@ impl Default for Watchdog {
 /// # let [publisher, node] = [Folder::new(), Folder::new()];
 /// # let mirror = publisher.path().to_str().ok_or("the path is not UTF-8")?;
 /// # let options = Options {
-/// #     sources: vec![SourceFactory::new().parse(mirror, &SourceOptions::default())?],
+/// #     sources: vec![SourceFactory::new().parse(mirror, &SourceOptions::default())?].into(),
 /// #     metadata: None,
 /// #     into: node.at("tiny"),
 /// #     policy: TrustPolicy::pinned(Sample::of(&[("model.bin", 40_000)], 1).id),
@@ -199,22 +202,54 @@ impl Default for Watchdog {
 pub struct Stop {
     asked: AtomicBool,
     notify: Notify,
+    /// The number of running fetches that this can end.
+    running: AtomicUsize,
+    ended: Notify,
+}
+
+/// A fetch that can be ended from outside, until it has ended.
+pub(crate) struct Begun<'a>(&'a Stop);
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+        self.0.ended.notify_waiters();
+    }
 }
 
 impl Stop {
-    /// Asks the fetch to end. It syncs what it has written, for a second and a half at the most, and ends with [`FetchError::Stopped`](crate::FetchError).
+    /// Asks the fetch to end. The fetch syncs what it has written, for a second and a half at most, and ends with
+    /// [`FetchError::Stopped`](crate::FetchError).
     pub fn ask(&self) {
         self.asked.store(true, Ordering::SeqCst);
         self.notify.notify_waiters();
     }
 
-    /// Whether it was asked to end.
+    /// Asks the fetch to end, and returns when it has ended: none of its tasks runs any more, and no connection is
+    /// open. Another task has to poll the fetch meanwhile.
+    pub async fn stop(&self) {
+        self.ask();
+        loop {
+            let ended = self.ended.notified();
+            if self.running.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    pub(crate) fn begin(&self) -> Begun<'_> {
+        self.running.fetch_add(1, Ordering::SeqCst);
+        Begun(self)
+    }
+
+    /// Whether the fetch was asked to end.
     #[must_use]
     pub fn is_asked(&self) -> bool {
         self.asked.load(Ordering::SeqCst)
     }
 
-    /// Until it is asked to end.
+    /// Waits until the fetch is asked to end.
     pub(crate) async fn asked(&self) {
         let notified = self.notify.notified();
         if !self.is_asked() {

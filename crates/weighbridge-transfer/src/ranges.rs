@@ -1,13 +1,13 @@
-//! Sets of positions that are mostly runs.
+//! Sets of positions that mostly form runs.
 
 use std::{collections::VecDeque, ops::Range};
 
-/// A set of positions, kept as runs: ascending, disjoint, not touching, none empty.
+/// A set of positions, stored as runs that are ascending, disjoint, not touching and not empty.
 ///
 /// # Cost
-/// To look: logarithmic in the number of runs. To change: that, and moving the runs before the place or those behind it,
-/// whichever are fewer. What is fetched is fetched from the front, so that these are few; and of the many files of a
-/// model most are one run, which takes 16 bytes here and a whole node in a tree.
+/// A lookup is logarithmic in the number of runs. A change also moves the runs before or behind the place, whichever
+/// are fewer. Chunks are fetched from the front, so that these are few. Most of the many files of a model are one run,
+/// which takes 16 bytes here and a whole node in a tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RangeSet {
     runs: VecDeque<Range<u64>>,
@@ -15,7 +15,7 @@ pub(crate) struct RangeSet {
 }
 
 impl RangeSet {
-    /// Adds a run; positions of it may be there already.
+    /// Adds a run. Some of its positions may be in the set already.
     pub(crate) fn insert(&mut self, run: Range<u64>) {
         if run.is_empty() {
             return;
@@ -23,7 +23,7 @@ impl RangeSet {
         if self.runs.is_empty() {
             self.runs.reserve_exact(1);
         }
-        // Those that overlap it or touch it become one with it.
+        // Runs that overlap or touch the new one are merged with it.
         let first = self.runs.partition_point(|old| old.end < run.start);
         let behind = self.runs.partition_point(|old| old.start <= run.end);
         let mut there = 0;
@@ -37,7 +37,7 @@ impl RangeSet {
         self.runs.insert(first, merged);
     }
 
-    /// Takes a run out; not all of its positions need be there.
+    /// Removes a run. Some of its positions may not be in the set.
     pub(crate) fn remove(&mut self, run: &Range<u64>) {
         let there = self.overlapping(run);
         let (Some(first), Some(last)) =
@@ -58,28 +58,16 @@ impl RangeSet {
         self.len -= gone;
     }
 
-    /// Takes out the first run, or the first `most` positions of it: at least one.
-    pub(crate) fn pop_first(&mut self, most: u64) -> Option<Range<u64>> {
-        let run = self.runs.front_mut()?;
-        let popped = run.start..run.start.saturating_add(most.max(1)).min(run.end);
-        run.start = popped.end;
-        if run.is_empty() {
-            self.runs.pop_front();
-        }
-        self.len -= count(&popped);
-        Some(popped)
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.runs.is_empty()
     }
 
-    /// How many positions.
+    /// The number of positions.
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
-    /// Whether every position of a run is there.
+    /// Whether every position of a run is in the set.
     pub(crate) fn contains_range(&self, run: &Range<u64>) -> bool {
         let around = self.runs.get(self.overlapping(run).start);
         run.is_empty() || around.is_some_and(|around| around.start <= run.start && run.end <= around.end)
@@ -95,7 +83,7 @@ impl RangeSet {
         self.runs.back().cloned()
     }
 
-    /// From the first position to the last one; `0..0` if there is none.
+    /// The range from the first position to the last one; `0..0` if the set is empty.
     pub(crate) fn span(&self) -> Range<u64> {
         let ends = self.runs.front().zip(self.runs.back());
         ends.map_or(0..0, |(first, last)| first.start..last.end)
@@ -106,13 +94,13 @@ impl RangeSet {
         self.runs.iter().cloned()
     }
 
-    /// What of a run is there, ascending.
+    /// The parts of a run that are in the set, ascending.
     pub(crate) fn within(&self, run: &Range<u64>) -> impl Iterator<Item = Range<u64>> + use<'_> {
         let Range { start, end } = *run;
         self.runs.range(self.overlapping(run)).map(move |there| there.start.max(start)..there.end.min(end))
     }
 
-    /// What of a run is not there, ascending.
+    /// The parts of a run that are not in the set, ascending.
     pub(crate) fn missing_in(&self, run: &Range<u64>) -> impl Iterator<Item = Range<u64>> + use<'_> {
         let Range { start: mut at, end } = *run;
         self.within(run).chain(std::iter::once(end..end)).filter_map(move |there| {
@@ -122,7 +110,7 @@ impl RangeSet {
         })
     }
 
-    /// Which runs have positions in common with this one: none if it is empty.
+    /// The indices of the runs that share positions with this one; none if it is empty.
     fn overlapping(&self, run: &Range<u64>) -> Range<usize> {
         let first = self.runs.partition_point(|old| old.end <= run.start);
         let behind = self.runs.partition_point(|old| old.start < run.end);
@@ -130,7 +118,7 @@ impl RangeSet {
     }
 }
 
-/// How many positions a run has. `Range<u64>` does not know its length: it may be too long for `usize`.
+/// The number of positions of a run. `Range<u64>` has no `len`, since it may be too long for `usize`.
 fn count(run: &Range<u64>) -> u64 {
     run.end.saturating_sub(run.start)
 }
@@ -147,11 +135,10 @@ mod tests {
     enum Step {
         Insert(Range<u64>),
         Remove(Range<u64>),
-        PopFirst(u64),
     }
 
     fn run() -> impl Strategy<Value = Range<u64>> {
-        // Empty ones and such as are turned round too.
+        // Includes empty and reversed runs.
         prop_oneof![9 => (0..70_u64, 0..20_u64).prop_map(|(start, len)| start..start + len), 1 => Just(Range { start: 9, end: 3 })]
     }
 
@@ -159,7 +146,6 @@ mod tests {
         prop_oneof![
             5 => run().prop_map(Step::Insert),
             4 => run().prop_map(Step::Remove),
-            1 => (0..12_u64).prop_map(Step::PopFirst),
         ]
     }
 
@@ -174,19 +160,11 @@ mod tests {
         runs
     }
 
-    /// Gives how many positions the step changed.
-    fn apply(naive: &mut BTreeSet<u64>, step: &Step) -> u64 {
-        let before = naive.len();
+    fn apply(naive: &mut BTreeSet<u64>, step: &Step) {
         match step {
             Step::Insert(run) => naive.extend(run.clone()),
             Step::Remove(run) => naive.retain(|position| !run.contains(position)),
-            Step::PopFirst(most) => {
-                let first = runs_of(naive.iter().copied()).into_iter().next().unwrap_or(0..0);
-                let end = first.end.min(first.start + (*most).max(1));
-                naive.retain(|position| !(first.start..end).contains(position));
-            }
         }
-        u64::try_from(before.abs_diff(naive.len())).unwrap()
     }
 
     proptest! {
@@ -194,18 +172,13 @@ mod tests {
         fn is_the_set_that_it_stands_for(steps in prop::collection::vec(step(), 0..60), asked in run()) {
             let (mut set, mut naive) = (RangeSet::default(), BTreeSet::new());
             for step in steps {
-                let first = set.first();
-                let changed = apply(&mut naive, &step);
+                apply(&mut naive, &step);
                 match step {
                     Step::Insert(run) => set.insert(run),
                     Step::Remove(run) => set.remove(&run),
-                    Step::PopFirst(most) => {
-                        let popped = first.map(|first| first.start..first.start + changed);
-                        prop_assert_eq!(set.pop_first(most), popped);
-                    }
                 }
                 let runs = runs_of(naive.iter().copied());
-                // Runs that touch would be another way to say the same set.
+                // Touching runs would be a second form of the same set.
                 prop_assert_eq!(set.iter().collect::<Vec<_>>(), &runs[..]);
                 prop_assert_eq!((set.first(), set.last()), (runs.first().cloned(), runs.last().cloned()));
                 prop_assert_eq!(set.len(), u64::try_from(naive.len()).unwrap());
@@ -228,7 +201,6 @@ mod tests {
         assert_eq!(set.len(), u64::MAX);
         set.insert(7..u64::MAX);
         set.remove(&(1..u64::MAX));
-        assert_eq!(set.pop_first(u64::MAX), Some(0..1));
-        assert_eq!(set, RangeSet::default());
+        assert_eq!(set.first(), Some(0..1));
     }
 }

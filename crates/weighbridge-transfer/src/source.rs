@@ -1,7 +1,7 @@
-//! The contract of every place that bytes come from. None of them is trusted.
+//! The contract of every source that bytes come from. No source is trusted.
 //!
-//! The kinds of this crate stand below `source/`; anybody can write another one against this page, and have
-//! `weighbridge_testkit::conformance` check it.
+//! The kinds of this crate are in `source/`. Other crates can implement more from this page, and check them with
+//! `weighbridge_testkit::conformance`.
 
 use std::{
     borrow::Cow,
@@ -30,19 +30,22 @@ mod bucket;
 mod fault;
 mod folder;
 pub(crate) mod http;
+mod members;
 mod paths;
 
 pub use address::{SourceError, SourceFactory, SourceOptions};
 pub use fault::Fault;
+pub use members::Sources;
 
 /// A place that has, or claims to have, a model's files: a web server, a hub, a bucket, a folder, a peer.
 ///
 /// # Guarantee
-/// A source only carries bytes: whatever it gives is judged by the fetch before it is used, and the fetch alone decides
+/// A source only carries bytes: the fetch judges everything that it gives before use, and the fetch alone decides
 /// whether the source is asked again.
 ///
 /// # Contract
-/// - A source performs no retries and has no timeouts but that of connecting: the fetch knows who else has the bytes.
+/// - A source performs no retries and has no timeouts but that of connecting: the fetch knows which other sources have
+///   the bytes.
 /// - It may be asked for several things at once, and for the same thing twice.
 /// - When the returned future or [`Body`] is dropped, the request ends, and its connection is closed or reused.
 /// - [`Fault`] says what was seen, not what it may mean: a connection that breaks is [`Fault::Unreachable`], an answer
@@ -97,16 +100,16 @@ pub use fault::Fault;
 /// ```
 #[async_trait]
 pub trait Source: fmt::Debug + Send + Sync {
-    /// The name that people call it by: an address without secrets, say.
+    /// The name of the source for people, such as an address without secrets.
     fn name(&self) -> &str;
 
-    /// Reads the whole of something small: a head. The source reads it anew each time, so that changes are seen.
+    /// Reads a small file, a head, as a whole. The source reads it anew each time, so that changes are seen.
     ///
     /// # Errors
-    /// [`Fault`]; of something longer than `limit` bytes [`Fault::OtherFile`], and no more than `limit` bytes are kept.
+    /// [`Fault`]; for a file longer than `limit` bytes [`Fault::OtherFile`], and no more than `limit` bytes are kept.
     async fn whole(&self, what: &What, limit: u64) -> Result<Vec<u8>, Fault>;
 
-    /// Begins to read a range of something whose signed length is known. `range` is never empty, and lies within that
+    /// Begins to read a range of a file whose signed length is known. `range` is never empty, and lies within that
     /// length. Returns when the source has answered, before the bytes have come.
     ///
     /// # Errors
@@ -114,42 +117,42 @@ pub trait Source: fmt::Debug + Send + Sync {
     async fn open(&self, what: &What, range: Range<u64>) -> Result<Body, Fault>;
 
     /// The chunks that the source says it has; `None` if it does not say. A source without an inventory is asked for
-    /// anything, and answers [`Fault::Missing`] where it has nothing.
+    /// any chunk, and answers [`Fault::Missing`] if it does not have it.
     fn inventory(&self) -> Option<&Inventory> {
         None
     }
 
-    /// The folder that the source reads, if it is one on this machine. A fetch removes nothing below it.
+    /// The folder that the source reads, if that is a folder on this machine. A fetch removes nothing below it.
     fn folder(&self) -> Option<&Path> {
         None
     }
 }
 
-/// The thing that a source is asked for.
+/// The file that a source is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum What {
-    /// `head.note`. Its length is not known before it has come.
+    /// `head.note`. Its length is not known in advance.
     Head,
     /// `files.jsonl`, of the signed length.
     FileList {
-        /// In bytes.
+        /// The length in bytes.
         size: u64,
     },
     /// `tensors.jsonl`, of the signed length.
     TensorList {
-        /// In bytes.
+        /// The length in bytes.
         size: u64,
     },
     /// `chunks.layer`, of the length that the file list says.
     Layers {
-        /// In bytes.
+        /// The length in bytes.
         size: u64,
     },
     /// A file of the model.
     File {
         /// Its path in the model.
         path: EntryPath,
-        /// Its root: a source that is addressed by content needs no path.
+        /// Its root. A source that is addressed by content needs no path.
         root: FileRoot,
         /// Its signed length in bytes.
         size: u64,
@@ -157,7 +160,7 @@ pub enum What {
 }
 
 impl What {
-    /// The path below the model's folder.
+    /// The path, relative to the model's folder.
     ///
     /// ```
     /// use weighbridge_transfer::What;
@@ -183,7 +186,7 @@ impl What {
         }
     }
 
-    /// The name that people know it by: the path of a file, or the name of a file of metadata.
+    /// The name for people: the path of a file, or the name of a metadata file.
     #[must_use]
     pub fn name(&self) -> &str {
         use weighbridge_store::{CHUNKS, FILES, HEAD, TENSORS};
@@ -196,30 +199,30 @@ impl What {
         }
     }
 
-    /// Whether it is metadata, and no file of the model.
+    /// Whether this is metadata and not a file of the model.
     #[must_use]
     pub fn is_metadata(&self) -> bool {
         !matches!(self, Self::File { .. })
     }
 }
 
-/// The bytes of a range, as they come.
+/// The bytes of a range, as they arrive.
 pub struct Body {
     start: u64,
     bytes: BoxStream<'static, Result<Bytes, Fault>>,
-    /// The fault with which it has ended.
+    /// The fault with which the body has ended.
     ended: Option<Fault>,
 }
 
 impl Body {
     /// A body whose first byte lies at `start` in the file: at the beginning of the range, or before it if the source
-    /// cannot begin there. The stream goes on to the end of the range, or ends with a fault. What it has behind the end
-    /// is not looked at.
+    /// cannot begin there. The stream goes on to the end of the range, or ends with a fault. Bytes behind the end of
+    /// the range are ignored.
     pub fn new(start: u64, bytes: impl Stream<Item = Result<Bytes, Fault>> + Send + 'static) -> Self {
         Self { start, bytes: bytes.boxed(), ended: None }
     }
 
-    /// A body that is there already.
+    /// A body whose bytes are all in memory already.
     ///
     /// ```
     /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
@@ -236,17 +239,17 @@ impl Body {
         Self::new(start, stream::iter((!bytes.is_empty()).then_some(Ok(bytes))))
     }
 
-    /// Where in the file the first byte lies. Before the range, if the source knows no ranges.
+    /// The position in the file of the first byte. It lies before the range if the source knows no ranges.
     #[must_use]
     pub fn start(&self) -> u64 {
         self.start
     }
 
-    /// The next bytes, in order, never none; `None` at the end.
+    /// The next bytes, in order and never empty; `None` at the end.
     ///
     /// # Errors
-    /// [`Fault`]: also if the source ends before it has given what it said. After one there are no more bytes, but the
-    /// same fault again.
+    /// [`Fault`], also if the source ends before it has given all that it promised. After a fault there are no more
+    /// bytes, and each call returns the same fault.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         if let Some(fault) = &self.ended {
             return Err(fault.clone());
@@ -270,6 +273,9 @@ impl fmt::Debug for Body {
 
 /// The chunks of files that a source says it has. The set grows while the source gains chunks, and never shrinks.
 ///
+/// A fetch waits for a source whose inventory may grow. The wait ends when the inventory is [finished](Self::finish),
+/// or when the source [leaves](Sources::leave).
+///
 /// # Example
 /// ```
 /// use weighbridge_transfer::{FileRoot, Inventory};
@@ -281,21 +287,33 @@ impl fmt::Debug for Body {
 #[derive(Debug)]
 pub struct Inventory {
     files: Mutex<HashMap<FileRoot, RangeSet>>,
-    changed: watch::Sender<()>,
+    /// Notified of each change. The value tells whether the inventory is finished.
+    changed: watch::Sender<bool>,
 }
 
 impl Default for Inventory {
-    /// Nothing yet.
+    /// An empty inventory that may grow.
     fn default() -> Self {
-        Self { files: Mutex::default(), changed: watch::Sender::new(()) }
+        Self { files: Mutex::default(), changed: watch::Sender::new(false) }
     }
 }
 
 impl Inventory {
-    /// The source has these chunks of a file now, by position.
+    /// Records that the source has these chunks of a file now, by position.
     pub fn add(&self, root: FileRoot, chunks: Range<u64>) {
         self.files().entry(root).or_default().insert(chunks);
-        self.changed.send_replace(());
+        self.changed.send_modify(|_| {});
+    }
+
+    /// Records that the source will gain no more chunks.
+    pub fn finish(&self) {
+        self.changed.send_replace(true);
+    }
+
+    /// Whether the source may gain more chunks.
+    #[must_use]
+    pub fn may_grow(&self) -> bool {
+        !*self.changed.borrow()
     }
 
     /// Whether the source says that it has a chunk.
@@ -310,8 +328,8 @@ impl Inventory {
         self.files().get(root).cloned().unwrap_or_default()
     }
 
-    /// Marks each addition from now on.
-    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+    /// A receiver that is notified of each addition from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<bool> {
         self.changed.subscribe()
     }
 

@@ -494,6 +494,8 @@ codes! {
     WRONG_PASSPHRASE = 5404;
     /// A secret key and the vkey beside it do not belong together.
     KEY_PAIR_MISMATCH = 5405;
+    /// No source gives the signed bytes of what is missing: what came was refused.
+    SOURCES_REFUSED = 5501;
 
     // 9xxx: no judgement reached
     /// Usage.

@@ -75,6 +75,12 @@ const TASKS: &[Task] = &[
         run: generate::run,
     },
     Task {
+        name: "worlds",
+        arguments: "[N]",
+        about: "simulates N fetches (100,000 unless said otherwise) with sources and lines of all kinds in virtual time",
+        run: simulate,
+    },
+    Task {
         name: "fuzz",
         arguments: "[SECONDS] [TARGET]",
         about: "fuzzes one target or each, 600 seconds unless said otherwise",
@@ -87,6 +93,17 @@ fn write_schema() -> Result {
     let mut test =
         process::cargo("test --package weighbridge-cli --all-features --bin weighbridge events::schema");
     process::run(test.env("WEIGHBRIDGE_WRITE_SCHEMA", "1"))
+}
+
+/// The gate simulates fewer.
+fn simulate(arguments: &[String]) -> Result {
+    let count = match arguments {
+        [] => 100_000,
+        [count] => count.parse::<u64>().map_err(|_| format!("{count:?} is no number"))?,
+        _ => return Err("one number, at most".into()),
+    };
+    let mut test = process::cargo("test --package weighbridge-transfer --lib simulation::every_world");
+    process::run(test.env("WEIGHBRIDGE_WORLDS", count.to_string()))
 }
 
 fn main() -> ExitCode {

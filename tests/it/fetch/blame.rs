@@ -26,7 +26,7 @@ fn who_gives_nothing_for_ten_seconds_has_stalled() {
 
 fn of_three_sources_the_liar_and_the_one_that_stalls_are_named(fleet: &Fleet, second: &Path) {
     let [liar, stalled, honest] = [(); 3].map(|()| Faulty::start(second));
-    drop(liar.fail(Fault::Flip.on(SHARDS)));
+    drop(liar.fail(Fault::Garbage.on(SHARDS)));
     drop(stalled.fail(Fault::Break(End::Stall).on(SHARDS)));
     honest.limit_rate(SLOW);
     let fetched = Fetch::from(fleet, &[&liar, &stalled, &honest]).run().done();

@@ -42,7 +42,7 @@ fn what_is_said_to_be_on_disk_at_the_end_is_on_disk() {
     let fleet = fleet();
     let liar = Faulty::start(&fleet.model);
     drop(liar.fail(Fault::Flip.on("model-00004-*").at(200_000)));
-    let fetched = Fetch::from(&fleet, &[&liar]).run().ended(9201).blames(0, "lied");
+    let fetched = Fetch::from(&fleet, &[&liar]).run().ended(5501).blames(0, "lied");
     let durable = fetched.events("result").next().unwrap()["durable"].as_u64().unwrap();
     let error = fetched.events("error").next().unwrap();
     let hints = error["hints"].as_array().unwrap();

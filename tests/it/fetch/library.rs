@@ -8,8 +8,8 @@ use std::{
 
 use weighbridge_manifest::{Expectation, TrustError, TrustPolicy, VerifiedHead, Vkey};
 use weighbridge_transfer::{
-    AnotherModel, Blame, Event, FetchError, Fetched, Observer, Options, SourceFactory, SourceOptions,
-    SourceState, Stop, Unlisted, Wanted, Watchdog, fetch,
+    AnotherModel, Blame, Event, FetchError, Fetched, Observer, Options, SourceFactory, SourceId,
+    SourceOptions, SourceState, Stop, Unlisted, Wanted, Watchdog, fetch,
 };
 
 use super::kit::{SHARDS, fleet};
@@ -54,7 +54,7 @@ fn options(fleet: &Fleet, servers: &[&Faulty]) -> Options {
     let source =
         |server: &&Faulty| SourceFactory::new().parse(&server.url(), &SourceOptions::default()).unwrap();
     Options {
-        sources: servers.iter().map(source).collect(),
+        sources: servers.iter().map(source).collect::<Vec<_>>().into(),
         metadata: None,
         into: into(fleet),
         policy: TrustPolicy::any_of(vec![Vkey::parse(&fleet.vkey).unwrap()]).unwrap(),
@@ -80,7 +80,7 @@ fn a_source_that_stalls_for_the_third_time_ends_the_fetch_that_has_no_other() {
     drop(silent.fail(Fault::Unanswered(End::Stall).on(SHARDS)));
     let (ear, start) = (Ear::default(), Instant::now());
     let error = ear.hear(options(&fleet, &[&silent])).unwrap_err();
-    let FetchError::NoSource { what, sources, progress } = error else { panic!("{error}") };
+    let FetchError::NoSource { what, sources, progress, .. } = error else { panic!("{error}") };
     assert!(what.ends_with(".safetensors"), "{what}");
     assert_eq!(sources[0].blame.as_ref().map(|(blame, _)| *blame), Some(Blame::Stalled));
     assert!(progress.verified < progress.wanted);
@@ -128,7 +128,10 @@ fn a_source_that_is_slower_than_the_caller_says_is_left_for_another() {
         Event::Source(status) => Some((status.source, status.blame.as_ref()?.0)),
         _ => None,
     });
-    assert!(!blamed.is_empty() && blamed.iter().all(|blame| *blame == (0, Blame::Stalled)), "{blamed:?}");
+    assert!(
+        !blamed.is_empty() && blamed.iter().all(|blame| *blame == (SourceId::new(0), Blame::Stalled)),
+        "{blamed:?}"
+    );
 }
 
 #[test]

@@ -52,5 +52,5 @@ fn a_model_without_layers_comes_as_whole_files() {
     drop(liar.fail(Fault::Flip.on("*.safetensors")));
     let fetched = Fetch::from(&fleet, &[&honest, &liar]).run().arrived(&fleet);
     let _ = fetched.blames(1, "lied").trusts(0);
-    let _ = Fetch::from(&fleet, &[&liar]).run().ended(9201).blames(0, "lied").named_nothing();
+    let _ = Fetch::from(&fleet, &[&liar]).run().ended(5501).blames(0, "lied").named_nothing();
 }

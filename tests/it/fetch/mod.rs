@@ -11,6 +11,7 @@ mod ends;
 mod faults;
 mod kit;
 mod library;
+mod lines;
 mod lock;
 mod metadata;
 mod places;

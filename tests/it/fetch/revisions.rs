@@ -128,10 +128,10 @@ fn another_model_of_the_same_key_is_refused() {
 fn a_head_whose_list_nobody_has_ends_the_fetch() {
     let fleet = fleet();
     let (ahead, behind) = (Faulty::start(&fleet.revise()), Faulty::start(&fleet.model));
-    for fault in [Fault::status(404), Fault::Flip] {
+    for (fault, code) in [(Fault::status(404), 9201), (Fault::Flip, 5501)] {
         ahead.mend();
         drop(ahead.fail(fault.on("*files.jsonl")));
-        let _ = Fetch::from(&fleet, &[&ahead, &behind]).run().ended(9201).blames(1, "stale").named_nothing();
+        let _ = Fetch::from(&fleet, &[&ahead, &behind]).run().ended(code).blames(1, "stale").named_nothing();
     }
 }
 

@@ -175,7 +175,19 @@ pub(crate) struct Result<'a> {
     pub(crate) bytes: Option<u64>,
     /// The sources, as they were at the end.
     pub(crate) sources: Vec<Source<'a>>,
+    /// The chunks that no source could deliver.
+    pub(crate) missing: Vec<MissingChunks<'a>>,
     /// The progress of the fetch at its end.
     #[serde(flatten)]
     pub(crate) progress: Progress,
+}
+
+/// Chunks of a file that no source could deliver.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct MissingChunks<'a> {
+    /// The path of the file.
+    pub(crate) file: &'a str,
+    /// Runs of chunks, by position; the end is not part of a run.
+    pub(crate) chunks: Vec<[u64; 2]>,
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use weighbridge_transfer::{Blame, Event, FetchProgress, Here, SourceIndex, SourceState, SourceStatus};
+use weighbridge_transfer::{Blame, Event, FetchProgress, Here, SourceId, SourceState, SourceStatus};
 
 use super::{change, per_second};
 use crate::output::{count, size};
@@ -12,7 +12,7 @@ pub(super) struct Lines {
     progress: FetchProgress,
     /// The time of the last line about progress, and the number of bytes verified at that time.
     told: (Duration, u64),
-    sources: BTreeMap<SourceIndex, Account>,
+    sources: BTreeMap<SourceId, Account>,
     /// The time of the last line about waiting, and this machine's work at that time.
     waiting: Option<(Duration, Option<Here>)>,
 }
@@ -112,8 +112,8 @@ impl Lines {
     }
 
     fn changes(&mut self, names: &[String], at: Duration) -> Vec<String> {
-        let of = |(source, account): (&SourceIndex, &mut Account)| {
-            let name = names.get(*source)?;
+        let of = |(source, account): (&SourceId, &mut Account)| {
+            let name = names.get(source.number())?;
             account.take_news(at).then(|| change(name, &account.now))
         };
         self.sources.iter_mut().filter_map(of).collect()

@@ -74,9 +74,9 @@ impl Screen {
                 }
             }
             Event::Source(status) => {
-                if let Some(row) = self.sources.get_mut(status.source) {
+                if let Some(row) = self.sources.get_mut(status.source.number()) {
                     row.status = Some(status.clone());
-                    self.lay_out(status.source, names);
+                    self.lay_out(status.source.number(), names);
                 }
             }
             Event::Waiting(_) => {

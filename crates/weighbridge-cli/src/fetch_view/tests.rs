@@ -11,14 +11,14 @@ pub(super) fn names() -> Vec<String> {
 }
 
 pub(super) fn status(state: SourceState) -> SourceStatus {
-    SourceStatus { source: 1, state, blame: None, again_in: None, verified: 0, rate: 0 }
+    SourceStatus { source: SourceId::new(1), state, blame: None, again_in: None, verified: 0, rate: 0 }
 }
 
 pub(super) fn lied() -> Option<(Blame, String)> {
     Some((Blame::Lied, "chunk 3 of m.gguf does not match\u{1b}".to_owned()))
 }
 
-pub(super) fn waiting(from: Option<SourceIndex>, seconds: u64) -> Waiting {
+pub(super) fn waiting(from: Option<SourceId>, seconds: u64) -> Waiting {
     Waiting {
         for_what: "m.gguf".to_owned(),
         chunks: Some(3..7),
@@ -32,19 +32,20 @@ pub(super) fn waiting(from: Option<SourceIndex>, seconds: u64) -> Waiting {
 #[test]
 fn a_bar_that_stands_still_says_for_what_from_whom_and_since_when() {
     assert_eq!(
-        waiting_line(&waiting(Some(1), 5), &names(), Named::default()),
+        waiting_line(&waiting(Some(SourceId::new(1)), 5), &names(), Named::default()),
         "nothing verified for 5 s: waiting for chunks 3 to 6 of m.gguf from mirror"
     );
     let again_in = Some(Duration::from_millis(2_100));
     assert_eq!(
         waiting_line(
-            &Waiting { chunks: Some(3..4), again_in, ..waiting(Some(1), 2) },
+            &Waiting { chunks: Some(3..4), again_in, ..waiting(Some(SourceId::new(1)), 2) },
             &names(),
             Named::default()
         ),
         "nothing verified for 2 s: waiting for chunk 3 of m.gguf from mirror, tried again in 3 s"
     );
-    let head = Waiting { for_what: "head.note".to_owned(), chunks: None, ..waiting(Some(0), 61) };
+    let head =
+        Waiting { for_what: "head.note".to_owned(), chunks: None, ..waiting(Some(SourceId::new(0)), 61) };
     assert_eq!(
         waiting_line(&head, &names(), Named::default()),
         "nothing verified for 61 s: waiting for head.note from https://a.example/m"

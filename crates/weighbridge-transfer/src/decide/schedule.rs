@@ -1,62 +1,89 @@
-//! Which chunks are to be asked for, and from whom.
+//! The schedule: which chunks are to be asked for, and from which source.
 //!
-//! Pure: it asks nobody and knows no clock. Times come from the caller.
+//! The schedule is pure: it asks no source and reads no clock. The caller supplies the times.
 
 mod pace;
 
 use std::{collections::BTreeMap, ops::Range, time::Instant};
 
-use crate::{
-    decide::schedule::pace::{Asker, Paces},
-    event::SourceIndex,
-    ranges::RangeSet,
-};
+use super::{availability::Eligible, pacing::Meter};
+use crate::{event::SourceId, ranges::RangeSet};
 
-/// What is left to fetch of a model, and who works on it.
+use pace::{Asker, Paces};
+
+/// The chunks of a model that are left to fetch, and the connections that work on them.
 ///
 /// A chunk that was added is *pending* until a connection gets a [lease](Lease) of it, and *done* when it was accepted.
-/// What is pending goes out in the order of files and of positions. When nothing is, a connection takes over chunks that
-/// another one would come to later, and at last repeats what others are late with.
+/// Pending chunks go out in the [order](Order) that the caller gives. When none is pending, a connection takes over
+/// chunks that another one would come to later. At last it repeats chunks that others are late with.
 ///
 /// # Guarantee
-/// Each chunk that was added is pending, leased or done, and once it is done it is not asked for again. No chunk is in more
-/// than two leases. No source is asked for a file that it may not serve. If any source gives the chunks of its leases, all
-/// files that it may serve come to their end, whatever others do, and whatever is said of their rates.
+/// Each chunk that was added is pending, leased or done, and a done chunk is not asked for again. No chunk is in more
+/// than two leases. No source is asked for a chunk that it may not serve. If one source gives the chunks of its leases,
+/// all chunks that it may serve become done, whatever other sources do and whatever rates are reported.
 ///
 /// # Non-guarantee
-/// That no chunk comes twice: what is taken over may be on its way already.
+/// A chunk may come twice: a chunk that is taken over may be on its way already.
 ///
 /// # Cost
-/// [`take`](Self::take), [`done`](Self::done) and [`give_back`](Self::give_back): logarithmic in the number of files and
-/// chunks, and a step for each running lease; for each pair of them in a file when there is nothing left to take over. A
-/// file costs some hundred bytes, however many chunks it has, and more only where they do not come in order.
+/// [`take`](Self::take), [`done`](Self::done) and [`give_back`](Self::give_back): logarithmic in the number of files
+/// and chunks, and a step for each running lease; for each pair of leases in a file when there is nothing left to take
+/// over. A file costs some hundred bytes, however many chunks it has, and more only if its chunks do not come in order.
 #[derive(Debug)]
 pub(crate) struct Schedule {
-    /// Bytes of a chunk. The last one of a file may have fewer, which is neglected here.
+    /// The bytes of a chunk. The last chunk of a file may have fewer; the schedule ignores that.
     chunk: u64,
-    /// How many chunks a connection has in hand at once. They are judged together, and so are not taken apart.
+    /// How many chunks a connection has in hand at once. They are judged together, so the schedule does not split them.
     grain: u64,
     done: BTreeMap<usize, RangeSet>,
-    /// Only files of which something is pending.
+    /// The pending chunks by file, without files that have none.
     pending: BTreeMap<usize, RangeSet>,
+    /// The number of pending chunks.
+    pending_chunks: u64,
+    order: Order,
     leases: BTreeMap<LeaseId, Running>,
-    /// Nothing is pending of files before this one that the source may serve: so nobody passes over them twice.
-    from: BTreeMap<SourceIndex, usize>,
+    /// The first file, for each source, that may have pending chunks for it: so no file is passed over twice.
+    from: BTreeMap<SourceId, usize>,
     next: u64,
+    /// Raised whenever there may be work for a source that had none.
+    version: u64,
+    /// The recent number of leases with something left, in thousandths. It falls slowly, because the other leases do
+    /// not become faster at once when some end.
+    active: u64,
 }
 
-/// A lease, as long as its connection has it.
+/// The order in which pending chunks go out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Order {
+    /// By file and position: a reader that starts at the beginning of the model waits least.
+    #[default]
+    Position,
+    /// The chunks with the smallest key first, such as the number of peers that have them; equal keys by position.
+    /// Examines every pending run that the source may serve.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a swarm orders chunks by rarity"))]
+    Smallest(fn(usize, &Range<u64>) -> u64),
+}
+
+/// A lease while its connection holds it.
 #[derive(Debug)]
 struct Running {
     connection: ConnectionId,
-    source: SourceIndex,
+    source: SourceId,
     file: usize,
-    /// What is left of it.
+    /// The chunks that are left of the lease.
     chunks: RangeSet,
-    /// When it last brought a chunk, or began.
+    /// When the lease last brought a chunk, or began.
     since: Instant,
-    /// Until then: how many bytes come before its first chunk, of a source of whole files.
+    /// Until the first chunk, for a source of whole files: the number of bytes that come before it.
     before: u64,
+    /// When a byte last came, if any has, and the rate at which bytes come.
+    heard: Option<Instant>,
+    meter: Meter,
+    received: u64,
+    /// How many bytes have come since the lease last brought a chunk.
+    in_hand: u64,
+    /// Since when it gets less than half of an equal share of the line.
+    slow_since: Option<Instant>,
 }
 
 /// One connection to a source. It has one lease at a time.
@@ -66,51 +93,82 @@ pub(crate) struct ConnectionId(pub(crate) u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LeaseId(u64);
 
-/// What a connection is to fetch, in order.
+/// The chunks that a connection is to fetch, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lease {
     pub(crate) id: LeaseId,
     pub(crate) file: usize,
-    /// Never empty. Some chunks in the midst of it may not be needed, but only for a source that knows no ranges.
+    /// Never empty. Some chunks in the middle may not be needed, but only for a source that knows no ranges.
     pub(crate) chunks: Range<u64>,
     pub(crate) kind: LeaseKind,
 }
 
-/// Where the chunks of a lease come from.
+impl Lease {
+    /// Whether the chunks were pending, and no other lease has or had them.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.kind == LeaseKind::Fresh
+    }
+}
+
+/// Where the chunks of a lease came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LeaseKind {
-    /// They were pending.
+    /// The chunks were pending.
     Fresh,
-    /// They were the last ones of another lease, or the first ones of two, and are no more.
+    /// The chunks were taken over, and the other lease lost them: its last ones, or the next ones of two leases that
+    /// both had them.
     Stolen,
-    /// Another lease has them too: whoever is first has done it for both.
+    /// Another lease has the chunks too. The first to bring a chunk completes it for both.
     Hedge,
 }
 
-/// What a connection can make use of.
+/// The request of a connection for work.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Take {
-    /// How many bytes one request should have. A lease has one chunk at least.
+    /// The bytes that one request should have. A lease has at least one chunk.
     pub(crate) bytes: u64,
-    /// The source gives whole files only, from the beginning: it gets all that is pending of one.
+    /// Whether the source gives whole files only, from the beginning. It then gets all that is pending of one file.
     pub(crate) whole_files: bool,
+    /// Whether the line is full, or the caller's limit is reached. Then only leases that have stalled are taken over or
+    /// repeated: help for a lease that makes progress would slow down others by as much.
+    pub(crate) only_stalled: bool,
+}
+
+/// The known rates of the sources.
+#[derive(Clone, Copy)]
+pub(crate) struct Line<'a> {
+    /// The bytes per second of each source; 0 if that is unknown or nothing.
+    pub(crate) rate_of: &'a dyn Fn(SourceId) -> u64,
+    /// The most bytes per second that all sources together gave recently; 0 if that is unknown.
+    pub(crate) capacity: u64,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self::new(1, 1, Order::Position)
+    }
 }
 
 impl Schedule {
-    /// Nothing to fetch yet. `chunk` is in bytes, `grain` in chunks: so many a connection has in hand at once.
-    pub(crate) fn new(chunk: u64, grain: u64) -> Self {
+    /// An empty schedule. `chunk` is in bytes. `grain` is the number of chunks that a connection has in hand at once.
+    pub(crate) fn new(chunk: u64, grain: u64, order: Order) -> Self {
         Self {
             chunk: chunk.max(1),
             grain: grain.max(1),
             done: BTreeMap::new(),
             pending: BTreeMap::new(),
+            pending_chunks: 0,
+            order,
             leases: BTreeMap::new(),
             from: BTreeMap::new(),
             next: 0,
+            version: 0,
+            active: 0,
         }
     }
 
-    /// Makes chunks of a file pending, but for those that are leased or done. A file may be added again, with others.
+    /// Makes chunks of a file pending, except those that are leased or done. A file may be added again, with other
+    /// chunks.
     pub(crate) fn add(&mut self, file: usize, chunks: &RangeSet) {
         let done = self.done.entry(file).or_default();
         let mut new = RangeSet::default();
@@ -122,48 +180,44 @@ impl Schedule {
         self.make_pending(file, new);
     }
 
-    /// Work for a connection of a source; `None` if there is nothing sensible to do until something changes.
+    /// Returns work for a connection of a source; `None` if there is nothing useful to do until something changes.
     ///
-    /// `may` tells whether the source may serve a file; once it may not, it never may again. `rate_of` is what a source
-    /// gives of verified bytes per second, 0 if that is unknown or nothing.
+    /// `eligible` tells which chunks of a file the source may serve. When that grows, the caller has to call
+    /// [`look_again`](Self::look_again).
     pub(crate) fn take(
         &mut self,
         connection: ConnectionId,
-        source: SourceIndex,
+        source: SourceId,
         limits: Take,
-        may: &dyn Fn(usize) -> bool,
-        rate_of: &dyn Fn(SourceIndex) -> u64,
+        eligible: &dyn Fn(usize) -> Eligible,
+        line: &Line<'_>,
         now: Instant,
     ) -> Option<Lease> {
-        let (file, chunks, kind) = self.fresh(source, limits, may).or_else(|| {
-            let paces = Paces::new(self.chunk, self.grain, self.leases.values(), rate_of, now);
+        let (file, chunks, kind) = self.fresh(source, limits, eligible).or_else(|| {
+            let paces = Paces::new(self.chunk, self.grain, self.leases.values(), self.active, line, now);
             let asker = Asker { connection, source, limits };
-            self.steal(asker, may, &paces).or_else(|| self.hedge(asker, may, &paces))
+            self.steal(asker, eligible, &paces).or_else(|| self.hedge(asker, eligible, &paces))
         })?;
         self.next += 1;
         let id = LeaseId(self.next);
         let lease = Lease { id, file, chunks: chunks.span(), kind };
         let before = if limits.whole_files { lease.chunks.start.saturating_mul(self.chunk) } else { 0 };
-        self.leases.insert(id, Running { connection, source, file, chunks, since: now, before });
+        self.leases.insert(id, Running::new(connection, source, file, chunks, now, before));
         Some(lease)
     }
 
-    /// What is left to fetch of a lease: less when others took chunks over from its end, or did those at its front.
-    /// Empty: nothing, and the connection need not wait for its body.
+    /// The chunks that are left to fetch of a lease. They shrink when other leases take chunks over from the end, or
+    /// complete those at the front. If empty, the connection need not wait for its body.
     pub(crate) fn extent(&self, lease: LeaseId) -> Range<u64> {
         self.leases.get(&lease).map_or(0..0, |running| running.chunks.span())
     }
 
-    /// The connection of this lease brought chunks of its file, and they were accepted: any, also after the lease was given
-    /// back. No connection need fetch them any more. Says whether another lease had some of them.
+    /// Records that the connection of this lease brought chunks of its file, and that they were accepted. The chunks
+    /// may be any, even after the lease was given back. No connection need fetch them any more. Returns whether another
+    /// lease had some of them.
     pub(crate) fn done(&mut self, lease: LeaseId, file: usize, chunks: &Range<u64>, now: Instant) -> bool {
         self.done.entry(file).or_default().insert(chunks.clone());
-        if let Some(pending) = self.pending.get_mut(&file) {
-            pending.remove(chunks);
-            if pending.is_empty() {
-                self.pending.remove(&file);
-            }
-        }
+        self.take_pending(file, chunks);
         let mut is_shared = false;
         for (id, running) in self.leases.iter_mut().filter(|(_, running)| running.file == file) {
             is_shared |= *id != lease && running.chunks.within(chunks).next().is_some();
@@ -172,11 +226,35 @@ impl Schedule {
         if let Some(running) = self.leases.get_mut(&lease) {
             running.since = now;
             running.before = 0;
+            running.in_hand = 0;
         }
         is_shared
     }
 
-    /// The connection ended. What is left of its lease is pending again, but for what another lease has too.
+    /// Records that bytes came over the connection of this lease.
+    pub(crate) fn received(&mut self, lease: LeaseId, bytes: u64, now: Instant) {
+        if let Some(running) = self.leases.get_mut(&lease) {
+            running.heard = Some(now);
+            running.received += bytes;
+            running.in_hand += bytes;
+        }
+    }
+
+    /// Lets time pass: the rates of leases are measured. `capacity` is what all sources together gave lately.
+    pub(crate) fn tick(&mut self, now: Instant, capacity: u64) {
+        let active = self.leases.values().filter(|running| !running.chunks.is_empty()).count();
+        let active = u64::try_from(active).unwrap_or(u64::MAX).saturating_mul(1000);
+        self.active = active.max(self.active - self.active / FADES);
+        let least = capacity.saturating_mul(1000) / self.active.max(1000) / 2;
+        for running in self.leases.values_mut() {
+            running.meter.tick(now, running.received);
+            let is_slow = running.meter.rate < least;
+            running.slow_since = running.slow_since.or(Some(now)).filter(|_| is_slow);
+        }
+    }
+
+    /// Ends a lease whose connection ended. Its remaining chunks become pending again, except those that another lease
+    /// has too.
     pub(crate) fn give_back(&mut self, lease: LeaseId) {
         if let Some(running) = self.leases.remove(&lease) {
             self.make_pending(running.file, running.chunks);
@@ -188,79 +266,144 @@ impl Schedule {
         self.pending.is_empty() && self.leases.values().all(|running| running.chunks.is_empty())
     }
 
-    /// The files of which chunks are pending, in order.
+    /// Records that the connection of this lease brought other bytes than the signed ones for these chunks. They become
+    /// pending again, for other sources.
+    pub(crate) fn refuse(&mut self, lease: LeaseId, chunks: &Range<u64>) {
+        let Some(running) = self.leases.get_mut(&lease) else { return };
+        let file = running.file;
+        let mut refused = RangeSet::default();
+        running.chunks.within(chunks).for_each(|run| refused.insert(run));
+        running.chunks.remove(chunks);
+        self.make_pending(file, refused);
+    }
+
+    /// Tells the schedule that sources may serve more chunks than before, or others.
+    pub(crate) fn look_again(&mut self) {
+        self.from.clear();
+        self.version += 1;
+    }
+
+    /// A counter that changes whenever there may be work for a source that had none.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The files that have pending chunks, in order.
     pub(crate) fn pending_files(&self) -> impl Iterator<Item = usize> {
         self.pending.keys().copied()
     }
 
-    /// What has been waited for longest: from whom, and chunks of which file.
-    pub(crate) fn oldest(&self) -> Option<(SourceIndex, usize, Range<u64>)> {
+    /// The pending chunks of a file, if there are any.
+    pub(crate) fn pending_of(&self, file: usize) -> Option<&RangeSet> {
+        self.pending.get(&file)
+    }
+
+    /// How many chunks are pending.
+    pub(crate) fn pending(&self) -> u64 {
+        self.pending_chunks
+    }
+
+    /// The request that has been waited for longest: its source, its file and its chunks.
+    pub(crate) fn oldest(&self) -> Option<(SourceId, usize, Range<u64>)> {
         let waited_for = self.leases.values().filter(|running| !running.chunks.is_empty());
         let oldest = waited_for.min_by_key(|running| running.since)?;
         Some((oldest.source, oldest.file, oldest.chunks.span()))
     }
 
-    /// Pending chunks of the first file of which there are any that the source may serve.
+    /// Pending chunks that the source may serve: the first ones in order, or all of one file.
     fn fresh(
         &mut self,
-        source: SourceIndex,
+        source: SourceId,
         limits: Take,
-        may: &dyn Fn(usize) -> bool,
+        eligible: &dyn Fn(usize) -> Eligible,
     ) -> Option<(usize, RangeSet, LeaseKind)> {
-        let from = self.from.entry(source).or_insert(0);
-        let first = self.pending.range(*from..).map(|(file, _)| *file).find(|file| may(*file));
-        let Some(mut file) = first else {
-            *from = usize::MAX;
+        let from = self.from.get(&source).copied().unwrap_or(0);
+        let mut runs = self.pending.range(from..).filter_map(|(file, pending)| {
+            let run = eligible(*file).first_in(pending)?;
+            Some((*file, run))
+        });
+        let Some(first) = runs.next() else {
+            self.from.insert(source, usize::MAX);
             return None;
         };
-        *from = file;
+        let (mut file, mut run) = first.clone();
+        if let Order::Smallest(key) = self.order
+            && !limits.whole_files
+        {
+            let all = self.pending.range(from..).flat_map(|(file, pending)| {
+                eligible(*file).within(pending).iter().map(|run| (*file, run)).collect::<Vec<_>>()
+            });
+            // A run counts as rare as its first chunk.
+            (file, run) = all.min_by_key(|(file, run)| key(*file, run)).unwrap_or(first.clone());
+        }
+        self.from.insert(source, first.0);
         if limits.whole_files {
             let is_busy =
                 |file| self.leases.values().any(|running| running.file == file && !running.chunks.is_empty());
-            let near = self.pending.range(file..).map(|(file, _)| *file).take(LOOK_AHEAD);
-            file = near.filter(|file| may(*file)).find(|file| !is_busy(*file)).unwrap_or(file);
-            return self.pending.remove(&file).map(|chunks| (file, chunks, LeaseKind::Fresh));
+            let near = self.pending.range(file..).take(LOOK_AHEAD);
+            let near = near.filter(|(file, pending)| eligible(**file).first_in(pending).is_some());
+            file = near.map(|(file, _)| *file).find(|file| !is_busy(*file)).unwrap_or(file);
+            let chunks = eligible(file).within(self.pending.get(&file)?);
+            chunks.iter().for_each(|run| self.take_pending(file, &run));
+            return Some((file, chunks, LeaseKind::Fresh));
         }
-        let pending = self.pending.get_mut(&file)?;
-        let run = pending.pop_first(limits.bytes / self.chunk)?;
-        if pending.is_empty() {
-            self.pending.remove(&file);
-        }
+        let most = (limits.bytes / self.chunk).max(1);
+        let run = run.start..run.end.min(run.start.saturating_add(most));
+        self.take_pending(file, &run);
         Some((file, set_of(run), LeaseKind::Fresh))
     }
 
-    /// The last chunks of the lease that would otherwise take longest.
+    /// Removes these chunks from the pending ones.
+    fn take_pending(&mut self, file: usize, chunks: &Range<u64>) {
+        let Some(pending) = self.pending.get_mut(&file) else { return };
+        let before = pending.len();
+        pending.remove(chunks);
+        self.pending_chunks -= before - pending.len();
+        if pending.is_empty() {
+            self.pending.remove(&file);
+        }
+    }
+
+    /// Takes over the last chunks of the lease that would otherwise take longest.
     fn steal(
         &mut self,
         thief: Asker,
-        may: &dyn Fn(usize) -> bool,
+        eligible: &dyn Fn(usize) -> Eligible,
         paces: &Paces<'_>,
     ) -> Option<(usize, RangeSet, LeaseKind)> {
         let of_others = self.leases.iter().filter(|(_, lease)| lease.connection != thief.connection);
-        let worth_it = of_others
-            .filter(|(_, lease)| may(lease.file))
-            .filter_map(|(id, lease)| Some((paces.time_left(lease), *id, paces.loot(lease, thief)?)));
-        let (_, victim, count) = worth_it.max_by_key(|(time_left, ..)| *time_left)?;
+        let worth_it = of_others.filter_map(|(id, lease)| {
+            let count = paces.loot(lease, thief)?;
+            let last = lease.chunks.last()?;
+            let run = last.start.max(last.end.saturating_sub(count))..last.end;
+            // Takes chunks from the end, as far as the asking source may serve them: the other lease goes on up to the
+            // first of them.
+            let run = eligible(lease.file).suffix(&run);
+            (!run.is_empty()).then(|| (paces.time_left(lease), *id, run))
+        });
+        let (_, victim, run) = worth_it.max_by_key(|(time_left, ..)| *time_left)?;
         let victim = self.leases.get_mut(&victim)?;
-        let last = victim.chunks.last()?;
-        let run = last.start.max(last.end.saturating_sub(count))..last.end;
         victim.chunks.remove(&run);
         Some((victim.file, set_of(run), LeaseKind::Stolen))
     }
 
-    /// The next chunks of the lease that has been silent longest, of those whose chunks the connection is expected to have
-    /// before anybody else. What two leases have already is taken over from one of them.
+    /// Repeats the next chunks of the lease that has been silent longest, among those whose chunks this connection is
+    /// expected to bring first. If two leases have the chunks already, one of them loses them.
     fn hedge(
         &mut self,
         asker: Asker,
-        may: &dyn Fn(usize) -> bool,
+        eligible: &dyn Fn(usize) -> Eligible,
         paces: &Paces<'_>,
     ) -> Option<(usize, RangeSet, LeaseKind)> {
         let late = self.leases.values().filter_map(|lease| {
             let first = lease.chunks.first()?;
-            let mut chunks = first.start..first.end.min(first.start.saturating_add(self.grain));
+            let grain = first.start..first.end.min(first.start.saturating_add(self.grain));
+            let mut chunks = eligible(lease.file).prefix(&grain);
+            if chunks.is_empty() {
+                return None;
+            }
             let mut owners = Vec::new();
-            // Up to the first chunk that not all of them have, or somebody else has.
+            // The run ends before the first chunk that another set of leases has.
             for (id, other) in self.leases.iter().filter(|(_, other)| other.file == lease.file) {
                 match other.chunks.within(&chunks).next() {
                     Some(there) if there.start == chunks.start => {
@@ -274,9 +417,9 @@ impl Schedule {
             let is_late = |owner: &Running| {
                 owner.connection != asker.connection && paces.is_late(owner, &chunks, asker)
             };
-            let is_wanted = may(lease.file) && owners.iter().all(|(_, owner)| is_late(owner));
+            let is_wanted = owners.iter().all(|(_, owner)| is_late(owner));
             let (since, oldest) = owners.iter().map(|(id, owner)| (owner.since, *id)).min()?;
-            // What has no copy comes first.
+            // Chunks that no second lease has come first.
             is_wanted.then_some((owners.len(), since, oldest, lease.file, chunks))
         });
         let (copies, _, oldest, file, chunks) = late.min_by_key(|(copies, since, ..)| (*copies, *since))?;
@@ -287,7 +430,7 @@ impl Schedule {
         Some((file, set_of(chunks), LeaseKind::Stolen))
     }
 
-    /// Chunks that are neither done nor pending are pending now, but for those that are in a running lease.
+    /// Makes chunks pending that are neither done nor pending, except those in a running lease.
     fn make_pending(&mut self, file: usize, mut chunks: RangeSet) {
         for running in self.leases.values().filter(|running| running.file == file) {
             for run in running.chunks.iter() {
@@ -297,10 +440,13 @@ impl Schedule {
         if chunks.is_empty() {
             return;
         }
+        self.version += 1;
         let pending = self.pending.entry(file).or_default();
+        let before = pending.len();
         for run in chunks.iter() {
             pending.insert(run);
         }
+        self.pending_chunks += pending.len() - before;
         for from in self.from.values_mut() {
             *from = file.min(*from);
         }
@@ -309,11 +455,6 @@ impl Schedule {
 
 #[cfg(test)]
 impl Schedule {
-    /// How many chunks are pending.
-    pub(crate) fn pending(&self) -> u64 {
-        self.pending.values().map(RangeSet::len).sum()
-    }
-
     /// How many chunks are leased, each counted once.
     pub(crate) fn outstanding(&self) -> u64 {
         let mut leased: BTreeMap<usize, RangeSet> = BTreeMap::new();
@@ -333,7 +474,35 @@ fn set_of(run: Range<u64>) -> RangeSet {
     set
 }
 
-/// So many pending files are looked at for one that nobody works on.
+impl Running {
+    fn new(
+        connection: ConnectionId,
+        source: SourceId,
+        file: usize,
+        chunks: RangeSet,
+        since: Instant,
+        before: u64,
+    ) -> Self {
+        Self {
+            connection,
+            source,
+            file,
+            chunks,
+            since,
+            before,
+            heard: None,
+            meter: Meter::default(),
+            received: 0,
+            in_hand: 0,
+            slow_since: None,
+        }
+    }
+}
+
+/// The divisor by which the recent number of leases fades with each tick of a tenth of a second.
+const FADES: u64 = 20;
+
+/// How many pending files the schedule searches for one that no connection works on.
 const LOOK_AHEAD: usize = 256;
 
 #[cfg(test)]

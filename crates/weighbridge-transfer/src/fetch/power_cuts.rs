@@ -1,4 +1,4 @@
-//! A whole fetch on a disk that forgets what was not synced.
+//! A whole fetch on a disk that loses all that was not synced.
 
 use std::{
     collections::BTreeSet,
@@ -16,16 +16,17 @@ use weighbridge_testkit::{CHUNK, Sample};
 
 use super::*;
 use crate::{
+    board::lock,
     event::Waiting,
     options::Watchdog,
     source::{SourceFactory, SourceOptions},
 };
 
-/// The last two are the same.
+/// The last two files are the same.
 const MODEL: [(&str, usize); 5] =
     [("a", 2_200_000), ("deep/b", 600_000), ("deep/er/c", 30_000), ("empty", 0), ("twin", 30_000)];
 
-/// What a fetch said.
+/// The events that a fetch reported.
 #[derive(Default)]
 struct Heard {
     durable: Mutex<BTreeSet<(String, u64)>>,
@@ -53,7 +54,8 @@ impl Observer for Heard {
     }
 }
 
-/// Makes a folder of a release. What is `poisoned` has other bytes: whoever asks for it calls the folder a liar.
+/// Makes a folder of a release. The `poisoned` chunks have wrong bytes, so a fetch that asks for one calls the folder a
+/// liar.
 fn publish(at: &Path, release: &Sample, with_layers: bool, poisoned: &BTreeSet<(String, u64)>) {
     for (path, bytes) in &release.contents {
         let (place, mut bytes) = (at.join(path.as_str()), bytes.clone());
@@ -75,7 +77,7 @@ fn publish(at: &Path, release: &Sample, with_layers: bool, poisoned: &BTreeSet<(
 fn run(disk: &Arc<PowerCut>, source: &Path, release: &Sample, heard: &Heard) -> Result<Fetched, FetchError> {
     let source = SourceFactory::new().parse(source.to_str().unwrap(), &SourceOptions::default()).unwrap();
     let options = Options {
-        sources: vec![source],
+        sources: vec![source].into(),
         metadata: None,
         into: disk.root().to_owned(),
         policy: TrustPolicy::pinned(release.id),
@@ -93,7 +95,7 @@ fn run(disk: &Arc<PowerCut>, source: &Path, release: &Sample, heard: &Heard) -> 
     runtime.block_on(fetch_into(options, move || Destination::on(disk, &root), heard, &Stop::default()))
 }
 
-/// What has to be so, whenever the power failed.
+/// Checks the properties that hold after a power cut at any point.
 fn check(root: &Path, old: Option<&Sample>, new: &Sample, heard: &Heard, published: bool) {
     let read = |path: &str| fs::read(root.join(path)).ok();
     for (file, (path, bytes)) in new.contents.iter().enumerate() {
@@ -109,7 +111,8 @@ fn check(root: &Path, old: Option<&Sample>, new: &Sample, heard: &Heard, publish
     release.assert_stands(root);
 }
 
-/// Lets the power fail at each operation, or each second or third, of a fetch, looks at what it may leave, and fetches on from there.
+/// Cuts the power at each operation of a fetch, or at each second or third. Checks the state that the cut may leave,
+/// and fetches on from there.
 fn cut_everywhere(old: Option<&Sample>, with_layers: bool, step: usize) {
     let new = Sample::of(&MODEL, 1);
     let place = tempfile::tempdir().unwrap();
@@ -143,7 +146,7 @@ fn cut_everywhere(old: Option<&Sample>, with_layers: bool, step: usize) {
             if fate != after % 3 {
                 continue;
             }
-            // Nobody who asks for a durable chunk gets it.
+            // A fetch that asks for a durable chunk again gets a wrong one.
             let poisoned = place.path().join("poisoned");
             publish(&poisoned, &new, with_layers, &lock(&heard.durable));
             let again = Heard::default();
@@ -171,7 +174,7 @@ fn a_fetch_without_layers_goes_on_from_every_durable_file() {
     cut_everywhere(None, false, 2);
 }
 
-/// What is under a final name already may have been put there a moment ago, by somebody who synced nothing.
+/// A file under its final name may have been put there a moment ago by a process that synced nothing.
 #[test]
 fn what_was_there_already_is_synced_before_it_is_called_durable() {
     let new = Sample::of(&MODEL, 1);
@@ -195,8 +198,8 @@ fn what_was_there_already_is_synced_before_it_is_called_durable() {
     }
 }
 
-/// It was said for 62 s that nothing was verified, and of a file that it was read or written: everything was verified, and
-/// got its names on a slow disk.
+/// Regression: while all files got their names on a slow disk, the fetch said for 62 s that nothing was verified, and
+/// that a file was read or written.
 #[test]
 fn while_names_are_given_on_a_slow_disk_that_is_said() {
     let new = Sample::of(&MODEL, 1);
@@ -208,7 +211,7 @@ fn while_names_are_given_on_a_slow_disk_that_is_said() {
         let (first, slept) = (disk.root().join("a"), Arc::new(AtomicBool::new(false)));
         let is_slow = Arc::clone(&slept);
         disk.interrupt_after(operations, move || {
-            // The first file has its name, so that others get theirs.
+            // The first file has its name, so the naming of the others has begun.
             if first.exists() {
                 is_slow.store(true, SeqCst);
                 std::thread::sleep(PATIENCE * 2);
@@ -225,7 +228,7 @@ fn while_names_are_given_on_a_slow_disk_that_is_said() {
     }
 }
 
-/// It stood still for ever.
+/// Regression: the fetch never ended.
 #[test]
 fn ends_if_nobody_has_a_file_without_layer() {
     let new = Sample::of(&MODEL, 1);

@@ -1,4 +1,4 @@
-//! Addresses: from what people write to a source of the right kind.
+//! Addresses: turns the text that a person writes into a source of the right kind.
 
 use std::{
     fmt,
@@ -19,7 +19,7 @@ use super::{
     paths::{PathSource, Paths},
 };
 
-/// Makes sources of addresses. All sources of one factory share one HTTP client: its connections, and the certificate
+/// Makes sources from addresses. All sources of one factory share one HTTP client: its connections, and the certificate
 /// authorities that it read once.
 ///
 /// # Example
@@ -40,11 +40,11 @@ use super::{
 /// ```
 #[derive(Default)]
 pub struct SourceFactory {
-    /// Made for the first source that needs it: folders need none.
+    /// Made for the first source that needs it. Folders need none.
     client: OnceLock<Result<Client, String>>,
 }
 
-/// What sources need to know beside their addresses.
+/// The settings of a source beside its address.
 ///
 /// # Example
 /// ```
@@ -57,45 +57,44 @@ pub struct SourceFactory {
 /// ```
 #[derive(Clone, Default)]
 pub struct SourceOptions {
-    /// Sent with every request to a web server or a hub, and never to where it redirects; buckets and folders take
-    /// none.
+    /// Sent with every request to a web server or a hub, and never to a redirect target. Buckets and folders take none.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Where the hub is; `None` for `https://huggingface.co`.
+    /// The address of the hub; `None` for `https://huggingface.co`.
     pub hub_endpoint: Option<String>,
-    /// Sent to the hub, and to where it redirects within itself, but to no other place.
+    /// The token for the hub. It is also sent to redirect targets within the hub, but to no other place.
     pub hub_token: Option<String>,
-    /// The same, if there is no `hub_token`, for a token that nobody gave for this fetch: a login left it on the machine,
-    /// say. What the hub denies with it is asked for once more without it, and if that is given, the source's token is
-    /// not sent any more. *A token that has expired makes a hub deny what is public, too.*
+    /// A fallback if there is no `hub_token`: a token that the caller did not give for this fetch, such as one that a
+    /// login left on the machine. A request that the hub denies with it is repeated once without it. If that succeeds,
+    /// the source does not send the token any more. *An expired token makes a hub deny even what is public.*
     pub kept_hub_token: Option<String>,
 }
 
-/// Why a text is no source. The text itself, which may hold a secret, is not part of it.
+/// Why a text is not a valid source. The text itself, which may hold a secret, is not part of the error.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceError {
-    /// It begins as an address does, and cannot be read as one.
+    /// The text begins as an address does, and cannot be parsed as one.
     Address {
-        /// How it begins.
+        /// The scheme of the address.
         scheme: &'static str,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
-    /// It begins as an address of no kind that there is.
+    /// The text is an address of an unknown scheme.
     Scheme {
-        /// How it begins.
+        /// The scheme of the address.
         scheme: String,
     },
-    /// It is a bucket, and this build has no buckets.
+    /// The text is the address of a bucket, and this build does not support buckets.
     NoBuckets,
-    /// It is no address, and there is no folder of this name.
+    /// The text is not an address, and there is no folder of this name.
     Folder {
         /// The name.
         path: PathBuf,
-        /// What the operating system says, or that it is no folder.
+        /// The message of the operating system, or that the path is not a folder.
         why: String,
     },
-    /// The files that may have credentials for it cannot be used: they, or the profile in them.
+    /// The files that may hold credentials for the source, or the profile in them, cannot be used.
     Credentials(String),
     /// The HTTP client cannot be set up.
     Setup(String),
@@ -107,7 +106,7 @@ impl fmt::Debug for SourceFactory {
     }
 }
 
-/// Whether a source has a model, or its metadata alone.
+/// Whether a source has a model, or only its metadata.
 #[derive(Clone, Copy)]
 enum Of {
     Model,
@@ -124,13 +123,13 @@ impl Of {
 }
 
 impl SourceFactory {
-    /// A factory whose client is made when it is needed.
+    /// A factory. Its client is made when it is first needed.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Reads the address, or the folder's name, of a place that has the model:
+    /// Parses the address, or the folder's name, of a source that has the model:
     ///
     /// - `https://host/folder`, or `http`; a query is kept with every request
     /// - `hf://org/name`, a model of the hub (or `hf://name`, of one without an organisation); its revision `main` unless another follows, as in `@v1.0`
@@ -138,9 +137,10 @@ impl SourceFactory {
     ///   feature `cloud`
     /// - anything else: a local folder
     ///
-    /// Nothing is asked for yet. Proxies, certificate authorities and credentials of buckets come from the usual
-    /// environment variables; nothing else does. For S3 without keys there, they come from the profile that `AWS_PROFILE`
-    /// names, or `default`, in the files of Amazon's tools, and last from the machine's metadata service.
+    /// Sends no request yet. Proxies, certificate authorities and credentials of buckets come from the usual
+    /// environment variables; no other setting does. Without S3 keys in the environment, they come from the profile
+    /// that `AWS_PROFILE` names, or `default`, in the files of Amazon's tools, and last from the machine's metadata
+    /// service.
     ///
     /// # Errors
     /// [`SourceError`].
@@ -148,7 +148,8 @@ impl SourceFactory {
         self.make(Of::Model, text, options)
     }
 
-    /// As [`parse`](Self::parse), of a place that has a model's metadata alone, in a folder `weighbridge` or without one.
+    /// Does as [`parse`](Self::parse), for a place that has only a model's metadata, in a folder `weighbridge` or
+    /// without one.
     ///
     /// # Errors
     /// [`SourceError`].
@@ -172,7 +173,7 @@ impl SourceFactory {
         })
     }
 
-    /// The client for one more source.
+    /// The shared client, for one more source.
     fn client(&self) -> Result<Client, SourceError> {
         let client = self.client.get_or_init(Client::new).as_ref();
         client.map(Client::share).map_err(|why| SourceError::Setup(why.clone()))
@@ -204,14 +205,14 @@ impl SourceFactory {
         }
         let hub = Hub::parse(rest, endpoint).map_err(|why| SourceError::address("hf", why))?;
         let headers = headers(options)?;
-        // What is said for this source alone goes before what is said for all.
+        // A token for this source alone takes precedence over one for all sources.
         let token = match (&options.hub_token, &options.kept_hub_token) {
             _ if headers.contains_key(AUTHORIZATION) => None,
             (Some(given), _) => Some(
                 Token::given(given)
                     .map_err(|_| SourceError::address("hf", "the hub's token cannot be sent"))?,
             ),
-            // Nobody gave it: one that is damaged must not be in the way.
+            // The caller did not give this token, so a damaged one is ignored.
             (None, kept) => kept.as_ref().and_then(|kept| Token::kept(kept).ok()),
         };
         let name = format!("hf://{rest}");
@@ -233,7 +234,7 @@ impl SourceFactory {
     #[cfg(feature = "cloud")]
     pub(crate) fn bucket(&self, text: &str) -> Result<PathSource<super::bucket::BucketSource>, SourceError> {
         let mut url = Url::parse(text).map_err(|why| SourceError::address("bucket", why))?;
-        // Azure writes the container where others write a user.
+        // Azure writes the container in the place of the user name.
         let container = url.username().to_owned();
         if url.password().is_some() || (!container.is_empty() && !url.scheme().starts_with("ab")) {
             return Err(SourceError::address("bucket", "credentials come from the environment"));
@@ -303,7 +304,7 @@ impl fmt::Display for SourceError {
 
 impl std::error::Error for SourceError {}
 
-/// Without values of headers and without the token.
+/// Omits the values of headers and the token.
 impl fmt::Debug for SourceOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();

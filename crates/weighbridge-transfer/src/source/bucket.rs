@@ -1,5 +1,5 @@
-//! Buckets: S3, Google Cloud Storage, Azure, by `object_store`, which knows where their objects are, finds credentials
-//! and signs. The answers are judged here, as those of any web server.
+//! Buckets: S3, Google Cloud Storage and Azure, through `object_store`, which locates objects, finds credentials and
+//! signs requests. The answers are judged here, as those of any web server.
 
 use std::{
     fmt,
@@ -41,21 +41,21 @@ mod s3;
 pub(crate) struct BucketSource {
     store: Box<dyn ObjectStore>,
     folder: Path,
-    /// Where credentials were looked for, if none were found but what the machine may give.
+    /// Where credentials were looked for, if none were found except those that the machine may give.
     nowhere: Option<String>,
 }
 
-/// Why there is no source of a bucket.
+/// Why a bucket cannot be used as a source.
 pub(crate) enum BucketError {
-    /// What is wrong with its address.
+    /// The address is wrong, for this reason.
     Address(String),
-    /// Why the files with its credentials cannot be used.
+    /// The files with the credentials cannot be used, for this reason.
     Credentials(String),
 }
 
 impl BucketSource {
-    /// Credentials, endpoints and regions come from the environment variables of the bucket's maker, those of S3 also from
-    /// a profile.
+    /// Reads the address of a bucket. Credentials, endpoints and regions come from the environment variables of the
+    /// cloud provider, those of S3 also from a profile.
     ///
     /// # Errors
     /// [`BucketError`].
@@ -64,7 +64,7 @@ impl BucketSource {
         let (scheme, folder) = ObjectStoreScheme::parse(url).map_err(|error| address(&error))?;
         let connector = |allow_http| Connector { client, allow_http };
         let mut nowhere = None;
-        // Retries are the fetch's business: it knows who else has the bytes.
+        // Only the fetch retries: it knows which other sources have the bytes.
         let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
         let store: Result<Box<dyn ObjectStore>, object_store::Error> = match scheme {
             ObjectStoreScheme::AmazonS3 => {
@@ -118,7 +118,7 @@ impl BucketSource {
 }
 
 impl BucketSource {
-    /// Why the bucket itself was not asked: mostly for lack of credentials.
+    /// The fault when no request reached the bucket, mostly for lack of credentials.
     fn not_asked(&self, error: &(dyn std::error::Error + 'static)) -> Fault {
         let is_unreachable = matches!(find(error), Some(Fault::Unreachable(_)));
         let what = match (&self.nowhere, is_unreachable) {
@@ -153,15 +153,16 @@ impl Paths for BucketSource {
     }
 }
 
-/// Without what may be a secret.
+/// Omits what may be a secret.
 impl fmt::Debug for BucketSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BucketSource").field("folder", &self.folder).finish_non_exhaustive()
     }
 }
 
-/// Goes with the request for an object through `object_store`, and takes the answer past it: that would refuse what a
-/// source may answer, such as the whole in place of a range, and forget what is worth knowing, such as `Retry-After`.
+/// Accompanies the request for an object through `object_store`, and receives the answer past it. `object_store` would
+/// refuse answers that a source may give, such as the whole in place of a range, and drop useful headers, such as
+/// `Retry-After`.
 #[derive(Clone)]
 struct Asked {
     range: Option<Range<u64>>,
@@ -178,7 +179,7 @@ impl Asked {
     }
 }
 
-/// Gives `object_store` the client that all sources have.
+/// Gives `object_store` the client that all sources share.
 struct Connector {
     client: Client,
     /// The variable that allows endpoints without TLS.
@@ -195,7 +196,7 @@ impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let says = |key| options.get_config_value(&key);
         let http = says(ClientConfigKey::AllowHttp).is_some_and(|value| is_true(&value));
-        // `object_store` gives so little time to none but the metadata service of the machine.
+        // `object_store` sets so short a timeout only for the metadata service of the machine.
         let connect = says(ClientConfigKey::ConnectTimeout);
         let timeout = match connect.is_some_and(|time| time == "1s") {
             true => METADATA_TIMEOUT,
@@ -208,10 +209,10 @@ impl HttpConnector for Connector {
 
 struct Service {
     client: Client,
-    /// Whether endpoints without TLS are allowed, and by which variable they can be.
+    /// Whether endpoints without TLS are allowed, and the variable that allows them.
     http: bool,
     allow_http: &'static str,
-    /// For answers of whoever gives credentials.
+    /// The timeout for answers of a service that gives credentials.
     timeout: Duration,
 }
 
@@ -253,7 +254,8 @@ impl Service {
         }
     }
 
-    /// What `object_store` asks others, whom its user has named or the machine runs in: no source.
+    /// Sends a request of `object_store` to a service other than the bucket: one that the user has named or the machine
+    /// runs in. That service is not a source.
     async fn credentials(&self, request: HttpRequest) -> Result<HttpResponse, Fault> {
         let url = self.url(&request)?;
         let (parts, body) = request.into_parts();
@@ -274,19 +276,19 @@ impl Service {
     }
 }
 
-/// Of a kind that is never tried again.
+/// An error of a kind that `object_store` never retries.
 fn failed(fault: Fault) -> HttpError {
     HttpError::new(HttpErrorKind::Unknown, fault)
 }
 
-/// Whether a setting says yes.
+/// Whether the value of a setting means yes.
 fn is_true(value: &str) -> bool {
     ["1", "true", "on", "yes", "y"].into_iter().any(|word| value.eq_ignore_ascii_case(word))
 }
 
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The metadata service of a cloud is near, and elsewhere nobody answers at its address.
+/// The metadata service of a cloud is near. Outside a cloud, no machine answers at its address.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 
 const MAX_CREDENTIALS: u64 = 1 << 20;

@@ -1,27 +1,28 @@
-//! Why a source gave no bytes, before any were judged.
+//! The reasons why a source gave no bytes, before any bytes were judged.
 
 use std::{fmt, time::Duration};
 
-/// Why a source did not give what it was asked for. Nothing here is about the bytes that it gave: those are judged by
-/// their roots, elsewhere.
+/// Why a source did not give the requested bytes. A fault never concerns the content of bytes: that is judged by roots,
+/// elsewhere.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It cannot be reached, or the connection ended before the answer did. A broken connection is not a lie (rule 11).
+    /// The source cannot be reached, or the connection ended before the answer did. A broken connection is not a lie
+    /// (rule 11).
     Unreachable(String),
-    /// It answers, and denies what it was asked for: its words, such as a status.
+    /// The source answers, and denies the request. Holds its words, such as a status.
     Refused(String),
-    /// It answers that it has no such file.
+    /// The source answers that it has no such file.
     Missing,
-    /// It asks to be left alone for a while, and says for how long, if it does.
+    /// The source asks to be left alone for a while, and may say for how long.
     Busy {
-        /// From now on.
+        /// The time to wait, from now on.
         retry_after: Option<Duration>,
-        /// Its words.
+        /// The words of the source.
         what: String,
     },
-    /// It answers with what cannot be the file that was asked for, such as another length than the signed one: it lies,
-    /// or has another revision.
+    /// The source answers with something that cannot be the requested file, such as another length than the signed one:
+    /// it lies, or has another revision.
     OtherFile(String),
 }
 

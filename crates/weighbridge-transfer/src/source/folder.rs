@@ -18,14 +18,14 @@ use super::{
     paths::{Part, Paths},
 };
 
-/// A folder that has a model's files, or some of them. Links are followed, as in the cache of a hub: what they lead to is
-/// no less trusted than the folder.
+/// A folder that has a model's files, or some of them. Links are followed, as in the cache of a hub: their targets are
+/// trusted no less than the folder.
 #[derive(Debug)]
 pub(crate) struct FolderSource {
     root: PathBuf,
 }
 
-/// The bytes of a range of a file, of which somebody else may change length and content meanwhile.
+/// The bytes of a range of a file. Another process may change its length and content meanwhile.
 struct FolderBody {
     file: Arc<File>,
     left: Range<u64>,
@@ -48,7 +48,7 @@ impl Paths for FolderSource {
             let (file, len) = open(&path)?;
             let mut bytes = Vec::new();
             if len <= limit {
-                // A length that is not there need not be believed: what is read decides.
+                // The length of the file is not trusted: the bytes that are read decide.
                 file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| fault(&error))?;
             }
             let read = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
@@ -101,10 +101,10 @@ impl FolderBody {
     }
 }
 
-/// How much is read at once, at most.
+/// The most bytes that are read at once.
 const PIECE: u64 = 1 << 20;
 
-/// Opens a regular file, and says how long it is. A FIFO in its place is not waited for.
+/// Opens a regular file, and returns its length. A FIFO in its place is not waited for.
 fn open(path: &Path) -> Result<(File, u64), Fault> {
     let file = open_to_read(path).map_err(|error| fault(&error))?;
     let metadata = file.metadata().map_err(|error| fault(&error))?;
@@ -124,7 +124,7 @@ fn fault(error: &io::Error) -> Fault {
     }
 }
 
-/// Runs what may wait for a disk where no other task waits for it.
+/// Runs a call that may wait for a disk on a thread where it delays no other task.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {

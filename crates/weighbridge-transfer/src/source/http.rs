@@ -1,6 +1,6 @@
-//! Web servers and hubs as sources: what is asked, where, and with which secrets.
+//! Web servers and hubs as sources: which requests are sent, where, and with which secrets.
 //!
-//! What a server answers is judged in `answer`, where it sends people in `moved`, before a byte is handed on.
+//! `answer` judges the answers of a server, and `moved` judges its redirects, before a byte is handed on.
 
 use std::{
     fmt,
@@ -43,13 +43,13 @@ pub(crate) struct HttpSource {
     client: Client,
     base: Base,
     secrets: Secrets,
-    /// Where it redirected to, by path.
+    /// The redirect targets of the source, by path.
     moved: Mutex<Moved>,
 }
 
-/// What paths are relative to.
+/// The base that paths are relative to.
 pub(crate) enum Base {
-    /// Its query is part of every request.
+    /// A folder. Its query is part of every request.
     Folder(Url),
     Hub(Hub),
 }
@@ -69,7 +69,7 @@ impl HttpSource {
         HttpBody::of(answer.response, &given)
     }
 
-    /// Asks where the source redirected to the last time, else the source.
+    /// Sends the request to the last redirect target, if there is one, or else to the source.
     async fn ask(&self, path: &str, range: Option<&Range<u64>>) -> Result<Answer, Fault> {
         let known = self.moved().target(path);
         if let Some(target) = known {
@@ -101,14 +101,14 @@ impl HttpSource {
         }
     }
 
-    /// Nobody panics while holding it.
+    /// Locks the redirects. No code panics while holding the lock.
     fn moved(&self) -> MutexGuard<'_, Moved> {
         self.moved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Paths for HttpSource {
-    /// The source itself is asked each time, so that what has changed there is seen.
+    /// Asks the source itself each time, so that changes there are seen.
     async fn whole(&self, path: &str, limit: u64) -> Result<Vec<u8>, Fault> {
         let answer = self.ask_source(path, None).await?;
         answer::check_whole(&answer.head(), limit)?;
@@ -117,7 +117,7 @@ impl Paths for HttpSource {
 
     async fn part(&self, path: &str, range: Range<u64>, size: u64) -> Result<Part, Fault> {
         let opened = self.try_open(path, &range, size).await;
-        // The next request begins at the source, which may send it elsewhere.
+        // The next request begins at the source, which may redirect it elsewhere.
         if opened.as_ref().is_err_and(|fault| !matches!(fault, Fault::Busy { .. })) {
             self.moved().forget(path);
         }
@@ -125,7 +125,7 @@ impl Paths for HttpSource {
     }
 }
 
-/// Without secrets: errors and logs may show it.
+/// Omits secrets: errors and logs may show it.
 impl fmt::Debug for HttpSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let base = match &self.base {
@@ -136,15 +136,15 @@ impl fmt::Debug for HttpSource {
     }
 }
 
-/// What a target of a redirect answers that is no longer good: a signed URL whose time is over, say, for which stores have
-/// several words. That it is busy, or has no such range, is no such answer.
+/// Whether a redirect target may have expired, by its answer. An example is a signed URL whose time is over; stores
+/// answer that with several statuses. Answers that the server is busy, or has no such range, do not count.
 fn may_have_expired(status: StatusCode) -> bool {
     status.is_client_error() && !matches!(status.as_u16(), 408 | 416 | 429)
 }
 
-/// The URL of what lies beneath another, by the names on the way. The query stays.
+/// The URL of a path below another URL, by the names on the way. The query stays.
 ///
-/// Everything but what never needs it is escaped: servers differ in what else they take for itself.
+/// Every character that may need escaping is escaped: servers differ in which others they treat as special.
 fn beneath<'n>(base: &Url, names: impl IntoIterator<Item = &'n str>) -> Url {
     let mut path = base.path().trim_end_matches('/').to_owned();
     for name in names {
@@ -161,7 +161,7 @@ const ESCAPED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_'
 /// A URL without what may be a secret: user, password, query, fragment.
 pub(crate) fn public(url: &Url) -> String {
     let mut url = url.clone();
-    // Neither fails: an http URL has a host.
+    // Both calls succeed: an http URL has a host.
     let _ = (url.set_username(""), url.set_password(None));
     url.set_query(None);
     url.set_fragment(None);

@@ -1,4 +1,4 @@
-//! Sources that answer for paths: they share how a path is made, and how a short answer is gone on with.
+//! Sources that are asked by path. They share how a path is made, and how the rest of a short answer is asked for.
 
 use std::{
     fmt,
@@ -15,10 +15,10 @@ use super::{Body, Fault, Source, What};
 
 /// A kind of source that is asked by path.
 pub(crate) trait Paths: fmt::Debug + Send + Sync + 'static {
-    /// The whole of a file of at most `limit` bytes.
+    /// Reads the whole of a file of at most `limit` bytes.
     fn whole(&self, path: &str, limit: u64) -> impl Future<Output = Result<Vec<u8>, Fault>> + Send;
 
-    /// One answer to a request for a range of a file of `size` bytes.
+    /// Gets one answer to a request for a range of a file of `size` bytes.
     fn part(
         &self,
         path: &str,
@@ -26,7 +26,7 @@ pub(crate) trait Paths: fmt::Debug + Send + Sync + 'static {
         size: u64,
     ) -> impl Future<Output = Result<Part, Fault>> + Send;
 
-    /// The folder that it reads, of this machine.
+    /// The folder on this machine that the source reads, if there is one.
     fn folder(&self) -> Option<&Path> {
         None
     }
@@ -34,9 +34,9 @@ pub(crate) trait Paths: fmt::Debug + Send + Sync + 'static {
 
 /// One answer. It has the first byte of the range, perhaps others before it, and may end before the range does.
 pub(crate) struct Part {
-    /// Where in the file the first byte lies.
+    /// The position in the file of the first byte.
     pub(crate) start: u64,
-    /// Ends where the answer said that it would, or with a fault.
+    /// The bytes. The stream ends where the answer said that it would, or with a fault.
     pub(crate) bytes: BoxStream<'static, Result<Bytes, Fault>>,
 }
 
@@ -45,24 +45,24 @@ pub(crate) struct Part {
 pub(crate) struct PathSource<P> {
     name: String,
     kind: Arc<P>,
-    /// In which folder the metadata lies, once that is known.
+    /// The folder that the metadata lies in, once that is known.
     metadata: OnceLock<&'static str>,
-    /// The folders in which it may lie.
+    /// The folders that the metadata may lie in.
     candidates: &'static [&'static str],
 }
 
-/// Metadata lies beside the model.
+/// The folder of the metadata of a source that has the model.
 const WITH_MODEL: &[&str] = &["weighbridge/"];
-/// A place for metadata alone may have it with no folder around it.
+/// The folders of a place that has metadata alone: it may have no folder around it.
 const ALONE: &[&str] = &["weighbridge/", ""];
 
 impl<P: Paths> PathSource<P> {
-    /// A source of a model.
+    /// A source that has a model.
     pub(crate) fn new(name: String, kind: P) -> Self {
         Self { name, kind: Arc::new(kind), metadata: OnceLock::new(), candidates: WITH_MODEL }
     }
 
-    /// A place for metadata.
+    /// Turns the source into a place for metadata.
     pub(crate) fn of_metadata(self) -> Self {
         Self { candidates: ALONE, ..self }
     }
@@ -94,7 +94,7 @@ struct Asked<P> {
     kind: Arc<P>,
     path: String,
     size: u64,
-    /// Where in the file the next byte lies, and where the range ends.
+    /// The position in the file of the next byte, and the end of the range.
     at: u64,
     end: u64,
     part: BoxStream<'static, Result<Bytes, Fault>>,
@@ -111,7 +111,7 @@ impl<P: Paths> Asked<P> {
             }
             let Part { start, bytes } = self.kind.part(&self.path, self.at..self.end, self.size).await?;
             if start != self.at {
-                // A new request for the rest makes the fetch see, and pay for, the bytes before it.
+                // A new request for the rest would make the fetch see, and pay for, the bytes before it.
                 let what = "gave less than it was asked for, and then not the rest".to_owned();
                 return Err(Fault::Unreachable(what));
             }
@@ -138,7 +138,7 @@ impl<P: Paths> Source for PathSource<P> {
                     let _ = self.metadata.set(folder);
                     break;
                 }
-                // Stores deny what they do not have.
+                // Stores deny files that they do not have.
                 Err(Fault::Missing | Fault::Refused(_)) => {}
                 Err(_) => break,
             }

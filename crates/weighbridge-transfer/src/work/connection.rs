@@ -1,4 +1,4 @@
-//! One connection to one source: takes work, asks, hands over what comes.
+//! One connection to one source: takes leases, asks the source, and hands pieces over to be judged.
 
 use std::{
     collections::VecDeque,
@@ -6,69 +6,74 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use tokio::sync::oneshot::error::TryRecvError;
-use weighbridge_manifest::shown;
 
+use super::{buffers::Buffer, engine::Engine, landing::Landing, target::Target, whole};
 use crate::{
-    decide::schedule::{ConnectionId, Lease, LeaseId, LeaseKind, Take},
-    event::SourceIndex,
-    source::Fault,
-    work::budget::Buffer,
-    work::engine::{Engine, Refusal},
-    work::landing::Landing,
-    work::target::Target,
-    work::whole,
+    catalog::Suspicion,
+    decide::{ConnectionId, Lease, LeaseId},
+    event::SourceId,
+    source::{Body, Fault, Source},
 };
 
 /// How a run of chunks ended.
 enum End {
-    /// Nothing is left of it.
+    /// Nothing is left of the run.
     Done,
-    /// All of it has come, and the last piece is being judged and written.
+    /// All bytes of the run have come, and the last piece is being judged and written.
     Landing(Landing),
     /// The source gave nothing, or not all.
     Fault(Fault),
-    /// A chunk is not the signed one, and the source is suspected.
+    /// A chunk is not the signed one.
     Mismatch,
-    /// Something is wrong here, and the fetch ends.
+    /// A local error ends the fetch.
     Here,
 }
 
-/// Works for one source, as long as there is something to do and the source is to be asked.
-pub(crate) async fn work(engine: Arc<Engine>, source: SourceIndex, connection: ConnectionId) {
-    engine.board.roster().begins(source);
-    let _running = Running { engine: &engine, source };
+/// Works for one source, as long as there is work and the source may be asked.
+pub(crate) async fn work(running: Running, source: Arc<dyn Source>, connection: ConnectionId) {
+    let Running { engine, source: id } = &running;
     let mut last = LastPieces::default();
-    serve(&engine, source, connection, &mut last).await;
-    // What has come is judged and written, whatever ended the connection.
+    serve(engine, *id, &source, connection, &mut last).await;
+    // Received pieces are judged and written, even if the connection ended with a fault.
     let _ = last.down_to(0).await;
 }
 
-/// Takes leases and fetches them, one after the other, until there is nothing to do or the source is not to be asked.
-async fn serve(engine: &Arc<Engine>, source: SourceIndex, connection: ConnectionId, last: &mut LastPieces) {
+/// Takes leases and fetches them one after the other, until there is no work or the source may not be asked.
+async fn serve(
+    engine: &Arc<Engine>,
+    id: SourceId,
+    source: &Arc<dyn Source>,
+    connection: ConnectionId,
+    last: &mut LastPieces,
+) {
     let board = &engine.board;
     let (generation, cases) = {
-        let roster = board.roster();
-        (roster.generation(source), roster.cases(source))
+        let decisions = board.decide();
+        (decisions.generation(id), decisions.cases(id))
     };
-    let is_wanted = || !engine.has_failed() && board.roster().generation(source) == generation;
-    while is_wanted() && !board.roster().is_crowded(source) {
-        // Memory first: a lease is not held while its source is not asked.
+    let is_wanted = || !engine.has_failed() && board.decide().generation(id) == generation;
+    while is_wanted() && !board.decide().is_crowded(id) {
+        // The buffer comes first: a lease is not held while its source is not asked.
         let Some(buffer) = engine.buffers.take().await else { return };
-        let Some(lease) = take(engine, source, connection) else {
+        let Some(lease) = engine.take(connection, id) else {
             drop(buffer);
-            if let Some(position) = whole::take(engine, source) {
-                whole::run(engine, source, position).await;
+            if let Some(position) = whole::take(engine, id) {
+                let _asked = Asked::begin(engine, id);
+                whole::run(engine, id, position).await;
                 continue;
             }
             return;
         };
-        let Some(target) = engine.targets.get(&lease.file).map(Arc::clone) else { return };
+        let Some(target) = engine.chunks.targets.get(&lease.file).map(Arc::clone) else { return };
         let held = LeaseGuard { engine: Arc::clone(engine), lease: lease.id };
-        let asked = Asked::of(engine, source);
-        let end = run(engine, Giver { source, cases }, &lease, &target, buffer).await;
+        let asked = Asked::begin(engine, id);
+        let request = Request { engine, giver: Giver { source: id, cases }, lease: &lease, target: &target };
+        let end = request.run(source.as_ref(), buffer).await;
         drop(asked);
-        // The next request does not wait for what the last one brought: of small files it would wait most of the time.
+        // The next request does not wait for the pieces of the last one: for small files it would wait most of the
+        // time.
         let end = match end {
             End::Landing(landing) => {
                 last.add(landing, held);
@@ -82,58 +87,66 @@ async fn serve(engine: &Arc<Engine>, source: SourceIndex, connection: Connection
         if !is_wanted() {
             return;
         }
-        let now = Instant::now();
-        let is_suspect = match end {
-            End::Done | End::Landing(_) => continue,
-            End::Here | End::Mismatch => return,
-            End::Fault(fault) => board.roster().failed(source, Some(lease.file), &fault, now),
-        };
-        board.changed.notify_waiters();
-        if is_suspect {
-            engine.case.find_out(board, source, None);
+        match end {
+            End::Done | End::Landing(_) | End::Mismatch => {}
+            End::Here => return,
+            End::Fault(fault) => {
+                if let Some(suspicion) = Suspicion::of_fault(board, id, lease.file, cases, &fault) {
+                    suspicion.judge(&engine.case, None);
+                }
+            }
         }
     }
 }
 
-/// Counts the connection, and whoever ends it, as gone.
-struct Running<'a> {
-    engine: &'a Engine,
-    source: SourceIndex,
+/// Counts a connection as running until it is dropped, however it ends, and even if it never began.
+pub(crate) struct Running {
+    engine: Arc<Engine>,
+    source: SourceId,
 }
 
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.engine.board.roster().ends(self.source);
+impl Running {
+    pub(crate) fn begin(engine: &Arc<Engine>, source: SourceId) -> Self {
+        engine.board.decide().connection_begins(source);
+        Self { engine: Arc::clone(engine), source }
     }
 }
 
-/// Who is asked for the bytes of a lease, and how often it had been suspected by then.
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.engine.board.decide().connection_ends(self.source);
+        self.engine.board.changed.notify_waiters();
+    }
+}
+
+/// The source that gives the bytes of a lease, and how often it had been suspected when it was asked.
 #[derive(Clone, Copy)]
 struct Giver {
-    source: SourceIndex,
+    source: SourceId,
     cases: u64,
 }
 
-/// The time in which the source is asked: the watchdog counts that alone.
+/// The time in which the source is asked. The watchdog watches the source only during that time.
 struct Asked<'a> {
     engine: &'a Engine,
-    source: SourceIndex,
+    source: SourceId,
 }
 
 impl<'a> Asked<'a> {
-    fn of(engine: &'a Engine, source: SourceIndex) -> Self {
-        engine.board.roster().ask_begins(source);
+    fn begin(engine: &'a Engine, source: SourceId) -> Self {
+        engine.board.decide().ask_begins(source);
         Self { engine, source }
     }
 }
 
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
-        self.engine.board.roster().ask_ends(self.source);
+        self.engine.board.decide().ask_ends(self.source);
     }
 }
 
-/// The last pieces of leases, which are judged and written while the connection asks for more. A lease is held until then.
+/// The last pieces of leases, which are judged and written while the connection asks for more. Each lease is held until
+/// its piece is written.
 #[derive(Default)]
 struct LastPieces(VecDeque<(Landing, LeaseGuard)>);
 
@@ -142,7 +155,7 @@ impl LastPieces {
         self.0.push_back((landing, held));
     }
 
-    /// Waits until no more than so many are left. Says whether one was not good.
+    /// Waits until at most `most` pieces are left. Returns whether any piece was not good.
     async fn down_to(&mut self, most: usize) -> End {
         let mut end = End::Done;
         loop {
@@ -154,8 +167,10 @@ impl LastPieces {
                 landed => landed.ok(),
             };
             self.0.pop_front();
-            if landed != Some(true) {
-                end = End::Mismatch;
+            match landed {
+                Some(true) => {}
+                Some(false) => end = End::Mismatch,
+                None => return End::Here,
             }
         }
     }
@@ -164,7 +179,7 @@ impl LastPieces {
 /// How many pieces of one connection may wait to be judged.
 const MAX_LANDINGS: usize = 4;
 
-/// Gives back what is left of a lease, however its connection ends.
+/// Gives back the rest of a lease, however its connection ends.
 struct LeaseGuard {
     engine: Arc<Engine>,
     lease: LeaseId,
@@ -172,138 +187,215 @@ struct LeaseGuard {
 
 impl Drop for LeaseGuard {
     fn drop(&mut self) {
-        self.engine.schedule().give_back(self.lease);
-        self.engine.board.changed.notify_waiters();
+        self.engine.board.decide().give_back(self.lease);
     }
 }
 
-/// What a source gives in about a second, as far as that is known.
-const FIRST_REQUEST: u64 = 4 << 20;
-const MAX_REQUEST: u64 = 64 << 20;
-
-fn take(engine: &Engine, source: SourceIndex, connection: ConnectionId) -> Option<Lease> {
-    let roster = engine.board.roster();
-    let rate = roster.rate(source);
-    let bytes = if rate == 0 { FIRST_REQUEST } else { rate.clamp(engine.piece, MAX_REQUEST) };
-    let limits = Take { bytes, whole_files: !roster.knows_ranges(source) };
-    let may = |file| roster.may_serve(source, file);
-    let rate_of = |source| roster.rate(source);
-    let lease = engine.schedule().take(connection, source, limits, &may, &rate_of, Instant::now())?;
-    if lease.kind != LeaseKind::Fresh {
-        engine.board.shortened.notify_waiters();
-    }
-    Some(lease)
+/// A piece that is being received, and the part of it that has come.
+struct Coming {
+    piece: Piece,
+    buffer: Buffer,
+    /// When the connection began to wait for its first byte.
+    since: Instant,
 }
 
-/// Fetches a run of chunks, in order.
-async fn run(
-    engine: &Arc<Engine>,
+impl Coming {
+    fn have(&self) -> u64 {
+        len_u64(&self.buffer.bytes)
+    }
+}
+
+/// A request for the chunks of a lease.
+struct Request<'a> {
+    engine: &'a Arc<Engine>,
     giver: Giver,
-    lease: &Lease,
-    target: &Arc<Target>,
-    mut buffer: Buffer,
-) -> End {
-    let (board, source) = (&engine.board, giver.source);
-    let range = target.range(&lease.chunks);
-    let opened = board.sources[source].open(&target.what(), range.clone()).await;
-    let mut body = match opened {
-        Ok(body) => body,
-        Err(fault) => return End::Fault(fault),
-    };
-    if body.start() == 0 && range.start > 0 {
-        board.roster().lacks_ranges(source);
-    }
-    let mut at = body.start();
-    let mut piece = Piece::next(engine, lease, target, lease.chunks.start);
-    let mut landing: Option<Landing> = None;
-    let mut since = Instant::now();
-    loop {
-        let Some(wanted) = &piece else { return landing.map_or(End::Done, End::Landing) };
-        let frame = tokio::select! {
-            frame = body.next() => frame,
-            () = taken(engine, lease) => return landed(landing).await,
+    lease: &'a Lease,
+    target: &'a Arc<Target>,
+}
+
+impl Request<'_> {
+    /// Fetches a run of chunks, in order.
+    async fn run(&self, source: &dyn Source, buffer: Buffer) -> End {
+        let (board, target) = (&self.engine.board, self.target);
+        let range = target.range(&self.lease.chunks);
+        let mut body = match source.open(&target.what(), range.clone()).await {
+            Ok(body) => body,
+            Err(fault) => return End::Fault(fault),
         };
-        let mut frame = match frame {
-            Ok(Some(frame)) => frame,
-            // The range is over, and so is the last piece of it.
-            Ok(None) => return End::Fault(Fault::Unreachable("ended early".to_owned())),
-            Err(fault) => {
-                // What has come before is judged all the same.
-                let mut end = landed(landing).await;
-                let whole = whole_chunks(target, &buffer);
-                if matches!(end, End::Done) && whole > 0 {
-                    buffer.bytes.truncate(length_of(target, whole));
-                    end = landed(Some(land(engine, giver, lease.id, target, wanted.first, buffer))).await;
+        if body.start() == 0 && range.start > 0 {
+            board.decide().has_no_ranges(self.giver.source);
+        }
+        let mut at = body.start();
+        let Some(piece) = self.next_piece(self.lease.chunks.start) else { return End::Done };
+        let mut coming = Coming { piece, buffer, since: Instant::now() };
+        let mut landing: Option<Landing> = None;
+        loop {
+            let mut frame = match self.next_frame(&mut body, &coming).await {
+                Next::Frame(frame) => frame,
+                // A slow source is not given the time for a full piece: whole chunks that have come count soon.
+                Next::Soon => Bytes::new(),
+                Next::Taken => return landed(landing).await,
+                Next::Fault(fault) => {
+                    // Whole chunks that came before the end are judged all the same.
+                    let end = landed(landing).await;
+                    let whole = self.whole_chunks(&coming.buffer);
+                    if matches!(end, End::Here) || whole == 0 {
+                        return if matches!(end, End::Here) { end } else { End::Fault(fault) };
+                    }
+                    coming.buffer.bytes.truncate(self.length_of(whole));
+                    let end = landed(Some(self.land(coming.piece.first, coming.buffer))).await;
+                    return if matches!(end, End::Here) { end } else { End::Fault(fault) };
                 }
-                return if matches!(end, End::Done) { End::Fault(fault) } else { end };
+            };
+            if !frame.is_empty() {
+                let len = u64::try_from(frame.len()).unwrap_or(u64::MAX);
+                board.decide().lease_received(self.lease.id, len, Instant::now());
+                board.received(frame.len(), self.giver.source).await;
             }
-        };
-        board.received(frame.len(), source).await;
-        let mut wanted = wanted.clone();
-        while !frame.is_empty() {
-            // Before the piece: nobody asked for it, or somebody else was faster.
-            let skip =
-                usize::try_from(wanted.bytes.start.saturating_sub(at)).unwrap_or(usize::MAX).min(frame.len());
-            let have = u64::try_from(buffer.bytes.len()).unwrap_or(u64::MAX);
-            let skip = if have == 0 { skip } else { 0 };
-            if skip > 0 {
-                board.roster().passed(source, u64::try_from(skip).unwrap_or(u64::MAX));
-            }
-            let room = wanted.bytes.end - wanted.bytes.start - have;
-            let kept = frame.len().saturating_sub(skip).min(usize::try_from(room).unwrap_or(usize::MAX));
-            buffer.bytes.extend_from_slice(&frame[skip..skip + kept]);
-            frame = frame.slice(skip + kept..);
-            at += u64::try_from(skip + kept).unwrap_or(u64::MAX);
-            let mut chunks = wanted.chunks;
-            let mut rest = Vec::new();
-            if u64::try_from(kept).unwrap_or(u64::MAX) < room {
-                // Of a slow source a piece is not waited for: what it has given counts soon.
-                chunks = whole_chunks(target, &buffer);
-                if chunks == 0 || since.elapsed() < SOON {
+            loop {
+                at += self.keep(&mut coming, &mut frame, at);
+                let is_full = coming.have() == coming.piece.len();
+                let chunks = if is_full { coming.piece.chunks } else { self.whole_chunks(&coming.buffer) };
+                if !is_full && (chunks == 0 || coming.since.elapsed() < SOON) {
                     break;
                 }
-                rest = buffer.bytes.split_off(length_of(target, chunks));
-            }
-            // One piece is judged while the next one comes.
-            match landed(landing.take()).await {
-                End::Done => {}
-                end => return end,
-            }
-            let next_first = wanted.first + chunks;
-            landing = Some(land(engine, giver, lease.id, target, wanted.first, buffer));
-            since = Instant::now();
-            buffer = match engine.buffers.take().await {
-                Some(buffer) => buffer,
-                None => return End::Here,
-            };
-            match Piece::next(engine, lease, target, next_first) {
-                Some(next) => wanted = next,
-                None => return landing.map_or(End::Done, End::Landing),
-            }
-            // It is the beginning of the next chunk, which somebody else may have given meanwhile.
-            if wanted.first == next_first {
-                buffer.bytes.extend_from_slice(&rest);
+                let rest =
+                    if is_full { Vec::new() } else { coming.buffer.bytes.split_off(self.length_of(chunks)) };
+                // One piece is judged while the next one is received.
+                if let end @ End::Here = landed(landing.take()).await {
+                    return end;
+                }
+                let next_first = coming.piece.first + chunks;
+                landing = Some(self.land(coming.piece.first, coming.buffer));
+                let Some(mut buffer) = self.more_memory().await else { return End::Here };
+                let Some(piece) = self.next_piece(next_first) else {
+                    return landing.map_or(End::Done, End::Landing);
+                };
+                // The rest is the beginning of the next chunk, which another source may have given meanwhile.
+                if piece.first == next_first {
+                    buffer.bytes.extend_from_slice(&rest);
+                }
+                coming = Coming { piece, buffer, since: Instant::now() };
             }
         }
-        piece = Some(wanted);
+    }
+
+    /// A buffer for the next piece. The source does not have to give anything while this machine lacks memory.
+    async fn more_memory(&self) -> Option<Buffer> {
+        struct Pausing<'a>(&'a Engine, SourceId);
+        impl Drop for Pausing<'_> {
+            fn drop(&mut self) {
+                self.0.board.decide().pay(self.1, false);
+            }
+        }
+        self.engine.board.decide().pay(self.giver.source, true);
+        let _pausing = Pausing(self.engine, self.giver.source);
+        self.engine.buffers.take().await
+    }
+
+    /// The next bytes; or that it is time to judge whole chunks that have come, or that nothing is left of the lease.
+    async fn next_frame(&self, body: &mut Body, coming: &Coming) -> Next {
+        let soon = async {
+            if self.whole_chunks(&coming.buffer) > 0 {
+                tokio::time::sleep_until((coming.since + SOON).into()).await;
+            } else {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            frame = body.next() => match frame {
+                Ok(Some(frame)) => Next::Frame(frame),
+                // The stream ended with the range, and so did its last piece.
+                Ok(None) => Next::Fault(Fault::Unreachable("ended early".to_owned())),
+                Err(fault) => Next::Fault(fault),
+            },
+            () = soon => Next::Soon,
+            () = self.taken() => Next::Taken,
+        }
+    }
+
+    /// Copies the part of a frame that belongs to the piece into the buffer. Returns how many bytes of the frame are
+    /// used up.
+    fn keep(&self, coming: &mut Coming, frame: &mut Bytes, at: u64) -> u64 {
+        let have = coming.have();
+        let before = if have == 0 { coming.piece.bytes.start.saturating_sub(at) } else { 0 };
+        // Bytes before the piece: chunks that are not wanted, or that another source gave first.
+        let skip = usize::try_from(before).unwrap_or(usize::MAX).min(frame.len());
+        if skip > 0 {
+            let skipped = u64::try_from(skip).unwrap_or(u64::MAX);
+            self.engine.board.decide().add_passed(self.giver.source, skipped);
+        }
+        let room = usize::try_from(coming.piece.len() - have).unwrap_or(usize::MAX);
+        let kept = (frame.len() - skip).min(room);
+        coming.buffer.bytes.extend_from_slice(&frame[skip..skip + kept]);
+        let used = frame.split_to(skip + kept);
+        u64::try_from(used.len()).unwrap_or(u64::MAX)
+    }
+
+    /// Waits until nothing is left of the lease: others have taken it over, or were faster.
+    async fn taken(&self) {
+        let board = &self.engine.board;
+        loop {
+            let shortened = board.shortened.notified();
+            if board.decide().extent(self.lease.id).is_empty() {
+                return;
+            }
+            shortened.await;
+        }
+    }
+
+    /// The next piece that is left of the lease, from chunk `from` on, if there is one.
+    fn next_piece(&self, from: u64) -> Option<Piece> {
+        let left = self.engine.board.decide().extent(self.lease.id);
+        let most = (self.engine.piece / self.target.grid.granule().bytes()).max(1);
+        let first = left.start.max(from);
+        let end = left.end.min(first.saturating_add(most));
+        (first < end).then(|| Piece { first, chunks: end - first, bytes: self.target.range(&(first..end)) })
+    }
+
+    /// How many complete chunks a buffer has, if none of them is the file's last.
+    fn whole_chunks(&self, buffer: &Buffer) -> u64 {
+        len_u64(&buffer.bytes) / self.target.grid.granule().bytes()
+    }
+
+    /// The bytes of this many chunks, if none of them is the file's last.
+    fn length_of(&self, chunks: u64) -> usize {
+        let bytes = chunks.saturating_mul(self.target.grid.granule().bytes());
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+
+    /// Hands a piece over to be judged and written, on a thread that may block on the disk. A source that gave wrong
+    /// bytes is suspected at once, even if its connection ends meanwhile.
+    fn land(&self, first: u64, buffer: Buffer) -> Landing {
+        let (Giver { source, cases }, lease) = (self.giver, self.lease.id);
+        self.engine.board.decide().piece_came(source);
+        let (here, target) = (Arc::clone(self.engine), Arc::clone(self.target));
+        self.engine.landings.land(move || {
+            let engine = here;
+            let wrong = engine.land((lease, source), &target, first, &buffer.bytes);
+            let Some(wrong) = wrong else { return !engine.has_failed() };
+            if let Some(suspicion) = Suspicion::of(&engine.board, source, cases, wrong) {
+                suspicion.judge(&engine.case, None);
+            }
+            false
+        })
     }
 }
 
-/// Until nothing is left of a lease: others have taken it over, or were faster.
-async fn taken(engine: &Engine, lease: &Lease) {
-    loop {
-        let shortened = engine.board.shortened.notified();
-        if engine.schedule().extent(lease.id).is_empty() {
-            return;
-        }
-        shortened.await;
-    }
+/// The next result of reading a body.
+enum Next {
+    Frame(Bytes),
+    /// Whole chunks have waited long enough to be judged.
+    Soon,
+    /// Nothing is left of the lease.
+    Taken,
+    Fault(Fault),
 }
 
-/// What came in so long is judged, whether it is a piece or not.
+/// How long whole chunks wait to be judged if they do not fill a piece.
 const SOON: Duration = Duration::from_millis(500);
 
-/// What is read, judged and written at once.
+/// Bytes that are read, judged and written at once.
 #[derive(Clone)]
 struct Piece {
     first: u64,
@@ -312,58 +404,13 @@ struct Piece {
 }
 
 impl Piece {
-    /// The next piece from chunk `from` on that is left of the lease, if there is one.
-    fn next(engine: &Engine, lease: &Lease, target: &Target, from: u64) -> Option<Self> {
-        let left = engine.schedule().extent(lease.id);
-        let most = (engine.piece / target.grid.granule().bytes()).max(1);
-        let first = left.start.max(from);
-        let end = left.end.min(first.saturating_add(most));
-        (first < end).then(|| Self { first, chunks: end - first, bytes: target.range(&(first..end)) })
+    fn len(&self) -> u64 {
+        self.bytes.end - self.bytes.start
     }
 }
 
-/// How many chunks, none of them the file's last, a buffer has all of.
-fn whole_chunks(target: &Target, buffer: &Buffer) -> u64 {
-    u64::try_from(buffer.bytes.len()).unwrap_or(u64::MAX) / target.grid.granule().bytes()
-}
-
-/// How many bytes so many chunks have, none of them the file's last.
-fn length_of(target: &Target, chunks: u64) -> usize {
-    usize::try_from(chunks.saturating_mul(target.grid.granule().bytes())).unwrap_or(usize::MAX)
-}
-
-/// Hands a piece over to be judged and written, on a thread that may wait for the disk. Whoever gave something else is
-/// suspected there and then, whatever becomes of its connection; unless it was judged after it was asked.
-fn land(
-    engine: &Arc<Engine>,
-    giver: Giver,
-    lease: LeaseId,
-    target: &Arc<Target>,
-    first: u64,
-    buffer: Buffer,
-) -> Landing {
-    let Giver { source, cases } = giver;
-    engine.board.roster().came(source);
-    let (here, target) = (Arc::clone(engine), Arc::clone(target));
-    engine.landings.land(move || {
-        let engine = here;
-        let (new, refusal) = engine.land(lease, &target, first, &buffer.bytes);
-        let board = &engine.board;
-        board.roster().landed(source, new);
-        match refusal {
-            None => return true,
-            Some(Refusal::Chunk(fault)) => {
-                let what = format!("{}: {fault}", shown(target.path.as_str()));
-                let is_suspect = board.roster().suspect_since(source, cases, what);
-                if is_suspect {
-                    engine.case.find_out(board, source, None);
-                    board.changed.notify_waiters();
-                }
-            }
-            Some(Refusal::Here(error)) => engine.fail(error),
-        }
-        false
-    })
+fn len_u64(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 async fn landed(landing: Option<Landing>) -> End {

@@ -1,4 +1,4 @@
-//! What is in the folder already: hashed anew, and not asked for again if it is good.
+//! Files that are in the folder already: they are hashed again, and good chunks are not asked for.
 
 use std::{
     fs::File,
@@ -11,42 +11,36 @@ use weighbridge_manifest::EntryPath;
 use weighbridge_store::{IoError, Naming, PartialFile, Stamp, StoreError, read_exact_at};
 use weighbridge_verify::{FileVerifier, PageBuffer, WholeError, WholeFile};
 
-use crate::{
-    board::lock,
-    error::FetchError,
-    event::{Event, Here},
-    ranges::RangeSet,
-    work::engine::Engine,
-    work::target::Target,
-};
+use crate::{error::FetchError, event::Here, ranges::RangeSet, work::engine::Engine, work::target::Target};
 
-/// Where a file may be already, as far as names and holes tell.
+/// The places where a file may be already, as far as names and holes tell.
 enum Found {
-    /// Nowhere: all of it is asked for.
+    /// The file is nowhere, so all of it is asked for.
     Nothing,
-    /// These chunks of it, perhaps, where an earlier fetch has begun it; the others are asked for.
+    /// An earlier fetch has begun the file, and may have written these chunks; the others are asked for.
     Begun(RangeSet),
-    /// Under its final name, or begun under another: what has come has to be read first.
+    /// The file is under its final name, or begun under another one. It has to be read before any chunk is asked for.
     Others,
 }
 
-/// Looks where a file may be, without reading it, so that what is nowhere is asked for before anything is hashed. That it
-/// is nowhere at all is seen twice, if others may be at work: while they give it its name it has none.
+/// Looks where a file may be, without reading it, so that missing files are asked for before any file is hashed. If
+/// other processes may be at work, a missing file is looked for twice: while another process gives it its name, it has
+/// none.
 ///
-/// Waits for the disk: not for an async thread.
+/// Blocks on the disk: not for an async thread.
 fn glance(engine: &Engine, target: &Target, is_second: bool) -> Result<Found, FetchError> {
     if engine.has_failed() {
         return Ok(Found::Nothing);
     }
-    let destination = &engine.destination;
-    // Where nothing was begun when this fetch came, there is nothing to look for: what others have begun since is written by both.
-    // Not kept open: there may be more of them than may be open.
+    let destination = &engine.chunks.destination;
+    // If no file was begun when this fetch started, there is nothing to look for: both processes write what others have
+    // begun since. The file is not kept open, since there may be more files than may be open at once.
     let begun = match destination.is_used() {
         true => destination.partial_if_there(target.root, target.grid.len())?,
         false => None,
     };
     let there = begun.map_or(Ok(RangeSet::default()), |begun| chunks_in(target, &begun))?;
-    // Looked for last: another process may have given the file its name while it was looked for elsewhere.
+    // The final name is checked last: another process may have given the file its name during the search.
     if !destination.claims(target.root).is_empty() || named(engine, target)?.is_some() {
         return Ok(Found::Others);
     }
@@ -59,17 +53,18 @@ fn glance(engine: &Engine, target: &Target, is_second: bool) -> Result<Found, Fe
 
 /// Reads what may be there of a file, and asks for the rest.
 ///
-/// Waits for the disk: not for an async thread.
+/// Blocks on the disk: not for an async thread.
 fn begin(engine: &Engine, target: &Target, found: &Found) -> Result<(), FetchError> {
     if engine.has_failed() {
         return Ok(());
     }
-    let file = engine.verifier.file(target.position).map_err(FetchError::Entry)?;
+    let file = engine.chunks.verifier.file(target.position).map_err(FetchError::Entry)?;
     let _here = engine.board.works(target.path.as_str(), Here::Reading);
     let there = match found {
         Found::Nothing => return Ok(()),
-        // Opened only if it is there still: another process may have given it its name, and a new one would be a hole.
-        Found::Begun(there) if target.open_if_there(&engine.destination)? => {
+        // The file is opened only if it still exists: another process may have given it its name, and a new one would
+        // be a hole.
+        Found::Begun(there) if target.open_if_there(&engine.chunks.destination)? => {
             return recount(engine, target, file, there);
         }
         Found::Begun(_) | Found::Others => {
@@ -77,15 +72,15 @@ fn begin(engine: &Engine, target: &Target, found: &Found) -> Result<(), FetchErr
                 && let stamp = stamp_of_file(&named)
                 && is_all_good(engine, target, file, &named)?
             {
-                engine.count(target, target.is_in_place_already(stamp));
-                tell_all(engine, target);
+                engine.chunks.found_in_place(target, stamp);
+                engine.chunks.tell_all_tensors(target);
                 return Ok(());
             }
             on_disk(engine, target)?
         }
     };
     let mut have = there.clone();
-    let mut others = engine.destination.claims(target.root);
+    let mut others = engine.chunks.destination.claims(target.root);
     others.extend(named(engine, target)?);
     for other in &others {
         copy(engine, target, file, other, &mut have)?;
@@ -94,7 +89,7 @@ fn begin(engine: &Engine, target: &Target, found: &Found) -> Result<(), FetchErr
     recount(engine, target, file, &there)
 }
 
-/// The wanted chunks that are not among these.
+/// The wanted chunks that are not among `have`.
 fn lacking(target: &Target, have: &RangeSet) -> RangeSet {
     let mut lacking = RangeSet::default();
     for run in target.wanted.iter() {
@@ -107,44 +102,37 @@ fn stamp_of_file(file: &File) -> Option<Stamp> {
     Stamp::of(file).ok().filter(Stamp::is_certain)
 }
 
-/// What has the final name, if it has the right length.
+/// The file under the final name, if it has the right length.
 fn named(engine: &Engine, target: &Target) -> Result<Option<File>, FetchError> {
-    let named = engine.destination.finished(&target.path)?;
-    // An empty file is as soon made as looked at.
+    let named = engine.chunks.destination.finished(&target.path)?;
+    // Making an empty file is as fast as looking at it.
     Ok(named.filter(|(_, len)| *len == target.grid.len() && *len > 0).map(|(file, _)| file))
 }
 
-/// Looks for a file whose layer nobody has: it is there as a whole, or not at all. Says whether it is.
+/// Looks for a file without a layer: it is there as a whole, or not at all. Returns whether it is there.
 ///
-/// Waits for the disk: not for an async thread.
+/// Blocks on the disk: not for an async thread.
 fn begin_whole(engine: &Engine, target: &Target) -> Result<bool, FetchError> {
     if engine.has_failed() {
         return Ok(true);
     }
     let _here = engine.board.works(target.path.as_str(), Here::Reading);
-    let (destination, len) = (&engine.destination, target.grid.len());
+    let (destination, len) = (&engine.chunks.destination, target.grid.len());
     let named = destination.finished(&target.path)?.filter(|(_, there)| *there == len);
     if let Some((named, _)) = named
         && let stamp = stamp_of_file(&named)
         && is_signed(engine, target, &named)?
     {
-        engine.count(target, target.is_in_place_already(stamp));
+        engine.chunks.found_in_place(target, stamp);
     } else if destination.has_partial(target.root)?
         && is_signed(engine, target, target.partial(destination)?.file())?
     {
-        engine.count(target, target.store(&(0..target.grid.count())));
+        engine.chunks.found(target, &(0..target.grid.count()));
     } else {
         return Ok(false);
     }
-    tell_all(engine, target);
+    engine.chunks.tell_all_tensors(target);
     Ok(true)
-}
-
-/// Says that every tensor of a file is complete.
-pub(crate) fn tell_all(engine: &Engine, target: &Target) {
-    let tensors = engine.tensors.iter().flat_map(|tensors| tensors.of_file(target.path.as_str()));
-    let complete = tensors.filter(|tensor| tensor.size > 0);
-    complete.for_each(|tensor| engine.board.say(Event::Tensor(Box::new(tensor.clone()))));
 }
 
 /// Whether the file under the final name is the wanted one.
@@ -168,14 +156,14 @@ fn is_all_good(
     Ok(true)
 }
 
-/// The chunks of which an earlier fetch has written every byte, as far as the file system tells: which are good has to
-/// be seen.
+/// The chunks of which an earlier fetch has written every byte, as far as the file system tells. They are not verified
+/// yet.
 fn on_disk(engine: &Engine, target: &Target) -> Result<RangeSet, FetchError> {
-    if !engine.destination.has_partial(target.root)? {
+    if !engine.chunks.destination.has_partial(target.root)? {
         return Ok(RangeSet::default());
     }
-    engine.make_room_to_open(target)?;
-    chunks_in(target, &*target.partial(&engine.destination)?)
+    engine.chunks.make_room_to_open(target)?;
+    chunks_in(target, &*target.partial(&engine.chunks.destination)?)
 }
 
 fn chunks_in(target: &Target, partial: &PartialFile) -> Result<RangeSet, FetchError> {
@@ -191,7 +179,7 @@ fn chunks_in(target: &Target, partial: &PartialFile) -> Result<RangeSet, FetchEr
     Ok(there)
 }
 
-/// Takes over what the file of an earlier release has in common with the wanted one, at the same places.
+/// Copies the chunks that the file of an earlier release has in common with the wanted one, at the same places.
 fn copy(
     engine: &Engine,
     target: &Target,
@@ -208,9 +196,9 @@ fn copy(
                 return Ok(());
             }
             for (index, piece) in run.clone().zip(buffer.chunks(unit(target))) {
-                // Judged in the buffer from which it is written (rule 10).
+                // The chunks are judged in the buffer from which they are written (rule 10).
                 if let Ok(good) = file.accept_run(index, piece) {
-                    engine.store(target, &good)?;
+                    engine.chunks.write(target, &good)?;
                     have.insert(index..index + 1);
                 }
             }
@@ -219,7 +207,7 @@ fn copy(
     Ok(())
 }
 
-/// Hashes what an earlier fetch has written. Bad chunks are asked for like all others.
+/// Hashes the chunks that an earlier fetch has written. Bad ones are asked for like all others.
 fn recount(
     engine: &Engine,
     target: &Target,
@@ -232,15 +220,15 @@ fn recount(
             if engine.has_failed() {
                 return Ok(());
             }
-            let partial = target.partial(&engine.destination)?;
+            let partial = target.partial(&engine.chunks.destination)?;
             buffer.resize(usize::try_from(target.bytes(&run)).unwrap_or(0));
             partial.read_at(&mut buffer, target.range(&run).start)?;
             let mut bad = RangeSet::default();
             for (index, piece) in run.clone().zip(buffer.chunks(unit(target))) {
                 match file.accept(index, piece) {
                     Ok(good) => {
-                        engine.count(target, target.store(&(index..index + 1)));
-                        engine.tell(&good);
+                        engine.chunks.found(target, &(index..index + 1));
+                        engine.chunks.tell_tensors(&good);
                     }
                     Err(_) => bad.insert(index..index + 1),
                 }
@@ -251,14 +239,14 @@ fn recount(
     Ok(())
 }
 
-/// Gives a file of which every chunk is durable its final name.
+/// Gives the final name to a file whose chunks are all durable.
 pub(crate) fn place(engine: &Engine, target: &Target, naming: &mut Naming) -> Result<(), FetchError> {
-    if target.is_in_place(&engine.destination)? {
+    if target.is_in_place(&engine.chunks.destination)? {
         return Ok(());
     }
-    // Another process may be giving it its name at this moment: for that long it has neither.
+    // Another process may be renaming the file at this moment, and for that long it has neither name.
     let mut tries = 0..MOMENTS;
-    let mut found = target.place(&engine.destination, naming)?;
+    let mut found = target.place(&engine.chunks.destination, naming)?;
     while !found && tries.next().is_some() {
         found = place_again(engine, target, naming)?;
         if !found {
@@ -277,9 +265,10 @@ pub(crate) fn place(engine: &Engine, target: &Target, naming: &mut Naming) -> Re
 const MOMENTS: u32 = 25;
 const MOMENT: std::time::Duration = std::time::Duration::from_millis(20);
 
-/// As [`place`], for a file of which only the name is known by now: it is read again, and so verified again (rule 10).
+/// Does as [`place`], for a file of which only the name is known by now: it is read again, and so verified again (rule
+/// 10).
 fn place_again(engine: &Engine, target: &Target, naming: &mut Naming) -> Result<bool, FetchError> {
-    let (destination, len) = (&engine.destination, target.grid.len());
+    let (destination, len) = (&engine.chunks.destination, target.grid.len());
     let partial = match target.grid.count() {
         0 => Some(destination.partial(target.root, len)?),
         _ => destination.partial_if_there(target.root, len)?,
@@ -290,7 +279,7 @@ fn place_again(engine: &Engine, target: &Target, naming: &mut Naming) -> Result<
         naming.place(destination, &partial, &target.path)?;
         return Ok(true);
     }
-    // Another process may have given it its name meanwhile.
+    // Another process may have given the file its name meanwhile.
     let named = destination.finished(&target.path)?.filter(|(_, there)| *there == len);
     let is_placed = named.map_or(Ok(false), |(named, _)| is_signed(engine, target, &named))?;
     if is_placed {
@@ -302,7 +291,7 @@ fn place_again(engine: &Engine, target: &Target, naming: &mut Naming) -> Result<
 /// Whether a file has the bytes of the signed root, with or without a layer.
 fn is_signed(engine: &Engine, target: &Target, file: &File) -> Result<bool, FetchError> {
     let mut whole =
-        WholeFile::new(&engine.files, target.position, std::io::sink()).map_err(FetchError::Entry)?;
+        WholeFile::new(&engine.chunks.files, target.position, std::io::sink()).map_err(FetchError::Entry)?;
     let mut buffer = PageBuffer::new();
     for run in pieces(engine, target, &(0..target.grid.count())) {
         if !read(target, file, &run, &mut buffer)? || whole.push(&buffer).is_err() {
@@ -312,7 +301,7 @@ fn is_signed(engine: &Engine, target: &Target, file: &File) -> Result<bool, Fetc
     Ok(whole.finish().is_ok())
 }
 
-/// Gives another name to bytes that are there under one: a model may list the same file twice.
+/// Copies a file that is there under one name to another name: a model may list the same file twice.
 pub(crate) fn twin(
     engine: &Engine,
     first: &Target,
@@ -323,7 +312,7 @@ pub(crate) fn twin(
     loop {
         tries += 1;
         match copy_whole(engine, first, path, naming) {
-            // Another process that is at the same has taken ours for its own.
+            // Another process that does the same has taken our copy for its own.
             Err(error) if is_gone(&error) && tries < TRIES => {}
             copied => return copied,
         }
@@ -343,12 +332,12 @@ fn copy_whole(
     naming: &mut Naming,
 ) -> Result<(), FetchError> {
     let gone = || FetchError::from(IoError::at("read", first.path.as_str())(NotFound.into()));
-    let destination = &engine.destination;
+    let destination = &engine.chunks.destination;
     let (named, _) = destination.finished(&first.path)?.ok_or_else(gone)?;
-    // Judged as a whole: it may have no layer.
+    // The copy is judged as a whole, since the file may have no layer.
     let copy = destination.quarantine(first.root)?;
     let mut whole =
-        WholeFile::new(&engine.files, first.position, copy.writer()).map_err(FetchError::Entry)?;
+        WholeFile::new(&engine.chunks.files, first.position, copy.writer()).map_err(FetchError::Entry)?;
     let mut buffer = PageBuffer::new();
     for run in pieces(engine, first, &(0..first.grid.count())) {
         if !read(first, &named, &run, &mut buffer)? {
@@ -368,7 +357,7 @@ fn not_copied(first: &Target, error: WholeError) -> FetchError {
     IoError::at("copy", first.path.as_str())(error).into()
 }
 
-/// Reads a run of chunks; `false` if the file has become shorter.
+/// Reads a run of chunks. Returns `false` if the file has become shorter.
 fn read(target: &Target, file: &File, run: &Range<u64>, buffer: &mut PageBuffer) -> Result<bool, FetchError> {
     buffer.resize(usize::try_from(target.bytes(run)).unwrap_or(0));
     match read_exact_at(file, buffer, target.range(run).start) {
@@ -389,21 +378,23 @@ fn unit(target: &Target) -> usize {
     usize::try_from(target.grid.granule().bytes()).unwrap_or(usize::MAX).max(1)
 }
 
-/// Begins files: chunks that are nowhere in the folder are asked for, and files that may be there are read meanwhile. The
-/// fetch does not end before that. Each group of files is looked for by one task: most files of a first fetch are nowhere.
+/// Begins files: chunks that are nowhere in the folder are asked for at once, and files that may be there are read
+/// meanwhile. The fetch does not end before that. One task looks for each group of files, since most files of a first
+/// fetch are nowhere.
 pub(crate) fn spawn(engine: &Arc<Engine>, positions: Vec<usize>) {
     engine.searching.fetch_add(1, SeqCst);
     let engine = Arc::clone(engine);
-    tokio::spawn(async move {
+    let here = Arc::clone(&engine);
+    let _ = here.spawn(async move {
         let targets: Vec<_> =
-            positions.iter().filter_map(|at| engine.targets.get(at).map(Arc::clone)).collect();
+            positions.iter().filter_map(|at| engine.chunks.targets.get(at).map(Arc::clone)).collect();
         let looked = engine.in_turn(&engine.glancing, move |engine| {
             let look = |target: &Arc<Target>| glance(engine, target, false);
             targets.iter().map(|target| (target.position, look(target))).collect::<Vec<_>>()
         });
         for (position, found) in looked.await.into_iter().flatten() {
             // While another process gives the file its name, it has neither that nor its old one.
-            let is_nowhere = matches!(found, Ok(Found::Nothing)) && !engine.destination.is_used();
+            let is_nowhere = matches!(found, Ok(Found::Nothing)) && !engine.chunks.destination.is_used();
             if !is_nowhere {
                 begin_found(&engine, position, found);
             }
@@ -419,7 +410,7 @@ pub(crate) const GROUP: usize = 64;
 /// Begins a file that may be in the folder.
 fn begin_found(engine: &Arc<Engine>, position: usize, mut found: Result<Found, FetchError>) {
     look(engine, position, |engine, target| async move {
-        if matches!(found, Ok(Found::Nothing | Found::Others)) && engine.destination.is_used() {
+        if matches!(found, Ok(Found::Nothing | Found::Others)) && engine.chunks.destination.is_used() {
             tokio::time::sleep(MOMENT).await;
             let here = Arc::clone(&target);
             found = engine.in_turn(&engine.glancing, move |engine| glance(engine, &here, true)).await?;
@@ -435,26 +426,27 @@ fn begin_found(engine: &Arc<Engine>, position: usize, mut found: Result<Found, F
     });
 }
 
-/// Begins a file whose layer no source has. It waits to be fetched as a whole if it is not there.
+/// Begins a file whose layer no source has. If it is not in the folder, it is queued to be fetched as a whole.
 pub(crate) fn spawn_whole(engine: &Arc<Engine>, position: usize) {
     look(engine, position, |engine, target| async move {
         engine.in_turn(&engine.looking, move |engine| begin_whole(engine, &target)).await
     });
 }
 
-/// Looks at a file, which then is there or has been asked for (`true`), or has to be fetched as a whole.
+/// Looks for a file. In the end it is there or has been asked for (`true`), or has to be fetched as a whole.
 fn look<F>(engine: &Arc<Engine>, position: usize, begin: impl FnOnce(Arc<Engine>, Arc<Target>) -> F)
 where
     F: Future<Output = Option<Result<bool, FetchError>>> + Send + 'static,
 {
-    let Some(target) = engine.targets.get(&position).map(Arc::clone) else { return };
+    let Some(target) = engine.chunks.targets.get(&position).map(Arc::clone) else { return };
     engine.searching.fetch_add(1, SeqCst);
     let begun = begin(Arc::clone(engine), target);
     let engine = Arc::clone(engine);
-    tokio::spawn(async move {
+    let here = Arc::clone(&engine);
+    let _ = here.spawn(async move {
         match begun.await {
             // It counts until it is there.
-            Some(Ok(false)) => lock(&engine.layerless).push_back(position),
+            Some(Ok(false)) => engine.board.decide().add_layerless(position),
             Some(Ok(true)) | None => _ = engine.searching.fetch_sub(1, SeqCst),
             Some(Err(error)) => engine.fail(error),
         }

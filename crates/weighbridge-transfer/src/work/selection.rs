@@ -1,4 +1,4 @@
-//! What of a model is wanted.
+//! The selection: the wanted files and chunks of a model.
 
 use std::collections::BTreeMap;
 
@@ -7,19 +7,19 @@ use weighbridge_tree::Grid;
 
 use crate::{error::FetchError, options::Wanted, ranges::RangeSet, work::target::Target};
 
-/// The files of which something is wanted.
+/// The files of which all or a part is wanted.
 pub(crate) struct Selection {
-    /// By position. Of several files with the same bytes only the first.
+    /// The wanted files by position. Of several files with the same bytes only the first is listed.
     pub(crate) targets: Vec<Target>,
-    /// The others: by position, with the position of the first.
+    /// The other files with the same bytes: the position of each, and that of the first.
     pub(crate) twins: Vec<(usize, usize)>,
 }
 
 impl Selection {
-    /// What is wanted of the files of a list.
+    /// Selects the wanted files of a list, and the wanted chunks of each.
     ///
     /// # Errors
-    /// [`FetchError`]: tensors are wanted and not listed, or nothing is as wanted.
+    /// [`FetchError`]: tensors are wanted and not listed, or nothing matches.
     pub(crate) fn of(
         files: &VerifiedFileList,
         tensors: Option<&VerifiedTensorList>,
@@ -40,7 +40,7 @@ impl Selection {
                 let Some((position, entry)) = files.find(tensor.file.as_str()) else { continue };
                 let unit = files.chunk_size().bytes();
                 let wanted = chunks.entry(position).or_insert_with(|| {
-                    // A loader needs the header too: it ends where the first tensor begins.
+                    // A loader needs the header too, which ends where the first tensor begins.
                     let others = tensors.of_file(entry.path.as_str());
                     let first = others.iter().map(|tensor| tensor.offset).min().unwrap_or(0);
                     let mut header = RangeSet::default();
@@ -65,7 +65,7 @@ impl Selection {
         for (position, wanted) in chunks {
             let Some(entry) = files.entries().get(position) else { continue };
             let target = Target::new(position, entry, grid_of(files, entry)?, wanted);
-            // Files that are wanted in part stay apart: they get no final name, and so need no copy.
+            // Files that are wanted in part are not twins: they get no final name, and so need no copy.
             if target.is_whole() {
                 let first = *firsts.entry(*entry.root.as_bytes()).or_insert(position);
                 if first != position {
@@ -80,6 +80,6 @@ impl Selection {
 }
 
 fn grid_of(files: &VerifiedFileList, entry: &FileEntry) -> Result<Grid, FetchError> {
-    // Sizes of a verified list are below 2^53, which is all that a grid asks for.
+    // Sizes of a verified list are below 2^53, which is the only condition of a grid.
     Grid::new(entry.size, files.chunk_size()).map_err(|_| FetchError::NothingWanted)
 }

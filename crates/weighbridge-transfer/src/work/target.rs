@@ -1,4 +1,4 @@
-//! A file that is wanted, and how far it is.
+//! A wanted file, and its progress.
 
 use std::{
     io::ErrorKind::NotFound,
@@ -19,7 +19,7 @@ pub(crate) struct Target {
     pub(crate) path: EntryPath,
     pub(crate) root: FileRoot,
     pub(crate) grid: Grid,
-    /// Positions of chunks.
+    /// The positions of the wanted chunks.
     pub(crate) wanted: RangeSet,
     state: Mutex<TargetState>,
 }
@@ -28,14 +28,14 @@ pub(crate) struct Target {
 struct TargetState {
     /// Opened when it is first needed, closed when nothing is left to write.
     partial: Option<Arc<PartialFile>>,
-    /// What it is since it was closed.
+    /// The identity of the file when it was closed.
     closed: Option<ClosedFile>,
-    /// Chunks that are accepted and written; those that are synced, too.
+    /// The chunks that are accepted and written, and those of them that are synced.
     stored: RangeSet,
     unsynced: RangeSet,
-    /// All of the file is under its final name already.
+    /// Whether all of the file is under its final name already.
     in_place: bool,
-    /// What it was there when it was read.
+    /// The identity of the file under its final name when it was read.
     found: Option<Stamp>,
 }
 
@@ -45,40 +45,40 @@ impl Target {
         Self { position, path: entry.path.clone(), root: entry.root, grid, wanted, state }
     }
 
-    /// Whether all of it is wanted, so that it gets its final name.
+    /// Whether all of the file is wanted, so that it gets its final name.
     pub(crate) fn is_whole(&self) -> bool {
         self.wanted.len() == self.grid.count()
     }
 
-    /// The file, as sources are asked for it.
+    /// The file in the form in which sources are asked for it.
     pub(crate) fn what(&self) -> What {
         What::File { path: self.path.clone(), root: self.root, size: self.grid.len() }
     }
 
-    /// How many bytes the chunks of a run have.
+    /// The bytes of the chunks of a run.
     pub(crate) fn bytes(&self, chunks: &Range<u64>) -> u64 {
         let range = self.range(chunks);
         range.end.saturating_sub(range.start)
     }
 
-    /// Where a run of chunks lies.
+    /// The byte range of a run of chunks.
     pub(crate) fn range(&self, chunks: &Range<u64>) -> Range<u64> {
         let unit = self.grid.granule().bytes();
         let len = self.grid.len();
         chunks.start.saturating_mul(unit).min(len)..chunks.end.saturating_mul(unit).min(len)
     }
 
-    /// How many bytes the wanted chunks have.
+    /// The bytes of the wanted chunks.
     pub(crate) fn wanted_bytes(&self) -> u64 {
         self.wanted.iter().map(|chunks| self.bytes(&chunks)).sum()
     }
 
-    /// The file where its chunks are written.
+    /// Opens or creates the file that its chunks are written to.
     pub(crate) fn partial(&self, destination: &Destination) -> Result<Arc<PartialFile>, FetchError> {
         self.state().open(self, destination)
     }
 
-    /// Opens the file where its chunks are written, if there is one. Says whether it is open.
+    /// Opens the file that its chunks are written to, if there is one. Returns whether it is open.
     pub(crate) fn open_if_there(&self, destination: &Destination) -> Result<bool, FetchError> {
         let mut state = self.state();
         if state.partial.is_none() {
@@ -87,32 +87,33 @@ impl Target {
         Ok(state.partial.is_some())
     }
 
-    /// The file where these chunks are to be written; `None` if they have been.
+    /// The file that these chunks are to be written to; `None` if they have been written already.
     pub(crate) fn to_store(
         &self,
         chunks: &Range<u64>,
         destination: &Destination,
     ) -> Result<Option<Arc<PartialFile>>, FetchError> {
         let mut state = self.state();
-        // In one step: what is closed, or has its final name, is not opened anew for what came twice.
+        // Checked and opened under one lock: a file that is closed, or has its final name, is not opened again for
+        // chunks that came twice.
         if state.stored.contains_range(chunks) {
             return Ok(None);
         }
         state.open(self, destination).map(Some)
     }
 
-    /// Takes a file of which every chunk was accepted.
+    /// Takes over a file in which every chunk was accepted.
     pub(crate) fn adopt(&self, partial: PartialFile) {
         self.state().partial = Some(Arc::new(partial));
     }
 
-    /// Whether its file is open.
+    /// Whether the partial file is open.
     pub(crate) fn is_open(&self) -> bool {
         self.state().partial.is_some()
     }
 
-    /// Gives the file in which every chunk was accepted its final name. `false` if it is not sure that what has its name is still
-    /// that file: others may have put another in its place since it was closed.
+    /// Gives the final name to the file in which every chunk was accepted. Returns `false` if the named file may be a
+    /// different one: other processes may have put another in its place since it was closed.
     pub(crate) fn place(&self, destination: &Destination, naming: &mut Naming) -> Result<bool, FetchError> {
         let state = self.state();
         let placed = match (&state.partial, &state.closed) {
@@ -126,14 +127,14 @@ impl Target {
         }
     }
 
-    /// Counts chunks as written. Gives the bytes of those wanted ones that were not before.
+    /// Counts chunks as written. Returns the bytes of the wanted ones that were not counted before.
     pub(crate) fn store(&self, chunks: &Range<u64>) -> u64 {
         let mut state = self.state();
         let new: Vec<_> = state.stored.missing_in(chunks).collect();
         state.stored.insert(chunks.clone());
         let mut bytes = 0;
         for run in new {
-            // Of those that are not wanted nobody says that they are durable.
+            // Chunks that are not wanted are never reported as durable.
             for wanted in self.wanted.within(&run) {
                 bytes += self.bytes(&wanted);
                 state.unsynced.insert(wanted);
@@ -142,8 +143,8 @@ impl Target {
         bytes
     }
 
-    /// Counts all of it as being there, under its final name, as it was `found` when it was read. Gives the wanted bytes
-    /// that were not counted before.
+    /// Counts all of the file as being under its final name, as it was `found` when it was read. Returns the wanted
+    /// bytes that were not counted before.
     pub(crate) fn is_in_place_already(&self, found: Option<Stamp>) -> u64 {
         let bytes = self.store(&(0..self.grid.count()));
         let mut state = self.state();
@@ -151,8 +152,8 @@ impl Target {
         bytes
     }
 
-    /// Whether it has its final name, and what has that name is still the file that was read. Where files cannot be
-    /// recognised, it is believed.
+    /// Whether the file has its final name, and is still the file that was read. Where the system cannot recognise
+    /// files, the name is trusted.
     pub(crate) fn is_in_place(&self, destination: &Destination) -> Result<bool, FetchError> {
         let (in_place, found) = {
             let state = self.state();
@@ -165,19 +166,19 @@ impl Target {
         Ok(now.and_then(|(file, _)| Stamp::of(&file).ok()) == found)
     }
 
-    /// Chunks that are written and not known to be synced, to be synced now.
+    /// Takes the chunks that are written and not known to be synced, to be synced now.
     pub(crate) fn take_unsynced(&self) -> (Option<Arc<PartialFile>>, RangeSet) {
         let mut state = self.state();
         (state.partial.clone(), std::mem::take(&mut state.unsynced))
     }
 
-    /// Whether every wanted chunk is written, and synced.
+    /// Whether every wanted chunk is written and synced.
     pub(crate) fn is_done(&self) -> bool {
         let state = self.state();
         state.unsynced.is_empty() && self.wanted.iter().all(|run| state.stored.contains_range(&run))
     }
 
-    /// Nothing more will be written, and all is synced. Where an open file cannot be recognised later, it stays open.
+    /// Closes the file, since all is written and synced. Where an open file cannot be recognised later, it stays open.
     pub(crate) fn close(&self) {
         let mut state = self.state();
         if let Some(closed) = state.partial.as_ref().and_then(|partial| partial.closed()) {
@@ -186,7 +187,7 @@ impl Target {
         }
     }
 
-    /// It has its final name.
+    /// Records that the file has its final name.
     pub(crate) fn placed(&self) {
         let mut state = self.state();
         state.partial = None;
@@ -214,7 +215,7 @@ mod tests {
     use super::*;
     use weighbridge_testkit::Sample;
 
-    /// The first file, all of it written, synced, and closed.
+    /// The first file, with all of it written, synced and closed.
     fn closed(sample: &Sample, destination: &Destination) -> Target {
         let entry = &sample.list.entries()[0];
         let grid = Grid::new(entry.size, sample.list.chunk_size()).unwrap();
@@ -234,7 +235,7 @@ mod tests {
         target
     }
 
-    /// Another process had placed the file, and a hole of the same name got its final name.
+    /// Regression: another process had placed the file, and a hole of the same name got its final name.
     #[cfg(unix)]
     #[test]
     fn a_file_that_was_closed_is_not_taken_for_another_of_its_name() {
@@ -252,7 +253,7 @@ mod tests {
         assert!(!target.place(&destination, &mut naming).unwrap(), "nothing is there");
         drop(destination.partial(entry.root, entry.size).unwrap());
         assert!(!target.place(&destination, &mut naming).unwrap(), "a hole was taken for it");
-        // The file itself is another since it was renamed, as far as its time tells: it would have to be read again.
+        // By its time, the file itself has changed since it was renamed, so it would have to be read again.
         std::fs::rename(&aside, &path).unwrap();
         assert!(!target.place(&destination, &mut naming).unwrap(), "somebody was at it");
         assert!(!place.path().join("a").exists());

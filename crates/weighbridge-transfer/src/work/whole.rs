@@ -1,38 +1,31 @@
-//! Files whose chunk layer nobody has: fetched from one source each, judged when the last byte has come.
+//! Files whose chunk layer no source has. Each is fetched from one source, and judged when the last byte has come.
 //!
-//! Until then nothing of them is verified, and nobody may read it: it lies in a quarantine of its own, which goes with the
-//! run. There is nothing to go on from after a run that was killed.
+//! Until then nothing of the file is verified, and no reader may see it. It lies in a quarantine of its own, which is
+//! removed with the run: after a run that was killed, it starts again from the beginning.
 
-use std::{
-    sync::{Arc, atomic::Ordering::SeqCst},
-    time::{Duration, Instant},
-};
+use std::sync::{Arc, atomic::Ordering::SeqCst};
 
-use weighbridge_store::{IoError, Quarantine};
+use weighbridge_store::{IoError, Quarantine, SequentialWriter};
 use weighbridge_verify::{WholeError, WholeFile};
 
-use crate::{
-    board::lock, decide::roster::due, error::FetchError, event::SourceIndex, source::Fault,
-    work::engine::Engine, work::local, work::target::Target,
-};
+use super::{engine::Engine, target::Target};
+use crate::{catalog::Suspicion, error::FetchError, event::SourceId, source::Fault};
 
-/// How a file did not come.
+/// Why a file did not come.
 enum End {
     Fault(Fault),
-    Slow(Duration),
+    /// The request was ended because the source stalled, is suspected, or has left.
+    BrokenOff,
     Mismatch(String),
     Here(FetchError),
 }
 
-/// A file for this source to give, if there is one.
-pub(crate) fn take(engine: &Engine, source: SourceIndex) -> Option<usize> {
-    let roster = engine.board.roster();
-    let mut layerless = lock(&engine.layerless);
-    let at = layerless.iter().position(|position| roster.may_serve(source, *position))?;
-    layerless.remove(at)
+/// Takes a file that this source is to give as a whole, if there is one.
+pub(crate) fn take(engine: &Engine, source: SourceId) -> Option<usize> {
+    engine.board.decide().take_layerless(source)
 }
 
-/// Gives the file back, however the source ends.
+/// Gives the file back to the queue, however the request ends.
 struct FileGuard<'a> {
     engine: &'a Engine,
     position: Option<usize>,
@@ -41,109 +34,105 @@ struct FileGuard<'a> {
 impl Drop for FileGuard<'_> {
     fn drop(&mut self) {
         if let Some(position) = self.position {
-            lock(&self.engine.layerless).push_back(position);
+            self.engine.board.decide().add_layerless(position);
         }
         self.engine.board.changed.notify_waiters();
     }
 }
 
-/// Nothing is verified before the end: until then the watchdog of chunks looks away, and the one below watches.
-struct Watched<'a> {
-    engine: &'a Engine,
-    source: SourceIndex,
-}
-
-impl<'a> Watched<'a> {
-    fn here(engine: &'a Engine, source: SourceIndex) -> Self {
-        engine.board.roster().came(source);
-        Self { engine, source }
-    }
-}
-
-impl Drop for Watched<'_> {
-    fn drop(&mut self) {
-        self.engine.board.roster().landed(self.source, 0);
-    }
-}
-
 /// Fetches the file at `position` from one source.
-pub(crate) async fn run(engine: &Arc<Engine>, source: SourceIndex, position: usize) {
+pub(crate) async fn run(engine: &Arc<Engine>, source: SourceId, position: usize) {
     let mut held = FileGuard { engine, position: Some(position) };
-    let Some(target) = engine.targets.get(&position).map(Arc::clone) else { return };
+    let Some(target) = engine.chunks.targets.get(&position).map(Arc::clone) else { return };
     let board = &engine.board;
-    let name = target.path.as_str();
-    let _watched = Watched::here(engine, source);
     let (generation, cases) = {
-        let roster = board.roster();
-        (roster.generation(source), roster.cases(source))
+        let decisions = board.decide();
+        (decisions.generation(source), decisions.cases(source))
     };
-    let ended = gather(engine, source, &target).await;
-    // What was under way when the source was judged says nothing new.
-    let is_old = board.roster().generation(source) != generation;
-    let is_suspect = match ended {
+    let gathered = tokio::select! {
+        gathered = gather(engine, source, &target) => gathered,
+        () = board.broken_off(source, generation) => Err(End::BrokenOff),
+    };
+    // A file that has come is judged and kept, whatever becomes of its source meanwhile.
+    let ended = match gathered {
+        Ok((whole, quarantine)) => finish(engine, source, &target, whole, quarantine).await,
+        Err(end) => Err(end),
+    };
+    let suspicion = match ended {
         Ok(()) => {
             held.position = None;
             engine.searching.fetch_sub(1, SeqCst);
             return;
         }
         Err(End::Here(error)) => return engine.fail(error),
-        Err(End::Fault(_) | End::Slow(_)) if is_old => false,
-        Err(End::Fault(fault)) => board.roster().failed(source, Some(position), &fault, Instant::now()),
-        Err(End::Slow(window)) => {
-            let what = format!("{name}: came too slowly for {} s", window.as_secs_f64());
-            board.roster().stalled(source, what, window, Instant::now());
-            false
+        Err(End::BrokenOff) => return,
+        Err(End::Fault(fault)) => Suspicion::of_fault(board, source, position, cases, &fault),
+        Err(End::Mismatch(what)) => {
+            board.decide().refuse_whole(source, position, target.grid.len());
+            Suspicion::of(board, source, cases, what)
         }
-        Err(End::Mismatch(what)) => board.roster().suspect_since(source, cases, what),
     };
-    if is_suspect {
-        engine.case.find_out(board, source, None);
+    if let Some(suspicion) = suspicion {
+        suspicion.judge(&engine.case, None);
     }
 }
 
-async fn gather(engine: &Arc<Engine>, source: SourceIndex, target: &Arc<Target>) -> Result<(), End> {
+type Whole = WholeFile<SequentialWriter>;
+
+/// Receives all of a file into a quarantine.
+async fn gather(
+    engine: &Arc<Engine>,
+    source: SourceId,
+    target: &Arc<Target>,
+) -> Result<(Whole, Quarantine), End> {
     let board = &engine.board;
     let (what, size) = (target.what(), target.grid.len());
     let _asked = board.asks(target.path.as_str(), source);
-    let here = |error: FetchError| End::Here(error);
     let root = target.root;
-    let made = engine.blocking(move |engine| Ok(engine.destination.quarantine(root)?)).await;
-    let quarantine = made.unwrap_or(Err(FetchError::Bug)).map_err(here)?;
-    let mut whole = WholeFile::new(&engine.files, target.position, quarantine.writer())
+    let made = here(engine, source, move |engine| Ok(engine.chunks.destination.quarantine(root)?)).await;
+    let quarantine = made.unwrap_or(Err(FetchError::Bug)).map_err(End::Here)?;
+    let mut whole = WholeFile::new(&engine.chunks.files, target.position, quarantine.writer())
         .map_err(|error| End::Here(FetchError::Entry(error)))?;
-    let window = board.roster().window(board.least, target.grid.granule().bytes());
-    let opened = board.sources[source].open(&what, 0..size);
-    let opened = tokio::time::timeout(window, opened).await.map_err(|_| End::Slow(window))?;
-    let mut body = opened.map_err(End::Fault)?;
-    let mut since = Instant::now();
-    let mut came = 0_u64;
-    // Time in which what has come is paid for is not the source's.
-    let mut paid = Duration::ZERO;
-    loop {
-        // Nothing is verified before the end, so here the watchdog looks at what is received.
-        let frame = match tokio::time::timeout(window, body.next()).await {
-            Ok(frame) => frame.map_err(End::Fault)?,
-            Err(_) => return Err(End::Slow(window)),
-        };
-        let Some(frame) = frame else { break };
-        let begun = Instant::now();
+    let there = board.source(source).ok_or(End::BrokenOff)?;
+    let mut body = there.open(&what, 0..size).await.map_err(End::Fault)?;
+    while let Some(frame) = body.next().await.map_err(End::Fault)? {
         board.received(frame.len(), source).await;
-        paid += begun.elapsed();
-        came += u64::try_from(frame.len()).unwrap_or(u64::MAX);
-        if since.elapsed().saturating_sub(paid) >= window {
-            if came < due(board.least, window) {
-                return Err(End::Slow(window));
-            }
-            (since, came, paid) = (Instant::now(), 0, Duration::ZERO);
-        }
-        let pushed = engine.blocking(move |_| whole.push(&frame).map(|()| whole)).await;
+        let pushed = here(engine, source, move |_| whole.push(&frame).map(|()| whole)).await;
         whole = ended(pushed, target)?;
     }
-    let finished = engine.blocking(move |_| whole.finish()).await;
+    Ok((whole, quarantine))
+}
+
+/// Judges a file that has come, and keeps it if it is good.
+async fn finish(
+    engine: &Arc<Engine>,
+    source: SourceId,
+    target: &Arc<Target>,
+    whole: Whole,
+    quarantine: Quarantine,
+) -> Result<(), End> {
+    let finished = here(engine, source, move |_| whole.finish()).await;
     let _verified = ended(finished, target)?;
     let target = Arc::clone(target);
-    let kept = engine.blocking(move |engine| keep(engine, source, &target, quarantine)).await;
-    kept.unwrap_or(Err(FetchError::Bug)).map_err(here)
+    let kept = here(engine, source, move |engine| keep(engine, source, &target, quarantine)).await;
+    kept.unwrap_or(Err(FetchError::Bug)).map_err(End::Here)
+}
+
+/// Does what may wait for the disk: that is not the source's doing.
+async fn here<T: Send + 'static>(
+    engine: &Arc<Engine>,
+    source: SourceId,
+    work: impl FnOnce(&Engine) -> T + Send + 'static,
+) -> Option<T> {
+    struct Landing<'a>(&'a Engine, SourceId);
+    impl Drop for Landing<'_> {
+        fn drop(&mut self) {
+            self.0.board.decide().piece_landed(self.1, 0, 0);
+        }
+    }
+    engine.board.decide().piece_came(source);
+    let _landing = Landing(engine, source);
+    engine.blocking(work).await
 }
 
 fn ended<T>(result: Option<Result<T, WholeError>>, target: &Target) -> Result<T, End> {
@@ -153,19 +142,20 @@ fn ended<T>(result: Option<Result<T, WholeError>>, target: &Target) -> Result<T,
     })
 }
 
-/// What was judged good is a file like all others, but for its final name.
+/// Keeps a file that was judged good: it is treated like all others, but for its final name.
 fn keep(
     engine: &Engine,
-    source: SourceIndex,
+    source: SourceId,
     target: &Target,
     quarantine: Quarantine,
 ) -> Result<(), FetchError> {
-    engine.make_room_to_open(target)?;
+    engine.chunks.make_room_to_open(target)?;
     target.adopt(quarantine.release(target.grid.len())?);
-    let new = target.store(&(0..target.grid.count()));
-    engine.board.roster().came(source);
-    engine.board.roster().landed(source, new);
-    engine.count(target, new);
-    local::tell_all(engine, target);
+    let new = engine.chunks.found(target, &(0..target.grid.count()));
+    let mut decisions = engine.board.decide();
+    decisions.piece_came(source);
+    decisions.piece_landed(source, new, new);
+    drop(decisions);
+    engine.chunks.tell_all_tensors(target);
     Ok(())
 }

@@ -1,4 +1,4 @@
-use weighbridge_transfer::Waiting;
+use weighbridge_transfer::{SourceId, Waiting};
 
 use super::{
     super::{
@@ -39,12 +39,12 @@ fn without_a_terminal_a_line_comes_every_half_minute() {
     );
     assert_eq!(said(progress(61 * MIB), 32), None);
     assert_eq!(
-        said(Event::Waiting(waiting(Some(1), 2)), 34).unwrap(),
+        said(Event::Waiting(waiting(Some(SourceId::new(1)), 2)), 34).unwrap(),
         "nothing verified for 2 s: waiting for chunks 3 to 6 of m.gguf from mirror"
     );
-    assert_eq!(said(Event::Waiting(waiting(Some(1), 3)), 35), None);
+    assert_eq!(said(Event::Waiting(waiting(Some(SourceId::new(1)), 3)), 35), None);
     assert_eq!(
-        said(Event::Waiting(waiting(Some(1), 29)), 61).unwrap(),
+        said(Event::Waiting(waiting(Some(SourceId::new(1)), 29)), 61).unwrap(),
         "verified 61.00 MiB of 100.00 MiB, 34.13 KiB/s, 1170 s left; nothing verified for 29 s: waiting for chunks \
          3 to 6 of m.gguf from mirror"
     );
@@ -71,9 +71,9 @@ fn without_a_terminal_each_change_of_a_source_has_a_line() {
         "source mirror: set aside; lied: chunk 3 of m.gguf does not match\\u{1b}"
     );
     assert_eq!(said(SourceStatus { blame: lied(), ..status(SourceState::Idle) }), None);
-    let other = SourceStatus { source: 0, ..status(SourceState::Active) };
+    let other = SourceStatus { source: SourceId::new(0), ..status(SourceState::Active) };
     assert_eq!(said(other).unwrap(), "source https://a.example/m: active");
-    assert_eq!(said(SourceStatus { source: 2, ..status(SourceState::Active) }), None);
+    assert_eq!(said(SourceStatus { source: SourceId::new(2), ..status(SourceState::Active) }), None);
 }
 
 /// A source that served and refused in turns, with other numbers each time, had a new line every second and filled the
@@ -134,7 +134,7 @@ fn what_is_waited_for_is_told_when_it_begins_and_every_half_minute() {
     let of = |seconds, here: Option<Here>| {
         let for_what = format!("model-{seconds}.safetensors");
         let from = here.is_none().then(|| usize::from(seconds % 2 == 0));
-        Event::Waiting(Waiting { for_what, here, chunks: None, ..waiting(from, seconds) })
+        Event::Waiting(Waiting { for_what, here, chunks: None, ..waiting(from.map(SourceId::new), seconds) })
     };
     // There are no figures before the wanted files are known.
     let told: Vec<u64> =

@@ -11,8 +11,8 @@ fn all(count: u64) -> RangeSet {
     set_of(0..count)
 }
 
-/// Whoever asks for more than there is gets the rest.
-const MUCH: Take = Take { bytes: 1 << 40, whole_files: false };
+/// A request for more work than there is.
+const MUCH: Take = Take { bytes: 1 << 40, whole_files: false, only_stalled: false };
 
 fn ask(
     schedule: &mut Schedule,
@@ -21,12 +21,14 @@ fn ask(
     rates: [u64; 2],
     now: Instant,
 ) -> Option<Lease> {
-    let source = usize::try_from(connection % 2).unwrap();
-    schedule.take(ConnectionId(connection), source, limits, &|_| true, &|source| rates[source], now)
+    let source = SourceId::new(usize::try_from(connection % 2).unwrap());
+    let rate_of = |source: SourceId| rates[source.number()];
+    let line = Line { rate_of: &rate_of, capacity: 0 };
+    schedule.take(ConnectionId(connection), source, limits, &|_| Eligible::All, &line, now)
 }
 
 fn of_one_file(chunks: u64) -> (Schedule, Instant) {
-    let mut schedule = Schedule::new(CHUNK, 1);
+    let mut schedule = Schedule::new(CHUNK, 1, Order::Position);
     schedule.add(0, &all(chunks));
     (schedule, Instant::now())
 }
@@ -93,18 +95,18 @@ fn a_source_hedges_its_own_chunks_later_than_others_do() {
 
 #[test]
 fn a_source_of_whole_files_gets_one_that_nobody_works_on() {
-    let mut schedule = Schedule::new(CHUNK, 1);
+    let mut schedule = Schedule::new(CHUNK, 1, Order::Position);
     for file in 0..3 {
         schedule.add(file, &all(8));
     }
     schedule.done(LeaseId(0), 1, &(3..5), Instant::now());
-    let (now, whole) = (Instant::now(), Take { bytes: CHUNK, whole_files: true });
+    let (now, whole) = (Instant::now(), Take { bytes: CHUNK, ..WHOLE });
     let first = ask(&mut schedule, 0, Take { bytes: CHUNK, ..MUCH }, [0, 0], now).unwrap();
     let second = ask(&mut schedule, 1, whole, [0, 0], now).unwrap();
     assert_eq!((first.file, first.chunks, second.file, second.chunks), (0, 0..1, 1, 0..8));
     assert_eq!(schedule.outstanding(), 1 + 6);
     assert_eq!(ask(&mut schedule, 3, whole, [0, 0], now).unwrap().file, 2);
-    // Then one that others work on.
+    // Then a file that other connections work on.
     let last = ask(&mut schedule, 5, whole, [0, 0], now).unwrap();
     assert_eq!((last.file, last.chunks), (0, 1..8));
 }
@@ -116,7 +118,7 @@ fn chunks_that_come_after_their_lease_was_given_back_are_not_asked_for_again() {
     schedule.give_back(lease.id);
     schedule.done(lease.id, 0, &(0..4), now);
     assert_eq!(ask(&mut schedule, 1, MUCH, [0, 0], now).unwrap().chunks, 4..10);
-    // Nor are they when somebody who looked earlier did not find them.
+    // A late search of the folder that did not find them does not make them pending again.
     schedule.add(0, &all(10));
     assert_eq!(schedule.pending(), 0);
 }
@@ -127,9 +129,9 @@ fn waits_longest_for_who_has_brought_nothing_for_longest() {
     let one = ask(&mut schedule, 0, Take { bytes: 5 * CHUNK, ..MUCH }, [0, 0], start).unwrap();
     let later = start + Duration::from_secs(1);
     ask(&mut schedule, 1, MUCH, [0, 0], later).unwrap();
-    assert_eq!(schedule.oldest(), Some((0, 0, 0..5)));
+    assert_eq!(schedule.oldest(), Some((SourceId::new(0), 0, 0..5)));
     schedule.done(one.id, 0, &(0..1), later + Duration::from_secs(1));
-    assert_eq!(schedule.oldest(), Some((1, 0, 5..10)));
+    assert_eq!(schedule.oldest(), Some((SourceId::new(1), 0, 5..10)));
 }
 
 #[test]
@@ -148,14 +150,14 @@ fn leases_share_the_rate_of_their_source() {
     for connection in [0, 2] {
         ask(&mut schedule, connection, Take { bytes: 100 * CHUNK, ..MUCH }, rates, now).unwrap();
     }
-    // Each of the two has a rate of 100, and so has the third.
+    // Each of the first two has a rate of 100, and so has the third.
     assert_eq!(ask(&mut schedule, 1, MUCH, rates, now).unwrap().chunks, 150..200);
 }
 
 #[test]
 fn a_single_chunk_is_hedged_when_it_is_late() {
     let cases = [
-        // In chunks per second: owner, asker. Milliseconds.
+        // Rates of owner and asker in chunks per second, then milliseconds of silence.
         ([1000, 1000], 150, false), // it was to take one, but answers take their time
         ([1000, 1000], 250, true),
         ([1, 2], 450, true), // the asker would be through first
@@ -178,9 +180,9 @@ fn a_single_chunk_is_hedged_when_it_is_late() {
     }
 }
 
-/// What is wanted lies far from the beginning of the file.
+/// The wanted chunks lie far from the beginning of the file.
 fn of_the_end_of_a_file() -> (Schedule, Instant) {
-    let mut schedule = Schedule::new(CHUNK, 1);
+    let mut schedule = Schedule::new(CHUNK, 1, Order::Position);
     schedule.add(0, &set_of(900..1000));
     (schedule, Instant::now())
 }
@@ -194,7 +196,7 @@ fn a_source_of_whole_files_is_given_time_to_get_there() {
     let whole = ask(&mut schedule, 0, WHOLE, rates, start).unwrap();
     assert_eq!(whole.chunks, 900..1000);
     assert_eq!(ask(&mut schedule, 1, MUCH, rates, start + Duration::from_secs(9)), None);
-    // Once there, it is as any other.
+    // Once it has reached the wanted chunks, the lease is treated as any other.
     schedule.done(whole.id, 0, &(900..901), start + Duration::from_secs(9));
     let lease = ask(&mut schedule, 1, MUCH, rates, start + Duration::from_secs(11)).unwrap();
     assert_eq!((lease.kind, lease.chunks), (LeaseKind::Stolen, 902..1000));
@@ -202,7 +204,7 @@ fn a_source_of_whole_files_is_given_time_to_get_there() {
 
 #[test]
 fn the_way_to_its_chunks_counts_for_and_against_a_source_of_whole_files() {
-    // A thief that reads everything from the beginning.
+    // The asking source reads everything from the beginning of the file.
     let (mut schedule, now) = of_one_file(100);
     ask(&mut schedule, 0, MUCH, [CHUNK, 2 * CHUNK], now).unwrap();
     assert_eq!(ask(&mut schedule, 1, WHOLE, [CHUNK, 2 * CHUNK], now).unwrap().chunks, 50..100);
@@ -214,13 +216,16 @@ fn the_way_to_its_chunks_counts_for_and_against_a_source_of_whole_files() {
     assert_eq!(ask(&mut schedule, 1, WHOLE, [CHUNK, 5 * CHUNK], now), None);
     assert!(ask(&mut schedule, 1, MUCH, [CHUNK, 5 * CHUNK], now).is_some());
 
-    // A victim: it has less to give than another one, and will take longer.
+    // The other way round: the lease with fewer chunks left takes longer, so it loses some.
     let (mut schedule, now) = of_the_end_of_a_file();
     schedule.add(1, &all(500));
     let rates = [100 * CHUNK, 100 * CHUNK, 100 * CHUNK];
     let mut ask = |source: usize, limits: Take, only: &dyn Fn(usize) -> bool| {
         let connection = ConnectionId(u64::try_from(source).unwrap());
-        schedule.take(connection, source, limits, only, &|source| rates[source], now).unwrap()
+        let rate_of = |source: SourceId| rates[source.number()];
+        let line = Line { rate_of: &rate_of, capacity: 0 };
+        let eligible = |file| if only(file) { Eligible::All } else { Eligible::None };
+        schedule.take(connection, SourceId::new(source), limits, &eligible, &line, now).unwrap()
     };
     assert_eq!(ask(0, WHOLE, &|file| file == 0).chunks, 900..1000);
     assert_eq!(ask(1, MUCH, &|file| file == 1).chunks, 0..500);
@@ -229,7 +234,7 @@ fn the_way_to_its_chunks_counts_for_and_against_a_source_of_whole_files() {
 
 #[test]
 fn what_a_connection_has_in_hand_is_not_taken_apart() {
-    let mut schedule = Schedule::new(CHUNK, 4);
+    let mut schedule = Schedule::new(CHUNK, 4, Order::Position);
     schedule.add(0, &all(8));
     let (start, rates) = (Instant::now(), [CHUNK, CHUNK]);
     let victim = ask(&mut schedule, 0, MUCH, rates, start).unwrap();
@@ -238,4 +243,101 @@ fn what_a_connection_has_in_hand_is_not_taken_apart() {
     let hedge = ask(&mut schedule, 3, MUCH, rates, later).unwrap();
     assert_eq!((hedge.kind, hedge.chunks), (LeaseKind::Hedge, 0..4));
     assert_eq!(schedule.extent(victim.id), 0..4);
+}
+
+/// Asks for work with the given rates of the line.
+fn ask_of(
+    schedule: &mut Schedule,
+    (connection, limits): (u64, Take),
+    eligible: &dyn Fn(usize) -> Eligible,
+    (rate, capacity): (u64, u64),
+    now: Instant,
+) -> Option<Lease> {
+    let source = SourceId::new(usize::try_from(connection).unwrap());
+    let rate_of = |_: SourceId| rate;
+    schedule.take(
+        ConnectionId(connection),
+        source,
+        limits,
+        eligible,
+        &Line { rate_of: &rate_of, capacity },
+        now,
+    )
+}
+
+#[test]
+fn a_source_is_asked_for_chunks_that_it_has_and_for_more_when_it_gains_them() {
+    let (mut schedule, now) = of_one_file(10);
+    let only = |run: Range<u64>| move |_| Eligible::Only(set_of(run.clone()));
+    let ask = |schedule: &mut Schedule, has: Range<u64>| {
+        ask_of(schedule, (0, MUCH), &only(has), (0, 0), now).map(|lease| lease.chunks)
+    };
+    assert_eq!(ask(&mut schedule, 4..6), Some(4..6));
+    assert_eq!(ask(&mut schedule, 4..6), None);
+    schedule.look_again();
+    assert_eq!(ask(&mut schedule, 4..8), Some(6..8));
+    schedule.look_again();
+    assert_eq!(ask(&mut schedule, 0..10), Some(0..4));
+    assert_eq!(ask(&mut schedule, 0..10), Some(8..10));
+}
+
+#[test]
+fn refused_chunks_are_pending_again() {
+    let (mut schedule, now) = of_one_file(10);
+    let all = |_| Eligible::All;
+    let lease = ask_of(&mut schedule, (0, MUCH), &all, (0, 0), now).unwrap();
+    schedule.refuse(lease.id, &(3..5));
+    // A second refusal, and one of a lease that is over, changes nothing.
+    schedule.refuse(lease.id, &(3..5));
+    assert_eq!((schedule.pending(), schedule.extent(lease.id)), (2, 0..10));
+    let except = |_| Eligible::Except(set_of(3..5));
+    schedule.look_again();
+    assert!(ask_of(&mut schedule, (0, MUCH), &except, (0, 0), now).is_none(), "of the source that was wrong");
+    schedule.look_again();
+    assert_eq!(ask_of(&mut schedule, (1, MUCH), &all, (0, 0), now).unwrap().chunks, 3..5);
+    schedule.give_back(lease.id);
+    schedule.refuse(lease.id, &(0..1));
+    assert_eq!(schedule.pending(), 8);
+}
+
+#[test]
+fn the_caller_says_which_chunks_go_first() {
+    let mut schedule =
+        Schedule::new(CHUNK, 1, Order::Smallest(|file, run| if file == 1 { run.start } else { 7 }));
+    let now = Instant::now();
+    schedule.add(0, &all(2));
+    schedule.add(1, &set_of(5..6));
+    schedule.add(1, &set_of(9..12));
+    let mut next = || ask_of(&mut schedule, (0, MUCH), &|_| Eligible::All, (0, 0), now).unwrap();
+    let order = [next(), next(), next()].map(|lease| (lease.file, lease.chunks));
+    assert_eq!(order, [(1, 5..6), (0, 0..2), (1, 9..12)]);
+}
+
+#[test]
+fn a_lease_that_gets_its_share_of_the_line_is_not_copied() {
+    // Eight leases share a line that gives eight chunks in a hundred seconds. A connection becomes free after thirty.
+    for (capacity, is_hedged) in [(8 * CHUNK / 100, false), (80 * CHUNK, true)] {
+        let (mut schedule, start) = of_one_file(8);
+        let one = Take { bytes: CHUNK, ..MUCH };
+        for connection in 0..8 {
+            assert!(ask_of(&mut schedule, (connection, one), &|_| Eligible::All, (0, 0), start).is_some());
+        }
+        let later = start + Duration::from_secs(31);
+        let rate = CHUNK / 100;
+        let lease = ask_of(&mut schedule, (9, one), &|_| Eligible::All, (rate, capacity), later);
+        assert_eq!(lease.is_some(), is_hedged, "{capacity}");
+    }
+}
+
+#[test]
+fn on_a_full_line_only_a_lease_that_has_stalled_is_helped() {
+    let (mut schedule, start) = of_one_file(100);
+    let scarce = Take { only_stalled: true, ..MUCH };
+    let ask = |schedule: &mut Schedule, connection, limits, ms| {
+        let now = start + Duration::from_millis(ms);
+        ask_of(schedule, (connection, limits), &|_| Eligible::All, (10 * CHUNK, 10 * CHUNK), now)
+    };
+    assert!(ask(&mut schedule, 0, MUCH, 0).is_some());
+    assert_eq!(ask(&mut schedule, 1, scarce, 500), None);
+    assert_eq!(ask(&mut schedule, 1, scarce, 1_500).unwrap().chunks, 1..100);
 }

@@ -1,17 +1,17 @@
 //! Profiles in the files of Amazon's tools: keys, a region and an endpoint, by name.
 //!
-//! The reader is strict in what it takes and lenient in what it passes over: the files have settings of many tools, but
+//! The reader is strict in what it takes and lenient in what it ignores. The files have settings of many tools, but
 //! keys that are written in a way that tools read differently are refused.
 
 use std::fmt;
 
-/// What a profile has of what is read here.
+/// The settings of a profile that are read here.
 #[derive(Default, PartialEq, Eq)]
 pub(crate) struct Profile {
     pub(crate) keys: Option<Keys>,
     pub(crate) region: Option<String>,
     pub(crate) endpoint: Option<String>,
-    /// How else than by keys of its own it says to get some: words for people.
+    /// The other way to get keys that the profile names, in words for people.
     pub(crate) other_way: Option<&'static str>,
 }
 
@@ -23,20 +23,20 @@ pub(crate) struct Keys {
     pub(crate) session: Option<String>,
 }
 
-/// Why a profile cannot be used. No value of it, which may be a secret, is part of it.
+/// Why a profile cannot be used. The error holds no value of the profile, since that may be a secret.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ProfileError {
-    /// A line, counted from 1, is no part of such a file.
+    /// A line, counted from 1, is not valid in such a file.
     Line(usize),
     /// The profile has a setting twice.
     Twice(&'static str),
-    /// The value of a setting goes on in further lines, or is empty, or is no word.
+    /// The value of a setting continues on further lines, is empty, or is not a single word.
     Value(&'static str),
-    /// The profile has one key of two.
+    /// The profile has only one of two keys.
     Half {
-        /// What it has.
+        /// The key that it has.
         has: &'static str,
-        /// What it has not.
+        /// The key that it lacks.
         lacks: &'static str,
     },
 }
@@ -54,7 +54,7 @@ impl fmt::Display for ProfileError {
 
 impl std::error::Error for ProfileError {}
 
-/// Which of the two files a text is: they name profiles differently.
+/// The file that a text comes from. The two files name profiles differently.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum File {
     /// `~/.aws/credentials`: `[name]`.
@@ -78,7 +78,7 @@ pub(crate) fn read(text: &str, file: File, name: &str) -> Result<Option<Profile>
         }
         let is_indented = line.starts_with([' ', '\t']);
         match (is_indented, last) {
-            // A value that goes on, or settings within a setting.
+            // A continued value, or settings within a setting.
             (true, Last::Setting(None)) => continue,
             (true, Last::Setting(Some(setting))) => return Err(ProfileError::Value(setting)),
             (_, Last::Section) | (false, _) => {}
@@ -107,15 +107,15 @@ pub(crate) fn read(text: &str, file: File, name: &str) -> Result<Option<Profile>
     if is_there { settings.profile().map(Some) } else { Ok(None) }
 }
 
-/// What stands before a line.
+/// The kind of line that the previous line was.
 #[derive(Clone, Copy)]
 enum Last {
     Section,
-    /// A setting, and its name if it is read.
+    /// A setting, with its name if it is one that is read.
     Setting(Option<&'static str>),
 }
 
-/// The profile whose section this is.
+/// The name of the profile that a section header begins.
 fn profile_of(section: &str, file: File) -> Option<&str> {
     let section = section.trim_matches(SPACE);
     let name = match file {
@@ -175,7 +175,7 @@ impl Setting {
         }
     }
 
-    /// The way to keys that a setting stands for, if it is no part of keys itself.
+    /// The other way to get keys that this setting stands for; `None` if the setting is itself a part of keys.
     fn other_way(self) -> Option<&'static str> {
         match self {
             Self::SsoSession | Self::SsoAccount | Self::SsoStart => Some("single sign-on (SSO)"),
@@ -187,7 +187,7 @@ impl Setting {
     }
 }
 
-/// The settings of one profile that have come so far.
+/// The settings of one profile that were read so far.
 #[derive(Default)]
 struct Settings([Option<String>; Setting::ALL.len()]);
 
@@ -226,16 +226,16 @@ impl Settings {
     }
 }
 
-/// A value without the comment behind it, which has space before it.
+/// A value without its trailing comment, which has space before it.
 fn uncommented(value: &str) -> &str {
     let starts = [" #", "\t#", " ;", "\t;"].into_iter().filter_map(|start| value.find(start)).min();
     starts.map_or(value, |start| value.split_at(start).0)
 }
 
-/// Space in lines. What else Unicode calls space is a part of words.
+/// The space characters in lines. Other Unicode space is a part of words.
 const SPACE: [char; 3] = [' ', '\t', '\r'];
 
-/// The longest value that is taken. Session tokens have about a thousand bytes.
+/// The longest value that is accepted. Session tokens have about a thousand bytes.
 const MAX_VALUE: usize = 16 << 10;
 
 #[cfg(test)]

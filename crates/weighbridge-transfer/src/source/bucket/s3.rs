@@ -1,4 +1,4 @@
-//! S3: its settings come from the environment, and where that has no keys, from a profile of Amazon's tools.
+//! S3: its settings come from the environment. If that has no keys, they come from a profile of Amazon's tools.
 
 use std::{
     env,
@@ -16,7 +16,8 @@ use super::{
     profile::{self, File, Profile},
 };
 
-/// The settings for a bucket, and where keys were looked for, if none were found but in the machine that this runs on.
+/// The settings for a bucket; and where keys were looked for, if none were found and only the machine itself may give
+/// some.
 ///
 /// # Errors
 /// A sentence without secrets.
@@ -36,7 +37,7 @@ pub(super) fn settings() -> Result<(AmazonS3Builder, Option<String>), String> {
         || (has(Key::ContainerCredentialsFullUri) && has(Key::ContainerAuthorizationTokenFile));
     let nowhere = || format!("not in the environment, not in profile `{}`", shown(&files.name));
     let nowhere = (keys.is_none() && !others).then(nowhere);
-    // What the environment says goes before what the files say.
+    // The environment takes precedence over the files.
     let region = region.filter(|_| !has(Key::Region));
     let endpoint = endpoint.filter(|_| !has(Key::Endpoint) && !has(Key::S3Endpoint));
     let (mut id, mut secret, mut session) = (None, None, None);
@@ -60,20 +61,20 @@ pub(super) fn settings() -> Result<(AmazonS3Builder, Option<String>), String> {
     Ok((settings.into_iter().fold(builder, set), nowhere))
 }
 
-/// Where a profile is looked for.
+/// The files that a profile is looked for in.
 struct Files {
     name: String,
-    /// Whether somebody said which profile it is.
+    /// Whether the user named the profile.
     is_named: bool,
-    /// What the first one says goes first.
+    /// The first file takes precedence.
     files: [Place; 2],
 }
 
 struct Place {
     file: File,
-    /// `None` if this user has no folder.
+    /// The path; `None` if this user has no home folder.
     path: Option<PathBuf>,
-    /// Whether somebody said where it is.
+    /// Whether the user named the path.
     is_named: bool,
 }
 
@@ -95,7 +96,7 @@ impl Files {
         let named = ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"].into_iter().find_map(set);
         Self {
             is_named: named.is_some(),
-            // A name that is no text is in no file.
+            // A name that is not valid text is in no file.
             name: named.map_or_else(|| "default".to_owned(), |name| name.to_string_lossy().into_owned()),
             files: [
                 place(File::Credentials, "AWS_SHARED_CREDENTIALS_FILE", "credentials"),
@@ -104,7 +105,7 @@ impl Files {
         }
     }
 
-    /// The profile as both files have it together; an empty one if none has it and nobody named it.
+    /// The profile merged from both files; empty if neither has it and the user did not name it.
     fn profile(&self) -> Result<Profile, String> {
         let (mut whole, mut is_there) = (Profile::default(), false);
         for place in &self.files {
@@ -133,7 +134,7 @@ impl Files {
 impl Place {
     /// The profile of this name, if the file is there and has it.
     fn read(&self, name: &str) -> Result<Option<Profile>, String> {
-        // People name it where no file is to be read.
+        // Users name `/dev/null` so that no file is read.
         let Some(path) = self.path.as_ref().filter(|path| *path != Path::new("/dev/null")) else {
             return Ok(None);
         };

@@ -43,7 +43,7 @@ fn decoded(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8().unwrap().into_owned()
 }
 
-/// What each file of the scripted bucket has for an answer, be it S3's, Google's or Azure's.
+/// The answer of the scripted bucket for each file, of S3, Google or Azure.
 fn answer(request: &str) -> Reply {
     // Google's objects are one segment each, with everything escaped.
     let line = decoded(request.lines().next().unwrap());
@@ -72,7 +72,7 @@ fn answer(request: &str) -> Reply {
     }
 }
 
-/// All that a bucket may answer, whatever its kind.
+/// Checks a bucket source against all answers that a bucket of any kind may give.
 async fn meets_every_answer(source: &Bucket) {
     assert_eq!(range(source, "good").await, good_range());
     assert_eq!(range(source, "sub/ä b%#?.bin").await, good_range());
@@ -96,7 +96,8 @@ async fn meets_every_answer(source: &Bucket) {
     assert_eq!(source.whole_at("not_there", 2).await, Err(Fault::Missing));
 }
 
-/// The objects that [`meets_every_answer`] asks for, each once, but for the one of an odd range: nothing is tried again.
+/// The objects that [`meets_every_answer`] asks for. Each is asked for once, except the one with an odd range: the
+/// source never retries.
 fn targets(folder: &str) -> Vec<String> {
     let object = |name: &str| format!("{folder}/{name}");
     let good = [
@@ -286,7 +287,7 @@ async fn keys_come_from_a_profile_where_the_environment_has_none() {
     let request = server.requests().pop().unwrap();
     assert!(request.contains(" credential=mine/") && request.contains("/mars-1/s3/"), "{request}");
     assert!(request.contains("\r\nx-amz-security-token: t\r\n"), "{request}");
-    // The environment goes first, and then nothing of the profile is read.
+    // The environment takes precedence, and then nothing of the profile is read.
     let keys = [("AWS_ACCESS_KEY_ID", "GIVEN"), ("AWS_SECRET_ACCESS_KEY", "s"), ("AWS_ENDPOINT", &endpoint)];
     run(&[&keys[..], &[("AWS_PROFILE", "sso")]].concat()).await;
     let request = server.requests().pop().unwrap();

@@ -98,7 +98,7 @@ async fn refuses_what_may_not_be_read() {
     fs::write(place.path().join("a"), b"1").unwrap();
     fs::set_permissions(place.path().join("a"), fs::Permissions::from_mode(0o000)).unwrap();
     if File::open(place.path().join("a")).is_ok() {
-        // The superuser may read everything.
+        // The superuser may read every file.
         assert_eq!(
             fault(&io::ErrorKind::PermissionDenied.into()),
             Fault::Refused("permission denied".to_owned())

@@ -1,4 +1,4 @@
-//! What a server says before the body comes, against what was asked for and what is signed (rule 1).
+//! Judges the head of an answer, before the body comes, against the request and the signed length (rule 1).
 
 use std::{ops::Range, time::Duration};
 
@@ -10,25 +10,26 @@ use weighbridge_manifest::Time;
 
 use crate::source::Fault;
 
-/// An answer without its body.
+/// The head of an answer, without its body.
 pub(crate) struct Head<'r> {
     pub(crate) status: StatusCode,
     pub(crate) headers: &'r HeaderMap,
-    /// The declared length of the body, if it is declared.
+    /// The declared length of the body, if there is one.
     pub(crate) length: Option<u64>,
 }
 
-/// What an answer to a request for a range gives.
+/// The part of the file that an answer to a range request gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Given {
-    /// The body begins with these bytes of the file. The first byte that was asked for is one of them; they may begin before it,
+    /// The body begins with these bytes of the file. They include the first requested byte; they may begin before it,
     /// and end before the last.
     Bytes(Range<u64>),
-    /// The answer does not say which bytes it gives, or gives others: the server can be asked for the whole file.
+    /// The answer does not say which bytes it gives, or gives others. The server can be asked for the whole file
+    /// instead.
     Unclear,
 }
 
-/// Whether the body can be the whole of a file of at most `limit` bytes.
+/// Checks that the body can be the whole of a file of at most `limit` bytes.
 ///
 /// # Errors
 /// [`Fault`].
@@ -45,9 +46,10 @@ pub(crate) fn check_whole(head: &Head<'_>, limit: u64) -> Result<(), Fault> {
     }
 }
 
-/// Says which bytes of a file of `size` bytes the body begins with, where `range` was asked for.
+/// Finds out which bytes of a file of `size` bytes the body begins with, where `range` was asked for.
 ///
-/// Servers answer in odd forms, and a form is no lie: the bytes are judged. The only lie in a head is another length of the file.
+/// Servers answer in odd forms, and an odd form is not a lie, since the bytes are judged. The only lie in a head is
+/// another length of the file.
 ///
 /// # Errors
 /// [`Fault`].
@@ -72,19 +74,19 @@ fn check_partial(head: &Head<'_>, range: &Range<u64>, size: u64) -> Result<Given
     let asked = len(range);
     let Ok(Some(ContentRange { range: Some(said), total })) = content_range(head.headers) else {
         check_encoding(head, Some(size))?;
-        // The bytes will show whether it is so.
+        // The judging of the bytes will show whether that is so.
         return Ok(match head.length {
             Some(length) if length == asked => Given::Bytes(range.clone()),
             Some(length) if length == size => Given::Bytes(0..range.end),
             _ => Given::Unclear,
         });
     };
-    // Ranges count in what is sent: if that has the signed length, it is not compressed.
+    // Ranges refer to the bytes that are sent: if those have the signed length, they are not compressed.
     check_encoding(head, (total == Some(size)).then(|| len(&said)))?;
     if let Some(total) = total.filter(|total| *total != size) {
         return Err(other_size(total, size));
     }
-    // A body that is shorter than the range ends early; of a longer one the rest is not read.
+    // A body that is shorter than the range ends early. The excess of a longer one is not read.
     let end = head.length.map_or(said.end, |length| said.end.min(said.start.saturating_add(length)));
     Ok(if said.start <= range.start && range.start < end {
         Given::Bytes(said.start..end.min(range.end))
@@ -96,7 +98,7 @@ fn check_partial(head: &Head<'_>, range: &Range<u64>, size: u64) -> Result<Given
 fn check_all(head: &Head<'_>, range: &Range<u64>, size: u64) -> Result<Given, Fault> {
     let is_all = head.length == Some(size);
     if let Ok(Some(ContentRange { range: Some(said), .. })) = content_range(head.headers) {
-        // With this status the field has no meaning (RFC 9110, 14.4), but some servers give what it says.
+        // With this status the field has no meaning (RFC 9110, 14.4), but some servers give the range that it names.
         match head.length {
             Some(length) if length == len(&said) => return check_partial(head, range, size),
             _ if is_all => {}
@@ -114,8 +116,9 @@ fn check_all(head: &Head<'_>, range: &Range<u64>, size: u64) -> Result<Given, Fa
     }
 }
 
-/// Nothing compressed was asked for. What was compressed on the way is no lie about the file, and is of no use. A body that is as
-/// long as the uncompressed bytes that are `due` is not compressed, whatever its label.
+/// Checks that the body is not compressed. The request asks for no compression, so a body compressed on the way is no
+/// lie about the file, but is of no use. A body as long as the uncompressed bytes that are `due` is not compressed,
+/// whatever its label.
 fn check_encoding(head: &Head<'_>, due: Option<u64>) -> Result<(), Fault> {
     let has = |name, codings: &[&str]| {
         let values = head.headers.get_all(name).iter();
@@ -130,8 +133,8 @@ fn check_encoding(head: &Head<'_>, due: Option<u64>) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The registered codings that change bytes. Other labels, such as `utf-8` or `aws-chunked`, are mistakes of whoever stored the
-/// file.
+/// The registered codings that change bytes. Other labels, such as `utf-8` or `aws-chunked`, are mistakes of the
+/// uploader.
 const COMPRESSIONS: [&str; 12] = [
     "aes128gcm",
     "br",
@@ -147,10 +150,10 @@ const COMPRESSIONS: [&str; 12] = [
     "zstd",
 ];
 
-/// What an answer without the file comes to.
+/// The fault of an answer that does not give the file.
 fn fault(head: &Head<'_>) -> Fault {
     let status = head.status;
-    // The standard's words, not the server's.
+    // The phrase of the standard, not that of the server.
     let words = status.canonical_reason().map(|words| format!(" {words}")).unwrap_or_default();
     let what = format!("answers {}{words}", status.as_u16());
     match status.as_u16() {
@@ -159,7 +162,7 @@ fn fault(head: &Head<'_>) -> Fault {
             let said = first(head.headers, &RETRY_AFTER).and_then(wait);
             Fault::Busy { retry_after: said.or_else(|| reset(head.headers)), what }
         }
-        // It may pass.
+        // The condition may pass.
         408 | 500..=599 => Fault::Busy { retry_after: None, what },
         _ => Fault::Refused(what),
     }
@@ -181,14 +184,14 @@ fn is_multipart(content_type: &str) -> bool {
     content_type.split_once('/').is_some_and(|(kind, _)| kind.trim().eq_ignore_ascii_case("multipart"))
 }
 
-/// `bytes 0-9/100`, `bytes 0-9/*`, `bytes */100`.
+/// A parsed field: `bytes 0-9/100`, `bytes 0-9/*`, `bytes */100`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct ContentRange {
     range: Option<Range<u64>>,
     total: Option<u64>,
 }
 
-/// What `Content-Range` says, if there is one. Two of them say nothing.
+/// The value of `Content-Range`, if there is one. Two such fields are an error.
 fn content_range(headers: &HeaderMap) -> Result<Option<ContentRange>, ()> {
     let mut values = headers.get_all(CONTENT_RANGE).iter();
     match (values.next(), values.next()) {
@@ -214,20 +217,20 @@ fn parse_content_range(text: &str) -> Option<ContentRange> {
     (unit.eq_ignore_ascii_case("bytes") && sound).then_some(ContentRange { range, total })
 }
 
-/// Digits alone: no sign, no space.
+/// Parses digits alone: no sign, no space.
 fn number(text: &str) -> Option<u64> {
     text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-/// How long `Retry-After` asks to wait, from now on.
+/// The wait that `Retry-After` asks for, from now on.
 fn wait(text: &str) -> Option<Duration> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
     wait_at(text, i64::try_from(now.as_secs()).ok()?)
 }
 
-/// How long a used up `RateLimit` lasts, from now on: of `"api";r=0;t=55` 55 seconds, of several the longest.
+/// The time until a used up `RateLimit` resets, from now on: 55 seconds for `"api";r=0;t=55`, the longest of several.
 ///
-/// The field is that of draft-ietf-httpapi-ratelimit-headers, as hubs send it in place of `Retry-After`.
+/// The field is that of draft-ietf-httpapi-ratelimit-headers, which hubs send in place of `Retry-After`.
 fn reset(headers: &HeaderMap) -> Option<Duration> {
     let texts = headers.get_all(RATE_LIMIT).iter().filter_map(|value| value.to_str().ok());
     let limits = texts.flat_map(|text| text.split(',')).filter_map(|limit| {
@@ -247,26 +250,26 @@ fn reset(headers: &HeaderMap) -> Option<Duration> {
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// Seconds, or a date in the form that servers have to send; what is unreadable was not said. At most [`MAX_WAIT`]: a
-/// source cannot have itself forgotten for a year.
+/// Parses seconds, or a date in the form that servers have to send; an unreadable value is ignored. The result is at
+/// most [`MAX_WAIT`], so that a source cannot exclude itself for a year.
 fn wait_at(text: &str, now: i64) -> Option<Duration> {
     let text = text.trim();
     let seconds = match text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
-        // More digits than a number has are more than a day, too.
+        // More digits than a number can have mean more than a day, too.
         true => text.parse().unwrap_or(u64::MAX),
         false => u64::try_from(parse_date(text)?.unix().saturating_sub(now)).unwrap_or(0),
     };
     Some(Duration::from_secs(seconds).min(MAX_WAIT))
 }
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT`. The day of the week says nothing more, and is not looked at.
+/// Parses `Sun, 06 Nov 1994 08:49:37 GMT`. The day of the week is redundant, and ignored.
 fn parse_date(text: &str) -> Option<Time> {
     let (_, rest) = text.split_once(", ")?;
     let rest = rest.strip_suffix(" GMT")?;
     let mut fields = rest.split(' ');
     let (day, month, year, clock) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
     let month = MONTHS.iter().position(|name| *name == month)?.saturating_add(1);
-    // `Time` reads no other form, so that each field has the width that it has to have.
+    // `Time` parses no other form, so that each field must have its exact width.
     let time = Time::parse(&format!("{year}-{month:02}-{day}T{clock}Z")).ok()?;
     fields.next().is_none().then_some(time)
 }

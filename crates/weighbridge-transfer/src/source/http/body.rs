@@ -1,4 +1,4 @@
-//! Bodies of answers: exactly the bytes that were asked for, or a fault.
+//! Bodies of answers: exactly the requested bytes, or a fault.
 
 use std::{error::Error, io, ops::Range};
 
@@ -11,11 +11,11 @@ use hyper::body::{Body as _, Incoming};
 use super::{answer::Given, client::innermost, connection::Meter};
 use crate::source::{Fault, paths::Part};
 
-/// An answer of which the body may still have to come.
+/// An answer whose body may still have to come.
 pub(crate) struct Response {
     head: Parts,
     body: Incoming,
-    /// Of its connection.
+    /// The meter of its connection.
     meter: Meter,
 }
 
@@ -34,12 +34,12 @@ impl Response {
         &self.head.headers
     }
 
-    /// The declared length of the body, if it is declared.
+    /// The declared length of the body, if there is one.
     pub(super) fn declared_length(&self) -> Option<u64> {
         self.body.size_hint().exact()
     }
 
-    /// The next bytes of the body, perhaps none; `None` at its end.
+    /// The next bytes of the body, possibly empty; `None` at its end.
     async fn next(&mut self) -> hyper::Result<Option<Bytes>> {
         loop {
             let Some(frame) = self.body.frame().await.transpose()? else { return Ok(None) };
@@ -52,7 +52,7 @@ impl Response {
     }
 }
 
-/// The bytes of a range, as they come. There is no timeout: who reads it watches it.
+/// The bytes of a range, as they arrive. There is no timeout here: the fetch watches the source.
 pub(crate) struct HttpBody {
     response: Response,
     given: u64,
@@ -60,7 +60,7 @@ pub(crate) struct HttpBody {
 }
 
 impl HttpBody {
-    /// The body of an answer. It may hold more behind what is `given`, which is not read.
+    /// The body of an answer. It may hold more behind the `given` bytes, which is not read.
     ///
     /// # Errors
     /// [`Fault`] if the answer does not say which bytes it gives.
@@ -74,10 +74,10 @@ impl HttpBody {
         Ok(Part { start, bytes: stream::try_unfold(body, next).boxed() })
     }
 
-    /// The next bytes, never none; `None` when all have come. What comes behind them is not looked at.
+    /// The next bytes, never empty; `None` when all have come. Bytes behind them are ignored.
     ///
     /// # Errors
-    /// [`Fault::Unreachable`] if the connection ends before.
+    /// [`Fault::Unreachable`] if the connection ends early.
     async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         let left = self.len.saturating_sub(self.given);
         if left == 0 {
@@ -101,7 +101,8 @@ impl HttpBody {
 /// All of a body of at most `limit` bytes.
 ///
 /// # Errors
-/// [`Fault`]: it ends before its declared length, or is longer than `limit`; of a longer one no more is kept.
+/// [`Fault`]: the body ends before its declared length, or is longer than `limit`. Of a longer body no more than
+/// `limit` bytes are kept.
 pub(crate) async fn read(mut response: Response, limit: u64) -> Result<Vec<u8>, Fault> {
     let declared = response.declared_length();
     let mut all = Vec::new();
@@ -121,14 +122,14 @@ fn len(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
-/// A body that ended early; and why, if that says more.
+/// The fault of a body that ended early, with the cause if that says more.
 fn ended(given: u64, of: Option<u64>, error: Option<&hyper::Error>) -> Fault {
     let of = of.map_or_else(String::new, |len| format!(" of {len}"));
     let why = error.filter(|error| !is_plain_end(*error)).map(|error| format!(": {}", innermost(error)));
     Fault::Unreachable(format!("ended after {given}{of} bytes{}", why.unwrap_or_default()))
 }
 
-/// Whether an error says only that there was an end.
+/// Whether an error says only that the connection ended.
 fn is_plain_end(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {

@@ -1,4 +1,4 @@
-//! The one HTTP client: TLS, proxies, and what every request says.
+//! The one HTTP client: TLS, proxies, and the headers of every request.
 
 use std::{
     error::Error,
@@ -40,25 +40,25 @@ use crate::source::Fault;
 /// Asks web servers, and follows their redirects.
 ///
 /// Proxies come from `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`; certificate authorities from the system, or from
-/// `SSL_CERT_FILE` and `SSL_CERT_DIR`. Only HTTP/1.1 is spoken: several connections carry more than one.
+/// `SSL_CERT_FILE` and `SSL_CERT_DIR`. The client speaks only HTTP/1.1: several connections carry more than one.
 #[derive(Clone)]
 pub(crate) struct Client {
     http: legacy::Client<Connector, Full<Bytes>>,
     proxies: Arc<Matcher>,
-    /// How many sources share the client.
+    /// The number of sources that share the client.
     sources: Arc<AtomicUsize>,
 }
 
-/// What came, of which the body is not read yet.
+/// A received answer whose body is not read yet.
 pub(crate) struct Answer {
     pub(crate) response: Response,
-    /// Where it came from, if not from where it was asked for, and if it can be asked for there without a secret.
+    /// The final address of the answer, if it differs from the requested one and can be asked without a secret.
     pub(crate) moved_to: Option<Url>,
 }
 
 impl Client {
     /// # Errors
-    /// A sentence.
+    /// A sentence that says why the client cannot be set up.
     pub(crate) fn new() -> Result<Self, String> {
         let tls = tls().map_err(|error| error.to_string())?;
         let proxies = Arc::new(Matcher::from_system());
@@ -79,16 +79,19 @@ impl Client {
         self.clone()
     }
 
-    /// Whether a connection to each source would be more than a process may have: systems allow 256 files to some.
+    /// Whether a connection to each source could exceed the process's open files: some systems allow a process only
+    /// 256.
     fn is_crowded(&self) -> bool {
         self.sources.load(Ordering::Relaxed) > FEW_SOURCES
     }
 
-    /// Asks for a file, or a range of it, and follows redirects. Secrets go where [`Secrets`] says. What is denied with a
-    /// token that may have expired is asked for once more without it: for such a token hubs deny what is public, too.
+    /// Asks for a file, or a range of it, and follows redirects. Secrets go where [`Secrets`] says. A request that is
+    /// denied with a token that may have expired is repeated once without it: for such a token hubs deny what is
+    /// public, too.
     ///
     /// # Errors
-    /// [`Fault`]: there is no answer, or it redirects to where nobody should go. Any other answer is given as it is.
+    /// [`Fault`]: there is no answer, or it redirects to a place that is not allowed. Any other answer is returned as
+    /// it is.
     pub(crate) async fn get(
         &self,
         url: Url,
@@ -103,7 +106,7 @@ impl Client {
         if again.response.status().is_success() {
             secrets.give_up_kept_token();
         }
-        // What is denied both ways is denied for the reason that the hub has with the token.
+        // If both requests are denied, the hub's reason for the one with the token is returned.
         Ok(if is_denied(&again) { answer } else { again })
     }
 
@@ -142,7 +145,7 @@ impl Client {
         self.send(request, url).await
     }
 
-    /// Sends a request as it is, but for headers that every request has.
+    /// Sends a request as it is, with the headers that every request has.
     ///
     /// # Errors
     /// [`Fault`]: there is no answer.
@@ -162,7 +165,7 @@ impl Client {
         if let Some(credentials) = credentials {
             add(AUTHORIZATION, credentials);
         }
-        // With TLS the proxy is told when a connection is made.
+        // With TLS, the proxy gets its credentials when the connection is made.
         if uri.scheme() == Some(&Scheme::HTTP)
             && let Some(secret) = self.proxies.intercept(&uri).and_then(|proxy| proxy.basic_auth().cloned())
         {
@@ -177,7 +180,7 @@ fn is_denied(answer: &Answer) -> bool {
     matches!(answer.response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
-/// Takes user and password out of an address.
+/// Removes user and password from an address, and returns them as a header.
 fn credentials(url: &mut Url) -> Result<Option<HeaderValue>, Fault> {
     if url.username().is_empty() && url.password().is_none() {
         return Ok(None);
@@ -188,7 +191,7 @@ fn credentials(url: &mut Url) -> Result<Option<HeaderValue>, Fault> {
     let value = HeaderValue::try_from(format!("Basic {}", Base64::encode_string(&text)));
     let mut value = value.map_err(|_| cannot_be_asked())?;
     value.set_sensitive(true);
-    // Neither fails: an http URL has a host.
+    // Both calls succeed: an http URL has a host.
     let _ = (url.set_username(""), url.set_password(None));
     Ok(Some(value))
 }
@@ -207,8 +210,8 @@ impl Answer {
     }
 }
 
-/// Of a system that knows no certificate authority nothing else is affected: it can still speak http, and believes no
-/// server's certificate.
+/// The TLS settings. On a system without certificate authorities the client still works: it can speak http, and trusts
+/// no server's certificate.
 fn tls() -> Result<ClientConfig, rustls::Error> {
     let provider = rustls::crypto::ring::default_provider();
     let builder =
@@ -222,7 +225,7 @@ fn tls() -> Result<ClientConfig, rustls::Error> {
     Ok(config)
 }
 
-/// Why there is no answer. The URL, which may be signed, is no part of it.
+/// The fault when there is no answer. It does not contain the URL, which may be signed.
 fn no_answer(error: &legacy::Error) -> Fault {
     Fault::Unreachable(if let Some(cause) = find::<TakesNoConnection>(error) {
         cause.to_string()
@@ -241,7 +244,7 @@ fn no_answer(error: &legacy::Error) -> Fault {
     })
 }
 
-/// The first cause of a type. An error of I/O hides what it holds from `source`, at each layer of the connection.
+/// The first cause of a type. An I/O error hides its inner error from `source`, at each layer of the connection.
 pub(crate) fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -260,7 +263,7 @@ fn has_no_tls(error: &(dyn Error + 'static)) -> bool {
     matches!(find(error), Some(InvalidMessage(InvalidContentType)))
 }
 
-/// The cause behind all others.
+/// The root cause of an error.
 fn cause_of<'e>(error: &'e (dyn Error + 'static)) -> &'e (dyn Error + 'static) {
     let mut cause = error;
     while let Some(source) = cause.source() {
@@ -269,23 +272,24 @@ fn cause_of<'e>(error: &'e (dyn Error + 'static)) -> &'e (dyn Error + 'static) {
     cause
 }
 
-/// The cause behind all others, bounded and without what a terminal would obey. What stands before it repeats the URL.
+/// The root cause as text, bounded and without terminal control characters. The outer errors repeat the URL, so they
+/// are left out.
 pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
     let text = cause_of(error).to_string();
-    // The system's words; its number for them tells nobody more.
+    // The system's words alone: its number for the error tells a reader nothing more.
     shown(text.split_once(" (os error ").map_or(text.as_str(), |(words, _)| words))
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many headers an answer may have.
+/// The most headers that an answer may have.
 const MAX_HEADERS: usize = 100;
 
-/// How long a connection that is not used stays open.
+/// How long an unused connection stays open.
 const IDLE_TIME: Duration = Duration::from_secs(15);
 
-/// How many such connections to one server stay open: as many as a fetch has to one source.
+/// How many unused connections to one server stay open: as many as a fetch has to one source.
 const IDLE_PER_SERVER: usize = 8;
 
-/// Of how many sources all may keep connections open that are not used.
+/// The number of sources up to which unused connections may stay open.
 const FEW_SOURCES: usize = 32;

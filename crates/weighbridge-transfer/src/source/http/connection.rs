@@ -1,8 +1,8 @@
-//! Connections: directly or through a proxy, with TLS or without. Each is metered: a server that keeps sending, and gives
-//! no byte of a body, is cut off.
+//! Connections: directly or through a proxy, with TLS or without. Each is metered: a server that keeps sending, and
+//! gives no byte of a body, is cut off.
 //!
-//! The protocol's parser below drops interim responses (`100 Continue` and such) unseen, and TLS has messages of its own
-//! that nobody sees. So bytes are counted where they come in, below TLS.
+//! The HTTP parser below drops interim responses (`100 Continue` and such) silently, and TLS has messages of its own
+//! that no upper layer sees. So bytes are counted below TLS, where they come in.
 
 use std::{
     error::Error,
@@ -34,12 +34,12 @@ use tokio::{
 };
 use tower_service::Service;
 
-/// Counts what comes on one connection while no byte of a body is handed on.
+/// Counts the bytes that come on one connection while no byte of a body is handed on.
 #[derive(Clone, Default)]
 pub(super) struct Meter(Arc<AtomicU64>);
 
 impl Meter {
-    /// Begins to count anew: a request was sent, or a part of a body was handed on.
+    /// Resets the count: a request was sent, or a part of a body was handed on.
     pub(super) fn restart(&self) {
         self.0.store(0, Ordering::Relaxed);
     }
@@ -56,7 +56,7 @@ impl Meter {
     }
 }
 
-/// The server sent this much, and nothing of it was an answer.
+/// The server sent this many bytes, and none of them was part of an answer.
 #[derive(Debug)]
 pub(super) struct Flood {
     bytes: u64,
@@ -70,11 +70,11 @@ impl fmt::Display for Flood {
 
 impl Error for Flood {}
 
-/// The parser takes this much in at a time, so that no head of an answer is longer.
+/// The most bytes that the parser reads at a time, and so the longest head of an answer.
 pub(super) const READ_AT_ONCE: usize = 128 << 10;
 
-/// Beyond this much a connection is cut off. One reading may bring a head with the beginning of its body, the next one may
-/// come before its reader had the time to restart the meter: honest servers stay below three readings.
+/// The bytes without an answer after which a connection is cut off. One read may bring a head with the beginning of its
+/// body, and the next may come before the reader had time to restart the meter: honest servers stay below three reads.
 const MAX_UNANSWERED: u64 = 4 * READ_AT_ONCE as u64;
 
 /// Makes connections to servers.
@@ -87,7 +87,7 @@ pub(super) struct Connector {
 impl Connector {
     pub(super) fn new(tls: ClientConfig, proxies: Arc<Matcher>, timeout: Duration) -> Self {
         let mut http = HttpConnector::new();
-        // What is not http gets its TLS above.
+        // TLS for https is added in the layer above.
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_keepalive(Some(KEEPALIVE));
@@ -130,7 +130,7 @@ impl Service<Uri> for Connector {
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// The whole time for a connection, with its TLS, is over.
+/// The connection, with its TLS, was not made within the time limit.
 #[derive(Debug)]
 pub(super) struct TakesNoConnection {
     within: Duration,
@@ -144,14 +144,14 @@ impl fmt::Display for TakesNoConnection {
 
 impl Error for TakesNoConnection {}
 
-/// Goes to a server or to the proxy before it.
+/// Connects to a server, or to the proxy before it.
 #[derive(Clone)]
 struct Route {
     proxies: Arc<Matcher>,
     direct: Tcp,
-    /// To a proxy that forwards requests.
+    /// Connects to a proxy that forwards requests.
     proxy: HttpsConnector<Tcp>,
-    /// To a proxy that lets TLS through.
+    /// Connects to a proxy that tunnels TLS.
     tunnel: HttpsConnector<Tcp>,
 }
 
@@ -211,7 +211,7 @@ impl Service<Uri> for Tcp {
     }
 }
 
-/// A connection that counts what is received, and ends when that is too much.
+/// A connection that counts received bytes, and ends when they are too many.
 pub(super) struct Counted {
     stream: TcpStream,
     meter: Meter,
@@ -264,8 +264,8 @@ impl AsyncWrite for Counted {
     }
 }
 
-/// A connection that restarts its meter with each request. What TLS sends by itself, which a server can ask for at any
-/// time, goes past it.
+/// A connection that restarts its meter with each request. Messages that TLS sends by itself, which a server can
+/// provoke at any time, do not restart it.
 pub(super) struct Metered {
     stream: MaybeHttpsStream<Link>,
     meter: Meter,
@@ -315,7 +315,7 @@ impl rt::Write for Metered {
     }
 }
 
-/// Between the packets that show that a silent connection is still there.
+/// The time between the packets that test a silent connection.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
 pub(super) const AGENT: &str = concat!("weighbridge/", env!("CARGO_PKG_VERSION"));

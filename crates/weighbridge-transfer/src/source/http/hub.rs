@@ -19,10 +19,10 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    /// `text` is `org/name` or `name`, and may go on with `@revision`.
+    /// Parses `text`: `org/name` or `name`, optionally followed by `@revision`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The reason why the text is wrong.
     pub(crate) fn parse(text: &str, endpoint: Url) -> Result<Self, &'static str> {
         let (repository, revision) = text.split_once('@').unwrap_or((text, "main"));
         let names: Vec<_> = repository.split('/').collect();
@@ -39,10 +39,10 @@ impl Hub {
         Ok(Self { endpoint, repository, revision, commit: OnceCell::new() })
     }
 
-    /// Where a file is, in the commit that the revision was when it was first asked for.
+    /// The URL of a file, in the commit that the revision named when it was first resolved.
     ///
     /// # Errors
-    /// [`Fault`]; of a commit that could not be found out, the next call tries again.
+    /// [`Fault`]. If the commit could not be resolved, the next call tries again.
     pub(crate) async fn file(&self, client: &Client, secrets: &Secrets, path: &str) -> Result<Url, Fault> {
         let commit = self.commit.get_or_try_init(|| self.resolve(client, secrets)).await?;
         let names = self.repository.split('/').chain(["resolve", commit]).chain(path.split('/'));
@@ -51,10 +51,10 @@ impl Hub {
 
     async fn resolve(&self, client: &Client, secrets: &Secrets) -> Result<String, Fault> {
         let repository = self.repository.split('/');
-        // A revision such as `refs/pr/1` is one name.
+        // A revision such as `refs/pr/1` is one path segment.
         let names = ["api", "models"].into_iter().chain(repository).chain(["revision", &self.revision]);
         let mut url = beneath(&self.endpoint, names);
-        // The commit alone: the whole answer lists every file of the repository.
+        // Asks for the commit alone: the whole answer lists every file of the repository.
         url.query_pairs_mut().append_pair("expand", "sha");
         let answer = client.get(url, secrets.clone(), None).await?;
         let of_no_file = |fault| match fault {
@@ -68,7 +68,7 @@ impl Hub {
     }
 }
 
-/// As people write it.
+/// Shows the hub as people write it.
 impl fmt::Display for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "hf://{}@{}", self.repository, self.revision)
@@ -88,5 +88,5 @@ fn commit(answer: &[u8]) -> Option<String> {
     (sha.len() == 40 && sha.bytes().all(hex)).then(|| sha.to_owned())
 }
 
-/// How long the hub's answer may be. One that does not know `expand` lists the repository's files, too.
+/// The longest answer of the hub that is read. A hub that does not know `expand` also lists the repository's files.
 const MAX_ANSWER: u64 = 1 << 20;

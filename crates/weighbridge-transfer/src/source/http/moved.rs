@@ -1,4 +1,4 @@
-//! Redirects, followed by hand: where they may lead, and which are remembered.
+//! Redirects, which are followed here: where they may lead, and which are remembered.
 
 use std::collections::HashMap;
 
@@ -7,13 +7,13 @@ use url::Url;
 
 use crate::source::Fault;
 
-/// How many redirects one request follows.
+/// The most redirects that one request follows.
 pub(super) const MAX_REDIRECTS: usize = 10;
 
-/// Where an answer from `at` sends the request, if it is a redirect.
+/// The target of an answer from `at`, if it is a redirect.
 ///
-/// Only to http and https, and never from https to http. User and password are left out: those of the source are not
-/// for others, and a server gives none.
+/// The target is http or https, and never http after https. User and password are removed: those of the source are not
+/// for other servers, and a server has no reason to give any.
 pub(super) fn redirect(status: StatusCode, headers: &HeaderMap, at: &Url) -> Result<Option<Url>, Fault> {
     if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
@@ -30,12 +30,12 @@ pub(super) fn redirect(status: StatusCode, headers: &HeaderMap, at: &Url) -> Res
         (_, "http" | "https") => {}
         _ => return refuse("to what is neither http nor https"),
     }
-    // Neither fails: an http URL has a host.
+    // Both calls succeed: an http URL has a host.
     let _ = (target.set_username(""), target.set_password(None));
     Ok(Some(target))
 }
 
-/// Where a source redirected to, by path.
+/// The redirect targets of a source, by path.
 #[derive(Default)]
 pub(super) struct Moved(HashMap<String, Url>);
 
@@ -45,7 +45,7 @@ impl Moved {
     }
 
     pub(super) fn remember(&mut self, path: &str, target: Url) {
-        // To forget costs a redirect for each file that is still read.
+        // Forgetting them costs one redirect for each file that is still read.
         if self.0.len() >= MAX_MOVED && !self.0.contains_key(path) {
             self.0.clear();
         }
@@ -62,8 +62,8 @@ impl Moved {
     }
 }
 
-/// How long an address may be. Signed URLs have one or two thousand bytes.
+/// The longest address that is followed. Signed URLs have one or two thousand bytes.
 const MAX_LOCATION: usize = 8192;
 
-/// Of how many paths the targets are kept: together at most 2 MiB.
+/// The most paths whose targets are kept: together at most 2 MiB.
 const MAX_MOVED: usize = 256;

@@ -1,5 +1,5 @@
-//! A server on loopback that answers byte for byte what a test says, and processes of their own for tests of
-//! environment variables.
+//! A server on loopback that answers byte for byte as a test says, and child processes for tests of environment
+//! variables.
 
 use std::{
     net::SocketAddr,
@@ -16,13 +16,13 @@ use tokio::{
     sync::Notify,
 };
 
-/// What is written for one request, and what becomes of the connection.
+/// The bytes that are written for one request, and the fate of the connection.
 #[derive(Clone, Default)]
 pub(crate) struct Reply {
     bytes: Vec<u8>,
-    /// What follows once the test says so.
+    /// Bytes that follow once the test says so.
     later: Option<(Arc<Notify>, Vec<u8>)>,
-    /// What follows then, again and again, until the other side has enough.
+    /// Bytes that follow then, repeated until the other side closes the connection.
     flood: Option<(Vec<u8>, Arc<AtomicU64>)>,
     end: End,
 }
@@ -35,14 +35,15 @@ enum End {
     Reset,
 }
 
-/// `head` are lines, the first of them a status such as `200 OK`; nothing is added but what HTTP puts between lines.
+/// A reply with these lines in its head, the first of them a status such as `200 OK`. Nothing is added but the line
+/// ends of HTTP.
 pub(crate) fn reply(head: &[&str], body: &[u8]) -> Reply {
     let mut bytes = format!("HTTP/1.1 {}\r\n\r\n", head.join("\r\n")).into_bytes();
     bytes.extend_from_slice(body);
     Reply { bytes, ..Reply::default() }
 }
 
-/// A redirect to there.
+/// A redirect to an address.
 pub(crate) fn redirect(to: &str) -> Reply {
     reply(&["302 Found", &format!("Location: {to}"), "Content-Length: 0"], b"")
 }
@@ -53,7 +54,7 @@ pub(crate) fn status(status: &str) -> Reply {
 }
 
 impl Reply {
-    /// With these bytes behind.
+    /// Appends these bytes.
     pub(crate) fn and(mut self, bytes: &[u8]) -> Self {
         self.bytes.extend_from_slice(bytes);
         self
@@ -71,12 +72,12 @@ impl Reply {
         Self { later: Some((Arc::clone(gate), bytes.to_vec())), ..self }
     }
 
-    /// Ends in a flood of these bytes, and counts those that could be written.
+    /// Ends the reply with a flood of these bytes, and counts those that could be written.
     pub(crate) fn flood(self, bytes: &[u8], written: &Arc<AtomicU64>) -> Self {
         Self { flood: Some((bytes.to_vec(), Arc::clone(written))), ..self }
     }
 
-    /// What is written at once.
+    /// The bytes that are written at once.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         self.bytes.clone()
     }
@@ -99,16 +100,17 @@ impl Reply {
     }
 }
 
-/// Answers until the test's runtime ends.
+/// A server that answers until the test's runtime ends.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     requests: Arc<Mutex<Vec<String>>>,
-    /// Each connection that is open has one.
+    /// Each open connection holds a clone.
     connections: Arc<()>,
 }
 
 impl Server {
-    /// `answer` is given the request, which begins as in `GET /x HTTP/1.1`, and how many came before.
+    /// Starts a server. `answer` is given the request, which begins as in `GET /x HTTP/1.1`, and the number of requests
+    /// before it.
     pub(crate) async fn start(answer: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Self {
         Self::start_at("127.0.0.1:0", answer).await
     }
@@ -138,17 +140,17 @@ impl Server {
         server
     }
 
-    /// The requests so far: their lines, in lower case.
+    /// The requests so far, with their lines in lower case.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
 
-    /// How many connections are open.
+    /// The number of open connections.
     pub(crate) fn connections(&self) -> usize {
         Arc::strong_count(&self.connections) - 1
     }
 
-    /// What was asked for, in lower case.
+    /// The targets of the requests, in lower case.
     pub(crate) fn targets(&self) -> Vec<String> {
         let first = |request: String| request.split_whitespace().nth(1).unwrap().to_owned();
         self.requests().into_iter().map(first).collect()
@@ -180,8 +182,8 @@ async fn serve(
     }
 }
 
-/// Runs a test once more in a process of its own, that has `environment` and no other settings of proxies and
-/// certificates, and ends if it fails there. What it says is returned; in that process itself, nothing is.
+/// Runs a test once more in a child process that has `environment` and no other settings of proxies and certificates.
+/// Panics if the test fails there. Returns the output of the child; in the child itself, returns `None`.
 pub(crate) async fn in_child(module: &str, test: &str, environment: &[(&str, String)]) -> Option<String> {
     if std::env::var_os(CHILD).is_some() {
         return None;

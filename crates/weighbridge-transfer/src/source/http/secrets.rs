@@ -1,4 +1,4 @@
-//! What a source is sent, and others must not see.
+//! The secrets that a source is sent, and that other servers must not see.
 
 use std::sync::{
     Arc,
@@ -11,12 +11,12 @@ use ::http::{
 };
 use url::Url;
 
-/// The headers and the token of one source. Clones know alike whether the token is of use.
+/// The headers and the token of one source. Clones share the knowledge whether the token is of use.
 #[derive(Clone, Default)]
 pub(crate) struct Secrets {
-    /// Go to the address that is asked, and to none that it redirects to.
+    /// Headers that go to the requested address, and to none that it redirects to.
     headers: HeaderMap,
-    /// Goes also to where a hub redirects within itself.
+    /// The token, which also goes to redirect targets within a hub.
     token: Option<Token>,
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct Secrets {
 #[derive(Clone)]
 pub(crate) struct Token {
     value: HeaderValue,
-    /// Of a token that nobody gave for this fetch: whether the hub gives more without it.
+    /// Set for a token that the caller did not give for this fetch: whether the hub gives more without it.
     kept: Option<Arc<AtomicBool>>,
 }
 
@@ -32,17 +32,17 @@ impl Token {
     /// A token that is always sent.
     ///
     /// # Errors
-    /// No header can have it.
+    /// The text cannot be the value of a header.
     pub(crate) fn given(text: &str) -> Result<Self, InvalidHeaderValue> {
         let mut value = HeaderValue::try_from(format!("Bearer {}", text.trim()))?;
         value.set_sensitive(true);
         Ok(Self { value, kept: None })
     }
 
-    /// A token that lies on the machine, and may have expired.
+    /// A token that was found on the machine, and may have expired.
     ///
     /// # Errors
-    /// No header can have it.
+    /// The text cannot be the value of a header.
     pub(crate) fn kept(text: &str) -> Result<Self, InvalidHeaderValue> {
         Ok(Self { kept: Some(Arc::default()), ..Self::given(text)? })
     }
@@ -74,19 +74,19 @@ impl Secrets {
         self.token.as_ref().filter(|token| token.is_of_use())
     }
 
-    /// What is sent after a redirect.
+    /// The secrets that are sent after a redirect.
     pub(super) fn after_redirect(self, from: &Url, to: &Url) -> Self {
         let is_same = from.origin() == to.origin();
         Self { headers: HeaderMap::new(), token: self.token.filter(|_| is_same) }
     }
 
-    /// The secrets without a token that may have expired; `None` if they have none, or are without it already.
+    /// The secrets without a token that may have expired; `None` if there is no such token, or it is not sent any more.
     pub(super) fn without_kept_token(&self) -> Option<Self> {
         self.token().filter(|token| token.kept.is_some())?;
         Some(Self { headers: self.headers.clone(), token: None })
     }
 
-    /// The hub gives more without the token: it is not sent any more.
+    /// Stops sending the token, because the hub gives more without it.
     pub(super) fn give_up_kept_token(&self) {
         if let Some(useless) = self.token.as_ref().and_then(|token| token.kept.as_ref()) {
             useless.store(true, Ordering::Relaxed);

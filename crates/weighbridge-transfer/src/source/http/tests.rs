@@ -127,11 +127,11 @@ async fn one_connection_serves_many_requests() {
 #[tokio::test]
 async fn a_server_that_knows_no_ranges_gives_all_from_the_beginning() {
     let server = Server::start(|_, _| whole()).await;
-    // What comes behind the range is not given out.
+    // Bytes behind the range are not handed on.
     assert_eq!(range(&source(&server.url(""))).await, Ok((0, b"012345".to_vec())));
     let server = Server::start(|_, _| reply(&["200 OK", "Content-Length: 11"], b"0123456789x")).await;
     assert_eq!(range(&source(&server.url(""))).await, other("has 11 bytes, signed are 10"));
-    // Without a declared length, what comes is what there is.
+    // Without a declared length, the received bytes are all there are.
     let chunked = b"8\r\n01234567\r\n2\r\n89\r\n0\r\n\r\n";
     let server = Server::start(|_, _| reply(&["200 OK", "Transfer-Encoding: chunked"], chunked)).await;
     assert_eq!(range(&source(&server.url(""))).await, Ok((0, b"012345".to_vec())));
@@ -168,7 +168,7 @@ fn asked(request: &str) -> Option<(usize, usize)> {
 #[tokio::test]
 async fn what_a_shorter_answer_lacks_is_asked_for() {
     let server = Server::start(|request, _| {
-        // Bytes in pairs, beginning at even places: less than is asked for, and more.
+        // Bytes in pairs that begin at even positions: both less than is asked for, and more.
         let (first, _) = asked(request).unwrap();
         let first = first / 2 * 2;
         let range = format!("Content-Range: bytes {first}-{}/10", first + 1);
@@ -178,7 +178,7 @@ async fn what_a_shorter_answer_lacks_is_asked_for() {
     let source = source(&server.url(""));
     assert_eq!(range(&source).await, good_range());
     assert_eq!(server.requests().len(), 2);
-    // Between two pairs the second answer begins before the byte that is missing.
+    // In the middle of a pair, the second answer begins before the byte that is missing.
     let body = source.read("a".to_owned(), 3..9, 10).await.unwrap();
     assert_eq!((body.start(), rest(body).await), (2, Ok(FILE[2..9].to_vec())));
 }
@@ -232,13 +232,13 @@ async fn a_reset_is_a_broken_connection() {
     let reset = reply(&head, b"23").later(&gate, b"").reset();
     let server = Server::start(move |_, _| reset.clone()).await;
     let source = source(&server.url(""));
-    // The head is given as it comes, and so is each part of the body: nothing waits for the rest.
+    // The head and each part of the body are handed on as they come, without waiting for the rest.
     let mut body = source.read("x".to_owned(), 2..6, 10).await.unwrap();
     assert_eq!(body.next().await.unwrap().unwrap(), b"23".as_slice());
     gate.notify_one();
     let Err(Fault::Unreachable(what)) = body.next().await else { panic!("nothing is left to come") };
     assert!(what.starts_with("ended after 2 of 4 bytes: ") && what.contains("reset"), "{what}");
-    // And it stays so.
+    // The next call returns the same fault.
     assert!(matches!(body.next().await, Err(Fault::Unreachable(_))));
 }
 
@@ -290,7 +290,7 @@ async fn a_whole_file_is_never_longer_than_its_limit() {
     assert_eq!(source(&server.url("")).whole_at("x", 10).await, Ok(FILE.to_vec()));
     assert!(!server.requests()[0].contains("range"));
     assert_eq!(source(&server.url("")).whole_at("x", 9).await, other("has 10 bytes, and may have at most 9"));
-    // Of a length that is not declared, nothing is kept behind the limit, and the rest is not waited for.
+    // Without a declared length, nothing is kept behind the limit, and the rest is not waited for.
     let endless = || reply(&["200 OK"], &[b'x'; 4096]);
     let server = Server::start(move |_, _| endless()).await;
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Random steps beside a model that keeps each chunk by itself.
+//! Random steps, checked against a model that tracks each chunk by itself.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,42 +8,49 @@ use std::{
 
 use proptest::{prelude::*, sample::Index};
 
-use super::{CHUNK, ConnectionId, LeaseId, LeaseKind, Schedule, Take, set_of};
+use super::{CHUNK, ConnectionId, Eligible, LeaseId, LeaseKind, Line, Order, Schedule, Take, set_of};
+use crate::{event::SourceId, ranges::RangeSet};
 
 const FILES: usize = 4;
 const SOURCES: usize = 3;
 const CONNECTIONS: usize = 7;
 
-/// A schedule, and by whom it is asked: connection `n` is of source `n % SOURCES`, and the last source gives whole files.
+/// A schedule and its connections: connection `n` is of source `n % SOURCES`, and the last source gives whole files.
 struct World {
     schedule: Schedule,
     counts: [u64; FILES],
-    may: [[bool; FILES]; SOURCES],
+    /// The chunks that each source may not serve.
+    denied: [BTreeSet<Chunk>; SOURCES],
     rates: [u64; SOURCES],
     leases: [Option<(LeaseId, usize)>; CONNECTIONS],
     ended: Vec<(LeaseId, usize)>,
     now: Instant,
-    /// What has to be true, kept the simple way.
+    /// The chunks that were added, tracked by the model.
     added: BTreeSet<Chunk>,
     done: BTreeSet<Chunk>,
 }
 
 type Chunk = (usize, u64);
 
-/// Which leases have a chunk; none: it is pending.
+/// The leases that have each chunk; a chunk without any is pending.
 type States = BTreeMap<Chunk, BTreeSet<LeaseId>>;
 
 #[derive(Clone, Debug)]
 enum Step {
     Add(usize, Range<u64>),
     Take(usize, u64),
-    /// A connection brings so many chunks; the second says where it begins, from the front of what is left of its lease.
+    /// A connection brings chunks: which connection, how many, and their offset from the front of what is left of its
+    /// lease.
     Bring(usize, u64, u64),
     GiveBack(usize),
-    /// Chunks are accepted whose lease was given back.
+    /// Chunks are accepted after their lease was given back.
     BringLate(Index, u64, u64),
     Rate(usize, u64),
     Forbid(usize, usize),
+    /// A source may serve these chunks of a file from now on.
+    Allow(usize, usize, Range<u64>),
+    /// A connection brings chunks that are not the signed ones.
+    Refuse(usize, u64),
     Wait(u64),
 }
 
@@ -60,6 +67,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (any::<Index>(), 0..20_u64, 1..4_u64).prop_map(|(at, from, count)| Step::BringLate(at, from, count)),
         2 => (0..SOURCES, rate).prop_map(|(source, rate)| Step::Rate(source, rate)),
         1 => (0..SOURCES, 0..FILES).prop_map(|(source, file)| Step::Forbid(source, file)),
+        1 => (0..SOURCES, 0..FILES, run()).prop_map(|(source, file, run)| Step::Allow(source, file, run)),
+        2 => (connection(), 1..4_u64).prop_map(|(connection, count)| Step::Refuse(connection, count)),
         4 => (0..5_000_u64).prop_map(Step::Wait),
     ]
 }
@@ -72,9 +81,9 @@ fn counts() -> impl Strategy<Value = [u64; FILES]> {
 impl World {
     fn new(counts: [u64; FILES], grain: u64) -> Self {
         Self {
-            schedule: Schedule::new(CHUNK, grain),
+            schedule: Schedule::new(CHUNK, grain, Order::Position),
             counts,
-            may: [[true; FILES]; SOURCES],
+            denied: [const { BTreeSet::new() }; SOURCES],
             rates: [0; SOURCES],
             leases: [None; CONNECTIONS],
             ended: Vec::new(),
@@ -105,14 +114,34 @@ impl World {
             }
             Step::Rate(source, rate) => self.rates[source] = rate,
             Step::Forbid(source, file) => {
-                self.may[source][file] = false;
-                // As the engine does: a source that lacks a file is not asked for the rest of it.
+                let all = self.chunks(file, &(0..self.counts[file]));
+                self.denied[source].extend(all);
+                // The fetch does the same: a source that lacks a file is not asked for the rest of it.
                 for connection in (source..CONNECTIONS).step_by(SOURCES) {
                     self.give_back(connection);
                 }
             }
+            Step::Allow(source, file, run) => {
+                let allowed = self.chunks(file, &run);
+                self.denied[source].retain(|chunk| !allowed.contains(chunk));
+                self.schedule.look_again();
+            }
+            Step::Refuse(connection, count) => {
+                let Some((lease, file)) = self.leases[connection] else { return };
+                let left = self.schedule.extent(lease);
+                let run = left.start..left.end.min(left.start + count);
+                self.denied[connection % SOURCES].extend(self.chunks(file, &run));
+                self.schedule.refuse(lease, &run);
+            }
             Step::Wait(ms) => self.now += Duration::from_millis(ms),
         }
+    }
+
+    fn eligible(&self, source: usize, file: usize) -> Eligible {
+        let mut except = RangeSet::default();
+        let denied = self.denied[source].range((file, 0)..(file + 1, 0));
+        denied.for_each(|(_, chunk)| except.insert(*chunk..chunk + 1));
+        if except.is_empty() { Eligible::All } else { Eligible::Except(except) }
     }
 
     fn add(&mut self, file: usize, run: &Range<u64>) {
@@ -137,24 +166,33 @@ impl World {
         }
     }
 
-    /// Takes, and checks what comes of it.
+    /// Takes a lease, and checks the result.
     fn take(&mut self, connection: usize, bytes: u64) {
         self.give_back(connection);
         let before = self.states();
         let source = connection % SOURCES;
-        let limits = Take { bytes, whole_files: source == SOURCES - 1 };
-        let (may, rates) = (self.may, self.rates);
+        let limits = Take { bytes, whole_files: source == SOURCES - 1, only_stalled: false };
+        let rates = self.rates;
         let number = ConnectionId(u64::try_from(connection).unwrap());
-        let may = |file: usize| may[source][file];
-        let lease = self.schedule.take(number, source, limits, &may, &|source| rates[source], self.now);
-        let servable = |(chunk, leases): (&Chunk, &BTreeSet<LeaseId>)| leases.is_empty() && may(chunk.0);
+        let eligible: Vec<_> = (0..FILES).map(|file| self.eligible(source, file)).collect();
+        let may = |chunk: &Chunk| !self.denied[source].contains(chunk);
+        let rate_of = |source: SourceId| rates[source.number()];
+        let line = Line { rate_of: &rate_of, capacity: 0 };
+        let lease = self.schedule.take(
+            number,
+            SourceId::new(source),
+            limits,
+            &|file| eligible[file].clone(),
+            &line,
+            self.now,
+        );
+        let servable = |(chunk, leases): (&Chunk, &BTreeSet<LeaseId>)| leases.is_empty() && may(chunk);
         let first_servable = before.iter().find(|state| servable(*state)).map(|(chunk, _)| *chunk);
         let Some(lease) = lease else {
             assert_eq!(first_servable, None, "there was something to fetch");
             assert_eq!(self.states(), before);
             return;
         };
-        assert!(may(lease.file));
         assert_eq!(self.schedule.extent(lease.id), lease.chunks);
         assert_eq!(lease.kind == LeaseKind::Fresh, first_servable.is_some());
         let mut after = self.states();
@@ -167,6 +205,7 @@ impl World {
             assert!(lease.chunks.end - lease.chunks.start <= (bytes / CHUNK).max(self.schedule.grain));
             assert!(lease.kind != LeaseKind::Fresh || mine.first() == first_servable.as_ref());
         }
+        assert!(mine.iter().all(may), "a chunk that the source may not serve");
         for chunk in &mine {
             let owners = &before[chunk];
             match lease.kind {
@@ -185,14 +224,14 @@ impl World {
                     assert!(after[chunk].is_superset(owners));
                 }
             }
-            // Nothing else has changed.
+            // All other chunks are as before.
             after.insert(*chunk, owners.clone());
         }
         assert_eq!(after, before);
         self.leases[connection] = Some((lease.id, lease.file));
     }
 
-    /// Who has what, as the schedule sees it.
+    /// The leases of each chunk, as the schedule sees them.
     fn states(&self) -> States {
         let mut states = States::new();
         for (file, pending) in &self.schedule.pending {
@@ -241,7 +280,7 @@ proptest! {
         }
     }
 
-    /// Connection 0 brings a chunk in each round. The others do what they like; what is said of rates is anything.
+    /// Connection 0 brings a chunk in each round. The other connections act at random, and so do the reported rates.
     #[test]
     fn one_source_that_delivers_is_enough(
         counts in counts(),
@@ -255,7 +294,7 @@ proptest! {
         for file in 0..FILES {
             world.add(file, &(0..30));
         }
-        // Enough for each chunk to come, and for the longest patience with each connection.
+        // Enough rounds for each chunk to come, and for the longest patience with each connection.
         let mut rounds = 4 * 31 * u32::try_from(FILES).unwrap() + 1_000;
         while !world.schedule.is_finished() {
             rounds -= 1;
@@ -267,6 +306,7 @@ proptest! {
             }
             match steps.pop() {
                 Some(Step::Forbid(source, _)) if source == good => {}
+                Some(Step::Refuse(connection, _)) if connection % SOURCES == good => {}
                 Some(Step::GiveBack(connection) | Step::Take(connection, _)) if connection == good => {}
                 Some(step) => world.apply(step),
                 None => {}

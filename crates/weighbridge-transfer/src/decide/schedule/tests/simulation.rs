@@ -1,15 +1,16 @@
-//! Fetches in simulated time: sources that share their rate among their connections, asked as the engine asks them.
+//! Fetches in simulated time. Sources share their rate among their connections, and are asked as the engine asks them.
 
 use std::{
     ops::Range,
     time::{Duration, Instant},
 };
 
-use super::{CHUNK, ConnectionId, LeaseId, Schedule, Take, all};
+use super::{CHUNK, ConnectionId, Eligible, LeaseId, Line, Order, Schedule, Take, all};
+use crate::event::SourceId;
 
 const MIB: u64 = 1 << 20;
 
-/// As in the engine: what is asked for in one request, how much is judged at once, how often rates are measured.
+/// The sizes and intervals of the engine: the first request, the bytes judged at once, the measuring of rates.
 const FIRST_REQUEST: u64 = 4 * MIB;
 const MAX_REQUEST: u64 = 64 * MIB;
 const CHUNKS_OF_PIECE: u64 = 4;
@@ -17,10 +18,10 @@ const METER_MS: u64 = 200;
 const TICK_MS: u64 = 100;
 
 struct Source {
-    /// Bytes per second, so many milliseconds after the beginning.
+    /// The bytes per second, as a function of the milliseconds since the beginning.
     rate: Box<dyn Fn(u64) -> u64>,
     whole_files: bool,
-    /// What it could have given when a request ended, and gives to the next one.
+    /// The bytes that the source could still have given when a request ended, and gives to the next one.
     spare: u64,
     measured: u64,
     given: u64,
@@ -45,9 +46,9 @@ struct Request {
     lease: LeaseId,
     file: usize,
     first_byte_ms: u64,
-    /// The byte that comes next.
+    /// The position of the next byte.
     at: u64,
-    /// The chunks that are judged together when the last byte of them is there.
+    /// The chunks that are judged together, once their last byte has come.
     piece: Range<u64>,
 }
 
@@ -60,6 +61,8 @@ struct Simulation {
     latency_ms: u64,
     ms: u64,
     start: Instant,
+    /// The most bytes per second that all sources together gave.
+    capacity: u64,
 }
 
 struct Outcome {
@@ -70,7 +73,7 @@ struct Outcome {
 
 impl Simulation {
     fn new(sizes: Vec<u64>, sources: Vec<Source>, connections_each: usize, latency_ms: u64) -> Self {
-        let mut schedule = Schedule::new(CHUNK, CHUNKS_OF_PIECE);
+        let mut schedule = Schedule::new(CHUNK, CHUNKS_OF_PIECE, Order::Position);
         let mut is_there = Vec::new();
         for (file, size) in sizes.iter().enumerate() {
             let count = size.div_ceil(CHUNK);
@@ -80,7 +83,17 @@ impl Simulation {
         let numbers = (0_u64..).zip((0..sources.len()).cycle()).take(sources.len() * connections_each);
         let connection = |(number, source)| Connection { id: ConnectionId(number), source, request: None };
         let connections = numbers.map(connection).collect();
-        Self { schedule, sizes, is_there, sources, connections, latency_ms, ms: 0, start: Instant::now() }
+        Self {
+            schedule,
+            sizes,
+            is_there,
+            sources,
+            connections,
+            latency_ms,
+            ms: 0,
+            start: Instant::now(),
+            capacity: 0,
+        }
     }
 
     fn run(mut self) -> Outcome {
@@ -114,7 +127,7 @@ impl Simulation {
         Outcome { seconds: seconds(self.ms), received: ratio(received, wanted) }
     }
 
-    /// The connections of a source over which bytes come.
+    /// The connections of a source that are receiving bytes.
     fn active(&self, source: usize) -> Vec<usize> {
         let is_active = |connection: &Connection| {
             let is_answered = |request: &Request| request.first_byte_ms <= self.ms;
@@ -123,17 +136,19 @@ impl Simulation {
         (0..self.connections.len()).filter(|number| is_active(&self.connections[*number])).collect()
     }
 
-    /// Every connection without a request looks for one.
+    /// Gives work to every connection without a request.
     fn ask(&mut self) {
         let now = self.start + Duration::from_millis(self.ms);
-        let rate_of = |source: usize| self.sources[source].measured;
+        let rate_of = |source: SourceId| self.sources[source.number()].measured;
+        let line = Line { rate_of: &rate_of, capacity: self.capacity };
         for connection in self.connections.iter_mut().filter(|connection| connection.request.is_none()) {
             let (id, source) = (connection.id, connection.source);
-            let rate = rate_of(source);
+            let rate = self.sources[source].measured;
             let bytes = if rate == 0 { FIRST_REQUEST } else { rate.clamp(CHUNK, MAX_REQUEST) };
             let whole_files = self.sources[source].whole_files;
-            let limits = Take { bytes, whole_files };
-            let lease = self.schedule.take(id, source, limits, &|_| true, &rate_of, now);
+            let limits = Take { bytes, whole_files, only_stalled: false };
+            let source = SourceId::new(source);
+            let lease = self.schedule.take(id, source, limits, &|_| Eligible::All, &line, now);
             connection.request = lease.map(|lease| Request {
                 lease: lease.id,
                 file: lease.file,
@@ -144,7 +159,7 @@ impl Simulation {
         }
     }
 
-    /// Bytes come over a connection. If that ends its request: how many of them were not needed any more.
+    /// Receives bytes over a connection. If that ends its request, returns how many of them were not needed any more.
     fn receive(&mut self, connection: usize, bytes: u64) -> Option<u64> {
         let now = self.start + Duration::from_millis(self.ms);
         let connection = &mut self.connections[connection];
@@ -179,10 +194,11 @@ impl Simulation {
             let old = source.measured;
             source.measured = if old == 0 { rate } else { old - old / 5 + rate / 5 };
         }
+        self.capacity = self.capacity.max(self.sources.iter().map(|source| source.measured).sum());
     }
 }
 
-/// The next chunks of a lease to be judged together.
+/// The next chunks of a lease that are judged together.
 fn piece(extent: &Range<u64>, from: u64) -> Range<u64> {
     let first = extent.start.max(from);
     first..extent.end.min(first + CHUNKS_OF_PIECE).max(first)
@@ -192,7 +208,7 @@ fn count<T>(list: &[T]) -> u64 {
     u64::try_from(list.len()).unwrap()
 }
 
-/// Of a model of this many bytes in shards of 1 GiB.
+/// The file sizes of a model of `total` bytes in shards of 1 GiB.
 fn shards(total: u64) -> Vec<u64> {
     const SHARD: u64 = 1024 * MIB;
     (0..total.div_ceil(SHARD)).map(|shard| SHARD.min(total - shard * SHARD)).collect()
@@ -208,17 +224,17 @@ fn ratio(part: u64, of: u64) -> f64 {
 
 const RATE: u64 = 100 * MIB;
 const TOTAL: u64 = 6000 * MIB;
-/// Of two sources, in seconds.
+/// The time that two sources take, in seconds.
 const OF_TWO: f64 = 30.0;
 const CHUNK_SECONDS: f64 = 0.0025;
 
-/// A model from sources that answer after 10 ms, with few connections to each and with many.
+/// Checks the time of a model from sources that answer after 10 ms, with few connections to each and with many.
 fn assert_takes(sizes: &[u64], sources: impl Fn() -> Vec<Source>, most: f64) {
     for connections_each in [2, 4, 8] {
         let outcome = Simulation::new(sizes.to_vec(), sources(), connections_each, 10).run();
         let Outcome { seconds, received } = outcome;
         assert!(seconds <= most, "{connections_each} connections each: {seconds} s, not {most}");
-        // What nobody would have needed to send: at most one chunk in a hundred.
+        // At most one chunk in a hundred is sent in vain.
         assert!(received <= 1.01, "{connections_each} connections each: {received} times the bytes");
     }
 }
@@ -277,7 +293,7 @@ fn a_source_of_whole_files_takes_its_share() {
     let outcome = Simulation::new(sizes.to_vec(), sources(), 2, 10).run();
     assert!(outcome.seconds <= 20.0 * 1.03, "{} s", outcome.seconds);
     assert!(outcome.received <= 1.03, "{} times the bytes", outcome.received);
-    // It is also able to end alone what others have begun.
+    // A whole-file source can also finish alone what others have begun.
     let outcome = Simulation::new(vec![100 * MIB; 6], vec![steady(0), whole()], 2, 10).run();
     assert!(outcome.seconds <= 6.0 * 1.05, "{} s", outcome.seconds);
 }
@@ -290,7 +306,7 @@ fn ten_thousand_files_of_one_chunk_come_at_full_rate() {
         assert!(outcome.seconds <= ratio(10_000 * CHUNK, 3 * RATE) * 1.01, "{} s", outcome.seconds);
         assert!(outcome.received <= 1.01, "{} times the bytes", outcome.received);
     }
-    // Where each answer takes longer than its chunk, that is what it takes.
+    // Where each answer takes longer than its chunk, the answer time decides.
     let outcome = Simulation::new(vec![CHUNK; 10_000], sources(), 4, 50).run();
     let answers = 10_000.0 / 12.0 * (0.050 + 4.0 * CHUNK_SECONDS);
     assert!(outcome.seconds <= answers * 1.01, "{} s", outcome.seconds);

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::{File, Profile, ProfileError, read};
 
-/// Key, secret, session, region and endpoint, with `-` for what is not there.
+/// Key, secret, session, region and endpoint, with `-` for each that is missing.
 fn told(profile: &Profile) -> String {
     let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
     let keys = profile.keys.as_ref().map_or_else(
@@ -39,7 +39,7 @@ fn reads_what_the_profile_has_and_nothing_of_others() {
     assert_eq!(credentials("[default]\n"), is("- - - - -"));
     assert_eq!(credentials(""), Ok(None));
     assert_eq!(credentials("region = before any section\n[Default]\nregion = x\n"), Ok(None));
-    // A section may come in parts.
+    // A section may be split into parts.
     assert_eq!(credentials("[default]\nregion=a\n[b]\n[default]\nendpoint_url=c"), is("- - - a c"));
 }
 
@@ -61,7 +61,7 @@ fn the_two_files_name_profiles_differently() {
 fn settings_within_settings_are_passed_over() {
     let text = format!("[default]\ns3 =\n  endpoint_url = x\n\tregion = y\n  any words\n{KEYS}# end\n");
     assert_eq!(credentials(&text), is("ID a/b+c= - - -"));
-    // Before a first setting there is nothing that such a line could be a part of.
+    // Before the first setting there is nothing that such a line could continue.
     assert_eq!(credentials("[default]\n  region = y\n"), is("- - - y -"));
 }
 
@@ -82,7 +82,7 @@ fn refuses_lines_that_tools_read_differently() {
     {
         let text = format!("[default]\naws_secret_access_key = {value}\naws_access_key_id = ID\n");
         assert_eq!(credentials(&text), Err(ProfileError::Value("aws_secret_access_key")), "{value}");
-        // In another profile it is nobody's concern.
+        // In another profile the fault is ignored.
         assert_eq!(credentials(&text.replace("default", "other")), Ok(None));
     }
 }
@@ -139,7 +139,7 @@ proptest! {
     fn any_text_is_read_or_refused(text in "([\\[\\]=#; \t\n\ra-zä\"]|default|profile |region|aws_access_key_id){0,60}") {
         for file in [File::Credentials, File::Config] {
             if let Ok(Some(profile)) = read(&text, file, "default") {
-                // What is taken is a word of the text.
+                // Each value that is read is a word of the text.
                 for value in profile.region.iter().chain(&profile.endpoint) {
                     prop_assert!(!value.is_empty() && text.contains(value.as_str()));
                 }

@@ -13,7 +13,7 @@ fn files(variables: &[(&str, &str)], home: Option<&Path>) -> Files {
     Files::new(|name| value(name).map(|(_, value)| OsString::from(value)), home)
 }
 
-/// A home folder with these two files, and what is read there.
+/// Reads the profile from a home folder with these two files.
 fn read(variables: &[(&str, &str)], credentials: &str, config: &str) -> Result<Profile, String> {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join(".aws");
@@ -93,7 +93,7 @@ fn a_file_that_cannot_be_read_is_told_if_somebody_named_it() {
     assert_eq!(error(&at("odd")).unwrap(), format!("{} is no text", at("odd")));
     let line = format!("{}: profile `default`: line 2 is neither a section nor a setting", at("line"));
     assert_eq!(error(&at("line")).unwrap(), line);
-    // Nobody named it, and the machine may give keys all the same.
+    // The user did not name the file, and the machine may still give keys.
     fs::create_dir_all(home.path().join(".aws/config")).unwrap();
     assert!(files(&[], Some(home.path())).profile().is_ok());
 }

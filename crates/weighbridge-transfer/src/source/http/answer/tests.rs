@@ -89,7 +89,7 @@ fn a_used_up_rate_limit_is_waited_for() {
     assert_eq!(of(&[("ratelimit", "\"pages\";r=3;t=900, \"resolvers\";t=7;r=0, \"api\";r=0;t=5")]), Some(7));
     assert_eq!(of(&[("ratelimit", "\"a\";r=0;t=5"), ("ratelimit", "\"b\";r=0;t=6")]), Some(6));
     assert_eq!(of(&[("ratelimit", "\"api\";r=0;t=99999999999999999999")]), Some(86_400));
-    // What a server says by the older field goes first.
+    // The older field takes precedence.
     assert_eq!(of(&[("ratelimit", "\"api\";r=0;t=55"), ("retry-after", "3")]), Some(3));
     for nothing in [
         "",
@@ -113,7 +113,7 @@ fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
     headers
 }
 
-/// What a status comes to, of bytes 2 to 5 of a file of 10.
+/// The result for a status, where bytes 2 to 5 of a file of 10 were asked for.
 fn given(status: u16, lines: &[(&'static str, &str)], length: Option<u64>) -> Result<Given, Fault> {
     let head = Head { status: StatusCode::from_u16(status).unwrap(), headers: &headers(lines), length };
     check_range(&head, &(2..6), 10)
@@ -142,10 +142,10 @@ fn takes_what_a_part_has_of_the_range() {
     assert_eq!(given(206, &said("bytes 1-5/10"), Some(5)), bytes(1..6));
     assert_eq!(given(206, &said("bytes 0-9/10"), None), bytes(0..6));
     assert_eq!(given(206, &said("bytes 0-2/10"), None), bytes(0..3));
-    // A body that is not as long as the range that it says.
+    // A body that is not as long as its declared range.
     assert_eq!(given(206, &said("bytes 2-5/10"), Some(3)), bytes(2..5));
     assert_eq!(given(206, &said("bytes 2-5/10"), Some(5)), bytes(2..6));
-    // Nothing says which part, and it is as long as one, or as all.
+    // Nothing says which part the body is, and its length fits one part, or all.
     let twice = [said("bytes 2-5/10"), said("bytes 2-5/10")].concat();
     for odd in [&[][..], &said("nonsense"), &said("bytes */10"), &twice] {
         assert_eq!(given(206, odd, Some(4)), bytes(2..6));
@@ -159,7 +159,7 @@ fn takes_what_a_part_has_of_the_range() {
 fn takes_a_whole_file_for_a_range_and_what_it_calls_a_part() {
     assert_eq!(given(200, &[], Some(10)), bytes(0..6));
     assert_eq!(given(200, &[], None), bytes(0..6));
-    // With this status the field means nothing, unless the body is as long as it says.
+    // With this status the field has no meaning, unless the body is as long as the field says.
     assert_eq!(given(200, &said("bytes 2-5/10"), Some(10)), bytes(0..6));
     assert_eq!(given(200, &said("bytes 0-9/10"), Some(10)), bytes(0..6));
     assert_eq!(given(200, &said("bytes 2-5/10"), Some(4)), bytes(2..6));
@@ -189,7 +189,7 @@ fn only_another_length_of_the_file_is_a_lie() {
     assert_eq!(given(200, &[], Some(11)), other(11));
     assert_eq!(given(200, &said("bytes 2-5/10"), Some(5)), other(5));
     assert_eq!(given(200, &said("bytes 2-5/11"), Some(4)), other(11));
-    // Regression: the whole of what is signed was asked for, and came as a part of a longer file.
+    // Regression: all of the signed length was asked for, and came as a part of a longer file.
     assert_eq!(given(200, &said("bytes 0-9/11"), Some(10)), other(11));
 }
 
@@ -200,14 +200,14 @@ fn refuses_what_is_compressed_and_judges_what_is_only_labelled() {
         [("content-encoding", "gzip"), ("content-encoding", "identity, br"), ("content-encoding", "ZSTD")]
     {
         let lines = [(name, value), ("content-range", "bytes 2-5/10")];
-        // What is sent has the signed length: it is not compressed.
+        // The sent bytes have the signed length, so they are not compressed.
         assert_eq!(given(206, &lines, Some(4)), bytes(2..6), "{value}");
         assert_eq!(given(200, &[(name, value)], Some(10)), bytes(0..6), "{value}");
         for length in [Some(3), None] {
             assert_eq!(given(206, &lines, length), refused, "{value}");
             assert_eq!(given(200, &[(name, value)], length), refused, "{value}");
         }
-        // Regression: a file that was uploaded compressed is of another length, or of none that is said, and no lie.
+        // Regression: a file that was uploaded compressed has another length, or none is declared. That is not a lie.
         for (range, length) in [
             ("bytes 2-5/7", Some(4)),
             ("bytes 2-5/*", Some(4)),
@@ -261,7 +261,7 @@ fn tells_refusals_from_what_may_pass() {
 }
 
 proptest! {
-    /// Whatever the head says, what is taken for given has the first byte that was asked for, and nothing behind the last.
+    /// For any head, the given bytes include the first requested byte, and none behind the last.
     #[test]
     fn what_is_given_begins_with_the_first_byte_asked_for(
         status in prop_oneof![Just(200_u16), Just(206), Just(416)],
@@ -300,5 +300,5 @@ proptest! {
     }
 }
 
-/// Numbers, dates of all kinds, and anything.
+/// Numbers, dates of all kinds, and arbitrary text.
 const WAITS: &str = "[0-9]{0,30}|[A-Z][a-z]{2}, [0-9]{2} (Jan|Feb|Dec) [0-9]{4} [0-9:]{8} GMT|\\PC{0,40}";

@@ -1,4 +1,4 @@
-//! Proxies and certificate authorities, which are the environment's: each test in a process of its own.
+//! Proxies and certificate authorities, which come from the environment: each test runs in a child process.
 
 use std::path::Path;
 
@@ -85,7 +85,7 @@ async fn a_proxy_that_speaks_no_http_is_named_as_the_reason() {
     }
 }
 
-/// A TLS server with a certificate of an authority of its own.
+/// A TLS server whose certificate is from an authority of its own.
 mod tls {
     use std::{
         io::{BufRead as _, BufReader, Write as _},
@@ -102,7 +102,7 @@ mod tls {
 
     use super::Path;
 
-    /// Its address. Leaves `ca.pem` and `other.pem` in the folder, two authorities.
+    /// Starts the server, and returns its address. Leaves two authorities, `ca.pem` and `other.pem`, in the folder.
     pub(super) fn start(folder: &Path) -> String {
         let ca = |name: &str| {
             format!("req -x509 {NEW} -keyout {name}.key -out {name}.pem -subj /CN={name} -days 2")
@@ -127,7 +127,7 @@ mod tls {
         thread::spawn(move || {
             for mut stream in listener.incoming().map_while(Result::ok) {
                 let mut connection = ServerConnection::new(Arc::clone(&config)).unwrap();
-                // Ends with an error when the client does not believe.
+                // Ends with an error when the client does not trust the certificate.
                 let _ = serve(Stream::new(&mut connection, &mut stream));
                 connection.send_close_notify();
                 let _ = connection.complete_io(&mut stream);

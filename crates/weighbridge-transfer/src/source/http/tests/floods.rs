@@ -1,4 +1,4 @@
-//! Servers that send and send, and nothing of it is a body.
+//! Servers that keep sending bytes which are not a body.
 
 use std::sync::{
     Arc,
@@ -11,7 +11,8 @@ use crate::source::{
     http::scripted::{Reply, Server, reply},
 };
 
-/// What a flooding server could write, and what its reader says. Buffers of the system are part of the former.
+/// The bytes that a flooding server could write, and the fault that its reader reports. The bytes include those in
+/// buffers of the system.
 async fn flooded(before: Reply, flood: &[u8]) -> (u64, Fault) {
     let written = Arc::new(AtomicU64::new(0));
     let flooding = before.flood(flood, &written);
@@ -25,7 +26,7 @@ async fn flooded(before: Reply, flood: &[u8]) -> (u64, Fault) {
 
 const MUCH: u64 = 16 << 20;
 
-/// Regression: interim responses were dropped unseen, a gigabyte of them each second.
+/// Regression: interim responses were dropped silently, a gigabyte of them each second.
 #[tokio::test]
 async fn a_flood_of_interim_responses_ends_soon() {
     for status in ["100 Continue", "102 Processing", "103 Early Hints\r\nLink: <x>"] {
@@ -52,7 +53,7 @@ async fn a_flood_of_headers_ends_soon() {
 #[tokio::test]
 async fn what_lies_between_parts_of_a_body_ends_soon() {
     let head = ["206 Partial Content", "Content-Range: bytes 2-5/10", "Transfer-Encoding: chunked"];
-    // The length of a chunk with an extension that does not end, and trailers that do not.
+    // The length of a chunk with an endless extension, and endless trailers.
     for (begun, flood) in
         [(&b"2\r\n23\r\n2;x="[..], vec![b'y'; 8192]), (b"2\r\n23\r\n0\r\n", b"X: y\r\n".repeat(1000))]
     {
@@ -73,7 +74,8 @@ async fn a_few_interim_responses_are_passed_over() {
     }
 }
 
-/// Everything that comes with and behind the head is counted until it is handed on: a large body must not count as one.
+/// All bytes that come with and behind the head are counted until they are handed on: a large body must not count as a
+/// flood.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_body_is_taken_for_a_flood() {
     const LEN: u64 = 64 << 20;

@@ -56,7 +56,8 @@ async fn a_hubs_revision_is_resolved_once_and_its_token_stays_there() {
     }
 }
 
-/// Small files of the public hub are redirected within it, and those of private models given to the token alone.
+/// The public hub redirects small files within itself, and gives those of private models only to requests with the
+/// token.
 #[tokio::test]
 async fn a_hub_that_redirects_within_itself_is_sent_the_token_again_and_nobody_behind_it() {
     let network = Server::start(|_, _| good()).await;
@@ -128,8 +129,7 @@ async fn a_model_may_have_no_organisation() {
     assert_eq!(server.targets()[1], format!("/hub/gpt2/resolve/{COMMIT}/a/b"));
 }
 
-/// A hub that answers as one does to a token that has expired: it denies everything, and without a token gives what is
-/// public.
+/// A hub that answers as one does to an expired token: it denies everything, and without a token gives what is public.
 async fn expired(public: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Server {
     Server::start(move |request, _| match request.contains("authorization: ") {
         true => status("401 Unauthorized"),
@@ -143,7 +143,7 @@ fn kept(token: &str) -> SourceOptions {
     SourceOptions { kept_hub_token: Some(token.to_owned()), ..SourceOptions::default() }
 }
 
-/// Regression: nobody could fetch a public model on a machine where a login had expired.
+/// Regression: a public model could not be fetched on a machine where a login had expired.
 #[tokio::test]
 async fn a_kept_token_that_has_expired_is_sent_once_and_a_given_one_stays_refused() {
     let server = expired(|_| good()).await;
@@ -178,7 +178,8 @@ async fn a_kept_token_that_is_good_is_always_sent() {
     let server = server.await;
     let source = hub_with(&server, "hf://org/name", kept("hf_good"));
     assert_eq!(range(&source).await, good_range());
-    // One file is denied with the token and without it. It is told as it is with the token, which goes on to be sent.
+    // One file is denied with the token and without it. The answer with the token is reported, and the token is still
+    // sent.
     assert_eq!(source.whole_at("gated", 9).await, refused("answers 403 Forbidden"));
     assert_eq!(range(&source).await, good_range());
     let without = |request: &&String| !request.contains("authorization: ");

@@ -1,4 +1,4 @@
-//! Connections that stay open when nobody uses them.
+//! Connections that stay open while they are unused.
 
 use std::{
     iter,
@@ -14,7 +14,7 @@ use crate::source::{
     http::scripted::{Reply, Server},
 };
 
-/// One server each for sources of one factory.
+/// One server for each of `count` sources of one factory.
 async fn servers(count: usize) -> Vec<(Server, Web)> {
     let factory = SourceFactory::new();
     let mut all = Vec::new();
@@ -31,7 +31,7 @@ fn open(servers: &[(Server, Web)]) -> usize {
     servers.iter().map(|(server, _)| server.connections()).sum()
 }
 
-/// What is open once connections had the time to end.
+/// The number of open connections, once others had the time to end.
 async fn settled(expected: usize, open: impl Fn() -> usize) -> usize {
     let begun = Instant::now();
     while open() != expected && begun.elapsed() < Duration::from_secs(5) {

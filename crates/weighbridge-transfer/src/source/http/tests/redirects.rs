@@ -31,7 +31,7 @@ async fn what_the_caller_sends_is_never_sent_to_where_a_redirect_leads() {
         _ => status("500 x"),
     });
     let server = server.await;
-    // The port 1 is closed: the request gets that far.
+    // Port 1 is closed: the request gets that far.
     let gone = range(&with_secrets(&server.url("/base?key=1"))).await;
     assert!(matches!(gone, Err(Fault::Unreachable(_))), "{gone:?}");
     let requests = server.requests();
@@ -39,7 +39,7 @@ async fn what_the_caller_sends_is_never_sent_to_where_a_redirect_leads() {
     assert!(requests[0].contains("\r\nx-secret: one\r\n") && requests[0].contains("\r\nx-secret: two\r\n"));
     assert!(requests[0].contains("\r\nauthorization: basic dxnlcjpwyxnz\r\n"), "{}", requests[0]);
     for request in &requests {
-        // Ours are not the caller's to change.
+        // The caller cannot change the client's own headers.
         assert!(request.contains("\r\nrange: bytes=2-5\r\n") && !request.contains("bytes=0-0"), "{request}");
         assert!(
             request.contains("\r\naccept-encoding: identity\r\n") && !request.contains("gzip"),
@@ -64,7 +64,7 @@ async fn where_a_redirect_led_is_asked_directly_the_next_time() {
     source.read("c".to_owned(), 2..6, 10).await.unwrap();
     let signed = "/signed?signature=1";
     assert_eq!(server.targets(), ["/a/b", signed, signed, signed, "/c", "/signed?signature=2"]);
-    // What has changed at the source is seen there alone.
+    // Changes at the source are seen only there.
     let _ = source.whole_at("a/b", 10).await;
     assert_eq!(server.targets()[6..], ["/a/b", signed]);
 }
@@ -96,7 +96,7 @@ async fn an_expired_target_sends_the_request_back_to_the_source_once() {
         ];
         assert_eq!(server.targets(), expected);
         assert!(matches!(fault, Fault::Refused(_) | Fault::Missing), "{fault}");
-        // And the next begins at the source.
+        // The next request begins at the source.
         let _ = range(&source).await;
         assert_eq!(server.targets()[8..], ["/a/b", "/signed?n=8"]);
     }

@@ -1,8 +1,8 @@
-//! The chunk layers of wanted files: from disk if they are there, else from whoever has the right ones.
+//! Gets the chunk layers of wanted files: from disk if they are there, else from any source that has the right ones.
 
 use std::{collections::VecDeque, ops::Range, sync::Arc};
 
-use tokio::task::JoinSet;
+use futures_util::{StreamExt as _, stream};
 use weighbridge_store::{Layers, LayersFile};
 
 use crate::{
@@ -14,22 +14,22 @@ use crate::{
     work::target::Target,
 };
 
-/// Layers that are asked for together: neighbours in `chunks.layer`.
+/// Layers that are asked for in one request: neighbours in `chunks.layer`.
 struct Group {
     range: Range<u64>,
-    /// Each file, and where its layer lies in `chunks.layer`.
+    /// The position of each file, and the range of its layer in `chunks.layer`.
     files: Vec<(usize, Range<u64>)>,
 }
 
 /// Neighbours are asked for together up to this length; a longer layer is asked for alone.
 const MAX_GROUP: u64 = 8 << 20;
-/// How many groups are asked for at once.
+/// How many groups are asked for at the same time.
 const AT_ONCE: usize = 4;
 
 /// Gets the layers of all wanted files, in list order, and begins each file when its layer is accepted.
 ///
 /// # Errors
-/// [`FetchError`]: no source has the right layers, or what has come cannot be written.
+/// [`FetchError`]: no source has the right layers, or a received layer cannot be written.
 pub(crate) async fn accept_all(
     engine: &Arc<Engine>,
     staged: Arc<LayersFile>,
@@ -38,7 +38,7 @@ pub(crate) async fn accept_all(
     let (places, size) = places(engine);
     let mut lacking: VecDeque<Group> = VecDeque::new();
     let mut known = Vec::new();
-    for (position, target) in &engine.targets {
+    for (position, target) in &engine.chunks.targets {
         let place = places.get(*position).cloned().unwrap_or(0..0);
         if !target.grid.has_layer() || is_on_disk(engine, target, &place, &staged, published.as_ref()) {
             known.push(*position);
@@ -58,36 +58,29 @@ pub(crate) async fn accept_all(
     if !known.is_empty() {
         local::spawn(engine, known);
     }
-    let mut asked = JoinSet::new();
-    loop {
-        while asked.len() < AT_ONCE
-            && let Some(group) = lacking.pop_front()
-        {
-            asked.spawn(accept(Arc::clone(engine), group, size, Arc::clone(&staged)));
-        }
-        match asked.join_next().await {
-            None => return Ok(()),
-            Some(Ok(result)) => result?,
-            Some(Err(_)) => return Err(FetchError::Bug),
-        }
+    let accepted = lacking.into_iter().map(|group| accept(engine, group, size, &staged));
+    let mut accepted = stream::iter(accepted).buffer_unordered(AT_ONCE);
+    while let Some(result) = accepted.next().await {
+        result?;
     }
+    Ok(())
 }
 
-/// How long `chunks.layer` is.
+/// The length of `chunks.layer` in bytes.
 pub(crate) fn length(engine: &Engine) -> u64 {
     places(engine).1
 }
 
-/// Where each file's layer lies in `chunks.layer`, and how long that is.
+/// The range of each file's layer in `chunks.layer`, and the total length.
 fn places(engine: &Engine) -> (Vec<Range<u64>>, u64) {
     let mut end = 0;
-    let chunk_size = engine.files.chunk_size();
+    let chunk_size = engine.chunks.files.chunk_size();
     let place = |entry: &weighbridge_manifest::FileEntry| {
         let start = end;
         end += weighbridge_tree::Grid::new(entry.size, chunk_size).map_or(0, |grid| grid.layer_len());
         start..end
     };
-    let places = engine.files.entries().iter().map(place).collect();
+    let places = engine.chunks.files.entries().iter().map(place).collect();
     (places, end)
 }
 
@@ -99,57 +92,56 @@ fn is_on_disk(
     published: Option<&Layers>,
 ) -> bool {
     let of_disk = staged.read(place.clone()).ok();
-    if of_disk.is_some_and(|bytes| engine.verifier.accept_layer(target.position, &bytes).is_ok()) {
+    if of_disk.is_some_and(|bytes| engine.chunks.verifier.accept_layer(target.position, &bytes).is_ok()) {
         return true;
     }
-    let layer = published.and_then(|layers| layers.of(&engine.files, target.position).ok());
+    let layer = published.and_then(|layers| layers.of(&engine.chunks.files, target.position).ok());
     layer.is_some_and(|layer| {
         let bytes: Vec<u8> = layer.values().iter().flat_map(|value| *value.as_bytes()).collect();
-        engine.verifier.add_layer(target.position, layer).is_ok()
+        engine.chunks.verifier.add_layer(target.position, layer).is_ok()
             && staged.write(place.clone(), &bytes).is_ok()
     })
 }
 
 async fn accept(
-    engine: Arc<Engine>,
+    engine: &Arc<Engine>,
     group: Group,
     size: u64,
-    staged: Arc<LayersFile>,
+    staged: &Arc<LayersFile>,
 ) -> Result<(), FetchError> {
     let part = Part { what: What::Layers { size }, range: group.range.clone() };
     let judge = |bytes: Vec<u8>| {
         for (position, place) in &group.files {
             let at = |end: u64| usize::try_from(end - group.range.start).unwrap_or(usize::MAX);
             let layer = bytes.get(at(place.start)..at(place.end)).unwrap_or_default();
-            engine.verifier.accept_layer(*position, layer).map_err(|error| error.to_string())?;
+            engine.chunks.verifier.accept_layer(*position, layer).map_err(|error| error.to_string())?;
         }
         Ok(bytes)
     };
     let board = &engine.board;
     let found = match one_of(board, &engine.case, &part, &|_| false, judge).await {
-        // Those that have none may give the files as a whole, whatever became of the others.
-        Err(FetchError::NoSource { .. } | FetchError::Overwritten { .. }) if may_come(&engine, &group) => {
-            None
-        }
+        // Files without a layer may still be fetched as a whole, whatever happens to the other files.
+        Err(FetchError::NoSource { .. } | FetchError::Overwritten { .. }) if may_come(engine, &group) => None,
         found => found?,
     };
     match found {
         Some(bytes) => {
-            let range = group.range.clone();
-            let write = tokio::task::spawn_blocking(move || staged.write(range, &bytes));
+            let (range, staged) = (group.range.clone(), Arc::clone(staged));
+            let write = engine.board.tasks.blocking(move || staged.write(range, &bytes));
             if let Ok(written) = write.await {
                 written?;
             }
             let positions: Vec<_> = group.files.iter().map(|(position, _)| *position).collect();
-            positions.chunks(local::GROUP).for_each(|group| local::spawn(&engine, group.to_vec()));
+            positions.chunks(local::GROUP).for_each(|group| local::spawn(engine, group.to_vec()));
         }
-        None => group.files.iter().for_each(|(position, _)| local::spawn_whole(&engine, *position)),
+        None => group.files.iter().for_each(|(position, _)| local::spawn_whole(engine, *position)),
     }
     Ok(())
 }
 
 fn may_come(engine: &Engine, group: &Group) -> bool {
-    let roster = engine.board.roster();
-    let mut sources = 0..engine.board.byte_sources;
-    sources.any(|source| group.files.iter().any(|(position, _)| roster.may_serve(source, *position)))
+    let decisions = engine.board.decide();
+    let sources = decisions.model_sources();
+    let may = |position: usize| sources.iter().any(|source| decisions.may_serve_whole(*source, position));
+    group.files.iter().any(|(position, _)| may(*position))
 }

@@ -1,0 +1,318 @@
+//! Sources that join, leave, gain chunks and give wrong ones while a fetch runs; and fetches that are stopped.
+
+use std::{
+    collections::BTreeSet,
+    ops::Range,
+    sync::{Mutex, atomic::AtomicU64},
+};
+
+use async_trait::async_trait;
+use futures_util::{StreamExt as _, stream};
+use weighbridge_manifest::{Expectation, TrustPolicy};
+use weighbridge_testkit::{CHUNK, Sample};
+
+use super::*;
+use crate::{
+    board::lock,
+    options::Watchdog,
+    source::{Body, Fault, Sources},
+};
+
+/// A source whose files lie in memory.
+struct InMemory {
+    sample: Arc<Sample>,
+    inventory: Option<Inventory>,
+    /// The chunks of the first file that the source gives wrong.
+    wrong: BTreeSet<u64>,
+    /// The time that the source takes for each chunk.
+    pace: Duration,
+    asked: Mutex<Vec<(What, Range<u64>)>>,
+    /// The number of requests under way.
+    open: Arc<AtomicU64>,
+}
+
+impl std::fmt::Debug for InMemory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("InMemory")
+    }
+}
+
+impl InMemory {
+    fn of(sample: &Arc<Sample>) -> Self {
+        Self {
+            sample: Arc::clone(sample),
+            inventory: None,
+            wrong: BTreeSet::new(),
+            pace: Duration::ZERO,
+            asked: Mutex::default(),
+            open: Arc::default(),
+        }
+    }
+
+    fn bytes(&self, what: &What) -> Result<Vec<u8>, Fault> {
+        Ok(match what {
+            What::Head => self.sample.note.clone(),
+            What::FileList { .. } => self.sample.files.clone(),
+            What::Layers { .. } => self.sample.layers.clone(),
+            What::TensorList { .. } => return Err(Fault::Missing),
+            What::File { path, .. } => {
+                let found = self.sample.contents.iter().find(|(there, _)| there == path);
+                let mut bytes = found.ok_or(Fault::Missing)?.1.clone();
+                for chunk in &self.wrong {
+                    bytes[usize::try_from(chunk * CHUNK).unwrap()] ^= 1;
+                }
+                bytes
+            }
+        })
+    }
+
+    /// The bytes of files that the source was asked for.
+    fn given(&self) -> u64 {
+        let asked = lock(&self.asked);
+        let of_files = asked.iter().filter(|(what, _)| !what.is_metadata());
+        of_files.map(|(_, range)| range.end - range.start).sum()
+    }
+
+    fn asked_for_files(&self) -> usize {
+        lock(&self.asked).iter().filter(|(what, _)| !what.is_metadata()).count()
+    }
+}
+
+/// A request under way.
+struct Open(Arc<AtomicU64>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+#[async_trait]
+impl Source for InMemory {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    async fn whole(&self, what: &What, _limit: u64) -> Result<Vec<u8>, Fault> {
+        self.bytes(what)
+    }
+
+    async fn open(&self, what: &What, range: Range<u64>) -> Result<Body, Fault> {
+        lock(&self.asked).push((what.clone(), range.clone()));
+        self.open.fetch_add(1, SeqCst);
+        let open = Open(Arc::clone(&self.open));
+        let bytes = self.bytes(what)?;
+        let part = bytes[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()].to_vec();
+        let pieces: Vec<_> = part.chunks(usize::try_from(CHUNK).unwrap()).map(<[u8]>::to_vec).collect();
+        let pace = self.pace;
+        let state = (pieces.into_iter(), open);
+        let next = move |(mut pieces, open): (std::vec::IntoIter<Vec<u8>>, Open)| async move {
+            tokio::time::sleep(pace).await;
+            pieces.next().map(|piece| (Ok(piece.into()), (pieces, open)))
+        };
+        Ok(Body::new(range.start, stream::unfold(state, next).fuse()))
+    }
+
+    fn inventory(&self) -> Option<&Inventory> {
+        self.inventory.as_ref()
+    }
+}
+
+#[derive(Default)]
+struct Heard(Mutex<Vec<Event>>);
+
+impl Observer for Heard {
+    fn accept_head(&self, _: &VerifiedHead, _: &[u8]) -> Result<(), TrustError> {
+        Ok(())
+    }
+
+    fn event(&self, event: Event) {
+        lock(&self.0).push(event);
+    }
+}
+
+impl Heard {
+    /// The sources that were blamed, with the words for the blame.
+    fn blamed(&self) -> BTreeSet<(usize, &'static str)> {
+        let heard = lock(&self.0);
+        let blames = heard.iter().filter_map(|event| match event {
+            Event::Source(status) => Some((status.source.number(), status.blame.as_ref()?.0.word())),
+            _ => None,
+        });
+        blames.collect()
+    }
+}
+
+fn options(sample: &Sample, sources: Sources, into: PathBuf) -> Options {
+    Options {
+        sources,
+        metadata: None,
+        into,
+        policy: TrustPolicy::pinned(sample.id),
+        expected: Expectation::any(),
+        now: None,
+        wanted: Wanted::default(),
+        unlisted: Unlisted::Report,
+        another_model: AnotherModel::Refuse,
+        memory: 64 << 20,
+        limit_rate: None,
+        watchdog: Watchdog::default(),
+    }
+}
+
+/// A model of forty chunks.
+fn sample() -> Arc<Sample> {
+    Arc::new(Sample::of(&[("model.bin", 40 * usize::try_from(CHUNK).unwrap())], 1))
+}
+
+fn assert_arrived(sample: &Sample, at: &Path) {
+    assert!(std::fs::read(at.join("model.bin")).unwrap() == sample.bytes(0), "other bytes");
+}
+
+async fn fetched(
+    sources: &Sources,
+    sample: &Sample,
+    heard: &Heard,
+) -> (Result<Fetched, FetchError>, tempfile::TempDir) {
+    let place = tempfile::tempdir().unwrap();
+    let options = options(sample, sources.clone(), place.path().join("m"));
+    let ended = tokio::time::timeout(Duration::from_secs(60), fetch(options, heard, &Stop::default())).await;
+    let ended = ended.expect("an end");
+    if ended.is_ok() {
+        assert_arrived(sample, &place.path().join("m"));
+    }
+    (ended, place)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_gains_chunks_is_used_as_it_gains_them() {
+    let sample = sample();
+    let root = sample.list.entries()[0].root;
+    let growing = Arc::new(InMemory { inventory: Some(Inventory::default()), ..InMemory::of(&sample) });
+    let sources = Sources::from(vec![Arc::clone(&growing) as Arc<dyn Source>]);
+    let inventory = growing.inventory.as_ref().unwrap();
+    let grows = async {
+        for chunk in 0..39 {
+            inventory.add(root, chunk..chunk + 1);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        while growing.given() < 39 * CHUNK {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let asked = lock(&growing.asked).clone();
+        let is_early = |(what, range): &(What, Range<u64>)| what.is_metadata() || range.end <= 39 * CHUNK;
+        assert!(asked.iter().all(is_early), "{asked:?}");
+        inventory.add(root, 39..40);
+    };
+    let heard = Heard::default();
+    let (ended, ()) = tokio::join!(fetched(&sources, &sample, &heard), grows);
+    ended.0.unwrap();
+    assert!(heard.blamed().is_empty(), "{:?}", heard.blamed());
+
+    // A source that will gain no more chunks is not waited for.
+    let growing = Arc::new(InMemory { inventory: Some(Inventory::default()), ..InMemory::of(&sample) });
+    let inventory = growing.inventory.as_ref().unwrap();
+    inventory.add(root, 0..7);
+    inventory.finish();
+    let sources = Sources::from(vec![Arc::clone(&growing) as Arc<dyn Source>]);
+    let error = fetched(&sources, &sample, &Heard::default()).await.0.unwrap_err();
+    let FetchError::NoSource { missing, .. } = error else { panic!("{error}") };
+    assert_eq!(missing[0].chunks, vec![7..40; 1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_joins_late_is_used_and_one_that_leaves_takes_nothing_along() {
+    let sample = sample();
+    let slow = || Arc::new(InMemory { pace: Duration::from_millis(50), ..InMemory::of(&sample) });
+    let (first, second) = (slow(), Arc::new(InMemory::of(&sample)));
+    let sources = Sources::from(vec![Arc::clone(&first) as Arc<dyn Source>]);
+    let (heard, begun) = (Heard::default(), Instant::now());
+    let changes = async {
+        while first.asked_for_files() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(120)).await;
+        assert_eq!(sources.join(Arc::clone(&second) as Arc<dyn Source>).number(), 1);
+        sources.leave(SourceId::new(0));
+    };
+    let (ended, ()) = tokio::join!(fetched(&sources, &sample, &heard), changes);
+    let progress = ended.0.unwrap().progress;
+    assert!(begun.elapsed() < Duration::from_secs(5), "nobody waited for the one that left");
+    assert!(second.asked_for_files() > 0);
+    assert_eq!(first.open.load(SeqCst), 0, "its requests have ended");
+    assert!(progress.received < progress.wanted * 3 / 2, "{progress:?}");
+    assert!(heard.blamed().is_empty(), "{:?}", heard.blamed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mirrors_with_different_wrong_chunks_have_the_model_between_them() {
+    let sample = sample();
+    let mirror =
+        |wrong: Range<u64>| Arc::new(InMemory { wrong: wrong.collect(), ..InMemory::of(&sample) }) as _;
+    let heard = Heard::default();
+    let sources = Sources::from(vec![mirror(3..4), mirror(17..20), mirror(0..2)]);
+    fetched(&sources, &sample, &heard).await.0.unwrap();
+    assert!(heard.blamed().iter().all(|(_, word)| *word == "lied"));
+
+    // One source alone gives everything else, and the error names the missing chunks.
+    let heard = Heard::default();
+    let alone = Arc::new(InMemory { wrong: [3, 17, 18, 39].into(), ..InMemory::of(&sample) });
+    let sources = Sources::from(vec![Arc::clone(&alone) as Arc<dyn Source>]);
+    let error = fetched(&sources, &sample, &heard).await.0.unwrap_err();
+    assert_eq!(weighbridge_tree::Coded::error_code(&error), weighbridge_tree::ErrorCode::SOURCES_REFUSED);
+    assert_eq!(
+        error.to_string(),
+        "the only source cannot deliver chunk 3, chunks 17 to 18, chunk 39 of model.bin"
+    );
+    let FetchError::NoSource { missing, progress, .. } = error else { panic!() };
+    assert_eq!(missing[0].chunks, [3..4, 17..19, 39..40]);
+    assert_eq!(progress.durable, 36 * CHUNK);
+    let asked = lock(&alone.asked).len();
+    assert!(asked < 16, "{asked} requests");
+}
+
+/// A fetch may be stopped at any point: when the stop returns, its requests have ended, and no task holds a source.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_that_is_stopped_or_dropped_leaves_nothing_running() {
+    let sample = sample();
+    for moment in 0..100_u64 {
+        let is_dropped = moment.is_multiple_of(4);
+        let pace = Duration::from_micros(moment % 7 * 300);
+        let mirrors: Vec<_> =
+            (0..3).map(|_| Arc::new(InMemory { pace, wrong: [5].into(), ..InMemory::of(&sample) })).collect();
+        let sources = mirrors.iter().map(|mirror| Arc::clone(mirror) as Arc<dyn Source>).collect::<Vec<_>>();
+        let place = tempfile::tempdir().unwrap();
+        let options = options(&sample, Sources::from(sources), place.path().join("m"));
+        let (heard, stop) = (Heard::default(), Stop::default());
+        let alive = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        {
+            let fetch = fetch(options, &heard, &stop);
+            tokio::pin!(fetch);
+            let pause = Duration::from_micros(moment * 400);
+            let early = tokio::time::timeout(pause, &mut fetch).await;
+            if early.is_err() && !is_dropped {
+                let (ended, ()) = tokio::join!(&mut fetch, stop.stop());
+                assert!(
+                    matches!(ended, Err(FetchError::Stopped { .. } | FetchError::NoSource { .. })),
+                    "{ended:?}"
+                );
+                for mirror in &mirrors {
+                    assert_eq!(mirror.open.load(SeqCst), 0, "a request is open at moment {moment}");
+                }
+                // The runtime counts a blocking call as gone a moment after it has returned.
+                let until = Instant::now() + Duration::from_secs(1);
+                while tokio::runtime::Handle::current().metrics().num_alive_tasks() > alive {
+                    assert!(Instant::now() < until, "a task runs at moment {moment}");
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        // After a plain drop only a blocking call that was under way may still hold a reference.
+        let until = Instant::now() + Duration::from_secs(5);
+        while mirrors.iter().any(|mirror| Arc::strong_count(mirror) > 1) {
+            assert!(Instant::now() < until, "a source is held after moment {moment}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(mirrors.iter().all(|mirror| mirror.open.load(SeqCst) == 0));
+    }
+}

@@ -1,0 +1,77 @@
+//! Lines that sources share, rates that the caller limits, and many sources.
+
+use std::{thread, time::Duration};
+
+use super::kit::{Fetch, Fetched, fleet};
+use crate::fleet::Fleet;
+use weighbridge_testkit::servers::{End, Fault, Faulty};
+
+/// Bytes a second.
+const LINE: u64 = 250_000;
+
+/// A fetch from this many mirrors, all of them on the line of one server.
+fn of_mirrors<'t>(fleet: &'t Fleet, server: &'t Faulty, count: usize) -> Fetch<'t> {
+    let mirror = |fetch: Fetch<'t>, number| fetch.and(&format!("{}?mirror={number}", server.url()));
+    (0..count).fold(Fetch::from(fleet, &[]), mirror)
+}
+
+fn figures(fetched: &Fetched) -> (f64, f64) {
+    let result = fetched.events("result").next().unwrap();
+    let figure = |name: &str| result[name].as_f64().unwrap();
+    (figure("received"), figure("wanted"))
+}
+
+/// Four honest mirrors behind one slow line were all called stalled, and the fetch failed.
+#[test]
+fn mirrors_that_share_a_slow_line_take_its_own_time_and_are_not_blamed() {
+    let fleet = fleet();
+    thread::scope(|scope| {
+        for mirrors in [4, 16] {
+            let fleet = &fleet;
+            scope.spawn(move || {
+                let server = Faulty::start(&fleet.model);
+                server.limit_rate(LINE);
+                let fetched = of_mirrors(fleet, &server, mirrors).run().arrived(fleet);
+                let (received, wanted) = figures(&fetched);
+                let own = Duration::from_secs_f64(wanted / LINE as f64);
+                fetched
+                    .expect(fetched.took < own.mul_f64(1.1) + Duration::from_secs(1), "the line's own time");
+                fetched.expect(received <= wanted * 1.05, "few bytes to come twice");
+                for source in 0..mirrors {
+                    fetched.expect(fetched.blame(source).is_none(), "nobody to be blamed");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_limited_rate_costs_no_bytes_however_many_fast_sources_there_are() {
+    let fleet = fleet();
+    let server = Faulty::start(&fleet.model);
+    let fetched = of_mirrors(&fleet, &server, 16).with(&["--limit-rate", "1MB"]).run().arrived(&fleet);
+    let (received, wanted) = figures(&fetched);
+    fetched.expect(received <= wanted * 1.05, "few bytes to come twice");
+    fetched.expect(fetched.took >= Duration::from_secs(2), "the limit to be kept");
+    fetched.expect((0..16).all(|source| fetched.blame(source).is_none()), "nobody to be blamed");
+}
+
+/// One source after the other was asked, two seconds later each: forty took 81 seconds.
+#[test]
+fn a_list_that_twenty_sources_withhold_is_found_at_the_next_within_seconds() {
+    let fleet = fleet();
+    let (silent, honest) = (Faulty::start(&fleet.model), Faulty::start(&fleet.model));
+    drop(silent.fail(Fault::Unanswered(End::Stall).on("*files.jsonl")));
+    let fetched = of_mirrors(&fleet, &silent, 20).and(&honest.url()).run().arrived(&fleet);
+    fetched.expect(fetched.took < Duration::from_secs(14), "not to wait for each");
+}
+
+#[test]
+fn hundreds_of_sources_fit_into_little_memory() {
+    let fleet = fleet();
+    let server = Faulty::start(&fleet.model);
+    let fetched = of_mirrors(&fleet, &server, 400).with(&["--memory", "34MiB"]).run().arrived(&fleet);
+    fetched.expect((0..400).all(|source| fetched.blame(source).is_none()), "nobody to be blamed");
+    let (received, wanted) = figures(&fetched);
+    fetched.expect(received <= wanted * 1.05, "few bytes to come twice");
+}
