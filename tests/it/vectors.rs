@@ -148,6 +148,10 @@ impl Vector {
     }
 
     fn judge(&self) -> Result<(), String> {
+        // What decides about sources is no public interface: `weighbridge-transfer` has the test.
+        if self.key("test") == Some("blame") {
+            return Ok(());
+        }
         let end = self.run();
         let place = self.file.strip_prefix(spec()).unwrap_or(&self.file).display();
         let fail = |what: String| Err(format!("{place}: {what} ({})", self.key("comment").unwrap_or("")));

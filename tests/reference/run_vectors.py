@@ -11,8 +11,8 @@ from pathlib import Path
 
 import vector_form
 from vector_form import Vector
-from weighbridge_ref import (audit, blake3, filetree, gguf, head, held, lists, memory, model, names, note, proof,
-                             slices, statements, tensors, trees, trust, values)
+from weighbridge_ref import (audit, blake3, blame, filetree, gguf, head, held, lists, memory, model, names, note,
+                             proof, slices, statements, tensors, trees, trust, values)
 from weighbridge_ref.refused import Refused
 
 VECTORS = Path(__file__).resolve().parents[2] / "spec" / "vectors"
@@ -49,7 +49,9 @@ def compare(vector: Vector, outcome: Outcome) -> str | None:
         return f"refused with {outcome.codes}, expected {code}"
     if "released" in vector.header and blake3.hash(outcome.released).hex() != vector.header["released"]:
         return "other bytes were released"
-    for key in ANSWERS.get(vector.header["test"], []) if expect == "accepted" else []:
+    for key in ANSWERS.get(vector.header["test"], []):
+        if expect == "refused" and key not in outcome.answers:
+            continue
         promised = dict(vector.sections).get(key, vector.header.get(key))
         if promised is not None and not same(key, promised, outcome.answers[key]):
             return f"{key} is {outcome.answers[key]!r}, expected {promised!r}"
@@ -284,6 +286,14 @@ def test_slice(vector, outcome):
         outcome.released += released
 
 
+def test_blame(vector, outcome):
+    files = [int(count) for count in vector.header["files"].split()]
+    fetch = blame.play(vector.number("chunk-size"), files, vector.number("sources"), vector.section("story"))
+    outcome.answers["outcome"] = fetch.outcome()
+    if code := fetch.code():
+        outcome.codes.append(code)
+
+
 TESTS = {
     "root": test_root,
     "layer": test_layer,
@@ -312,6 +322,7 @@ TESTS = {
     "statement": test_statement,
     "audit": test_audit,
     "held": test_held,
+    "blame": test_blame,
 }
 
 # Header keys and sections that are answers; all others are parameters.
@@ -329,6 +340,7 @@ ANSWERS = {
     "statement": ["hash"],
     "audit": ["response-hash"],
     "held": ["reports"],
+    "blame": ["outcome"],
 }
 
 

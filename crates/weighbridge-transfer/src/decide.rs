@@ -26,6 +26,8 @@ pub(crate) mod schedule;
 mod simulation;
 mod standing;
 #[cfg(test)]
+mod stories;
+#[cfg(test)]
 mod tests;
 
 use availability::{Availability, Eligible};
