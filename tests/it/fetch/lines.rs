@@ -21,6 +21,12 @@ fn figures(fetched: &Fetched) -> (f64, f64) {
     (figure("received"), figure("wanted"))
 }
 
+/// The bytes of bodies that the server sent, of metadata too.
+fn sent(server: &Faulty) -> f64 {
+    let sent: u64 = server.requests().iter().map(|request| request.sent).sum();
+    Duration::from_micros(sent).as_secs_f64() * 1e6
+}
+
 /// Four honest mirrors behind one slow line were all called stalled, and the fetch failed.
 #[test]
 fn mirrors_that_share_a_slow_line_take_its_own_time_and_are_not_blamed() {
@@ -37,6 +43,7 @@ fn mirrors_that_share_a_slow_line_take_its_own_time_and_are_not_blamed() {
                 fetched
                     .expect(fetched.took < own.mul_f64(1.1) + Duration::from_secs(1), "the line's own time");
                 fetched.expect(received <= wanted * 1.05, "few bytes to come twice");
+                fetched.expect(sent(&server) <= wanted * 1.05, "few bytes to be sent in vain");
                 for source in 0..mirrors {
                     fetched.expect(fetched.blame(source).is_none(), "nobody to be blamed");
                 }
@@ -52,6 +59,7 @@ fn a_limited_rate_costs_no_bytes_however_many_fast_sources_there_are() {
     let fetched = of_mirrors(&fleet, &server, 16).with(&["--limit-rate", "1MB"]).run().arrived(&fleet);
     let (received, wanted) = figures(&fetched);
     fetched.expect(received <= wanted * 1.05, "few bytes to come twice");
+    fetched.expect(sent(&server) <= wanted * 1.1, "few bytes to be sent in vain");
     fetched.expect(fetched.took >= Duration::from_secs(2), "the limit to be kept");
     fetched.expect((0..16).all(|source| fetched.blame(source).is_none()), "nobody to be blamed");
 }

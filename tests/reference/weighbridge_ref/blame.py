@@ -42,7 +42,7 @@ class Source:
         self.begin_window()
 
     def begin_window(self):
-        self.asked = self.demanded = self.given = self.silent = 0.0
+        self.asked = self.demanded = self.given = 0.0
 
     @property
     def is_asked(self) -> bool:
@@ -260,17 +260,14 @@ class Fetch:
         source.asked += STEP
         source.given += given
         source.demanded += demanded
-        source.silent = 0 if given else source.silent + STEP
-        is_silent = source.silent >= SHORTEST
-        # The stories are far from the point where it matters how many connections a source has.
-        if not is_silent and (source.asked < SHORTEST or source.demanded < 2 * self.chunk_size):
+        if source.asked < SHORTEST:
             return
-        if not is_silent and source.given >= source.demanded:
+        if source.given >= max(source.demanded, 1):
             source.stalls = 0
             source.begin_window()
             return
         source.stalls += 1
-        source.waits_until = self.now + (source.silent if is_silent else source.asked)
+        source.waits_until = self.now + SHORTEST
         source.begin_window()
         if source.stalls >= STALLS:
             source.set_aside("stalled")
