@@ -121,6 +121,8 @@ impl Decisions {
         self.availability.leave(source);
         self.told.remove(&source);
         self.resting.remove(&source);
+        self.ended.remove(&source);
+        self.of_use.remove(&source);
     }
 
     /// The file list is known: chunks of `chunk` bytes, which are judged in pieces of `piece`.
@@ -332,8 +334,8 @@ impl Decisions {
         self.schedule.done(lease, file, chunks, now)
     }
 
-    /// Chunks of a lease, of so many bytes, were not the signed ones: the source is not asked for them again, and others
-    /// are.
+    /// Records that chunks of a lease, which have `bytes` bytes, were not the signed ones. The source is not asked for them
+    /// again; others are.
     pub(crate) fn refuse(
         &mut self,
         lease: LeaseId,
@@ -357,6 +359,7 @@ impl Decisions {
 
     // Files without a layer.
 
+    /// Makes a file wanted as a whole.
     pub(crate) fn add_layerless(&mut self, file: usize) {
         self.layerless.push_back(file);
     }
@@ -712,7 +715,7 @@ impl Decisions {
             let until = self.standing.not_before(source).unwrap_or(now);
             (source, until.saturating_duration_since(now))
         });
-        let waiting = self.pacing.first_again(now).filter(|(source, _)| !self.standing.is_out(*source));
+        let waiting = self.pacing.first_again(now, |source| !self.standing.is_out(source));
         suspects.chain(waiting).min_by_key(|(_, time)| *time)
     }
 

@@ -321,12 +321,17 @@ impl Pacing {
         self.waits
     }
 
-    /// The source that waits and is tried again first, and when from now on.
-    pub(crate) fn first_again(&self, now: Instant) -> Option<(SourceId, Duration)> {
+    /// The source that waits and is tried again first, of those that may be asked, and when from now on.
+    pub(crate) fn first_again(
+        &self,
+        now: Instant,
+        is_asked: impl Fn(SourceId) -> bool,
+    ) -> Option<(SourceId, Duration)> {
         let again = |(source, member): (&SourceId, &Member)| {
             Some((*source, member.waits_until?.saturating_duration_since(now)))
         };
-        self.members.iter().filter_map(again).min_by_key(|(_, time)| *time)
+        let waiting = self.members.iter().filter(|(source, _)| is_asked(**source)).filter_map(again);
+        waiting.min_by_key(|(_, time)| *time)
     }
 
     /// The sources that never answered, and have failed often enough to be given up if no other one answers: a mistyped
