@@ -111,6 +111,9 @@ fn without_std() -> Result<Outcome> {
 
 fn tests() -> Result<Outcome> {
     let mut test = cargo("test --workspace --all-features");
+    // Tests of fetches wait for servers and watchdogs most of the time.
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).saturating_mul(2);
+    test.env("RUST_TEST_THREADS", threads.to_string());
     run_command(test.envs(real_model::fetched().map(|model| (real_model::VARIABLE, model))))?;
     // Test the verifier again without features, as small nodes link it: on one core.
     run_command(&mut cargo("test -p weighbridge-verify --test it")).map(passed)
