@@ -1,4 +1,4 @@
-//! Fetches the head, the lists and the layers, each from the source that first gives the right one.
+//! Fetches metadata: the head, the lists, and parts of the layers, each from the source that first gives the right one.
 
 use std::{cmp::Reverse, sync::Arc, time::Instant};
 
@@ -14,7 +14,6 @@ use crate::{
     source::{Fault, What},
 };
 
-pub(crate) mod layers;
 mod race;
 mod suspicion;
 

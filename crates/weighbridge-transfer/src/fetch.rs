@@ -18,7 +18,7 @@ use weighbridge_store::{
 
 use crate::{
     board::{Board, PATIENCE},
-    catalog::{Case, Part, Suspicion, Trust, best_head, judge_again, layers, one_of, text},
+    catalog::{Case, Part, Suspicion, Trust, best_head, judge_again, one_of, text},
     decide::{Decisions, Means},
     error::{FetchError, Missing, Unpruned},
     event::{Event, FetchProgress, Here, SourceId, SourceStatus},
@@ -29,6 +29,7 @@ use crate::{
         buffers::Buffers,
         chunk_store::{ChunkStore, MAX_OPEN},
         engine::{Engine, piece_of},
+        layers,
         selection::Selection,
     },
 };

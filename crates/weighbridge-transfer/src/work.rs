@@ -5,6 +5,7 @@ pub(crate) mod chunk_store;
 pub(crate) mod connection;
 pub(crate) mod engine;
 pub(crate) mod landing;
+pub(crate) mod layers;
 pub(crate) mod local;
 pub(crate) mod selection;
 pub(crate) mod target;
