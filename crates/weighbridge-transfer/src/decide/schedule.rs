@@ -397,7 +397,7 @@ impl Schedule {
     ) -> Option<(usize, RangeSet, LeaseKind)> {
         let late = self.leases.values().filter_map(|lease| {
             let first = lease.chunks.first()?;
-            let grain = first.start..first.end.min(first.start.saturating_add(self.grain));
+            let grain = first.start..first.end.min(first.start.saturating_add(paces.copied()));
             let mut chunks = eligible(lease.file).prefix(&grain);
             if chunks.is_empty() {
                 return None;

@@ -167,6 +167,15 @@ impl<'a> Paces<'a> {
         is_known && rate < self.least_fair()
     }
 
+    /// How many chunks are repeated at once: those that an equal share of the line gives in a second, so that a copy that
+    /// turns out needless costs little on a slow line.
+    pub(super) fn copied(&self) -> u64 {
+        match self.fair() {
+            0 => self.grain,
+            fair => (fair / self.chunk.max(1)).clamp(1, self.grain),
+        }
+    }
+
     /// How long a lease may be silent on a slow line that many share, whatever is known of its source.
     fn patience_of_the_line(&self, lease: &Running) -> Duration {
         let bytes = self.expected(lease);
