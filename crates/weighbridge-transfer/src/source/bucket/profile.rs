@@ -95,6 +95,10 @@ pub(crate) fn read(text: &str, file: File, name: &str) -> Result<Option<Profile>
             continue;
         }
         let (key, value) = trimmed.split_once('=').ok_or(ProfileError::Line(number))?;
+        // Other readers of this format end a key at a colon, too.
+        if is_ours && key.contains(':') {
+            return Err(ProfileError::Line(number));
+        }
         let known = Setting::ALL
             .into_iter()
             .find(|known| key.trim_end_matches(SPACE).eq_ignore_ascii_case(known.name()));

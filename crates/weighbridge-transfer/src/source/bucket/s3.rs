@@ -22,7 +22,7 @@ use super::{
 /// # Errors
 /// A sentence without secrets.
 pub(super) fn settings() -> Result<(AmazonS3Builder, Option<String>), String> {
-    let builder = AmazonS3Builder::from_env();
+    let builder = of_environment();
     let has = |key| builder.get_config_value(&key).is_some();
     if has(Key::AccessKeyId)
         || has(Key::SecretAccessKey)
@@ -59,6 +59,20 @@ pub(super) fn settings() -> Result<(AmazonS3Builder, Option<String>), String> {
         None => builder,
     };
     Ok((settings.into_iter().fold(builder, set), nowhere))
+}
+
+/// The settings of the environment. An empty variable counts as none: `object_store` itself would sign with empty keys.
+fn of_environment() -> AmazonS3Builder {
+    // A variable that is no text is none of these.
+    let texts =
+        env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
+    let settings = texts.filter(|(name, value)| name.starts_with("AWS_") && !value.is_empty());
+    settings.fold(AmazonS3Builder::new(), |builder, (name, value)| {
+        match name.to_ascii_lowercase().parse::<Key>() {
+            Ok(key) => builder.with_config(key, value),
+            Err(_) => builder,
+        }
+    })
 }
 
 /// The files that a profile is looked for in.

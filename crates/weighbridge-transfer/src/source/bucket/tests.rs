@@ -294,12 +294,18 @@ async fn keys_come_from_a_profile_where_the_environment_has_none() {
     assert!(request.contains(" credential=given/") && !request.contains("security-token"), "{request}");
     run(&[("AWS_PROFILE", "me"), ("AWS_REGION", "venus-1")]).await;
     assert!(server.requests().pop().unwrap().contains("/venus-1/s3/"));
+    // An empty variable counts as none.
+    let empty = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION"]
+        .map(|name| (name, ""));
+    run(&[&empty[..], &[("AWS_PROFILE", "me")]].concat()).await;
+    let request = server.requests().pop().unwrap();
+    assert!(request.contains(" credential=mine/") && request.contains("/mars-1/s3/"), "{request}");
     let told = "told: no credentials for a bucket: profile `sso` gets its keys by single sign-on (SSO), which is not read";
     assert!(run(&[("AWS_PROFILE", "sso")]).await.contains(told));
     let told = "told: no credentials for a bucket: the environment has AWS_SESSION_TOKEN, and no keys that it belongs to";
     assert!(run(&[("AWS_PROFILE", "me"), ("AWS_SESSION_TOKEN", "t")]).await.contains(told));
     assert!(run(&[("AWS_PROFILE", "you")]).await.contains("profile `you` is not in "));
-    assert_eq!(server.requests().len(), 3);
+    assert_eq!(server.requests().len(), 4);
 }
 
 #[test]

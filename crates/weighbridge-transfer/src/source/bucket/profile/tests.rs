@@ -73,6 +73,9 @@ fn refuses_lines_that_tools_read_differently() {
         ("\n[default] x\n", 2),
         ("[other]\nword\n", 2),
         ("word", 1),
+        // The session would be left out, and the keys be refused without it.
+        ("[default]\naws_access_key_id = ID\naws_session_token: IQ==\n", 3),
+        ("[default]\nregion: a=b\n", 2),
     ] {
         assert_eq!(credentials(text), Err(ProfileError::Line(line)), "{text}");
     }

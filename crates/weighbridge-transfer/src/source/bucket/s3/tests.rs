@@ -35,16 +35,16 @@ fn files_and_profiles_are_those_that_the_environment_names() {
         (files.name, files.is_named, files.files.map(|place| place.path))
     };
     let path = |path: &str| Some(PathBuf::from(path));
-    let usual = [path("/home/me/.aws/credentials"), path("/home/me/.aws/config")];
-    assert_eq!(paths(&[], Some("/home/me")), ("default".to_owned(), false, usual.clone()));
+    let usual = [path("/a-home/.aws/credentials"), path("/a-home/.aws/config")];
+    assert_eq!(paths(&[], Some("/a-home")), ("default".to_owned(), false, usual.clone()));
     assert_eq!(paths(&[], None), ("default".to_owned(), false, [None, None]));
     let empty = [("AWS_PROFILE", ""), ("AWS_CONFIG_FILE", ""), ("AWS_SHARED_CREDENTIALS_FILE", "")];
-    assert_eq!(paths(&empty, Some("/home/me")), ("default".to_owned(), false, usual.clone()));
+    assert_eq!(paths(&empty, Some("/a-home")), ("default".to_owned(), false, usual.clone()));
     let named = [("AWS_PROFILE", "a"), ("AWS_DEFAULT_PROFILE", "b")];
-    assert_eq!(paths(&named, Some("/home/me")), ("a".to_owned(), true, usual.clone()));
-    assert_eq!(paths(&named[1..], Some("/home/me")), ("b".to_owned(), true, usual));
+    assert_eq!(paths(&named, Some("/a-home")), ("a".to_owned(), true, usual.clone()));
+    assert_eq!(paths(&named[1..], Some("/a-home")), ("b".to_owned(), true, usual));
     let elsewhere = [("AWS_CONFIG_FILE", "~/c"), ("AWS_SHARED_CREDENTIALS_FILE", "/s")];
-    assert_eq!(paths(&elsewhere, Some("/home/me")).2, [path("/s"), path("/home/me/c")]);
+    assert_eq!(paths(&elsewhere, Some("/a-home")).2, [path("/s"), path("/a-home/c")]);
     assert_eq!(paths(&elsewhere, None).2, [path("/s"), path("~/c")]);
 }
 
