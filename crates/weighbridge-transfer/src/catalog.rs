@@ -177,16 +177,16 @@ pub(crate) async fn one_of<T>(
     while let Some(answer) = race.next().await {
         let source = answer.source;
         race.leave_out(source);
-        let wrong = match answer.bytes {
-            Ok(bytes) => match accept(bytes) {
-                Ok(accepted) => {
+        let (wrong, given) = match answer.bytes {
+            Ok(bytes) => match (bytes.len(), accept(bytes)) {
+                (_, Ok(accepted)) => {
                     board.figures.note_good();
                     board.decide().set_slow(source, false);
                     return Ok(Some(accepted));
                 }
-                Err(wrong) => wrong,
+                (given, Err(wrong)) => (wrong, given),
             },
-            Err(Fault::OtherFile(what)) => format!("{}: {what}", part.what.name()),
+            Err(Fault::OtherFile(what)) => (format!("{}: {what}", part.what.name()), 0),
             Err(fault) => {
                 // Stores deny files that they do not have. Layers may be missing, since files can be fetched without
                 // them.
@@ -198,8 +198,8 @@ pub(crate) async fn one_of<T>(
             }
         };
         is_missing = false;
-        let len = part.range.end.saturating_sub(part.range.start);
-        board.decide().refuse_metadata(source, len);
+        // A length that was announced is no byte that was given.
+        board.decide().refuse_metadata(source, u64::try_from(given).unwrap_or(u64::MAX));
         if let Some(suspicion) = Suspicion::of(board, source, answer.cases, wrong) {
             suspicion.judge(case, None);
         }

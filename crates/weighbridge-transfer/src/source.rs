@@ -27,6 +27,7 @@ use crate::ranges::RangeSet;
 mod address;
 #[cfg(feature = "cloud")]
 mod bucket;
+pub(crate) mod contract;
 mod fault;
 mod folder;
 pub(crate) mod http;
@@ -219,7 +220,7 @@ impl Body {
     /// cannot begin there. The stream goes on to the end of the range, or ends with a fault. Bytes behind the end of
     /// the range are ignored.
     pub fn new(start: u64, bytes: impl Stream<Item = Result<Bytes, Fault>> + Send + 'static) -> Self {
-        Self { start, bytes: bytes.boxed(), ended: None }
+        Self { start, bytes: bytes.fuse().boxed(), ended: None }
     }
 
     /// A body whose bytes are all in memory already.
@@ -256,7 +257,8 @@ impl Body {
         }
         loop {
             match self.bytes.next().await {
-                Some(Ok(bytes)) if bytes.is_empty() => {}
+                // A stream that is always ready would keep other tasks from running.
+                Some(Ok(bytes)) if bytes.is_empty() => tokio::task::yield_now().await,
                 Some(Ok(bytes)) => return Ok(Some(bytes)),
                 Some(Err(fault)) => return Err(self.ended.insert(fault).clone()),
                 None => return Ok(None),
@@ -319,7 +321,7 @@ impl Inventory {
     /// Whether the source says that it has a chunk.
     #[must_use]
     pub fn has(&self, root: &FileRoot, chunk: u64) -> bool {
-        let end = chunk.saturating_add(1);
+        let Some(end) = chunk.checked_add(1) else { return false };
         self.files().get(root).is_some_and(|chunks| chunks.contains_range(&(chunk..end)))
     }
 
@@ -335,5 +337,31 @@ impl Inventory {
 
     fn files(&self) -> MutexGuard<'_, HashMap<FileRoot, RangeSet>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inventory_takes_any_positions_and_has_only_those_that_were_added() {
+        let (inventory, root) = (Inventory::default(), FileRoot::from_bytes([7; 32]));
+        for run in [5..5, Range { start: 9, end: 3 }, u64::MAX..u64::MAX] {
+            inventory.add(root, run);
+        }
+        for chunk in [0, 1, 5, 1 << 32, 1 << 63, u64::MAX - 1, u64::MAX] {
+            assert!(!inventory.has(&root, chunk), "{chunk}");
+        }
+        inventory.add(root, 1..u64::MAX);
+        inventory.add(root, 2..4);
+        for (chunk, has) in [(0, false), (1, true), (1 << 63, true), (u64::MAX - 1, true), (u64::MAX, false)]
+        {
+            assert_eq!(inventory.has(&root, chunk), has, "{chunk}");
+        }
+        assert!(inventory.may_grow());
+        inventory.finish();
+        inventory.add(root, 0..1);
+        assert!(!inventory.may_grow() && inventory.has(&root, 0), "what comes later is there all the same");
     }
 }

@@ -16,7 +16,7 @@ use weighbridge_manifest::MAX_NOTE;
 use crate::{
     board::{Board, PATIENCE},
     event::SourceId,
-    source::{Fault, What},
+    source::{Fault, What, contract},
 };
 
 /// A range of a file of metadata whose length is signed.
@@ -270,14 +270,14 @@ async fn read(board: &Board, source: SourceId, part: &Part) -> Result<Vec<u8>, F
     let there = board.source(source).ok_or_else(|| Fault::Unreachable("has left".to_owned()))?;
     if part.what == What::Head {
         let limit = u64::try_from(MAX_NOTE).unwrap_or(u64::MAX);
-        return there.whole(&part.what, limit).await;
+        return contract::whole(there.as_ref(), &part.what, limit).await;
     }
     let Range { start, end } = part.range;
     let len = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
     if len == 0 {
         return Ok(Vec::new());
     }
-    let mut body = there.open(&part.what, start..end).await?;
+    let mut body = contract::open(there.as_ref(), &part.what, start..end).await?;
     let mut skip = usize::try_from(start.saturating_sub(body.start())).unwrap_or(usize::MAX);
     let mut bytes = Vec::new();
     // The buffer grows as bytes come: the length is signed, but a source may send nothing.

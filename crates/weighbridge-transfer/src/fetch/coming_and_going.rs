@@ -143,7 +143,8 @@ impl Heard {
     }
 }
 
-fn options(sample: &Sample, sources: Sources, into: PathBuf) -> Options {
+/// A fetch of all of a release, by the id of its head.
+pub(super) fn options(sample: &Sample, sources: Sources, into: PathBuf) -> Options {
     Options {
         sources,
         metadata: None,

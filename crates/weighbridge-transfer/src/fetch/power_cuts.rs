@@ -7,18 +7,16 @@ use std::{
     sync::{Mutex, atomic::AtomicBool},
 };
 
-use weighbridge_manifest::{Expectation, TrustPolicy};
 use weighbridge_store::{
     CHUNKS, Disk, Opening,
     power_cut::{Dice, PowerCut},
 };
 use weighbridge_testkit::{CHUNK, Sample};
 
-use super::*;
+use super::{coming_and_going::options, *};
 use crate::{
     board::lock,
     event::Waiting,
-    options::Watchdog,
     source::{SourceFactory, SourceOptions},
 };
 
@@ -76,20 +74,7 @@ fn publish(at: &Path, release: &Sample, with_layers: bool, poisoned: &BTreeSet<(
 
 fn run(disk: &Arc<PowerCut>, source: &Path, release: &Sample, heard: &Heard) -> Result<Fetched, FetchError> {
     let source = SourceFactory::new().parse(source.to_str().unwrap(), &SourceOptions::default()).unwrap();
-    let options = Options {
-        sources: vec![source].into(),
-        metadata: None,
-        into: disk.root().to_owned(),
-        policy: TrustPolicy::pinned(release.id),
-        expected: Expectation::any(),
-        now: None,
-        wanted: Wanted::default(),
-        unlisted: Unlisted::Report,
-        another_model: AnotherModel::Refuse,
-        memory: 64 << 20,
-        limit_rate: None,
-        watchdog: Watchdog::default(),
-    };
+    let options = options(release, vec![source].into(), disk.root().to_owned());
     let (disk, root) = (Arc::clone(disk), disk.root().to_owned());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(fetch_into(options, move || Destination::on(disk, &root), heard, &Stop::default()))

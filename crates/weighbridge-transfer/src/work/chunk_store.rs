@@ -202,7 +202,9 @@ impl ChunkStore {
         let rest = bytes.get(from..).unwrap_or_default();
         // An empty offer is refused as one wrong chunk.
         let pieces: Vec<&[u8]> = if rest.is_empty() { vec![rest] } else { rest.chunks(unit).collect() };
-        for (chunk, piece) in (at..).zip(pieces) {
+        for (nth, piece) in (0..).zip(pieces) {
+            // A position beyond the last one is refused as such.
+            let chunk = at.saturating_add(nth);
             match file.accept_run(chunk, piece) {
                 Ok(run) => take(&run)?,
                 Err(refused) => wrong.push(WrongChunk { chunk, why: refused.fault.to_string() }),
@@ -264,6 +266,9 @@ impl ChunkStore {
     pub fn read(&self, position: usize, chunks: Range<u64>) -> Result<Vec<u8>, FetchError> {
         let target = self.target(position)?;
         let file = self.verifier.file(position).map_err(FetchError::Entry)?;
+        if chunks.is_empty() {
+            return Ok(Vec::new());
+        }
         let changed = |what: &str| {
             let error = std::io::Error::new(std::io::ErrorKind::InvalidData, what.to_owned());
             FetchError::from(weighbridge_store::IoError::at("read", target.path.as_str())(error))
@@ -397,5 +402,84 @@ impl ChunkStore {
 impl fmt::Debug for ChunkStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChunkStore").field("progress", &self.progress()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weighbridge_testkit::{CHUNK, Sample};
+
+    use super::*;
+
+    /// Three chunks, the last of them shorter, and a file of one byte, which has no layer.
+    fn sample() -> Sample {
+        Sample::of(&[("a", 40_000), ("b", 1)], 1)
+    }
+
+    fn store(sample: &Sample) -> (tempfile::TempDir, ChunkStore) {
+        let place = tempfile::tempdir().unwrap();
+        let list = Arc::clone(&sample.list);
+        let store = ChunkStore::open(place.path(), list, None, &Wanted::default(), |_| {}).unwrap();
+        (place, store)
+    }
+
+    fn wrong(accepted: &Accepted) -> Vec<u64> {
+        accepted.wrong.iter().map(|wrong| wrong.chunk).collect()
+    }
+
+    #[test]
+    fn bytes_at_any_position_are_judged_and_only_good_ones_count() {
+        let sample = sample();
+        let (_place, store) = store(&sample);
+        assert!(store.accept(0, 0, sample.bytes(0)).is_err(), "it has no layer yet");
+        store.accept_layer(0, &sample.layers).unwrap();
+        let chunk = usize::try_from(CHUNK).unwrap();
+        let all = sample.bytes(0);
+        for first in [1, 2, 3, 1 << 32, 1 << 63, u64::MAX - 1, u64::MAX] {
+            let accepted = store.accept(0, first, &all[..2 * chunk]).unwrap();
+            assert!(accepted.good.is_empty() && accepted.new == 0, "{first}");
+            assert_eq!(wrong(&accepted), [first, first.saturating_add(1)]);
+        }
+        // Nothing at all, a byte less than a chunk, and a byte more.
+        assert_eq!(wrong(&store.accept(0, 0, b"").unwrap()), [0]);
+        assert_eq!(wrong(&store.accept(0, 0, &all[..chunk - 1]).unwrap()), [0]);
+        let longer = store.accept(0, 0, &all[..chunk + 1]).unwrap();
+        assert_eq!((longer.good.clone(), wrong(&longer)), (vec![0..1; 1], vec![1]));
+        // Past the end of the file, and once more what is there.
+        let mut past = all.to_vec();
+        past.push(0);
+        let past = store.accept(0, 0, &past).unwrap();
+        assert_eq!((past.new, wrong(&past)), (CHUNK, vec![2]));
+        let again = store.accept(0, 0, all).unwrap();
+        assert_eq!((again.new, wrong(&again)), (u64::try_from(all.len()).unwrap() - 2 * CHUNK, vec![]));
+        assert!(store.accept(2, 0, b"x").is_err() && store.accept(usize::MAX, 0, b"x").is_err());
+        assert_eq!(store.accept(1, 0, sample.bytes(1)).unwrap().new, 1);
+        store.sync().unwrap();
+        assert!(store.is_durable());
+        assert_eq!(store.progress().verified, store.progress().wanted);
+    }
+
+    #[test]
+    fn only_chunks_that_are_there_are_read() {
+        let sample = sample();
+        let (place, store) = store(&sample);
+        store.accept_layer(0, &sample.layers).unwrap();
+        store.accept(0, 0, sample.bytes(0)).unwrap();
+        assert_eq!(store.read(0, 0..3).unwrap(), sample.bytes(0));
+        for empty in [0..0, 5..5, Range { start: 5, end: 3 }, u64::MAX..u64::MAX] {
+            assert!(store.read(0, empty).unwrap().is_empty());
+        }
+        for past in [2..4, 3..4, 0..1 << 63, u64::MAX - 1..u64::MAX] {
+            assert!(store.read(0, past.clone()).is_err(), "{past:?}");
+        }
+        assert!(store.read(1, 0..1).is_err() && store.read(9, 0..1).is_err());
+        assert!(!store.has(0, 3) && !store.has(0, u64::MAX) && !store.has(9, 0));
+        // Somebody changes a byte on the disk.
+        let root = sample.list.entries()[0].root;
+        let path = place.path().join(format!("weighbridge/partial/{root}"));
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[1] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert!(store.read(0, 0..1).is_err() && store.read(0, 1..3).is_ok());
     }
 }

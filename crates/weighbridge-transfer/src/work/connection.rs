@@ -14,7 +14,10 @@ use crate::{
     catalog::Suspicion,
     decide::{ConnectionId, Lease, LeaseId},
     event::SourceId,
-    source::{Body, Fault, Source},
+    source::{
+        Fault, Source,
+        contract::{self, ExactBody},
+    },
 };
 
 /// How a run of chunks ended.
@@ -218,7 +221,7 @@ impl Request<'_> {
     async fn run(&self, source: &dyn Source, buffer: Buffer) -> End {
         let (board, target) = (&self.engine.board, self.target);
         let range = target.range(&self.lease.chunks);
-        let mut body = match source.open(&target.what(), range.clone()).await {
+        let mut body = match contract::open(source, &target.what(), range.clone()).await {
             Ok(body) => body,
             Err(fault) => return End::Fault(fault),
         };
@@ -294,7 +297,7 @@ impl Request<'_> {
     }
 
     /// The next bytes; or that it is time to judge whole chunks that have come, or that nothing is left of the lease.
-    async fn next_frame(&self, body: &mut Body, coming: &Coming) -> Next {
+    async fn next_frame(&self, body: &mut ExactBody, coming: &Coming) -> Next {
         let soon = async {
             if self.whole_chunks(&coming.buffer) > 0 {
                 tokio::time::sleep_until((coming.since + SOON).into()).await;

@@ -9,7 +9,12 @@ use weighbridge_store::{IoError, Quarantine, SequentialWriter};
 use weighbridge_verify::{WholeError, WholeFile};
 
 use super::{engine::Engine, target::Target};
-use crate::{catalog::Suspicion, error::FetchError, event::SourceId, source::Fault};
+use crate::{
+    catalog::Suspicion,
+    error::FetchError,
+    event::SourceId,
+    source::{Fault, contract},
+};
 
 /// Why a file did not come.
 enum End {
@@ -94,7 +99,7 @@ async fn gather(
     let mut whole = WholeFile::new(&engine.chunks.files, target.position, quarantine.writer())
         .map_err(|error| End::Here(FetchError::Entry(error)))?;
     let there = board.source(source).ok_or(End::BrokenOff)?;
-    let mut body = there.open(&what, 0..size).await.map_err(End::Fault)?;
+    let mut body = contract::open(there.as_ref(), &what, 0..size).await.map_err(End::Fault)?;
     while let Some(frame) = body.next().await.map_err(End::Fault)? {
         board.received(frame.len(), source).await;
         let pushed = here(engine, source, move |_| whole.push(&frame).map(|()| whole)).await;
