@@ -27,7 +27,7 @@ fuzz_target!(|data: &[u8]| {
     });
 });
 
-/// What is taken stands in the text as it is, behind an equals sign and before the end of a line or space.
+/// Each value that is taken stands in the text as it is, behind an equals sign and before the end of a line or space.
 fn are_words_of(text: &str, profile: &Profile) {
     let Profile { keys, region, endpoint, .. } = profile;
     let keys =

@@ -148,7 +148,7 @@ impl Vector {
     }
 
     fn judge(&self) -> Result<(), String> {
-        // What decides about sources is no public interface: `weighbridge-transfer` has the test.
+        // The decisions about sources are no public interface: `weighbridge-transfer` has the test.
         if self.key("test") == Some("blame") {
             return Ok(());
         }

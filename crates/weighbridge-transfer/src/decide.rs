@@ -6,21 +6,19 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Range,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use weighbridge_tree::HeadId;
-
 use crate::{
-    event::{Blame, SourceId, SourceState, SourceStatus},
+    event::{Blame, SourceId, SourceStatus},
     options::Watchdog,
     ranges::RangeSet,
-    source::Fault,
 };
 
 mod availability;
 mod governor;
 mod pacing;
+mod reports;
 pub(crate) mod schedule;
 #[cfg(test)]
 mod simulation;
@@ -29,6 +27,7 @@ mod standing;
 mod stories;
 #[cfg(test)]
 mod tests;
+mod verdicts;
 
 use availability::{Availability, Eligible};
 use governor::Governor;
@@ -541,137 +540,6 @@ impl Decisions {
         self.pacing.is_landing(source)
     }
 
-    // Faults and verdicts.
-
-    pub(crate) fn cases(&self, source: SourceId) -> u64 {
-        self.standing.cases(source)
-    }
-
-    /// Records that a request failed before any byte was judged. `cases` is how often the source had been suspected
-    /// when the request began. Returns `true` if the source may have given another file: its head is to be read again
-    /// before it is blamed.
-    pub(crate) fn fail(
-        &mut self,
-        source: SourceId,
-        file: Option<usize>,
-        cases: u64,
-        fault: &Fault,
-        now: Instant,
-    ) -> bool {
-        if !matches!(fault, Fault::Unreachable(_)) {
-            self.hear(source);
-        }
-        // The source is not asked for that file again, no matter what verdict follows.
-        if matches!(fault, Fault::OtherFile(_)) {
-            self.standing.lack(source, file);
-        }
-        if self.standing.is_out(source) || self.standing.is_suspect(source) {
-            return false;
-        }
-        match (fault, file) {
-            (Fault::Missing | Fault::Refused(_), Some(_)) => {
-                self.standing.deny(source, file, fault);
-                self.break_off_if_out(source);
-            }
-            (Fault::OtherFile(what), _) => {
-                return self.suspect(source, cases, what.clone());
-            }
-            (Fault::Busy { retry_after: Some(after), .. }, _) if *after > MAX_WAIT => {
-                self.set_aside(source, Blame::Refused, fault.to_string());
-            }
-            (Fault::Busy { retry_after: None, .. }, _)
-                if self.pacing.falls_back(source, usize::from(file.is_some()), now) =>
-            {
-                self.standing.set_blame(source, Blame::Refused, fault.to_string());
-            }
-            (Fault::Busy { retry_after, .. }, _) => {
-                self.retry(source, Blame::Refused, fault.to_string(), *retry_after, now);
-            }
-            (Fault::Missing | Fault::Refused(_), _) => {
-                self.set_aside(source, Blame::Refused, fault.to_string());
-            }
-            (Fault::Unreachable(_), _) => {
-                self.retry(source, Blame::Unreachable, fault.to_string(), None, now);
-            }
-        }
-        false
-    }
-
-    fn retry(
-        &mut self,
-        source: SourceId,
-        blame: Blame,
-        what: String,
-        retry_after: Option<Duration>,
-        now: Instant,
-    ) {
-        match self.pacing.fail(source, retry_after, now) {
-            Next::GiveUp => self.set_aside(source, blame, what),
-            Next::Waits => self.standing.set_blame(source, blame, what),
-            Next::AsBefore => {}
-        }
-    }
-
-    /// Records that the source denies metadata, which other sources may have.
-    pub(crate) fn deny_metadata(&mut self, source: SourceId, fault: &Fault) {
-        self.standing.deny(source, None, fault);
-        self.break_off_if_out(source);
-    }
-
-    /// Suspects a source that gave bytes which do not match. Returns `true` if its head is to be read again.
-    pub(crate) fn suspect(&mut self, source: SourceId, cases: u64, what: String) -> bool {
-        let not_before = self.pacing.waits_until(source);
-        let is_suspect = self.standing.suspect(source, cases, what, not_before);
-        if is_suspect {
-            self.pacing.break_off(source);
-        }
-        is_suspect
-    }
-
-    pub(crate) fn not_before(&self, source: SourceId) -> Option<Instant> {
-        self.standing.not_before(source)
-    }
-
-    pub(crate) fn convict(&mut self, source: SourceId) {
-        self.standing.convict(source);
-        self.break_off_if_out(source);
-    }
-
-    pub(crate) fn set_stale(&mut self, source: SourceId, moved: Moved, what: String, same: BTreeSet<usize>) {
-        self.standing.set_stale(source, moved, what, same);
-    }
-
-    pub(crate) fn is_stale(&self, source: SourceId) -> bool {
-        self.standing.is_stale(source)
-    }
-
-    pub(crate) fn is_judging(&self) -> bool {
-        self.standing.is_judging()
-    }
-
-    /// The sources that are convicted of lying so far. Each may show another head by now.
-    pub(crate) fn convicted(&self) -> Vec<SourceId> {
-        self.standing.convicted()
-    }
-
-    pub(crate) fn close_case(&mut self, source: SourceId, blame: Blame, why: &str) {
-        self.standing.close_case(source, blame, why);
-    }
-
-    pub(crate) fn close_cases(&mut self) {
-        self.standing.close_cases();
-    }
-
-    /// The later head that every useful source of the model has moved to, if there is one.
-    pub(crate) fn all_moved_to(&self) -> Option<HeadId> {
-        self.standing.all_moved_to(&self.model_sources())
-    }
-
-    pub(crate) fn set_aside(&mut self, source: SourceId, blame: Blame, what: String) {
-        self.standing.set_aside(source, blame, what);
-        self.break_off_if_out(source);
-    }
-
     // Time.
 
     /// Advances the time to `now`.
@@ -704,61 +572,6 @@ impl Decisions {
             {
                 self.set_aside(source, blame, what);
             }
-        }
-    }
-
-    // Reports.
-
-    /// The source that is tried again first, and the time until then, if every source is waiting.
-    pub(crate) fn first_again(&self, now: Instant) -> Option<(SourceId, Duration)> {
-        let suspects = self.sources().filter(|source| self.standing.is_suspect(*source)).map(|source| {
-            let until = self.standing.not_before(source).unwrap_or(now);
-            (source, until.saturating_duration_since(now))
-        });
-        let waiting = self.pacing.first_again(now, |source| !self.standing.is_out(source));
-        suspects.chain(waiting).min_by_key(|(_, time)| *time)
-    }
-
-    /// The statuses that changed since the last call: states and blames at once, rates only if `rates` is set.
-    pub(crate) fn news(&mut self, now: Instant, rates: bool) -> Vec<SourceStatus> {
-        let statuses = self.statuses(now);
-        let is_news = |status: &SourceStatus| {
-            self.told.get(&status.source).is_none_or(|told| {
-                told.state != status.state
-                    || told.blame != status.blame
-                    || (rates && told.rate != status.rate)
-            })
-        };
-        let news: Vec<_> = statuses.into_iter().filter(is_news).collect();
-        news.iter().for_each(|status| _ = self.told.insert(status.source, status.clone()));
-        news
-    }
-
-    /// The status of every source.
-    pub(crate) fn statuses(&self, now: Instant) -> Vec<SourceStatus> {
-        self.sources().map(|source| self.status(source, now)).collect()
-    }
-
-    fn status(&self, source: SourceId, now: Instant) -> SourceStatus {
-        let is_at_work = self.pacing.running(source) > 0;
-        let waits = self.pacing.waits_until(source);
-        let (state, again_in) = match self.standing.rank(source) {
-            Rank::None if self.standing.is_suspect(source) => (SourceState::Waiting, None),
-            Rank::None => (SourceState::SetAside, None),
-            _ if waits.is_some() => {
-                (SourceState::Waiting, waits.map(|until| until.saturating_duration_since(now)))
-            }
-            _ if is_at_work => (SourceState::Active, None),
-            Rank::LastResort => (SourceState::SetAside, None),
-            Rank::Good => (SourceState::Idle, None),
-        };
-        SourceStatus {
-            source,
-            state,
-            blame: self.standing.blame(source),
-            again_in,
-            verified: self.standing.verified(source),
-            rate: self.pacing.rate(source),
         }
     }
 }

@@ -18,7 +18,7 @@ fn a_hub_is_asked_with_the_token_of_a_login_unless_the_environment_says_otherwis
         let hub = hub_at(&fleet, name);
         let fetch = Fetch::from(&fleet, &[]).and("hf://org/llama").env("HF_ENDPOINT", &hub.url());
         let fetch = fetch.env("HF_HOME", home.to_str().unwrap());
-        // Whatever this machine has is unset.
+        // The settings of this machine are unset.
         let unset = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_DISABLE_IMPLICIT_TOKEN"];
         let fetch = unset.into_iter().fold(fetch, |fetch, name| fetch.env(name, ""));
         let fetch = changes.iter().fold(fetch, |fetch, (name, value)| fetch.env(name, value));

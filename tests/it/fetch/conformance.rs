@@ -324,7 +324,7 @@ impl Python {
             let _ = process.kill().and_then(|()| process.wait());
             panic!("{words:?} does not say where it serves");
         };
-        // What it says later is not waited for.
+        // The test does not wait for anything that it says later.
         std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
         Self { process, says }
     }

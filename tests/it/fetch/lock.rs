@@ -55,7 +55,7 @@ fn a_weighing_and_a_fetch_wait_while_somebody_gives_names() {
     let (fleet, _first) = fetched();
     let second = Faulty::start(&fleet.revise());
     for line in [WEIGH.to_owned(), fetch(&second, "some")] {
-        // What the last round remembered may be another head of the first revision, weighed in another second.
+        // The head that the last round remembered may be another one of the first revision, weighed in another second.
         let _ = std::fs::remove_file(fleet.world.path("fresh.json"));
         let head = fleet.world.read("some/weighbridge/head.note");
         let lock = held(&fleet);

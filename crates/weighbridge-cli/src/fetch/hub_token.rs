@@ -74,9 +74,9 @@ const MAX_TOKEN: u64 = 16 << 10;
 mod tests {
     use super::*;
 
-    /// What is found with these variables where each file has its own path for a token, and which file is read.
+    /// The token that is found with these variables, where each file has its own path for a token, and the file that is read.
     fn found(variables: &[(&str, &str)]) -> Option<HubToken> {
-        with(variables, Some("/home/me"), |path| Some(format!("{}\n", path.to_str()?).into_bytes()))
+        with(variables, Some("/a-home"), |path| Some(format!("{}\n", path.to_str()?).into_bytes()))
     }
 
     fn with(
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(found(&all), given("a"));
         assert_eq!(found(&all[1..]), given("b"));
         assert_eq!(found(&all[2..]), kept("/c"));
-        // What is empty is not there.
+        // An empty value counts as none.
         assert_eq!(found(&[("HF_TOKEN", ""), all[1]]), given("b"));
         assert_eq!(found(&[("HF_TOKEN", " \n"), ("HUGGING_FACE_HUB_TOKEN", " "), all[2]]), kept("/c"));
     }
@@ -115,16 +115,16 @@ mod tests {
         assert_eq!(found(&all), kept("/path/t"));
         assert_eq!(found(&all[1..]), kept("/hf/token"));
         assert_eq!(found(&all[2..]), kept("/cache/huggingface/token"));
-        assert_eq!(found(&[]), kept("/home/me/.cache/huggingface/token"));
+        assert_eq!(found(&[]), kept("/a-home/.cache/huggingface/token"));
         let empty = [("HF_TOKEN_PATH", ""), ("HF_HOME", ""), ("XDG_CACHE_HOME", "")];
-        assert_eq!(found(&empty), kept("/home/me/.cache/huggingface/token"));
+        assert_eq!(found(&empty), kept("/a-home/.cache/huggingface/token"));
     }
 
     #[test]
     fn a_tilde_is_the_users_folder_where_it_is_the_first_name() {
-        assert_eq!(found(&[("HF_TOKEN_PATH", "~/t")]), kept("/home/me/t"));
-        assert_eq!(found(&[("HF_HOME", "~/hf")]), kept("/home/me/hf/token"));
-        assert_eq!(found(&[("XDG_CACHE_HOME", "~")]), kept("/home/me/huggingface/token"));
+        assert_eq!(found(&[("HF_TOKEN_PATH", "~/t")]), kept("/a-home/t"));
+        assert_eq!(found(&[("HF_HOME", "~/hf")]), kept("/a-home/hf/token"));
+        assert_eq!(found(&[("XDG_CACHE_HOME", "~")]), kept("/a-home/huggingface/token"));
         assert_eq!(found(&[("HF_TOKEN_PATH", "/a/~/t")]), kept("/a/~/t"));
         assert_eq!(found(&[("HF_TOKEN_PATH", "~you/t")]), kept("~you/t"));
     }
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_file_without_a_token_is_none() {
-        let none = |bytes: Option<&[u8]>| with(&[], Some("/home/me"), |_| bytes.map(<[u8]>::to_vec));
+        let none = |bytes: Option<&[u8]>| with(&[], Some("/a-home"), |_| bytes.map(<[u8]>::to_vec));
         for bytes in [None, Some(&b""[..]), Some(b" \n\n"), Some(b"\xff")] {
             assert_eq!(none(bytes), None, "{bytes:?}");
         }

@@ -165,7 +165,7 @@ fn ranges(item: &Item, chunk: u64) -> Vec<Range<u64>> {
     ranges
 }
 
-/// What many sources read at once.
+/// The things that many sources read at once.
 const PIECE: u64 = 1 << 20;
 /// The number of bytes behind a range that are looked at.
 const SURPLUS: usize = 1 << 20;

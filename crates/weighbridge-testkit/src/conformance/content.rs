@@ -95,7 +95,7 @@ impl Content {
         &self.items[0].bytes
     }
 
-    /// What has a length and a byte, and can thus be asked for by ranges.
+    /// The things that have a length and a byte, and can thus be asked for by ranges.
     pub(super) fn ranged(&self) -> impl Iterator<Item = &Item> {
         self.items.iter().filter(|item| item.what != What::Head && !item.bytes.is_empty())
     }

@@ -21,7 +21,7 @@ use weighbridge_transfer::{Body, Fault, FileRoot, Inventory, Source, What};
 use super::{Content, Suite, check::Check};
 use crate::CHUNK;
 
-/// What a source does wrong.
+/// The fault of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wrong {
     Nothing,
