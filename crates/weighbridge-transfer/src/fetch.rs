@@ -10,20 +10,17 @@ use tokio::{
     sync::mpsc::{self, UnboundedSender},
     time::MissedTickBehavior,
 };
-use weighbridge_manifest::{ListError, TrustError, VerifiedFileList, VerifiedHead, VerifiedTensorList};
-use weighbridge_store::{
-    Destination, FILES, FOLDER, HEAD, IoError, LayersFile, Metadata, PARTIAL, Staged, StoreError, TENSORS,
-    read_bounded,
-};
+use weighbridge_manifest::{TrustError, VerifiedHead};
+use weighbridge_store::{Destination, FOLDER, HEAD, IoError, LayersFile, Metadata, PARTIAL, StoreError};
 
 use crate::{
     board::{Board, PATIENCE},
-    catalog::{Case, Part, Suspicion, Trust, best_head, judge_again, one_of, text},
+    catalog::{Case, Suspicion, Trust, best_head, judge_again, text},
     decide::{Decisions, Means},
     error::{FetchError, Missing, Unpruned},
     event::{Event, FetchProgress, Here, SourceId, SourceStatus},
     options::{AnotherModel, Options, Stop, Unlisted, Wanted},
-    source::{Inventory, Source, What},
+    source::{Inventory, Source},
     tasks::{Spawner, Tasks},
     work::{
         buffers::Buffers,
@@ -36,10 +33,11 @@ use crate::{
 
 mod crew;
 mod finish;
+mod lists;
 mod pulse;
 
 use crew::Crew;
-use finish::finish;
+use finish::{finish, only_listed};
 use pulse::Pulse;
 
 /// A fetch that ended well.
@@ -510,64 +508,6 @@ impl Run {
         }
     }
 
-    async fn files(
-        &self,
-        case: &Case,
-        staged: &Arc<Staged>,
-        published: &Metadata,
-        has_other: &(dyn Fn(SourceId) -> bool + Sync),
-    ) -> Result<VerifiedFileList, FetchError> {
-        let head = &case.head;
-        let length = head.head().files.length;
-        if let Some(list) = here(staged, published, FILES, length, |bytes| head.open_files(bytes).ok())? {
-            return Ok(list);
-        }
-        let opened = |bytes: Vec<u8>| match head.open_files(&bytes) {
-            Ok(list) => Ok((list, bytes)),
-            Err(error) => Err(format!("{FILES}: {error}")),
-        };
-        let found =
-            one_of(&self.board, case, &Part::whole(What::FileList { size: length }), has_other, opened)
-                .await?;
-        let (list, bytes) = found.ok_or_else(|| FetchError::no_source(FILES))?;
-        let staged = Arc::clone(staged);
-        blocking(&self.board.tasks, move || Ok(staged.write(FILES, &bytes)?)).await?;
-        Ok(list)
-    }
-
-    async fn tensors(
-        &self,
-        case: &Case,
-        staged: &Arc<Staged>,
-        published: &Metadata,
-        files: &VerifiedFileList,
-    ) -> Result<Option<Arc<VerifiedTensorList>>, FetchError> {
-        let Some(signed) = files.tensors() else { return Ok(None) };
-        let length = signed.list.length;
-        let open = |bytes: &[u8]| files.open_tensors(bytes);
-        if let Some(list) = here(staged, published, TENSORS, length, |bytes| open(bytes).ok())? {
-            return Ok(Some(Arc::new(list)));
-        }
-        let opened = |bytes: Vec<u8>| match open(&bytes) {
-            Ok(list) => Ok((list, bytes)),
-            Err(error) => Err(wrong(TENSORS, &error)),
-        };
-        let found =
-            one_of(&self.board, case, &Part::whole(What::TensorList { size: length }), &|_| false, opened)
-                .await;
-        let is_needed = self.wanted.files.is_none() || self.wanted.tensors.is_some();
-        let found = match found {
-            // Whether the files can be fetched without it is found out later.
-            Err(FetchError::NoSource { .. }) if !is_needed => None,
-            Ok(None) if is_needed => return Err(FetchError::no_source(TENSORS)),
-            found => found?,
-        };
-        let Some((list, bytes)) = found else { return Ok(None) };
-        let staged = Arc::clone(staged);
-        blocking(&self.board.tasks, move || Ok(staged.write(TENSORS, &bytes)?)).await?;
-        Ok(Some(Arc::new(list)))
-    }
-
     /// Runs until everything that is wanted is durable.
     async fn chunks(
         &self,
@@ -629,39 +569,6 @@ impl Run {
         let target = first.and_then(|position| engine.chunks.targets.get(&position));
         FetchError::no_source(target.map_or("what is missing", |target| target.path.as_str()))
     }
-}
-
-/// A list that is in the folder already, from this fetch or from the release that is there.
-fn here<T>(
-    staged: &Staged,
-    published: &Metadata,
-    name: &'static str,
-    length: u64,
-    open: impl Fn(&[u8]) -> Option<T>,
-) -> Result<Option<T>, FetchError> {
-    if let Some(list) = staged.read(name, length).ok().flatten().and_then(|bytes| open(&bytes)) {
-        return Ok(Some(list));
-    }
-    let Ok(bytes) = read_bounded(&published.folder().join(name), length) else { return Ok(None) };
-    let Some(list) = open(&bytes) else { return Ok(None) };
-    staged.write(name, &bytes)?;
-    Ok(Some(list))
-}
-
-fn wrong(name: &str, error: &ListError) -> String {
-    format!("{name}: {error}")
-}
-
-/// Refuses to remove anything from a folder that never held this model.
-fn only_listed(
-    destination: &Destination,
-    files: &VerifiedFileList,
-    folder: PathBuf,
-) -> Result<(), FetchError> {
-    let extras = destination.unlisted(&|path| files.find(path).is_some())?;
-    let Some(first) = extras.first() else { return Ok(()) };
-    let why = Unpruned::Foreign { first: first.path.clone(), count: extras.len() };
-    Err(FetchError::NotPruned { folder, why })
 }
 
 async fn blocking<T: Send + 'static>(

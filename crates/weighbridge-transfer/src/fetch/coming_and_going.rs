@@ -15,7 +15,7 @@ use super::*;
 use crate::{
     board::lock,
     options::Watchdog,
-    source::{Body, Fault, Sources},
+    source::{Body, Fault, Sources, What},
 };
 
 /// A source whose files lie in memory.

@@ -1,12 +1,14 @@
 //! The end of a fetch: files get their names, and the head comes last.
 
-use weighbridge_manifest::{EntryPath, VerifiedHead};
-use weighbridge_store::{FOLDER, HEAD, Naming, Staged, Standing};
+use std::path::PathBuf;
+
+use weighbridge_manifest::{EntryPath, VerifiedFileList, VerifiedHead};
+use weighbridge_store::{Destination, FOLDER, HEAD, Naming, Staged, Standing};
 use weighbridge_tree::HeadId;
 
 use super::Fetched;
 use crate::{
-    error::FetchError,
+    error::{FetchError, Unpruned},
     event::{Event, Here},
     options::Unlisted,
     work::{engine::Engine, local},
@@ -118,4 +120,16 @@ fn remove_unlisted(
         engine.board.say(Event::Extra { path: extra.path, removed, fault: extra.fault });
     }
     Ok(())
+}
+
+/// Refuses to remove anything from a folder that never held this model.
+pub(super) fn only_listed(
+    destination: &Destination,
+    files: &VerifiedFileList,
+    folder: PathBuf,
+) -> Result<(), FetchError> {
+    let extras = destination.unlisted(&|path| files.find(path).is_some())?;
+    let Some(first) = extras.first() else { return Ok(()) };
+    let why = Unpruned::Foreign { first: first.path.clone(), count: extras.len() };
+    Err(FetchError::NotPruned { folder, why })
 }

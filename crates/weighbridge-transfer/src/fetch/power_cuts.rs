@@ -8,7 +8,7 @@ use std::{
 };
 
 use weighbridge_store::{
-    CHUNKS, Disk, Opening,
+    CHUNKS, Disk, FILES, Opening,
     power_cut::{Dice, PowerCut},
 };
 use weighbridge_testkit::{CHUNK, Sample};
