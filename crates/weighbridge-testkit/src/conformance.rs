@@ -82,7 +82,6 @@ impl<'c> Suite<'c> {
         run.twice().await;
         run.ranges().await;
         run.metadata().await;
-        run.end().await;
         run.together().await;
         run.missing().await;
         run.other_lengths().await;

@@ -246,7 +246,7 @@ impl Body {
         self.start
     }
 
-    /// The next bytes, in order and never empty; `None` at the end.
+    /// The next bytes, in order and never empty; `None` at the end, and each time after that.
     ///
     /// # Errors
     /// [`Fault`], also if the source ends before it has given all that it promised. After a fault there are no more
@@ -342,7 +342,27 @@ impl Inventory {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Poll;
+
+    use futures_util::FutureExt as _;
+
     use super::*;
+
+    #[test]
+    fn an_ended_body_stays_ended_whatever_its_stream_does() {
+        let pieces = [Some(Ok(Bytes::from_static(b"abc"))), None, Some(Ok(Bytes::from_static(b"more")))];
+        let mut pieces = pieces.into_iter();
+        let mut body = Body::new(0, stream::poll_fn(move |_| Poll::Ready(pieces.next().flatten())));
+        let mut next = || body.next().now_or_never().unwrap();
+        assert_eq!(next(), Ok(Some(Bytes::from_static(b"abc"))));
+        assert_eq!((next(), next()), (Ok(None), Ok(None)));
+
+        let fault = Fault::Unreachable("broken".to_owned());
+        let pieces = [Err(fault.clone()), Ok(Bytes::from_static(b"more"))];
+        let mut body = Body::new(0, stream::iter(pieces));
+        let mut next = || body.next().now_or_never().unwrap();
+        assert_eq!((next(), next()), (Err(fault.clone()), Err(fault)));
+    }
 
     #[test]
     fn an_inventory_takes_any_positions_and_has_only_those_that_were_added() {

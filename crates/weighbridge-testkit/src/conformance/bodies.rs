@@ -35,29 +35,6 @@ impl Run<'_> {
         }
     }
 
-    /// A body that has ended says so as often as it is asked.
-    pub(super) async fn end(&self) {
-        for item in self.suite.content.files() {
-            let size = item.size();
-            for range in [0..1, size - 1..size, 0..size] {
-                let mut reader = self.reader(Check::End, item, range).await;
-                while self.step(Check::End, &mut reader).await {}
-                let (mut surplus, mut ends) = (0, 0);
-                // A body may go on behind its range, even without an end.
-                while surplus < SURPLUS && ends < 3 {
-                    let next = self.in_time(Check::End, "the end of a body", reader.body.next()).await;
-                    match next {
-                        Ok(None) => ends += 1,
-                        Ok(Some(bytes)) if ends == 0 => surplus += bytes.len(),
-                        Ok(Some(_)) => self.fail(Check::End, "no bytes after the end", "bytes"),
-                        Err(fault) if ends > 0 => self.fail(Check::End, "no fault after the end", fault),
-                        Err(_) => break,
-                    }
-                }
-            }
-        }
-    }
-
     /// Bodies that are open at the same time do not change each other, and none waits for another one to end.
     pub(super) async fn together(&self) {
         let check = Check::Together;
@@ -167,7 +144,5 @@ fn ranges(item: &Item, chunk: u64) -> Vec<Range<u64>> {
 
 /// The things that many sources read at once.
 const PIECE: u64 = 1 << 20;
-/// The number of bytes behind a range that are looked at.
-const SURPLUS: usize = 1 << 20;
 /// More than any source has connections.
 const ROUNDS: u32 = 24;

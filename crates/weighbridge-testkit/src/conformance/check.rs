@@ -17,7 +17,6 @@ pub(super) enum Check {
     Twice,
     Ranges,
     Metadata,
-    End,
     Together,
     Missing,
     OtherLengths,
@@ -39,7 +38,6 @@ impl fmt::Display for Check {
             Self::Twice => "it gives the head again",
             Self::Ranges => "it gives ranges of files",
             Self::Metadata => "it gives ranges of lists and layers",
-            Self::End => "the end of a body stays the end",
             Self::Together => "it gives several things at the same time",
             Self::Missing => "it says what it does not have",
             Self::OtherLengths => "it says that a file has another length",
@@ -140,7 +138,7 @@ pub(super) struct Reader<'i> {
     range: Range<u64>,
     /// The place of the next byte.
     at: u64,
-    pub(super) body: Body,
+    body: Body,
 }
 
 pub(super) fn asked(what: &What, range: &Range<u64>) -> String {

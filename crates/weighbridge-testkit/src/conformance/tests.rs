@@ -48,8 +48,6 @@ enum Wrong {
     NeverGives,
     ForgetsTheLayers,
     SwapsTheLists,
-    GivesBytesAfterTheEnd,
-    FailsAfterTheEnd,
 
     SharesOnePlace,
     OpensOneBodyAtATime,
@@ -196,10 +194,6 @@ impl InMemory {
                 Body::new(start, pieces.take(0).chain(stream::iter([fault])))
             }
             Wrong::NeverGives => Body::new(start, pieces.take(0).chain(stream::pending())),
-            Wrong::GivesBytesAfterTheEnd => Body::new(start, after_the_end(pieces, Ok(Bytes::from("more")))),
-            Wrong::FailsAfterTheEnd => {
-                Body::new(start, after_the_end(pieces, Err(Fault::Unreachable("gone".to_owned()))))
-            }
             Wrong::SharesOnePlace => {
                 // All bodies of the source read on from where the last one was.
                 let (place, bytes) = (Arc::clone(&self.place), bytes.clone());
@@ -210,8 +204,7 @@ impl InMemory {
                         let at = place.fetch_add(PIECE, Ordering::SeqCst).min(bytes.len());
                         let piece = bytes.slice(at..bytes.len().min(at + PIECE));
                         async move { (!piece.is_empty()).then_some((Ok(piece), ())) }
-                    })
-                    .fuse(),
+                    }),
                 )
             }
             Wrong::GivesWhatADroppedBodyLeft => {
@@ -221,28 +214,11 @@ impl InMemory {
                     held.1 -= piece.as_ref().map_or(0, Bytes::len);
                     Some((piece, (pieces, held)))
                 });
-                Body::new(start, pieces.fuse())
+                Body::new(start, pieces)
             }
             _ => Body::new(start, pieces),
         }
     }
-}
-
-/// A stream that goes on after it has ended.
-fn after_the_end(
-    pieces: impl futures_util::Stream<Item = Result<Bytes, Fault>> + Send + Unpin + 'static,
-    more: Result<Bytes, Fault>,
-) -> impl futures_util::Stream<Item = Result<Bytes, Fault>> + Send + 'static {
-    let mut pieces = pieces.fuse();
-    let mut has_ended = false;
-    stream::poll_fn(move |context| {
-        if has_ended {
-            return std::task::Poll::Ready(Some(more.clone()));
-        }
-        let next = pieces.poll_next_unpin(context);
-        has_ended = matches!(next, std::task::Poll::Ready(None));
-        next
-    })
 }
 
 /// The bytes that a body has not given yet.
@@ -406,7 +382,7 @@ async fn honest_sources_pass() {
 }
 
 /// Each kind of wrong source, the check that has to find it, and a word of its message.
-const WRONG: [(How, Wrong, Check, &str); 43] = [
+const WRONG: [(How, Wrong, Check, &str); 41] = [
     (How::Whole, Wrong::HasNoName, Check::Name, "a name that can be shown"),
     (How::Whole, Wrong::HasAnotherNameEachTime, Check::Name, "again"),
     (How::Whole, Wrong::HasNoSuchFolder, Check::Folder, "/no/such/folder"),
@@ -428,8 +404,6 @@ const WRONG: [(How, Wrong, Check, &str); 43] = [
     (How::Whole, Wrong::NeverGives, Check::Ranges, "got nothing for 2s"),
     (How::Whole, Wrong::ForgetsTheLayers, Check::Metadata, "chunks.layer"),
     (How::Whole, Wrong::SwapsTheLists, Check::Metadata, "files.jsonl"),
-    (How::Whole, Wrong::GivesBytesAfterTheEnd, Check::End, "no bytes after the end"),
-    (How::Whole, Wrong::FailsAfterTheEnd, Check::End, "no fault after the end"),
     (How::Whole, Wrong::SharesOnePlace, Check::Together, "another byte at"),
     (How::Whole, Wrong::OpensOneBodyAtATime, Check::Together, "got nothing for 2s"),
     (How::Whole, Wrong::CallsMissingFilesUnreachable, Check::Missing, "got Unreachable"),
