@@ -1,7 +1,7 @@
 //! The library itself: settings, events and refusals that only its callers have.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -169,4 +169,50 @@ fn a_fetch_that_is_asked_to_end_says_how_far_it_was_and_goes_on_from_there() {
     let ear = Ear::default();
     ear.stop.ask();
     assert!(matches!(ear.hear(options(&fleet, &[&server])), Err(FetchError::Stopped { .. })));
+}
+
+/// A fetch may be stopped or dropped at any moment: once its sources have gone too, nothing of it is open.
+#[test]
+fn a_fetch_that_is_stopped_at_any_moment_leaves_no_task_descriptor_or_connection() {
+    let fleet = fleet();
+    let servers = [(); 3].map(|()| Faulty::start(&fleet.model));
+    let [honest, lying, breaking] = &servers;
+    drop(lying.fail(Fault::Flip.on(SHARDS).at(300_000)));
+    drop(breaking.fail(Fault::Break(End::Reset).on(SHARDS).at(400_000)));
+    servers.iter().for_each(|server| server.limit_rate(12_000_000));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let mut stopped = 0;
+    for moment in 0..100 {
+        let _ = std::fs::remove_dir_all(into(&fleet));
+        let (ear, pause) = (Ear::default(), Duration::from_micros(moment * 1_000));
+        runtime.block_on(async {
+            let fetch = fetch(options(&fleet, &[honest, lying, breaking]), &ear, &ear.stop);
+            tokio::pin!(fetch);
+            if tokio::time::timeout(pause, &mut fetch).await.is_err() {
+                stopped += 1;
+                if moment % 4 > 0 {
+                    let _ = tokio::join!(fetch, ear.stop.stop());
+                }
+            }
+        });
+        // A blocking call that was under way when the fetch was dropped may still run for a moment.
+        let (until, open) = (Instant::now() + Duration::from_secs(5), || open_below(&into(&fleet)));
+        let connections = || servers.iter().map(Faulty::open_connections).sum::<usize>();
+        let tasks = || runtime.metrics().num_alive_tasks();
+        while tasks() + open() + connections() > 0 {
+            let left = (tasks(), open(), connections());
+            assert!(
+                Instant::now() < until,
+                "tasks, descriptors, connections after moment {moment}: {left:?}"
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    assert!(stopped > 50, "{stopped} of 100 were stopped before their end");
+}
+
+/// The number of descriptors that this process has of a folder and what is below it.
+fn open_below(folder: &Path) -> usize {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    open.filter_map(|entry| std::fs::read_link(entry.path()).ok()).filter(|at| at.starts_with(folder)).count()
 }

@@ -2,9 +2,9 @@
 
 use std::{thread, time::Duration};
 
-use super::kit::{Fetch, Fetched, fleet};
+use super::kit::{Fetch, Fetched, SHARDS, fleet};
 use crate::fleet::Fleet;
-use weighbridge_testkit::servers::{End, Fault, Faulty};
+use weighbridge_testkit::servers::{End, Fault, Faulty, Request, Strikes};
 
 /// Bytes a second.
 const LINE: u64 = 250_000;
@@ -63,6 +63,37 @@ fn a_limited_rate_costs_no_bytes_however_many_fast_sources_there_are() {
     fetched.expect(sent(&server) <= wanted * 1.1, "few bytes to be sent in vain");
     fetched.expect(fetched.took >= Duration::from_secs(2), "the limit to be kept");
     fetched.expect((0..16).all(|source| fetched.blame(source).is_none()), "nobody to be blamed");
+}
+
+/// A third of all answers end early, and what has come of them is kept.
+#[test]
+fn answers_that_break_off_cost_few_bytes() {
+    let fleet = fleet();
+    // A machine that stands still for a second makes sources look stalled, and another one is asked for the same.
+    let few = (0..3).any(|_| {
+        let servers = [(); 3].map(|()| Faulty::start(&fleet.model));
+        let breaks = servers.iter().flat_map(|server| {
+            (1..8).map(|number| {
+                let end = if number % 2 == 0 { End::Close } else { End::Reset };
+                server.fail(Fault::Break(end).on(SHARDS).at(number * 93_000).times(1))
+            })
+        });
+        let breaks: Vec<_> = breaks.collect();
+        let [first, second, third] = &servers;
+        let fetched = Fetch::from(&fleet, &[first, second, third]).run().arrived(&fleet);
+        let is_of_shard = |request: &&Request| request.path.ends_with(".safetensors");
+        let answers: usize =
+            servers.iter().map(|server| server.requests().iter().filter(is_of_shard).count()).sum();
+        let broken: u64 = breaks.iter().map(Strikes::count).sum();
+        fetched.expect(broken * 10 > answers as u64 * 3, &format!("{broken} of {answers} answers to break"));
+        for source in 0..3 {
+            let is_mild = fetched.blame(source).is_none_or(|word| word == "unreachable" || word == "stalled");
+            fetched.expect(is_mild, "nobody to be called a liar");
+        }
+        let (received, wanted) = figures(&fetched);
+        received <= wanted * 1.1
+    });
+    assert!(few, "more than a tenth came twice, three times");
 }
 
 /// One source after the other was asked, two seconds later each: forty took 81 seconds.

@@ -41,6 +41,8 @@ pub(super) struct ServerState {
     /// Counts the calls of `unplug`. Connections of an earlier epoch are cut.
     epoch: AtomicU64,
     connections: AtomicUsize,
+    /// The number of connections that have not ended yet.
+    open: AtomicUsize,
     log: Mutex<Log>,
     /// For each token: its path, and the number of further requests that it permits.
     signed: Mutex<HashMap<String, (String, u64)>>,
@@ -69,6 +71,7 @@ impl Faulty {
             accept_delay: Mutex::default(),
             epoch: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
             log: Mutex::default(),
             signed: Mutex::default(),
         };
@@ -153,6 +156,11 @@ impl Faulty {
     pub fn connections(&self) -> usize {
         self.state.connections.load(Ordering::SeqCst)
     }
+
+    /// The number of connections that the other side has not closed yet.
+    pub fn open_connections(&self) -> usize {
+        self.state.open.load(Ordering::SeqCst)
+    }
 }
 
 impl Drop for Faulty {
@@ -171,15 +179,18 @@ fn accept(listener: &TcpListener, state: &Arc<ServerState>, epoch: u64) {
             return;
         }
         let number = state.connections.fetch_add(1, Ordering::SeqCst);
+        state.open.fetch_add(1, Ordering::SeqCst);
         let state = Arc::clone(state);
         thread::spawn(move || {
-            let Ok(mut link) = Link::new(stream, &state, epoch) else { return };
-            let end = loop {
-                if let Err(end) = state.exchange(&mut link, number) {
-                    break end;
-                }
-            };
-            link.end(end);
+            if let Ok(mut link) = Link::new(stream, &state, epoch) {
+                let end = loop {
+                    if let Err(end) = state.exchange(&mut link, number) {
+                        break end;
+                    }
+                };
+                link.end(end);
+            }
+            state.open.fetch_sub(1, Ordering::SeqCst);
         });
     }
 }
