@@ -18,7 +18,7 @@ mod source {
     pub(crate) use crate::fault::Fault;
 }
 
-use answer::{Given, Head, check_range, check_whole};
+use answer::{Given, Head, check_range, check_size, check_whole};
 use fault::Fault;
 
 fuzz_target!(|data: &[u8]| {
@@ -57,6 +57,13 @@ fn judge(head: &Head<'_>, start: u64, end: u64, size: u64) {
     }
     match check_whole(head, size) {
         Ok(()) => assert!(head.status == StatusCode::OK && head.length.is_none_or(|length| length <= size)),
+        Err(fault) => told_as_it_is(head.status.as_u16(), &fault),
+    }
+    match check_size(head) {
+        Ok(said) => assert!(match head.status.as_u16() {
+            200 => head.length == Some(said),
+            status => matches!(status, 206 | 416) && head.headers.contains_key(CONTENT_RANGE),
+        }),
         Err(fault) => told_as_it_is(head.status.as_u16(), &fault),
     }
 }

@@ -81,6 +81,7 @@ impl<'c> Suite<'c> {
         run.limit().await;
         run.twice().await;
         run.ranges().await;
+        run.listed().await;
         run.metadata().await;
         run.together().await;
         run.missing().await;

@@ -3,6 +3,7 @@
 //! - a [`Source`] is any place that claims to have the model: a [`SourceFactory`] makes those of web servers, hubs, buckets
 //!   and folders, and anybody can implement others
 //! - [`fetch`] takes the wanted files from all [`Sources`], which may come and go, and reports its progress by [`Event`]s
+//! - [`SourceFactory::list`] asks a hub for the [`Listing`] of a model that nobody may have weighed
 //! - a [`ChunkStore`] judges, writes and syncs chunks that come from anywhere, without a fetch
 //!
 //! # Guarantee
@@ -33,6 +34,9 @@ pub use error::{FetchError, Missing, Unpruned};
 pub use event::{Blame, Event, FetchProgress, Here, SourceId, SourceState, SourceStatus, Waiting};
 pub use fetch::{Fetched, Observer, fetch};
 pub use options::{AnotherModel, Options, Stop, Unlisted, Wanted, Watchdog};
-pub use source::{Body, Fault, Inventory, Source, SourceError, SourceFactory, SourceOptions, Sources, What};
+pub use source::{
+    Body, Fault, Inventory, ListedDigest, ListedFile, Listing, ListingError, ListingFault, Source,
+    SourceError, SourceFactory, SourceOptions, Sources, What,
+};
 pub use weighbridge_tree::{Coded, ErrorCode, FileRoot};
 pub use work::{Accepted, ChunkStore, WrongChunk};

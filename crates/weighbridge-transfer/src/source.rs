@@ -31,11 +31,13 @@ pub(crate) mod contract;
 mod fault;
 mod folder;
 pub(crate) mod http;
+mod listing;
 mod members;
 mod paths;
 
 pub use address::{SourceError, SourceFactory, SourceOptions};
 pub use fault::Fault;
+pub use listing::{ListedDigest, ListedFile, Listing, ListingError, ListingFault};
 pub use members::Sources;
 
 /// A place that has, or claims to have, a model's files: a web server, a hub, a bucket, a folder, a peer.
@@ -110,7 +112,7 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// [`Fault`]; for a file longer than `limit` bytes [`Fault::OtherFile`], and no more than `limit` bytes are kept.
     async fn whole(&self, what: &What, limit: u64) -> Result<Vec<u8>, Fault>;
 
-    /// Begins to read a range of a file whose signed length is known. `range` is never empty, and lies within that
+    /// Begins to read a range of a file whose length is known. `range` is never empty, and lies within that
     /// length. Returns when the source has answered, before the bytes have come.
     ///
     /// # Errors
@@ -158,6 +160,13 @@ pub enum What {
         /// Its signed length in bytes.
         size: u64,
     },
+    /// A file of a [`Listing`], whose root nobody knows yet. A source that is addressed by content does not have it.
+    Listed {
+        /// Its path in the model.
+        path: EntryPath,
+        /// Its listed length in bytes.
+        size: u64,
+    },
 }
 
 impl What {
@@ -170,12 +179,12 @@ impl What {
     #[must_use]
     pub fn path(&self) -> Cow<'_, str> {
         match self {
-            Self::File { path, .. } => Cow::Borrowed(path.as_str()),
+            Self::File { path, .. } | Self::Listed { path, .. } => Cow::Borrowed(path.as_str()),
             metadata => Cow::Owned(format!("{}/{}", weighbridge_store::FOLDER, metadata.name())),
         }
     }
 
-    /// The signed length in bytes; `None` for a head.
+    /// The signed or listed length in bytes; `None` for a head.
     #[must_use]
     pub fn size(&self) -> Option<u64> {
         match self {
@@ -183,7 +192,8 @@ impl What {
             Self::FileList { size }
             | Self::TensorList { size }
             | Self::Layers { size }
-            | Self::File { size, .. } => Some(*size),
+            | Self::File { size, .. }
+            | Self::Listed { size, .. } => Some(*size),
         }
     }
 
@@ -196,14 +206,14 @@ impl What {
             Self::FileList { .. } => FILES,
             Self::TensorList { .. } => TENSORS,
             Self::Layers { .. } => CHUNKS,
-            Self::File { path, .. } => path.as_str(),
+            Self::File { path, .. } | Self::Listed { path, .. } => path.as_str(),
         }
     }
 
     /// Whether this is metadata and not a file of the model.
     #[must_use]
     pub fn is_metadata(&self) -> bool {
-        !matches!(self, Self::File { .. })
+        !matches!(self, Self::File { .. } | Self::Listed { .. })
     }
 }
 

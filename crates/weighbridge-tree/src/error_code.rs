@@ -538,6 +538,10 @@ codes! {
     NOT_PRUNED = 9206;
     /// The folder to fetch into is a snapshot of a Hugging Face cache, in which only the hub's clients change files.
     HUB_SNAPSHOT = 9207;
+    /// The files of a hub, or of a folder with `SHA256SUMS`, cannot be listed.
+    NO_LISTING = 9208;
+    /// A listing is malformed.
+    LISTING_MALFORMED = 9209;
     /// A fault of weighbridge; please report it.
     BUG = 9999;
 }

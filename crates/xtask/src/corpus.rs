@@ -1,5 +1,5 @@
-//! Seeds of the fuzz targets: the content of the vectors, in the form that each target reads, and one for a form that
-//! is others' and has no vectors.
+//! Seeds of the fuzz targets: the content of the vectors, in the form that each target reads, and some for forms that
+//! are others' and have no vectors.
 
 use std::fs;
 
@@ -19,9 +19,13 @@ pub(crate) fn seed() -> Result {
             count += 1;
         }
     }
-    let folder = root().join("fuzz/corpus/profile");
-    fs::create_dir_all(&folder)?;
-    fs::write(folder.join("seed"), PROFILE)?;
+    for (target, seeds) in [("profile", &[PROFILE][..]), ("listing", &LISTINGS)] {
+        let folder = root().join("fuzz/corpus").join(target);
+        fs::create_dir_all(&folder)?;
+        for (number, seed) in (1..).zip(seeds) {
+            fs::write(folder.join(format!("seed-{number}")), seed)?;
+        }
+    }
     println!("{count} seeds from spec/vectors");
     Ok(())
 }
@@ -30,6 +34,21 @@ pub(crate) fn seed() -> Result {
 const PROFILE: &str = "me\n# mine\n[default]\nregion = a\n[profile me]\n[me]\naws_access_key_id = ID\n\
                        aws_secret_access_key = a/b+c= # near\ns3 =\n  x = y\nendpoint_url = https://s3.example\n\
                        sso_session = z\n";
+
+/// The kind of an answer about a listing, then the answer.
+const LISTINGS: [&str; 4] = [
+    "revision\n{\"id\":\"a/b\",\"sha\":\"0123456789abcdef0123456789abcdef01234567\",\"cardData\":{\"base_model\":[\"a/c\"]}}",
+    "tree\n[{\"type\":\"directory\",\"oid\":\"0123456789abcdef0123456789abcdef01234567\",\"size\":0,\"path\":\"d\"},\
+     {\"type\":\"file\",\"oid\":\"0123456789abcdef0123456789abcdef01234567\",\"size\":9,\"path\":\"d/m.bin\",\"lfs\":{\"oid\":\
+     \"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\",\"size\":9,\"pointerSize\":130},\"xetHash\":\"00\"},\
+     {\"type\":\"file\",\"oid\":\"0123456789abcdef0123456789abcdef01234567\",\"size\":3,\"path\":\"weighbridge/head.note\"},\
+     {\"type\":\"file\",\"oid\":\"0123456789abcdef0123456789abcdef01234567\",\"size\":3,\"path\":\"config.json\"}]",
+    "sums\n# made here\r\n00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff  ./a b\n\
+     00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff *d/c\n\
+     SHA256 (e) = 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n\
+     \\00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff  f\\\\g\\n\n",
+    "link\n<https://h/a?cursor=b,c>; rel=\"prev\", </d>; title=\"e\"; rel=\"last next\"\n<f>; rel=next\n",
+];
 
 fn seeds(vector: &Vector) -> Vec<(&'static str, Vec<u8>)> {
     let mut seeds = Vec::new();

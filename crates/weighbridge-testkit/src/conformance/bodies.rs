@@ -14,7 +14,7 @@ use weighbridge_transfer::What;
 
 use super::{
     Item,
-    check::{Check, Run},
+    check::{Check, Reader, Run, asked},
 };
 
 impl Run<'_> {
@@ -22,6 +22,23 @@ impl Run<'_> {
         for item in self.suite.content.files() {
             for range in ranges(item, self.suite.content.chunk()) {
                 self.read(Check::Ranges, item, range).await;
+            }
+        }
+    }
+
+    /// Files whose roots are not known. A source that is addressed by content does not have them.
+    pub(super) async fn listed(&self) {
+        let mut had = None;
+        for item in self.suite.content.files() {
+            let (range, what) = (0..item.size(), item.listed());
+            let opened = self.open(Check::Listed, &what, &range).await;
+            let has = opened.is_ok();
+            match opened {
+                Ok(body) => self.read_on(Check::Listed, Reader::new(item, range.clone(), body)).await,
+                Err(fault) => self.expect_missing(Check::Listed, &asked(&what, &range), &Err(fault)),
+            }
+            if *had.get_or_insert(has) != has {
+                self.fail(Check::Listed, "all listed files or none", asked(&what, &range));
             }
         }
     }

@@ -16,6 +16,7 @@ pub(super) enum Check {
     Limit,
     Twice,
     Ranges,
+    Listed,
     Metadata,
     Together,
     Missing,
@@ -37,6 +38,7 @@ impl fmt::Display for Check {
             Self::Limit => "it gives no more than the limit",
             Self::Twice => "it gives the head again",
             Self::Ranges => "it gives ranges of files",
+            Self::Listed => "it gives files that are listed without a root, or does not have them",
             Self::Metadata => "it gives ranges of lists and layers",
             Self::Together => "it gives several things at the same time",
             Self::Missing => "it says what it does not have",
@@ -86,14 +88,19 @@ impl Run<'_> {
     /// Opens a range that the source has.
     pub(super) async fn reader<'i>(&self, check: Check, item: &'i Item, range: Range<u64>) -> Reader<'i> {
         match self.open(check, &item.what, &range).await {
-            Ok(body) => Reader { item, at: body.start(), range, body },
+            Ok(body) => Reader::new(item, range, body),
             Err(fault) => self.fail(check, &asked(&item.what, &range), fault),
         }
     }
 
     /// Reads a range that the source has, to its end.
     pub(super) async fn read(&self, check: Check, item: &Item, range: Range<u64>) {
-        let mut reader = self.reader(check, item, range).await;
+        let reader = self.reader(check, item, range).await;
+        self.read_on(check, reader).await;
+    }
+
+    /// Reads to the end of a range.
+    pub(super) async fn read_on(&self, check: Check, mut reader: Reader<'_>) {
         while self.step(check, &mut reader).await {}
     }
 
@@ -139,6 +146,12 @@ pub(super) struct Reader<'i> {
     /// The place of the next byte.
     at: u64,
     body: Body,
+}
+
+impl<'i> Reader<'i> {
+    pub(super) fn new(item: &'i Item, range: Range<u64>, body: Body) -> Self {
+        Self { item, at: body.start(), range, body }
+    }
 }
 
 pub(super) fn asked(what: &What, range: &Range<u64>) -> String {

@@ -129,6 +129,15 @@ impl Item {
             What::TensorList { .. } => What::TensorList { size },
             What::Layers { .. } => What::Layers { size },
             What::File { path, root, .. } => What::File { path, root, size },
+            What::Listed { path, .. } => What::Listed { path, size },
+        }
+    }
+
+    /// The same file of the model, as one asks for it who does not know its root.
+    pub(super) fn listed(&self) -> What {
+        match &self.what {
+            What::File { path, size, .. } => What::Listed { path: path.clone(), size: *size },
+            what => what.clone(),
         }
     }
 }

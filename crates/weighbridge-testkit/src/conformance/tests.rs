@@ -44,6 +44,8 @@ enum Wrong {
     FlipsABit,
     MissesTheLastByte,
     KnowsNoFiles,
+    DeniesListedFiles,
+    KnowsOneListedFile,
     NeverAnswers,
     NeverGives,
     ForgetsTheLayers,
@@ -154,6 +156,13 @@ impl InMemory {
         };
         if what.is_metadata() && self.wrong == Wrong::KnowsNoFiles {
             return Ok(self.bytes[&*path].clone());
+        }
+        match (what, self.wrong) {
+            (What::Listed { .. }, Wrong::DeniesListedFiles) => return Err(Fault::Refused("no".to_owned())),
+            (What::Listed { size, .. }, Wrong::KnowsOneListedFile) if *size != 1 => {
+                return Err(Fault::Missing);
+            }
+            _ => {}
         }
         match (self.bytes.get(&*path), self.wrong) {
             (Some(_), Wrong::KnowsNoFiles) => Err(Fault::Missing),
@@ -382,7 +391,7 @@ async fn honest_sources_pass() {
 }
 
 /// Each kind of wrong source, the check that has to find it, and a word of its message.
-const WRONG: [(How, Wrong, Check, &str); 41] = [
+const WRONG: [(How, Wrong, Check, &str); 43] = [
     (How::Whole, Wrong::HasNoName, Check::Name, "a name that can be shown"),
     (How::Whole, Wrong::HasAnotherNameEachTime, Check::Name, "again"),
     (How::Whole, Wrong::HasNoSuchFolder, Check::Folder, "/no/such/folder"),
@@ -400,6 +409,8 @@ const WRONG: [(How, Wrong, Check, &str); 41] = [
     (How::Whole, Wrong::FlipsABit, Check::Ranges, "another byte at 999"),
     (How::Whole, Wrong::MissesTheLastByte, Check::Ranges, "got an end at"),
     (How::Whole, Wrong::KnowsNoFiles, Check::Ranges, "got Missing"),
+    (How::Whole, Wrong::DeniesListedFiles, Check::Listed, "got Refused"),
+    (How::Whole, Wrong::KnowsOneListedFile, Check::Listed, "all listed files or none"),
     (How::Whole, Wrong::NeverAnswers, Check::Ranges, "got nothing for 2s"),
     (How::Whole, Wrong::NeverGives, Check::Ranges, "got nothing for 2s"),
     (How::Whole, Wrong::ForgetsTheLayers, Check::Metadata, "chunks.layer"),

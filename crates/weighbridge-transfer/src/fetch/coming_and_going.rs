@@ -54,7 +54,7 @@ impl InMemory {
             What::Head => self.sample.note.clone(),
             What::FileList { .. } => self.sample.files.clone(),
             What::Layers { .. } => self.sample.layers.clone(),
-            What::TensorList { .. } => return Err(Fault::Missing),
+            What::TensorList { .. } | What::Listed { .. } => return Err(Fault::Missing),
             What::File { path, .. } => {
                 let found = self.sample.contents.iter().find(|(there, _)| there == path);
                 let mut bytes = found.ok_or(Fault::Missing)?.1.clone();

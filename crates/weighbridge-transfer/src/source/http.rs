@@ -22,6 +22,7 @@ mod body;
 mod client;
 mod connection;
 mod hub;
+mod list;
 mod moved;
 #[cfg(test)]
 pub(crate) mod scripted;

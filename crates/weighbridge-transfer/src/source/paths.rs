@@ -67,9 +67,14 @@ impl<P: Paths> PathSource<P> {
         Self { candidates: ALONE, ..self }
     }
 
+    /// The kind.
+    pub(crate) fn kind(&self) -> &P {
+        &self.kind
+    }
+
     fn path(&self, what: &What) -> String {
         match what {
-            What::File { path, .. } => path.as_str().to_owned(),
+            What::File { path, .. } | What::Listed { path, .. } => path.as_str().to_owned(),
             _ => {
                 let folder = self.metadata.get().unwrap_or(&self.candidates[0]);
                 format!("{folder}{}", what.name())

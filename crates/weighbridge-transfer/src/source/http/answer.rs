@@ -67,6 +67,22 @@ pub(crate) fn check_range(head: &Head<'_>, range: &Range<u64>, size: u64) -> Res
     }
 }
 
+/// The length of the whole file, by the answer to a request for its first byte.
+///
+/// # Errors
+/// [`Fault`], also if the answer does not say how long the file is.
+pub(crate) fn check_size(head: &Head<'_>) -> Result<u64, Fault> {
+    let said = match head.status {
+        StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
+            content_range(head.headers).ok().flatten().and_then(|range| range.total)
+        }
+        StatusCode::OK => head.length,
+        _ => return Err(fault(head)),
+    };
+    check_encoding(head, None)?;
+    said.ok_or_else(|| Fault::Refused("does not say how long the file is".to_owned()))
+}
+
 fn check_partial(head: &Head<'_>, range: &Range<u64>, size: u64) -> Result<Given, Fault> {
     if first(head.headers, &CONTENT_TYPE).is_some_and(is_multipart) {
         return Ok(Given::Unclear);

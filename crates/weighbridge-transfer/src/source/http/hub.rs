@@ -7,7 +7,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use super::{Client, Secrets, answer::check_whole, beneath, body::read};
-use crate::source::Fault;
+use crate::source::{Fault, listing::tree::Revision};
 
 /// A revision of a repository of models.
 pub(crate) struct Hub {
@@ -50,21 +50,61 @@ impl Hub {
     }
 
     async fn resolve(&self, client: &Client, secrets: &Secrets) -> Result<String, Fault> {
-        let repository = self.repository.split('/');
-        // A revision such as `refs/pr/1` is one path segment.
-        let names = ["api", "models"].into_iter().chain(repository).chain(["revision", &self.revision]);
-        let mut url = beneath(&self.endpoint, names);
         // Asks for the commit alone: the whole answer lists every file of the repository.
-        url.query_pairs_mut().append_pair("expand", "sha");
+        let body = self.about(client, secrets, &["sha"], MAX_ANSWER).await?;
+        let said = Revision::parse(&body).map_err(|_| "does not say which commit the revision is");
+        said.map(|revision| revision.commit).map_err(|why| Fault::Refused(why.to_owned()))
+    }
+
+    /// Asks for these properties of the revision. A hub that does not know `expand` answers with all.
+    ///
+    /// # Errors
+    /// [`Fault`], also if the answer has more than `limit` bytes.
+    pub(super) async fn about(
+        &self,
+        client: &Client,
+        secrets: &Secrets,
+        properties: &[&str],
+        limit: u64,
+    ) -> Result<Vec<u8>, Fault> {
+        // A revision such as `refs/pr/1` is one path segment.
+        let mut url = self.api(["revision", &self.revision]);
+        url.query_pairs_mut().extend_pairs(properties.iter().map(|property| ("expand", property)));
         let answer = client.get(url, secrets.clone(), None).await?;
         let of_no_file = |fault| match fault {
             Fault::Missing => Fault::Refused("has no such model, or no such revision of it".to_owned()),
             Fault::OtherFile(what) => Fault::Refused(format!("its answer about the revision {what}")),
             fault => fault,
         };
-        check_whole(&answer.head(), MAX_ANSWER).map_err(of_no_file)?;
-        let body = read(answer.response, MAX_ANSWER).await.map_err(of_no_file)?;
-        commit(&body).ok_or_else(|| Fault::Refused("does not say which commit the revision is".to_owned()))
+        check_whole(&answer.head(), limit).map_err(of_no_file)?;
+        read(answer.response, limit).await.map_err(of_no_file)
+    }
+
+    /// Reads this commit from now on, unless the revision was resolved before.
+    pub(super) fn fix(&self, commit: &str) {
+        // The commit that was resolved first counts.
+        let _ = self.commit.set(commit.to_owned());
+    }
+
+    /// The URL of the first page of a commit's tree.
+    pub(super) fn tree(&self, commit: &str) -> Url {
+        let mut url = self.api(["tree", commit]);
+        url.query_pairs_mut().extend_pairs([("recursive", "true"), ("expand", "false")]);
+        url
+    }
+
+    fn api(&self, names: [&str; 2]) -> Url {
+        let repository = self.repository.split('/');
+        beneath(&self.endpoint, ["api", "models"].into_iter().chain(repository).chain(names))
+    }
+
+    pub(super) fn endpoint(&self) -> &Url {
+        &self.endpoint
+    }
+
+    /// The address of a commit, as people write it.
+    pub(super) fn at(&self, commit: &str) -> String {
+        format!("hf://{}@{commit}", self.repository)
     }
 }
 
@@ -78,14 +118,6 @@ impl fmt::Display for Hub {
 fn is_name(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     !text.is_empty() && text.bytes().all(plain) && !matches!(text, "." | "..")
-}
-
-/// The commit that the hub's answer names: 40 hex digits, since it becomes a part of URLs.
-fn commit(answer: &[u8]) -> Option<String> {
-    let answer: serde_json::Value = serde_json::from_slice(answer).ok()?;
-    let sha = answer.get("sha")?.as_str()?;
-    let hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-    (sha.len() == 40 && sha.bytes().all(hex)).then(|| sha.to_owned())
 }
 
 /// The longest answer of the hub that is read. A hub that does not know `expand` also lists the repository's files.

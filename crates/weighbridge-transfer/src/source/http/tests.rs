@@ -12,6 +12,7 @@ mod environment;
 mod floods;
 mod hub;
 mod idle;
+mod list;
 mod redirects;
 
 /// The file that most tests fetch.
