@@ -9,13 +9,14 @@ use core::fmt;
 use weighbridge_tree::{Coded, ErrorCode};
 
 use crate::{
+    belief::{Signer, counting, signed_by},
     key::{KeyName, PublicKey, Vkey},
     policy::{Auditors, TrustPolicy, distinct},
     shown::shown,
     statement::{Report, SignedReport},
     statement_error::StatementError,
     time::Time,
-    trust::{MAX_AHEAD, Signer, VerifiedHead, counting, signed_by},
+    trust::{MAX_AHEAD, VerifiedHead},
 };
 
 /// The levels of knowledge about a model's availability. A higher level includes the lower ones.

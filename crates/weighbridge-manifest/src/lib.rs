@@ -36,6 +36,7 @@
 
 extern crate alloc;
 
+mod belief;
 mod compare;
 mod cursor;
 mod entry;
@@ -68,6 +69,7 @@ mod trust_error;
 
 pub use weighbridge_tree as tree;
 
+pub use belief::Signer;
 pub use compare::{
     Class, Classes, Comparison, Difference, Tally, bytes_in_old, compare_files, compare_tensors,
 };
@@ -95,6 +97,6 @@ pub use statement::{
 };
 pub use statement_error::{StatementError, StatementFault, StatementKind};
 pub use time::{Time, TimeError};
-pub use trust::{Expectation, Freshness, SignedHead, Signer, VerifiedHead};
+pub use trust::{Expectation, Freshness, SignedHead, VerifiedHead};
 pub use trust_error::{Shortage, TrustError};
 pub use weighbridge_tree::{Coded, ErrorCode};

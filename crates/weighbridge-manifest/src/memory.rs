@@ -12,6 +12,7 @@ use sha2::Digest as _;
 use weighbridge_tree::{Coded, ErrorCode, HeadId, head_id};
 
 use crate::{
+    belief::{believed, counting, signed_by},
     entry::Sha256,
     head::Head,
     key::KeyName,
@@ -19,7 +20,7 @@ use crate::{
     note::{MAX_NOTE, MAX_SIGNATURES, Note, NoteSignature},
     policy::{TrustPolicy, distinct},
     shown::shown,
-    trust::{VerifiedHead, believed, counting, signed_by},
+    trust::VerifiedHead,
     trust_error::TrustError,
 };
 

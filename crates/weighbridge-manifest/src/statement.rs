@@ -9,6 +9,7 @@ use core::fmt;
 use weighbridge_tree::{ChallengeHash, HeadId, MAX_SAMPLES, ModelRoot, Nonce, ResponseHash};
 
 use crate::{
+    belief::signed_by,
     cursor::canonical_number,
     head::MAX_TEXT,
     key::Vkey,
@@ -17,7 +18,7 @@ use crate::{
     note::{Note, NoteError},
     statement_error::{StatementError, StatementFault, StatementKind},
     time::Time,
-    trust::{VerifiedHead, signed_by},
+    trust::VerifiedHead,
 };
 
 /// An auditor's request to a prover. The fields are a claim until a [`VerifiedChallenge`] holds them.

@@ -8,14 +8,15 @@ use alloc::{string::String, vec::Vec};
 use weighbridge_tree::{HeadId, head_id};
 
 use crate::{
+    belief::{Signer, believed, signed_by},
     head::Head,
-    key::{KeyName, PublicKey, Vkey},
+    key::KeyName,
     memory::{Remembered, leads_on},
     name::ModelName,
     note::{Note, NoteError, NoteSignature},
-    policy::{TrustPolicy, TrustedKey, distinct},
+    policy::TrustPolicy,
     time::Time,
-    trust_error::{Shortage, TrustError},
+    trust_error::TrustError,
 };
 
 /// A note that is well-formed but not yet believed. Only [`verify`](Self::verify) gives access to its text.
@@ -41,15 +42,6 @@ pub struct VerifiedHead {
     signers: Vec<Signer>,
     freshness: Freshness,
     lines: Vec<NoteSignature>,
-}
-
-/// A key whose signature counted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signer {
-    /// The name under which the key signed. If it signed under several, this is the one that comes first in the policy.
-    pub name: KeyName,
-    /// The key.
-    pub key: PublicKey,
 }
 
 /// Whether a verified head is still good at the caller's time.
@@ -166,116 +158,6 @@ impl SignedHead {
         let lines = signed.good.iter().map(|(line, _)| (*line).clone()).collect();
         Ok(VerifiedHead { id, text: text.into(), head, signers, freshness, lines })
     }
-}
-
-/// The signature lines of a note that verified, in their order, each with its key.
-pub(crate) struct Signed<'n, 'p> {
-    pub(crate) good: Vec<(&'n NoteSignature, &'p Vkey)>,
-    /// The name on the first line that claims a known key that is not revoked, but is not by that key.
-    pub(crate) bad: Option<&'n KeyName>,
-}
-
-impl<'n, 'p> Signed<'n, 'p> {
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &'p Vkey> {
-        self.good.iter().map(|(_, key)| *key)
-    }
-
-    fn has(&self, key: &Vkey) -> bool {
-        self.keys().any(|other| other == key)
-    }
-}
-
-/// Finds the known keys that signed the note.
-pub(crate) fn signed_by<'n, 'p>(
-    note: &'n Note,
-    known: &(impl Iterator<Item = &'p Vkey> + Clone),
-    is_revoked: impl Fn(&PublicKey) -> bool,
-) -> Signed<'n, 'p> {
-    let text = note.text().as_bytes();
-    let mut signed = Signed { good: Vec::new(), bad: None };
-    for (number, line) in note.signatures().iter().enumerate() {
-        // Only the signer can make a second valid line, but anybody can repeat a line (rule 12).
-        if note.signatures().iter().take(number).any(|before| before == line) {
-            continue;
-        }
-        let mut bad = false;
-        // A policy may have the same key more than once. Check each key once (rule 12).
-        let mut checked: Vec<&Vkey> = Vec::new();
-        for key in known.clone().filter(|key| key.id() == line.id() && key.name() == line.name()) {
-            if checked.contains(&key) {
-                continue;
-            }
-            checked.push(key);
-            if key.has_signed(text, line.signature()) {
-                signed.good.push((line, key));
-                bad = false;
-                break;
-            }
-            bad |= !is_revoked(key.public_key());
-        }
-        if bad {
-            signed.bad.get_or_insert(line.name());
-        }
-    }
-    signed
-}
-
-/// The keys of `keys` that signed and count at this time, in their order. A key with several names counts under the
-/// first.
-///
-/// The source that served the note chose the order of the signature lines, so that order decides nothing.
-pub(crate) fn counting<'p>(
-    keys: &'p [TrustedKey],
-    signed: &Signed<'_, '_>,
-    at: Time,
-    is_revoked: impl Fn(&PublicKey) -> bool,
-) -> Vec<&'p Vkey> {
-    let mut counting: Vec<&Vkey> = Vec::new();
-    for vkey in keys.iter().filter(|key| key.counts_at(at)).map(|key| &key.vkey) {
-        let key = vkey.public_key();
-        if signed.has(vkey) && !is_revoked(key) && !counting.iter().any(|other| other.public_key() == key) {
-            counting.push(vkey);
-        }
-    }
-    counting
-}
-
-/// The signers of the publisher for this name, if they are enough.
-pub(crate) fn believed(
-    policy: &TrustPolicy,
-    signed: &Signed<'_, '_>,
-    head: &Head,
-    id: &HeadId,
-) -> Result<Vec<Signer>, TrustError> {
-    let accepted = policy.accepts(id);
-    let Some(publisher) = policy.publisher_of(&head.name) else {
-        return if accepted {
-            Ok(Vec::new())
-        } else {
-            Err(TrustError::OutOfScope { name: head.name.clone() })
-        };
-    };
-    let counted = counting(&publisher.keys, signed, head.created, |key| policy.is_revoked(key));
-    let need = publisher.threshold;
-    let have = distinct(counted.iter().map(|key| key.public_key()));
-    if !accepted && have < need {
-        let listed = || publisher.keys.iter().map(|key| &key.vkey).filter(|key| signed.has(key));
-        let revoked = listed().filter(|key| policy.is_revoked(key.public_key()));
-        let with_revoked = distinct(counted.iter().copied().chain(revoked).map(Vkey::public_key));
-        let with_all = distinct(listed().map(Vkey::public_key));
-        let why = if with_revoked >= need {
-            Shortage::Revoked
-        } else if with_all >= need {
-            Shortage::OutOfDate
-        } else if with_all == 0 {
-            Shortage::NobodyKnown
-        } else {
-            Shortage::TooFew
-        };
-        return Err(TrustError::NotEnough { why, have, need });
-    }
-    let signer = |key: &Vkey| Signer { name: key.name().clone(), key: *key.public_key() };
-    Ok(counted.into_iter().map(signer).collect())
 }
 
 impl Expectation {
