@@ -91,9 +91,11 @@ fn well_formed(policy: &Table) -> Option<()> {
     let mut scopes = BTreeSet::new();
     for publisher in publishers {
         let publisher = publisher.as_table()?;
-        only(publisher, &["scope", "threshold", "key"])?;
+        only(publisher, &["scope", "role", "threshold", "key"])?;
         let scope = Scope::parse(publisher.get("scope")?.as_str()?).ok()?;
-        scopes.insert(scope.to_string()).then_some(())?;
+        let role = publisher.get("role").map_or(Some("publisher"), Value::as_str)?;
+        ["publisher", "import"].contains(&role).then_some(())?;
+        scopes.insert((scope.to_string(), role)).then_some(())?;
         keys(publisher, "key")?;
     }
     if let Some(held) = policy.get("held") {

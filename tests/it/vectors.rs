@@ -690,7 +690,8 @@ fn split_header(bytes: &[u8]) -> Option<(&str, &[u8])> {
 
 fn answers_of(head: &VerifiedHead) -> End {
     let signers: Vec<&str> = head.signers().iter().map(|s| s.name.as_str()).collect();
-    End::default().answer("head-id", &head.id()).answer("signers", &signers.join(" "))
+    let end = End::default().answer("head-id", &head.id()).answer("signers", &signers.join(" "));
+    end.answer("role", &head.role().word())
 }
 
 /// A head that is taken as verified, since its own id pins it.

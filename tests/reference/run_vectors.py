@@ -153,6 +153,7 @@ def test_trust(vector, outcome):
 def answer_head(verified, outcome):
     outcome.answers["head-id"] = verified.head_id.hex()
     outcome.answers["signers"] = " ".join(verified.signers)
+    outcome.answers["role"] = verified.role
 
 
 def test_memory(vector, outcome):
@@ -330,8 +331,8 @@ ANSWERS = {
     "root": ["root", "chunks", "layer"],
     "shown": ["shown", "unseen"],
     "head": ["head-id"],
-    "trust": ["head-id", "signers"],
-    "memory": ["head-id", "signers", "state-after", "forgotten"],
+    "trust": ["head-id", "signers", "role"],
+    "memory": ["head-id", "signers", "role", "state-after", "forgotten"],
     "model": ["head-id", "signers", "uncompared"],
     "safetensors": ["tensors", "unlisted", "names"],
     "gguf": ["tensors", "unlisted", "names", "split"],

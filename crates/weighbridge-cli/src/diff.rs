@@ -78,7 +78,7 @@ impl Model {
     fn print(&self, side: Side, output: &Output) {
         let what = self.head.head();
         let by = match self.signers.as_slice() {
-            [] if self.believed => "accepted by its id".to_owned(),
+            _ if self.believed => trust::by(&self.head),
             [] => "signed by nobody".to_owned(),
             signers => format!("signed by {}", shown_names(signers)),
         };
@@ -91,6 +91,7 @@ impl Model {
             revision: what.revision,
             head: self.head.id().into(),
             signers: &self.signers,
+            imported: self.head.imported().map(Into::into),
         });
     }
 }

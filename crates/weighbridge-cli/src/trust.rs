@@ -7,7 +7,7 @@ use std::{
 };
 
 use weighbridge_manifest::{
-    Expectation, Freshness, Note, Remembered, SignedHead, Time, TrustPolicy, VerifiedHead, Vkey,
+    Expectation, Freshness, Imported, Note, Remembered, SignedHead, Time, TrustPolicy, VerifiedHead, Vkey,
 };
 use weighbridge_publish::TEXT;
 use weighbridge_store::{FOLDER, HEAD, IoError, Metadata, PARTIAL, shown_path};
@@ -180,26 +180,36 @@ pub(crate) fn note(metadata: &Metadata) -> Result<Vec<u8>, Failure> {
     })
 }
 
+/// The reason why a head is believed, for people: its signers, and of an imported head what they are not.
+pub(crate) fn by(head: &VerifiedHead) -> String {
+    let signers: Vec<&str> = head.signers().iter().map(|signer| signer.name.as_str()).collect();
+    let names = shown_names(&signers);
+    match head.imported() {
+        Some(Imported { from, not_signed_by }) => {
+            let from = if from.is_empty() { String::new() } else { format!(" from {}", shown_names(&from)) };
+            format!("imported by {names}{from}; not signed by {not_signed_by}")
+        }
+        None if signers.is_empty() => "accepted by its id".to_owned(),
+        None => format!("signed by {names}"),
+    }
+}
+
 /// Prints the name, revision and signers of a head.
 pub(crate) fn print(head: &VerifiedHead, output: &Output) {
     let what = head.head();
     let signers: Vec<&str> = head.signers().iter().map(|s| s.name.as_str()).collect();
-    let by = if signers.is_empty() {
-        "accepted by its id".to_owned()
-    } else {
-        format!("signed by {}", shown_names(&signers))
-    };
     let note = match head.freshness() {
         Freshness::Current => String::new(),
         Freshness::Expired { at } => format!(", EXPIRED at {at}"),
         Freshness::Unknown { at } => format!(", expires at {at}, and the time is not known"),
     };
-    let text = format!("head     {} revision {}, {by}{note}", what.name, what.revision);
+    let text = format!("head     {} revision {}, {}{note}", what.name, what.revision, by(head));
     output.result(&text, || common::Head {
         name: what.name.as_str(),
         revision: what.revision,
         head: head.id().into(),
         signers: &signers,
+        imported: head.imported().map(Into::into),
         freshness: head.freshness().into(),
     });
 }

@@ -9,7 +9,7 @@ use crate::{
     head::Head,
     key::{KeyName, PublicKey, Vkey},
     note::{Note, NoteSignature},
-    policy::{TrustPolicy, TrustedKey, distinct},
+    policy::{Publisher, Role, TrustPolicy, TrustedKey, distinct},
     time::Time,
     trust_error::{Shortage, TrustError},
 };
@@ -95,40 +95,62 @@ pub(crate) fn counting<'p>(
     counting
 }
 
-/// The signers of the publisher for this name, if they are enough.
+/// The entry of a policy that believes a head, and the keys by which it does.
+pub(crate) struct Belief {
+    pub(crate) role: Role,
+    pub(crate) signers: Vec<Signer>,
+}
+
+/// Step 5 of the verdict: finds the entry that believes the head, the publisher's before the importer's.
 pub(crate) fn believed(
     policy: &TrustPolicy,
     signed: &Signed<'_, '_>,
     head: &Head,
     id: &HeadId,
-) -> Result<Vec<Signer>, TrustError> {
-    let accepted = policy.accepts(id);
-    let Some(publisher) = policy.publisher_of(&head.name) else {
-        return if accepted {
-            Ok(Vec::new())
-        } else {
-            Err(TrustError::OutOfScope { name: head.name.clone() })
-        };
-    };
-    let counted = counting(&publisher.keys, signed, head.created, |key| policy.is_revoked(key));
-    let need = publisher.threshold;
-    let have = distinct(counted.iter().map(|key| key.public_key()));
-    if !accepted && have < need {
-        let listed = || publisher.keys.iter().map(|key| &key.vkey).filter(|key| signed.has(key));
-        let revoked = listed().filter(|key| policy.is_revoked(key.public_key()));
-        let with_revoked = distinct(counted.iter().copied().chain(revoked).map(Vkey::public_key));
-        let with_all = distinct(listed().map(Vkey::public_key));
-        let why = if with_revoked >= need {
-            Shortage::Revoked
-        } else if with_all >= need {
-            Shortage::OutOfDate
-        } else if with_all == 0 {
-            Shortage::NobodyKnown
-        } else {
-            Shortage::TooFew
-        };
-        return Err(TrustError::NotEnough { why, have, need });
+) -> Result<Belief, TrustError> {
+    let mut of_publisher = Vec::new();
+    let mut refusal = None;
+    for entry in policy.entries_of(&head.name) {
+        let counted = counting(&entry.keys, signed, head.created, |key| policy.is_revoked(key));
+        let signer = |key: &&Vkey| Signer { name: key.name().clone(), key: *key.public_key() };
+        let signers = counted.iter().map(signer).collect();
+        if distinct(counted.iter().map(|key| key.public_key())) >= entry.threshold {
+            return Ok(Belief { role: entry.role, signers });
+        }
+        if entry.role == Role::Publisher {
+            of_publisher = signers;
+        }
+        // The importer's shortage is reported only if the publisher has nothing to do with the head.
+        if matches!(refusal, None | Some(TrustError::NotEnough { why: Shortage::NobodyKnown, .. })) {
+            refusal = Some(shortage(policy, entry, signed, &counted));
+        }
     }
-    let signer = |key: &Vkey| Signer { name: key.name().clone(), key: *key.public_key() };
-    Ok(counted.into_iter().map(signer).collect())
+    if policy.accepts(id) {
+        return Ok(Belief { role: Role::Publisher, signers: of_publisher });
+    }
+    Err(refusal.unwrap_or_else(|| TrustError::OutOfScope { name: head.name.clone() }))
+}
+
+/// The reason why the keys that count are fewer than the entry demands.
+fn shortage(
+    policy: &TrustPolicy,
+    entry: &Publisher,
+    signed: &Signed<'_, '_>,
+    counted: &[&Vkey],
+) -> TrustError {
+    let need = entry.threshold;
+    let listed = || entry.keys.iter().map(|key| &key.vkey).filter(|key| signed.has(key));
+    let revoked = listed().filter(|key| policy.is_revoked(key.public_key()));
+    let with_revoked = distinct(counted.iter().copied().chain(revoked).map(Vkey::public_key));
+    let with_all = distinct(listed().map(Vkey::public_key));
+    let why = if with_revoked >= need {
+        Shortage::Revoked
+    } else if with_all >= need {
+        Shortage::OutOfDate
+    } else if with_all == 0 {
+        Shortage::NobodyKnown
+    } else {
+        Shortage::TooFew
+    };
+    TrustError::NotEnough { why, have: distinct(counted.iter().map(|key| key.public_key())), need }
 }

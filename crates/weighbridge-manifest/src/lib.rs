@@ -86,7 +86,7 @@ pub use memory::{Memory, MemoryError, NoteFault, Remembered};
 pub use name::{ModelName, NameError};
 pub use note::{MAX_NOTE, MAX_SIGNATURES, Note, NoteError, NoteSignature};
 pub use path::{EntryPath, PathError, TensorName, TensorNameError};
-pub use policy::{KeyFault, PolicyError, Publisher, PublisherFault, Scope, TrustPolicy, TrustedKey};
+pub use policy::{KeyFault, PolicyError, Publisher, PublisherFault, Role, Scope, TrustPolicy, TrustedKey};
 pub use proof::{MAX_PROOF, Proven, SignedProof, SliceClaim};
 pub use proof_error::{FormFault, ProofError, ProveError};
 pub use prove::Wanted;
@@ -97,6 +97,6 @@ pub use statement::{
 };
 pub use statement_error::{StatementError, StatementFault, StatementKind};
 pub use time::{Time, TimeError};
-pub use trust::{Expectation, Freshness, SignedHead, VerifiedHead};
+pub use trust::{Expectation, Freshness, Imported, SignedHead, VerifiedHead};
 pub use trust_error::{Shortage, TrustError};
 pub use weighbridge_tree::{Coded, ErrorCode};

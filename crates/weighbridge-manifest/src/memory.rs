@@ -12,20 +12,20 @@ use sha2::Digest as _;
 use weighbridge_tree::{Coded, ErrorCode, HeadId, head_id};
 
 use crate::{
-    belief::{believed, counting, signed_by},
+    belief::{Belief, believed, counting, signed_by},
     entry::Sha256,
     head::Head,
     key::KeyName,
     name::ModelName,
     note::{MAX_NOTE, MAX_SIGNATURES, Note, NoteSignature},
-    policy::{TrustPolicy, distinct},
+    policy::{Role, TrustPolicy, distinct},
     shown::shown,
     trust::VerifiedHead,
     trust_error::TrustError,
 };
 
-/// The notes of accepted heads, by model name. A model can have several. A verifier keeps this memory from one run to
-/// the next.
+/// The notes of accepted heads, by model name. A model can have several, of its publisher and of its importer too. A
+/// verifier keeps this memory from one run to the next.
 ///
 /// # Guarantee
 /// Only [`accept`](Self::accept) changes the notes. It removes no note on which a policy with other keys may rely. From
@@ -48,6 +48,7 @@ pub struct Remembered {
     name: ModelName,
     revision: u64,
     id: HeadId,
+    role: Role,
 }
 
 impl Remembered {
@@ -66,6 +67,12 @@ impl Remembered {
     /// The id of the head.
     pub fn id(&self) -> HeadId {
         self.id
+    }
+
+    /// The role of the policy's entry that believes the head, or would believe it if its keys were not revoked.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
     }
 }
 
@@ -103,15 +110,15 @@ impl Memory {
     pub fn recall(&self, name: &ModelName, policy: &TrustPolicy) -> Result<Vec<Remembered>, MemoryError> {
         let mut believed = Vec::new();
         for note in self.names.get(name).into_iter().flat_map(BTreeMap::values) {
-            if note.standing(policy)? == Standing::Believed {
-                believed.push(note.remembered());
+            if let Standing::Believed(role) = note.standing(policy)? {
+                believed.push(note.remembered(role));
             }
         }
         Ok(believed)
     }
 
-    /// Compares a head with the remembered heads of its name, and remembers it. `policy` must be the policy that
-    /// believed the head. Returns the heads that were forgotten, because only keys signed them that the policy revokes.
+    /// Compares a head with the remembered heads of its name that the policy's entry of the same role believes, and
+    /// remembers it. `policy` must be the policy that believed the head. Returns the heads that were forgotten, because only keys signed them that the policy revokes.
     /// Tell the user about these.
     ///
     /// Do not call this if the caller chose the head by its id: such a choice may go back to an older revision on
@@ -131,9 +138,10 @@ impl Memory {
         let notes = self.names.get(name).into_iter().flat_map(BTreeMap::values);
         let judged: Vec<(&RememberedNote, Standing)> =
             notes.map(|note| Ok((note, note.standing(policy)?))).collect::<Result<_, MemoryError>>()?;
-        let believed = judged.iter().filter(|(_, standing)| *standing == Standing::Believed);
-        let believed: Vec<Remembered> = believed.map(|(note, _)| note.remembered()).collect();
-        leads_on(&believed, head.head(), &head.id()).map_err(MemoryError::Trust)?;
+        let role = head.role();
+        let by_entry = judged.iter().filter(|(_, standing)| *standing == Standing::Believed(role));
+        let by_entry: Vec<Remembered> = by_entry.map(|(note, _)| note.remembered(role)).collect();
+        leads_on(&by_entry, role, head.head(), &head.id()).map_err(MemoryError::Trust)?;
 
         let (same, others): (Vec<_>, Vec<_>) = judged.into_iter().partition(|(note, _)| note.id == head.id());
         let Merged { new, mut kept } = merge(head, same.into_iter().map(|(note, _)| note));
@@ -141,9 +149,10 @@ impl Memory {
         for (note, standing) in others {
             let is_covered = || new.iter().any(|new| note.labels().is_subset(&new.labels()));
             match standing {
-                Standing::Believed if is_covered() => {}
-                Standing::Forgotten => forgotten.push(note.remembered()),
-                Standing::Believed | Standing::Foreign => kept.push(note.clone()),
+                // Another entry's revisions are counted apart.
+                Standing::Believed(by) if by == role && is_covered() => {}
+                Standing::Forgotten(by) => forgotten.push(note.remembered(by)),
+                Standing::Believed(_) | Standing::Foreign => kept.push(note.clone()),
             }
         }
         self.names.remove(name);
@@ -152,15 +161,21 @@ impl Memory {
     }
 }
 
-/// Step 7 of the verdict: refuses a head that is a rollback or a fork relative to the remembered heads.
-pub(crate) fn leads_on(remembered: &[Remembered], head: &Head, id: &HeadId) -> Result<(), TrustError> {
-    let of_name = || remembered.iter().filter(|before| before.name == head.name);
-    if let Some(last) = of_name().max_by_key(|before| before.revision)
+/// Step 7 of the verdict: refuses a head that is a rollback or a fork relative to the remembered heads that an entry of
+/// the same role believes. Publisher and importer each count their own revisions.
+pub(crate) fn leads_on(
+    remembered: &[Remembered],
+    role: Role,
+    head: &Head,
+    id: &HeadId,
+) -> Result<(), TrustError> {
+    let of_entry = || remembered.iter().filter(|before| before.name == head.name && before.role == role);
+    if let Some(last) = of_entry().max_by_key(|before| before.revision)
         && head.revision < last.revision
     {
         return Err(TrustError::Rollback { found: head.revision, remembered: last.revision });
     }
-    for before in of_name() {
+    for before in of_entry() {
         let same = head.revision == before.revision && *id != before.id;
         let next = before.revision.checked_add(1) == Some(head.revision) && head.previous != Some(before.id);
         if same || next {
@@ -181,9 +196,10 @@ pub(crate) struct RememberedNote {
 /// The verdict of a policy on a remembered note.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Standing {
-    Believed,
-    /// The policy would believe the note if it revoked no key, and only revoked keys signed the note.
-    Forgotten,
+    /// An entry of this role believes the note.
+    Believed(Role),
+    /// An entry of this role would believe the note if no key were revoked, and only revoked keys signed the note.
+    Forgotten(Role),
     /// The note means nothing to this policy, but may mean something to another policy.
     Foreign,
 }
@@ -210,8 +226,8 @@ impl RememberedNote {
         sha256(&self.to_note())
     }
 
-    fn remembered(&self) -> Remembered {
-        Remembered { name: self.head.name.clone(), revision: self.head.revision, id: self.id }
+    fn remembered(&self, role: Role) -> Remembered {
+        Remembered { name: self.head.name.clone(), revision: self.head.revision, id: self.id, role }
     }
 
     /// The names and ids that distinguish the keys of the note's signature lines.
@@ -224,19 +240,18 @@ impl RememberedNote {
         if let Some(key) = signed.bad {
             return Err(MemoryError::BadSignature { model: self.head.name.clone(), key: key.clone() });
         }
-        if believed(policy, &signed, &self.head, &self.id).is_ok() {
-            return Ok(Standing::Believed);
+        if let Ok(Belief { role, .. }) = believed(policy, &signed, &self.head, &self.id) {
+            return Ok(Standing::Believed(role));
         }
         let of_revoked = signed.good.iter().filter(|(_, key)| policy.is_revoked(key.public_key()));
         let by_revoked: BTreeSet<_> = of_revoked.map(|(line, _)| label(line)).collect();
-        let would_be_believed = policy.publisher_of(&self.head.name).is_some_and(|publisher| {
-            let counting = counting(&publisher.keys, &signed, self.head.created, |_| false);
-            distinct(counting.iter().map(|key| key.public_key())) >= publisher.threshold
+        let would_believe = policy.entries_of(&self.head.name).find(|entry| {
+            let counting = counting(&entry.keys, &signed, self.head.created, |_| false);
+            distinct(counting.iter().map(|key| key.public_key())) >= entry.threshold
         });
-        Ok(if would_be_believed && self.labels() == by_revoked {
-            Standing::Forgotten
-        } else {
-            Standing::Foreign
+        Ok(match would_believe {
+            Some(entry) if self.labels() == by_revoked => Standing::Forgotten(entry.role),
+            _ => Standing::Foreign,
         })
     }
 }

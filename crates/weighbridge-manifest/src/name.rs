@@ -26,6 +26,12 @@ impl ModelName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The first part of the name: on a hub the organisation that publishes the model.
+    #[must_use]
+    pub fn organisation(&self) -> &str {
+        self.0.split_once('/').map_or(self.0.as_str(), |(first, _)| first)
+    }
 }
 
 fn is_part(part: &str) -> bool {

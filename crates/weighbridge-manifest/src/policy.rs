@@ -30,15 +30,45 @@ pub(crate) struct Auditors {
     pub(crate) keys: Vec<TrustedKey>,
 }
 
-/// The trusted keys for the models of one scope.
+/// The trusted keys of one role for the models of one scope.
 #[derive(Clone, Debug)]
 pub struct Publisher {
     /// The models.
     pub scope: Scope,
+    /// The role of the keys.
+    pub role: Role,
     /// The number of distinct keys that have to sign, at least 1.
     pub threshold: usize,
     /// The keys.
     pub keys: Vec<TrustedKey>,
+}
+
+/// The role of an entry of a policy, and of the heads that it believes. A publisher's head goes before an imported one.
+///
+/// All roles are known to callers, who have to say of an imported head that it is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// The keys sign copies of models that their publisher has not signed.
+    Import,
+    /// The keys sign for the publisher of the models.
+    Publisher,
+}
+
+impl Role {
+    /// Reads a role as a policy writes it; `None` if the text is no role.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Import, Self::Publisher].into_iter().find(|role| role.word() == text)
+    }
+
+    /// The role as a policy writes it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Import => "import",
+            Self::Publisher => "publisher",
+        }
+    }
 }
 
 /// A key with its dates. It counts for heads with `from <= created < until`, and for reports with `from <= received <
@@ -127,7 +157,7 @@ impl TrustPolicy {
     ///
     /// # Errors
     /// [`PolicyError`] if the policy trusts nobody, if a publisher could never be satisfied, or if two publishers have
-    /// the same scope.
+    /// the same scope and role.
     pub fn new(
         publishers: Vec<Publisher>,
         revoked: Vec<PublicKey>,
@@ -154,12 +184,12 @@ impl TrustPolicy {
     }
 
     fn add(&mut self, publisher: Publisher) -> Result<(), PublisherFault> {
-        let Publisher { scope, threshold, keys } = publisher;
+        let Publisher { scope, role, threshold, keys } = publisher;
         let keys = sufficient(threshold, keys)?;
-        if self.publishers.iter().any(|other| other.scope == scope) {
+        if self.publishers.iter().any(|other| other.scope == scope && other.role == role) {
             return Err(PublisherFault::SameScope);
         }
-        self.publishers.push(Publisher { scope, threshold, keys });
+        self.publishers.push(Publisher { scope, role, threshold, keys });
         Ok(())
     }
 
@@ -185,7 +215,8 @@ impl TrustPolicy {
             return Err(PolicyError::TrustsNobody);
         }
         let keys = keys.into_iter().map(TrustedKey::from).collect();
-        Self::new(vec![Publisher { scope: Scope::All, threshold: 1, keys }], Vec::new(), Vec::new())
+        let publisher = Publisher { scope: Scope::All, role: Role::Publisher, threshold: 1, keys };
+        Self::new(vec![publisher], Vec::new(), Vec::new())
     }
 
     /// Makes a policy that believes this head alone, regardless of signatures. A chain or a deployment gave its id.
@@ -194,10 +225,18 @@ impl TrustPolicy {
         Self { publishers: Vec::new(), revoked: Vec::new(), accepted_heads: vec![head], auditors: None }
     }
 
-    /// The publisher whose scope fits the name most closely.
-    pub(crate) fn publisher_of(&self, name: &ModelName) -> Option<&Publisher> {
-        let fitting = self.publishers.iter().filter_map(|p| Some((p.scope.fit(name)?, p)));
-        fitting.max_by_key(|(fit, _)| *fit).map(|(_, p)| p)
+    /// The publisher of a name, then its importer, as far as it has them. Of each role, the scope that fits the name most
+    /// closely decides.
+    pub(crate) fn entries_of(&self, name: &ModelName) -> impl Iterator<Item = &Publisher> {
+        let closest = |role| {
+            let of_role = self.publishers.iter().filter(|entry| entry.role == role);
+            of_role.filter_map(|entry| Some((entry.scope.fit(name)?, entry))).max_by_key(|(fit, _)| *fit)
+        };
+        let publisher = closest(Role::Publisher);
+        // Otherwise a key that may import anything would get past the publisher of a narrower scope.
+        let has_say = |fit: usize| publisher.is_none_or(|(least, _)| fit >= least);
+        let importer = closest(Role::Import).filter(|(fit, _)| has_say(*fit));
+        [publisher, importer].into_iter().flatten().map(|(_, entry)| entry)
     }
 
     /// The keys of all publishers, including revoked ones.
@@ -288,6 +327,8 @@ pub enum PolicyError {
 pub enum PublisherFault {
     /// The publisher's scope is not a name, `PREFIX/*` or `*`.
     Scope,
+    /// The publisher's role is neither `publisher` nor `import`.
+    Role,
     /// A key is at fault.
     Key {
         /// The number of the key, counted from 1.
@@ -304,7 +345,7 @@ pub enum PublisherFault {
         /// The number of distinct keys.
         keys: usize,
     },
-    /// Another publisher has the same scope.
+    /// Another publisher has the same scope and role.
     SameScope,
 }
 
@@ -330,6 +371,7 @@ impl Coded for PolicyError {
             Self::AcceptedHead { .. } => ErrorCode::HASH_MALFORMED,
             Self::Publisher { fault, .. } | Self::Held { fault } => match fault {
                 PublisherFault::Scope => ErrorCode::POLICY_SCOPE,
+                PublisherFault::Role => ErrorCode::POLICY_ROLE,
                 PublisherFault::Key { fault: KeyFault::Vkey(error), .. } => error.error_code(),
                 PublisherFault::Key { fault: KeyFault::Time(error), .. } => error.error_code(),
                 PublisherFault::Key { fault: KeyFault::Dates, .. } => ErrorCode::POLICY_KEY_DATES,
@@ -361,12 +403,13 @@ impl fmt::Display for PublisherFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Scope => f.write_str("a scope is a model name, PREFIX/* or *"),
+            Self::Role => f.write_str("a role is 'publisher' or 'import'"),
             Self::Key { number, fault } => write!(f, "key {number}: {fault}"),
             Self::NoKeys => f.write_str("it has no keys"),
             Self::Threshold { threshold, keys } => {
                 write!(f, "a threshold of {threshold} with {keys} distinct keys")
             }
-            Self::SameScope => f.write_str("another publisher has the same scope"),
+            Self::SameScope => f.write_str("another publisher has the same scope and role"),
         }
     }
 }
@@ -394,7 +437,8 @@ mod tests {
     }
 
     fn publisher(scope: &str) -> Publisher {
-        Publisher { scope: Scope::parse(scope).unwrap(), threshold: 1, keys: vec![key().into()] }
+        let scope = Scope::parse(scope).unwrap();
+        Publisher { scope, role: Role::Publisher, threshold: 1, keys: vec![key().into()] }
     }
 
     fn fault(publishers: Vec<Publisher>) -> Option<(u16, usize)> {
@@ -433,6 +477,9 @@ mod tests {
         ];
         assert_eq!(fault(vec![Publisher { threshold: 2, keys: twice, ..publisher("a") }]), Some((1604, 1)));
         assert_eq!(fault(vec![publisher("a/*"), publisher("*"), publisher("a/*")]), Some((1602, 3)));
+        let importer = |scope| Publisher { role: Role::Import, ..publisher(scope) };
+        assert_eq!(fault(vec![publisher("a/*"), importer("a/*")]), None);
+        assert_eq!(fault(vec![importer("a/*"), publisher("a/*"), importer("a/*")]), Some((1602, 3)));
         let time = |seconds| Time::from_unix(seconds);
         for (from, until, expected) in [(0, 1, None), (0, 0, Some((1606, 1))), (1, 0, Some((1606, 1)))] {
             let keys = vec![TrustedKey { vkey: key(), from: time(from), until: time(until) }];
@@ -445,11 +492,38 @@ mod tests {
         assert_eq!(TrustPolicy::any_of(Vec::new()).err(), Some(PolicyError::TrustsNobody));
         let any = TrustPolicy::any_of(vec![key(), key()]).unwrap();
         let name = ModelName::parse("x/y").unwrap();
-        assert_eq!(any.publisher_of(&name).map(|publisher| publisher.threshold), Some(1));
+        let entries: Vec<_> = any.entries_of(&name).map(|entry| (entry.role, entry.threshold)).collect();
+        assert_eq!(entries, [(Role::Publisher, 1)]);
         let id = HeadId::from_bytes([7; 32]);
         let pinned = TrustPolicy::pinned(id);
         assert!(pinned.accepts(&id) && !pinned.accepts(&HeadId::from_bytes([0; 32])));
-        assert!(pinned.publisher_of(&name).is_none());
+        assert!(pinned.entries_of(&name).next().is_none());
         assert!(TrustPolicy::new(Vec::new(), Vec::new(), vec![id]).is_ok());
+    }
+
+    #[test]
+    fn an_importer_has_a_say_where_no_publisher_has_a_longer_scope() {
+        let [publishers, importers] = [Role::Publisher, Role::Import]
+            .map(|role| ["*", "a/*", "a/b/*", "a/b/c"].map(|scope| Publisher { role, ..publisher(scope) }));
+        let name = ModelName::parse("a/b/c").unwrap();
+        // Each set of publishers with each set of importers; the scopes are in the order of their closeness.
+        for (of_publishers, of_importers) in (0..16_u8).flat_map(|p| (0..16_u8).map(move |i| (p, i))) {
+            let chosen = |all: &[Publisher], mask: u8| -> Vec<Publisher> {
+                (0..).zip(all).filter(|(at, _)| mask >> at & 1 == 1).map(|(_, entry)| entry.clone()).collect()
+            };
+            let mut entries = chosen(&importers, of_importers);
+            entries.extend(chosen(&publishers, of_publishers));
+            let Ok(policy) = TrustPolicy::new(entries, Vec::new(), Vec::new()) else { continue };
+            let [publisher, importer] = [of_publishers, of_importers].map(|mask| mask.checked_ilog2());
+            let importer = importer.filter(|importer| publisher.is_none_or(|least| *importer >= least));
+            let all = [(publisher, &publishers), (importer, &importers)];
+            let expected: Vec<(Role, &Scope)> = all
+                .iter()
+                .filter_map(|(at, of)| at.map(|at| &of[at as usize]))
+                .map(|entry| (entry.role, &entry.scope))
+                .collect();
+            let found: Vec<_> = policy.entries_of(&name).map(|entry| (entry.role, &entry.scope)).collect();
+            assert_eq!(found, expected, "{of_publishers:04b} {of_importers:04b}");
+        }
     }
 }

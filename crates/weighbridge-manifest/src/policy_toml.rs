@@ -11,7 +11,7 @@ use weighbridge_tree::HeadId;
 
 use crate::{
     key::Vkey,
-    policy::{KeyFault, PolicyError, Publisher, PublisherFault, Scope, TrustPolicy, TrustedKey},
+    policy::{KeyFault, PolicyError, Publisher, PublisherFault, Role, Scope, TrustPolicy, TrustedKey},
     time::Time,
     toml_1_0,
 };
@@ -90,6 +90,7 @@ impl Form {
 #[serde(deny_unknown_fields)]
 struct PublisherForm {
     scope: String,
+    role: Option<String>,
     #[serde(default = "one", deserialize_with = "threshold")]
     threshold: usize,
     #[serde(default)]
@@ -142,7 +143,8 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for TableVisitor<T> {
 
 fn publisher(form: &PublisherForm) -> Result<Publisher, PublisherFault> {
     let scope = Scope::parse(&form.scope).map_err(|_| PublisherFault::Scope)?;
-    Ok(Publisher { scope, threshold: form.threshold, keys: keys(&form.key)? })
+    let role = form.role.as_deref().map_or(Some(Role::Publisher), Role::parse).ok_or(PublisherFault::Role)?;
+    Ok(Publisher { scope, role, threshold: form.threshold, keys: keys(&form.key)? })
 }
 
 fn keys(forms: &[Table<KeyForm>]) -> Result<Vec<TrustedKey>, PublisherFault> {
@@ -207,13 +209,18 @@ mod tests {
         assert!(policy.accepts(&HeadId::from_hex(HEAD).unwrap()));
         assert!(policy.is_revoked(Vkey::parse(KEY).unwrap().public_key()));
         let name = crate::ModelName::parse("org/x").unwrap();
-        let publisher = policy.publisher_of(&name).unwrap();
-        assert_eq!((publisher.scope.to_string().as_str(), publisher.threshold), ("org/*", 1));
-        assert_eq!(publisher.keys[0].from, Time::parse("2026-01-01T00:00:00Z").ok());
-        assert_eq!(publisher.keys[0].until, Time::parse("2027-01-01T00:00:00Z").ok());
+        let entry = policy.entries_of(&name).next().unwrap();
+        assert_eq!((entry.scope.to_string().as_str(), entry.threshold), ("org/*", 1));
+        assert_eq!(entry.role, Role::Publisher);
+        assert_eq!(entry.keys[0].from, Time::parse("2026-01-01T00:00:00Z").ok());
+        assert_eq!(entry.keys[0].until, Time::parse("2027-01-01T00:00:00Z").ok());
         let inline = format!("publisher = [{{ scope = '*', key = [{{ vkey = '{KEY}' }}] }}]");
         assert_eq!(refusal(&inline), (0, String::new()));
         assert_eq!(refusal(&format!("accepted-heads = ['{HEAD}']")), (0, String::new()));
+        let both = publisher("*", "role = 'publisher'", "") + &publisher("*", "role = \"import\"", "");
+        let roles: Vec<Role> =
+            TrustPolicy::from_toml(both).unwrap().entries_of(&name).map(|entry| entry.role).collect();
+        assert_eq!(roles, [Role::Publisher, Role::Import]);
     }
 
     #[test]
@@ -251,6 +258,8 @@ mod tests {
             publisher("*", "threshold = \"1\"", ""),
             publisher("*", "threshold = 1.0", ""),
             publisher("*", "threshold = true", ""),
+            publisher("*", "role = 1", ""),
+            publisher("*", "role = ['import']", ""),
             publisher("*", "threshold = -1", ""),
             publisher("*", "threshold = 1\nthreshold = 1", ""),
             publisher("*", "", "from = 2026-01-01T00:00:00Z"),
@@ -281,7 +290,13 @@ mod tests {
             (publisher("a/**", "", ""), 1603, "publisher 2: a scope is a model name, PREFIX/* or *"),
             (publisher("*", "threshold = 0", ""), 1604, "publisher 2: a threshold of 0 with 1 distinct keys"),
             (publisher("*", "threshold = 2", ""), 1604, "publisher 2: a threshold of 2 with 1 distinct keys"),
-            (publisher("org/*", "", ""), 1602, "publisher 2: another publisher has the same scope"),
+            (
+                publisher("org/*", "role = 'publisher'", ""),
+                1602,
+                "publisher 2: another publisher has the same scope and role",
+            ),
+            (publisher("*", "role = ''", ""), 1607, "publisher 2: a role is 'publisher' or 'import'"),
+            (publisher("*", "role = 'Import'", ""), 1607, "publisher 2: a role is 'publisher' or 'import'"),
             ("[[publisher]]\nscope = '*'".into(), 1605, "publisher 2: it has no keys"),
             (
                 publisher("*", "", "").replace("+c7", "+c8"),

@@ -8,13 +8,13 @@ use alloc::{string::String, vec::Vec};
 use weighbridge_tree::{HeadId, head_id};
 
 use crate::{
-    belief::{Signer, believed, signed_by},
+    belief::{Belief, Signer, believed, signed_by},
     head::Head,
     key::KeyName,
     memory::{Remembered, leads_on},
     name::ModelName,
     note::{Note, NoteError, NoteSignature},
-    policy::TrustPolicy,
+    policy::{Role, TrustPolicy},
     time::Time,
     trust_error::TrustError,
 };
@@ -39,9 +39,19 @@ pub struct VerifiedHead {
     id: HeadId,
     text: String,
     head: Head,
+    role: Role,
     signers: Vec<Signer>,
     freshness: Freshness,
     lines: Vec<NoteSignature>,
+}
+
+/// The facts to report of an imported head. Its signers have imported the model; the publisher has not signed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imported<'a> {
+    /// The places from which the importer says to have the model: the values of the head's `ext source` lines.
+    pub from: Vec<&'a str>,
+    /// The publisher, as far as a name tells: the first part of the model's name.
+    pub not_signed_by: &'a str,
 }
 
 /// Whether a verified head is still good at the caller's time.
@@ -99,7 +109,8 @@ impl Expectation {
         self
     }
 
-    /// Refuses a rollback or a fork relative to this head, and to the heads given before.
+    /// Refuses a rollback or a fork relative to this head, and to the heads given before, if the policy's entry of the same
+    /// role believes the head.
     pub fn remembering(mut self, remembered: Remembered) -> Self {
         self.remembered.push(remembered);
         self
@@ -150,13 +161,13 @@ impl SignedHead {
         let head = Head::parse(text).map_err(TrustError::Head)?;
         let id = head_id(text.as_bytes());
         expected.fits(&head, &id)?;
-        let signers = believed(policy, &signed, &head, &id)?;
+        let Belief { role, signers } = believed(policy, &signed, &head, &id)?;
         let freshness = expected.freshness(&head, now)?;
         if expected.head.is_none() {
-            leads_on(&expected.remembered, &head, &id)?;
+            leads_on(&expected.remembered, role, &head, &id)?;
         }
         let lines = signed.good.iter().map(|(line, _)| (*line).clone()).collect();
-        Ok(VerifiedHead { id, text: text.into(), head, signers, freshness, lines })
+        Ok(VerifiedHead { id, text: text.into(), head, role, signers, freshness, lines })
     }
 }
 
@@ -211,6 +222,27 @@ impl VerifiedHead {
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The role of the policy's entry that believed the head; the publisher's if the policy accepted the head's id.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The facts to report of an imported head together with its signers; `None` of a head that is not imported.
+    #[must_use]
+    pub fn imported(&self) -> Option<Imported<'_>> {
+        (self.role == Role::Import).then(|| Imported {
+            from: self
+                .head
+                .ext
+                .iter()
+                .filter(|ext| ext.key == "source")
+                .map(|ext| ext.value.as_str())
+                .collect(),
+            not_signed_by: self.head.name.organisation(),
+        })
     }
 
     /// The keys that counted, each once, in the order of the policy. May be empty for a head that was accepted by its

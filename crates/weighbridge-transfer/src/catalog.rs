@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, sync::Arc, time::Instant};
 
 use weighbridge_manifest::{
-    Expectation, SignedHead, Time, TrustError, TrustPolicy, VerifiedFileList, VerifiedHead,
+    Expectation, Role, SignedHead, Time, TrustError, TrustPolicy, VerifiedFileList, VerifiedHead,
 };
 use weighbridge_store::HEAD;
 
@@ -28,12 +28,23 @@ pub(crate) struct Offer {
 }
 
 impl Offer {
-    /// Whether this head is preferred: the later revision, or of one revision the smaller id, so that every node
-    /// chooses the same.
+    /// Whether the other head is preferred to this one: the later one, or of two equally late ones the one with the
+    /// smaller id, so that every node chooses the same.
     fn is_before(&self, other: &VerifiedHead) -> bool {
-        let place = |head: &VerifiedHead| (head.head().revision, Reverse(head.id()));
+        let place = |head: &VerifiedHead| (lateness(head), Reverse(head.id()));
         place(&self.head) < place(other)
     }
+}
+
+/// How late a head is: by its revision, but a publisher's head comes after every imported one.
+fn lateness(head: &VerifiedHead) -> (Role, u64) {
+    (head.role(), head.head().revision)
+}
+
+/// A release in a few words, for people.
+fn release(head: &VerifiedHead) -> String {
+    let imported = if head.role() == Role::Import { "imported " } else { "" };
+    format!("{imported}revision {}", head.head().revision)
 }
 
 /// The head that a source showed.
@@ -80,7 +91,7 @@ pub(crate) struct Case {
     pub(crate) files: Option<Arc<VerifiedFileList>>,
 }
 
-/// The best head that any source has: the believed head of the highest revision.
+/// The best head that any source has: the believed head of the highest revision, the publisher's before an imported one.
 ///
 /// All sources are asked at once. After the first believed head, the others get two seconds more, since they may have a
 /// later one. All shown heads are returned too, so that the caller knows which sources are behind.
@@ -121,7 +132,7 @@ pub(crate) async fn best_head(board: &Arc<Board>, trust: &Trust) -> Result<(Offe
             Ok(head) => {
                 board.figures.note_good();
                 until.get_or_insert_with(|| Instant::now() + PATIENCE);
-                let why = format!("{HEAD}: of revision {}, head {}", head.head().revision, head.id());
+                let why = format!("{HEAD}: of {}, head {}", release(&head), head.id());
                 shown.push(Shown { source, note: note.clone(), why });
                 if best.as_ref().is_none_or(|best| best.is_before(&head)) {
                     best = Some(Offer { head, note });

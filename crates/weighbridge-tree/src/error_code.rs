@@ -172,7 +172,7 @@ codes! {
     // 16xx: the trust policy
     /// The policy is not well-formed TOML 1.0 in UTF-8, of the known keys.
     POLICY_MALFORMED = 1601;
-    /// Two publishers have the same scope.
+    /// Two publishers have the same scope and role.
     POLICY_SAME_SCOPE = 1602;
     /// A scope is malformed.
     POLICY_SCOPE = 1603;
@@ -182,6 +182,8 @@ codes! {
     POLICY_TRUSTS_NOBODY = 1605;
     /// A key's `from` is not before its `until`.
     POLICY_KEY_DATES = 1606;
+    /// A role is neither `publisher` nor `import`.
+    POLICY_ROLE = 1607;
 
     // 17xx: small values
     /// A model name is malformed.

@@ -9,7 +9,7 @@ use std::{
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use weighbridge_manifest::{
-    Expectation, KeyName, Memory, ModelName, NoteSignature, Signature, Time, TrustPolicy, Vkey,
+    Expectation, KeyName, Memory, ModelName, NoteSignature, Role, Signature, Time, TrustPolicy, Vkey,
 };
 use weighbridge_tree::{Coded, HeadId, head_id};
 
@@ -21,7 +21,7 @@ fn both_readings_agree_on_3_000_random_policies_with_memory() {
     let rounds = env::var("WEIGHBRIDGE_POLICIES").map_or(3_000, |rounds| rounds.parse().unwrap());
     let mut world = Drawn::new();
     let mut vectors = Vectors::new();
-    let (mut codes, mut forgotten, mut several, mut bare) = (BTreeMap::new(), 0, 0, 0);
+    let (mut codes, mut forgotten, mut several, mut bare, mut imported) = (BTreeMap::new(), 0, 0, 0, 0);
     let mut state: Option<String> = None;
     for round in 0..rounds {
         if round % 40 == 0 {
@@ -51,6 +51,8 @@ fn both_readings_agree_on_3_000_random_policies_with_memory() {
         let signers: Vec<&str> = head.signers().iter().map(|signer| signer.name.as_str()).collect();
         keys.push(("head-id", head.id().to_string()));
         keys.push(("signers", signers.join(" ")));
+        keys.push(("role", head.role().word().to_owned()));
+        imported += usize::from(head.role() == Role::Import);
         let json = memory.to_json();
         if asked == Asked::Yes {
             keys.push(("forgotten", gone.join(" ")));
@@ -66,7 +68,8 @@ fn both_readings_agree_on_3_000_random_policies_with_memory() {
     }
     vectors.agree();
     println!(
-        "{codes:?}; {forgotten} forgotten, {several} memories of several notes, {bare} notes without lines"
+        "{codes:?}; {forgotten} forgotten, {several} memories of several notes, {bare} notes without lines, \
+         {imported} imported"
     );
     let every = [
         0, 1602, 1604, 1606, 3101, 3102, 3103, 3104, 3105, 3106, 3201, 3202, 3203, 3204, 3205, 3206, 3207,
@@ -77,6 +80,7 @@ fn both_readings_agree_on_3_000_random_policies_with_memory() {
     assert!(forgotten > 2, "{forgotten}");
     assert!(several > 100, "{several}");
     assert!(bare > 20, "{bare}");
+    assert!(imported > 40, "{imported}");
 }
 
 /// Keys, heads and signatures, and the numbers that choose among them. There are few, so that both sides check each
@@ -148,8 +152,11 @@ impl Drawn {
         let mut scopes = SCOPES.to_vec();
         for _ in 0..1 + self.numbers.below(3) {
             let at = self.numbers.index(scopes.len());
-            let scope = if self.one_in(20) { scopes[at] } else { scopes.remove(at) };
+            let scope = if self.one_in(4) { scopes[at] } else { scopes.remove(at) };
             writeln!(text, "[[publisher]]\nscope = '{scope}'").unwrap();
+            if self.one_in(3) {
+                writeln!(text, "role = '{}'", self.of(&["import", "import", "import", "publisher"])).unwrap();
+            }
             if self.one_in(5) {
                 writeln!(text, "threshold = {}", self.of(&[2, 2, 2, 2, 2, 2, 3, 1, 0])).unwrap();
             }

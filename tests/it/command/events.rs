@@ -111,7 +111,7 @@ fn the_examples_of_the_pages_are_in_the_schema() {
 fn an_object_that_is_not_as_the_schema_says_is_found() {
     let head = json!({
         "event": "head", "name": "org/llama", "revision": 1, "head": "0".repeat(64), "signers": ["alice"],
-        "freshness": "current",
+        "imported": null, "freshness": "current",
     });
     is_in_the_schema(&head);
     for (key, value) in [
@@ -125,6 +125,8 @@ fn an_object_that_is_not_as_the_schema_says_is_found() {
         ("signers", json!("alice")),
         ("signers", json!(["alice", 2])),
         ("freshness", json!("stale")),
+        ("imported", json!(true)),
+        ("imported", json!({"from": [], "not_signed_by": null})),
         ("further", json!(1)),
     ] {
         let mut other = head.clone();

@@ -12,6 +12,7 @@ mod forge;
 mod formats;
 mod gguf;
 mod hostile;
+mod importers;
 mod inspect;
 mod json_schema;
 mod keys;

@@ -82,9 +82,11 @@ def policy(*publishers: str, **top: str) -> bytes:
     return ("".join(lines) + "\n".join(publishers)).encode()
 
 
-def publisher(scope: str, *keys, threshold: int | None = None) -> str:
+def publisher(scope: str, *keys, threshold: int | None = None, role: str | None = None) -> str:
     """`keys` are keys, or pairs of a key and its lines `from = ..` and `until = ..`."""
     lines = [f'[[publisher]]\nscope = "{scope}"\n']
+    if role is not None:
+        lines.append(f'role = "{role}"\n')
     if threshold is not None:
         lines.append(f"threshold = {threshold}\n")
     for key in keys:

@@ -27,6 +27,7 @@ def cases() -> Cases:
     yield from kept()
     yield from lines()
     yield from policies()
+    yield from importers()
     yield from refusals()
     yield from malformed()
     yield from bad_lines()
@@ -188,6 +189,56 @@ def policies() -> Cases:
                state(bare, second))
     yield good("by-id-both", "the next one is accepted by its id too", signed(SECOND, MALLORY), by_id(FIRST, SECOND),
                state(bare), state(SECOND + b"\n"))
+
+
+SEVENTH = head_text(revision="7", previous=head_id(THIRD).hex(), created="2026-11-22T12:00:00Z")
+SIXTH = head_text(revision="6", previous=head_id(THIRD).hex(), created="2026-11-22T11:00:00Z")
+EIGHTH = head_text(revision="8", previous=head_id(SEVENTH).hex(), created="2026-11-22T13:00:00Z")
+
+
+def importers() -> Cases:
+    """Alice publishes, Bob imports: each counts his revisions for himself."""
+    trust = {"policy.toml": policy(publisher("*", ALICE), publisher("*", BOB, role="import"))}
+    first, second, seventh = signed(FIRST, ALICE), signed(SECOND, ALICE), signed(SEVENTH, BOB)
+    yield good("import-then-own", "the importer's revision 7 does not block the publisher's revision 1", first, trust,
+               state(seventh), state(first, seventh), role="publisher")
+    yield good("import-after-own", "the importer's revision 7, and the publisher's revision 1 was accepted before", seventh,
+               trust, state(first), state(first, seventh), role="import")
+    yield good("import-own-again", "each once more beside the other", first, trust, state(first, seventh),
+               state(first, seventh), role="publisher")
+    yield good("import-again", "each once more beside the other", seventh, trust, state(first, seventh),
+               state(first, seventh), role="import")
+    yield good("import-own-next", "the publisher's next revision takes the place of his own alone", second, trust,
+               state(first, seventh), state(second, seventh), role="publisher")
+    yield good("import-next", "the importer's next revision takes the place of his own alone", signed(EIGHTH, BOB), trust,
+               state(first, seventh), state(first, signed(EIGHTH, BOB)), role="import")
+    yield good("import-same-revision", "the importer's revision 1 is another head than the publisher's", signed(TWIN, BOB),
+               trust, state(first), state(first, signed(TWIN, BOB)), role="import")
+    yield good("import-aside", "the importer's revision 2 follows his own first", signed(ASIDE, BOB), trust,
+               state(first, signed(TWIN, BOB)), state(first, signed(ASIDE, BOB)), role="import")
+    yield bad("import-rollback", 3204, "the importer's own revisions do not go back", signed(SIXTH, BOB), trust,
+              state(first, seventh))
+    yield bad("import-fork", 3205, "nor aside", signed(SEVENTH.replace(b"91618861", b"91618860"), BOB), trust,
+              state(first, seventh))
+    yield bad("import-own-rollback", 3204, "an importer's head beside it does not hide the publisher's rollback", first, trust,
+              state(second, seventh))
+    both = signed(FIRST, ALICE, BOB)
+    yield good("import-both-signed", "the importer signed the publisher's head too: his own later one stays", both, trust,
+               state(seventh), state(both, seventh), role="publisher")
+    yield good("import-becomes-own", "the publisher signs the importer's very head", signed(SEVENTH, ALICE), trust,
+               state(seventh), state(signed(SEVENTH, BOB, ALICE)), role="publisher")
+    yield bad("import-became-own", 3204, "from then on it is the publisher's revision 7", first, trust,
+              state(signed(SEVENTH, BOB, ALICE)))
+    yield good("import-of-old-memory", "remembered when Bob was no importer yet: it is the importer's now", first, trust,
+               state(signed(THIRD, BOB)), state(first, signed(THIRD, BOB)), role="publisher")
+    yield bad("import-unknown-to-policy", 3204, "a policy for which Bob is a publisher like Alice compares both", first,
+              BY_EITHER, state(seventh))
+    revoked = {"policy.toml": policy(publisher("*", ALICE), publisher("*", BOB, role="import"), revoked=quoted(BOB.vkey))}
+    yield good("import-forgotten", "the importer's key is revoked: the publisher's run forgets his heads", first, revoked,
+               state(seventh), state(first), [SEVENTH])
+    narrow = {"policy.toml": policy(publisher(NAME, ALICE), publisher("*", BOB, role="import"))}
+    yield good("import-out-of-scope", "an importer who has no say over the name: another policy may need it", first, narrow,
+               state(seventh), state(first, seventh), role="publisher")
 
 
 def refusals() -> Cases:

@@ -47,6 +47,17 @@ def forms() -> Cases:
     yield bad("same-scope", 1602, "two publishers for one prefix", policy(one, publisher("org/*", BOB)))
     for name, scope in (("prefix-slash", "org/"), ("prefix-star", "org*"), ("two-stars", "org/**")):
         yield bad(f"scope-{name}", 1603, f"scope `{scope}`", policy(publisher(scope, ALICE)))
+    yield good("importer", "beside a publisher of the same scope, and one whose role is written out",
+               policy(one, publisher("org/*", BOB, role="import"), publisher("*", CAROL, role="publisher")))
+    yield bad("same-scope-and-role", 1602, "two importers for one prefix",
+              policy(publisher("org/*", ALICE, role="import"), publisher("org/*", BOB, role="import")))
+    yield bad("same-scope-role-written", 1602, "the role of one is written out",
+              policy(one, publisher("org/*", BOB, role="publisher")))
+    yield bad("role-unknown", 1607, "another word", policy(publisher("org/*", ALICE, role="importer")), rule=9)
+    yield bad("role-upper-case", 1607, "words are as they are written", policy(publisher("org/*", ALICE, role="Import")))
+    yield bad("role-number", 1601, "no string", policy(one.replace("[[publisher.key]]", "role = 1\n[[publisher.key]]")))
+    yield bad("role-after-scope", 1603, "the scope comes before the role", policy(publisher("org*", ALICE, role="x")))
+    yield bad("role-before-keys", 1607, "the role comes before the keys", policy(publisher("org/*", role="x")))
     yield bad("threshold-zero", 1604, "no signature would be needed", policy(publisher("*", ALICE, threshold=0)))
     yield bad("threshold-too-high", 1604, "2 of 1", policy(publisher("*", ALICE, threshold=2)))
     yield bad("threshold-of-names", 1604, "2 of 1: two names of one key", policy(publisher("*", ALICE, ALICE_AGAIN,

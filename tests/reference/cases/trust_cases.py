@@ -17,6 +17,7 @@ def cases() -> Cases:
     yield from thresholds()
     yield from dates()
     yield from scopes()
+    yield from importers()
     yield from expectations()
     yield from times()
 
@@ -193,6 +194,63 @@ def scopes() -> Cases:
               nested)
     only = {"policy.toml": policy(publisher("org/*", ALICE))}
     yield bad("scope-none-longer-word", 3106, "`org/*` does not cover `orgx/model`", note_of("orgx/model", ALICE), only)
+
+
+def importers() -> Cases:
+    """Heads of a name that has a publisher and an importer, and of names that have one of the two."""
+    def note_of(name, *keys):
+        return signed(head_text(name=name), *keys)
+
+    def of(*publishers, **top):
+        return {"policy.toml": policy(*publishers, **top)}
+
+    def imported(name, comment, data, trust, *signers, **parameters):
+        return good(f"import-{name}", comment, data, trust, *signers, role="import", **parameters)
+
+    def own(name, comment, data, trust, *signers, **parameters):
+        return good(f"import-{name}", comment, data, trust, *signers, role="publisher", **parameters)
+
+    def none(name, code, comment, data, trust, **parameters):
+        return bad(f"import-{name}", code, comment, data, trust, **parameters)
+
+    by_carol = publisher("*", CAROL, role="import")
+    beside = of(publisher("org/*", ALICE), publisher("org/*", BOB, role="import"))
+    yield imported("alone", "no publisher covers the name", note_of("org/model", CAROL), of(by_carol), CAROL)
+    yield own("beside-own", "the publisher's own head", note_of("org/model", ALICE), beside, ALICE)
+    yield imported("beside", "an importer of the publisher's scope", note_of("org/model", BOB), beside, BOB)
+    yield own("both-signed", "the importer signed it too: the publisher's, and he alone is a signer",
+              note_of("org/model", BOB, ALICE), beside, ALICE)
+    yield none("wider", 3102, "`*` imports nothing that `org/*` has a publisher for", note_of("org/model", CAROL),
+               of(publisher("org/*", ALICE), by_carol))
+    yield imported("wider-elsewhere", "another name, which that publisher does not cover", note_of("other/model", CAROL),
+                   of(publisher("org/*", ALICE), by_carol), CAROL)
+    yield imported("narrower", "an importer for one name of a wider publisher", note_of("org/model", BOB),
+                   of(publisher("org/*", ALICE), publisher("org/model", BOB, role="import")), BOB)
+    yield own("narrower-own", "the publisher keeps his say there", note_of("org/model", ALICE),
+              of(publisher("org/*", ALICE), publisher("org/model", BOB, role="import")), ALICE)
+    yield none("narrower-of-wider", 3102, "of two importers the longer scope decides alone", note_of("org/model", CAROL),
+               of(publisher("org/*", BOB, role="import"), by_carol))
+    two = of(publisher("org/*", ALICE, MALLORY, threshold=2), publisher("org/*", BOB, role="import"))
+    yield imported("publisher-too-few", "one of the publisher's two keys, and the importer", note_of("org/model", ALICE, BOB),
+                   two, BOB)
+    yield none("keys-do-not-add-up", 3103, "one key of each entry, and either demands two", note_of("org/model", ALICE, BOB),
+               of(publisher("org/*", ALICE, MALLORY, threshold=2), publisher("org/*", BOB, CAROL, threshold=2, role="import")))
+    yield none("shortage-of-publisher", 3103, "a key of the publisher signed: his shortage is told", note_of("org/model", ALICE),
+               two)
+    dated = of(publisher("org/*", ALICE), publisher("org/*", (BOB, f'until = "{CREATED}"\n'), role="import"))
+    yield none("shortage-of-importer", 3105, "no key of the publisher signed: the importer's is told", note_of("org/model", BOB),
+               dated)
+    yield none("revoked", 3104, "the importer's key is revoked", note_of("org/model", BOB),
+               of(publisher("org/*", ALICE), publisher("org/*", BOB, role="import"), revoked=quoted(BOB.vkey)))
+    yield none("bad-line", 3101, "a bad line by an importer's key beside the publisher's good one",
+               note_of("org/model", ALICE) + BOB.line(bytes(64)), beside)
+    this_id = quoted(head_id(head_text(name="org/model")).hex())
+    yield own("accepted-head", "no entry believes it, its id is accepted", note_of("org/model", MALLORY),
+              of(by_carol, accepted_heads=this_id + "\n"), signers="")
+    yield imported("accepted-head-signed", "its id is accepted, and its importer signed it", note_of("org/model", CAROL),
+                   of(by_carol, accepted_heads=this_id + "\n"), CAROL)
+    yield none("no-entry", 3106, "an importer of other names", note_of("org/model", CAROL),
+               of(publisher("other/*", CAROL, role="import")))
 
 
 def expectations() -> Cases:

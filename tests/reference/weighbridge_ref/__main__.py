@@ -53,6 +53,9 @@ def verify(options) -> int:
     print(f"model    {verified.head.name}, revision {verified.head.revision}")
     print(f"head     {verified.head_id.hex()}")
     print(f"signers  {' '.join(verified.signers) or 'none asked for'}")
+    if verified.role == trust.IMPORT:
+        sources = " ".join(value for key, value in verified.head.ext if key == "source")
+        print(f"imported from {sources or 'nowhere named'}; not signed by {verified.head.name.split('/')[0]}")
     for entry in report.accepted:
         aside = ", tensors not compared" if entry.path in report.uncompared else ""
         print(f"ok       {entry.path}  {entry.size} B{aside}")

@@ -11,6 +11,7 @@ from .refused import Refused
 from .trust import Policy, Verified, check_threshold, publisher_keys, signed_by
 
 JSON_SPACE = " \t\r\n"
+REVOKED = "revoked"
 
 
 class Remembered(NamedTuple):
@@ -94,17 +95,16 @@ def accept(memory: Memory, verified: Verified, policy: Policy) -> tuple[Memory, 
     """The memory after this head, and the ids of forgotten heads, sorted. Refuses a rollback or a fork."""
     name, notes = verified.head.name, memory.get(verified.head.name, [])
     standings = [standing(note, policy) for note in notes]
-    believed = [note for note, how in zip(notes, standings) if how == "believed"]
-    check(verified, believed)
+    check(verified, [note for note, how in zip(notes, standings) if how == verified.role])
 
     new, beside = merge(verified, [note for note in notes if note.head_id == verified.head_id])
     kept, forgotten = list(new) + beside, []
     for note, how in zip(notes, standings):
         if note.head_id == verified.head_id:
             continue
-        if how == "believed" and any(note.labels <= written.labels for written in new):
+        if how == verified.role and any(note.labels <= written.labels for written in new):
             continue
-        if how == "revoked":
+        if how == REVOKED:
             forgotten.append(note.head_id)
             continue
         kept.append(note)
@@ -112,24 +112,25 @@ def accept(memory: Memory, verified: Verified, policy: Policy) -> tuple[Memory, 
 
 
 def standing(note: Remembered, policy: Policy) -> Optional[str]:
-    """`believed`; `revoked` if all its lines are of revoked keys and it would otherwise be believed; or None."""
+    """The role of the entry that believes the note; REVOKED if all its lines are of revoked keys and it would otherwise be
+    believed; or None."""
     try:
         signed = signed_by(note.note, publisher_keys(policy), revoked=frozenset())
     except Refused:
         raise Refused(9004, "a remembered signature by a known key does not verify") from None
 
-    def satisfies(policy):
+    def role_under(policy):
         try:
-            check_threshold(note.head, note.head_id, policy, signed)
+            return check_threshold(note.head, note.head_id, policy, signed)[0]
         except Refused:
-            return False
-        return True
+            return None
 
-    if satisfies(policy):
-        return "believed"
+    role = role_under(policy)
+    if role is not None:
+        return role
     by_revoked = {label(line) for line, key in signed.pairs if key.public in policy.revoked}
-    if satisfies(policy._replace(revoked=frozenset())) and note.labels == by_revoked:
-        return "revoked"
+    if role_under(policy._replace(revoked=frozenset())) and note.labels == by_revoked:
+        return REVOKED
     return None
 
 

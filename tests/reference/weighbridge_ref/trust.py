@@ -8,6 +8,8 @@ from .note import Note, Signature, VerifierKey, parse_note, parse_vkey
 from .refused import Refused
 from .values import check_model_name, parse_hash, parse_time
 
+PUBLISHER, IMPORT = "publisher", "import"  # the roles of an entry, and of a believed head
+
 MAX_AHEAD = 86_400  # seconds by which a publisher's clock may be ahead of ours
 
 
@@ -24,11 +26,16 @@ class DatedKey(NamedTuple):
 
 class Publisher(NamedTuple):
     scope: str
+    role: str
     threshold: int
     keys: list[DatedKey]
 
     def covers(self, name: str) -> bool:
         return self.scope in ("*", name) or self.scope.endswith("/*") and name.startswith(self.scope[:-1])
+
+    def closeness(self, name: str) -> tuple[bool, int]:
+        """Of two scopes that cover the name, the greater one decides: the name itself, a longer prefix, a shorter one."""
+        return self.scope == name, len(self.scope)
 
 
 class Held(NamedTuple):
@@ -67,6 +74,7 @@ class Signed(NamedTuple):
 class Verified(NamedTuple):
     head: Head
     head_id: bytes
+    role: str  # of the entry that believes it
     signers: list[str]
     text: bytes
     lines: list[Signature]  # of known keys, including revoked keys
@@ -76,7 +84,7 @@ class Verified(NamedTuple):
 
 def policy_of_vkeys(lines: list[str]) -> Policy:
     """A policy under which any one of these keys suffices, for any name."""
-    return Policy([Publisher("*", 1, [DatedKey(parse_vkey(line)) for line in lines])])
+    return Policy([Publisher("*", PUBLISHER, 1, [DatedKey(parse_vkey(line)) for line in lines])])
 
 
 def policy_of_head(head: bytes) -> Policy:
@@ -91,7 +99,7 @@ def parse_policy(data: bytes) -> Policy:
         raise Refused(1601, f"not TOML: {error}") from None
     expect_form(tree, {"revoked": [str], "accepted-heads": [str], "publisher": [dict], "held": dict})
     for publisher in tree.get("publisher", []):
-        expect_form(publisher, {"scope": str, "threshold": int, "key": [dict]}, required=["scope"])
+        expect_form(publisher, {"scope": str, "role": str, "threshold": int, "key": [dict]}, required=["scope"])
         expect_key_forms(publisher.get("key", []))
     if "held" in tree:
         expect_form(tree["held"], {"threshold": int, "auditor": [dict]})
@@ -101,9 +109,10 @@ def parse_policy(data: bytes) -> Policy:
     accepted_heads = {parse_hash(text) for text in tree.get("accepted-heads", [])}
     publishers = []
     for publisher in tree.get("publisher", []):
-        publishers.append(parse_publisher(publisher))
-        if publishers[-1].scope in [p.scope for p in publishers[:-1]]:
-            raise Refused(1602, f"two publishers have the scope {publishers[-1].scope!r}")
+        new = parse_publisher(publisher)
+        if (new.scope, new.role) in [(p.scope, p.role) for p in publishers]:
+            raise Refused(1602, f"two publishers have the scope {new.scope!r} and the same role")
+        publishers.append(new)
     if not publishers and not accepted_heads:
         raise Refused(1605, "the policy trusts nobody")
     held = None
@@ -140,7 +149,10 @@ def parse_publisher(table: dict) -> Publisher:
             check_model_name(scope.removesuffix("/*"))
     except Refused:
         raise Refused(1603, f"malformed scope {scope!r}") from None
-    return Publisher(scope, *parse_keys(f"the publisher of {scope!r}", table, "key"))
+    role = table.get("role", PUBLISHER)
+    if role not in (PUBLISHER, IMPORT):
+        raise Refused(1607, f"{role!r} is no role")
+    return Publisher(scope, role, *parse_keys(f"the publisher of {scope!r}", table, "key"))
 
 
 def parse_keys(owner: str, table: dict, place: str) -> tuple[int, list[DatedKey]]:
@@ -159,12 +171,13 @@ def parse_keys(owner: str, table: dict, place: str) -> tuple[int, list[DatedKey]
     return threshold, keys
 
 
-def publisher_for(policy: Policy, name: str) -> Publisher:
-    """The publisher with the longest scope decides alone: the name itself, a longer prefix, a shorter one, `*`."""
-    covering = [p for p in policy.publishers if p.covers(name)]
-    if not covering:
-        raise Refused(3106, f"no publisher's scope covers {name!r}")
-    return max(covering, key=lambda p: (p.scope == name, len(p.scope)))
+def entries_for(policy: Policy, name: str) -> list[Publisher]:
+    """The publisher and the importer of a name, as far as it has them. Of each role the longest scope decides alone."""
+    covering = [[p for p in policy.publishers if p.role == role and p.covers(name)] for role in (PUBLISHER, IMPORT)]
+    entries = [max(entries, key=lambda p: p.closeness(name)) for entries in covering if entries]
+    if len(entries) == 2 and entries[1].closeness(name) < entries[0].closeness(name):
+        return entries[:1]  # an importer does not go past a stricter publisher
+    return entries
 
 
 # --- the verdict ------------------------------------------------------------------------------------
@@ -182,9 +195,9 @@ def verify(note_bytes: bytes, policy: Policy, expected: Expectation) -> Verified
     if head.revision < expected.min_revision:
         raise Refused(3203, f"this is revision {head.revision}")
 
-    signers = check_threshold(head, this_id, policy, signed)
+    role, signers = check_threshold(head, this_id, policy, signed)
     check_time(head, expected)
-    return Verified(head, this_id, signers, note.text, [line for line, _ in signed.pairs])
+    return Verified(head, this_id, role, signers, note.text, [line for line, _ in signed.pairs])
 
 
 def publisher_keys(policy: Policy) -> list[VerifierKey]:
@@ -204,36 +217,55 @@ def signed_by(note: Note, known: list[VerifierKey], revoked: set[bytes]) -> Sign
     return Signed(pairs)
 
 
-def check_threshold(head: Head, this_id: bytes, policy: Policy, signed: Signed) -> list[str]:
-    """Step 5. Returns the signers. Signatures are counted here and nowhere else.
+def check_threshold(head: Head, this_id: bytes, policy: Policy, signed: Signed) -> tuple[str, list[str]]:
+    """Step 5. Returns the role of the entry that believes the head, and the signers."""
+    entries = entries_for(policy, head.name)
+    counts = [count(entry, head, policy, signed) for entry in entries]
+    for entry, counted in zip(entries, counts):
+        if len(counted.good) >= entry.threshold:
+            return entry.role, list(counted.good.values())
+    if this_id in policy.accepted_heads:
+        of_publisher = [c for entry, c in zip(entries, counts) if entry.role == PUBLISHER]
+        return PUBLISHER, [name for counted in of_publisher for name in counted.good.values()]
+    if not entries:
+        raise Refused(3106, f"no publisher's scope covers {head.name!r}")
+    shortages = [shortage(entry, counted) for entry, counted in zip(entries, counts)]
+    raise shortages[1] if len(shortages) == 2 and shortages[0].code == 3102 else shortages[0]
 
-    A signer is a key. It has the first name that the publisher lists for it, and signers are in the publisher's order.
-    """
-    accepted = this_id in policy.accepted_heads
-    if accepted and not any(p.covers(head.name) for p in policy.publishers):
-        return []
-    publisher = publisher_for(policy, head.name)
-    counted: dict[bytes, str] = {}  # names by public key
-    out_of_date, revoked = set(), set()
-    for key in publisher.keys:
+
+class Counted(NamedTuple):
+    """The public keys of an entry that signed. A key is here once, under however many names it signed."""
+
+    good: dict[bytes, str]  # the first names that the entry lists for them, in its order
+    revoked: set[bytes]
+    out_of_date: set[bytes]
+
+
+def count(entry: Publisher, head: Head, policy: Policy, signed: Signed) -> Counted:
+    """Signatures are counted here and nowhere else."""
+    counted = Counted({}, set(), set())
+    for key in entry.keys:
         vkey = key.vkey
         if not signed.has(vkey):
             continue
         if vkey.public in policy.revoked:
-            revoked.add(vkey.public)  # A revoked key never counts, and only decides the refusal.
+            counted.revoked.add(vkey.public)  # A revoked key never counts, and only decides the refusal.
         elif key.in_date(head.created):
-            counted.setdefault(vkey.public, vkey.name)
+            counted.good.setdefault(vkey.public, vkey.name)
         else:
-            out_of_date.add(vkey.public)
-    if accepted or len(counted) >= publisher.threshold:
-        return list(counted.values())
-    if len(counted.keys() | revoked) >= publisher.threshold:
-        raise Refused(3104, "keys that signed are revoked")
-    if len(counted.keys() | revoked | out_of_date) >= publisher.threshold:
-        raise Refused(3105, "keys that signed were out of date when the head was created")
-    if not counted.keys() | revoked | out_of_date:
-        raise Refused(3102, "no signature is by a known key")
-    raise Refused(3103, f"{len(counted)} distinct keys signed, {publisher.threshold} are needed")
+            counted.out_of_date.add(vkey.public)
+    return counted
+
+
+def shortage(entry: Publisher, counted: Counted) -> Refused:
+    good, revoked, out_of_date = counted.good.keys(), counted.revoked, counted.out_of_date
+    if len(good | revoked) >= entry.threshold:
+        return Refused(3104, "keys that signed are revoked")
+    if len(good | revoked | out_of_date) >= entry.threshold:
+        return Refused(3105, "keys that signed were out of date when the head was created")
+    if not good | revoked | out_of_date:
+        return Refused(3102, "no signature is by a known key")
+    return Refused(3103, f"{len(good)} distinct keys signed, {entry.threshold} are needed")
 
 
 def check_time(head: Head, expected: Expectation) -> None:

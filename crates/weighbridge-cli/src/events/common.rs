@@ -39,8 +39,27 @@ pub(crate) struct Head<'a> {
     pub(crate) head: Hash,
     /// The names of the keys that count; none if the head was accepted by its id.
     pub(crate) signers: &'a [&'a str],
+    /// The facts about an imported head; null of any other.
+    pub(crate) imported: Option<Imported<'a>>,
     /// Whether the head has expired; `unknown` if this machine's clock tells no time.
     pub(crate) freshness: Freshness,
+}
+
+/// A head that its signers imported, and that the publisher of the model has not signed.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
+pub(crate) struct Imported<'a> {
+    /// The places from which the importer says to have the model: the values of the head's `ext source` lines.
+    from: Vec<&'a str>,
+    /// The publisher, as far as the model's name tells: its first part.
+    not_signed_by: &'a str,
+}
+
+impl<'a> From<manifest::Imported<'a>> for Imported<'a> {
+    fn from(imported: manifest::Imported<'a>) -> Self {
+        let manifest::Imported { from, not_signed_by } = imported;
+        Self { from, not_signed_by }
+    }
 }
 
 /// Whether a head has expired.

@@ -3,7 +3,10 @@
 use serde::Serialize;
 use weighbridge_manifest::{self as manifest, Class};
 
-use super::values::{Always, Hash};
+use super::{
+    common::Imported,
+    values::{Always, Hash},
+};
 
 /// The head of one of the two models.
 #[derive(Serialize)]
@@ -21,6 +24,8 @@ pub(crate) struct Head<'a> {
     pub(crate) head: Hash,
     /// The names of the keys that count, or the names on the signatures if nothing was verified.
     pub(crate) signers: &'a [String],
+    /// The facts about an imported head; null of any other, and if nothing was verified.
+    pub(crate) imported: Option<Imported<'a>>,
 }
 
 /// One of the two models.

@@ -1,8 +1,8 @@
 //! Helpers with which the tests make heads, notes and policies.
 
 use weighbridge_manifest::{
-    Coded, Expectation, Head, ListSize, ModelName, NoteSignature, Publisher, Scope, SignedHead, Tensors,
-    Time, TrustPolicy, TrustedKey, VerifiedHead,
+    Coded, Expectation, Head, ListSize, ModelName, NoteSignature, Publisher, Role, Scope, SignedHead,
+    Tensors, Time, TrustPolicy, TrustedKey, VerifiedHead,
     tree::{EntryHash, ModelRoot, TensorsRoot, head_id, list_root, model_root, tensors_root},
 };
 pub(crate) use weighbridge_testkit::Key;
@@ -67,7 +67,12 @@ pub(crate) fn trusted(keys: &[Key]) -> Vec<TrustedKey> {
 }
 
 pub(crate) fn publisher(scope: &str, threshold: usize, keys: &[Key]) -> Publisher {
-    Publisher { scope: Scope::parse(scope).unwrap(), threshold, keys: trusted(keys) }
+    let scope = Scope::parse(scope).unwrap();
+    Publisher { scope, role: Role::Publisher, threshold, keys: trusted(keys) }
+}
+
+pub(crate) fn importer(scope: &str, threshold: usize, keys: &[Key]) -> Publisher {
+    Publisher { role: Role::Import, ..publisher(scope, threshold, keys) }
 }
 
 pub(crate) fn policy(publishers: Vec<Publisher>, revoked: &[Key]) -> TrustPolicy {

@@ -1,13 +1,15 @@
 //! The memory of accepted heads: the notes it keeps, the notes it drops, and the heads it refuses. The vectors cover
 //! each case once; these tests cover what vectors cannot express.
 
+use proptest::prelude::*;
 use weighbridge_manifest::{
-    Coded, Expectation, Memory, MemoryError, NoteSignature, Publisher, Scope, SignedHead, TrustPolicy,
+    Coded, Expectation, Memory, MemoryError, NoteSignature, Publisher, Role, Scope, SignedHead, TrustPolicy,
     TrustedKey, tree::head_id,
 };
 
 use crate::kit::{
-    EXAMPLE, Key, alice, bob, created_plus, mallory, name, note, policy, publisher, revision, signed, verdict,
+    EXAMPLE, Key, alice, bob, created_plus, importer, mallory, name, note, policy, publisher, revision,
+    signed, verdict,
 };
 
 fn trust() -> TrustPolicy {
@@ -164,6 +166,70 @@ fn a_policy_takes_no_note_away_on_which_one_of_other_keys_relies() {
     assert_eq!(revisions(&memory), [3]);
 }
 
+/// The heads of two histories: revisions 1 and 2 of the publisher, revisions 1, 6, 7 and 8 of the importer.
+fn histories() -> (Vec<String>, Vec<String>) {
+    let first = revision(1, "");
+    let second = revision(2, &first);
+    let imported = |text: String| text.replace("bytes 91618861", "bytes 91618860");
+    let sixth = imported(revision(6, "x"));
+    let seventh = imported(revision(7, &sixth));
+    let eighth = imported(revision(8, &seventh));
+    (vec![first.clone(), second], vec![imported(first), sixth, seventh, eighth])
+}
+
+#[test]
+fn an_importers_revisions_neither_block_nor_imitate_the_publishers_in_any_order() {
+    let both = policy(vec![publisher("*", 1, &[alice()]), importer("*", 1, &[bob()])], &[]);
+    let (own, imported) = histories();
+    let (own, seventh) = (&own[0], &imported[2]);
+    // Each sequence of four heads, of the publisher or of the importer.
+    for sequence in 0..16_u8 {
+        let mut memory = Memory::default();
+        for step in 0..4 {
+            let is_own = sequence >> step & 1 == 1;
+            let (note, role) = if is_own {
+                (by_alice(own), Role::Publisher)
+            } else {
+                (signed(seventh, &[bob()]), Role::Import)
+            };
+            let recalled = memory.recall(&name("sentence-transformers/all-MiniLM-L6-v2"), &both).unwrap();
+            let expected = recalled.into_iter().fold(Expectation::any(), Expectation::remembering);
+            let head = note.verify(&both, &expected, None).unwrap();
+            assert_eq!(head.role(), role, "{sequence:04b}, {step}");
+            assert_eq!(memory.accept(&head, &both), Ok(Vec::new()), "{sequence:04b}, {step}");
+        }
+        let expected: &[u64] = match sequence {
+            0 => &[7],
+            15 => &[1],
+            _ => &[1, 7],
+        };
+        assert_eq!(revisions(&memory), expected, "{sequence:04b}");
+    }
+}
+
+proptest! {
+    /// Beside each other, publisher and importer get the verdicts that each would get alone.
+    #[test]
+    fn two_entries_share_a_memory_as_if_each_had_its_own(
+        steps in prop::collection::vec((any::<bool>(), 0..8_usize), 0..12)
+    ) {
+        let both = policy(vec![publisher("*", 1, &[alice()]), importer("*", 1, &[bob()])], &[]);
+        let (own, imported) = histories();
+        let mut shared = Memory::default();
+        let mut apart = [Memory::default(), Memory::default()];
+        for (is_own, which) in steps {
+            let (texts, key) = if is_own { (&own, alice()) } else { (&imported, bob()) };
+            let note = signed(&texts[which % texts.len()], &[key]);
+            let alone = accept(&mut apart[usize::from(is_own)], note.clone(), &both);
+            prop_assert_eq!(accept(&mut shared, note, &both), alone);
+        }
+        let [of_importer, of_publisher] = apart.map(|memory| revisions(&memory));
+        let mut all = [of_publisher, of_importer].concat();
+        all.sort_unstable();
+        prop_assert_eq!(revisions(&shared), all);
+    }
+}
+
 #[test]
 fn a_key_owner_who_signs_again_and_again_does_not_fill_the_note() {
     // The key's lines would have kept out the lines of another policy's keys.
@@ -185,6 +251,7 @@ fn memory_is_kept_as_notes_too() {
     let dated = TrustPolicy::new(
         vec![Publisher {
             scope: Scope::All,
+            role: Role::Publisher,
             threshold: 1,
             keys: vec![TrustedKey { vkey: bob().vkey(), from: None, until: Some(created_plus(0)) }],
         }],

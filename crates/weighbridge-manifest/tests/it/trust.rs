@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use weighbridge_manifest::{
-    Expectation, KeyName, NoteSignature, Publisher, Scope, Shortage, Signature, SignedHead, TrustError,
+    Expectation, KeyName, NoteSignature, Publisher, Role, Scope, Shortage, Signature, SignedHead, TrustError,
     TrustPolicy, TrustedKey, tree::head_id,
 };
 
@@ -170,7 +170,7 @@ fn dated(threshold: usize, from: Option<i64>, until: Option<i64>, revoked: &[Key
     let dated =
         TrustedKey { vkey: alice().vkey(), from: from.map(created_plus), until: until.map(created_plus) };
     let keys = [vec![dated], trusted(&[bob(), carol()])].concat();
-    policy(vec![Publisher { scope: Scope::All, threshold, keys }], revoked)
+    policy(vec![Publisher { scope: Scope::All, role: Role::Publisher, threshold, keys }], revoked)
 }
 
 #[test]
@@ -212,7 +212,10 @@ fn a_key_has_the_dates_of_the_name_under_which_it_signs() {
     let renewed = Key::new("alice-2027", 1);
     let until = TrustedKey { vkey: alice().vkey(), from: None, until: Some(created_plus(0)) };
     let from = TrustedKey { vkey: renewed.vkey(), from: Some(created_plus(0)), until: None };
-    let policy = policy(vec![Publisher { scope: Scope::All, threshold: 1, keys: vec![until, from] }], &[]);
+    let policy = policy(
+        vec![Publisher { scope: Scope::All, role: Role::Publisher, threshold: 1, keys: vec![until, from] }],
+        &[],
+    );
     assert_eq!(code(signed(EXAMPLE, &[alice()]), &policy), 3105);
     assert_eq!(signers(signed(EXAMPLE, &[renewed]), &policy), ["alice-2027"]);
     // The same vkey listed twice counts in both spans.
@@ -222,8 +225,11 @@ fn a_key_has_the_dates_of_the_name_under_which_it_signs() {
         until: Some(created_plus(until)),
     };
     for keys in [vec![span(-9, -5), span(-1, 1)], vec![span(-1, 1), span(5, 9)]] {
-        let policy =
-            TrustPolicy::new(vec![Publisher { scope: Scope::All, threshold: 1, keys }], vec![], vec![]);
+        let policy = TrustPolicy::new(
+            vec![Publisher { scope: Scope::All, role: Role::Publisher, threshold: 1, keys }],
+            vec![],
+            vec![],
+        );
         assert_eq!(code(signed(EXAMPLE, &[alice()]), &policy.unwrap()), 0);
     }
 }

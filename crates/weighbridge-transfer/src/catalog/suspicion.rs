@@ -10,8 +10,9 @@ use std::{
 use weighbridge_manifest::{FileEntry, VerifiedHead};
 
 use super::{
-    Case,
+    Case, lateness,
     race::{head_of, whole_of},
+    release,
 };
 use crate::{
     board::{Board, PATIENCE},
@@ -134,12 +135,12 @@ async fn head_within(board: &Board, source: SourceId, window: Duration) -> Resul
 /// revision.
 async fn set_stale(board: &Board, case: &Case, source: SourceId, other: &VerifiedHead) {
     let same = same_files(board, case, source, other).await;
-    let (there, wanted) = (other.head().revision, case.head.head().revision);
+    let (there, wanted) = (release(other), release(&case.head));
     let what = match there == wanted {
-        true => format!("serves another head of revision {there}, {}", other.id()),
-        false => format!("serves revision {there}, wanted is {wanted}"),
+        true => format!("serves another head of {there}, {}", other.id()),
+        false => format!("serves {there}, wanted is {wanted}"),
     };
-    let moved = Moved { head: other.id(), is_later: there >= wanted };
+    let moved = Moved { head: other.id(), is_later: lateness(other) >= lateness(&case.head) };
     board.decide().set_stale(source, moved, what, same);
 }
 
