@@ -28,6 +28,11 @@ fuzz_target!(|data: &[u8]| {
     let same = TrustPolicy::from_toml(&format!("{text}\n# nothing\n")).expect("a comment was refused");
     assert_eq!(format!("{policy:?}"), format!("{same:?}"));
     assert!(TrustPolicy::from_toml(&format!("ignore = ['*']\n{text}")).is_err());
+    // A policy reads as it is written, and is written in one way.
+    let written = policy.to_toml();
+    assert!(is_toml_1_0(&written));
+    let again = TrustPolicy::from_toml(&written).expect("a written policy was refused");
+    assert_eq!((format!("{policy:?}"), &written), (format!("{again:?}"), &again.to_toml()));
 });
 
 /// Whether a text of TOML 1.1 has only features of TOML 1.0, read character by character.

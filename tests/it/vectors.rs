@@ -200,7 +200,10 @@ impl Vector {
             "model-name" => self.run_text("name", 1701, |t| ModelName::parse(t).map(|_| ()).map_err(code)),
             "time" => self.run_text("time", 1702, |t| Time::parse(t).map(|_| ()).map_err(code)),
             "vkey" => self.run_text("vkey", 1501, |t| Vkey::parse(t).map(|_| ()).map_err(code)),
-            "policy" => End::of(TrustPolicy::from_toml(self.bytes("policy.toml")).map(|_| ()).map_err(code)),
+            "policy" => {
+                let policy = TrustPolicy::from_toml(self.bytes("policy.toml"));
+                End::of(policy.map(|policy| reads_as_it_is_written(&policy)).map_err(code))
+            }
             "head" => self.run_head(),
             "list" => End::of(self.run_list()),
             "trust" => self.trust().map_or_else(End::refused, |head| answers_of(&head)),
@@ -686,6 +689,12 @@ pub(crate) fn remember(
 fn split_header(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let end = bytes.windows(2).position(|pair| pair == b"\n\n")?;
     Some((std::str::from_utf8(&bytes[..end]).ok()?, &bytes[end + 2..]))
+}
+
+pub(crate) fn reads_as_it_is_written(policy: &TrustPolicy) {
+    let text = policy.to_toml();
+    let again = TrustPolicy::from_toml(&text).unwrap();
+    assert_eq!((format!("{again:?}"), again.to_toml()), (format!("{policy:?}"), text));
 }
 
 fn answers_of(head: &VerifiedHead) -> End {

@@ -3,6 +3,7 @@
 use alloc::{string::String, sync::Arc, vec::Vec};
 use core::fmt;
 
+use sha2::Digest as _;
 use weighbridge_tree::{Coded, ErrorCode, FileRoot, TensorHash};
 
 use crate::{
@@ -28,6 +29,12 @@ pub struct FileEntry {
 pub struct Sha256(pub [u8; 32]);
 
 impl Sha256 {
+    /// The SHA-256 of these bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(sha2::Sha256::digest(bytes).into())
+    }
+
     fn from_hex(text: &str) -> Option<Self> {
         // Use the roots' reader, so that there is one reader for hexadecimal hashes.
         FileRoot::from_hex(text).ok().map(|hash| Self(*hash.as_bytes()))

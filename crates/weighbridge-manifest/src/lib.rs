@@ -53,8 +53,11 @@ mod name;
 mod note;
 mod path;
 mod policy;
+mod policy_edit;
 #[cfg(feature = "toml")]
 mod policy_toml;
+#[cfg(feature = "toml")]
+mod policy_write;
 mod proof;
 mod proof_error;
 mod prove;

@@ -8,7 +8,6 @@ use alloc::{
 };
 use core::fmt;
 
-use sha2::Digest as _;
 use weighbridge_tree::{Coded, ErrorCode, HeadId, head_id};
 
 use crate::{
@@ -261,7 +260,7 @@ fn label(line: &NoteSignature) -> (&KeyName, [u8; 4]) {
 }
 
 pub(crate) fn sha256(note: &str) -> Sha256 {
-    Sha256(sha2::Sha256::digest(note).into())
+    Sha256::of(note.as_bytes())
 }
 
 /// The notes to be remembered for the accepted head.

@@ -17,7 +17,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct TrustPolicy {
     publishers: Vec<Publisher>,
-    revoked: Vec<PublicKey>,
+    revoked: Vec<Vkey>,
     accepted_heads: Vec<HeadId>,
     auditors: Option<Auditors>,
 }
@@ -92,6 +92,13 @@ impl TrustedKey {
         }
     }
 
+    /// Whether this key counts whenever the other one does.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        let from = self.from.is_none_or(|from| other.from.is_some_and(|other| from <= other));
+        let until = self.until.is_none_or(|until| other.until.is_some_and(|other| other <= until));
+        self.vkey == other.vkey && from && until
+    }
+
     pub(crate) fn counts_at(&self, time: Time) -> bool {
         self.from.is_none_or(|from| from <= time) && self.until.is_none_or(|until| time < until)
     }
@@ -128,15 +135,34 @@ impl Scope {
         scope.ok_or(PolicyError::Scope)
     }
 
-    /// The closeness of the scope's fit to a name; `None` if it does not cover the name. The longest match decides.
+    /// The closeness of the scope's fit to a name; `None` if it does not cover the name.
     fn fit(&self, name: &ModelName) -> Option<usize> {
-        match self {
-            Self::All => Some(0),
+        let covers = match self {
+            Self::All => true,
             Self::Below(prefix) => {
-                let rest = name.as_str().strip_prefix(prefix.as_str())?;
-                rest.starts_with('/').then_some(prefix.as_str().len())
+                name.as_str().strip_prefix(prefix.as_str()).is_some_and(|rest| rest.starts_with('/'))
             }
-            Self::Name(exact) => (exact == name).then_some(usize::MAX),
+            Self::Name(exact) => exact == name,
+        };
+        covers.then(|| self.closeness())
+    }
+
+    /// How closely the scope fits the names that it covers. The closest scope decides.
+    pub(crate) fn closeness(&self) -> usize {
+        match self {
+            Self::All => 0,
+            Self::Below(prefix) => prefix.as_str().len(),
+            Self::Name(_) => usize::MAX,
+        }
+    }
+
+    /// Whether this scope covers every name that the other one covers.
+    pub(crate) fn contains(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::All, _) => true,
+            (_, Self::Name(name)) => self.fit(name).is_some(),
+            (Self::Below(prefix), Self::Below(longer)) => prefix == longer || self.fit(longer).is_some(),
+            (Self::Name(_), _) | (_, Self::All) => false,
         }
     }
 }
@@ -152,7 +178,7 @@ impl fmt::Display for Scope {
 }
 
 impl TrustPolicy {
-    /// Makes a policy. Keys in `revoked` never count, under any name. Heads in `accepted_heads` are believed regardless
+    /// Makes a policy. The public keys in `revoked` never count, under any name. Heads in `accepted_heads` are believed regardless
     /// of their signatures.
     ///
     /// # Errors
@@ -160,7 +186,7 @@ impl TrustPolicy {
     /// the same scope and role.
     pub fn new(
         publishers: Vec<Publisher>,
-        revoked: Vec<PublicKey>,
+        revoked: Vec<Vkey>,
         accepted_heads: Vec<HeadId>,
     ) -> Result<Self, PolicyError> {
         Self::of(publishers.into_iter().map(Ok), revoked, accepted_heads)
@@ -169,7 +195,7 @@ impl TrustPolicy {
     /// Makes a policy publisher by publisher, so that the error reports the first fault in their order.
     pub(crate) fn of(
         publishers: impl Iterator<Item = Result<Publisher, PublisherFault>>,
-        revoked: Vec<PublicKey>,
+        revoked: Vec<Vkey>,
         accepted_heads: Vec<HeadId>,
     ) -> Result<Self, PolicyError> {
         let mut policy = Self { publishers: Vec::new(), revoked, accepted_heads, auditors: None };
@@ -250,7 +276,41 @@ impl TrustPolicy {
     }
 
     pub(crate) fn is_revoked(&self, key: &PublicKey) -> bool {
-        self.revoked.contains(key)
+        self.revoked.iter().any(|revoked| revoked.public_key() == key)
+    }
+
+    /// The entries, of publishers and importers, in the order in which they were given.
+    #[must_use]
+    pub fn publishers(&self) -> &[Publisher] {
+        &self.publishers
+    }
+
+    /// The revoked keys.
+    #[must_use]
+    pub fn revoked(&self) -> &[Vkey] {
+        &self.revoked
+    }
+
+    /// The ids of heads that are believed regardless of their signatures.
+    pub fn accepted_heads(&self) -> &[HeadId] {
+        &self.accepted_heads
+    }
+
+    /// The auditors; none if the policy does not say when a model is held.
+    #[must_use]
+    pub fn auditor_keys(&self) -> &[TrustedKey] {
+        self.auditors.as_ref().map(|auditors| auditors.keys.as_slice()).unwrap_or_default()
+    }
+
+    /// This policy with other publishers.
+    pub(crate) fn of_publishers(&self, publishers: Vec<Publisher>) -> Result<Self, PolicyError> {
+        let policy = Self::new(publishers, self.revoked.clone(), self.accepted_heads.clone())?;
+        Ok(Self { auditors: self.auditors.clone(), ..policy })
+    }
+
+    /// This policy with other revoked keys.
+    pub(crate) fn of_revoked(&self, revoked: Vec<Vkey>) -> Self {
+        Self { revoked, ..self.clone() }
     }
 
     pub(crate) fn accepts(&self, head: &HeadId) -> bool {

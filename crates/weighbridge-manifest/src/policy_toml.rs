@@ -26,8 +26,7 @@ impl TrustPolicy {
         let form = Form::read(bytes.as_ref())?;
         let mut revoked = Vec::new();
         for (number, line) in (1..).zip(&form.revoked) {
-            let vkey = Vkey::parse(line).map_err(|fault| PolicyError::Revoked { number, fault })?;
-            revoked.push(*vkey.public_key());
+            revoked.push(Vkey::parse(line).map_err(|fault| PolicyError::Revoked { number, fault })?);
         }
         let mut accepted_heads = Vec::new();
         for (number, id) in (1..).zip(&form.accepted_heads) {

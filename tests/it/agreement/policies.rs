@@ -14,7 +14,7 @@ use weighbridge_manifest::{
 use weighbridge_tree::{Coded, HeadId, head_id};
 
 use super::{Numbers, Vectors};
-use crate::vectors::{Asked, Remembered, remember};
+use crate::vectors::{Asked, Remembered, reads_as_it_is_written, remember};
 
 #[test]
 fn both_readings_agree_on_3_000_random_policies_with_memory() {
@@ -37,6 +37,7 @@ fn both_readings_agree_on_3_000_random_policies_with_memory() {
                 continue;
             }
         };
+        reads_as_it_is_written(&policy);
         let before = world.meddle(state.as_deref());
         let Asking { note, expected, now, asked, mut keys } = world.asking();
         let after = remember(&note, &policy, &expected, now, (asked, before.as_deref().map(str::as_bytes)));

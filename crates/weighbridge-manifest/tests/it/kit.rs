@@ -76,7 +76,7 @@ pub(crate) fn importer(scope: &str, threshold: usize, keys: &[Key]) -> Publisher
 }
 
 pub(crate) fn policy(publishers: Vec<Publisher>, revoked: &[Key]) -> TrustPolicy {
-    let revoked = revoked.iter().map(|key| *key.vkey().public_key()).collect();
+    let revoked = revoked.iter().map(Key::vkey).collect();
     TrustPolicy::new(publishers, revoked, Vec::new()).unwrap()
 }
 

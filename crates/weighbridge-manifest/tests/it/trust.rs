@@ -312,7 +312,7 @@ fn a_scope_has_its_own_threshold_and_counts_only_its_own_keys() {
 fn an_accepted_head_needs_no_signature_that_counts() {
     let id = head_id(EXAMPLE.as_bytes());
     let accepting = |publishers: Vec<Publisher>, revoked: &[Key]| {
-        let revoked = revoked.iter().map(|key| *key.vkey().public_key()).collect();
+        let revoked = revoked.iter().map(Key::vkey).collect();
         TrustPolicy::new(publishers, revoked, vec![id]).unwrap()
     };
     assert_eq!(code(signed(EXAMPLE, &[mallory()]), &accepting(vec![], &[])), 0);
