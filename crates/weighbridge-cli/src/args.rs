@@ -152,8 +152,8 @@ pub(crate) struct Sign {
     /// A signature of head.txt that was made elsewhere: 64 bytes, as `openssl pkeyutl -sign -rawin` writes them
     #[arg(long, value_name = "FILE", requires = "vkey")]
     pub(crate) signature: Option<PathBuf>,
-    /// The vkey line of the key that made the signature
-    #[arg(long, value_name = "LINE", requires = "signature")]
+    /// The key that made the signature: a vkey line, or a file with one
+    #[arg(long, value_name = "LINE-OR-FILE", requires = "signature")]
     pub(crate) vkey: Option<String>,
 }
 
@@ -293,8 +293,8 @@ pub(crate) struct AuditChallenge {
     pub(crate) trust: Trust,
     #[command(flatten)]
     pub(crate) which: Which,
-    /// The vkey line of the node that is to respond
-    #[arg(long, value_name = "LINE")]
+    /// The key of the node that is to respond: a vkey line, or a file with one
+    #[arg(long, value_name = "LINE-OR-FILE")]
     pub(crate) prover: String,
     /// How many BLAKE3 chunks of 1,024 bytes it is to show
     #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u64).range(1..=4096))]
@@ -472,8 +472,8 @@ pub(crate) struct Trust {
     /// A trust policy
     #[arg(long, value_name = "POLICY", conflicts_with = "vkeys")]
     pub(crate) trust: Option<PathBuf>,
-    /// A public key as a vkey line; of several, any one suffices
-    #[arg(long = "vkey", id = "vkeys", value_name = "LINE")]
+    /// A public key: a vkey line, or a file with one; of several, any one suffices
+    #[arg(long = "vkey", id = "vkeys", value_name = "LINE-OR-FILE")]
     pub(crate) vkeys: Vec<String>,
 }
 

@@ -7,10 +7,11 @@ use std::{
 };
 
 use weighbridge_manifest::{
-    Expectation, Freshness, Imported, Note, Remembered, SignedHead, Time, TrustPolicy, VerifiedHead, Vkey,
+    Expectation, Freshness, Imported, MAX_NOTE, Note, Remembered, SignedHead, Time, TrustPolicy,
+    VerifiedHead, Vkey,
 };
 use weighbridge_publish::TEXT;
-use weighbridge_store::{FOLDER, HEAD, IoError, Metadata, PARTIAL, shown_path};
+use weighbridge_store::{FOLDER, HEAD, IoError, Metadata, PARTIAL, read_bounded, shown_path};
 use weighbridge_tree::{ErrorCode, head_id};
 
 use crate::{
@@ -36,16 +37,18 @@ impl Trust {
     }
 }
 
-/// A vkey line from the command line.
-pub(crate) fn vkey(line: &str) -> Result<Vkey, Failure> {
-    Vkey::parse(line.trim_end_matches(['\r', '\n'])).map_err(|error| {
-        let failure = Failure::from(error);
-        if Path::new(line).is_file() {
-            failure.hint(format!("pass the line, not the file: --vkey \"$(cat {line})\""))
-        } else {
-            failure
+/// A public key from the command line: a vkey line, or else the path of a file with one.
+pub(crate) fn vkey(line_or_file: &str) -> Result<Vkey, Failure> {
+    let parse = |line: &str| Vkey::parse(line.trim_end_matches(['\r', '\n']));
+    let path = Path::new(line_or_file);
+    match parse(line_or_file) {
+        Err(_) if path.is_file() => {
+            // A text that is not UTF-8 is refused just as the replaced characters would be.
+            let bytes = read_bounded(path, MAX_NOTE as u64)?;
+            parse(&String::from_utf8_lossy(&bytes)).map_err(|error| Failure::from(error).about(path))
         }
-    })
+        parsed => Ok(parsed?),
+    }
 }
 
 /// The policy and the expectations that a head has to meet.

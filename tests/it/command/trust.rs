@@ -292,10 +292,24 @@ fn a_bad_key_is_refused_wherever_it_comes_from() {
 }
 
 #[test]
-fn a_vkey_file_in_place_of_its_line_is_explained() {
+fn a_vkey_file_stands_for_its_line() {
     let world = World::weighed();
-    let ran = world.refused("verify llama --vkey keys/alice.vkey", 1501, "a vkey is NAME+ID+KEY");
-    ran.hints("pass the line, not the file: --vkey \"$(cat keys/alice.vkey)\"");
+    world.run("verify llama --vkey keys/alice.vkey").done().prints("signed by alice");
+    world.key("bob");
+    world.run("verify llama --vkey keys/bob.vkey").refused(3102, "");
+    world.write("two.vkey", format!("{}\n{}\n", world.vkey("alice"), world.vkey("bob")));
+    world.write("bytes.vkey", [0xff; 40]);
+    for file in ["llama/config.json", "two.vkey", "bytes.vkey"] {
+        world.refused(
+            &format!("verify llama --vkey {file}"),
+            1501,
+            &format!("{file}: a vkey is NAME+ID+KEY"),
+        );
+    }
+    world.refused("verify llama --vkey keys/none.vkey", 1501, "a vkey is NAME+ID+KEY");
+    // A file with the name of a line is not looked at.
+    world.write(&world.vkey("alice").to_string().replace('/', "_"), "");
+    world.run("verify llama --vkey @alice").done();
 }
 
 #[test]
