@@ -366,7 +366,8 @@ pub(crate) struct AuditCheck {
 
 /// Fetch a model from any number of untrusted sources at once, and verify every byte before it counts
 ///
-/// A source is a URL (http, https, s3, gs, az), hf://ORG/NAME@REVISION, or a folder; any mix will do. What is on disk
+/// A source is a URL (http, https, s3, gs, az), hf://ORG/NAME@REVISION, or a folder; any mix will do. One of a hub says which
+/// model is wanted, too, if neither --name nor --head does. What is on disk
 /// already is verified and not fetched again: after a kill, a crash or an error the same command goes on from there. A
 /// file gets its name when all of it is verified; until then it lies in DIR/weighbridge/partial.
 ///

@@ -39,16 +39,15 @@ use crate::{
     weigh::globs,
 };
 
+mod hub_name;
 mod hub_token;
 use hub_token::HubToken;
 
-pub(crate) fn run(args: &Fetch, output: &Output) -> Result<(), Failure> {
+pub(crate) fn run(mut args: Fetch, output: &Output) -> Result<(), Failure> {
     if !args.any_name && args.which.name.is_none() && args.which.head.is_none() {
-        return Err(Failure::usage("which model is wanted was not said").hint(
-            "name it with --name ORG/MODEL or --head ID: a source could serve another model of the same publisher; \
-             --any-name takes whichever it is",
-        ));
+        args.which.name = Some(hub_name::wanted(&args.sources)?.ok_or_else(which_model)?);
     }
+    let args = &args;
     let demand = Demand::of(&args.trust, &args.which)?;
     let options = options(args, &demand)?;
     let names: Vec<String> = options
@@ -78,6 +77,13 @@ pub(crate) fn run(args: &Fetch, output: &Output) -> Result<(), Failure> {
     // Do not wait for reads of a file system that does not answer.
     runtime.shutdown_background();
     watcher.end(ended, &args.output)
+}
+
+fn which_model() -> Failure {
+    Failure::usage("which model is wanted was not said").hint(
+        "name it with --name ORG/MODEL or --head ID: a source could serve another model of the same publisher; \
+         --any-name takes whichever it is, and hf://ORG/MODEL names it too",
+    )
 }
 
 /// Turns the arguments into the options of the library.

@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         Command::Prove(args) => prove::run(&args, &output),
         Command::Check(args) => check::run(&args, &output),
         Command::Audit(args) => audit::run(&args, &output),
-        Command::Fetch(args) => fetch::run(&args, &output),
+        Command::Fetch(args) => fetch::run(args, &output),
         Command::Diff(args) => diff::run(&args, &output),
         Command::Demo if args.json => Err(Failure::usage("demo shows what people see; it has no --json")),
         Command::Demo => demo::run(&output),

@@ -35,6 +35,12 @@ fn a_fetch_has_to_say_which_model() {
     let ran = world.unjudged("fetch llama -o out --vkey @alice", 9001, "which model is wanted was not said");
     ran.hints("name it with --name ORG/MODEL or --head ID: a source could serve another model")
         .hints("--any-name takes whichever it is");
+    let ran = world.unjudged(
+        "fetch hf://org/llama hf://org/other@main -o out --vkey @alice",
+        9001,
+        "the sources are of two models: org/llama and org/other",
+    );
+    ran.hints("name the wanted one with --name ORG/MODEL");
     world.unjudged(
         &format!("{LINE} --any-name"),
         9001,

@@ -3,7 +3,10 @@
 use std::{fs, os::unix::fs::symlink};
 
 use super::kit::{Fetch, SHARDS, fleet};
-use crate::{command::kit::skip, fleet::Fleet};
+use crate::{
+    command::kit::{Ran, skip},
+    fleet::Fleet,
+};
 use weighbridge_testkit::servers::{Fault, Faulty, Loopback, Nginx, Settings};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -19,6 +22,24 @@ pub(super) fn hub_at(fleet: &Fleet, folder: &str) -> Faulty {
     fs::create_dir_all(world.path(&format!("{folder}/org/llama/resolve"))).unwrap();
     symlink(&fleet.model, world.path(&format!("{folder}/org/llama/resolve/{COMMIT}"))).unwrap();
     Faulty::start(&world.path(folder))
+}
+
+#[test]
+fn the_source_of_a_hub_names_the_model_that_is_wanted() {
+    let fleet = fleet();
+    let hub = hub_at(&fleet, "named");
+    let fetch = |line: &str| {
+        let mut command = fleet.world.command(&format!("fetch {line} --vkey {} -o named-out", fleet.vkey));
+        Ran::of(command.env("HF_ENDPOINT", hub.url()))
+    };
+    // The hub's model says that it is another one.
+    fs::create_dir_all(fleet.world.path("named/org/copy/resolve")).unwrap();
+    fleet.world.write("named/api/models/org/copy/revision/main", format!(r#"{{"sha":"{COMMIT}"}}"#));
+    symlink(&fleet.model, fleet.world.path(&format!("named/org/copy/resolve/{COMMIT}"))).unwrap();
+    fetch("hf://org/copy").refused(3201, "the head is of 'org/llama', wanted is 'org/copy'");
+    assert!(!fleet.world.exists("named-out/config.json"));
+    fetch("hf://org/copy --any-name").done();
+    fetch("hf://org/llama@main").done().prints("head     org/llama revision 1, ");
 }
 
 #[test]
