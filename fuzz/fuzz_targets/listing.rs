@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use weighbridge_fuzz::bounded;
-use weighbridge_manifest::{EntryPath, Sha256};
+use weighbridge_manifest::{EntryPath, ListedDigest, ListedFile, Sha256};
 
 #[path = "../../crates/weighbridge-transfer/src/source/listing/fault.rs"]
 #[allow(dead_code, reason = "the faults of the addresses of pages")]
@@ -18,7 +18,7 @@ mod sums;
 mod tree;
 
 use fault::{ListingFault, Malformed};
-use files::{Files, ListedDigest, ListedFile};
+use files::Files;
 
 fuzz_target!(|data: &[u8]| {
     let end = data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len());

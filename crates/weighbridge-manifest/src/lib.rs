@@ -46,6 +46,7 @@ mod held;
 mod key;
 mod lines;
 mod list;
+mod listed;
 mod memory;
 #[cfg(feature = "json")]
 mod memory_json;
@@ -85,6 +86,7 @@ pub use list::{
     ListError, ListKind, VerifiedFileList, VerifiedTensorList, WrittenFiles, WrittenTensors, write_files,
     write_tensors,
 };
+pub use listed::{DigestKind, ListedDigest, ListedFile};
 pub use memory::{Memory, MemoryError, NoteFault, Remembered};
 pub use name::{ModelName, NameError};
 pub use note::{MAX_NOTE, MAX_SIGNATURES, Note, NoteError, NoteSignature};

@@ -16,13 +16,12 @@ use crate::weigh::Event;
 pub(crate) fn read_all(
     jobs: &[Job],
     chunk_size: ChunkSize,
-    sha256: bool,
     next: AfterPointer,
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Vec<Option<Result<Scanned, ScanError>>> {
     let results = Mutex::new(jobs.iter().map(|_| None).collect());
     let watch = ResultKeeper { tell, results, next };
-    scan(jobs, chunk_size, sha256, &watch);
+    scan(jobs, chunk_size, &watch);
     watch.results.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 

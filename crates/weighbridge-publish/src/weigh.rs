@@ -13,8 +13,9 @@ use weighbridge_formats::{
     split::{self, Part, Says, SplitError},
 };
 use weighbridge_manifest::{
-    Dtype, EntryPath, Ext, FileEntry, Head, HeadError, ListError, ModelName, TensorEntry, TensorName,
-    TensorNameError, Time, VerifiedHead, shown, shown_beginning, unseen_in, write_files, write_tensors,
+    DigestKind, Dtype, EntryPath, Ext, FileEntry, Head, HeadError, ListError, ListedDigest, ModelName,
+    TensorEntry, TensorName, TensorNameError, Time, VerifiedHead, shown, shown_beginning, unseen_in,
+    write_files, write_tensors,
 };
 use weighbridge_store::{
     CHUNKS, FILES, Found, IoError, Staging, Stamp, StoreError, TENSORS, TEXT, Walk, read_bounded,
@@ -306,7 +307,9 @@ impl Weighing<'_> {
             let reused =
                 reused.map_err(|fault| WeighError::Reuse { path: Some(file.path.clone()), fault })?;
             if reused.is_none() {
-                let job = Job { file: file.file.clone(), size: file.size, tensors: self.tensors_of(file) };
+                let digest = (self.sha256 == Sha256Listing::List).then_some(DigestKind::Sha256);
+                let tensors = self.tensors_of(file);
+                let job = Job { file: file.file.clone(), size: file.size, tensors, digest };
                 jobs.push((entries.len(), job));
             } else {
                 tell(Event::Reused(&file.path));
@@ -347,8 +350,7 @@ impl Weighing<'_> {
         tell: &(dyn Fn(Event<'_>) + Sync),
     ) -> Result<Vec<(usize, Option<Scanned>)>, WeighError> {
         let (places, jobs): (Vec<usize>, Vec<Job>) = jobs.into_iter().unzip();
-        let sha256 = self.sha256 == Sha256Listing::List;
-        let results = read_all(&jobs, chunk_size, sha256, next, tell);
+        let results = read_all(&jobs, chunk_size, next, tell);
         let (mut read, mut incomplete) = (Vec::new(), false);
         for (place, result) in places.into_iter().zip(results) {
             let path = found.get(place).map(|file| &file.path);
@@ -415,8 +417,8 @@ impl WeighedFile {
         }
         let pairs = spans.into_iter().zip(hashes);
         let tensors = pairs.map(|(span, hash)| tensor(&file.path, span, hash)).collect::<Result<_, _>>()?;
-        let entry =
-            FileEntry { path: file.path.clone(), size: file.size, root: read.root, sha256: read.sha256 };
+        let sha256 = read.digest.and_then(ListedDigest::sha256);
+        let entry = FileEntry { path: file.path.clone(), size: file.size, root: read.root, sha256 };
         let says = split.map_or(Says::Whole, Says::Part);
         Ok(Self {
             source: Source::Read(read.stamp),

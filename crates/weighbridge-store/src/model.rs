@@ -246,7 +246,7 @@ impl ModelCheck<'_> {
         }
         let by_root = self.files.entries().iter().map(|e| (e.root, &e.path)).collect();
         let watch = ScanReporter { check: self, places, by_root, reports: &reports };
-        scan(&jobs, self.files.chunk_size(), false, &watch);
+        scan(&jobs, self.files.chunk_size(), &watch);
         Ok(reports.summary())
     }
 
@@ -271,7 +271,8 @@ impl ModelCheck<'_> {
             let fault = FileFault::Length { expected: entry.size, actual: file.size };
             return Err(Box::new(self.unread(position, entry, fault)));
         }
-        Ok(Job { file: file.file.clone(), size: entry.size, tensors: self.tensors_of(entry) })
+        let (file, tensors) = (file.file.clone(), self.tensors_of(entry));
+        Ok(Job { file, size: entry.size, tensors, digest: None })
     }
 
     fn tensors_of(&self, entry: &FileEntry) -> Tensors {
@@ -495,8 +496,8 @@ impl Watch for ScanReporter<'_> {
         let report = match result {
             Ok(read) => self.check.judge(position, entry, &read, &self.by_root),
             Err(ScanError::Io(error)) => self.check.report_of(entry, Outcome::Unknown(error)),
-            // A listed length is never too large.
-            Err(ScanError::Changed | ScanError::TooLarge { .. }) => {
+            // A listed length is never too large, and no digest is asked for.
+            Err(ScanError::Changed | ScanError::TooLarge { .. } | ScanError::Sha1Collision) => {
                 self.check.unread(position, entry, FileFault::Changed)
             }
             Err(ScanError::Format(error)) => self.check.unread(position, entry, FileFault::Format(error)),

@@ -16,9 +16,8 @@ use std::{
     },
 };
 
-use sha2::Digest as _;
 use weighbridge_formats::{Format, FormatError, Parsed, TensorSpan, is_lfs_pointer, needs_prefix, parse};
-use weighbridge_manifest::Sha256;
+use weighbridge_manifest::{DigestKind, ListedDigest};
 use weighbridge_tree::{
     ChainingValue, ChunkSize, Coded, Collector, ErrorCode, FileRoot, Granule, Grid, TensorHash,
 };
@@ -31,6 +30,12 @@ use crate::{
     tensor_hashes::TensorHashes,
 };
 
+mod digest_files;
+mod digester;
+
+pub use digest_files::{DigestJob, digest_files};
+use digester::Digester;
+
 /// A file to be read.
 #[derive(Clone, Debug)]
 pub struct Job {
@@ -40,6 +45,8 @@ pub struct Job {
     pub size: u64,
     /// Whether the file's tensors are looked for and hashed.
     pub tensors: Tensors,
+    /// The digest that is computed beside the root, if one is.
+    pub digest: Option<DigestKind>,
 }
 
 /// Whether the tensors of a file are looked for and hashed.
@@ -64,8 +71,8 @@ pub struct Scanned {
     pub root: FileRoot,
     /// The chaining values of the chunks; empty for a file of at most one chunk.
     pub values: Vec<ChainingValue>,
-    /// The SHA-256 of all bytes, if it was requested.
-    pub sha256: Option<Sha256>,
+    /// The digest of all bytes, if the job asks for one.
+    pub digest: Option<ListedDigest>,
     /// The header, if the job keeps it.
     pub header: Option<Header>,
     /// The parsed header, if the job parses it.
@@ -119,6 +126,8 @@ pub enum ScanError {
     },
     /// The header is malformed.
     Format(FormatError),
+    /// The id of a Git blob was asked for, and these bytes are made for a collision of SHA-1.
+    Sha1Collision,
 }
 
 impl Coded for ScanError {
@@ -128,6 +137,7 @@ impl Coded for ScanError {
             Self::Changed => ErrorCode::FILE_CHANGED,
             Self::TooLarge { .. } => ErrorCode::FILE_TOO_LARGE,
             Self::Format(error) => error.error_code(),
+            Self::Sha1Collision => ErrorCode::SHA1_COLLISION,
         }
     }
 }
@@ -139,6 +149,7 @@ impl fmt::Display for ScanError {
             Self::Changed => f.write_str("the file changed while it was read"),
             Self::TooLarge { size } => write!(f, "{size} bytes; a file of a model has less than 2^53"),
             Self::Format(error) => error.fmt(f),
+            Self::Sha1Collision => f.write_str("the file is made for a collision of SHA-1"),
         }
     }
 }
@@ -147,7 +158,7 @@ impl std::error::Error for ScanError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io(error) => Some(error),
-            Self::Changed | Self::TooLarge { .. } => None,
+            Self::Changed | Self::TooLarge { .. } | Self::Sha1Collision => None,
             Self::Format(error) => Some(error),
         }
     }
@@ -164,7 +175,7 @@ pub trait Watch: Sync {
 
 /// Reads all files once, on all threads of the current rayon pool.
 ///
-/// With `sha256`, one thread reads each file from beginning to end, since that hash cannot be split.
+/// One thread reads a file with a [digest](Job::digest) from beginning to end, since digests cannot be split.
 ///
 /// # Cost
 /// A buffer of 256 KiB for each thread. For each file being read, 32 bytes for each chunk, or for each 256 KiB if
@@ -194,24 +205,25 @@ pub trait Watch: Sync {
 /// }
 ///
 /// let found = walk(model)?.files.into_iter();
-/// let jobs: Vec<_> = found.map(|f| Job { file: f.file, size: f.size, tensors: Tensors::Ignore }).collect();
+/// let jobs: Vec<_> = found
+///     .map(|f| Job { file: f.file, size: f.size, tensors: Tensors::Ignore, digest: None })
+///     .collect();
 /// let roots = Roots(Mutex::default());
-/// scan(&jobs, ChunkSize::MIN, false, &roots);
+/// scan(&jobs, ChunkSize::MIN, &roots);
 /// let mut roots = roots.0.into_inner()?;
 /// roots.sort_by_key(|(job, _)| *job);
 /// assert_eq!(roots, [(0, FileRoot::of(b"weights")), (1, FileRoot::of(b"more of them"))]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn scan(jobs: &[Job], chunk_size: ChunkSize, sha256: bool, watch: &dyn Watch) {
+pub fn scan(jobs: &[Job], chunk_size: ChunkSize, watch: &dyn Watch) {
     let queue = Queue { jobs, next: 0, open: None };
-    let scan = Scan { queue: Mutex::new(queue), chunk_size, sha256, watch, stopped: AtomicBool::new(false) };
+    let scan = Scan { queue: Mutex::new(queue), chunk_size, watch, stopped: AtomicBool::new(false) };
     rayon::broadcast(|_| scan.work());
 }
 
 struct Scan<'a> {
     queue: Mutex<Queue<'a>>,
     chunk_size: ChunkSize,
-    sha256: bool,
     watch: &'a dyn Watch,
     stopped: AtomicBool,
 }
@@ -255,7 +267,7 @@ impl Scan<'_> {
             let index = queue.next;
             let job = queue.jobs.get(index)?;
             queue.next = index.saturating_add(1);
-            match Opened::new(index, job, self.chunk_size, self.sha256) {
+            match Opened::new(index, job, self.chunk_size) {
                 Ok(opened) => {
                     let blocks = 0..opened.blocks;
                     queue.open = Some((Arc::new(opened), blocks));
@@ -264,7 +276,7 @@ impl Scan<'_> {
             }
         }
         let (file, left) = queue.open.take()?;
-        let take = if self.sha256 { left.end } else { left.start.saturating_add(1) };
+        let take = if file.reads_in_order { left.end } else { left.start.saturating_add(1) };
         if take < left.end {
             queue.open = Some((Arc::clone(&file), take..left.end));
         }
@@ -308,6 +320,8 @@ struct Opened {
     blocks: u64,
     left: AtomicU64,
     failed: AtomicBool,
+    /// Whether one thread reads all blocks, in order.
+    reads_in_order: bool,
     tensors: Option<TensorHashes>,
     state: Mutex<FileState>,
 }
@@ -315,7 +329,7 @@ struct Opened {
 struct FileState {
     values: Option<Collector>,
     root: Option<FileRoot>,
-    sha256: Option<Box<sha2::Sha256>>,
+    digester: Option<Digester>,
     header: Option<Header>,
     parsed: Option<Parsed>,
     is_lfs_pointer: bool,
@@ -323,9 +337,9 @@ struct FileState {
 }
 
 impl Opened {
-    fn new(job: usize, what: &Job, chunk_size: ChunkSize, sha256: bool) -> Result<Self, ScanError> {
+    fn new(job: usize, what: &Job, chunk_size: ChunkSize) -> Result<Self, ScanError> {
         let path = what.file.to_path_buf();
-        let (file, stamp) = open(what, &path)?;
+        let (file, stamp) = open(&what.file, what.size, &path)?;
         let grid = |granule| Grid::new(what.size, granule).map_err(|e| ScanError::TooLarge { size: e.len });
         let (units, chunks) = (grid(BLOCK_GRANULE.min(chunk_size.into()))?, grid(chunk_size.into())?);
         let Layout { header, parsed, ranges } = layout(what, &file, &path)?;
@@ -340,7 +354,7 @@ impl Opened {
         let state = FileState {
             values,
             root: None,
-            sha256: sha256.then(|| Box::new(sha2::Sha256::new())),
+            digester: what.digest.map(|kind| Digester::new(kind, what.size)),
             header: header.filter(|_| parsed.is_none()),
             parsed,
             is_lfs_pointer: false,
@@ -357,6 +371,7 @@ impl Opened {
             blocks,
             left: AtomicU64::new(blocks),
             failed: AtomicBool::new(false),
+            reads_in_order: what.digest.is_some(),
             tensors: ranges.and_then(TensorHashes::new),
             state: Mutex::new(state),
         })
@@ -389,8 +404,8 @@ impl Opened {
                 collector.insert(index, value).map_err(|_| ScanError::Changed)?;
             }
         }
-        if let Some(sha256) = &mut state.sha256 {
-            sha256.update(bytes);
+        if let Some(digester) = &mut state.digester {
+            digester.update(bytes);
         }
         Ok(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
     }
@@ -407,11 +422,8 @@ impl Opened {
         // prefix.
         let skipped = known.len().saturating_sub(known.len() % PAGE);
         let offset = start.saturating_add(u64::try_from(skipped).unwrap_or(0));
-        match read_exact_at(&self.file, bytes.get_mut(skipped..).unwrap_or_default(), offset) {
-            Ok(()) => {}
-            Err(error) if is_eof(&error) => return Err(ScanError::Changed),
-            Err(error) => return Err(ScanError::Io(IoError::at("read", &self.path)(error))),
-        }
+        read_exact_at(&self.file, bytes.get_mut(skipped..).unwrap_or_default(), offset)
+            .map_err(|error| unread(error, &self.path))?;
         bytes.get_mut(..known.len()).unwrap_or_default().copy_from_slice(known);
         Ok(bytes)
     }
@@ -422,16 +434,7 @@ impl Opened {
         if let Some(error) = state.error.take() {
             return Err(error);
         }
-        // A file may have more bytes than its length says: a file of procfs has the length 0.
-        if has_byte_at(&self.file, self.stamp.size())
-            .map_err(|e| ScanError::Io(IoError::at("read", &self.path)(e)))?
-        {
-            return Err(ScanError::Changed);
-        }
-        let same = Stamp::of(&self.file).is_ok_and(|now| now == self.stamp);
-        if !same || !self.stamp.is_of(&self.path) {
-            return Err(ScanError::Changed);
-        }
+        check_unchanged(&self.file, &self.stamp, &self.path)?;
         let (root, values) = match state.values.take() {
             Some(collector) => {
                 let values = collector.finish().map_err(|_| ScanError::Changed)?;
@@ -443,7 +446,7 @@ impl Opened {
         Ok(Scanned {
             root,
             values,
-            sha256: state.sha256.take().map(|hasher| Sha256(hasher.finalize().into())),
+            digest: state.digester.take().map(Digester::finish).transpose()?,
             header: state.header.take(),
             parsed: state.parsed.take(),
             tensor_hashes: self.tensors.as_ref().and_then(TensorHashes::hashes),
@@ -453,9 +456,9 @@ impl Opened {
     }
 }
 
-/// Opens a file, and checks that it is a regular file of the length that the job says.
-fn open(job: &Job, path: &Path) -> Result<(File, Stamp), ScanError> {
-    let file = job.file.open().map_err(|e| {
+/// Opens a file, and checks that it is a regular file of this length.
+fn open(place: &Place, size: u64, path: &Path) -> Result<(File, Stamp), ScanError> {
+    let file = place.open().map_err(|e| {
         // The walk resolved every link, so a link in this path was put there later.
         if is_led_elsewhere(&e) || path.is_symlink() {
             ScanError::Changed
@@ -464,10 +467,23 @@ fn open(job: &Job, path: &Path) -> Result<(File, Stamp), ScanError> {
         }
     })?;
     let stamp = Stamp::of(&file).map_err(|e| ScanError::Io(IoError::at("look at", path)(e)))?;
-    if stamp.size() != job.size || !stamp.is_file() {
+    if stamp.size() != size || !stamp.is_file() {
         return Err(ScanError::Changed);
     }
     Ok((file, stamp))
+}
+
+/// Checks that a file that was read is still the one that was opened.
+fn check_unchanged(file: &File, stamp: &Stamp, path: &Path) -> Result<(), ScanError> {
+    // A file may have more bytes than its length says: a file of procfs has the length 0.
+    let goes_on = has_byte_at(file, stamp.size()).map_err(|e| ScanError::Io(IoError::at("read", path)(e)))?;
+    let same = Stamp::of(file).is_ok_and(|now| now == *stamp);
+    if goes_on || !same || !stamp.is_of(path) { Err(ScanError::Changed) } else { Ok(()) }
+}
+
+/// The error of a read that did not give all bytes.
+fn unread(error: io::Error, path: &Path) -> ScanError {
+    if is_eof(&error) { ScanError::Changed } else { ScanError::Io(IoError::at("read", path)(error)) }
 }
 
 /// The header of a file and the ranges of its tensors, as far as the job asks for them.
@@ -480,9 +496,7 @@ struct Layout {
 
 fn layout(job: &Job, file: &File, path: &Path) -> Result<Layout, ScanError> {
     let header = |format| {
-        let prefix = prefix(format, file, job.size).map_err(|e| {
-            if is_eof(&e) { ScanError::Changed } else { ScanError::Io(IoError::at("read", path)(e)) }
-        })?;
+        let prefix = prefix(format, file, job.size).map_err(|error| unread(error, path))?;
         Ok(Header { format, prefix: Arc::new(prefix), file_size: job.size })
     };
     Ok(match &job.tensors {

@@ -41,10 +41,11 @@ fn weigh(model: &Path, paths: &[String]) -> Draft {
             file: model.join(path).into(),
             size: fs::metadata(model.join(path)).unwrap().len(),
             tensors: Format::of(path).map_or(Tensors::Ignore, Tensors::Hash),
+            digest: None,
         })
         .collect();
     let found = Found(Mutex::default());
-    scan(&jobs, SIZE, false, &found);
+    scan(&jobs, SIZE, &found);
     let mut draft =
         Draft { files: Vec::new(), tensors: Some(Vec::new()), layers: Vec::new(), chunk_size: SIZE };
     for ((path, job), scanned) in paths.iter().zip(jobs).zip(found.0.into_inner().unwrap().into_values()) {

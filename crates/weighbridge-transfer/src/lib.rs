@@ -35,8 +35,9 @@ pub use event::{Blame, Event, FetchProgress, Here, SourceId, SourceState, Source
 pub use fetch::{Fetched, Observer, fetch};
 pub use options::{AnotherModel, Options, Stop, Unlisted, Wanted, Watchdog};
 pub use source::{
-    Body, Fault, Inventory, ListedDigest, ListedFile, Listing, ListingError, ListingFault, Source,
-    SourceError, SourceFactory, SourceOptions, Sources, What,
+    Body, Fault, Inventory, Listing, ListingError, ListingFault, Source, SourceError, SourceFactory,
+    SourceOptions, Sources, What,
 };
+pub use weighbridge_manifest::{ListedDigest, ListedFile};
 pub use weighbridge_tree::{Coded, ErrorCode, FileRoot};
 pub use work::{Accepted, ChunkStore, WrongChunk};

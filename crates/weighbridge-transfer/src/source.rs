@@ -37,7 +37,7 @@ mod paths;
 
 pub use address::{SourceError, SourceFactory, SourceOptions};
 pub use fault::Fault;
-pub use listing::{ListedDigest, ListedFile, Listing, ListingError, ListingFault};
+pub use listing::{Listing, ListingError, ListingFault};
 pub use members::Sources;
 
 /// A place that has, or claims to have, a model's files: a web server, a hub, a bucket, a folder, a peer.

@@ -498,6 +498,8 @@ codes! {
     KEY_PAIR_MISMATCH = 5405;
     /// No source gives the signed bytes of what is missing: what came was refused.
     SOURCES_REFUSED = 5501;
+    /// A file whose listing says the id of its Git blob is made for a collision of SHA-1.
+    SHA1_COLLISION = 5603;
 
     // 9xxx: no judgement reached
     /// Usage.

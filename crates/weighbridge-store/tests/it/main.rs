@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod accept_file;
+#[cfg(unix)]
+mod digest_files;
 mod gguf_tensors;
 #[cfg(unix)]
 mod model;

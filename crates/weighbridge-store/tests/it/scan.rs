@@ -18,6 +18,7 @@ use std::{
 use proptest::prelude::*;
 use sha2::Digest as _;
 use weighbridge_formats::{Format, Parsed};
+use weighbridge_manifest::{DigestKind, ListedDigest, Sha256};
 use weighbridge_store::Coded;
 use weighbridge_store::scan::{Job, ScanError, Scanned, Tensors, Watch, scan};
 use weighbridge_testkit::{Folder, POOLS, bytes, in_time, layer, long_ago, safetensors};
@@ -53,7 +54,9 @@ fn run_with(
 ) -> (Vec<Result<Scanned, ScanError>>, u64) {
     let watcher =
         Watcher { results: Mutex::default(), read: AtomicU64::new(0), blocks: AtomicU64::new(0), on_read };
-    scan(jobs, chunk_size, sha256, &watcher);
+    let digest = sha256.then_some(DigestKind::Sha256);
+    let jobs: Vec<Job> = jobs.iter().map(|job| Job { digest, ..job.clone() }).collect();
+    scan(&jobs, chunk_size, &watcher);
     let results = watcher.results.into_inner().unwrap();
     assert!(results.keys().copied().eq(0..jobs.len()), "every job ends");
     (results.into_values().collect(), watcher.read.into_inner())
@@ -66,7 +69,7 @@ fn run(jobs: &[Job], chunk_size: ChunkSize, sha256: bool) -> Vec<Result<Scanned,
 fn job(folder: &Folder, path: &str, tensors: Tensors) -> Job {
     let file = folder.at(path);
     let size = fs::metadata(&file).unwrap().len();
-    Job { file: file.into(), size, tensors }
+    Job { file: file.into(), size, tensors, digest: None }
 }
 
 fn listed(ranges: Vec<Range<u64>>) -> Tensors {
@@ -119,7 +122,7 @@ fn gives_the_hashes_of_the_bytes_at_every_size_and_chunk_size() {
                 let grid = Grid::new(u64::try_from(*size).unwrap(), chunk_size).unwrap();
                 let _ = Layer::accept(grid, found.root, &values.concat()).unwrap();
                 let digest = sha256.then(|| <[u8; 32]>::from(sha2::Sha256::digest(bytes)));
-                assert_eq!(found.sha256.map(|s| s.0), digest, "{size} bytes");
+                assert_eq!(found.digest.and_then(ListedDigest::sha256).map(|s| s.0), digest, "{size} bytes");
                 assert!(found.header.is_none() && found.parsed.is_none() && found.tensor_hashes.is_none());
             }
         }
@@ -146,6 +149,31 @@ fn counts_every_byte_once() {
     for sha256 in [false, true] {
         let (_, read) = run_with(&jobs, ChunkSize::MIN, sha256, &|_| {});
         assert_eq!(usize::try_from(read).unwrap(), 3 * MIB + 12);
+    }
+}
+
+#[test]
+fn a_job_has_the_digest_that_it_asks_for_beside_its_root() {
+    let content = bytes(MIB + 5, 6);
+    let folder = Folder::of(&[("a", content.clone()), ("b", b"hello\n".to_vec()), ("c", content.clone())]);
+    let with = |path, digest| Job { digest, ..job(&folder, path, Tensors::Ignore) };
+    let jobs = [with("a", Some(DigestKind::Sha256)), with("b", Some(DigestKind::GitBlob)), with("c", None)];
+    for pool in &*POOLS {
+        let watcher = Watcher {
+            results: Mutex::default(),
+            read: AtomicU64::new(0),
+            blocks: AtomicU64::new(0),
+            on_read: &|_| {},
+        };
+        pool.install(|| scan(&jobs, ChunkSize::MIN, &watcher));
+        let found: Vec<_> = watcher.results.into_inner().unwrap().into_values().map(Result::unwrap).collect();
+        let sha256 = Sha256(sha2::Sha256::digest(&content).into());
+        assert_eq!(found[0].digest, Some(ListedDigest::Sha256(sha256)));
+        let id = found[1].digest.unwrap().to_string();
+        assert_eq!(id, "git-blob:ce013625030ba8dba906f756967f9e9ca394464a");
+        assert_eq!(found[2].digest, None);
+        assert_eq!(found[0].root, found[2].root);
+        assert_eq!(*found[0].root.as_bytes(), hash_of(&content));
     }
 }
 
@@ -373,7 +401,8 @@ fn a_file_of_another_size_than_it_was_listed_with_has_changed() {
 #[cfg(target_os = "linux")]
 fn a_file_that_holds_more_than_its_size_says_gives_nothing() {
     // Regression: files of procfs have the size 0 and passed for empty files.
-    let job = Job { file: PathBuf::from("/proc/version").into(), size: 0, tensors: Tensors::Ignore };
+    let job =
+        Job { file: PathBuf::from("/proc/version").into(), size: 0, tensors: Tensors::Ignore, digest: None };
     assert!(!fs::read(&job.file).unwrap().is_empty());
     let error = run(&[job], ChunkSize::MIN, false).remove(0).unwrap_err();
     assert!(matches!(error, ScanError::Changed), "{error}");
@@ -392,7 +421,7 @@ fn a_file_too_large_for_any_list_is_called_that() {
         return;
     };
     for tensors in [Tensors::Ignore, Tensors::Hash(Format::Safetensors)] {
-        let job = Job { file: file.path().to_owned().into(), size: 1 << 53, tensors };
+        let job = Job { file: file.path().to_owned().into(), size: 1 << 53, tensors, digest: None };
         let error = run(&[job], ChunkSize::MIN, false).remove(0).unwrap_err();
         assert_eq!(error.error_code().get(), 2109);
         assert_eq!(error.to_string(), "9007199254740992 bytes; a file of a model has less than 2^53");
@@ -402,7 +431,7 @@ fn a_file_too_large_for_any_list_is_called_that() {
 #[test]
 fn what_cannot_be_read_is_an_error_of_its_own_and_the_rest_is_read() {
     let folder = Folder::of(&[("a", b"a".to_vec()), ("c", b"c".to_vec())]);
-    let missing = Job { file: folder.at("b").into(), size: 1, tensors: Tensors::Ignore };
+    let missing = Job { file: folder.at("b").into(), size: 1, tensors: Tensors::Ignore, digest: None };
     let jobs = [job(&folder, "a", Tensors::Ignore), missing, job(&folder, "c", Tensors::Ignore)];
     for pool in &*POOLS {
         let results = pool.install(|| run(&jobs, ChunkSize::MIN, false));
@@ -432,6 +461,7 @@ fn nothing_but_a_file_is_read_whatever_took_its_place() {
             file: folder.at(path).into(),
             size,
             tensors: Tensors::Header(Format::Safetensors),
+            digest: None,
         })
         .into();
     for result in in_time(move || run(&jobs, ChunkSize::MIN, false)) {
@@ -452,7 +482,7 @@ fn break_ends_the_scan_without_another_word() {
     let folder = Folder::of(&[("a", bytes(10, 1))]);
     let jobs = vec![job(&folder, "a", Tensors::Ignore); 5_000];
     let first = First(AtomicU64::new(0));
-    POOLS[0].install(|| scan(&jobs, ChunkSize::MIN, false, &first));
+    POOLS[0].install(|| scan(&jobs, ChunkSize::MIN, &first));
     assert_eq!(first.0.into_inner(), 1);
 }
 
@@ -465,6 +495,7 @@ fn a_panic_of_the_watcher_reaches_the_caller_and_ends_no_file_well() {
             file: path.join(p).into(),
             size: 1 << 20,
             tensors: listed(vec![7..99_999]),
+            digest: None,
         });
         for pool in &*POOLS {
             for at in [0, 3, 7] {
@@ -474,7 +505,7 @@ fn a_panic_of_the_watcher_reaches_the_caller_and_ends_no_file_well() {
                     blocks: AtomicU64::new(0),
                     on_read: &|block| assert!(block != at, "as it was meant to"),
                 };
-                let scan = || scan(&jobs, ChunkSize::MIN, false, &watcher);
+                let scan = || scan(&jobs, ChunkSize::MIN, &watcher);
                 assert!(catch_unwind(AssertUnwindSafe(|| pool.install(scan))).is_err());
                 let ended = watcher.results.lock().unwrap();
                 assert!(ended.len() < 2, "the file whose block panicked has no result");

@@ -5,6 +5,7 @@
 use std::{fmt, sync::Arc};
 
 use url::{Host, Url};
+use weighbridge_manifest::ListedFile;
 use weighbridge_tree::{Coded, ErrorCode};
 
 use super::{Fault, Source, SourceError, SourceFactory, SourceOptions, http::HttpSource, paths::PathSource};
@@ -17,7 +18,6 @@ pub(crate) mod tree;
 pub use fault::ListingFault;
 pub(crate) use fault::Malformed;
 pub(crate) use files::Files;
-pub use files::{ListedDigest, ListedFile};
 
 /// The files of a model, as a hub or a folder's `SHA256SUMS` lists them at one time.
 ///

@@ -10,11 +10,11 @@ use ::http::header::LINK;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::time::sleep;
 use url::Url;
-use weighbridge_manifest::{EntryPath, shown};
+use weighbridge_manifest::{EntryPath, ListedDigest, ListedFile, shown};
 
 use super::{Base, Fault, HttpSource, Hub, answer, beneath, public, read};
 use crate::source::listing::{
-    Files, ListedDigest, ListedFile, Listing, ListingFault, NotListed, sums,
+    Files, Listing, ListingFault, NotListed, sums,
     tree::{self, Revision},
 };
 

@@ -1,43 +1,10 @@
 //! The files of a listing, while they are collected.
 
-use std::{collections::HashSet, fmt};
+use std::collections::HashSet;
 
-use weighbridge_manifest::{EntryPath, PathError, Sha256};
+use weighbridge_manifest::{EntryPath, PathError};
 
 use super::{ListingFault, Malformed};
-
-/// A file of a listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedFile {
-    /// The path in the model.
-    pub path: EntryPath,
-    /// The length in bytes, less than 2^53.
-    pub size: u64,
-    /// The digest of the content.
-    pub digest: ListedDigest,
-}
-
-/// The digest of a listed file. No `Default` (rule 5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListedDigest {
-    /// The SHA-256 of the bytes.
-    Sha256(Sha256),
-    /// The id of a Git blob: the SHA-1 of `blob`, a space, the length in decimal digits, a zero byte, and the bytes.
-    GitBlob([u8; 20]),
-}
-
-impl fmt::Display for ListedDigest {
-    /// Writes the kind and the hexadecimal digits, as in `sha256:9f86…` or `git-blob:d670…`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sha256(digest) => write!(f, "sha256:{digest}"),
-            Self::GitBlob(id) => {
-                f.write_str("git-blob:")?;
-                id.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-            }
-        }
-    }
-}
 
 /// Files with what is known of each, in the order in which they are listed.
 #[derive(Debug)]

@@ -2,10 +2,10 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use weighbridge_manifest::{EntryPath, PathError, Sha256};
+use weighbridge_manifest::{EntryPath, ListedDigest, PathError, Sha256};
 
 use super::{
-    Files, ListedDigest, ListingFault, Malformed, sums,
+    Files, ListingFault, Malformed, sums,
     tree::{Revision, next_page, page},
 };
 

@@ -2,9 +2,9 @@
 
 use serde::Deserialize;
 use serde_json::Value;
-use weighbridge_manifest::{Sha256, shown_beginning};
+use weighbridge_manifest::{ListedDigest, Sha256, shown_beginning};
 
-use super::{Files, ListedDigest, ListingFault, Malformed, files::hex};
+use super::{Files, ListingFault, Malformed, files::hex};
 
 /// What a hub says of a revision.
 #[derive(Debug, PartialEq, Eq)]
