@@ -200,11 +200,57 @@ impl Weighing<'_> {
     /// One BLAKE3 pass over all bytes, and a second over those of tensors if tensors are listed. Memory does not grow
     /// with the model, except for lists and layers.
     pub fn weigh(&self, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<Weighed, WeighError> {
-        let (revision, previous) = self.place()?;
+        let _ = self.place()?;
         let found = self.walk(tell)?;
         let chunk_size = self.chunk_size(&found)?;
-        let mut entries = self.entries(&found, chunk_size, tell)?;
-        check_indexes(&found, &entries, self.tensors)?;
+        let entries = self.entries(&found, chunk_size, tell)?;
+        self.assemble(&found, chunk_size, entries)
+    }
+
+    /// Weighs files that were read already, in the order of path bytes. They may lie anywhere; the model folder is not looked
+    /// at. Each was scanned with the [chunk size](Self::chunk_size_of) and [tensors](Self::tensors_of) of this weighing.
+    ///
+    /// # Errors
+    /// [`WeighError`], as [`weigh`](Self::weigh); leftovers and Git LFS pointers are not refused.
+    ///
+    /// # Cost
+    /// Index files are read again.
+    pub fn weigh_read(&self, read: Vec<(Found, Scanned)>) -> Result<Weighed, WeighError> {
+        let (mut found, mut entries) = (Vec::new(), Vec::new());
+        for (file, scanned) in read {
+            entries.push(WeighedFile::new(&file, scanned)?);
+            found.push(file);
+        }
+        refuse(refusal::of_paths(found.iter().map(|file| &file.path)))?;
+        if found.is_empty() {
+            return Err(WeighError::Empty);
+        }
+        self.assemble(&found, self.chunk_size(&found)?, entries)
+    }
+
+    /// The unit of verification for files of these lengths, unless the caller chose one.
+    pub fn chunk_size_of(&self, sizes: impl IntoIterator<Item = u64>) -> ChunkSize {
+        self.chunk_size.unwrap_or_else(|| ChunkSize::default_for(sizes))
+    }
+
+    /// What a scan has to look for in the file of this path.
+    #[must_use]
+    pub fn tensors_of(&self, path: &str) -> Tensors {
+        match (self.tensors, Format::of(path)) {
+            (TensorListing::List, Some(format)) => Tensors::Hash(format),
+            _ => Tensors::Ignore,
+        }
+    }
+
+    /// Makes the lists, the layers and the head's text of files that were read or taken over.
+    fn assemble(
+        &self,
+        found: &[Found],
+        chunk_size: ChunkSize,
+        mut entries: Vec<WeighedFile>,
+    ) -> Result<Weighed, WeighError> {
+        let (revision, previous) = self.place()?;
+        check_indexes(found, &entries, self.tensors)?;
         check_splits(&entries, self.tensors)?;
         let layers =
             entries.iter_mut().map(|e| std::mem::take(&mut e.layer)).filter(|l| !l.is_empty()).collect();
@@ -288,7 +334,7 @@ impl Weighing<'_> {
             }
             (_, Some(earlier)) => Ok(earlier),
             (Some(wanted), None) => Ok(wanted),
-            (None, None) => Ok(ChunkSize::default_for(found.iter().map(|f| f.size))),
+            (None, None) => Ok(self.chunk_size_of(found.iter().map(|f| f.size))),
         }
     }
 
@@ -308,8 +354,8 @@ impl Weighing<'_> {
                 reused.map_err(|fault| WeighError::Reuse { path: Some(file.path.clone()), fault })?;
             if reused.is_none() {
                 let digest = (self.sha256 == Sha256Listing::List).then_some(DigestKind::Sha256);
-                let tensors = self.tensors_of(file);
-                let job = Job { file: file.file.clone(), size: file.size, tensors, digest };
+                let job = Job::of(file.file.clone(), file.size, self.tensors_of(file.path.as_str()));
+                let job = Job { digest, ..job };
                 jobs.push((entries.len(), job));
             } else {
                 tell(Event::Reused(&file.path));
@@ -366,13 +412,6 @@ impl Weighing<'_> {
             }
         }
         if incomplete { Err(WeighError::Incomplete) } else { Ok(read) }
-    }
-
-    fn tensors_of(&self, file: &Found) -> Tensors {
-        match (self.tensors, Format::of(file.path.as_str())) {
-            (TensorListing::List, Some(format)) => Tensors::Hash(format),
-            _ => Tensors::Ignore,
-        }
     }
 }
 

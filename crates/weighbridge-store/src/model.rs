@@ -271,8 +271,7 @@ impl ModelCheck<'_> {
             let fault = FileFault::Length { expected: entry.size, actual: file.size };
             return Err(Box::new(self.unread(position, entry, fault)));
         }
-        let (file, tensors) = (file.file.clone(), self.tensors_of(entry));
-        Ok(Job { file, size: entry.size, tensors, digest: None })
+        Ok(Job::of(file.file.clone(), entry.size, self.tensors_of(entry)))
     }
 
     fn tensors_of(&self, entry: &FileEntry) -> Tensors {

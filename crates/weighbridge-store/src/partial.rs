@@ -72,7 +72,7 @@ impl PartialFile {
         named
     }
 
-    fn of(site: &Arc<Site>, root: FileRoot, sparse: SparseFile) -> Self {
+    pub(crate) fn of(site: &Arc<Site>, root: FileRoot, sparse: SparseFile) -> Self {
         let (is_named, is_broken) = (AtomicBool::new(false), AtomicBool::new(false));
         site.open_files.fetch_add(1, SeqCst);
         let identity = sparse.file.file().metadata().ok().and_then(|metadata| identity_of(&metadata));

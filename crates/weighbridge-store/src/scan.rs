@@ -47,6 +47,23 @@ pub struct Job {
     pub tensors: Tensors,
     /// The digest that is computed beside the root, if one is.
     pub digest: Option<DigestKind>,
+    /// What to wait for, if the file is still being written.
+    pub arrivals: Option<Arc<dyn Arrivals>>,
+}
+
+impl Job {
+    /// A file that is there as a whole, and of which no digest is computed.
+    #[must_use]
+    pub fn of(file: impl Into<Place>, size: u64, tensors: Tensors) -> Self {
+        Self { file: file.into(), size, tensors, digest: None, arrivals: None }
+    }
+}
+
+/// The arrival of bytes of a file that is written while it is scanned.
+pub trait Arrivals: fmt::Debug + Send + Sync {
+    /// Waits until the file is there, and all bytes before `end` are written; after that, nobody writes them again. Returns
+    /// false if they will not come: the scan then gives up the file with [`ScanError::Changed`].
+    fn wait(&self, end: u64) -> bool;
 }
 
 /// Whether the tensors of a file are looked for and hashed.
@@ -205,9 +222,7 @@ pub trait Watch: Sync {
 /// }
 ///
 /// let found = walk(model)?.files.into_iter();
-/// let jobs: Vec<_> = found
-///     .map(|f| Job { file: f.file, size: f.size, tensors: Tensors::Ignore, digest: None })
-///     .collect();
+/// let jobs: Vec<_> = found.map(|f| Job::of(f.file, f.size, Tensors::Ignore)).collect();
 /// let roots = Roots(Mutex::default());
 /// scan(&jobs, ChunkSize::MIN, &roots);
 /// let mut roots = roots.0.into_inner()?;
@@ -318,6 +333,7 @@ struct Opened {
     units: Grid,
     chunks: Grid,
     blocks: u64,
+    arrivals: Option<Arc<dyn Arrivals>>,
     left: AtomicU64,
     failed: AtomicBool,
     /// Whether one thread reads all blocks, in order.
@@ -339,6 +355,8 @@ struct FileState {
 impl Opened {
     fn new(job: usize, what: &Job, chunk_size: ChunkSize) -> Result<Self, ScanError> {
         let path = what.file.to_path_buf();
+        let arrivals = what.arrivals.clone();
+        wait(arrivals.as_ref(), 0)?;
         let (file, stamp) = open(&what.file, what.size, &path)?;
         let grid = |granule| Grid::new(what.size, granule).map_err(|e| ScanError::TooLarge { size: e.len });
         let (units, chunks) = (grid(BLOCK_GRANULE.min(chunk_size.into()))?, grid(chunk_size.into())?);
@@ -369,6 +387,7 @@ impl Opened {
             units,
             chunks,
             blocks,
+            arrivals,
             left: AtomicU64::new(blocks),
             failed: AtomicBool::new(false),
             reads_in_order: what.digest.is_some(),
@@ -413,6 +432,7 @@ impl Opened {
     /// Fills the block at `start` from the prefix as far as that reaches, and from the file behind it.
     fn bytes<'b>(&self, start: u64, buffer: &'b mut PageBuffer) -> Result<&'b [u8], ScanError> {
         let length = usize::try_from(self.stamp.size().saturating_sub(start).min(BLOCK)).unwrap_or(0);
+        wait(self.arrivals.as_ref(), start.saturating_add(BLOCK).min(self.stamp.size()))?;
         buffer.resize(length);
         let bytes = &mut **buffer;
         let from = usize::try_from(start).unwrap_or(usize::MAX);
@@ -434,7 +454,17 @@ impl Opened {
         if let Some(error) = state.error.take() {
             return Err(error);
         }
-        check_unchanged(&self.file, &self.stamp, &self.path)?;
+        let stamp = match &self.arrivals {
+            // The last byte has come, and was hashed. Whoever changes the file from here on is seen.
+            Some(_) => {
+                Stamp::of(&self.file).map_err(|e| ScanError::Io(IoError::at("look at", &self.path)(e)))?
+            }
+            None => self.stamp.clone(),
+        };
+        if stamp.size() != self.stamp.size() {
+            return Err(ScanError::Changed);
+        }
+        check_unchanged(&self.file, &stamp, &self.path)?;
         let (root, values) = match state.values.take() {
             Some(collector) => {
                 let values = collector.finish().map_err(|_| ScanError::Changed)?;
@@ -451,7 +481,7 @@ impl Opened {
             parsed: state.parsed.take(),
             tensor_hashes: self.tensors.as_ref().and_then(TensorHashes::hashes),
             is_lfs_pointer: state.is_lfs_pointer,
-            stamp: self.stamp.clone(),
+            stamp,
         })
     }
 }
@@ -496,7 +526,7 @@ struct Layout {
 
 fn layout(job: &Job, file: &File, path: &Path) -> Result<Layout, ScanError> {
     let header = |format| {
-        let prefix = prefix(format, file, job.size).map_err(|error| unread(error, path))?;
+        let prefix = prefix(format, file, job).map_err(|error| unread(error, path))?;
         Ok(Header { format, prefix: Arc::new(prefix), file_size: job.size })
     };
     Ok(match &job.tensors {
@@ -517,11 +547,13 @@ fn layout(job: &Job, file: &File, path: &Path) -> Result<Layout, ScanError> {
 }
 
 /// Reads the beginning of a file, as much as its format needs.
-fn prefix(format: Format, file: &File, size: u64) -> io::Result<Vec<u8>> {
+fn prefix(format: Format, file: &File, job: &Job) -> io::Result<Vec<u8>> {
     let (mut prefix, mut piece) = (Vec::new(), PageBuffer::new());
-    while let Some(length) = needs_prefix(format, &prefix, size) {
+    while let Some(length) = needs_prefix(format, &prefix, job.size) {
         let from = prefix.len();
         let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let end = u64::try_from(length).unwrap_or(u64::MAX);
+        wait(job.arrivals.as_ref(), end).map_err(|_| io::ErrorKind::UnexpectedEof)?;
         // The format checked this length against the file's size and its own limit (rule 1).
         prefix.reserve_exact(length.saturating_sub(from));
         while prefix.len() < length {
@@ -531,6 +563,13 @@ fn prefix(format: Format, file: &File, size: u64) -> io::Result<Vec<u8>> {
         }
     }
     Ok(prefix)
+}
+
+fn wait(arrivals: Option<&Arc<dyn Arrivals>>, end: u64) -> Result<(), ScanError> {
+    match arrivals.is_none_or(|arrivals| arrivals.wait(end)) {
+        true => Ok(()),
+        false => Err(ScanError::Changed),
+    }
 }
 
 fn is_eof(error: &io::Error) -> bool {

@@ -13,6 +13,7 @@ use crate::{
     site::is_hex,
     staged::{ALL, sweep},
     store_error::StoreError,
+    unjudged::is_unjudged,
     walk::{UnfitFault, walk},
 };
 
@@ -83,7 +84,7 @@ impl Destination {
         let mut extras = Vec::new();
         for name in self.site().names(PARTIAL)? {
             // No fetch goes on from bytes that were never judged.
-            if quarantined(&name).is_some() {
+            if quarantined(&name).is_some() || is_unjudged(&name) {
                 extras.push(Extra { path: format!("{PARTIAL}/{name}"), fault: None, what: What::File });
                 continue;
             }

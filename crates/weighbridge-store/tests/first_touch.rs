@@ -37,11 +37,10 @@ fn weigh(model: &Path, paths: &[String]) -> Draft {
     }
     let jobs: Vec<_> = paths
         .iter()
-        .map(|path| Job {
-            file: model.join(path).into(),
-            size: fs::metadata(model.join(path)).unwrap().len(),
-            tensors: Format::of(path).map_or(Tensors::Ignore, Tensors::Hash),
-            digest: None,
+        .map(|path| {
+            let (file, tensors) = (model.join(path), Format::of(path).map_or(Tensors::Ignore, Tensors::Hash));
+            let size = fs::metadata(&file).unwrap().len();
+            Job::of(file, size, tensors)
         })
         .collect();
     let found = Found(Mutex::default());

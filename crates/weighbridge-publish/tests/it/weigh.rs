@@ -2,8 +2,10 @@
 //! refused by its code.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     fs::{self, File},
+    ops::ControlFlow,
     os::unix::fs::{FileExt as _, symlink},
     path::Path,
     sync::{
@@ -17,6 +19,11 @@ use weighbridge_formats::generate::Llama;
 use weighbridge_manifest::{Ext, Time};
 use weighbridge_publish::{
     Coded, Event, Previous, Reuse, Sha256Listing, TensorListing, WeighError, Weighing,
+};
+use weighbridge_store::{
+    Found,
+    scan::{Job, ScanError, Scanned, Watch, scan},
+    walk,
 };
 use weighbridge_testkit::{Folder, POOLS, bytes};
 use weighbridge_tree::ChunkSize;
@@ -848,4 +855,53 @@ fn refuses_to_reuse_a_layer_that_is_not_the_files() {
     fs::write(release.folder.at("chunks.layer"), bad).unwrap();
     let weighing = Weighing { reuse: Some(reuse(&release, &EVERYTHING)), ..weighing(model.path()) };
     assert_eq!(code(&weighing), 2202);
+}
+
+/// Files of an import are read before they have their names.
+#[test]
+fn files_that_were_read_elsewhere_are_weighed_as_those_of_a_folder() {
+    let files = [
+        ("a/model.safetensors", weighbridge_testkit::safetensors(&[("t", &bytes(70_000, 1))])),
+        ("config.json", b"{}".to_vec()),
+        // What a hub's commit has is taken as it is.
+        (".DS_Store", b"x".to_vec()),
+        ("pointer.bin", POINTER.to_vec()),
+    ];
+    let model = Folder::of(&files);
+    let take = |_: &str| true;
+    let expected = Weighing { take: Some(&take), ..weighing(model.path()) }.weigh(&|_| {}).unwrap();
+
+    let elsewhere = Folder::new();
+    let weighing = weighing(elsewhere.path());
+    let chunk_size = weighing.chunk_size_of(files.iter().map(|(_, bytes)| bytes.len() as u64));
+    let found = walk(model.path()).unwrap().files;
+    let job =
+        |found: &Found| Job::of(found.file.clone(), found.size, weighing.tensors_of(found.path.as_str()));
+    let jobs: Vec<Job> = found.iter().map(job).collect();
+    let results = Results(Mutex::default());
+    scan(&jobs, chunk_size, &results);
+    let mut scanned = results.0.into_inner().unwrap();
+    let read = |(at, found)| (found, scanned.remove(&at).unwrap());
+    let weighed = weighing.weigh_read(found.into_iter().enumerate().map(read).collect()).unwrap();
+    assert_eq!(
+        (&weighed.text, &weighed.files, &weighed.tensors),
+        (&expected.text, &expected.files, &expected.tensors)
+    );
+    assert_eq!(weighed.layers, expected.layers);
+    weighed.check_unchanged().unwrap();
+    model.write("config.json", b"{ }");
+    assert!(weighed.check_unchanged().is_err());
+    assert!(matches!(weighing.weigh_read(Vec::new()), Err(WeighError::Empty)));
+}
+
+/// The results of a scan, by job.
+struct Results(Mutex<BTreeMap<usize, Scanned>>);
+
+impl Watch for Results {
+    fn read(&self, _: u64) {}
+
+    fn done(&self, job: usize, result: Result<Scanned, ScanError>) -> ControlFlow<()> {
+        self.0.lock().unwrap().insert(job, result.unwrap());
+        ControlFlow::Continue(())
+    }
 }

@@ -10,9 +10,11 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
-        Mutex,
+        Arc, Condvar, Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    thread,
+    time::Duration,
 };
 
 use proptest::prelude::*;
@@ -20,7 +22,7 @@ use sha2::Digest as _;
 use weighbridge_formats::{Format, Parsed};
 use weighbridge_manifest::{DigestKind, ListedDigest, Sha256};
 use weighbridge_store::Coded;
-use weighbridge_store::scan::{Job, ScanError, Scanned, Tensors, Watch, scan};
+use weighbridge_store::scan::{Arrivals, Job, ScanError, Scanned, Tensors, Watch, scan};
 use weighbridge_testkit::{Folder, POOLS, bytes, in_time, layer, long_ago, safetensors};
 use weighbridge_verify::tree::{ChunkSize, FileRoot, Grid, Layer};
 
@@ -69,7 +71,7 @@ fn run(jobs: &[Job], chunk_size: ChunkSize, sha256: bool) -> Vec<Result<Scanned,
 fn job(folder: &Folder, path: &str, tensors: Tensors) -> Job {
     let file = folder.at(path);
     let size = fs::metadata(&file).unwrap().len();
-    Job { file: file.into(), size, tensors, digest: None }
+    Job::of(file, size, tensors)
 }
 
 fn listed(ranges: Vec<Range<u64>>) -> Tensors {
@@ -401,8 +403,7 @@ fn a_file_of_another_size_than_it_was_listed_with_has_changed() {
 #[cfg(target_os = "linux")]
 fn a_file_that_holds_more_than_its_size_says_gives_nothing() {
     // Regression: files of procfs have the size 0 and passed for empty files.
-    let job =
-        Job { file: PathBuf::from("/proc/version").into(), size: 0, tensors: Tensors::Ignore, digest: None };
+    let job = Job::of(PathBuf::from("/proc/version"), 0, Tensors::Ignore);
     assert!(!fs::read(&job.file).unwrap().is_empty());
     let error = run(&[job], ChunkSize::MIN, false).remove(0).unwrap_err();
     assert!(matches!(error, ScanError::Changed), "{error}");
@@ -421,7 +422,7 @@ fn a_file_too_large_for_any_list_is_called_that() {
         return;
     };
     for tensors in [Tensors::Ignore, Tensors::Hash(Format::Safetensors)] {
-        let job = Job { file: file.path().to_owned().into(), size: 1 << 53, tensors, digest: None };
+        let job = Job::of(file.path().to_owned(), 1 << 53, tensors);
         let error = run(&[job], ChunkSize::MIN, false).remove(0).unwrap_err();
         assert_eq!(error.error_code().get(), 2109);
         assert_eq!(error.to_string(), "9007199254740992 bytes; a file of a model has less than 2^53");
@@ -431,7 +432,7 @@ fn a_file_too_large_for_any_list_is_called_that() {
 #[test]
 fn what_cannot_be_read_is_an_error_of_its_own_and_the_rest_is_read() {
     let folder = Folder::of(&[("a", b"a".to_vec()), ("c", b"c".to_vec())]);
-    let missing = Job { file: folder.at("b").into(), size: 1, tensors: Tensors::Ignore, digest: None };
+    let missing = Job::of(folder.at("b"), 1, Tensors::Ignore);
     let jobs = [job(&folder, "a", Tensors::Ignore), missing, job(&folder, "c", Tensors::Ignore)];
     for pool in &*POOLS {
         let results = pool.install(|| run(&jobs, ChunkSize::MIN, false));
@@ -457,12 +458,7 @@ fn nothing_but_a_file_is_read_whatever_took_its_place() {
     fs::create_dir(folder.at("folder")).unwrap();
     let size = |path: &str| fs::metadata(folder.at(path)).map_or(0, |m| m.len());
     let jobs: Vec<Job> = [("fifo", 0), ("link", 0), ("to-fifo", 0), ("folder", size("folder"))]
-        .map(|(path, size)| Job {
-            file: folder.at(path).into(),
-            size,
-            tensors: Tensors::Header(Format::Safetensors),
-            digest: None,
-        })
+        .map(|(path, size)| Job::of(folder.at(path), size, Tensors::Header(Format::Safetensors)))
         .into();
     for result in in_time(move || run(&jobs, ChunkSize::MIN, false)) {
         assert!(matches!(result, Err(ScanError::Changed)), "{result:?}");
@@ -491,12 +487,7 @@ fn a_panic_of_the_watcher_reaches_the_caller_and_ends_no_file_well() {
     let folder = Folder::of(&[("a", bytes(MIB, 1)), ("b", bytes(MIB, 1))]);
     let path = folder.path().to_owned();
     in_time(move || {
-        let jobs = ["a", "b"].map(|p| Job {
-            file: path.join(p).into(),
-            size: 1 << 20,
-            tensors: listed(vec![7..99_999]),
-            digest: None,
-        });
+        let jobs = ["a", "b"].map(|p| Job::of(path.join(p), 1 << 20, listed(vec![7..99_999])));
         for pool in &*POOLS {
             for at in [0, 3, 7] {
                 let watcher = Watcher {
@@ -519,4 +510,74 @@ fn a_panic_of_the_watcher_reaches_the_caller_and_ends_no_file_well() {
 fn names(parsed: Parsed) -> Vec<String> {
     let Parsed::Tensors { tensors, .. } = parsed else { panic!("{parsed:?}") };
     tensors.into_iter().map(|tensor| tensor.name).collect()
+}
+
+/// The end of what is there, as the scans of a test wait for it.
+#[derive(Debug, Default)]
+struct Growing {
+    there: Mutex<(u64, bool)>,
+    grown: Condvar,
+}
+
+impl Growing {
+    fn grow(&self, end: u64) {
+        self.there.lock().unwrap().0 = end;
+        self.grown.notify_all();
+    }
+
+    fn end(&self) {
+        self.there.lock().unwrap().1 = true;
+        self.grown.notify_all();
+    }
+}
+
+impl Arrivals for Growing {
+    fn wait(&self, end: u64) -> bool {
+        let there = self.there.lock().unwrap();
+        let there = self.grown.wait_while(there, |(there, ended)| *there < end && !*ended).unwrap();
+        there.0 >= end
+    }
+}
+
+#[test]
+fn a_file_is_hashed_while_it_is_written_as_one_that_is_there() {
+    let content = safetensors(&[("a", &bytes(700_000, 1)), ("b", &bytes(5, 2))]);
+    let whole = Folder::of(&[("model.safetensors", content.clone())]);
+    let hashes = |job: Job| {
+        let job = Job { digest: Some(DigestKind::Sha256), ..job };
+        run(&[job], ChunkSize::MIN, false).remove(0)
+    };
+    let expected = hashes(job(&whole, "model.safetensors", Tensors::Hash(Format::Safetensors))).unwrap();
+
+    let size = u64::try_from(content.len()).unwrap();
+    let grown = |steps: &'static [u64]| {
+        let folder = Folder::of(&[("model.safetensors", vec![0; content.len()])]);
+        let growing = Arc::new(Growing::default());
+        let of = job(&folder, "model.safetensors", Tensors::Hash(Format::Safetensors));
+        let of = Job { arrivals: Some(Arc::clone(&growing) as _), ..of };
+        let (file, content) = (File::options().write(true).open(&of.file).unwrap(), content.clone());
+        let writer = thread::spawn(move || {
+            let mut at = 0;
+            for step in steps {
+                thread::sleep(Duration::from_millis(5));
+                let end = size.min(*step);
+                let part = usize::try_from(at).unwrap()..usize::try_from(end).unwrap();
+                file.write_all_at(&content[part], at).unwrap();
+                growing.grow(end);
+                at = end;
+            }
+            growing.end();
+        });
+        let scanned = in_time(move || hashes(of));
+        writer.join().unwrap();
+        scanned
+    };
+    let found = grown(&[1, 9, 100, 200_000, 262_144, 600_001, 1 << 30]).unwrap();
+    assert_eq!(found.root, expected.root);
+    assert_eq!(found.digest, expected.digest);
+    assert!(found.tensor_hashes.is_some() && found.tensor_hashes == expected.tensor_hashes);
+    assert_eq!(found.values, expected.values);
+    for cut in [&[][..], &[4], &[100], &[600_000]] {
+        assert!(matches!(grown(cut), Err(ScanError::Changed)), "{cut:?}");
+    }
 }
