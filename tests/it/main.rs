@@ -8,6 +8,8 @@ mod command;
 mod fetch;
 #[cfg(unix)]
 mod fleet;
+#[cfg(unix)]
+mod import;
 mod readme;
 mod reference;
 #[cfg(unix)]

@@ -41,6 +41,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Audit(Audit),
     Fetch(Fetch),
+    Import(Import),
     Diff(Diff),
     /// Weigh, sign, verify a small model, flip a bit, and see it refused
     #[command(after_help = examples::DEMO)]
@@ -420,6 +421,32 @@ pub(crate) struct Fetch {
     /// can read arguments. Headers are not sent on to where a source redirects.
     #[arg(long, num_args = 2, value_names = ["SOURCE", "LINE"])]
     pub(crate) header: Vec<String>,
+}
+
+/// Fetch a model that nobody weighed, check it by what its place lists, weigh it and sign it by your own key
+///
+/// The place is a hub, hf://ORG/NAME[@REV], or the https folder of a SHA256SUMS file. Listing and digests come from one
+/// server, and the head says so: that you took the files from there at that time, not that the publisher made them.
+/// What has come stays when an import is ended, and the next one goes on from there.
+#[derive(Parser)]
+#[command(after_help = examples::IMPORT)]
+pub(crate) struct Import {
+    /// Where the model is listed
+    pub(crate) place: String,
+    /// The folder for the model
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    /// A secret key of yours to sign with; may be given several times
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) key: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseSource,
+    /// The model's name [default: that of the hub]
+    #[arg(long, value_name = "ORG/MODEL", value_parser = model_name)]
+    pub(crate) name: Option<ModelName>,
+    /// Make what is listed now the next revision of the model in DIR; what has not changed is not fetched
+    #[arg(long)]
+    pub(crate) update: bool,
 }
 
 /// Compare two models, or two variants of one, by their metadata: which files and tensors are the same, and which not

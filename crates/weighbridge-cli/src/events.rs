@@ -7,6 +7,7 @@ pub(crate) mod check;
 pub(crate) mod common;
 pub(crate) mod diff;
 pub(crate) mod fetch;
+pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod prove;
 pub(crate) mod publish;
@@ -54,6 +55,10 @@ events! {
     "unlisted", "weigh, of a file with a dtype that is not known": publish::Unlisted<'_>;
     "weighed", "weigh": publish::Weighed<'_>;
     "signed", "sign": publish::Signed<'_>;
+    "listed", "import": import::Listed<'_>;
+    "moved", "import, of a branch that has another commit since": import::Moved<'_>;
+    "wrong", "import": import::Wrong<'_>;
+    "imported", "import": import::Imported<'_>;
     "head", "verify, check, audit, fetch": common::Head<'_>;
     "head", "inspect": inspect::Head<'_>;
     "head", "diff": diff::Head<'_>;
@@ -63,7 +68,7 @@ events! {
     "file", "verify --partial": verify::PartialFile<'_>;
     "file", "check": check::File<'_>;
     "file", "check, of a file that is absent": check::AbsentFile<'_>;
-    "file", "fetch": fetch::File<'_>;
+    "file", "fetch, import": fetch::File<'_>;
     "file", "diff": diff::Difference<diff::FileEntry<'_>>;
     "tensor", "inspect": inspect::Tensor<'_>;
     "tensor", "check": check::Tensor<'_>;
@@ -96,13 +101,13 @@ events! {
     "index", "inspect": inspect::Index;
     "summary", "diff": diff::Summary;
     "summary", "diff, without tensor lists": diff::NotCompared<'_>;
-    "wanted", "fetch": fetch::Wanted<'_>;
-    "progress", "fetch": fetch::Progress;
-    "source", "fetch": fetch::Source<'_>;
-    "waiting", "fetch": fetch::Waiting<'_>;
+    "wanted", "fetch, import": fetch::Wanted<'_>;
+    "progress", "fetch, import": fetch::Progress;
+    "source", "fetch, import": fetch::Source<'_>;
+    "waiting", "fetch, import": fetch::Waiting<'_>;
     "durable", "fetch": fetch::Durable<'_>;
-    "naming", "fetch": fetch::Naming;
-    "extra", "fetch": fetch::Extra<'_>;
+    "naming", "fetch, import": fetch::Naming;
+    "extra", "fetch, import": fetch::Extra<'_>;
     "man", "man": common::Man<'_>;
 }
 

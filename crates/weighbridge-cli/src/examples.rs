@@ -94,6 +94,11 @@ pub(crate) const FETCH: &str = examples! {
     "    --only '*.json' --name org/model --vkey \"$(cat keys/alice.vkey)\""
 };
 
+pub(crate) const IMPORT: &str = examples! {
+    "weighbridge import hf://org/model@main -o model --key keys/alice.key"
+    "weighbridge import hf://org/model -o model --key keys/alice.key --update"
+};
+
 pub(crate) const DIFF: &str = examples! {
     "weighbridge diff model fetched --vkey \"$(cat keys/alice.vkey)\""
 };

@@ -1,7 +1,6 @@
 //! `fetch`: a model from many untrusted sources.
 
 use std::{
-    cell::LazyCell,
     collections::BTreeMap,
     env,
     path::Path,
@@ -31,7 +30,7 @@ use crate::{
     },
     failure::Failure,
     fetch_json,
-    fetch_view::{View, blamed},
+    fetch_view::{Counts, View, blamed},
     memory::Unaccepted,
     output::{Output, count, size},
     signals::{self, Signal},
@@ -89,25 +88,10 @@ fn which_model() -> Failure {
 /// Turns the arguments into the options of the library.
 fn options(args: &Fetch, demand: &Demand<'_>) -> Result<Options, Failure> {
     let headers = headers(args)?;
-    let hub = |name| env::var(name).ok().filter(|value| !value.is_empty());
     let factory = SourceFactory::new();
-    let token = LazyCell::new(HubToken::of_environment);
-    let source_options = |text: &String| {
-        SourceOptions {
-            // A source that is named twice gets its headers both times.
-            headers: headers.get(text.as_str()).cloned().unwrap_or_default(),
-            hub_endpoint: hub("HF_ENDPOINT"),
-            ..match is_of_hub(text).then(|| (*token).clone()).flatten() {
-                Some(HubToken::Given(token)) => {
-                    SourceOptions { hub_token: Some(token), ..SourceOptions::default() }
-                }
-                Some(HubToken::Kept(token)) => {
-                    SourceOptions { kept_hub_token: Some(token), ..SourceOptions::default() }
-                }
-                None => SourceOptions::default(),
-            }
-        }
-    };
+    // A source that is named twice gets its headers both times.
+    let source_options =
+        |text: &String| source_options(text, headers.get(text.as_str()).cloned().unwrap_or_default());
     let usage = |error: SourceError| {
         let failure = Failure::usage(error.to_string());
         match error {
@@ -136,6 +120,17 @@ fn options(args: &Fetch, demand: &Demand<'_>) -> Result<Options, Failure> {
         limit_rate: args.limit_rate,
         watchdog: Watchdog::default(),
     })
+}
+
+/// How a source is asked that the caller names: a hub by this user's token, others by none.
+pub(crate) fn source_options(source: &str, headers: Vec<Header>) -> SourceOptions {
+    let hub_endpoint = env::var("HF_ENDPOINT").ok().filter(|value| !value.is_empty());
+    let options = SourceOptions { headers, hub_endpoint, ..SourceOptions::default() };
+    match is_of_hub(source).then(HubToken::of_environment).flatten() {
+        Some(HubToken::Given(token)) => SourceOptions { hub_token: Some(token), ..options },
+        Some(HubToken::Kept(token)) => SourceOptions { kept_hub_token: Some(token), ..options },
+        None => options,
+    }
 }
 
 fn is_of_hub(source: &str) -> bool {
@@ -230,7 +225,7 @@ const SILENT: Duration = Duration::from_secs(1);
 
 impl<'a> Watcher<'a> {
     fn new(output: &'a Output, names: &'a [String], demand: &'a Demand<'a>, stop: &'a Stop) -> Self {
-        let view = Mutex::new(View::new(output, names));
+        let view = Mutex::new(View::new(output, names, Counts::Verified));
         Self { output, names, demand, stop, view, seen: Mutex::default() }
     }
 

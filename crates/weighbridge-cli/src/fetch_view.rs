@@ -23,6 +23,7 @@ use screen::Screen;
 /// Shows a fetch to a person.
 pub(crate) struct View {
     names: Vec<String>,
+    counts: Counts,
     form: Form,
     started: Instant,
     /// Whether each file has a line. On a terminal, the files of a long list are only counted.
@@ -40,21 +41,40 @@ struct Named {
     of: u64,
 }
 
+/// What the figure of the bar counts.
+#[derive(Clone, Copy)]
+pub(crate) enum Counts {
+    /// Bytes of accepted chunks.
+    Verified,
+    /// Bytes that were hashed: whether they are the right ones is known when a file has ended.
+    Hashed,
+}
+
+impl Counts {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Hashed => "hashed",
+        }
+    }
+}
+
 enum Form {
     Screen(Screen),
     Lines(Lines),
 }
 
 impl View {
-    /// `names` are the names of the sources.
-    pub(crate) fn new(output: &Output, names: &[String]) -> Self {
+    /// `names` are the names of the sources; `counts` is what the bar counts.
+    pub(crate) fn new(output: &Output, names: &[String], counts: Counts) -> Self {
         let form = if output.is_watched() {
-            Form::Screen(Screen::new(names))
+            Form::Screen(Screen::new(names, counts))
         } else {
-            Form::Lines(Lines::default())
+            Form::Lines(Lines::new(counts))
         };
         Self {
             names: names.to_vec(),
+            counts,
             form,
             started: Instant::now(),
             each_file: true,
@@ -88,7 +108,7 @@ impl View {
             _ => {}
         }
         let waiting = match event {
-            Event::Waiting(waiting) => waiting_line(waiting, &self.names, self.named),
+            Event::Waiting(waiting) => waiting_line(waiting, &self.names, self.named, self.counts),
             _ => String::new(),
         };
         let at = self.started.elapsed();
@@ -156,16 +176,16 @@ pub(crate) fn blamed((blame, why): &(Blame, String)) -> String {
 }
 
 /// The line for a bar that stands still: the file and the source it waits for, or this machine's work, and since when.
-fn waiting_line(waiting: &Waiting, names: &[String], named: Named) -> String {
+fn waiting_line(waiting: &Waiting, names: &[String], named: Named, counts: Counts) -> String {
     let Waiting { for_what, chunks, from, again_in, here, since } = waiting;
     let what = match chunks {
         Some(run) if !run.is_empty() => format!("{} of {}", chunks_of(run), shown(for_what)),
         _ => shown(for_what),
     };
     let seconds = since.as_secs();
-    let none = format!("nothing verified for {seconds} s");
+    let none = format!("nothing {} for {seconds} s", counts.word());
     // While files are named, all bytes are verified.
-    let all = format!("all verified {seconds} s ago");
+    let all = format!("all {} {seconds} s ago", counts.word());
     let name = from.and_then(|from| names.get(from.number())).map(|name| short(name, MAX_NAME));
     match (here, name) {
         (Some(Here::Reading), _) => format!("{none}: reading {what}, which was on disk before"),

@@ -16,6 +16,7 @@ mod failure;
 mod fetch;
 mod fetch_json;
 mod fetch_view;
+mod import;
 mod inspect;
 mod keys;
 mod man;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args, &output),
         Command::Audit(args) => audit::run(&args, &output),
         Command::Fetch(args) => fetch::run(args, &output),
+        Command::Import(args) => import::run(&args, &output),
         Command::Diff(args) => diff::run(&args, &output),
         Command::Demo if args.json => Err(Failure::usage("demo shows what people see; it has no --json")),
         Command::Demo => demo::run(&output),

@@ -34,6 +34,7 @@ pub use error::{FetchError, Missing, Unpruned};
 pub use event::{Blame, Event, FetchProgress, Here, SourceId, SourceState, SourceStatus, Waiting};
 pub use fetch::{Fetched, Observer, fetch};
 pub use options::{AnotherModel, Options, Stop, Unlisted, Wanted, Watchdog};
+pub use source::contract::{ExactBody, open as read_range};
 pub use source::{
     Body, Fault, Inventory, Listing, ListingError, ListingFault, Source, SourceError, SourceFactory,
     SourceOptions, Sources, What,

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use weighbridge_transfer::{Blame, Event, FetchProgress, Here, SourceId, SourceState, SourceStatus};
 
-use super::{change, per_second};
+use super::{Counts, change, per_second};
 use crate::output::{count, size};
 
-#[derive(Default)]
 pub(super) struct Lines {
+    counts: Counts,
     progress: FetchProgress,
     /// The time of the last line about progress, and the number of bytes verified at that time.
     told: (Duration, u64),
@@ -68,6 +68,11 @@ impl Account {
 }
 
 impl Lines {
+    pub(super) fn new(counts: Counts) -> Self {
+        let (told, progress) = ((Duration::ZERO, 0), FetchProgress::default());
+        Self { counts, progress, told, sources: BTreeMap::new(), waiting: None }
+    }
+
     /// The lines for an event that happened `at` this time after the start; mostly none. For a waiting event, `waiting`
     /// is its line.
     pub(super) fn lines(
@@ -132,7 +137,8 @@ impl Lines {
         let left =
             wanted.saturating_sub(verified).checked_div(rate).map(|seconds| format!(", {seconds} s left"));
         Some(format!(
-            "verified {} of {}, {}/s{}",
+            "{} {} of {}, {}/s{}",
+            self.counts.word(),
             size(verified),
             size(wanted),
             size(rate),

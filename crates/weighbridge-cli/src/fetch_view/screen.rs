@@ -7,7 +7,7 @@ use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, P
 use weighbridge_transfer::{Event, SourceState, SourceStatus};
 
 use super::{
-    MAX_NAME, account, per_second, short,
+    Counts, MAX_NAME, account, per_second, short,
     tty::{Tty, width},
 };
 use crate::output::{count, size};
@@ -17,6 +17,7 @@ pub(super) struct Screen {
     bar: ProgressBar,
     /// The rows of the first sources; more would not fit.
     sources: Vec<Row>,
+    counts: Counts,
     waiting: Option<ProgressBar>,
     verified: u64,
     pace: Pace,
@@ -31,7 +32,7 @@ struct Row {
 }
 
 impl Screen {
-    pub(super) fn new(names: &[String]) -> Self {
+    pub(super) fn new(names: &[String], counts: Counts) -> Self {
         let target = ProgressDrawTarget::term_like_with_hz(Box::new(Tty::new()), FRAMES);
         let all = MultiProgress::with_draw_target(target);
         let row = || {
@@ -46,7 +47,7 @@ impl Screen {
             row().set_message(format!("  and {}", count((names.len() - MAX_SOURCES) as u64, "more source")));
         }
         let mut screen =
-            Self { all, bar, sources, waiting: None, verified: 0, pace: Pace::default(), width: 0 };
+            Self { all, bar, sources, counts, waiting: None, verified: 0, pace: Pace::of(counts), width: 0 };
         screen.fit(names);
         screen
     }
@@ -57,9 +58,9 @@ impl Screen {
         match event {
             Event::Wanted { bytes, .. } => {
                 self.bar.set_length(*bytes);
-                self.bar.set_style(bar_style(self.width));
+                self.bar.set_style(bar_style(self.width, self.counts));
                 // Count the rate from here: the time before brought no bytes.
-                self.pace = Pace::default();
+                self.pace = Pace::of(self.counts);
                 self.bar.set_message(self.pace.text(at, self.verified, *bytes));
             }
             Event::Progress(progress) if self.bar.length() > Some(0) => {
@@ -113,7 +114,7 @@ impl Screen {
         }
         self.width = now;
         if self.bar.length() > Some(0) {
-            self.bar.set_style(bar_style(now));
+            self.bar.set_style(bar_style(now, self.counts));
         }
         (0..self.sources.len()).for_each(|source| self.lay_out(source, names));
     }
@@ -129,13 +130,17 @@ impl Screen {
     }
 }
 
-/// The rate of verified bytes over the last seconds.
-#[derive(Default)]
+/// The rate of counted bytes over the last seconds.
 pub(super) struct Pace {
+    counts: Counts,
     seen: VecDeque<(Duration, u64)>,
 }
 
 impl Pace {
+    pub(super) fn of(counts: Counts) -> Self {
+        Self { counts, seen: VecDeque::new() }
+    }
+
     /// The rate in bytes per second. `verified` is the number of bytes verified by now.
     fn rate(&mut self, at: Duration, verified: u64) -> u64 {
         self.seen.push_back((at, verified));
@@ -150,7 +155,7 @@ impl Pace {
     pub(super) fn text(&mut self, at: Duration, verified: u64, wanted: u64) -> String {
         let rate = self.rate(at, verified);
         if verified >= wanted {
-            return "all verified".to_owned();
+            return format!("all {}", self.counts.word());
         }
         let left = wanted.saturating_sub(verified).checked_div(rate).map(Duration::from_secs);
         let left = left.map(|left| format!(", {:#} left", HumanDuration(left))).unwrap_or_default();
@@ -178,9 +183,10 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-fn bar_style(width: usize) -> ProgressStyle {
+fn bar_style(width: usize, counts: Counts) -> ProgressStyle {
     let between = if width < WIDE { "\n  " } else { ", " };
-    style(&format!("verified [{{wide_bar}}] {{bytes}} of {{total_bytes}}{between}{{msg}}"))
+    let word = counts.word();
+    style(&format!("{word} [{{wide_bar}}] {{bytes}} of {{total_bytes}}{between}{{msg}}"))
         .progress_chars("=> ")
 }
 

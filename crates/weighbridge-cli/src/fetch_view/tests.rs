@@ -32,7 +32,7 @@ pub(super) fn waiting(from: Option<SourceId>, seconds: u64) -> Waiting {
 #[test]
 fn a_bar_that_stands_still_says_for_what_from_whom_and_since_when() {
     assert_eq!(
-        waiting_line(&waiting(Some(SourceId::new(1)), 5), &names(), Named::default()),
+        waiting_line(&waiting(Some(SourceId::new(1)), 5), &names(), Named::default(), Counts::Verified),
         "nothing verified for 5 s: waiting for chunks 3 to 6 of m.gguf from mirror"
     );
     let again_in = Some(Duration::from_millis(2_100));
@@ -40,14 +40,15 @@ fn a_bar_that_stands_still_says_for_what_from_whom_and_since_when() {
         waiting_line(
             &Waiting { chunks: Some(3..4), again_in, ..waiting(Some(SourceId::new(1)), 2) },
             &names(),
-            Named::default()
+            Named::default(),
+            Counts::Verified
         ),
         "nothing verified for 2 s: waiting for chunk 3 of m.gguf from mirror, tried again in 3 s"
     );
     let head =
         Waiting { for_what: "head.note".to_owned(), chunks: None, ..waiting(Some(SourceId::new(0)), 61) };
     assert_eq!(
-        waiting_line(&head, &names(), Named::default()),
+        waiting_line(&head, &names(), Named::default(), Counts::Verified),
         "nothing verified for 61 s: waiting for head.note from https://a.example/m"
     );
 }
@@ -78,7 +79,7 @@ fn a_file_has_the_line_that_verify_has() {
 fn while_this_machine_works_it_is_said_what_it_does() {
     let line = |here, files| {
         let waiting = Waiting { chunks: None, here: Some(here), ..waiting(None, 62) };
-        waiting_line(&waiting, &names(), Named { files, of: 13 })
+        waiting_line(&waiting, &names(), Named { files, of: 13 }, Counts::Verified)
     };
     assert_eq!(line(Here::Reading, 0), "nothing verified for 62 s: reading m.gguf, which was on disk before");
     assert_eq!(line(Here::Writing, 0), "nothing verified for 62 s: writing m.gguf");

@@ -23,7 +23,7 @@ pub(crate) async fn whole(source: &dyn Source, what: &What, limit: u64) -> Resul
 ///
 /// # Errors
 /// [`Fault`]: that of the source, or that its answer begins behind the range, or that it panicked.
-pub(crate) async fn open(source: &dyn Source, what: &What, range: Range<u64>) -> Result<ExactBody, Fault> {
+pub async fn open(source: &dyn Source, what: &What, range: Range<u64>) -> Result<ExactBody, Fault> {
     let body = held(source.open(what, range.clone())).await?;
     if body.start() > range.start {
         return Err(Fault::Refused("begins behind what it was asked for".to_owned()));
@@ -33,7 +33,7 @@ pub(crate) async fn open(source: &dyn Source, what: &What, range: Range<u64>) ->
 
 /// The bytes from where an answer begins to the end of the range: all of them or a fault, and none behind them.
 #[derive(Debug)]
-pub(crate) struct ExactBody {
+pub struct ExactBody {
     body: Body,
     left: u64,
     ended: Option<Fault>,
@@ -41,7 +41,8 @@ pub(crate) struct ExactBody {
 
 impl ExactBody {
     /// The position in the file of the first byte: at the beginning of the range, or before it.
-    pub(crate) fn start(&self) -> u64 {
+    #[must_use]
+    pub fn start(&self) -> u64 {
         self.body.start()
     }
 
@@ -49,7 +50,7 @@ impl ExactBody {
     ///
     /// # Errors
     /// [`Fault`], also if the source ends before the range does. After a fault each call returns the same fault.
-    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         if let Some(fault) = &self.ended {
             return Err(fault.clone());
         }

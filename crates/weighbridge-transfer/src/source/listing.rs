@@ -71,6 +71,14 @@ pub enum ListingError {
     },
 }
 
+impl Listing {
+    /// The bytes of all files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().fold(0, |sum, file| sum.saturating_add(file.size))
+    }
+}
+
 impl SourceFactory {
     /// Lists the files of `hf://org/name[@revision]`, or of a folder of a web server that has `SHA256SUMS`. Returns the
     /// source beside the listing: that of a hub reads exactly the listed commit.

@@ -1,5 +1,6 @@
 use weighbridge_transfer::{SourceId, Waiting};
 
+use super::super::Counts;
 use super::{
     super::{
         Named,
@@ -14,7 +15,7 @@ const MIB: u64 = 1 << 20;
 /// The line for an event that comes `seconds` after the start.
 fn said(lines: &mut Lines, event: &Event, seconds: u64) -> Option<String> {
     let waiting = match event {
-        Event::Waiting(waiting) => waiting_line(waiting, &names(), Named::default()),
+        Event::Waiting(waiting) => waiting_line(waiting, &names(), Named::default(), Counts::Verified),
         _ => String::new(),
     };
     let mut said = lines.lines(event, &names(), &waiting, Duration::from_secs(seconds));
@@ -28,7 +29,7 @@ fn progress(verified: u64) -> Event {
 
 #[test]
 fn without_a_terminal_a_line_comes_every_half_minute() {
-    let mut lines = Lines::default();
+    let mut lines = Lines::new(Counts::Verified);
     let mut said = |event: Event, seconds| said(&mut lines, &event, seconds);
     let wanted = Event::Wanted { files: 13, bytes: 100 * MIB, metadata: "m".into() };
     assert_eq!(said(wanted, 1).unwrap(), "wanted: 13 files, 100.00 MiB");
@@ -53,7 +54,7 @@ fn without_a_terminal_a_line_comes_every_half_minute() {
 
 #[test]
 fn without_a_terminal_each_change_of_a_source_has_a_line() {
-    let mut lines = Lines::default();
+    let mut lines = Lines::new(Counts::Verified);
     let mut said = |status: SourceStatus| said(&mut lines, &Event::Source(status), 0);
     assert_eq!(said(status(SourceState::Idle)), None);
     assert_eq!(said(status(SourceState::Active)).unwrap(), "source mirror: active");
@@ -80,7 +81,7 @@ fn without_a_terminal_each_change_of_a_source_has_a_line() {
 /// log of a whole night.
 #[test]
 fn a_source_that_comes_and_goes_is_told_once_in_half_a_minute() {
-    let mut lines = Lines::default();
+    let mut lines = Lines::new(Counts::Verified);
     let busy = |second: u64| SourceStatus {
         blame: Some((Blame::Refused, format!("answers 503, asks to wait {second} s"))),
         again_in: Some(Duration::from_secs(second)),
@@ -114,7 +115,7 @@ fn a_source_that_comes_and_goes_is_told_once_in_half_a_minute() {
 /// The source came back within the half minute, and the log never said that it had stopped waiting.
 #[test]
 fn what_was_not_told_of_a_source_is_told_when_the_half_minute_is_over() {
-    let mut lines = Lines::default();
+    let mut lines = Lines::new(Counts::Verified);
     let of = |state| Event::Source(status(state));
     assert_eq!(said(&mut lines, &of(SourceState::Active), 0).unwrap(), "source mirror: active");
     assert_eq!(said(&mut lines, &of(SourceState::Waiting), 1).unwrap(), "source mirror: waiting");
@@ -130,7 +131,7 @@ fn what_was_not_told_of_a_source_is_told_when_the_half_minute_is_over() {
 /// The awaited file changed each second, and each change had a line.
 #[test]
 fn what_is_waited_for_is_told_when_it_begins_and_every_half_minute() {
-    let mut lines = Lines::default();
+    let mut lines = Lines::new(Counts::Verified);
     let of = |seconds, here: Option<Here>| {
         let for_what = format!("model-{seconds}.safetensors");
         let from = here.is_none().then(|| usize::from(seconds % 2 == 0));

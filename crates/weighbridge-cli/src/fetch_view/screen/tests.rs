@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use weighbridge_transfer::{Blame, SourceState};
 
+use super::super::Counts;
 use super::{
     super::tests::{lied, status},
     *,
@@ -25,7 +26,7 @@ fn a_source_has_a_line_with_state_rate_and_blame() {
 
 #[test]
 fn the_rate_is_that_of_the_last_seconds_and_falls_to_nothing() {
-    let mut pace = Pace::default();
+    let mut pace = Pace::of(Counts::Verified);
     let mut text = |seconds, verified| pace.text(Duration::from_secs(seconds), verified * MIB, 100 * MIB);
     assert_eq!(text(0, 10), "0 B/s");
     assert_eq!(text(1, 20), "10.00 MiB/s, 8s left");

@@ -1,0 +1,447 @@
+//! An import from its beginning to its end.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::Duration,
+};
+
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use weighbridge_manifest::{Ext, ModelName, Time, VerifiedFileList};
+use weighbridge_publish::{Previous, SecretKey, Sha256Listing, Signing, TensorListing, Weighed, Weighing};
+use weighbridge_store::{
+    CHUNKS, Destination, FILES, FOLDER, Found, HEAD, PARTIAL, Place, Standing, TENSORS,
+    scan::{Job, ScanError, Scanned},
+};
+use weighbridge_transfer::{Event, ListedFile, Listing, Source, SourceFactory, SourceOptions};
+use weighbridge_tree::{ChunkSize, FileRoot, HeadId, head_id};
+
+use crate::{
+    checked::{Checked, check},
+    download::{Coming, Download},
+    error::{ImportError, Wrong},
+    figures::Figures,
+    pulse::Pulse,
+};
+
+/// What to import, from where, and whose signature it gets.
+pub struct Import {
+    /// Where the model is listed: `hf://ORG/NAME[@REV]`, or the address of a folder with a `SHA256SUMS` file.
+    pub address: String,
+    /// How the place is asked.
+    pub options: SourceOptions,
+    /// Makes the source.
+    pub factory: SourceFactory,
+    /// The folder for the model. It is made if need be.
+    pub into: PathBuf,
+    /// The name of the model in the head.
+    pub name: ModelName,
+    /// The keys that sign the head.
+    pub keys: Vec<SecretKey>,
+    /// The time at which the head is made.
+    pub created: Time,
+    /// The release in the folder that the new one follows; `None` if none may be there.
+    pub earlier: Option<Earlier>,
+}
+
+/// A release that the import replaces.
+pub struct Earlier {
+    /// What the new head says of it.
+    pub previous: Previous,
+    /// Where its files were taken from, by its head.
+    pub source: Option<String>,
+    /// Its files. Those that are not listed any more are removed.
+    pub files: VerifiedFileList,
+}
+
+/// Hears what an import does. Calls come from several threads.
+pub trait Observer: Sync {
+    /// The files are known.
+    fn listed(&self, listing: &Listing);
+
+    /// The branch has another commit by now. The import has what it was when the import began.
+    fn moved(&self, to: &str);
+
+    /// A step, as of a fetch from source 0. Of the figures, `verified` counts bytes that were hashed, and `durable` those of files
+    /// that are what is listed.
+    fn event(&self, event: Event);
+}
+
+/// An imported model.
+#[derive(Debug)]
+pub struct Imported {
+    /// The head id.
+    pub head: HeadId,
+    /// What was weighed.
+    pub weighed: Weighed,
+    /// The listing that vouches for it.
+    pub listing: Listing,
+    /// The number of bytes that came from the source.
+    pub received: u64,
+}
+
+/// Imports a model; `None` if the earlier release is what is listed. Dropping the future stops the import; what has come is there for the next one.
+///
+/// # Errors
+/// [`ImportError`].
+pub async fn import(import: Import, observer: &dyn Observer) -> Result<Option<Imported>, ImportError> {
+    let (listing, source) =
+        import.factory.list(&import.address, &import.options).await.map_err(ImportError::List)?;
+    observer.listed(&listing);
+    // A commit never changes.
+    let earlier = import.earlier.as_ref().and_then(|earlier| earlier.source.as_ref());
+    if listing.commit.is_some() && earlier == Some(&listing.origin) {
+        return Ok(None);
+    }
+    let into = import.into.clone();
+    let destination = blocking(move || Ok(Arc::new(Destination::open(&into)?))).await?;
+    let (say, mut said) = unbounded_channel();
+    let figures = Arc::<Figures>::default();
+    let mut pulse = Pulse::new(&listing, &figures);
+    let run = Run { import, listing, source, destination, say, figures };
+    let work = Arc::new(run).work();
+    tokio::pin!(work);
+    let tell = |said| match said {
+        Said::Event(event) => observer.event(event),
+        Said::Moved(to) => observer.moved(&to),
+    };
+    let ended = loop {
+        tokio::select! {
+            ended = &mut work => break ended,
+            Some(said) = said.recv() => tell(said),
+            () = tokio::time::sleep(TICK) => pulse.beat(observer),
+        }
+    };
+    pulse.beat(observer);
+    while let Ok(said) = said.try_recv() {
+        tell(said);
+    }
+    ended.map(Some)
+}
+
+/// What the threads of an import have to tell.
+enum Said {
+    Event(Event),
+    Moved(String),
+}
+
+struct Run {
+    import: Import,
+    listing: Listing,
+    source: Arc<dyn Source>,
+    destination: Arc<Destination>,
+    say: UnboundedSender<Said>,
+    figures: Arc<Figures>,
+}
+
+/// Where a file of the listing lies once it is what is listed.
+#[derive(Clone, Debug)]
+enum At {
+    /// Under its final name.
+    Named,
+    /// Where its bytes came together, under this key.
+    Unjudged(FileRoot),
+}
+
+/// The files that are what is listed, by their positions in the listing.
+type Good = HashMap<usize, (At, Scanned)>;
+
+impl Run {
+    async fn work(self: Arc<Self>) -> Result<Imported, ImportError> {
+        let this = Arc::clone(&self);
+        blocking(move || this.refuse_another_model()).await?;
+        self.event(Event::Wanted {
+            files: u64::try_from(self.listing.files.len()).unwrap_or(u64::MAX),
+            bytes: self.listing.bytes(),
+            metadata: self.import.into.join(FOLDER).join(PARTIAL),
+        });
+        let good = self.gather().await?;
+        self.list_again().await?;
+        let this = Arc::clone(&self);
+        blocking(move || this.publish(good)).await
+    }
+
+    fn event(&self, event: Event) {
+        self.tell(Said::Event(event));
+    }
+
+    fn tell(&self, said: Said) {
+        // Nobody hears it once the import was dropped.
+        let _ = self.say.send(said);
+    }
+
+    fn refuse_another_model(&self) -> Result<(), ImportError> {
+        let there = self.destination.model()?;
+        let expected = self.import.earlier.as_ref().map(|earlier| &earlier.previous.name);
+        match there {
+            Some(name) if expected != Some(&name) => Err(ImportError::Exists { name }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The weighing of this import.
+    fn weighing(&self) -> Weighing<'_> {
+        let Import { into, name, created, earlier, .. } = &self.import;
+        let source = Ext { key: "source".to_owned(), value: self.listing.origin.clone() };
+        let base =
+            self.listing.base_models.iter().map(|base| Ext { key: "base".to_owned(), value: base.clone() });
+        let mut ext: Vec<Ext> = base.chain([source]).filter(can_be_said).collect();
+        ext.sort();
+        ext.dedup();
+        Weighing {
+            model: into,
+            name: name.clone(),
+            previous: earlier.as_ref().map(|earlier| earlier.previous.clone()),
+            created: *created,
+            expires: None,
+            chunk_size: None,
+            tensors: TensorListing::List,
+            sha256: Sha256Listing::Omit,
+            ext,
+            reuse: None,
+            take: None,
+        }
+    }
+
+    fn chunk_size(&self) -> ChunkSize {
+        self.weighing().chunk_size_of(self.listing.files.iter().map(|file| file.size))
+    }
+
+    /// Reads what is there, and gets the rest.
+    async fn gather(self: &Arc<Self>) -> Result<Good, ImportError> {
+        let this = Arc::clone(self);
+        let mut good = blocking(move || this.check_named()).await?;
+        // A file that a killed run left in part may be wrong, after a power cut. All of it then comes anew, once.
+        for _ in 0..2 {
+            let missing: Vec<usize> =
+                (0..self.listing.files.len()).filter(|position| !good.contains_key(position)).collect();
+            if missing.is_empty() {
+                break;
+            }
+            self.get(&missing, &mut good).await?;
+        }
+        Ok(good)
+    }
+
+    /// Checks the files that lie in the folder already.
+    fn check_named(&self) -> Result<Good, ImportError> {
+        let mut there = Vec::new();
+        for (position, file) in self.listing.files.iter().enumerate() {
+            if let Some((_, len)) = self.destination.finished(&file.path)?
+                && len == file.size
+            {
+                there.push((position, Place::from(self.import.into.join(file.path.as_str()))));
+            }
+        }
+        let (positions, places): (Vec<_>, Vec<_>) = there.into_iter().unzip();
+        let jobs = positions.iter().zip(places).filter_map(|(position, place)| self.job(*position, place));
+        let jobs: Vec<_> = jobs.collect();
+        let checked = self.check(&positions, &jobs);
+        self.refuse_failed(&positions, checked.failed)?;
+        let good = checked.good.into_iter();
+        Ok(good.filter_map(|(job, scanned)| Some((*positions.get(job)?, (At::Named, scanned)))).collect())
+    }
+
+    fn job(&self, position: usize, place: Place) -> Option<Job> {
+        let ListedFile { path, size, digest } = self.listing.files.get(position)?;
+        let tensors = self.weighing().tensors_of(path.as_str());
+        Some(Job { digest: Some(digest.kind()), ..Job::of(place, *size, tensors) })
+    }
+
+    fn check(&self, positions: &[usize], jobs: &[Job]) -> Checked {
+        let file = |position: &usize| self.listing.files.get(*position);
+        let listed: Vec<_> = positions.iter().filter_map(file).map(|file| file.digest).collect();
+        let good = |job: usize| {
+            let Some(file) = positions.get(job).and_then(file) else { return };
+            self.figures.good.fetch_add(file.size, SeqCst);
+            self.event(Event::File { path: file.path.clone(), size: file.size });
+        };
+        check(jobs, &listed, self.chunk_size(), &self.figures.hashed, &good)
+    }
+
+    /// Refuses the first file that could not be read.
+    fn refuse_failed(&self, positions: &[usize], failed: Vec<(usize, ScanError)>) -> Result<(), ImportError> {
+        let Some((job, error)) = failed.into_iter().next() else { return Ok(()) };
+        let file = positions.get(job).and_then(|position| self.listing.files.get(*position));
+        let path = file.ok_or(ImportError::Bug)?.path.clone();
+        Err(ImportError::Scan { path, error })
+    }
+
+    /// Gets files, and hashes them as they come.
+    async fn get(self: &Arc<Self>, positions: &[usize], good: &mut Good) -> Result<(), ImportError> {
+        let (mut coming, mut resumed) = (Vec::new(), Vec::new());
+        for position in positions {
+            let file = self.listing.files.get(*position).ok_or(ImportError::Bug)?;
+            let this = Arc::clone(self);
+            let one = Coming::new(file.path.clone(), file.size, key_of(file));
+            let (one, found) = blocking(move || {
+                let found = one.resume(&this.destination)?;
+                Ok((one, found))
+            })
+            .await?;
+            coming.push(one);
+            resumed.push(found > 0);
+        }
+        let download = Download::new(
+            Arc::clone(&self.source),
+            Arc::clone(&self.destination),
+            Arc::clone(&self.figures),
+            coming,
+        );
+        let download = Arc::new(download);
+        let (this, chosen, files) = (Arc::clone(self), positions.to_vec(), Arc::clone(&download));
+        let hashing = tokio::task::spawn_blocking(move || {
+            let jobs = chosen.iter().zip(&files.files).filter_map(|(position, coming)| {
+                let job = this.job(*position, this.destination.place_of_unjudged(coming.key))?;
+                Some(Job { arrivals: Some(Arc::clone(&coming.arrived) as _), ..job })
+            });
+            let jobs: Vec<_> = jobs.collect();
+            this.check(&chosen, &jobs)
+        });
+        let downloaded = download.run().await;
+        let checked = hashing.await.map_err(|_| ImportError::Bug)?;
+        // Bytes that are wrong are not gone on from.
+        let mut wrong = Vec::new();
+        for (job, came) in checked.wrong {
+            let (file, was_resumed) = positions
+                .get(job)
+                .and_then(|position| self.listing.files.get(*position))
+                .zip(resumed.get(job))
+                .ok_or(ImportError::Bug)?;
+            self.destination.unjudged(key_of(file), file.size)?.discard()?;
+            self.figures.hashed.fetch_sub(file.size, SeqCst);
+            if !was_resumed {
+                wrong.push(Wrong { path: file.path.clone(), listed: file.digest.to_string(), came });
+            }
+        }
+        downloaded?;
+        if !wrong.is_empty() {
+            return Err(ImportError::Wrong(wrong));
+        }
+        self.refuse_failed(positions, checked.failed)?;
+        for (job, scanned) in checked.good {
+            let (position, coming) =
+                positions.get(job).zip(download.files.get(job)).ok_or(ImportError::Bug)?;
+            good.insert(*position, (At::Unjudged(coming.key), scanned));
+        }
+        Ok(())
+    }
+
+    /// Lists the model again: what was checked has to be what is listed now, too.
+    async fn list_again(&self) -> Result<(), ImportError> {
+        let Import { address, options, factory, .. } = &self.import;
+        let (mut again, _) = factory.list(address, options).await.map_err(ImportError::List)?;
+        if let Some(to) = again.commit.clone().filter(|commit| Some(commit) != self.listing.commit.as_ref()) {
+            self.tell(Said::Moved(to));
+            (again, _) = factory.list(&self.listing.origin, options).await.map_err(ImportError::List)?;
+        }
+        let pairs = self.listing.files.iter().map(Some).chain(std::iter::repeat(None));
+        let changed = pairs.zip(again.files.iter().map(Some).chain(std::iter::repeat(None)));
+        let count = self.listing.files.len().max(again.files.len());
+        for (before, now) in changed.take(count) {
+            if before != now
+                && let Some(file) = before.or(now)
+            {
+                return Err(ImportError::Changed { path: file.path.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Weighs what was read, signs the head, and gives everything its name.
+    fn publish(&self, mut good: Good) -> Result<Imported, ImportError> {
+        let (mut read, mut places) = (Vec::new(), Vec::new());
+        for (position, file) in self.listing.files.iter().enumerate() {
+            let (at, scanned) = good.remove(&position).ok_or(ImportError::Bug)?;
+            let place = match at {
+                At::Named => Place::from(self.import.into.join(file.path.as_str())),
+                At::Unjudged(key) => self.destination.place_of_unjudged(key),
+            };
+            places.push((file, at, scanned.root));
+            read.push((Found { path: file.path.clone(), file: place, size: file.size }, scanned));
+        }
+        let weighed = self.weighing().weigh_read(read).map_err(ImportError::Weigh)?;
+        let note = self.sign(&weighed.text)?;
+        let head = head_id(weighed.text.as_bytes());
+        let staged = self.destination.stage(head)?;
+        staged.check_places()?;
+        staged.write(HEAD, note.as_bytes())?;
+        staged.write(FILES, weighed.files.as_bytes())?;
+        if let Some(tensors) = &weighed.tensors {
+            staged.write(TENSORS, tensors.as_bytes())?;
+        }
+        let layers: Vec<u8> = weighed.layers.iter().flatten().flat_map(|value| *value.as_bytes()).collect();
+        if !layers.is_empty() {
+            staged.write(CHUNKS, &layers)?;
+        }
+        let lock = self.destination.lock()?;
+        // Another process may have put a model here meanwhile. From now on none can.
+        self.refuse_another_model()?;
+        weighed.check_unchanged().map_err(ImportError::Weigh)?;
+        self.event(Event::Naming { files: u64::try_from(places.len()).unwrap_or(u64::MAX) });
+        let mut naming = self.destination.begin_naming(lock, &staged)?;
+        for batch in places.chunks(BATCH) {
+            let mut partials = Vec::new();
+            for (file, at, root) in batch {
+                match at {
+                    At::Named => self.destination.settle(&file.path)?,
+                    At::Unjudged(key) => {
+                        let unjudged = self.destination.unjudged(*key, file.size)?;
+                        partials.push((&file.path, unjudged.judged(*root)));
+                    }
+                }
+            }
+            let files: Vec<_> = partials.iter().map(|(_, partial)| partial).collect();
+            self.destination.sync(&files).into_iter().collect::<Result<(), _>>()?;
+            for (path, partial) in &partials {
+                naming.place(&self.destination, partial, path)?;
+            }
+            naming.settle()?;
+        }
+        staged.publish(&mut naming)?;
+        let is_listed = |path: &str| self.listing.files.iter().any(|file| file.path.as_str() == path);
+        for extra in self.destination.unlisted(&is_listed)? {
+            let earlier = self.import.earlier.as_ref();
+            let was_listed = earlier.is_some_and(|earlier| earlier.files.find(&extra.path).is_some());
+            let removed = was_listed && self.destination.remove(&mut naming, &extra)?;
+            self.event(Event::Extra { path: extra.path, removed, fault: extra.fault });
+        }
+        naming.sweep(Standing::IsWhole)?;
+        let received = self.figures.received.load(SeqCst);
+        Ok(Imported { head, weighed, listing: self.listing.clone(), received })
+    }
+
+    fn sign(&self, text: &str) -> Result<String, ImportError> {
+        let mut signing = Signing::of_text(text.to_owned()).map_err(ImportError::Head)?;
+        for key in &self.import.keys {
+            let signature = key.sign(signing.text().as_bytes());
+            signing.add(key.vkey(), signature).map_err(ImportError::Sign)?;
+        }
+        Ok(signing.note().unwrap_or_default())
+    }
+}
+
+/// Whether a head can have this line: what a hub says may be longer, or other text.
+fn can_be_said(ext: &Ext) -> bool {
+    let value = &ext.value;
+    (1..=256).contains(&value.len())
+        && value.trim() == value
+        && value.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
+/// The key under which the bytes of a file come together: another listing of the path begins it anew.
+fn key_of(file: &ListedFile) -> FileRoot {
+    FileRoot::of(format!("{}\n{} {}", file.path.as_str(), file.size, file.digest).as_bytes())
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ImportError> + Send + 'static,
+) -> Result<T, ImportError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(ImportError::Bug))
+}
+
+/// How often the progress is told.
+const TICK: Duration = Duration::from_millis(200);
+/// The number of files that are synced and named together.
+const BATCH: usize = 256;

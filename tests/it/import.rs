@@ -1,0 +1,299 @@
+//! `import` end to end, from a folder with a `SHA256SUMS` file on a server that does whatever a test says.
+
+use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt as _, process::Command, time::Duration};
+
+use serde_json::Value;
+use weighbridge_formats::generate::Llama;
+use weighbridge_testkit::servers::{End, Fault, Faulty};
+
+use crate::command::kit::{Ran, World};
+
+const SHARDS: &str = "*.safetensors";
+const SHARD: &str = "model-00002-of-00004.safetensors";
+
+/// A place that lists a model of 3 MB which nobody weighed, and the server of it.
+struct Place {
+    world: World,
+    server: Faulty,
+}
+
+impl Place {
+    fn new() -> Self {
+        let world = World::empty();
+        let _ = Llama::of_size(3_000_000, 4, 5).write(&world.path("source")).unwrap();
+        world.write("source/1_Pooling/config.json", "{}");
+        world.write("source/empty.txt", "");
+        world.write("source/SHA256SUMS", sums(&world));
+        let server = Faulty::start(&world.path("source"));
+        Self { world, server }
+    }
+
+    fn list_anew(&self) {
+        self.world.write("source/SHA256SUMS", sums(&self.world));
+    }
+
+    /// The command that imports the place into `model`.
+    fn line(&self, more: &str) -> String {
+        format!("import {} -o model --key @alice.key --name org/llama {more}", self.server.url())
+            .trim_end()
+            .to_owned()
+    }
+
+    fn import(&self) -> Ran {
+        self.world.run(&self.line(""))
+    }
+
+    /// Expects that the folder has the model of the place, under a head by alice that says so.
+    #[track_caller]
+    fn arrived(&self, revision: u64) {
+        let listed = self.world.text("source/SHA256SUMS");
+        for line in listed.lines() {
+            let path = line.split_once("  ").unwrap().1;
+            let (came, there) = (format!("model/{path}"), format!("source/{path}"));
+            assert!(self.world.read(&came) == self.world.read(&there), "{path} differs");
+        }
+        let head = self.world.text("model/weighbridge/head.note");
+        assert!(head.contains(&format!("\nrevision {revision}\n")), "{head}");
+        assert!(head.contains(&format!("\next source {}\n", self.server.url())), "{head}");
+        let _ = self.world.run("verify model --name org/llama --vkey @alice --tensors").done();
+        let left = fs::read_dir(self.world.path("model/weighbridge/partial")).unwrap().count();
+        assert_eq!(left, 0, "nothing is left over");
+    }
+
+    #[track_caller]
+    fn named_nothing(&self) {
+        let names = fs::read_dir(self.world.path("model")).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(names.collect::<Vec<_>>(), ["weighbridge"]);
+        assert!(!self.world.exists("model/weighbridge/head.note"));
+    }
+
+    /// The bytes of files that were sent, without those that were asked for to learn a length.
+    fn sent(&self) -> u64 {
+        let is_of_file = |path: &str| path != "SHA256SUMS";
+        let requests = self.server.settled();
+        requests.iter().filter(|request| is_of_file(&request.path)).map(|request| request.sent).sum()
+    }
+
+    /// The files that were asked for, but for one byte to learn their lengths, since there were that many requests.
+    fn fetched_since(&self, before: usize) -> Vec<String> {
+        let requests = self.server.settled().split_off(before);
+        let is_of_file = |path: &str| !matches!(path, "SHA256SUMS" | "empty.txt");
+        let fetched = requests.into_iter().filter(|request| request.sent > 1 && is_of_file(&request.path));
+        fetched.map(|request| request.path).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    fn bytes(&self) -> u64 {
+        let listed = self.world.text("source/SHA256SUMS");
+        let paths = listed.lines().map(|line| format!("source/{}", line.split_once("  ").unwrap().1));
+        paths.map(|path| fs::metadata(self.world.path(&path)).unwrap().len()).sum()
+    }
+}
+
+/// What `sha256sum` says of the model's files.
+fn sums(world: &World) -> String {
+    let find = "find . -type f ! -name SHA256SUMS | LC_ALL=C sort | xargs sha256sum | sed 's|  \\./|  |'";
+    let output = Command::new("sh").args(["-c", find]).current_dir(world.path("source")).output().unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_model_that_nobody_weighed_is_fetched_once_checked_and_signed() {
+    let place = Place::new();
+    let ran = place.world.run(&place.line("--json")).done();
+    place.arrived(1);
+    let files = place.world.text("source/SHA256SUMS").lines().count() as u64;
+    // One byte of each file says how long it is, at the beginning and at the end.
+    assert!(place.sent() <= place.bytes() + 1_000, "{} bytes of {}", place.sent(), place.bytes());
+    let objects = ran.objects();
+    let of = |event: &str| objects.iter().filter(|object| object["event"] == event).collect::<Vec<&Value>>();
+    assert_eq!(of("listed")[0]["files"], files);
+    assert_eq!(of("file").len() as u64, files);
+    let imported = of("imported")[0];
+    assert_eq!(imported["vouched_by"], "listing");
+    assert_eq!(imported["commit_checked"], false);
+    assert_eq!(imported["received"], place.bytes());
+    assert_eq!(imported["origin"], place.server.url());
+
+    // A second import refuses to replace the model.
+    place.import().unjudged(9101, "the folder has a model already").hints("--update");
+}
+
+#[test]
+fn people_are_told_who_vouches_for_what() {
+    let place = Place::new();
+    place
+        .import()
+        .done()
+        .prints("imported org/llama revision 1: ")
+        .prints("signed   by alice")
+        .prints(&format!("vouched  {} said so at ", place.server.url()))
+        .prints("listing and digests come from one server");
+}
+
+/// Killed at thirty moments, an import ends with the right head, and asks for nothing that is written.
+#[test]
+fn an_import_that_is_killed_goes_on() {
+    let place = Place::new();
+    place.server.limit_rate(20_000_000);
+    let there = || {
+        let partial = fs::read_dir(place.world.path("model/weighbridge/partial"));
+        let sizes =
+            partial.into_iter().flatten().map(|entry| entry.unwrap().metadata().unwrap().blocks() * 512);
+        sizes.sum::<u64>()
+    };
+    let mut killed = 0;
+    for moment in 0..30 {
+        let (had, before) = (there(), place.sent());
+        if place.world.exists("model/weighbridge/head.note") {
+            break;
+        }
+        killed += u32::from(place.world.is_killed(&place.line(""), Duration::from_millis(20 + moment * 5)));
+        let asked = place.sent() - before;
+        assert!(asked <= place.bytes().saturating_sub(had) + (64 << 10), "{asked} bytes, with {had} there");
+    }
+    assert!(killed > 5, "{killed} kills");
+    if !place.world.exists("model/weighbridge/head.note") {
+        let _ = place.import().done();
+    }
+    place.arrived(1);
+}
+
+#[test]
+fn a_byte_that_is_not_what_is_listed_is_refused_with_file_and_digests() {
+    // In the middle of a tensor, in the header of the format, in a small file, and in all bytes behind the first.
+    let rules = [
+        (SHARD, Fault::Flip.on(SHARD).at(400_000)),
+        (SHARD, Fault::Flip.on(SHARD).at(20)),
+        ("tokenizer.json", Fault::Flip.on("tokenizer.json").at(100)),
+        ("config.json", Fault::Zeros.on("config.json").within(1..400)),
+    ];
+    for (path, rule) in rules {
+        let place = Place::new();
+        let strikes = place.server.fail(rule);
+        let ran = place.import().refused(5601, &format!("{path} is not what is listed: sha256:"));
+        assert!(strikes.count() > 0);
+        let _ = ran.prints(&format!("wrong    {path}  listed sha256:")).hints("anew");
+        place.named_nothing();
+        place.server.mend();
+        // All else is there.
+        let before = place.server.requests().len();
+        let _ = place.import().done();
+        place.arrived(1);
+        assert_eq!(place.fetched_since(before), [path]);
+    }
+}
+
+/// After a power cut, what a killed import left may be other bytes than were written.
+#[test]
+fn what_an_earlier_import_left_is_checked_and_comes_anew_if_it_is_wrong() {
+    let place = Place::new();
+    let _ = place.server.fail(Fault::Flip.on("tokenizer.json").at(100));
+    place.import().refused(5601, "tokenizer.json");
+    place.server.mend();
+    let partial = place.world.path("model/weighbridge/partial");
+    for entry in fs::read_dir(&partial).unwrap().map(|entry| entry.unwrap()) {
+        let name = entry.file_name().into_string().unwrap();
+        if entry.metadata().unwrap().len() > 100_000 {
+            place.world.flip(&format!("model/weighbridge/partial/{name}"), 50_000);
+        }
+    }
+    let _ = place.import().done();
+    place.arrived(1);
+}
+
+#[test]
+fn a_listing_that_changes_meanwhile_is_noticed() {
+    let place = Place::new();
+    let other = place.world.text("source/SHA256SUMS").replacen('a', "b", 1).into_bytes();
+    let _ = place.server.fail(Fault::Content(other).on("SHA256SUMS").after(1));
+    place.import().refused(5604, "the listing has changed since the import began").hints("import again");
+    place.named_nothing();
+    place.server.mend();
+    let before = place.sent();
+    let _ = place.import().done();
+    place.arrived(1);
+    assert!(place.sent() - before < 100, "nothing is fetched again");
+}
+
+#[test]
+fn servers_of_all_kinds_are_lived_with() {
+    let faults = [
+        ("no ranges", Fault::Whole.into()),
+        ("a reset in the middle", Fault::Break(End::Reset).on(SHARDS).at(300_000).times(2)),
+        ("a short body", Fault::Break(End::Close).on(SHARDS).at(300_000).times(2)),
+        ("429", Fault::busy(429, "1").on(SHARDS).times(2)),
+        ("500", Fault::status(500).on("*.json").after(20).times(1)),
+        ("HTTP's chunks", Fault::Chunked.on(SHARDS)),
+        ("redirects", Fault::RedirectChain(2).on(SHARDS)),
+    ];
+    for (what, rule) in faults {
+        let place = Place::new();
+        let rule: weighbridge_testkit::servers::Rule = rule;
+        let _ = place.server.fail(rule);
+        let ran = place.import();
+        ran.expect(ran.status == Some(0), what);
+        place.arrived(1);
+    }
+}
+
+#[test]
+fn a_file_that_is_listed_and_not_given_is_named() {
+    let place = Place::new();
+    // The first request for a file asks for its length.
+    let _ = place.server.fail(Fault::status(404).on(SHARD).after(1));
+    place.import().unjudged(9201, &format!("does not give {SHARD}"));
+    place.named_nothing();
+}
+
+#[test]
+fn an_update_fetches_what_has_changed_and_removes_what_is_gone() {
+    let place = Place::new();
+    let _ = place.import().done();
+    let earlier = place.world.head_id("model");
+    place.world.write("model/notes.txt", "mine");
+    place.world.flip(&format!("source/{SHARD}"), 500_000);
+    place.world.remove("source/1_Pooling/config.json");
+    place.world.write("source/added.json", "{}");
+    place.list_anew();
+    let before = place.server.requests().len();
+    place
+        .world
+        .run(&place.line("--update"))
+        .done()
+        .prints("removed  1_Pooling/config.json")
+        .prints("extra    notes.txt");
+    place.world.remove("model/notes.txt");
+    place.arrived(2);
+    assert!(place.world.text("model/weighbridge/head.note").contains(&format!("\nprevious {earlier}\n")));
+    assert!(!place.world.exists("model/1_Pooling"));
+    assert_eq!(place.fetched_since(before), ["added.json", SHARD]);
+
+    // A head that somebody else has signed is not followed.
+    let line = place.line("--update").replace("@alice.key", "@mallory.key");
+    place.world.run(&line).refused(3102, "").hints("an update follows a head that is signed by --key");
+}
+
+#[test]
+fn what_is_there_under_its_final_name_is_checked_and_not_fetched() {
+    let place = Place::new();
+    place.world.copy("source", "model");
+    place.world.remove("model/SHA256SUMS");
+    place.world.flip("model/tokenizer.json", 7);
+    let _ = place.import().done();
+    place.arrived(1);
+    assert_eq!(place.fetched_since(0), ["tokenizer.json"]);
+}
+
+#[test]
+fn calls_that_make_no_sense_are_misuse() {
+    let place = Place::new();
+    let url = place.server.url();
+    place.world.run(&format!("import {url} -o model --key @alice.key")).misused().hints("--name");
+    place.world.run(&format!("import {url} -o model --name org/llama")).misused();
+    for address in ["s3://bucket/model", "source", "https://"] {
+        place.world.run(&format!("import {address} -o model --key @alice.key --name org/llama")).misused();
+    }
+    place.world.run("import hf://a/b/c -o model --key @alice.key").misused();
+    assert!(!place.world.exists("model"), "nothing was made");
+}
