@@ -44,9 +44,20 @@ enum Event {
 impl Reply {
     /// An answer with this status and its name as the body.
     pub(super) fn status(status: u16, headers: Vec<(String, String)>) -> Self {
-        let content = Content::of(format!("{status} {}\n", reason(status)).into_bytes());
+        Self::bytes(status, headers, format!("{status} {}\n", reason(status)).into_bytes())
+    }
+
+    /// An answer with this status and body.
+    pub(super) fn bytes(status: u16, headers: Vec<(String, String)>, bytes: Vec<u8>) -> Self {
+        let content = Content::of(bytes);
         let range = 0..content.length;
         Self::of(status, headers, content, range)
+    }
+
+    /// The same answer with these headers in addition, or in place of those of the same names.
+    pub(super) fn with(mut self, headers: Vec<(String, String)>) -> Self {
+        headers.into_iter().for_each(|header| self.replace(header));
+        self
     }
 
     /// An answer with the file, or the requested range of it.
@@ -252,6 +263,7 @@ fn reason(status: u16) -> &'static str {
         200 => "OK",
         206 => "Partial Content",
         302 => "Found",
+        401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",

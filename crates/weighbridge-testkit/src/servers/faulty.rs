@@ -35,6 +35,8 @@ pub struct Faulty {
 pub(super) struct ServerState {
     address: SocketAddr,
     folder: Mutex<PathBuf>,
+    /// What it serves in place of a folder.
+    site: Option<Box<dyn Site>>,
     rules: Rules,
     pub(super) rate: Rate,
     accept_delay: Mutex<Duration>,
@@ -46,6 +48,20 @@ pub(super) struct ServerState {
     log: Mutex<Log>,
     /// For each token: its path, and the number of further requests that it permits.
     signed: Mutex<HashMap<String, (String, u64)>>,
+}
+
+/// What a server has that does not serve a folder.
+pub(super) trait Site: Send + Sync {
+    /// The answer to a request, and the path of it that rules match.
+    fn at(&self, head: &Head) -> (String, Located);
+}
+
+/// What lies at a target.
+pub(super) enum Located {
+    /// A file, and headers beside those that files have.
+    File(Content, Vec<(String, String)>),
+    /// Something else.
+    Reply(Reply),
 }
 
 #[derive(Default)]
@@ -62,10 +78,20 @@ impl Faulty {
     }
 
     pub fn start_on(loopback: Loopback, folder: &Path) -> Self {
+        Self::of(loopback, folder, None)
+    }
+
+    /// Serves a site on 127.0.0.1.
+    pub(super) fn start_site(site: impl Site + 'static) -> Self {
+        Self::of(Loopback::V4, Path::new("/"), Some(Box::new(site)))
+    }
+
+    fn of(loopback: Loopback, folder: &Path, site: Option<Box<dyn Site>>) -> Self {
         let port = Port::any(loopback).unwrap();
         let state = ServerState {
             address: port.address,
             folder: Mutex::new(folder.to_owned()),
+            site,
             rules: Rules::default(),
             rate: Rate::unlimited(),
             accept_delay: Mutex::default(),
@@ -211,9 +237,16 @@ impl ServerState {
     fn exchange(&self, link: &mut Link<'_>, connection: usize) -> Flow<()> {
         let head = Head::parse(&link.read_head()?).ok_or(End::Close)?;
         let (route, target) = head.route();
-        let path = decoded(target).ok_or(End::Close)?;
-        let content = self.open(&path);
-        let length = content.as_ref().map(|content| content.length);
+        let (path, located) = match &self.site {
+            Some(site) => site.at(&head),
+            None => {
+                let path = decoded(target).ok_or(End::Close)?;
+                let missing = || Located::Reply(Reply::status(404, Vec::new()));
+                let located = self.open(&path).map_or_else(missing, |file| Located::File(file, Vec::new()));
+                (path, located)
+            }
+        };
+        let length = if let Located::File(content, _) = &located { Some(content.length) } else { None };
         let asked = head.asked();
         let range = asked.as_ref().map(|asked| asked.of(length.unwrap_or(u64::MAX)));
         let number = self.begin(Request {
@@ -231,19 +264,21 @@ impl ServerState {
 
         link.sent = 0;
         let bytes = range.unwrap_or(0..length.unwrap_or(0));
-        let answer = match (self.redirect(route, target, &path), content) {
+        let answer = match (self.redirect(route, target, &path), located) {
             (Some(reply), _) => Answer::Reply(reply),
             (None, _) if head.method != "GET" && head.method != "HEAD" => {
                 Answer::Reply(Reply::status(405, Vec::new()))
             }
-            (None, content) => {
+            (None, located) => {
                 let follows = if route == Route::Plain { Follows::Nothing } else { Follows::Redirect };
                 let mut struck = self.rules.strike(&path, &bytes, follows);
                 match struck.pop_if(|struck| struck.fault.is_another_answer()) {
                     Some(Struck { fault, .. }) => self.other_answer(fault, &head, target, &path),
-                    None => Answer::Reply(match content {
-                        Some(content) => Reply::file(content, asked.as_ref(), &path, struck),
-                        None => Reply::status(404, Vec::new()),
+                    None => Answer::Reply(match located {
+                        Located::File(content, headers) => {
+                            Reply::file(content, asked.as_ref(), &path, struck).with(headers)
+                        }
+                        Located::Reply(reply) => reply,
                     }),
                 }
             }

@@ -15,6 +15,7 @@ use super::Faulty;
 mod bodies;
 mod heads;
 mod honest;
+mod hub;
 mod nginx;
 mod ways;
 
