@@ -20,6 +20,8 @@ const STEP_MS: u64 = 10;
 const TICK_MS: u64 = 100;
 /// The time that reading the head of a suspected source takes, in milliseconds.
 const VERDICT_MS: u64 = 100;
+/// The number of answers in a row that are broken off before a chunk has come, after which a source is given up.
+const GIVEN_UP: u32 = 8;
 
 /// The true properties of a source.
 #[derive(Clone, Debug)]
@@ -73,6 +75,8 @@ struct World {
     /// The bytes that servers sent, with those that were under way when a request was cut.
     sent: u64,
     blamed: BTreeMap<SourceId, BTreeSet<&'static str>>,
+    /// How often each source was broken off since it last gave a chunk, and the most of that.
+    broken: BTreeMap<SourceId, (u32, u32)>,
 }
 
 struct Connection {
@@ -101,6 +105,8 @@ struct Outcome {
     received: f64,
     sent: f64,
     blamed: BTreeMap<SourceId, BTreeSet<&'static str>>,
+    /// The sources that were broken off so often in a row that a fetch gives them up.
+    given_up: BTreeSet<SourceId>,
 }
 
 /// xorshift64*
@@ -142,6 +148,7 @@ impl World {
             received: 0,
             sent: 0,
             blamed: BTreeMap::new(),
+            broken: BTreeMap::new(),
         }
     }
 
@@ -170,7 +177,9 @@ impl World {
         };
         let all = as_f64(self.count * CHUNK);
         let (received, sent) = (as_f64(self.received) / all, as_f64(self.sent) / all);
-        Outcome { is_complete, ms: self.ms, received, sent, blamed: self.blamed }
+        let given_up = self.broken.iter().filter(|(_, (_, most))| *most >= GIVEN_UP);
+        let given_up = given_up.map(|(source, _)| *source).collect();
+        Outcome { is_complete, ms: self.ms, received, sent, blamed: self.blamed, given_up }
     }
 
     fn tick(&mut self) {
@@ -373,6 +382,9 @@ impl World {
             }
         }
         if is_broken {
+            let (broken, most) = self.broken.entry(source).or_default();
+            *broken += 1;
+            *most = (*most).max(*broken);
             self.end_request(number, 0);
             let cases = self.decide.cases(source);
             let fault = Fault::Unreachable("ended early".to_owned());
@@ -393,6 +405,7 @@ impl World {
             }
             return;
         }
+        self.broken.entry(source).or_default().0 = 0;
         let is_new = !self.there.contains_range(&run);
         self.there.insert(run.clone());
         self.decide.done(lease, 0, &run, self.now());
@@ -510,12 +523,15 @@ fn check(seed: u64) {
     let world = random_world(seed);
     let (servers, count, line) = (world.servers.clone(), world.count, world.line);
     let outcome = world.run(100_000_000);
-    // A source that stays and does not stall gives all that it is not wrong about, unless it is broken off repeatedly.
-    let is_steady = |server: &&Server| server.leaves_ms.is_none() && server.stalls_ms.is_none();
+    // A source that stays and does not stall gives all that it is not wrong about, unless it is given up.
+    let is_steady = |(source, server): &(usize, &Server)| {
+        let is_given_up = outcome.given_up.contains(&SourceId::new(*source));
+        server.leaves_ms.is_none() && server.stalls_ms.is_none() && !is_given_up
+    };
     let budget = usize::try_from((8_u64 << 20) / CHUNK).unwrap();
     let has = |chunk: u64| {
         let gives = |server: &Server| !server.wrong.contains(&chunk) && server.wrong.len() < budget;
-        servers.iter().filter(is_steady).any(gives)
+        servers.iter().enumerate().filter(is_steady).any(|(_, server)| gives(server))
     };
     let is_all_there = (0..count).all(has);
     // The last source may join after the others were found to be useless; a fetch does not wait for sources to come.
