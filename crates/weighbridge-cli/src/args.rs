@@ -9,12 +9,18 @@ use weighbridge_tree::{ChunkSize, HeadId};
 
 use crate::examples;
 
+pub(crate) mod trust_file;
+use trust_file::TrustFile;
+
 /// Prove what is in an AI model, and that it arrived.
 ///
 /// A publisher weighs a model once and signs a head of half a kilobyte; from then on everyone checks only what they
 /// need.
 ///
 /// Exit status: 0 verified or done, 1 refused, 2 could not tell (usage, I/O), 130 ended by Ctrl-C, 143 by SIGTERM.
+///
+/// WEIGHBRIDGE_TRUST names a policy for where none of --trust, --vkey and --head is given; WEIGHBRIDGE_PASSPHRASE is the
+/// passphrase of secret keys for which no --passphrase-file or --passphrase-fd is given.
 #[derive(Parser)]
 #[command(name = "weighbridge", version, arg_required_else_help = true, after_help = examples::OVERVIEW)]
 pub(crate) struct Args {
@@ -42,6 +48,8 @@ pub(crate) enum Command {
     Audit(Audit),
     Fetch(Fetch),
     Import(Import),
+    #[command(subcommand)]
+    Trust(TrustFile),
     Diff(Diff),
     /// Weigh, sign, verify a small model, flip a bit, and see it refused
     #[command(after_help = examples::DEMO)]
@@ -367,10 +375,10 @@ pub(crate) struct AuditCheck {
 
 /// Fetch a model from any number of untrusted sources at once, and verify every byte before it counts
 ///
-/// A source is a URL (http, https, s3, gs, az), hf://ORG/NAME@REVISION, or a folder; any mix will do. One of a hub says which
-/// model is wanted, too, if neither --name nor --head does. What is on disk
-/// already is verified and not fetched again: after a kill, a crash or an error the same command goes on from there. A
-/// file gets its name when all of it is verified; until then it lies in DIR/weighbridge/partial.
+/// A source is a URL (http, https, s3, gs, az), hf://ORG/NAME@REVISION, or a folder; any mix will do. A source of a hub also
+/// says which model is wanted, if neither --name nor --head does. What is on disk already is verified and not fetched again:
+/// after a kill, a crash or an error the same command goes on from there. A file gets its name when all of it is verified;
+/// until then it lies in DIR/weighbridge/partial.
 ///
 /// HF_ENDPOINT and HF_TOKEN are used for hf:// sources, or else the token that `hf auth login` keeps. Keys for buckets,
 /// proxies and certificates are those of the usual environment variables; for s3://, AWS_PROFILE names a profile.
@@ -493,7 +501,7 @@ pub(crate) struct Man {
     pub(crate) output: PathBuf,
 }
 
-/// Whom to believe.
+/// Whom to believe. Commands that need to know it take the user's policy if nothing is given here; see `trust`.
 #[derive(Parser)]
 #[command(next_help_heading = "Trust")]
 pub(crate) struct Trust {

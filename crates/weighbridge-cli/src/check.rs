@@ -20,13 +20,15 @@ use crate::{
     failure::Failure,
     output::{Output, count},
     place::NewFile,
-    prove, trust,
+    prove,
+    trust::{self, Demand},
 };
 
 pub(crate) fn run(args: &Check, output: &Output) -> Result<(), Failure> {
     let bytes = read_proof(&args.proof)?;
     let proof = SignedProof::parse(&bytes).map_err(|e| Failure::from(e).about(&args.proof))?;
-    let head = trust::believe(proof.note(), &args.trust, &args.which, output).map_err(|failure| {
+    let demand = Demand::of(&args.trust, &args.which, output)?;
+    let head = demand.believe(proof.note(), output).map_err(|failure| {
         if failure.code == ErrorCode::BAD_SIGNATURE {
             failure.about(&args.proof).only_hint("it was altered: get the proof again")
         } else {
@@ -40,7 +42,7 @@ pub(crate) fn run(args: &Check, output: &Output) -> Result<(), Failure> {
     for path in &args.receipt {
         receipt(path, &head, output)?;
     }
-    let held = if args.report.is_empty() { None } else { Some(reports(args, &head, output)?) };
+    let held = if args.report.is_empty() { None } else { Some(reports(args, &demand, &head, output)?) };
     // The slice comes last, so that a refused run extracts nothing.
     match (&args.slice, proven.slice()) {
         (Some(path), Some(claim)) => slice(path, &claim, args.extract.as_deref(), output)?,
@@ -234,17 +236,19 @@ fn receipt(path: &Path, head: &VerifiedHead, output: &Output) -> Result<(), Fail
 }
 
 /// Checks that enough auditors of the policy found that the model can be had.
-fn reports(args: &Check, head: &VerifiedHead, output: &Output) -> Result<Held, Failure> {
-    let policy = args.trust.policy()?.ok_or_else(|| {
-        Failure::usage("--report: auditors are listed in a policy").hint("name it with --trust FILE")
-    })?;
+fn reports(args: &Check, demand: &Demand<'_>, head: &VerifiedHead, output: &Output) -> Result<Held, Failure> {
+    if demand.is_by_id_alone {
+        return Err(
+            Failure::usage("--report: auditors are listed in a policy").hint("name it with --trust FILE")
+        );
+    }
     let mut reports = Vec::new();
     for path in &args.report {
         let note = read_note(path)?;
         reports.push(SignedReport::parse(&note).map_err(|e| Failure::from(e).about(path))?);
     }
     let max_age = args.max_age.ok_or_else(|| Failure::usage("--report: how old may it be? --max-age"))?;
-    let held = head.held(&reports, &policy, trust::now(), max_age).map_err(|error| {
+    let held = head.held(&reports, &demand.policy, trust::now(), max_age).map_err(|error| {
         let why = match &error {
             HeldError::TooFew { passed_over, .. } => {
                 passed_over.iter().map(|over| passed_over_line(over, args)).collect()

@@ -9,6 +9,7 @@ pub(crate) mod diff;
 pub(crate) mod fetch;
 pub(crate) mod import;
 pub(crate) mod inspect;
+pub(crate) mod policy;
 pub(crate) mod prove;
 pub(crate) mod publish;
 #[cfg(test)]
@@ -59,6 +60,9 @@ events! {
     "moved", "import, of a branch that has another commit since": import::Moved<'_>;
     "wrong", "import": import::Wrong<'_>;
     "imported", "import": import::Imported<'_>;
+    "policy", "verify, check, audit, fetch, if the command line names none": policy::InUse<'_>;
+    "policy", "trust": policy::Kept<'_>;
+    "verdict", "trust, of a head with another verdict than before": policy::Verdict<'_>;
     "head", "verify, check, audit, fetch": common::Head<'_>;
     "head", "inspect": inspect::Head<'_>;
     "head", "diff": diff::Head<'_>;

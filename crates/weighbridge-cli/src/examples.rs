@@ -99,6 +99,28 @@ pub(crate) const IMPORT: &str = examples! {
     "weighbridge import hf://org/model -o model --key keys/alice.key --update"
 };
 
+pub(crate) const TRUST: &str = examples! {
+    "weighbridge trust add --help"
+};
+
+pub(crate) const TRUST_ADD: &str = examples! {
+    "weighbridge trust add alice keys/alice.vkey --scope 'org/*'"
+    "weighbridge trust add auditor keys/auditor.vkey --scope 'copies/*' \\"
+    "    --role import --until 2040-01-01"
+};
+
+pub(crate) const TRUST_LIST: &str = examples! {
+    "weighbridge trust list"
+};
+
+pub(crate) const TRUST_REMOVE: &str = examples! {
+    "weighbridge trust remove auditor"
+};
+
+pub(crate) const TRUST_REVOKE: &str = examples! {
+    "weighbridge trust revoke keys/alice.vkey"
+};
+
 pub(crate) const DIFF: &str = examples! {
     "weighbridge diff model fetched --vkey \"$(cat keys/alice.vkey)\""
 };

@@ -47,7 +47,7 @@ pub(crate) fn run(mut args: Fetch, output: &Output) -> Result<(), Failure> {
         args.which.name = Some(hub_name::wanted(&args.sources)?.ok_or_else(which_model)?);
     }
     let args = &args;
-    let demand = Demand::of(&args.trust, &args.which)?;
+    let demand = Demand::of(&args.trust, &args.which, output)?;
     let options = options(args, &demand)?;
     let names: Vec<String> = options
         .sources

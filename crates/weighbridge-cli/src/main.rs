@@ -28,6 +28,8 @@ mod prove;
 mod sign;
 mod signals;
 mod trust;
+mod trust_file;
+mod user_policy;
 mod verify;
 mod verify_partial;
 mod weigh;
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         Command::Audit(args) => audit::run(&args, &output),
         Command::Fetch(args) => fetch::run(args, &output),
         Command::Import(args) => import::run(&args, &output),
+        Command::Trust(args) => trust_file::run(&args, &output),
         Command::Diff(args) => diff::run(&args, &output),
         Command::Demo if args.json => Err(Failure::usage("demo shows what people see; it has no --json")),
         Command::Demo => demo::run(&output),

@@ -1,6 +1,7 @@
 //! The file of accepted heads (`spec/trust.md`, memory): read, locked and replaced.
 
 use std::{
+    collections::BTreeSet,
     env,
     ffi::OsString,
     fs::{self, File},
@@ -79,6 +80,11 @@ impl StateFile {
             Err(error) => return Err(IoError::at("read", &path)(error).into()),
         };
         Ok(Self { path, memory, _lock: lock, trouble })
+    }
+
+    /// The names of the models of which heads are remembered.
+    pub(crate) fn names(&self) -> BTreeSet<ModelName> {
+        self.memory.notes().map(|(name, _)| name.clone()).collect()
     }
 
     /// The remembered heads of a name that the policy still believes.

@@ -24,14 +24,18 @@ pub(crate) struct NewFile {
 impl NewFile {
     /// Begins a file that will replace the file of this name.
     pub(crate) fn create(path: &Path) -> Result<Self, Failure> {
+        let mut builder = tempfile::Builder::new();
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        Self::create_by(&builder, path)
+    }
+
+    fn create_by(builder: &tempfile::Builder<'_, '_>, path: &Path) -> Result<Self, Failure> {
         // Do not replace a device, a pipe or a link by a regular file.
         if fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
             return Err(Failure::usage(format!("{} is there, and is no regular file", shown_path(path))));
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let file = builder.tempfile_in(folder).map_err(IoError::at("create a file in", folder))?;
         let begun = file.path().to_owned();
         let undone = on_signal(move || {
@@ -58,6 +62,14 @@ impl NewFile {
     /// Writes the whole file at once.
     pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         Self::begin(path, bytes)?.finish()
+    }
+
+    /// Writes the whole file at once, which nobody but its owner can read or write.
+    pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+        // By default, these files are private.
+        let mut new = Self::create_by(&tempfile::Builder::new(), path)?;
+        new.write_all(bytes).map_err(IoError::at("write", path))?;
+        new.finish()
     }
 }
 

@@ -20,10 +20,11 @@ use crate::{
     failure::Failure,
     memory::{Kept, StateFile, Unaccepted},
     output::{Output, count, shown_names},
+    user_policy::{self, Found},
 };
 
 impl Trust {
-    /// The policy that the caller names, if any.
+    /// The policy that the command line names, if any.
     pub(crate) fn policy(&self) -> Result<Option<TrustPolicy>, Failure> {
         if let Some(path) = &self.trust {
             let bytes = fs::read(path).map_err(IoError::at("read", path))?;
@@ -57,14 +58,23 @@ pub(crate) struct Demand<'a> {
     pub(crate) policy: TrustPolicy,
     pub(crate) expected: Expectation,
     pub(crate) now: Option<Time>,
+    /// Whether the id of the head is all the trust that was given.
+    pub(crate) is_by_id_alone: bool,
 }
 
 impl<'a> Demand<'a> {
-    pub(crate) fn of(trust: &Trust, which: &'a Which) -> Result<Self, Failure> {
-        let policy = match (trust.policy()?, which.head) {
+    /// Prints which policy is in use if the command line names none.
+    pub(crate) fn of(trust: &Trust, which: &'a Which, output: &Output) -> Result<Self, Failure> {
+        let named = trust.policy()?;
+        let is_by_id_alone = named.is_none() && which.head.is_some();
+        let policy = match (named, which.head) {
             (Some(policy), _) => policy,
             (None, Some(head)) => TrustPolicy::pinned(head),
-            (None, None) => return Err(no_trust()),
+            (None, None) => {
+                let found = Found::find()?.ok_or_else(no_trust)?;
+                found.tell(output);
+                found.policy
+            }
         };
         let mut expected = Expectation::any();
         if let Some(name) = &which.name {
@@ -79,7 +89,7 @@ impl<'a> Demand<'a> {
         if which.allow_expired {
             expected = expected.allow_expired();
         }
-        Ok(Self { which, policy, expected, now: now() })
+        Ok(Self { which, policy, expected, now: now(), is_by_id_alone })
     }
 
     /// The expectation for choosing one head among several. If the wanted name is known, remembered heads of that name
@@ -101,6 +111,18 @@ impl<'a> Demand<'a> {
         // The lock is held until the head is remembered, so that two runs at once cannot replace a newer head by an
         // older one.
         StateFile::open(self.which.state.as_ref())?.accept(head, &self.policy).map(Some)
+    }
+}
+
+impl Demand<'_> {
+    /// Verifies a note, and remembers its head.
+    pub(crate) fn believe(&self, note: &[u8], output: &Output) -> Result<VerifiedHead, Failure> {
+        let head = SignedHead::parse(note)?.verify(&self.policy, &self.expected, self.now)?;
+        // Memory is looked up only now, by a name that is believed.
+        if let Some(kept) = self.accept(&head)? {
+            kept.tell(output);
+        }
+        Ok(head)
     }
 }
 
@@ -130,13 +152,7 @@ pub(crate) fn believe(
     which: &Which,
     output: &Output,
 ) -> Result<VerifiedHead, Failure> {
-    let demand = Demand::of(trust, which)?;
-    let head = SignedHead::parse(note)?.verify(&demand.policy, &demand.expected, demand.now)?;
-    // Memory is looked up only now, by a name that is believed.
-    if let Some(kept) = demand.accept(&head)? {
-        kept.tell(output);
-    }
-    Ok(head)
+    Demand::of(trust, which, output)?.believe(note, output)
 }
 
 /// A head that is read without trust, only for its lists. For callers that pass the head on and let others judge it.
@@ -148,9 +164,8 @@ pub(crate) fn by_its_word(note: &[u8]) -> Result<VerifiedHead, Failure> {
 }
 
 pub(crate) fn no_trust() -> Failure {
-    Failure::new(ErrorCode::NO_TRUST, "whom to trust was not said").hint(
-        "pass the publisher's key with --vkey LINE, a policy with --trust FILE, or the head's id with --head ID",
-    )
+    let hint = "pass the publisher's key with --vkey LINE, a policy with --trust FILE, or the head's id with --head ID";
+    Failure::new(ErrorCode::NO_TRUST, "whom to trust was not said").hint(hint).hint(user_policy::advice())
 }
 
 /// The time, if the clock tells one.

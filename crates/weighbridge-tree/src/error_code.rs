@@ -516,6 +516,11 @@ codes! {
     STATE_FILE_MALFORMED = 9004;
     /// A passphrase is needed, and none was given that can be one.
     PASSPHRASE_NEEDED = 9005;
+    /// Somebody else could change the user's policy.
+    USER_POLICY_EXPOSED = 9006;
+    /// The change would lose part of the user's policy: a stricter entry, unless `--replace` is given, or what was written
+    /// into it by hand.
+    USER_POLICY_LOSS = 9007;
     /// Metadata exists already; `--force` replaces it.
     METADATA_EXISTS = 9101;
     /// Another run is writing metadata in this place.

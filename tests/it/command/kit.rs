@@ -185,7 +185,9 @@ impl World {
         command
             .current_dir(self.folder.path())
             .env("XDG_STATE_HOME", self.path("state"))
+            .env("XDG_CONFIG_HOME", self.path("config"))
             .env_remove("WEIGHBRIDGE_PASSPHRASE")
+            .env_remove("WEIGHBRIDGE_TRUST")
             .stdin(Stdio::null())
     }
 

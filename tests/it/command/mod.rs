@@ -37,3 +37,5 @@ mod tamper;
 #[cfg(unix)]
 mod terminal;
 mod trust;
+#[cfg(unix)]
+mod user_policy;

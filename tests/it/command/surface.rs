@@ -5,7 +5,7 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use crate::{
-    command::kit::{Ran, World},
+    command::kit::{Ran, World, root},
     readme::as_a_shell_runs,
 };
 
@@ -60,6 +60,7 @@ fn help_and_version_are_results() {
         "check",
         "audit",
         "fetch",
+        "trust",
         "diff",
         "demo",
         "completions",
@@ -105,6 +106,11 @@ fn every_help_ends_with_examples_and_they_work() {
         "audit respond",
         "audit check",
         "fetch",
+        "trust",
+        "trust add",
+        "trust list",
+        "trust remove",
+        "trust revoke",
         "diff",
         "completions",
         "man",
@@ -148,7 +154,7 @@ fn every_command_has_a_manual_page() {
     }
     assert!(named("weighbridge-audit-respond").contains("weighbridge audit respond model challenge.note"));
     // One page for each help text, and no other page.
-    assert_eq!(pages.len(), 18, "{:?}", pages.iter().map(|(name, _)| name).collect::<Vec<_>>());
+    assert_eq!(pages.len(), 23, "{:?}", pages.iter().map(|(name, _)| name).collect::<Vec<_>>());
     let objects = world.run("man -o man --json").done().objects();
     assert_eq!(objects[0]["pages"].as_array().unwrap().len(), pages.len());
 }
@@ -192,6 +198,31 @@ fn every_command_speaks_json() {
         (&result["event"], &result["verified"], &result["refused"]),
         (&"result".into(), &false.into(), &1.into())
     );
+}
+
+/// The sources of the command name variables of ours, and its help lists each.
+#[test]
+fn the_help_lists_every_variable_of_ours() {
+    let help = World::empty().run("--help").done();
+    let sources = root().join("crates/weighbridge-cli/src");
+    let mut found = std::collections::BTreeSet::new();
+    let mut folders = vec![sources];
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(path).unwrap();
+            let names = text.split("\"WEIGHBRIDGE_").skip(1).map(|rest| rest.split('"').next().unwrap());
+            found.extend(names.map(|name| format!("WEIGHBRIDGE_{name}")));
+        }
+    }
+    // It makes the schema, in a test.
+    assert!(found.remove("WEIGHBRIDGE_WRITE_SCHEMA") && found.len() >= 2, "{found:?}");
+    for name in found {
+        help.expect(help.stdout.contains(&name), &name);
+    }
 }
 
 #[test]
