@@ -9,7 +9,8 @@ use crate::{
     head::Head,
     key::{KeyName, PublicKey, Vkey},
     note::{Note, NoteSignature},
-    policy::{Publisher, Role, TrustPolicy, TrustedKey, distinct},
+    policy::{TrustPolicy, distinct},
+    publisher::{Publisher, Role, TrustedKey},
     time::Time,
     trust_error::{Shortage, TrustError},
 };

@@ -55,6 +55,7 @@ mod note;
 mod path;
 mod policy;
 mod policy_edit;
+mod policy_error;
 #[cfg(feature = "toml")]
 mod policy_toml;
 #[cfg(feature = "toml")]
@@ -62,6 +63,7 @@ mod policy_write;
 mod proof;
 mod proof_error;
 mod prove;
+mod publisher;
 mod shown;
 mod statement;
 mod statement_error;
@@ -91,10 +93,12 @@ pub use memory::{Memory, MemoryError, NoteFault, Remembered};
 pub use name::{ModelName, NameError};
 pub use note::{MAX_NOTE, MAX_SIGNATURES, Note, NoteError, NoteSignature};
 pub use path::{EntryPath, PathError, TensorName, TensorNameError};
-pub use policy::{KeyFault, PolicyError, Publisher, PublisherFault, Role, Scope, TrustPolicy, TrustedKey};
+pub use policy::TrustPolicy;
+pub use policy_error::{KeyFault, PolicyError, PublisherFault};
 pub use proof::{MAX_PROOF, Proven, SignedProof, SliceClaim};
 pub use proof_error::{FormFault, ProofError, ProveError};
 pub use prove::Wanted;
+pub use publisher::{Publisher, Role, Scope, TrustedKey};
 pub use shown::{is_unseen, shown, shown_beginning, shown_line, unseen_in};
 pub use statement::{
     Challenge, Receipt, ReceiptClaim, Report, SignedChallenge, SignedReceipt, SignedReport,

@@ -17,7 +17,8 @@ use crate::{
     key::KeyName,
     name::ModelName,
     note::{MAX_NOTE, MAX_SIGNATURES, Note, NoteSignature},
-    policy::{Role, TrustPolicy, distinct},
+    policy::{TrustPolicy, distinct},
+    publisher::Role,
     shown::shown,
     trust::VerifiedHead,
     trust_error::TrustError,
@@ -117,8 +118,8 @@ impl Memory {
     }
 
     /// Compares a head with the remembered heads of its name that the policy's entry of the same role believes, and
-    /// remembers it. `policy` must be the policy that believed the head. Returns the heads that were forgotten, because only keys signed them that the policy revokes.
-    /// Tell the user about these.
+    /// remembers it. `policy` must be the policy that believed the head. Returns the heads that were forgotten, because
+    /// only keys signed them that the policy revokes. Tell the user about these.
     ///
     /// Do not call this if the caller chose the head by its id: such a choice may go back to an older revision on
     /// purpose.

@@ -1,15 +1,15 @@
 //! Trust policies name the publishers and keys that are believed, per model. A policy comes from the caller, never from
 //! the artifact (rule 9).
 
-use alloc::{string::String, vec, vec::Vec};
-use core::fmt;
+use alloc::{vec, vec::Vec};
 
-use weighbridge_tree::{Coded, ErrorCode, HeadId};
+use weighbridge_tree::HeadId;
 
 use crate::{
-    key::{PublicKey, Vkey, VkeyError},
+    key::{PublicKey, Vkey},
     name::ModelName,
-    time::{Time, TimeError},
+    policy_error::{PolicyError, PublisherFault},
+    publisher::{Publisher, Role, Scope, TrustedKey},
 };
 
 /// A trust policy. It is made by [`new`](Self::new), from TOML, or for one purpose by [`any_of`](Self::any_of) and
@@ -30,156 +30,9 @@ pub(crate) struct Auditors {
     pub(crate) keys: Vec<TrustedKey>,
 }
 
-/// The trusted keys of one role for the models of one scope.
-#[derive(Clone, Debug)]
-pub struct Publisher {
-    /// The models.
-    pub scope: Scope,
-    /// The role of the keys.
-    pub role: Role,
-    /// The number of distinct keys that have to sign, at least 1.
-    pub threshold: usize,
-    /// The keys.
-    pub keys: Vec<TrustedKey>,
-}
-
-/// The role of an entry of a policy, and of the heads that it believes. A publisher's head goes before an imported one.
-///
-/// All roles are known to callers, who have to say of an imported head that it is one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// The keys sign copies of models that their publisher has not signed.
-    Import,
-    /// The keys sign for the publisher of the models.
-    Publisher,
-}
-
-impl Role {
-    /// Reads a role as a policy writes it; `None` if the text is no role.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Import, Self::Publisher].into_iter().find(|role| role.word() == text)
-    }
-
-    /// The role as a policy writes it.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Import => "import",
-            Self::Publisher => "publisher",
-        }
-    }
-}
-
-/// A key with its dates. It counts for heads with `from <= created < until`, and for reports with `from <= received <
-/// until`.
-#[derive(Clone, Debug)]
-pub struct TrustedKey {
-    /// The key.
-    pub vkey: Vkey,
-    /// The first time at which the key counts; `None` for no lower limit.
-    pub from: Option<Time>,
-    /// The time from which the key no longer counts; `None` for no upper limit.
-    pub until: Option<Time>,
-}
-
-impl TrustedKey {
-    /// Returns the key, or an error if its dates leave no time at which it counts.
-    pub(crate) fn with_dates_in_order(self) -> Result<Self, KeyFault> {
-        match (self.from, self.until) {
-            (Some(from), Some(until)) if from >= until => Err(KeyFault::Dates),
-            _ => Ok(self),
-        }
-    }
-
-    /// Whether this key counts whenever the other one does.
-    pub(crate) fn covers(&self, other: &Self) -> bool {
-        let from = self.from.is_none_or(|from| other.from.is_some_and(|other| from <= other));
-        let until = self.until.is_none_or(|until| other.until.is_some_and(|other| other <= until));
-        self.vkey == other.vkey && from && until
-    }
-
-    pub(crate) fn counts_at(&self, time: Time) -> bool {
-        self.from.is_none_or(|from| from <= time) && self.until.is_none_or(|until| time < until)
-    }
-}
-
-impl From<Vkey> for TrustedKey {
-    fn from(vkey: Vkey) -> Self {
-        Self { vkey, from: None, until: None }
-    }
-}
-
-/// The model names for which a publisher is trusted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// This name alone.
-    Name(ModelName),
-    /// `PREFIX/*`: all names that begin with `PREFIX/`.
-    Below(ModelName),
-    /// `*`: all names.
-    All,
-}
-
-impl Scope {
-    /// Reads a scope as a policy writes it.
-    ///
-    /// # Errors
-    /// [`PolicyError::Scope`] if the text is not a name, `PREFIX/*` or `*`.
-    pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        let scope = match (text, text.strip_suffix("/*")) {
-            ("*", _) => Some(Self::All),
-            (_, Some(prefix)) => ModelName::parse(prefix).ok().map(Self::Below),
-            (name, None) => ModelName::parse(name).ok().map(Self::Name),
-        };
-        scope.ok_or(PolicyError::Scope)
-    }
-
-    /// The closeness of the scope's fit to a name; `None` if it does not cover the name.
-    fn fit(&self, name: &ModelName) -> Option<usize> {
-        let covers = match self {
-            Self::All => true,
-            Self::Below(prefix) => {
-                name.as_str().strip_prefix(prefix.as_str()).is_some_and(|rest| rest.starts_with('/'))
-            }
-            Self::Name(exact) => exact == name,
-        };
-        covers.then(|| self.closeness())
-    }
-
-    /// How closely the scope fits the names that it covers. The closest scope decides.
-    pub(crate) fn closeness(&self) -> usize {
-        match self {
-            Self::All => 0,
-            Self::Below(prefix) => prefix.as_str().len(),
-            Self::Name(_) => usize::MAX,
-        }
-    }
-
-    /// Whether this scope covers every name that the other one covers.
-    pub(crate) fn contains(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::All, _) => true,
-            (_, Self::Name(name)) => self.fit(name).is_some(),
-            (Self::Below(prefix), Self::Below(longer)) => prefix == longer || self.fit(longer).is_some(),
-            (Self::Name(_), _) | (_, Self::All) => false,
-        }
-    }
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(name) => write!(f, "{name}"),
-            Self::Below(prefix) => write!(f, "{prefix}/*"),
-            Self::All => f.write_str("*"),
-        }
-    }
-}
-
 impl TrustPolicy {
-    /// Makes a policy. The public keys in `revoked` never count, under any name. Heads in `accepted_heads` are believed regardless
-    /// of their signatures.
+    /// Makes a policy. The public keys in `revoked` never count, under any name. Heads in `accepted_heads` are believed
+    /// regardless of their signatures.
     ///
     /// # Errors
     /// [`PolicyError`] if the policy trusts nobody, if a publisher could never be satisfied, or if two publishers have
@@ -342,155 +195,11 @@ pub(crate) fn distinct<'a>(keys: impl Iterator<Item = &'a PublicKey>) -> usize {
     keys.len()
 }
 
-/// The reason why a policy was not loaded.
-#[non_exhaustive]
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PolicyError {
-    /// The text is not TOML 1.0 in UTF-8, or has an unknown key.
-    Form {
-        /// The place and the reason, in one line of bounded length.
-        message: String,
-    },
-    /// The policy has no publisher and no accepted head.
-    TrustsNobody,
-    /// A scope is not a name, `PREFIX/*` or `*`.
-    Scope,
-    /// A key among the revoked ones was refused.
-    Revoked {
-        /// The number of the key, counted from 1.
-        number: usize,
-        /// The fault.
-        fault: VkeyError,
-    },
-    /// A head id among the accepted ones is malformed.
-    AcceptedHead {
-        /// The number of the head id, counted from 1.
-        number: usize,
-    },
-    /// A publisher is at fault.
-    Publisher {
-        /// The number of the publisher, counted from 1.
-        number: usize,
-        /// The fault.
-        fault: PublisherFault,
-    },
-    /// The auditors of `held` are at fault.
-    Held {
-        /// The fault.
-        fault: PublisherFault,
-    },
-}
-
-/// The fault of a publisher of a policy, or of the policy's auditors.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PublisherFault {
-    /// The publisher's scope is not a name, `PREFIX/*` or `*`.
-    Scope,
-    /// The publisher's role is neither `publisher` nor `import`.
-    Role,
-    /// A key is at fault.
-    Key {
-        /// The number of the key, counted from 1.
-        number: usize,
-        /// The fault.
-        fault: KeyFault,
-    },
-    /// There are no keys.
-    NoKeys,
-    /// The threshold is zero or cannot be reached.
-    Threshold {
-        /// The threshold in the policy.
-        threshold: usize,
-        /// The number of distinct keys.
-        keys: usize,
-    },
-    /// Another publisher has the same scope and role.
-    SameScope,
-}
-
-/// The fault of a key of a policy.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyFault {
-    /// The key was refused.
-    Vkey(VkeyError),
-    /// The key's `from` or `until` is malformed.
-    Time(TimeError),
-    /// The key's `from` is not before its `until`.
-    Dates,
-}
-
-impl Coded for PolicyError {
-    fn error_code(&self) -> ErrorCode {
-        match self {
-            Self::Form { .. } => ErrorCode::POLICY_MALFORMED,
-            Self::TrustsNobody => ErrorCode::POLICY_TRUSTS_NOBODY,
-            Self::Scope => ErrorCode::POLICY_SCOPE,
-            Self::Revoked { fault, .. } => fault.error_code(),
-            Self::AcceptedHead { .. } => ErrorCode::HASH_MALFORMED,
-            Self::Publisher { fault, .. } | Self::Held { fault } => match fault {
-                PublisherFault::Scope => ErrorCode::POLICY_SCOPE,
-                PublisherFault::Role => ErrorCode::POLICY_ROLE,
-                PublisherFault::Key { fault: KeyFault::Vkey(error), .. } => error.error_code(),
-                PublisherFault::Key { fault: KeyFault::Time(error), .. } => error.error_code(),
-                PublisherFault::Key { fault: KeyFault::Dates, .. } => ErrorCode::POLICY_KEY_DATES,
-                PublisherFault::NoKeys => ErrorCode::POLICY_TRUSTS_NOBODY,
-                PublisherFault::Threshold { .. } => ErrorCode::POLICY_THRESHOLD,
-                PublisherFault::SameScope => ErrorCode::POLICY_SAME_SCOPE,
-            },
-        }
-    }
-}
-
-impl fmt::Display for PolicyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Form { message } => write!(f, "not a trust policy: {message}"),
-            Self::TrustsNobody => f.write_str("the policy trusts nobody"),
-            Self::Scope => PublisherFault::Scope.fmt(f),
-            Self::Revoked { number, fault } => write!(f, "revoked key {number}: {fault}"),
-            Self::AcceptedHead { number } => {
-                write!(f, "accepted head {number}: a head id is 64 lower-case hexadecimal digits")
-            }
-            Self::Publisher { number, fault } => write!(f, "publisher {number}: {fault}"),
-            Self::Held { fault } => write!(f, "held: {fault}"),
-        }
-    }
-}
-
-impl fmt::Display for PublisherFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Scope => f.write_str("a scope is a model name, PREFIX/* or *"),
-            Self::Role => f.write_str("a role is 'publisher' or 'import'"),
-            Self::Key { number, fault } => write!(f, "key {number}: {fault}"),
-            Self::NoKeys => f.write_str("it has no keys"),
-            Self::Threshold { threshold, keys } => {
-                write!(f, "a threshold of {threshold} with {keys} distinct keys")
-            }
-            Self::SameScope => f.write_str("another publisher has the same scope and role"),
-        }
-    }
-}
-
-impl fmt::Display for KeyFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Vkey(error) => error.fmt(f),
-            Self::Time(error) => error.fmt(f),
-            Self::Dates => f.write_str("'from' is not before 'until'"),
-        }
-    }
-}
-
-impl core::error::Error for PolicyError {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::KeyName;
-    use alloc::string::ToString;
+    use crate::{key::KeyName, time::Time};
+    use weighbridge_tree::Coded as _;
 
     fn key() -> Vkey {
         Vkey::parse("PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW").unwrap()
@@ -506,18 +215,6 @@ mod tests {
             Err(error @ PolicyError::Publisher { number, .. }) => Some((error.error_code().get(), number)),
             Err(error) => Some((error.error_code().get(), 0)),
             Ok(_) => None,
-        }
-    }
-
-    #[test]
-    fn scopes_are_names_prefixes_or_everything() {
-        for good in ["*", "a", "a/b", "a/*", "a/b/c/*"] {
-            assert_eq!(Scope::parse(good).map(|scope| scope.to_string()).as_deref(), Ok(good));
-        }
-        for bad in
-            ["", "/*", "a*", "*/a", "**", "a/**", "a/*/*", "*/*", "a/*/b", "a/", "/a", "a b", " *", "a/*\n"]
-        {
-            assert_eq!(Scope::parse(bad), Err(PolicyError::Scope), "{bad:?}");
         }
     }
 

@@ -4,7 +4,9 @@ use alloc::{vec, vec::Vec};
 
 use crate::{
     key::{KeyName, Vkey},
-    policy::{PolicyError, Publisher, Role, Scope, TrustPolicy, TrustedKey},
+    policy::TrustPolicy,
+    policy_error::PolicyError,
+    publisher::{Publisher, Role, Scope, TrustedKey},
 };
 
 impl TrustPolicy {

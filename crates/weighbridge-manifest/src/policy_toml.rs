@@ -11,7 +11,9 @@ use weighbridge_tree::HeadId;
 
 use crate::{
     key::Vkey,
-    policy::{KeyFault, PolicyError, Publisher, PublisherFault, Role, Scope, TrustPolicy, TrustedKey},
+    policy::TrustPolicy,
+    policy_error::{KeyFault, PolicyError, PublisherFault},
+    publisher::{Publisher, Role, Scope, TrustedKey},
     time::Time,
     toml_1_0,
 };

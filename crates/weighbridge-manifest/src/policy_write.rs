@@ -3,7 +3,10 @@
 use alloc::{format, string::String, vec};
 use core::fmt;
 
-use crate::policy::{Role, TrustPolicy, TrustedKey};
+use crate::{
+    policy::TrustPolicy,
+    publisher::{Role, TrustedKey},
+};
 
 impl TrustPolicy {
     /// Writes the policy in the form of `spec/trust.md`: TOML 1.0 in UTF-8, each policy in one way, without what is the

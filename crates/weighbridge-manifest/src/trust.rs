@@ -14,7 +14,8 @@ use crate::{
     memory::{Remembered, leads_on},
     name::ModelName,
     note::{Note, NoteError, NoteSignature},
-    policy::{Role, TrustPolicy},
+    policy::TrustPolicy,
+    publisher::Role,
     time::Time,
     trust_error::TrustError,
 };
