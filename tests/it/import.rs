@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt as _, process::Co
 
 use serde_json::Value;
 use weighbridge_formats::generate::Llama;
-use weighbridge_testkit::servers::{End, Fault, Faulty};
+use weighbridge_testkit::servers::{End, Fault, Faulty, Hub, Visibility};
 
 use crate::command::kit::{Ran, World};
 
@@ -296,4 +296,107 @@ fn calls_that_make_no_sense_are_misuse() {
     }
     place.world.run("import hf://a/b/c -o model --key @alice.key").misused();
     assert!(!place.world.exists("model"), "nothing was made");
+}
+
+/// A hub that has a model of 3 MB as `org/llama`.
+fn hub() -> (World, Hub) {
+    let world = World::empty();
+    let _ = Llama::of_size(3_000_000, 4, 5).write(&world.path("source")).unwrap();
+    let hub = Hub::start();
+    hub.commit("org/llama", &world.path("source"));
+    (world, hub)
+}
+
+fn from_hub(world: &World, hub: &Hub, line: &str, token: Option<&str>) -> Ran {
+    let mut command = world.command(line);
+    for name in ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH"] {
+        command.env_remove(name);
+    }
+    command.env("HF_ENDPOINT", hub.url()).env("HF_HOME", world.path("none"));
+    Ran::of(command.envs(token.map(|token| ("HF_TOKEN", token))))
+}
+
+const LINE: &str = "import hf://org/llama -o model --key @alice.key";
+
+#[test]
+fn a_model_of_a_hub_is_imported_under_its_name_with_its_commit_and_its_base() {
+    let (world, hub) = hub();
+    hub.describe("org/llama", serde_json::json!({"base_model": "org/base"}));
+    hub.list_by(3);
+    hub.expire_after(2);
+    hub.limit(2, 1);
+    let commit = hub.commit("org/llama", &world.path("source"));
+    let ran = from_hub(&world, &hub, LINE, None).done();
+    ran.prints(&format!("vouched  hf://org/llama@{commit} said so at ")).prints("the commit id is its word");
+    let head = world.text("model/weighbridge/head.note");
+    assert!(head.contains(&format!("\next base org/base\next source hf://org/llama@{commit}\n")), "{head}");
+    for (name, bytes) in world.files("source") {
+        assert!(world.read(&format!("model/{name}")) == bytes, "{name}");
+    }
+    let _ = world.run("verify model --name org/llama --vkey @alice").done();
+
+    // The same commit is nothing new; another one is the next revision.
+    from_hub(&world, &hub, &format!("{LINE} --update"), None).done().prints("nothing to do");
+    world.copy("source", "next");
+    world.write("next/config.json", "{}");
+    let next = hub.commit("org/llama", &world.path("next"));
+    let _ = from_hub(&world, &hub, &format!("{LINE} --update"), None).done();
+    let head = world.text("model/weighbridge/head.note");
+    assert!(head.contains("\nrevision 2\n") && head.contains(&next), "{head}");
+}
+
+#[test]
+fn private_and_gated_models_need_a_token_which_stays_with_the_hub() {
+    for visibility in [Visibility::Private, Visibility::Gated] {
+        let (world, hub) = hub();
+        hub.restrict("org/llama", visibility);
+        let ran = from_hub(&world, &hub, LINE, None);
+        ran.expect(ran.status == Some(2), "no verdict");
+        ran.hints("HF_TOKEN");
+        let _ = from_hub(&world, &hub, LINE, Some(Hub::TOKEN)).done();
+    }
+}
+
+/// Whoever pushes to the branch meanwhile does not change what is imported; whoever rewrites the commit is noticed.
+#[test]
+fn a_commit_that_changes_meanwhile_is_noticed() {
+    let (world, hub) = hub();
+    let begun = hub.commit("org/llama", &world.path("source"));
+    hub.storage().limit_rate(2_000_000);
+    world.copy("source", "next");
+    world.write("next/config.json", "{}");
+    let next = std::thread::scope(|scope| {
+        let pushed = scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(700));
+            hub.commit("org/llama", &world.path("next"))
+        });
+        let ran = from_hub(&world, &hub, LINE, None).done();
+        let next = pushed.join().unwrap();
+        ran.prints(&format!("moved    the revision is commit {next} by now"));
+        next
+    });
+    assert_ne!(begun, next);
+    assert!(world.text("model/weighbridge/head.note").contains(&format!("hf://org/llama@{begun}\n")));
+
+    // A commit that is gone at the end cannot be listed again.
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(700));
+            hub.forget("org/llama", &next);
+        });
+        let ran = from_hub(&world, &hub, "import hf://org/llama -o other --key @alice.key", None);
+        ran.expect(ran.status == Some(2), "no verdict");
+        assert!(!world.exists("other/weighbridge/head.note"));
+    });
+}
+
+/// A byte that decayed in the storage of the hub.
+#[test]
+fn what_the_storage_of_a_hub_gives_wrong_is_refused() {
+    let (world, hub) = hub();
+    world.flip(&format!("source/{SHARD}"), 400_000);
+    from_hub(&world, &hub, LINE, None).refused(5601, &format!("{SHARD} is not what is listed: sha256:"));
+    world.flip(&format!("source/{SHARD}"), 400_000);
+    world.flip("source/config.json", 3);
+    from_hub(&world, &hub, LINE, None).refused(5601, "config.json is not what is listed: git-blob:");
 }

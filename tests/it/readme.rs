@@ -2,6 +2,8 @@
 
 use std::{env, fs, process::Command};
 
+use weighbridge_testkit::servers::Hub;
+
 use crate::command::kit::{Ran, World, binary, root};
 
 fn readme() -> String {
@@ -9,9 +11,9 @@ fn readme() -> String {
 }
 
 /// Runs lines of shell in which `weighbridge` is the command of these tests, and every network source is the folder
-/// `served`.
+/// `served`; an import is from a hub that has that folder.
 pub(crate) fn as_a_shell_runs(world: &World, lines: &str) -> Ran {
-    let mut offline = lines.to_owned();
+    let mut offline = lines.replace("import hf://", "import HUB://");
     for (place, folder) in [
         ("https://one.example/model", "served"),
         ("https://two.example/model", "./served"),
@@ -20,12 +22,19 @@ pub(crate) fn as_a_shell_runs(world: &World, lines: &str) -> Ran {
     ] {
         offline = offline.replace(place, folder);
     }
+    let hub = offline.contains("HUB://").then(|| {
+        let hub = Hub::start();
+        hub.commit("org/model", &world.path("served"));
+        hub
+    });
+    let offline = offline.replace("HUB://", "hf://");
     let folder = binary().parent().unwrap();
     let paths = env::var_os("PATH").unwrap();
     let paths = env::join_paths([folder.to_owned()].into_iter().chain(env::split_paths(&paths))).unwrap();
     let mut shell = Command::new("sh");
     shell.args(["-e", "-c", &offline]);
-    Ran::of(world.at_home(&mut shell).env("PATH", paths).env("WEIGHBRIDGE_PASSPHRASE", "correct horse"))
+    let shell = world.at_home(&mut shell).env("PATH", paths).env("WEIGHBRIDGE_PASSPHRASE", "correct horse");
+    Ran::of(shell.envs(hub.as_ref().map(|hub| ("HF_ENDPOINT", hub.url()))))
 }
 
 /// Runs every command of the README. Before this test, only the demo was ever run.

@@ -95,8 +95,8 @@ pub(crate) const FETCH: &str = examples! {
 };
 
 pub(crate) const IMPORT: &str = examples! {
-    "weighbridge import hf://org/model@main -o model --key keys/alice.key"
-    "weighbridge import hf://org/model -o model --key keys/alice.key --update"
+    "weighbridge import hf://org/model@main -o imported --key keys/alice.key"
+    "weighbridge import hf://org/model -o imported --key keys/alice.key --update"
 };
 
 pub(crate) const TRUST: &str = examples! {
