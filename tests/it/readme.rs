@@ -2,8 +2,6 @@
 
 use std::{env, fs, process::Command};
 
-use weighbridge_testkit::servers::Hub;
-
 use crate::command::kit::{Ran, World, binary, root};
 
 fn readme() -> String {
@@ -13,7 +11,7 @@ fn readme() -> String {
 /// Runs lines of shell in which `weighbridge` is the command of these tests, and every network source is the folder
 /// `served`; an import is from a hub that has that folder.
 pub(crate) fn as_a_shell_runs(world: &World, lines: &str) -> Ran {
-    let mut offline = lines.replace("import hf://", "import HUB://");
+    let mut offline = lines.to_owned();
     for (place, folder) in [
         ("https://one.example/model", "served"),
         ("https://two.example/model", "./served"),
@@ -22,19 +20,31 @@ pub(crate) fn as_a_shell_runs(world: &World, lines: &str) -> Ran {
     ] {
         offline = offline.replace(place, folder);
     }
-    let hub = offline.contains("HUB://").then(|| {
-        let hub = Hub::start();
-        hub.commit("org/model", &world.path("served"));
-        hub
-    });
-    let offline = offline.replace("HUB://", "hf://");
+    #[cfg(unix)]
+    let hub = hub_of(world, &offline);
+    #[cfg(unix)]
+    let endpoint = hub.as_ref().map(weighbridge_testkit::servers::Hub::url);
+    #[cfg(not(unix))]
+    let endpoint: Option<String> = None;
     let folder = binary().parent().unwrap();
     let paths = env::var_os("PATH").unwrap();
     let paths = env::join_paths([folder.to_owned()].into_iter().chain(env::split_paths(&paths))).unwrap();
     let mut shell = Command::new("sh");
     shell.args(["-e", "-c", &offline]);
-    let shell = world.at_home(&mut shell).env("PATH", paths).env("WEIGHBRIDGE_PASSPHRASE", "correct horse");
-    Ran::of(shell.envs(hub.as_ref().map(|hub| ("HF_ENDPOINT", hub.url()))))
+    shell.env("PATH", paths).envs(endpoint.map(|endpoint| ("HF_ENDPOINT", endpoint)));
+    Ran::of(world.at_home(&mut shell).env("WEIGHBRIDGE_PASSPHRASE", "correct horse"))
+}
+
+/// A hub that has, as `v1.0` of `org/other`, the folder which the lines compare with it, or what they import.
+#[cfg(unix)]
+fn hub_of(world: &World, lines: &str) -> Option<weighbridge_testkit::servers::Hub> {
+    let (before, _) = lines.split_once("hf://org/other")?;
+    let compared = before.strip_suffix(" --hub ").and_then(|before| before.rsplit(' ').next());
+    let folder = world.path(compared.unwrap_or("served"));
+    let hub = weighbridge_testkit::servers::Hub::start();
+    let commit = hub.commit("org/other", &folder);
+    hub.name("org/other", "v1.0", &commit);
+    Some(hub)
 }
 
 /// Runs every command of the README. Before this test, only the demo was ever run.

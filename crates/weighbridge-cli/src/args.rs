@@ -188,6 +188,14 @@ pub(crate) struct Verify {
     /// Report files that are not listed instead of refusing them
     #[arg(long)]
     pub(crate) allow_extra: bool,
+    /// Compare with what a hub (hf://ORG/NAME@REVISION), or an https folder with SHA256SUMS, lists, in place of a head
+    ///
+    /// Nobody signed that: whoever can change the files of a hub can change what it lists. HF_ENDPOINT and HF_TOKEN are
+    /// used as by fetch.
+    #[arg(long, value_name = "SOURCE", conflicts_with_all = [
+        "meta", "trust", "vkeys", "name", "head", "min_revision", "state", "allow_expired", "tensors", "partial", "receipt",
+    ])]
+    pub(crate) hub: Option<String>,
     /// Say what is there of a fetch that is not complete: whole files, chunks, tensors; what is missing is no refusal
     #[arg(long, conflicts_with_all = ["receipt", "tensors", "allow_extra"])]
     pub(crate) partial: bool,

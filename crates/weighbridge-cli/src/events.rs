@@ -16,6 +16,7 @@ pub(crate) mod publish;
 mod schema;
 pub(crate) mod values;
 pub(crate) mod verify;
+pub(crate) mod verify_hub;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -67,9 +68,11 @@ events! {
     "head", "inspect": inspect::Head<'_>;
     "head", "diff": diff::Head<'_>;
     "forgotten", "verify, check, audit, fetch": common::Forgotten<'_>;
+    "listing", "verify --hub": verify_hub::Listing<'_>;
     "file", "weigh, of what is left out or refused": publish::File<'_>;
     "file", "verify": verify::File<'_>;
     "file", "verify --partial": verify::PartialFile<'_>;
+    "file", "verify --hub": verify_hub::File<'_>;
     "file", "check": check::File<'_>;
     "file", "check, of a file that is absent": check::AbsentFile<'_>;
     "file", "fetch, import": fetch::File<'_>;
@@ -83,6 +86,7 @@ events! {
     "receipt", "inspect": inspect::Receipt;
     "result", "verify": verify::Result;
     "result", "verify --partial": verify::PartialResult;
+    "result", "verify --hub": verify_hub::Result<'_>;
     "result", "check": check::Result;
     "result", "diff": diff::Result;
     "result", "fetch": fetch::Result<'_>;

@@ -44,6 +44,7 @@ pub(crate) const VERIFY: &str = examples! {
     "    --vkey \"$(cat keys/alice.vkey)\""
     "weighbridge verify model --name org/model --trust policy.toml \\"
     "    --only '*.json' --quiet"
+    "weighbridge verify model --hub hf://org/other@v1.0"
 };
 
 pub(crate) const INSPECT: &str = examples! {
@@ -95,8 +96,8 @@ pub(crate) const FETCH: &str = examples! {
 };
 
 pub(crate) const IMPORT: &str = examples! {
-    "weighbridge import hf://org/model@main -o imported --key keys/alice.key"
-    "weighbridge import hf://org/model -o imported --key keys/alice.key --update"
+    "weighbridge import hf://org/other@v1.0 -o imported --key keys/alice.key"
+    "weighbridge import hf://org/other -o imported --key keys/alice.key --update"
 };
 
 pub(crate) const TRUST: &str = examples! {

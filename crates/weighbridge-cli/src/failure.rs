@@ -8,7 +8,7 @@ use weighbridge_manifest::{
 };
 use weighbridge_publish::{KeyError, SigningError};
 use weighbridge_store::{HoldingError, IoError, MetadataError, StoreError, shown_path};
-use weighbridge_transfer::{Blame, FetchError, FetchProgress, SourceStatus, Unpruned};
+use weighbridge_transfer::{Blame, FetchError, FetchProgress, ListingError, SourceStatus, Unpruned};
 use weighbridge_tree::{Coded, ErrorCode, SliceError};
 use weighbridge_verify::{AuditError, ResponseError};
 
@@ -216,6 +216,23 @@ impl From<FetchError> for Failure {
         }
     }
 }
+
+impl From<ListingError> for Failure {
+    fn from(error: ListingError) -> Self {
+        let failure = Self::of(&error);
+        match error {
+            _ if error.is_denied() => failure.hint(DENIED_BY_HUB),
+            ListingError::NotGiven { .. } => failure.hint("look at the address, or try again later"),
+            ListingError::Malformed { .. } => {
+                failure.hint("nothing of this model was judged; tell whoever runs that server")
+            }
+            _ => failure,
+        }
+    }
+}
+
+/// What to do where a hub denies.
+pub(crate) const DENIED_BY_HUB: &str = "a hub answers so for what is private, gated or not there; it is given the token in HF_TOKEN, or that of `hf auth login`";
 
 /// The way to repair a model in a cache of Hugging Face's clients: we do not replace files there.
 pub(crate) const BESIDE_THE_CACHE: &str = "fetch into another folder, with the snapshot as one of the sources: what is good there \

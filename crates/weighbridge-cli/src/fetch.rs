@@ -28,7 +28,7 @@ use crate::{
         self,
         values::{Code, Hash},
     },
-    failure::Failure,
+    failure::{DENIED_BY_HUB, Failure},
     fetch_json,
     fetch_view::{Counts, View, blamed},
     memory::Unaccepted,
@@ -364,11 +364,7 @@ fn failure(error: FetchError, names: &[String]) -> Failure {
     let FetchError::NoSource { sources, .. } = &error else { return error.into() };
     let mut hints: Vec<String> = sources.iter().map(|status| of_source(status, names)).collect();
     if sources.iter().any(|status| is_denied_by_hub(status, names)) {
-        hints.push(
-            "a hub answers so for what is private, gated or not there; it is given the token in HF_TOKEN, or that of \
-             `hf auth login`"
-                .to_owned(),
-        );
+        hints.push(DENIED_BY_HUB.to_owned());
     }
     let mut failure = Failure::from(error);
     failure.hints.splice(0..0, hints);

@@ -31,6 +31,7 @@ mod trust;
 mod trust_file;
 mod user_policy;
 mod verify;
+mod verify_hub;
 mod verify_partial;
 mod weigh;
 

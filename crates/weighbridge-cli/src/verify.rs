@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use weighbridge_manifest::{FileEntry, Receipt, TensorEntry, VerifiedFileList, VerifiedHead, shown};
+use weighbridge_manifest::{EntryPath, Receipt, TensorEntry, VerifiedFileList, VerifiedHead, shown};
 use weighbridge_publish::{SecretKey, sign_receipt};
 use weighbridge_store::{
     BadChunks, BadRun, Event, ExtraFiles, FOLDER, FileFault, FileReport, IoError, Metadata, ModelCheck,
@@ -26,13 +26,16 @@ use crate::{
     output::{List, Output, count, size},
     place::NewFile,
     progress::ReadProgress,
-    trust, verify_partial,
+    trust, verify_hub, verify_partial,
     weigh::globs,
 };
 
 pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
     if args.partial {
         return verify_partial::run(args, output);
+    }
+    if let Some(hub) = &args.hub {
+        return verify_hub::run(args, hub, output);
     }
     trust::folder(&args.model)?;
     let patterns = globs(&args.only)?;
@@ -87,7 +90,7 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<(), Failure> {
 }
 
 /// Refuses a model folder in which files of two releases may lie.
-fn check_not_being_replaced(own: &Metadata) -> Result<(), Failure> {
+pub(crate) fn check_not_being_replaced(own: &Metadata) -> Result<(), Failure> {
     own.being_replaced().map_or(Ok(()), |error| Err(StoreError::BeingReplaced(error).into()))
 }
 
@@ -192,15 +195,29 @@ pub(crate) struct Codes {
     /// Whether a fault named the bad chunks.
     chunks_named: bool,
     /// The number of files that are not listed but allowed.
-    extra: u64,
+    pub(crate) extra: u64,
     /// The number of places that are not listed and were not looked into.
-    left_out: u64,
+    pub(crate) left_out: u64,
 }
 
 impl Codes {
     /// The code with which the run ends.
     pub(crate) fn code(&self) -> Option<ErrorCode> {
         self.refused.first().copied().or(self.unknown)
+    }
+
+    /// Adds those of one file.
+    pub(crate) fn add(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Refused(faults) => {
+                self.refused.extend(faults.iter().map(Coded::error_code));
+                self.chunks_named |= faults.iter().any(names_chunks);
+            }
+            Outcome::Unknown(error) => self.unknown = Some(error.error_code()),
+            Outcome::Extra => self.extra += 1,
+            Outcome::LeftOut(_) => self.left_out += 1,
+            Outcome::Verified => {}
+        }
     }
 }
 
@@ -211,7 +228,7 @@ pub(crate) fn check_files(
 ) -> Result<(Summary, Codes), Failure> {
     let wanted = |path: &str| check.only.is_none_or(|only| only(path));
     let paths = || files.entries().iter().filter(|e| wanted(e.path.as_str()));
-    let width = path_width(paths());
+    let width = path_width(paths().map(|entry| &entry.path));
     let list = List::new(output, paths().count(), "file");
     let progress = ReadProgress::new(output, "verifying");
     progress.total(paths().map(|e| e.size).sum());
@@ -224,17 +241,7 @@ pub(crate) fn check_files(
             progress.read(bytes);
         }
         Event::File(report) => {
-            let mut codes = codes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            match &report.outcome {
-                Outcome::Refused(faults) => {
-                    codes.refused.extend(faults.iter().map(Coded::error_code));
-                    codes.chunks_named |= faults.iter().any(names_chunks);
-                }
-                Outcome::Unknown(error) => codes.unknown = Some(error.error_code()),
-                Outcome::Extra => codes.extra += 1,
-                Outcome::LeftOut(_) => codes.left_out += 1,
-                Outcome::Verified => {}
-            }
+            codes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(&report.outcome);
             progress.aside(|| print(report, width, &list));
         }
     });
@@ -244,8 +251,8 @@ pub(crate) fn check_files(
 }
 
 /// The width of the path column.
-pub(crate) fn path_width<'a>(entries: impl Iterator<Item = &'a FileEntry>) -> usize {
-    entries.map(|entry| shown(entry.path.as_str()).chars().count()).max().unwrap_or(0).min(MAX_WIDTH)
+pub(crate) fn path_width<'a>(paths: impl Iterator<Item = &'a EntryPath>) -> usize {
+    paths.map(|path| shown(path.as_str()).chars().count()).max().unwrap_or(0).min(MAX_WIDTH)
 }
 
 pub(crate) fn verdict(summary: &Summary, codes: &Codes) -> Result<(), Failure> {
@@ -287,6 +294,10 @@ fn hints(codes: &Codes) -> Vec<&'static str> {
             ErrorCode::FILE_NOT_LISTED => {
                 "remove files that are not part of the model, or report them only: --allow-extra"
             }
+            ErrorCode::LISTED_MISMATCH | ErrorCode::LISTED_LENGTH => {
+                "download the files named above again, in the commit named above"
+            }
+            ErrorCode::SHA1_COLLISION => "do not use these files: somebody made two contents with one id",
             ErrorCode::FILE_CHANGED => "wait until nothing writes to the model, and verify again",
             ErrorCode::LAYER_MISMATCH => {
                 "get chunks.layer again, or remove it: the files can be verified without it"
@@ -324,7 +335,7 @@ fn print(report: &FileReport, width: usize, list: &List<'_>) {
     }
 }
 
-fn text(report: &FileReport, width: usize) -> String {
+pub(crate) fn text(report: &FileReport, width: usize) -> String {
     let path = format!("{:width$}", shown(&report.path));
     match &report.outcome {
         Outcome::Verified => {

@@ -251,7 +251,7 @@ impl Rest<'_> {
         total: &mut Total,
         output: &Output,
     ) -> Result<(), Failure> {
-        let width = path_width(entries.iter().map(|(_, entry)| *entry));
+        let width = path_width(entries.iter().map(|(_, entry)| &entry.path));
         let progress = ReadProgress::new(output, "looking");
         let list = List::new(output, entries.len(), "file");
         let mut read = 0;

@@ -79,7 +79,7 @@ impl Coded for ImportError {
     fn error_code(&self) -> ErrorCode {
         match self {
             Self::List(error) => error.error_code(),
-            Self::Source { fault: Fault::OtherFile(_), .. } | Self::Wrong(_) => ErrorCode::NOT_AS_LISTED,
+            Self::Source { fault: Fault::OtherFile(_), .. } | Self::Wrong(_) => ErrorCode::LISTED_MISMATCH,
             Self::Source { .. } => ErrorCode::NO_SOURCE,
             Self::Changed { .. } => ErrorCode::LISTING_CHANGED,
             Self::Exists { .. } => ErrorCode::METADATA_EXISTS,

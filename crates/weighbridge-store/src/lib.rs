@@ -4,6 +4,7 @@
 //! - [`scan`] reads files once, on all cores, and computes every requested hash
 //! - [`Metadata`] reads the files that a publisher put beside a model, never more of them than is signed
 //! - [`ModelCheck`] compares the files of a folder with the signed lists
+//! - [`ListedCheck`] compares them with what a hub lists, which nobody signed
 //! - [`FileView`] and [`ModelView`] read at any position and verify each chunk they touch; a [`TensorView`] reads by
 //!   name
 //! - [`HeldFolder`] answers audits and gives slices
@@ -38,6 +39,7 @@ mod folder;
 mod hub_cache;
 mod io;
 mod kept;
+mod listed;
 mod lock;
 mod metadata;
 mod model;
@@ -45,6 +47,7 @@ mod naming;
 mod partial;
 mod place;
 mod quarantine;
+mod report;
 pub mod scan;
 mod site;
 mod spare;
@@ -73,19 +76,18 @@ pub use io::{
     IoError, descriptor_limit, open_to_read, read_bounded, read_exact_at, read_some_at, shown_path,
 };
 pub use kept::Standing;
+pub use listed::ListedCheck;
 pub use lock::{FolderLock, LockError};
 pub use metadata::{
     CHUNKS, FILES, FOLDER, HEAD, KEPT, Layers, LayersError, Metadata, MetadataError, NEW, PARTIAL, TENSORS,
     TEXT,
 };
-pub use model::{
-    BadChunks, BadRun, Event, ExtraFiles, FileFault, FileReport, ModelCheck, Outcome, Summary, TensorHashing,
-    Uncompared,
-};
+pub use model::{ModelCheck, TensorHashing};
 pub use naming::Naming;
 pub use partial::{ClosedFile, PartialFile};
 pub use place::Place;
 pub use quarantine::Quarantine;
+pub use report::{BadChunks, BadRun, Event, ExtraFiles, FileFault, FileReport, Outcome, Summary, Uncompared};
 pub use staged::{LayersFile, Staged};
 pub use staging::{Existing, Staging};
 pub use stamp::Stamp;

@@ -498,8 +498,10 @@ codes! {
     KEY_PAIR_MISMATCH = 5405;
     /// No source gives the signed bytes of what is missing: what came was refused.
     SOURCES_REFUSED = 5501;
-    /// A file is not what its place lists.
-    NOT_AS_LISTED = 5601;
+    /// A file does not have the digest that its listing says.
+    LISTED_MISMATCH = 5601;
+    /// A file has another length than its listing says.
+    LISTED_LENGTH = 5602;
     /// A file whose listing says the id of its Git blob is made for a collision of SHA-1.
     SHA1_COLLISION = 5603;
     /// A listing changed while the model was imported.

@@ -39,3 +39,5 @@ mod terminal;
 mod trust;
 #[cfg(unix)]
 mod user_policy;
+#[cfg(unix)]
+mod verify_hub;
