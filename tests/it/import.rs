@@ -398,5 +398,6 @@ fn what_the_storage_of_a_hub_gives_wrong_is_refused() {
     from_hub(&world, &hub, LINE, None).refused(5601, &format!("{SHARD} is not what is listed: sha256:"));
     world.flip(&format!("source/{SHARD}"), 400_000);
     world.flip("source/config.json", 3);
-    from_hub(&world, &hub, LINE, None).refused(5601, "config.json is not what is listed: git-blob:");
+    let line = LINE.replace("-o model", "-o other");
+    from_hub(&world, &hub, &line, None).refused(5601, "config.json is not what is listed: git-blob:");
 }

@@ -133,7 +133,8 @@ pub(crate) fn source_options(source: &str, headers: Vec<Header>) -> SourceOption
     }
 }
 
-fn is_of_hub(source: &str) -> bool {
+/// Whether a source is named as one of a hub.
+pub(crate) fn is_of_hub(source: &str) -> bool {
     source.split_once("://").is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("hf"))
 }
 

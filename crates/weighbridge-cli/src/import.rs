@@ -10,7 +10,7 @@ use weighbridge_import::{Earlier, Import, ImportError, Imported, Observer, impor
 use weighbridge_manifest::{Expectation, ModelName, SignedHead, TrustPolicy, shown};
 use weighbridge_publish::{Previous, SecretKey};
 use weighbridge_store::{FOLDER, HEAD, Metadata, shown_path};
-use weighbridge_transfer::{Event, FetchProgress, Listing, SourceFactory};
+use weighbridge_transfer::{Event, Fault, FetchProgress, Listing, SourceFactory};
 use weighbridge_tree::ErrorCode;
 
 use crate::{
@@ -19,8 +19,8 @@ use crate::{
         import::{self, VouchedBy},
         publish,
     },
-    failure::Failure,
-    fetch::source_options,
+    failure::{DENIED_BY_HUB, Failure},
+    fetch::{is_of_hub, source_options},
     fetch_json,
     fetch_view::{Counts, View},
     keys,
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &args::Import, output: &Output) -> Result<(), Failure> {
     // Do not wait for reads of a file system that does not answer.
     runtime.shutdown_background();
     watcher.finish();
-    match ended.map_err(|error| failure(error, output))? {
+    match ended.map_err(|error| failure(error, is_of_hub(&args.place), output))? {
         Some(imported) => print(&imported, &signers, &args.output, output),
         None => output.line("the model in the folder is what is listed: nothing to do"),
     }
@@ -147,7 +147,7 @@ impl Observer for Watcher<'_> {
     }
 }
 
-fn failure(error: ImportError, output: &Output) -> Failure {
+fn failure(error: ImportError, is_of_hub: bool, output: &Output) -> Failure {
     if let ImportError::Wrong(wrong) = &error {
         for file in wrong {
             let text =
@@ -166,9 +166,8 @@ fn failure(error: ImportError, output: &Output) -> Failure {
             failure.hint("the next import gets these files anew; if they are wrong again, the place has other bytes than it lists")
         }
         ImportError::Changed { .. } => failure.hint("import again: what has not changed is not fetched again"),
-        ImportError::List(error) if error.is_denied() => {
-            failure.hint("a private or gated model needs a token: put it into HF_TOKEN")
-        }
+        ImportError::List(error) if error.is_denied() => failure.hint(DENIED_BY_HUB),
+        ImportError::Source { fault: Fault::Refused(_), .. } if is_of_hub => failure.hint(DENIED_BY_HUB),
         _ => failure,
     }
 }

@@ -380,6 +380,7 @@ impl Run {
         self.refuse_another_model()?;
         weighed.check_unchanged().map_err(ImportError::Weigh)?;
         self.event(Event::Naming { files: u64::try_from(places.len()).unwrap_or(u64::MAX) });
+        let roots = places.iter().map(|(.., root)| *root).collect();
         let mut naming = self.destination.begin_naming(lock, &staged)?;
         for batch in places.chunks(BATCH) {
             let mut partials = Vec::new();
@@ -406,6 +407,10 @@ impl Run {
             let was_listed = earlier.is_some_and(|earlier| earlier.files.find(&extra.path).is_some());
             let removed = was_listed && self.destination.remove(&mut naming, &extra)?;
             self.event(Event::Extra { path: extra.path, removed, fault: extra.fault });
+        }
+        // Runs that were killed, or had another listing, left what nobody goes on with.
+        for left in self.destination.left_over(&roots, head)? {
+            let _ = self.destination.remove(&mut naming, &left)?;
         }
         naming.sweep(Standing::IsWhole)?;
         let received = self.figures.received.load(SeqCst);

@@ -218,7 +218,10 @@ impl Weighing<'_> {
     pub fn weigh_read(&self, read: Vec<(Found, Scanned)>) -> Result<Weighed, WeighError> {
         let (mut found, mut entries) = (Vec::new(), Vec::new());
         for (file, scanned) in read {
-            entries.push(WeighedFile::new(&file, scanned)?);
+            let mut entry = WeighedFile::new(&file, scanned)?;
+            // The digest of a scan may be one that only some files have.
+            entry.file.sha256 = entry.file.sha256.filter(|_| self.sha256 == Sha256Listing::List);
+            entries.push(entry);
             found.push(file);
         }
         refuse(refusal::of_paths(found.iter().map(|file| &file.path)))?;
