@@ -504,7 +504,7 @@ codes! {
     LISTED_LENGTH = 5602;
     /// A file whose listing says the id of its Git blob is made for a collision of SHA-1.
     SHA1_COLLISION = 5603;
-    /// A listing changed while the model was imported.
+    /// The listing changed while the model was imported.
     LISTING_CHANGED = 5604;
 
     // 9xxx: no judgement reached
