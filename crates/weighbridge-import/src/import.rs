@@ -81,10 +81,58 @@ pub struct Imported {
     pub received: u64,
 }
 
-/// Imports a model; `None` if the earlier release is what is listed. Dropping the future stops the import; what has come is there for the next one.
+/// Imports a model; `None` if the earlier release is what is listed. Dropping the future stops the import; what has come is
+/// there for the next one.
 ///
 /// # Errors
-/// [`ImportError`].
+/// [`ImportError`]. Nothing has a new final name then, unless it is [`ImportError::Store`].
+///
+/// # Cost
+/// Each file is received once and read back once, while it comes. Memory does not grow with the model, except for lists and
+/// layers.
+///
+/// # Example
+/// ```
+/// use weighbridge_import::{Import, Observer, import};
+/// use weighbridge_manifest::{ModelName, Time};
+/// use weighbridge_transfer::{Event, Listing, SourceFactory, SourceOptions};
+/// # use weighbridge_manifest::KeyName;
+/// # use weighbridge_publish::SecretKey;
+/// # use weighbridge_testkit::{Folder, servers::Hub};
+/// # let (source, place) = (Folder::with(&[("model.bin", b"weights")]), Folder::new());
+/// # let hub = Hub::start();
+/// # let commit = hub.commit("example/tiny", source.path());
+/// # let key = SecretKey::generate(KeyName::parse("importer")?)?;
+/// # let (endpoint, into) = (hub.url(), place.at("model"));
+///
+/// struct Quiet;
+///
+/// impl Observer for Quiet {
+///     fn listed(&self, _: &Listing) {}
+///     fn moved(&self, _: &str) {}
+///     fn event(&self, _: Event) {}
+/// }
+///
+/// let options = Import {
+///     address: "hf://example/tiny@main".to_owned(),
+///     options: SourceOptions { hub_endpoint: Some(endpoint), ..SourceOptions::default() },
+///     factory: SourceFactory::new(),
+///     into,
+///     name: ModelName::parse("example/tiny")?,
+///     keys: vec![key],
+///     created: Time::parse("2026-11-20T16:31:00Z")?,
+///     earlier: None,
+/// };
+/// # let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+/// # let imported = runtime.block_on(async {
+/// let imported = import(options, &Quiet).await?;
+/// # Ok::<_, weighbridge_import::ImportError>(imported)
+/// # })?;
+/// let imported = imported.ok_or("it was there")?;
+/// assert_eq!(imported.listing.origin, format!("hf://example/tiny@{commit}"));
+/// assert_eq!(std::fs::read(place.at("model/model.bin"))?, b"weights");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub async fn import(import: Import, observer: &dyn Observer) -> Result<Option<Imported>, ImportError> {
     let (listing, source) =
         import.factory.list(&import.address, &import.options).await.map_err(ImportError::List)?;
