@@ -34,16 +34,19 @@ impl Arrived {
         self.grown.notify_all();
     }
 
-    /// Adds bytes that are written. They are in no run that was added before.
+    /// Adds bytes that are written.
     pub(crate) fn add(&self, bytes: &Range<u64>) {
         let mut state = self.state();
         if bytes.is_empty() {
             return;
         }
-        state.ahead.insert(bytes.start, bytes.end);
+        let end = state.ahead.entry(bytes.start).or_default();
+        *end = (*end).max(bytes.end);
         let mut prefix = state.prefix;
-        while let Some(end) = state.ahead.remove(&prefix) {
-            prefix = end;
+        while let Some(run) = state.ahead.first_entry()
+            && *run.key() <= prefix
+        {
+            prefix = prefix.max(run.remove());
         }
         state.prefix = prefix;
         drop(state);
@@ -64,7 +67,7 @@ impl Arrived {
             if at < start {
                 missing.push(at..start);
             }
-            at = end;
+            at = at.max(end);
         }
         missing
     }
@@ -101,6 +104,9 @@ mod tests {
         assert_eq!(arrived.missing(60), [20..50; 1]);
         arrived.add(&(20..50));
         arrived.add(&(5..5));
+        // What comes twice is there once.
+        arrived.add(&(40..60));
+        arrived.add(&(0..30));
         assert_eq!(arrived.missing(100), [60..100; 1]);
         assert!(arrived.missing(60).is_empty());
     }

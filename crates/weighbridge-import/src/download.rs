@@ -3,7 +3,7 @@
 //! Nothing is judged here. Bytes are written where the file comes to be, and whoever hashes it is told.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::SeqCst},
     time::{Duration, Instant},
@@ -80,10 +80,52 @@ impl Coming {
 }
 
 /// A part of a file that one request asks for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Piece {
     file: usize,
     range: Range<u64>,
+    /// Whether this is all that is left of a file which the source gives from its beginning on, whatever it is asked for.
+    is_rest: bool,
+}
+
+/// What is still to be asked for.
+#[derive(Debug, Default)]
+struct Queue {
+    pieces: VecDeque<Piece>,
+    /// The number of pieces of each file that are being asked for.
+    asked: BTreeMap<usize, usize>,
+    /// The files that the source gives from their beginning on, whatever it is asked for.
+    whole: BTreeSet<usize>,
+}
+
+impl Queue {
+    /// The first piece. All that is left of a file which is given as a whole is one piece, once no other is asked for.
+    fn take(&mut self) -> Option<Piece> {
+        let is_asked = |file: &usize| self.asked.get(file).is_some_and(|count| *count > 0);
+        let is_free = |piece: &Piece| !self.whole.contains(&piece.file) || !is_asked(&piece.file);
+        let at = self.pieces.iter().position(is_free)?;
+        let mut piece = self.pieces.remove(at)?;
+        if self.whole.contains(&piece.file) {
+            piece.is_rest = true;
+            let of_file = |other: &Piece| other.file == piece.file;
+            let others = self.pieces.iter().filter(|other| of_file(other)).map(|other| other.range.clone());
+            let range = others
+                .fold(piece.range.clone(), |all, other| all.start.min(other.start)..all.end.max(other.end));
+            self.pieces.retain(|other| !of_file(other));
+            piece.range = range;
+        }
+        *self.asked.entry(piece.file).or_default() += 1;
+        Some(piece)
+    }
+
+    /// A request for a piece has ended. What is left of it is asked for again.
+    fn ended(&mut self, piece: Piece) {
+        let asked = self.asked.entry(piece.file).or_default();
+        *asked = asked.saturating_sub(1);
+        if !piece.range.is_empty() {
+            self.pieces.push_front(piece);
+        }
+    }
 }
 
 /// Why a request did not give what it was to give.
@@ -99,26 +141,27 @@ pub(crate) struct Download {
     source: Arc<dyn Source>,
     destination: Arc<Destination>,
     pub(crate) files: Vec<Coming>,
-    queue: Mutex<VecDeque<Piece>>,
+    queue: Mutex<Queue>,
     figures: Arc<Figures>,
 }
 
 impl Download {
-    /// Prepares to get what is missing of the files.
+    /// Prepares to get what is missing of the files, in requests for at most `piece` bytes.
     pub(crate) fn new(
         source: Arc<dyn Source>,
         destination: Arc<Destination>,
         figures: Arc<Figures>,
         files: Vec<Coming>,
+        piece: u64,
     ) -> Self {
-        let mut queue = VecDeque::new();
+        let mut queue = Queue::default();
         for (file, coming) in files.iter().enumerate() {
             for missing in coming.arrived.missing(coming.size) {
                 let mut start = missing.start;
                 while start < missing.end {
                     // Requests end at the same places in each run.
-                    let end = missing.end.min((start / PIECE + 1) * PIECE);
-                    queue.push_back(Piece { file, range: start..end });
+                    let end = missing.end.min((start / piece + 1) * piece);
+                    queue.pieces.push_back(Piece { file, range: start..end, is_rest: false });
                     start = end;
                 }
             }
@@ -143,13 +186,14 @@ impl Download {
     async fn connection(self: Arc<Self>) -> Result<(), ImportError> {
         while let Some(mut piece) = self.take() {
             self.figures.pauses.wait().await;
-            match self.get(&mut piece).await {
+            let got = self.get(&mut piece).await;
+            let path = self.path(&piece);
+            self.queue().ended(piece);
+            match got {
                 Ok(()) => self.figures.pauses.end(),
+                Err(End::NoRanges) => {}
                 Err(End::Here(error)) => return Err(*error),
-                Err(End::NoRanges) => self.ask_for_all_of(piece.file),
                 Err(End::Fault(fault)) => {
-                    let path = self.path(&piece);
-                    self.give_back(piece);
                     self.figures
                         .pauses
                         .begin(&fault, Instant::now())
@@ -166,7 +210,9 @@ impl Download {
         let what = What::Listed { path: coming.path.clone(), size: coming.size };
         let opened = timeout(SILENCE, read_range(&*self.source, &what, piece.range.clone())).await;
         let mut body = opened.map_err(|_| End::Fault(silent()))?.map_err(End::Fault)?;
-        if body.start() < piece.range.start {
+        let mut skipped = piece.range.start.saturating_sub(body.start());
+        if skipped > 0 && !piece.is_rest {
+            self.queue().whole.insert(piece.file);
             return Err(End::NoRanges);
         }
         let mut block = Vec::with_capacity(BLOCK);
@@ -184,7 +230,9 @@ impl Download {
             };
             let Some(frame) = frame else { break };
             self.figures.received.fetch_add(u64::try_from(frame.len()).unwrap_or(u64::MAX), SeqCst);
-            let mut rest = &frame[..];
+            let unwanted = usize::try_from(skipped).unwrap_or(usize::MAX).min(frame.len());
+            skipped -= u64::try_from(unwanted).unwrap_or(0);
+            let mut rest = frame.get(unwanted..).unwrap_or_default();
             while !rest.is_empty() {
                 let (now, later) = rest.split_at(rest.len().min(BLOCK.saturating_sub(block.len())));
                 block.extend_from_slice(now);
@@ -234,24 +282,11 @@ impl Download {
         self.files.get(piece.file).map(|coming| coming.path.clone())
     }
 
-    /// Asks for all of a file in one request, in place of all other requests for it.
-    fn ask_for_all_of(&self, file: usize) {
-        let mut queue = self.queue();
-        queue.retain(|piece| piece.file != file);
-        if let Some(coming) = self.files.get(file) {
-            queue.push_front(Piece { file, range: 0..coming.size });
-        }
-    }
-
     fn take(&self) -> Option<Piece> {
-        self.queue().pop_front()
+        self.queue().take()
     }
 
-    fn give_back(&self, piece: Piece) {
-        self.queue().push_front(piece);
-    }
-
-    fn queue(&self) -> MutexGuard<'_, VecDeque<Piece>> {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -272,10 +307,102 @@ fn silent() -> Fault {
 /// As many connections as browsers and other clients of hubs have to one server.
 const CONNECTIONS: usize = 8;
 /// The most bytes that one request asks for.
-const PIECE: u64 = 16 << 20;
+pub(crate) const PIECE: u64 = 16 << 20;
 /// The bytes that are written at once.
 const BLOCK: usize = 1 << 20;
 /// A multiple of the pages of all systems.
 const PAGE: usize = 1 << 16;
 /// How long a source may give nothing.
 const SILENCE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use async_trait::async_trait;
+    use futures_util::{StreamExt as _, stream};
+    use weighbridge_transfer::Body;
+
+    use super::*;
+
+    /// A file in memory, which is given from its beginning on, or from where it is asked for.
+    #[derive(Debug)]
+    struct InMemory {
+        bytes: Vec<u8>,
+        has_ranges: bool,
+        /// The bytes that were read of all answers.
+        given: Arc<AtomicU64>,
+        /// How many answers are still broken off in their middle.
+        breaks: AtomicU64,
+    }
+
+    #[async_trait]
+    impl Source for InMemory {
+        fn name(&self) -> &'static str {
+            "memory"
+        }
+
+        async fn whole(&self, _: &What, _: u64) -> Result<Vec<u8>, Fault> {
+            Err(Fault::Missing)
+        }
+
+        async fn open(&self, _: &What, range: Range<u64>) -> Result<Body, Fault> {
+            // All requests of the beginning are answered at the same time.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            let start = if self.has_ranges { range.start } else { 0 };
+            let part = usize::try_from(start).unwrap()..usize::try_from(range.end).unwrap();
+            let bytes = self.bytes[part].to_vec();
+            let is_broken = self.breaks.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+            let bytes = if is_broken { bytes[..bytes.len() / 2].to_vec() } else { bytes };
+            let given = Arc::clone(&self.given);
+            let pieces: Vec<Vec<u8>> = bytes.chunks(10_000).map(<[u8]>::to_vec).collect();
+            let pieces = stream::iter(pieces).map(move |piece| {
+                given.fetch_add(piece.len() as u64, SeqCst);
+                Ok(piece.into())
+            });
+            Ok(Body::new(start, pieces))
+        }
+    }
+
+    const SIZE: u64 = 40 << 16;
+
+    async fn downloaded(has_ranges: bool, breaks: u64, there: &[Range<u64>]) -> (u64, u64) {
+        let place = tempfile::tempdir().unwrap();
+        let destination = Arc::new(Destination::open(place.path()).unwrap());
+        let at = |offset: u64| usize::try_from(offset).unwrap();
+        let bytes: Vec<u8> = b"weights, ".iter().copied().cycle().take(at(SIZE)).collect();
+        let key = FileRoot::of(b"key");
+        for run in there {
+            let part = &bytes[at(run.start)..at(run.end)];
+            destination.unjudged(key, SIZE).unwrap().write_at(part, run.start).unwrap();
+        }
+        let coming = Coming::new(EntryPath::parse("model.bin").unwrap(), SIZE, key);
+        let found = coming.resume(&destination).unwrap();
+        let (given, breaks) = (Arc::default(), AtomicU64::new(breaks));
+        let source = Arc::new(InMemory { bytes: bytes.clone(), has_ranges, given, breaks });
+        let figures = Arc::<Figures>::default();
+        let of = Arc::clone(&source) as Arc<dyn Source>;
+        let download = Download::new(of, Arc::clone(&destination), figures, vec![coming], 4 << 16);
+        Arc::new(download).run().await.unwrap();
+        assert!(std::fs::read(&*destination.place_of_unjudged(key)).unwrap() == bytes);
+        (found, source.given.load(SeqCst))
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_comes_once() {
+        assert_eq!(downloaded(true, 0, &[]).await, (0, SIZE));
+        let there = [0..1 << 16, 9 << 16..30 << 16];
+        assert_eq!(downloaded(true, 0, &there).await, (22 << 16, SIZE - (22 << 16)));
+        // What came of a broken answer is kept, by the page.
+        let (_, given) = downloaded(true, 2, &[]).await;
+        assert!(given <= SIZE + (2 << 16), "{given}");
+    }
+
+    #[tokio::test]
+    async fn a_source_without_ranges_gives_the_rest_once_and_not_for_each_request() {
+        let (_, given) = downloaded(false, 0, &[]).await;
+        assert_eq!(given, SIZE + (4 << 16), "the first piece, and the rest from the beginning on");
+        let (_, given) = downloaded(false, 0, &[0..39 << 16; 1]).await;
+        assert_eq!(given, SIZE);
+    }
+}

@@ -19,7 +19,7 @@ use weighbridge_tree::{ChunkSize, FileRoot, HeadId, head_id};
 
 use crate::{
     checked::{Checked, check},
-    download::{Coming, Download},
+    download::{Coming, Download, PIECE},
     error::{ImportError, Wrong},
     figures::Figures,
     pulse::Pulse,
@@ -286,6 +286,9 @@ impl Run {
         let jobs = positions.iter().zip(places).filter_map(|(position, place)| self.job(*position, place));
         let jobs: Vec<_> = jobs.collect();
         let checked = self.check(&positions, &jobs);
+        // What comes in their place is hashed anew.
+        let again = checked.wrong.iter().filter_map(|(job, _)| self.listing.files.get(*positions.get(*job)?));
+        self.figures.hashed.fetch_sub(again.map(|file| file.size).sum(), SeqCst);
         self.refuse_failed(&positions, checked.failed)?;
         let good = checked.good.into_iter();
         Ok(good.filter_map(|(job, scanned)| Some((*positions.get(job)?, (At::Named, scanned)))).collect())
@@ -336,6 +339,7 @@ impl Run {
             Arc::clone(&self.destination),
             Arc::clone(&self.figures),
             coming,
+            PIECE,
         );
         let download = Arc::new(download);
         let (this, chosen, files) = (Arc::clone(self), positions.to_vec(), Arc::clone(&download));
