@@ -8,7 +8,7 @@ use std::{
 
 use super::{ConnectionId, Decisions, Gives, Lease, LeaseId, Means, schedule::Order};
 use crate::{
-    event::{Blame, SourceId},
+    event::{Blame, SourceId, SourceState},
     options::Watchdog,
     ranges::RangeSet,
     source::Fault,
@@ -20,8 +20,6 @@ const STEP_MS: u64 = 10;
 const TICK_MS: u64 = 100;
 /// The time that reading the head of a suspected source takes, in milliseconds.
 const VERDICT_MS: u64 = 100;
-/// The number of answers in a row that are broken off before a chunk has come, after which a source is given up.
-const GIVEN_UP: u32 = 8;
 
 /// The true properties of a source.
 #[derive(Clone, Debug)]
@@ -75,8 +73,6 @@ struct World {
     /// The bytes that servers sent, with those that were under way when a request was cut.
     sent: u64,
     blamed: BTreeMap<SourceId, BTreeSet<&'static str>>,
-    /// How often each source was broken off since it last gave a chunk, and the most of that.
-    broken: BTreeMap<SourceId, (u32, u32)>,
 }
 
 struct Connection {
@@ -105,8 +101,8 @@ struct Outcome {
     received: f64,
     sent: f64,
     blamed: BTreeMap<SourceId, BTreeSet<&'static str>>,
-    /// The sources that were broken off so often in a row that a fetch gives them up.
-    given_up: BTreeSet<SourceId>,
+    /// The sources that were not asked any more at the end.
+    set_aside: BTreeSet<SourceId>,
 }
 
 /// xorshift64*
@@ -148,7 +144,6 @@ impl World {
             received: 0,
             sent: 0,
             blamed: BTreeMap::new(),
-            broken: BTreeMap::new(),
         }
     }
 
@@ -177,9 +172,10 @@ impl World {
         };
         let all = as_f64(self.count * CHUNK);
         let (received, sent) = (as_f64(self.received) / all, as_f64(self.sent) / all);
-        let given_up = self.broken.iter().filter(|(_, (_, most))| *most >= GIVEN_UP);
-        let given_up = given_up.map(|(source, _)| *source).collect();
-        Outcome { is_complete, ms: self.ms, received, sent, blamed: self.blamed, given_up }
+        let statuses = self.decide.statuses(self.now()).into_iter();
+        let set_aside = statuses.filter(|status| status.state == SourceState::SetAside);
+        let set_aside = set_aside.map(|status| status.source).collect();
+        Outcome { is_complete, ms: self.ms, received, sent, blamed: self.blamed, set_aside }
     }
 
     fn tick(&mut self) {
@@ -382,9 +378,6 @@ impl World {
             }
         }
         if is_broken {
-            let (broken, most) = self.broken.entry(source).or_default();
-            *broken += 1;
-            *most = (*most).max(*broken);
             self.end_request(number, 0);
             let cases = self.decide.cases(source);
             let fault = Fault::Unreachable("ended early".to_owned());
@@ -405,7 +398,6 @@ impl World {
             }
             return;
         }
-        self.broken.entry(source).or_default().0 = 0;
         let is_new = !self.there.contains_range(&run);
         self.there.insert(run.clone());
         self.decide.done(lease, 0, &run, self.now());
@@ -523,9 +515,10 @@ fn check(seed: u64) {
     let world = random_world(seed);
     let (servers, count, line) = (world.servers.clone(), world.count, world.line);
     let outcome = world.run(100_000_000);
-    // A source that stays and does not stall gives all that it is not wrong about, unless it is given up.
+    // A source that stays and does not stall gives all that it is not wrong about. One that is broken off may be given up: on a
+    // slow line, ten seconds may pass before a chunk of it arrives.
     let is_steady = |(source, server): &(usize, &Server)| {
-        let is_given_up = outcome.given_up.contains(&SourceId::new(*source));
+        let is_given_up = server.breaks > 0 && outcome.set_aside.contains(&SourceId::new(*source));
         server.leaves_ms.is_none() && server.stalls_ms.is_none() && !is_given_up
     };
     let budget = usize::try_from((8_u64 << 20) / CHUNK).unwrap();
