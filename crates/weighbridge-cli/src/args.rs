@@ -441,9 +441,9 @@ pub(crate) struct Fetch {
 
 /// Fetch a model that nobody weighed, check it by what its place lists, weigh it and sign it by your own key
 ///
-/// The place is a hub, hf://ORG/NAME[@REV], or the https folder of a SHA256SUMS file. Listing and digests come from one
-/// server, and the head says so: that you took the files from there at that time, not that the publisher made them.
-/// What has come stays when an import is ended, and the next one goes on from there.
+/// The place is a hub, hf://ORG/NAME or hf://ORG/NAME@REV, or the https folder of a SHA256SUMS file. Listing and digests
+/// come from one server, and the head says so: that you took the files from there at that time, not that the publisher made
+/// them. What has come stays when an import is ended, and the next one goes on from there.
 #[derive(Parser)]
 #[command(after_help = examples::IMPORT)]
 pub(crate) struct Import {
