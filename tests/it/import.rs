@@ -107,10 +107,15 @@ fn a_model_that_nobody_weighed_is_fetched_once_checked_and_signed() {
     assert!(place.sent() <= place.bytes() + 1_000, "{} bytes of {}", place.sent(), place.bytes());
     let objects = ran.objects();
     let of = |event: &str| objects.iter().filter(|object| object["event"] == event).collect::<Vec<&Value>>();
-    assert_eq!(of("listed")[0]["files"], files);
+    assert_eq!(of("listing")[0]["files"], files);
+    assert!(
+        of("file")
+            .iter()
+            .all(|file| file["status"] == "as listed" && file["faults"] == serde_json::json!([]))
+    );
     assert_eq!(of("file").len() as u64, files);
     let imported = of("imported")[0];
-    assert_eq!(imported["vouched_by"], "listing");
+    assert_eq!(imported["signed_by_publisher"], false);
     assert_eq!(imported["commit_checked"], false);
     assert_eq!(imported["received"], place.bytes());
     assert_eq!(imported["origin"], place.server.url());
@@ -173,7 +178,7 @@ fn a_byte_that_is_not_what_is_listed_is_refused_with_file_and_digests() {
         let strikes = place.server.fail(rule);
         let ran = place.import().refused(5601, &format!("{path} is not what is listed: sha256:"));
         assert!(strikes.count() > 0);
-        let _ = ran.prints(&format!("wrong    {path}  listed sha256:")).hints("anew");
+        let _ = ran.prints(&format!("refused  {path}")).prints("sha256:").hints("anew");
         place.named_nothing();
         place.server.mend();
         // All else is there.
@@ -244,6 +249,62 @@ fn a_file_that_is_listed_and_not_given_is_named() {
     let _ = place.server.fail(Fault::status(404).on(SHARD).after(1));
     place.import().unjudged(9201, &format!("does not give {SHARD}"));
     place.named_nothing();
+
+    // Where another file is wrong as well, that verdict is what is said.
+    place.server.mend();
+    let _ = place.server.fail(Fault::status(404).on(SHARD).after(1));
+    let _ = place.server.fail(Fault::Flip.on("model-00001-of-00004.safetensors").at(500_000));
+    let line = place.line("").replace("-o model", "-o other");
+    place.world.run(&line).refused(5601, "model-00001-of-00004.safetensors is not what is listed");
+}
+
+/// Killed while one release replaces another, an import is ended by the same command.
+#[test]
+fn an_update_that_is_killed_goes_on() {
+    let place = Place::new();
+    let _ = place.import().done();
+    for number in 0..8 {
+        place.world.flip(&format!("source/{SHARD}"), 500_000 + number);
+        place.world.write(&format!("source/added-{number}.json"), "{}");
+        place.list_anew();
+        let line = place.line("--update");
+        let after = Duration::from_millis(30 + number * 15);
+        let _ = place.world.is_killed(&line, after);
+        if place.world.run("verify model --name org/llama --vkey @alice").status != Some(0) {
+            let _ = place.world.run(&line).done();
+        }
+        let _ = place.world.run("verify model --name org/llama --vkey @alice").done();
+    }
+    let _ = place.world.run(&place.line("--update")).done();
+    let listed = place.world.text("source/SHA256SUMS");
+    for path in listed.lines().map(|line| line.split_once("  ").unwrap().1) {
+        let (came, there) = (format!("model/{path}"), format!("source/{path}"));
+        assert!(place.world.read(&came) == place.world.read(&there), "{path} differs");
+    }
+}
+
+/// A link that leads out of the folder is never read as a file of the model.
+#[test]
+fn nothing_from_outside_of_the_folder_is_signed() {
+    let place = Place::new();
+    place.world.copy("source/1_Pooling", "elsewhere");
+    fs::create_dir(place.world.path("model")).unwrap();
+    std::os::unix::fs::symlink(place.world.path("elsewhere"), place.world.path("model/1_Pooling")).unwrap();
+    place.import().unjudged(9204, "");
+    assert!(!place.world.exists("model/weighbridge/head.note"));
+}
+
+/// A file whose tensors cannot be read is taken as a file if the importer says so.
+#[test]
+fn a_malformed_tensor_file_is_as_listed_and_no_model_unless_it_is_taken_as_a_file() {
+    let place = Place::new();
+    place.world.write("source/odd.safetensors", "no header at all, and longer than eight bytes");
+    place.list_anew();
+    let ran = place.import();
+    ran.expect(ran.status == Some(1), "a refusal");
+    ran.says("odd.safetensors").hints("--no-tensors");
+    place.world.run(&place.line("--no-tensors")).done().prints("tensors not listed");
+    let _ = place.world.run("verify model --name org/llama --vkey @alice").done();
 }
 
 #[test]
@@ -321,7 +382,11 @@ const LINE: &str = "import hf://org/llama -o model --key @alice.key";
 #[test]
 fn a_model_of_a_hub_is_imported_under_its_name_with_its_commit_and_its_base() {
     let (world, hub) = hub();
-    hub.describe("org/llama", serde_json::json!({"base_model": "org/base"}));
+    // A merge has more bases than a head has lines, and a card may say anything.
+    let many = (0..40).map(|number| format!("org/base-{number:02}{}", "x".repeat(100)));
+    let odd = ["", " ", "two words", "a\nb", "0d68"].map(str::to_owned);
+    let bases: Vec<String> = ["org/base".to_owned()].into_iter().chain(odd).chain(many).collect();
+    hub.describe("org/llama", serde_json::json!({"base_model": bases}));
     hub.list_by(3);
     hub.expire_after(2);
     hub.limit(2, 1);
@@ -329,7 +394,10 @@ fn a_model_of_a_hub_is_imported_under_its_name_with_its_commit_and_its_base() {
     let ran = from_hub(&world, &hub, LINE, None).done();
     ran.prints(&format!("vouched  hf://org/llama@{commit} said so at ")).prints("the commit id is its word");
     let head = world.text("model/weighbridge/head.note");
-    assert!(head.contains(&format!("\next base org/base\next source hf://org/llama@{commit}\n")), "{head}");
+    assert!(head.contains("\next base org/base\n") && !head.contains("two words"), "{head}");
+    assert!(head.contains(&format!("\next source hf://org/llama@{commit}\n")), "{head}");
+    let bases = head.lines().filter(|line| line.starts_with("ext base ")).count();
+    assert!((2..=15).contains(&bases), "{head}");
     for (name, bytes) in world.files("source") {
         assert!(world.read(&format!("model/{name}")) == bytes, "{name}");
     }

@@ -457,6 +457,9 @@ pub(crate) struct Import {
     pub(crate) key: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) passphrase: PassphraseSource,
+    /// Do not look into tensor files: the head says `tensors none`
+    #[arg(long)]
+    pub(crate) no_tensors: bool,
     /// The model's name [default: that of the hub]
     #[arg(long, value_name = "ORG/MODEL", value_parser = model_name)]
     pub(crate) name: Option<ModelName>,

@@ -57,9 +57,8 @@ events! {
     "unlisted", "weigh, of a file with a dtype that is not known": publish::Unlisted<'_>;
     "weighed", "weigh": publish::Weighed<'_>;
     "signed", "sign": publish::Signed<'_>;
-    "listed", "import": import::Listed<'_>;
     "moved", "import, of a branch that has another commit since": import::Moved<'_>;
-    "wrong", "import": import::Wrong<'_>;
+    "current", "import --update": import::Current<'_>;
     "imported", "import": import::Imported<'_>;
     "policy", "verify, check, audit, fetch, if the command line names none": policy::InUse<'_>;
     "policy", "trust": policy::Kept<'_>;
@@ -68,14 +67,14 @@ events! {
     "head", "inspect": inspect::Head<'_>;
     "head", "diff": diff::Head<'_>;
     "forgotten", "verify, check, audit, fetch": common::Forgotten<'_>;
-    "listing", "verify --hub": verify_hub::Listing<'_>;
+    "listing", "verify --hub, import": verify_hub::Listing<'_>;
     "file", "weigh, of what is left out or refused": publish::File<'_>;
     "file", "verify": verify::File<'_>;
     "file", "verify --partial": verify::PartialFile<'_>;
-    "file", "verify --hub": verify_hub::File<'_>;
+    "file", "verify --hub, import": verify_hub::File<'_>;
     "file", "check": check::File<'_>;
     "file", "check, of a file that is absent": check::AbsentFile<'_>;
-    "file", "fetch, import": fetch::File<'_>;
+    "file", "fetch": fetch::File<'_>;
     "file", "diff": diff::Difference<diff::FileEntry<'_>>;
     "tensor", "inspect": inspect::Tensor<'_>;
     "tensor", "check": check::Tensor<'_>;

@@ -38,7 +38,7 @@ use crate::{
     weigh::globs,
 };
 
-mod hub_name;
+pub(crate) mod hub_name;
 mod hub_token;
 use hub_token::HubToken;
 

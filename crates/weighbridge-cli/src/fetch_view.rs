@@ -161,7 +161,7 @@ fn result(event: &Event, chunk_size: Option<ChunkSize>) -> String {
 }
 
 /// The width of the path column. It is fixed, because lines are printed before all paths are known.
-const PATH_WIDTH: usize = 40;
+pub(crate) const PATH_WIDTH: usize = 40;
 
 /// The parts of a source's line behind its state and its bytes.
 fn account(status: &SourceStatus) -> impl Iterator<Item = String> {

@@ -2,34 +2,39 @@
 
 use std::{
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use tokio::runtime::Runtime;
-use weighbridge_import::{Earlier, Import, ImportError, Imported, Observer, import};
-use weighbridge_manifest::{Expectation, ModelName, SignedHead, TrustPolicy, shown};
-use weighbridge_publish::{Previous, SecretKey};
-use weighbridge_store::{FOLDER, HEAD, Metadata, shown_path};
+use weighbridge_import::{Earlier, Import, ImportError, Imported, Observer, Wrong, import};
+use weighbridge_manifest::{Expectation, ListedFile, ModelName, SignedHead, TrustPolicy, shown};
+use weighbridge_publish::{Previous, SecretKey, TensorListing};
+use weighbridge_store::{
+    FOLDER, FileFault, FileReport, HEAD, Metadata, Outcome, scan::ScanError, shown_path,
+};
 use weighbridge_transfer::{Event, Fault, FetchProgress, Listing, SourceFactory};
 use weighbridge_tree::ErrorCode;
 
 use crate::{
     args,
-    events::{
-        import::{self, VouchedBy},
-        publish,
-    },
+    events::{import, values::Always},
     failure::{DENIED_BY_HUB, Failure},
-    fetch::{is_of_hub, source_options},
+    fetch::{hub_name, is_of_hub, source_options},
     fetch_json,
-    fetch_view::{Counts, View},
+    fetch_view::{Counts, PATH_WIDTH, View},
     keys,
-    output::{Output, count, shown_names, size},
+    output::{List, Output, shown_names},
     trust::{self, head_line},
+    verify_hub,
+    weigh::print_unlisted,
 };
 
 pub(crate) fn run(args: &args::Import, output: &Output) -> Result<(), Failure> {
-    let name = args.name.clone().map_or_else(|| name_of(&args.place), Ok)?;
+    let named = || {
+        let failure = Failure::usage("the model's name was not said").hint("name it with --name ORG/MODEL");
+        hub_name::wanted(std::slice::from_ref(&args.place))?.ok_or(failure)
+    };
+    let name = args.name.clone().map_or_else(named, Ok)?;
     let keys = keys::load_all(&args.key, &args.passphrase)?;
     let signers: Vec<String> = keys.iter().map(|key| key.vkey().name().as_str().to_owned()).collect();
     let earlier = earlier(args, &name, &keys)?;
@@ -43,32 +48,24 @@ pub(crate) fn run(args: &args::Import, output: &Output) -> Result<(), Failure> {
         name,
         keys,
         created,
+        tensors: if args.no_tensors { TensorListing::Omit } else { TensorListing::List },
         earlier,
     };
     let runtime = Runtime::new().map_err(|error| {
         Failure::new(ErrorCode::IO, format!("cannot start the threads of an import: {error}"))
     })?;
-    let watcher = Watcher::new(output, &args.place);
+    let mut watcher = Watcher::new(output, &args.place);
     let ended = runtime.block_on(import(options, &watcher));
     // Do not wait for reads of a file system that does not answer.
     runtime.shutdown_background();
     watcher.finish();
     match ended.map_err(|error| failure(error, is_of_hub(&args.place), output))? {
         Some(imported) => print(&imported, &signers, &args.output, output),
-        None => output.line("the model in the folder is what is listed: nothing to do"),
+        None => output.result("the model in the folder is of the listed commit: nothing to do", || {
+            import::Current { folder: args.output.to_string_lossy() }
+        }),
     }
     Ok(())
-}
-
-/// The name of a model on a hub.
-fn name_of(place: &str) -> Result<ModelName, Failure> {
-    let unnamed = || Failure::usage("the model's name was not said").hint("name it with --name ORG/MODEL");
-    let (scheme, rest) = place.split_once("://").ok_or_else(unnamed)?;
-    if !scheme.eq_ignore_ascii_case("hf") {
-        return Err(unnamed());
-    }
-    let repository = rest.split_once('@').map_or(rest, |(repository, _)| repository);
-    ModelName::parse(repository).map_err(|_| unnamed())
 }
 
 /// The release that the import follows: one that was signed by a key of this importer.
@@ -96,32 +93,35 @@ struct Watcher<'a> {
     names: [String; 1],
     view: Mutex<View>,
     progress: Mutex<FetchProgress>,
+    /// The lines of files, once it is known how many there are.
+    files: OnceLock<List<'a>>,
 }
 
 impl<'a> Watcher<'a> {
     fn new(output: &'a Output, place: &str) -> Self {
         let names = [place.to_owned()];
         let view = Mutex::new(View::new(output, &names, Counts::Hashed));
-        Self { output, names, view, progress: Mutex::default() }
+        Self { output, names, view, progress: Mutex::default(), files: OnceLock::new() }
     }
 
     fn view(&self) -> MutexGuard<'_, View> {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn finish(&self) {
+    fn finish(&mut self) {
         let progress = *self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         self.view().finish(self.output, &progress);
+        if let Some(files) = self.files.take() {
+            files.end();
+        }
     }
 }
 
 impl Observer for Watcher<'_> {
     fn listed(&self, listing: &Listing) {
-        let Listing { origin, commit, files, .. } = listing;
-        let (files, bytes) = (u64::try_from(files.len()).unwrap_or(u64::MAX), listing.bytes());
-        let text = format!("listed   {}: {}, {}", shown(origin), count(files, "file"), size(bytes));
         self.view().aside(|| {
-            self.output.result(&text, || import::Listed { origin, commit: commit.as_deref(), files, bytes });
+            verify_hub::tell(listing, self.output);
+            let _ = self.files.set(List::new(self.output, listing.files.len(), "file"));
             if listing.has_head {
                 self.output.talk(
                     "somebody has weighed this model: `weighbridge fetch` gets it by the head that it has",
@@ -133,6 +133,12 @@ impl Observer for Watcher<'_> {
     fn moved(&self, to: &str) {
         let text = format!("moved    the revision is commit {to} by now; --update imports that");
         self.view().aside(|| self.output.result(&text, || import::Moved { commit: to }));
+    }
+
+    fn as_listed(&self, file: &ListedFile) {
+        if let Some(files) = self.files.get() {
+            self.view().aside(|| print_file(file, Outcome::Verified, files));
+        }
     }
 
     fn event(&self, event: Event) {
@@ -149,16 +155,15 @@ impl Observer for Watcher<'_> {
 
 fn failure(error: ImportError, is_of_hub: bool, output: &Output) -> Failure {
     if let ImportError::Wrong(wrong) = &error {
-        for file in wrong {
-            let text =
-                format!("wrong    {}  listed {}, came {}", shown(file.path.as_str()), file.listed, file.came);
-            output.result(&text, || import::Wrong {
-                path: file.path.as_str(),
-                listed: &file.listed,
-                came: &file.came,
-            });
+        for Wrong { file, found } in wrong {
+            let fault = FileFault::ListedMismatch { listed: file.digest, found: *found };
+            print_file(file, Outcome::Refused(vec![fault]), &List::new(output, wrong.len(), "file"));
         }
     }
+    let error = match error {
+        ImportError::List(error) => return error.into(),
+        error => error,
+    };
     let failure = Failure::of(&error);
     match error {
         ImportError::Exists { .. } => failure.hint("--update makes what is listed now its next revision"),
@@ -166,20 +171,26 @@ fn failure(error: ImportError, is_of_hub: bool, output: &Output) -> Failure {
             failure.hint("the next import gets these files anew; if they are wrong again, the place has other bytes than it lists")
         }
         ImportError::Changed { .. } => failure.hint("import again: what has not changed is not fetched again"),
-        ImportError::List(error) if error.is_denied() => failure.hint(DENIED_BY_HUB),
         ImportError::Source { fault: Fault::Refused(_), .. } if is_of_hub => failure.hint(DENIED_BY_HUB),
+        ImportError::Scan { error: ScanError::Format(_), .. } => {
+            failure.hint("it is as listed; to take it without its tensors: --no-tensors")
+        }
+        ImportError::Weigh(error) if error.is_about_tensors() => {
+            failure.hint("the files are as listed; to take them without their tensors: --no-tensors")
+        }
         _ => failure,
     }
+}
+
+fn print_file(file: &ListedFile, outcome: Outcome, list: &List<'_>) {
+    let report = FileReport::of_listed(file, outcome);
+    verify_hub::print(&report, Some(file), PATH_WIDTH, list);
 }
 
 fn print(imported: &Imported, signers: &[String], folder: &Path, output: &Output) {
     let Imported { head: id, weighed, listing, received } = imported;
     let signers: Vec<&str> = signers.iter().map(String::as_str).collect();
-    for (path, dtype) in &weighed.unlisted {
-        let (path, code) = (path.as_str(), weighbridge_tree::Coded::error_code(dtype));
-        let text = format!("unlisted {}: covered as a file, since {dtype} [W{code}]", shown(path));
-        output.result(&text, || publish::Unlisted { path, unknown_dtype: dtype.into() });
-    }
+    print_unlisted(weighed, output);
     let head = &weighed.head;
     let (origin, created) = (shown(&listing.origin), head.created);
     let commit = match &listing.commit {
@@ -200,8 +211,8 @@ fn print(imported: &Imported, signers: &[String], folder: &Path, output: &Output
         signers: &signers,
         folder: folder.to_string_lossy(),
         origin: &listing.origin,
-        vouched_by: VouchedBy::Listing,
-        commit_checked: false,
+        signed_by_publisher: Always,
+        commit_checked: Always,
         received: *received,
         says: head.into(),
     });

@@ -83,8 +83,9 @@ fn list(hub: &str, output: &Output) -> Result<Listing, Failure> {
 /// The time after which a person wants to know what is waited for.
 const SOON: Duration = Duration::from_secs(2);
 
-fn tell(listing: &Listing, output: &Output) {
-    let (files, bytes) = (listing.files.len() as u64, listing.files.iter().map(|file| file.size).sum());
+/// Prints what a server lists, and what vouches for it.
+pub(crate) fn tell(listing: &Listing, output: &Output) {
+    let (files, bytes) = (listing.files.len() as u64, listing.bytes());
     let text = format!(
         "listing  {}  {}, {}\n         {NOBODY_SIGNED}",
         shown(&listing.origin),
@@ -130,7 +131,8 @@ fn check_files(check: &ListedCheck<'_>, output: &Output) -> Result<(Summary, Cod
     Ok((result?, codes.into_inner().unwrap_or_else(PoisonError::into_inner)))
 }
 
-fn print(report: &FileReport, listed: Option<&ListedFile>, width: usize, list: &List<'_>) {
+/// Prints what became of a file.
+pub(crate) fn print(report: &FileReport, listed: Option<&ListedFile>, width: usize, list: &List<'_>) {
     let event = || verify_hub::File::new(report, listed);
     let kind = match report.outcome {
         Outcome::Verified => {

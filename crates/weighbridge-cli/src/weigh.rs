@@ -8,13 +8,13 @@ use std::{
 };
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use weighbridge_manifest::{Head, HeadError, ListSize, MAX_NOTE, ModelName, shown};
+use weighbridge_manifest::{MAX_NOTE, ModelName, shown};
 use weighbridge_publish::{
     Event, Existing, Refusal, RefusalFault, Reuse, SecretKey, Sha256Listing, Signing, Staging, StoreError,
     TensorListing, WeighError, Weighed, Weighing,
 };
 use weighbridge_store::{FOLDER, HEAD, IoError, Metadata, read_bounded, shown_path};
-use weighbridge_tree::{ChunkSize, Coded, ErrorCode, ModelRoot, head_id};
+use weighbridge_tree::{Coded, ErrorCode, head_id};
 
 use crate::{
     args::Weigh,
@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Weigh, output: &Output) -> Result<(), Failure> {
     let take = |path: &str| as_they_are.is_match(path);
     let weighing = weighing(args, &earlier, &matches, &take)?;
     // A head that cannot be written is misuse: nothing was judged yet.
-    check_can_be_said(&weighing).map_err(|error| Failure::usage(format!("no head can say this: {error}")))?;
+    weighing.check_head().map_err(|error| Failure::usage(format!("no head can say this: {error}")))?;
     if let Some(replaced) = replaced(&folder, &weighing) {
         output.talk(&format!(
             "this is another revision 1 of {replaced}: whoever accepted the head that it replaces will call it a fork; \
@@ -127,25 +127,6 @@ fn replaced(folder: &Path, weighing: &Weighing<'_>) -> Option<ModelName> {
     let earlier = Signing::of_note(&note).ok()?;
     let name = &earlier.head().name;
     (weighing.previous.is_none() && *name == weighing.name).then(|| name.clone())
-}
-
-/// Checks that a head can hold the caller's values, by writing the shortest head with them.
-fn check_can_be_said(weighing: &Weighing<'_>) -> Result<(), HeadError> {
-    let shortest = Head {
-        name: weighing.name.clone(),
-        revision: 1,
-        previous: None,
-        created: weighing.created,
-        expires: weighing.expires,
-        bytes: 0,
-        files: ListSize { count: 1, length: 1 },
-        // Any root will do: all have the same length.
-        root: ModelRoot::from_bytes([0xff; 32]),
-        tensors: None,
-        chunk_size: ChunkSize::MIN,
-        ext: weighing.ext.clone(),
-    };
-    shortest.to_text().map(drop)
 }
 
 /// Refuses a metadata folder among the model's files, where the metadata would be files of the model.
@@ -286,11 +267,7 @@ fn print(weighed: &Weighed, left_out: u64, keys: &[SecretKey], folder: &Path, ou
     } else {
         format!("signed   by {}", shown_names(&signers))
     };
-    for (path, dtype) in &weighed.unlisted {
-        let (path, code) = (path.as_str(), dtype.error_code());
-        let text = format!("unlisted {}: covered as a file, since {dtype} [W{code}]", shown(path));
-        output.result(&text, || publish::Unlisted { path, unknown_dtype: dtype.into() });
-    }
+    print_unlisted(weighed, output);
     let places = match left_out {
         0 => String::new(),
         n => format!("; {} left out", count(n, "place")),
@@ -309,6 +286,15 @@ fn print(weighed: &Weighed, left_out: u64, keys: &[SecretKey], folder: &Path, ou
         left_out,
         says: head.into(),
     });
+}
+
+/// Prints which tensor files are covered without their tensors.
+pub(crate) fn print_unlisted(weighed: &Weighed, output: &Output) {
+    for (path, dtype) in &weighed.unlisted {
+        let (path, code) = (path.as_str(), dtype.error_code());
+        let text = format!("unlisted {}: covered as a file, since {dtype} [W{code}]", shown(path));
+        output.result(&text, || publish::Unlisted { path, unknown_dtype: dtype.into() });
+    }
 }
 
 /// The patterns as globs over paths in the model: `*` stays within a folder, `**` does not.

@@ -64,8 +64,8 @@ impl Arrived {
         let state = self.state();
         let (mut missing, mut at) = (Vec::new(), state.prefix);
         for (start, end) in state.ahead.iter().map(|(start, end)| (*start, *end)).chain([(size, size)]) {
-            if at < start {
-                missing.push(at..start);
+            if at < start.min(size) {
+                missing.push(at..start.min(size));
             }
             at = at.max(end);
         }
@@ -90,6 +90,8 @@ impl Arrivals for Arrived {
 mod tests {
     use std::{sync::Arc, thread};
 
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
 
     #[test]
@@ -109,6 +111,28 @@ mod tests {
         arrived.add(&(0..30));
         assert_eq!(arrived.missing(100), [60..100; 1]);
         assert!(arrived.missing(60).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn any_runs_leave_what_none_of_them_has(runs in vec((0..60_u64, 0..20_u64), 0..12), size in 0..70_u64) {
+            let arrived = Arrived::default();
+            let mut there = [false; 100];
+            for (start, len) in runs {
+                arrived.add(&(start..start + len));
+                (start..start + len).for_each(|at| there[usize::try_from(at).unwrap()] = true);
+            }
+            let missing = arrived.missing(size);
+            prop_assert!(missing.iter().all(|run| run.start < run.end && run.end <= size));
+            for at in 0..size {
+                let is_missing = missing.iter().any(|run| run.contains(&at));
+                prop_assert_eq!(is_missing, !there[usize::try_from(at).unwrap()], "{}", at);
+            }
+            arrived.made();
+            arrived.end();
+            let prefix = there.iter().position(|there| !there).unwrap() as u64;
+            prop_assert!(arrived.wait(prefix) && !arrived.wait(prefix + 1));
+        }
     }
 
     #[test]

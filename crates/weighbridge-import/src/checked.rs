@@ -12,13 +12,13 @@ use weighbridge_store::scan::{Job, ScanError, Scanned, Tensors, Watch, scan};
 use weighbridge_transfer::ListedDigest;
 use weighbridge_tree::ChunkSize;
 
-/// What became of the files of a scan, by their positions.
+/// The results of a scan, by the positions of the files.
 #[derive(Debug, Default)]
 pub(crate) struct Checked {
     /// Files that are what is listed.
     pub(crate) good: Vec<(usize, Scanned)>,
     /// Files that are something else, and the digest of their bytes.
-    pub(crate) wrong: Vec<(usize, String)>,
+    pub(crate) wrong: Vec<(usize, ListedDigest)>,
     /// Files that could not be read, did not come, or are listed and no good model file.
     pub(crate) failed: Vec<(usize, ScanError)>,
 }
@@ -75,15 +75,16 @@ impl Watch for Judge<'_> {
         let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
             Err(error) => checked.failed.push((job, error)),
-            Ok(scanned) if scanned.digest == Some(*listed) => {
-                checked.good.push((job, scanned));
-                drop(checked);
-                (self.good)(job);
-            }
-            Ok(scanned) => {
-                let came = scanned.digest.map(|digest| digest.to_string());
-                checked.wrong.push((job, came.unwrap_or_default()));
-            }
+            Ok(scanned) => match scanned.digest {
+                Some(digest) if digest == *listed => {
+                    checked.good.push((job, scanned));
+                    drop(checked);
+                    (self.good)(job);
+                }
+                Some(digest) => checked.wrong.push((job, digest)),
+                // Each job asks for the listed kind.
+                None => checked.failed.push((job, ScanError::Changed)),
+            },
         }
         ControlFlow::Continue(())
     }

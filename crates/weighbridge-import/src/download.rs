@@ -88,7 +88,7 @@ struct Piece {
     is_rest: bool,
 }
 
-/// What is still to be asked for.
+/// The requests that are still to be sent.
 #[derive(Debug, Default)]
 struct Queue {
     pieces: VecDeque<Piece>,
@@ -128,7 +128,7 @@ impl Queue {
     }
 }
 
-/// Why a request did not give what it was to give.
+/// The reason why a request did not give all that it asked for.
 enum End {
     Fault(Fault),
     /// The source begins at the beginning of files, whatever it is asked for.
@@ -142,6 +142,8 @@ pub(crate) struct Download {
     destination: Arc<Destination>,
     pub(crate) files: Vec<Coming>,
     queue: Mutex<Queue>,
+    /// The error of the first file that the source does not have. The others come all the same.
+    missing: Mutex<Option<ImportError>>,
     figures: Arc<Figures>,
 }
 
@@ -166,7 +168,7 @@ impl Download {
                 }
             }
         }
-        Self { source, destination, files, queue: Mutex::new(queue), figures }
+        Self { source, destination, files, queue: Mutex::new(queue), missing: Mutex::default(), figures }
     }
 
     /// Gets everything. Whoever waits for bytes is told if they will not come.
@@ -180,19 +182,24 @@ impl Download {
         while let Some(ended) = connections.join_next().await {
             ended.unwrap_or(Err(ImportError::Bug))?;
         }
-        Ok(())
+        self.missing().take().map_or(Ok(()), Err)
     }
 
     async fn connection(self: Arc<Self>) -> Result<(), ImportError> {
         while let Some(mut piece) = self.take() {
             self.figures.pauses.wait().await;
             let got = self.get(&mut piece).await;
-            let path = self.path(&piece);
+            let (file, path) = (piece.file, self.path(&piece));
             self.queue().ended(piece);
             match got {
                 Ok(()) => self.figures.pauses.end(),
                 Err(End::NoRanges) => {}
                 Err(End::Here(error)) => return Err(*error),
+                Err(End::Fault(fault @ (Fault::Missing | Fault::OtherFile(_)))) => {
+                    self.queue().pieces.retain(|piece| piece.file != file);
+                    self.files.get(file).into_iter().for_each(|coming| coming.arrived.end());
+                    self.missing().get_or_insert(ImportError::Source { path, fault });
+                }
                 Err(End::Fault(fault)) => {
                     self.figures
                         .pauses
@@ -286,6 +293,10 @@ impl Download {
         self.queue().take()
     }
 
+    fn missing(&self) -> MutexGuard<'_, Option<ImportError>> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -312,7 +323,7 @@ pub(crate) const PIECE: u64 = 16 << 20;
 const BLOCK: usize = 1 << 20;
 /// A multiple of the pages of all systems.
 const PAGE: usize = 1 << 16;
-/// How long a source may give nothing.
+/// The longest time for which a source may give nothing.
 const SILENCE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
@@ -332,7 +343,7 @@ mod tests {
         has_ranges: bool,
         /// The bytes that were read of all answers.
         given: Arc<AtomicU64>,
-        /// How many answers are still broken off in their middle.
+        /// The number of answers that are still broken off in their middle.
         breaks: AtomicU64,
     }
 
@@ -384,7 +395,7 @@ mod tests {
         let of = Arc::clone(&source) as Arc<dyn Source>;
         let download = Download::new(of, Arc::clone(&destination), figures, vec![coming], 4 << 16);
         Arc::new(download).run().await.unwrap();
-        assert!(std::fs::read(&*destination.place_of_unjudged(key)).unwrap() == bytes);
+        assert!(std::fs::read(&*destination.place_of_unjudged(key).unwrap()).unwrap() == bytes);
         (found, source.given.load(SeqCst))
     }
 

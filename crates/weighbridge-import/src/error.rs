@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use weighbridge_manifest::{EntryPath, HeadError, ModelName, shown};
+use weighbridge_manifest::{EntryPath, HeadError, ListedDigest, ListedFile, ModelName, shown};
 use weighbridge_publish::{SigningError, WeighError};
 use weighbridge_store::{IoError, StoreError, scan::ScanError};
 use weighbridge_transfer::{Fault, ListingError};
@@ -11,12 +11,10 @@ use weighbridge_tree::{Coded, ErrorCode};
 /// A file that is not what its place lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrong {
-    /// The file.
-    pub path: EntryPath,
-    /// The digest that the place lists.
-    pub listed: String,
-    /// The digest of the bytes that came.
-    pub came: String,
+    /// The file, with the listed digest.
+    pub file: ListedFile,
+    /// The digest of the bytes that came, of the same kind.
+    pub found: ListedDigest,
 }
 
 /// The reason why a model was not imported. No file has a new final name then, unless [`Store`](Self::Store) says so.
@@ -29,12 +27,12 @@ pub enum ImportError {
     Source {
         /// The file.
         path: Option<EntryPath>,
-        /// What the source did.
+        /// The fault of the source.
         fault: Fault,
     },
     /// Files are not what their place lists.
     Wrong(Vec<Wrong>),
-    /// What the place lists has changed since the import began.
+    /// The listing has changed since the import began.
     Changed {
         /// The first file that is listed otherwise, or not in both listings.
         path: EntryPath,
@@ -50,7 +48,7 @@ pub enum ImportError {
     Scan {
         /// The file.
         path: EntryPath,
-        /// What is wrong.
+        /// The fault of the file.
         error: ScanError,
     },
     /// The head cannot be written.
@@ -102,8 +100,9 @@ impl fmt::Display for ImportError {
             }
             Self::Source { path: None, fault } => write!(f, "the source {fault}"),
             Self::Wrong(wrong) => match wrong.as_slice() {
-                [Wrong { path, listed, came }] => {
-                    write!(f, "{} is not what is listed: {listed} is, {came} came", shown(path.as_str()))
+                [Wrong { file, found }] => {
+                    let (path, listed) = (shown(file.path.as_str()), file.digest);
+                    write!(f, "{path} is not what is listed: {listed} is, {found} came")
                 }
                 wrong => write!(f, "{} files are not what is listed", wrong.len()),
             },

@@ -1,4 +1,4 @@
-//! What an import has done so far, for all its threads.
+//! The figures of an import, which all its threads share.
 
 use std::sync::atomic::AtomicU64;
 

@@ -25,11 +25,11 @@ use crate::{
     pulse::Pulse,
 };
 
-/// What to import, from where, and whose signature it gets.
+/// An import: the place of the model, the folder for it, and the keys that sign it.
 pub struct Import {
-    /// Where the model is listed: `hf://ORG/NAME[@REV]`, or the address of a folder with a `SHA256SUMS` file.
+    /// The place that lists the model: `hf://ORG/NAME[@REV]`, or the address of a folder with a `SHA256SUMS` file.
     pub address: String,
-    /// How the place is asked.
+    /// The settings with which the place is asked.
     pub options: SourceOptions,
     /// Makes the source.
     pub factory: SourceFactory,
@@ -41,15 +41,17 @@ pub struct Import {
     pub keys: Vec<SecretKey>,
     /// The time at which the head is made.
     pub created: Time,
+    /// Whether tensors are listed. Without them a file is taken whose header is malformed.
+    pub tensors: TensorListing,
     /// The release in the folder that the new one follows; `None` if none may be there.
     pub earlier: Option<Earlier>,
 }
 
 /// A release that the import replaces.
 pub struct Earlier {
-    /// What the new head says of it.
+    /// The words of the new head about it.
     pub previous: Previous,
-    /// Where its files were taken from, by its head.
+    /// The place from which its files were taken, by its head.
     pub source: Option<String>,
     /// Its files. Those that are not listed any more are removed.
     pub files: VerifiedFileList,
@@ -63,6 +65,9 @@ pub trait Observer: Sync {
     /// The branch has another commit by now. The import has what it was when the import began.
     fn moved(&self, to: &str);
 
+    /// All bytes of a file are there, and are what is listed. The file has no final name yet.
+    fn as_listed(&self, file: &ListedFile);
+
     /// A step, as of a fetch from source 0. Of the figures, `verified` counts bytes that were hashed, and `durable` those of files
     /// that are what is listed.
     fn event(&self, event: Event);
@@ -73,7 +78,7 @@ pub trait Observer: Sync {
 pub struct Imported {
     /// The head id.
     pub head: HeadId,
-    /// What was weighed.
+    /// The weighed model.
     pub weighed: Weighed,
     /// The listing that vouches for it.
     pub listing: Listing,
@@ -94,7 +99,8 @@ pub struct Imported {
 /// # Example
 /// ```
 /// use weighbridge_import::{Import, Observer, import};
-/// use weighbridge_manifest::{ModelName, Time};
+/// use weighbridge_manifest::{ListedFile, ModelName, Time};
+/// use weighbridge_publish::TensorListing;
 /// use weighbridge_transfer::{Event, Listing, SourceFactory, SourceOptions};
 /// # use weighbridge_manifest::KeyName;
 /// # use weighbridge_publish::SecretKey;
@@ -110,6 +116,7 @@ pub struct Imported {
 /// impl Observer for Quiet {
 ///     fn listed(&self, _: &Listing) {}
 ///     fn moved(&self, _: &str) {}
+///     fn as_listed(&self, _: &ListedFile) {}
 ///     fn event(&self, _: Event) {}
 /// }
 ///
@@ -121,6 +128,7 @@ pub struct Imported {
 ///     name: ModelName::parse("example/tiny")?,
 ///     keys: vec![key],
 ///     created: Time::parse("2026-11-20T16:31:00Z")?,
+///     tensors: TensorListing::List,
 ///     earlier: None,
 /// };
 /// # let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -153,6 +161,7 @@ pub async fn import(import: Import, observer: &dyn Observer) -> Result<Option<Im
     let tell = |said| match said {
         Said::Event(event) => observer.event(event),
         Said::Moved(to) => observer.moved(&to),
+        Said::AsListed(file) => observer.as_listed(&file),
     };
     let ended = loop {
         tokio::select! {
@@ -168,10 +177,11 @@ pub async fn import(import: Import, observer: &dyn Observer) -> Result<Option<Im
     ended.map(Some)
 }
 
-/// What the threads of an import have to tell.
+/// A report of a thread of the import.
 enum Said {
     Event(Event),
     Moved(String),
+    AsListed(ListedFile),
 }
 
 struct Run {
@@ -183,12 +193,12 @@ struct Run {
     figures: Arc<Figures>,
 }
 
-/// Where a file of the listing lies once it is what is listed.
+/// The place of a file that is as listed.
 #[derive(Clone, Debug)]
 enum At {
     /// Under its final name.
     Named,
-    /// Where its bytes came together, under this key.
+    /// The unjudged file of this key.
     Unjudged(FileRoot),
 }
 
@@ -197,6 +207,7 @@ type Good = HashMap<usize, (At, Scanned)>;
 
 impl Run {
     async fn work(self: Arc<Self>) -> Result<Imported, ImportError> {
+        self.weighing().check_head().map_err(ImportError::Head)?;
         let this = Arc::clone(&self);
         blocking(move || this.refuse_another_model()).await?;
         self.event(Event::Wanted {
@@ -230,11 +241,16 @@ impl Run {
 
     /// The weighing of this import.
     fn weighing(&self) -> Weighing<'_> {
-        let Import { into, name, created, earlier, .. } = &self.import;
-        let source = Ext { key: "source".to_owned(), value: self.listing.origin.clone() };
-        let base =
-            self.listing.base_models.iter().map(|base| Ext { key: "base".to_owned(), value: base.clone() });
-        let mut ext: Vec<Ext> = base.chain([source]).filter(can_be_said).collect();
+        let Import { into, name, created, tensors, earlier, .. } = &self.import;
+        let line = |key: &str, value: &str| Ext { key: key.to_owned(), value: value.to_owned() };
+        // What a card says is not under the importer's control: names alone, and no more than a head has room for.
+        let bases = self.listing.base_models.iter().filter(|base| ModelName::parse(base).is_ok());
+        let room = bases.scan(0, |taken, base| {
+            *taken += base.len();
+            (*taken <= MAX_BASES).then_some(base)
+        });
+        let mut ext: Vec<Ext> = room.take(MAX_BASE_LINES).map(|base| line("base", base)).collect();
+        ext.push(line("source", &self.listing.origin));
         ext.sort();
         ext.dedup();
         Weighing {
@@ -244,7 +260,7 @@ impl Run {
             created: *created,
             expires: None,
             chunk_size: None,
-            tensors: TensorListing::List,
+            tensors: *tensors,
             sha256: Sha256Listing::Omit,
             ext,
             reuse: None,
@@ -279,7 +295,7 @@ impl Run {
             if let Some((_, len)) = self.destination.finished(&file.path)?
                 && len == file.size
             {
-                there.push((position, Place::from(self.import.into.join(file.path.as_str()))));
+                there.push((position, self.destination.place_of(&file.path)?));
             }
         }
         let (positions, places): (Vec<_>, Vec<_>) = there.into_iter().unzip();
@@ -306,7 +322,7 @@ impl Run {
         let good = |job: usize| {
             let Some(file) = positions.get(job).and_then(file) else { return };
             self.figures.good.fetch_add(file.size, SeqCst);
-            self.event(Event::File { path: file.path.clone(), size: file.size });
+            self.tell(Said::AsListed(file.clone()));
         };
         check(jobs, &listed, self.chunk_size(), &self.figures.hashed, &good)
     }
@@ -342,20 +358,19 @@ impl Run {
             PIECE,
         );
         let download = Arc::new(download);
-        let (this, chosen, files) = (Arc::clone(self), positions.to_vec(), Arc::clone(&download));
-        let hashing = tokio::task::spawn_blocking(move || {
-            let jobs = chosen.iter().zip(&files.files).filter_map(|(position, coming)| {
-                let job = this.job(*position, this.destination.place_of_unjudged(coming.key))?;
-                Some(Job { arrivals: Some(Arc::clone(&coming.arrived) as _), ..job })
-            });
-            let jobs: Vec<_> = jobs.collect();
-            this.check(&chosen, &jobs)
-        });
+        let mut jobs = Vec::new();
+        for (position, coming) in positions.iter().zip(&download.files) {
+            let place = self.destination.place_of_unjudged(coming.key)?;
+            let job = self.job(*position, place).ok_or(ImportError::Bug)?;
+            jobs.push(Job { arrivals: Some(Arc::clone(&coming.arrived) as _), ..job });
+        }
+        let (this, chosen) = (Arc::clone(self), positions.to_vec());
+        let hashing = tokio::task::spawn_blocking(move || this.check(&chosen, &jobs));
         let downloaded = download.run().await;
         let checked = hashing.await.map_err(|_| ImportError::Bug)?;
         // Bytes that are wrong are not gone on from.
         let mut wrong = Vec::new();
-        for (job, came) in checked.wrong {
+        for (job, found) in checked.wrong {
             let (file, was_resumed) = positions
                 .get(job)
                 .and_then(|position| self.listing.files.get(*position))
@@ -364,13 +379,14 @@ impl Run {
             self.destination.unjudged(key_of(file), file.size)?.discard()?;
             self.figures.hashed.fetch_sub(file.size, SeqCst);
             if !was_resumed {
-                wrong.push(Wrong { path: file.path.clone(), listed: file.digest.to_string(), came });
+                wrong.push(Wrong { file: file.clone(), found });
             }
         }
-        downloaded?;
+        // A verdict comes before what could not be told.
         if !wrong.is_empty() {
             return Err(ImportError::Wrong(wrong));
         }
+        downloaded?;
         self.refuse_failed(positions, checked.failed)?;
         for (job, scanned) in checked.good {
             let (position, coming) =
@@ -407,8 +423,8 @@ impl Run {
         for (position, file) in self.listing.files.iter().enumerate() {
             let (at, scanned) = good.remove(&position).ok_or(ImportError::Bug)?;
             let place = match at {
-                At::Named => Place::from(self.import.into.join(file.path.as_str())),
-                At::Unjudged(key) => self.destination.place_of_unjudged(key),
+                At::Named => self.destination.place_of(&file.path)?,
+                At::Unjudged(key) => self.destination.place_of_unjudged(key)?,
             };
             places.push((file, at, scanned.root));
             read.push((Found { path: file.path.clone(), file: place, size: file.size }, scanned));
@@ -453,7 +469,8 @@ impl Run {
             naming.settle()?;
         }
         staged.publish(&mut naming)?;
-        let is_listed = |path: &str| self.listing.files.iter().any(|file| file.path.as_str() == path);
+        let files = &self.listing.files;
+        let is_listed = |path: &str| files.binary_search_by(|file| file.path.as_str().cmp(path)).is_ok();
         for extra in self.destination.unlisted(&is_listed)? {
             let earlier = self.import.earlier.as_ref();
             let was_listed = earlier.is_some_and(|earlier| earlier.files.find(&extra.path).is_some());
@@ -479,14 +496,6 @@ impl Run {
     }
 }
 
-/// Whether a head can have this line: what a hub says may be longer, or other text.
-fn can_be_said(ext: &Ext) -> bool {
-    let value = &ext.value;
-    (1..=256).contains(&value.len())
-        && value.trim() == value
-        && value.bytes().all(|byte| matches!(byte, b' '..=b'~'))
-}
-
 /// The key under which the bytes of a file come together: another listing of the path begins it anew.
 fn key_of(file: &ListedFile) -> FileRoot {
     FileRoot::of(format!("{}\n{} {}", file.path.as_str(), file.size, file.digest).as_bytes())
@@ -498,7 +507,10 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.unwrap_or(Err(ImportError::Bug))
 }
 
-/// How often the progress is told.
+/// The most lines for base models, and the most bytes of their names: a head has 16 further lines, and 4,096 bytes.
+const MAX_BASE_LINES: usize = 15;
+const MAX_BASES: usize = 2_048;
+/// The time between two reports on the progress.
 const TICK: Duration = Duration::from_millis(200);
 /// The number of files that are synced and named together.
 const BATCH: usize = 256;

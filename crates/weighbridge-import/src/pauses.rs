@@ -1,4 +1,4 @@
-//! How long a source is left alone after a fault, and when it is given up.
+//! The pauses after faults of a source, and its end.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -22,12 +22,9 @@ impl Pauses {
     /// Begins a pause after a fault. Faults of other requests that end during a pause are the same fault.
     ///
     /// # Errors
-    /// The source is not to be asked again: it does not have what it is asked for, or has failed too often.
+    /// The source is not to be asked again: it has failed too often, or asks to be left alone for too long.
     pub(crate) fn begin(&self, fault: &Fault, now: Instant) -> Result<(), ()> {
         let mut state = self.state();
-        if matches!(fault, Fault::Missing | Fault::OtherFile(_)) {
-            return Err(());
-        }
         if state.until.is_some_and(|until| now < until) {
             return Ok(());
         }
@@ -79,7 +76,7 @@ fn step(failures: u32) -> Duration {
     Duration::from_secs(1 << failures.saturating_sub(1).min(5))
 }
 
-/// How often, without anything given in between, a source may ask to be left alone, deny what it is asked for, or break off.
+/// The number of times, with nothing given in between, that a source may ask to be left alone, deny a request, or break off.
 const BUSY: u32 = 20;
 const DENIED: u32 = 3;
 const BROKEN: u32 = 7;
@@ -127,10 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_source_does_not_have_is_not_asked_for_again() {
-        for fault in [Fault::Missing, Fault::OtherFile("has 3 bytes".to_owned())] {
-            Pauses::default().begin(&fault, Instant::now()).unwrap_err();
-        }
+    fn what_a_source_denies_is_asked_for_three_times_more() {
         let (pauses, mut now) = (Pauses::default(), Instant::now());
         for _ in 0..3 {
             pauses.begin(&Fault::Refused("403".to_owned()), now).unwrap();

@@ -18,11 +18,11 @@ pub(crate) struct Pulse {
     origin: String,
     progress: FetchProgress,
     state: Option<SourceState>,
-    /// When something was last hashed.
+    /// The time at which something was last hashed.
     moved: Instant,
-    /// When the source, and the waiting, were last told.
+    /// The time of the last report on the source and the waiting.
     told: Option<Instant>,
-    /// What had come at the beats of the last seconds.
+    /// The bytes that had come at each beat of the last seconds.
     seen: VecDeque<(Instant, u64)>,
 }
 
@@ -110,5 +110,5 @@ fn blame_of(fault: &Fault) -> Blame {
 
 const SECOND: Duration = Duration::from_secs(1);
 const WINDOW: Duration = Duration::from_secs(3);
-/// How long nothing is hashed before that is told.
+/// The time without a hashed byte after which a report says so.
 const QUIET: Duration = Duration::from_secs(2);

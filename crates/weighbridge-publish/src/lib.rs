@@ -24,6 +24,7 @@ mod refusal;
 mod reuse;
 mod sign;
 mod weigh;
+mod weigh_error;
 
 pub use key::{
     KeyFiles, MAX_PASSPHRASE, Passphrase, Protection, SecretKey, external_signature, public_key_from_pem,
@@ -32,6 +33,7 @@ pub use key_error::{KeyError, PassphraseFault, PemFault};
 pub use refusal::{Refusal, RefusalFault};
 pub use reuse::{Reuse, ReuseFault};
 pub use sign::{Added, Signing, SigningError, sign_challenge, sign_receipt, sign_report};
-pub use weigh::{Event, Previous, Sha256Listing, TensorListing, WeighError, Weighed, Weighing};
+pub use weigh::{Event, Previous, Sha256Listing, TensorListing, Weighed, Weighing};
+pub use weigh_error::WeighError;
 pub use weighbridge_store::{Existing, Staging, StoreError, TEXT};
 pub use weighbridge_tree::{Coded, ErrorCode};

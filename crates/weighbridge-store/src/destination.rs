@@ -8,7 +8,7 @@ use std::{
     fs::File,
     io::ErrorKind::NotFound,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::SeqCst},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::Ordering::SeqCst},
 };
 
 use weighbridge_manifest::{EntryPath, ModelName};
@@ -23,6 +23,7 @@ use crate::{
     metadata::KEPT,
     naming::Naming,
     partial::{self, PARTIAL, PartialFile, path_of},
+    place::{Place, Root},
     site::{Site, folder_of, is_hex},
     staged::{Staged, published_head},
     stamp::{Identity, identity_of},
@@ -82,6 +83,8 @@ pub struct Destination {
     has_kept: bool,
     /// Whether another process has left something, or may be at work.
     is_used: bool,
+    /// The folder, for reading beneath it.
+    root: OnceLock<Arc<Root>>,
 }
 
 impl Destination {
@@ -124,7 +127,7 @@ impl Destination {
         site.make_folder(PARTIAL)?;
         let has_kept = site.look(&site.meta(KEPT))? == Some(FileKind::Folder);
         let (placed, claims) = (Mutex::default(), Vec::new());
-        let mut destination = Self { site, placed, claims, has_kept, is_used: false };
+        let mut destination = Self { site, placed, claims, has_kept, is_used: false, root: OnceLock::new() };
         destination.take_back()?;
         Ok(destination)
     }
@@ -173,6 +176,26 @@ impl Destination {
             return Ok(None);
         }
         self.site.read(path.as_str())
+    }
+
+    /// The place of a file under its final name, for a scan: no link is followed on the way to it, now or later.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]: the folder cannot be opened.
+    pub fn place_of(&self, path: &EntryPath) -> Result<Place, StoreError> {
+        self.place_beneath(path.as_str())
+    }
+
+    pub(crate) fn place_beneath(&self, path: &str) -> Result<Place, StoreError> {
+        let root = match self.root.get() {
+            Some(root) => root,
+            None => {
+                let folder = self.site.place("");
+                let opened = Root::open(&folder).map_err(IoError::at("open", &folder))?;
+                self.root.get_or_init(|| opened)
+            }
+        };
+        Ok(root.place(Path::new(path)))
     }
 
     /// Whether an earlier fetch, or another process, has left something of a file.

@@ -68,7 +68,7 @@ impl ListedCheck<'_> {
                     jobs.push(job);
                     read.push((order, *file));
                 }
-                Err(outcome) => reports.put(order, report(file, outcome)),
+                Err(outcome) => reports.put(order, FileReport::of_listed(file, outcome)),
             }
         }
         let is_listed = |path: &str| self.files.binary_search_by(|file| file.path.as_str().cmp(path)).is_ok();
@@ -87,7 +87,7 @@ impl ListedCheck<'_> {
                     refused(FileFault::Changed)
                 }
             };
-            reports.put(*order, report(file, outcome));
+            reports.put(*order, FileReport::of_listed(file, outcome));
         });
         Ok(reports.summary())
     }
@@ -114,6 +114,10 @@ fn refused(fault: FileFault) -> Outcome {
     Outcome::Refused(vec![fault])
 }
 
-fn report(file: &ListedFile, outcome: Outcome) -> FileReport {
-    FileReport { path: file.path.as_str().to_owned(), size: file.size, chunks: 0, outcome, uncompared: None }
+impl FileReport {
+    /// The report on a file of a listing, which has no chunks.
+    #[must_use]
+    pub fn of_listed(file: &ListedFile, outcome: Outcome) -> Self {
+        Self { path: file.path.as_str().to_owned(), size: file.size, chunks: 0, outcome, uncompared: None }
+    }
 }

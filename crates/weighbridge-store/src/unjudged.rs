@@ -27,6 +27,8 @@ pub struct Unjudged {
     site: Arc<Site>,
     path: String,
     sparse: SparseFile,
+    /// Whether an earlier run, or an earlier call, has made it.
+    was_there: bool,
 }
 
 impl Destination {
@@ -39,18 +41,21 @@ impl Destination {
         let site = Arc::clone(self.site());
         site.make_folder(PARTIAL)?;
         let path = format!("{PARTIAL}/{UNJUDGED}{key}");
+        let was_there = site.has_file(&path)?;
         let sparse = SparseFile::open(&site, path.clone(), size, Opening::Any)?;
         // Where the file system has no locks, two processes are on their own: what they write is judged at the end.
         if matches!(sparse.file().file().try_lock(), Err(TryLockError::WouldBlock)) {
             return Err(StoreError::Busy(LockError { folder: site.place(&path), holder: None }));
         }
-        Ok(Unjudged { site, path, sparse })
+        Ok(Unjudged { site, path, sparse, was_there })
     }
 
     /// The place of the file of this key, for a scan.
-    #[must_use]
-    pub fn place_of_unjudged(&self, key: FileRoot) -> Place {
-        Place::from(self.site().place(&format!("{PARTIAL}/{UNJUDGED}{key}")))
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]: the folder cannot be opened.
+    pub fn place_of_unjudged(&self, key: FileRoot) -> Result<Place, StoreError> {
+        self.place_beneath(&format!("{PARTIAL}/{UNJUDGED}{key}"))
     }
 }
 
@@ -61,7 +66,8 @@ impl Unjudged {
         self.sparse.len()
     }
 
-    /// The parts in which bytes were written, in order. All of the file, if the file system does not tell its holes.
+    /// The parts in which bytes were written before the file was opened, in order. All of a file that was there, if the file system does not
+    /// tell its holes.
     ///
     /// Systems tell holes by the page: bytes that were not written count as written if they share a page with others. Whoever
     /// writes whole pages, and the end of the file, gets back what was written.
@@ -69,6 +75,9 @@ impl Unjudged {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn written(&self) -> Result<Vec<Range<u64>>, StoreError> {
+        if !self.was_there {
+            return Ok(Vec::new());
+        }
         let found = extents(self.sparse.file().file(), self.sparse.len());
         Ok(found.map_err(self.site.at("look at", &self.path))?)
     }
@@ -132,13 +141,14 @@ mod tests {
         let bytes: Vec<u8> = b"weights, ".iter().copied().cycle().take(3 * PAGE + 10).collect();
         {
             let file = destination.unjudged(key, size).unwrap();
+            assert!(file.written().unwrap().is_empty(), "whatever the file system tells of holes");
             file.write_at(&bytes[2 * PAGE..], 2 * PAGE as u64).unwrap();
         }
         let file = destination.unjudged(key, size).unwrap();
         assert_eq!(file.written().unwrap(), [2 * PAGE as u64..size; 1]);
         file.write_at(&bytes[..2 * PAGE], 0).unwrap();
         assert_eq!(file.written().unwrap(), [0..size; 1]);
-        assert_eq!(fs::read(&*destination.place_of_unjudged(key)).unwrap(), bytes);
+        assert_eq!(fs::read(&*destination.place_of_unjudged(key).unwrap()).unwrap(), bytes);
         drop(file);
 
         let head = weighbridge_tree::head_id(b"a head");
@@ -148,7 +158,7 @@ mod tests {
         naming.place(&destination, &judged, &EntryPath::parse("a/model.bin").unwrap()).unwrap();
         naming.settle().unwrap();
         assert_eq!(fs::read(place.path().join("a/model.bin")).unwrap(), bytes);
-        assert!(!destination.place_of_unjudged(key).exists());
+        assert!(!destination.place_of_unjudged(key).unwrap().exists());
     }
 
     #[test]
@@ -162,7 +172,7 @@ mod tests {
         assert!(matches!(destination.unjudged(FileRoot::of(b"key"), 10), Err(StoreError::Busy(_))));
         assert!(destination.unjudged(FileRoot::of(b"other"), 10).is_ok());
         file.discard().unwrap();
-        assert!(!destination.place_of_unjudged(FileRoot::of(b"key")).exists());
+        assert!(!destination.place_of_unjudged(FileRoot::of(b"key")).unwrap().exists());
     }
 
     #[test]

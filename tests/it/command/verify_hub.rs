@@ -1,5 +1,7 @@
 //! `verify --hub`: a folder against what a hub lists.
 
+use std::{fs, os::unix::fs::symlink};
+
 use serde_json::json;
 use weighbridge_testkit::servers::{Fault, Faulty, Hub, Visibility};
 
@@ -142,4 +144,26 @@ fn a_folder_with_sums_lists_its_files_too() {
     world.run(&line).done().prints("as listed 11 files, ");
     world.flip("mine/model-00002-of-00002.safetensors", 77);
     world.run(&line).refused(5601, "model-00002-of-00002.safetensors");
+}
+
+/// The cache of a hub's client, in which files are links to blobs.
+#[test]
+fn a_snapshot_of_a_cache_is_compared_as_a_folder_is() {
+    let (world, hub, _) = hub();
+    let (cache, files) = ("hub/models--org--llama", world.files("llama"));
+    let snapshot = format!("{cache}/snapshots/0123abcd");
+    fs::create_dir_all(world.path(&format!("{snapshot}/1_Pooling"))).unwrap();
+    let pooling = "1_Pooling/config.json".to_owned();
+    let all = files.into_iter().chain([(pooling.clone(), world.read(&format!("llama/{pooling}")))]);
+    for (number, (name, bytes)) in all.enumerate() {
+        let blob = format!("{number:040x}");
+        world.write(&format!("{cache}/blobs/{blob}"), bytes);
+        let up = if name.contains('/') { "../../../blobs" } else { "../../blobs" };
+        symlink(format!("{up}/{blob}"), world.path(&format!("{snapshot}/{name}"))).unwrap();
+    }
+    let line = format!("verify {snapshot} --hub hf://{NAME}");
+    let run = || Ran::of(world.command(&line).env("HF_ENDPOINT", hub.url()).env("HF_TOKEN", ""));
+    let _ = run().done().prints("as listed 11 files, ");
+    world.flip(&format!("{snapshot}/config.json"), 5);
+    let _ = run().refused(5601, "");
 }

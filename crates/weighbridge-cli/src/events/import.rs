@@ -4,21 +4,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::values::{Hash, HeadLines};
-
-/// What the place lists.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Listed<'a> {
-    /// The place: `hf://ORG/NAME@COMMIT`, or the address of a folder.
-    pub(crate) origin: &'a str,
-    /// The commit, if the place is a hub.
-    pub(crate) commit: Option<&'a str>,
-    /// The number of files.
-    pub(crate) files: u64,
-    /// The bytes of all files.
-    pub(crate) bytes: u64,
-}
+use super::values::{Always, Hash, HeadLines};
 
 /// A branch has another commit since the import began, which has the earlier one.
 #[derive(Serialize)]
@@ -28,16 +14,12 @@ pub(crate) struct Moved<'a> {
     pub(crate) commit: &'a str,
 }
 
-/// A file is not what the place lists.
+/// The model in the folder is of the listed commit already.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Wrong<'a> {
-    /// The path of the file in the model.
-    pub(crate) path: &'a str,
-    /// The digest that the place lists.
-    pub(crate) listed: &'a str,
-    /// The digest of the bytes that came.
-    pub(crate) came: &'a str,
+pub(crate) struct Current<'a> {
+    /// The folder of the model.
+    pub(crate) folder: Cow<'a, str>,
 }
 
 /// A model was imported.
@@ -50,22 +32,14 @@ pub(crate) struct Imported<'a> {
     pub(crate) signers: &'a [&'a str],
     /// The folder of the model.
     pub(crate) folder: Cow<'a, str>,
-    /// The place that vouches for the files.
+    /// The place that vouches for the files, by its listing.
     pub(crate) origin: &'a str,
-    /// What vouches for the files: the place listed their digests.
-    pub(crate) vouched_by: VouchedBy,
-    /// Whether the commit id was compared with the tree that it stands for.
-    pub(crate) commit_checked: bool,
+    /// Whether the publisher signed anything: never. The place listed the digests.
+    pub(crate) signed_by_publisher: Always<false>,
+    /// Whether the id of the commit was compared with the tree and the blobs that it stands for: never.
+    pub(crate) commit_checked: Always<false>,
     /// The number of bytes that came from the place.
     pub(crate) received: u64,
     /// The lines of the head.
     pub(crate) says: HeadLines<'a>,
-}
-
-/// What vouches for the files of an import.
-#[derive(Serialize)]
-#[serde(rename_all = "lowercase")]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
-pub(crate) enum VouchedBy {
-    Listing,
 }

@@ -6,7 +6,7 @@ use weighbridge_store::{FileFault, FileReport, Outcome};
 
 use super::values::{Always, Code, Fault};
 
-/// What a hub, or a folder's `SHA256SUMS`, lists. Nobody signed it: the server said so, at this time.
+/// A listing of a hub, or of a folder's `SHA256SUMS`. Nobody signed it: the server said so, at this time.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Listing<'a> {

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 ///
 /// # Errors
 /// [`Failure`] if two sources are of different models.
-pub(super) fn wanted(sources: &[String]) -> Result<Option<ModelName>, Failure> {
+pub(crate) fn wanted(sources: &[String]) -> Result<Option<ModelName>, Failure> {
     let mut names: Vec<&str> = sources.iter().filter_map(|source| repository(source)).collect();
     names.sort_unstable();
     names.dedup();
