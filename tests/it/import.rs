@@ -283,6 +283,19 @@ fn an_update_that_is_killed_goes_on() {
     }
 }
 
+/// Names that some systems take for the same are refused before anything is fetched.
+#[test]
+fn what_could_not_be_signed_is_not_fetched() {
+    let place = Place::new();
+    place.world.write("source/README.MD", "other");
+    place.world.write("source/readme.md", "another");
+    place.list_anew();
+    let before = place.server.requests().len();
+    place.import().refused(1422, "").prints("refused  ");
+    assert!(place.fetched_since(before).is_empty());
+    assert!(!place.world.exists("model/weighbridge/head.note"));
+}
+
 /// A link that leads out of the folder is never read as a file of the model.
 #[test]
 fn nothing_from_outside_of_the_folder_is_signed() {

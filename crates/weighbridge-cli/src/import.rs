@@ -26,7 +26,7 @@ use crate::{
     output::{List, Output, shown_names},
     trust::{self, head_line},
     verify_hub,
-    weigh::print_unlisted,
+    weigh::{self, print_unlisted},
 };
 
 pub(crate) fn run(args: &args::Import, output: &Output) -> Result<(), Failure> {
@@ -162,6 +162,7 @@ fn failure(error: ImportError, is_of_hub: bool, output: &Output) -> Failure {
     }
     let error = match error {
         ImportError::List(error) => return error.into(),
+        ImportError::Weigh(error) => return weigh::failure(&error, output),
         error => error,
     };
     let failure = Failure::of(&error);
@@ -174,9 +175,6 @@ fn failure(error: ImportError, is_of_hub: bool, output: &Output) -> Failure {
         ImportError::Source { fault: Fault::Refused(_), .. } if is_of_hub => failure.hint(DENIED_BY_HUB),
         ImportError::Scan { error: ScanError::Format(_), .. } => {
             failure.hint("it is as listed; to take it without its tensors: --no-tensors")
-        }
-        ImportError::Weigh(error) if error.is_about_tensors() => {
-            failure.hint("the files are as listed; to take them without their tensors: --no-tensors")
         }
         _ => failure,
     }

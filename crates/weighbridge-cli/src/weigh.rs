@@ -193,7 +193,8 @@ fn weigh(weighing: &Weighing<'_>, reused: usize, output: &Output) -> Result<(Wei
     }
 }
 
-fn failure(error: &WeighError, output: &Output) -> Failure {
+/// The failure of a weighing. Each refused place is printed.
+pub(crate) fn failure(error: &WeighError, output: &Output) -> Failure {
     let failure = Failure::of(error);
     if error.is_about_tensors() {
         // The file may be good: formats have forks, and lists have limits.

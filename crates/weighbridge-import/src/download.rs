@@ -89,9 +89,12 @@ struct Piece {
 }
 
 /// The requests that are still to be sent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
+    /// The missing parts, in order. They are cut into pieces when they are taken: nobody has checked how long a listed file is.
     pieces: VecDeque<Piece>,
+    /// The length of a piece in bytes.
+    piece: u64,
     /// The number of pieces of each file that are being asked for.
     asked: BTreeMap<usize, usize>,
     /// The files that the source gives from their beginning on, whatever it is asked for.
@@ -113,6 +116,12 @@ impl Queue {
                 .fold(piece.range.clone(), |all, other| all.start.min(other.start)..all.end.max(other.end));
             self.pieces.retain(|other| !of_file(other));
             piece.range = range;
+        }
+        // Requests end at the same places in each run.
+        let border = (piece.range.start / self.piece).saturating_add(1).saturating_mul(self.piece);
+        if !piece.is_rest && border < piece.range.end {
+            self.pieces.insert(at, Piece { range: border..piece.range.end, ..piece.clone() });
+            piece.range.end = border;
         }
         *self.asked.entry(piece.file).or_default() += 1;
         Some(piece)
@@ -156,18 +165,12 @@ impl Download {
         files: Vec<Coming>,
         piece: u64,
     ) -> Self {
-        let mut queue = Queue::default();
+        let mut pieces = VecDeque::new();
         for (file, coming) in files.iter().enumerate() {
-            for missing in coming.arrived.missing(coming.size) {
-                let mut start = missing.start;
-                while start < missing.end {
-                    // Requests end at the same places in each run.
-                    let end = missing.end.min((start / piece + 1) * piece);
-                    queue.pieces.push_back(Piece { file, range: start..end, is_rest: false });
-                    start = end;
-                }
-            }
+            let missing = coming.arrived.missing(coming.size).into_iter();
+            pieces.extend(missing.map(|range| Piece { file, range, is_rest: false }));
         }
+        let queue = Queue { pieces, piece, asked: BTreeMap::new(), whole: BTreeSet::new() };
         Self { source, destination, files, queue: Mutex::new(queue), missing: Mutex::default(), figures }
     }
 
@@ -397,6 +400,23 @@ mod tests {
         Arc::new(download).run().await.unwrap();
         assert!(std::fs::read(&*destination.place_of_unjudged(key).unwrap()).unwrap() == bytes);
         (found, source.given.load(SeqCst))
+    }
+
+    /// A listing may say anything below 2^53.
+    #[test]
+    fn a_file_of_any_length_takes_no_memory_before_it_comes() {
+        for size in [0, 1, PIECE, PIECE + 1, 1 << 32, (1 << 53) - 1, u64::MAX] {
+            let all = Piece { file: 0, range: 0..size, is_rest: false };
+            let pieces = if size == 0 { VecDeque::new() } else { VecDeque::from([all]) };
+            let mut queue = Queue { pieces, piece: PIECE, asked: BTreeMap::new(), whole: BTreeSet::new() };
+            let mut at = 0;
+            while let Some(piece) = queue.take().filter(|_| at < 5 * PIECE) {
+                assert!(piece.range.start == at && piece.range.end <= (at + PIECE).min(size), "{piece:?}");
+                at = piece.range.end;
+                assert!(queue.pieces.len() <= 1);
+            }
+            assert!(at == size || at == 5 * PIECE, "{at} of {size}");
+        }
     }
 
     #[tokio::test]

@@ -207,7 +207,10 @@ type Good = HashMap<usize, (At, Scanned)>;
 
 impl Run {
     async fn work(self: Arc<Self>) -> Result<Imported, ImportError> {
+        // What would be refused in the end is refused before anything comes.
         self.weighing().check_head().map_err(ImportError::Head)?;
+        let paths = self.listing.files.iter().map(|file| &file.path);
+        Weighing::check_paths(paths).map_err(ImportError::Weigh)?;
         let this = Arc::clone(&self);
         blocking(move || this.refuse_another_model()).await?;
         self.event(Event::Wanted {

@@ -223,7 +223,7 @@ impl Weighing<'_> {
             entries.push(entry);
             found.push(file);
         }
-        refuse(refusal::of_paths(found.iter().map(|file| &file.path)))?;
+        Self::check_paths(found.iter().map(|file| &file.path))?;
         if found.is_empty() {
             return Err(WeighError::Empty);
         }
@@ -255,6 +255,14 @@ impl Weighing<'_> {
             ext: self.ext.clone(),
         };
         shortest.to_text().map(drop)
+    }
+
+    /// Refuses paths that other systems take for the same, or cannot have.
+    ///
+    /// # Errors
+    /// [`WeighError::Refused`], with all of them.
+    pub fn check_paths<'p>(paths: impl Iterator<Item = &'p EntryPath> + Clone) -> Result<(), WeighError> {
+        refuse(refusal::of_paths(paths))
     }
 
     /// What a scan has to look for in the file of this path.
