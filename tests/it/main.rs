@@ -9,6 +9,8 @@ mod fetch;
 #[cfg(unix)]
 mod fleet;
 #[cfg(unix)]
+mod hub_cache;
+#[cfg(unix)]
 mod import;
 mod readme;
 mod reference;

@@ -32,6 +32,10 @@ pub(crate) fn as_a_shell_runs(world: &World, lines: &str) -> Ran {
     let mut shell = Command::new("sh");
     shell.args(["-e", "-c", &offline]);
     shell.env("PATH", paths).envs(endpoint.map(|endpoint| ("HF_ENDPOINT", endpoint)));
+    for name in ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"] {
+        shell.env_remove(name);
+    }
+    shell.env("HOME", world.path(""));
     Ran::of(world.at_home(&mut shell).env("WEIGHBRIDGE_PASSPHRASE", "correct horse"))
 }
 

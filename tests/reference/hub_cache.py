@@ -1,4 +1,4 @@
-"""Weighs, verifies, proves and mends a snapshot in a cache that huggingface_hub makes.
+"""Weighs, verifies, proves and mends a snapshot in a cache that huggingface_hub makes, and fetches into it.
 
     python3 tests/reference/hub_cache.py WEIGHBRIDGE
 
@@ -18,14 +18,25 @@ from huggingface_hub.utils import _shared_blobs
 
 REVISION = "c" * 40
 NAME = "org/model"
-BAD_CHUNK, SNAPSHOT_IS_NOT_OURS = 2101, 9207
+BAD_CHUNK, SNAPSHOT_IS_NOT_OURS, REVISION_IS_NOT_OURS = 2101, 9207, 9211
 CHUNK = 1 << 18
+# Prints the snapshot that the package finds without a network, and the revisions that are current by its own listing.
+OFFLINE = """
+import json, sys
+from huggingface_hub import hf_hub_download, scan_cache_dir, snapshot_download
+path = snapshot_download(sys.argv[1])
+assert hf_hub_download(sys.argv[1], "config.json").startswith(path)
+cache = scan_cache_dir()
+assert not cache.warnings, cache.warnings
+revisions = [revision for repository in cache.repos for revision in repository.revisions]
+print(json.dumps([path, [revision.commit_hash for revision in revisions if "main" in revision.refs]]))
+"""
 
 
 def main(weighbridge: str) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         check(weighbridge, Path(temporary))
-    print("a cache with a shared store: weighed, verified, proven, and mended beside it")
+    print("a cache with a shared store: weighed, verified, proven, mended beside it, and fetched into")
     return 0
 
 
@@ -65,18 +76,32 @@ def check(weighbridge: str, folder: Path) -> None:
         file.write(bytes(16))
     before = sorted(hub.rglob("*"))
     said = run("verify", snapshot, "--meta", meta, *trust, code=BAD_CHUNK)
-    assert "fetch into another folder, with the snapshot as one of the sources" in said, said
+    assert "a fetch with --hf-cache and --replace" in said, said
     run("fetch", mirror, "--meta", folder / "published", "-o", snapshot, *trust, code=SNAPSHOT_IS_NOT_OURS)
     assert sorted(hub.rglob("*")) == before, "something foreign was left in the cache"
     run("fetch", snapshot, mirror, "--meta", folder / "published", "-o", folder / "mended", *trust)
     assert (folder / "mended/onnx/weights.bin").read_bytes() == weights
     run("verify", folder / "mended", *trust)
 
+    # A fetch into the cache takes what is good in the snapshot. The package finds the release without a network, as do loaders.
+    into = (f"--hf-cache={hub}", *trust)
+    run("fetch", mirror, "--meta", folder / "published", *into, code=REVISION_IS_NOT_OURS)
+    run("fetch", mirror, "--meta", folder / "published", *into, "--replace")
+    environment = os.environ | {"HF_HUB_CACHE": str(hub), "HF_HUB_OFFLINE": "1"}
+    found, current = json.loads(subprocess.check_output([sys.executable, "-c", OFFLINE, NAME], env=environment))
+    assert current == [Path(found).name], current
+    assert (Path(found) / "onnx/weights.bin").read_bytes() == weights
+    assert sorted(path.name for path in Path(found).iterdir()) == ["config.json", "onnx"], "something foreign"
+    run("verify", found, *trust)
+    assert large.read_bytes() != weights, "the package's own file was changed"
+
 
 def download(hub: Path, files: dict[str, bytes]) -> Path:
     """The snapshot that the package makes of these files; large files are placed like files that came by Xet."""
     repository = hub / "models--org--model"
     snapshot = repository / "snapshots" / REVISION
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs/main").write_text(REVISION)
     (repository / "blobs").mkdir(parents=True)
     for number, (path, data) in enumerate(files.items()):
         blob, pointer = repository / "blobs" / f"{number:064x}", snapshot / path

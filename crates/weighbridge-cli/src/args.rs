@@ -386,7 +386,7 @@ pub(crate) struct AuditCheck {
 /// A source is a URL (http, https, s3, gs, az), hf://ORG/NAME@REVISION, or a folder; any mix will do. A source of a hub also
 /// says which model is wanted, if neither --name nor --head does. What is on disk already is verified and not fetched again:
 /// after a kill, a crash or an error the same command goes on from there. A file gets its name when all of it is verified;
-/// until then it lies in DIR/weighbridge/partial.
+/// until then it lies in DIR/weighbridge/partial, or beside the snapshots of the cache.
 ///
 /// HF_ENDPOINT and HF_TOKEN are used for hf:// sources, or else the token that `hf auth login` keeps. Keys for buckets,
 /// proxies and certificates are those of the usual environment variables; for s3://, AWS_PROFILE names a profile.
@@ -396,9 +396,8 @@ pub(crate) struct Fetch {
     /// Where the model's files are
     #[arg(value_name = "SOURCE", required = true)]
     pub(crate) sources: Vec<String>,
-    /// The folder to fetch into
-    #[arg(short, long, value_name = "DIR")]
-    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) into: Destination,
     /// Take the head from here alone, and lists and layers from here first
     #[arg(long, value_name = "SOURCE")]
     pub(crate) meta: Option<String>,
@@ -407,7 +406,7 @@ pub(crate) struct Fetch {
     #[command(flatten)]
     pub(crate) which: Which,
     /// Take whichever model the sources serve, in place of --name or --head
-    #[arg(long, conflicts_with_all = ["name", "head"], help_heading = "Which model")]
+    #[arg(long, conflicts_with_all = ["name", "head", "hf_cache"], help_heading = "Which model")]
     pub(crate) any_name: bool,
     /// Fetch matching files only; may be given several times; `*` does not match `/`, `**` does
     #[arg(long, value_name = "GLOB")]
@@ -415,14 +414,15 @@ pub(crate) struct Fetch {
     /// Fetch the chunks that hold matching tensors; may be given several times
     ///
     /// With --only too, what either of them names is fetched. A file that is there in part never gets its name.
-    #[arg(long, value_name = "GLOB")]
+    #[arg(long, value_name = "GLOB", conflicts_with = "hf_cache")]
     pub(crate) tensor: Vec<String>,
     /// Remove files that the head does not list, once the model is complete, and what other fetches left unfinished
     ///
     /// Only in a folder that has had an earlier release of the same model, and from which this fetch does not read.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "hf_cache")]
     pub(crate) prune: bool,
-    /// Replace another model in the folder: its head and lists, and files that have the names of fetched ones
+    /// Replace another model in the folder: its head and lists, and files that have the names of fetched ones. In a cache:
+    /// replace `refs/main` even if another program has written it
     #[arg(long)]
     pub(crate) replace: bool,
     /// About how much memory to use, lists and layers apart; less than 34 MiB, or 64 MiB for chunks of 16 MiB, is not enough
@@ -449,9 +449,8 @@ pub(crate) struct Fetch {
 pub(crate) struct Import {
     /// Where the model is listed
     pub(crate) place: String,
-    /// The folder for the model
-    #[arg(short, long, value_name = "DIR")]
-    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) into: Destination,
     /// A secret key of yours to sign with; may be given several times
     #[arg(long, value_name = "FILE", required = true)]
     pub(crate) key: Vec<PathBuf>,
@@ -463,9 +462,27 @@ pub(crate) struct Import {
     /// The model's name [default: that of the hub]
     #[arg(long, value_name = "ORG/MODEL", value_parser = model_name)]
     pub(crate) name: Option<ModelName>,
-    /// Make what is listed now the next revision of the model in DIR; what has not changed is not fetched
+    /// Make what is listed now the next revision of the model that is there; what has not changed is not fetched
     #[arg(long)]
     pub(crate) update: bool,
+    /// Replace `refs/main` in the cache even if another program has written it; the files of its snapshot are not fetched again
+    #[arg(long, requires = "hf_cache")]
+    pub(crate) replace: bool,
+}
+
+/// The place for a model
+#[derive(Parser)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Destination {
+    /// The folder for the model
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+    /// Put the model into a Hugging Face cache, where loaders find it [default DIR: where Hugging Face's clients have theirs]
+    ///
+    /// That is $HF_HUB_CACHE, or `hub` in $HF_HOME, or ~/.cache/huggingface/hub. With HF_HUB_OFFLINE=1 loaders take the model
+    /// from there by its name, and never ask a hub.
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
+    pub(crate) hf_cache: Option<Option<PathBuf>>,
 }
 
 /// Compare two models, or two variants of one, by their metadata: which files and tensors are the same, and which not

@@ -93,11 +93,14 @@ pub(crate) const FETCH: &str = examples! {
     "    --name org/model --vkey \"$(cat keys/alice.vkey)\""
     "weighbridge fetch s3://bucket/model -o part --tensor 'model.layers.0.*' \\"
     "    --only '*.json' --name org/model --vkey \"$(cat keys/alice.vkey)\""
+    "weighbridge fetch https://one.example/model --hf-cache --name org/model \\"
+    "    --vkey \"$(cat keys/alice.vkey)\""
 };
 
 pub(crate) const IMPORT: &str = examples! {
     "weighbridge import hf://org/other@v1.0 -o imported --key keys/alice.key"
     "weighbridge import hf://org/other -o imported --key keys/alice.key --update"
+    "weighbridge import hf://org/other --hf-cache --key keys/alice.key"
 };
 
 pub(crate) const TRUST: &str = examples! {

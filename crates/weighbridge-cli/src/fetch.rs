@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     env,
-    path::Path,
+    path::{Path, PathBuf},
     process,
     sync::{Mutex, MutexGuard, PoisonError, mpsc},
     thread::{self, Scope},
@@ -14,7 +14,7 @@ use globset::GlobSet;
 use http::{HeaderName, HeaderValue};
 use tokio::runtime::Runtime;
 use weighbridge_manifest::{TrustError, VerifiedHead, shown};
-use weighbridge_store::{FOLDER, PARTIAL, read_bounded, shown_path};
+use weighbridge_store::{Existing, FOLDER, PARTIAL, read_bounded, shown_path};
 use weighbridge_transfer::{
     AnotherModel, Blame, Event, FetchError, FetchProgress, Fetched, Missing, Observer, Options, SourceError,
     SourceFactory, SourceId, SourceOptions, SourceState, SourceStatus, Stop, Unlisted, Wanted, Watchdog,
@@ -24,6 +24,7 @@ use weighbridge_tree::{Coded, ErrorCode, HeadId};
 
 use crate::{
     args::Fetch,
+    destination::Destination,
     events::{
         self,
         values::{Code, Hash},
@@ -38,6 +39,7 @@ use crate::{
     weigh::globs,
 };
 
+pub(crate) mod hub_home;
 pub(crate) mod hub_name;
 mod hub_token;
 use hub_token::HubToken;
@@ -48,7 +50,10 @@ pub(crate) fn run(mut args: Fetch, output: &Output) -> Result<(), Failure> {
     }
     let args = &args;
     let demand = Demand::of(&args.trust, &args.which, output)?;
-    let options = options(args, &demand)?;
+    let mut options = options(args, &demand)?;
+    let existing = if args.replace { Existing::Replace } else { Existing::Keep };
+    let into = Destination::open(&args.into, args.which.name.as_ref(), existing, output)?;
+    options.into = into.folder();
     let names: Vec<String> = options
         .sources
         .names()
@@ -59,7 +64,7 @@ pub(crate) fn run(mut args: Fetch, output: &Output) -> Result<(), Failure> {
         Failure::new(ErrorCode::IO, format!("cannot start the threads of a fetch: {error}"))
     })?;
     let stop = Stop::default();
-    let watcher = Watcher::new(output, &names, &demand, &stop);
+    let watcher = Watcher::new(output, &names, &demand, &stop, into.is_cache());
     let ended = thread::scope(|scope| {
         let (tell, heard) = mpsc::channel();
         let signals = tell.clone();
@@ -75,7 +80,7 @@ pub(crate) fn run(mut args: Fetch, output: &Output) -> Result<(), Failure> {
     });
     // Do not wait for reads of a file system that does not answer.
     runtime.shutdown_background();
-    watcher.end(ended, &args.output)
+    watcher.end(ended, into)
 }
 
 fn which_model() -> Failure {
@@ -85,7 +90,7 @@ fn which_model() -> Failure {
     )
 }
 
-/// Turns the arguments into the options of the library.
+/// Turns the arguments into the options of the library, but for the folder.
 fn options(args: &Fetch, demand: &Demand<'_>) -> Result<Options, Failure> {
     let headers = headers(args)?;
     let factory = SourceFactory::new();
@@ -109,7 +114,7 @@ fn options(args: &Fetch, demand: &Demand<'_>) -> Result<Options, Failure> {
     Ok(Options {
         sources: args.sources.iter().map(source).collect::<Result<Vec<_>, _>>()?.into(),
         metadata: args.meta.as_ref().map(metadata).transpose()?,
-        into: args.output.clone(),
+        into: PathBuf::new(),
         policy: demand.policy.clone(),
         expected: demand.beforehand()?,
         now: demand.now,
@@ -188,6 +193,8 @@ struct Watcher<'a> {
     names: &'a [String],
     demand: &'a Demand<'a>,
     stop: &'a Stop,
+    /// Whether the model is put into a cache.
+    is_cached: bool,
     view: Mutex<View>,
     seen: Mutex<Seen>,
 }
@@ -225,9 +232,15 @@ impl Seen {
 const SILENT: Duration = Duration::from_secs(1);
 
 impl<'a> Watcher<'a> {
-    fn new(output: &'a Output, names: &'a [String], demand: &'a Demand<'a>, stop: &'a Stop) -> Self {
+    fn new(
+        output: &'a Output,
+        names: &'a [String],
+        demand: &'a Demand<'a>,
+        stop: &'a Stop,
+        is_cached: bool,
+    ) -> Self {
         let view = Mutex::new(View::new(output, names, Counts::Verified));
-        Self { output, names, demand, stop, view, seen: Mutex::default() }
+        Self { output, names, demand, stop, is_cached, view, seen: Mutex::default() }
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -239,8 +252,15 @@ impl<'a> Watcher<'a> {
     }
 
     /// Prints the end of the fetch, and returns its result.
-    fn end(self, ended: Result<Fetched, FetchError>, into: &Path) -> Result<(), Failure> {
-        let seen = self.seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+    fn end(self, ended: Result<Fetched, FetchError>, into: Destination) -> Result<(), Failure> {
+        let mut seen = self.seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut folder = None;
+        if let (None, Ok(fetched)) = (&seen.failure, &ended) {
+            match into.publish(|path| fetched.files.binary_search(path).is_ok()) {
+                Ok(place) => folder = Some(place),
+                Err(failure) => seen.failure = Some(failure),
+            }
+        }
         let view = self.view.into_inner().unwrap_or_else(PoisonError::into_inner);
         let (output, names) = (self.output, self.names);
         let progress = ended.as_ref().map_or(seen.progress, |fetched| fetched.progress);
@@ -249,19 +269,20 @@ impl<'a> Watcher<'a> {
         let told: Vec<&SourceStatus> = seen.sources.values().filter(told).collect();
         let (code, text) = match (&seen.failure, &ended) {
             (Some(failure), _) => (Some(failure.code), String::new()),
-            (None, Ok(fetched)) => (None, done(fetched, into)),
+            (None, Ok(fetched)) => (None, done(fetched, folder.as_deref(), self.is_cached)),
             (None, Err(error)) => (Some(error.error_code()), String::new()),
         };
         // If no source could deliver, the error's hints name each source.
         let named_later = matches!(ended, Err(FetchError::NoSource { .. }));
         let lines = told.iter().filter(|_| !named_later).map(|status| source_line(status, names));
         let text: Vec<String> = lines.chain(Some(text).filter(|text| !text.is_empty())).collect();
-        let ended_well = ended.as_ref().ok();
+        let ended_well = ended.as_ref().ok().filter(|_| code.is_none());
         output.result(&text.join("\n"), || events::fetch::Result {
             fetched: code.is_none(),
             code: code.map(Code::from),
             head: seen.head.map(Hash::from),
-            files: ended_well.map(|fetched| fetched.files),
+            folder: folder.as_deref().map(Path::to_string_lossy),
+            files: ended_well.map(|fetched| number(&fetched.files)),
             partial: ended_well.map(|fetched| fetched.partial),
             bytes: ended_well.map(|fetched| fetched.bytes),
             sources: seen.sources.values().map(|status| fetch_json::source(status, names)).collect(),
@@ -309,6 +330,9 @@ impl Observer for Watcher<'_> {
             }
             _ => {}
         }
+        if self.is_cached && matches!(event, Event::Extra { .. }) {
+            return;
+        }
         if !self.output.is_json() {
             self.view().show(&event, self.output);
         } else if let Some(event) = fetch_json::object(&event, self.names) {
@@ -317,12 +341,14 @@ impl Observer for Watcher<'_> {
     }
 }
 
-fn done(fetched: &Fetched, into: &Path) -> String {
+/// The lines of a fetch that ended well, with the model in `folder`.
+fn done(fetched: &Fetched, folder: Option<&Path>, is_cached: bool) -> String {
     let Fetched { head, bytes, files, partial, .. } = fetched;
+    let folder = folder.unwrap_or(Path::new(""));
     let (in_part, mut lines) = match partial {
         0 => (String::new(), Vec::new()),
         n => {
-            let place = into.join(FOLDER).join(PARTIAL);
+            let place = folder.join(FOLDER).join(PARTIAL);
             let line = format!(
                 "partial  in {}; `weighbridge verify --partial` says what is there",
                 shown_path(place)
@@ -330,8 +356,16 @@ fn done(fetched: &Fetched, into: &Path) -> String {
             (format!(" and {n} more in part"), vec![line])
         }
     };
-    lines.push(format!("fetched  {}{in_part}, {}; head {}", count(*files, "file"), size(*bytes), head.id()));
+    if is_cached {
+        lines.push(format!("wrote    {}", shown_path(folder)));
+    }
+    let files = count(number(files), "file");
+    lines.push(format!("fetched  {files}{in_part}, {}; head {}", size(*bytes), head.id()));
     lines.join("\n")
+}
+
+fn number<T>(things: &[T]) -> u64 {
+    u64::try_from(things.len()).unwrap_or(u64::MAX)
 }
 
 /// The chunks that no source could deliver.

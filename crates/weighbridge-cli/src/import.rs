@@ -10,13 +10,14 @@ use weighbridge_import::{Earlier, Import, ImportError, Imported, Observer, Wrong
 use weighbridge_manifest::{Expectation, ListedFile, ModelName, SignedHead, TrustPolicy, shown};
 use weighbridge_publish::{Previous, SecretKey, TensorListing};
 use weighbridge_store::{
-    FOLDER, FileFault, FileReport, HEAD, Metadata, Outcome, scan::ScanError, shown_path,
+    Existing, FileFault, FileReport, HEAD, Metadata, Outcome, scan::ScanError, shown_path,
 };
 use weighbridge_transfer::{Event, Fault, FetchProgress, Listing, SourceFactory};
 use weighbridge_tree::ErrorCode;
 
 use crate::{
     args,
+    destination::Destination,
     events::{import, values::Always},
     failure::{DENIED_BY_HUB, Failure},
     fetch::{hub_name, is_of_hub, source_options},
@@ -37,14 +38,16 @@ pub(crate) fn run(args: &args::Import, output: &Output) -> Result<(), Failure> {
     let name = args.name.clone().map_or_else(named, Ok)?;
     let keys = keys::load_all(&args.key, &args.passphrase)?;
     let signers: Vec<String> = keys.iter().map(|key| key.vkey().name().as_str().to_owned()).collect();
-    let earlier = earlier(args, &name, &keys)?;
+    let existing = if args.replace { Existing::Replace } else { Existing::Keep };
+    let into = Destination::open(&args.into, Some(&name), existing, output)?;
+    let earlier = earlier(args, &into.folder(), &name, &keys)?;
     let created =
         trust::now().ok_or_else(|| Failure::new(ErrorCode::IO, "this machine's clock tells no time"))?;
     let options = Import {
         address: args.place.clone(),
         options: source_options(&args.place, Vec::new()),
         factory: SourceFactory::new(),
-        into: args.output.clone(),
+        into: into.folder(),
         name,
         keys,
         created,
@@ -54,27 +57,34 @@ pub(crate) fn run(args: &args::Import, output: &Output) -> Result<(), Failure> {
     let runtime = Runtime::new().map_err(|error| {
         Failure::new(ErrorCode::IO, format!("cannot start the threads of an import: {error}"))
     })?;
-    let mut watcher = Watcher::new(output, &args.place);
+    let mut watcher = Watcher::new(output, &args.place, into.is_cache());
     let ended = runtime.block_on(import(options, &watcher));
     // Do not wait for reads of a file system that does not answer.
     runtime.shutdown_background();
     watcher.finish();
-    match ended.map_err(|error| failure(error, is_of_hub(&args.place), output))? {
-        Some(imported) => print(&imported, &signers, &args.output, output),
-        None => output.result("the model in the folder is of the listed commit: nothing to do", || {
-            import::Current { folder: args.output.to_string_lossy() }
+    let imported = ended.map_err(|error| failure(error, is_of_hub(&args.place), output))?;
+    let folder = into.publish(|_| true)?;
+    match imported {
+        Some(imported) => print(&imported, &signers, &folder, output),
+        None => output.result("the model that is there is of the listed commit: nothing to do", || {
+            import::Current { folder: folder.to_string_lossy() }
         }),
     }
     Ok(())
 }
 
 /// The release that the import follows: one that was signed by a key of this importer.
-fn earlier(args: &args::Import, name: &ModelName, keys: &[SecretKey]) -> Result<Option<Earlier>, Failure> {
+fn earlier(
+    args: &args::Import,
+    folder: &Path,
+    name: &ModelName,
+    keys: &[SecretKey],
+) -> Result<Option<Earlier>, Failure> {
     if !args.update {
         return Ok(None);
     }
-    let metadata = Metadata::of_model(&args.output);
-    let about = |failure: Failure| failure.about(&args.output.join(FOLDER).join(HEAD));
+    let metadata = Metadata::of_model(folder);
+    let about = |failure: Failure| failure.about(&metadata.folder().join(HEAD));
     let policy = TrustPolicy::any_of(keys.iter().map(|key| key.vkey().clone()).collect())?;
     let expected = Expectation::any().named(name.clone()).allow_expired();
     let note = metadata.note()?;
@@ -91,6 +101,8 @@ fn earlier(args: &args::Import, name: &ModelName, keys: &[SecretKey]) -> Result<
 struct Watcher<'a> {
     output: &'a Output,
     names: [String; 1],
+    /// Whether the model is put into a cache.
+    is_cached: bool,
     view: Mutex<View>,
     progress: Mutex<FetchProgress>,
     /// The lines of files, once it is known how many there are.
@@ -98,10 +110,10 @@ struct Watcher<'a> {
 }
 
 impl<'a> Watcher<'a> {
-    fn new(output: &'a Output, place: &str) -> Self {
+    fn new(output: &'a Output, place: &str, is_cached: bool) -> Self {
         let names = [place.to_owned()];
         let view = Mutex::new(View::new(output, &names, Counts::Hashed));
-        Self { output, names, view, progress: Mutex::default(), files: OnceLock::new() }
+        Self { output, names, is_cached, view, progress: Mutex::default(), files: OnceLock::new() }
     }
 
     fn view(&self) -> MutexGuard<'_, View> {
@@ -144,6 +156,9 @@ impl Observer for Watcher<'_> {
     fn event(&self, event: Event) {
         if let Event::Progress(progress) = &event {
             *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = *progress;
+        }
+        if self.is_cached && matches!(event, Event::Extra { .. }) {
+            return;
         }
         if !self.output.is_json() {
             self.view().show(&event, self.output);

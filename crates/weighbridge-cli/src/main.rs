@@ -8,6 +8,7 @@ mod args;
 mod audit;
 mod check;
 mod demo;
+mod destination;
 mod diff;
 mod earlier;
 mod events;

@@ -11,7 +11,7 @@ use weighbridge_manifest::{
     VerifiedHead, Vkey,
 };
 use weighbridge_publish::TEXT;
-use weighbridge_store::{FOLDER, HEAD, IoError, Metadata, PARTIAL, read_bounded, shown_path};
+use weighbridge_store::{HEAD, IoError, Metadata, PARTIAL, read_bounded, shown_path};
 use weighbridge_tree::{ErrorCode, head_id};
 
 use crate::{
@@ -176,12 +176,12 @@ pub(crate) fn now() -> Option<Time> {
 
 /// The metadata of the model folder `path`, or in `path` itself.
 ///
-/// The metadata folder of the model comes first. A model may have its own files with the names of metadata files, and
+/// Those of the model come first. A model may have its own files with the names of metadata files, and
 /// these must not be taken for the model's metadata.
 pub(crate) fn metadata(path: &Path) -> Metadata {
     let holds = |folder: &Path| [HEAD, TEXT].iter().any(|name| folder.join(name).exists());
-    let of_model = path.join(FOLDER);
-    if holds(&of_model) || !holds(path) { Metadata::at(of_model) } else { Metadata::at(path) }
+    let of_model = Metadata::of_model(path);
+    if holds(of_model.folder()) || !holds(path) { of_model } else { Metadata::at(path) }
 }
 
 /// The signed head's note, or a failure with the next step.

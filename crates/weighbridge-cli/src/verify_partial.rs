@@ -128,9 +128,10 @@ fn metadata(model: &Path, head: Option<HeadId>) -> Result<Metadata, Failure> {
     {
         return Ok(Metadata::at(folder));
     }
+    let of_model = Metadata::of_model(model);
     match unfinished.as_slice() {
-        _ if model.join(FOLDER).join(HEAD).exists() => Ok(Metadata::of_model(model)),
-        [] => Ok(Metadata::of_model(model)),
+        _ if of_model.folder().join(HEAD).exists() => Ok(of_model),
+        [] => Ok(of_model),
         [one] => Ok(Metadata::at(one)),
         several => {
             let message = format!("{} fetches of different heads were not finished here", several.len());

@@ -70,6 +70,18 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// The error of the operating system, also if the file system has no second names.
     fn link(&self, from: &str, to: &str) -> io::Result<()>;
 
+    /// Makes a symbolic link, under a name that nothing may have. Its target is not looked at.
+    ///
+    /// # Errors
+    /// The error of the operating system; of the kind `Unsupported` where links need a right of their own.
+    fn symlink(&self, target: &str, path: &str) -> io::Result<()>;
+
+    /// The target of a symbolic link.
+    ///
+    /// # Errors
+    /// The error of the operating system, also if there is no link; of the kind `InvalidData` for a target that is not UTF-8.
+    fn read_link(&self, path: &str) -> io::Result<String>;
+
     /// Removes a name that is no folder's. Of a link, the link is removed and not its target.
     ///
     /// # Errors

@@ -11,6 +11,13 @@
 //! The shared store came with huggingface_hub 1.32 (its module `_shared_blobs`). `AB` is the first two of the 64
 //! hexadecimal digits that follow it.
 //!
+//! Releases that weighbridge has put there (`spec/model-folder.md`) have links alone in their snapshots, and their metadata beside
+//! these:
+//!
+//! ```text
+//! hub/models--ORG--NAME/weighbridge/ID             of snapshots/REVISION, with which ID begins
+//! ```
+//!
 //! The links are read and matched name by name beneath the hub's open folder, and the files are opened beneath it: a
 //! folder of the cache that somebody replaces by a link leads nowhere.
 
@@ -24,7 +31,9 @@ use std::{
 
 use crate::{
     disk::FileKind,
+    metadata::FOLDER,
     place::{Place, Root},
+    site::is_hex,
 };
 
 /// A cache, as its snapshot sees it. All paths are beneath the hub's folder.
@@ -144,6 +153,27 @@ pub fn is_hub_snapshot(model: &Path) -> bool {
         blobs.is_some_and(|blobs| fs::symlink_metadata(blobs).is_ok_and(|found| found.is_dir()))
     })
 }
+
+/// The metadata of a snapshot that weighbridge has put into a cache: the folder beside `snapshots` for the head whose id
+/// begins as the snapshot is named. `None` if there is none, or more than one.
+pub(crate) fn metadata_of(snapshot: &Path) -> Option<PathBuf> {
+    let snapshot = fs::canonicalize(snapshot).ok()?;
+    let revision = snapshot.file_name()?.to_str().filter(|name| is_hex(name, REVISION))?;
+    let folder = repository_of(&snapshot)?.join(FOLDER);
+    let name = |entry: fs::DirEntry| entry.file_name().into_string().ok();
+    let names = fs::read_dir(&folder).ok()?.filter_map(|entry| entry.ok().and_then(name));
+    let mut ids = names.filter(|name| is_id_of(name, revision));
+    let id = ids.next()?;
+    ids.next().is_none().then(|| folder.join(id))
+}
+
+/// Whether a name is that of the metadata of a revision: a head id that begins with it.
+pub(crate) fn is_id_of(name: &str, revision: &str) -> bool {
+    is_hex(name, 64) && name.starts_with(revision)
+}
+
+/// The number of hexadecimal digits in the name of a revision.
+pub(crate) const REVISION: usize = 40;
 
 /// The repository of which a folder is a snapshot, by its path.
 fn repository_of(snapshot: &Path) -> Option<&Path> {

@@ -8,6 +8,7 @@
 //! - [`FileView`] and [`ModelView`] read at any position and verify each chunk they touch; a [`TensorView`] reads by
 //!   name
 //! - [`HeldFolder`] answers audits and gives slices
+//! - [`Destination`] is a folder in which a model comes to be, and [`CachedModel`] its place in a Hugging Face cache
 //!
 //! # Guarantee
 //! A file is called good only if all its bytes, as they were read, give the root that the verified list has for it
@@ -32,6 +33,7 @@
 mod accept_file;
 #[cfg(unix)]
 mod beneath;
+mod cached_model;
 mod chunk_cache;
 mod destination;
 mod disk;
@@ -68,6 +70,7 @@ mod walk;
 pub mod power_cut;
 
 pub use accept_file::accept_file;
+pub use cached_model::CachedModel;
 pub use destination::Destination;
 pub use disk::{Disk, DiskFile, FileKind, Opening, SequentialWriter, hint};
 pub use folder::{HeldFolder, HoldingError};

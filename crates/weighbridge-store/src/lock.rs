@@ -39,6 +39,26 @@ impl FolderLock {
         Self::take_within(PATIENCE, folder, place, what)
     }
 
+    /// Waits for the lock of a folder for as long as another process holds it. `waits` hears of the holder, if there is one.
+    pub(crate) fn wait(folder: File, what: &str, waits: impl FnOnce(Option<&str>)) -> Self {
+        match folder.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::Error(_)) => return Self { folder: None },
+            Err(TryLockError::WouldBlock) => {
+                let holder = below::open(&folder, below::How::Read).ok().and_then(read_holder);
+                waits(holder.as_deref());
+                loop {
+                    match folder.lock() {
+                        Ok(()) => break,
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        Err(_) => return Self { folder: None },
+                    }
+                }
+            }
+        }
+        Self::held(folder, what)
+    }
+
     fn take_within(patience: Duration, folder: File, place: &Path, what: &str) -> Result<Self, LockError> {
         let until = Instant::now().checked_add(patience);
         loop {
@@ -55,9 +75,13 @@ impl FolderLock {
                 }
             }
         }
+        Ok(Self::held(folder, what))
+    }
+
+    fn held(folder: File, what: &str) -> Self {
         // The file is for people alone: the lock holds without it.
         let _ = below::open(&folder, below::How::Write).and_then(|file| write_holder(&file, what));
-        Ok(Self { folder: Some(folder) })
+        Self { folder: Some(folder) }
     }
 
     /// Whether no other process can hold the lock at the same time.
@@ -73,8 +97,7 @@ impl FolderLock {
     /// As [`take`](Self::take), without waiting: `None` if another process holds the lock, or if there are no locks.
     pub(crate) fn try_take(folder: File, what: &str) -> Option<Self> {
         folder.try_lock().ok()?;
-        let _ = below::open(&folder, below::How::Write).and_then(|file| write_holder(&file, what));
-        Some(Self { folder: Some(folder) })
+        Some(Self::held(folder, what))
     }
 }
 

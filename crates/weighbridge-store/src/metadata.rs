@@ -12,6 +12,7 @@ use weighbridge_tree::{Coded, ErrorCode, Grid, HeadId, Layer, LayerError, LayerR
 
 use weighbridge_verify::PageBuffer;
 
+use crate::hub_cache;
 use crate::io::{IoError, open_regular, read_beginning, read_exact_at};
 use crate::kept::{being_replaced, id_of};
 use crate::lock::LOCK;
@@ -80,10 +81,14 @@ impl Metadata {
         Self { folder: folder.into() }
     }
 
-    /// The metadata of a model folder.
+    /// The metadata of a model folder. Those of a snapshot in a Hugging Face cache, if it has none of its own, are the ones that
+    /// weighbridge has put beside `snapshots`.
     #[must_use]
     pub fn of_model(model: &Path) -> Self {
-        Self::at(model.join(FOLDER))
+        let own = model.join(FOLDER);
+        let has_own = [HEAD, TEXT].iter().any(|name| own.join(name).symlink_metadata().is_ok());
+        let of_snapshot = if has_own { None } else { hub_cache::metadata_of(model) };
+        Self::at(of_snapshot.unwrap_or(own))
     }
 
     /// The folder of the metadata.

@@ -82,8 +82,10 @@ struct DiskState {
     durable: BTreeMap<Key, Node>,
     /// The changes to names since they were synced, in order.
     renamings: Vec<Renaming>,
-    /// The files; a node that is not here is a folder.
+    /// The files; a node that is neither here nor in `links` is a folder.
     files: HashMap<Node, Contents>,
+    /// The targets of symbolic links.
+    links: HashMap<Node, PathBuf>,
     next: Node,
     /// The number of operations until the power fails.
     left: Option<u64>,
@@ -120,6 +122,7 @@ impl PowerCut {
             durable: BTreeMap::new(),
             renamings: Vec::new(),
             files: HashMap::new(),
+            links: HashMap::new(),
             next: ROOT + 1,
             left: None,
             done: 0,
@@ -170,9 +173,10 @@ impl PowerCut {
         while let Some((folder, place)) = folders.pop() {
             fs::create_dir_all(&place).unwrap();
             for ((_, name), node) in names.range((folder, String::new())..(folder + 1, String::new())) {
-                match state.files.get(node) {
-                    Some(contents) => write_sparse(&place.join(name), &contents.survivor(&mut dice)),
-                    None => folders.push((*node, place.join(name))),
+                match (state.files.get(node), state.links.get(node)) {
+                    (Some(contents), _) => write_sparse(&place.join(name), &contents.survivor(&mut dice)),
+                    (None, Some(target)) => link_to(target, &place.join(name)),
+                    (None, None) => folders.push((*node, place.join(name))),
                 }
             }
         }
@@ -243,8 +247,11 @@ impl DiskState {
             let entry = entry.unwrap();
             let node = self.new_node();
             self.names.insert((folder, entry.file_name().into_string().unwrap()), node);
-            if entry.file_type().unwrap().is_dir() {
+            let kind = entry.file_type().unwrap();
+            if kind.is_dir() {
                 self.load(node, &entry.path());
+            } else if kind.is_symlink() {
+                self.links.insert(node, fs::read_link(entry.path()).unwrap());
             } else {
                 let durable = fs::read(entry.path()).unwrap();
                 self.files.insert(node, Contents { durable, changes: Vec::new() });
@@ -360,6 +367,15 @@ fn write(bytes: &mut Vec<u8>, at: usize, new: &[u8]) {
     bytes[at..end].copy_from_slice(new);
 }
 
+#[cfg(unix)]
+fn link_to(target: &Path, place: &Path) {
+    std::os::unix::fs::symlink(target, place).unwrap();
+}
+
+/// No disk has made one.
+#[cfg(not(unix))]
+fn link_to(_: &Path, _: &Path) {}
+
 /// The number of bytes that a disk writes at once.
 const SECTOR: usize = 512;
 
@@ -450,6 +466,19 @@ impl Disk for PowerCut {
         let node = state.names[&from];
         state.rename(Renaming::Made(to, node));
         Ok(())
+    }
+
+    fn symlink(&self, target: &str, path: &str) -> io::Result<()> {
+        let mut state = self.operate()?;
+        self.real.symlink(target, path)?;
+        let (key, node) = (state.key(path), state.new_node());
+        state.links.insert(node, target.into());
+        state.rename(Renaming::Made(key, node));
+        Ok(())
+    }
+
+    fn read_link(&self, path: &str) -> io::Result<String> {
+        self.real.read_link(path)
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {

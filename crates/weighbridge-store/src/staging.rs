@@ -24,12 +24,12 @@ use crate::{
     store_error::StoreError,
 };
 
-/// Whether metadata that is there may be replaced.
+/// Whether what is there may be replaced: metadata in a model folder, or `refs/main` in a Hugging Face cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
     /// It is an error.
     Keep,
-    /// By the new files, once these are complete.
+    /// Once the new is complete.
     Replace,
 }
 

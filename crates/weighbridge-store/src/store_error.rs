@@ -2,6 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
+use weighbridge_manifest::ModelName;
 use weighbridge_tree::{Coded, ErrorCode};
 
 use crate::{
@@ -30,6 +31,19 @@ pub enum StoreError {
     HubSnapshot {
         /// The folder.
         folder: PathBuf,
+    },
+    /// A model of this name has no place of its own in a Hugging Face cache.
+    NoPlaceInCache {
+        /// The name.
+        name: ModelName,
+        /// The folder of another name that differs from it by the case of its letters; `None` if it is no name of two parts
+        /// without `--`.
+        taken: Option<PathBuf>,
+    },
+    /// A `refs/main` in a Hugging Face cache names a revision that weighbridge did not put there, and was not to be replaced.
+    ForeignRevision {
+        /// The path of `refs/main`.
+        place: PathBuf,
     },
     /// Metadata is there already, and was not to be replaced.
     Exists {
@@ -63,6 +77,8 @@ impl Coded for StoreError {
             Self::Busy(error) => error.error_code(),
             Self::InTheWay { .. } => ErrorCode::IN_THE_WAY,
             Self::HubSnapshot { .. } => ErrorCode::HUB_SNAPSHOT,
+            Self::NoPlaceInCache { .. } => ErrorCode::NO_PLACE_IN_CACHE,
+            Self::ForeignRevision { .. } => ErrorCode::FOREIGN_REVISION,
             Self::Exists { .. } => ErrorCode::METADATA_EXISTS,
             Self::Link { .. } => ErrorCode::METADATA_FOLDER_IS_LINK,
             Self::Foreign { .. } => ErrorCode::FOREIGN_AMONG_METADATA,
@@ -84,6 +100,18 @@ impl fmt::Display for StoreError {
                 "{} is a snapshot of a Hugging Face cache, in which only the hub's clients change files",
                 shown_path(folder)
             ),
+            Self::NoPlaceInCache { name, taken: None } => write!(
+                f,
+                "{name} has no place in a Hugging Face cache: that takes names ORG/NAME, with no `--` in them"
+            ),
+            Self::NoPlaceInCache { name, taken: Some(folder) } => write!(
+                f,
+                "{name} has no place of its own in this cache: it differs from {} by the case of its letters alone",
+                shown_path(folder)
+            ),
+            Self::ForeignRevision { place } => {
+                write!(f, "{} names a revision that weighbridge did not put there", shown_path(place))
+            }
             Self::Exists { file } => write!(f, "{} exists already", shown_path(file)),
             Self::Link { folder } => {
                 write!(f, "{} is a symbolic link; metadata is written to no link", shown_path(folder))

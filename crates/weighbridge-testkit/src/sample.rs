@@ -26,8 +26,13 @@ pub const CHUNK: u64 = 16_384;
 impl Sample {
     /// Files by path and length, in the order of paths; another seed gives other bytes.
     pub fn of(files: &[(&str, usize)], seed: u8) -> Self {
+        Self::of_seeds(&files.iter().map(|(path, len)| (*path, *len, seed)).collect::<Vec<_>>())
+    }
+
+    /// As [`of`](Self::of), with a seed for each file.
+    pub fn of_seeds(files: &[(&str, usize, u8)]) -> Self {
         let path = |path: &&str| EntryPath::parse(path).unwrap();
-        let contents: Vec<_> = files.iter().map(|(at, len)| (path(at), bytes(*len, seed))).collect();
+        let contents: Vec<_> = files.iter().map(|(at, len, seed)| (path(at), bytes(*len, *seed))).collect();
         let chunk_size = ChunkSize::new(CHUNK).unwrap();
         let entry = |(path, bytes): &(EntryPath, Vec<u8>)| FileEntry {
             path: path.clone(),

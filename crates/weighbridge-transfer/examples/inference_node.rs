@@ -51,7 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let before_the_end = loader.join().map_err(|_| "the loader panicked")??;
     println!(
         "fetched {} files; {before_the_end} tensors were in use before the last byte had come",
-        fetched.files
+        fetched.files.len()
     );
     assert!(before_the_end > 0);
     Ok(())

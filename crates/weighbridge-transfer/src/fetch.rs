@@ -10,7 +10,7 @@ use tokio::{
     sync::mpsc::{self, UnboundedSender},
     time::MissedTickBehavior,
 };
-use weighbridge_manifest::{TrustError, VerifiedHead};
+use weighbridge_manifest::{EntryPath, TrustError, VerifiedHead};
 use weighbridge_store::{Destination, FOLDER, HEAD, IoError, LayersFile, Metadata, PARTIAL, StoreError};
 
 use crate::{
@@ -49,8 +49,8 @@ pub struct Fetched {
     pub progress: FetchProgress,
     /// The wanted bytes as the list counts them: files with the same content count each.
     pub bytes: u64,
-    /// The number of files that have their final names.
-    pub files: u64,
+    /// The files that have their final names, in list order.
+    pub files: Vec<EntryPath>,
     /// The number of files that are there in part, as wanted.
     pub partial: u64,
 }
@@ -176,7 +176,7 @@ pub trait Observer: Send + Sync {
 /// let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
 /// let fetched = runtime.block_on(fetch(options, &log, &Stop::default()))?;
 ///
-/// assert_eq!(fetched.files, 2);
+/// assert_eq!(fetched.files.len(), 2);
 /// assert_eq!(std::fs::read(node.at("tiny/model.bin"))?, content);
 /// let blamed = log.0.into_inner()?;
 /// assert!(blamed.iter().all(|blamed| *blamed == (0, Blame::Lied)), "the other is not blamed");

@@ -60,7 +60,7 @@ use crate::{
 ///     watchdog: Watchdog::default(),
 /// };
 /// let fetched = runtime.block_on(fetch(options, &Quiet, &Stop::default()))?;
-/// assert_eq!((fetched.files, fetched.bytes), (1, 100));
+/// assert_eq!((fetched.files.len(), fetched.bytes), (1, 100));
 /// assert!(!node.at("tiny/model.bin").exists());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

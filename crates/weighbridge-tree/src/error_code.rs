@@ -557,6 +557,10 @@ codes! {
     NO_LISTING = 9208;
     /// A listing is malformed.
     LISTING_MALFORMED = 9209;
+    /// A model of this name has no place of its own in a Hugging Face cache.
+    NO_PLACE_IN_CACHE = 9210;
+    /// `refs/main` in a Hugging Face cache names a revision that weighbridge did not put there; `--replace` replaces it.
+    FOREIGN_REVISION = 9211;
     /// A fault of weighbridge; please report it.
     BUG = 9999;
 }

@@ -167,6 +167,8 @@ pub(crate) struct Result<'a> {
     pub(crate) code: Option<Code>,
     /// The id of the head; null if none was believed.
     pub(crate) head: Option<Hash>,
+    /// The folder of the model, which is its snapshot if it was put into a cache; null unless the fetch ended well.
+    pub(crate) folder: Option<Cow<'a, str>>,
     /// The number of files with their final names; null unless the fetch ended well.
     pub(crate) files: Option<u64>,
     /// The number of files that are there in part, as wanted; null unless the fetch ended well.

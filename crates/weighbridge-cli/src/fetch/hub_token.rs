@@ -3,10 +3,12 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use weighbridge_store::read_bounded;
+
+use super::hub_home;
 
 /// A token for the hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +22,7 @@ pub(super) enum HubToken {
 impl HubToken {
     /// The token of this machine and user. A file that is not there, or cannot be read, is none.
     pub(super) fn of_environment() -> Option<Self> {
-        let home = env::home_dir().filter(|home| !home.as_os_str().is_empty());
-        find(|name| env::var_os(name), home.as_deref(), |path| read_bounded(path, MAX_TOKEN).ok())
+        find(|name| env::var_os(name), hub_home::user().as_deref(), |path| read_bounded(path, MAX_TOKEN).ok())
     }
 }
 
@@ -37,12 +38,8 @@ fn find(
     if variable("HF_HUB_DISABLE_IMPLICIT_TOKEN").is_some_and(|value| is_true(&value)) {
         return None;
     }
-    let path = |name| variable(name).filter(|value| !value.is_empty()).map(|value| expanded(&value, home));
-    let file = path("HF_TOKEN_PATH").or_else(|| {
-        let cache = || path("XDG_CACHE_HOME").or_else(|| Some(home?.join(".cache")));
-        let folder = path("HF_HOME").or_else(|| Some(cache()?.join("huggingface")));
-        Some(folder?.join("token"))
-    });
+    let file = hub_home::path("HF_TOKEN_PATH", &variable, home)
+        .or_else(|| Some(hub_home::folder(&variable, home)?.join("token")));
     let text = String::from_utf8(read(&file?)?).ok()?;
     trimmed(OsStr::new(&text)).map(HubToken::Kept)
 }
@@ -56,15 +53,6 @@ fn trimmed(value: &OsStr) -> Option<String> {
 fn is_true(value: &OsStr) -> bool {
     let is = |word| value.eq_ignore_ascii_case(word);
     ["1", "ON", "YES", "TRUE"].into_iter().any(is)
-}
-
-/// A path whose first name may be `~`, for the user's own folder.
-fn expanded(value: &OsStr, home: Option<&Path>) -> PathBuf {
-    let path = Path::new(value);
-    match (path.strip_prefix("~"), home) {
-        (Ok(rest), Some(home)) => home.join(rest),
-        _ => path.to_owned(),
-    }
 }
 
 /// Longer than any token.

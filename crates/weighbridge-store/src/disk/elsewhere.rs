@@ -108,6 +108,16 @@ impl Disk for Folder {
         fs::hard_link(self.below(from)?, self.below(to)?)
     }
 
+    /// Only administrators may make links, or who works on the system itself.
+    fn symlink(&self, _: &str, _: &str) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn read_link(&self, path: &str) -> io::Result<String> {
+        let target = fs::read_link(self.below(path)?)?;
+        target.into_os_string().into_string().map_err(|_| io::ErrorKind::InvalidData.into())
+    }
+
     fn remove(&self, path: &str) -> io::Result<()> {
         fs::remove_file(self.below(path)?)
     }

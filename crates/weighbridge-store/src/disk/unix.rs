@@ -19,8 +19,8 @@ use std::{
 use rustix::fs::{SeekFrom, seek};
 use rustix::{
     fs::{
-        AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, linkat, mkdirat, openat, renameat, statat,
-        unlinkat,
+        AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, linkat, mkdirat, openat, readlinkat, renameat,
+        statat, symlinkat, unlinkat,
     },
     io::Errno,
 };
@@ -194,6 +194,17 @@ impl Disk for Folder {
         let (from, old) = self.parent(from)?;
         let (to, new) = self.parent(to)?;
         Ok(linkat(from, old, to, new, AtFlags::empty())?)
+    }
+
+    fn symlink(&self, target: &str, path: &str) -> io::Result<()> {
+        let (folder, name) = self.parent(path)?;
+        Ok(symlinkat(target, folder, name)?)
+    }
+
+    fn read_link(&self, path: &str) -> io::Result<String> {
+        let (folder, name) = self.parent(path)?;
+        let target = readlinkat(folder, name, Vec::new())?;
+        target.into_string().map_err(|_| io::ErrorKind::InvalidData.into())
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {

@@ -194,6 +194,12 @@ impl Disk for WithoutLinks {
     fn link(&self, _: &str, _: &str) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
+    fn symlink(&self, target: &str, path: &str) -> io::Result<()> {
+        self.0.symlink(target, path)
+    }
+    fn read_link(&self, path: &str) -> io::Result<String> {
+        self.0.read_link(path)
+    }
     fn remove(&self, path: &str) -> io::Result<()> {
         self.0.remove(path)
     }

@@ -33,7 +33,7 @@ pub(super) fn finish(
         true => Err(FetchError::Stopped { progress: engine.board.figures.progress() }),
         false => Ok(()),
     };
-    let mut named = Named { engine, names: Vec::new(), files: 0 };
+    let mut named = Named { engine, names: Vec::new(), files: Vec::new() };
     for target in engine.chunks.targets.values() {
         if !target.is_whole() {
             partial += 1;
@@ -68,6 +68,7 @@ pub(super) fn finish(
     // If a killed process had begun to replace another release, unwanted files may still be those of that release.
     let is_whole = partial == 0 && files_to_name == engine.chunks.files.entries().len();
     naming.sweep(if is_whole { Standing::IsWhole } else { Standing::MayBeReplaced })?;
+    named.files.sort();
     let progress = engine.board.figures.progress();
     let bytes = progress.wanted.saturating_add(copied);
     Ok(Fetched { head, bytes, progress, files: named.files, partial })
@@ -77,8 +78,8 @@ pub(super) fn finish(
 struct Named<'a> {
     engine: &'a Engine,
     names: Vec<(EntryPath, u64)>,
-    /// The number of files whose names are durable.
-    files: u64,
+    /// The files whose names are durable.
+    files: Vec<EntryPath>,
 }
 
 impl Named<'_> {
@@ -90,7 +91,7 @@ impl Named<'_> {
     fn settle(&mut self, naming: &mut Naming) -> Result<(), FetchError> {
         naming.settle()?;
         for (path, size) in self.names.drain(..) {
-            self.files += 1;
+            self.files.push(path.clone());
             self.engine.board.say(Event::File { path, size });
         }
         Ok(())

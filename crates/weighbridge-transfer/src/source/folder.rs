@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
-use weighbridge_store::{open_to_read, read_some_at};
+use weighbridge_store::{FOLDER, Metadata, open_to_read, read_some_at};
 use weighbridge_verify::PageBuffer;
 
 use super::{
@@ -43,9 +43,9 @@ impl Paths for FolderSource {
     }
 
     async fn whole(&self, path: &str, limit: u64) -> Result<Vec<u8>, Fault> {
-        let path = self.root.join(path);
+        let (root, path) = (self.root.clone(), path.to_owned());
         blocking(move || {
-            let (file, len) = open(&path)?;
+            let (file, len) = open(&place(&root, &path))?;
             let mut bytes = Vec::new();
             if len <= limit {
                 // The length of the file is not trusted: the bytes that are read decide.
@@ -62,9 +62,9 @@ impl Paths for FolderSource {
     }
 
     async fn part(&self, path: &str, range: Range<u64>, size: u64) -> Result<Part, Fault> {
-        let path = self.root.join(path);
+        let (root, path) = (self.root.clone(), path.to_owned());
         blocking(move || {
-            let (file, len) = open(&path)?;
+            let (file, len) = open(&place(&root, &path))?;
             if len != size {
                 return Err(Fault::OtherFile(format!("has {len} bytes instead of {size}")));
             }
@@ -103,6 +103,14 @@ impl FolderBody {
 
 /// The most bytes that are read at once.
 const PIECE: u64 = 1 << 20;
+
+/// The place of a file. Metadata of a release that weighbridge has put into the cache of a hub lie beside its snapshot.
+fn place(root: &Path, path: &str) -> PathBuf {
+    match path.split_once('/') {
+        Some((FOLDER, name)) => Metadata::of_model(root).folder().join(name),
+        _ => root.join(path),
+    }
+}
 
 /// Opens a regular file, and returns its length. A FIFO in its place is not waited for.
 fn open(path: &Path) -> Result<(File, u64), Fault> {

@@ -1,0 +1,452 @@
+//! The states of a cache while a release is put there, and after kills and power cuts.
+#![cfg(unix)]
+
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::{MetadataExt as _, symlink},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use proptest::prelude::*;
+use weighbridge_testkit::Sample;
+use weighbridge_tree::Coded as _;
+
+use super::*;
+use crate::{Destination, Standing, naming::Naming, power_cut::PowerCut};
+
+const NAME: &str = "org/model";
+const REPOSITORY: &str = "models--org--model";
+
+fn name(text: &str) -> ModelName {
+    ModelName::parse(text).unwrap()
+}
+
+fn open(hub: &Path) -> Result<CachedModel, StoreError> {
+    CachedModel::open(hub, &name(NAME), Existing::Keep, |_| panic!("nobody else is there"))
+}
+
+fn open_on(disk: &Arc<PowerCut>) -> Result<CachedModel, StoreError> {
+    let (disk, hub) = (Arc::<PowerCut>::clone(disk), disk.root());
+    CachedModel::on(disk, hub, (&name(NAME), REPOSITORY.to_owned()), Existing::Keep, |_| {})
+}
+
+/// Two releases that have one file in common.
+fn releases() -> (Sample, Sample) {
+    let of = |seed| Sample::of_seeds(&[("deep/er/a", 20_000, seed), ("same", 5_000, 1), ("z", 0, 1)]);
+    (of(1), of(2))
+}
+
+/// Does what a fetch does in the folder; files that are there already stay as they are.
+fn fetch(into: &Path, sample: &Sample) {
+    let destination = Destination::open(into).unwrap();
+    let staged = destination.stage(sample.id).unwrap();
+    staged.write(HEAD, &sample.note).unwrap();
+    staged.write(FILES, &sample.files).unwrap();
+    let len = sample.layers.len().try_into().unwrap();
+    staged.layers(len).unwrap().write(0..len, &sample.layers).unwrap();
+    let mut naming: Naming = destination.begin_naming(destination.lock().unwrap(), &staged).unwrap();
+    for (file, (path, bytes)) in sample.contents.iter().enumerate() {
+        if fs::read(into.join(path.as_str())).ok().as_ref() == Some(bytes) {
+            continue;
+        }
+        let partial = destination.partial(sample.root(file), sample.size(file)).unwrap();
+        if !bytes.is_empty() {
+            partial.write(&sample.verifier(file).accept_run(0, bytes).unwrap()).unwrap();
+        }
+        naming.place(&destination, &partial, path).unwrap();
+    }
+    naming.settle().unwrap();
+    staged.publish(&mut naming).unwrap();
+    naming.sweep(Standing::IsWhole).unwrap();
+}
+
+fn put(hub: &Path, sample: &Sample) -> PathBuf {
+    let cached = open(hub).unwrap();
+    fetch(&cached.incoming(), sample);
+    cached.publish(|_| true).unwrap()
+}
+
+/// Everything below a folder: the bytes of files, and the targets of links.
+fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let entry = entry.unwrap();
+            let (path, kind) = (entry.path(), entry.file_type().unwrap());
+            let below = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
+            if kind.is_dir() {
+                folders.push(path);
+            } else if kind.is_symlink() {
+                let target = fs::read_link(path).unwrap();
+                drop(found.insert(below, format!("-> {}", target.to_str().unwrap()).into()));
+            } else {
+                drop(found.insert(below, fs::read(path).unwrap()));
+            }
+        }
+    }
+    found
+}
+
+/// What a cache has to have that these releases were put into, one after the other.
+fn expected(releases: &[&Sample]) -> BTreeMap<String, Vec<u8>> {
+    let mut expected = BTreeMap::new();
+    for sample in releases {
+        let revision = revision_of(sample.id);
+        for (file, (path, bytes)) in sample.contents.iter().enumerate() {
+            let (root, path) = (sample.root(file), path.as_str());
+            let up = if path.contains('/') { "../../../.." } else { "../.." };
+            expected.insert(format!("blobs/{root}"), bytes.clone());
+            expected.insert(format!("snapshots/{revision}/{path}"), format!("-> {up}/blobs/{root}").into());
+        }
+        for (name, bytes) in [(HEAD, &sample.note), (FILES, &sample.files), (CHUNKS, &sample.layers)] {
+            expected.insert(format!("weighbridge/{}/{name}", sample.id), bytes.clone());
+        }
+        expected.insert("refs/main".to_owned(), revision.into());
+    }
+    expected
+}
+
+/// Asserts that `refs/main` names a snapshot that is whole, and returns the number of its release.
+#[track_caller]
+fn assert_main(hub: &Path, releases: &[&Sample]) -> usize {
+    let repository = hub.join(REPOSITORY);
+    let main = fs::read_to_string(repository.join("refs/main")).unwrap();
+    let at = releases.iter().position(|sample| revision_of(sample.id) == main).unwrap();
+    let snapshot = repository.join("snapshots").join(main);
+    for (path, bytes) in &releases[at].contents {
+        assert!(fs::read(snapshot.join(path.as_str())).unwrap() == *bytes, "{}", path.as_str());
+    }
+    let metadata = Metadata::of_model(&snapshot);
+    assert_eq!(metadata.note().unwrap(), releases[at].note);
+    at
+}
+
+#[test]
+fn each_release_has_a_snapshot_and_what_they_share_is_there_once() {
+    let hub = tempfile::tempdir().unwrap();
+    let (first, second) = releases();
+    let snapshot = put(hub.path(), &first);
+    let repository = fs::canonicalize(hub.path()).unwrap().join(REPOSITORY);
+    assert_eq!(snapshot, repository.join("snapshots").join(revision_of(first.id)));
+    assert_eq!(tree(&repository), expected(&[&first]));
+    let shared = repository.join(format!("blobs/{}", first.root(1)));
+    let before = fs::metadata(&shared).unwrap().ino();
+
+    // What is there is in the folder for the next release, as an earlier release there.
+    let cached = open(hub.path()).unwrap();
+    let incoming = tree(&cached.incoming());
+    for (path, bytes) in &first.contents {
+        assert_eq!(incoming.get(path.as_str()), Some(bytes));
+    }
+    assert_eq!(Metadata::of_model(&cached.incoming()).note().unwrap(), first.note);
+    fetch(&cached.incoming(), &second);
+    drop(cached.publish(|_| true).unwrap());
+    assert_eq!(tree(&repository), expected(&[&first, &second]));
+    assert_eq!(fs::metadata(&shared).unwrap().ino(), before, "it was written again");
+
+    // The same release again changes nothing.
+    let _ = put(hub.path(), &second);
+    assert_eq!(tree(&repository), expected(&[&first, &second]));
+}
+
+#[test]
+fn files_that_are_not_wanted_are_not_in_the_snapshot_until_they_are() {
+    let hub = tempfile::tempdir().unwrap();
+    let (first, _) = releases();
+    let cached = open(hub.path()).unwrap();
+    fetch(&cached.incoming(), &first);
+    let snapshot = cached.publish(|path| path.as_str() == "same").unwrap();
+    assert_eq!(tree(&snapshot).keys().collect::<Vec<_>>(), ["same"]);
+    assert_eq!(put(hub.path(), &first), snapshot);
+    assert_eq!(tree(&hub.path().join(REPOSITORY)), expected(&[&first]));
+}
+
+#[test]
+fn a_snapshot_that_somebody_has_changed_is_mended() {
+    let hub = tempfile::tempdir().unwrap();
+    let (first, _) = releases();
+    let snapshot = put(hub.path(), &first);
+    fs::remove_file(snapshot.join("z")).unwrap();
+    fs::remove_file(snapshot.join("same")).unwrap();
+    symlink("../../blobs/other", snapshot.join("same")).unwrap();
+    fs::remove_file(snapshot.join("deep/er/a")).unwrap();
+    fs::write(snapshot.join("deep/er/a"), "a copy, as of clients where there are no links").unwrap();
+    assert_eq!(put(hub.path(), &first), snapshot);
+    assert_eq!(tree(&hub.path().join(REPOSITORY)), expected(&[&first]));
+    // A folder in the place of a link is somebody's.
+    fs::remove_file(snapshot.join("z")).unwrap();
+    fs::create_dir(snapshot.join("z")).unwrap();
+    let cached = open(hub.path()).unwrap();
+    fetch(&cached.incoming(), &first);
+    assert_eq!(cached.publish(|_| true).unwrap_err().error_code().get(), 9204);
+    fs::remove_dir(snapshot.join("z")).unwrap();
+    drop(open(hub.path()).unwrap());
+    assert_eq!(assert_main(hub.path(), &[&first]), 0);
+}
+
+/// The process is killed before each of its operations, or the power fails there.
+#[test]
+fn at_every_moment_main_is_whole_and_whoever_comes_next_goes_on() {
+    let (first, second) = releases();
+    let prepared = tempfile::tempdir().unwrap();
+    let _ = put(prepared.path(), &first);
+    let cached = open(prepared.path()).unwrap();
+    fetch(&cached.incoming(), &second);
+    drop(cached);
+
+    let mut operations = 0;
+    for kill in 0.. {
+        let place = tempfile::tempdir().unwrap();
+        let hub = fs::canonicalize(place.path()).unwrap().join("hub");
+        let copied = std::process::Command::new("cp").arg("-a").arg(prepared.path()).arg(&hub).status();
+        assert!(copied.unwrap().success());
+        let disk = PowerCut::over(&hub);
+        disk.fail_after(kill);
+        let published = open_on(&disk).and_then(|cached| cached.publish(|_| true));
+        let is_done = published.is_ok();
+        operations = kill;
+        // Without a power cut, and with one.
+        for seed in 0..4 {
+            let cut = place.path().join(format!("cut-{seed}"));
+            if seed > 0 {
+                disk.cut(&cut, seed);
+            }
+            let left = if seed > 0 { &cut } else { &hub };
+            let main = assert_main(left, &[&first, &second]);
+            assert!(!is_done || main == 1, "killed at {kill}: forgotten");
+            let cached = open(left).unwrap();
+            if assert_main(left, &[&first, &second]) == 0 {
+                // Nothing of it is fetched again.
+                let incoming = tree(&cached.incoming());
+                for (path, bytes) in &second.contents {
+                    assert_eq!(incoming.get(path.as_str()), Some(bytes), "killed at {kill}");
+                }
+                drop(cached.publish(|_| true).unwrap());
+            } else {
+                drop(cached);
+                let _ = put(left, &second);
+            }
+            assert_eq!(tree(&left.join(REPOSITORY)), expected(&[&first, &second]), "killed at {kill}");
+        }
+        if is_done {
+            break;
+        }
+    }
+    assert!(operations > 30, "{operations}");
+}
+
+#[test]
+fn a_release_whose_files_a_client_has_removed_meanwhile_is_not_published() {
+    let hub = tempfile::tempdir().unwrap();
+    let (first, second) = releases();
+    let _ = put(hub.path(), &first);
+    let cached = open(hub.path()).unwrap();
+    fetch(&cached.incoming(), &second);
+    let moves = Moves::of(&second.list, |_| true);
+    cached.write(PUBLISHING, moves.text().as_bytes()).unwrap();
+    fs::remove_file(cached.incoming().join("same")).unwrap();
+    fs::remove_file(hub.path().join(REPOSITORY).join(format!("blobs/{}", second.root(1)))).unwrap();
+    drop(cached);
+    drop(open(hub.path()).unwrap());
+    assert!(!hub.path().join(REPOSITORY).join("weighbridge/publishing").exists());
+    let _ = put(hub.path(), &second);
+    assert_eq!(assert_main(hub.path(), &[&first, &second]), 1);
+}
+
+#[test]
+fn names_that_share_a_folder_have_no_place() {
+    let hub = tempfile::tempdir().unwrap();
+    let open = |text| CachedModel::open(hub.path(), &name(text), Existing::Keep, |_| {});
+    for text in ["model", "a/b/c", "a--b/c", "a/b--c", "a-/b", "a/b--"] {
+        let error = open(text).unwrap_err();
+        assert_eq!(error.error_code().get(), 9210, "{text}");
+        assert!(error.to_string().starts_with(&format!("{text} has no place in ")), "{error}");
+    }
+    assert_eq!(fs::read_dir(hub.path()).unwrap().count(), 0, "something was made");
+    for text in ["org/model", "a-b/c_d.e", "0/1", "a/b-"] {
+        drop(open(text).unwrap());
+        assert!(hub.path().join(format!("models--{}", text.replace('/', "--"))).is_dir());
+    }
+    for text in ["Org/model", "org/MODEL"] {
+        let error = open(text).unwrap_err();
+        assert_eq!(error.error_code().get(), 9210, "{text}");
+        assert!(error.to_string().contains("models--org--model by the case"), "{error}");
+    }
+}
+
+#[test]
+fn a_revision_that_somebody_else_has_put_there_is_replaced_only_if_it_may_be() {
+    let (first, _) = releases();
+    let foreign = "0123456789abcdef0123456789abcdef01234567";
+    for main in [foreign, "main", "", "../../x", "\u{fffd}", &"a".repeat(500)] {
+        let hub = tempfile::tempdir().unwrap();
+        let repository = hub.path().join(REPOSITORY);
+        fs::create_dir_all(repository.join("refs")).unwrap();
+        fs::write(repository.join("refs/main"), main).unwrap();
+        let error = open(hub.path()).unwrap_err();
+        assert_eq!(error.error_code().get(), 9211, "{main:?}");
+        assert_eq!(fs::read_to_string(repository.join("refs/main")).unwrap(), main);
+
+        let cached = CachedModel::open(hub.path(), &name(NAME), Existing::Replace, |_| {}).unwrap();
+        fetch(&cached.incoming(), &first);
+        drop(cached.publish(|_| true).unwrap());
+        assert_eq!(assert_main(hub.path(), &[&first]), 0);
+        // From now on it is ours; until a client of the hub replaces it, at any moment.
+        let cached = open(hub.path()).unwrap();
+        fetch(&cached.incoming(), &first);
+        fs::write(repository.join("refs/main"), foreign).unwrap();
+        assert_eq!(cached.publish(|_| true).unwrap_err().error_code().get(), 9211);
+        assert_eq!(fs::read_to_string(repository.join("refs/main")).unwrap(), foreign);
+    }
+}
+
+#[test]
+fn files_of_a_clients_snapshot_are_there_for_the_next_release() {
+    let hub = tempfile::tempdir().unwrap();
+    let (first, _) = releases();
+    let repository = hub.path().join(REPOSITORY);
+    let revision = "0123456789abcdef0123456789abcdef01234567";
+    let snapshot = repository.join("snapshots").join(revision);
+    let hash = "ab".repeat(32);
+    for folder in
+        [&repository.join("refs"), &repository.join("blobs"), &snapshot, &hub.path().join("blobs/ab")]
+    {
+        fs::create_dir_all(folder).unwrap();
+    }
+    fs::write(repository.join("refs/main"), revision).unwrap();
+    fs::write(hub.path().join("blobs/.huggingface-shared-blobs"), "1\n").unwrap();
+    fs::write(hub.path().join("blobs/ab").join(&hash), first.bytes(1)).unwrap();
+    symlink(format!("../../blobs/ab/{hash}"), repository.join("blobs").join(&hash)).unwrap();
+    symlink(format!("../../blobs/{hash}"), snapshot.join("same")).unwrap();
+    fs::write(repository.join("blobs/e1"), "other").unwrap();
+    symlink("../../blobs/e1", snapshot.join("z")).unwrap();
+    let outside = hub.path().join("outside");
+    fs::write(&outside, "precious").unwrap();
+    symlink(&outside, snapshot.join("out")).unwrap();
+
+    let cached = CachedModel::open(hub.path(), &name(NAME), Existing::Replace, |_| {}).unwrap();
+    let incoming = tree(&cached.incoming());
+    assert_eq!(incoming.keys().collect::<Vec<_>>(), ["same", "z"]);
+    fetch(&cached.incoming(), &first);
+    drop(cached.publish(|_| true).unwrap());
+    assert_eq!(assert_main(hub.path(), &[&first]), 0);
+    // The client's own snapshot is as it was.
+    assert_eq!(fs::read(snapshot.join("same")).unwrap(), first.bytes(1));
+    assert_eq!(fs::read(snapshot.join("z")).unwrap(), b"other");
+    assert_eq!(fs::read(&outside).unwrap(), b"precious");
+}
+
+#[test]
+fn no_link_is_followed_to_where_something_is_written() {
+    let (first, _) = releases();
+    for folder in ["", "/blobs", "/snapshots", "/refs", "/weighbridge", "/weighbridge/incoming"] {
+        let place = tempfile::tempdir().unwrap();
+        let (hub, outside) = (place.path().join("hub"), place.path().join("outside"));
+        fs::create_dir_all(&outside).unwrap();
+        let link = hub.join(format!("{REPOSITORY}{folder}"));
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        symlink(&outside, &link).unwrap();
+        let ended = open(&hub).and_then(|cached| {
+            fetch(&cached.incoming(), &first);
+            cached.publish(|_| true)
+        });
+        assert_eq!(ended.unwrap_err().error_code().get(), 9204, "{folder:?}");
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "{folder:?}");
+    }
+}
+
+#[test]
+fn the_second_waits_for_the_first_and_hears_of_it() {
+    let hub = tempfile::tempdir().unwrap();
+    let first = open(hub.path()).unwrap();
+    let (tell, heard) = mpsc::channel();
+    thread::scope(|scope| {
+        let place = hub.path();
+        scope.spawn(move || {
+            let waits = |holder: Option<&str>| tell.send(holder.map(str::to_owned)).unwrap();
+            let cached = CachedModel::open(place, &name(NAME), Existing::Keep, waits).unwrap();
+            tell.send(Some("in".to_owned())).unwrap();
+            drop(cached);
+        });
+        let holder = heard.recv().unwrap().unwrap();
+        assert!(
+            holder.starts_with(&format!("a fetch or import, process {}", std::process::id())),
+            "{holder}"
+        );
+        assert!(heard.recv_timeout(Duration::from_millis(50)).is_err(), "two at once");
+        drop(first);
+        assert_eq!(heard.recv().unwrap().as_deref(), Some("in"));
+    });
+}
+
+#[test]
+fn a_list_of_moves_that_is_none_of_ours_moves_nothing() {
+    let (first, _) = releases();
+    let moves = Moves::of(&first.list, |_| true);
+    let text = moves.text();
+    assert_eq!(Moves::parse(text.as_bytes()).as_ref(), Some(&moves));
+    let root = first.root(0);
+    let id = first.id;
+    for text in [
+        "".to_owned(),
+        "\n".to_owned(),
+        format!("{id}"),
+        format!("{id}\n\n"),
+        format!("{id}\n{root}\n"),
+        format!("{id}\n{root} \n"),
+        format!("{id}\n{root} ../x\n"),
+        format!("{id}\n{root} /x\n"),
+        format!("{id}\n{root} a//b\n"),
+        format!("{id}\n{root} weighbridge/head.note\n"),
+        format!("{id}\n../{root} x\n"),
+        format!("{}\n{root} x\n", id.to_string().to_uppercase()),
+    ] {
+        assert_eq!(Moves::parse(text.as_bytes()), None, "{text:?}");
+        let hub = tempfile::tempdir().unwrap();
+        let folder = hub.path().join(REPOSITORY).join(FOLDER);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("publishing"), &text).unwrap();
+        drop(open(hub.path()).unwrap());
+        assert!(!folder.join("publishing").exists());
+    }
+}
+
+proptest! {
+    #[test]
+    fn parsing_moves_never_panics_and_takes_what_it_writes(text: Vec<u8>, cut in 0usize..400, byte: u8) {
+        let _ = Moves::parse(&text);
+        let mut text = Moves::of(&releases().0.list, |_| true).text().into_bytes();
+        let at = cut % text.len();
+        text[at] = byte;
+        if let Some(moves) = Moves::parse(&text) {
+            prop_assert_eq!(moves.text().into_bytes(), text);
+        }
+    }
+}
+
+#[test]
+fn metadata_of_a_snapshot_are_those_of_its_head_alone() {
+    let hub = tempfile::tempdir().unwrap();
+    let (first, second) = releases();
+    let of_first = put(hub.path(), &first);
+    let of_second = put(hub.path(), &second);
+    assert_eq!(Metadata::of_model(&of_first).note().unwrap(), first.note);
+    assert_eq!(Metadata::of_model(&of_second).note().unwrap(), second.note);
+    // Its own come first.
+    fs::create_dir(of_first.join(FOLDER)).unwrap();
+    assert_eq!(Metadata::of_model(&of_first).note().unwrap(), first.note);
+    fs::write(of_first.join("weighbridge/head.note"), "own").unwrap();
+    assert_eq!(Metadata::of_model(&of_first).note().unwrap(), b"own");
+    // Of two heads that could be meant, none is.
+    let folder = hub.path().join(REPOSITORY).join(FOLDER);
+    let other = format!("{}{}", revision_of(second.id), "0".repeat(24));
+    fs::create_dir(folder.join(other)).unwrap();
+    assert!(Metadata::of_model(&of_second).note().is_err());
+    // A snapshot of another name has none.
+    let elsewhere = of_second.with_file_name("main");
+    fs::rename(&of_second, &elsewhere).unwrap();
+    assert!(Metadata::of_model(&elsewhere).note().is_err());
+}
