@@ -19,7 +19,7 @@ use weighbridge_manifest::{
     unseen_in,
 };
 use weighbridge_store::{
-    Event, ExtraFiles, FileFault, Metadata, ModelCheck, Outcome, TensorHashing, compare,
+    CachedModel, Event, ExtraFiles, FileFault, Metadata, ModelCheck, Outcome, TensorHashing, compare,
 };
 use weighbridge_tree::{
     ChunkSize, Coded, EntryHash, FileRoot, Grid, HeadId, Layer, Nonce, SiblingHash, SliceDecoder, SliceRange,
@@ -198,6 +198,13 @@ impl Vector {
                 End::default().answer("shown", &shown(name)).answer("unseen", &unseen)
             }
             "model-name" => self.run_text("name", 1701, |t| ModelName::parse(t).map(|_| ()).map_err(code)),
+            "cache-folder" => {
+                let name = ModelName::parse(self.text("name").unwrap()).unwrap();
+                match CachedModel::folder_of(&name) {
+                    Ok(folder) => End::default().answer("folder", &folder),
+                    Err(error) => End::refused(code(error)),
+                }
+            }
             "time" => self.run_text("time", 1702, |t| Time::parse(t).map(|_| ()).map_err(code)),
             "vkey" => self.run_text("vkey", 1501, |t| Vkey::parse(t).map(|_| ()).map_err(code)),
             "policy" => {

@@ -102,6 +102,10 @@ def test_small_value(section, check):
     return test
 
 
+def test_cache_folder(vector, outcome):
+    outcome.answers["folder"] = values.cache_folder(vector.section("name").decode())
+
+
 def test_shown(vector, outcome):
     name = vector.section("name").decode()
     unseen = names.unseen_in_path(name)
@@ -302,6 +306,7 @@ TESTS = {
     "path": test_small_value("path", values.check_path),
     "tensor-name": test_small_value("name", values.check_tensor_name),
     "model-name": test_small_value("name", values.check_model_name),
+    "cache-folder": test_cache_folder,
     "time": test_small_value("time", values.parse_time),
     "vkey": test_small_value("vkey", note.parse_vkey),
     "shown": test_shown,
@@ -330,6 +335,7 @@ TESTS = {
 ANSWERS = {
     "root": ["root", "chunks", "layer"],
     "shown": ["shown", "unseen"],
+    "cache-folder": ["folder"],
     "head": ["head-id"],
     "trust": ["head-id", "signers", "role"],
     "memory": ["head-id", "signers", "role", "state-after", "forgotten"],

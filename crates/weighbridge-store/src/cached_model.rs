@@ -92,7 +92,7 @@ impl CachedModel {
         existing: Existing,
         waits: impl FnOnce(Option<&str>),
     ) -> Result<Self, StoreError> {
-        let repository = repository_of(name)?;
+        let repository = Self::folder_of(name)?;
         let disk = Folder::open(hub).map_err(IoError::at("create", hub))?;
         let hub = fs::canonicalize(hub).map_err(IoError::at("open", hub))?;
         Self::on(Arc::new(disk), &hub, (name, repository), existing, waits)
@@ -121,6 +121,31 @@ impl CachedModel {
         cached.go_on()?;
         cached.link_what_is_there()?;
         Ok(cached)
+    }
+
+    /// The name of a model's folder in a cache.
+    ///
+    /// # Errors
+    /// [`StoreError`] (9210): another name would have the same folder, or clients of the cache would not find it.
+    ///
+    /// # Example
+    /// ```
+    /// use weighbridge_manifest::ModelName;
+    /// use weighbridge_store::CachedModel;
+    ///
+    /// let folder = |name| CachedModel::folder_of(&ModelName::parse(name).unwrap());
+    /// assert_eq!(folder("org/model").ok().as_deref(), Some("models--org--model"));
+    /// assert!(folder("a--b/c").is_err() && folder("a/b--c").is_err());
+    /// ```
+    pub fn folder_of(name: &ModelName) -> Result<String, StoreError> {
+        let flat = name.as_str().replace('/', "--");
+        // Only names that can be told from the folder again.
+        let is_told = flat.split("--").eq(name.as_str().split('/')) && flat.split("--").count() == 2;
+        if is_told {
+            Ok(format!("models--{flat}"))
+        } else {
+            Err(StoreError::NoPlaceInCache { name: name.clone(), taken: None })
+        }
     }
 
     /// The folder in which the next release comes to be.
@@ -349,18 +374,6 @@ impl Moves {
 
 fn revision_of(head: HeadId) -> String {
     head.to_string().chars().take(REVISION).collect()
-}
-
-/// The folder of a model in a cache.
-fn repository_of(name: &ModelName) -> Result<String, StoreError> {
-    let flat = name.as_str().replace('/', "--");
-    // Only names that can be told from the folder again.
-    let is_told = flat.split("--").eq(name.as_str().split('/')) && flat.split("--").count() == 2;
-    if is_told {
-        Ok(format!("models--{flat}"))
-    } else {
-        Err(StoreError::NoPlaceInCache { name: name.clone(), taken: None })
-    }
 }
 
 /// Removes a folder and all that is in it. Of a link, the link is removed.

@@ -10,6 +10,7 @@ def cases() -> Cases:
     yield from tensor_names()
     yield from shown_names()
     yield from model_names()
+    yield from cache_folders()
     yield from times()
     yield from vkeys()
 
@@ -107,6 +108,23 @@ def model_names() -> Cases:
     yield bad("leading-dot", "org/.hidden", "a part begins with a letter or digit")
     yield bad("space", "org/my model", "one space separates what stands on a line")
     yield bad("line-feed", "org/model\n", "a LF behind the name")
+
+
+def cache_folders() -> Cases:
+    def good(name, text, folder, comment):
+        return accepted(f"cache-folder/{name}", "cache-folder", comment, {"name": text.encode()}, folder=folder)
+
+    def bad(name, text, comment):
+        return refused(f"cache-folder/{name}", "cache-folder", 9210, comment, {"name": text.encode()})
+
+    yield good("plain", "org/model", "models--org--model", "as a client of the hub names it")
+    yield good("hyphens", "a-b/c-d_e.f", "models--a-b--c-d_e.f", "single hyphens are told from the separator")
+    yield good("hyphen-last", "org/model-", "models--org--model-", "nothing comes behind the model's name")
+    yield bad("one-part", "model", "a name of one part")
+    yield bad("three-parts", "org/team/model", "would have the folder of org/team--model")
+    yield bad("hyphens-in-first", "a--b/c", "would have the folder of a/b--c")
+    yield bad("hyphens-in-second", "a/b--c", "would have the folder of a--b/c")
+    yield bad("hyphen-before-slash", "a-/b", "where the separator begins cannot be told")
 
 
 def times() -> Cases:

@@ -42,6 +42,14 @@ def check_model_name(name: str) -> str:
     return name
 
 
+def cache_folder(name: str) -> str:
+    """The folder of a model in a Hugging Face cache, for a name from which no other name has the same."""
+    parts = check_model_name(name).split("/")
+    if len(parts) != 2 or "--".join(parts).split("--") != parts:
+        raise Refused(9210, "no place of its own in a cache")
+    return "models--" + "--".join(parts)
+
+
 def check_chunk_size(size: int) -> int:
     if not MIN_CHUNK_SIZE <= size <= MAX_CHUNK_SIZE or size & (size - 1):
         raise Refused(1704, f"chunk size {size} is no power of two from {MIN_CHUNK_SIZE} to {MAX_CHUNK_SIZE}")
