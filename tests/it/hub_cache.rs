@@ -294,3 +294,50 @@ fn a_wrong_file_of_a_clients_cache_comes_anew_and_stays_where_it_was() {
     let _ = world.run(&format!("verify {snapshot} --name org/llama --vkey @alice")).done();
     assert!(fs::read(&wrong).unwrap() == bytes, "it is the client's");
 }
+
+/// A client of the hub moves `refs/main` whenever it is online: the importer's releases go on all the same.
+#[test]
+fn an_importer_goes_on_from_the_latest_release_whatever_is_current() {
+    let (world, hub) = unweighed();
+    let revision = |objects: &[serde_json::Value]| objects.last().unwrap()["says"]["revision"].clone();
+    assert_eq!(revision(&import(&world, &hub, "--replace").done().objects()), 1);
+    for (next, text) in [(2, "# two"), (3, "# three")] {
+        world.write(&format!("{REPOSITORY}/refs/main"), COMMIT);
+        world.write("first/README.md", text);
+        hub.commit("org/llama", &world.path("first"));
+        let _ = import(&world, &hub, "--update").unjudged(9211, "");
+        let _ = import(&world, &hub, "--replace").unjudged(9101, "").hints("--update");
+        let objects = import(&world, &hub, "--replace --update").done().objects();
+        assert_eq!(revision(&objects), next);
+        assert_eq!(objects.last().unwrap()["received"], text.len());
+    }
+    // Another importer begins a line of releases of its own.
+    let line = "import hf://org/llama --hf-cache=hub --key @bob.key --json --update";
+    let mut command = world.command(line);
+    let _ = Ran::of(command.env("HF_ENDPOINT", hub.url()).env("HF_HOME", world.path("none")))
+        .unjudged(9001, "no release in the cache is signed by --key");
+}
+
+/// Editors replace the link by a file, and clients remove blobs.
+#[test]
+fn a_release_that_was_damaged_is_said_not_published_anew_and_mended_by_a_fetch() {
+    let (world, hub) = unweighed();
+    let objects = import(&world, &hub, "--replace").done().objects();
+    let snapshot = PathBuf::from(objects.last().unwrap()["folder"].as_str().unwrap());
+    let shown = snapshot.to_str().unwrap();
+    let verify = format!("verify {shown} --name org/llama --vkey @alice");
+    let config = snapshot.join("config.json");
+    let (blob, bytes) = (fs::canonicalize(&config).unwrap(), fs::read(&config).unwrap());
+    fs::remove_file(&config).unwrap();
+    fs::write(&config, vec![b' '; bytes.len()]).unwrap();
+    let _ = import(&world, &hub, "--update").done();
+    assert!(fs::read(&blob).unwrap() == bytes, "what nobody verified was published");
+    fs::remove_file(&config).unwrap();
+    let _ = import(&world, &hub, "--update").unjudged(9107, "not whole: config.json").hints("--meta");
+    fs::remove_file(&blob).unwrap();
+    let fetch = format!("fetch hf://org/llama --meta {shown} --hf-cache=hub --vkey @alice");
+    let mut command = world.command(&fetch);
+    let _ = Ran::of(command.env("HF_ENDPOINT", hub.url()).env("HF_HOME", world.path("none"))).done();
+    let _ = world.run(&verify).done();
+    let _ = import(&world, &hub, "--update").done();
+}

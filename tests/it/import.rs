@@ -121,7 +121,7 @@ fn a_model_that_nobody_weighed_is_fetched_once_checked_and_signed() {
     assert_eq!(imported["origin"], place.server.url());
 
     // A second import refuses to replace the model.
-    place.import().unjudged(9101, "the folder has a model already").hints("--update");
+    place.import().unjudged(9101, "a model is there already").hints("--update");
 }
 
 #[test]

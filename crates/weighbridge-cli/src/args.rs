@@ -479,8 +479,8 @@ pub(crate) struct Destination {
     pub(crate) output: Option<PathBuf>,
     /// Put the model into a Hugging Face cache, where loaders find it [default DIR: where Hugging Face's clients have theirs]
     ///
-    /// That is $HF_HUB_CACHE, or `hub` in $HF_HOME, or ~/.cache/huggingface/hub. With HF_HUB_OFFLINE=1 loaders take the model
-    /// from there by its name, and never ask a hub.
+    /// That is $HF_HUB_CACHE, or `hub` in $HF_HOME, or `huggingface/hub` in $XDG_CACHE_HOME or ~/.cache. A folder has to
+    /// be joined by `=`: `--hf-cache=DIR`. With HF_HUB_OFFLINE=1 loaders take the model from there by its name, and never ask a hub.
     #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
     pub(crate) hf_cache: Option<Option<PathBuf>>,
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use weighbridge_manifest::{EntryPath, ModelName, shown};
 use weighbridge_store::{CachedModel, Existing};
+use weighbridge_tree::HeadId;
 
 use crate::{args, failure::Failure, fetch::hub_home, output::Output};
 
@@ -49,11 +50,16 @@ impl Destination {
         }
     }
 
-    /// Puts the model where it is looked for, and returns that place. `is_there` says which files of its list have come.
-    pub(crate) fn publish(self, is_there: impl Fn(&EntryPath) -> bool) -> Result<PathBuf, Failure> {
+    /// Puts the model of this head where it is looked for, and returns that place. `is_there` says which files of its list have
+    /// come.
+    pub(crate) fn publish(
+        self,
+        head: HeadId,
+        is_there: impl Fn(&EntryPath) -> bool,
+    ) -> Result<PathBuf, Failure> {
         Ok(match self {
             Self::Folder(folder) => folder,
-            Self::Cache(cached) => cached.publish(is_there)?,
+            Self::Cache(cached) => cached.publish(head, is_there)?,
         })
     }
 

@@ -235,8 +235,8 @@ impl From<ListingError> for Failure {
 pub(crate) const DENIED_BY_HUB: &str = "a hub answers so for what is private, gated or not there; it is given the token in HF_TOKEN, or that of `hf auth login`";
 
 /// The way to repair a model in a cache of Hugging Face's clients: we do not replace files there.
-pub(crate) const BESIDE_THE_CACHE: &str = "put the signed release beside the snapshot, by a fetch with --hf-cache and --replace: \
-                                           what is good in the snapshot is not fetched again";
+pub(crate) const BESIDE_THE_CACHE: &str =
+    "get the signed release by a fetch with --hf-cache: what is good in the cache is not fetched again";
 
 /// Describes the bytes on disk after a fetch that did not end well.
 fn on_disk(progress: &FetchProgress) -> String {
@@ -275,10 +275,16 @@ impl From<StoreError> for Failure {
             StoreError::Busy { .. } => failure.hint("wait for it to end"),
             StoreError::InTheWay { .. } => failure.hint("move it away, or fetch into another folder"),
             StoreError::HubSnapshot { .. } => failure.hint(BESIDE_THE_CACHE),
-            StoreError::NoPlaceInCache { .. } => failure.hint("put it into a folder: -o DIR"),
+            StoreError::NoPlaceInCache { .. } | StoreError::NoLinks { .. } => {
+                failure.hint("put it into a folder: -o DIR")
+            }
             StoreError::ForeignRevision { .. } => failure.hint(
-                "--replace replaces it; the snapshot that it names stays, and its files are not fetched again where they are wanted",
+                "--replace replaces it; the snapshot that it names stays, and what the cache has is not fetched again",
             ),
+            StoreError::Io(error) => match weighbridge_store::hint(&error.source) {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            },
             StoreError::BeingReplaced(_) => failure.hint(
                 "wait for it to end; if it was ended before, the same command goes on, and a fetch of any release replaces both",
             ),

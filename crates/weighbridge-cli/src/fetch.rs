@@ -256,7 +256,7 @@ impl<'a> Watcher<'a> {
         let mut seen = self.seen.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut folder = None;
         if let (None, Ok(fetched)) = (&seen.failure, &ended) {
-            match into.publish(|path| fetched.files.binary_search(path).is_ok()) {
+            match into.publish(fetched.head.id(), |path| fetched.files.binary_search(path).is_ok()) {
                 Ok(place) => folder = Some(place),
                 Err(failure) => seen.failure = Some(failure),
             }

@@ -7,8 +7,10 @@ use std::{
 
 use tokio::runtime::Runtime;
 use weighbridge_import::{Earlier, Import, ImportError, Imported, Observer, Wrong, import};
-use weighbridge_manifest::{Expectation, ListedFile, ModelName, SignedHead, TrustPolicy, shown};
-use weighbridge_publish::{Previous, SecretKey, TensorListing};
+use weighbridge_manifest::{
+    Expectation, ListedFile, ModelName, SignedHead, TrustPolicy, VerifiedHead, shown,
+};
+use weighbridge_publish::{SecretKey, TensorListing};
 use weighbridge_store::{
     Existing, FileFault, FileReport, HEAD, Metadata, Outcome, scan::ScanError, shown_path,
 };
@@ -40,7 +42,8 @@ pub(crate) fn run(args: &args::Import, output: &Output) -> Result<(), Failure> {
     let signers: Vec<String> = keys.iter().map(|key| key.vkey().name().as_str().to_owned()).collect();
     let existing = if args.replace { Existing::Replace } else { Existing::Keep };
     let into = Destination::open(&args.into, Some(&name), existing, output)?;
-    let earlier = earlier(args, &into.folder(), &name, &keys)?;
+    let earlier = earlier(args, &into, &name, &keys)?;
+    let current = earlier.as_ref().map(|earlier| earlier.folder.clone()).unwrap_or_default();
     let created =
         trust::now().ok_or_else(|| Failure::new(ErrorCode::IO, "this machine's clock tells no time"))?;
     let options = Import {
@@ -62,39 +65,66 @@ pub(crate) fn run(args: &args::Import, output: &Output) -> Result<(), Failure> {
     // Do not wait for reads of a file system that does not answer.
     runtime.shutdown_background();
     watcher.finish();
-    let imported = ended.map_err(|error| failure(error, is_of_hub(&args.place), output))?;
-    let folder = into.publish(|_| true)?;
-    match imported {
-        Some(imported) => print(&imported, &signers, &folder, output),
+    match ended.map_err(|error| unimported(error, is_of_hub(&args.place), output))? {
+        Some(imported) => {
+            let folder = into.publish(imported.head, |_| true)?;
+            print(&imported, &signers, &folder, output);
+        }
         None => output.result("the model that is there is of the listed commit: nothing to do", || {
-            import::Current { folder: folder.to_string_lossy() }
+            import::Current { folder: current.to_string_lossy() }
         }),
     }
     Ok(())
 }
 
-/// The release that the import follows: one that was signed by a key of this importer.
+/// The release that the import follows: one that was signed by a key of this importer. In a cache it is the latest of those
+/// that are there, whatever `refs/main` names.
 fn earlier(
     args: &args::Import,
-    folder: &Path,
+    into: &Destination,
     name: &ModelName,
     keys: &[SecretKey],
 ) -> Result<Option<Earlier>, Failure> {
-    if !args.update {
-        return Ok(None);
+    let cached = match into {
+        Destination::Folder(folder) if args.update => return earlier_in(folder, name, keys).map(Some),
+        Destination::Folder(_) => return Ok(None),
+        Destination::Cache(cached) => cached,
+    };
+    let mut heads = Vec::new();
+    for metadata in cached.releases()? {
+        // Releases of others, and what is no release, are not followed.
+        if let Ok(head) = head_of(&metadata, name, keys) {
+            heads.push((head, metadata));
+        }
     }
+    match heads.into_iter().max_by_key(|(head, _)| head.head().revision) {
+        Some((head, metadata)) if args.update => {
+            let folder = cached.snapshot_of(head.id());
+            Ok(Some(Earlier::of(&head, metadata.files(&head)?, folder)))
+        }
+        Some(_) => Err(failure(ImportError::Exists { name: name.clone() })),
+        None if args.update => Err(Failure::usage("--update: no release in the cache is signed by --key")
+            .hint("import it without --update")),
+        None => Ok(None),
+    }
+}
+
+fn earlier_in(folder: &Path, name: &ModelName, keys: &[SecretKey]) -> Result<Earlier, Failure> {
     let metadata = Metadata::of_model(folder);
+    let head = head_of(&metadata, name, keys)?;
+    Ok(Earlier::of(&head, metadata.files(&head)?, folder.to_owned()))
+}
+
+/// A head that is signed by a key of this importer.
+fn head_of(metadata: &Metadata, name: &ModelName, keys: &[SecretKey]) -> Result<VerifiedHead, Failure> {
     let about = |failure: Failure| failure.about(&metadata.folder().join(HEAD));
     let policy = TrustPolicy::any_of(keys.iter().map(|key| key.vkey().clone()).collect())?;
     let expected = Expectation::any().named(name.clone()).allow_expired();
     let note = metadata.note()?;
     let signed = SignedHead::parse(&note).map_err(|error| about(error.into()))?;
-    let head = signed.verify(&policy, &expected, trust::now()).map_err(|error| {
+    signed.verify(&policy, &expected, trust::now()).map_err(|error| {
         about(error.into()).only_hint("an update follows a head that is signed by --key: an earlier import")
-    })?;
-    let source = head.head().ext.iter().find(|ext| ext.key == "source").map(|ext| ext.value.clone());
-    let files = metadata.files(&head)?;
-    Ok(Some(Earlier { previous: Previous::from(&head), source, files }))
+    })
 }
 
 /// Shows an import.
@@ -168,26 +198,41 @@ impl Observer for Watcher<'_> {
     }
 }
 
-fn failure(error: ImportError, is_of_hub: bool, output: &Output) -> Failure {
+/// The failure of an import, after the files that are wrong were printed.
+fn unimported(error: ImportError, is_of_hub: bool, output: &Output) -> Failure {
     if let ImportError::Wrong(wrong) = &error {
         for Wrong { file, found } in wrong {
             let fault = FileFault::ListedMismatch { listed: file.digest, found: *found };
             print_file(file, Outcome::Refused(vec![fault]), &List::new(output, wrong.len(), "file"));
         }
     }
-    let error = match error {
-        ImportError::List(error) => return error.into(),
-        ImportError::Weigh(error) => return weigh::failure(&error, output),
-        error => error,
-    };
+    match error {
+        ImportError::Weigh(error) => weigh::failure(&error, output),
+        ImportError::Source { fault: Fault::Refused(_), .. } if is_of_hub => {
+            failure(error).hint(DENIED_BY_HUB)
+        }
+        error => failure(error),
+    }
+}
+
+fn failure(error: ImportError) -> Failure {
+    if let ImportError::List(error) = error {
+        return error.into();
+    }
+    if let ImportError::Store(error) = error {
+        return error.into();
+    }
     let failure = Failure::of(&error);
     match error {
         ImportError::Exists { .. } => failure.hint("--update makes what is listed now its next revision"),
+        ImportError::Incomplete { folder, .. } => failure.hint(format!(
+            "`weighbridge fetch` gets what is missing by the head that is there: name the same place, with --meta {}",
+            shown_path(folder)
+        )),
         ImportError::Wrong(_) => {
             failure.hint("the next import gets these files anew; if they are wrong again, the place has other bytes than it lists")
         }
         ImportError::Changed { .. } => failure.hint("import again: what has not changed is not fetched again"),
-        ImportError::Source { fault: Fault::Refused(_), .. } if is_of_hub => failure.hint(DENIED_BY_HUB),
         ImportError::Scan { error: ScanError::Format(_), .. } => {
             failure.hint("it is as listed; to take it without its tensors: --no-tensors")
         }

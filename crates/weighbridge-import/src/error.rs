@@ -1,10 +1,10 @@
 //! The reasons why a model was not imported.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use weighbridge_manifest::{EntryPath, HeadError, ListedDigest, ListedFile, ModelName, shown};
 use weighbridge_publish::{SigningError, WeighError};
-use weighbridge_store::{IoError, StoreError, scan::ScanError};
+use weighbridge_store::{IoError, StoreError, scan::ScanError, shown_path};
 use weighbridge_transfer::{Fault, ListingError};
 use weighbridge_tree::{Coded, ErrorCode};
 
@@ -41,6 +41,13 @@ pub enum ImportError {
     Exists {
         /// The name of that model.
         name: ModelName,
+    },
+    /// The release that is there is of the listed commit, and not whole.
+    Incomplete {
+        /// The folder of the release.
+        folder: PathBuf,
+        /// The first file that is missing, or has another length.
+        path: EntryPath,
     },
     /// The bytes are what the place lists, and no model.
     Weigh(WeighError),
@@ -81,6 +88,7 @@ impl Coded for ImportError {
             Self::Source { .. } => ErrorCode::NO_SOURCE,
             Self::Changed { .. } => ErrorCode::LISTING_CHANGED,
             Self::Exists { .. } => ErrorCode::METADATA_EXISTS,
+            Self::Incomplete { .. } => ErrorCode::INCOMPLETE,
             Self::Weigh(error) => error.error_code(),
             Self::Scan { error, .. } => error.error_code(),
             Self::Head(error) => error.error_code(),
@@ -109,7 +117,13 @@ impl fmt::Display for ImportError {
             Self::Changed { path } => {
                 write!(f, "the listing has changed since the import began: {}", shown(path.as_str()))
             }
-            Self::Exists { name } => write!(f, "the folder has a model already: {name}"),
+            Self::Exists { name } => write!(f, "a model is there already: {name}"),
+            Self::Incomplete { folder, path } => write!(
+                f,
+                "the release in {} is of the listed commit, and not whole: {} is missing, or has another length",
+                shown_path(folder),
+                shown(path.as_str())
+            ),
             Self::Weigh(error) => error.fmt(f),
             Self::Scan { path, error } => write!(f, "{}: {error}", shown(path.as_str())),
             Self::Head(error) => error.fmt(f),
@@ -130,7 +144,11 @@ impl std::error::Error for ImportError {
             Self::Head(error) => Some(error),
             Self::Sign(error) => Some(error),
             Self::Store(error) => Some(error),
-            Self::Wrong(_) | Self::Changed { .. } | Self::Exists { .. } | Self::Bug => None,
+            Self::Wrong(_)
+            | Self::Changed { .. }
+            | Self::Exists { .. }
+            | Self::Incomplete { .. }
+            | Self::Bug => None,
         }
     }
 }

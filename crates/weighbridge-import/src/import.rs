@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use weighbridge_manifest::{Ext, ModelName, Time, VerifiedFileList};
+use weighbridge_manifest::{Ext, FileEntry, ModelName, Time, VerifiedFileList, VerifiedHead};
 use weighbridge_publish::{Previous, SecretKey, Sha256Listing, Signing, TensorListing, Weighed, Weighing};
 use weighbridge_store::{
     CHUNKS, Destination, FILES, FOLDER, Found, HEAD, PARTIAL, Place, Standing, TENSORS,
@@ -55,6 +55,31 @@ pub struct Earlier {
     pub source: Option<String>,
     /// Its files. Those that are not listed any more are removed.
     pub files: VerifiedFileList,
+    /// The folder in which they lie: the one that is imported into, or a snapshot in a Hugging Face cache.
+    pub folder: PathBuf,
+}
+
+impl Earlier {
+    /// The release of a head, with its list and its folder.
+    #[must_use]
+    pub fn of(head: &VerifiedHead, files: VerifiedFileList, folder: PathBuf) -> Self {
+        let source = head.head().ext.iter().find(|ext| ext.key == "source").map(|ext| ext.value.clone());
+        Self { previous: Previous::from(head), source, files, folder }
+    }
+
+    /// Refuses a release of which a file is not there, or has another length.
+    fn refuse_incomplete(&self) -> Result<(), ImportError> {
+        let is_there = |entry: &&FileEntry| {
+            let found = std::fs::metadata(self.folder.join(entry.path.as_str()));
+            found.is_ok_and(|found| found.is_file() && found.len() == entry.size)
+        };
+        match self.files.entries().iter().find(|entry| !is_there(entry)) {
+            Some(entry) => {
+                Err(ImportError::Incomplete { folder: self.folder.clone(), path: entry.path.clone() })
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// Hears what an import does. Calls come from several threads.
@@ -86,7 +111,7 @@ pub struct Imported {
     pub received: u64,
 }
 
-/// Imports a model; `None` if the earlier release is what is listed. Dropping the future stops the import; what has come is
+/// Imports a model; `None` if the earlier release is of the listed commit, and its files are there: they are not read. Dropping the future stops the import; what has come is
 /// there for the next one.
 ///
 /// # Errors
@@ -146,8 +171,11 @@ pub async fn import(import: Import, observer: &dyn Observer) -> Result<Option<Im
         import.factory.list(&import.address, &import.options).await.map_err(ImportError::List)?;
     observer.listed(&listing);
     // A commit never changes.
-    let earlier = import.earlier.as_ref().and_then(|earlier| earlier.source.as_ref());
-    if listing.commit.is_some() && earlier == Some(&listing.origin) {
+    if let Some(earlier) = &import.earlier
+        && listing.commit.is_some()
+        && earlier.source.as_ref() == Some(&listing.origin)
+    {
+        earlier.refuse_incomplete()?;
         return Ok(None);
     }
     let into = import.into.clone();
@@ -295,6 +323,7 @@ impl Run {
     fn check_named(&self) -> Result<Good, ImportError> {
         let mut there = Vec::new();
         for (position, file) in self.listing.files.iter().enumerate() {
+            self.destination.take_from_cache(&file.path, None, file.size);
             if let Some((_, len)) = self.destination.finished(&file.path)?
                 && len == file.size
             {

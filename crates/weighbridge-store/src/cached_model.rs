@@ -6,34 +6,39 @@
 use std::{
     collections::BTreeSet,
     fmt::Write as _,
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use weighbridge_manifest::{EntryPath, MAX_NOTE, ModelName, VerifiedFileList};
+use weighbridge_manifest::{EntryPath, FileEntry, MAX_NOTE, ModelName, VerifiedFileList};
 use weighbridge_tree::{FileRoot, HeadId};
 
 use crate::{
     Metadata,
-    disk::{Disk, FileKind, Folder, Opening},
-    hub_cache::{REVISION, is_id_of},
+    disk::{Disk, FileKind, Folder, Opening, links_to},
+    hub_cache::{REVISION, is_id_of, revision_in},
     io::IoError,
     kept::list_of,
-    lock::FolderLock,
-    metadata::{CHUNKS, FILES, FOLDER, HEAD, TENSORS, TEXT},
+    lock::{FolderLock, LOCK},
+    metadata::{self, CHUNKS, FILES, FOLDER, HEAD, KEPT, TENSORS, TEXT},
     site::{Site, folder_of, is_hex},
     staging::Existing,
+    stamp::{Identity, identity_of},
     store_error::StoreError,
-    walk::walk,
 };
+
+mod shelf;
+pub(crate) use shelf::Shelf;
 
 /// A model's folder in a Hugging Face cache, while this process alone writes to it.
 ///
 /// # Guarantee
-/// Until a release is [published](Self::publish), nothing outside `weighbridge` is changed. At every moment, and after a power
+/// Until a release is [published](Self::publish), nothing that others see is changed. At every moment, and after a power
 /// cut, `refs/main` names a snapshot all of whose files are there, or what it named before. What another program has put
-/// there stays, but for `refs/main` if the caller says so. Nothing is written through a link.
+/// there stays, but for `refs/main` if the caller says so, and for files under paths of the release in the release's own snapshot.
+/// Nothing is written through a link.
 ///
 /// # Non-guarantee
 /// Clients of the hub take no part in the lock. On file systems without locks, several processes may write at once.
@@ -48,7 +53,7 @@ use crate::{
 /// # let name = weighbridge_manifest::ModelName::parse("example/tiny")?;
 ///
 /// let cached = CachedModel::open(hub, &name, Existing::Keep, |holder| eprintln!("waiting for {holder:?}"))?;
-/// // Whatever makes a model folder makes one there: a fetch, an import.
+/// // Whatever makes a model folder makes one there: a fetch, an import. What the cache has already is not fetched.
 /// let destination = Destination::open(&cached.incoming())?;
 /// # let entry = &sample.list.entries()[0];
 /// # let partial = destination.partial(entry.root, entry.size)?;
@@ -62,7 +67,7 @@ use crate::{
 /// # naming.sweep(Standing::IsWhole)?;
 /// # drop(naming);
 ///
-/// let snapshot = cached.publish(|_| true)?;
+/// let snapshot = cached.publish(sample.id, |_| true)?;
 /// assert_eq!(std::fs::read(snapshot.join("model.bin"))?, sample.bytes(0));
 /// assert_eq!(std::fs::read(Metadata::of_model(&snapshot).folder().join("head.note"))?, sample.note);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -74,6 +79,7 @@ pub struct CachedModel {
     /// The model's folder in it.
     repository: String,
     existing: Existing,
+    is_published: bool,
     _lock: FolderLock,
 }
 
@@ -111,15 +117,34 @@ impl CachedModel {
             return Err(StoreError::NoPlaceInCache { name: name.clone(), taken: Some(site.place(&taken)) });
         }
         let folder = format!("{repository}/{FOLDER}");
-        site.make_folder(&folder)?;
-        let lock = match site.disk().lockable(&folder) {
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => FolderLock::none(),
-            opened => FolderLock::wait(opened.map_err(site.at("lock", &folder))?, WORK, waits),
+        let mut waits = Some(waits);
+        let lock = loop {
+            site.make_folder(&folder)?;
+            let opened = match site.disk().lockable(&folder) {
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => break FolderLock::none(),
+                opened => opened.map_err(site.at("lock", &folder))?,
+            };
+            let locked = identity(&opened);
+            let lock = FolderLock::wait(opened, WORK, |holder| {
+                if let Some(waits) = waits.take() {
+                    waits(holder);
+                }
+            });
+            // Somebody may have removed the folder meanwhile: its lock holds nobody else.
+            if site
+                .disk()
+                .stamp(&folder)
+                .is_ok_and(|there| there.and_then(|there| there.identity()) == locked)
+            {
+                break lock;
+            }
+            site.forget_folders();
         };
-        let cached = Self { site, repository, existing, _lock: lock };
+        let cached = Self { site, repository, existing, is_published: false, _lock: lock };
         cached.refuse_foreign_revision()?;
+        cached.check_places()?;
         cached.go_on()?;
-        cached.link_what_is_there()?;
+        cached.tidy()?;
         Ok(cached)
     }
 
@@ -138,14 +163,24 @@ impl CachedModel {
     /// assert!(folder("a--b/c").is_err() && folder("a/b--c").is_err());
     /// ```
     pub fn folder_of(name: &ModelName) -> Result<String, StoreError> {
-        let flat = name.as_str().replace('/', "--");
-        // Only names that can be told from the folder again.
-        let is_told = flat.split("--").eq(name.as_str().split('/')) && flat.split("--").count() == 2;
-        if is_told {
-            Ok(format!("models--{flat}"))
-        } else {
-            Err(StoreError::NoPlaceInCache { name: name.clone(), taken: None })
-        }
+        let folder = format!("models--{}", name.as_str().replace('/', "--"));
+        // Clients take no other names; the folder has to give the name back.
+        let is_part =
+            |part: &str| !part.contains("--") && !part.contains("..") && !part.ends_with(['-', '.']);
+        let has_place = match name.as_str().split_once('/') {
+            Some((organisation, model)) => {
+                is_part(organisation)
+                    && is_part(model)
+                    && !model.contains('/')
+                    && !model.ends_with(".git")
+                    && model.len() <= MAX_MODEL
+                    && folder.len() <= MAX_FOLDER
+            }
+            None => false,
+        };
+        has_place
+            .then_some(folder)
+            .ok_or_else(|| StoreError::NoPlaceInCache { name: name.clone(), taken: None })
     }
 
     /// The folder in which the next release comes to be.
@@ -154,25 +189,55 @@ impl CachedModel {
         self.site.place(&self.at(INCOMING))
     }
 
-    /// Puts the release that stands in [`incoming`](Self::incoming) into its place in the cache, and returns the path of its
-    /// snapshot. `is_wanted` says which files of its list do: the caller has verified all of them.
+    /// Puts the release of this head, which stands in [`incoming`](Self::incoming), into its place in the cache, and returns the
+    /// path of its snapshot. `is_there` says which files of its list have come: the caller has verified all of them. Others are in
+    /// the snapshot too if the cache has them by their roots.
     ///
     /// # Errors
     /// [`StoreError`]. Whoever opens this place next goes on from there.
-    pub fn publish(self, is_wanted: impl Fn(&EntryPath) -> bool) -> Result<PathBuf, StoreError> {
+    pub fn publish(
+        mut self,
+        head: HeadId,
+        is_there: impl Fn(&EntryPath) -> bool,
+    ) -> Result<PathBuf, StoreError> {
         let (site, metadata) = (&self.site, self.at(&format!("{INCOMING}/{FOLDER}")));
         let note =
             site.read_bounded(&format!("{metadata}/{HEAD}"), u64::try_from(MAX_NOTE).unwrap_or(u64::MAX))?;
         let files = note.as_ref().and_then(|note| list_of(&site.place(&metadata), note));
-        let Some(files) = files else {
-            let missing = io::Error::new(io::ErrorKind::InvalidData, "no head stands there with its list");
+        let Some(files) = files.filter(|files| files.head().id() == head) else {
+            let missing =
+                io::Error::new(io::ErrorKind::InvalidData, "that head does not stand there with its list");
             return Err(site.at("publish", &metadata)(missing).into());
         };
-        let moves = Moves::of(&files, is_wanted);
         self.refuse_foreign_revision()?;
+        for entry in files.entries().iter().filter(|entry| !is_there(&entry.path)) {
+            site.remove_if_there(&self.at(&format!("{INCOMING}/{}", entry.path.as_str())))?;
+        }
+        let has = |root: FileRoot| site.look_once(&self.at(&format!("{BLOBS}/{root}")));
+        let moves = Moves::of(&files, |entry| {
+            is_there(&entry.path) || has(entry.root).is_ok_and(|there| there == Some(FileKind::File))
+        });
         self.write(PUBLISHING, moves.text().as_bytes())?;
         self.put(&moves)?;
-        Ok(site.place(&self.snapshot(moves.head)))
+        let snapshot = site.place(&self.snapshot(moves.head));
+        self.is_published = true;
+        Ok(snapshot)
+    }
+
+    /// The path of the snapshot of a head, which need not be there.
+    #[must_use]
+    pub fn snapshot_of(&self, head: HeadId) -> PathBuf {
+        self.site.place(&self.snapshot(head))
+    }
+
+    /// The metadata of the releases that were put into this place, in no order. None is verified.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]: they cannot be listed.
+    pub fn releases(&self) -> Result<Vec<Metadata>, StoreError> {
+        let folder = self.at(FOLDER);
+        let ids = self.site.names(&folder)?.into_iter().filter(|name| is_hex(name, 64));
+        Ok(ids.map(|id| Metadata::at(self.site.place(&format!("{folder}/{id}")))).collect())
     }
 
     /// Refuses a `refs/main` that another program has written, unless it may be replaced.
@@ -182,18 +247,11 @@ impl CachedModel {
             return Ok(());
         }
         let ids = self.site.names(&self.at(FOLDER))?;
-        let revision = self.revision()?;
+        let revision = revision_in(&self.site, &place)?;
         match revision.is_some_and(|revision| ids.iter().any(|id| is_id_of(id, &revision))) {
             true => Ok(()),
             false => Err(StoreError::ForeignRevision { place: self.site.place(&place) }),
         }
-    }
-
-    /// The revision that `refs/main` names, if it is a name of one.
-    fn revision(&self) -> Result<Option<String>, StoreError> {
-        let text = self.site.read_bounded(&self.at(MAIN), MAX_REVISION)?;
-        let text = text.and_then(|text| String::from_utf8(text).ok());
-        Ok(text.map(|text| text.trim_end().to_owned()).filter(|revision| is_hex(revision, REVISION)))
     }
 
     /// Puts into its place what a killed process had begun to put there.
@@ -211,38 +269,37 @@ impl CachedModel {
         self.site.remove_if_there(&self.at(PUBLISHING))
     }
 
-    /// Gives what the snapshot of `refs/main` has second names in `incoming`, unless a head stands there: files that are wanted
-    /// still are not fetched again. What cannot have a second name is fetched.
-    fn link_what_is_there(&self) -> Result<(), StoreError> {
-        let (site, metadata) = (&self.site, self.at(&format!("{INCOMING}/{FOLDER}")));
-        site.make_folder(&metadata)?;
-        if site.has_file(&format!("{metadata}/{HEAD}"))? {
-            return Ok(());
-        }
-        let Some(revision) = self.revision()? else { return Ok(()) };
-        let snapshot = site.place(&self.at(&format!("snapshots/{revision}")));
-        let Ok(found) = walk(&snapshot) else { return Ok(()) };
-        for found in found.files {
-            let to = self.at(&format!("{INCOMING}/{}", found.path.as_str()));
-            self.link(&found.file, &to)?;
-        }
-        let of_snapshot = Metadata::of_model(&snapshot);
-        if of_snapshot.folder().starts_with(site.place(&self.at(FOLDER))) {
-            for name in METADATA {
-                self.link(&of_snapshot.folder().join(name), &format!("{metadata}/{name}"))?;
+    /// Removes what killed processes have left in `incoming`, but for bytes that have come: second names of files of the cache, and
+    /// metadata of whatever stood there.
+    fn tidy(&self) -> Result<(), StoreError> {
+        let (site, incoming) = (&self.site, self.at(INCOMING));
+        let own = format!("{incoming}/{FOLDER}");
+        for file in shelf::named_files(site, &incoming, &own) {
+            let links = site.read(&file)?.map(|(file, _)| file.metadata().map(|found| links_to(&found)));
+            if !matches!(links, Some(Ok(1))) {
+                site.remove_if_there(&file)?;
             }
+        }
+        METADATA.iter().rev().try_for_each(|name| site.remove_if_there(&format!("{own}/{name}")))?;
+        for folder in [KEPT, metadata::NEW] {
+            let _ = remove_all(site, &format!("{own}/{folder}"));
         }
         Ok(())
     }
 
-    /// Gives a file of the cache a second name, if the file system can.
-    fn link(&self, from: &Path, to: &str) -> Result<(), StoreError> {
-        let (site, hub) = (&self.site, self.site.place(""));
-        let Some(from) = from.strip_prefix(&hub).ok().and_then(Path::to_str) else { return Ok(()) };
-        site.make_folder(folder_of(to))?;
-        // A name that is there stays, and what gets none is fetched.
-        let _ = site.disk().link(from, to);
-        Ok(())
+    /// Refuses a cache into which nothing could be put in the end.
+    fn check_places(&self) -> Result<(), StoreError> {
+        let site = &self.site;
+        for folder in [BLOBS, SNAPSHOTS, "refs", INCOMING] {
+            if let Some(kind) = site.look(&self.at(folder))?.filter(|kind| *kind != FileKind::Folder) {
+                return Err(site.in_the_way(&self.at(folder), kind, FileKind::Folder));
+            }
+        }
+        site.make_folder(&self.at(BLOBS))?;
+        let trial = self.at(NEW);
+        site.remove_if_there(&trial)?;
+        site.disk().symlink(BLOBS, &trial).map_err(|_| StoreError::NoLinks { folder: site.place("") })?;
+        site.remove_if_there(&trial)
     }
 
     /// Takes the steps by which a release gets into its place. They can be taken again from any point.
@@ -327,12 +384,31 @@ impl CachedModel {
     }
 
     fn snapshot(&self, head: HeadId) -> String {
-        self.at(&format!("snapshots/{}", revision_of(head)))
+        self.at(&format!("{SNAPSHOTS}/{}", revision_of(head)))
     }
 
     /// The path of what lies in the model's folder.
     fn at(&self, path: &str) -> String {
         format!("{}/{path}", self.repository)
+    }
+}
+
+impl Drop for CachedModel {
+    /// Leaves nothing behind but what has come, unless the release was published.
+    fn drop(&mut self) {
+        if self.is_published {
+            return;
+        }
+        let site = &self.site;
+        let _ = self.tidy();
+        remove_empty(site, &self.at(INCOMING));
+        let _ = site.disk().remove_folder(&self.at(BLOBS));
+        // A folder with releases, or with what a client has put there, is not empty.
+        if site.names(&self.at(FOLDER)).is_ok_and(|names| names == [LOCK]) {
+            let _ = site.remove_if_there(&self.at(&format!("{FOLDER}/{LOCK}")));
+            let _ = site.disk().remove_folder(&self.at(FOLDER));
+            let _ = site.disk().remove_folder(&self.repository);
+        }
     }
 }
 
@@ -344,8 +420,8 @@ struct Moves {
 }
 
 impl Moves {
-    fn of(list: &VerifiedFileList, is_wanted: impl Fn(&EntryPath) -> bool) -> Self {
-        let wanted = list.entries().iter().filter(|entry| is_wanted(&entry.path));
+    fn of(list: &VerifiedFileList, is_wanted: impl Fn(&FileEntry) -> bool) -> Self {
+        let wanted = list.entries().iter().filter(|entry| is_wanted(entry));
         let files = wanted.map(|entry| (entry.root, entry.path.clone())).collect();
         Self { head: list.head().id(), files }
     }
@@ -391,15 +467,33 @@ fn remove_all(site: &Site, path: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Removes the folders at a path and below that are empty.
+fn remove_empty(site: &Site, path: &str) {
+    for name in site.names_if_there(path).unwrap_or_default() {
+        let below = format!("{path}/{name}");
+        if site.look_once(&below).is_ok_and(|kind| kind == Some(FileKind::Folder)) {
+            remove_empty(site, &below);
+        }
+    }
+    let _ = site.disk().remove_folder(path);
+    site.forget_folders();
+}
+
+fn identity(folder: &File) -> Option<Identity> {
+    folder.metadata().ok().and_then(|found| identity_of(&found))
+}
+
 /// What a release has in its metadata folder, the head last.
 const METADATA: [&str; 5] = [FILES, TENSORS, CHUNKS, TEXT, HEAD];
+/// The longest second part of a name that clients take, and the longest name of a folder.
+const MAX_MODEL: usize = 96;
+const MAX_FOLDER: usize = 255;
 const BLOBS: &str = "blobs";
+const SNAPSHOTS: &str = "snapshots";
 const MAIN: &str = "refs/main";
 const NEW: &str = "weighbridge/new";
 const INCOMING: &str = "weighbridge/incoming";
 const PUBLISHING: &str = "weighbridge/publishing";
-/// More than any name of a revision has.
-const MAX_REVISION: u64 = 256;
 /// More than the lines of as many files need as a list may have.
 const MAX_PUBLISHING: u64 = 2 << 30;
 /// The name of this work in the messages of processes that wait for it.

@@ -15,6 +15,7 @@ use weighbridge_manifest::{EntryPath, ModelName};
 use weighbridge_tree::{FileRoot, HeadId};
 
 use crate::{
+    cached_model::Shelf,
     disk::{Disk, FileKind, Folder, Opening, links_to},
     hub_cache::is_hub_snapshot,
     io::IoError,
@@ -85,6 +86,8 @@ pub struct Destination {
     is_used: bool,
     /// The folder, for reading beneath it.
     root: OnceLock<Arc<Root>>,
+    /// What there is already in the cache to which the folder belongs.
+    shelf: Option<Shelf>,
 }
 
 impl Destination {
@@ -115,7 +118,7 @@ impl Destination {
             }
             _ => IoError::at("create", root)(error).into(),
         })?;
-        Self::on(Arc::new(disk), root)
+        Ok(Self { shelf: Shelf::beside(root), ..Self::on(Arc::new(disk), root)? })
     }
 
     /// As [`open`](Self::open), on a disk of the caller's, which lies at `root`.
@@ -127,7 +130,8 @@ impl Destination {
         site.make_folder(PARTIAL)?;
         let has_kept = site.look(&site.meta(KEPT))? == Some(FileKind::Folder);
         let (placed, claims) = (Mutex::default(), Vec::new());
-        let mut destination = Self { site, placed, claims, has_kept, is_used: false, root: OnceLock::new() };
+        let mut destination =
+            Self { site, placed, claims, has_kept, is_used: false, root: OnceLock::new(), shelf: None };
         destination.take_back()?;
         Ok(destination)
     }
@@ -163,6 +167,15 @@ impl Destination {
         match PartialFile::open(&self.site, root, size, Opening::Old) {
             Err(StoreError::Io(error)) if error.source.kind() == NotFound => Ok(None),
             opened => opened.map(Some),
+        }
+    }
+
+    /// Takes a file from the cache to which the folder belongs, if it belongs to one ([`CachedModel`](crate::CachedModel)) and
+    /// nothing has the final name yet: the file of this root, or else one that has this path in an earlier release. It has this
+    /// length, and is not verified.
+    pub fn take_from_cache(&self, path: &EntryPath, root: Option<FileRoot>, size: u64) {
+        if let Some(shelf) = &self.shelf {
+            shelf.take(path, root, size);
         }
     }
 

@@ -33,7 +33,8 @@ use crate::{
     disk::FileKind,
     metadata::FOLDER,
     place::{Place, Root},
-    site::is_hex,
+    site::{Site, is_hex},
+    store_error::StoreError,
 };
 
 /// A cache, as its snapshot sees it. All paths are beneath the hub's folder.
@@ -166,6 +167,15 @@ pub(crate) fn metadata_of(snapshot: &Path) -> Option<PathBuf> {
     let id = ids.next()?;
     ids.next().is_none().then(|| folder.join(id))
 }
+
+/// The revision that a file such as `refs/main` names, if it is a name of one.
+pub(crate) fn revision_in(site: &Site, path: &str) -> Result<Option<String>, StoreError> {
+    let text = site.read_bounded(path, MAX_REVISION)?.and_then(|text| String::from_utf8(text).ok());
+    Ok(text.map(|text| text.trim_end().to_owned()).filter(|revision| is_hex(revision, REVISION)))
+}
+
+/// More than any name of a revision has.
+const MAX_REVISION: u64 = 256;
 
 /// Whether a name is that of the metadata of a revision: a head id that begins with it.
 pub(crate) fn is_id_of(name: &str, revision: &str) -> bool {

@@ -40,6 +40,11 @@ pub enum StoreError {
         /// without `--`.
         taken: Option<PathBuf>,
     },
+    /// The file system of a Hugging Face cache has no symbolic links, or this user may make none.
+    NoLinks {
+        /// The cache.
+        folder: PathBuf,
+    },
     /// A `refs/main` in a Hugging Face cache names a revision that weighbridge did not put there, and was not to be replaced.
     ForeignRevision {
         /// The path of `refs/main`.
@@ -77,7 +82,7 @@ impl Coded for StoreError {
             Self::Busy(error) => error.error_code(),
             Self::InTheWay { .. } => ErrorCode::IN_THE_WAY,
             Self::HubSnapshot { .. } => ErrorCode::HUB_SNAPSHOT,
-            Self::NoPlaceInCache { .. } => ErrorCode::NO_PLACE_IN_CACHE,
+            Self::NoPlaceInCache { .. } | Self::NoLinks { .. } => ErrorCode::NO_PLACE_IN_CACHE,
             Self::ForeignRevision { .. } => ErrorCode::FOREIGN_REVISION,
             Self::Exists { .. } => ErrorCode::METADATA_EXISTS,
             Self::Link { .. } => ErrorCode::METADATA_FOLDER_IS_LINK,
@@ -102,13 +107,21 @@ impl fmt::Display for StoreError {
             ),
             Self::NoPlaceInCache { name, taken: None } => write!(
                 f,
-                "{name} has no place in a Hugging Face cache: that takes names ORG/NAME, with no `--` in them"
+                "{name} has no place in a Hugging Face cache: that takes names ORG/NAME with no `--` or `..` in them, with no \
+                 `-`, `.` or `.git` at the end of a part, and with a NAME of at most 96 characters"
             ),
             Self::NoPlaceInCache { name, taken: Some(folder) } => write!(
                 f,
                 "{name} has no place of its own in this cache: it differs from {} by the case of its letters alone",
                 shown_path(folder)
             ),
+            Self::NoLinks { folder } => {
+                write!(
+                    f,
+                    "no symbolic links can be made in {}, and snapshots consist of them",
+                    shown_path(folder)
+                )
+            }
             Self::ForeignRevision { place } => {
                 write!(f, "{} names a revision that weighbridge did not put there", shown_path(place))
             }

@@ -119,12 +119,19 @@ def cache_folders() -> Cases:
 
     yield good("plain", "org/model", "models--org--model", "as a client of the hub names it")
     yield good("hyphens", "a-b/c-d_e.f", "models--a-b--c-d_e.f", "single hyphens are told from the separator")
-    yield good("hyphen-last", "org/model-", "models--org--model-", "nothing comes behind the model's name")
+    yield good("longest", "org/" + "m" * 96, "models--org--" + "m" * 96, "96 characters")
+    yield good("long-first", "o" * 140 + "/model", "models--" + "o" * 140 + "--model", "the first part may be longer")
     yield bad("one-part", "model", "a name of one part")
     yield bad("three-parts", "org/team/model", "would have the folder of org/team--model")
     yield bad("hyphens-in-first", "a--b/c", "would have the folder of a/b--c")
     yield bad("hyphens-in-second", "a/b--c", "would have the folder of a--b/c")
     yield bad("hyphen-before-slash", "a-/b", "where the separator begins cannot be told")
+    yield bad("hyphen-last", "org/model-", "no client takes it")
+    yield bad("dot-last", "org/model.", "no client takes it")
+    yield bad("two-dots", "org/a..b", "no client takes it")
+    yield bad("git", "org/model.git", "no client takes it")
+    yield bad("too-long", "org/" + "m" * 97, "97 characters")
+    yield bad("folder-too-long", "o" * 160 + "/" + "m" * 86, "a folder of 256 bytes")
 
 
 def times() -> Cases:

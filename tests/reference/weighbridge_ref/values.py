@@ -45,9 +45,11 @@ def check_model_name(name: str) -> str:
 def cache_folder(name: str) -> str:
     """The folder of a model in a Hugging Face cache, for a name from which no other name has the same."""
     parts = check_model_name(name).split("/")
-    if len(parts) != 2 or "--".join(parts).split("--") != parts:
+    folder = "models--" + "--".join(parts)
+    odd = any(part.endswith(("-", ".")) or "--" in part or ".." in part for part in parts)
+    if len(parts) != 2 or odd or parts[1].endswith(".git") or len(parts[1]) > 96 or len(folder) > 255:
         raise Refused(9210, "no place of its own in a cache")
-    return "models--" + "--".join(parts)
+    return folder
 
 
 def check_chunk_size(size: int) -> int:

@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
 };
 
@@ -29,18 +29,45 @@ pub(super) fn folder(variable: &dyn Fn(&str) -> Option<OsString>, home: Option<&
     path("HF_HOME", variable, home).or_else(|| Some(cache()?.join("huggingface")))
 }
 
-/// The path in a variable, unless that is empty. Its first name may be `~`, for the folder of the user.
+/// The path in a variable, unless that is empty. Its first name may be `~`, for the folder of the user, and `$NAME` or `${NAME}` in
+/// it stand for other variables, as for the clients.
 pub(super) fn path(
     name: &str,
     variable: &dyn Fn(&str) -> Option<OsString>,
     home: Option<&Path>,
 ) -> Option<PathBuf> {
     let value = variable(name).filter(|value| !value.is_empty())?;
+    let value = value.to_str().map_or_else(|| value.clone(), |text| expanded(text, variable).into());
     let path = Path::new(&value);
     Some(match (path.strip_prefix("~"), home) {
         (Ok(rest), Some(home)) => home.join(rest),
         _ => path.to_owned(),
     })
+}
+
+/// The text with the values of variables in the place of their names. One that is not set stays as it is written.
+fn expanded(text: &str, variable: &dyn Fn(&str) -> Option<OsString>) -> String {
+    let (mut rest, mut expanded) = (text, String::new());
+    while let Some((before, behind)) = rest.split_once('$') {
+        expanded.push_str(before);
+        let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let (name, written) = match behind.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
+            Some((name, _)) => (name, name.len() + 2),
+            None => {
+                let name = behind.split_once(|c| !is_of_name(c)).map_or(behind, |(name, _)| name);
+                (name, name.len())
+            }
+        };
+        let value = Some(name).filter(|name| !name.is_empty()).and_then(variable);
+        let (shown, left) = behind.split_at_checked(written).unwrap_or((behind, ""));
+        match value.as_deref().and_then(OsStr::to_str) {
+            Some(value) => expanded.push_str(value),
+            None => expanded.extend(["$", shown]),
+        }
+        rest = left;
+    }
+    expanded.push_str(rest);
+    expanded
 }
 
 #[cfg(test)]
@@ -64,6 +91,17 @@ mod tests {
         let expected = ["/a", "/a-home/b", "/c/hub", "/d/huggingface/hub", "/a-home/.cache/huggingface/hub"];
         for (from, expected) in expected.iter().enumerate() {
             assert_eq!(found(&all[from..], Some("/a-home")), Some(PathBuf::from(expected)));
+        }
+        let named = |value| found(&[("HF_HUB_CACHE", value), ("A_1", "/a"), ("B", "")], None).unwrap();
+        for (value, expected) in [
+            ("$A_1/x", "/a/x"),
+            ("${A_1}x", "/ax"),
+            ("/b$B$B", "/b"),
+            ("$C/${C}/$", "$C/${C}/$"),
+            ("${A_1", "${A_1"),
+            ("${}$$A_1", "${}$/a"),
+        ] {
+            assert_eq!(named(value), PathBuf::from(expected), "{value}");
         }
         let empty = all.map(|(name, _)| (name, ""));
         assert_eq!(found(&empty, Some("/a-home")), Some(PathBuf::from(expected[4])));

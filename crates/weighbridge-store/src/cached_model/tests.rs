@@ -27,20 +27,20 @@ fn open(hub: &Path) -> Result<CachedModel, StoreError> {
     CachedModel::open(hub, &name(NAME), Existing::Keep, |_| panic!("nobody else is there"))
 }
 
-fn open_on(disk: &Arc<PowerCut>) -> Result<CachedModel, StoreError> {
-    let (disk, hub) = (Arc::<PowerCut>::clone(disk), disk.root());
-    CachedModel::on(disk, hub, (&name(NAME), REPOSITORY.to_owned()), Existing::Keep, |_| {})
-}
-
 /// Two releases that have one file in common.
 fn releases() -> (Sample, Sample) {
     let of = |seed| Sample::of_seeds(&[("deep/er/a", 20_000, seed), ("same", 5_000, 1), ("z", 0, 1)]);
     (of(1), of(2))
 }
 
-/// Does what a fetch does in the folder; files that are there already stay as they are.
-fn fetch(into: &Path, sample: &Sample) {
+/// Does what a fetch does in the folder, and takes what the cache has. Returns the files that come from elsewhere.
+fn fetch(into: &Path, sample: &Sample) -> Vec<usize> {
     let destination = Destination::open(into).unwrap();
+    let mut came = Vec::new();
+    for (file, (path, bytes)) in sample.contents.iter().enumerate() {
+        let size = bytes.len().try_into().unwrap();
+        destination.take_from_cache(path, Some(sample.root(file)), size);
+    }
     let staged = destination.stage(sample.id).unwrap();
     staged.write(HEAD, &sample.note).unwrap();
     staged.write(FILES, &sample.files).unwrap();
@@ -51,6 +51,7 @@ fn fetch(into: &Path, sample: &Sample) {
         if fs::read(into.join(path.as_str())).ok().as_ref() == Some(bytes) {
             continue;
         }
+        came.push(file);
         let partial = destination.partial(sample.root(file), sample.size(file)).unwrap();
         if !bytes.is_empty() {
             partial.write(&sample.verifier(file).accept_run(0, bytes).unwrap()).unwrap();
@@ -60,12 +61,15 @@ fn fetch(into: &Path, sample: &Sample) {
     naming.settle().unwrap();
     staged.publish(&mut naming).unwrap();
     naming.sweep(Standing::IsWhole).unwrap();
+    came
 }
 
-fn put(hub: &Path, sample: &Sample) -> PathBuf {
+/// Puts a release into the cache, and expects which files come from elsewhere.
+#[track_caller]
+fn put(hub: &Path, sample: &Sample, from_elsewhere: &[usize]) -> PathBuf {
     let cached = open(hub).unwrap();
-    fetch(&cached.incoming(), sample);
-    cached.publish(|_| true).unwrap()
+    assert_eq!(fetch(&cached.incoming(), sample), from_elsewhere);
+    cached.publish(sample.id, |_| true).unwrap()
 }
 
 /// Everything below a folder: the bytes of files, and the targets of links.
@@ -128,60 +132,82 @@ fn assert_main(hub: &Path, releases: &[&Sample]) -> usize {
 fn each_release_has_a_snapshot_and_what_they_share_is_there_once() {
     let hub = tempfile::tempdir().unwrap();
     let (first, second) = releases();
-    let snapshot = put(hub.path(), &first);
+    let snapshot = put(hub.path(), &first, &[0, 1, 2]);
     let repository = fs::canonicalize(hub.path()).unwrap().join(REPOSITORY);
     assert_eq!(snapshot, repository.join("snapshots").join(revision_of(first.id)));
     assert_eq!(tree(&repository), expected(&[&first]));
     let shared = repository.join(format!("blobs/{}", first.root(1)));
     let before = fs::metadata(&shared).unwrap().ino();
 
-    // What is there is in the folder for the next release, as an earlier release there.
-    let cached = open(hub.path()).unwrap();
-    let incoming = tree(&cached.incoming());
-    for (path, bytes) in &first.contents {
-        assert_eq!(incoming.get(path.as_str()), Some(bytes));
-    }
-    assert_eq!(Metadata::of_model(&cached.incoming()).note().unwrap(), first.note);
-    fetch(&cached.incoming(), &second);
-    drop(cached.publish(|_| true).unwrap());
+    drop(put(hub.path(), &second, &[0]));
     assert_eq!(tree(&repository), expected(&[&first, &second]));
     assert_eq!(fs::metadata(&shared).unwrap().ino(), before, "it was written again");
+    // The same releases again change nothing but the current one.
+    drop(put(hub.path(), &second, &[]));
+    drop(put(hub.path(), &first, &[]));
+    assert_eq!(tree(&repository), expected(&[&second, &first]));
+    let cached = open(hub.path()).unwrap();
+    let mut notes: Vec<_> = cached.releases().unwrap().iter().map(|one| one.note().unwrap()).collect();
+    notes.sort();
+    let mut both = [first.note.clone(), second.note.clone()];
+    both.sort();
+    assert_eq!(notes, both);
+    assert_eq!(cached.snapshot_of(first.id), snapshot);
+}
 
-    // The same release again changes nothing.
-    let _ = put(hub.path(), &second);
-    assert_eq!(tree(&repository), expected(&[&first, &second]));
+/// What was a folder may be a file in the next release.
+#[test]
+fn paths_of_an_earlier_release_are_not_in_the_way() {
+    let hub = tempfile::tempdir().unwrap();
+    let folder = Sample::of_seeds(&[("a/b", 20_000, 1), ("c", 5, 1)]);
+    let file = Sample::of_seeds(&[("a", 20_000, 2), ("c", 5, 1)]);
+    for sample in [&folder, &file, &folder, &file] {
+        let cached = open(hub.path()).unwrap();
+        drop(fetch(&cached.incoming(), sample));
+        drop(cached.publish(sample.id, |_| true).unwrap());
+        assert_eq!(fs::read(cached_path(hub.path(), sample, "c")).unwrap(), sample.bytes(1));
+    }
+}
+
+fn cached_path(hub: &Path, sample: &Sample, path: &str) -> PathBuf {
+    hub.join(REPOSITORY).join("snapshots").join(revision_of(sample.id)).join(path)
 }
 
 #[test]
-fn files_that_are_not_wanted_are_not_in_the_snapshot_until_they_are() {
+fn files_that_have_not_come_are_in_the_snapshot_only_if_the_cache_has_them() {
     let hub = tempfile::tempdir().unwrap();
-    let (first, _) = releases();
-    let cached = open(hub.path()).unwrap();
-    fetch(&cached.incoming(), &first);
-    let snapshot = cached.publish(|path| path.as_str() == "same").unwrap();
+    let (first, second) = releases();
+    let put_some = |sample: &Sample, wanted: &str| {
+        let cached = open(hub.path()).unwrap();
+        drop(fetch(&cached.incoming(), sample));
+        cached.publish(sample.id, |path| path.as_str() == wanted).unwrap()
+    };
+    let snapshot = put_some(&first, "same");
     assert_eq!(tree(&snapshot).keys().collect::<Vec<_>>(), ["same"]);
-    assert_eq!(put(hub.path(), &first), snapshot);
-    assert_eq!(tree(&hub.path().join(REPOSITORY)), expected(&[&first]));
+    let of_second = put_some(&second, "z");
+    assert_eq!(tree(&of_second).keys().collect::<Vec<_>>(), ["same", "z"], "`same` is the same file");
+    assert_eq!(put(hub.path(), &first, &[0]), snapshot);
+    assert_eq!(assert_main(hub.path(), &[&first]), 0);
 }
 
 #[test]
 fn a_snapshot_that_somebody_has_changed_is_mended() {
     let hub = tempfile::tempdir().unwrap();
     let (first, _) = releases();
-    let snapshot = put(hub.path(), &first);
+    let snapshot = put(hub.path(), &first, &[0, 1, 2]);
     fs::remove_file(snapshot.join("z")).unwrap();
     fs::remove_file(snapshot.join("same")).unwrap();
     symlink("../../blobs/other", snapshot.join("same")).unwrap();
     fs::remove_file(snapshot.join("deep/er/a")).unwrap();
     fs::write(snapshot.join("deep/er/a"), "a copy, as of clients where there are no links").unwrap();
-    assert_eq!(put(hub.path(), &first), snapshot);
+    assert_eq!(put(hub.path(), &first, &[]), snapshot);
     assert_eq!(tree(&hub.path().join(REPOSITORY)), expected(&[&first]));
     // A folder in the place of a link is somebody's.
     fs::remove_file(snapshot.join("z")).unwrap();
     fs::create_dir(snapshot.join("z")).unwrap();
     let cached = open(hub.path()).unwrap();
-    fetch(&cached.incoming(), &first);
-    assert_eq!(cached.publish(|_| true).unwrap_err().error_code().get(), 9204);
+    drop(fetch(&cached.incoming(), &first));
+    assert_eq!(cached.publish(first.id, |_| true).unwrap_err().error_code().get(), 9204);
     fs::remove_dir(snapshot.join("z")).unwrap();
     drop(open(hub.path()).unwrap());
     assert_eq!(assert_main(hub.path(), &[&first]), 0);
@@ -192,10 +218,9 @@ fn a_snapshot_that_somebody_has_changed_is_mended() {
 fn at_every_moment_main_is_whole_and_whoever_comes_next_goes_on() {
     let (first, second) = releases();
     let prepared = tempfile::tempdir().unwrap();
-    let _ = put(prepared.path(), &first);
+    drop(put(prepared.path(), &first, &[0, 1, 2]));
     let cached = open(prepared.path()).unwrap();
-    fetch(&cached.incoming(), &second);
-    drop(cached);
+    drop(fetch(&cached.incoming(), &second));
 
     let mut operations = 0;
     for kill in 0.. {
@@ -205,7 +230,8 @@ fn at_every_moment_main_is_whole_and_whoever_comes_next_goes_on() {
         assert!(copied.unwrap().success());
         let disk = PowerCut::over(&hub);
         disk.fail_after(kill);
-        let published = open_on(&disk).and_then(|cached| cached.publish(|_| true));
+        // What is there before the kill is as a process left it that was killed before.
+        let published = opened_by_a_killed(&disk).publish(second.id, |_| true);
         let is_done = published.is_ok();
         operations = kill;
         // Without a power cut, and with one.
@@ -217,59 +243,85 @@ fn at_every_moment_main_is_whole_and_whoever_comes_next_goes_on() {
             let left = if seed > 0 { &cut } else { &hub };
             let main = assert_main(left, &[&first, &second]);
             assert!(!is_done || main == 1, "killed at {kill}: forgotten");
-            let cached = open(left).unwrap();
-            if assert_main(left, &[&first, &second]) == 0 {
-                // Nothing of it is fetched again.
-                let incoming = tree(&cached.incoming());
-                for (path, bytes) in &second.contents {
-                    assert_eq!(incoming.get(path.as_str()), Some(bytes), "killed at {kill}");
-                }
-                drop(cached.publish(|_| true).unwrap());
-            } else {
-                drop(cached);
-                let _ = put(left, &second);
-            }
+            // Nothing of it is fetched again.
+            drop(put(left, &second, &[]));
             assert_eq!(tree(&left.join(REPOSITORY)), expected(&[&first, &second]), "killed at {kill}");
         }
         if is_done {
             break;
         }
     }
-    assert!(operations > 30, "{operations}");
+    assert!(operations > 20, "{operations}");
+}
+
+/// A cached model as a process has it that has fetched a release into it.
+fn opened_by_a_killed(disk: &Arc<PowerCut>) -> CachedModel {
+    CachedModel {
+        site: Site::of_metadata(Arc::<PowerCut>::clone(disk), disk.root()),
+        repository: REPOSITORY.to_owned(),
+        existing: Existing::Keep,
+        is_published: false,
+        _lock: FolderLock::none(),
+    }
 }
 
 #[test]
 fn a_release_whose_files_a_client_has_removed_meanwhile_is_not_published() {
     let hub = tempfile::tempdir().unwrap();
     let (first, second) = releases();
-    let _ = put(hub.path(), &first);
+    drop(put(hub.path(), &first, &[0, 1, 2]));
     let cached = open(hub.path()).unwrap();
-    fetch(&cached.incoming(), &second);
-    let moves = Moves::of(&second.list, |_| true);
-    cached.write(PUBLISHING, moves.text().as_bytes()).unwrap();
+    drop(fetch(&cached.incoming(), &second));
+    cached.write(PUBLISHING, Moves::of(&second.list, |_| true).text().as_bytes()).unwrap();
     fs::remove_file(cached.incoming().join("same")).unwrap();
     fs::remove_file(hub.path().join(REPOSITORY).join(format!("blobs/{}", second.root(1)))).unwrap();
     drop(cached);
     drop(open(hub.path()).unwrap());
     assert!(!hub.path().join(REPOSITORY).join("weighbridge/publishing").exists());
-    let _ = put(hub.path(), &second);
-    assert_eq!(assert_main(hub.path(), &[&first, &second]), 1);
+    drop(put(hub.path(), &second, &[1]));
+    assert_eq!(assert_main(hub.path(), &[&second]), 0);
+}
+
+/// A run that fetches nothing leaves nothing, and one that is stopped leaves what has come, for the next.
+#[test]
+fn who_publishes_nothing_leaves_nothing_but_what_has_come() {
+    let hub = tempfile::tempdir().unwrap();
+    let (first, second) = releases();
+    let cached = open(hub.path()).unwrap();
+    drop(Destination::open(&cached.incoming()).unwrap());
+    drop(cached);
+    assert_eq!(fs::read_dir(hub.path()).unwrap().count(), 0, "something is left");
+
+    drop(put(hub.path(), &first, &[0, 1, 2]));
+    let before = tree(&hub.path().join(REPOSITORY));
+    let cached = open(hub.path()).unwrap();
+    assert_eq!(fetch(&cached.incoming(), &second), [0]);
+    drop(cached);
+    // The file that came is there; second names of what the cache has are not: a client may want to remove those.
+    let mut left = tree(&hub.path().join(REPOSITORY));
+    left.retain(|path, _| !before.contains_key(path));
+    assert_eq!(left.into_keys().collect::<Vec<_>>(), ["weighbridge/incoming/deep/er/a"]);
+    drop(put(hub.path(), &second, &[]));
+    assert_eq!(tree(&hub.path().join(REPOSITORY)), expected(&[&first, &second]));
 }
 
 #[test]
 fn names_that_share_a_folder_have_no_place() {
     let hub = tempfile::tempdir().unwrap();
     let open = |text| CachedModel::open(hub.path(), &name(text), Existing::Keep, |_| {});
-    for text in ["model", "a/b/c", "a--b/c", "a/b--c", "a-/b", "a/b--"] {
+    for text in ["model", "a/b/c", "a--b/c", "a/b--c", "a-/b", "a/b--", "a/b.", "a/b..c", "a/b.git"] {
         let error = open(text).unwrap_err();
         assert_eq!(error.error_code().get(), 9210, "{text}");
         assert!(error.to_string().starts_with(&format!("{text} has no place in ")), "{error}");
     }
     assert_eq!(fs::read_dir(hub.path()).unwrap().count(), 0, "something was made");
-    for text in ["org/model", "a-b/c_d.e", "0/1", "a/b-"] {
-        drop(open(text).unwrap());
+    for text in ["org/model", "a-b/c_d.e", "0/1"] {
+        let cached = open(text).unwrap();
         assert!(hub.path().join(format!("models--{}", text.replace('/', "--"))).is_dir());
+        drop(cached);
+        assert_eq!(fs::read_dir(hub.path()).unwrap().count(), 0, "an empty folder is left");
     }
+    fs::create_dir(hub.path().join(REPOSITORY)).unwrap();
     for text in ["Org/model", "org/MODEL"] {
         let error = open(text).unwrap_err();
         assert_eq!(error.error_code().get(), 9210, "{text}");
@@ -291,14 +343,14 @@ fn a_revision_that_somebody_else_has_put_there_is_replaced_only_if_it_may_be() {
         assert_eq!(fs::read_to_string(repository.join("refs/main")).unwrap(), main);
 
         let cached = CachedModel::open(hub.path(), &name(NAME), Existing::Replace, |_| {}).unwrap();
-        fetch(&cached.incoming(), &first);
-        drop(cached.publish(|_| true).unwrap());
+        drop(fetch(&cached.incoming(), &first));
+        drop(cached.publish(first.id, |_| true).unwrap());
         assert_eq!(assert_main(hub.path(), &[&first]), 0);
         // From now on it is ours; until a client of the hub replaces it, at any moment.
         let cached = open(hub.path()).unwrap();
-        fetch(&cached.incoming(), &first);
+        drop(fetch(&cached.incoming(), &first));
         fs::write(repository.join("refs/main"), foreign).unwrap();
-        assert_eq!(cached.publish(|_| true).unwrap_err().error_code().get(), 9211);
+        assert_eq!(cached.publish(first.id, |_| true).unwrap_err().error_code().get(), 9211);
         assert_eq!(fs::read_to_string(repository.join("refs/main")).unwrap(), foreign);
     }
 }
@@ -328,10 +380,18 @@ fn files_of_a_clients_snapshot_are_there_for_the_next_release() {
     symlink(&outside, snapshot.join("out")).unwrap();
 
     let cached = CachedModel::open(hub.path(), &name(NAME), Existing::Replace, |_| {}).unwrap();
+    let destination = Destination::open(&cached.incoming()).unwrap();
+    for (path, size) in [("same", first.size(1)), ("z", 4), ("out", 8), ("none", 1)] {
+        destination.take_from_cache(&EntryPath::parse(path).unwrap(), None, size);
+    }
     let incoming = tree(&cached.incoming());
-    assert_eq!(incoming.keys().collect::<Vec<_>>(), ["same", "z"]);
-    fetch(&cached.incoming(), &first);
-    drop(cached.publish(|_| true).unwrap());
+    assert_eq!(
+        incoming.keys().collect::<Vec<_>>(),
+        ["same"],
+        "of the others the length is another, or they lie outside"
+    );
+    assert_eq!(fetch(&cached.incoming(), &first), [0, 2]);
+    drop(cached.publish(first.id, |_| true).unwrap());
     assert_eq!(assert_main(hub.path(), &[&first]), 0);
     // The client's own snapshot is as it was.
     assert_eq!(fs::read(snapshot.join("same")).unwrap(), first.bytes(1));
@@ -350,8 +410,8 @@ fn no_link_is_followed_to_where_something_is_written() {
         fs::create_dir_all(link.parent().unwrap()).unwrap();
         symlink(&outside, &link).unwrap();
         let ended = open(&hub).and_then(|cached| {
-            fetch(&cached.incoming(), &first);
-            cached.publish(|_| true)
+            drop(fetch(&cached.incoming(), &first));
+            cached.publish(first.id, |_| true)
         });
         assert_eq!(ended.unwrap_err().error_code().get(), 9204, "{folder:?}");
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "{folder:?}");
@@ -379,6 +439,32 @@ fn the_second_waits_for_the_first_and_hears_of_it() {
         assert!(heard.recv_timeout(Duration::from_millis(50)).is_err(), "two at once");
         drop(first);
         assert_eq!(heard.recv().unwrap().as_deref(), Some("in"));
+    });
+}
+
+#[test]
+fn who_waits_for_a_folder_that_is_removed_takes_the_lock_of_the_new_one() {
+    let hub = tempfile::tempdir().unwrap();
+    let first = open(hub.path()).unwrap();
+    let (tell, heard) = mpsc::channel();
+    thread::scope(|scope| {
+        let place = hub.path();
+        let second = scope.spawn(move || {
+            let waits = |_: Option<&str>| tell.send(()).unwrap();
+            CachedModel::open(place, &name(NAME), Existing::Keep, waits).unwrap()
+        });
+        heard.recv().unwrap();
+        fs::remove_dir_all(place.join(REPOSITORY)).unwrap();
+        drop(first);
+        let second = second.join().unwrap();
+        let (tell, heard) = mpsc::channel();
+        let third = scope.spawn(move || {
+            let waits = |_: Option<&str>| tell.send(()).unwrap();
+            drop(CachedModel::open(place, &name(NAME), Existing::Keep, waits).unwrap());
+        });
+        heard.recv().expect("the third waits for the second");
+        drop(second);
+        third.join().unwrap();
     });
 }
 
@@ -431,8 +517,8 @@ proptest! {
 fn metadata_of_a_snapshot_are_those_of_its_head_alone() {
     let hub = tempfile::tempdir().unwrap();
     let (first, second) = releases();
-    let of_first = put(hub.path(), &first);
-    let of_second = put(hub.path(), &second);
+    let of_first = put(hub.path(), &first, &[0, 1, 2]);
+    let of_second = put(hub.path(), &second, &[0]);
     assert_eq!(Metadata::of_model(&of_first).note().unwrap(), first.note);
     assert_eq!(Metadata::of_model(&of_second).note().unwrap(), second.note);
     // Its own come first.

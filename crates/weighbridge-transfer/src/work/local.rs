@@ -33,6 +33,7 @@ fn glance(engine: &Engine, target: &Target, is_second: bool) -> Result<Found, Fe
         return Ok(Found::Nothing);
     }
     let destination = &engine.chunks.destination;
+    destination.take_from_cache(&target.path, Some(target.root), target.grid.len());
     // If no file was begun when this fetch started, there is nothing to look for: both processes write what others have
     // begun since. The file is not kept open, since there may be more files than may be open at once.
     let begun = match destination.is_used() {
@@ -118,6 +119,7 @@ fn begin_whole(engine: &Engine, target: &Target) -> Result<bool, FetchError> {
     }
     let _here = engine.board.works(target.path.as_str(), Here::Reading);
     let (destination, len) = (&engine.chunks.destination, target.grid.len());
+    destination.take_from_cache(&target.path, Some(target.root), len);
     let named = destination.finished(&target.path)?.filter(|(_, there)| *there == len);
     if let Some((named, _)) = named
         && let stamp = stamp_of_file(&named)
