@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use weighbridge_manifest::{EntryPath, ModelName, shown};
-use weighbridge_store::{CachedModel, Existing};
+use weighbridge_store::{CachedModel, Existing, StoreError};
 use weighbridge_tree::HeadId;
 
 use crate::{args, failure::Failure, fetch::hub_home, output::Output};
@@ -39,7 +39,7 @@ impl Destination {
             let holder = holder.map(|holder| format!(": {}", shown(holder))).unwrap_or_default();
             output.talk(&format!("another process puts {name} into the cache; waiting for it{holder}"));
         };
-        Ok(Self::Cache(CachedModel::open(&hub, name, existing, waits)?))
+        Ok(Self::Cache(CachedModel::open(&hub, name, existing, waits).map_err(failure)?))
     }
 
     /// The folder in which the model comes to be.
@@ -59,7 +59,7 @@ impl Destination {
     ) -> Result<PathBuf, Failure> {
         Ok(match self {
             Self::Folder(folder) => folder,
-            Self::Cache(cached) => cached.publish(head, is_there)?,
+            Self::Cache(cached) => cached.publish(head, is_there).map_err(failure)?,
         })
     }
 
@@ -67,4 +67,13 @@ impl Destination {
     pub(crate) fn is_cache(&self) -> bool {
         matches!(self, Self::Cache(_))
     }
+}
+
+/// As for a folder that is fetched into, with advice for what a file system may refuse.
+fn failure(error: StoreError) -> Failure {
+    let advice = match &error {
+        StoreError::Io(error) => weighbridge_store::hint(&error.source),
+        _ => None,
+    };
+    advice.into_iter().fold(error.into(), Failure::hint)
 }

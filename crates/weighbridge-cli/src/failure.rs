@@ -281,10 +281,6 @@ impl From<StoreError> for Failure {
             StoreError::ForeignRevision { .. } => failure.hint(
                 "--replace replaces it; the snapshot that it names stays, and what the cache has is not fetched again",
             ),
-            StoreError::Io(error) => match weighbridge_store::hint(&error.source) {
-                Some(hint) => failure.hint(hint),
-                None => failure,
-            },
             StoreError::BeingReplaced(_) => failure.hint(
                 "wait for it to end; if it was ended before, the same command goes on, and a fetch of any release replaces both",
             ),
