@@ -751,8 +751,9 @@ class Vectors(unittest.TestCase):
         2507,  # the caller compares the proven claims with the wanted ones
         2702,  # when a prover is asked
     }
-    # Codes that are no verdict on data: of a malformed state file, and of fetches that end (test `blame`).
-    UNJUDGED = {9004, 5501, 9201, 9203}
+    # Codes that are no verdict on data: of a malformed state file, of fetches that end (test `blame`), and of names that have no
+    # place in a cache.
+    UNJUDGED = {9004, 5501, 9201, 9203, 9210}
 
     def setUp(self):
         self.vectors = [vector_form.parse(path.read_bytes()) for path in run_vectors.walk(run_vectors.VECTORS)]
