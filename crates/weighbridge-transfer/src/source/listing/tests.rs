@@ -179,6 +179,12 @@ fn a_revision_is_a_commit_and_what_its_card_says_of_bases() {
     }
     assert_eq!(Revision::parse(b"{}").unwrap_err().fault, ListingFault::Commit);
     assert!(matches!(Revision::parse(b"<html>").unwrap_err().fault, ListingFault::Json(_)));
+    // Also in what is passed over.
+    let commit = "0123456789abcdef".repeat(3);
+    let mut answer = format!(r#"{{"other":"?","sha":"{}"}}"#, &commit[..40]).into_bytes();
+    assert!(Revision::parse(&answer).is_ok());
+    answer[10] = 0xd3;
+    assert!(matches!(Revision::parse(&answer).unwrap_err().fault, ListingFault::Json(_)));
 }
 
 #[test]

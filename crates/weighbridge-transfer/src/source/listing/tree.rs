@@ -26,7 +26,7 @@ impl Revision {
             #[serde(rename = "cardData", default)]
             card: Value,
         }
-        let answer: Answer = serde_json::from_slice(answer).map_err(|error| json(&error).at(PLACE))?;
+        let answer: Answer = json(answer).map_err(|fault| fault.at(PLACE))?;
         let is_commit = |sha: &String| hex::<20>(sha).is_some();
         let commit = answer.sha.filter(is_commit).ok_or_else(|| ListingFault::Commit.at(PLACE))?;
         let base_models = match answer.card.get("base_model") {
@@ -73,8 +73,7 @@ pub(crate) fn page(
     number: usize,
     files: &mut Files<(u64, ListedDigest)>,
 ) -> Result<(), Malformed> {
-    let entries: Vec<Entry> =
-        serde_json::from_slice(answer).map_err(|error| json(&error).at(format!("page {number}")))?;
+    let entries: Vec<Entry> = json(answer).map_err(|fault| fault.at(format!("page {number}")))?;
     for entry in entries {
         match entry.kind.as_str() {
             "directory" => {}
@@ -144,8 +143,11 @@ pub(crate) fn next_page<'v>(links: impl IntoIterator<Item = &'v str>) -> Option<
     })
 }
 
-fn json(error: &serde_json::Error) -> ListingFault {
-    ListingFault::Json(shown_beginning(&error.to_string(), 200))
+/// Parses JSON, all of which is UTF-8: the parser does not look into what it passes over.
+fn json<'a, T: Deserialize<'a>>(answer: &'a [u8]) -> Result<T, ListingFault> {
+    let fault = |error: &dyn std::fmt::Display| ListingFault::Json(shown_beginning(&error.to_string(), 200));
+    let text = str::from_utf8(answer).map_err(|error| fault(&error))?;
+    serde_json::from_str(text).map_err(|error| fault(&error))
 }
 
 /// A file of a model is shorter than this.
