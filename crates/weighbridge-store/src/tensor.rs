@@ -135,6 +135,15 @@ impl TensorView {
         Ok(VerifiedTensor { entry, bytes })
     }
 
+    /// Reads the header of a tensor file, and compares it with all that is listed for the file, unless that was done before.
+    ///
+    /// # Errors
+    /// [`TensorError`]: as [`read_at`](Self::read_at), or the list names no such file (9999).
+    pub fn check_header(&self, file: &str) -> Result<(), TensorError> {
+        let (position, _) = self.view.files().find(file).ok_or(HoldingError::NoSuchEntry)?;
+        self.agree(position, file, self.view.file(position)?)
+    }
+
     /// Compares the list with the verified header of a file, unless an earlier call did.
     fn agree(&self, file: usize, path: &str, view: &FileView) -> Result<(), TensorError> {
         let agreed = self.agreed.get(file).ok_or(HoldingError::NoSuchEntry)?;

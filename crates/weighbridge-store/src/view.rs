@@ -146,6 +146,47 @@ impl FileView {
         Ok(())
     }
 
+    /// As [`read_at`](Self::read_at), on all threads of the current rayon pool; on the calling thread, if the pool has one.
+    ///
+    /// # Errors
+    /// As there, for the first bad place. Of `into`, the part of each chunk then has its signed bytes, or is as it was.
+    ///
+    /// # Panics
+    /// Never, for any arguments.
+    ///
+    /// # Example
+    /// ```
+    /// use weighbridge_store::{FileView, verify::FileVerifier};
+    /// # use weighbridge_testkit::{Folder, Sample};
+    /// # let sample = Sample::of(&[("model.bin", 3_000_000)], 1);
+    /// # let (files, layer, content) = (&sample.list, &sample.layers, sample.bytes(0));
+    /// # let folder = Folder::with(&[("model.bin", content)]);
+    ///
+    /// let view = FileView::open(&folder.at("model.bin"), FileVerifier::from_layer_bytes(files, 0, layer)?)?;
+    /// let mut bytes = vec![0; 2_900_000];
+    /// view.read_at_on_all_cores(1_000, &mut bytes)?;
+    /// assert!(bytes == content[1_000..2_901_000]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn read_at_on_all_cores(&self, offset: u64, into: &mut [u8]) -> Result<(), ViewError> {
+        let chunk = self.verifier.layer().grid().granule().bytes();
+        let len = u64::try_from(into.len()).unwrap_or(u64::MAX);
+        // No chunk is read by two threads.
+        let middle = offset.saturating_add(len / 2).checked_next_multiple_of(chunk);
+        let at = middle.and_then(|middle| usize::try_from(middle.checked_sub(offset)?).ok());
+        let is_split = into.len() > ONE_THREAD && rayon::current_num_threads() > 1;
+        let halves = match at.filter(|at| is_split && *at < into.len()) {
+            Some(at) => into.split_at_mut_checked(at),
+            None => return self.read_at(offset, into),
+        };
+        let (Some((first, second)), Some(middle)) = (halves, middle) else { return Ok(()) };
+        let (before, behind) = rayon::join(
+            || self.read_at_on_all_cores(offset, first),
+            || self.read_at_on_all_cores(middle, second),
+        );
+        before.and(behind)
+    }
+
     /// Copies a part of one chunk, once the chunk is accepted.
     fn read_part(
         &self,
@@ -243,6 +284,9 @@ impl FileView {
         ViewError::Changed { path: self.path() }
     }
 }
+
+/// As many bytes are read by one thread: to wake another takes longer.
+const ONE_THREAD: usize = 1 << 20;
 
 /// The chunks and bytes that a view has read and hashed, with those that were read again or refused. Chunks that came from
 /// memory are not counted.

@@ -732,3 +732,55 @@ fn a_folder_that_has_become_a_link_leads_nowhere() {
     fs::rename(model.at("aside"), model.at("deep")).unwrap();
     view.read_at(1, 0, &mut read).unwrap();
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// On all cores, each chunk of the buffer has its signed bytes, or what was there before; and all of it is there if no chunk is
+    /// bad.
+    #[test]
+    fn on_all_cores_bad_bytes_are_given_to_nobody(
+        offset in 0usize..2_000_000,
+        len in 0usize..4_000_000,
+        flipped in proptest::collection::vec(0usize..3_000_000, 0..4),
+    ) {
+        let case = Case::new(3_000_000);
+        let len = len.min(3_000_000 - offset);
+        let mut bad = BTreeSet::new();
+        for place in flipped {
+            if bad.insert(place / UNIT) {
+                case.overwrite(place, &[case.file[place] ^ 1]);
+            }
+        }
+        let view = case.view();
+        let mut into = vec![BEFORE; len];
+        let result = view.read_at_on_all_cores(as_u64(offset), &mut into);
+        let touched = |chunk: &&usize| **chunk * UNIT < offset + len && (**chunk + 1) * UNIT > offset;
+        let first = bad.iter().find(touched).filter(|_| len > 0);
+        match (&result, first) {
+            (Ok(()), None) => prop_assert!(into == case.file[offset..offset + len]),
+            (Err(ViewError::Chunk { fault: ChunkError::Mismatch { index, .. }, .. }), Some(first)) => {
+                prop_assert_eq!(*index, as_u64(*first));
+            }
+            other => prop_assert!(false, "{:?}", other),
+        }
+        for (at, byte) in into.iter().enumerate() {
+            let signed = case.file[offset + at];
+            prop_assert!(*byte == signed || *byte == BEFORE, "{}", offset + at);
+            let is_bad = bad.contains(&((offset + at) / UNIT));
+            prop_assert!(!is_bad || *byte == BEFORE, "a byte of a bad chunk");
+        }
+    }
+}
+
+#[test]
+fn what_is_past_the_end_is_refused_on_all_cores_too() {
+    let case = Case::new(3_000_000);
+    let view = case.view();
+    for (offset, len) in [(0, 3_000_001), (3_000_000, 1), (usize::MAX / 2, 2_000_000)] {
+        let mut into = vec![BEFORE; len];
+        let error = view.read_at_on_all_cores(as_u64(offset), &mut into).unwrap_err();
+        assert!(matches!(error, ViewError::PastEnd { .. }), "{error:?}");
+    }
+    assert!(view.read_at_on_all_cores(3_000_000, &mut []).is_ok());
+}
