@@ -1,6 +1,6 @@
 //! The end of an unsuccessful run: a code, a sentence, and the next step.
 
-use std::{io, process::ExitCode};
+use std::io;
 
 use weighbridge_manifest::{
     HeadError, HeldError, LineError, ListError, NoteError, PolicyError, ProofError, ProveError,
@@ -66,12 +66,13 @@ impl Failure {
         refusal(usize::try_from(length).unwrap_or(usize::MAX)).about(&error.path)
     }
 
-    pub(crate) fn exit(&self) -> ExitCode {
-        ExitCode::from(match self.signal {
+    /// The exit status of the run.
+    pub(crate) fn status(&self) -> u8 {
+        match self.signal {
             Some(signal) => signal.status(),
             None if self.code.is_refusal() => 1,
             None => 2,
-        })
+        }
     }
 }
 

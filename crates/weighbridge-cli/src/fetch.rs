@@ -44,7 +44,7 @@ pub(crate) mod hub_name;
 mod hub_token;
 use hub_token::HubToken;
 
-pub(crate) fn run(mut args: Fetch, output: &Output) -> Result<(), Failure> {
+pub(crate) fn run(mut args: Fetch, output: &Output, stop: &Stop) -> Result<(), Failure> {
     if !args.any_name && args.which.name.is_none() && args.which.head.is_none() {
         args.which.name = Some(hub_name::wanted(&args.sources)?.ok_or_else(which_model)?);
     }
@@ -63,20 +63,21 @@ pub(crate) fn run(mut args: Fetch, output: &Output) -> Result<(), Failure> {
     let runtime = Runtime::new().map_err(|error| {
         Failure::new(ErrorCode::IO, format!("cannot start the threads of a fetch: {error}"))
     })?;
-    let stop = Stop::default();
-    let watcher = Watcher::new(output, &names, &demand, &stop, into.is_cache());
+    let watcher = Watcher::new(output, &names, &demand, stop, into.is_cache());
     let ended = thread::scope(|scope| {
         let (tell, heard) = mpsc::channel();
         let signals = tell.clone();
         // If this fails, a signal ends the fetch like any process; durable bytes stay durable.
-        let _ = signals::listen(&runtime, move |signal| {
-            // After the end of the fetch nobody receives the signal.
-            let _ = signals.send(Heard::Signal(signal));
-        });
+        if !output.is_embedded() {
+            let _ = signals::listen(&runtime, move |signal| {
+                // After the end of the fetch nobody receives the signal.
+                let _ = signals.send(Heard::Signal(signal));
+            });
+        }
         let watcher = &watcher;
         scope.spawn(move || end_by_signal(&heard, watcher, scope));
         let _ended = Ended(tell);
-        runtime.block_on(fetch(options, watcher, &stop))
+        runtime.block_on(fetch(options, watcher, stop))
     });
     // Do not wait for reads of a file system that does not answer.
     runtime.shutdown_background();

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     io::{self, IsTerminal, Write},
-    process::ExitCode,
     sync::{Mutex, PoisonError},
 };
 
@@ -20,13 +19,28 @@ use crate::{
 pub(crate) struct Output {
     json: bool,
     quiet: bool,
+    /// The caller that is told everything, in place of the streams of the process.
+    caller: Option<Tell>,
     /// The error by which results were lost, unless the reader went away.
     lost: Mutex<Option<io::Error>>,
 }
 
+/// Is told a line.
+type Tell = Box<dyn Fn(&str) + Send + Sync>;
+
 impl Output {
     pub(crate) fn new(json: bool) -> Self {
-        Self { json, quiet: false, lost: Mutex::new(None) }
+        Self { json, quiet: false, caller: None, lost: Mutex::new(None) }
+    }
+
+    /// Tells objects to a caller, and prints nothing.
+    pub(crate) fn telling(tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self { caller: Some(Box::new(tell)), ..Self::new(true) }
+    }
+
+    /// Whether the command runs inside another program, to which streams, signals and the terminal belong.
+    pub(crate) fn is_embedded(&self) -> bool {
+        self.caller.is_some()
     }
 
     /// Prints nothing but errors on standard error. Results stay the same.
@@ -70,6 +84,9 @@ impl Output {
 
     /// Prints exactly this text, for people and for programs.
     pub(crate) fn raw(&self, text: &str) {
+        if let Some(tell) = &self.caller {
+            return tell(text);
+        }
         let mut stdout = io::stdout().lock();
         match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -80,12 +97,12 @@ impl Output {
     }
 
     /// Ends a successful run. The run fails only if its results could not be written.
-    pub(crate) fn end(&self) -> ExitCode {
+    pub(crate) fn end(&self) -> u8 {
         match self.lost.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(error) => {
                 self.fail(&Failure::new(ErrorCode::IO, format!("cannot write to standard output: {error}")))
             }
-            None => ExitCode::SUCCESS,
+            None => 0,
         }
     }
 
@@ -103,17 +120,21 @@ impl Output {
         }
     }
 
-    pub(crate) fn fail(&self, failure: &Failure) -> ExitCode {
+    /// Prints the reason why a run failed, and returns its exit status.
+    pub(crate) fn fail(&self, failure: &Failure) -> u8 {
         let Failure { code, message, hints, .. } = failure;
         if self.json {
             self.object(&common::Error { code: (*code).into(), message, hints });
+        }
+        if self.is_embedded() {
+            return failure.status();
         }
         let mut stderr = io::stderr().lock();
         let _ = writeln!(stderr, "weighbridge: error: {} [W{code}]", fit_for_terminals(message));
         for hint in hints {
             let _ = writeln!(stderr, "weighbridge: hint: {}", fit_for_terminals(hint));
         }
-        failure.exit()
+        failure.status()
     }
 }
 

@@ -10,7 +10,7 @@ use weighbridge_manifest::{Sha256, TrustPolicy};
 use weighbridge_store::{IoError, shown_path};
 use weighbridge_tree::ErrorCode;
 
-use crate::{events::policy, failure::Failure, output::Output};
+use crate::{UserPolicy, events::policy, failure::Failure, output::Output};
 
 mod owned;
 
@@ -48,6 +48,14 @@ impl Found {
             ErrorCode::USER_POLICY_EXPOSED => failure.hint("or name a policy: --trust FILE"),
             _ => failure,
         })
+    }
+
+    /// The user's policy. `None` if there is none, or if nobody is there to see that it is in use.
+    pub(crate) fn of_terminal() -> Result<Option<UserPolicy>, Failure> {
+        if !has_terminal() {
+            return Ok(None);
+        }
+        Ok(Self::users()?.map(|found| UserPolicy { path: found.path, text: found.text }))
     }
 
     /// The user's policy, whoever is there to see it.
