@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::process::{built, cargo, command, output, run as run_command};
-use crate::{Result, formats_oracle, freestanding, fuzz, hub_cache, install, real_model, rules, tools};
+use crate::{
+    Result, formats_oracle, freestanding, fuzz, hub_cache, install, python_package, real_model, rules, tools,
+};
 
 struct Step {
     name: &'static str,
@@ -38,6 +40,7 @@ const STEPS: &[Step] = &[
     Step { name: "real model", run: real_model::check },
     Step { name: "formats beside their own writers", run: formats_oracle::check },
     Step { name: "a cache of huggingface_hub", run: hub_cache::check },
+    Step { name: "Python package", run: python_package::check },
     Step { name: "fuzzing", run: fuzz::smoke },
 ];
 

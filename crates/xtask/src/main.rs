@@ -14,6 +14,7 @@ mod generate;
 mod hub_cache;
 mod install;
 mod process;
+mod python_package;
 mod real_model;
 mod rules;
 mod tools;
@@ -43,6 +44,12 @@ const TASKS: &[Task] = &[
         arguments: "--prefix DIR",
         about: "builds the command, and installs it with manual pages and completions under a prefix",
         run: install::run,
+    },
+    Task {
+        name: "wheel",
+        arguments: "",
+        about: "builds the wheel of the Python package into target/wheels, and checks its interface",
+        run: |arguments| no_arguments(arguments).and_then(|()| python_package::wheel()),
     },
     Task {
         name: "rules",

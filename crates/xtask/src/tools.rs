@@ -126,6 +126,15 @@ pub(crate) fn python_with_formats() -> Result<PathBuf> {
     Ok(python)
 }
 
+/// Does the same as [`python_with_formats`], and adds `pytest`.
+pub(crate) fn python_with_pytest() -> Result<PathBuf> {
+    let python = python_with_formats()?;
+    if output(command(&python, "").args(["-c", "import pytest"])).is_none() {
+        run(&mut command(&python, "-m pip install --quiet --no-input --only-binary :all: pytest"))?;
+    }
+    Ok(python)
+}
+
 /// Does the same as [`python`], and adds the PyPI package `huggingface_hub`, in the version that `spec/model-folder.md`
 /// names.
 pub(crate) fn python_with_hub() -> Result<PathBuf> {
