@@ -152,7 +152,7 @@ def test_a_file_that_is_cut_longer_missing_or_another_is_refused(model):
     for content, kind, code in [(data[:-1], "Refused", 2103), (data + b"x", "Refused", 2103), (b"", "Refused", 2103)]:
         model.file.write_bytes(content)
         said = model.python("weighbridge.numpy.load_file(FILE)", trust=TRUST(model)).stderr.splitlines()[-1]
-        assert said.startswith(f"weighbridge._errors.{kind}") and said.endswith(f"[W{code}]"), said
+        assert said.startswith(f"weighbridge.{kind}") and said.endswith(f"[W{code}]"), said
     model.file.unlink()
     assert "FileNotFoundError" in model.python("weighbridge.numpy.load_file(FILE)", trust=TRUST(model)).stderr
     save_file(model.tensors, model.folder / "other.safetensors")

@@ -62,6 +62,11 @@ class NotInFile(Misuse, SafetensorError):
     """The file has no such tensor, or the tensor no such slice. Also what safetensors itself raises then."""
 
 
+# Where users find them.
+for _kind in (WeighbridgeError, Refused, CouldNotTell, Misuse, NoTrust, NotInFile):
+    _kind.__module__ = "weighbridge"
+
+
 def is_refusal(code: int) -> bool:
     """Whether a code says that bytes were found bad, and not that nothing was judged (``spec/error-codes.md``)."""
     return code < 9000 and code not in (4108, 4314)
