@@ -275,8 +275,9 @@ impl CachedModel {
         let (site, incoming) = (&self.site, self.at(INCOMING));
         let own = format!("{incoming}/{FOLDER}");
         for file in shelf::named_files(site, &incoming, &own) {
-            let links = site.read(&file)?.map(|(file, _)| file.metadata().map(|found| links_to(&found)));
-            if !matches!(links, Some(Ok(1))) {
+            let found = site.read(&file).ok().flatten().and_then(|(file, _)| file.metadata().ok());
+            // What is no file did not come by a fetch.
+            if found.is_none_or(|found| links_to(&found) != 1) {
                 site.remove_if_there(&file)?;
             }
         }
@@ -318,6 +319,10 @@ impl CachedModel {
             }
         }
         site.sync_folder(&metadata)?;
+        let head = format!("{metadata}/{HEAD}");
+        if !site.has_file(&head)? {
+            return Err(site.at("publish", &head)(io::ErrorKind::NotFound.into()).into());
+        }
         self.link_snapshot(moves)?;
         site.make_folder(&self.at("refs"))?;
         self.write(MAIN, revision_of(moves.head).as_bytes())?;
@@ -394,12 +399,12 @@ impl CachedModel {
 }
 
 impl Drop for CachedModel {
-    /// Leaves nothing behind but what has come, unless the release was published.
+    /// Leaves nothing behind but what has come, unless the release was published, or that was begun: whoever comes next goes on.
     fn drop(&mut self) {
-        if self.is_published {
+        let site = &self.site;
+        if self.is_published || !site.look(&self.at(PUBLISHING)).is_ok_and(|there| there.is_none()) {
             return;
         }
-        let site = &self.site;
         let _ = self.tidy();
         remove_empty(site, &self.at(INCOMING));
         let _ = site.disk().remove_folder(&self.at(BLOBS));

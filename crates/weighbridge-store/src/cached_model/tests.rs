@@ -282,6 +282,50 @@ fn a_release_whose_files_a_client_has_removed_meanwhile_is_not_published() {
     assert_eq!(assert_main(hub.path(), &[&second]), 0);
 }
 
+/// The process lives on, and drops what it had opened.
+#[test]
+fn who_fails_while_it_publishes_leaves_all_that_the_next_one_needs() {
+    let (first, second) = releases();
+    for file in 0..2 {
+        let hub = tempfile::tempdir().unwrap();
+        drop(put(hub.path(), &first, &[0, 1, 2]));
+        let cached = open(hub.path()).unwrap();
+        assert_eq!(fetch(&cached.incoming(), &second), [0]);
+        let blob = hub.path().join(REPOSITORY).join(format!("blobs/{}", second.root(file)));
+        let saved = fs::read(&blob).ok();
+        let _ = fs::remove_file(&blob);
+        fs::create_dir(&blob).unwrap();
+        let published = cached.publish(second.id, |_| true);
+        assert!(published.is_err(), "a folder is in the place of file {file}");
+        // As long as it is there, nobody goes on; and nothing is lost.
+        assert!(open(hub.path()).is_err());
+        assert_eq!(
+            fs::read_to_string(hub.path().join(REPOSITORY).join("refs/main")).unwrap(),
+            revision_of(first.id)
+        );
+        fs::remove_dir(&blob).unwrap();
+        if let Some(saved) = saved {
+            fs::write(&blob, saved).unwrap();
+        }
+        drop(open(hub.path()).unwrap());
+        assert_eq!(assert_main(hub.path(), &[&first, &second]), 1);
+    }
+}
+
+#[test]
+fn what_is_no_file_in_the_folder_for_the_next_release_is_removed() {
+    let hub = tempfile::tempdir().unwrap();
+    let (first, _) = releases();
+    let outside = hub.path().join("outside");
+    fs::write(&outside, "precious").unwrap();
+    let incoming = hub.path().join(REPOSITORY).join("weighbridge/incoming");
+    fs::create_dir_all(&incoming).unwrap();
+    symlink(&outside, incoming.join("same")).unwrap();
+    drop(put(hub.path(), &first, &[0, 1, 2]));
+    assert_eq!(fs::read(&outside).unwrap(), b"precious");
+    assert_eq!(tree(&hub.path().join(REPOSITORY)), expected(&[&first]));
+}
+
 /// A run that fetches nothing leaves nothing, and one that is stopped leaves what has come, for the next.
 #[test]
 fn who_publishes_nothing_leaves_nothing_but_what_has_come() {
