@@ -96,7 +96,7 @@ impl TensorFile {
         }
         let file = self.view.file(self.position).map_err(|error| failed(Failure::of_view(&error)))?;
         let start = tensor.offset.saturating_add(part.start);
-        let read = if on_pool { file.read_at_on_all_cores(start, into) } else { file.read_at(start, into) };
+        let read = if on_pool { file.fill_at_on_all_cores(start, into) } else { file.fill_at(start, into) };
         read.map_err(|error| failed(Failure::of_view(&error)))
     }
 }
@@ -150,10 +150,10 @@ impl TensorFile {
         self.header.get(8..).unwrap_or_default()
     }
 
-    /// A tensor's dtype by the format's name for it, its shape, and its number of bytes.
-    fn info(&self, name: &str) -> Result<(String, Vec<u64>, u64)> {
+    /// A tensor's dtype by the format's name for it, its shape, its number of bytes, and where it begins in the file.
+    fn info(&self, name: &str) -> Result<(String, Vec<u64>, u64, u64)> {
         let tensor = self.tensor(name)?;
-        Ok((tensor.dtype.clone(), tensor.shape.clone(), tensor.size))
+        Ok((tensor.dtype.clone(), tensor.shape.clone(), tensor.size, tensor.offset))
     }
 
     /// Fills memory with whole tensors: for each its name, the address of the memory, and the number of its bytes. The caller

@@ -282,7 +282,7 @@ pub fn read_some_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<u
 
 /// Whether the buffer begins on a page, so that the system copies into it at full speed, or is too short for that to
 /// matter.
-fn is_placed(buffer: &[u8]) -> bool {
+pub(crate) fn is_placed(buffer: &[u8]) -> bool {
     buffer.len() < LARGE || buffer.as_ptr().align_offset(PAGE) == 0
 }
 

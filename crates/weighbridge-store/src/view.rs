@@ -14,12 +14,12 @@ use std::{
 
 use weighbridge_manifest::VerifiedFileList;
 
-use weighbridge_verify::{FileVerifier, PageBuffer, VerifierError};
+use weighbridge_verify::{FileVerifier, VerifierError};
 
 use crate::{
     chunk_cache::ChunkCache,
     folder::{HoldingError, Opened, Places, entry_of, open_signed},
-    io::{IoError, is_gone, read_exact_at},
+    io::{IoError, is_gone, is_placed, read_exact_at},
     metadata::Metadata,
     place::Place,
     stamp::{Identity, identity_of},
@@ -29,7 +29,7 @@ use crate::{
 /// A local file, whole or with holes, of which each read is verified.
 ///
 /// # Guarantee
-/// Bytes that it gives are those of the signed file: they are copied from the buffer in which their chunk was accepted
+/// Bytes that it gives are those of the signed file: they lie where their chunk was accepted, or are copied from there
 /// (rules 2 and 10). A hole reads as zeros, and so is refused wherever the true chunk is not zeros.
 ///
 /// # Non-guarantee
@@ -129,6 +129,43 @@ impl FileView {
     /// # Panics
     /// Never, for any arguments.
     pub fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), ViewError> {
+        self.read(offset, into, |index, chunk, part, into| self.copy(index, chunk, part, into))
+    }
+
+    /// As [`read_at`](Self::read_at), into memory of which nothing is used after an error: a whole chunk that begins with a page
+    /// of `into` is read and verified there, and not copied.
+    ///
+    /// # Errors
+    /// As there; but what lies in the first bad chunk may then be zero.
+    ///
+    /// # Panics
+    /// Never, for any arguments.
+    ///
+    /// # Example
+    /// ```
+    /// use weighbridge_store::{FileView, verify::{FileVerifier, PageBuffer}};
+    /// # use weighbridge_testkit::{Folder, Sample};
+    /// # let sample = Sample::of(&[("model.bin", 40_000)], 1);
+    /// # let (files, layer, content) = (&sample.list, &sample.layers, sample.bytes(0));
+    /// # let folder = Folder::with(&[("model.bin", content)]);
+    ///
+    /// let view = FileView::open(&folder.at("model.bin"), FileVerifier::from_layer_bytes(files, 0, layer)?)?;
+    /// let mut bytes = PageBuffer::zeroed(40_000);
+    /// view.fill_at(0, &mut bytes)?;
+    /// assert!(*bytes == *content);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn fill_at(&self, offset: u64, into: &mut [u8]) -> Result<(), ViewError> {
+        self.read(offset, into, |index, chunk, part, into| self.fill(index, chunk, part, into))
+    }
+
+    /// Reads each chunk of a range by its part of `into`.
+    fn read(
+        &self,
+        offset: u64,
+        into: &mut [u8],
+        read_part: impl Fn(u64, &Range<u64>, Range<usize>, &mut [u8]) -> Result<(), ViewError>,
+    ) -> Result<(), ViewError> {
         let grid = self.verifier.layer().grid();
         let len = u64::try_from(into.len()).unwrap_or(u64::MAX);
         let wanted = offset..offset.saturating_add(len);
@@ -140,16 +177,16 @@ impl FileView {
             let end = chunk.end.min(wanted.end);
             let part = within(&chunk, at)..within(&chunk, end);
             let (into, behind) = rest.split_at_mut_checked(part.len()).ok_or_else(past_end)?;
-            self.read_part(index, &chunk, part, into)?;
+            read_part(index, &chunk, part, into)?;
             (at, rest) = (end, behind);
         }
         Ok(())
     }
 
-    /// As [`read_at`](Self::read_at), on all threads of the current rayon pool; on the calling thread, if the pool has one.
+    /// As [`fill_at`](Self::fill_at), on all threads of the current rayon pool; on the calling thread, if the pool has one.
     ///
     /// # Errors
-    /// As there, for the first bad place. Of `into`, the part of each chunk then has its signed bytes, or is as it was.
+    /// As there, for the first bad place. Of `into`, the part of each chunk then has its signed bytes, is as it was, or is zero.
     ///
     /// # Panics
     /// Never, for any arguments.
@@ -164,11 +201,11 @@ impl FileView {
     ///
     /// let view = FileView::open(&folder.at("model.bin"), FileVerifier::from_layer_bytes(files, 0, layer)?)?;
     /// let mut bytes = vec![0; 2_900_000];
-    /// view.read_at_on_all_cores(1_000, &mut bytes)?;
+    /// view.fill_at_on_all_cores(1_000, &mut bytes)?;
     /// assert!(bytes == content[1_000..2_901_000]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn read_at_on_all_cores(&self, offset: u64, into: &mut [u8]) -> Result<(), ViewError> {
+    pub fn fill_at_on_all_cores(&self, offset: u64, into: &mut [u8]) -> Result<(), ViewError> {
         let chunk = self.verifier.layer().grid().granule().bytes();
         let len = u64::try_from(into.len()).unwrap_or(u64::MAX);
         // No chunk is read by two threads.
@@ -177,18 +214,36 @@ impl FileView {
         let is_split = into.len() > ONE_THREAD && rayon::current_num_threads() > 1;
         let halves = match at.filter(|at| is_split && *at < into.len()) {
             Some(at) => into.split_at_mut_checked(at),
-            None => return self.read_at(offset, into),
+            None => return self.fill_at(offset, into),
         };
         let (Some((first, second)), Some(middle)) = (halves, middle) else { return Ok(()) };
         let (before, behind) = rayon::join(
-            || self.read_at_on_all_cores(offset, first),
-            || self.read_at_on_all_cores(middle, second),
+            || self.fill_at_on_all_cores(offset, first),
+            || self.fill_at_on_all_cores(middle, second),
         );
         before.and(behind)
     }
 
+    /// Reads a chunk where it is used, if all of it is.
+    fn fill(
+        &self,
+        index: u64,
+        chunk: &Range<u64>,
+        part: Range<usize>,
+        into: &mut [u8],
+    ) -> Result<(), ViewError> {
+        if part.len() != within(chunk, chunk.end) || !is_placed(into) {
+            return self.copy(index, chunk, part, into);
+        }
+        let result = self.load(index, chunk, into).map(drop);
+        if result.is_err() {
+            into.fill(0);
+        }
+        result
+    }
+
     /// Copies a part of one chunk, once the chunk is accepted.
-    fn read_part(
+    fn copy(
         &self,
         index: u64,
         chunk: &Range<u64>,
@@ -201,6 +256,8 @@ impl FileView {
             return Ok(());
         }
         let mut buffer = self.cache.buffer();
+        // At most one chunk, 16 MiB. What is in the buffer is overwritten, or not looked at.
+        buffer.resize(within(chunk, chunk.end));
         let accepted = self.load(index, chunk, &mut buffer).and_then(|bytes| self.part_of(bytes, part));
         let result = accepted.map(|bytes| into.copy_from_slice(bytes));
         // A chunk that was read as a whole is not kept: a later read would ask for another one.
@@ -212,15 +269,8 @@ impl FileView {
         result
     }
 
-    /// Reads a chunk, and gives it if it is accepted.
-    fn load<'b>(
-        &self,
-        index: u64,
-        chunk: &Range<u64>,
-        buffer: &'b mut PageBuffer,
-    ) -> Result<&'b [u8], ViewError> {
-        // At most one chunk, 16 MiB. What is in the buffer is overwritten, or not looked at.
-        buffer.resize(within(chunk, chunk.end));
+    /// Reads a chunk into memory of its length, and gives it if it is accepted.
+    fn load<'b>(&self, index: u64, chunk: &Range<u64>, buffer: &'b mut [u8]) -> Result<&'b [u8], ViewError> {
         match read_exact_at(&self.file, buffer, chunk.start) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(self.changed()),

@@ -26,6 +26,20 @@ class Memory(NamedTuple):
     size: int
 
 
+# Chunks begin at multiples of it in the file.
+_PAGE = 4096
+# Of smaller tensors few chunks are whole.
+_LARGE = 1 << 20
+
+
+def _lead(address: int, offset: Optional[int], size: int, width: int) -> Optional[int]:
+    """How far behind an address, up to a page, a tensor lies in its page as it does in the file. Its chunks are then verified where they
+    are used, and not copied. None if that is no place for elements of this width, or gains nothing."""
+    if offset is None or size < _LARGE or offset % width or address % width:
+        return None
+    return (offset - address) % _PAGE
+
+
 def arrays(framework: str, device: Any) -> Any:
     """How arrays of a framework come to be on a device."""
     device = "cpu" if device is None else device
@@ -60,11 +74,16 @@ class _Numpy:
         self._numpy = importlib.import_module("numpy")
         self._types = importlib.import_module("safetensors.numpy")._TYPES
 
-    def empty(self, dtype: str, shape: List[int], size: int) -> Memory:
+    def empty(self, dtype: str, shape: List[int], size: int, offset: Optional[int] = None) -> Memory:
         kind = self._types.get(dtype)
         if kind is None:
             raise TypeError(f"numpy has no data type for {dtype}")
-        array = self._numpy.empty(shape, dtype=kind)
+        memory = self._numpy.empty(size + _PAGE if size >= _LARGE else 0, dtype="u1")
+        lead = _lead(memory.ctypes.data, offset, size, self._numpy.dtype(kind).itemsize)
+        if lead is None:
+            array = self._numpy.empty(shape, dtype=kind)
+        else:
+            array = memory[lead : lead + size].view(kind).reshape(shape)
         return Memory(array, array.ctypes.data, _same(array.nbytes, size))
 
     def finish(self, memory: Memory) -> Any:
@@ -96,6 +115,9 @@ _TORCH = {
 }
 
 
+_NO_MEMORY = "torch gives no memory to load into: a mode for tensors without content is active"
+
+
 class _Torch:
     # Where a slice reaches behind the end, as torch does it.
     clamps = True
@@ -108,19 +130,30 @@ class _Torch:
         except RuntimeError as error:
             raise SafetensorError(f"device {device} is invalid") from error
 
-    def empty(self, dtype: str, shape: List[int], size: int) -> Memory:
+    def empty(self, dtype: str, shape: List[int], size: int, offset: Optional[int] = None) -> Memory:
         kind = getattr(self._torch, _TORCH.get(dtype, ""), None)
         if kind is None:
             raise TypeError(f"this torch has no data type for {dtype}")
         if dtype == "F4" and shape:
             # Two elements in a byte, which torch counts as one.
             shape = [*shape[:-1], shape[-1] // 2]
+        tensor = self._real(shape, kind)
+        if size >= _LARGE and hasattr(tensor, "untyped_storage"):
+            memory = self._real([size + _PAGE], self._torch.uint8)
+            lead = _lead(memory.data_ptr(), offset, size, tensor.element_size())
+            if lead is not None:
+                # A tensor of its own, and no view.
+                tensor.set_(memory.untyped_storage(), lead // tensor.element_size(), shape)
+        if size > 0 and tensor.data_ptr() == 0:
+            raise ValueError(_NO_MEMORY)
+        return Memory(tensor, tensor.data_ptr(), _same(tensor.numel() * tensor.element_size(), size))
+
+    def _real(self, shape: List[int], kind: Any) -> Any:
         tensor = self._torch.empty(shape, dtype=kind, device="cpu")
         # Modes of torch may give something without memory, or with memory that is not its own.
-        is_real = type(tensor) is self._torch.Tensor and tensor.device.type == "cpu" and tensor.is_contiguous()
-        if not is_real or (size > 0 and tensor.data_ptr() == 0):
-            raise ValueError("torch gives no memory to load into: a mode for tensors without content is active")
-        return Memory(tensor, tensor.data_ptr(), _same(tensor.numel() * tensor.element_size(), size))
+        if type(tensor) is not self._torch.Tensor or tensor.device.type != "cpu" or not tensor.is_contiguous():
+            raise ValueError(_NO_MEMORY)
+        return tensor
 
     def finish(self, memory: Memory) -> Any:
         return memory.array if self._is_cpu else memory.array.to(self._device)
@@ -134,7 +167,7 @@ class _Other:
     def __init__(self, module: str) -> None:
         self._load = importlib.import_module(f"safetensors.{module}").load
 
-    def empty(self, dtype: str, shape: List[int], size: int) -> Memory:
+    def empty(self, dtype: str, shape: List[int], size: int, _offset: Optional[int] = None) -> Memory:
         header = json.dumps({"": {"dtype": dtype, "shape": list(shape), "data_offsets": [0, size]}}).encode()
         header += b" " * (-len(header) % 8)
         file = bytearray(8 + len(header) + size)

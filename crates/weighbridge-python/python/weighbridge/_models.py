@@ -85,7 +85,7 @@ def open_file(
     # The path as it was given: links of a cache lead out of its snapshot.
     path = os.path.abspath(os.fspath(filename))
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"No such file or directory: {path}")
+        raise FileNotFoundError(f"No such file or directory: {os.fspath(filename)}")
     folders = list(folders_above(path))
     snapshots = [(folder, below) for folder, below in folders if name_in_cache(folder)]
     meta = meta if meta is not None else os.environ.get("WEIGHBRIDGE_META") or None

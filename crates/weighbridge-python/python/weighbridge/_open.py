@@ -102,8 +102,8 @@ class safe_open:
         file = self._opened()
         made = {}
         for name in names:
-            dtype, shape, size = file.info(name)
-            made[name] = self._arrays.empty(dtype, shape, size)
+            dtype, shape, size, offset = file.info(name)
+            made[name] = self._arrays.empty(dtype, shape, size, offset)
         file.read([(name, memory.address, memory.size) for name, memory in made.items()])
         return {name: self._arrays.finish(memory) for name, memory in made.items()}
 
@@ -113,7 +113,7 @@ class _Slice:
 
     def __init__(self, opened: safe_open, file: Any, name: str) -> None:
         self._safe_open, self._file, self._name = opened, file, name
-        self._dtype, self._shape, self._size = file.info(name)
+        self._dtype, self._shape, self._size, _ = file.info(name)
 
     def get_shape(self) -> List[int]:
         """The shape of the whole tensor."""
@@ -147,6 +147,10 @@ class _Slice:
 
     def _wanted(self, index: Any) -> Tuple[List[Tuple[int, int, int]], List[int]]:
         """For each dimension its first index, their number and step; and the shape of the result."""
+        if isinstance(index, list):
+            if index:
+                raise self._bad(index, "lists that are not empty are no index")
+            index = slice(0, 0)
         parts = index if isinstance(index, tuple) else (index,)
         rank, given = len(self._shape), sum(part is not Ellipsis for part in parts)
         if given > rank:

@@ -55,7 +55,11 @@ def load_model(
         unexpected += [name for name in names if name not in missing]
         missing.difference_update(names)
     if strict and (missing or unexpected):
-        what = [("missing", sorted(missing)), ("not wanted", sorted(unexpected))]
-        said = "; ".join(f"{how}: {', '.join(names)}" for how, names in what if names)
-        raise RuntimeError(f"{filename} does not fit a {type(model).__name__}: {said}")
+        # The words of torch, which programs look for.
+        lines = [f"Error(s) in loading state_dict for {type(model).__name__} from {filename}:"]
+        for what, names in ("Missing", sorted(missing)), ("Unexpected", sorted(unexpected)):
+            if names:
+                quoted = ", ".join(f'"{name}"' for name in names)
+                lines.append(f"\t{what} key(s) in state_dict: {quoted}.")
+        raise RuntimeError("\n".join(lines))
     return missing, unexpected

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use weighbridge_store::{Coded, FileView, HeldFolder, HoldingError, Metadata, ModelView, Reads, ViewError};
 use weighbridge_testkit::{Draft, Folder, Signed, bytes, layer};
 use weighbridge_verify::{
-    FileVerifier, Holding as _,
+    FileVerifier, Holding as _, PageBuffer,
     tree::{ChunkError, ChunkSize, FileRoot},
 };
 
@@ -736,7 +736,7 @@ fn a_folder_that_has_become_a_link_leads_nowhere() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// On all cores, each chunk of the buffer has its signed bytes, or what was there before; and all of it is there if no chunk is
+    /// On all cores, each chunk of the buffer has its signed bytes, what was there before, or zeros; and all of it is there if no chunk is
     /// bad.
     #[test]
     fn on_all_cores_bad_bytes_are_given_to_nobody(
@@ -754,7 +754,7 @@ proptest! {
         }
         let view = case.view();
         let mut into = vec![BEFORE; len];
-        let result = view.read_at_on_all_cores(as_u64(offset), &mut into);
+        let result = view.fill_at_on_all_cores(as_u64(offset), &mut into);
         let touched = |chunk: &&usize| **chunk * UNIT < offset + len && (**chunk + 1) * UNIT > offset;
         let first = bad.iter().find(touched).filter(|_| len > 0);
         match (&result, first) {
@@ -766,9 +766,9 @@ proptest! {
         }
         for (at, byte) in into.iter().enumerate() {
             let signed = case.file[offset + at];
-            prop_assert!(*byte == signed || *byte == BEFORE, "{}", offset + at);
+            prop_assert!([signed, BEFORE, 0].contains(byte), "{}", offset + at);
             let is_bad = bad.contains(&((offset + at) / UNIT));
-            prop_assert!(!is_bad || *byte == BEFORE, "a byte of a bad chunk");
+            prop_assert!(!is_bad || [BEFORE, 0].contains(byte), "a byte of a bad chunk");
         }
     }
 }
@@ -779,8 +779,47 @@ fn what_is_past_the_end_is_refused_on_all_cores_too() {
     let view = case.view();
     for (offset, len) in [(0, 3_000_001), (3_000_000, 1), (usize::MAX / 2, 2_000_000)] {
         let mut into = vec![BEFORE; len];
-        let error = view.read_at_on_all_cores(as_u64(offset), &mut into).unwrap_err();
+        let error = view.fill_at_on_all_cores(as_u64(offset), &mut into).unwrap_err();
         assert!(matches!(error, ViewError::PastEnd { .. }), "{error:?}");
     }
-    assert!(view.read_at_on_all_cores(3_000_000, &mut []).is_ok());
+    assert!(view.fill_at_on_all_cores(3_000_000, &mut []).is_ok());
+}
+
+/// Of memory that begins with a page, whole chunks are read where they lie; other memory is filled by copies. Both have the signed
+/// bytes, and nothing of a bad chunk.
+#[test]
+fn memory_is_filled_in_place_and_by_copies_with_the_signed_bytes_alone() {
+    let case = Case::new(4 * UNIT + 7);
+    for bad in [None, Some(2)] {
+        if let Some(chunk) = bad {
+            case.overwrite(chunk * UNIT + 9, &[!case.file[chunk * UNIT + 9]]);
+        }
+        for (lead, start, end) in [
+            (0, 0, case.file.len()),
+            (1, 0, case.file.len()),
+            (4_095, 1, case.file.len()),
+            (0, 5, 3 * UNIT - 1),
+            (5, 5, case.file.len() - 2),
+            (0, UNIT, 2 * UNIT),
+            (0, 2 * UNIT, 3 * UNIT),
+        ] {
+            let mut memory = PageBuffer::zeroed(lead + end - start);
+            memory.fill(BEFORE);
+            let view = case.view();
+            let result = view.fill_at(as_u64(start), &mut memory[lead..]);
+            let (found, signed) = (&memory[lead..], &case.file[start..end]);
+            assert!(memory[..lead].iter().all(|byte| *byte == BEFORE));
+            match bad.filter(|chunk| start < (chunk + 1) * UNIT && chunk * UNIT < end) {
+                None => assert!(result.is_ok() && found == signed, "{lead} {start}..{end}"),
+                Some(chunk) => {
+                    assert_eq!(result.unwrap_err().error_code().get(), 2102);
+                    let (here, behind) = ((chunk * UNIT).saturating_sub(start), (chunk + 1) * UNIT - start);
+                    assert!(found[..here] == signed[..here], "{lead} {start}..{end}");
+                    let rest = &found[here..behind.min(found.len())];
+                    assert!(rest.iter().all(|byte| *byte == 0) || rest.iter().all(|byte| *byte == BEFORE));
+                    assert!(found[behind.min(found.len())..].iter().all(|byte| *byte == BEFORE));
+                }
+            }
+        }
+    }
 }
