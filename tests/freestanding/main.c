@@ -4,7 +4,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-int check_proof(const unsigned char *proof, size_t proof_length, const unsigned char *vkey, size_t vkey_length);
+#define WB_FREESTANDING
+#include <weighbridge.h>
+
+/* Checks a proof of any model by a key. A light node has no clock. */
+static wb_code check_proof(const unsigned char *text, size_t text_length, const wb_policy *policy, wb_error *error)
+{
+    wb_expected expected = {0};
+    wb_proof *proof;
+    wb_code code;
+
+    expected.any_model = true;
+    code = wb_proof_verify(text, text_length, policy, &expected, &proof, error);
+    wb_proof_free(proof);
+    return code;
+}
 
 static unsigned char *read_file(const char *path, size_t *length)
 {
@@ -24,7 +38,9 @@ int main(int count, char **arguments)
 {
     size_t proof_length, vkey_length, i;
     unsigned char *proof, *vkey;
-    int code;
+    wb_policy *policy;
+    wb_error error;
+    wb_code code;
 
     if (count != 3) {
         fprintf(stderr, "usage: %s PROOF VKEY\n", arguments[0]);
@@ -32,9 +48,11 @@ int main(int count, char **arguments)
     }
     proof = read_file(arguments[1], &proof_length);
     vkey = read_file(arguments[2], &vkey_length);
-    code = check_proof(proof, proof_length, vkey, vkey_length);
-    if (code != 0) {
-        fprintf(stderr, "refused: %d\n", code);
+    code = wb_policy_of_vkeys(vkey, vkey_length, &policy, &error);
+    if (code == WB_OK)
+        code = check_proof(proof, proof_length, policy, &error);
+    if (code != WB_OK) {
+        fprintf(stderr, "%s [W%d]\n", error.message, code);
         return 1;
     }
     for (i = 0; i < proof_length; i++) {
@@ -44,13 +62,16 @@ int main(int count, char **arguments)
                 i++;
         }
         proof[i] ^= 1;
-        code = check_proof(proof, proof_length, vkey, vkey_length);
+        code = check_proof(proof, proof_length, policy, &error);
         proof[i] ^= 1;
-        if (code == 0) {
-            fprintf(stderr, "accepted with byte %zu changed\n", i);
+        if (!wb_is_refusal(code)) {
+            fprintf(stderr, "not refused with byte %zu changed\n", i);
             return 1;
         }
     }
+    wb_policy_free(policy);
+    free(proof);
+    free(vkey);
     printf("accepted; refused with any byte changed\n");
     return 0;
 }

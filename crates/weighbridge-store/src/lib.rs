@@ -69,7 +69,7 @@ mod walk;
 #[cfg(any(test, feature = "power-cut"))]
 pub mod power_cut;
 
-pub use accept_file::accept_file;
+pub use accept_file::{accept_chunks, accept_file};
 pub use cached_model::CachedModel;
 pub use destination::Destination;
 pub use disk::{Disk, DiskFile, FileKind, Opening, SequentialWriter, hint};

@@ -11,7 +11,7 @@ const CONSTANTS: &str = "crates/weighbridge-tree/src/error_code.rs";
 pub(crate) fn faults(sources: &[(String, String)]) -> Result<Vec<String>> {
     let page = read(&root().join("spec/error-codes.md"))?;
     let rows = table(&page);
-    let constants = constants(&read(&root().join(CONSTANTS))?);
+    let constants = all()?;
     println!("{} error codes in the table", rows.len());
     let mut faults = differences(&rows, &constants);
     let mut used = BTreeSet::new();
@@ -36,11 +36,17 @@ struct Row {
     is_retired: bool,
 }
 
+/// A constant of `ErrorCode`.
 #[derive(Debug, PartialEq)]
-struct Constant {
-    name: String,
-    code: u32,
-    meaning: String,
+pub(crate) struct Constant {
+    pub(crate) name: String,
+    pub(crate) code: u32,
+    pub(crate) meaning: String,
+}
+
+/// All constants, in their order.
+pub(crate) fn all() -> Result<Vec<Constant>> {
+    Ok(constants(&read(&root().join(CONSTANTS))?))
 }
 
 /// Parses the rows `| NNNN | meaning |`.

@@ -7,6 +7,8 @@ use crate::gate::Outcome;
 use crate::process::{cargo, command, output, root, run, run_quietly};
 
 const MANIFEST: &str = "tests/freestanding/Cargo.toml";
+/// The folder of the header of the C library.
+const HEADER: &str = "crates/weighbridge-capi/include";
 /// The build folder, below the root.
 const TARGET: &str = "target/freestanding";
 
@@ -15,7 +17,9 @@ pub(crate) fn check() -> Result<Outcome> {
     let program = format!("{TARGET}/light-node");
     run(&mut cargo(&format!("build --release --manifest-path {MANIFEST} --target-dir {TARGET}")))?;
     let library = format!("{TARGET}/release/libweighbridge_freestanding.a");
-    let arguments = format!("-O2 -Wall -Werror tests/freestanding/main.c {library} -o {program}");
+    let arguments = format!(
+        "-O2 -Wl,--gc-sections -Wall -Wextra -Werror -I {HEADER} tests/freestanding/main.c {library} -o {program}"
+    );
     // Rust itself needs `cc` to link.
     run(&mut command("cc", &arguments))?;
     run(&mut command(root().join(&program), "spec/examples/scale.proof spec/examples/vkey"))?;

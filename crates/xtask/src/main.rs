@@ -4,6 +4,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "the files here are the workspace's own")]
 
+mod capi;
 mod codes;
 mod corpus;
 mod formats_oracle;
@@ -11,6 +12,7 @@ mod freestanding;
 mod fuzz;
 mod gate;
 mod generate;
+mod header;
 mod hub_cache;
 mod install;
 mod process;
@@ -50,6 +52,18 @@ const TASKS: &[Task] = &[
         arguments: "",
         about: "builds the wheel of the Python package into target/wheels, and checks its interface",
         run: |arguments| no_arguments(arguments).and_then(|()| python_package::wheel()),
+    },
+    Task {
+        name: "capi",
+        arguments: "--prefix DIR",
+        about: "builds the C library, and installs it with its header and a pkg-config file under a prefix",
+        run: capi::run,
+    },
+    Task {
+        name: "header",
+        arguments: "",
+        about: "writes the header of the C library anew",
+        run: |arguments| no_arguments(arguments).and_then(|()| header::write()),
     },
     Task {
         name: "rules",

@@ -39,7 +39,19 @@ const TOOLS: &[Tool] = &[
         program: "c++",
         probe: &["--version"],
         package: "g++",
-        lacking: Lacking::Some("fuzz targets do not link"),
+        lacking: Lacking::Some("fuzz targets and C++ programs do not link"),
+    },
+    Tool {
+        program: "pkg-config",
+        probe: &["--version"],
+        package: "pkg-config",
+        lacking: Lacking::Some("the C library is not tested"),
+    },
+    Tool {
+        program: "valgrind",
+        probe: &["--version"],
+        package: "valgrind",
+        lacking: Lacking::Some("nobody watches the memory and the threads of C programs"),
     },
     Tool {
         // Debian installs nginx in a folder that is only in root's PATH.
