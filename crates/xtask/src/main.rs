@@ -54,6 +54,12 @@ const TASKS: &[Task] = &[
         run: |arguments| no_arguments(arguments).and_then(|()| python_package::wheel()),
     },
     Task {
+        name: "loaders",
+        arguments: "",
+        about: "holds the Python package against torch, transformers and safetensors' own tests, which it installs",
+        run: |arguments| no_arguments(arguments).and_then(|()| python_package::loaders()),
+    },
+    Task {
         name: "capi",
         arguments: "--prefix DIR",
         about: "builds the C library, and installs it with its header and a pkg-config file under a prefix",

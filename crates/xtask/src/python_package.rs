@@ -4,6 +4,7 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use crate::gate::Outcome;
@@ -19,17 +20,52 @@ pub(crate) fn check() -> Result<Outcome> {
         Err(error) => return Ok(Outcome::Skipped(format!("no pytest: {error}"))),
     };
     let weighbridge = built("weighbridge")?;
-    // Beside the sources nothing is written.
+    let package = put_together()?;
+    run(pytest(&python, &package, &weighbridge).arg(root().join(SOURCE).join("tests")))?;
+    Ok(Outcome::Passed)
+}
+
+/// Holds the package against torch, transformers and the tests that safetensors has of its own, which are large to install.
+pub(crate) fn loaders() -> Result {
+    let python = tools::python_with_loaders()?;
+    let (weighbridge, package, source) = (built("weighbridge")?, put_together()?, root().join(SOURCE));
+    run(pytest(&python, &package, &weighbridge).arg(source.join("tests")))?;
+    run(pytest(&python, &package, &weighbridge).args(["-W", "ignore"]).arg(source.join("loaders")))?;
+    let theirs = root().join("target/safetensors");
+    if theirs.exists() {
+        fs::remove_dir_all(&theirs)?;
+    }
+    fs::create_dir_all(&theirs)?;
+    let release = "safetensors-0.8.0";
+    let download = "-m pip download --quiet --no-input --no-deps --no-binary :all: safetensors==0.8.0 -d";
+    run(command(&python, download).arg(&theirs))?;
+    run(command("tar", "-xzf").arg(theirs.join(format!("{release}.tar.gz"))).arg("-C").arg(&theirs))?;
+    let tests = theirs.join(release).join("bindings/python");
+    // The tests of numpy and torch; the others need frameworks that are not installed.
+    let files =
+        ["handle", "simple", "multithreaded", "pread_backend", "pt_comparison", "pt_model", "threadable"];
+    let mut test = pytest(&python, &package, &weighbridge);
+    test.args(["-p", "surface", "-W", "ignore", "-rs"]).current_dir(&tests);
+    test.env("PYTHONPATH", env::join_paths([&package, &source.join("loaders")])?);
+    // The package beside the tests is not the one that is installed.
+    run(test.args(["--import-mode", "importlib"]).args(files.map(|name| format!("tests/test_{name}.py"))))
+}
+
+/// Puts the package together from its halves, in a folder of its own: beside the sources nothing is written.
+fn put_together() -> Result<PathBuf> {
     let package = root().join("target/python-package");
     if package.exists() {
         fs::remove_dir_all(&package)?;
     }
     copy(&root().join(SOURCE).join("python"), &package)?;
     fs::copy(library()?, package.join("weighbridge/_native.abi3.so"))?;
+    Ok(package)
+}
+
+fn pytest(python: &Path, package: &Path, weighbridge: &Path) -> Command {
     let mut test = command(python, "-m pytest -q -p no:cacheprovider");
-    test.arg(root().join(SOURCE).join("tests")).env("PYTHONPATH", &package);
-    test.env("PYTHONDONTWRITEBYTECODE", "1").env("WEIGHBRIDGE", weighbridge);
-    run(&mut test).map(|()| Outcome::Passed)
+    test.env("PYTHONPATH", package).env("PYTHONDONTWRITEBYTECODE", "1").env("WEIGHBRIDGE", weighbridge);
+    test
 }
 
 /// Builds the wheel, and checks that it keeps to the stable interface of Python.

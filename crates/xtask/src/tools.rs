@@ -147,6 +147,20 @@ pub(crate) fn python_with_pytest() -> Result<PathBuf> {
     Ok(python)
 }
 
+/// Another virtual environment, with what loads models: torch, transformers, and what their tests need.
+pub(crate) fn python_with_loaders() -> Result<PathBuf> {
+    let folder = root().join("target/python-loaders");
+    let python = folder.join("bin/python");
+    if output(command(&python, "").args(["-c", "import torch, transformers, safetensors, fsspec, pytest"]))
+        .is_none()
+    {
+        run(command("python3", "-m venv --clear").arg(&folder))?;
+        let packages = "torch transformers safetensors==0.8.0 numpy fsspec pytest";
+        run(&mut command(&python, &format!("-m pip install --quiet --no-input {packages}")))?;
+    }
+    Ok(python)
+}
+
 /// Does the same as [`python`], and adds the PyPI package `huggingface_hub`, in the version that `spec/model-folder.md`
 /// names.
 pub(crate) fn python_with_hub() -> Result<PathBuf> {
