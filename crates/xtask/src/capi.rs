@@ -105,6 +105,7 @@ pub(crate) fn check() -> Result<Outcome> {
     install(&[], "debug", &prefix)?;
     let header = read(&prefix.join("include/weighbridge.h"))?;
     check_surface(&header, &prefix)?;
+    check_pages(&prefix)?;
     let programs = Programs::build(&prefix)?;
     programs.check_model(&generated()?, "org/generated", "model-00002-of-00002.safetensors")?;
     if let Some(real) = real_model::fetched() {
@@ -155,6 +156,26 @@ fn check_surface(header: &str, prefix: &Path) -> Result {
         return Ok(());
     }
     Err(format!("exported or declared, but not both: {}", differences.join(", ")).into())
+}
+
+/// The lines of C in the pages compile.
+fn check_pages(prefix: &Path) -> Result {
+    for page in ["README.md", "docs/c.md"] {
+        let text = read(&root().join(page))?;
+        let lines = text.split_once("```c\n").and_then(|(_, rest)| rest.split_once("```"));
+        let (lines, _) = lines.ok_or_else(|| format!("{page} has no lines of C"))?;
+        let program = format!(
+            "#include <stdio.h>\n#include <weighbridge.h>\n\n\
+             void page(const uint8_t *vkey, size_t vkey_len, size_t file, uint64_t offset, uint8_t *into, size_t len);\n\
+             void page(const uint8_t *vkey, size_t vkey_len, size_t file, uint64_t offset, uint8_t *into, size_t len)\n\
+             {{\nwb_policy *policy;\nwb_model *model;\nwb_error error;\n{lines}}}\n"
+        );
+        let file = prefix.join("page.c");
+        fs::write(&file, program)?;
+        let mut check = command("cc", "-std=c99 -Wall -Wextra -Werror -fsyntax-only -I");
+        run_command(check.arg(prefix.join("include")).arg(file))?;
+    }
+    Ok(())
 }
 
 /// Each declaration of a header on a line of its own, without comments and conditions.

@@ -9,7 +9,7 @@ use std::{
 
 use crate::gate::Outcome;
 use crate::process::{built, command, root, run, target};
-use crate::{Result, tools};
+use crate::{Result, real_model, tools};
 
 const SOURCE: &str = "crates/weighbridge-python";
 
@@ -21,7 +21,9 @@ pub(crate) fn check() -> Result<Outcome> {
     };
     let weighbridge = built("weighbridge")?;
     let package = put_together()?;
-    run(pytest(&python, &package, &weighbridge).arg(root().join(SOURCE).join("tests")))?;
+    let mut test = pytest(&python, &package, &weighbridge);
+    test.envs(real_model::fetched().map(|model| (real_model::VARIABLE, model)));
+    run(test.arg(root().join(SOURCE).join("tests")))?;
     Ok(Outcome::Passed)
 }
 
