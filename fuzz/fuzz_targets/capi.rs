@@ -119,6 +119,10 @@ impl Handles {
         // SAFETY: as the caller of this says.
         unsafe {
             match what % 24 {
+                0 if on & 128 != 0 => made(&mut self.policy, wb_policy_free, |place, error| {
+                    // No memory has this length.
+                    wb_policy_of_vkeys(VKEY.as_ptr(), usize::MAX - len, place, error)
+                }),
                 0 => made(&mut self.policy, wb_policy_free, |place, error| {
                     let lines = or(VKEY);
                     wb_policy_of_vkeys(lines.as_ptr(), lines.len(), place, error)
@@ -148,8 +152,18 @@ impl Handles {
                 }),
                 7 => made(&mut self.verifier, wb_verifier_free, |place, error| {
                     let wanted = [position, len];
-                    let first = if on & 1 == 0 { null() } else { wanted.as_ptr() };
-                    wb_verifier_new(self.files, first, usize::from(on >> 1) % 3, place, error)
+                    match on % 4 {
+                        0 => wb_verifier_of_all(self.files, place, error),
+                        1 => wb_verifier_of_files(self.files, null(), usize::from(on >> 2), place, error),
+                        2 => wb_verifier_of_files(self.files, wanted.as_ptr(), usize::MAX - 1, place, error),
+                        _ => wb_verifier_of_files(
+                            self.files,
+                            wanted.as_ptr(),
+                            usize::from(on >> 2) % 3,
+                            place,
+                            error,
+                        ),
+                    }
                 }),
                 8 => made(&mut self.verifier, wb_verifier_free, |place, error| {
                     let layer = or(b"");
@@ -170,8 +184,9 @@ impl Handles {
                 }
                 11 => {
                     let mut run = wb_run { first: 0, end: 0 };
-                    if wb_verifier_missing(self.verifier, position, u64::from(on), &raw mut run) {
-                        assert!(run.first < run.end && run.first >= u64::from(on));
+                    let from = u64::from(on);
+                    if call(|error| wb_verifier_missing(self.verifier, position, from, &raw mut run, error)) {
+                        assert!(run.first <= run.end && run.first >= from);
                     }
                     let (start, end) = (u64::from(on), u64::try_from(len).unwrap() << (on & 48));
                     wb_verifier_has(self.verifier, position, start, end);
@@ -242,6 +257,7 @@ impl Handles {
                     let (challenge, response) = (or(CHALLENGE), or(b""));
                     let vkey = CString::new(VKEY.trim_ascii_end()).expect("no NUL");
                     let auditor = if on & 1 == 0 { vkey.as_ptr() } else { text.as_ptr() };
+                    let mut answer = std::mem::zeroed();
                     call(|error| {
                         wb_audit_check(
                             self.files,
@@ -252,8 +268,8 @@ impl Handles {
                             response.len(),
                             expected.now,
                             (on & 2 == 0).then_some(answered),
-                            null_mut(),
-                            null_mut(),
+                            (&raw mut into).cast(),
+                            &raw mut answer,
                             error,
                         )
                     });

@@ -1,5 +1,6 @@
 // tensor FOLDER NAME VKEY-FILE FILE TENSOR: reads one tensor, of which only the chunks that hold it are read and hashed.
 
+#include <ctime>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -41,6 +42,7 @@ int main(int count, char **arguments) try {
     });
     wb_expected expected{};
     expected.name = arguments[2];
+    expected.now = std::time(nullptr);
     auto model = made<wb_model>([&](wb_model **model, wb_error *error) {
         return wb_model_open(arguments[1], nullptr, policy.get(), &expected, model, error);
     });

@@ -1,4 +1,7 @@
-/* verify FOLDER NAME VKEY-FILE: verifies a model folder, file by file. Exit status: 0 verified, 1 refused, 2 could not tell. */
+/*
+ * verify FOLDER NAME VKEY-FILE: verifies the listed files of a model folder, one by one; files that are not listed are not looked at.
+ * Exit status: 0 verified, 1 refused, 2 could not tell.
+ */
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -8,17 +8,21 @@
  *
  * - Results. A function that returns wb_code returns WB_OK, or a code that never changes its meaning. `error` may be null;
  *   if it is not, a call that fails writes to it. What a failed call should have made is null. Functions that return
- *   whether there is something write to their last argument only if there is.
+ *   whether there is something write to their last argument only if there is, and may be given null there.
  * - Memory. Handles are made by the functions that have a `**`, and freed by the function with _free at its end; in any
  *   order, for each keeps what it needs. A handle that `const *` functions return belongs to the handle it came from.
  *   wb_text, and the shape of a wb_tensor, are in memory of the handle, and valid until it is freed. Nothing that you pass
  *   is kept after a call.
  * - Pointers. Each points to as many bytes as its length says, or is null if the length is 0. Other nulls are refused
  *   (WB_ERR_USAGE) or answered by 0, false, null or an empty text. Strings without a length end with NUL, and are UTF-8.
+ *   While a call lasts nobody changes what it reads, and nobody else touches what it fills, which overlaps nothing that it
+ *   reads. Bytes of a mapped file that others can write to are no such memory: read them into your own.
  * - Threads. Handles may be used from any number of threads at once, without a lock; freeing one needs that nobody uses it.
  *   No function starts a thread.
- * - State. There is none but in handles: no global setting, no environment variable, no file that you did not name.
- * - Panics do not cross: they are WB_ERR_BUG. Memory that runs out ends the program.
+ * - State. There is none but in handles, and no setting but what is passed. Of files, only wb_model_open and what it gives
+ *   use any: those of the folders that are named.
+ * - Faults of the library itself do not cross into yours: a function that returns wb_code returns WB_ERR_BUG, and says on
+ *   standard error where it was; others end the program, as does memory that runs out. With WB_FREESTANDING all do.
  *
  * Without an operating system, define WB_FREESTANDING, and link a library of the crate without its feature std.
  */
@@ -307,8 +311,7 @@ typedef struct wb_tensors wb_tensors;
 typedef struct wb_verifier wb_verifier;
 
 // The result of a call: `WB_OK`, or a number of the table in `spec/error-codes.md`, which never changes its meaning.
-// Numbers below 9000 are refusals (`wb_is_refusal`): bytes were read and found bad. The others mean that nothing was
-// decided.
+// Whether bytes were read and found bad is told by `wb_is_refusal`, and not by the size of the number.
 typedef int wb_code;
 
 // What a call that failed says beside its code. The caller has the memory; a call that succeeds does not write to it.
@@ -330,7 +333,7 @@ typedef struct {
 typedef struct {
   // The name of the model, `ORG/MODEL`; null if only `head` says which.
   const char *name;
-  // The id of the one head that is taken, 64 hexadecimal digits; null for any.
+  // The id of the one head that is taken, 64 hexadecimal digits in lower case; null for any.
   const char *head;
   // Whether any model of the policy is taken. Otherwise `name` or `head` is needed, since a mirror may serve another model of the
   // same publisher. Who sets this looks at `wb_head_name`.
@@ -454,10 +457,12 @@ wb_code wb_policy_of_vkeys(const uint8_t *vkeys,
                            wb_policy **policy,
                            wb_error *error);
 
-// Trusts one head by its id, whoever signed it: 64 hexadecimal digits that came from where the caller trusts.
+// Trusts one head by its id, whoever signed it: 64 hexadecimal digits in lower case, from where the caller trusts.
 //
 // Errors: it is no id (9001).
-wb_code wb_policy_of_head(const char *head, wb_policy **policy, wb_error *error);
+wb_code wb_policy_of_head(const char *head,
+                          wb_policy **policy,
+                          wb_error *error);
 
 #if defined(WB_HOSTED)
 // Reads a policy file: publishers with scopes, thresholds and dates, revoked keys, auditors (`spec/trust.md`).
@@ -474,7 +479,7 @@ void wb_policy_free(wb_policy *policy);
 
 // Decides whether the bytes of `head.note` are believed, and are the head of the model that is meant.
 //
-// Errors: the note is malformed (11xx), the head is (12xx), or is not believed, or not the one that is meant (31xx, 32xx).
+// Errors: the note is malformed (11xx), the head is (12xx), is not believed, or not the one that is meant (31xx, 32xx).
 wb_code wb_head_verify(const uint8_t *note,
                        size_t note_len,
                        const wb_policy *policy,
@@ -516,7 +521,7 @@ void wb_head_free(wb_head *head);
 
 // Decides whether the bytes of `files.jsonl` are the file list that a head binds.
 //
-// Errors: they are not (13xx). Cost: one pass; memory for the entries.
+// Errors: they are not, or a path is malformed (13xx, 14xx). Cost: one pass; memory for the entries.
 wb_code wb_files_verify(const wb_head *head,
                         const uint8_t *list,
                         size_t list_len,
@@ -537,7 +542,7 @@ void wb_files_free(wb_files *files);
 
 // Decides whether the bytes of `tensors.jsonl` are the tensor list that the head binds of which these are the files.
 //
-// Errors: they are not, or the head lists no tensors (13xx). Cost: one pass; memory for the entries.
+// Errors: they are not, a name is malformed, or the head lists no tensors (13xx, 14xx). Cost: one pass; memory for the entries.
 wb_code wb_tensors_verify(const wb_files *files,
                           const uint8_t *list,
                           size_t list_len,
@@ -560,7 +565,8 @@ void wb_tensors_free(wb_tensors *tensors);
 
 // Decides whether a proof is believed, and shows what it claims.
 //
-// Errors: its form, or what it claims, is wrong (25xx), or its head is refused (11xx, 12xx, 31xx, 32xx).
+// Errors: its head is refused (11xx, 12xx, 31xx, 32xx), or its form or what it claims is wrong (13xx, 14xx, 24xx, 25xx,
+// 26xx).
 // Cost: that of a signature, and a hash for each line.
 wb_code wb_proof_verify(const uint8_t *text,
                         size_t text_len,
@@ -571,7 +577,8 @@ wb_code wb_proof_verify(const uint8_t *text,
 
 // Decides whether a proof shows what it claims under a head that was believed before; its signatures are not checked again.
 //
-// Errors: its form, or what it claims, is wrong, or it has another head (25xx).
+// Errors: its note is malformed (11xx), it has another head (2506), or its form or what it claims is wrong (13xx, 14xx,
+// 24xx, 25xx, 26xx).
 wb_code wb_proof_verify_under(const uint8_t *text,
                               size_t text_len,
                               const wb_head *head,
@@ -646,8 +653,8 @@ void wb_proof_free(wb_proof *proof);
 // one lock from before the call until it keeps the nonce of an accepted answer, so that no response counts twice.
 // `answer` may be null.
 //
-// Errors: the challenge is malformed or not the auditor's (11xx, 18xx, 33xx), or the response does not answer it, or not
-// in time (27xx).
+// Errors: the challenge is malformed or not the auditor's (11xx, 18xx, 3101, 33xx), the vkey is malformed (15xx), or the
+// response does not answer it, or not in time (27xx).
 wb_code wb_audit_check(const wb_files *files,
                        const uint8_t *challenge,
                        size_t challenge_len,
@@ -663,8 +670,8 @@ wb_code wb_audit_check(const wb_files *files,
 // Decides whether a model is held: whether enough auditors of the policy have signed, in these reports and in the last `max_age`
 // seconds, that nodes could produce random parts of it. `counted` is the number of reports that count, and may be null.
 //
-// Errors: too few reports count, a report is not what it says, the policy has no auditors (33xx), or a report is
-// malformed (11xx, 18xx).
+// Errors: too few reports count, one is of another head, the policy has no auditors (33xx), or a report is malformed or
+// has a bad signature (11xx, 15xx, 18xx, 3101).
 wb_code wb_head_held(const wb_head *head,
                      const wb_policy *policy,
                      const wb_bytes *reports,
@@ -674,15 +681,21 @@ wb_code wb_head_held(const wb_head *head,
                      size_t *counted,
                      wb_error *error);
 
-// Begins to verify files of a list: those at the `wanted_count` positions in `wanted`, or all if `wanted` is null.
+// Begins to verify all files of a list.
 //
-// Errors: the list has no such file (9001), or an empty file whose root is not that of no bytes (2101). Cost: a slot for
-// each file of the list.
-wb_code wb_verifier_new(const wb_files *files,
-                        const size_t *wanted,
-                        size_t wanted_count,
-                        wb_verifier **verifier,
-                        wb_error *error);
+// Errors: the list has an empty file whose root is not that of no bytes (2101). Cost: a slot for each file of the list.
+wb_code wb_verifier_of_all(const wb_files *files,
+                           wb_verifier **verifier,
+                           wb_error *error);
+
+// Begins to verify those files of a list that are at the `wanted_count` positions in `wanted`; none if that is 0.
+//
+// Errors: the list has no such file (9001), and those of `wb_verifier_of_all`. Cost: a slot for each file of the list.
+wb_code wb_verifier_of_files(const wb_files *files,
+                             const size_t *wanted,
+                             size_t wanted_count,
+                             wb_verifier **verifier,
+                             wb_error *error);
 
 // Begins to verify the one file that a proof shows at this position of the list, by its layer. No list is needed.
 //
@@ -709,7 +722,8 @@ wb_code wb_verifier_accept_layer(const wb_verifier *verifier,
 //
 // Errors: the bytes are refused (2102), there are too many or too few (2107), the file has no such chunk (2108), its
 // layer was not accepted (9106), it is not wanted (9001). The chunk can be offered again.
-// Cost: one BLAKE3 pass on the calling thread. No memory, no lock.
+// Cost: one BLAKE3 pass on the calling thread, and no lock. Memory only for what is said of a refusal, and once for a file
+// of one chunk.
 wb_code wb_verifier_accept(const wb_verifier *verifier,
                            size_t file,
                            uint64_t index,
@@ -717,12 +731,15 @@ wb_code wb_verifier_accept(const wb_verifier *verifier,
                            size_t chunk_len,
                            wb_error *error);
 
-// Gives the first run of chunks of a file that were not accepted, from the chunk `first` on. Returns whether there is
-// one: to see all of them, go on behind the end of each.
-bool wb_verifier_missing(const wb_verifier *verifier,
-                         size_t file,
-                         uint64_t first,
-                         wb_run *run);
+// Gives the first run of chunks of a file that were not accepted, from the chunk `first` on. If there is none, the run
+// ends where it begins, at `first`. To see all of them, go on behind the end of each.
+//
+// Errors: the file is not wanted (9001).
+wb_code wb_verifier_missing(const wb_verifier *verifier,
+                            size_t file,
+                            uint64_t first,
+                            wb_run *run,
+                            wb_error *error);
 
 // Whether all chunks were accepted that hold the bytes from `start` to before `end` of a file, such as those of a
 // tensor. False for bytes that the file does not have.
@@ -741,13 +758,16 @@ uint64_t wb_verifier_wanted_bytes(const wb_verifier *verifier);
 bool wb_verifier_is_complete(const wb_verifier *verifier);
 
 #if (defined(WB_HOSTED) && defined(WB_UNIX))
-// Reads chunks of a file from a descriptor, `count` of them from the chunk `first` on, at their places and by no shared
-// position, and accepts each that is as signed. The calling thread does this; more threads may take other chunks of the
-// file. Chunks behind the end of the file do not count, so that `UINT64_MAX` stands for all. The descriptor stays the
-// caller's.
+// Looks which chunks of a file an open descriptor has: reads `count` of them from the chunk `first` on, at their places
+// and by no shared position, and accepts each that is as signed. The calling thread does this; more threads may take
+// other chunks of the file. `UINT64_MAX` stands for all that follow. The descriptor stays the caller's.
 //
-// Errors: that of the first chunk that is refused, or not there, after all chunks were looked at (2102, 2107); it cannot be read
-// (9002); and those of `wb_verifier_accept`. Cost: memory for one chunk.
+// This says what the file had when it was read. The bytes are not kept, and what is read again is not verified;
+// `wb_model_read` gives verified bytes.
+//
+// Errors: that of the first chunk that is refused or not there, after the others were looked at (2102, 2107); the file is
+// longer than the signed one, if its last chunk was asked for (2103); it cannot be read (9002); and those of
+// `wb_verifier_accept`. Cost: memory for one chunk.
 wb_code wb_verifier_accept_descriptor(const wb_verifier *verifier,
                                       size_t file,
                                       int descriptor,
@@ -762,10 +782,16 @@ void wb_verifier_free(wb_verifier *verifier);
 #if defined(WB_HOSTED)
 // Opens a model folder: its head has to be believed, its lists have to be those that the head binds. No weight is read.
 // `meta` is the folder of the metadata; if it is null, they lie in `weighbridge` in the model folder, or at the place of
-// a snapshot in a Hugging Face cache. Paths are UTF-8.
+// a snapshot in a Hugging Face cache. Paths are UTF-8; relative ones are those of the working directory at this call.
 //
-// Errors: those of `wb_head_verify`, `wb_files_verify` and `wb_tensors_verify`; a release in the folder is being
-// replaced (9108); something cannot be read (9002).
+// Files in the folder that are not listed are not looked at, and not refused: read what is listed, and nothing else.
+//
+// While the model is open, this process is known as a reader of its release: it holds a lease in the folder's
+// `weighbridge`, so that whoever replaces the release keeps its files. Who frees the last reader of a replaced release
+// removes these (spec/model-folder.md). A folder that cannot be written is read without.
+//
+// Errors: those of `wb_head_verify`, `wb_files_verify` and `wb_tensors_verify`; the layers have a wrong length (2201); a
+// release in the folder is being replaced (9108); something cannot be read (9002).
 wb_code wb_model_open(const char *folder,
                       const char *meta,
                       const wb_policy *policy,
@@ -790,14 +816,14 @@ const wb_tensors *wb_model_tensors(const wb_model *model);
 #endif
 
 #if defined(WB_HOSTED)
-// Fills `into` with the bytes of a file from `offset` on. Only chunks that hold them are read and hashed, and each byte
-// is copied from the memory in which its chunk was verified.
+// Fills `into` with the bytes of a file from `offset` on. Only chunks that hold them are read and hashed. A whole chunk
+// may be read into `into` and verified there; of others, verified bytes are copied. `into` need not be initialised. Until
+// the call has succeeded, what is in it is not to be used.
 //
 // Errors: a chunk is not as signed (2102); the file is missing (2104), has another length (2103), has changed since it
-// was opened (2106), leads out of the model (51xx); it cannot be read (9002); it has no such bytes (9001). What is in
-// `into` is then not to be used.
-// Cost: one BLAKE3 pass over the chunks, on the calling thread. Some chunks of which a part was read are kept, at most
-// 64 and 16 MiB.
+// was opened (2106), or leads out of the model (51xx); its layer is missing (9106) or refused (2202); it cannot be read
+// (9002); it has no such bytes (9001). Cost: one BLAKE3 pass over the chunks, on the calling thread. A buffer of one chunk
+// for each thread that reads, and some more in reserve; chunks of which a part was read are kept, at most 64 and 16 MiB.
 wb_code wb_model_read(const wb_model *model,
                       size_t file,
                       uint64_t offset,

@@ -1,16 +1,13 @@
 //! Audits: what an auditor checks, and what a node that has none of the model asks of auditors.
 
 use alloc::vec::Vec;
-use core::{
-    ffi::{c_char, c_void},
-    slice,
-};
+use core::ffi::{c_char, c_void};
 
 use weighbridge_manifest::{SignedChallenge, SignedReport};
 use weighbridge_verify::Answered;
 
 use crate::{
-    border::{bytes, given, put, text, time},
+    border::{bytes, given, items, put, text, time},
     error::{Failure, call, wb_code, wb_error},
     head::wb_head,
     lists::wb_files,
@@ -46,8 +43,8 @@ pub struct wb_bytes {
 /// one lock from before the call until it keeps the nonce of an accepted answer, so that no response counts twice.
 /// `answer` may be null.
 ///
-/// Errors: the challenge is malformed or not the auditor's (11xx, 18xx, 33xx), or the response does not answer it, or not
-/// in time (27xx).
+/// Errors: the challenge is malformed or not the auditor's (11xx, 18xx, 3101, 33xx), the vkey is malformed (15xx), or the
+/// response does not answer it, or not in time (27xx).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_audit_check(
     files: *const wb_files,
@@ -89,8 +86,8 @@ pub unsafe extern "C" fn wb_audit_check(
 /// Decides whether a model is held: whether enough auditors of the policy have signed, in these reports and in the last `max_age`
 /// seconds, that nodes could produce random parts of it. `counted` is the number of reports that count, and may be null.
 ///
-/// Errors: too few reports count, a report is not what it says, the policy has no auditors (33xx), or a report is
-/// malformed (11xx, 18xx).
+/// Errors: too few reports count, one is of another head, the policy has no auditors (33xx), or a report is malformed or
+/// has a bad signature (11xx, 15xx, 18xx, 3101).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_head_held(
     head: *const wb_head,
@@ -107,13 +104,7 @@ pub unsafe extern "C" fn wb_head_held(
         call(error, || {
             let (head, policy) = (given(head, "the head")?, given(policy, "the policy")?);
             let now = time(now, "the time")?;
-            let fits =
-                reports_count.checked_mul(size_of::<wb_bytes>()).is_some_and(|n| isize::try_from(n).is_ok());
-            let reports = match (reports.is_null(), reports_count) {
-                (_, 0) => &[][..],
-                (false, _) if fits => slice::from_raw_parts(reports, reports_count),
-                _ => return Err(Failure::misuse("the reports are null, or more than memory can have")),
-            };
+            let reports = items(reports, reports_count, "the reports")?;
             let signed = reports.iter().map(|report| {
                 let report = SignedReport::parse(bytes(report.data, report.len, "a report")?);
                 report.map_err(|error| Failure::of(&error))

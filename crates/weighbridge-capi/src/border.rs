@@ -47,6 +47,25 @@ pub(crate) unsafe fn bytes<'a>(
     }
 }
 
+/// Things of the caller, one behind the other. Null stands for none.
+///
+/// # Safety
+/// Unless it is null, `start` points to `count` things that nobody changes for as long as the result lives.
+pub(crate) unsafe fn items<'a, T>(
+    start: *const T,
+    count: usize,
+    what: &'static str,
+) -> Result<&'a [T], Failure> {
+    let fits = count.checked_mul(size_of::<T>()).is_some_and(|len| isize::try_from(len).is_ok());
+    match (start.is_null(), count) {
+        (_, 0) => Ok(&[]),
+        (true, _) => Err(Failure::misuse_of(what, "are null, and their number is not 0")),
+        _ if !fits => Err(Failure::misuse_of(what, "are more than memory can have")),
+        // SAFETY: the caller's promise; no more bytes than `isize::MAX`.
+        _ => Ok(unsafe { slice::from_raw_parts(start, count) }),
+    }
+}
+
 /// Memory of the caller that is filled. Null stands for no memory.
 ///
 /// # Safety
@@ -131,19 +150,17 @@ pub(crate) unsafe fn free<T>(handle: *mut T) {
     }
 }
 
-/// Writes a value, if there is a place for it; returns whether there is one, and a value.
+/// Writes a value, if there is a place for it; returns whether there is a value.
 ///
 /// # Safety
 /// Unless it is null, `place` points to memory for a `T`, which nobody else uses until the call ends.
 pub(crate) unsafe fn put<T>(place: *mut T, value: Option<T>) -> bool {
-    match value {
-        Some(value) if !place.is_null() => {
-            // SAFETY: the caller's promise.
-            unsafe { place.write(value) };
-            true
-        }
-        _ => false,
+    let is_there = value.is_some();
+    if let Some(value) = value.filter(|_| !place.is_null()) {
+        // SAFETY: the caller's promise.
+        unsafe { place.write(value) };
     }
+    is_there
 }
 
 /// A time of the caller's, in seconds since 1970; 0 stands for no clock.

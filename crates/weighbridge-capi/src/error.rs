@@ -15,8 +15,7 @@ use weighbridge_verify::{Coded, ErrorCode, tree::ChunkError};
 use crate::border::put;
 
 /// The result of a call: `WB_OK`, or a number of the table in `spec/error-codes.md`, which never changes its meaning.
-/// Numbers below 9000 are refusals (`wb_is_refusal`): bytes were read and found bad. The others mean that nothing was
-/// decided.
+/// Whether bytes were read and found bad is told by `wb_is_refusal`, and not by the size of the number.
 pub type wb_code = c_int;
 
 /// The call did what it was asked to do.

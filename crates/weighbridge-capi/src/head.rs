@@ -18,7 +18,7 @@ pub struct wb_head(pub(crate) VerifiedHead);
 
 /// Decides whether the bytes of `head.note` are believed, and are the head of the model that is meant.
 ///
-/// Errors: the note is malformed (11xx), the head is (12xx), or is not believed, or not the one that is meant (31xx, 32xx).
+/// Errors: the note is malformed (11xx), the head is (12xx), is not believed, or not the one that is meant (31xx, 32xx).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_head_verify(
     note: *const u8,

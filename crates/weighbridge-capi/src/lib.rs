@@ -60,3 +60,16 @@ pub use model::*;
 pub use policy::*;
 pub use proof::*;
 pub use verifier::*;
+
+/// What the header says of threads.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<wb_policy>();
+    shared::<wb_head>();
+    shared::<wb_files>();
+    shared::<wb_tensors>();
+    shared::<wb_proof>();
+    shared::<wb_verifier>();
+    #[cfg(feature = "std")]
+    shared::<wb_model>();
+};

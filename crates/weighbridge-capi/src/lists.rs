@@ -134,7 +134,7 @@ impl wb_tensors {
 
 /// Decides whether the bytes of `files.jsonl` are the file list that a head binds.
 ///
-/// Errors: they are not (13xx). Cost: one pass; memory for the entries.
+/// Errors: they are not, or a path is malformed (13xx, 14xx). Cost: one pass; memory for the entries.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_files_verify(
     head: *const wb_head,
@@ -195,7 +195,7 @@ pub unsafe extern "C" fn wb_files_free(files: *mut wb_files) {
 
 /// Decides whether the bytes of `tensors.jsonl` are the tensor list that the head binds of which these are the files.
 ///
-/// Errors: they are not, or the head lists no tensors (13xx). Cost: one pass; memory for the entries.
+/// Errors: they are not, a name is malformed, or the head lists no tensors (13xx, 14xx). Cost: one pass; memory for the entries.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_tensors_verify(
     files: *const wb_files,

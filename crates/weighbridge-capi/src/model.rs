@@ -2,9 +2,9 @@
 
 use alloc::sync::Arc;
 use core::{ffi::c_char, ptr};
-use std::path::Path;
+use std::path::{self, Path, PathBuf};
 
-use weighbridge_manifest::SignedHead;
+use weighbridge_manifest::{SignedHead, shown};
 use weighbridge_store::{Metadata, ModelView, TensorView, ViewError, verify::PageBuffer};
 
 use crate::{
@@ -92,6 +92,12 @@ impl wb_model {
     }
 }
 
+/// The working directory may become another one while the model is open.
+fn absolute(path: &str) -> Result<PathBuf, Failure> {
+    path::absolute(path)
+        .map_err(|error| Failure::misuse(alloc::format!("the folder '{}': {error}", shown(path))))
+}
+
 fn of_view(error: &ViewError) -> Failure {
     match error {
         ViewError::Chunk { fault, .. } => Failure::of(error).at_chunk(fault),
@@ -101,10 +107,16 @@ fn of_view(error: &ViewError) -> Failure {
 
 /// Opens a model folder: its head has to be believed, its lists have to be those that the head binds. No weight is read.
 /// `meta` is the folder of the metadata; if it is null, they lie in `weighbridge` in the model folder, or at the place of
-/// a snapshot in a Hugging Face cache. Paths are UTF-8.
+/// a snapshot in a Hugging Face cache. Paths are UTF-8; relative ones are those of the working directory at this call.
 ///
-/// Errors: those of `wb_head_verify`, `wb_files_verify` and `wb_tensors_verify`; a release in the folder is being
-/// replaced (9108); something cannot be read (9002).
+/// Files in the folder that are not listed are not looked at, and not refused: read what is listed, and nothing else.
+///
+/// While the model is open, this process is known as a reader of its release: it holds a lease in the folder's
+/// `weighbridge`, so that whoever replaces the release keeps its files. Who frees the last reader of a replaced release
+/// removes these (spec/model-folder.md). A folder that cannot be written is read without.
+///
+/// Errors: those of `wb_head_verify`, `wb_files_verify` and `wb_tensors_verify`; the layers have a wrong length (2201); a
+/// release in the folder is being replaced (9108); something cannot be read (9002).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_model_open(
     folder: *const c_char,
@@ -118,10 +130,12 @@ pub unsafe extern "C" fn wb_model_open(
     unsafe {
         call(error, || {
             let (place, policy) = (Place::at(model)?, given(policy, "the policy")?);
-            let folder = Path::new(text(folder, "the folder")?);
-            let meta = optional_text(meta, "the folder of the metadata")?;
-            let metadata = meta.map_or_else(|| Metadata::of_model(folder), Metadata::at);
-            place.fill(wb_model::open(folder, &metadata, policy, expected)?);
+            let folder = absolute(text(folder, "the folder")?)?;
+            let metadata = match optional_text(meta, "the folder of the metadata")? {
+                None => Metadata::of_model(&folder),
+                Some(meta) => Metadata::at(absolute(meta)?),
+            };
+            place.fill(wb_model::open(&folder, &metadata, policy, expected)?);
             Ok(())
         })
     }
@@ -149,14 +163,14 @@ pub unsafe extern "C" fn wb_model_tensors(model: *const wb_model) -> *const wb_t
     tensors.map_or(ptr::null(), ptr::from_ref)
 }
 
-/// Fills `into` with the bytes of a file from `offset` on. Only chunks that hold them are read and hashed, and each byte
-/// is copied from the memory in which its chunk was verified.
+/// Fills `into` with the bytes of a file from `offset` on. Only chunks that hold them are read and hashed. A whole chunk
+/// may be read into `into` and verified there; of others, verified bytes are copied. `into` need not be initialised. Until
+/// the call has succeeded, what is in it is not to be used.
 ///
 /// Errors: a chunk is not as signed (2102); the file is missing (2104), has another length (2103), has changed since it
-/// was opened (2106), leads out of the model (51xx); it cannot be read (9002); it has no such bytes (9001). What is in
-/// `into` is then not to be used.
-/// Cost: one BLAKE3 pass over the chunks, on the calling thread. Some chunks of which a part was read are kept, at most
-/// 64 and 16 MiB.
+/// was opened (2106), or leads out of the model (51xx); its layer is missing (9106) or refused (2202); it cannot be read
+/// (9002); it has no such bytes (9001). Cost: one BLAKE3 pass over the chunks, on the calling thread. A buffer of one chunk
+/// for each thread that reads, and some more in reserve; chunks of which a part was read are kept, at most 64 and 16 MiB.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_model_read(
     model: *const wb_model,

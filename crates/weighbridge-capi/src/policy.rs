@@ -19,7 +19,7 @@ pub struct wb_policy(pub(crate) TrustPolicy);
 pub struct wb_expected {
     /// The name of the model, `ORG/MODEL`; null if only `head` says which.
     pub name: *const c_char,
-    /// The id of the one head that is taken, 64 hexadecimal digits; null for any.
+    /// The id of the one head that is taken, 64 hexadecimal digits in lower case; null for any.
     pub head: *const c_char,
     /// Whether any model of the policy is taken. Otherwise `name` or `head` is needed, since a mirror may serve another model of the
     /// same publisher. Who sets this looks at `wb_head_name`.
@@ -47,7 +47,9 @@ impl wb_expected {
         }
         let mut expected = Expectation::any().min_revision(self.min_revision);
         if let Some(name) = name {
-            expected = expected.named(ModelName::parse(name).map_err(|error| Failure::of(&error))?);
+            let name = ModelName::parse(name);
+            expected = expected
+                .named(name.map_err(|error| Failure::misuse(alloc::format!("the expected name: {error}")))?);
         }
         if let Some(id) = head {
             expected = expected.head(head_id(id)?);
@@ -102,7 +104,7 @@ pub unsafe extern "C" fn wb_policy_of_vkeys(
     }
 }
 
-/// Trusts one head by its id, whoever signed it: 64 hexadecimal digits that came from where the caller trusts.
+/// Trusts one head by its id, whoever signed it: 64 hexadecimal digits in lower case, from where the caller trusts.
 ///
 /// Errors: it is no id (9001).
 #[unsafe(no_mangle)]

@@ -59,7 +59,8 @@ impl wb_proof {
 
 /// Decides whether a proof is believed, and shows what it claims.
 ///
-/// Errors: its form, or what it claims, is wrong (25xx), or its head is refused (11xx, 12xx, 31xx, 32xx).
+/// Errors: its head is refused (11xx, 12xx, 31xx, 32xx), or its form or what it claims is wrong (13xx, 14xx, 24xx, 25xx,
+/// 26xx).
 /// Cost: that of a signature, and a hash for each line.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_proof_verify(
@@ -85,7 +86,8 @@ pub unsafe extern "C" fn wb_proof_verify(
 
 /// Decides whether a proof shows what it claims under a head that was believed before; its signatures are not checked again.
 ///
-/// Errors: its form, or what it claims, is wrong, or it has another head (25xx).
+/// Errors: its note is malformed (11xx), it has another head (2506), or its form or what it claims is wrong (13xx, 14xx,
+/// 24xx, 25xx, 26xx).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_proof_verify_under(
     text: *const u8,
@@ -221,6 +223,7 @@ pub unsafe extern "C" fn wb_proof_check_slice(
         call(error, || {
             let claim = given(proof, "the proof")?.proven.slice();
             let claim = claim.ok_or_else(|| Failure::misuse("no slice goes with the proof"))?;
+            apart((slice, slice_len), (into, into_len))?;
             let into = memory(into, into_len, "the memory for the bytes")?;
             check(claim.file.root, claim.range, bytes(slice, slice_len, "the slice")?, into)
         })
@@ -249,10 +252,22 @@ pub unsafe extern "C" fn wb_files_check_slice(
         call(error, || {
             let entry = given(files, "the file list")?.entry(position)?;
             let range = SliceRange::new(entry.size, start..end).map_err(|error| Failure::of(&error))?;
+            apart((slice, slice_len), (into, into_len))?;
             let into = memory(into, into_len, "the memory for the bytes")?;
             check(entry.root, range, bytes(slice, slice_len, "the slice")?, into)
         })
     }
+}
+
+/// Refuses memory that is read and written by one call.
+fn apart(read: (*const u8, usize), written: (*mut u8, usize)) -> Result<(), Failure> {
+    let (read_from, written_to) = (read.0.addr(), written.0.addr());
+    let overlap =
+        read_from < written_to.saturating_add(written.1) && written_to < read_from.saturating_add(read.1);
+    if overlap && read.1 > 0 && written.1 > 0 {
+        return Err(Failure::misuse("the slice and the memory for its bytes overlap"));
+    }
+    Ok(())
 }
 
 fn check(root: FileRoot, range: SliceRange, slice: &[u8], into: &mut [u8]) -> Result<(), Failure> {

@@ -1,12 +1,10 @@
 //! Chunks as they come, in any order, from any number of threads.
 
 use alloc::sync::Arc;
-use core::slice;
-
 use weighbridge_verify::{FileVerifier, ModelVerifier, VerifierError};
 
 use crate::{
-    border::{Place, bytes, free, given, put},
+    border::{Place, bytes, free, given, items, put},
     error::{Failure, call, wb_code, wb_error},
     lists::wb_files,
     proof::wb_proof,
@@ -40,20 +38,22 @@ impl wb_verifier {
     }
 
     /// The first run of missing chunks from `first` on.
-    fn missing(&self, position: usize, first: u64) -> Option<wb_run> {
-        let run = match (self.file(position), &self.0) {
-            (Ok(file), _) => {
+    fn missing(&self, position: usize, first: u64) -> Result<wb_run, Failure> {
+        let run = match &self.0 {
+            // Without its layer, a file has no verifier yet.
+            Wanted::Listed(model) if model.file(position).is_err() => {
+                let mut all = model.missing_of_file(position).map_err(|error| failure(&error))?;
+                all.next().map(|run| first.max(run.start)..run.end)
+            }
+            _ => {
+                let file = self.file(position)?;
                 let grid = file.layer().grid();
-                file.missing_in(grid.range(first)?.start..grid.len())?.next()?
+                let rest = grid.range(first).map(|chunk| chunk.start..grid.len());
+                rest.and_then(|rest| file.missing_in(rest)?.next())
             }
-            // Of a file without a layer, all chunks are missing.
-            (Err(_), Wanted::Listed(model)) => {
-                let all = model.missing_of_file(position).ok()?.next()?;
-                first.max(all.start)..all.end
-            }
-            (Err(_), Wanted::Proven(_)) => return None,
         };
-        (run.start < run.end).then_some(wb_run { first: run.start, end: run.end })
+        let run = run.filter(|run| run.start < run.end).unwrap_or(first..first);
+        Ok(wb_run { first: run.start, end: run.end })
     }
 }
 
@@ -69,12 +69,31 @@ fn failure(error: &VerifierError) -> Failure {
     }
 }
 
-/// Begins to verify files of a list: those at the `wanted_count` positions in `wanted`, or all if `wanted` is null.
+/// Begins to verify all files of a list.
 ///
-/// Errors: the list has no such file (9001), or an empty file whose root is not that of no bytes (2101). Cost: a slot for
-/// each file of the list.
+/// Errors: the list has an empty file whose root is not that of no bytes (2101). Cost: a slot for each file of the list.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn wb_verifier_new(
+pub unsafe extern "C" fn wb_verifier_of_all(
+    files: *const wb_files,
+    verifier: *mut *mut wb_verifier,
+    error: *mut wb_error,
+) -> wb_code {
+    // SAFETY: the rules of the header.
+    unsafe {
+        call(error, || {
+            let (place, files) = (Place::at(verifier)?, given(files, "the file list")?);
+            let model = ModelVerifier::new(Arc::clone(&files.list)).map_err(|error| failure(&error))?;
+            place.fill(wb_verifier(Wanted::Listed(model)));
+            Ok(())
+        })
+    }
+}
+
+/// Begins to verify those files of a list that are at the `wanted_count` positions in `wanted`; none if that is 0.
+///
+/// Errors: the list has no such file (9001), and those of `wb_verifier_of_all`. Cost: a slot for each file of the list.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wb_verifier_of_files(
     files: *const wb_files,
     wanted: *const usize,
     wanted_count: usize,
@@ -85,19 +104,10 @@ pub unsafe extern "C" fn wb_verifier_new(
     unsafe {
         call(error, || {
             let (place, files) = (Place::at(verifier)?, given(files, "the file list")?);
-            let list = Arc::clone(&files.list);
-            let fits =
-                wanted_count.checked_mul(size_of::<usize>()).is_some_and(|n| isize::try_from(n).is_ok());
-            let model = if wanted.is_null() {
-                ModelVerifier::new(list)
-            } else if wanted_count == 0 {
-                ModelVerifier::only(list, [])
-            } else if fits {
-                ModelVerifier::only(list, slice::from_raw_parts(wanted, wanted_count).iter().copied())
-            } else {
-                return Err(Failure::misuse("there are more positions than memory can have"));
-            };
-            place.fill(wb_verifier(Wanted::Listed(model.map_err(|error| failure(&error))?)));
+            let wanted = items(wanted, wanted_count, "the positions")?.iter().copied();
+            let model =
+                ModelVerifier::only(Arc::clone(&files.list), wanted).map_err(|error| failure(&error))?;
+            place.fill(wb_verifier(Wanted::Listed(model)));
             Ok(())
         })
     }
@@ -156,7 +166,8 @@ pub unsafe extern "C" fn wb_verifier_accept_layer(
 ///
 /// Errors: the bytes are refused (2102), there are too many or too few (2107), the file has no such chunk (2108), its
 /// layer was not accepted (9106), it is not wanted (9001). The chunk can be offered again.
-/// Cost: one BLAKE3 pass on the calling thread. No memory, no lock.
+/// Cost: one BLAKE3 pass on the calling thread, and no lock. Memory only for what is said of a refusal, and once for a file
+/// of one chunk.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_verifier_accept(
     verifier: *const wb_verifier,
@@ -176,17 +187,28 @@ pub unsafe extern "C" fn wb_verifier_accept(
     }
 }
 
-/// Gives the first run of chunks of a file that were not accepted, from the chunk `first` on. Returns whether there is
-/// one: to see all of them, go on behind the end of each.
+/// Gives the first run of chunks of a file that were not accepted, from the chunk `first` on. If there is none, the run
+/// ends where it begins, at `first`. To see all of them, go on behind the end of each.
+///
+/// Errors: the file is not wanted (9001).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_verifier_missing(
     verifier: *const wb_verifier,
     file: usize,
     first: u64,
     run: *mut wb_run,
-) -> bool {
+    error: *mut wb_error,
+) -> wb_code {
     // SAFETY: the rules of the header.
-    unsafe { put(run, verifier.as_ref().and_then(|verifier| verifier.missing(file, first))) }
+    unsafe {
+        call(error, || {
+            if run.is_null() {
+                return Err(Failure::misuse("the place for the run is null"));
+            }
+            put(run, Some(given(verifier, "the verifier")?.missing(file, first)?));
+            Ok(())
+        })
+    }
 }
 
 /// Whether all chunks were accepted that hold the bytes from `start` to before `end` of a file, such as those of a
@@ -233,13 +255,16 @@ pub unsafe extern "C" fn wb_verifier_is_complete(verifier: *const wb_verifier) -
     })
 }
 
-/// Reads chunks of a file from a descriptor, `count` of them from the chunk `first` on, at their places and by no shared
-/// position, and accepts each that is as signed. The calling thread does this; more threads may take other chunks of the
-/// file. Chunks behind the end of the file do not count, so that `UINT64_MAX` stands for all. The descriptor stays the
-/// caller's.
+/// Looks which chunks of a file an open descriptor has: reads `count` of them from the chunk `first` on, at their places
+/// and by no shared position, and accepts each that is as signed. The calling thread does this; more threads may take
+/// other chunks of the file. `UINT64_MAX` stands for all that follow. The descriptor stays the caller's.
 ///
-/// Errors: that of the first chunk that is refused, or not there, after all chunks were looked at (2102, 2107); it cannot be read
-/// (9002); and those of `wb_verifier_accept`. Cost: memory for one chunk.
+/// This says what the file had when it was read. The bytes are not kept, and what is read again is not verified;
+/// `wb_model_read` gives verified bytes.
+///
+/// Errors: that of the first chunk that is refused or not there, after the others were looked at (2102, 2107); the file is
+/// longer than the signed one, if its last chunk was asked for (2103); it cannot be read (9002); and those of
+/// `wb_verifier_accept`. Cost: memory for one chunk.
 #[cfg(all(feature = "std", unix))]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_verifier_accept_descriptor(
@@ -264,17 +289,25 @@ pub unsafe extern "C" fn wb_verifier_accept_descriptor(
             // It is not closed: it belongs to the caller.
             let opened = ManuallyDrop::new(File::from_raw_fd(descriptor));
             let mut bad = None;
-            let chunks = first..first.saturating_add(count).min(file.count());
-            let read = accept_chunks(file, &opened, chunks, |_, verdict| {
+            let end = first.saturating_add(count).min(file.count());
+            let read = accept_chunks(file, &opened, first..end, |_, verdict| {
                 if let (Err(fault), None) = (verdict, &bad) {
                     bad = Some(Failure::of_chunk(file.path().as_str(), &fault));
                 }
             });
             let path = weighbridge_manifest::shown(file.path().as_str());
-            read.map_err(|error| {
-                Failure::refused(ErrorCode::IO, &alloc::format!("cannot read {path}: {error}"))
-            })?;
-            bad.map_or(Ok(()), Err)
+            let (len, signed) = (read.and_then(|()| Ok(opened.metadata()?.len())), file.layer().grid().len());
+            match (bad, len) {
+                (Some(bad), _) => Err(bad),
+                (None, Err(error)) => {
+                    Err(Failure::refused(ErrorCode::IO, &alloc::format!("cannot read {path}: {error}")))
+                }
+                (None, Ok(len)) if end == file.count() && len > signed => {
+                    let said = alloc::format!("{path} has {len} bytes, the signed file has {signed}");
+                    Err(Failure::refused(ErrorCode::FILE_LENGTH, &said))
+                }
+                (None, Ok(_)) => Ok(()),
+            }
         })
     }
 }

@@ -107,7 +107,7 @@ int main(int count, char **arguments)
     must(wb_policy_of_vkeys(vkey, (size_t)len, &policy, &error) == WB_OK, "the policy");
     expected.name = arguments[2];
     must(wb_model_open(arguments[1], NULL, policy, &expected, &model, &error) == WB_OK, error.message);
-    must(wb_verifier_new(wb_model_files(model), NULL, 0, &verifier, &error) == WB_OK, "the verifier");
+    must(wb_verifier_of_all(wb_model_files(model), &verifier, &error) == WB_OK, "the verifier");
     wb_policy_free(policy);
 
     snprintf(path, sizeof path, "%s/weighbridge/chunks.layer", arguments[1]);

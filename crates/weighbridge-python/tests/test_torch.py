@@ -84,3 +84,40 @@ except safetensors.SafetensorError as error:
     assert "loading state_dict for Linear" in first and "one.bias" in first
     assert 'Missing key(s) in state_dict: "bias", "weight"' in first and 'Unexpected key(s) in state_dict: ' in first
     assert second.startswith("['bias', 'weight'] ['one.bias'") and "nowhere" in third
+
+
+def test_large_tensors_have_storages_of_their_own(model):
+    code = """
+import io, torch, safetensors.torch, weighbridge.torch
+
+class Tied(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one = torch.nn.Linear(1000, 1000)
+        self.two = torch.nn.Linear(1000, 1000)
+        self.two.weight = self.one.weight
+
+saved = Tied()
+safetensors.torch.save_model(saved, FILE)
+import os, subprocess
+subprocess.run(sys.argv[1:], check=True, env=os.environ | {"XDG_STATE_HOME": HOME}, stdout=subprocess.DEVNULL)
+tensors = weighbridge.torch.load_file(FILE)
+theirs = safetensors.torch.load_file(FILE)
+for name, tensor in tensors.items():
+    assert torch.equal(tensor, theirs[name]) and not tensor._is_view() and tensor.is_contiguous()
+    assert tensor.storage_offset() == 0 and tensor.untyped_storage().nbytes() == tensor.nbytes, name
+    tensor.add_(1)
+# They can be tied, saved, and outlive what they came from.
+weight = tensors["one.weight"]
+del tensors
+loaded = Tied()
+loaded.one.weight = loaded.two.weight = torch.nn.Parameter(weight)
+safetensors.torch.save_model(loaded, HOME + "/again.safetensors")
+file = io.BytesIO()
+torch.save(weight, file)
+print(len(file.getvalue()) - weight.nbytes < 2_000)
+"""
+    from conftest import WEIGHBRIDGE
+
+    words = [WEIGHBRIDGE, "weigh", str(model.folder), "--name", NAME, "--key", str(model.home / "keys/alice.key"), "--force"]
+    assert model.prints(code.replace("sys.argv[1:]", repr(words))).split() == ["True"]

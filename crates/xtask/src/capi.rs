@@ -46,7 +46,7 @@ fn install(flags: &[&str], profile: &str, prefix: &Path) -> Result {
     fs::rename(&unnamed, lib.join(&real))?;
     link_to(&real, &lib.join(&name))?;
     link_to(&name, &lib.join(format!("libweighbridge.{suffix}")))?;
-    fs::write(lib.join("pkgconfig/weighbridge.pc"), pkg_config(prefix)?)?;
+    fs::write(lib.join("pkgconfig/weighbridge.pc"), pkg_config()?)?;
     Ok(())
 }
 
@@ -73,12 +73,11 @@ fn link_to(file: &str, link: &Path) -> Result {
     Ok(())
 }
 
-fn pkg_config(prefix: &Path) -> Result<String> {
+fn pkg_config() -> Result<String> {
     Ok(format!(
-        "prefix={}\nincludedir=${{prefix}}/include\nlibdir=${{prefix}}/lib\n\n\
+        "prefix=${{pcfiledir}}/../..\nincludedir=${{prefix}}/include\nlibdir=${{prefix}}/lib\n\n\
          Name: weighbridge\nDescription: Is this the model that its publisher signed?\nVersion: {}\n\
-         Cflags: -I${{includedir}}\nLibs: -L${{libdir}} -lweighbridge\nLibs.private: {}\n",
-        prefix.display(),
+         Cflags: -I\"${{includedir}}\"\nLibs: -L\"${{libdir}}\" -lweighbridge\nLibs.private: {}\n",
         env!("CARGO_PKG_VERSION"),
         native_libraries()?
     ))
@@ -145,8 +144,7 @@ fn check_surface(header: &str, prefix: &Path) -> Result {
         .collect();
     let library = prefix.join("lib").join(names().0);
     let Some(symbols) = output(command("nm", "-D --defined-only").arg(library)) else {
-        println!("there is no nm, which lists what the library exports");
-        return Ok(());
+        return Err("nm does not list what the library exports".into());
     };
     let exported = symbols.lines().filter_map(|line| line.rsplit(' ').next());
     let exported: BTreeSet<_> = exported.map(|name| name.trim_start_matches('_').to_owned()).collect();
@@ -165,7 +163,7 @@ fn check_pages(prefix: &Path) -> Result {
         let lines = text.split_once("```c\n").and_then(|(_, rest)| rest.split_once("```"));
         let (lines, _) = lines.ok_or_else(|| format!("{page} has no lines of C"))?;
         let program = format!(
-            "#include <stdio.h>\n#include <weighbridge.h>\n\n\
+            "#include <stdio.h>\n#include <time.h>\n#include <weighbridge.h>\n\n\
              void page(const uint8_t *vkey, size_t vkey_len, size_t file, uint64_t offset, uint8_t *into, size_t len);\n\
              void page(const uint8_t *vkey, size_t vkey_len, size_t file, uint64_t offset, uint8_t *into, size_t len)\n\
              {{\nwb_policy *policy;\nwb_model *model;\nwb_error error;\n{lines}}}\n"

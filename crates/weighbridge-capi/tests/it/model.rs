@@ -133,3 +133,20 @@ fn tensors_are_read_wherever_the_model_is_split() {
         assert_eq!(code(read(count, 0, 0)), 9001);
     }
 }
+
+#[test]
+fn a_relative_folder_is_the_one_of_the_call() {
+    let (sample, folder) = sample();
+    let before = std::env::current_dir().unwrap();
+    std::env::set_current_dir(folder.path()).unwrap();
+    let policy = policy_of_head(&sample.id.to_string()).ok().unwrap();
+    // SAFETY: the texts end with NUL.
+    let model = made(|place, error| unsafe {
+        wb_model_open(c".".as_ptr(), c"weighbridge".as_ptr(), *policy, &ANY, place, error)
+    });
+    std::env::set_current_dir("/").unwrap();
+    let model = model.ok().unwrap();
+    assert_eq!(read(&model, 2, 0, 40_000).ok().unwrap(), sample.bytes(2));
+    assert_eq!(read(&model, 0, 0, 100).ok().unwrap(), sample.bytes(0));
+    std::env::set_current_dir(before).unwrap();
+}

@@ -27,9 +27,15 @@ impl Fixture {
     }
 
     fn verifier(&self, wanted: Option<&[usize]>) -> Result<Handle<wb_verifier>, Failed> {
-        let (first, count) = wanted.map_or((ptr::null(), 0), |wanted| (wanted.as_ptr(), wanted.len()));
         // SAFETY: pointer and length are those of a slice.
-        made(|place, error| unsafe { wb_verifier_new(*self.files, first, count, place, error) })
+        made(|place, error| unsafe {
+            match wanted {
+                None => wb_verifier_of_all(*self.files, place, error),
+                Some(wanted) => {
+                    wb_verifier_of_files(*self.files, wanted.as_ptr(), wanted.len(), place, error)
+                }
+            }
+        })
     }
 }
 
@@ -45,11 +51,15 @@ fn accept_layer(verifier: &Handle<wb_verifier>, file: usize, layer: &[u8]) -> Re
 
 fn missing(verifier: &Handle<wb_verifier>, file: usize) -> Vec<(u64, u64)> {
     let (mut runs, mut run) = (Vec::new(), wb_run { first: 0, end: 0 });
-    // SAFETY: the place is one for a run.
-    while unsafe { wb_verifier_missing(**verifier, file, run.end, &raw mut run) } {
+    loop {
+        let from = run.end;
+        // SAFETY: the place is one for a run.
+        called(|error| unsafe { wb_verifier_missing(**verifier, file, from, &raw mut run, error) }).unwrap();
+        if run.end == from {
+            return runs;
+        }
         runs.push((run.first, run.end));
     }
-    runs
 }
 
 #[test]
@@ -112,8 +122,19 @@ fn only_wanted_files_count() {
     unsafe {
         assert!(wb_verifier_is_complete(*verifier));
         let nothing = fixture.verifier(Some(&[])).ok().unwrap();
-        // Rust has no null slices, so that no position is not all of them.
         assert!(wb_verifier_is_complete(*nothing) && wb_verifier_wanted_bytes(*nothing) == 0);
+        let nothing: Handle<wb_verifier> =
+            made(|place, error| wb_verifier_of_files(*fixture.files, ptr::null(), 0, place, error))
+                .ok()
+                .unwrap();
+        assert!(wb_verifier_is_complete(*nothing), "null is no position, and not all");
+        // Who asks wrongly is not told that nothing is missing.
+        let mut run = wb_run { first: 7, end: 7 };
+        for file in [2, 3, usize::MAX] {
+            let asked = called(|error| wb_verifier_missing(*verifier, file, 0, &raw mut run, error));
+            assert_eq!(code(asked), 9001);
+        }
+        assert_eq!(wb_verifier_missing(*verifier, 0, 0, ptr::null_mut(), ptr::null_mut()), 9001);
     }
     assert_eq!(code(fixture.verifier(Some(&[3]))), 9001);
 }
@@ -140,6 +161,12 @@ fn a_descriptor_is_read_at_the_places_of_its_chunks() {
     assert_eq!(read(u64::MAX, u64::MAX), (None, vec![(0, 3)]), "nothing was asked for");
     folder.alter("model.bin", |bytes| bytes[20_000] ^= 1);
     assert_eq!(read(0, u64::MAX), (Some((2102, Some((1, 16_384, 32_768)))), vec![(1, 2)]));
+    folder.alter("model.bin", |bytes| {
+        bytes[20_000] ^= 1;
+        bytes.push(0);
+    });
+    assert_eq!(read(0, u64::MAX), (Some((2103, None)), vec![]), "a byte too many");
+    assert_eq!(read(0, 2), (None, vec![(2, 3)]), "which nobody has looked at");
     folder.alter("model.bin", |bytes| bytes.truncate(39_999));
     assert_eq!(read(2, 1), (Some((2107, Some((2, 32_768, 40_000)))), vec![(0, 3)]));
     let verifier = fixture.verifier(Some(&[0])).ok().unwrap();
@@ -246,6 +273,17 @@ fn slices_are_checked_into_memory_of_their_length() {
     assert_eq!(code(check(&slice, 5_000, u64::MAX, 0)), 2601);
     assert_eq!(code(check(&slice[..slice.len() - 1], 5_000, 9_000, 4_000)), 2602);
     assert_eq!(code(check(&[&slice[..], b"x"].concat(), 5_000, 9_000, 4_000)), 2602);
+    // Memory that is read and written by one call is refused.
+    let mut one = slice.clone();
+    let (first, len) = (one.as_mut_ptr(), one.len());
+    for lead in [0, 1, len - 1] {
+        // SAFETY: what overlaps is not touched.
+        let code = unsafe {
+            let into = first.add(lead);
+            wb_files_check_slice(*fixture.files, 2, 5_000, 9_000, first, len, into, 4_000, ptr::null_mut())
+        };
+        assert_eq!(code, 9001);
+    }
     // Each byte of it counts.
     for at in (0..slice.len()).step_by(7) {
         let mut flipped = slice.clone();

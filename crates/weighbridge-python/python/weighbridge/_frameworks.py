@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import importlib
 import json
+import mmap
 import sys
 from typing import Any, List, NamedTuple, Optional
 
@@ -65,6 +67,15 @@ _OTHERS = {
     "paddle": "paddle",
     "paddlepaddle": "paddle",
 }
+
+
+def _pages(size: int) -> mmap.mmap:
+    """New memory that begins with a page."""
+    memory = mmap.mmap(-1, size)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
 
 
 class _Numpy:
@@ -138,12 +149,11 @@ class _Torch:
             # Two elements in a byte, which torch counts as one.
             shape = [*shape[:-1], shape[-1] // 2]
         tensor = self._real(shape, kind)
-        if size >= _LARGE and hasattr(tensor, "untyped_storage"):
-            memory = self._real([size + _PAGE], self._torch.uint8)
-            lead = _lead(memory.data_ptr(), offset, size, tensor.element_size())
-            if lead is not None:
-                # A tensor of its own, and no view.
-                tensor.set_(memory.untyped_storage(), lead // tensor.element_size(), shape)
+        lead = _lead(0, offset, size, tensor.element_size())
+        if lead is not None and hasattr(tensor, "untyped_storage"):
+            # Its storage is the tensor and nothing else: storages are saved as a whole.
+            memory = self._torch.frombuffer(_pages(lead + size), dtype=self._torch.uint8, count=size, offset=lead)
+            tensor.set_(memory.untyped_storage(), 0, shape)
         if size > 0 and tensor.data_ptr() == 0:
             raise ValueError(_NO_MEMORY)
         return Memory(tensor, tensor.data_ptr(), _same(tensor.numel() * tensor.element_size(), size))
