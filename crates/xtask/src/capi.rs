@@ -77,7 +77,7 @@ fn pkg_config() -> Result<String> {
     Ok(format!(
         "prefix=${{pcfiledir}}/../..\nincludedir=${{prefix}}/include\nlibdir=${{prefix}}/lib\n\n\
          Name: weighbridge\nDescription: Is this the model that its publisher signed?\nVersion: {}\n\
-         Cflags: -I\"${{includedir}}\"\nLibs: -L\"${{libdir}}\" -lweighbridge\nLibs.private: {}\n",
+         Cflags: -I${{includedir}}\nLibs: -L${{libdir}} -lweighbridge\nLibs.private: {}\n",
         env!("CARGO_PKG_VERSION"),
         native_libraries()?
     ))
