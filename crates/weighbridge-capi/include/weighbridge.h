@@ -311,10 +311,10 @@ typedef struct wb_tensors wb_tensors;
 typedef struct wb_verifier wb_verifier;
 
 // The result of a call: `WB_OK`, or a number of the table in `spec/error-codes.md`, which never changes its meaning.
-// Whether bytes were read and found bad is told by `wb_is_refusal`, and not by the size of the number.
+// `wb_is_refusal` tells whether bytes were read and found bad; the size of the number does not.
 typedef int wb_code;
 
-// What a call that failed says beside its code. The caller has the memory; a call that succeeds does not write to it.
+// The place and the text of a failure. The caller has the memory; a call that succeeds does not write to it.
 typedef struct {
   // The code that the call returns.
   wb_code code;
@@ -409,7 +409,7 @@ typedef struct {
 // Says whether a nonce of 32 bytes was answered before. It must not leave by an exception or by longjmp.
 typedef bool (*wb_answered)(void *context, const uint8_t *nonce);
 
-// What an answer to a challenge shows.
+// The result of an answer that is accepted.
 typedef struct {
   // The number of BLAKE3 chunks (1 KiB) that the prover showed.
   uint64_t samples;
@@ -442,7 +442,7 @@ typedef struct {
 extern "C" {
 #endif // __cplusplus
 
-// Whether a code says that bytes were read and found bad. Of other codes but `WB_OK`, nothing was decided: the same call may
+// Tells whether a code means that bytes were read and found bad. Of other codes but `WB_OK`, nothing was decided: the same call may
 // succeed later.
 bool wb_is_refusal(wb_code code);
 

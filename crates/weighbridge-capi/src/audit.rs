@@ -14,7 +14,7 @@ use crate::{
     policy::{vkey, wb_policy},
 };
 
-/// What an answer to a challenge shows.
+/// The result of an answer that is accepted.
 #[repr(C)]
 pub struct wb_answer {
     /// The number of BLAKE3 chunks (1 KiB) that the prover showed.

@@ -1,4 +1,4 @@
-//! What crosses the border: pointers and lengths of the caller become references, values become handles.
+//! The border to C: pointers and lengths of the caller become references, values become handles.
 
 use alloc::boxed::Box;
 use core::{

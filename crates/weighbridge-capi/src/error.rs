@@ -15,7 +15,7 @@ use weighbridge_verify::{Coded, ErrorCode, tree::ChunkError};
 use crate::border::put;
 
 /// The result of a call: `WB_OK`, or a number of the table in `spec/error-codes.md`, which never changes its meaning.
-/// Whether bytes were read and found bad is told by `wb_is_refusal`, and not by the size of the number.
+/// `wb_is_refusal` tells whether bytes were read and found bad; the size of the number does not.
 pub type wb_code = c_int;
 
 /// The call did what it was asked to do.
@@ -27,7 +27,7 @@ pub const WB_NO_CHUNK: u64 = u64::MAX;
 /// The number of bytes of a message, with the NUL at its end.
 pub const WB_MESSAGE_LEN: usize = 1024;
 
-/// What a call that failed says beside its code. The caller has the memory; a call that succeeds does not write to it.
+/// The place and the text of a failure. The caller has the memory; a call that succeeds does not write to it.
 #[repr(C)]
 pub struct wb_error {
     /// The code that the call returns.
@@ -117,7 +117,7 @@ pub(crate) unsafe fn call(error: *mut wb_error, work: impl FnOnce() -> Result<()
 
 #[cfg(feature = "std")]
 fn caught(work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
-    // What a handle keeps stays whole: verifiers count by atomics alone, views fill each slot at once.
+    // Handles stay whole after a panic: verifiers count by atomics alone, views fill each slot at once.
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|_| {
         Err(Failure { code: ErrorCode::BUG, message: "weighbridge panicked".into(), chunk: None })
     })
@@ -129,7 +129,7 @@ fn caught(work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
     work()
 }
 
-/// Whether a code says that bytes were read and found bad. Of other codes but `WB_OK`, nothing was decided: the same call may
+/// Tells whether a code means that bytes were read and found bad. Of other codes but `WB_OK`, nothing was decided: the same call may
 /// succeed later.
 #[unsafe(no_mangle)]
 pub extern "C" fn wb_is_refusal(code: wb_code) -> bool {

@@ -4,8 +4,8 @@ use alloc::sync::Arc;
 use core::{ffi::c_char, ptr};
 use std::path::{self, Path, PathBuf};
 
-use weighbridge_manifest::{SignedHead, shown};
-use weighbridge_store::{Metadata, ModelView, TensorView, ViewError, verify::PageBuffer};
+use weighbridge_manifest::shown;
+use weighbridge_store::{Metadata, ModelView, OpenModel, TensorView, ViewError, verify::PageBuffer};
 
 use crate::{
     border::{Place, free, given, memory, optional_text, put, text},
@@ -33,20 +33,10 @@ impl wb_model {
     ) -> Result<Self, Failure> {
         // SAFETY: the rules of the header.
         let (expected, now) = unsafe { expectation(expected) }?;
-        if let Some(error) = Metadata::of_model(folder).being_replaced() {
-            return Err(Failure::of(&error));
-        }
-        let note = metadata.note().map_err(|error| Failure::of(&error))?;
-        let head = SignedHead::parse(&note).map_err(|error| Failure::of(&error))?;
-        let head = head.verify(&policy.0, &expected, now).map_err(|error| Failure::of(&error))?;
-        let files = Arc::new(metadata.files(&head).map_err(|error| Failure::of(&error))?);
-        let tensors = metadata.tensors(&files).map_err(|error| Failure::of(&error))?.map(Arc::new);
-        let view = ModelView::open(folder, metadata, Arc::clone(&files)).map_err(|error| of_view(&error))?;
-        let view = Arc::new(view);
-        let by_name = tensors.as_ref();
-        let by_name = by_name.map(|tensors| TensorView::new(Arc::clone(&view), Arc::clone(tensors)));
+        let opened = OpenModel::open(folder, metadata, &policy.0, &expected, now);
+        let OpenModel { files, tensors, view, by_name } = opened.map_err(|error| Failure::of(&error))?;
         let tensors = tensors.map(|list| wb_tensors { list, files: Arc::clone(&files) });
-        Ok(Self { head: wb_head(head), files: wb_files::of(files), tensors, view, by_name })
+        Ok(Self { head: wb_head(files.head().clone()), files: wb_files::of(files), tensors, view, by_name })
     }
 
     fn read(&self, file: usize, offset: u64, into: &mut [u8]) -> Result<(), Failure> {

@@ -290,6 +290,8 @@ pub unsafe extern "C" fn wb_verifier_accept_descriptor(
             let opened = ManuallyDrop::new(File::from_raw_fd(descriptor));
             let mut bad = None;
             let end = first.saturating_add(count).min(file.count());
+            // An empty file has its end where it begins.
+            let reaches_end = end == file.count() && (first < end || file.count() == 0);
             let read = accept_chunks(file, &opened, first..end, |_, verdict| {
                 if let (Err(fault), None) = (verdict, &bad) {
                     bad = Some(Failure::of_chunk(file.path().as_str(), &fault));
@@ -302,7 +304,7 @@ pub unsafe extern "C" fn wb_verifier_accept_descriptor(
                 (None, Err(error)) => {
                     Err(Failure::refused(ErrorCode::IO, &alloc::format!("cannot read {path}: {error}")))
                 }
-                (None, Ok(len)) if end == file.count() && len > signed => {
+                (None, Ok(len)) if reaches_end && len > signed => {
                     let said = alloc::format!("{path} has {len} bytes, the signed file has {signed}");
                     Err(Failure::refused(ErrorCode::FILE_LENGTH, &said))
                 }

@@ -7,8 +7,8 @@ use std::{
 };
 
 use pyo3::prelude::*;
-use weighbridge_manifest::{Expectation, ModelName, SignedHead, Time, VerifiedTensorList};
-use weighbridge_store::{HEAD, Metadata, ModelView, TensorView};
+use weighbridge_manifest::{Expectation, ModelName, Time};
+use weighbridge_store::{HEAD, Metadata, OpenModel};
 
 use weighbridge_tree::FileRoot;
 
@@ -26,9 +26,7 @@ pub(crate) struct Model(Arc<Opened>);
 pub(crate) struct Opened {
     pub(crate) folder: PathBuf,
     pub(crate) metadata: Metadata,
-    pub(crate) view: Arc<ModelView>,
-    pub(crate) tensors: Option<Arc<VerifiedTensorList>>,
-    by_name: Option<TensorView>,
+    pub(crate) opened: OpenModel,
 }
 
 #[pymethods]
@@ -59,68 +57,56 @@ impl Model {
         }
         py.detach(|| {
             let metadata = meta.map_or_else(|| Metadata::of_model(&folder), Metadata::at);
-            if let Some(error) = Metadata::of_model(&folder).being_replaced() {
-                return Err(Failure::of(&error));
-            }
-            let note = metadata.note().map_err(|error| Failure::of(&error))?;
-            let head = SignedHead::parse(&note)
-                .map_err(|error| Failure::of(&error))?
-                .verify(&trust.policy, &expected, now())
-                .map_err(|error| Failure::of(&error))?;
-            let files = metadata.files(&head).map_err(|error| Failure::of(&error))?;
-            let tensors = metadata.tensors(&files).map_err(|error| Failure::of(&error))?.map(Arc::new);
-            let view = ModelView::open(&folder, &metadata, files).map_err(|error| Failure::of(&error))?;
-            let view = Arc::new(view);
-            let by_name = tensors.as_ref();
-            let by_name = by_name.map(|tensors| TensorView::new(Arc::clone(&view), Arc::clone(tensors)));
-            Ok(Self(Arc::new(Opened { folder, metadata, view, tensors, by_name })))
+            let opened = OpenModel::open(&folder, &metadata, &trust.policy, &expected, now());
+            let opened = opened.map_err(|error| Failure::of(&error))?;
+            Ok(Self(Arc::new(Opened { folder, metadata, opened })))
         })
     }
 
     /// The model's name, as its publisher wrote it into the head.
     #[getter]
     fn name(&self) -> String {
-        self.0.view.files().head().head().name.to_string()
+        self.0.opened.view.files().head().head().name.to_string()
     }
 
     #[getter]
     fn revision(&self) -> u64 {
-        self.0.view.files().head().head().revision
+        self.0.opened.view.files().head().head().revision
     }
 
     #[getter]
     fn head(&self) -> String {
-        self.0.view.files().head().id().to_string()
+        self.0.opened.view.files().head().id().to_string()
     }
 
     /// The names of the signers that the policy counts; none for a head that is trusted by its id.
     #[getter]
     fn signers(&self) -> Vec<String> {
-        let signers = self.0.view.files().head().signers();
+        let signers = self.0.opened.view.files().head().signers();
         signers.iter().map(|signer| signer.name.as_str().to_owned()).collect()
     }
 
     /// Whether the list has a file of this path.
     fn has(&self, path: &str) -> bool {
-        self.0.view.files().find(path).is_some()
+        self.0.opened.view.files().find(path).is_some()
     }
 
     /// The path of the listed file that has exactly these bytes; None if no file has.
     fn file_of(&self, py: Python<'_>, bytes: &[u8]) -> Option<String> {
         let root = py.detach(|| FileRoot::of(bytes));
-        let entries = self.0.view.files().entries();
+        let entries = self.0.opened.view.files().entries();
         entries.iter().find(|entry| entry.root == root).map(|entry| entry.path.as_str().to_owned())
     }
 
     /// The number of chunks and of bytes that were read and hashed so far.
     fn reads(&self) -> (u64, u64) {
-        let reads = self.0.view.reads();
+        let reads = self.0.opened.view.reads();
         (reads.chunks, reads.bytes)
     }
 
     /// Opens a tensor file. Its header is verified, and compared with the tensor list.
     fn file(&self, py: Python<'_>, path: &str) -> Result<TensorFile> {
-        py.detach(|| TensorFile::open(Arc::clone(&self.0.view), self.0.by_name.as_ref(), path))
+        py.detach(|| TensorFile::open(Arc::clone(&self.0.opened.view), self.0.opened.by_name.as_ref(), path))
     }
 
     /// Reads and verifies all files, on all cores. `progress` is called now and then with the bytes that were read and those of

@@ -41,10 +41,10 @@ pub(crate) fn run(
     allow_extra: bool,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Verified> {
-    if tensors && model.tensors.is_none() {
+    if tensors && model.opened.tensors.is_none() {
         return Err(Failure::usage("the head lists no tensors").into());
     }
-    let total: u64 = model.view.files().entries().iter().map(|entry| entry.size).sum();
+    let total: u64 = model.opened.view.files().entries().iter().map(|entry| entry.size).sum();
     let (told, (ended, mut wait)) = (Arc::<Told>::default(), mpsc::channel());
     let (model, telling) = (Arc::clone(model), Arc::clone(&told));
     // After an interruption it goes on alone, and nobody waits for it.
@@ -79,12 +79,12 @@ pub(crate) fn run(
 }
 
 fn check(model: &Opened, tensors: bool, allow_extra: bool, told: &Told) -> Result<Summary> {
-    let files = model.view.files();
+    let files = model.opened.view.files();
     let layers = model.metadata.layers(files).map_err(|error| Failure::of(&error))?;
     let check = ModelCheck {
         model: &model.folder,
         files,
-        tensors: model.tensors.as_deref(),
+        tensors: model.opened.tensors.as_deref(),
         layers: layers.as_ref(),
         only: None,
         tensor_hashes: if tensors { TensorHashing::Check } else { TensorHashing::Skip },

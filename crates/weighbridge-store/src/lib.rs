@@ -46,6 +46,7 @@ mod lock;
 mod metadata;
 mod model;
 mod naming;
+mod open_model;
 mod partial;
 mod place;
 mod quarantine;
@@ -87,6 +88,7 @@ pub use metadata::{
 };
 pub use model::{ModelCheck, TensorHashing};
 pub use naming::Naming;
+pub use open_model::{OpenError, OpenModel};
 pub use partial::{ClosedFile, PartialFile};
 pub use place::Place;
 pub use quarantine::Quarantine;

@@ -166,6 +166,9 @@ fn a_descriptor_is_read_at_the_places_of_its_chunks() {
         bytes.push(0);
     });
     assert_eq!(read(0, u64::MAX), (Some((2103, None)), vec![]), "a byte too many");
+    assert_eq!(read(2, 1), (Some((2103, None)), vec![(0, 2)]), "behind the last chunk");
+    assert_eq!(read(u64::MAX, 1), (None, vec![(0, 3)]), "nobody asked for the end");
+    assert_eq!(read(0, 0), (None, vec![(0, 3)]));
     assert_eq!(read(0, 2), (None, vec![(2, 3)]), "which nobody has looked at");
     folder.alter("model.bin", |bytes| bytes.truncate(39_999));
     assert_eq!(read(2, 1), (Some((2107, Some((2, 32_768, 40_000)))), vec![(0, 3)]));
