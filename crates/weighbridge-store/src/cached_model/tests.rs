@@ -226,8 +226,7 @@ fn at_every_moment_main_is_whole_and_whoever_comes_next_goes_on() {
     for kill in 0.. {
         let place = tempfile::tempdir().unwrap();
         let hub = fs::canonicalize(place.path()).unwrap().join("hub");
-        let copied = std::process::Command::new("cp").arg("-a").arg(prepared.path()).arg(&hub).status();
-        assert!(copied.unwrap().success());
+        copy(prepared.path(), &hub);
         let disk = PowerCut::over(&hub);
         disk.fail_after(kill);
         // What is there before the kill is as a process left it that was killed before.
@@ -252,6 +251,23 @@ fn at_every_moment_main_is_whole_and_whoever_comes_next_goes_on() {
         }
     }
     assert!(operations > 20, "{operations}");
+}
+
+/// Copies a folder with its links. No program does it: until a new process becomes that program, it has the files of this one, and so
+/// the locks of the tests beside this one.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (entry, kind) = entry.map(|entry| (entry.path(), entry.file_type().unwrap())).unwrap();
+        let place = to.join(entry.file_name().unwrap());
+        if kind.is_symlink() {
+            symlink(fs::read_link(&entry).unwrap(), place).unwrap();
+        } else if kind.is_dir() {
+            copy(&entry, &place);
+        } else {
+            fs::copy(&entry, place).unwrap();
+        }
+    }
 }
 
 /// A cached model as a process has it that has fetched a release into it.

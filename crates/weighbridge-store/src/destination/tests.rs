@@ -2,11 +2,12 @@ use std::{
     collections::BTreeSet,
     fmt, fs,
     path::PathBuf,
-    process::Command,
     sync::atomic::{AtomicBool, Ordering::SeqCst},
     thread,
 };
 
+#[cfg(target_os = "linux")]
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use tempfile::TempDir;
 use weighbridge_testkit::{CHUNK, Sample};
 use weighbridge_verify::PageBuffer;
@@ -691,34 +692,37 @@ fn says_that_the_folder_has_vanished() {
     assert!(!place.folder.path().exists());
 }
 
-/// A small file system of its own, for the superuser.
+/// A small file system of its own, for the superuser. No program mounts it: until a new process becomes that program, it has the locks
+/// of the tests beside this one.
+#[cfg(target_os = "linux")]
 struct SmallDisk(PathBuf, #[allow(dead_code, reason = "goes with it")] TempDir);
 
+#[cfg(target_os = "linux")]
 impl SmallDisk {
     fn mount() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join("disk");
         fs::create_dir(&place).unwrap();
-        let mounted = run("mount", &["-t", "tmpfs", "-o", "size=96k", "none"], &place);
-        if !mounted {
+        let mounted = mount("none", &place, "tmpfs", MountFlags::empty(), Some(c"size=96k"));
+        if mounted.is_err() {
             eprintln!("skipped: only the superuser can mount a small file system");
         }
-        mounted.then_some(Self(place, folder))
+        mounted.is_ok().then_some(Self(place, folder))
+    }
+
+    fn remount(&self, flags: MountFlags, data: &str) {
+        mount_remount(&self.0, flags, data).unwrap();
     }
 }
 
+#[cfg(target_os = "linux")]
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        run("umount", &["-l"], &self.0);
+        let _ = unmount(&self.0, UnmountFlags::DETACH);
     }
 }
 
-fn run(program: &str, arguments: &[&str], place: &Path) -> bool {
-    let mut command = Command::new(program);
-    command.args(arguments).arg(place).stderr(std::process::Stdio::null());
-    command.status().is_ok_and(|status| status.success())
-}
-
+#[cfg(target_os = "linux")]
 #[test]
 fn says_that_the_disk_is_full_and_leaves_nothing_half_under_a_final_name() {
     let Some(disk) = SmallDisk::mount() else { return };
@@ -738,18 +742,19 @@ fn says_that_the_disk_is_full_and_leaves_nothing_half_under_a_final_name() {
     let mut first = PageBuffer::zeroed(usize::try_from(CHUNK).unwrap());
     partial.read_at(&mut first, 0).unwrap();
     assert_eq!(&*first, place.sample.chunks(0, 0..1));
-    assert!(run("mount", &["-o", "remount,size=1m"], &disk.0));
+    disk.remount(MountFlags::empty(), "size=1m");
     write_all(&partial, &place.sample, 0).unwrap();
     destination.place(&partial, place.sample.path(0)).unwrap();
     assert_eq!(fs::read(disk.0.join("a")).unwrap(), place.sample.bytes(0));
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn says_that_the_file_system_is_read_only() {
     let Some(disk) = SmallDisk::mount() else { return };
     let place = Place::new();
     let destination = Destination::open(&disk.0).unwrap();
-    assert!(run("mount", &["-o", "remount,ro"], &disk.0));
+    disk.remount(MountFlags::RDONLY, "");
     for error in [
         destination.partial(place.sample.root(1), 50_000).unwrap_err(),
         destination.stage(place.sample.id).unwrap_err(),
