@@ -9,7 +9,7 @@ use std::{
 
 use weighbridge_manifest::{
     FileEntry, Held, HeldError, Level, MAX_NOTE, MAX_PROOF, NoteError, PassedOver, ProofError, Proven,
-    SignedProof, SignedReceipt, SignedReport, SliceClaim, TensorEntry, VerifiedHead, shown,
+    SignedProof, SignedReceipt, SignedReport, SliceClaim, TensorEntry, VerifiedHead, readings, shown,
 };
 use weighbridge_store::{IoError, read_bounded, shown_path};
 use weighbridge_tree::{ErrorCode, SliceDecoder};
@@ -20,7 +20,6 @@ use crate::{
     failure::Failure,
     output::{Output, count},
     place::NewFile,
-    prove,
     trust::{self, Demand},
 };
 
@@ -85,7 +84,7 @@ fn shows(args: &Check, proven: &Proven) -> Result<(), Failure> {
         slices.push((file.path.clone(), wanted.bytes.clone()));
     }
     for asked in &wanted.tensor {
-        let mut tensors = prove::readings(asked).filter_map(|(file, name)| proven.tensor(file, name));
+        let mut tensors = readings(asked).filter_map(|(file, name)| proven.tensor(file, name));
         let tensor = tensors.next().ok_or_else(|| not_shown(&shown(asked)))?;
         let end = tensor.offset.saturating_add(tensor.size);
         slices.push((tensor.file.clone(), Some(tensor.offset..end)));

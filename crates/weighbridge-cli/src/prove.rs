@@ -2,7 +2,7 @@
 
 use std::{io::Write, ops::Range, path::Path};
 
-use weighbridge_manifest::{ProveError, VerifiedFileList, VerifiedTensorList, Wanted, shown};
+use weighbridge_manifest::{ProveError, VerifiedFileList, VerifiedTensorList, Wanted, readings, shown};
 use weighbridge_store::{HeldFolder, IoError, Metadata, shown_path};
 use weighbridge_tree::{ErrorCode, SliceRange, Slicer};
 use weighbridge_verify::Holding;
@@ -38,8 +38,7 @@ pub(crate) fn run(args: &Prove, output: &Output) -> Result<(), Failure> {
         wanted = wanted.file(path).map_err(|e| named(e, path))?;
     }
     for asked in &args.tensor {
-        let (file, name) = split(asked, tensors.as_ref());
-        wanted = wanted.tensor(file, name).map_err(|e| named(e, asked))?;
+        wanted = wanted.tensor_named(asked).map_err(|e| named(e, asked))?;
     }
     for path in &args.absent {
         wanted = wanted.absent(path).map_err(|e| named(e, path))?;
@@ -79,11 +78,6 @@ pub(crate) fn run(args: &Prove, output: &Output) -> Result<(), Failure> {
 
 const NAMES: &str =
     "files.jsonl has the names of all files, tensors.jsonl of all tensors; a tensor is written FILE:NAME";
-
-/// The possible readings of FILE:NAME: both parts may have colons.
-pub(crate) fn readings(asked: &str) -> impl Iterator<Item = (&str, &str)> {
-    asked.match_indices(':').map(|(at, _)| (&asked[..at], &asked[at + 1..]))
-}
 
 /// The file and the name of a tensor. The first listed reading wins.
 fn split<'a>(asked: &'a str, tensors: Option<&VerifiedTensorList>) -> (&'a str, &'a str) {

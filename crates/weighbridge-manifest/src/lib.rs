@@ -97,7 +97,7 @@ pub use policy::TrustPolicy;
 pub use policy_error::{KeyFault, PolicyError, PublisherFault};
 pub use proof::{MAX_PROOF, Proven, SignedProof, SliceClaim};
 pub use proof_error::{FormFault, ProofError, ProveError};
-pub use prove::Wanted;
+pub use prove::{Wanted, readings};
 pub use publisher::{Publisher, Role, Scope, TrustedKey};
 pub use shown::{is_unseen, shown, shown_beginning, shown_line, unseen_in};
 pub use statement::{

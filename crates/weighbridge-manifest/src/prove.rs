@@ -30,6 +30,13 @@ pub struct Wanted<'a> {
     slice: Option<(usize, SliceRange)>,
 }
 
+/// The possible readings of `FILE:NAME`, as pairs of file and name.
+pub fn readings(asked: &str) -> impl Iterator<Item = (&str, &str)> {
+    asked
+        .match_indices(':')
+        .filter_map(|(at, colon)| Some((asked.get(..at)?, asked.get(at.checked_add(colon.len())?..)?)))
+}
+
 impl<'a> Wanted<'a> {
     /// Starts without any content, for these lists. Tensors can only be shown if `tensors` is given.
     pub fn of(files: &'a VerifiedFileList, tensors: Option<&'a VerifiedTensorList>) -> Self {
@@ -57,6 +64,18 @@ impl<'a> Wanted<'a> {
         self.add_file(file)?;
         self.tensor_positions.insert(position);
         Ok(self)
+    }
+
+    /// Adds the statement that the model has the tensor that a user calls `FILE:NAME`. Both parts may have colons: of the possible
+    /// readings, the first that is listed is meant.
+    ///
+    /// # Errors
+    /// As of [`tensor`](Self::tensor).
+    pub fn tensor_named(self, asked: &str) -> Result<Self, ProveError> {
+        let tensors = self.tensors.ok_or(ProveError::NoTensorList)?;
+        let listed = readings(asked).find(|(file, name)| tensors.find(file, name).is_some());
+        let (file, name) = listed.unwrap_or((asked, ""));
+        self.tensor(file, name)
     }
 
     /// Adds the statement that the model does not have this file, and the files next to its place in the list.
