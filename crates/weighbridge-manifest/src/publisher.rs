@@ -115,6 +115,12 @@ impl Scope {
         scope.ok_or(PolicyError::Scope)
     }
 
+    /// Whether the scope has this name in it.
+    #[must_use]
+    pub fn covers(&self, name: &ModelName) -> bool {
+        self.fit(name).is_some()
+    }
+
     /// The closeness of the scope's fit to a name; `None` if it does not cover the name.
     pub(crate) fn fit(&self, name: &ModelName) -> Option<usize> {
         let covers = match self {

@@ -13,7 +13,7 @@ use std::{
 };
 
 use weighbridge_manifest::VerifiedFileList;
-
+use weighbridge_tree::Layer;
 use weighbridge_verify::{FileVerifier, VerifierError};
 
 use crate::{
@@ -430,6 +430,15 @@ impl ModelView {
         if let Some(view) = slot.get() {
             return Ok(view);
         }
+        let view = self.open_file(position)?;
+        Ok(slot.get_or_init(|| Box::new(view)))
+    }
+
+    /// Opens the file at `position` of the list, as [`file`](Self::file) does, for a caller that decides how long it stays open.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_file(&self, position: usize) -> Result<FileView, ViewError> {
         let Opened { file, place, kept } = self.places.open(entry_of(&self.files, position)?)?;
         let layer = self.places.layer(&self.files, position)?;
         let verifier = FileVerifier::new(&self.files, position, layer).map_err(|error| match error {
@@ -438,8 +447,15 @@ impl ModelView {
             }
             _ => HoldingError::NoSuchEntry,
         })?;
-        let view = FileView::sharing(file, place, Some(kept), verifier, Arc::clone(&self.cache))?;
-        Ok(slot.get_or_init(|| Box::new(view)))
+        FileView::sharing(file, place, Some(kept), verifier, Arc::clone(&self.cache))
+    }
+
+    /// Reads and accepts the layer of the file at `position` of the list. The file itself is not opened.
+    ///
+    /// # Errors
+    /// [`ViewError`]: the layer is missing (9106) or refused (2202), or cannot be read (9002); the list has no such file (9999).
+    pub fn layer(&self, position: usize) -> Result<Layer, ViewError> {
+        Ok(self.places.layer(&self.files, position)?)
     }
 
     /// Fills `into` with the bytes from `offset` on of the file at `position` of the list.

@@ -10,7 +10,7 @@ use std::{
 
 use tempfile::TempDir;
 use weighbridge_formats::{Format, Parsed, TensorSpan, parse};
-use weighbridge_store::{CHUNKS, FILES, HEAD, Metadata, TENSORS};
+use weighbridge_store::{CHUNKS, FILES, FOLDER, HEAD, Metadata, TENSORS};
 use weighbridge_verify::{
     manifest::{
         Dtype, EntryPath, Expectation, FileEntry, Head, ModelName, SignedHead, TensorEntry, TensorName,
@@ -81,6 +81,16 @@ impl Folder {
         let folder = Self::new();
         files.iter().for_each(|(path, bytes)| folder.write(path, bytes));
         folder
+    }
+
+    /// A model folder with its metadata. Its head is that of `test/model`, revision 1.
+    pub fn weighed(files: &[(&str, Vec<u8>)], chunk_size: ChunkSize) -> (Self, Signed) {
+        let (folder, signed) = (Self::of(files), Draft::of(files, chunk_size).sign());
+        for name in [HEAD, FILES, TENSORS, CHUNKS] {
+            let bytes = fs::read(signed.folder.at(name)).unwrap();
+            folder.write(&format!("{FOLDER}/{name}"), &bytes);
+        }
+        (folder, signed)
     }
 
     pub fn path(&self) -> &Path {

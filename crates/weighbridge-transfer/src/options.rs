@@ -250,7 +250,7 @@ impl Stop {
     }
 
     /// Waits until the fetch is asked to end.
-    pub(crate) async fn asked(&self) {
+    pub async fn asked(&self) {
         let notified = self.notify.notified();
         if !self.is_asked() {
             notified.await;

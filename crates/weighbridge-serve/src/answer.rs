@@ -1,0 +1,448 @@
+//! From a request to its answer: who may ask, what is there, and in which words a refusal is given.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::Range,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
+    request::Parts,
+};
+use tokio::task::spawn_blocking;
+use weighbridge_store::ViewError;
+use weighbridge_tree::Coded as _;
+
+use crate::{
+    body::{Body, Content, Pieces},
+    clients::{Client, Clients},
+    figures::{Figures, Gauges, Record},
+    hub,
+    models::Models,
+    page, proof,
+    range::Part,
+    release::{Item, Release, len},
+    room::{Limits, Room, Seat},
+    route::{Route, ServedName},
+};
+
+/// Whom a server answers, and what.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// The names under which the server is reached, beside `localhost` and addresses. A request that names another host is refused:
+    /// otherwise a web page could have a browser ask for private models, under a name that leads here (DNS rebinding).
+    pub hosts: Vec<String>,
+    /// Whether the routes of a hub are answered. Their clients verify nothing, so that whoever is on the way could change bytes,
+    /// unless the connection is encrypted or does not leave the machine.
+    pub hub: bool,
+    /// The clients that may ask; anybody, if `None`.
+    pub clients: Option<Clients>,
+}
+
+/// Answers requests for models.
+///
+/// This is the server without its connections: for programs that have a server of their own. [`Server`](crate::Server) has both.
+#[derive(Debug)]
+pub struct Site {
+    models: Arc<Models>,
+    rules: Rules,
+    pub(crate) figures: Arc<Figures>,
+    pub(crate) room: Arc<Room>,
+}
+
+/// The end of a decision that is no answer with content.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    status: StatusCode,
+    message: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// What is sent.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) content: Sent,
+}
+
+pub(crate) enum Sent {
+    Whole(Bytes),
+    /// Bytes of a model, of which the first piece is judged.
+    Pieces(Box<Pieces>, Bytes),
+    /// Nothing, of something that has this many bytes.
+    Length(u64),
+}
+
+impl Site {
+    /// A site of models, which the caller [looks at](Models::look) from time to time.
+    #[must_use]
+    pub fn new(models: Arc<Models>, rules: Rules, limits: &Limits) -> Arc<Self> {
+        Arc::new(Self { models, rules, figures: Arc::new(Figures::new()), room: Room::new(limits) })
+    }
+
+    /// The models.
+    #[must_use]
+    pub fn models(&self) -> &Arc<Models> {
+        &self.models
+    }
+
+    /// Answers a request. Its body is not looked at. `from` is the client's address, for the log.
+    ///
+    /// # Guarantee
+    /// That of [`Body`]. Nothing is looked up for a client that may not ask for it, and its answer does not depend on what is there.
+    ///
+    /// # Panics
+    /// If it is not awaited in a runtime of tokio: files are read on its threads for blocking work.
+    pub async fn answer<B>(
+        self: &Arc<Self>,
+        request: Request<B>,
+        from: Option<SocketAddr>,
+    ) -> Response<Body> {
+        let (parts, _) = request.into_parts();
+        self.answer_to(&parts, from, Seat::outside()).await
+    }
+
+    pub(crate) async fn answer_to(
+        self: &Arc<Self>,
+        parts: &Parts,
+        from: Option<SocketAddr>,
+        seat: Arc<Seat>,
+    ) -> Response<Body> {
+        let from = from.map(|from| from.to_string()).unwrap_or_default();
+        let mut record =
+            Record::begin(Arc::clone(&self.figures), Arc::clone(&seat), parts.method.clone(), from);
+        let answer = match self.decide(parts, &mut record, &seat).await {
+            Ok(answer) => answer,
+            Err(refusal) => refusal.into_answer(),
+        };
+        respond(answer, record, parts.method == Method::HEAD)
+    }
+
+    async fn decide(
+        self: &Arc<Self>,
+        parts: &Parts,
+        record: &mut Record,
+        seat: &Arc<Seat>,
+    ) -> Result<Answer, Refusal> {
+        self.may_be_from_here(parts)?;
+        let route = Route::of(parts.uri.path());
+        record.route = route.as_ref().map_or("other", Route::kind);
+        if parts.headers.contains_key(header::TRANSFER_ENCODING) {
+            return Err(
+                Refusal::new(StatusCode::LENGTH_REQUIRED, "the request needs a Content-Length").closing()
+            );
+        }
+        if !matches!(parts.method, Method::GET | Method::HEAD) {
+            let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here");
+            return Err(refusal.with(header::ALLOW, "GET, HEAD").closing());
+        }
+        let is_open = matches!(route, Some(Route::Health | Route::Ready));
+        let client = if is_open { None } else { self.client(parts, route.as_ref().and_then(Route::model))? };
+        record.client = client.map(|client| Arc::clone(client.name()));
+        let route = route.ok_or_else(not_found)?;
+        if route.is_of_hub() && !self.rules.hub {
+            return Err(Refusal::new(
+                StatusCode::FORBIDDEN,
+                "the clients of a hub do not verify what they get: this server answers them over TLS or on loopback only, \
+                 unless it runs with --insecure-http",
+            ));
+        }
+        record.model = route.model().cloned();
+        match route {
+            Route::Page => Ok(page::of(&self.models.all(), client)),
+            Route::Metrics => {
+                Ok(text("text/plain; version=0.0.4; charset=utf-8", self.figures.text(&self.gauges())))
+            }
+            Route::Health => Ok(text(PLAIN, "ok\n".to_owned())),
+            Route::Ready if self.models.all().is_empty() => {
+                Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "no model is served yet"))
+            }
+            Route::Ready => Ok(text(PLAIN, "ok\n".to_owned())),
+            Route::File(name, path) => {
+                let release = self.release(&name, None)?;
+                let item =
+                    release.at(&path).filter(|item| matches!(item, Item::File(_))).ok_or_else(not_found)?;
+                self.item(release, item, parts, record, seat, HeaderMap::new()).await
+            }
+            Route::Metadata(name, file) => {
+                let release = self.release(&name, None)?;
+                let item = Item::Metadata(file);
+                if !release.has(item) {
+                    return Err(not_found());
+                }
+                self.item(release, item, parts, record, seat, HeaderMap::new()).await
+            }
+            Route::Proof(name) => {
+                let release = self.release(&name, None)?;
+                proof::proof(release, parts.uri.query()).await
+            }
+            Route::Slice(name) => {
+                let release = self.release(&name, None)?;
+                let (models, room) = (Arc::clone(&self.models), Arc::clone(&self.room));
+                proof::slice(models, room, release, parts.uri.query(), Arc::clone(seat)).await
+            }
+            Route::Info(name, revision) => {
+                let release = self.release(&name, revision.as_deref())?;
+                Ok(hub::info(&release, parts.uri.query()))
+            }
+            Route::Tree(name, revision, folder) => {
+                let release = self.release(&name, Some(&revision))?;
+                hub::tree(&release, &folder, parts.uri.query())
+            }
+            Route::Resolve(name, revision, path) => {
+                let release = self.release(&name, Some(&revision))?;
+                let headers = hub::headers(&release);
+                let item = release.at(&path).ok_or_else(|| hub::no_entry(&release, &path))?;
+                self.item(release, item, parts, record, seat, headers).await
+            }
+        }
+    }
+
+    /// Refuses what a browser would ask here for a page of somebody else.
+    fn may_be_from_here(&self, parts: &Parts) -> Result<(), Refusal> {
+        let bad = |message| Err(Refusal::new(StatusCode::BAD_REQUEST, message).closing());
+        let mut named = parts.headers.get_all(header::HOST).iter();
+        let host = match (named.next(), named.next(), parts.uri.authority()) {
+            (_, Some(_), _) => return bad("the request has two Host headers"),
+            // The target goes before the header (RFC 9112, section 3.2.2).
+            (_, None, Some(authority)) => authority.as_str(),
+            (Some(host), None, None) => match host.to_str() {
+                Ok(host) => host,
+                Err(_) => return bad("the Host header is malformed"),
+            },
+            (None, None, None) if parts.version >= Version::HTTP_11 => {
+                return bad("the request has no Host header");
+            }
+            (None, None, None) => return Ok(()),
+        };
+        if !self.is_known(host) {
+            let shown: String = host.chars().filter(|c| c.is_ascii_graphic()).take(100).collect();
+            let message = format!(
+                "this server is not known as {shown}; if it is to be reached under that name, start it with --host NAME"
+            );
+            return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, message));
+        }
+        let origins = parts.headers.get_all(header::ORIGIN);
+        let is_of_host = |origin: &HeaderValue| {
+            let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+            origin.is_some_and(|(_, origin)| origin.eq_ignore_ascii_case(host))
+        };
+        if !origins.iter().all(is_of_host) {
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "pages of other origins may not ask here"));
+        }
+        Ok(())
+    }
+
+    /// Whether the server may be called by this host and port.
+    fn is_known(&self, host: &str) -> bool {
+        let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((address, _)) => return address.parse::<IpAddr>().is_ok(),
+            None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+        };
+        let name = name.strip_suffix('.').unwrap_or(name);
+        name.parse::<IpAddr>().is_ok()
+            || name.eq_ignore_ascii_case("localhost")
+            || self.rules.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
+    }
+
+    /// The client that asks, if the server knows its clients. Nothing is looked up here but the client.
+    fn client(&self, parts: &Parts, model: Option<&ServedName>) -> Result<Option<&Client>, Refusal> {
+        let Some(clients) = &self.rules.clients else { return Ok(None) };
+        let token = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = token.and_then(|value| value.split_once(' '));
+        let token = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let client = token.and_then(|(_, token)| clients.by_token(token.trim()));
+        let client = client.ok_or_else(|| {
+            let refusal = Refusal::new(StatusCode::UNAUTHORIZED, "a token is needed that this server knows");
+            refusal.with(header::WWW_AUTHENTICATE, "Bearer")
+        })?;
+        match model {
+            Some(model) if !client.may_read(model.name()) => {
+                Err(Refusal::new(StatusCode::FORBIDDEN, "this token is not for models of this name"))
+            }
+            _ => Ok(Some(client)),
+        }
+    }
+
+    fn release(&self, name: &ServedName, revision: Option<&str>) -> Result<Arc<Release>, Refusal> {
+        let published = self.models.find(name).ok_or_else(|| {
+            Refusal::new(StatusCode::NOT_FOUND, "no model of this name is served").hub_code("RepoNotFound")
+        })?;
+        self.models.release(&published, revision).ok_or_else(|| {
+            Refusal::new(StatusCode::NOT_FOUND, "the model has no such revision here")
+                .hub_code("RevisionNotFound")
+        })
+    }
+
+    fn gauges(&self) -> Gauges {
+        Gauges {
+            models: self.models.all().len(),
+            connections: self.room.connections(),
+            lookups: self.models.lookups(),
+        }
+    }
+
+    /// A file, or metadata, or the part that is asked for.
+    async fn item(
+        self: &Arc<Self>,
+        release: Arc<Release>,
+        item: Item,
+        parts: &Parts,
+        record: &mut Record,
+        seat: &Arc<Seat>,
+        mut headers: HeaderMap,
+    ) -> Result<Answer, Refusal> {
+        let size = release.size(item);
+        let tag = format!("\"{}\"", release.tag(item));
+        let part = Part::of(&parts.headers, size, &tag);
+        headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        insert(&mut headers, header::ETAG, &tag);
+        // A page in a model is none of this server.
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        let (status, range) = match part {
+            Part::Whole => (StatusCode::OK, 0..size),
+            Part::Bytes(range) => {
+                let last = range.end.saturating_sub(1);
+                insert(&mut headers, header::CONTENT_RANGE, &format!("bytes {}-{last}/{size}", range.start));
+                (StatusCode::PARTIAL_CONTENT, range)
+            }
+            Part::Known => {
+                headers.remove(header::CONTENT_TYPE);
+                let content = Sent::Whole(Bytes::new());
+                return Ok(Answer { status: StatusCode::NOT_MODIFIED, headers, content });
+            }
+            Part::Beyond => {
+                let refusal =
+                    Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, "the file ends before these bytes");
+                return Err(refusal.with(header::CONTENT_RANGE, &format!("bytes */{size}")));
+            }
+        };
+        record.is_of_model();
+        let content = match parts.method {
+            Method::HEAD => Sent::Length(range.end.saturating_sub(range.start)),
+            _ => self.content(release, item, range, record, seat).await?,
+        };
+        Ok(Answer { status, headers, content })
+    }
+
+    async fn content(
+        self: &Arc<Self>,
+        release: Arc<Release>,
+        item: Item,
+        range: Range<u64>,
+        record: &Record,
+        seat: &Arc<Seat>,
+    ) -> Result<Sent, Refusal> {
+        if range.is_empty() {
+            return Ok(Sent::Whole(Bytes::new()));
+        }
+        let Some(content) = Content::of(Arc::clone(&self.models), Arc::clone(&release), item) else {
+            let Item::Metadata(file) = item else { return Err(failed()) };
+            let text = spawn_blocking(move || release.text(file)).await.ok().flatten().ok_or_else(failed)?;
+            let at = |place: u64| usize::try_from(place).unwrap_or(usize::MAX).min(text.len());
+            return Ok(Sent::Whole(text.slice(at(range.start)..at(range.end))));
+        };
+        let mut pieces = Pieces::new(content, range, Arc::clone(&self.room), Arc::clone(seat));
+        match pieces.next().await {
+            Some(Ok(first)) => Ok(Sent::Pieces(pieces, first)),
+            Some(Err(fault)) => {
+                record.refuse(&fault);
+                Err(unreadable(&fault))
+            }
+            None => Err(failed()),
+        }
+    }
+}
+
+/// A file of the server that cannot be sent. The place of the file on the server's disk is for its log.
+pub(crate) fn unreadable(fault: &ViewError) -> Refusal {
+    let code = fault.error_code().get();
+    let message = match fault {
+        ViewError::Chunk { fault, .. } => format!("not sent: {fault} [W{code}]"),
+        _ => format!("the server cannot read this file now [W{code}]"),
+    };
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message)
+}
+
+/// A state that does not happen.
+pub(crate) fn failed() -> Refusal {
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "this is a fault of the server; please report it")
+}
+
+pub(crate) fn not_found() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "there is nothing at this path")
+}
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+/// An answer of one text.
+pub(crate) fn text(kind: &'static str, text: String) -> Answer {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Answer { status: StatusCode::OK, headers, content: Sent::Whole(text.into()) }
+}
+
+/// Inserts a header whose value was made here. One that no header can have is left out.
+pub(crate) fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+impl Refusal {
+    pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), headers: Vec::new() }
+    }
+
+    pub(crate) fn with(mut self, name: HeaderName, value: &str) -> Self {
+        self.headers.extend(HeaderValue::from_str(value).map(|value| (name, value)));
+        self
+    }
+
+    /// The name that hubs have for the reason; their clients look at it.
+    pub(crate) fn hub_code(self, code: &str) -> Self {
+        self.with(HeaderName::from_static("x-error-code"), code)
+    }
+
+    /// The connection is closed after the answer: what follows on it may be a body that nobody reads.
+    fn closing(self) -> Self {
+        self.with(header::CONNECTION, "close")
+    }
+
+    fn into_answer(self) -> Answer {
+        let mut answer = text(PLAIN, format!("{}\n", self.message));
+        answer.status = self.status;
+        answer.headers.extend(self.headers);
+        answer
+    }
+}
+
+fn respond(answer: Answer, mut record: Record, is_head: bool) -> Response<Body> {
+    let Answer { status, headers, content } = answer;
+    record.status = status;
+    let content = match content {
+        Sent::Whole(bytes) if is_head => Sent::Length(len(&bytes)),
+        content => content,
+    };
+    let mut length = None;
+    let body = match content {
+        Sent::Whole(bytes) => Body::whole(bytes, record),
+        Sent::Pieces(pieces, first) => Body::pieces(pieces, first, record),
+        Sent::Length(bytes) => {
+            length = (status != StatusCode::NOT_MODIFIED).then_some(bytes);
+            Body::whole(Bytes::new(), record)
+        }
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Some(length) = length {
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    response
+}

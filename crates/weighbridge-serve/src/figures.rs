@@ -1,0 +1,190 @@
+//! What a server counts, and what it says of each answer in its log.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use http::StatusCode;
+use tracing::{error, info};
+use weighbridge_store::ViewError;
+use weighbridge_tree::Coded as _;
+
+use crate::{
+    room::{Seat, lock},
+    route::ServedName,
+};
+
+/// The figures of a server. None has a label that grows with clients or models.
+#[derive(Debug)]
+pub(crate) struct Figures {
+    began: Instant,
+    requests: Mutex<BTreeMap<(&'static str, u16), u64>>,
+    sent: AtomicU64,
+    chunks_refused: AtomicU64,
+    /// When a verified byte was sent last, in milliseconds since the server began.
+    verified_at: AtomicU64,
+}
+
+/// Figures that others count.
+pub(crate) struct Gauges {
+    pub(crate) models: usize,
+    pub(crate) connections: usize,
+    pub(crate) lookups: u64,
+}
+
+impl Figures {
+    pub(crate) fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            requests: Mutex::default(),
+            sent: AtomicU64::new(0),
+            chunks_refused: AtomicU64::new(0),
+            verified_at: AtomicU64::new(0),
+        }
+    }
+
+    /// The figures in the text format of Prometheus, version 0.0.4.
+    pub(crate) fn text(&self, gauges: &Gauges) -> String {
+        let mut text = String::new();
+        let mut one = |name: &str, kind: &str, help: &str, samples: &[(String, u64)]| {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+            for (labels, value) in samples {
+                let _ = writeln!(text, "{name}{labels} {value}");
+            }
+        };
+        let plain = |value| [(String::new(), value)];
+        let verified = Duration::from_millis(self.verified_at.load(Relaxed));
+        one(
+            "weighbridge_bytes_total",
+            "counter",
+            "Bytes of models, by direction and by what is known of them.",
+            &[("{direction=\"sent\",state=\"verified\"}".to_owned(), self.sent.load(Relaxed))],
+        );
+        one(
+            "weighbridge_chunks_refused_total",
+            "counter",
+            "Chunks that were not the signed ones, and were not sent.",
+            &plain(self.chunks_refused.load(Relaxed)),
+        );
+        one(
+            "weighbridge_seconds_since_verified",
+            "gauge",
+            "Seconds since a verified byte was sent, or since the start.",
+            &plain(self.began.elapsed().saturating_sub(verified).as_secs()),
+        );
+        let requests = lock(&self.requests);
+        let requests: Vec<_> = requests
+            .iter()
+            .map(|((route, status), count)| (format!("{{route=\"{route}\",status=\"{status}\"}}"), *count))
+            .collect();
+        one("weighbridge_requests_total", "counter", "Requests that were answered.", &requests);
+        one(
+            "weighbridge_lookups_total",
+            "counter",
+            "Names that were looked up among the models.",
+            &plain(gauges.lookups),
+        );
+        let number = |value: usize| plain(u64::try_from(value).unwrap_or(u64::MAX));
+        one("weighbridge_models", "gauge", "Models that are served.", &number(gauges.models));
+        one("weighbridge_connections", "gauge", "Open connections.", &number(gauges.connections));
+        text
+    }
+}
+
+/// A request that is being answered. It is counted and written to the log when its answer has ended.
+#[derive(Debug)]
+pub(crate) struct Record {
+    figures: Arc<Figures>,
+    seat: Arc<Seat>,
+    began: Instant,
+    method: http::Method,
+    pub(crate) route: &'static str,
+    pub(crate) model: Option<ServedName>,
+    /// The address of the client, for the log alone.
+    from: String,
+    /// The name of the client, if it has one.
+    pub(crate) client: Option<Arc<str>>,
+    pub(crate) status: StatusCode,
+    sent: u64,
+    is_of_model: bool,
+    is_cut_short: bool,
+}
+
+impl Record {
+    pub(crate) fn begin(figures: Arc<Figures>, seat: Arc<Seat>, method: http::Method, from: String) -> Self {
+        seat.begin_request();
+        Self {
+            figures,
+            seat,
+            began: Instant::now(),
+            method,
+            route: "other",
+            model: None,
+            from,
+            client: None,
+            status: StatusCode::OK,
+            sent: 0,
+            is_of_model: false,
+            is_cut_short: false,
+        }
+    }
+
+    /// What is sent from now on are bytes of a model.
+    pub(crate) fn is_of_model(&mut self) {
+        self.is_of_model = true;
+    }
+
+    pub(crate) fn send(&mut self, bytes: u64) {
+        self.sent = self.sent.saturating_add(bytes);
+        if self.is_of_model {
+            self.figures.sent.fetch_add(bytes, Relaxed);
+            let now = u64::try_from(self.figures.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.figures.verified_at.store(now, Relaxed);
+        }
+    }
+
+    /// A chunk cannot be sent.
+    pub(crate) fn refuse(&self, fault: &ViewError) {
+        if matches!(fault, ViewError::Chunk { .. }) {
+            self.figures.chunks_refused.fetch_add(1, Relaxed);
+        }
+        let model = self.model.as_ref().map(ServedName::as_str);
+        error!(target: "weighbridge", model, code = fault.error_code().get(), "not sent: {fault}");
+    }
+
+    /// The body ends before its length.
+    pub(crate) fn cut_short(&mut self, fault: &ViewError) {
+        self.is_cut_short = true;
+        self.refuse(fault);
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.seat.end_request();
+        let status = self.status.as_u16();
+        let mut requests = lock(&self.figures.requests);
+        let count = requests.entry((self.route, status)).or_default();
+        *count = count.saturating_add(1);
+        drop(requests);
+        info!(
+            target: "weighbridge::request",
+            method = %self.method,
+            route = self.route,
+            model = self.model.as_ref().map(ServedName::as_str),
+            status,
+            bytes = self.sent,
+            seconds = self.began.elapsed().as_secs_f64(),
+            from = self.from,
+            client = self.client.as_deref(),
+            cut_short = self.is_cut_short,
+        );
+    }
+}

@@ -1,0 +1,54 @@
+//! Publishes model folders over HTTP, and hashes every chunk in the buffer from which it is sent.
+//!
+//! - [`Models`] are the folders that are published; new releases are noticed
+//! - [`Site`] answers requests: files with ranges, metadata, proofs and slices, and the routes of a hub
+//! - [`Server`] has the connections, with TLS, and [`Limits`] that bound them
+//! - [`Rules`] say who may ask, [`Clients`] who they are
+//!
+//! The routes are those of `spec/serving.md`.
+//!
+//! # Guarantee
+//! No byte of a file is sent that was not hashed with its chunk, in the memory from which it is sent, and found to be signed (rule
+//! 10). Only paths of the signed list, and four files of metadata, are answered; they are opened beneath the model folder.
+//!
+//! # Non-guarantee
+//! The head is believed by its own word: whoever receives the model judges who signed it. Clients of a hub verify nothing, so that
+//! what happens to bytes on their way is up to the connection.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::as_conversions
+    )
+)]
+
+mod answer;
+mod body;
+mod clients;
+mod figures;
+mod heads;
+mod hub;
+mod models;
+mod page;
+mod proof;
+mod range;
+mod release;
+mod room;
+mod route;
+mod server;
+mod wire;
+
+pub use answer::{Rules, Site};
+pub use body::{Body, CutShort};
+pub use clients::{Client, Clients, ClientsError};
+pub use models::{Change, Models};
+pub use release::ReleaseError;
+pub use room::Limits;
+pub use route::{MetadataFile, Route, ServedName};
+pub use server::{Server, TlsFiles, serve_stream};

@@ -1,0 +1,204 @@
+//! Existence proofs and slices, made on request.
+
+use std::{ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use tokio::task::spawn_blocking;
+use weighbridge_manifest::{ProveError, Wanted, readings};
+use weighbridge_store::ViewError;
+use weighbridge_tree::{Coded as _, SliceRange, Slicer};
+use weighbridge_verify::PageBuffer;
+
+use crate::{
+    answer::{Answer, Refusal, Sent, failed, text, unreadable},
+    models::Models,
+    release::Release,
+    room::{Portion, Room, Seat},
+    route::parameters,
+};
+
+/// What a query asks to be shown.
+#[derive(Debug, Default)]
+struct Asked {
+    files: Vec<String>,
+    tensors: Vec<String>,
+    absent: Vec<String>,
+    /// A range of bytes of the one file.
+    bytes: Option<Range<u64>>,
+}
+
+/// A slice is made in memory, so that a larger range is asked for in several slices.
+const MAX_SLICE: u64 = 16 << 20;
+
+/// Answers with a proof of what the query names, and of a slice if it names one.
+pub(crate) async fn proof(release: Arc<Release>, query: Option<&str>) -> Result<Answer, Refusal> {
+    let asked = Asked::read(query)?;
+    let proof = spawn_blocking(move || {
+        let mut wanted = Wanted::of(release.files(), release.tensors());
+        for path in &asked.files {
+            wanted = wanted.file(path)?;
+        }
+        for tensor in &asked.tensors {
+            wanted = wanted.tensor_named(tensor)?;
+        }
+        for path in &asked.absent {
+            wanted = wanted.absent(path)?;
+        }
+        if asked.bytes.is_some() {
+            let (path, range) = asked.sliced(&release)?;
+            wanted = wanted.slice(&path, range)?;
+        }
+        wanted.prove(release.note()).map_err(Fault::from)
+    });
+    let proof = proof.await.map_err(|_| failed())??;
+    Ok(text("text/plain; charset=utf-8", proof))
+}
+
+/// Answers with the slice that the query names.
+pub(crate) async fn slice(
+    models: Arc<Models>,
+    room: Arc<Room>,
+    release: Arc<Release>,
+    query: Option<&str>,
+    seat: Arc<Seat>,
+) -> Result<Answer, Refusal> {
+    let asked = Asked::read(query)?;
+    let (path, range) = asked.sliced(&release)?;
+    let len = range.end.saturating_sub(range.start);
+    if len > MAX_SLICE {
+        let message = format!("a slice has at most {MAX_SLICE} bytes here: ask for several");
+        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+    }
+    // The slice, the path to it, and one chunk.
+    let memory = len.saturating_mul(2).saturating_add(release.files().chunk_size().bytes());
+    let portion = room.take(usize::try_from(memory).unwrap_or(usize::MAX), seat).await;
+    let made = spawn_blocking(move || make(&models, &release, &path, range, portion));
+    let slice = made.await.map_err(|_| failed())??;
+    let mut answer = text("application/octet-stream", String::new());
+    answer.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    answer.content = Sent::Whole(slice);
+    Ok(answer)
+}
+
+fn make(
+    models: &Models,
+    release: &Release,
+    path: &str,
+    range: Range<u64>,
+    portion: Portion,
+) -> Result<Bytes, Fault> {
+    let not_listed = || Fault::NotFound("the model has no file of this path".to_owned());
+    let (position, entry) = release.files().find(path).ok_or_else(not_listed)?;
+    let range = SliceRange::new(entry.size, range).map_err(|error| Fault::Asked(error.to_string()))?;
+    let file = models.file(release, position).map_err(Fault::View)?;
+    let layer = file.verifier().layer();
+    let bug = |_| Fault::Bug;
+    let (mut slice, mut chunk) = (Vec::new(), PageBuffer::new());
+    let mut slicer = Slicer::new(layer, range, &mut slice).map_err(bug)?;
+    while let Some(index) = slicer.wanted() {
+        let bytes = layer.grid().range(index).ok_or(Fault::Bug)?;
+        chunk.resize(usize::try_from(bytes.end.saturating_sub(bytes.start)).unwrap_or(0));
+        if let Err(fault) = file.fill_at(bytes.start, &mut chunk) {
+            models.read_failed(release, position, &fault);
+            return Err(Fault::View(fault));
+        }
+        slicer.push(&chunk, &mut slice).map_err(bug)?;
+    }
+    slicer.finish().map_err(bug)?;
+    Ok(Bytes::from_owner(Held { slice, _portion: portion }))
+}
+
+/// A slice with the right to its memory.
+struct Held {
+    slice: Vec<u8>,
+    _portion: Portion,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.slice
+    }
+}
+
+impl Asked {
+    fn read(query: Option<&str>) -> Result<Self, Refusal> {
+        let bad = |message: &str| Refusal::new(StatusCode::BAD_REQUEST, message);
+        let mut asked = Self::default();
+        for (key, value) in parameters(query).ok_or_else(|| bad("the query is malformed"))? {
+            match key.as_str() {
+                "file" => asked.files.push(value),
+                "tensor" => asked.tensors.push(value),
+                "absent" => asked.absent.push(value),
+                "bytes" if asked.bytes.is_none() => {
+                    let range = value.split_once('-').and_then(|(first, last)| {
+                        let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+                        (first <= last).then(|| first..last.saturating_add(1))
+                    });
+                    asked.bytes =
+                        Some(range.ok_or_else(|| bad("`bytes` is FIRST-LAST, both counted from 0"))?);
+                }
+                _ => {
+                    return Err(bad(
+                        "the query names other things than file=, tensor=, absent= and one bytes=",
+                    ));
+                }
+            }
+        }
+        if asked.files.is_empty() && asked.tensors.is_empty() && asked.absent.is_empty() {
+            return Err(bad("ask for file=PATH, tensor=FILE:NAME or absent=PATH"));
+        }
+        Ok(asked)
+    }
+
+    /// The file and the bytes of the slice: a range of the one file, or all of the one tensor.
+    fn sliced(&self, release: &Release) -> Result<(String, Range<u64>), Fault> {
+        match (self.files.as_slice(), self.tensors.as_slice(), &self.bytes) {
+            ([path], [], Some(range)) => Ok((path.clone(), range.clone())),
+            ([path], [], None) => {
+                let size = release.files().find(path).map_or(0, |(_, entry)| entry.size);
+                Ok((path.clone(), 0..size))
+            }
+            ([], [asked], None) => {
+                let tensors = release.tensors().ok_or(ProveError::NoTensorList)?;
+                let found = readings(asked).find_map(|(file, name)| tensors.find(file, name));
+                let (_, tensor) = found
+                    .ok_or_else(|| Fault::NotFound("the model has no tensor of this name".to_owned()))?;
+                let end = tensor.offset.saturating_add(tensor.size);
+                Ok((tensor.file.as_str().to_owned(), tensor.offset..end))
+            }
+            _ => Err(Fault::Asked(
+                "a slice is of one file=, with or without bytes=, or of one tensor=".to_owned(),
+            )),
+        }
+    }
+}
+
+/// The reason why there is no proof, or no slice.
+enum Fault {
+    Asked(String),
+    NotFound(String),
+    View(ViewError),
+    Bug,
+}
+
+impl From<ProveError> for Fault {
+    fn from(error: ProveError) -> Self {
+        let message = format!("{error} [W{}]", error.error_code());
+        match error {
+            ProveError::NotListed { .. } | ProveError::NoTensorList => Self::NotFound(message),
+            _ => Self::Asked(message),
+        }
+    }
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Asked(message) => Self::new(StatusCode::BAD_REQUEST, message),
+            Fault::NotFound(message) => Self::new(StatusCode::NOT_FOUND, message),
+            Fault::View(fault) => unreadable(&fault),
+            Fault::Bug => failed(),
+        }
+    }
+}
