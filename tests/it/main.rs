@@ -15,5 +15,7 @@ mod import;
 mod readme;
 mod reference;
 #[cfg(unix)]
+mod serve;
+#[cfg(unix)]
 mod torture;
 mod vectors;

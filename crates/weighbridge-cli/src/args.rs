@@ -1,8 +1,8 @@
 //! The commands and arguments of the command line.
 
-use std::{ops::Range, path::PathBuf};
+use std::{net::SocketAddr, ops::Range, path::PathBuf};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use weighbridge_manifest::{ModelName, Time};
 use weighbridge_tree::{ChunkSize, HeadId};
@@ -48,6 +48,7 @@ pub(crate) enum Command {
     Audit(Audit),
     Fetch(Fetch),
     Import(Import),
+    Serve(Serve),
     #[command(subcommand)]
     Trust(TrustFile),
     Diff(Diff),
@@ -468,6 +469,59 @@ pub(crate) struct Import {
     /// Replace `refs/main` in the cache even if another program has written it; the files of its snapshot are not fetched again
     #[arg(long, requires = "hf_cache")]
     pub(crate) replace: bool,
+}
+
+/// Publish models over HTTP: for `weighbridge fetch`, for clients of a hub, and for anything that asks for files
+///
+/// Every chunk is hashed in the buffer from which it is sent: of a file that has changed on disk no byte of a bad chunk is given.
+/// A new revision in a folder is served without a restart. Clients of a hub work with HF_ENDPOINT=http://ADDRESS; they verify
+/// nothing themselves.
+///
+/// The first Ctrl-C or SIGTERM ends it once the answers under way are sent, with exit status 0; the second at once.
+#[derive(Parser)]
+#[command(after_help = examples::SERVE)]
+pub(crate) struct Serve {
+    /// Model folders, or folders that have some in them: DIR/MODEL or DIR/ORG/MODEL
+    #[arg(value_name = "MODEL", required = true)]
+    pub(crate) models: Vec<PathBuf>,
+    /// The address to listen at; port 0 is any that is free
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+    /// The certificates for TLS, in PEM, that of the server first; read again when the file changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) cert: Option<PathBuf>,
+    /// The secret key of the certificate, in PEM
+    #[arg(long = "key", id = "tls_key", value_name = "FILE", requires = "cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Answer clients of a hub without TLS on other addresses than loopback: whoever is on the way can change what they get
+    #[arg(long)]
+    pub(crate) insecure_http: bool,
+    /// A name under which this server is reached, beside localhost and addresses; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) host: Vec<String>,
+    /// Answer the clients of this file alone: a line for each, `NAME SHA-256-OF-TOKEN read ORG/*`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tokens: Option<PathBuf>,
+    /// How many connections to have at once
+    #[arg(long, value_name = "NUMBER", default_value = "1024", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) connections: u16,
+    /// How much memory to use for what is sent, of all connections together
+    #[arg(long, value_name = "SIZE", value_parser = byte_size, default_value = "256MiB")]
+    pub(crate) memory: u64,
+    /// How to write the log on standard error
+    #[arg(long, value_name = "FORM", value_enum, default_value_t = LogForm::Text)]
+    pub(crate) log: LogForm,
+}
+
+/// The form of a log
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogForm {
+    /// Lines for people
+    Text,
+    /// An object a line
+    Json,
+    /// Nothing
+    Off,
 }
 
 /// The place for a model

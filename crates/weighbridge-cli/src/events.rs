@@ -14,6 +14,7 @@ pub(crate) mod prove;
 pub(crate) mod publish;
 #[cfg(test)]
 mod schema;
+pub(crate) mod serve;
 pub(crate) mod values;
 pub(crate) mod verify;
 pub(crate) mod verify_hub;
@@ -115,6 +116,10 @@ events! {
     "durable", "fetch": fetch::Durable<'_>;
     "naming", "fetch, import": fetch::Naming;
     "extra", "fetch, import": fetch::Extra<'_>;
+    "listening", "serve": serve::Listening<'_>;
+    "published", "serve": serve::Published<'_>;
+    "withdrawn", "serve": serve::Withdrawn<'_>;
+    "unpublished", "serve, of a folder that cannot be served as it is": serve::Unpublished<'_>;
     "man", "man": common::Man<'_>;
 }
 

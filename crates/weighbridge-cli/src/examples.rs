@@ -97,6 +97,12 @@ pub(crate) const FETCH: &str = examples! {
     "    --vkey \"$(cat keys/alice.vkey)\""
 };
 
+pub(crate) const SERVE: &str = examples! {
+    "weighbridge serve model"
+    "weighbridge serve models --listen 0.0.0.0:8443 --host models.example.org \\"
+    "    --cert cert.pem --key key.pem --tokens tokens"
+};
+
 pub(crate) const IMPORT: &str = examples! {
     "weighbridge import hf://org/other@v1.0 -o imported --key keys/alice.key"
     "weighbridge import hf://org/other -o imported --key keys/alice.key --update"

@@ -28,6 +28,7 @@ mod output;
 mod place;
 mod progress;
 mod prove;
+mod serve;
 mod sign;
 mod signals;
 mod trust;
@@ -57,8 +58,8 @@ pub fn main() -> ExitCode {
         Err(error) => return misuse(&error),
     };
     let output = Output::new(args.json).quiet(args.quiet);
-    // A fetch handles signals itself: it has more to do at its end than to undo something.
-    if !matches!(args.command, Command::Fetch(_)) {
+    // These handle signals themselves: they have more to do at their end than to undo something.
+    if !matches!(args.command, Command::Fetch(_) | Command::Serve(_)) {
         signals::end_run_on_signal();
     }
     run(args, &output, &Stop::default()).into()
@@ -69,7 +70,7 @@ pub fn main() -> ExitCode {
 ///
 /// # Guarantee
 /// Nothing is printed, no handler of signals is set, and the process is not ended. `stop` ends a fetch before its time, after what
-/// has come was made durable; other commands run to their end.
+/// has come was made durable, and a server, after what is under way was sent; other commands run to their end.
 ///
 /// # Non-guarantee
 /// A passphrase that is given in no other way is asked for at the terminal.
@@ -134,6 +135,7 @@ fn run(args: Args, output: &Output, stop: &Stop) -> u8 {
         Command::Audit(args) => audit::run(&args, output),
         Command::Fetch(args) => fetch::run(args, output, stop),
         Command::Import(args) => import::run(&args, output),
+        Command::Serve(args) => serve::run(args, output, stop),
         Command::Trust(args) => trust_file::run(&args, output),
         Command::Diff(args) => diff::run(&args, output),
         Command::Demo if args.json => Err(Failure::usage("demo shows what people see; it has no --json")),

@@ -13,7 +13,7 @@ mod fuzz;
 mod gate;
 mod generate;
 mod header;
-mod hub_cache;
+mod hub;
 mod install;
 mod process;
 mod python_package;
@@ -117,8 +117,7 @@ const TASKS: &[Task] = &[
 
 /// Only the tests of the command see the types: one of them writes the schema when it is told to.
 fn write_schema() -> Result {
-    let mut test =
-        process::cargo("test --package weighbridge-cli --all-features --bin weighbridge events::schema");
+    let mut test = process::cargo("test --package weighbridge-cli --all-features --lib events::schema");
     process::run(test.env("WEIGHBRIDGE_WRITE_SCHEMA", "1"))
 }
 

@@ -58,9 +58,11 @@ fn help_and_version_are_results() {
         "inspect",
         "prove",
         "check",
+        "serve",
         "audit",
         "fetch",
         "import",
+        "serve",
         "trust",
         "diff",
         "demo",
@@ -91,6 +93,7 @@ fn every_help_ends_with_examples_and_they_work() {
         ("sign", "openssl pkeyutl -sign -rawin -inkey bob.pem -in meta/head.txt -out head.sig"),
         ("verify", POLICY),
         ("fetch", "cp -r model served"),
+        ("serve", PUBLIC_SERVER),
     ];
     let commands = [
         "demo",
@@ -125,13 +128,23 @@ fn every_help_ends_with_examples_and_they_work() {
         if let Some((_, lines)) = prepared.iter().find(|(of, _)| *of == command) {
             as_a_shell_runs(&world, lines).done();
         }
-        as_a_shell_runs(&world, examples).done();
+        // A server runs until it is told to end, and its port may be taken.
+        let examples = examples
+            .replace("weighbridge serve model\n", "weighbridge serve model --listen 127.0.0.1:0\n")
+            .replace("0.0.0.0:8443", "127.0.0.1:0")
+            .replace("weighbridge serve", "timeout --preserve-status 2 weighbridge serve");
+        as_a_shell_runs(&world, &examples).done();
     }
     assert!(world.exists("fetched/config.json") && world.exists("share/man/man1/weighbridge.1"));
 }
 
 /// Writes a policy that trusts alice.
 const POLICY: &str = r#"printf '[[publisher]]\nscope = "org/*"\n[[publisher.key]]\nvkey = "%s"\n' "$(cat keys/alice.vkey)" >policy.toml"#;
+
+/// Makes models, a certificate, and a tokens file.
+const PUBLIC_SERVER: &str = "mkdir models && cp -r model models; \
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=test -keyout key.pem -out cert.pem 2>openssl.log; \
+    echo ci $(printf test | openssl dgst -sha256 -r | cut -d ' ' -f 1) read 'org/*' >tokens";
 
 /// Before this test, the command had help texts and no manual pages.
 #[test]
@@ -156,7 +169,7 @@ fn every_command_has_a_manual_page() {
     }
     assert!(named("weighbridge-audit-respond").contains("weighbridge audit respond model challenge.note"));
     // One page for each help text, and no other page.
-    assert_eq!(pages.len(), 24, "{:?}", pages.iter().map(|(name, _)| name).collect::<Vec<_>>());
+    assert_eq!(pages.len(), 25, "{:?}", pages.iter().map(|(name, _)| name).collect::<Vec<_>>());
     let objects = world.run("man -o man --json").done().objects();
     assert_eq!(objects[0]["pages"].as_array().unwrap().len(), pages.len());
 }

@@ -1,0 +1,163 @@
+//! `serve`: models over HTTP.
+
+use std::{
+    fs, io,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+};
+
+use tokio::{runtime::Builder, sync::Notify};
+use tracing_subscriber::filter::LevelFilter;
+use weighbridge_serve::{Change, Clients, Limits, Models, Rules, Server, Site, TlsFiles};
+use weighbridge_store::{IoError, read_bounded, shown_path};
+use weighbridge_transfer::Stop;
+use weighbridge_tree::ErrorCode;
+
+use crate::{
+    args::{LogForm, Serve},
+    events::serve,
+    failure::Failure,
+    output::{Output, size},
+    signals,
+};
+
+pub(crate) fn run(args: Serve, output: &Output, stop: &Stop) -> Result<(), Failure> {
+    for place in &args.models {
+        fs::read_dir(place).map_err(IoError::at("open", place))?;
+    }
+    let is_tls = args.cert.is_some();
+    let hub = is_tls || args.insecure_http || is_loopback(args.listen.ip());
+    let clients = args.tokens.as_deref().map(clients).transpose()?;
+    let limits = Limits {
+        connections: args.connections.into(),
+        memory: usize::try_from(args.memory).unwrap_or(usize::MAX),
+        ..Limits::default()
+    };
+    let tls = args.cert.zip(args.tls_key).map(|(certificates, key)| TlsFiles { certificates, key });
+    // A program that calls the command has a log of its own.
+    if !output.is_embedded() {
+        begin_log(args.log);
+    }
+    let models = Arc::new(Models::of(args.models));
+    let changes = models.look();
+    changes.iter().for_each(|change| tell(change, output));
+    if models.is_empty() {
+        let refused = changes.iter().find_map(|change| match change {
+            Change::Refused { code, message, .. } => Some(Failure::new(*code, message)),
+            _ => None,
+        });
+        let failure = refused.unwrap_or_else(|| {
+            Failure::new(ErrorCode::USAGE, "there is no weighed model to serve")
+                .hint("make one with `weighbridge weigh`, or get one with `weighbridge fetch`")
+        });
+        return Err(failure);
+    }
+    let site = Site::new(models, Rules { hosts: args.host, hub, clients }, &limits);
+    let runtime = Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        Failure::new(ErrorCode::IO, format!("cannot start the threads of a server: {error}"))
+    })?;
+    let cannot_listen =
+        |error: io::Error| Failure::new(ErrorCode::IO, format!("cannot listen at {}: {error}", args.listen));
+    let server = runtime.block_on(Server::bind(site, args.listen, limits, tls)).map_err(cannot_listen)?;
+    let address = server.address().map_err(cannot_listen)?;
+    let url = url(address, is_tls);
+    output.result(&format!("at       {url}"), || serve::Listening { url: &url, hub });
+    if !hub {
+        output.talk(
+            "clients of a hub are not answered, since they verify nothing: that takes --cert and --key, or --insecure-http",
+        );
+    }
+    let end = Arc::new(Notify::new());
+    if !output.is_embedded() {
+        let (end, is_asked) = (Arc::clone(&end), Arc::new(AtomicBool::new(false)));
+        // If this fails, a signal ends the server at once.
+        let _ = signals::listen(&runtime, move |signal| {
+            if is_asked.swap(true, SeqCst) {
+                #[allow(clippy::exit, reason = "the second signal asks for this")]
+                std::process::exit(signal.status().into());
+            }
+            end.notify_one();
+        });
+    }
+    let (told, heard) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(move || heard.iter().for_each(|change| tell(&change, output)));
+        let end = async {
+            tokio::select! {
+                () = end.notified() => {}
+                () = stop.asked() => {}
+            }
+        };
+        let tell = move |change: &Change| {
+            // It is heard for as long as the server runs.
+            let _ = told.send(change.clone());
+        };
+        runtime.block_on(server.run(end, tell));
+    });
+    // Do not wait for reads of a file system that does not answer.
+    runtime.shutdown_background();
+    Ok(())
+}
+
+/// Writes to standard error what the server logs.
+fn begin_log(form: LogForm) {
+    let log = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(LevelFilter::INFO);
+    // It fails if there is a log already: then that one has it.
+    let _ = match form {
+        LogForm::Text => log.with_ansi(false).try_init(),
+        LogForm::Json => log.json().flatten_event(true).try_init(),
+        LogForm::Off => Ok(()),
+    };
+}
+
+fn clients(path: &Path) -> Result<Clients, Failure> {
+    let text = read_bounded(path, MAX_TOKENS)?;
+    let text = String::from_utf8(text).map_err(|_| Failure::usage("it is no text").about(path))?;
+    Clients::parse(&text).map_err(|error| {
+        let hint =
+            "a line is `NAME SHA-256 read ORG/*`; `printf %s TOKEN | sha256sum` gives the SHA-256 of a token";
+        Failure::usage(error.to_string()).about(path).hint(hint)
+    })
+}
+
+/// The longest tokens file.
+const MAX_TOKENS: u64 = 1 << 20;
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+fn url(address: SocketAddr, is_tls: bool) -> String {
+    format!("{}://{address}", if is_tls { "https" } else { "http" })
+}
+
+fn tell(change: &Change, output: &Output) {
+    match change {
+        Change::Published { folder, name, revision, head, bytes } => {
+            let text = format!("serving  {name} revision {revision}, {}, head {head}", size(*bytes));
+            output.result(&text, || serve::Published {
+                folder: folder.to_string_lossy(),
+                name: name.as_str(),
+                revision: *revision,
+                head: (*head).into(),
+                bytes: *bytes,
+            });
+        }
+        Change::Withdrawn { folder, name } => output.result(&format!("ended    {name}"), || {
+            serve::Withdrawn { folder: folder.to_string_lossy(), name: name.as_str() }
+        }),
+        Change::Refused { folder, code, message } => {
+            let text = format!("{} is not served: {message} [W{code}]", shown_path(folder));
+            output.event(&text, || serve::Unpublished {
+                folder: folder.to_string_lossy(),
+                code: (*code).into(),
+                message,
+            });
+        }
+        _ => {}
+    }
+}
