@@ -19,7 +19,7 @@ pub(crate) fn seed() -> Result {
             count += 1;
         }
     }
-    for (target, seeds) in [("profile", &[PROFILE][..]), ("listing", &LISTINGS)] {
+    for (target, seeds) in [("profile", &[PROFILE][..]), ("listing", &LISTINGS), ("requests", &REQUESTS)] {
         let folder = root().join("fuzz/corpus").join(target);
         fs::create_dir_all(&folder)?;
         for (number, seed) in (1..).zip(seeds) {
@@ -51,6 +51,21 @@ const LISTINGS: [&str; 4] = [
      SHA256 (e) = 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n\
      \\00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff  f\\\\g\\n\n",
     "link\n<https://h/a?cursor=b,c>; rel=\"prev\", </d>; title=\"e\"; rel=\"last next\"\n<f>; rel=next\n",
+];
+
+/// What a client sends on one connection.
+const REQUESTS: [&str; 5] = [
+    "GET /test/model/config.json HTTP/1.1\r\nHost: localhost\r\nRange: bytes=1-2\r\nIf-Range: \"a\"\r\n\r\n\
+     HEAD /test/model/a%2Fb.bin HTTP/1.1\r\nHost: [::1]:80\r\n\r\n",
+    "GET /test/model/resolve/main/a/b.bin HTTP/1.1\r\nHost: localhost\r\nRange: bytes=-20000\r\n\r\n\
+     GET /test/model/resolve/revision-1/resolve/main/x HTTP/1.0\r\n\r\n",
+    "GET /api/models/test/model/tree/main/a?recursive=true HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n\r\n\
+     GET /api/models/test/model?blobs=1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc\
+     GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    "GET /test/model/weighbridge/proof?file=a/b.bin&absent=c&bytes=5-9 HTTP/1.1\r\nHost: localhost\r\n\r\n\
+     GET /test/model/weighbridge/slice?file=a/b.bin&bytes=16000-17000 HTTP/1.1\r\nHost: localhost\r\n\r\n\
+     GET /test/model/weighbridge/chunks.layer HTTP/1.1\r\nHost: localhost\r\nRange: bytes=5-\r\n\r\n",
+    "PUT /test/model/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
 ];
 
 /// Each function of the C interface once, in an order in which it has what it needs: the examples of the specification.

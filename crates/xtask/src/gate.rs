@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::process::{built, cargo, command, output, run as run_command};
 use crate::{
-    Result, capi, formats_oracle, freestanding, fuzz, hub_cache, install, python_package, real_model, rules,
-    tools,
+    Result, capi, formats_oracle, freestanding, fuzz, hub, install, python_package, real_model, rules, tools,
 };
 
 struct Step {
@@ -40,7 +39,8 @@ const STEPS: &[Step] = &[
     Step { name: "rules and codes", run: || rules::check().map(passed) },
     Step { name: "real model", run: real_model::check },
     Step { name: "formats beside their own writers", run: formats_oracle::check },
-    Step { name: "a cache of huggingface_hub", run: hub_cache::check },
+    Step { name: "a cache of huggingface_hub", run: hub::cache },
+    Step { name: "a server and clients of a hub", run: hub::clients },
     Step { name: "Python package", run: python_package::check },
     Step { name: "C library", run: capi::check },
     Step { name: "fuzzing", run: fuzz::smoke },

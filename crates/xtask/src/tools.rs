@@ -61,6 +61,18 @@ const TOOLS: &[Tool] = &[
         lacking: Lacking::Some("tests that need nginx are skipped"),
     },
     Tool {
+        program: "curl",
+        probe: &["--version"],
+        package: "curl",
+        lacking: Lacking::Some("servers are not asked by curl"),
+    },
+    Tool {
+        program: "aria2c",
+        probe: &["--version"],
+        package: "aria2",
+        lacking: Lacking::Some("servers are not asked by aria2"),
+    },
+    Tool {
         program: "tmux",
         probe: &["-V"],
         package: "tmux",
@@ -161,12 +173,13 @@ pub(crate) fn python_with_loaders() -> Result<PathBuf> {
     Ok(python)
 }
 
-/// Does the same as [`python`], and adds the PyPI package `huggingface_hub`, in the version that `spec/model-folder.md`
-/// names.
+/// Does the same as [`python`], and adds the PyPI packages `huggingface_hub`, in the version that `spec/model-folder.md`
+/// names, and `prometheus_client`.
 pub(crate) fn python_with_hub() -> Result<PathBuf> {
     let python = python()?;
-    if output(command(&python, "").args(["-c", "import huggingface_hub"])).is_none() {
-        let install = "-m pip install --quiet --no-input --only-binary :all: huggingface_hub==2.4.0";
+    if output(command(&python, "").args(["-c", "import huggingface_hub, prometheus_client"])).is_none() {
+        let install =
+            "-m pip install --quiet --no-input --only-binary :all: huggingface_hub==2.4.0 prometheus_client";
         run(&mut command(&python, install))?;
     }
     Ok(python)
