@@ -502,6 +502,14 @@ pub(crate) struct Serve {
     /// Answer the clients of this file alone: a line for each, `NAME SHA-256-OF-TOKEN read ORG/*`
     #[arg(long, value_name = "FILE")]
     pub(crate) tokens: Option<PathBuf>,
+    /// The secret key of this node, to sign answers to the auditors that --auditor names
+    #[arg(long, value_name = "FILE", requires = "auditor")]
+    pub(crate) node_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseSource,
+    /// The vkey line of an auditor whose challenges are answered, or its file; may be given several times
+    #[arg(long, value_name = "VKEY", requires = "node_key")]
+    pub(crate) auditor: Vec<String>,
     /// How many connections to have at once
     #[arg(long, value_name = "NUMBER", default_value = "1024", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) connections: u16,

@@ -101,6 +101,8 @@ pub(crate) const SERVE: &str = examples! {
     "weighbridge serve model"
     "weighbridge serve models --listen 0.0.0.0:8443 --host models.example.org \\"
     "    --cert cert.pem --key key.pem --tokens tokens"
+    "weighbridge serve model --node-key keys/node.key \\"
+    "    --auditor keys/auditor.vkey"
 };
 
 pub(crate) const IMPORT: &str = examples! {

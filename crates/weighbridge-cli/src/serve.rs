@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{runtime::Builder, sync::Notify};
 use tracing_subscriber::filter::LevelFilter;
-use weighbridge_serve::{Change, Clients, Limits, Models, Rules, Server, Site, TlsFiles};
+use weighbridge_serve::{Audits, Change, Clients, Limits, Models, Rules, Server, Site, TlsFiles};
 use weighbridge_store::{IoError, read_bounded, shown_path};
 use weighbridge_transfer::Stop;
 use weighbridge_tree::ErrorCode;
@@ -21,8 +21,9 @@ use crate::{
     args::{LogForm, Serve},
     events::serve,
     failure::Failure,
+    keys,
     output::{Output, size},
-    signals,
+    signals, trust,
 };
 
 pub(crate) fn run(args: Serve, output: &Output, stop: &Stop) -> Result<(), Failure> {
@@ -32,6 +33,15 @@ pub(crate) fn run(args: Serve, output: &Output, stop: &Stop) -> Result<(), Failu
     let is_tls = args.cert.is_some();
     let hub = is_tls || args.insecure_http || is_loopback(args.listen.ip());
     let clients = args.tokens.as_deref().map(clients).transpose()?;
+    let audits = match &args.node_key {
+        None => None,
+        Some(path) => {
+            let key = keys::load(path, &args.passphrase)?;
+            let auditors: Result<Vec<_>, _> = args.auditor.iter().map(|line| trust::vkey(line)).collect();
+            let node = key.vkey().clone();
+            Some(Audits::new(node, move |asked, response| key.sign_response(asked, response), auditors?))
+        }
+    };
     let limits = Limits {
         connections: args.connections.into(),
         memory: usize::try_from(args.memory).unwrap_or(usize::MAX),
@@ -56,7 +66,7 @@ pub(crate) fn run(args: Serve, output: &Output, stop: &Stop) -> Result<(), Failu
         });
         return Err(failure);
     }
-    let site = Site::new(models, Rules { hosts: args.host, hub, clients }, &limits);
+    let site = Site::new(models, Rules { hosts: args.host, hub, clients, audits }, &limits);
     let runtime = Builder::new_multi_thread().enable_all().build().map_err(|error| {
         Failure::new(ErrorCode::IO, format!("cannot start the threads of a server: {error}"))
     })?;

@@ -16,6 +16,7 @@ use weighbridge_store::ViewError;
 use weighbridge_tree::Coded as _;
 
 use crate::{
+    audit::{self, Audits},
     body::{Body, Content, Pieces},
     clients::{Client, Clients},
     figures::{Figures, Gauges, Record},
@@ -39,6 +40,8 @@ pub struct Rules {
     pub hub: bool,
     /// The clients that may ask; anybody, if `None`.
     pub clients: Option<Clients>,
+    /// The audits that are answered; none, if `None`.
+    pub audits: Option<Audits>,
 }
 
 /// Answers requests for models.
@@ -88,44 +91,46 @@ impl Site {
         &self.models
     }
 
-    /// Answers a request. Its body is not looked at. `from` is the client's address, for the log.
+    /// Answers a request. Of the bodies of requests only that of an audit is read. `from` is the client's address, for the log.
     ///
     /// # Guarantee
     /// That of [`Body`]. Nothing is looked up for a client that may not ask for it, and its answer does not depend on what is there.
     ///
     /// # Panics
     /// If it is not awaited in a runtime of tokio: files are read on its threads for blocking work.
-    pub async fn answer<B>(
+    pub async fn answer<B>(self: &Arc<Self>, request: Request<B>, from: Option<SocketAddr>) -> Response<Body>
+    where
+        B: http_body::Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.answer_to(request, from, Seat::outside()).await
+    }
+
+    pub(crate) async fn answer_to<B>(
         self: &Arc<Self>,
         request: Request<B>,
         from: Option<SocketAddr>,
-    ) -> Response<Body> {
-        let (parts, _) = request.into_parts();
-        self.answer_to(&parts, from, Seat::outside()).await
-    }
-
-    pub(crate) async fn answer_to(
-        self: &Arc<Self>,
-        parts: &Parts,
-        from: Option<SocketAddr>,
         seat: Arc<Seat>,
-    ) -> Response<Body> {
+    ) -> Response<Body>
+    where
+        B: http_body::Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (parts, body) = request.into_parts();
         let from = from.map(|from| from.to_string()).unwrap_or_default();
         let mut record =
             Record::begin(Arc::clone(&self.figures), Arc::clone(&seat), parts.method.clone(), from);
-        let answer = match self.decide(parts, &mut record, &seat).await {
-            Ok(answer) => answer,
-            Err(refusal) => refusal.into_answer(),
+        let answer = match self.route(&parts, &mut record) {
+            Ok((Route::Audit(name), _)) => self.audit(&name, body).await,
+            Ok((route, client)) => self.decide(route, client, &parts, &mut record, &seat).await,
+            Err(refusal) => Err(refusal),
         };
+        let answer = answer.unwrap_or_else(Refusal::into_answer);
         respond(answer, record, parts.method == Method::HEAD)
     }
 
-    async fn decide(
-        self: &Arc<Self>,
-        parts: &Parts,
-        record: &mut Record,
-        seat: &Arc<Seat>,
-    ) -> Result<Answer, Refusal> {
+    /// Decides who asks, and for what. Nothing is looked up.
+    fn route(&self, parts: &Parts, record: &mut Record) -> Result<(Route, Option<&Client>), Refusal> {
         self.may_be_from_here(parts)?;
         let route = Route::of(parts.uri.path());
         record.route = route.as_ref().map_or("other", Route::kind);
@@ -134,9 +139,14 @@ impl Site {
                 Refusal::new(StatusCode::LENGTH_REQUIRED, "the request needs a Content-Length").closing()
             );
         }
-        if !matches!(parts.method, Method::GET | Method::HEAD) {
-            let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here");
-            return Err(refusal.with(header::ALLOW, "GET, HEAD").closing());
+        let (allowed, is_allowed) = match route {
+            Some(Route::Audit(_)) => ("POST", parts.method == Method::POST),
+            _ => ("GET, HEAD", matches!(parts.method, Method::GET | Method::HEAD)),
+        };
+        if !is_allowed {
+            let refusal =
+                Refusal::new(StatusCode::METHOD_NOT_ALLOWED, format!("allowed here: {allowed}"));
+            return Err(refusal.with(header::ALLOW, allowed).closing());
         }
         let is_open = matches!(route, Some(Route::Health | Route::Ready));
         let client = if is_open { None } else { self.client(parts, route.as_ref().and_then(Route::model))? };
@@ -150,6 +160,17 @@ impl Site {
             ));
         }
         record.model = route.model().cloned();
+        Ok((route, client))
+    }
+
+    async fn decide(
+        self: &Arc<Self>,
+        route: Route,
+        client: Option<&Client>,
+        parts: &Parts,
+        record: &mut Record,
+        seat: &Arc<Seat>,
+    ) -> Result<Answer, Refusal> {
         match route {
             Route::Page => Ok(page::of(&self.models.all(), client)),
             Route::Metrics => {
@@ -183,6 +204,8 @@ impl Site {
                 let (models, room) = (Arc::clone(&self.models), Arc::clone(&self.room));
                 proof::slice(models, room, release, parts.uri.query(), Arc::clone(seat)).await
             }
+            // It needs the body of the request.
+            Route::Audit(_) => Err(failed()),
             Route::Info(name, revision) => {
                 let release = self.release(&name, revision.as_deref())?;
                 Ok(hub::info(&release, parts.uri.query()))
@@ -198,6 +221,18 @@ impl Site {
                 self.item(release, item, parts, record, seat, headers).await
             }
         }
+    }
+
+    /// Answers an auditor. A model is looked up for those alone that the server was told of.
+    async fn audit<B>(self: &Arc<Self>, name: &ServedName, body: B) -> Result<Answer, Refusal>
+    where
+        B: http_body::Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let audits = self.rules.audits.as_ref().ok_or_else(not_found)?;
+        let challenge = audits.admit(&audit::note(body).await?)?;
+        let release = self.release(name, None)?;
+        audits.respond(challenge, Arc::clone(&self.models), release).await
     }
 
     /// Refuses what a browser would ask here for a page of somebody else.
@@ -409,7 +444,7 @@ impl Refusal {
     }
 
     /// The connection is closed after the answer: what follows on it may be a body that nobody reads.
-    fn closing(self) -> Self {
+    pub(crate) fn closing(self) -> Self {
         self.with(header::CONNECTION, "close")
     }
 

@@ -3,7 +3,7 @@
 //! - [`Models`] are the folders that are published; new releases are noticed
 //! - [`Site`] answers requests: files with ranges, metadata, proofs and slices, and the routes of a hub
 //! - [`Server`] has the connections, with TLS, and [`Limits`] that bound them
-//! - [`Rules`] say who may ask, [`Clients`] who they are
+//! - [`Rules`] say who may ask, [`Clients`] who they are, [`Audits`] which auditors are answered
 //!
 //! The routes are those of `spec/serving.md`.
 //!
@@ -29,6 +29,7 @@
 )]
 
 mod answer;
+mod audit;
 mod body;
 mod clients;
 mod figures;
@@ -45,6 +46,7 @@ mod server;
 mod wire;
 
 pub use answer::{Rules, Site};
+pub use audit::Audits;
 pub use body::{Body, CutShort};
 pub use clients::{Client, Clients, ClientsError};
 pub use models::{Change, Models};

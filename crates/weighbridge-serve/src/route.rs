@@ -25,6 +25,8 @@ pub enum Route {
     Proof(ServedName),
     /// The slice that the query names.
     Slice(ServedName),
+    /// The challenge of an auditor, in the body of the request.
+    Audit(ServedName),
     /// A model in the language of a hub; of one release, if a revision is named.
     Info(ServedName, Option<String>),
     /// The files of a release, or those of a folder in it, in the language of a hub.
@@ -105,9 +107,10 @@ impl MetadataFile {
 
 /// The first part of the hub's paths, which is no name of an organisation.
 const API: &str = "api";
-/// The last parts of the paths of proofs and slices.
+/// The last parts of the paths of proofs, slices and audits.
 const PROOF: &str = "proof";
 const SLICE: &str = "slice";
+const AUDIT: &str = "audit";
 /// Stands between a model's name and a revision in a hub's paths of files.
 const RESOLVE: &str = "resolve";
 
@@ -150,6 +153,7 @@ impl Route {
             }
             FOLDER if behind == PROOF => Some(Self::Proof(name)),
             FOLDER if behind == SLICE => Some(Self::Slice(name)),
+            FOLDER if behind == AUDIT => Some(Self::Audit(name)),
             FOLDER => MetadataFile::named(behind).map(|file| Self::Metadata(name, file)),
             _ => is_path(rest).then(|| Self::File(name, rest.to_owned())),
         }
@@ -185,6 +189,7 @@ impl Route {
             Self::Metadata(..) => "metadata",
             Self::Proof(_) => "proof",
             Self::Slice(_) => "slice",
+            Self::Audit(_) => "audit",
             Self::Info(..) => "info",
             Self::Tree(..) => "tree",
             Self::Resolve(..) => "resolve",
@@ -200,6 +205,7 @@ impl Route {
             | Self::Metadata(name, _)
             | Self::Proof(name)
             | Self::Slice(name)
+            | Self::Audit(name)
             | Self::Info(name, _)
             | Self::Tree(name, ..)
             | Self::Resolve(name, ..) => Some(name),
@@ -298,6 +304,7 @@ mod tests {
             ("/o/m/weighbridge/chunks.layer", Some(Route::Metadata(name("o/m"), MetadataFile::Layers))),
             ("/o/m/weighbridge/proof", Some(Route::Proof(name("o/m")))),
             ("/o/m/weighbridge/slice", Some(Route::Slice(name("o/m")))),
+            ("/o/m/weighbridge/audit", Some(Route::Audit(name("o/m")))),
             ("/api/models/o/m", Some(Route::Info(name("o/m"), None))),
             ("/api/models/o/m/revision/main", Some(Route::Info(name("o/m"), Some("main".to_owned())))),
             ("/api/models/o/m/tree/main", tree("main", "")),

@@ -212,10 +212,7 @@ impl Connection {
         let seat = Arc::clone(&self.seat.seat);
         let service = service_fn(|request: hyper::Request<Incoming>| {
             let (site, from, seat) = (Arc::clone(&self.site), self.from, Arc::clone(&self.seat.seat));
-            async move {
-                let (parts, _) = request.into_parts();
-                Ok::<_, std::convert::Infallible>(site.answer_to(&parts, Some(from), seat).await)
-            }
+            async move { Ok::<_, std::convert::Infallible>(site.answer_to(request, Some(from), seat).await) }
         });
         let mut builder = http1::Builder::new();
         builder

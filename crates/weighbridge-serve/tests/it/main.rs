@@ -9,6 +9,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests name their own files")]
 #![allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails")]
 
+mod audits;
 mod clients;
 mod damage;
 mod files;
