@@ -46,7 +46,7 @@ fuzz_target!(|connection: &[u8]| {
         let site = Arc::clone(&world.site);
         let serving = async { serve_stream(&site, server, Limits::default()).await };
         let asking = async {
-            // The server may close before everything is written.
+            // The server may close before everything is written. A client may close its half once it has asked.
             let _ = client.write_all(connection).await;
             let _ = client.shutdown().await;
             let mut answers = Vec::new();

@@ -151,6 +151,9 @@ fn a_call_that_makes_no_sense_serves_nothing() {
         "serve llama --key x",
         "serve llama --listen 8080",
         "serve llama --connections 0",
+        "serve llama --host name:80",
+        "serve llama --auditor x",
+        "serve llama --node-key keys/alice.key",
     ] {
         world.run(line).misused();
     }

@@ -7,12 +7,15 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
+        mpsc,
     },
+    thread,
 };
 
 use tokio::{runtime::Builder, sync::Notify};
 use tracing_subscriber::filter::LevelFilter;
-use weighbridge_serve::{Audits, Change, Clients, Limits, Models, Rules, Server, Site, TlsFiles};
+use weighbridge_manifest::shown;
+use weighbridge_serve::{Audits, Change, Clients, Limits, Models, Rules, Server, Site, Tls, TlsFiles};
 use weighbridge_store::{IoError, read_bounded, shown_path};
 use weighbridge_transfer::Stop;
 use weighbridge_tree::ErrorCode;
@@ -30,9 +33,14 @@ pub(crate) fn run(args: Serve, output: &Output, stop: &Stop) -> Result<(), Failu
     for place in &args.models {
         fs::read_dir(place).map_err(IoError::at("open", place))?;
     }
+    if let Some(host) = args.host.iter().find(|host| host.contains([':', '/'])) {
+        let message = format!("--host {}: it takes a name, without scheme and port", shown(host));
+        return Err(Failure::usage(message));
+    }
     let is_tls = args.cert.is_some();
     let hub = is_tls || args.insecure_http || is_loopback(args.listen.ip());
     let clients = args.tokens.as_deref().map(clients).transpose()?;
+    raise_descriptors();
     let audits = match &args.node_key {
         None => None,
         Some(path) => {
@@ -72,6 +80,10 @@ pub(crate) fn run(args: Serve, output: &Output, stop: &Stop) -> Result<(), Failu
     })?;
     let cannot_listen =
         |error: io::Error| Failure::new(ErrorCode::IO, format!("cannot listen at {}: {error}", args.listen));
+    let tls = tls
+        .map(Tls::read)
+        .transpose()
+        .map_err(|error| Failure::new(ErrorCode::IO, format!("cannot use the certificate: {error}")))?;
     let server = runtime.block_on(Server::bind(site, args.listen, limits, tls)).map_err(cannot_listen)?;
     let address = server.address().map_err(cannot_listen)?;
     let url = url(address, is_tls);
@@ -93,24 +105,40 @@ pub(crate) fn run(args: Serve, output: &Output, stop: &Stop) -> Result<(), Failu
             end.notify_one();
         });
     }
-    let (told, heard) = std::sync::mpsc::channel();
-    std::thread::scope(|scope| {
-        scope.spawn(move || heard.iter().for_each(|change| tell(&change, output)));
+    let (told, heard) = mpsc::channel();
+    thread::scope(|scope| {
+        // A look at a file system that does not answer may keep its sender for ever: the end is told.
+        scope.spawn(move || heard.iter().map_while(|change| change).for_each(|change| tell(&change, output)));
         let end = async {
             tokio::select! {
                 () = end.notified() => {}
                 () = stop.asked() => {}
             }
         };
+        let telling = told.clone();
         let tell = move |change: &Change| {
             // It is heard for as long as the server runs.
-            let _ = told.send(change.clone());
+            let _ = telling.send(Some(change.clone()));
         };
         runtime.block_on(server.run(end, tell));
+        let _ = told.send(None);
     });
     // Do not wait for reads of a file system that does not answer.
     runtime.shutdown_background();
     Ok(())
+}
+
+/// Lets the process have as many connections and files open as the system allows it: the usual limit is meant for programs that wait
+/// for descriptors in an old way.
+fn raise_descriptors() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let mut limit = getrlimit(Resource::Nofile);
+        limit.current = limit.maximum;
+        // Where it fails the server has fewer connections.
+        let _ = setrlimit(Resource::Nofile, limit);
+    }
 }
 
 /// Writes to standard error what the server logs.

@@ -1,17 +1,15 @@
 //! From a request to its answer: who may ask, what is there, and in which words a refusal is given.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     ops::Range,
     sync::Arc,
 };
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
-    request::Parts,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts,
 };
-use tokio::task::spawn_blocking;
 use weighbridge_store::ViewError;
 use weighbridge_tree::Coded as _;
 
@@ -19,10 +17,12 @@ use crate::{
     audit::{self, Audits},
     body::{Body, Content, Pieces},
     clients::{Client, Clients},
+    desk::Desk,
     figures::{Figures, Gauges, Record},
     hub,
     models::Models,
-    page, proof,
+    page,
+    proof::{self, Asked},
     range::Part,
     release::{Item, Release, len},
     room::{Limits, Room, Seat},
@@ -53,6 +53,7 @@ pub struct Site {
     rules: Rules,
     pub(crate) figures: Arc<Figures>,
     pub(crate) room: Arc<Room>,
+    desk: Desk,
 }
 
 /// The end of a decision that is no answer with content.
@@ -60,7 +61,9 @@ pub struct Site {
 pub(crate) struct Refusal {
     status: StatusCode,
     message: String,
-    headers: Vec<(HeaderName, HeaderValue)>,
+    headers: Box<HeaderMap>,
+    /// The fault of a file, for the log.
+    fault: Option<Box<ViewError>>,
 }
 
 /// What is sent.
@@ -82,7 +85,9 @@ impl Site {
     /// A site of models, which the caller [looks at](Models::look) from time to time.
     #[must_use]
     pub fn new(models: Arc<Models>, rules: Rules, limits: &Limits) -> Arc<Self> {
-        Arc::new(Self { models, rules, figures: Arc::new(Figures::new()), room: Room::new(limits) })
+        let (figures, room) = (Arc::new(Figures::new()), Room::new(limits));
+        let desk = Desk::new(Arc::clone(&room));
+        Arc::new(Self { models, rules, figures, room, desk })
     }
 
     /// The models.
@@ -95,6 +100,9 @@ impl Site {
     ///
     /// # Guarantee
     /// That of [`Body`]. Nothing is looked up for a client that may not ask for it, and its answer does not depend on what is there.
+    ///
+    /// # Non-guarantee
+    /// A connection that takes no bytes is left by its server, and by nobody here: it has to have limits of its own.
     ///
     /// # Panics
     /// If it is not awaited in a runtime of tokio: files are read on its threads for blocking work.
@@ -125,27 +133,29 @@ impl Site {
             Ok((route, client)) => self.decide(route, client, &parts, &mut record, &seat).await,
             Err(refusal) => Err(refusal),
         };
-        let answer = answer.unwrap_or_else(Refusal::into_answer);
+        let answer = answer.unwrap_or_else(|refusal| {
+            refusal.fault.iter().for_each(|fault| record.refuse(fault));
+            refusal.into_answer()
+        });
         respond(answer, record, parts.method == Method::HEAD)
     }
 
     /// Decides who asks, and for what. Nothing is looked up.
     fn route(&self, parts: &Parts, record: &mut Record) -> Result<(Route, Option<&Client>), Refusal> {
+        if parts.headers.contains_key(header::TRANSFER_ENCODING) {
+            // Nothing of such a body, nor behind it, comes through.
+            let refusal = Refusal::new(StatusCode::LENGTH_REQUIRED, "the request needs a Content-Length");
+            return Err(refusal.closing());
+        }
         self.may_be_from_here(parts)?;
         let route = Route::of(parts.uri.path());
         record.route = route.as_ref().map_or("other", Route::kind);
-        if parts.headers.contains_key(header::TRANSFER_ENCODING) {
-            return Err(
-                Refusal::new(StatusCode::LENGTH_REQUIRED, "the request needs a Content-Length").closing()
-            );
-        }
         let (allowed, is_allowed) = match route {
             Some(Route::Audit(_)) => ("POST", parts.method == Method::POST),
             _ => ("GET, HEAD", matches!(parts.method, Method::GET | Method::HEAD)),
         };
         if !is_allowed {
-            let refusal =
-                Refusal::new(StatusCode::METHOD_NOT_ALLOWED, format!("allowed here: {allowed}"));
+            let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, format!("allowed here: {allowed}"));
             return Err(refusal.with(header::ALLOW, allowed).closing());
         }
         let is_open = matches!(route, Some(Route::Health | Route::Ready));
@@ -172,7 +182,10 @@ impl Site {
         seat: &Arc<Seat>,
     ) -> Result<Answer, Refusal> {
         match route {
-            Route::Page => Ok(page::of(&self.models.all(), client)),
+            Route::Page => {
+                let (models, client) = (self.models.all(), client.cloned());
+                self.desk.write(PAGE, seat, move || Ok(page::of(&models, client.as_ref()))).await
+            }
             Route::Metrics => {
                 Ok(text("text/plain; version=0.0.4; charset=utf-8", self.figures.text(&self.gauges())))
             }
@@ -197,22 +210,29 @@ impl Site {
             }
             Route::Proof(name) => {
                 let release = self.release(&name, None)?;
-                proof::proof(release, parts.uri.query()).await
+                let asked = Asked::of(parts.uri.query())?;
+                self.desk.write(proof::MEMORY, seat, move || asked.prove(&release)).await
             }
             Route::Slice(name) => {
                 let release = self.release(&name, None)?;
-                let (models, room) = (Arc::clone(&self.models), Arc::clone(&self.room));
-                proof::slice(models, room, release, parts.uri.query(), Arc::clone(seat)).await
+                let (asked, models) = (Asked::of(parts.uri.query())?, Arc::clone(&self.models));
+                record.is_of_model();
+                let memory = asked.memory(&release)?;
+                self.desk.write(memory, seat, move || asked.slice(&models, &release)).await
             }
             // It needs the body of the request.
             Route::Audit(_) => Err(failed()),
             Route::Info(name, revision) => {
                 let release = self.release(&name, revision.as_deref())?;
-                Ok(hub::info(&release, parts.uri.query()))
+                let query = parts.uri.query().map(str::to_owned);
+                let write = move |release: &Release| Ok(hub::info(release, query.as_deref()));
+                self.desk.write(hub::memory(&release), seat, move || write(&release)).await
             }
             Route::Tree(name, revision, folder) => {
                 let release = self.release(&name, Some(&revision))?;
-                hub::tree(&release, &folder, parts.uri.query())
+                let query = parts.uri.query().map(str::to_owned);
+                let write = move |release: &Release| hub::tree(release, &folder, query.as_deref());
+                self.desk.write(hub::memory(&release), seat, move || write(&release)).await
             }
             Route::Resolve(name, revision, path) => {
                 let release = self.release(&name, Some(&revision))?;
@@ -239,18 +259,14 @@ impl Site {
     fn may_be_from_here(&self, parts: &Parts) -> Result<(), Refusal> {
         let bad = |message| Err(Refusal::new(StatusCode::BAD_REQUEST, message).closing());
         let mut named = parts.headers.get_all(header::HOST).iter();
-        let host = match (named.next(), named.next(), parts.uri.authority()) {
-            (_, Some(_), _) => return bad("the request has two Host headers"),
-            // The target goes before the header (RFC 9112, section 3.2.2).
-            (_, None, Some(authority)) => authority.as_str(),
-            (Some(host), None, None) => match host.to_str() {
-                Ok(host) => host,
-                Err(_) => return bad("the Host header is malformed"),
-            },
-            (None, None, None) if parts.version >= Version::HTTP_11 => {
-                return bad("the request has no Host header");
-            }
-            (None, None, None) => return Ok(()),
+        let (Some(host), None) = (named.next(), named.next()) else {
+            return bad("the request needs one Host header");
+        };
+        // The target goes before the header (RFC 9112, section 3.2.2).
+        let host = match (parts.uri.authority(), host.to_str()) {
+            (Some(authority), _) => authority.as_str(),
+            (None, Ok(host)) => host,
+            (None, Err(_)) => return bad("the Host header is malformed"),
         };
         if !self.is_known(host) {
             let shown: String = host.chars().filter(|c| c.is_ascii_graphic()).take(100).collect();
@@ -272,12 +288,18 @@ impl Site {
 
     /// Whether the server may be called by this host and port.
     fn is_known(&self, host: &str) -> bool {
-        let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((address, _)) => return address.parse::<IpAddr>().is_ok(),
-            None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+        let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+        if let Some((address, port)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            let is_address = address.parse::<Ipv6Addr>().is_ok();
+            return is_address && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port));
+        }
+        let name = match host.split_once(':') {
+            None => host,
+            Some((name, port)) if is_port(port) => name,
+            Some(_) => return false,
         };
         let name = name.strip_suffix('.').unwrap_or(name);
-        name.parse::<IpAddr>().is_ok()
+        name.parse::<Ipv4Addr>().is_ok()
             || name.eq_ignore_ascii_case("localhost")
             || self.rules.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
     }
@@ -331,12 +353,16 @@ impl Site {
     ) -> Result<Answer, Refusal> {
         let size = release.size(item);
         let tag = format!("\"{}\"", release.tag(item));
-        let part = Part::of(&parts.headers, size, &tag);
         headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         insert(&mut headers, header::ETAG, &tag);
-        // A page in a model is none of this server.
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        let is_head = parts.method == Method::HEAD;
+        let part =
+            if is_head { Part::by_tag(&parts.headers, &tag) } else { Part::of(&parts.headers, size, &tag) };
+        let refused = |status, message: &str, headers: HeaderMap| Refusal {
+            headers: Box::new(headers),
+            ..Refusal::new(status, message)
+        };
         let (status, range) = match part {
             Part::Whole => (StatusCode::OK, 0..size),
             Part::Bytes(range) => {
@@ -345,61 +371,68 @@ impl Site {
                 (StatusCode::PARTIAL_CONTENT, range)
             }
             Part::Known => {
-                headers.remove(header::CONTENT_TYPE);
                 let content = Sent::Whole(Bytes::new());
                 return Ok(Answer { status: StatusCode::NOT_MODIFIED, headers, content });
             }
+            Part::Other => {
+                let message = "the file that is served now is another one";
+                return Err(refused(StatusCode::PRECONDITION_FAILED, message, headers));
+            }
             Part::Beyond => {
-                let refusal =
-                    Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, "the file ends before these bytes");
-                return Err(refusal.with(header::CONTENT_RANGE, &format!("bytes */{size}")));
+                insert(&mut headers, header::CONTENT_RANGE, &format!("bytes */{size}"));
+                let message = "the file ends before these bytes";
+                return Err(refused(StatusCode::RANGE_NOT_SATISFIABLE, message, headers));
             }
         };
         record.is_of_model();
-        let content = match parts.method {
-            Method::HEAD => Sent::Length(range.end.saturating_sub(range.start)),
-            _ => self.content(release, item, range, record, seat).await?,
+        let mut about = headers.clone();
+        about.remove(header::CONTENT_RANGE);
+        // A page in a model is none of this server.
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        let content = if is_head {
+            Sent::Length(size)
+        } else {
+            self.content(&release, item, range, seat)
+                .await
+                .map_err(|refusal| Refusal { headers: Box::new(about), ..refusal })?
         };
         Ok(Answer { status, headers, content })
     }
 
     async fn content(
         self: &Arc<Self>,
-        release: Arc<Release>,
+        release: &Arc<Release>,
         item: Item,
         range: Range<u64>,
-        record: &Record,
         seat: &Arc<Seat>,
     ) -> Result<Sent, Refusal> {
         if range.is_empty() {
             return Ok(Sent::Whole(Bytes::new()));
         }
-        let Some(content) = Content::of(Arc::clone(&self.models), Arc::clone(&release), item) else {
+        let Some(content) = Content::of(Arc::clone(&self.models), Arc::clone(release), item) else {
             let Item::Metadata(file) = item else { return Err(failed()) };
-            let text = spawn_blocking(move || release.text(file)).await.ok().flatten().ok_or_else(failed)?;
+            let release = Arc::clone(release);
+            let text = self.desk.work(move || release.text(file)).await?.ok_or_else(failed)?;
             let at = |place: u64| usize::try_from(place).unwrap_or(usize::MAX).min(text.len());
             return Ok(Sent::Whole(text.slice(at(range.start)..at(range.end))));
         };
         let mut pieces = Pieces::new(content, range, Arc::clone(&self.room), Arc::clone(seat));
         match pieces.next().await {
             Some(Ok(first)) => Ok(Sent::Pieces(pieces, first)),
-            Some(Err(fault)) => {
-                record.refuse(&fault);
-                Err(unreadable(&fault))
-            }
+            Some(Err(fault)) => Err(unreadable(fault)),
             None => Err(failed()),
         }
     }
 }
 
 /// A file of the server that cannot be sent. The place of the file on the server's disk is for its log.
-pub(crate) fn unreadable(fault: &ViewError) -> Refusal {
+pub(crate) fn unreadable(fault: ViewError) -> Refusal {
     let code = fault.error_code().get();
-    let message = match fault {
-        ViewError::Chunk { fault, .. } => format!("not sent: {fault} [W{code}]"),
+    let message = match &fault {
+        ViewError::Chunk { .. } => format!("not sent: {fault} [W{code}]"),
         _ => format!("the server cannot read this file now [W{code}]"),
     };
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message)
+    Refusal { fault: Some(Box::new(fault)), ..Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message) }
 }
 
 /// A state that does not happen.
@@ -410,6 +443,9 @@ pub(crate) fn failed() -> Refusal {
 pub(crate) fn not_found() -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, "there is nothing at this path")
 }
+
+/// The memory for the page: a server of very many models has to do with less.
+const PAGE: u64 = 1 << 20;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 
@@ -430,11 +466,11 @@ pub(crate) fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 
 impl Refusal {
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), headers: Vec::new() }
+        Self { status, message: message.into(), headers: Box::default(), fault: None }
     }
 
     pub(crate) fn with(mut self, name: HeaderName, value: &str) -> Self {
-        self.headers.extend(HeaderValue::from_str(value).map(|value| (name, value)));
+        insert(&mut self.headers, name, value);
         self
     }
 
@@ -451,14 +487,14 @@ impl Refusal {
     fn into_answer(self) -> Answer {
         let mut answer = text(PLAIN, format!("{}\n", self.message));
         answer.status = self.status;
-        answer.headers.extend(self.headers);
+        answer.headers.extend(*self.headers);
         answer
     }
 }
 
 fn respond(answer: Answer, mut record: Record, is_head: bool) -> Response<Body> {
     let Answer { status, headers, content } = answer;
-    record.status = status;
+    record.status = Some(status);
     let content = match content {
         Sent::Whole(bytes) if is_head => Sent::Length(len(&bytes)),
         content => content,

@@ -70,16 +70,24 @@ impl Audits {
         let refused = |error: &dyn fmt::Display, code: u16| {
             Refusal::new(StatusCode::BAD_REQUEST, format!("{error} [W{code}]"))
         };
-        let challenge = SignedChallenge::parse(note).map_err(|error| refused(&error, error.error_code().get()))?;
-        let signed = self.auditors.iter().find_map(|auditor| Some((auditor, challenge.verify(&auditor.vkey).ok()?)));
+        let challenge =
+            SignedChallenge::parse(note).map_err(|error| refused(&error, error.error_code().get()))?;
+        let signed =
+            self.auditors.iter().find_map(|auditor| Some((auditor, challenge.verify(&auditor.vkey).ok()?)));
         let (auditor, verified) = signed.ok_or_else(|| {
-            Refusal::new(StatusCode::FORBIDDEN, "the challenge is not signed by an auditor that this node answers")
+            Refusal::new(
+                StatusCode::FORBIDDEN,
+                "the challenge is not signed by an auditor that this node answers",
+            )
         })?;
         let wait = lock(&auditor.budget).take(verified.challenge().samples, Instant::now());
         match wait {
             None => Ok(challenge),
             Some(wait) => {
-                let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "this auditor has asked for enough samples for now");
+                let refusal = Refusal::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "this auditor has asked for enough samples for now",
+                );
                 Err(refusal.with(header::RETRY_AFTER, &wait.as_secs().saturating_add(1).to_string()))
             }
         }
@@ -105,12 +113,17 @@ impl Audits {
         Ok(answer)
     }
 
-    fn make(&self, challenge: &SignedChallenge, models: &Models, release: &Release) -> Result<Vec<u8>, Refusal> {
+    fn make(
+        &self,
+        challenge: &SignedChallenge,
+        models: &Models,
+        release: &Release,
+    ) -> Result<Vec<u8>, Refusal> {
         let claims = challenge.claims().map_err(|_| failed())?;
         let holding = Held { models, release };
         let response = UnsignedResponse::make(&claims, &self.node, release.files(), &holding, now());
         let response = response.map_err(|error| match error {
-            ResponseError::Holding(fault) => unreadable(&fault),
+            ResponseError::Holding(fault) => unreadable(fault),
             ResponseError::Refused(error) => {
                 Refusal::new(StatusCode::BAD_REQUEST, format!("{error} [W{}]", error.error_code()))
             }
@@ -161,10 +174,11 @@ impl Holding for Held<'_> {
         let file = self.models.file(self.release, position)?;
         let range = file.verifier().layer().grid().range(index);
         let range = range.ok_or(ViewError::PastEnd { path: String::new(), range: index..index, size: 0 })?;
-        let mut chunk = PageBuffer::zeroed(usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0));
+        let mut chunk =
+            PageBuffer::zeroed(usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0));
         let read = file.fill_at(range.start, &mut chunk);
         if let Err(fault) = &read {
-            self.models.read_failed(self.release, position, fault);
+            self.models.read_failed(self.release, Some(position), fault);
         }
         bytes.clear();
         bytes.extend_from_slice(&chunk);

@@ -29,10 +29,10 @@ use crate::{
 /// of the answer says.
 ///
 /// # Cost
-/// At most two pieces of 1 MiB, or of one chunk where chunks are larger.
+/// At most three pieces of 1 MiB, or of one chunk where chunks are larger: one is on its way, one waits, one is read. Where memory is
+/// scarce a piece is one chunk, and the next one is read when this one is on its way.
 pub struct Body {
     bytes: Source,
-    left: u64,
     record: Record,
 }
 
@@ -43,15 +43,16 @@ enum Source {
 
 impl Body {
     /// A body that is in memory already.
-    pub(crate) fn whole(bytes: Bytes, record: Record) -> Self {
-        Self { left: len(&bytes), bytes: Source::Whole(Some(bytes)), record }
+    pub(crate) fn whole(bytes: Bytes, mut record: Record) -> Self {
+        record.left = len(&bytes);
+        Self { bytes: Source::Whole(Some(bytes)), record }
     }
 
     /// A body whose first piece is judged already.
-    pub(crate) fn pieces(mut pieces: Box<Pieces>, first: Bytes, record: Record) -> Self {
-        let left = pieces.range.end.saturating_sub(pieces.range.start).saturating_add(len(&first));
+    pub(crate) fn pieces(mut pieces: Box<Pieces>, first: Bytes, mut record: Record) -> Self {
+        record.left = pieces.range.end.saturating_sub(pieces.range.start).saturating_add(len(&first));
         pieces.ready = Some(first);
-        Self { left, bytes: Source::Pieces(pieces), record }
+        Self { bytes: Source::Pieces(pieces), record }
     }
 }
 
@@ -71,12 +72,11 @@ impl http_body::Body for Body {
         let frame = match next {
             None => None,
             Some(Ok(bytes)) => {
-                body.left = body.left.saturating_sub(len(&bytes));
                 body.record.send(len(&bytes));
                 Some(Ok(Frame::data(bytes)))
             }
             Some(Err(error)) => {
-                body.record.cut_short(&error);
+                body.record.refuse(&error);
                 Some(Err(CutShort(error)))
             }
         };
@@ -84,17 +84,17 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left == 0
+        self.record.left == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+        SizeHint::with_exact(self.record.left)
     }
 }
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Body of {} bytes", self.left)
+        write!(f, "Body of {} bytes", self.record.left)
     }
 }
 
@@ -130,7 +130,7 @@ enum Step {
     /// Nothing is prepared.
     Idle,
     /// Others have all memory.
-    Waiting(Pin<Box<dyn Future<Output = Portion> + Send>>),
+    Waiting(Piece, Pin<Box<dyn Future<Output = Portion> + Send>>),
     Loading(JoinHandle<Result<Bytes, ViewError>>),
 }
 
@@ -147,7 +147,7 @@ impl Pieces {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, ViewError>>> {
         let next = ready!(self.poll_next_error(context));
         // The next piece is prepared while this one is sent.
-        if matches!(next, Some(Ok(_))) && matches!(self.step, Step::Idle) {
+        if matches!(next, Some(Ok(_))) && matches!(self.step, Step::Idle) && self.room.is_ample() {
             self.prepare();
         }
         Poll::Ready(next)
@@ -163,13 +163,15 @@ impl Pieces {
                 Step::Idle => {
                     self.prepare();
                     if matches!(self.step, Step::Idle) {
-                        let memory = Arc::clone(&self.room).take(self.wanted(), Arc::clone(&self.seat));
-                        self.step = Step::Waiting(Box::pin(memory));
+                        let piece = self.content.piece(&self.range, 1);
+                        let memory = Arc::clone(&self.room).take(piece.memory(), Arc::clone(&self.seat));
+                        self.step = Step::Waiting(piece, Box::pin(memory));
                     }
                 }
-                Step::Waiting(portion) => {
+                Step::Waiting(piece, portion) => {
                     let portion = ready!(portion.as_mut().poll(context));
-                    self.load(portion);
+                    let piece = piece.clone();
+                    self.load(&piece, portion);
                 }
                 Step::Loading(piece) => {
                     let piece = ready!(Pin::new(piece).poll(context));
@@ -190,28 +192,44 @@ impl Pieces {
         if self.range.is_empty() {
             return;
         }
-        if let Some(portion) = self.room.try_take(self.wanted(), &self.seat) {
-            self.load(portion);
+        let piece = self.content.piece(&self.range, self.most());
+        if let Some(portion) = self.room.try_take(piece.memory(), &self.seat) {
+            self.load(&piece, portion);
         }
     }
 
-    /// The number of bytes of memory for the next piece.
-    fn wanted(&self) -> usize {
-        usize::try_from(self.content.piece(&self.range).1).unwrap_or(usize::MAX)
+    /// The length of a piece, unless a chunk is longer.
+    fn most(&self) -> u64 {
+        if self.room.is_ample() { PIECE } else { 1 }
     }
 
-    fn load(&mut self, portion: Portion) {
-        let (end, _) = self.content.piece(&self.range);
-        let piece = self.range.start..end;
-        self.range.start = end;
-        let content = Arc::clone(&self.content);
-        self.step = Step::Loading(spawn_blocking(move || {
-            let loaded = content.load(piece, portion);
-            if let (Err(fault), Kind::File(position)) = (&loaded, &content.kind) {
-                content.models.read_failed(&content.release, *position, fault);
-            }
-            loaded
-        }));
+    fn load(&mut self, piece: &Piece, portion: Portion) {
+        let (content, piece) = (Arc::clone(&self.content), piece.clone());
+        self.range.start = piece.sent.end;
+        self.step = Step::Loading(spawn_blocking(move || content.load(&piece, portion)));
+    }
+}
+
+/// A part of an item that is read at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Piece {
+    /// The bytes of the item that are sent.
+    sent: Range<u64>,
+    /// The bytes that are read for it: whole chunks, or whole layers.
+    read: Range<u64>,
+}
+
+impl Piece {
+    fn memory(&self) -> usize {
+        usize::try_from(self.read.end.saturating_sub(self.read.start)).unwrap_or(usize::MAX)
+    }
+
+    /// The bytes that are sent, out of those that were read.
+    fn cut(&self, read: &Bytes) -> Bytes {
+        let at = |place: u64| {
+            usize::try_from(place.saturating_sub(self.read.start)).unwrap_or(usize::MAX).min(read.len())
+        };
+        read.slice(at(self.sent.start)..at(self.sent.end))
     }
 }
 
@@ -227,7 +245,14 @@ enum Kind {
     Layers,
 }
 
-/// The length of a piece, unless a chunk is longer.
+impl Drop for Content {
+    /// The release was asked for until now: who loads a model asks for its next file.
+    fn drop(&mut self) {
+        self.models.used(&self.release);
+    }
+}
+
+/// The length of a piece where there is memory enough, unless a chunk is longer.
 const PIECE: u64 = 1 << 20;
 
 impl Content {
@@ -241,52 +266,70 @@ impl Content {
         Some(Self { models, release, kind })
     }
 
-    /// The end of the first piece of a range that is not empty, and the memory that the piece takes.
-    fn piece(&self, range: &Range<u64>) -> (u64, u64) {
-        match self.kind {
-            Kind::File(_) => {
+    /// The first piece of a range that is not empty: about `most` bytes, but whole chunks, or whole layers.
+    fn piece(&self, range: &Range<u64>, most: u64) -> Piece {
+        let read = match self.kind {
+            Kind::File(position) => {
+                let size = self.release.size(Item::File(position));
+                let chunk = self.release.files().chunk_size().bytes();
+                let aligned =
+                    |at: u64, unit: u64| at.checked_next_multiple_of(unit).unwrap_or(u64::MAX).min(size);
                 // Pieces end where chunks end, so that no chunk is judged for two of them.
-                let unit = self.release.files().chunk_size().bytes().max(PIECE);
-                let behind = range.start.saturating_add(1).checked_next_multiple_of(unit);
-                let end = behind.unwrap_or(u64::MAX).min(range.end);
-                (end, end.saturating_sub(range.start))
+                let end = aligned(range.start.saturating_add(1), most.max(chunk));
+                let start = range.start.checked_div(chunk).unwrap_or(0).saturating_mul(chunk);
+                start..if end > range.end { aligned(range.end, chunk) } else { end }
             }
             // A layer is judged as a whole, also where only a part of it is sent.
-            Kind::Layers => match self.release.layers_from(range.start, PIECE) {
-                Some(run) => (run.end.min(range.end), run.end.saturating_sub(run.begin)),
-                None => (range.end, 0),
-            },
-        }
+            Kind::Layers => {
+                self.release.layers_from(range.start, most).map_or(range.clone(), |run| run.begin..run.end)
+            }
+        };
+        Piece { sent: range.start..read.end.min(range.end), read }
     }
 
     /// Reads and judges a piece.
-    fn load(&self, piece: Range<u64>, mut portion: Portion) -> Result<Bytes, ViewError> {
-        match self.kind {
-            Kind::File(position) => {
-                let file = self.models.file(&self.release, position)?;
-                let len = usize::try_from(piece.end.saturating_sub(piece.start)).unwrap_or(usize::MAX);
-                file.fill_at(piece.start, portion.buffer(len))?;
-                Ok(Bytes::from_owner(portion))
+    fn load(&self, piece: &Piece, mut portion: Portion) -> Result<Bytes, ViewError> {
+        let read = match self.kind {
+            Kind::File(position) => self.load_file(position, piece, portion.buffer(piece.memory())),
+            Kind::Layers => self.load_layers(piece, portion.buffer(piece.memory())),
+        };
+        if let Err(fault) = read {
+            self.models.read_failed(&self.release, self.position(), &fault);
+            return Err(fault);
+        }
+        Ok(piece.cut(&Bytes::from_owner(portion)))
+    }
+
+    fn load_file(&self, position: usize, piece: &Piece, into: &mut [u8]) -> Result<(), ViewError> {
+        match self.models.file(&self.release, position)?.fill_at(piece.read.start, into) {
+            // A repaired file may have taken the place of the one that is open.
+            Err(fault @ ViewError::Changed { .. }) => {
+                self.models.read_failed(&self.release, Some(position), &fault);
+                self.models.file(&self.release, position)?.fill_at(piece.read.start, into)
             }
-            Kind::Layers => self.load_layers(&piece, portion),
+            read => read,
         }
     }
 
-    fn load_layers(&self, piece: &Range<u64>, mut portion: Portion) -> Result<Bytes, ViewError> {
-        let run = self.release.layers_from(piece.start, PIECE).ok_or_else(|| self.lost())?;
-        let len = usize::try_from(run.end.saturating_sub(run.begin)).unwrap_or(usize::MAX);
-        let buffer = portion.buffer(len);
-        let mut rest = &mut *buffer;
+    fn load_layers(&self, piece: &Piece, mut into: &mut [u8]) -> Result<(), ViewError> {
+        let most = piece.read.end.saturating_sub(piece.read.start);
+        let run = self.release.layers_from(piece.read.start, most).ok_or_else(|| self.lost())?;
         for position in run.files.0..run.files.1 {
             for value in self.release.view.layer(position)?.values() {
-                let (into, behind) =
-                    rest.split_at_mut_checked(value.as_bytes().len()).ok_or_else(|| self.lost())?;
-                into.copy_from_slice(value.as_bytes());
-                rest = behind;
+                let value = value.as_bytes();
+                let (here, behind) = into.split_at_mut_checked(value.len()).ok_or_else(|| self.lost())?;
+                here.copy_from_slice(value);
+                into = behind;
             }
         }
-        let within = |at: u64| usize::try_from(at.saturating_sub(run.begin)).unwrap_or(usize::MAX).min(len);
-        Ok(Bytes::from_owner(portion).slice(within(piece.start)..within(piece.end)))
+        if into.is_empty() { Ok(()) } else { Err(self.lost()) }
+    }
+
+    fn position(&self) -> Option<usize> {
+        match self.kind {
+            Kind::File(position) => Some(position),
+            Kind::Layers => None,
+        }
     }
 
     /// The error of a piece that nothing gave; never caused by data.

@@ -1,4 +1,4 @@
-//! The clients that a server knows by name (`spec/serving.md`, Tokens).
+//! The clients that a server knows by name (`spec/serving.md`, Clients).
 
 use std::{fmt, sync::Arc};
 

@@ -24,7 +24,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Figures {
     began: Instant,
-    requests: Mutex<BTreeMap<(&'static str, u16), u64>>,
+    /// By route and status; no status, if the client left before there was one.
+    requests: Mutex<BTreeMap<(&'static str, Option<u16>), u64>>,
     sent: AtomicU64,
     chunks_refused: AtomicU64,
     /// When a verified byte was sent last, in milliseconds since the server began.
@@ -82,7 +83,10 @@ impl Figures {
         let requests = lock(&self.requests);
         let requests: Vec<_> = requests
             .iter()
-            .map(|((route, status), count)| (format!("{{route=\"{route}\",status=\"{status}\"}}"), *count))
+            .map(|((route, status), count)| {
+                let status = status.map_or_else(|| "left".to_owned(), |status| status.to_string());
+                (format!("{{route=\"{route}\",status=\"{status}\"}}"), *count)
+            })
             .collect();
         one("weighbridge_requests_total", "counter", "Requests that were answered.", &requests);
         one(
@@ -111,10 +115,12 @@ pub(crate) struct Record {
     from: String,
     /// The name of the client, if it has one.
     pub(crate) client: Option<Arc<str>>,
-    pub(crate) status: StatusCode,
+    /// `None` until there is an answer.
+    pub(crate) status: Option<StatusCode>,
+    /// The bytes of the body that nobody has asked for yet.
+    pub(crate) left: u64,
     sent: u64,
     is_of_model: bool,
-    is_cut_short: bool,
 }
 
 impl Record {
@@ -129,10 +135,10 @@ impl Record {
             model: None,
             from,
             client: None,
-            status: StatusCode::OK,
+            status: None,
+            left: 0,
             sent: 0,
             is_of_model: false,
-            is_cut_short: false,
         }
     }
 
@@ -143,6 +149,7 @@ impl Record {
 
     pub(crate) fn send(&mut self, bytes: u64) {
         self.sent = self.sent.saturating_add(bytes);
+        self.left = self.left.saturating_sub(bytes);
         if self.is_of_model {
             self.figures.sent.fetch_add(bytes, Relaxed);
             let now = u64::try_from(self.figures.began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -158,18 +165,12 @@ impl Record {
         let model = self.model.as_ref().map(ServedName::as_str);
         error!(target: "weighbridge", model, code = fault.error_code().get(), "not sent: {fault}");
     }
-
-    /// The body ends before its length.
-    pub(crate) fn cut_short(&mut self, fault: &ViewError) {
-        self.is_cut_short = true;
-        self.refuse(fault);
-    }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
         self.seat.end_request();
-        let status = self.status.as_u16();
+        let status = self.status.map(|status| status.as_u16());
         let mut requests = lock(&self.figures.requests);
         let count = requests.entry((self.route, status)).or_default();
         *count = count.saturating_add(1);
@@ -184,7 +185,7 @@ impl Drop for Record {
             seconds = self.began.elapsed().as_secs_f64(),
             from = self.from,
             client = self.client.as_deref(),
-            cut_short = self.is_cut_short,
+            whole = self.status.is_some() && self.left == 0,
         );
     }
 }

@@ -1,5 +1,7 @@
 //! The answers in the language of a hub, for clients that know no other: lists of files, and headers.
 
+use std::fmt::Write as _;
+
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde_json::{Value, json};
 use weighbridge_manifest::shown_beginning;
@@ -26,48 +28,54 @@ pub(crate) fn no_entry(release: &Release, path: &str) -> Refusal {
     refusal.hub_code("EntryNotFound").with(COMMIT, &release.commit())
 }
 
+/// About as many bytes of memory as a list of all files takes, while it is written.
+pub(crate) fn memory(release: &Release) -> u64 {
+    release.head().files.length.saturating_mul(3).saturating_add(1 << 16)
+}
+
 /// A model: its name, its commit, and its files; with their sizes if the query asks for `blobs`.
 pub(crate) fn info(release: &Release, query: Option<&str>) -> Answer {
     let has_sizes = is_asked(query, "blobs");
-    let siblings = release.items().into_iter().map(|(path, item)| {
-        let mut sibling = json!({ "rfilename": path });
-        if has_sizes && let Some(object) = sibling.as_object_mut() {
-            object.insert("size".to_owned(), json!(release.size(item)));
-            object.insert("blobId".to_owned(), json!(release.tag(item)));
-            object.extend(lfs(release, item));
-        }
-        sibling
-    });
-    let siblings: Vec<Value> = siblings.collect();
     let name = release.name.as_str();
-    let created = release.head().created.to_string();
-    json_answer(
-        release,
-        &json!({
-            "_id": name,
-            "id": name,
-            "modelId": name,
-            "author": release.name.name().organisation(),
-            "sha": release.commit(),
-            "lastModified": created,
-            "private": false,
-            "gated": false,
-            "disabled": false,
-            "tags": [],
-            "siblings": siblings,
-        }),
-    )
+    let model = json!({
+        "_id": name,
+        "id": name,
+        "modelId": name,
+        "author": release.name.name().organisation(),
+        "sha": release.commit(),
+        "lastModified": release.head().created.to_string(),
+        "private": false,
+        "gated": false,
+        "disabled": false,
+        "tags": [],
+    });
+    let siblings = release.items().into_iter().map(|(path, item)| match has_sizes {
+        false => json!({ "rfilename": path }),
+        true => {
+            let (size, id) = (release.size(item), release.tag(item));
+            with_sha256(json!({ "rfilename": path, "size": size, "blobId": id }), release, item)
+        }
+    });
+    // Value by value: a list may have millions of files.
+    let mut written = model.to_string();
+    written.truncate(written.len().saturating_sub(1));
+    written.push_str(",\"siblings\":");
+    write_list(&mut written, siblings);
+    written.push('}');
+    json_answer(release, written)
 }
 
 /// The files and folders in a folder of a release, and below it if the query asks for `recursive`.
 pub(crate) fn tree(release: &Release, folder: &str, query: Option<&str>) -> Result<Answer, Refusal> {
     let is_recursive = is_asked(query, "recursive");
-    let mut entries: Vec<Value> = Vec::new();
-    let mut last_folder = String::new();
     let below = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+    let mut last_folder = String::new();
     let mut is_there = folder.is_empty();
-    for (path, item) in release.items() {
-        let Some(rest) = path.strip_prefix(&below) else { continue };
+    let mut written = String::new();
+    let commit = release.commit();
+    let entries = release.items().into_iter().flat_map(|(path, item)| {
+        let mut entries = Vec::new();
+        let Some(rest) = path.strip_prefix(&below) else { return entries };
         is_there = true;
         // The folders between: each once, since paths come in order.
         let depth = if is_recursive { usize::MAX } else { 1 };
@@ -75,36 +83,39 @@ pub(crate) fn tree(release: &Release, folder: &str, query: Option<&str>) -> Resu
             let between = format!("{below}{}", rest.get(..at).unwrap_or_default());
             let is_new = last_folder != between && !last_folder.starts_with(&format!("{between}/"));
             if is_new {
-                entries.push(
-                    json!({ "type": "directory", "path": between, "size": 0, "oid": release.commit() }),
-                );
+                entries.push(json!({ "type": "directory", "path": between, "size": 0, "oid": commit }));
                 last_folder = between;
             }
         }
         if is_recursive || !rest.contains('/') {
-            let mut entry = json!({
-                "type": "file", "path": path, "size": release.size(item), "oid": release.tag(item),
-            });
-            if let Some(object) = entry.as_object_mut() {
-                object.extend(lfs(release, item));
-            }
-            entries.push(entry);
+            let (size, id) = (release.size(item), release.tag(item));
+            let entry = json!({ "type": "file", "path": path, "size": size, "oid": id });
+            entries.push(with_sha256(entry, release, item));
         }
-    }
-    if is_there { Ok(json_answer(release, &Value::Array(entries))) } else { Err(no_entry(release, folder)) }
+        entries
+    });
+    write_list(&mut written, entries);
+    if is_there { Ok(json_answer(release, written)) } else { Err(no_entry(release, folder)) }
 }
 
-/// The SHA-256 of a file, as hubs give it for large files, if the list has it.
-fn lfs(release: &Release, item: Item) -> serde_json::Map<String, Value> {
+fn write_list(written: &mut String, values: impl Iterator<Item = Value>) {
+    written.push('[');
+    for (number, value) in values.enumerate() {
+        // Writing to a string does not fail.
+        let _ = write!(written, "{}{value}", if number > 0 { "," } else { "" });
+    }
+    written.push(']');
+}
+
+/// Adds the SHA-256 of a file, as hubs give it for large files, if the list has it.
+fn with_sha256(mut value: Value, release: &Release, item: Item) -> Value {
     let sha256 = release.entry(item).and_then(|entry| entry.sha256);
-    let lfs = sha256.map(|sha256| {
-        let sha256 = sha256.to_string();
-        (
-            "lfs".to_owned(),
-            json!({ "oid": sha256, "sha256": sha256, "size": release.size(item), "pointerSize": 134 }),
-        )
-    });
-    lfs.into_iter().collect()
+    if let (Some(sha256), Some(object)) = (sha256, value.as_object_mut()) {
+        let (sha256, size) = (sha256.to_string(), release.size(item));
+        let lfs = json!({ "oid": sha256, "sha256": sha256, "size": size, "pointerSize": 134 });
+        object.insert("lfs".to_owned(), lfs);
+    }
+    value
 }
 
 fn is_asked(query: Option<&str>, key: &str) -> bool {
@@ -112,8 +123,8 @@ fn is_asked(query: Option<&str>, key: &str) -> bool {
     parameters.iter().any(|(name, value)| name == key && matches!(value.as_str(), "" | "1" | "true" | "True"))
 }
 
-fn json_answer(release: &Release, value: &Value) -> Answer {
-    let mut answer = text("application/json", value.to_string());
+fn json_answer(release: &Release, written: String) -> Answer {
+    let mut answer = text("application/json", written);
     answer.headers.extend(headers(release));
     answer.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     answer

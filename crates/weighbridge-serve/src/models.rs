@@ -1,8 +1,8 @@
 //! The models that a server publishes, and how it notices that one has changed.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    fs,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fs, io,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -38,6 +38,10 @@ pub struct Models {
     published: RwLock<BTreeMap<ServedName, Arc<Published>>>,
     /// By folder.
     seen: Mutex<BTreeMap<PathBuf, Seen>>,
+    /// Models of which something could not be opened, to be opened anew.
+    faulty: Mutex<BTreeSet<ServedName>>,
+    /// Releases that are not served any more. They are dropped by a look, since the last reader of one removes its files.
+    leaving: Mutex<Vec<Arc<Release>>>,
     lookups: AtomicU64,
     open_files: OpenFiles,
 }
@@ -51,15 +55,19 @@ pub(crate) struct Published {
     earlier: Vec<Arc<Release>>,
 }
 
-/// The state in which a folder was when it was looked at last.
+/// The state in which a folder was when it was opened last.
 #[derive(Debug)]
 struct Seen {
-    /// The note when it was opened; `None` if it could not be.
+    /// The note then; `None` if it could not be opened.
     stamp: Option<Stamp>,
+    at: Instant,
     /// The model that the folder publishes.
     name: Option<ServedName>,
     fault: Option<String>,
 }
+
+/// A folder that cannot be served is opened again after this time, or when its note changes.
+const RETRY: Duration = Duration::from_secs(10);
 
 /// For this long a release that was replaced is kept for those who ask for it.
 const LINGER: Duration = Duration::from_secs(300);
@@ -109,6 +117,8 @@ impl Models {
             began: Instant::now(),
             published: RwLock::default(),
             seen: Mutex::default(),
+            faulty: Mutex::default(),
+            leaving: Mutex::default(),
             lookups: AtomicU64::new(0),
             open_files: OpenFiles::new(),
         }
@@ -132,30 +142,49 @@ impl Models {
     pub fn look(&self) -> Vec<Change> {
         let mut changes = Vec::new();
         let mut seen = lock(&self.seen);
-        let folders: Vec<PathBuf> = self.places.iter().flat_map(|place| model_folders(place)).collect();
-        for folder in &folders {
-            self.look_at(folder, &mut seen, &mut changes);
+        let mut found = Found::default();
+        self.places.iter().for_each(|place| found.look_in(place, DEPTH));
+        let faulty = std::mem::take(&mut *lock(&self.faulty));
+        for folder in &found.models {
+            self.look_at(folder, &faulty, &mut seen, &mut changes);
         }
-        let gone = seen.keys().filter(|folder| !folders.contains(folder)).cloned().collect::<Vec<_>>();
+        let is_gone = |folder: &&PathBuf| {
+            !found.models.contains(*folder) && !found.unread.iter().any(|unread| folder.starts_with(unread))
+        };
+        let gone = seen.keys().filter(is_gone).cloned().collect::<Vec<_>>();
         for folder in gone {
             if let Some(name) = seen.remove(&folder).and_then(|seen| seen.name) {
-                self.change(|published| published.remove(&name));
-                changes.push(Change::Withdrawn { folder, name: name.name().clone() });
+                self.withdraw(&folder, &name, &mut changes);
             }
         }
         self.let_go();
         changes
     }
 
-    fn look_at(&self, folder: &Path, all: &mut BTreeMap<PathBuf, Seen>, changes: &mut Vec<Change>) {
+    fn withdraw(&self, folder: &Path, name: &ServedName, changes: &mut Vec<Change>) {
+        if let Some(published) = self.change(|published| published.remove(name)) {
+            let all = std::iter::once(&published.current).chain(&published.earlier);
+            lock(&self.leaving).extend(all.map(Arc::clone));
+        }
+        changes.push(Change::Withdrawn { folder: folder.to_owned(), name: name.name().clone() });
+    }
+
+    fn look_at(
+        &self,
+        folder: &Path,
+        faulty: &BTreeSet<ServedName>,
+        all: &mut BTreeMap<PathBuf, Seen>,
+        changes: &mut Vec<Change>,
+    ) {
         let note = Metadata::of_model(folder).folder().join(HEAD);
         let stamp = open_to_read(&note).ok().and_then(|file| Stamp::of(&file).ok());
         let before = all.get(folder);
-        if let Some(before) = before
-            && before.fault.is_none()
-            && stamp.is_some()
-            && before.stamp == stamp
-        {
+        let is_as_it_was = |before: &Seen| {
+            let is_due = before.fault.is_some() && before.at.elapsed() >= RETRY;
+            let is_faulty = before.name.as_ref().is_some_and(|name| faulty.contains(name));
+            before.stamp == stamp && !is_due && !is_faulty
+        };
+        if before.is_some_and(is_as_it_was) {
             return;
         }
         let named = before.and_then(|seen| seen.name.clone());
@@ -167,8 +196,7 @@ impl Models {
             Ok(release) => {
                 let release = Arc::new(release);
                 if let Some(other) = named.filter(|name| *name != release.name) {
-                    self.change(|published| published.remove(&other));
-                    changes.push(Change::Withdrawn { folder: folder.to_owned(), name: other.name().clone() });
+                    self.withdraw(folder, &other, changes);
                 }
                 let was_refused = before.is_some_and(|seen| seen.fault.is_some());
                 if was_refused || !self.is_current(&release) {
@@ -182,7 +210,10 @@ impl Models {
                 }
                 let name = release.name.clone();
                 self.publish(folder, &release);
-                all.insert(folder.to_owned(), Seen { stamp, name: Some(name), fault: None });
+                all.insert(
+                    folder.to_owned(),
+                    Seen { stamp, at: Instant::now(), name: Some(name), fault: None },
+                );
             }
             Err(error) => {
                 let message = error.to_string();
@@ -190,7 +221,10 @@ impl Models {
                     let (folder, code) = (folder.to_owned(), error.error_code());
                     changes.push(Change::Refused { folder, code, message: message.clone() });
                 }
-                all.insert(folder.to_owned(), Seen { stamp: None, name: named, fault: Some(message) });
+                all.insert(
+                    folder.to_owned(),
+                    Seen { stamp, at: Instant::now(), name: named, fault: Some(message) },
+                );
             }
         }
     }
@@ -200,35 +234,46 @@ impl Models {
     }
 
     fn publish(&self, folder: &Path, release: &Arc<Release>) {
-        self.change(|published| {
+        self.used(release);
+        let before = self.change(|published| {
             let before = published.remove(&release.name);
-            let mut earlier = Vec::new();
-            if let Some(before) = before {
-                let all = std::iter::once(&before.current).chain(&before.earlier);
-                earlier.extend(all.filter(|earlier| earlier.id != release.id).map(Arc::clone));
-            }
-            release.use_at(self.seconds());
+            let all =
+                before.iter().flat_map(|before| std::iter::once(&before.current).chain(&before.earlier));
+            let earlier = all.filter(|earlier| earlier.id != release.id).map(Arc::clone).collect();
             let entry = Published { folder: folder.to_owned(), current: Arc::clone(release), earlier };
             published.insert(release.name.clone(), Arc::new(entry));
+            before
         });
+        // The same release, opened anew: with another signature, or since a file could not be opened.
+        let same = before.filter(|before| before.current.id == release.id);
+        lock(&self.leaving).extend(same.map(|before| Arc::clone(&before.current)));
     }
 
-    /// Drops the replaced releases that nobody asks for any more.
+    /// Drops the releases that nobody asks for any more.
     fn let_go(&self) {
         let limit = self.seconds().saturating_sub(LINGER.as_secs());
-        // A request holds a release for as long as it is answered.
-        let is_asked_for = |release: &Arc<Release>| release.used() >= limit || Arc::strong_count(release) > 1;
-        let all = self.read();
-        let changed = all.values().filter(|published| !published.earlier.iter().all(is_asked_for));
-        for published in changed {
-            let earlier: Vec<_> =
-                published.earlier.iter().filter(|release| is_asked_for(release)).cloned().collect();
-            let (folder, current) = (published.folder.clone(), Arc::clone(&published.current));
-            for gone in published.earlier.iter().filter(|release| !is_asked_for(release)) {
-                self.open_files.forget(gone.id);
+        for published in self.read().values() {
+            let is_asked_for = |release: &Arc<Release>| release.used_at() >= limit;
+            let (earlier, gone): (Vec<_>, Vec<_>) = published.earlier.iter().cloned().partition(is_asked_for);
+            if gone.is_empty() {
+                continue;
             }
-            let entry = Arc::new(Published { folder, current, earlier });
-            self.change(|published| published.insert(entry.current.name.clone(), Arc::clone(&entry)));
+            let entry = Published {
+                folder: published.folder.clone(),
+                current: Arc::clone(&published.current),
+                earlier,
+            };
+            self.change(|published| published.insert(entry.current.name.clone(), Arc::new(entry)));
+            lock(&self.leaving).extend(gone);
+        }
+        // A request holds a release for as long as it is answered.
+        let (still_read, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut *lock(&self.leaving))
+            .into_iter()
+            .partition(|release| Arc::strong_count(release) > 1);
+        lock(&self.leaving).extend(still_read);
+        for release in gone {
+            // Files of the same release, opened anew, may be closed with it: they are opened again.
+            self.open_files.forget(release.id);
         }
     }
 
@@ -243,7 +288,7 @@ impl Models {
         let revision = revision.filter(|revision| *revision != "main");
         let mut all = std::iter::once(&published.current).chain(&published.earlier);
         let release = all.find(|release| revision.is_none_or(|revision| release.is_named(revision)))?;
-        release.use_at(self.seconds());
+        self.used(release);
         Some(Arc::clone(release))
     }
 
@@ -269,23 +314,29 @@ impl Models {
     }
 
     /// Makes the next reader of a file open it anew, after it could not be read: it may have been replaced by a repaired one. If it
-    /// could not be opened, its folder is opened anew, too: the file may lie in another place by now.
-    pub(crate) fn read_failed(&self, release: &Release, position: usize, fault: &ViewError) {
-        self.open_files.close((release.id, position));
-        if matches!(fault, ViewError::Holding(_)) {
-            let mut seen = lock(&self.seen);
-            let folders = seen.values_mut().filter(|seen| seen.name.as_ref() == Some(&release.name));
-            folders.for_each(|seen| seen.stamp = None);
+    /// could not be opened, or layers could not be read, the next look opens the folder anew: the file may lie in another place by
+    /// now.
+    pub(crate) fn read_failed(&self, release: &Release, position: Option<usize>, fault: &ViewError) {
+        if let Some(position) = position {
+            self.open_files.close((release.id, position));
         }
+        if (position.is_none() || matches!(fault, ViewError::Holding(_))) && self.is_current(release) {
+            lock(&self.faulty).insert(release.name.clone());
+        }
+    }
+
+    /// The release was asked for just now.
+    pub(crate) fn used(&self, release: &Release) {
+        release.use_at(self.seconds());
     }
 
     fn read(&self) -> BTreeMap<ServedName, Arc<Published>> {
         self.published.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<ServedName, Arc<Published>>) -> T) {
-        // What is taken out is dropped after the lock is free: the last reader of a release removes files.
-        let _changed = change(&mut self.published.write().unwrap_or_else(PoisonError::into_inner));
+    /// What is taken out is returned, since the last reader of a release removes files, and nobody waits for that.
+    fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<ServedName, Arc<Published>>) -> T) -> T {
+        change(&mut self.published.write().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn seconds(&self) -> u64 {
@@ -293,40 +344,65 @@ impl Models {
     }
 }
 
-/// The model folders at a place: itself, or those in it and in its folders.
-fn model_folders(place: &Path) -> Vec<PathBuf> {
-    if has_head(place) {
-        return vec![place.to_owned()];
-    }
-    let mut found = Vec::new();
-    for folder in folders(place) {
-        if has_head(&folder) {
-            found.push(folder);
-        } else {
-            found.extend(folders(&folder).into_iter().filter(|folder| has_head(folder)));
+/// A place may be a model folder, or have some in it, or in folders in it.
+const DEPTH: u32 = 2;
+
+/// The model folders that a look has found.
+#[derive(Debug, Default)]
+struct Found {
+    models: Vec<PathBuf>,
+    /// What could not be read. Models that were there before are not gone.
+    unread: Vec<PathBuf>,
+}
+
+impl Found {
+    fn look_in(&mut self, place: &Path, depth: u32) {
+        match has_head(place) {
+            Ok(true) => self.models.push(place.to_owned()),
+            Ok(false) if depth > 0 => match entries(place) {
+                Ok(entries) => {
+                    entries.iter().for_each(|entry| self.look_in(entry, depth.saturating_sub(1)));
+                }
+                Err(error) if is_gone(&error) => {}
+                Err(_) => self.unread.push(place.to_owned()),
+            },
+            Ok(false) => {}
+            Err(_) => self.unread.push(place.to_owned()),
         }
     }
-    found.sort();
-    found
 }
 
-fn has_head(folder: &Path) -> bool {
-    Metadata::of_model(folder).folder().join(HEAD).is_file()
+fn has_head(folder: &Path) -> io::Result<bool> {
+    match fs::metadata(Metadata::of_model(folder).folder().join(HEAD)) {
+        Ok(found) => Ok(found.is_file()),
+        Err(error) if is_gone(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
-fn folders(place: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(place).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+/// What is in a folder, in the order of the names.
+fn entries(place: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries: io::Result<Vec<_>> = fs::read_dir(place)?.map(|entry| Ok(entry?.path())).collect();
+    let mut entries = entries?;
+    entries.sort();
+    Ok(entries)
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Files that stay open from one request to the next, those used last at the end.
 #[derive(Debug)]
 struct OpenFiles {
-    files: Mutex<VecDeque<(FileKey, Arc<FileView>)>>,
+    files: Mutex<VecDeque<(FileKey, Arc<Slot>)>>,
     most: usize,
 }
 
 type FileKey = (HeadId, usize);
+
+/// A file that is open, or is being opened by the one who has the lock.
+type Slot = Mutex<Option<Arc<FileView>>>;
 
 impl OpenFiles {
     fn new() -> Self {
@@ -335,27 +411,27 @@ impl OpenFiles {
         Self { files: Mutex::default(), most: limit.clamp(8, 256) }
     }
 
+    /// Many ask for one file at once: one of them opens it, and reads its layer.
     fn open(&self, release: &Release, position: usize) -> Result<Arc<FileView>, ViewError> {
-        let key = (release.id, position);
-        {
-            let mut files = lock(&self.files);
-            if let Some(at) = files.iter().rposition(|(other, _)| *other == key)
-                && let Some(found) = files.remove(at)
-            {
-                let file = Arc::clone(&found.1);
-                files.push_back(found);
-                return Ok(file);
-            }
+        let slot = self.slot((release.id, position));
+        let mut slot = lock(&slot);
+        if let Some(file) = &*slot {
+            return Ok(Arc::clone(file));
         }
-        // Without the lock: opening may take long, and others read on meanwhile.
         let file = Arc::new(release.view.open_file(position)?);
+        *slot = Some(Arc::clone(&file));
+        Ok(file)
+    }
+
+    fn slot(&self, key: FileKey) -> Arc<Slot> {
         let mut files = lock(&self.files);
-        files.retain(|(other, _)| *other != key);
+        let found = files.iter().rposition(|(other, _)| *other == key).and_then(|at| files.remove(at));
+        let slot = found.map_or_else(Arc::default, |(_, slot)| slot);
         while files.len() >= self.most {
             files.pop_front();
         }
-        files.push_back((key, Arc::clone(&file)));
-        Ok(file)
+        files.push_back((key, Arc::clone(&slot)));
+        slot
     }
 
     fn close(&self, key: FileKey) {
@@ -364,5 +440,93 @@ impl OpenFiles {
 
     fn forget(&self, head: HeadId) {
         lock(&self.files).retain(|((other, _), _)| *other != head);
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+    #![allow(clippy::disallowed_methods, reason = "tests name their own files")]
+
+    use weighbridge_testkit::{Folder, bytes};
+    use weighbridge_tree::ChunkSize;
+
+    use super::*;
+
+    fn models() -> (Folder, Models, ServedName) {
+        let all = Folder::new();
+        let (model, _) = Folder::weighed(&[("model.bin", bytes(40_000, 1))], ChunkSize::MIN);
+        fs::create_dir(all.at("org")).unwrap();
+        fs::rename(model.path(), all.at("org/model")).unwrap();
+        fs::create_dir(model.path()).unwrap();
+        let models = Models::of(vec![all.path().to_owned()]);
+        assert!(matches!(models.look().as_slice(), [Change::Published { .. }]));
+        (all, models, ServedName::of(ModelName::parse("test/model").unwrap()).unwrap())
+    }
+
+    /// A link that leads nowhere in a circle stands for whatever cannot be read: without descriptors, or on a server that is gone.
+    #[test]
+    fn what_cannot_be_read_is_not_gone() {
+        let (all, models, name) = models();
+        let [org, away] = ["org", "away"].map(|name| all.at(name));
+        fs::rename(&org, &away).unwrap();
+        std::os::unix::fs::symlink("org", &org).unwrap();
+        let changes = models.look();
+        let is_withdrawn = |change: &Change| matches!(change, Change::Withdrawn { .. });
+        assert!(!changes.iter().any(is_withdrawn) && models.find(&name).is_some(), "{changes:?}");
+        fs::remove_file(&org).unwrap();
+        fs::remove_dir_all(&away).unwrap();
+        assert!(matches!(models.look().as_slice(), [Change::Withdrawn { .. }]));
+        assert!(models.find(&name).is_none() && models.is_empty());
+    }
+
+    #[test]
+    fn a_model_that_is_withdrawn_stays_for_its_readers_and_leaves_nothing_open() {
+        let (all, models, name) = models();
+        let published = models.find(&name).unwrap();
+        let release = models.release(&published, None).unwrap();
+        drop(published);
+        let _file = models.file(&release, 0).unwrap();
+        fs::remove_dir_all(all.at("org")).unwrap();
+        assert_eq!(models.look().len(), 1);
+        assert_eq!(lock(&models.leaving).len(), 1);
+        assert_eq!(lock(&models.open_files.files).len(), 1);
+        drop(release);
+        assert_eq!(models.look(), []);
+        assert!(lock(&models.leaving).is_empty() && lock(&models.open_files.files).is_empty());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_served_is_not_opened_in_every_look() {
+        let (all, models, name) = models();
+        let note = all.at("org/model/weighbridge/head.note");
+        let good = fs::read(&note).unwrap();
+        fs::write(&note, "nonsense").unwrap();
+        assert!(matches!(models.look().as_slice(), [Change::Refused { .. }]));
+        let opened = || lock(&models.seen).values().next().unwrap().at;
+        let before = opened();
+        assert_eq!(models.look(), []);
+        assert_eq!(opened(), before);
+        assert!(models.find(&name).is_some(), "what was served of it before still is");
+        fs::write(&note, good).unwrap();
+        assert!(matches!(models.look().as_slice(), [Change::Published { .. }]));
+    }
+
+    #[test]
+    fn many_who_ask_for_a_file_open_it_once() {
+        let (_all, models, name) = models();
+        let release = models.release(&models.find(&name).unwrap(), None).unwrap();
+        let first = models.file(&release, 0).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| assert!(Arc::ptr_eq(&first, &models.file(&release, 0).unwrap())));
+            }
+        });
+        let fault = ViewError::Changed { path: String::new() };
+        models.read_failed(&release, Some(0), &fault);
+        assert!(!Arc::ptr_eq(&first, &models.file(&release, 0).unwrap()));
+        assert!(lock(&models.faulty).is_empty(), "the folder is as it was");
+        models.read_failed(&release, None, &fault);
+        assert_eq!(lock(&models.faulty).len(), 1);
     }
 }

@@ -1,10 +1,9 @@
 //! Existence proofs and slices, made on request.
 
-use std::{ops::Range, sync::Arc};
+use std::ops::Range;
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
-use tokio::task::spawn_blocking;
 use weighbridge_manifest::{ProveError, Wanted, readings};
 use weighbridge_store::ViewError;
 use weighbridge_tree::{Coded as _, SliceRange, Slicer};
@@ -14,13 +13,12 @@ use crate::{
     answer::{Answer, Refusal, Sent, failed, text, unreadable},
     models::Models,
     release::Release,
-    room::{Portion, Room, Seat},
     route::parameters,
 };
 
 /// What a query asks to be shown.
 #[derive(Debug, Default)]
-struct Asked {
+pub(crate) struct Asked {
     files: Vec<String>,
     tensors: Vec<String>,
     absent: Vec<String>,
@@ -31,98 +29,11 @@ struct Asked {
 /// A slice is made in memory, so that a larger range is asked for in several slices.
 const MAX_SLICE: u64 = 16 << 20;
 
-/// Answers with a proof of what the query names, and of a slice if it names one.
-pub(crate) async fn proof(release: Arc<Release>, query: Option<&str>) -> Result<Answer, Refusal> {
-    let asked = Asked::read(query)?;
-    let proof = spawn_blocking(move || {
-        let mut wanted = Wanted::of(release.files(), release.tensors());
-        for path in &asked.files {
-            wanted = wanted.file(path)?;
-        }
-        for tensor in &asked.tensors {
-            wanted = wanted.tensor_named(tensor)?;
-        }
-        for path in &asked.absent {
-            wanted = wanted.absent(path)?;
-        }
-        if asked.bytes.is_some() {
-            let (path, range) = asked.sliced(&release)?;
-            wanted = wanted.slice(&path, range)?;
-        }
-        wanted.prove(release.note()).map_err(Fault::from)
-    });
-    let proof = proof.await.map_err(|_| failed())??;
-    Ok(text("text/plain; charset=utf-8", proof))
-}
-
-/// Answers with the slice that the query names.
-pub(crate) async fn slice(
-    models: Arc<Models>,
-    room: Arc<Room>,
-    release: Arc<Release>,
-    query: Option<&str>,
-    seat: Arc<Seat>,
-) -> Result<Answer, Refusal> {
-    let asked = Asked::read(query)?;
-    let (path, range) = asked.sliced(&release)?;
-    let len = range.end.saturating_sub(range.start);
-    if len > MAX_SLICE {
-        let message = format!("a slice has at most {MAX_SLICE} bytes here: ask for several");
-        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message));
-    }
-    // The slice, the path to it, and one chunk.
-    let memory = len.saturating_mul(2).saturating_add(release.files().chunk_size().bytes());
-    let portion = room.take(usize::try_from(memory).unwrap_or(usize::MAX), seat).await;
-    let made = spawn_blocking(move || make(&models, &release, &path, range, portion));
-    let slice = made.await.map_err(|_| failed())??;
-    let mut answer = text("application/octet-stream", String::new());
-    answer.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    answer.content = Sent::Whole(slice);
-    Ok(answer)
-}
-
-fn make(
-    models: &Models,
-    release: &Release,
-    path: &str,
-    range: Range<u64>,
-    portion: Portion,
-) -> Result<Bytes, Fault> {
-    let not_listed = || Fault::NotFound("the model has no file of this path".to_owned());
-    let (position, entry) = release.files().find(path).ok_or_else(not_listed)?;
-    let range = SliceRange::new(entry.size, range).map_err(|error| Fault::Asked(error.to_string()))?;
-    let file = models.file(release, position).map_err(Fault::View)?;
-    let layer = file.verifier().layer();
-    let bug = |_| Fault::Bug;
-    let (mut slice, mut chunk) = (Vec::new(), PageBuffer::new());
-    let mut slicer = Slicer::new(layer, range, &mut slice).map_err(bug)?;
-    while let Some(index) = slicer.wanted() {
-        let bytes = layer.grid().range(index).ok_or(Fault::Bug)?;
-        chunk.resize(usize::try_from(bytes.end.saturating_sub(bytes.start)).unwrap_or(0));
-        if let Err(fault) = file.fill_at(bytes.start, &mut chunk) {
-            models.read_failed(release, position, &fault);
-            return Err(Fault::View(fault));
-        }
-        slicer.push(&chunk, &mut slice).map_err(bug)?;
-    }
-    slicer.finish().map_err(bug)?;
-    Ok(Bytes::from_owner(Held { slice, _portion: portion }))
-}
-
-/// A slice with the right to its memory.
-struct Held {
-    slice: Vec<u8>,
-    _portion: Portion,
-}
-
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.slice
-    }
-}
+/// The memory for a proof: its entries, the nodes beside them, and their text.
+pub(crate) const MEMORY: u64 = 8 << 20;
 
 impl Asked {
-    fn read(query: Option<&str>) -> Result<Self, Refusal> {
+    pub(crate) fn of(query: Option<&str>) -> Result<Self, Refusal> {
         let bad = |message: &str| Refusal::new(StatusCode::BAD_REQUEST, message);
         let mut asked = Self::default();
         for (key, value) in parameters(query).ok_or_else(|| bad("the query is malformed"))? {
@@ -151,8 +62,63 @@ impl Asked {
         Ok(asked)
     }
 
+    /// Answers with a proof of what the query names, and of a slice if it names one.
+    pub(crate) fn prove(&self, release: &Release) -> Result<Answer, Refusal> {
+        let prove = || {
+            let mut wanted = Wanted::of(release.files(), release.tensors());
+            for path in &self.files {
+                wanted = wanted.file(path)?;
+            }
+            for tensor in &self.tensors {
+                wanted = wanted.tensor_named(tensor)?;
+            }
+            for path in &self.absent {
+                wanted = wanted.absent(path)?;
+            }
+            if self.bytes.is_some() {
+                let (path, range) = self.sliced(release)?;
+                wanted = wanted.slice(&path, range)?;
+            }
+            wanted.prove(release.note()).map_err(Fault::from)
+        };
+        Ok(text("text/plain; charset=utf-8", prove()?))
+    }
+
+    /// The memory that the slice takes: its bytes, the path to them, and one chunk.
+    pub(crate) fn memory(&self, release: &Release) -> Result<u64, Refusal> {
+        let len = match (&self.bytes, self.tensors.is_empty()) {
+            (Some(range), _) => range.end.saturating_sub(range.start),
+            (None, true) => self.sliced(release).map(|(_, range)| range.end.saturating_sub(range.start))?,
+            // To find a tensor is some work; its slice has at most this many bytes.
+            (None, false) => MAX_SLICE,
+        };
+        Self::fits(len)?;
+        Ok(len.saturating_mul(2).saturating_add(release.files().chunk_size().bytes()))
+    }
+
+    fn fits(len: u64) -> Result<(), Refusal> {
+        if len <= MAX_SLICE {
+            return Ok(());
+        }
+        let message = format!("a slice has at most {MAX_SLICE} bytes here: ask for several");
+        Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message))
+    }
+
+    /// Answers with the slice that the query names.
+    pub(crate) fn slice(&self, models: &Models, release: &Release) -> Result<Answer, Refusal> {
+        let (path, range) = self.sliced(release)?;
+        Self::fits(range.end.saturating_sub(range.start))?;
+        let mut answer = text("application/octet-stream", String::new());
+        answer.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        answer.content = Sent::Whole(make(models, release, &path, range)?);
+        Ok(answer)
+    }
+
     /// The file and the bytes of the slice: a range of the one file, or all of the one tensor.
     fn sliced(&self, release: &Release) -> Result<(String, Range<u64>), Fault> {
+        if self.bytes.is_none() && !self.absent.is_empty() {
+            return Err(Fault::Asked("of what is absent there is no slice".to_owned()));
+        }
         match (self.files.as_slice(), self.tensors.as_slice(), &self.bytes) {
             ([path], [], Some(range)) => Ok((path.clone(), range.clone())),
             ([path], [], None) => {
@@ -172,6 +138,29 @@ impl Asked {
             )),
         }
     }
+}
+
+/// Reads and judges the chunks of a range, and makes the slice of it.
+fn make(models: &Models, release: &Release, path: &str, range: Range<u64>) -> Result<Bytes, Fault> {
+    let not_listed = || Fault::NotFound("the model has no file of this path".to_owned());
+    let (position, entry) = release.files().find(path).ok_or_else(not_listed)?;
+    let range = SliceRange::new(entry.size, range).map_err(|error| Fault::Asked(error.to_string()))?;
+    let file = models.file(release, position).map_err(Fault::View)?;
+    let layer = file.verifier().layer();
+    let bug = |_| Fault::Bug;
+    let (mut slice, mut chunk) = (Vec::new(), PageBuffer::new());
+    let mut slicer = Slicer::new(layer, range, &mut slice).map_err(bug)?;
+    while let Some(index) = slicer.wanted() {
+        let bytes = layer.grid().range(index).ok_or(Fault::Bug)?;
+        chunk.resize(usize::try_from(bytes.end.saturating_sub(bytes.start)).unwrap_or(0));
+        if let Err(fault) = file.fill_at(bytes.start, &mut chunk) {
+            models.read_failed(release, Some(position), &fault);
+            return Err(Fault::View(fault));
+        }
+        slicer.push(&chunk, &mut slice).map_err(bug)?;
+    }
+    slicer.finish().map_err(bug)?;
+    Ok(slice.into())
 }
 
 /// The reason why there is no proof, or no slice.
@@ -197,7 +186,7 @@ impl From<Fault> for Refusal {
         match fault {
             Fault::Asked(message) => Self::new(StatusCode::BAD_REQUEST, message),
             Fault::NotFound(message) => Self::new(StatusCode::NOT_FOUND, message),
-            Fault::View(fault) => unreadable(&fault),
+            Fault::View(fault) => unreadable(fault),
             Fault::Bug => failed(),
         }
     }

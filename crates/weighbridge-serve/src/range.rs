@@ -15,21 +15,19 @@ pub(crate) enum Part {
     Beyond,
     /// The client has the file, 304.
     Known,
+    /// The client wants another file than this one, 412.
+    Other,
 }
 
 impl Part {
-    /// Reads the headers of a request for a file of `size` bytes. `tag` is its entity tag, with quotation marks.
+    /// Reads the headers of a `GET` for a file of `size` bytes. `tag` is its entity tag, with quotation marks.
     ///
     /// A `Range` that is malformed, has another unit, or has several ranges is passed over, as RFC 9110 allows. A range under a
     /// condition (`If-Range`) counts only where the condition names this tag: a date is no condition here, since no dates are sent.
     pub(crate) fn of(headers: &HeaderMap, size: u64, tag: &str) -> Self {
-        let names_tag = |value: &str| {
-            let value = value.trim();
-            value == "*" || value.strip_prefix("W/").unwrap_or(value) == tag
-        };
-        let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-        if known.flat_map(|value| value.split(',')).any(names_tag) {
-            return Self::Known;
+        match Self::by_tag(headers, tag) {
+            Self::Whole => {}
+            part => return part,
         }
         if headers.get(header::IF_RANGE).is_some_and(|condition| condition.as_bytes() != tag.as_bytes()) {
             return Self::Whole;
@@ -37,6 +35,20 @@ impl Part {
         let mut ranges = headers.get_all(header::RANGE).iter();
         let (Some(range), None) = (ranges.next(), ranges.next()) else { return Self::Whole };
         range.to_str().ok().and_then(|text| Self::parse(text, size)).unwrap_or(Self::Whole)
+    }
+
+    /// What the conditions alone ask for, as for a `HEAD`, which has no range (RFC 9110, section 14.2).
+    pub(crate) fn by_tag(headers: &HeaderMap, tag: &str) -> Self {
+        let named = |name| {
+            let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+            values.flat_map(|value| value.split(',')).map(str::trim)
+        };
+        let is_asked = |name| headers.contains_key(name);
+        if is_asked(header::IF_MATCH) && !named(header::IF_MATCH).any(|value| value == "*" || value == tag) {
+            return Self::Other;
+        }
+        let is_known = |value: &str| value == "*" || value.strip_prefix("W/").unwrap_or(value) == tag;
+        if named(header::IF_NONE_MATCH).any(is_known) { Self::Known } else { Self::Whole }
     }
 
     /// `None` if it is not one range of bytes.
@@ -49,6 +61,8 @@ impl Part {
         let (first, last) = (position(first)?, position(last)?);
         let range = match (first, last) {
             (None, None) => return None,
+            // The last bytes of a file that has none are the whole file (section 14.1.2).
+            (None, Some(1..)) if size == 0 => return None,
             (None, Some(count)) => size.saturating_sub(count)..size,
             (Some(first), None) => first..size,
             (Some(first), Some(last)) if first > last => return None,
@@ -103,9 +117,10 @@ mod tests {
         for range in ["bytes=10-", "bytes=10-20", "bytes=-0", "bytes=18446744073709551615-"] {
             assert_eq!(part(&[("range", range)], 10), Part::Beyond, "{range}");
         }
-        for range in ["bytes=0-", "bytes=-5", "bytes=0-0"] {
+        for range in ["bytes=0-", "bytes=-0", "bytes=0-0"] {
             assert_eq!(part(&[("range", range)], 0), Part::Beyond, "{range} of no bytes");
         }
+        assert_eq!(part(&[("range", "bytes=-5")], 0), Part::Whole, "the last bytes of none are all");
     }
 
     #[test]
@@ -144,5 +159,19 @@ mod tests {
             assert_eq!(part(&[("if-none-match", known), ("range", "bytes=1-2")], 10), Part::Known, "{known}");
         }
         assert_eq!(part(&[("if-none-match", "\"x\"")], 10), Part::Whole);
+    }
+
+    #[test]
+    fn a_client_that_wants_another_file_gets_none() {
+        for wanted in [TAG, "*", "\"x\", \"ab\""] {
+            assert_eq!(
+                part(&[("if-match", wanted), ("range", "bytes=1-2")], 10),
+                Part::Bytes(1..3),
+                "{wanted}"
+            );
+        }
+        for wanted in ["\"x\"", "ab", "W/\"ab\"", ""] {
+            assert_eq!(part(&[("if-match", wanted), ("if-none-match", TAG)], 10), Part::Other, "{wanted}");
+        }
     }
 }

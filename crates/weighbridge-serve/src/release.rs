@@ -34,8 +34,8 @@ pub(crate) struct Release {
     /// The offset in `chunks.layer` of the layer of each file, and at the end the length of all.
     layers: Vec<u64>,
     /// The texts of the lists, once somebody has asked for them.
-    files_text: OnceLock<Bytes>,
-    tensors_text: OnceLock<Bytes>,
+    files_text: OnceLock<Option<Bytes>>,
+    tensors_text: OnceLock<Option<Bytes>>,
     /// When it was asked for last, in seconds since the server began.
     used: AtomicU64,
 }
@@ -192,18 +192,13 @@ impl Release {
         let text = match file {
             MetadataFile::Head => Some(self.note.clone()),
             MetadataFile::Files => {
-                if let Some(text) = self.files_text.get() {
-                    return Some(text.clone());
-                }
-                let text = Bytes::from(write_files(self.files.entries().to_vec()).ok()?.text);
-                Some(self.files_text.get_or_init(|| text).clone())
+                let written = || Some(write_files(self.files.entries().to_vec()).ok()?.text.into());
+                self.files_text.get_or_init(written).clone()
             }
             MetadataFile::Tensors => {
-                if let Some(text) = self.tensors_text.get() {
-                    return Some(text.clone());
-                }
-                let text = Bytes::from(write_tensors(self.tensors.as_ref()?.entries().to_vec()).ok()?.text);
-                Some(self.tensors_text.get_or_init(|| text).clone())
+                let written =
+                    || Some(write_tensors(self.tensors.as_ref()?.entries().to_vec()).ok()?.text.into());
+                self.tensors_text.get_or_init(written).clone()
             }
             MetadataFile::Layers => None,
         };
@@ -230,7 +225,7 @@ impl Release {
         self.used.fetch_max(seconds, Relaxed);
     }
 
-    pub(crate) fn used(&self) -> u64 {
+    pub(crate) fn used_at(&self) -> u64 {
         self.used.load(Relaxed)
     }
 }

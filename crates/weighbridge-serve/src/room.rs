@@ -13,16 +13,17 @@ use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time,
 };
+use weighbridge_store::descriptor_limit;
 use weighbridge_verify::PageBuffer;
 
 /// How much a server takes on at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The number of connections. One more takes the place of the one that has been idle for longest, or that has taken no byte
-    /// for longest; while all are busy it waits.
+    /// The number of connections; fewer, where the process may not have as many descriptors. One more takes the place of the one
+    /// that has been idle for longest, or of those whose clients hardly take what they are sent; while all are busy it waits.
     pub connections: usize,
-    /// The number of bytes of chunks that are read, judged and sent at the same time. Connections that find no room wait for it;
-    /// one that has taken no byte for two seconds while others wait is closed. Each model needs room for two of its chunks.
+    /// The number of bytes of chunks that are read, judged and sent at the same time. When half of it is in use, answers get one
+    /// chunk at a time. Answers that find no room wait for it; clients that hardly take what they are sent are left meanwhile.
     pub memory: usize,
     /// The time in which a head has to come, and for which a connection may be idle.
     pub head_time: Duration,
@@ -52,7 +53,16 @@ pub(crate) struct Room {
     free_memory: Arc<Semaphore>,
     memory_units: u32,
     seats: Mutex<Seats>,
-    spare: Mutex<Vec<PageBuffer>>,
+    spare: Mutex<Spare>,
+    /// When somebody looked last who has to give way.
+    looked: Mutex<Instant>,
+}
+
+/// Buffers for the next answers, with the length that each has had at most.
+#[derive(Debug, Default)]
+struct Spare {
+    buffers: Vec<(PageBuffer, usize)>,
+    bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -64,8 +74,8 @@ struct Seats {
 /// Memory is counted in units of this many bytes, since a semaphore counts to 2^32 at most.
 const UNIT: usize = 4096;
 
-/// So many buffers are kept for the next answers.
-const SPARE: usize = 8;
+/// As many bytes of buffers are kept for the next answers.
+const SPARE: usize = 16 << 20;
 
 /// The time after which a connection that waits looks again who has to give way.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -74,7 +84,17 @@ const PATIENCE: Duration = Duration::from_millis(20);
 const IDLE: Duration = Duration::from_millis(250);
 
 /// A client that has taken no byte for this long gives way to others.
-const STALLED: Duration = Duration::from_secs(2);
+const STALLED: Duration = Duration::from_secs(1);
+
+/// So does one that has taken fewer bytes per second, from this long after the beginning of its answer on.
+const SLOW: u64 = 64 << 10;
+const SLOW_AFTER: Duration = Duration::from_secs(4);
+
+/// The time over which the rate of a client is taken.
+const WINDOW: Duration = Duration::from_secs(2);
+
+/// The time between two looks at all connections, however many wait.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// The thing that others wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,34 +106,40 @@ enum Scarce {
 impl Room {
     pub(crate) fn new(limits: &Limits) -> Arc<Self> {
         let units = u32::try_from(limits.memory.div_ceil(UNIT)).unwrap_or(u32::MAX).max(1);
+        // Files, and whatever else the process has open, take the rest.
+        let descriptors =
+            descriptor_limit().map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        let most = (descriptors / 4).saturating_mul(3).min(Semaphore::MAX_PERMITS);
+        let now = Instant::now();
         Arc::new(Self {
-            began: Instant::now(),
-            free_seats: Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS))),
+            began: now,
+            free_seats: Arc::new(Semaphore::new(limits.connections.clamp(1, most.max(1)))),
             free_memory: Arc::new(Semaphore::new(usize::try_from(units).unwrap_or(usize::MAX))),
             memory_units: units,
             seats: Mutex::default(),
             spare: Mutex::default(),
+            looked: Mutex::new(now),
         })
     }
 
     /// Waits until one more connection may be accepted.
-    pub(crate) async fn seat(self: &Arc<Self>) -> Taken {
-        let permit = Arc::clone(&self.free_seats).acquire_owned();
-        let permit = self.waited_for(permit, Scarce::Seats).await;
+    pub(crate) async fn place(&self) -> OwnedSemaphorePermit {
+        self.waited_for(&self.free_seats, 1, Scarce::Seats).await
+    }
+
+    /// Gives the place to a connection.
+    pub(crate) fn seat(self: &Arc<Self>, place: OwnedSemaphorePermit) -> Taken {
+        let seat = Arc::new(Seat::new(self.began));
         let mut seats = lock(&self.seats);
         let number = seats.next;
         seats.next = seats.next.wrapping_add(1);
-        let seat = Arc::new(Seat {
-            began: self.began,
-            changed: AtomicU64::new(millis(self.began.elapsed())),
-            requests: AtomicUsize::new(0),
-            holds: AtomicUsize::new(0),
-            is_blocked: AtomicBool::new(false),
-            is_told: AtomicBool::new(false),
-            leave: Notify::new(),
-        });
         seats.taken.insert(number, Arc::clone(&seat));
-        Taken { seat, number, room: Arc::clone(self), _permit: permit }
+        Taken { seat, number, room: Arc::clone(self), _place: place }
+    }
+
+    /// Whether more than half of the memory is free, so that answers may take more than they need.
+    pub(crate) fn is_ample(&self) -> bool {
+        self.free_memory.available_permits() > usize::try_from(self.memory_units / 2).unwrap_or(0)
     }
 
     /// Memory for this many bytes, if it is free. More than there is in all counts as all.
@@ -124,8 +150,7 @@ impl Room {
 
     /// Waits for memory. Those who wait get it in their order.
     pub(crate) async fn take(self: Arc<Self>, bytes: usize, seat: Arc<Seat>) -> Portion {
-        let permit = Arc::clone(&self.free_memory).acquire_many_owned(self.units(bytes));
-        let permit = self.waited_for(permit, Scarce::Memory).await;
+        let permit = self.waited_for(&self.free_memory, self.units(bytes), Scarce::Memory).await;
         self.portion(permit, &seat)
     }
 
@@ -135,39 +160,50 @@ impl Room {
 
     fn portion(self: &Arc<Self>, permit: OwnedSemaphorePermit, seat: &Arc<Seat>) -> Portion {
         seat.holds.fetch_add(1, Relaxed);
-        Portion { room: Arc::clone(self), seat: Arc::clone(seat), buffer: PageBuffer::new(), _permit: permit }
+        let (room, seat) = (Arc::clone(self), Arc::clone(seat));
+        Portion { room, seat, buffer: PageBuffer::new(), most: 0, _permit: permit }
     }
 
-    /// Waits for a permit, and from time to time asks a connection to leave that stands in the way.
-    async fn waited_for(
-        &self,
-        permit: impl Future<Output = Result<OwnedSemaphorePermit, tokio::sync::AcquireError>>,
-        scarce: Scarce,
-    ) -> OwnedSemaphorePermit {
-        let mut permit = std::pin::pin!(permit);
+    /// Waits for permits, and has connections leave that stand in the way.
+    async fn waited_for(&self, free: &Arc<Semaphore>, permits: u32, scarce: Scarce) -> OwnedSemaphorePermit {
+        if let Ok(permit) = Arc::clone(free).try_acquire_many_owned(permits) {
+            return permit;
+        }
+        let mut permit = std::pin::pin!(Arc::clone(free).acquire_many_owned(permits));
         loop {
+            self.make_way(scarce);
             match time::timeout(PATIENCE, permit.as_mut()).await {
                 Ok(Ok(permit)) => return permit,
                 // The semaphores of a room are never closed.
                 Ok(Err(_)) => std::future::pending().await,
-                Err(_) => self.make_way(scarce),
+                Err(_) => {}
             }
         }
     }
 
-    /// Asks the connection to leave that has stood in the way for longest: one whose client takes no bytes, or, for a seat, one that
-    /// asks for nothing.
+    /// The process has no descriptor for one more connection.
+    pub(crate) fn lacks_descriptors(&self) {
+        self.make_way(Scarce::Seats);
+    }
+
+    /// Asks connections to leave: those whose clients hardly take what they are sent; and for a seat, the one that has asked for
+    /// nothing for longest.
     fn make_way(&self, scarce: Scarce) {
+        let mut looked = lock(&self.looked);
+        if looked.elapsed() < LOOK {
+            return;
+        }
+        *looked = Instant::now();
+        drop(looked);
         let seats = lock(&self.seats);
-        let may_go = |seat: &&Arc<Seat>| match scarce {
-            _ if seat.is_told.load(Relaxed) => false,
-            Scarce::Seats if seat.is_idle() && !seat.is_blocked() => seat.unchanged_for() >= IDLE,
-            Scarce::Memory if seat.holds.load(Relaxed) == 0 => false,
-            _ => seat.is_blocked() && seat.unchanged_for() >= STALLED,
-        };
-        if let Some(seat) = seats.taken.values().filter(may_go).max_by_key(|seat| seat.unchanged_for()) {
-            seat.is_told.store(true, Relaxed);
-            seat.leave.notify_one();
+        let staying = || seats.taken.values().filter(|seat| !seat.is_told.load(Relaxed));
+        let in_the_way = |seat: &&Arc<Seat>| scarce == Scarce::Seats || seat.holds.load(Relaxed) > 0;
+        staying().filter(in_the_way).filter(|seat| seat.is_slow()).for_each(|seat| seat.tell_to_leave());
+        if scarce == Scarce::Seats {
+            let idle = staying().filter(|seat| seat.is_idle() && seat.since(&seat.useful) >= IDLE);
+            if let Some(seat) = idle.max_by_key(|seat| seat.since(&seat.useful)) {
+                seat.tell_to_leave();
+            }
         }
     }
 
@@ -177,42 +213,67 @@ impl Room {
     }
 }
 
-/// A connection, as far as others may have to know how it does.
+/// A connection, as far as others may have to know how it does. Times are in milliseconds since the server began.
 #[derive(Debug)]
 pub(crate) struct Seat {
     began: Instant,
-    /// When a byte of an answer was taken last, or a request ended; in milliseconds since the server began. Bytes of heads do not
-    /// count: a client that never ends one would keep its seat.
+    /// When the client took a byte last, or came.
     changed: AtomicU64,
+    /// When the client took a byte of a model last, or came: nobody keeps a seat by asking for little.
+    useful: AtomicU64,
     /// The requests that are being answered: one, or none.
     requests: AtomicUsize,
+    /// When the request that is being answered began.
+    asked: AtomicU64,
     /// The portions of memory that it holds.
     holds: AtomicUsize,
     /// Whether bytes wait until the client takes them.
     is_blocked: AtomicBool,
-    /// Whether it was asked to leave.
+    /// The bytes that the client took since `window`, and the rate before.
+    window: Mutex<(Instant, u64)>,
+    rate: AtomicU64,
     is_told: AtomicBool,
     leave: Notify,
 }
 
 impl Seat {
-    /// A seat that no server gave, for requests that come in another way.
-    pub(crate) fn outside() -> Arc<Self> {
-        Arc::new(Self {
-            began: Instant::now(),
-            changed: AtomicU64::new(0),
+    fn new(began: Instant) -> Self {
+        let now = millis(began.elapsed());
+        Self {
+            began,
+            changed: AtomicU64::new(now),
+            useful: AtomicU64::new(now),
             requests: AtomicUsize::new(0),
+            asked: AtomicU64::new(now),
             holds: AtomicUsize::new(0),
             is_blocked: AtomicBool::new(false),
+            window: Mutex::new((Instant::now(), 0)),
+            rate: AtomicU64::new(u64::MAX),
             is_told: AtomicBool::new(false),
             leave: Notify::new(),
-        })
+        }
     }
 
-    /// The client has taken some bytes.
-    pub(crate) fn change(&self) {
-        self.changed.store(millis(self.began.elapsed()), Relaxed);
+    /// A seat that no server gave, for requests that come in another way. Nobody asks it to leave.
+    pub(crate) fn outside() -> Arc<Self> {
+        Arc::new(Self::new(Instant::now()))
+    }
+
+    /// The client has taken bytes.
+    pub(crate) fn take(&self, bytes: usize) {
         self.is_blocked.store(false, Relaxed);
+        self.changed.store(self.now(), Relaxed);
+        if self.holds.load(Relaxed) > 0 {
+            self.useful.store(self.now(), Relaxed);
+        }
+        let mut window = lock(&self.window);
+        window.1 = window.1.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        let passed = window.0.elapsed();
+        if passed >= WINDOW {
+            let rate = window.1.saturating_mul(1000).checked_div(millis(passed)).unwrap_or(u64::MAX);
+            self.rate.store(rate, Relaxed);
+            *window = (Instant::now(), 0);
+        }
     }
 
     /// The client takes no more bytes for now.
@@ -222,11 +283,13 @@ impl Seat {
 
     pub(crate) fn begin_request(&self) {
         self.requests.fetch_add(1, Relaxed);
+        self.asked.store(self.now(), Relaxed);
+        *lock(&self.window) = (Instant::now(), 0);
+        self.rate.store(u64::MAX, Relaxed);
     }
 
     pub(crate) fn end_request(&self) {
         self.requests.fetch_sub(1, Relaxed);
-        self.change();
     }
 
     pub(crate) fn is_blocked(&self) -> bool {
@@ -234,17 +297,38 @@ impl Seat {
     }
 
     pub(crate) fn unchanged_for(&self) -> Duration {
-        let now = millis(self.began.elapsed());
-        Duration::from_millis(now.saturating_sub(self.changed.load(Relaxed)))
+        self.since(&self.changed)
     }
 
-    fn is_idle(&self) -> bool {
-        self.requests.load(Relaxed) == 0
+    /// Whether neither a request is being answered, nor the end of an answer waits to be taken.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.requests.load(Relaxed) == 0 && !self.is_blocked()
+    }
+
+    /// Whether the client hardly takes what it is sent.
+    fn is_slow(&self) -> bool {
+        let has_begun = self.since(&self.asked);
+        self.is_blocked()
+            && ((self.unchanged_for() >= STALLED && has_begun >= STALLED)
+                || (self.rate.load(Relaxed) < SLOW && has_begun >= SLOW_AFTER))
+    }
+
+    fn tell_to_leave(&self) {
+        self.is_told.store(true, Relaxed);
+        self.leave.notify_one();
     }
 
     /// Returns once the connection is asked to leave.
     pub(crate) async fn told_to_leave(&self) {
         self.leave.notified().await;
+    }
+
+    fn now(&self) -> u64 {
+        millis(self.began.elapsed())
+    }
+
+    fn since(&self, time: &AtomicU64) -> Duration {
+        Duration::from_millis(self.now().saturating_sub(time.load(Relaxed)))
     }
 }
 
@@ -254,7 +338,7 @@ pub(crate) struct Taken {
     pub(crate) seat: Arc<Seat>,
     number: u64,
     room: Arc<Room>,
-    _permit: OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Drop for Taken {
@@ -269,15 +353,24 @@ pub(crate) struct Portion {
     room: Arc<Room>,
     seat: Arc<Seat>,
     buffer: PageBuffer,
+    /// The length that the buffer has had at most: it never shrinks.
+    most: usize,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Portion {
     /// The buffer, with this many bytes of any content.
     pub(crate) fn buffer(&mut self, len: usize) -> &mut [u8] {
-        if self.buffer.is_empty() {
-            self.buffer = lock(&self.room.spare).pop().unwrap_or_default();
+        if self.most == 0 {
+            let mut spare = lock(&self.room.spare);
+            // A buffer that is much larger than what it is for would take memory that nobody has counted.
+            let fits = |most: usize| most >= len && most / 2 <= len;
+            if let Some(at) = spare.buffers.iter().position(|(_, most)| fits(*most)) {
+                (self.buffer, self.most) = spare.buffers.swap_remove(at);
+                spare.bytes = spare.bytes.saturating_sub(self.most);
+            }
         }
+        self.most = self.most.max(len);
         self.buffer.resize(len);
         &mut self.buffer
     }
@@ -293,8 +386,10 @@ impl Drop for Portion {
     fn drop(&mut self) {
         self.seat.holds.fetch_sub(1, Relaxed);
         let mut spare = lock(&self.room.spare);
-        if spare.len() < SPARE && !self.buffer.is_empty() {
-            spare.push(std::mem::take(&mut self.buffer));
+        let bytes = spare.bytes.saturating_add(self.most);
+        if self.most > 0 && bytes <= SPARE {
+            spare.bytes = bytes;
+            spare.buffers.push((std::mem::take(&mut self.buffer), self.most));
         }
     }
 }
@@ -322,16 +417,16 @@ mod tests {
     #[tokio::test]
     async fn an_idle_connection_gives_its_seat_to_the_next_and_a_busy_one_does_not() {
         let room = room(2, 1 << 20);
-        let (busy, idle) = (room.seat().await, room.seat().await);
+        let (busy, idle) = (room.seat(room.place().await), room.seat(room.place().await));
         busy.seat.begin_request();
-        let next = tokio::spawn({
+        let waiting = tokio::spawn({
             let room = Arc::clone(&room);
-            async move { room.seat().await }
+            async move { room.place().await }
         });
         idle.seat.told_to_leave().await;
-        assert!(!next.is_finished());
+        assert!(!waiting.is_finished() && !busy.seat.is_told.load(Relaxed));
         drop(idle);
-        let next = next.await.unwrap();
+        let next = room.seat(waiting.await.unwrap());
         assert_eq!(room.connections(), 2);
         drop((busy, next));
         assert_eq!(room.connections(), 0);
@@ -340,11 +435,11 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_takes_nothing_gives_its_memory_to_those_who_wait() {
         let room = room(8, 2 * UNIT);
-        let (slow, honest) = (room.seat().await, room.seat().await);
+        let (slow, honest) = (room.seat(room.place().await), room.seat(room.place().await));
         slow.seat.begin_request();
         let held = room.try_take(2 * UNIT, &slow.seat).unwrap();
         slow.seat.block();
-        assert!(room.try_take(1, &honest.seat).is_none());
+        assert!(room.try_take(1, &honest.seat).is_none() && !room.is_ample());
         let waiting = tokio::spawn(Arc::clone(&room).take(1, Arc::clone(&honest.seat)));
         slow.seat.told_to_leave().await;
         assert!(slow.seat.unchanged_for() >= STALLED);
@@ -353,8 +448,29 @@ mod tests {
         assert!(room.try_take(usize::MAX, &honest.seat).is_some(), "all of it, and no more, is there");
     }
 
+    /// A client that takes a little now and then never stalls.
+    #[tokio::test]
+    async fn a_client_that_takes_hardly_anything_gives_way_too() {
+        let room = room(8, UNIT);
+        let slow = room.seat(room.place().await);
+        slow.seat.begin_request();
+        let _held = room.try_take(UNIT, &slow.seat).unwrap();
+        let _waiting = tokio::spawn(Arc::clone(&room).take(1, Seat::outside()));
+        let taking = async {
+            for _ in 0..80 {
+                slow.seat.take(1_000);
+                slow.seat.block();
+                time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::select! {
+            () = slow.seat.told_to_leave() => assert!(slow.seat.since(&slow.seat.asked) >= SLOW_AFTER),
+            () = taking => panic!("it stays"),
+        }
+    }
+
     #[test]
-    fn buffers_are_used_again() {
+    fn buffers_are_used_again_for_what_is_about_as_long() {
         let room = room(1, 1 << 20);
         let seat = Seat::outside();
         let mut portion = room.try_take(5, &seat).unwrap();
@@ -362,6 +478,7 @@ mod tests {
         assert_eq!(seat.holds.load(Relaxed), 1);
         drop(portion);
         assert_eq!(seat.holds.load(Relaxed), 0);
+        assert_eq!(room.try_take(1, &seat).unwrap().buffer(1), [0], "another buffer");
         let mut again = room.try_take(3, &seat).unwrap();
         assert_eq!(again.buffer(3), b"byt");
     }

@@ -149,7 +149,8 @@ impl Route {
             // A file of such a path has no path of its own here: see `spec/serving.md`.
             RESOLVE => {
                 let (revision, path) = behind.split_once('/')?;
-                is_path(path).then(|| Self::Resolve(name, revision.to_owned(), path.to_owned()))
+                (!revision.is_empty() && is_path(path))
+                    .then(|| Self::Resolve(name, revision.to_owned(), path.to_owned()))
             }
             FOLDER if behind == PROOF => Some(Self::Proof(name)),
             FOLDER if behind == SLICE => Some(Self::Slice(name)),
@@ -350,6 +351,7 @@ mod tests {
             "/o/m/resolve/main",
             "/o/m/resolve/main/",
             "/o/m/resolve/main/../x",
+            "/o/m/resolve//x",
             "/o/m/weighbridge",
             "/o/m/weighbridge/",
             "/o/m/weighbridge/head.txt",

@@ -4,7 +4,7 @@ use std::{
     fmt, io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use rustls::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
     task::{JoinSet, spawn_blocking},
     time::{self, MissedTickBehavior},
@@ -28,7 +28,7 @@ use weighbridge_store::{IoError, Stamp, open_to_read, read_bounded};
 use crate::{
     answer::Site,
     models::{Change, Models},
-    room::{Limits, Taken},
+    room::{Limits, Taken, lock},
     wire::Wire,
 };
 
@@ -77,16 +77,19 @@ impl Server {
     /// Listens at an address. Port 0 is any that is free.
     ///
     /// # Errors
-    /// The address cannot be had, or certificate and key cannot be read or do not belong together.
+    /// The address cannot be had.
     pub async fn bind(
         site: Arc<Site>,
         address: SocketAddr,
         limits: Limits,
-        tls: Option<TlsFiles>,
+        tls: Option<Tls>,
     ) -> io::Result<Self> {
-        let tls = tls.map(|files| Tls::read(files).map(Arc::new)).transpose()?;
-        let listener = TcpListener::bind(address).await?;
-        Ok(Self { site, listener, limits, tls })
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // As tokio's own listeners, but for a longer queue: many may come at once.
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok(Self { site, listener: socket.listen(BACKLOG)?, limits, tls: tls.map(Arc::new) })
     }
 
     /// The address at which it listens.
@@ -108,22 +111,29 @@ impl Server {
         loop {
             while connections.try_join_next().is_some() {}
             let accepted = async {
-                let seat = site.room.seat().await;
-                (listener.accept().await, seat)
+                let place = site.room.place().await;
+                (listener.accept().await, place)
             };
-            let (accepted, seat) = tokio::select! {
+            let (accepted, place) = tokio::select! {
                 () = &mut end => break,
                 accepted = accepted => accepted,
             };
             let (stream, from) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    // Out of descriptors, or a connection that was gone before it was accepted.
-                    warn!(target: "weighbridge", "cannot accept a connection: {error}");
-                    time::sleep(Duration::from_millis(50)).await;
+                    // A connection may be gone before it is accepted. Without descriptors there is none until another one ends.
+                    if !matches!(
+                        error.kind(),
+                        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+                    ) {
+                        warn!(target: "weighbridge", "cannot accept a connection: {error}");
+                        site.room.lacks_descriptors();
+                        time::sleep(Duration::from_millis(10)).await;
+                    }
                     continue;
                 }
             };
+            let seat = site.room.seat(place);
             let connection = Connection { site: Arc::clone(&site), seat, from, limits, ended: ended.clone() };
             connections.spawn(connection.run(stream, tls.clone()));
         }
@@ -164,8 +174,12 @@ async fn look(
                 tls.look();
             }
         });
-        if looked.await.is_err() {
-            error!(target: "weighbridge", "looking at the models failed; please report this");
+        tokio::select! {
+            // A file system that does not answer is not waited for.
+            _ = ended.changed() => return,
+            looked = looked => if looked.is_err() {
+                error!(target: "weighbridge", "looking at the models failed; please report this");
+            }
         }
     }
 }
@@ -193,12 +207,16 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream, tls: Option<Arc<Tls>>) {
+    async fn run(mut self, stream: TcpStream, tls: Option<Arc<Tls>>) {
         // Small answers are not held back for an acknowledgement.
         let _ = stream.set_nodelay(true);
+        // What the client has taken shows soon, and the system has little memory for what it has not.
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
         let Some(tls) = tls else { return self.serve(stream).await };
         let shaken = tokio::select! {
             () = self.seat.seat.told_to_leave() => return,
+            _ = self.ended.changed() => return,
             shaken = time::timeout(self.limits.head_time, tls.acceptor().accept(stream)) => shaken,
         };
         match shaken {
@@ -218,6 +236,8 @@ impl Connection {
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.head_time)
+            // A client may close its half once it has asked.
+            .half_close(true)
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_HEAD);
         let wire = TokioIo::new(Wire::new(stream, Arc::clone(&seat)));
@@ -231,6 +251,8 @@ impl Connection {
                 _ = self.ended.changed(), if !is_ending => {
                     is_ending = true;
                     connection.as_mut().graceful_shutdown();
+                    // A head that has begun may never end.
+                    if seat.is_idle() { return }
                 }
                 () = time::sleep(look_again) => {
                     if stalled_for(&self.seat) >= self.limits.write_time {
@@ -254,6 +276,13 @@ fn stalled_for(seat: &Taken) -> Duration {
 /// The time between two looks at a client that stalls.
 const TICK: Duration = Duration::from_millis(100);
 
+/// The connections that may wait to be accepted.
+const BACKLOG: u32 = 4096;
+
+/// The bytes that the system takes of an answer before it has sent those before.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNSENT: u32 = 512 << 10;
+
 /// The number of headers that a request may have.
 const MAX_HEADERS: usize = 64;
 
@@ -261,46 +290,57 @@ const MAX_HEADERS: usize = 64;
 const MAX_HEAD: usize = 16 << 10;
 
 /// A certificate with its key, as it is now.
-struct Tls {
+pub struct Tls {
     files: TlsFiles,
-    current: RwLock<(Vec<Option<Stamp>>, TlsAcceptor)>,
+    current: RwLock<(Stamps, TlsAcceptor)>,
+    /// The files that were not good when they were read last.
+    bad: Mutex<Option<Stamps>>,
 }
 
+type Stamps = [Option<Stamp>; 2];
+
 impl Tls {
-    fn read(files: TlsFiles) -> io::Result<Self> {
+    /// Reads certificate and key.
+    ///
+    /// # Errors
+    /// They cannot be read, or do not belong together; the message names the file.
+    pub fn read(files: TlsFiles) -> io::Result<Self> {
         // Before the files: what changes meanwhile is read again.
         let stamps = files.stamps();
         let acceptor = files.acceptor()?;
-        Ok(Self { files, current: RwLock::new((stamps, acceptor)) })
+        Ok(Self { files, current: RwLock::new((stamps, acceptor)), bad: Mutex::default() })
     }
 
     fn acceptor(&self) -> TlsAcceptor {
         self.current.read().unwrap_or_else(PoisonError::into_inner).1.clone()
     }
 
-    /// Reads the files again if they have changed. If they are not good, what was read before stays.
+    /// Reads the files again if they have changed. If they are not good, what was read before stays, and they are tried again.
     fn look(&self) {
         let stamps = self.files.stamps();
         if self.current.read().unwrap_or_else(PoisonError::into_inner).0 == stamps {
             return;
         }
-        let acceptor = self.files.acceptor();
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        current.0 = stamps;
-        match acceptor {
+        match self.files.acceptor() {
             Ok(acceptor) => {
-                current.1 = acceptor;
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = (stamps, acceptor);
                 info!(target: "weighbridge", "the certificate was read again");
             }
-            Err(error) => warn!(target: "weighbridge", "the certificate that was read before stays: {error}"),
+            Err(error) => {
+                let mut bad = lock(&self.bad);
+                if bad.as_ref() != Some(&stamps) {
+                    warn!(target: "weighbridge", "the certificate that was read before stays: {error}");
+                    *bad = Some(stamps);
+                }
+            }
         }
     }
 }
 
 impl TlsFiles {
-    fn stamps(&self) -> Vec<Option<Stamp>> {
+    fn stamps(&self) -> Stamps {
         let stamp = |path: &PathBuf| Stamp::of(&open_to_read(path).ok()?).ok();
-        vec![stamp(&self.certificates), stamp(&self.key)]
+        [stamp(&self.certificates), stamp(&self.key)]
     }
 
     fn acceptor(&self) -> io::Result<TlsAcceptor> {
@@ -347,7 +387,7 @@ impl fmt::Debug for Tls {
 
 /// Serves one connection over any stream, as [`Server`] does: for tests and fuzzing, and for other carriers than TCP.
 pub async fn serve_stream(site: &Arc<Site>, stream: impl AsyncRead + AsyncWrite + Unpin, limits: Limits) {
-    let seat = site.room.seat().await;
+    let seat = site.room.seat(site.room.place().await);
     // Never told to end.
     let (_ending, ended) = watch::channel(false);
     let from = SocketAddr::from(([127, 0, 0, 1], 0));

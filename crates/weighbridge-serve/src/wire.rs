@@ -15,16 +15,21 @@ pub(crate) struct Wire<S> {
     stream: S,
     heads: Heads,
     seat: Arc<Seat>,
+    /// What the parser is still to be told of a refused head.
+    refusal: &'static [u8],
 }
+
+/// Ends any head, and makes it one that the parser answers with 400: no head has a NUL.
+const REFUSAL: &[u8] = b"\0\r\n\r\n";
 
 impl<S> Wire<S> {
     pub(crate) fn new(stream: S, seat: Arc<Seat>) -> Self {
-        Self { stream, heads: Heads::new(), seat }
+        Self { stream, heads: Heads::new(), seat, refusal: REFUSAL }
     }
 
     fn written(&self, result: &Poll<io::Result<usize>>) {
         match result {
-            Poll::Ready(Ok(_)) => self.seat.change(),
+            Poll::Ready(Ok(bytes)) => self.seat.take(*bytes),
             Poll::Ready(Err(_)) => {}
             Poll::Pending => self.seat.block(),
         }
@@ -38,10 +43,25 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let wire = self.get_mut();
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut wire.stream).poll_read(context, buffer);
-        wire.heads.pass(buffer.filled_mut().get_mut(before..).unwrap_or_default());
-        read
+        if !wire.heads.is_refused() {
+            let before = buffer.filled().len();
+            let read = Pin::new(&mut wire.stream).poll_read(context, buffer);
+            let passed = wire.heads.pass(buffer.filled().get(before..).unwrap_or_default());
+            let has_more = buffer.filled().len() > before.saturating_add(passed);
+            buffer.set_filled(before.saturating_add(passed));
+            if has_more && passed == 0 && !wire.heads.is_refused() {
+                // Bytes behind the last request of the connection. To the parser they would look like its end, which it is.
+                return Poll::Ready(Ok(()));
+            }
+            if !wire.heads.is_refused() {
+                return read;
+            }
+        }
+        // The rest of the buffer, or the next one, has the end of the head.
+        let (now, later) = wire.refusal.split_at(wire.refusal.len().min(buffer.remaining()));
+        buffer.put_slice(now);
+        wire.refusal = later;
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -74,7 +94,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         // TLS takes bytes into memory of its own before they are taken by the client.
         match &flushed {
             Poll::Pending => wire.seat.block(),
-            Poll::Ready(_) if wire.seat.is_blocked() => wire.seat.change(),
+            Poll::Ready(_) if wire.seat.is_blocked() => wire.seat.take(0),
             Poll::Ready(_) => {}
         }
         flushed

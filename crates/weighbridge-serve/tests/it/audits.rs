@@ -25,7 +25,7 @@ impl Audited {
         let (folder, signed) = model();
         let (node, auditor) = (Key::new("node", 1), Key::new("auditor", 2));
         let signer = Key::new("node", 1);
-        let sign = move |challenge: &_, response: &_| signer.sign(&response_message(challenge, response));
+        let sign = move |challenge: &_, response: &_| signer.sign(response_message(challenge, response));
         let audits = Some(Audits::new(node.vkey(), sign, [Key::new("another", 3).vkey(), auditor.vkey()]));
         let rules = Rules { audits, clients, ..Rules::default() };
         let served = Served::by(vec![folder.path().to_owned()], rules, Limits::default());
@@ -58,7 +58,9 @@ impl Audited {
 
     fn post_with(&self, body: &str, header: &str) -> Answer {
         let len = body.len();
-        let head = format!("POST /test/model/weighbridge/audit HTTP/1.1\r\nHost: localhost\r\n{header}\r\nContent-Length: {len}");
+        let head = format!(
+            "POST /test/model/weighbridge/audit HTTP/1.1\r\nHost: localhost\r\n{header}\r\nContent-Length: {len}"
+        );
         self.served.ask(&format!("{head}\r\n\r\n{body}"))
     }
 }
@@ -120,7 +122,8 @@ fn a_challenge_that_cannot_be_answered_says_why() {
     assert_eq!(refused(&other), "2702");
     let late = audited.challenge_with(1, by, |asked| asked.deadline = now(-1));
     assert_eq!(refused(&late), "2704");
-    let of_another = audited.challenge_with(1, by, |asked| asked.head = weighbridge_verify::tree::HeadId::from_bytes([1; 32]));
+    let of_another = audited
+        .challenge_with(1, by, |asked| asked.head = weighbridge_verify::tree::HeadId::from_bytes([1; 32]));
     assert_eq!(refused(&of_another), "2701");
 }
 

@@ -28,7 +28,7 @@ fn a_bad_chunk_before_the_first_byte_is_told_and_later_the_answer_ends_before_it
         if status == 503 {
             assert_eq!(
                 answer.text(),
-                "not sent: chunk 100 (bytes 1638400..1654784) does not match the signed root [W2102]\n"
+                "not sent: model.bin: chunk 100 (bytes 1638400..1654784) does not match the signed root [W2102]\n"
             );
         }
     }
@@ -55,18 +55,19 @@ fn a_file_that_is_mended_in_whatever_way_is_served_again() {
     assert_eq!(get().status, 503);
     folder.write("model.bin", &content);
     assert_eq!(good(), (200, true));
-    // Another file in its place, first with other bytes.
+    // Another file in its place, first with other bytes. Nobody notices that the same one is another file.
     folder.write("new", &content[1..]);
     fs::rename(folder.at("new"), folder.at("model.bin")).unwrap();
     assert_eq!(get().status, 503);
-    folder.write("new", &content);
-    fs::rename(folder.at("new"), folder.at("model.bin")).unwrap();
-    assert_eq!(good(), (200, true));
+    for _ in 0..2 {
+        folder.write("new", &content);
+        fs::rename(folder.at("new"), folder.at("model.bin")).unwrap();
+        assert_eq!(good(), (200, true));
+    }
     // Gone, and back.
     fs::remove_file(folder.at("model.bin")).unwrap();
-    let gone = [(); 2].map(|()| get()).map(|gone| (gone.status, gone.text()));
-    let told = |code| (503, format!("the server cannot read this file now [W{code}]\n"));
-    assert_eq!(gone, [told(2106), told(2104)], "it was open, and then it was not there to be opened");
+    let gone = get();
+    assert_eq!((gone.status, gone.text().as_str()), (503, "the server cannot read this file now [W2104]\n"));
     folder.write("model.bin", &content);
     let until = Instant::now() + Duration::from_secs(10);
     while good() != (200, true) {

@@ -37,19 +37,46 @@ fn an_ambiguous_head_is_refused_and_nothing_behind_it_is_answered() {
         "GET  /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
         "GET /healthz HTTP/1.1\r\nHost: local\0host\r\n\r\n",
         "GET /healthz HTTP/1.1\r\n\r\n",
+        "GET http://localhost/healthz HTTP/1.1\r\n\r\n",
         "GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
         "GET /healthz\r\n\r\n",
         "nonsense\r\n\r\n",
     ] {
         assert_eq!(all_answers(&served, format!("{head}{HIDDEN}").as_bytes()), [400], "{head:?}");
     }
-    // A body of unknown length.
-    let head = "POST /healthz HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
-    assert_eq!(all_answers(&served, format!("{head}{HIDDEN}").as_bytes()), [411]);
+    // A body of unknown length: nothing behind its head is looked at, whatever else is refused.
+    for host in ["localhost", "attacker.example", "localhost\r\nOrigin: http://attacker.example"] {
+        let head = format!("POST / HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
+        let hidden = "GET /healthz HTTP/1.1\nHost: localhost\n\n";
+        assert_eq!(all_answers(&served, format!("{head}{hidden}{HIDDEN}").as_bytes()), [411], "{host}");
+    }
     // A method that changes something.
     let head = "PUT /test/model/config.json HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nabcde";
     assert_eq!(all_answers(&served, format!("{head}{HIDDEN}").as_bytes()), [405]);
     assert_eq!(served.get("/test/model/config.json").text(), "{}\n");
+}
+
+/// The parser is told at once, wherever the bytes are cut, and although nothing more comes.
+#[test]
+fn a_bad_head_is_answered_when_it_is_bad_and_not_when_its_time_is_over() {
+    let (folder, _) = model();
+    let served = Served::of(&folder);
+    for head in [
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\nA: b\r\n c",
+        "GET / HTTP/1.1\r\nHost: localhost\r\n\n",
+        "GET /\n",
+    ] {
+        for cut in 0..head.len() {
+            let mut stream = served.connect();
+            stream.set_nodelay(true).unwrap();
+            stream.write_all(&head.as_bytes()[..cut]).unwrap();
+            if cut % 7 == 0 {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            stream.write_all(&head.as_bytes()[cut..]).unwrap();
+            assert_eq!(Answer::read(&mut BufReader::new(stream), true).status, 400, "{head:?} cut at {cut}");
+        }
+    }
 }
 
 #[test]
@@ -95,13 +122,19 @@ fn a_request_names_a_host_that_the_server_has() {
         "",
         "[::1",
         "[models.example]",
+        "[::1]evil",
+        "localhost:80@evil",
+        "127.0.0.1:xyz",
+        "localhost:1:2",
+        "[127.0.0.1]",
     ] {
         assert_eq!(status(host), 421, "{host}");
     }
     let answer = served.ask("GET http://attacker.example/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(answer.status, 421, "the target goes before the header");
     assert_eq!(served.ask("GET http://localhost/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").status, 200);
-    assert_eq!(served.ask("GET /healthz HTTP/1.0\r\n\r\n").status, 200);
+    assert_eq!(served.ask("GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n").status, 200);
+    assert_eq!(served.ask("GET /healthz HTTP/1.0\r\n\r\n").status, 400);
 }
 
 #[test]

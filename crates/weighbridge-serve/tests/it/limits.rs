@@ -33,10 +33,33 @@ fn honest(served: &Served) {
 
 #[test]
 fn connections_that_ask_for_nothing_give_way() {
-    let (_folder, served) = limited(Limits { connections: 16, ..Limits::default() });
-    let idle: Vec<TcpStream> = (0..100).map(|_| served.connect()).collect();
+    let (_folder, served) = limited(Limits { connections: 64, ..Limits::default() });
+    let idle: Vec<TcpStream> = (0..250).map(|_| served.connect()).collect();
     honest(&served);
     drop(idle);
+}
+
+/// Each asks for next to nothing, again and again, and has always asked a moment ago.
+#[test]
+fn connections_that_ask_for_little_give_way() {
+    let (_folder, served) = limited(Limits { connections: 16, ..Limits::default() });
+    std::thread::scope(|scope| {
+        for _ in 0..32 {
+            scope.spawn(|| {
+                let until = Instant::now() + Duration::from_secs(3);
+                let mut stream = served.connect();
+                while Instant::now() < until {
+                    let asked = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+                    if asked.is_err() || stream.read(&mut [0; 1024]).unwrap_or(0) == 0 {
+                        stream = served.connect();
+                    }
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            });
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        honest(&served);
+    });
 }
 
 #[test]
@@ -72,17 +95,17 @@ fn a_head_has_its_time() {
     assert!(began.elapsed() < Duration::from_secs(10));
 }
 
-/// More clients than the memory has pieces for ask for a large file, and take one byte now and then.
+/// More clients than the memory has chunks for ask for a large file, and take nothing.
 #[test]
 fn clients_that_take_nothing_give_their_memory_back() {
-    let (_folder, served) = limited(Limits { memory: 8 << 20, ..Limits::default() });
+    let (_folder, served) = limited(Limits { memory: 1 << 20, ..Limits::default() });
     let ask = |_| {
         let mut stream = served.connect();
         stream.write_all(b"GET /test/model/big.bin HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
         stream
     };
-    let slow: Vec<TcpStream> = (0..24).map(ask).collect();
-    std::thread::sleep(Duration::from_millis(2_500));
+    let slow: Vec<TcpStream> = (0..200).map(ask).collect();
+    std::thread::sleep(Duration::from_millis(100));
     honest(&served);
     drop(slow);
 }
@@ -105,7 +128,10 @@ fn a_server_that_ends_sends_what_is_under_way_and_takes_nothing_new() {
     let mut stream = served.connect();
     stream.write_all(b"GET /test/model/big.bin HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let idle = served.connect();
+    let mut half = served.connect();
+    half.write_all(b"GET / HTTP/1.1\r\nHost: ").unwrap();
     std::thread::sleep(Duration::from_millis(200));
+    let began = Instant::now();
     let ending = std::thread::spawn(move || drop(served));
     std::thread::sleep(Duration::from_millis(300));
     assert!(TcpStream::connect(address).is_err());
@@ -113,5 +139,6 @@ fn a_server_that_ends_sends_what_is_under_way_and_takes_nothing_new() {
     stream.read_to_end(&mut came).unwrap();
     assert!(came.ends_with(&bytes(32 << 20, 1)[(32 << 20) - 1_000..]));
     ending.join().unwrap();
-    drop(idle);
+    assert!(began.elapsed() < Duration::from_secs(10), "a head that does not end was waited for");
+    drop((idle, half));
 }

@@ -8,6 +8,7 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "tests name their own files")]
 #![allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails")]
+#![cfg(unix)]
 
 mod audits;
 mod clients;
