@@ -194,8 +194,9 @@ def run(arguments: argparse.Namespace, folder: Path, models: Path) -> None:
         found = beside(arguments.rounds, servers, lambda url: timed(["curl", "-s", "--fail", "-K", lists[url]]), SMALL * 4096)
         table(f"{SMALL:,} files of 4 KiB on one connection", found)
 
-        pid, url = ours
-        peak = memory_of(pid, "VmHWM")
+        print(f"\nPeak memory of the server: {memory_of(ours[0], 'VmHWM'):.0f} MiB", end="; ")
+    with serve(arguments.weighbridge, models) as (pid, url):
+        before = memory_of(pid, "VmRSS")
         host, port = url.removeprefix("http://").split(":")
         idle = []
         for _ in range(1_000):
@@ -203,7 +204,7 @@ def run(arguments: argparse.Namespace, folder: Path, models: Path) -> None:
             connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             connection.recv(1_000)
             idle.append(connection)
-        print(f"\nPeak memory of the server: {peak:.0f} MiB; with 1,000 idle connections {memory_of(pid, 'VmRSS'):.0f} MiB")
+        print(f"a new one has {before:.0f} MiB, and {memory_of(pid, 'VmRSS'):.0f} MiB with 1,000 idle connections")
 
 
 if __name__ == "__main__":

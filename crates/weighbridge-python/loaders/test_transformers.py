@@ -1,5 +1,6 @@
 """transformers loads verified weights, and does not know it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -87,3 +88,30 @@ print(sum(1 for _ in verified.parameters()))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) == len(list(AutoModelForCausalLM.from_pretrained(model).parameters()))
+
+
+def test_transformers_loads_from_a_server_as_from_a_hub(model, tmp_path):
+    """The weights are those of the folder; with a flipped bit on the server's disk there are none."""
+    words = [COMMAND, "serve", str(model), "--listen", "127.0.0.1:0", "--json", "--log", "off"]
+    server = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    try:
+        events = (json.loads(line) for line in server.stdout)
+        url = next(event["url"] for event in events if event["event"] == "listening")
+
+        def load(home):
+            environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+            environment |= {"HF_ENDPOINT": url, "HF_HOME": str(tmp_path / home)}
+            words = [sys.executable, str(tmp_path / "program.py"), NAME]
+            return subprocess.run(words, capture_output=True, text=True, env=environment)
+
+        loaded = load("first")
+        assert loaded.returncode == 0, loaded.stderr
+        assert loaded.stdout == program(model)[1]
+        shard = sorted(model.glob("*.safetensors"))[0]
+        data = bytearray(shard.read_bytes())
+        data[-1] ^= 1
+        shard.write_bytes(data)
+        assert load("second").returncode != 0
+    finally:
+        server.kill()
+        server.wait()

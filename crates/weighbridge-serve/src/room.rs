@@ -54,7 +54,7 @@ pub(crate) struct Room {
     memory_units: u32,
     seats: Mutex<Seats>,
     spare: Mutex<Spare>,
-    /// When somebody looked last who has to give way.
+    /// When somebody looked last whose memory others need.
     looked: Mutex<Instant>,
 }
 
@@ -93,7 +93,7 @@ const SLOW_AFTER: Duration = Duration::from_secs(4);
 /// The time over which the rate of a client is taken.
 const WINDOW: Duration = Duration::from_secs(2);
 
-/// The time between two looks at all connections, however many wait.
+/// The time between two looks for memory at all connections, however many wait.
 const LOOK: Duration = Duration::from_millis(5);
 
 /// The thing that others wait for.
@@ -189,12 +189,14 @@ impl Room {
     /// Asks connections to leave: those whose clients hardly take what they are sent; and for a seat, the one that has asked for
     /// nothing for longest.
     fn make_way(&self, scarce: Scarce) {
-        let mut looked = lock(&self.looked);
-        if looked.elapsed() < LOOK {
-            return;
+        // For a seat only the acceptor waits, and every place that it gets is for somebody who has waited longer.
+        if scarce == Scarce::Memory {
+            let mut looked = lock(&self.looked);
+            if looked.elapsed() < LOOK {
+                return;
+            }
+            *looked = Instant::now();
         }
-        *looked = Instant::now();
-        drop(looked);
         let seats = lock(&self.seats);
         let staying = || seats.taken.values().filter(|seat| !seat.is_told.load(Relaxed));
         let in_the_way = |seat: &&Arc<Seat>| scarce == Scarce::Seats || seat.holds.load(Relaxed) > 0;
