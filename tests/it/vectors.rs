@@ -18,6 +18,7 @@ use weighbridge_manifest::{
     SignedReceipt, SignedReport, TensorEntry, TensorName, Time, TrustPolicy, VerifiedHead, Vkey, shown,
     unseen_in,
 };
+use weighbridge_serve::Route;
 use weighbridge_store::{
     CachedModel, Event, ExtraFiles, FileFault, Metadata, ModelCheck, Outcome, TensorHashing, compare,
 };
@@ -205,6 +206,7 @@ impl Vector {
                     Err(error) => End::refused(code(error)),
                 }
             }
+            "route" => self.run_route(),
             "time" => self.run_text("time", 1702, |t| Time::parse(t).map(|_| ()).map_err(code)),
             "vkey" => self.run_text("vkey", 1501, |t| Vkey::parse(t).map(|_| ()).map_err(code)),
             "policy" => {
@@ -242,6 +244,26 @@ impl Vector {
     fn grid(&self) -> Result<Grid, u16> {
         let chunk_size = ChunkSize::new(self.number("chunk-size")).map_err(code)?;
         Grid::new(self.number("size"), chunk_size).map_err(code)
+    }
+
+    fn run_route(&self) -> End {
+        // The target of a request is ASCII: what an HTTP parser lets through.
+        let Some(route) = Route::of(self.text("target").unwrap()) else {
+            return End::default().answer("route", &"none");
+        };
+        let mut end = End::default().answer("route", &route.kind());
+        if let Some(name) = route.model() {
+            end = end.answer("model", name);
+        }
+        match &route {
+            Route::File(_, path) => end.answer("path", path),
+            Route::Metadata(_, file) => end.answer("path", &file.name()),
+            Route::Info(_, Some(revision)) => end.answer("revision", revision),
+            Route::Tree(_, revision, path) | Route::Resolve(_, revision, path) => {
+                end.answer("revision", revision).answer("path", path)
+            }
+            _ => end,
+        }
     }
 
     fn run_root(&self) -> End {

@@ -12,7 +12,7 @@ from pathlib import Path
 import vector_form
 from vector_form import Vector
 from weighbridge_ref import (audit, blake3, blame, filetree, gguf, head, held, lists, memory, model, names, note,
-                             proof, slices, statements, tensors, trees, trust, values)
+                             proof, serving, slices, statements, tensors, trees, trust, values)
 from weighbridge_ref.refused import Refused
 
 VECTORS = Path(__file__).resolve().parents[2] / "spec" / "vectors"
@@ -104,6 +104,14 @@ def test_small_value(section, check):
 
 def test_cache_folder(vector, outcome):
     outcome.answers["folder"] = values.cache_folder(vector.section("name").decode())
+
+
+def test_route(vector, outcome):
+    answers = serving.route(vector.section("target")) or {"route": "none"}
+    path = answers.pop("path", None)
+    outcome.answers |= answers
+    if path is not None:
+        outcome.answers["path"] = path.encode()
 
 
 def test_shown(vector, outcome):
@@ -307,6 +315,7 @@ TESTS = {
     "tensor-name": test_small_value("name", values.check_tensor_name),
     "model-name": test_small_value("name", values.check_model_name),
     "cache-folder": test_cache_folder,
+    "route": test_route,
     "time": test_small_value("time", values.parse_time),
     "vkey": test_small_value("vkey", note.parse_vkey),
     "shown": test_shown,
@@ -336,6 +345,7 @@ ANSWERS = {
     "root": ["root", "chunks", "layer"],
     "shown": ["shown", "unseen"],
     "cache-folder": ["folder"],
+    "route": ["route", "model", "revision", "path"],
     "head": ["head-id"],
     "trust": ["head-id", "signers", "role"],
     "memory": ["head-id", "signers", "role", "state-after", "forgotten"],

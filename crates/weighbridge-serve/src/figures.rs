@@ -182,7 +182,7 @@ impl Drop for Record {
             model = self.model.as_ref().map(ServedName::as_str),
             status,
             bytes = self.sent,
-            seconds = self.began.elapsed().as_secs_f64(),
+            microseconds = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX),
             from = self.from,
             client = self.client.as_deref(),
             whole = self.status.is_some() && self.left == 0,

@@ -1,0 +1,73 @@
+"""The paths of a server (spec/serving.md, S3): what each names, whatever is served."""
+
+import re
+
+from . import values
+
+METADATA = ("head.note", "files.jsonl", "tensors.jsonl", "chunks.layer")
+PAGES = {"/": "page", "/metrics": "metrics", "/healthz": "healthz", "/readyz": "readyz"}
+ACTIONS = ("proof", "slice", "audit")
+
+
+def route(target: bytes) -> dict[str, str] | None:
+    """The kind of a path, its model, its revision and the path behind, as far as it has them. `None` if it names nothing."""
+    path = decoded(target)
+    if path is None:
+        return None
+    if path in PAGES:
+        return {"route": PAGES[path]}
+    if not path.startswith("/"):
+        return None
+    words = path[1:].split("/")
+    if words[:2] == ["api", "models"]:
+        return of_hub(words[2:])
+    model, rest = name_of(words), words[2:]
+    if model is None or not rest:
+        return None
+    if rest[0] == "weighbridge":
+        if len(rest) != 2:
+            return None
+        if rest[1] in METADATA:
+            return {"route": "metadata", "model": model, "path": rest[1]}
+        return {"route": rest[1], "model": model} if rest[1] in ACTIONS else None
+    if rest[0] == "resolve":
+        if len(rest) < 3 or not rest[1] or not is_path(rest[2:]):
+            return None
+        return {"route": "resolve", "model": model, "revision": rest[1], "path": "/".join(rest[2:])}
+    return {"route": "file", "model": model, "path": "/".join(rest)} if is_path(rest) else None
+
+
+def of_hub(words: list[str]) -> dict[str, str] | None:
+    model, rest = name_of(words), words[2:]
+    if model is None:
+        return None
+    if not rest:
+        return {"route": "info", "model": model}
+    if rest[0] == "revision" and "/".join(rest[1:]):
+        return {"route": "info", "model": model, "revision": "/".join(rest[1:])}
+    if rest[0] == "tree" and len(rest) > 1 and rest[1]:
+        folder = rest[2:-1] if rest[2:] and not rest[-1] else rest[2:]
+        if not folder or is_path(folder):
+            return {"route": "tree", "model": model, "revision": rest[1], "path": "/".join(folder)}
+    return None
+
+
+def name_of(words: list[str]) -> str | None:
+    name = "/".join(words[:2])
+    is_name = len(words) > 1 and words[0] != "api" and values.NAME.fullmatch(name) and len(name) <= 255
+    return name if is_name else None
+
+
+def is_path(words: list[str]) -> bool:
+    return all(word not in ("", ".", "..") for word in words)
+
+
+def decoded(target: bytes) -> str | None:
+    """The target with its percent signs decoded, once."""
+    if re.search(rb"%(?![0-9A-Fa-f]{2})", target):
+        return None
+    try:
+        text = re.sub(rb"%(..)", lambda found: bytes([int(found[1], 16)]), target).decode()
+    except UnicodeDecodeError:
+        return None
+    return None if any(ord(c) < 32 or 127 <= ord(c) < 160 for c in text) else text
