@@ -202,6 +202,18 @@ fn clients_come_through_tls_with_their_tokens() {
     );
     assert_eq!(curl("/org/llama/config.json", &[]), None);
     assert_eq!(curl("/org/llama/config.json", &["-H", "Authorization: Bearer wrong"]), None);
+    // A client whose line goes is refused soon.
+    world.write("tokens", format!("other {} read org/*\n", hash.replace('9', "8")));
+    let until = Instant::now() + Duration::from_secs(20);
+    while curl("/org/llama/config.json", &token).is_some() {
+        assert!(Instant::now() < until, "the token is still good");
+        thread::sleep(Duration::from_millis(100));
+    }
+    world.write("tokens", format!("ci {hash} read org/*\n"));
+    while curl("/org/llama/config.json", &token).is_none() {
+        assert!(Instant::now() < until, "the token is not good again");
+        thread::sleep(Duration::from_millis(100));
+    }
     // The certificate is replaced while the server runs.
     certificate(&world, "two");
     world.write("cert.pem", world.read("two.pem"));

@@ -499,7 +499,7 @@ pub(crate) struct Serve {
     /// A name under which this server is reached, beside localhost and addresses; may be given several times
     #[arg(long, value_name = "NAME")]
     pub(crate) host: Vec<String>,
-    /// Answer the clients of this file alone: a line for each, `NAME SHA-256-OF-TOKEN read ORG/*`
+    /// Answer the clients of this file alone: a line for each, `NAME SHA-256-OF-TOKEN read ORG/*`; read again when it changes
     #[arg(long, value_name = "FILE")]
     pub(crate) tokens: Option<PathBuf>,
     /// The secret key of this node, to sign answers to the auditors that --auditor names

@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     net::{IpAddr, SocketAddr},
-    path::Path,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -15,8 +15,10 @@ use std::{
 use tokio::{runtime::Builder, sync::Notify};
 use tracing_subscriber::filter::LevelFilter;
 use weighbridge_manifest::shown;
-use weighbridge_serve::{Audits, Change, Clients, Limits, Models, Rules, Server, Site, Tls, TlsFiles};
-use weighbridge_store::{IoError, read_bounded, shown_path};
+use weighbridge_serve::{
+    Audits, Change, Clients, ClientsFileError, Limits, Models, Rules, Server, Site, Tls, TlsFiles,
+};
+use weighbridge_store::{IoError, shown_path};
 use weighbridge_transfer::Stop;
 use weighbridge_tree::ErrorCode;
 
@@ -39,7 +41,7 @@ pub(crate) fn run(args: Serve, output: &Output, stop: &Stop) -> Result<(), Failu
     }
     let is_tls = args.cert.is_some();
     let hub = is_tls || args.insecure_http || is_loopback(args.listen.ip());
-    let clients = args.tokens.as_deref().map(clients).transpose()?;
+    let clients = args.tokens.map(clients).transpose()?;
     raise_descriptors();
     let audits = match &args.node_key {
         None => None,
@@ -152,18 +154,14 @@ fn begin_log(form: LogForm) {
     };
 }
 
-fn clients(path: &Path) -> Result<Clients, Failure> {
-    let text = read_bounded(path, MAX_TOKENS)?;
-    let text = String::from_utf8(text).map_err(|_| Failure::usage("it is no text").about(path))?;
-    Clients::parse(&text).map_err(|error| {
-        let hint =
-            "a line is `NAME SHA-256 read ORG/*`; `printf %s TOKEN | sha256sum` gives the SHA-256 of a token";
-        Failure::usage(error.to_string()).about(path).hint(hint)
+fn clients(path: PathBuf) -> Result<Clients, Failure> {
+    Clients::read(path).map_err(|error| match error {
+        ClientsFileError::Io(error) => error.into(),
+        error => Failure::usage(error.to_string()).hint(
+            "a line is `NAME SHA-256 read ORG/*`; `printf %s TOKEN | sha256sum` gives the SHA-256 of a token",
+        ),
     })
 }
-
-/// The longest tokens file.
-const MAX_TOKENS: u64 = 1 << 20;
 
 fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()

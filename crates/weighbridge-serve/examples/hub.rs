@@ -30,9 +30,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: hub MODELS ADDRESS".into());
     };
     let models = Arc::new(Models::of(vec![folder.into()]));
-    let site = Site::new(Arc::clone(&models), Rules { hub: true, ..Rules::default() }, &Limits::default());
+    let site = Site::new(models, Rules { hub: true, ..Rules::default() }, &Limits::default());
     let history = History::default();
-    tokio::spawn(watch(models, Arc::clone(&history)));
+    tokio::spawn(watch(Arc::clone(&site), Arc::clone(&history)));
     let listener = TcpListener::bind(address).await?;
     println!("at http://{}", listener.local_addr()?);
     loop {
@@ -59,9 +59,9 @@ fn own(history: &History) -> Response<Either<Body, Full<hyper::body::Bytes>>> {
 }
 
 /// Looks at the models once a second. A release that is weighed, or fetched, into the folder is served from then on.
-async fn watch(models: Arc<Models>, history: History) {
+async fn watch(site: Arc<Site>, history: History) {
     loop {
-        let looked = Arc::clone(&models);
+        let looked = Arc::clone(&site);
         let changes = tokio::task::spawn_blocking(move || looked.look()).await.unwrap_or_default();
         for change in changes {
             let line = match change {

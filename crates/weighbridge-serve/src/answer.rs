@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts,
 };
+use tracing::warn;
 use weighbridge_store::ViewError;
 use weighbridge_tree::Coded as _;
 
@@ -20,7 +21,7 @@ use crate::{
     desk::Desk,
     figures::{Figures, Gauges, Record},
     hub,
-    models::Models,
+    models::{Change, Models},
     page,
     proof::{self, Asked},
     range::Part,
@@ -30,7 +31,7 @@ use crate::{
 };
 
 /// Whom a server answers, and what.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Rules {
     /// The names under which the server is reached, beside `localhost` and addresses. A request that names another host is refused:
     /// otherwise a web page could have a browser ask for private models, under a name that leads here (DNS rebinding).
@@ -82,12 +83,21 @@ pub(crate) enum Sent {
 }
 
 impl Site {
-    /// A site of models, which the caller [looks at](Models::look) from time to time.
+    /// A site of models, which the caller [looks at](Self::look) from time to time.
     #[must_use]
     pub fn new(models: Arc<Models>, rules: Rules, limits: &Limits) -> Arc<Self> {
         let (figures, room) = (Arc::new(Figures::new()), Room::new(limits));
         let desk = Desk::new(Arc::clone(&room));
         Arc::new(Self { models, rules, figures, room, desk })
+    }
+
+    /// Looks at the models, as [`Models::look`] does, and at the file of the clients, if they come from one. Reads metadata, and
+    /// waits for the disk: a program that has a server of its own calls this once a second, on a thread that may wait.
+    pub fn look(&self) -> Vec<Change> {
+        if let Some(Err(error)) = self.rules.clients.as_ref().map(Clients::look) {
+            warn!(target: "weighbridge", "the clients that were known before still are: {error}");
+        }
+        self.models.look()
     }
 
     /// The models.
@@ -129,7 +139,7 @@ impl Site {
         let mut record =
             Record::begin(Arc::clone(&self.figures), Arc::clone(&seat), parts.method.clone(), from);
         let answer = match self.route(&parts, &mut record) {
-            Ok((Route::Audit(name), _)) => self.audit(&name, body).await,
+            Ok((Route::Audit(name), _)) => self.audit(&name, body, &seat).await,
             Ok((route, client)) => self.decide(route, client, &parts, &mut record, &seat).await,
             Err(refusal) => Err(refusal),
         };
@@ -141,7 +151,7 @@ impl Site {
     }
 
     /// Decides who asks, and for what. Nothing is looked up.
-    fn route(&self, parts: &Parts, record: &mut Record) -> Result<(Route, Option<&Client>), Refusal> {
+    fn route(&self, parts: &Parts, record: &mut Record) -> Result<(Route, Option<Arc<Client>>), Refusal> {
         if parts.headers.contains_key(header::TRANSFER_ENCODING) {
             // Nothing of such a body, nor behind it, comes through.
             let refusal = Refusal::new(StatusCode::LENGTH_REQUIRED, "the request needs a Content-Length");
@@ -160,7 +170,7 @@ impl Site {
         }
         let is_open = matches!(route, Some(Route::Health | Route::Ready));
         let client = if is_open { None } else { self.client(parts, route.as_ref().and_then(Route::model))? };
-        record.client = client.map(|client| Arc::clone(client.name()));
+        record.client = client.as_ref().map(|client| Arc::clone(client.name()));
         let route = route.ok_or_else(not_found)?;
         if route.is_of_hub() && !self.rules.hub {
             return Err(Refusal::new(
@@ -176,15 +186,15 @@ impl Site {
     async fn decide(
         self: &Arc<Self>,
         route: Route,
-        client: Option<&Client>,
+        client: Option<Arc<Client>>,
         parts: &Parts,
         record: &mut Record,
         seat: &Arc<Seat>,
     ) -> Result<Answer, Refusal> {
         match route {
             Route::Page => {
-                let (models, client) = (self.models.all(), client.cloned());
-                self.desk.write(PAGE, seat, move || Ok(page::of(&models, client.as_ref()))).await
+                let models = self.models.all();
+                self.desk.write(PAGE, seat, move || Ok(page::of(&models, client.as_deref()))).await
             }
             Route::Metrics => {
                 Ok(text("text/plain; version=0.0.4; charset=utf-8", self.figures.text(&self.gauges())))
@@ -225,7 +235,7 @@ impl Site {
             Route::Info(name, revision) => {
                 let release = self.release(&name, revision.as_deref())?;
                 let query = parts.uri.query().map(str::to_owned);
-                let write = move |release: &Release| Ok(hub::info(release, query.as_deref()));
+                let write = move |release: &Release| hub::info(release, query.as_deref());
                 self.desk.write(hub::memory(&release), seat, move || write(&release)).await
             }
             Route::Tree(name, revision, folder) => {
@@ -244,15 +254,25 @@ impl Site {
     }
 
     /// Answers an auditor. A model is looked up for those alone that the server was told of.
-    async fn audit<B>(self: &Arc<Self>, name: &ServedName, body: B) -> Result<Answer, Refusal>
+    async fn audit<B>(
+        self: &Arc<Self>,
+        name: &ServedName,
+        body: B,
+        seat: &Arc<Seat>,
+    ) -> Result<Answer, Refusal>
     where
         B: http_body::Body,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let audits = self.rules.audits.as_ref().ok_or_else(not_found)?;
-        let challenge = audits.admit(&audit::note(body).await?)?;
-        let release = self.release(name, None)?;
-        audits.respond(challenge, Arc::clone(&self.models), release).await
+        seat.await_client();
+        let note = audit::note(body).await;
+        seat.go_on();
+        let asked = audits.read(&note?)?;
+        // An earlier release is answered for as long as it is served.
+        let named = self.release(name, Some(&asked.head().to_string()));
+        let release = named.or_else(|_| self.release(name, None))?;
+        audits.respond(asked, Arc::clone(&self.models), release, &self.desk, seat).await
     }
 
     /// Refuses what a browser would ask here for a page of somebody else.
@@ -305,7 +325,7 @@ impl Site {
     }
 
     /// The client that asks, if the server knows its clients. Nothing is looked up here but the client.
-    fn client(&self, parts: &Parts, model: Option<&ServedName>) -> Result<Option<&Client>, Refusal> {
+    fn client(&self, parts: &Parts, model: Option<&ServedName>) -> Result<Option<Arc<Client>>, Refusal> {
         let Some(clients) = &self.rules.clients else { return Ok(None) };
         let token = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = token.and_then(|value| value.split_once(' '));
@@ -359,9 +379,9 @@ impl Site {
         let is_head = parts.method == Method::HEAD;
         let part =
             if is_head { Part::by_tag(&parts.headers, &tag) } else { Part::of(&parts.headers, size, &tag) };
-        let refused = |status, message: &str, headers: HeaderMap| Refusal {
-            headers: Box::new(headers),
-            ..Refusal::new(status, message)
+        let refused = |status, message: &str, mut headers: HeaderMap| {
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            Refusal { headers: Box::new(headers), ..Refusal::new(status, message) }
         };
         let (status, range) = match part {
             Part::Whole => (StatusCode::OK, 0..size),
@@ -387,6 +407,8 @@ impl Site {
         record.is_of_model();
         let mut about = headers.clone();
         about.remove(header::CONTENT_RANGE);
+        about.remove(header::ETAG);
+        about.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         // A page in a model is none of this server.
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         let content = if is_head {

@@ -1,6 +1,7 @@
 //! Answers to the challenges of auditors (`spec/audits.md`), for those that the server was told of, within a budget.
 
 use std::{
+    collections::HashMap,
     fmt,
     sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -8,17 +9,18 @@ use std::{
 
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use tokio::{sync::Semaphore, task::spawn_blocking, time};
-use weighbridge_manifest::{MAX_NOTE, Signature, SignedChallenge, Time, Vkey};
+use tokio::{sync::Semaphore, time};
+use weighbridge_manifest::{Signature, SignedChallenge, Time, UnverifiedChallenge, Vkey};
 use weighbridge_store::ViewError;
-use weighbridge_tree::{ChallengeHash, Coded as _, Layer, ResponseHash};
+use weighbridge_tree::{ChallengeHash, Coded as _, Grid, HeadId, Layer, ResponseHash};
 use weighbridge_verify::{Holding, PageBuffer, ResponseError, UnsignedResponse};
 
 use crate::{
     answer::{Answer, Refusal, Sent, failed, text, unreadable},
+    desk::Desk,
     models::Models,
     release::Release,
-    room::lock,
+    room::{Seat, lock},
 };
 
 /// Makes the node's signature over an answer, from the hashes of the challenge and of the response.
@@ -40,6 +42,21 @@ pub struct Audits {
 struct Auditor {
     vkey: Vkey,
     budget: Mutex<Budget>,
+    /// The challenges that were answered, until their deadlines.
+    answered: Mutex<HashMap<ChallengeHash, Time>>,
+}
+
+/// A challenge of an auditor that the server was told of.
+pub(crate) struct Asked {
+    claims: UnverifiedChallenge,
+    auditor: usize,
+}
+
+impl Asked {
+    /// The head that the challenge is about.
+    pub(crate) fn head(&self) -> HeadId {
+        self.claims.challenge().head
+    }
 }
 
 /// The samples that an auditor may still ask for.
@@ -61,67 +78,93 @@ impl Audits {
         auditors: impl IntoIterator<Item = Vkey>,
     ) -> Self {
         let budget = || Mutex::new(Budget { left: MOST, at: Instant::now() });
-        let auditors = auditors.into_iter().map(|vkey| Auditor { vkey, budget: budget() }).collect();
+        let auditor = |vkey| Auditor { vkey, budget: budget(), answered: Mutex::default() };
+        let auditors = auditors.into_iter().map(auditor).collect();
         Self { node, sign: Arc::new(sign), auditors, turn: Arc::new(Semaphore::new(1)) }
     }
 
-    /// Reads a challenge, and takes its samples from the budget of its auditor.
-    pub(crate) fn admit(&self, note: &[u8]) -> Result<SignedChallenge, Refusal> {
-        let refused = |error: &dyn fmt::Display, code: u16| {
-            Refusal::new(StatusCode::BAD_REQUEST, format!("{error} [W{code}]"))
-        };
-        let challenge =
-            SignedChallenge::parse(note).map_err(|error| refused(&error, error.error_code().get()))?;
-        let signed =
-            self.auditors.iter().find_map(|auditor| Some((auditor, challenge.verify(&auditor.vkey).ok()?)));
-        let (auditor, verified) = signed.ok_or_else(|| {
+    /// Reads a challenge, if one of the auditors has signed it.
+    pub(crate) fn read(&self, note: &[u8]) -> Result<Asked, Refusal> {
+        let bad = |message: String| Refusal::new(StatusCode::BAD_REQUEST, message);
+        let challenge = SignedChallenge::parse(note)
+            .map_err(|error| bad(format!("{error} [W{}]", error.error_code())))?;
+        let signed = self.auditors.iter().position(|auditor| challenge.verify(&auditor.vkey).is_ok());
+        let auditor = signed.ok_or_else(|| {
             Refusal::new(
                 StatusCode::FORBIDDEN,
                 "the challenge is not signed by an auditor that this node answers",
             )
         })?;
-        let wait = lock(&auditor.budget).take(verified.challenge().samples, Instant::now());
-        match wait {
-            None => Ok(challenge),
-            Some(wait) => {
-                let refusal = Refusal::new(
-                    StatusCode::TOO_MANY_REQUESTS,
-                    "this auditor has asked for enough samples for now",
-                );
-                Err(refusal.with(header::RETRY_AFTER, &wait.as_secs().saturating_add(1).to_string()))
-            }
-        }
+        let claims = challenge.claims().map_err(|error| bad(format!("{error} [W{}]", error.error_code())))?;
+        Ok(Asked { claims, auditor })
     }
 
     /// Answers a challenge from a release.
     pub(crate) async fn respond(
         &self,
-        challenge: SignedChallenge,
+        asked: Asked,
         models: Arc<Models>,
         release: Arc<Release>,
+        desk: &Desk,
+        seat: &Arc<Seat>,
     ) -> Result<Answer, Refusal> {
+        self.charge(&asked, &release)?;
         let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(|_| failed())?;
         let audits = self.clone();
-        let response = spawn_blocking(move || {
+        let memory = asked.claims.challenge().samples.saturating_mul(SAMPLE).saturating_add(SAMPLE);
+        let make = move || {
             let _turn = turn;
-            audits.make(&challenge, &models, &release)
-        });
-        let response = response.await.map_err(|_| failed())??;
-        let mut answer = text("application/octet-stream", String::new());
-        answer.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        answer.content = Sent::Whole(response.into());
-        Ok(answer)
+            let response = audits.make(&asked.claims, &models, &release)?;
+            let mut answer = text("application/octet-stream", String::new());
+            answer.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            answer.content = Sent::Whole(response.into());
+            Ok(answer)
+        };
+        desk.write(memory, seat, make).await
+    }
+
+    /// Takes the samples of a challenge from the budget of its auditor. Challenges are no secret: one that is not to be answered
+    /// costs nothing, nor does one that was answered before, whoever sends it.
+    fn charge(&self, asked: &Asked, release: &Release) -> Result<(), Refusal> {
+        let challenge = asked.claims.challenge();
+        let is_late = now().is_some_and(|now| challenge.deadline < now);
+        let is_ours = challenge.prover.public_key() == self.node.public_key();
+        if challenge.head != release.id || !is_ours || is_late {
+            // The reason is told where the answer would be made.
+            return Ok(());
+        }
+        let auditor = self.auditors.get(asked.auditor).ok_or_else(failed)?;
+        let mut answered = lock(&auditor.answered);
+        answered.retain(|_, deadline| now().is_none_or(|now| *deadline >= now));
+        if answered.contains_key(&asked.claims.hash()) {
+            return Err(Refusal::new(
+                StatusCode::CONFLICT,
+                "this challenge was answered before; a new one is needed",
+            ));
+        }
+        let wait = match answered.len() < MOST_ANSWERED {
+            true => lock(&auditor.budget).take(challenge.samples, Instant::now()),
+            false => Some(PERIOD),
+        };
+        if let Some(wait) = wait {
+            let refusal = Refusal::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "this auditor has asked for enough samples for now",
+            );
+            return Err(refusal.with(header::RETRY_AFTER, &wait.as_secs().saturating_add(1).to_string()));
+        }
+        answered.insert(asked.claims.hash(), challenge.deadline);
+        Ok(())
     }
 
     fn make(
         &self,
-        challenge: &SignedChallenge,
+        claims: &UnverifiedChallenge,
         models: &Models,
         release: &Release,
     ) -> Result<Vec<u8>, Refusal> {
-        let claims = challenge.claims().map_err(|_| failed())?;
         let holding = Held { models, release };
-        let response = UnsignedResponse::make(&claims, &self.node, release.files(), &holding, now());
+        let response = UnsignedResponse::make(claims, &self.node, release.files(), &holding, now());
         let response = response.map_err(|error| match error {
             ResponseError::Holding(fault) => unreadable(fault),
             ResponseError::Refused(error) => {
@@ -134,6 +177,12 @@ impl Audits {
         response.sign(&signature).map_err(|_| failed())
     }
 }
+
+/// The challenges of an auditor that are remembered. Those with deadlines that are far away use them up.
+const MOST_ANSWERED: usize = 4_096;
+
+/// The memory for a sample of an answer, with the path to it.
+const SAMPLE: u64 = 4 << 10;
 
 impl Budget {
     /// Takes samples, or says how long it takes until there are as many.
@@ -167,22 +216,20 @@ impl Holding for Held<'_> {
     type Error = ViewError;
 
     fn layer(&self, position: usize) -> Result<Layer, ViewError> {
-        Ok(self.models.file(self.release, position)?.verifier().layer().clone())
+        self.models.layer(self.release, position)
     }
 
     fn read_chunk(&self, position: usize, index: u64, bytes: &mut Vec<u8>) -> Result<(), ViewError> {
-        let file = self.models.file(self.release, position)?;
-        let range = file.verifier().layer().grid().range(index);
-        let range = range.ok_or(ViewError::PastEnd { path: String::new(), range: index..index, size: 0 })?;
+        let no_such = || ViewError::PastEnd { path: String::new(), range: index..index, size: 0 };
+        let entry = self.release.files().entries().get(position).ok_or_else(no_such)?;
+        let grid = Grid::new(entry.size, self.release.files().chunk_size()).map_err(|_| no_such())?;
+        let range = grid.range(index).ok_or_else(no_such)?;
         let mut chunk =
             PageBuffer::zeroed(usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0));
-        let read = file.fill_at(range.start, &mut chunk);
-        if let Err(fault) = &read {
-            self.models.read_failed(self.release, Some(position), fault);
-        }
+        self.models.fill(self.release, position, range.start, &mut chunk)?;
         bytes.clear();
         bytes.extend_from_slice(&chunk);
-        read
+        Ok(())
     }
 }
 
@@ -193,7 +240,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let body = std::pin::pin!(body);
-    match time::timeout(BODY_TIME, Limited::new(body, MAX_NOTE).collect()).await {
+    match time::timeout(BODY_TIME, Limited::new(body, LONGEST).collect()).await {
         Ok(Ok(note)) => Ok(note.to_bytes().to_vec()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "no challenge is as long").closing())
@@ -202,6 +249,9 @@ where
         Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request took too long").closing()),
     }
 }
+
+/// The length of a challenge, with more signatures than it needs.
+const LONGEST: usize = 32 << 10;
 
 /// The time in which a challenge has to come.
 const BODY_TIME: Duration = Duration::from_secs(10);

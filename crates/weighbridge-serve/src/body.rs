@@ -245,13 +245,6 @@ enum Kind {
     Layers,
 }
 
-impl Drop for Content {
-    /// The release was asked for until now: who loads a model asks for its next file.
-    fn drop(&mut self) {
-        self.models.used(&self.release);
-    }
-}
-
 /// The length of a piece where there is memory enough, unless a chunk is longer.
 const PIECE: u64 = 1 << 20;
 
@@ -289,33 +282,21 @@ impl Content {
 
     /// Reads and judges a piece.
     fn load(&self, piece: &Piece, mut portion: Portion) -> Result<Bytes, ViewError> {
-        let read = match self.kind {
-            Kind::File(position) => self.load_file(position, piece, portion.buffer(piece.memory())),
-            Kind::Layers => self.load_layers(piece, portion.buffer(piece.memory())),
-        };
-        if let Err(fault) = read {
-            self.models.read_failed(&self.release, self.position(), &fault);
-            return Err(fault);
+        // Who loads a model asks for its next file when it has this one.
+        self.models.used(&self.release);
+        let into = portion.buffer(piece.memory());
+        match self.kind {
+            Kind::File(position) => self.models.fill(&self.release, position, piece.read.start, into)?,
+            Kind::Layers => self.load_layers(piece, into)?,
         }
         Ok(piece.cut(&Bytes::from_owner(portion)))
-    }
-
-    fn load_file(&self, position: usize, piece: &Piece, into: &mut [u8]) -> Result<(), ViewError> {
-        match self.models.file(&self.release, position)?.fill_at(piece.read.start, into) {
-            // A repaired file may have taken the place of the one that is open.
-            Err(fault @ ViewError::Changed { .. }) => {
-                self.models.read_failed(&self.release, Some(position), &fault);
-                self.models.file(&self.release, position)?.fill_at(piece.read.start, into)
-            }
-            read => read,
-        }
     }
 
     fn load_layers(&self, piece: &Piece, mut into: &mut [u8]) -> Result<(), ViewError> {
         let most = piece.read.end.saturating_sub(piece.read.start);
         let run = self.release.layers_from(piece.read.start, most).ok_or_else(|| self.lost())?;
         for position in run.files.0..run.files.1 {
-            for value in self.release.view.layer(position)?.values() {
+            for value in self.models.layer(&self.release, position)?.values() {
                 let value = value.as_bytes();
                 let (here, behind) = into.split_at_mut_checked(value.len()).ok_or_else(|| self.lost())?;
                 here.copy_from_slice(value);
@@ -323,13 +304,6 @@ impl Content {
             }
         }
         if into.is_empty() { Ok(()) } else { Err(self.lost()) }
-    }
-
-    fn position(&self) -> Option<usize> {
-        match self.kind {
-            Kind::File(position) => Some(position),
-            Kind::Layers => None,
-        }
     }
 
     /// The error of a piece that nothing gave; never caused by data.

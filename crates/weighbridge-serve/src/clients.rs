@@ -1,9 +1,16 @@
 //! The clients that a server knows by name (`spec/serving.md`, Clients).
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
 
 use sha2::{Digest as _, Sha256};
 use weighbridge_manifest::{ModelName, Scope};
+use weighbridge_store::{IoError, Stamp, open_to_read, read_bounded, shown_path};
+
+use crate::room::lock;
 
 /// The clients of a tokens file. A client is known by a bearer token, of which the file has the SHA-256 alone.
 ///
@@ -21,11 +28,22 @@ use weighbridge_manifest::{ModelName, Scope};
 /// assert!(clients.by_token("other").is_none());
 /// # Ok::<(), weighbridge_serve::ClientsError>(())
 /// ```
-#[derive(Clone, Debug)]
-pub struct Clients(Vec<Client>);
+#[derive(Debug)]
+pub struct Clients {
+    known: RwLock<Vec<Arc<Client>>>,
+    file: Option<TokensFile>,
+}
+
+/// The file that the clients were read from.
+#[derive(Debug)]
+struct TokensFile {
+    path: PathBuf,
+    /// As it was when it was read last, whether it was good or not.
+    stamp: Mutex<Option<Stamp>>,
+}
 
 /// A client, and what it may do.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Client {
     name: Arc<str>,
     token: [u8; 32],
@@ -40,7 +58,37 @@ impl Clients {
     /// # Errors
     /// [`ClientsError`], with the number of the line.
     pub fn parse(text: &str) -> Result<Self, ClientsError> {
-        let mut clients: Vec<Client> = Vec::new();
+        Ok(Self { known: RwLock::new(Self::lines(text)?), file: None })
+    }
+
+    /// Reads a tokens file, which is read again when it changes: a client whose line is removed is refused from then on.
+    ///
+    /// # Errors
+    /// [`ClientsFileError`].
+    pub fn read(path: PathBuf) -> Result<Self, ClientsFileError> {
+        let (stamp, known) = read(&path)?;
+        Ok(Self { known: RwLock::new(known), file: Some(TokensFile { path, stamp: Mutex::new(stamp) }) })
+    }
+
+    /// Reads the file again if it has changed. If it is not good, the clients that were known before still are.
+    ///
+    /// # Errors
+    /// [`ClientsFileError`], once for each change of the file.
+    pub fn look(&self) -> Result<(), ClientsFileError> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let mut stamp = lock(&file.stamp);
+        let now = stamp_of(&file.path);
+        if now == *stamp {
+            return Ok(());
+        }
+        *stamp = now;
+        let (_, known) = read(&file.path)?;
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+        Ok(())
+    }
+
+    fn lines(text: &str) -> Result<Vec<Arc<Client>>, ClientsError> {
+        let mut clients: Vec<Arc<Client>> = Vec::new();
         for (number, line) in (1u64..).zip(text.lines()) {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
@@ -48,22 +96,23 @@ impl Clients {
             }
             let error = |fault| ClientsError { line: number, fault };
             let client = Client::parse(line).map_err(error)?;
-            let is_taken = |other: &Client| other.name == client.name || other.token == client.token;
+            let is_taken = |other: &Arc<Client>| other.name == client.name || other.token == client.token;
             if clients.iter().any(is_taken) {
                 return Err(error("another line has the same name, or the same token"));
             }
-            clients.push(client);
+            clients.push(Arc::new(client));
         }
-        Ok(Self(clients))
+        Ok(clients)
     }
 
     /// The client whose token this is.
     ///
     /// The hash of the token is compared, so that the time that it takes says nothing of other tokens.
     #[must_use]
-    pub fn by_token(&self, token: &str) -> Option<&Client> {
+    pub fn by_token(&self, token: &str) -> Option<Arc<Client>> {
         let hash: [u8; 32] = Sha256::digest(token).into();
-        self.0.iter().find(|client| client.token == hash)
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.iter().find(|client| client.token == hash).map(Arc::clone)
     }
 }
 
@@ -110,10 +159,60 @@ fn hash(text: &str) -> Option<[u8; 32]> {
     weighbridge_tree::FileRoot::from_hex(text).ok().map(|hash| *hash.as_bytes())
 }
 
+fn stamp_of(path: &Path) -> Option<Stamp> {
+    Stamp::of(&open_to_read(path).ok()?).ok()
+}
+
+/// The clients of a file, and its stamp before it was read: what changes meanwhile is read again.
+fn read(path: &Path) -> Result<(Option<Stamp>, Vec<Arc<Client>>), ClientsFileError> {
+    let stamp = stamp_of(path);
+    let text = read_bounded(path, MAX_FILE).map_err(ClientsFileError::Io)?;
+    let about = |fault| ClientsFileError::Line { path: path.to_owned(), fault };
+    let text =
+        String::from_utf8(text).map_err(|_| about(ClientsError { line: 0, fault: "it is no text" }))?;
+    Ok((stamp, Clients::lines(&text).map_err(about)?))
+}
+
+/// The longest tokens file.
+const MAX_FILE: u64 = 1 << 20;
+
+/// The reason why the clients of a file are not known.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum ClientsFileError {
+    /// The file cannot be read.
+    Io(IoError),
+    /// A line of it is malformed.
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, and what is wrong with it.
+        fault: ClientsError,
+    },
+}
+
+impl fmt::Display for ClientsFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Line { path, fault } => write!(f, "{}: {fault}", shown_path(path)),
+        }
+    }
+}
+
+impl std::error::Error for ClientsFileError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(error) => Some(error),
+            Self::Line { fault, .. } => Some(fault),
+        }
+    }
+}
+
 /// The reason why a tokens file is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientsError {
-    /// The line, from 1 on.
+    /// The line, from 1 on; 0 if the fault is of the file as a whole.
     pub line: u64,
     fault: &'static str,
 }
@@ -165,5 +264,25 @@ mod tests {
             let text = format!("ok {OTHER} read *\n{line}\n");
             assert_eq!(Clients::parse(&text).unwrap_err().line, 2, "{line}");
         }
+    }
+
+    #[test]
+    fn a_file_that_changes_is_read_again_and_a_bad_one_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens");
+        let write = |text: &str| std::fs::write(&path, text).unwrap();
+        write(&format!("ci {HASH} read *"));
+        let clients = Clients::read(path.clone()).unwrap();
+        assert!(clients.look().is_ok() && clients.by_token("test").is_some());
+        write("nonsense");
+        let told = clients.look().unwrap_err().to_string();
+        assert!(told.ends_with("tokens: line 1: the SHA-256 of the token is missing"), "{told}");
+        assert!(clients.look().is_ok(), "it is told once");
+        assert!(clients.by_token("test").is_some());
+        write(&format!("other {OTHER} read *"));
+        assert!(clients.look().is_ok());
+        assert!(clients.by_token("test").is_none(), "its line is gone");
+        std::fs::remove_file(&path).unwrap();
+        assert!(clients.look().is_err() && clients.look().is_ok());
     }
 }

@@ -46,12 +46,16 @@ impl Desk {
         write: impl FnOnce() -> Result<Answer, Refusal> + Send + 'static,
     ) -> Result<Answer, Refusal> {
         let memory = usize::try_from(memory).unwrap_or(usize::MAX);
-        let portion = Arc::clone(&self.room).take(memory, Arc::clone(seat)).await;
-        let mut answer = self.work(write).await??;
-        if let Sent::Whole(bytes) = &mut answer.content {
-            *bytes = Bytes::from_owner(Held { bytes: std::mem::take(bytes), _portion: portion });
-        }
-        Ok(answer)
+        let mut portion = Arc::clone(&self.room).take(memory, Arc::clone(seat)).await;
+        let written = self.work(move || {
+            let mut answer = write()?;
+            if let Sent::Whole(bytes) = &mut answer.content {
+                portion.shrink(bytes.len());
+                *bytes = Bytes::from_owner(Held { bytes: std::mem::take(bytes), _portion: portion });
+            }
+            Ok(answer)
+        });
+        written.await?
     }
 }
 

@@ -30,11 +30,11 @@ pub(crate) fn no_entry(release: &Release, path: &str) -> Refusal {
 
 /// About as many bytes of memory as a list of all files takes, while it is written.
 pub(crate) fn memory(release: &Release) -> u64 {
-    release.head().files.length.saturating_mul(3).saturating_add(1 << 16)
+    release.head().files.length.saturating_mul(6).saturating_add(1 << 18)
 }
 
 /// A model: its name, its commit, and its files; with their sizes if the query asks for `blobs`.
-pub(crate) fn info(release: &Release, query: Option<&str>) -> Answer {
+pub(crate) fn info(release: &Release, query: Option<&str>) -> Result<Answer, Refusal> {
     let has_sizes = is_asked(query, "blobs");
     let name = release.name.as_str();
     let model = json!({
@@ -60,9 +60,9 @@ pub(crate) fn info(release: &Release, query: Option<&str>) -> Answer {
     let mut written = model.to_string();
     written.truncate(written.len().saturating_sub(1));
     written.push_str(",\"siblings\":");
-    write_list(&mut written, siblings);
+    write_list(&mut written, siblings, limit(release))?;
     written.push('}');
-    json_answer(release, written)
+    Ok(json_answer(release, written))
 }
 
 /// The files and folders in a folder of a release, and below it if the query asks for `recursive`.
@@ -94,17 +94,28 @@ pub(crate) fn tree(release: &Release, folder: &str, query: Option<&str>) -> Resu
         }
         entries
     });
-    write_list(&mut written, entries);
+    write_list(&mut written, entries, limit(release))?;
     if is_there { Ok(json_answer(release, written)) } else { Err(no_entry(release, folder)) }
 }
 
-fn write_list(written: &mut String, values: impl Iterator<Item = Value>) {
+/// Writes values, as long as they have no more bytes in all than memory was taken for: the folders of paths may be very many.
+fn write_list(written: &mut String, values: impl Iterator<Item = Value>, most: usize) -> Result<(), Refusal> {
     written.push('[');
     for (number, value) in values.enumerate() {
         // Writing to a string does not fail.
         let _ = write!(written, "{}{value}", if number > 0 { "," } else { "" });
+        if written.len() > most {
+            let message = "the list is too long to be written at once: ask for one folder after the other";
+            return Err(Refusal::new(http::StatusCode::PAYLOAD_TOO_LARGE, message));
+        }
     }
     written.push(']');
+    Ok(())
+}
+
+/// The longest text of a list: memory is for it and for the paths from which it is written.
+fn limit(release: &Release) -> usize {
+    usize::try_from(memory(release) / 2).unwrap_or(usize::MAX)
 }
 
 /// Adds the SHA-256 of a file, as hubs give it for large files, if the list has it.

@@ -49,7 +49,7 @@ mod wire;
 pub use answer::{Rules, Site};
 pub use audit::Audits;
 pub use body::{Body, CutShort};
-pub use clients::{Client, Clients, ClientsError};
+pub use clients::{Client, Clients, ClientsError, ClientsFileError};
 pub use models::{Change, Models};
 pub use release::ReleaseError;
 pub use room::Limits;

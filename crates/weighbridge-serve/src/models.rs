@@ -13,7 +13,7 @@ use std::{
 
 use weighbridge_manifest::ModelName;
 use weighbridge_store::{FileView, HEAD, Metadata, Stamp, ViewError, descriptor_limit, open_to_read};
-use weighbridge_tree::{Coded, ErrorCode, HeadId};
+use weighbridge_tree::{Coded, ErrorCode, HeadId, Layer};
 
 use crate::{
     release::{Release, ReleaseError},
@@ -68,6 +68,9 @@ struct Seen {
 
 /// A folder that cannot be served is opened again after this time, or when its note changes.
 const RETRY: Duration = Duration::from_secs(10);
+
+/// A model of which something could not be opened is opened anew after this time at the earliest.
+const REOPEN: Duration = Duration::from_secs(2);
 
 /// For this long a release that was replaced is kept for those who ask for it.
 const LINGER: Duration = Duration::from_secs(300);
@@ -182,6 +185,10 @@ impl Models {
         let is_as_it_was = |before: &Seen| {
             let is_due = before.fault.is_some() && before.at.elapsed() >= RETRY;
             let is_faulty = before.name.as_ref().is_some_and(|name| faulty.contains(name));
+            if is_faulty && before.at.elapsed() < REOPEN {
+                lock(&self.faulty).extend(before.name.clone());
+                return true;
+            }
             before.stamp == stamp && !is_due && !is_faulty
         };
         if before.is_some_and(is_as_it_was) {
@@ -244,9 +251,9 @@ impl Models {
             published.insert(release.name.clone(), Arc::new(entry));
             before
         });
-        // The same release, opened anew: with another signature, or since a file could not be opened.
-        let same = before.filter(|before| before.current.id == release.id);
-        lock(&self.leaving).extend(same.map(|before| Arc::clone(&before.current)));
+        // The same release, opened anew: with another signature, or since a file could not be opened, or since it stands again.
+        let all = before.iter().flat_map(|before| std::iter::once(&before.current).chain(&before.earlier));
+        lock(&self.leaving).extend(all.filter(|same| same.id == release.id).map(Arc::clone));
     }
 
     /// Drops the releases that nobody asks for any more.
@@ -309,14 +316,40 @@ impl Models {
     }
 
     /// Opens a file of a release, or gives the one that is open.
-    pub(crate) fn file(&self, release: &Release, position: usize) -> Result<Arc<FileView>, ViewError> {
+    fn file(&self, release: &Release, position: usize) -> Result<Arc<FileView>, ViewError> {
         self.open_files.open(release, position)
+    }
+
+    /// Reads and judges bytes of a file, as [`FileView::fill_at`] does.
+    pub(crate) fn fill(
+        &self,
+        release: &Release,
+        position: usize,
+        offset: u64,
+        into: &mut [u8],
+    ) -> Result<(), ViewError> {
+        let read = |into: &mut [u8]| self.file(release, position)?.fill_at(offset, into);
+        let result = match read(into) {
+            // A repaired file may have taken the place of the one that is open.
+            Err(ViewError::Changed { .. }) => {
+                self.open_files.close((release.id, position));
+                read(into)
+            }
+            result => result,
+        };
+        result.inspect_err(|fault| self.read_failed(release, Some(position), fault))
+    }
+
+    /// The accepted layer of a file.
+    pub(crate) fn layer(&self, release: &Release, position: usize) -> Result<Layer, ViewError> {
+        let layer = release.view.layer(position);
+        layer.inspect_err(|fault| self.read_failed(release, None, fault))
     }
 
     /// Makes the next reader of a file open it anew, after it could not be read: it may have been replaced by a repaired one. If it
     /// could not be opened, or layers could not be read, the next look opens the folder anew: the file may lie in another place by
     /// now.
-    pub(crate) fn read_failed(&self, release: &Release, position: Option<usize>, fault: &ViewError) {
+    fn read_failed(&self, release: &Release, position: Option<usize>, fault: &ViewError) {
         if let Some(position) = position {
             self.open_files.close((release.id, position));
         }

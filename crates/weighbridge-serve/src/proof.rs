@@ -27,7 +27,7 @@ pub(crate) struct Asked {
 }
 
 /// A slice is made in memory, so that a larger range is asked for in several slices.
-const MAX_SLICE: u64 = 16 << 20;
+const MAX_SLICE: u64 = 4 << 20;
 
 /// The memory for a proof: its entries, the nodes beside them, and their text.
 pub(crate) const MEMORY: u64 = 8 << 20;
@@ -145,18 +145,14 @@ fn make(models: &Models, release: &Release, path: &str, range: Range<u64>) -> Re
     let not_listed = || Fault::NotFound("the model has no file of this path".to_owned());
     let (position, entry) = release.files().find(path).ok_or_else(not_listed)?;
     let range = SliceRange::new(entry.size, range).map_err(|error| Fault::Asked(error.to_string()))?;
-    let file = models.file(release, position).map_err(Fault::View)?;
-    let layer = file.verifier().layer();
+    let layer = models.layer(release, position).map_err(Fault::View)?;
     let bug = |_| Fault::Bug;
     let (mut slice, mut chunk) = (Vec::new(), PageBuffer::new());
-    let mut slicer = Slicer::new(layer, range, &mut slice).map_err(bug)?;
+    let mut slicer = Slicer::new(&layer, range, &mut slice).map_err(bug)?;
     while let Some(index) = slicer.wanted() {
         let bytes = layer.grid().range(index).ok_or(Fault::Bug)?;
         chunk.resize(usize::try_from(bytes.end.saturating_sub(bytes.start)).unwrap_or(0));
-        if let Err(fault) = file.fill_at(bytes.start, &mut chunk) {
-            models.read_failed(release, Some(position), &fault);
-            return Err(Fault::View(fault));
-        }
+        models.fill(release, position, bytes.start, &mut chunk).map_err(Fault::View)?;
         slicer.push(&chunk, &mut slice).map_err(bug)?;
     }
     slicer.finish().map_err(bug)?;

@@ -54,8 +54,16 @@ pub(crate) struct Room {
     memory_units: u32,
     seats: Mutex<Seats>,
     spare: Mutex<Spare>,
+    /// Those who wait for memory, and the units that they want in all.
+    waiting: Mutex<Waiting>,
     /// When somebody looked last whose memory others need.
     looked: Mutex<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Waiting {
+    answers: u32,
+    units: usize,
 }
 
 /// Buffers for the next answers, with the length that each has had at most.
@@ -80,17 +88,22 @@ const SPARE: usize = 16 << 20;
 /// The time after which a connection that waits looks again who has to give way.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// A connection that has asked for nothing for this long gives its seat to another.
+/// A connection that has taken no byte of a model for this long, and asks for nothing now, gives its seat to another.
 const IDLE: Duration = Duration::from_millis(250);
 
-/// A client that has taken no byte for this long gives way to others.
-const STALLED: Duration = Duration::from_secs(1);
+/// A client that has taken no byte for this long gives way to others; the sooner, the more of them wait for memory.
+const STALLED: Duration = Duration::from_secs(2);
+const STALLED_AT_LEAST: Duration = Duration::from_millis(500);
 
-/// So does one that has taken fewer bytes per second, from this long after the beginning of its answer on.
+/// When as many wait, the time is half as long.
+const MANY: u32 = 16;
+
+/// So does one that takes fewer bytes per second, or less than a tenth of the memory that it holds, from this long after the beginning
+/// of its answer on.
 const SLOW: u64 = 64 << 10;
 const SLOW_AFTER: Duration = Duration::from_secs(4);
 
-/// The time over which the rate of a client is taken.
+/// The time over which the rate of a client is taken: only time in which bytes wait for the client counts.
 const WINDOW: Duration = Duration::from_secs(2);
 
 /// The time between two looks for memory at all connections, however many wait.
@@ -118,6 +131,7 @@ impl Room {
             memory_units: units,
             seats: Mutex::default(),
             spare: Mutex::default(),
+            waiting: Mutex::default(),
             looked: Mutex::new(now),
         })
     }
@@ -159,9 +173,9 @@ impl Room {
     }
 
     fn portion(self: &Arc<Self>, permit: OwnedSemaphorePermit, seat: &Arc<Seat>) -> Portion {
-        seat.holds.fetch_add(1, Relaxed);
+        seat.holds.fetch_add(permit.num_permits(), Relaxed);
         let (room, seat) = (Arc::clone(self), Arc::clone(seat));
-        Portion { room, seat, buffer: PageBuffer::new(), most: 0, _permit: permit }
+        Portion { room, seat, buffer: PageBuffer::new(), most: 0, permit }
     }
 
     /// Waits for permits, and has connections leave that stand in the way.
@@ -169,9 +183,11 @@ impl Room {
         if let Ok(permit) = Arc::clone(free).try_acquire_many_owned(permits) {
             return permit;
         }
+        let began = Instant::now();
+        let _counted = (scarce == Scarce::Memory).then(|| Counted::new(self, permits));
         let mut permit = std::pin::pin!(Arc::clone(free).acquire_many_owned(permits));
         loop {
-            self.make_way(scarce);
+            self.make_way(scarce, began.elapsed());
             match time::timeout(PATIENCE, permit.as_mut()).await {
                 Ok(Ok(permit)) => return permit,
                 // The semaphores of a room are never closed.
@@ -183,13 +199,13 @@ impl Room {
 
     /// The process has no descriptor for one more connection.
     pub(crate) fn lacks_descriptors(&self) {
-        self.make_way(Scarce::Seats);
+        self.make_way(Scarce::Seats, Duration::ZERO);
     }
 
-    /// Asks connections to leave: those whose clients hardly take what they are sent; and for a seat, the one that has asked for
-    /// nothing for longest.
-    fn make_way(&self, scarce: Scarce) {
-        // For a seat only the acceptor waits, and every place that it gets is for somebody who has waited longer.
+    /// Asks connections to leave, as many as somebody needs who waits: those that take least of what they are sent; and for a seat, the
+    /// one that has been idle for longest.
+    fn make_way(&self, scarce: Scarce, has_waited: Duration) {
+        // For a seat only the acceptor waits.
         if scarce == Scarce::Memory {
             let mut looked = lock(&self.looked);
             if looked.elapsed() < LOOK {
@@ -197,14 +213,38 @@ impl Room {
             }
             *looked = Instant::now();
         }
+        let waiting = *lock(&self.waiting);
+        let stalled = STALLED
+            .checked_div((waiting.answers / MANY).saturating_add(1))
+            .unwrap_or(STALLED)
+            .max(STALLED_AT_LEAST);
         let seats = lock(&self.seats);
-        let staying = || seats.taken.values().filter(|seat| !seat.is_told.load(Relaxed));
-        let in_the_way = |seat: &&Arc<Seat>| scarce == Scarce::Seats || seat.holds.load(Relaxed) > 0;
-        staying().filter(in_the_way).filter(|seat| seat.is_slow()).for_each(|seat| seat.tell_to_leave());
-        if scarce == Scarce::Seats {
-            let idle = staying().filter(|seat| seat.is_idle() && seat.since(&seat.useful) >= IDLE);
-            if let Some(seat) = idle.max_by_key(|seat| seat.since(&seat.useful)) {
-                seat.tell_to_leave();
+        let (told, staying): (Vec<_>, Vec<_>) =
+            seats.taken.values().partition(|seat| seat.is_told.load(Relaxed));
+        let mut slow: Vec<_> = staying.iter().filter(|seat| seat.is_slow(stalled)).collect();
+        slow.sort_by_key(|seat| seat.rate.load(Relaxed));
+        match scarce {
+            // The one that was told leaves soon.
+            Scarce::Seats if !told.is_empty() => {}
+            Scarce::Seats => {
+                let is_free = |seat: &&&Arc<Seat>| {
+                    seat.is_idle() && (seat.since(&seat.useful) >= IDLE || has_waited >= IDLE)
+                };
+                let idle = staying.iter().filter(is_free).max_by_key(|seat| seat.since(&seat.useful));
+                if let Some(seat) = idle.or(slow.first().copied()) {
+                    seat.tell_to_leave();
+                }
+            }
+            Scarce::Memory => {
+                let mut freed =
+                    told.iter().fold(0usize, |sum, seat| sum.saturating_add(seat.holds.load(Relaxed)));
+                for seat in slow {
+                    if freed >= waiting.units {
+                        break;
+                    }
+                    freed = freed.saturating_add(seat.holds.load(Relaxed));
+                    seat.tell_to_leave();
+                }
             }
         }
     }
@@ -227,12 +267,12 @@ pub(crate) struct Seat {
     requests: AtomicUsize,
     /// When the request that is being answered began.
     asked: AtomicU64,
-    /// The portions of memory that it holds.
+    /// The memory that it holds, in units.
     holds: AtomicUsize,
     /// Whether bytes wait until the client takes them.
     is_blocked: AtomicBool,
-    /// The bytes that the client took since `window`, and the rate before.
-    window: Mutex<(Instant, u64)>,
+    window: Mutex<Window>,
+    /// The bytes per second that the client took in the last window; of a client that was never waited for, more than any.
     rate: AtomicU64,
     is_told: AtomicBool,
     leave: Notify,
@@ -249,7 +289,7 @@ impl Seat {
             asked: AtomicU64::new(now),
             holds: AtomicUsize::new(0),
             is_blocked: AtomicBool::new(false),
-            window: Mutex::new((Instant::now(), 0)),
+            window: Mutex::default(),
             rate: AtomicU64::new(u64::MAX),
             is_told: AtomicBool::new(false),
             leave: Notify::new(),
@@ -269,24 +309,26 @@ impl Seat {
             self.useful.store(self.now(), Relaxed);
         }
         let mut window = lock(&self.window);
-        window.1 = window.1.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
-        let passed = window.0.elapsed();
-        if passed >= WINDOW {
-            let rate = window.1.saturating_mul(1000).checked_div(millis(passed)).unwrap_or(u64::MAX);
-            self.rate.store(rate, Relaxed);
-            *window = (Instant::now(), 0);
+        window.bytes = window.bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        let blocked = window.blocked_since.take().map_or(Duration::ZERO, |since| since.elapsed());
+        window.blocked = window.blocked.saturating_add(blocked);
+        if window.blocked >= WINDOW {
+            let rate = window.bytes.saturating_mul(1000).checked_div(millis(window.blocked));
+            self.rate.store(rate.unwrap_or(u64::MAX), Relaxed);
+            *window = Window::default();
         }
     }
 
     /// The client takes no more bytes for now.
     pub(crate) fn block(&self) {
         self.is_blocked.store(true, Relaxed);
+        lock(&self.window).blocked_since.get_or_insert_with(Instant::now);
     }
 
     pub(crate) fn begin_request(&self) {
         self.requests.fetch_add(1, Relaxed);
         self.asked.store(self.now(), Relaxed);
-        *lock(&self.window) = (Instant::now(), 0);
+        *lock(&self.window) = Window::default();
         self.rate.store(u64::MAX, Relaxed);
     }
 
@@ -307,12 +349,23 @@ impl Seat {
         self.requests.load(Relaxed) == 0 && !self.is_blocked()
     }
 
-    /// Whether the client hardly takes what it is sent.
-    fn is_slow(&self) -> bool {
+    /// Whether the client hardly takes what it is sent: nothing for as long as `stalled`, or little.
+    fn is_slow(&self, stalled: Duration) -> bool {
         let has_begun = self.since(&self.asked);
+        let held = u64::try_from(self.holds.load(Relaxed).saturating_mul(UNIT)).unwrap_or(u64::MAX);
         self.is_blocked()
-            && ((self.unchanged_for() >= STALLED && has_begun >= STALLED)
-                || (self.rate.load(Relaxed) < SLOW && has_begun >= SLOW_AFTER))
+            && ((self.unchanged_for() >= stalled && has_begun >= stalled)
+                || (self.rate.load(Relaxed) < SLOW.max(held / 10) && has_begun >= SLOW_AFTER))
+    }
+
+    /// The request needs more from its client: until it has come, the seat may be given to another.
+    pub(crate) fn await_client(&self) {
+        self.requests.fetch_sub(1, Relaxed);
+    }
+
+    /// It has come.
+    pub(crate) fn go_on(&self) {
+        self.requests.fetch_add(1, Relaxed);
     }
 
     fn tell_to_leave(&self) {
@@ -332,6 +385,38 @@ impl Seat {
     fn since(&self, time: &AtomicU64) -> Duration {
         Duration::from_millis(self.now().saturating_sub(time.load(Relaxed)))
     }
+}
+
+/// An answer that waits for memory, until this is dropped.
+struct Counted<'a> {
+    room: &'a Room,
+    units: usize,
+}
+
+impl<'a> Counted<'a> {
+    fn new(room: &'a Room, units: u32) -> Self {
+        let units = usize::try_from(units).unwrap_or(usize::MAX);
+        let mut waiting = lock(&room.waiting);
+        waiting.answers = waiting.answers.saturating_add(1);
+        waiting.units = waiting.units.saturating_add(units);
+        Self { room, units }
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        let mut waiting = lock(&self.room.waiting);
+        waiting.answers = waiting.answers.saturating_sub(1);
+        waiting.units = waiting.units.saturating_sub(self.units);
+    }
+}
+
+/// What a client took, and how long it was waited for.
+#[derive(Debug, Default)]
+struct Window {
+    bytes: u64,
+    blocked: Duration,
+    blocked_since: Option<Instant>,
 }
 
 /// The seat of a connection, which others get when this is dropped.
@@ -357,10 +442,18 @@ pub(crate) struct Portion {
     buffer: PageBuffer,
     /// The length that the buffer has had at most: it never shrinks.
     most: usize,
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 }
 
 impl Portion {
+    /// Gives back the memory that is more than for this many bytes.
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        let more = self.permit.num_permits().saturating_sub(bytes.div_ceil(UNIT));
+        if let Some(more) = self.permit.split(more) {
+            self.seat.holds.fetch_sub(more.num_permits(), Relaxed);
+        }
+    }
+
     /// The buffer, with this many bytes of any content.
     pub(crate) fn buffer(&mut self, len: usize) -> &mut [u8] {
         if self.most == 0 {
@@ -386,7 +479,7 @@ impl AsRef<[u8]> for Portion {
 
 impl Drop for Portion {
     fn drop(&mut self) {
-        self.seat.holds.fetch_sub(1, Relaxed);
+        self.seat.holds.fetch_sub(self.permit.num_permits(), Relaxed);
         let mut spare = lock(&self.room.spare);
         let bytes = spare.bytes.saturating_add(self.most);
         if self.most > 0 && bytes <= SPARE {
@@ -460,15 +553,49 @@ mod tests {
         let _waiting = tokio::spawn(Arc::clone(&room).take(1, Seat::outside()));
         let taking = async {
             for _ in 0..80 {
-                slow.seat.take(1_000);
                 slow.seat.block();
                 time::sleep(Duration::from_millis(100)).await;
+                slow.seat.take(1_000);
+                slow.seat.block();
             }
         };
         tokio::select! {
             () = slow.seat.told_to_leave() => assert!(slow.seat.since(&slow.seat.asked) >= SLOW_AFTER),
             () = taking => panic!("it stays"),
         }
+    }
+
+    /// A server that is slow itself, or has no memory, does not find its clients slow.
+    #[tokio::test]
+    async fn as_many_leave_as_are_needed_and_none_that_is_not_waited_for() {
+        let room = room(8, 4 * UNIT);
+        let seats = [(); 4].map(|()| room.free_seats.clone().try_acquire_owned().unwrap());
+        let seats = seats.map(|place| room.seat(place));
+        let held: Vec<_> = seats.iter().map(|taken| room.try_take(UNIT, &taken.seat).unwrap()).collect();
+        for taken in &seats {
+            taken.seat.begin_request();
+        }
+        seats[1..].iter().for_each(|taken| taken.seat.block());
+        seats[2].seat.rate.store(5, Relaxed);
+        time::sleep(STALLED + PATIENCE).await;
+        let waiting = tokio::spawn(Arc::clone(&room).take(UNIT, Seat::outside()));
+        seats[2].seat.told_to_leave().await;
+        time::sleep(PATIENCE * 3).await;
+        let told = seats.each_ref().map(|taken| taken.seat.is_told.load(Relaxed));
+        assert_eq!(told, [false, false, true, false]);
+        drop(held);
+        drop(waiting.await.unwrap());
+    }
+
+    #[test]
+    fn memory_that_turns_out_not_to_be_needed_is_given_back() {
+        let room = room(1, 4 * UNIT);
+        let seat = Seat::outside();
+        let mut portion = room.try_take(4 * UNIT, &seat).unwrap();
+        portion.shrink(UNIT + 1);
+        assert_eq!(seat.holds.load(Relaxed), 2);
+        drop((room.try_take(2 * UNIT, &seat).unwrap(), portion));
+        assert_eq!(seat.holds.load(Relaxed), 0);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -27,7 +27,7 @@ use weighbridge_store::{IoError, Stamp, open_to_read, read_bounded};
 
 use crate::{
     answer::Site,
-    models::{Change, Models},
+    models::Change,
     room::{Limits, Taken, lock},
     wire::Wire,
 };
@@ -105,36 +105,38 @@ impl Server {
     pub async fn run(self, end: impl Future<Output = ()>, tell: impl Fn(&Change) + Send + Sync + 'static) {
         let Self { site, listener, limits, tls } = self;
         let (ending, ended) = watch::channel(false);
-        let looking = tokio::spawn(look(Arc::clone(site.models()), tls.clone(), ended.clone(), tell));
+        let looking = tokio::spawn(look(Arc::clone(&site), tls.clone(), ended.clone(), tell));
         let mut connections = JoinSet::new();
         let mut end = std::pin::pin!(end);
+        let mut warned = None;
         loop {
             while connections.try_join_next().is_some() {}
-            let accepted = async {
-                let place = site.room.place().await;
-                (listener.accept().await, place)
-            };
-            let (accepted, place) = tokio::select! {
+            let accepted = tokio::select! {
                 () = &mut end => break,
-                accepted = accepted => accepted,
+                accepted = listener.accept() => accepted,
             };
             let (stream, from) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    // A connection may be gone before it is accepted. Without descriptors there is none until another one ends.
-                    if !matches!(
-                        error.kind(),
-                        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
-                    ) {
-                        warn!(target: "weighbridge", "cannot accept a connection: {error}");
+                    // Others are about a connection that was gone before it was accepted.
+                    if is_out_of_descriptors(&error) {
                         site.room.lacks_descriptors();
+                        if warned.is_none_or(|at: Instant| at.elapsed() >= Duration::from_secs(1)) {
+                            warn!(target: "weighbridge", "cannot accept a connection: {error}");
+                            warned = Some(Instant::now());
+                        }
                         time::sleep(Duration::from_millis(10)).await;
                     }
                     continue;
                 }
             };
+            let place = tokio::select! {
+                () = &mut end => break,
+                place = site.room.place() => place,
+            };
             let seat = site.room.seat(place);
-            let connection = Connection { site: Arc::clone(&site), seat, from, limits, ended: ended.clone() };
+            let (site, ended) = (Arc::clone(&site), ended.clone());
+            let connection = Connection { site, seat, from, limits, ended, half_close: false };
             connections.spawn(connection.run(stream, tls.clone()));
         }
         drop(listener);
@@ -149,9 +151,9 @@ impl Server {
     }
 }
 
-/// Looks at the models and at the certificate once a second.
+/// Looks at the models, at the clients and at the certificate once a second.
 async fn look(
-    models: Arc<Models>,
+    site: Arc<Site>,
     tls: Option<Arc<Tls>>,
     mut ended: watch::Receiver<bool>,
     tell: impl Fn(&Change) + Send + Sync + 'static,
@@ -164,9 +166,9 @@ async fn look(
             _ = ended.changed() => return,
             _ = ticks.tick() => {}
         }
-        let (models, tls, tell) = (Arc::clone(&models), tls.clone(), Arc::clone(&tell));
+        let (site, tls, tell) = (Arc::clone(&site), tls.clone(), Arc::clone(&tell));
         let looked = spawn_blocking(move || {
-            for change in models.look() {
+            for change in site.look() {
                 log(&change);
                 tell(&change);
             }
@@ -182,6 +184,12 @@ async fn look(
             }
         }
     }
+}
+
+/// Whether the process, or the system, has as many files and connections open as it may.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    // ENFILE and EMFILE, which have the same numbers on all systems that have them.
+    cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24))
 }
 
 fn log(change: &Change) {
@@ -204,6 +212,9 @@ struct Connection {
     from: SocketAddr,
     limits: Limits,
     ended: watch::Receiver<bool>,
+    /// Whether a client may close its half of the connection and still get its answer. Where it may not, one that is gone is
+    /// noticed while its answer waits for memory.
+    half_close: bool,
 }
 
 impl Connection {
@@ -236,8 +247,7 @@ impl Connection {
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.head_time)
-            // A client may close its half once it has asked.
-            .half_close(true)
+            .half_close(self.half_close)
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_HEAD);
         let wire = TokioIo::new(Wire::new(stream, Arc::clone(&seat)));
@@ -281,7 +291,7 @@ const BACKLOG: u32 = 4096;
 
 /// The bytes that the system takes of an answer before it has sent those before.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const UNSENT: u32 = 512 << 10;
+const UNSENT: u32 = 128 << 10;
 
 /// The number of headers that a request may have.
 const MAX_HEADERS: usize = 64;
@@ -391,5 +401,5 @@ pub async fn serve_stream(site: &Arc<Site>, stream: impl AsyncRead + AsyncWrite 
     // Never told to end.
     let (_ending, ended) = watch::channel(false);
     let from = SocketAddr::from(([127, 0, 0, 1], 0));
-    Connection { site: Arc::clone(site), seat, from, limits, ended }.serve(stream).await;
+    Connection { site: Arc::clone(site), seat, from, limits, ended, half_close: true }.serve(stream).await;
 }

@@ -136,11 +136,35 @@ fn a_node_that_has_lost_bytes_answers_nothing() {
     assert!(answer.text().contains("[W2102]"), "{}", answer.text());
 }
 
+/// As users repair a file: another one takes its place.
+#[test]
+fn a_file_that_was_repaired_is_audited_at_once() {
+    let audited = Audited::new(None);
+    assert_eq!(audited.post(&audited.challenge(40, &audited.auditor)).status, 200);
+    let content = std::fs::read(audited.folder.at("model.bin")).unwrap();
+    audited.folder.write("new", &content);
+    std::fs::rename(audited.folder.at("new"), audited.folder.at("model.bin")).unwrap();
+    let another = |asked: &mut Challenge| asked.nonce = Nonce::from_bytes([9; 32]);
+    assert_eq!(audited.post(&audited.challenge_with(40, &audited.auditor, another)).status, 200);
+    let slice = audited.served.get("/test/model/weighbridge/slice?file=model.bin&bytes=5-9");
+    assert_eq!(slice.status, 200);
+}
+
 #[test]
 fn an_auditor_has_a_budget() {
     let audited = Audited::new(None);
-    assert_eq!(audited.post(&audited.challenge(4_096, &audited.auditor)).status, 200);
-    let enough = audited.post(&audited.challenge(4_096, &audited.auditor));
+    // Those that are not answered cost nothing, whoever sends them.
+    for change in [
+        |asked: &mut Challenge| asked.prover = Key::new("node", 4).vkey(),
+        |asked: &mut Challenge| asked.deadline = now(-1),
+    ] {
+        assert_eq!(audited.post(&audited.challenge_with(4_096, &audited.auditor, change)).status, 400);
+    }
+    let whole = audited.challenge(4_096, &audited.auditor);
+    assert_eq!(audited.post(&whole).status, 200);
+    assert_eq!(audited.post(&whole).status, 409);
+    let another = |asked: &mut Challenge| asked.nonce = Nonce::from_bytes([8; 32]);
+    let enough = audited.post(&audited.challenge_with(4_096, &audited.auditor, another));
     assert_eq!(enough.status, 429);
     let wait: u64 = enough.header("retry-after").parse().unwrap();
     assert!((1..=61).contains(&wait), "{wait}");

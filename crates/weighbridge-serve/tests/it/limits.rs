@@ -49,7 +49,8 @@ fn connections_that_ask_for_little_give_way() {
                 let until = Instant::now() + Duration::from_secs(3);
                 let mut stream = served.connect();
                 while Instant::now() < until {
-                    let asked = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+                    let path = "/test/model/ten.bin HTTP/1.1\r\nRange: bytes=0-0";
+                    let asked = write!(stream, "GET {path}\r\nHost: localhost\r\n\r\n");
                     if asked.is_err() || stream.read(&mut [0; 1024]).unwrap_or(0) == 0 {
                         stream = served.connect();
                     }
@@ -60,6 +61,34 @@ fn connections_that_ask_for_little_give_way() {
         std::thread::sleep(Duration::from_millis(300));
         honest(&served);
     });
+}
+
+/// Nobody else comes: whoever is here stays.
+#[test]
+fn a_full_server_keeps_its_clients_as_long_as_nobody_else_comes() {
+    let (_folder, served) = limited(Limits { connections: 1, ..Limits::default() });
+    let mut stream = served.connect();
+    for _ in 0..3 {
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+        std::thread::sleep(Duration::from_millis(600));
+    }
+}
+
+/// Each holds more than a chunk, and takes a little of it.
+#[test]
+fn slices_that_are_taken_slowly_give_way() {
+    let (_folder, served) = limited(Limits { memory: 24 << 20, ..Limits::default() });
+    let ask = |_| {
+        let mut stream = served.connect();
+        let path = "/test/model/weighbridge/slice?file=big.bin&bytes=0-4194303";
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        stream
+    };
+    let slow: Vec<TcpStream> = (0..12).map(ask).collect();
+    std::thread::sleep(Duration::from_millis(500));
+    honest(&served);
+    drop(slow);
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn a_query_that_makes_no_sense_is_refused() {
         ("slice?file=none", 404),
         ("slice?file=model.bin&file=empty", 400),
         ("slice?file=model.bin&bytes=99999999-99999999", 400),
-        ("slice?file=model.bin&bytes=0-16777216", 413),
+        ("slice?file=model.bin&bytes=0-4194304", 413),
         ("slice?file=model.bin&bytes=0-18446744073709551615", 413),
     ] {
         let answer = served.get(&format!("/test/model/weighbridge/{query}"));
