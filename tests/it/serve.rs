@@ -83,6 +83,38 @@ fn a_model_is_fetched_from_a_server_and_verified() {
     assert_eq!((&line["model"], &line["method"]), (&"org/llama".into(), &"GET".into()));
 }
 
+/// A server with bad chunks gives everything else, and nobody waits for it as for a busy one.
+#[test]
+fn a_fetch_takes_all_but_the_bad_chunks_and_those_from_another_source() {
+    let fleet = fleet();
+    let world = &fleet.world;
+    world.copy("first", "bad");
+    let shard = "bad/model-00001-of-00004.safetensors";
+    for offset in [10, 300_000] {
+        world.flip(shard, offset);
+    }
+    world.remove("bad/config.json");
+    let server = Server::start(world, "bad");
+    let url = format!("{}/org/llama", server.url);
+    let began = Instant::now();
+    let fetch = |more: &str, into: &str| {
+        world.run(&format!("fetch {url}{more} -o {into} --name org/llama --vkey {} --json", fleet.vkey))
+    };
+    let alone = fetch("", "part").unjudged(9201, "");
+    let objects = alone.objects();
+    let result = objects.iter().find(|object| object["event"] == "result").unwrap();
+    let missing = result["missing"].as_array().unwrap();
+    let of = |file: &str| {
+        missing.iter().find(|missing| missing["file"] == file).map(|missing| missing["chunks"].clone())
+    };
+    assert_eq!(of("model-00001-of-00004.safetensors"), Some(serde_json::json!([[0, 1], [4, 5]])));
+    assert_eq!(of("config.json"), Some(serde_json::json!([[0, 1]])));
+    assert_eq!(missing.len(), 2, "{missing:?}");
+    assert!(began.elapsed() < Duration::from_secs(20), "it took {:?}", began.elapsed());
+    fetch(" first", "part").done();
+    fleet.assert_same(&world.path("part"), &fleet.model);
+}
+
 /// A client begins with one release. The next one takes its place, and both are given as they are.
 #[test]
 fn a_new_revision_is_served_at_once_and_the_old_one_to_those_who_name_it() {

@@ -414,9 +414,7 @@ impl Site {
         let content = if is_head {
             Sent::Length(size)
         } else {
-            self.content(&release, item, range, seat)
-                .await
-                .map_err(|refusal| Refusal { headers: Box::new(about), ..refusal })?
+            self.content(&release, item, range, seat).await.map_err(|refusal| refusal.about(about))?
         };
         Ok(Answer { status, headers, content })
     }
@@ -454,8 +452,12 @@ pub(crate) fn unreadable(fault: ViewError) -> Refusal {
         ViewError::Chunk { .. } => format!("not sent: {fault} [W{code}]"),
         _ => format!("the server cannot read this file now [W{code}]"),
     };
-    Refusal { fault: Some(Box::new(fault)), ..Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message) }
+    let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message).with(CODE, &code.to_string());
+    Refusal { fault: Some(Box::new(fault)), ..refusal }
 }
+
+/// Says to `weighbridge fetch` that a file is bad, and that the server is not busy.
+const CODE: HeaderName = HeaderName::from_static("weighbridge-code");
 
 /// A state that does not happen.
 pub(crate) fn failed() -> Refusal {
@@ -493,6 +495,12 @@ impl Refusal {
 
     pub(crate) fn with(mut self, name: HeaderName, value: &str) -> Self {
         insert(&mut self.headers, name, value);
+        self
+    }
+
+    /// Adds the headers of every answer about the same thing.
+    fn about(mut self, headers: HeaderMap) -> Self {
+        self.headers.extend(headers);
         self
     }
 

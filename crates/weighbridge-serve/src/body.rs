@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::task::{JoinHandle, spawn_blocking};
 use weighbridge_store::ViewError;
+use weighbridge_tree::ChunkError;
 
 use crate::{
     figures::Record,
@@ -131,7 +132,7 @@ enum Step {
     Idle,
     /// Others have all memory.
     Waiting(Piece, Pin<Box<dyn Future<Output = Portion> + Send>>),
-    Loading(JoinHandle<Result<Bytes, ViewError>>),
+    Loading(Piece, JoinHandle<Result<Bytes, ViewError>>),
 }
 
 impl Pieces {
@@ -173,15 +174,18 @@ impl Pieces {
                     let piece = piece.clone();
                     self.load(&piece, portion);
                 }
-                Step::Loading(piece) => {
-                    let piece = ready!(Pin::new(piece).poll(context));
+                Step::Loading(piece, loading) => {
+                    let loaded = ready!(Pin::new(loading).poll(context));
+                    let begin = piece.sent.start;
                     self.step = Step::Idle;
                     // A task that panicked, or that a runtime has ended, gives nothing.
-                    let piece = piece.unwrap_or_else(|_| Err(self.content.lost()));
-                    if piece.is_err() {
-                        self.range = 0..0;
+                    let loaded = loaded.unwrap_or_else(|_| Err(self.content.lost()));
+                    match &loaded {
+                        // What was not loaded begins the next piece.
+                        Ok(bytes) => self.range.start = begin.saturating_add(len(bytes)),
+                        Err(_) => self.range = 0..0,
                     }
-                    return Poll::Ready(Some(piece));
+                    return Poll::Ready(Some(loaded));
                 }
             }
         }
@@ -204,9 +208,10 @@ impl Pieces {
     }
 
     fn load(&mut self, piece: &Piece, portion: Portion) {
-        let (content, piece) = (Arc::clone(&self.content), piece.clone());
+        let (content, loaded) = (Arc::clone(&self.content), piece.clone());
         self.range.start = piece.sent.end;
-        self.step = Step::Loading(spawn_blocking(move || content.load(&piece, portion)));
+        let loading = spawn_blocking(move || content.load(&loaded, portion));
+        self.step = Step::Loading(piece.clone(), loading);
     }
 }
 
@@ -280,13 +285,22 @@ impl Content {
         Piece { sent: range.start..read.end.min(range.end), read }
     }
 
-    /// Reads and judges a piece.
+    /// Reads and judges a piece. If it has a bad chunk behind good ones, these are given: whoever asks again from there on is told which
+    /// chunk is bad.
     fn load(&self, piece: &Piece, mut portion: Portion) -> Result<Bytes, ViewError> {
         // Who loads a model asks for its next file when it has this one.
         self.models.used(&self.release);
         let into = portion.buffer(piece.memory());
         match self.kind {
-            Kind::File(position) => self.models.fill(&self.release, position, piece.read.start, into)?,
+            Kind::File(position) => match self.models.fill(&self.release, position, piece.read.start, into) {
+                Err(ViewError::Chunk { fault: ChunkError::Mismatch { range, .. }, .. })
+                    if range.start > piece.sent.start =>
+                {
+                    let good = Piece { sent: piece.sent.start..range.start, read: piece.read.clone() };
+                    return Ok(good.cut(&Bytes::from_owner(portion)));
+                }
+                read => read?,
+            },
             Kind::Layers => self.load_layers(piece, into)?,
         }
         Ok(piece.cut(&Bytes::from_owner(portion)))

@@ -75,7 +75,9 @@ impl Suspicion {
                 None => board.decide().convict(source),
             },
             // Nothing shows that the source serves another head than the one it was to serve.
-            Err(Trouble::Fault(Fault::Missing | Fault::Refused(_) | Fault::OtherFile(_))) => {
+            Err(Trouble::Fault(
+                Fault::Missing | Fault::Refused(_) | Fault::BadChunk(_) | Fault::OtherFile(_),
+            )) => {
                 board.decide().convict(source);
             }
             Err(Trouble::Fault(fault @ Fault::Busy { .. })) => close(Blame::Refused, &fault.to_string()),

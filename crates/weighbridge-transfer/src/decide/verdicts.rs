@@ -40,7 +40,7 @@ impl Decisions {
             return false;
         }
         match (fault, file) {
-            (Fault::Missing | Fault::Refused(_), Some(_)) => {
+            (Fault::Missing | Fault::Refused(_) | Fault::BadChunk(_), Some(_)) => {
                 self.standing.deny(source, file, fault);
                 self.break_off_if_out(source);
             }
@@ -58,7 +58,7 @@ impl Decisions {
             (Fault::Busy { retry_after, .. }, _) => {
                 self.retry(source, Blame::Refused, fault.to_string(), *retry_after, now);
             }
-            (Fault::Missing | Fault::Refused(_), _) => {
+            (Fault::Missing | Fault::Refused(_) | Fault::BadChunk(_), _) => {
                 self.set_aside(source, Blame::Refused, fault.to_string());
             }
             (Fault::Unreachable(_), _) => {
@@ -66,6 +66,13 @@ impl Decisions {
             }
         }
         false
+    }
+
+    /// Records that the source says that its copy of a chunk is bad. It is not asked for that chunk again, and for others as before.
+    pub(crate) fn lacks_chunk(&mut self, source: SourceId, file: usize, chunk: u64, what: String) {
+        self.hear(source);
+        self.standing.add_wrong(source, file, chunk..chunk.saturating_add(1), 0);
+        self.standing.set_blame(source, Blame::Refused, what);
     }
 
     fn retry(

@@ -14,6 +14,9 @@ pub enum Fault {
     Refused(String),
     /// The source answers that it has no such file.
     Missing,
+    /// The source says that its own copy of the first requested chunk is not the signed one, and gives no byte of it. It may have
+    /// all other chunks.
+    BadChunk(String),
     /// The source asks to be left alone for a while, and may say for how long.
     Busy {
         /// The time to wait, from now on.
@@ -29,7 +32,9 @@ pub enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable(what) | Self::Refused(what) | Self::OtherFile(what) => f.write_str(what),
+            Self::Unreachable(what) | Self::Refused(what) | Self::BadChunk(what) | Self::OtherFile(what) => {
+                f.write_str(what)
+            }
             Self::Missing => f.write_str("has no such file"),
             Self::Busy { retry_after: Some(time), what } => {
                 write!(f, "{what}, asks to wait {} s", time.as_secs())

@@ -28,6 +28,8 @@ enum End {
     Landing(Landing),
     /// The source gave nothing, or not all.
     Fault(Fault),
+    /// The source says that its copy of the run's first chunk is bad.
+    BadChunk(String),
     /// A chunk is not the signed one.
     Mismatch,
     /// A local error ends the fetch.
@@ -93,6 +95,11 @@ async fn serve(
         match end {
             End::Done | End::Landing(_) | End::Mismatch => {}
             End::Here => return,
+            End::BadChunk(what) => {
+                board.decide().lacks_chunk(id, lease.file, lease.chunks.start, what);
+                // Others may have waited for this source to give the chunk.
+                board.changed.notify_waiters();
+            }
             End::Fault(fault) => {
                 if let Some(suspicion) = Suspicion::of_fault(board, id, lease.file, cases, &fault) {
                     suspicion.judge(&engine.case, None);
@@ -223,6 +230,7 @@ impl Request<'_> {
         let range = target.range(&self.lease.chunks);
         let mut body = match contract::open(source, &target.what(), range.clone()).await {
             Ok(body) => body,
+            Err(Fault::BadChunk(what)) => return End::BadChunk(what),
             Err(fault) => return End::Fault(fault),
         };
         if body.start() == 0 && range.start > 0 {

@@ -1,6 +1,7 @@
 //! Suspicion, verdicts and stale sources.
 
 use super::*;
+use crate::decide::ConnectionId;
 
 #[test]
 fn nobody_is_blamed_before_it_is_found_out_for_what() {
@@ -156,4 +157,23 @@ fn the_release_has_moved_on_if_every_source_that_is_left_says_so() {
     play.decide.set_stale(id(3), moved(9, false), String::new(), [].into());
     assert_eq!(play.decide.all_moved_to(), None, "one is behind");
     assert_eq!(Play::of(&[]).decide.all_moved_to(), None);
+}
+
+#[test]
+fn a_source_that_says_which_chunk_it_has_not_is_asked_for_the_others() {
+    let mut play = Play::of(&[0]);
+    let set = |run| {
+        let mut set = RangeSet::default();
+        set.insert(run);
+        set
+    };
+    play.decide.add(0, &set(0..4));
+    play.decide.lacks_chunk(id(0), 0, 1, "its copy is bad".to_owned());
+    assert!(play.decide.may_serve(id(0), 0, &set(0..4)) && !play.decide.is_hopeless(0, false));
+    assert_eq!((play.state(0), play.blame(0)), (SourceState::Active, Some(Blame::Refused)));
+    assert!(!play.decide.may_serve(id(0), 0, &set(1..2)));
+    let lease = play.decide.take(ConnectionId(0), id(0), play.now).unwrap();
+    assert_eq!(lease.chunks, 0..1);
+    let lease = play.decide.take(ConnectionId(1), id(0), play.now).unwrap();
+    assert_eq!(lease.chunks.start, 2);
 }

@@ -166,6 +166,11 @@ const COMPRESSIONS: [&str; 12] = [
     "zstd",
 ];
 
+/// The number of the reason why a server of weighbridge does not send a file (`spec/serving.md`, S7).
+const CODE: HeaderName = HeaderName::from_static("weighbridge-code");
+/// A chunk is not the signed one.
+const BAD_CHUNK: &str = "2102";
+
 /// The fault of an answer that does not give the file.
 fn fault(head: &Head<'_>) -> Fault {
     let status = head.status;
@@ -174,6 +179,11 @@ fn fault(head: &Head<'_>) -> Fault {
     let what = format!("answers {}{words}", status.as_u16());
     match status.as_u16() {
         404 | 410 => Fault::Missing,
+        // `weighbridge serve` judges what it sends: it has a bad chunk, or a bad file, and is not busy.
+        503 if let Some(code) = first(head.headers, &CODE) => match code.trim() {
+            BAD_CHUNK => Fault::BadChunk("says that its own copy of this chunk is bad".to_owned()),
+            _ => Fault::Refused("says that it cannot read its own copy of this file".to_owned()),
+        },
         429 | 503 => {
             let said = first(head.headers, &RETRY_AFTER).and_then(wait);
             Fault::Busy { retry_after: said.or_else(|| reset(head.headers)), what }

@@ -76,6 +76,24 @@ fn waits_for_seconds_and_until_dates_and_at_most_a_day() {
     }
 }
 
+/// A server that judges what it sends is not busy when it has a bad chunk.
+#[test]
+fn a_server_that_names_its_reason_is_not_waited_for() {
+    let fault_of = |status: u16, code: Option<&'static str>| {
+        let mut headers = HeaderMap::new();
+        headers.extend(code.map(|code| (CODE, HeaderValue::from_static(code))));
+        let status = StatusCode::from_u16(status).unwrap();
+        check_range(&Head { status, headers: &headers, length: None }, &(0..1), 10).unwrap_err()
+    };
+    assert!(matches!(fault_of(503, Some("2102")), Fault::BadChunk(_)));
+    for code in ["2104", "9002", "", "2102, 2102", "x"] {
+        assert!(matches!(fault_of(503, Some(code)), Fault::Refused(_)), "{code}");
+    }
+    assert!(matches!(fault_of(503, None), Fault::Busy { .. }));
+    assert!(matches!(fault_of(500, Some("2102")), Fault::Busy { .. }));
+    assert_eq!(fault_of(404, Some("2102")), Fault::Missing);
+}
+
 #[test]
 fn a_used_up_rate_limit_is_waited_for() {
     let of = |lines: &[(&'static str, &str)]| {
