@@ -13,7 +13,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     runtime::Runtime,
 };
-use weighbridge_serve::{Limits, Models, Route, Rules, Site, serve_stream};
+use weighbridge_serve::{Clients, Limits, Models, Route, Rules, Site, serve_stream};
 use weighbridge_testkit::{Folder, bytes};
 use weighbridge_verify::tree::ChunkSize;
 
@@ -40,6 +40,11 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
 });
 
 fuzz_target!(|connection: &[u8]| {
+    if let Ok(text) = str::from_utf8(connection)
+        && let Err(error) = Clients::parse(text)
+    {
+        assert!((1..=text.lines().count()).contains(&usize::try_from(error.line).expect("a line")));
+    }
     let world = &*WORLD;
     let answers = world.runtime.block_on(async {
         let (mut client, server) = tokio::io::duplex(1 << 20);

@@ -202,6 +202,9 @@ fn a_call_that_makes_no_sense_serves_nothing() {
         9002,
         "has no certificate in PEM",
     );
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let line = format!("serve llama --listen {}", taken.local_addr().unwrap());
+    world.unjudged(&line, 9002, "cannot listen at 127.0.0.1:").hints("--listen");
     world.flip("llama/weighbridge/files.jsonl", 20);
     world.run("serve llama --listen 127.0.0.1:0").refused(1302, "files.jsonl, line 1");
 }

@@ -80,8 +80,17 @@ pub(crate) fn run(args: Serve, output: &Output, stop: &Stop) -> Result<(), Failu
     let runtime = Builder::new_multi_thread().enable_all().build().map_err(|error| {
         Failure::new(ErrorCode::IO, format!("cannot start the threads of a server: {error}"))
     })?;
-    let cannot_listen =
-        |error: io::Error| Failure::new(ErrorCode::IO, format!("cannot listen at {}: {error}", args.listen));
+    let cannot_listen = |error: io::Error| {
+        let is_taken = error.kind() == io::ErrorKind::AddrInUse;
+        let failure = Failure::new(ErrorCode::IO, format!("cannot listen at {}: {error}", args.listen));
+        if is_taken {
+            failure.hint(
+                "another program has this port: name another one with --listen; port 0 is any that is free",
+            )
+        } else {
+            failure
+        }
+    };
     let tls = tls
         .map(Tls::read)
         .transpose()

@@ -20,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use weighbridge_serve::{Body, Change, Limits, Models, Rules, Site};
 
-/// What has been published so far, a line for each change.
+/// The changes so far, a line for each.
 type History = Arc<Mutex<String>>;
 
 #[tokio::main]

@@ -67,7 +67,7 @@ pub(crate) struct Refusal {
     fault: Option<Box<ViewError>>,
 }
 
-/// What is sent.
+/// An answer, before it becomes a response.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
@@ -265,10 +265,10 @@ impl Site {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let audits = self.rules.audits.as_ref().ok_or_else(not_found)?;
-        seat.await_client();
-        let note = audit::note(body).await;
-        seat.go_on();
-        let asked = audits.read(&note?)?;
+        let awaited = seat.await_client();
+        let note = audit::note(body).await?;
+        drop(awaited);
+        let asked = audits.read(&note)?;
         // An earlier release is answered for as long as it is served.
         let named = self.release(name, Some(&asked.head().to_string()));
         let release = named.or_else(|_| self.release(name, None))?;

@@ -111,6 +111,7 @@ impl Audits {
         self.charge(&asked, &release)?;
         let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(|_| failed())?;
         let audits = self.clone();
+        let (hash, auditor) = (asked.claims.hash(), asked.auditor);
         let memory = asked.claims.challenge().samples.saturating_mul(SAMPLE).saturating_add(SAMPLE);
         let make = move || {
             let _turn = turn;
@@ -120,7 +121,13 @@ impl Audits {
             answer.content = Sent::Whole(response.into());
             Ok(answer)
         };
-        desk.write(memory, seat, make).await
+        let answer = desk.write(memory, seat, make).await;
+        if answer.is_err() {
+            // It may be asked again, once the node can answer it.
+            let auditor = self.auditors.get(auditor);
+            auditor.iter().for_each(|auditor| _ = lock(&auditor.answered).remove(&hash));
+        }
+        answer
     }
 
     /// Takes the samples of a challenge from the budget of its auditor. Challenges are no secret: one that is not to be answered

@@ -181,7 +181,7 @@ impl Pieces {
                     // A task that panicked, or that a runtime has ended, gives nothing.
                     let loaded = loaded.unwrap_or_else(|_| Err(self.content.lost()));
                     match &loaded {
-                        // What was not loaded begins the next piece.
+                        // The next piece begins where this one ends.
                         Ok(bytes) => self.range.start = begin.saturating_add(len(bytes)),
                         Err(_) => self.range = 0..0,
                     }
@@ -288,7 +288,7 @@ impl Content {
     /// Reads and judges a piece. If it has a bad chunk behind good ones, these are given: whoever asks again from there on is told which
     /// chunk is bad.
     fn load(&self, piece: &Piece, mut portion: Portion) -> Result<Bytes, ViewError> {
-        // Who loads a model asks for its next file when it has this one.
+        // A client that loads a model asks for its next file when it has this one.
         self.models.used(&self.release);
         let into = portion.buffer(piece.memory());
         match self.kind {

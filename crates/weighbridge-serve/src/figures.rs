@@ -142,7 +142,7 @@ impl Record {
         }
     }
 
-    /// What is sent from now on are bytes of a model.
+    /// Bytes that are sent from now on are those of a model.
     pub(crate) fn is_of_model(&mut self) {
         self.is_of_model = true;
     }

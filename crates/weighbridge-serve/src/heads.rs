@@ -193,7 +193,7 @@ mod tests {
 
     use super::*;
 
-    /// What goes on of a connection that gives its bytes in pieces of `piece`, and whether one was refused.
+    /// The bytes that go on, of a connection that gives its bytes in pieces of `piece`, and whether one was refused.
     fn passed(connection: &[u8], piece: usize) -> (Vec<u8>, bool) {
         let mut heads = Heads::new();
         let passed =

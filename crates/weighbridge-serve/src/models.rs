@@ -367,7 +367,7 @@ impl Models {
         self.published.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What is taken out is returned, since the last reader of a release removes files, and nobody waits for that.
+    /// The closure returns the releases that it takes out: the last reader of a release removes files, and nobody waits for that.
     fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<ServedName, Arc<Published>>) -> T) -> T {
         change(&mut self.published.write().unwrap_or_else(PoisonError::into_inner))
     }
@@ -384,7 +384,7 @@ const DEPTH: u32 = 2;
 #[derive(Debug, Default)]
 struct Found {
     models: Vec<PathBuf>,
-    /// What could not be read. Models that were there before are not gone.
+    /// Places that could not be read. Models that were there before are not gone.
     unread: Vec<PathBuf>,
 }
 
@@ -413,7 +413,7 @@ fn has_head(folder: &Path) -> io::Result<bool> {
     }
 }
 
-/// What is in a folder, in the order of the names.
+/// The entries of a folder, in the order of their names.
 fn entries(place: &Path) -> io::Result<Vec<PathBuf>> {
     let entries: io::Result<Vec<_>> = fs::read_dir(place)?.map(|entry| Ok(entry?.path())).collect();
     let mut entries = entries?;

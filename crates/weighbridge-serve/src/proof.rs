@@ -16,7 +16,7 @@ use crate::{
     route::parameters,
 };
 
-/// What a query asks to be shown.
+/// The things that a query asks to be shown.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
     files: Vec<String>,

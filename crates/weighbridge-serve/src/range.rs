@@ -37,7 +37,7 @@ impl Part {
         range.to_str().ok().and_then(|text| Self::parse(text, size)).unwrap_or(Self::Whole)
     }
 
-    /// What the conditions alone ask for, as for a `HEAD`, which has no range (RFC 9110, section 14.2).
+    /// The answer that the conditions alone ask for, as of a `HEAD`, which has no range (RFC 9110, section 14.2).
     pub(crate) fn by_tag(headers: &HeaderMap, tag: &str) -> Self {
         let named = |name| {
             let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());

@@ -188,7 +188,7 @@ impl Release {
 
     /// The bytes of a metadata file that is held in memory; `None` of the layers, and of what is not there.
     pub(crate) fn text(&self, file: MetadataFile) -> Option<Bytes> {
-        // What was signed is canonical, so that the entries give the signed text again.
+        // Signed lists are canonical, so that the entries give the signed text again.
         let text = match file {
             MetadataFile::Head => Some(self.note.clone()),
             MetadataFile::Files => {

@@ -16,7 +16,7 @@ use tokio::{
 use weighbridge_store::descriptor_limit;
 use weighbridge_verify::PageBuffer;
 
-/// How much a server takes on at once.
+/// The limits of what a server takes on at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The number of connections; fewer, where the process may not have as many descriptors. One more takes the place of the one
@@ -358,14 +358,10 @@ impl Seat {
                 || (self.rate.load(Relaxed) < SLOW.max(held / 10) && has_begun >= SLOW_AFTER))
     }
 
-    /// The request needs more from its client: until it has come, the seat may be given to another.
-    pub(crate) fn await_client(&self) {
+    /// The request needs more from its client: until that has come, and this is dropped, the seat may be given to another.
+    pub(crate) fn await_client(&self) -> AwaitedClient<'_> {
         self.requests.fetch_sub(1, Relaxed);
-    }
-
-    /// It has come.
-    pub(crate) fn go_on(&self) {
-        self.requests.fetch_add(1, Relaxed);
+        AwaitedClient(self)
     }
 
     fn tell_to_leave(&self) {
@@ -384,6 +380,16 @@ impl Seat {
 
     fn since(&self, time: &AtomicU64) -> Duration {
         Duration::from_millis(self.now().saturating_sub(time.load(Relaxed)))
+    }
+}
+
+/// A request that waits for the rest of itself, until this is dropped.
+#[must_use]
+pub(crate) struct AwaitedClient<'a>(&'a Seat);
+
+impl Drop for AwaitedClient<'_> {
+    fn drop(&mut self) {
+        self.0.requests.fetch_add(1, Relaxed);
     }
 }
 
@@ -411,7 +417,7 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// What a client took, and how long it was waited for.
+/// The bytes that a client took, and the time for which it was waited for.
 #[derive(Debug, Default)]
 struct Window {
     bytes: u64,

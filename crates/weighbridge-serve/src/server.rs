@@ -221,7 +221,7 @@ impl Connection {
     async fn run(mut self, stream: TcpStream, tls: Option<Arc<Tls>>) {
         // Small answers are not held back for an acknowledgement.
         let _ = stream.set_nodelay(true);
-        // What the client has taken shows soon, and the system has little memory for what it has not.
+        // The system holds few bytes that the client has not taken: so it shows soon which it has.
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
         let Some(tls) = tls else { return self.serve(stream).await };

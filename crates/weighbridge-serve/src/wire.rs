@@ -15,7 +15,7 @@ pub(crate) struct Wire<S> {
     stream: S,
     heads: Heads,
     seat: Arc<Seat>,
-    /// What the parser is still to be told of a refused head.
+    /// The bytes that still tell the parser of a refused head.
     refusal: &'static [u8],
 }
 

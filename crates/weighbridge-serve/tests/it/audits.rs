@@ -134,6 +134,9 @@ fn a_node_that_has_lost_bytes_answers_nothing() {
     let answer = audited.post(&audited.challenge(100, &audited.auditor));
     assert_eq!(answer.status, 503);
     assert!(answer.text().contains("[W2102]"), "{}", answer.text());
+    // The same challenge is answered once the file is mended.
+    audited.folder.alter("model.bin", |bytes| bytes.iter_mut().for_each(|byte| *byte ^= 1));
+    assert_eq!(audited.post(&audited.challenge(100, &audited.auditor)).status, 200);
 }
 
 /// As users repair a file: another one takes its place.

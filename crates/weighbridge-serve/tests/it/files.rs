@@ -134,7 +134,7 @@ fn requests_on_one_connection_are_answered_in_their_order() {
     assert!(answers[2].body == files()[2].1);
 }
 
-/// What is in the folder and not listed is nobody's business.
+/// Files in the folder that are not listed are nobody's business.
 #[test]
 fn nothing_but_what_is_listed_is_there() {
     let (folder, _) = model();
