@@ -159,11 +159,14 @@ fn models_come_and_go_while_it_runs() {
     world.copy("first", "all/org/llama");
     let mut server = Server::start(world, "all");
     assert_eq!(get(&server.url, "/org/other/config.json"), None);
-    world.copy("other", "all/other");
+    // Whole at once: of a copy that is not complete the server gives what is there, and looks again for the rest.
+    world.copy("other", "incoming");
+    world.rename("incoming", "all/other");
     assert_eq!(server.wait_for("published")["name"], "org/other");
     assert_eq!(get(&server.url, "/org/other/config.json"), Some(world.read("other/config.json")));
     // Of two folders with the same name the first is served.
-    world.copy("other", "all/zother");
+    world.copy("other", "incoming");
+    world.rename("incoming", "all/zother");
     assert_eq!(server.wait_for("unpublished")["code"], 9001);
     fs::remove_dir_all(world.path("all/org/llama")).unwrap();
     assert_eq!(server.wait_for("withdrawn")["name"], "org/llama");

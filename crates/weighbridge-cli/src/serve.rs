@@ -64,8 +64,8 @@ pub(crate) fn run(args: Serve, output: &Output, stop: &Stop) -> Result<(), Failu
     }
     let models = Arc::new(Models::of(args.models));
     let changes = models.look();
-    changes.iter().for_each(|change| tell(change, output));
     if models.is_empty() {
+        changes.iter().for_each(|change| tell(change, output));
         let refused = changes.iter().find_map(|change| match change {
             Change::Refused { code, message, .. } => Some(Failure::new(*code, message)),
             _ => None,
@@ -98,6 +98,8 @@ pub(crate) fn run(args: Serve, output: &Output, stop: &Stop) -> Result<(), Failu
     let server = runtime.block_on(Server::bind(site, args.listen, limits, tls)).map_err(cannot_listen)?;
     let address = server.address().map_err(cannot_listen)?;
     let url = url(address, is_tls);
+    // Nothing is served before the address is had.
+    changes.iter().for_each(|change| tell(change, output));
     output.result(&format!("at       {url}"), || serve::Listening { url: &url, hub });
     if !hub {
         output.talk(
