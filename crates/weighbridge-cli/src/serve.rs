@@ -10,6 +10,7 @@ use std::{
         mpsc,
     },
     thread,
+    time::Duration,
 };
 
 use tokio::{runtime::Builder, sync::Notify};
@@ -136,8 +137,9 @@ pub(crate) fn run(args: Serve, output: &Output, stop: &Stop) -> Result<(), Failu
         runtime.block_on(server.run(end, tell));
         let _ = told.send(None);
     });
-    // Do not wait for reads of a file system that does not answer.
-    runtime.shutdown_background();
+    // A look that is under way holds the releases, and the last reader of one removes what was kept for it. A file system that does
+    // not answer is not waited for longer.
+    runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
 }
 
