@@ -21,10 +21,11 @@ from pathlib import Path
 import run_vectors
 import vector_form
 from cases import example
-from cases.common import ALICE, file_entry, flip, head_of_lists, pattern
+from cases.common import ALICE, file_entry, flip, head_of_lists, pattern, signed
+from cases.statement_cases import PROVER, statement
 from cases.weighing import tensor_entries
-from weighbridge_ref import (audit, blake3, blame, ed25519, filetree, gguf, held, lists, model, note, proof, slices, toml_1_0,
-                             trees, trust, values)
+from weighbridge_ref import (audit, blake3, blame, ed25519, filetree, gguf, held, lists, model, note, proof, slices,
+                             statements, toml_1_0, trees, trust, values)
 from weighbridge_ref.refused import Refused
 
 SPEC = run_vectors.VECTORS.parent
@@ -319,6 +320,20 @@ class Audits(unittest.TestCase):
             best = max(k for k in range(4) for chosen in itertools.combinations(pairs, k)
                        if len({a for a, _ in chosen}) == len({p for _, p in chosen}) == k)
             self.assertEqual(held.largest_matching(set(pairs)), best, pairs)
+
+
+class Receipts(unittest.TestCase):
+    def test_only_the_second_form_has_a_nonce(self):
+        for kind, nonce in (("receipt", None), ("receipt-v2", pattern(32, 120))):
+            receipt = statements.read_receipt(signed(statement(kind), PROVER))
+            self.assertEqual((receipt.node.name, receipt.nonce), (PROVER.name, nonce))
+
+    def test_a_changed_byte_anywhere_is_refused(self):
+        for kind in ("receipt", "receipt-v2"):
+            receipt = signed(statement(kind), PROVER)
+            for i in range(len(receipt)):
+                with self.assertRaises(Refused, msg=f"byte {i} of the {kind} flipped"):
+                    statements.read_receipt(flip(receipt, i))
 
 
 class Proofs(unittest.TestCase):
@@ -729,7 +744,8 @@ class Tampering(unittest.TestCase):
     def test_what_is_left_out(self):
         with tempfile.TemporaryDirectory() as folder:
             for path in ("a", "x/.Git/y", "x/.cache/huggingface/y", ".cache/huggingface/y", "x/weighbridge/y",
-                         "weighbridge/head.note", "weighbridge/partial/y", "weighbridge/run.py"):
+                         "weighbridge/head.note", "weighbridge/partial/y", "weighbridge/uploads/y",
+                         "weighbridge/pushed", "weighbridge/run.py"):
                 place = Path(folder, path)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_bytes(b"")

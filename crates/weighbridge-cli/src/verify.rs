@@ -148,6 +148,7 @@ fn write_receipt(
     output: &Output,
 ) -> Result<(), Failure> {
     let receipt = Receipt {
+        nonce: None,
         name: head.head().name.clone(),
         head: head.id(),
         root: head.head().root,

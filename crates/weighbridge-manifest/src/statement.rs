@@ -79,6 +79,9 @@ pub struct Receipt {
     pub node: Vkey,
     /// The time at which the node had verified the last byte, as stated by the node.
     pub verified: Time,
+    /// The random value of the sender that asked for the receipt: it shows that the receipt is not older than the question. `None`
+    /// if nobody asked.
+    pub nonce: Option<Nonce>,
 }
 
 impl Challenge {
@@ -158,8 +161,13 @@ impl Receipt {
 trait Statement: Sized + fmt::Display {
     const KIND: StatementKind;
 
+    /// The version that a first line names; `None` if it is that of another text.
+    fn version(first: &str) -> Option<u8> {
+        (first == Self::KIND.first_line()).then_some(1)
+    }
+
     /// Reads the lines after the first.
-    fn read(lines: &mut Lines<'_>) -> Result<Self, Misread>;
+    fn read(lines: &mut Lines<'_>, version: u8) -> Result<Self, Misread>;
 
     fn contradiction(&self) -> Option<&'static str>;
 }
@@ -167,7 +175,7 @@ trait Statement: Sized + fmt::Display {
 impl Statement for Challenge {
     const KIND: StatementKind = StatementKind::Challenge;
 
-    fn read(lines: &mut Lines<'_>) -> Result<Self, Misread> {
+    fn read(lines: &mut Lines<'_>, _version: u8) -> Result<Self, Misread> {
         Ok(Self {
             head: lines.value("head", |v| HeadId::from_hex(v).ok())?,
             root: lines.value("root", |v| ModelRoot::from_hex(v).ok())?,
@@ -187,7 +195,7 @@ impl Statement for Challenge {
 impl Statement for Report {
     const KIND: StatementKind = StatementKind::Report;
 
-    fn read(lines: &mut Lines<'_>) -> Result<Self, Misread> {
+    fn read(lines: &mut Lines<'_>, _version: u8) -> Result<Self, Misread> {
         let name = lines.value("name", |v| ModelName::parse(v).ok())?;
         let head = lines.value("head", |v| HeadId::from_hex(v).ok())?;
         let root = lines.value("root", |v| ModelRoot::from_hex(v).ok())?;
@@ -208,13 +216,24 @@ impl Statement for Report {
 impl Statement for Receipt {
     const KIND: StatementKind = StatementKind::Receipt;
 
-    fn read(lines: &mut Lines<'_>) -> Result<Self, Misread> {
+    fn version(first: &str) -> Option<u8> {
+        match first {
+            RECEIPT_WITH_NONCE => Some(2),
+            first => (first == Self::KIND.first_line()).then_some(1),
+        }
+    }
+
+    fn read(lines: &mut Lines<'_>, version: u8) -> Result<Self, Misread> {
         Ok(Self {
             name: lines.value("name", |v| ModelName::parse(v).ok())?,
             head: lines.value("head", |v| HeadId::from_hex(v).ok())?,
             root: lines.value("root", |v| ModelRoot::from_hex(v).ok())?,
             node: lines.value("node", |v| Vkey::parse(v).ok())?,
             verified: lines.value("verified", |v| Time::parse(v).ok())?,
+            nonce: match version {
+                2 => Some(lines.value("nonce", |v| Nonce::from_hex(v).ok())?),
+                _ => None,
+            },
         })
     }
 
@@ -256,14 +275,19 @@ impl fmt::Display for Report {
 /// Writes the text, even if the receipt is not valid.
 impl fmt::Display for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", Self::KIND.first_line())?;
+        let first = if self.nonce.is_some() { RECEIPT_WITH_NONCE } else { Self::KIND.first_line() };
+        writeln!(f, "{first}")?;
         writeln!(f, "name {}", self.name)?;
         writeln!(f, "head {}", self.head)?;
         writeln!(f, "root {}", self.root)?;
         writeln!(f, "node {}", self.node)?;
-        writeln!(f, "verified {}", self.verified)
+        writeln!(f, "verified {}", self.verified)?;
+        self.nonce.map_or(Ok(()), |nonce| writeln!(f, "nonce {nonce}"))
     }
 }
+
+/// The first line of a receipt that answers somebody.
+const RECEIPT_WITH_NONCE: &str = "weighbridge/receipt/v2";
 
 fn parse<S: Statement>(text: &str) -> Result<S, StatementError> {
     let fail = |line, fault| Err(StatementError { kind: S::KIND, line, fault });
@@ -271,10 +295,10 @@ fn parse<S: Statement>(text: &str) -> Result<S, StatementError> {
         return fail(0, StatementFault::TooLong { bytes: text.len() });
     }
     let mut lines = Lines::new(text);
-    if lines.next() != Some(S::KIND.first_line()) {
+    let Some(version) = lines.next().and_then(S::version) else {
         return fail(lines.number(), StatementFault::FirstLine);
-    }
-    let statement = match S::read(&mut lines) {
+    };
+    let statement = match S::read(&mut lines, version) {
         Ok(statement) => statement,
         Err(Misread { line, key, fault: LineFault::Key }) => {
             return fail(line, StatementFault::Line { expected: key });

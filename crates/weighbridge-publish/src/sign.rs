@@ -246,6 +246,7 @@ pub fn sign_report(report: &Report, auditor: &SecretKey) -> Result<String, Signi
 ///     root: head.head().root,
 ///     node: node.vkey().clone(),
 ///     verified: Time::parse("2026-11-20T18:00:00Z")?,
+///     nonce: None, // or that of whoever asked for the receipt
 /// };
 /// let note = sign_receipt(&receipt, &node)?;
 /// let claim = SignedReceipt::parse(note.as_bytes())?.check()?;

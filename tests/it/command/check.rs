@@ -74,6 +74,7 @@ impl World {
     fn receipt(&self, metadata: &str, name: &str, node: &str) {
         let head = self.head(metadata);
         let receipt = Receipt {
+            nonce: None,
             name: head.name.clone(),
             head: weighbridge_tree::head_id(head.to_string().as_bytes()),
             root: head.root,

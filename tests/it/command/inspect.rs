@@ -145,6 +145,7 @@ fn names_of_keys_cannot_steer_a_terminal() {
     let key = weighbridge_publish::SecretKey::generate(name).unwrap();
     let head = weighbridge_manifest::Head::parse(&world.text("llama/weighbridge/head.txt")).unwrap();
     let receipt = weighbridge_manifest::Receipt {
+        nonce: None,
         name: head.name.clone(),
         head: weighbridge_tree::head_id(head.to_string().as_bytes()),
         root: head.root,

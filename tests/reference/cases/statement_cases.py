@@ -13,7 +13,7 @@ HASH = HEAD["root"]
 OTHER_HASH = HEAD["tensors-root"]
 ISSUED, DEADLINE, RECEIVED = "2026-11-21T08:00:00Z", "2026-11-21T08:00:30Z", "2026-11-21T08:00:02Z"
 
-# The lines of each kind, with good values.
+# The lines of each kind, with good values. A receipt has two forms.
 GOOD = {
     "challenge": {
         "weighbridge/audit-challenge/v1": None,
@@ -45,8 +45,21 @@ GOOD = {
         "node": PROVER.vkey,
         "verified": RECEIVED,
     },
+    "receipt-v2": {
+        "weighbridge/receipt/v2": None,
+        "name": NAME,
+        "head": OTHER_HASH,
+        "root": HASH,
+        "node": PROVER.vkey,
+        "verified": RECEIVED,
+        "nonce": pattern(32, 120).hex(),
+    },
 }
-SIGNERS = {"challenge": AUDITOR, "report": AUDITOR, "receipt": PROVER}
+SIGNERS = {"challenge": AUDITOR, "report": AUDITOR, "receipt": PROVER, "receipt-v2": PROVER}
+
+
+def is_receipt(kind: str) -> bool:
+    return kind.startswith("receipt")
 
 
 def statement_lines(kind: str, **changes) -> list[str]:
@@ -66,11 +79,12 @@ def cases() -> Cases:
         yield from lines(kind)
         yield from values(kind)
     yield from contradictions()
+    yield from nonces_of_receipts()
 
 
 def sections(kind, note, key=None):
     """The note, and the key that has to have signed it. A receipt names its key itself."""
-    vkey = {} if kind == "receipt" else {"vkey": (key or AUDITOR).vkey.encode()}
+    vkey = {} if is_receipt(kind) else {"vkey": (key or AUDITOR).vkey.encode()}
     return {"note": note} | vkey
 
 
@@ -79,17 +93,18 @@ def known(kind, text) -> dict:
 
 
 def good_case(kind, name, comment, note):
-    return accepted(f"statement/{kind}-{name}", "statement", comment, sections(kind, note), kind=kind,
-                    **known(kind, parse_note(note).text))
+    return accepted(f"statement/{kind}-{name}", "statement", comment, sections(kind, note),
+                    kind=kind.removesuffix("-v2"), **known(kind, parse_note(note).text))
 
 
 def bad_case(kind, name, code, comment, note, rule=None):
-    return refused(f"statement/{kind}-{name}", "statement", code, comment, sections(kind, note), rule=rule, kind=kind)
+    return refused(f"statement/{kind}-{name}", "statement", code, comment, sections(kind, note), rule=rule,
+                   kind=kind.removesuffix("-v2"))
 
 
 def padded(kind: str, length: int) -> bytes:
     """A text of this length, filled by the long name of its key."""
-    place = "node" if kind == "receipt" else "prover"
+    place = "node" if is_receipt(kind) else "prover"
     key = TestKey("k" * (length - len(statement(kind, **{place: TestKey("").vkey}))))
     text = statement(kind, **{place: key.vkey})
     assert len(text) == length
@@ -105,9 +120,9 @@ def good(kind) -> Cases:
     yield case("signed-by-others-too", "unknown keys, one with a bad signature, are ignored",
                signed(text, MALLORY, SIGNERS[kind]) + TestKey("somebody").line(bytes(64)))
     unicode_key = TestKey("Prüfer\N{EM DASH}例")
-    place = "node" if kind == "receipt" else "prover"
+    place = "node" if is_receipt(kind) else "prover"
     yield case("key-name-unicode", "the name of a key may be any but white space, controls and `+`",
-               signed(statement(kind, **{place: unicode_key.vkey}), unicode_key if kind == "receipt" else AUDITOR))
+               signed(statement(kind, **{place: unicode_key.vkey}), unicode_key if is_receipt(kind) else AUDITOR))
     if kind == "challenge":
         yield case("samples-1", "the fewest samples", signed(statement(kind, samples="1"), AUDITOR))
         yield case("samples-4096", "the most samples", signed(statement(kind, samples="4096"), AUDITOR))
@@ -136,7 +151,7 @@ def signatures(kind) -> Cases:
     yield bad("bad-beside-good", 3101, "a good signature, and a bad one of the same key",
               signed(text, signer) + signer.line(flip(genuine)))
     yield bad("no-final-lf", 1103, "a note without its last LF", signed(text, signer)[:-1], rule=6)
-    if kind != "receipt":
+    if not is_receipt(kind):
         unread = statement(kind, samples="0")
         yield bad("malformed-and-unsigned", 3301, "the signature comes before the text", signed(unread, MALLORY))
     else:
@@ -151,8 +166,10 @@ def lines(kind) -> Cases:
 
     whole = statement_lines(kind)
     yield bad("text-4097", 1801, "4,097 bytes, otherwise well-formed", padded(kind, 4097), rule=12)
-    yield bad("version-2", 1802, "a version that is not known", text_of([whole[0][:-1] + "2", *whole[1:]]), rule=None)
-    others = {"challenge": "report", "report": "challenge", "receipt": "report"}
+    unknown = "3" if is_receipt(kind) else "2"
+    yield bad(f"version-{unknown}", 1802, "a version that is not known",
+              text_of([whole[0][:-1] + unknown, *whole[1:]]), rule=None)
+    others = {"challenge": "report", "report": "challenge", "receipt": "report", "receipt-v2": "report"}
     yield bad("another-kind", 1802, f"a {others[kind]} in its place", statement(others[kind]), rule=None)
     yield bad("a-head", 1802, "a head in its place", head_text(), rule=None)
     yield bad("missing-first-line", 1802, "begins with the second line", text_of(whole[1:]))
@@ -178,7 +195,8 @@ MALFORMED = {
     "name": [("space", "org/my model", "a space")],
     "head": [("none", "none", "there is always a head"), ("short", OTHER_HASH[1:], "63 digits")],
     "root": [("upper-case", HASH.upper(), "upper-case digits")],
-    "nonce": [("short", pattern(31).hex(), "31 bytes"), ("absent", "", "nothing behind the space")],
+    "nonce": [("short", pattern(31).hex(), "31 bytes"), ("absent", "", "nothing behind the space"),
+              ("upper-case", pattern(32, 7).hex().upper(), "upper-case digits")],
     "challenge": [("long", pattern(33).hex(), "33 bytes")],
     "response": [("none", "none", "a report is of a response that was accepted")],
     "prover": [("weak", weak_vkey("weak.example"), "a key that anyone can sign for"),
@@ -225,3 +243,22 @@ def contradictions() -> Cases:
     yield bad("challenge", "deadline-when-issued", "no time to answer", deadline=ISSUED)
     yield bad("challenge", "deadline-before-issued", "the deadline was before", deadline="2026-11-21T07:59:59Z")
     yield bad("report", "received-before-issued", "answered before it was asked", received="2026-11-21T07:59:59Z")
+
+
+def nonces_of_receipts() -> Cases:
+    def bad(kind, name, code, comment, note, rule=None):
+        return bad_case(kind, name, code, comment, note, rule=rule)
+
+    plain, asked = statement_lines("receipt"), statement_lines("receipt-v2")
+    nonce, others = asked[-1], asked[1:-1]
+    yield bad("receipt", "nonce", 1803, "a nonce, which `v1` does not have", signed(text_of([*plain, nonce]), PROVER),
+              rule=6)
+    yield bad("receipt-v2", "nonce-first", 1803, "the nonce is not the last line",
+              signed(text_of([asked[0], nonce, *others]), PROVER), rule=6)
+    flipped = flip(pattern(32, 120), 31).hex()
+    yield bad("receipt-v2", "nonce-flipped", 3101, "one bit of the nonce differs from the signed one",
+              statement("receipt-v2", nonce=flipped) + b"\n" + PROVER.sign(text_of(asked)), rule=8)
+    yield bad("receipt-v2", "nonce-added", 3101, "a nonce, put behind a receipt that was signed without one",
+              text_of(asked) + b"\n" + PROVER.sign(text_of(plain)), rule=8)
+    yield bad("receipt", "nonce-taken", 3101, "a receipt that was signed with a nonce, without it",
+              text_of(plain) + b"\n" + PROVER.sign(text_of(asked)), rule=8)

@@ -16,7 +16,8 @@ from .values import MAX_PATH, ascii_lower, check_path
 
 NOT_LISTED_BUT_FINE = ".gitattributes"  # at the top: hubs add one
 METADATA = {
-    "head.note", "head.txt", "files.jsonl", "tensors.jsonl", "chunks.layer", ".new", "partial", "kept", "lock",
+    "head.note", "head.txt", "files.jsonl", "tensors.jsonl", "chunks.layer", ".new", "partial", "kept", "uploads",
+    "pushed", "lock",
 }
 
 

@@ -1,6 +1,6 @@
 """Challenges, reports and receipts, which are signed like heads (spec/statements.md)."""
 
-from typing import NamedTuple, Union
+from typing import NamedTuple, Optional, Union
 
 from . import blake3, ed25519
 from .head import Head
@@ -43,6 +43,7 @@ class Receipt(NamedTuple):
     root: bytes
     node: VerifierKey
     verified: int
+    nonce: Optional[bytes] = None  # of whoever asked for the receipt, from v2 on
 
 
 Statement = Union[Challenge, Report, Receipt]
@@ -63,10 +64,14 @@ def parse_samples_of_count(value: str) -> tuple[int, int]:
     return samples, count
 
 
-FIRST_LINES = {
-    Challenge: "weighbridge/audit-challenge/v1",
-    Report: "weighbridge/audit-report/v1",
-    Receipt: "weighbridge/receipt/v1",
+# The first lines of each kind, each with the keys of the lines that follow it.
+FORMS = {
+    Challenge: {"weighbridge/audit-challenge/v1": Challenge._fields},
+    Report: {"weighbridge/audit-report/v1": Report._fields},
+    Receipt: {
+        "weighbridge/receipt/v1": Receipt._fields[:-1],
+        "weighbridge/receipt/v2": Receipt._fields,
+    },
 }
 VALUES = {
     "name": check_model_name,
@@ -128,11 +133,12 @@ def parse_text(kind: type[Statement], text: bytes) -> Statement:
     if len(text) > MAX_TEXT:
         raise Refused(1801, f"the text is longer than {MAX_TEXT} bytes")
     first, *lines = text.decode().removesuffix("\n").split("\n")
-    if first != FIRST_LINES[kind]:
+    if first not in FORMS[kind]:
         raise Refused(1802, "another kind of text, or a version that is not known")
-    found = dict(zip(kind._fields, lines))
+    keys = FORMS[kind][first]
+    found = dict(zip(keys, lines))
     values = []
-    for key in kind._fields:
+    for key in keys:
         # The key is the part before the first space. The end of the text is no key.
         found_key, _, value = found.get(key, "").partition(" ")
         if found_key != key:
@@ -141,7 +147,7 @@ def parse_text(kind: type[Statement], text: bytes) -> Statement:
             values.append((SAMPLES[kind] if key == "samples" else VALUES[key])(value))
         except (Refused, ValueError):
             raise Refused(1804, f"the value of {key!r} is malformed") from None
-    if len(lines) > len(kind._fields):
+    if len(lines) > len(keys):
         raise Refused(1803, "a line behind the last")
     statement = kind(*values)
     if kind is Challenge and statement.deadline <= statement.issued:

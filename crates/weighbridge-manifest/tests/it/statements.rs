@@ -55,6 +55,7 @@ fn receipt() -> Receipt {
         root: head().head().root,
         node: node(100).vkey(),
         verified: created_plus(5),
+        nonce: None,
     }
 }
 
@@ -77,8 +78,13 @@ struct Kind {
     signed: fn(&[u8]) -> u16,
 }
 
-fn kinds() -> [Kind; 3] {
+fn kinds() -> [Kind; 4] {
     let receipt = Receipt { node: alice().vkey(), ..receipt() };
+    let answer = Receipt { nonce: Some(Nonce::from_bytes([6; 32])), ..receipt.clone() };
+    let receipt_code = |note: &[u8]| match SignedReceipt::parse(note) {
+        Ok(signed) => code(signed.check()),
+        Err(error) => error.error_code().get(),
+    };
     [
         Kind {
             text: challenge().to_text().unwrap(),
@@ -112,10 +118,13 @@ fn kinds() -> [Kind; 3] {
             text: receipt.to_text().unwrap(),
             keys: &["name", "head", "root", "node", "verified"],
             again: |text| Receipt::parse(text)?.to_text(),
-            signed: |note| match SignedReceipt::parse(note) {
-                Ok(signed) => code(signed.check()),
-                Err(error) => error.error_code().get(),
-            },
+            signed: receipt_code,
+        },
+        Kind {
+            text: answer.to_text().unwrap(),
+            keys: &["name", "head", "root", "node", "verified", "nonce"],
+            again: |text| Receipt::parse(text)?.to_text(),
+            signed: receipt_code,
         },
     ]
 }
@@ -392,7 +401,7 @@ fn the_wanted_key_has_to_have_signed_and_every_line_of_its_has_to_verify() {
 
 #[test]
 fn signatures_come_before_the_text_except_of_a_receipt() {
-    let [challenge, report, receipt] = kinds();
+    let [challenge, report, receipt, _] = kinds();
     for (kind, expected) in [(challenge, 3101), (report, 3101), (receipt, 1803)] {
         let broken = format!("{}x\n", kind.text);
         assert_eq!((kind.signed)(note(&broken, &[alice().line(&kind.text)]).as_bytes()), expected);

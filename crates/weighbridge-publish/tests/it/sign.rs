@@ -170,7 +170,7 @@ fn report(prover: &SecretKey) -> Report {
 
 fn receipt(node: &SecretKey) -> Receipt {
     let Report { name, head, root, received: verified, .. } = report(node);
-    Receipt { name, head, root, node: node.vkey().clone(), verified }
+    Receipt { name, head, root, node: node.vkey().clone(), verified, nonce: None }
 }
 
 #[test]
