@@ -21,9 +21,9 @@ use crate::{
     io::IoError,
     kept::Replaces,
     lock::FolderLock,
-    metadata::KEPT,
+    metadata::{FOLDER, KEPT, UPLOADS},
     naming::Naming,
-    partial::{self, PARTIAL, PartialFile, path_of},
+    partial::{self, PartialFile},
     place::{Place, Root},
     site::{Site, folder_of, is_hex},
     staged::{Staged, published_head},
@@ -126,8 +126,24 @@ impl Destination {
     /// # Errors
     /// As there.
     pub fn on(disk: Arc<dyn Disk>, root: &Path) -> Result<Self, StoreError> {
-        let site = Site::of_model(disk, root)?;
-        site.make_folder(PARTIAL)?;
+        Self::at(Site::of_model(disk, root)?)
+    }
+
+    /// Opens a folder for one upload of a release: what is not complete lies in `weighbridge/uploads/KEY`, where nobody else looks for
+    /// it. `key` is `CLIENT/HEAD`, or any other path of plain names.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn for_upload(root: &Path, key: &str) -> Result<Self, StoreError> {
+        if is_hub_snapshot(root) {
+            return Err(StoreError::HubSnapshot { folder: root.to_owned() });
+        }
+        let disk = Folder::open(root).map_err(IoError::at("create", root))?;
+        Self::at(Site::apart(Arc::new(disk), root, format!("{FOLDER}/{UPLOADS}/{key}"))?)
+    }
+
+    fn at(site: Arc<Site>) -> Result<Self, StoreError> {
+        site.make_folder(site.incomplete())?;
         let has_kept = site.look(&site.meta(KEPT))? == Some(FileKind::Folder);
         let (placed, claims) = (Mutex::default(), Vec::new());
         let mut destination =
@@ -216,7 +232,7 @@ impl Destination {
     /// # Errors
     /// [`StoreError`]: it cannot be told, or what is there is no file.
     pub fn has_partial(&self, root: FileRoot) -> Result<bool, StoreError> {
-        self.site.has_file(&path_of(root))
+        self.site.has_file(&self.site.incomplete_file(root))
     }
 
     /// Whether another process had begun something here, and may be at work.
@@ -288,11 +304,12 @@ impl Destination {
 
     /// Gives files that a killed process was about to place the names by which they are found.
     fn take_back(&mut self) -> Result<(), StoreError> {
-        for name in self.site.names(PARTIAL)? {
+        let incomplete = self.site.incomplete().to_owned();
+        for name in self.site.names(&incomplete)? {
             self.is_used = true;
             let Some((root, _)) = claimed(&name) else { continue };
-            let claim = format!("{PARTIAL}/{name}");
-            self.give_back(&claim, &format!("{PARTIAL}/{root}"))?;
+            let claim = format!("{incomplete}/{name}");
+            self.give_back(&claim, &format!("{incomplete}/{root}"))?;
             if let Ok(root) = FileRoot::from_hex(root) {
                 self.claims.push((root, claim));
             }

@@ -83,8 +83,8 @@ pub use kept::Standing;
 pub use listed::ListedCheck;
 pub use lock::{FolderLock, LockError};
 pub use metadata::{
-    CHUNKS, FILES, FOLDER, HEAD, KEPT, Layers, LayersError, Metadata, MetadataError, NEW, PARTIAL, TENSORS,
-    TEXT,
+    CHUNKS, FILES, FOLDER, HEAD, KEPT, Layers, LayersError, Metadata, MetadataError, NEW, PARTIAL, PUSHED,
+    TENSORS, TEXT, UPLOADS,
 };
 pub use model::{ModelCheck, TensorHashing};
 pub use naming::Naming;

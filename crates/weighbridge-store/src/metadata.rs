@@ -37,8 +37,13 @@ pub const NEW: &str = ".new";
 pub const PARTIAL: &str = "partial";
 /// The folder in [`FOLDER`] where files of replaced releases stay for their readers.
 pub const KEPT: &str = "kept";
+/// The folder in [`FOLDER`] in which a server keeps uploads that are not complete.
+pub const UPLOADS: &str = "uploads";
+/// The file in [`FOLDER`] that says which client of a server has pushed the release.
+pub const PUSHED: &str = "pushed";
 /// All names that weighbridge uses in [`FOLDER`].
-pub(crate) const ALL: [&str; 9] = [HEAD, TEXT, FILES, TENSORS, CHUNKS, NEW, PARTIAL, KEPT, LOCK];
+pub(crate) const ALL: [&str; 11] =
+    [HEAD, TEXT, FILES, TENSORS, CHUNKS, NEW, PARTIAL, KEPT, UPLOADS, PUSHED, LOCK];
 
 /// A folder of metadata. None of its files is trusted by itself.
 ///

@@ -16,7 +16,7 @@ use crate::{
     kept::{BY, Replaces, Standing, list_of, name_of, standing, sweep},
     lock::{FolderLock, holder_line},
     metadata::{CHUNKS, FILES, HEAD, KEPT, TENSORS, TEXT},
-    partial::{ClosedFile, PARTIAL, PartialFile},
+    partial::{ClosedFile, PartialFile},
     site::{Site, folder_of, is_hex, random_name},
     stamp::Identity,
     store_error::StoreError,
@@ -202,7 +202,7 @@ impl Naming {
                 Err(error) if error.kind() == NotFound => return self.placed_by_another(ours, path),
                 renamed => renamed.map_err(site.at("write", place))?,
             }
-            self.touched.extend([folder_of(place).to_owned(), PARTIAL.to_owned()]);
+            self.touched.extend([folder_of(place).to_owned(), self.site.incomplete().to_owned()]);
             return Ok(());
         }
         let claim = format!("{}.{}", ours.path, random_name()?);
@@ -219,7 +219,7 @@ impl Naming {
             let _ = destination.give_back(&claim, ours.path);
             return Err(site.at("write", place)(error).into());
         }
-        self.touched.extend([folder_of(place).to_owned(), PARTIAL.to_owned()]);
+        self.touched.extend([folder_of(place).to_owned(), self.site.incomplete().to_owned()]);
         Ok(())
     }
 

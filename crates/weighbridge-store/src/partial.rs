@@ -57,14 +57,14 @@ impl PartialFile {
         size: u64,
         opening: Opening,
     ) -> Result<Self, StoreError> {
-        let sparse = SparseFile::open(site, path_of(root), size, opening)?;
+        let sparse = SparseFile::open(site, site.incomplete_file(root), size, opening)?;
         Ok(Self::of(site, root, sparse))
     }
 
     /// The file that has just been given its name. It is not opened by its name: another process may have given that to another
     /// file since.
     pub(crate) fn named(site: &Arc<Site>, root: FileRoot, size: u64, file: Arc<dyn DiskFile>) -> Self {
-        let path = path_of(root);
+        let path = site.incomplete_file(root);
         let place = site.place(&path);
         let named = Self::of(site, root, SparseFile { path, place, len: size, file });
         // The quarantine was synced before it got the name.
@@ -231,12 +231,12 @@ pub(crate) fn sync(site: &Site, files: &[&PartialFile]) -> Vec<Result<(), StoreE
     let mut synced: Vec<_> = files.iter().map(|file| file.sync_bytes()).collect();
     let new = || files.iter().enumerate().filter(|(_, file)| !file.is_named.load(SeqCst));
     if new().any(|(at, _)| synced.get(at).is_some_and(Result::is_ok)) {
-        let named = site.disk().sync_folder(PARTIAL);
+        let named = site.disk().sync_folder(site.incomplete());
         for (at, file) in new() {
             match (&named, synced.get_mut(at)) {
                 (Ok(()), Some(Ok(()))) => file.is_named.store(true, SeqCst),
                 (Err(error), Some(synced @ Ok(()))) => {
-                    *synced = Err(site.at("sync", PARTIAL)(same(error)).into());
+                    *synced = Err(site.at("sync", site.incomplete())(same(error)).into());
                 }
                 _ => {}
             }
@@ -253,11 +253,6 @@ impl Drop for PartialFile {
 
 /// The folder of incomplete files, in a model folder.
 pub(crate) const PARTIAL: &str = "weighbridge/partial";
-
-/// The path of the incomplete file of this root.
-pub(crate) fn path_of(root: FileRoot) -> String {
-    format!("{PARTIAL}/{root}")
-}
 
 /// A file that has its length from the beginning, and is a hole where nothing was written.
 #[derive(Debug)]

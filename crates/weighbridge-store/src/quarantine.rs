@@ -7,7 +7,7 @@ use weighbridge_tree::FileRoot;
 use crate::{
     destination::{Destination, claimed},
     disk::{DiskFile, Opening, SequentialWriter},
-    partial::{PARTIAL, PartialFile, path_of},
+    partial::PartialFile,
     site::{Site, random_name},
     store_error::StoreError,
 };
@@ -31,12 +31,13 @@ impl Destination {
     pub fn quarantine(&self, root: FileRoot) -> Result<Quarantine, StoreError> {
         let site = self.site();
         let hex = root.to_string();
-        for name in site.names(PARTIAL)?.iter().filter(|name| quarantined(name) == Some(&hex)) {
-            site.remove_if_nobodys(&format!("{PARTIAL}/{name}"));
+        let folder = site.incomplete();
+        for name in site.names(folder)?.iter().filter(|name| quarantined(name) == Some(&hex)) {
+            site.remove_if_nobodys(&format!("{folder}/{name}"));
         }
         loop {
-            site.make_folder(PARTIAL)?;
-            let path = format!("{PARTIAL}/.{root}.{}", random_name()?);
+            site.make_folder(folder)?;
+            let path = format!("{folder}/.{root}.{}", random_name()?);
             let file = site.disk().write(&path, Opening::New).map_err(site.at("create", &path))?;
             // Where the file system has no locks nobody takes it for left over either.
             let _ = file.file().try_lock();
@@ -65,7 +66,9 @@ impl Quarantine {
         let site = &self.site;
         // Another process may be about to name the incomplete file of this root, whose place this one takes.
         self.file.sync().map_err(site.at("sync", &self.path))?;
-        site.disk().rename(&self.path, &path_of(self.root)).map_err(site.at("rename", &self.path))?;
+        site.disk()
+            .rename(&self.path, &site.incomplete_file(self.root))
+            .map_err(site.at("rename", &self.path))?;
         self.released = true;
         Ok(PartialFile::named(&self.site, self.root, size, Arc::clone(&self.file)))
     }

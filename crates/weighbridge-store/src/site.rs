@@ -9,11 +9,14 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
 };
 
+use weighbridge_tree::FileRoot;
+
 use crate::{
     disk::{Disk, FileKind},
     io::IoError,
     lock::FolderLock,
     metadata::FOLDER,
+    partial::PARTIAL,
     store_error::StoreError,
 };
 
@@ -23,6 +26,8 @@ pub(crate) struct Site {
     disk: Arc<dyn Disk>,
     /// The metadata folder: [`FOLDER`] in a model folder; empty where the folder itself is one.
     metadata: &'static str,
+    /// The folder of what is not complete.
+    incomplete: String,
     /// Folders that outlast a power cut.
     lasting: Mutex<HashSet<String>>,
     /// The number of incomplete files that are open.
@@ -34,17 +39,27 @@ impl Site {
     pub(crate) fn of_model(disk: Arc<dyn Disk>, root: &Path) -> Result<Arc<Self>, StoreError> {
         // The working directory may become another one.
         let root = std::path::absolute(root).map_err(IoError::at("find", root))?;
-        Ok(Self::new(disk, root, FOLDER))
+        Ok(Self::new(disk, root, FOLDER, PARTIAL.to_owned()))
+    }
+
+    /// A model folder, at `root`, in which what is not complete has a folder of its own: no other process goes on with it.
+    pub(crate) fn apart(
+        disk: Arc<dyn Disk>,
+        root: &Path,
+        incomplete: String,
+    ) -> Result<Arc<Self>, StoreError> {
+        let root = std::path::absolute(root).map_err(IoError::at("find", root))?;
+        Ok(Self::new(disk, root, FOLDER, incomplete))
     }
 
     /// A metadata folder, at `root`, wherever its model is.
     pub(crate) fn of_metadata(disk: Arc<dyn Disk>, root: &Path) -> Arc<Self> {
-        Self::new(disk, root.to_owned(), "")
+        Self::new(disk, root.to_owned(), "", PARTIAL.to_owned())
     }
 
-    fn new(disk: Arc<dyn Disk>, root: PathBuf, metadata: &'static str) -> Arc<Self> {
+    fn new(disk: Arc<dyn Disk>, root: PathBuf, metadata: &'static str, incomplete: String) -> Arc<Self> {
         let (lasting, open_files) = (Mutex::default(), AtomicUsize::new(0));
-        Arc::new(Self { root, disk, metadata, lasting, open_files })
+        Arc::new(Self { root, disk, metadata, incomplete, lasting, open_files })
     }
 
     pub(crate) fn disk(&self) -> &dyn Disk {
@@ -54,6 +69,16 @@ impl Site {
     /// The metadata folder.
     pub(crate) fn metadata(&self) -> &'static str {
         self.metadata
+    }
+
+    /// The folder of what is not complete.
+    pub(crate) fn incomplete(&self) -> &str {
+        &self.incomplete
+    }
+
+    /// The path of the incomplete file of a root.
+    pub(crate) fn incomplete_file(&self, root: FileRoot) -> String {
+        format!("{}/{root}", self.incomplete)
     }
 
     /// The path of a name in the metadata folder.

@@ -17,7 +17,7 @@ use crate::{
     kept::id_of,
     metadata::{CHUNKS, FILES, HEAD, TENSORS, TEXT},
     naming::{Incoming, Naming, is_new, write_beside},
-    partial::{PARTIAL, SparseFile},
+    partial::SparseFile,
     site::Site,
     store_error::StoreError,
 };
@@ -39,7 +39,7 @@ pub struct Staged {
 
 impl Staged {
     pub(crate) fn open(site: &Arc<Site>, head: HeadId) -> Result<Self, StoreError> {
-        let folder = format!("{PARTIAL}/{head}");
+        let folder = format!("{}/{head}", site.incomplete());
         site.make_folder(&folder)?;
         Ok(Self { site: Arc::clone(site), head, folder, note: Mutex::default(), list: Mutex::default() })
     }

@@ -92,7 +92,7 @@ fn is_found_again_with_what_is_in_it() {
 #[test]
 fn gets_the_signed_length_whatever_it_had() {
     let (place, destination, sample) = place();
-    let file = place.path().join(path_of(sample.root(0)));
+    let file = place.path().join(format!("{PARTIAL}/{}", sample.root(0)));
     for length in [0, 5, 99_999, 100_001, 1_000_000] {
         fs::write(&file, vec![7; length]).unwrap();
         let partial = partial(&destination, &sample, 0);
@@ -121,7 +121,7 @@ fn is_one_file_for_all_who_open_it() {
 fn refuses_what_is_in_its_place() {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     let (place, destination, sample) = place();
-    let file = place.path().join(path_of(sample.root(0)));
+    let file = place.path().join(format!("{PARTIAL}/{}", sample.root(0)));
     let mine = place.path().join("mine");
     let refused = |what: &str| {
         fs::write(&mine, b"mine").unwrap();
