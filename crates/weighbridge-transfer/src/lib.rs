@@ -25,20 +25,30 @@ mod fetch;
 mod figures;
 mod limit;
 mod options;
+mod push;
 mod ranges;
 mod source;
 mod tasks;
+mod upload;
 mod work;
 
 pub use error::{FetchError, Missing, Unpruned};
 pub use event::{Blame, Event, FetchProgress, Here, SourceId, SourceState, SourceStatus, Waiting};
 pub use fetch::{Fetched, Observer, fetch};
 pub use options::{AnotherModel, Options, Stop, Unlisted, Wanted, Watchdog};
+pub use push::messages::{
+    PUSH_VERSION, PushMissing, PushMissingFile, PushNeeds, PushState, PushWork, parse_push_range, push_range,
+};
+pub use push::{
+    PUSH_PATIENCE, PushError, PushEvent, PushOptions, PushProgress, PushReason, PushTarget, PushTargets,
+    PushWaiting, ReceiptFault, check_receipt, push,
+};
 pub use source::contract::{ExactBody, open as read_range};
 pub use source::{
     Body, Fault, Inventory, Listing, ListingError, ListingFault, Source, SourceError, SourceFactory,
     SourceOptions, Sources, What,
 };
+pub use upload::{Known, Lacking, Needs, Place, ReadKnown, Upload};
 pub use weighbridge_manifest::{ListedDigest, ListedFile};
 pub use weighbridge_tree::{Coded, ErrorCode, FileRoot};
 pub use work::{Accepted, ChunkStore, WrongChunk};

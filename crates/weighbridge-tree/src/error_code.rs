@@ -350,6 +350,8 @@ codes! {
     TOO_FEW_REPORTS = 3303;
     /// The policy lists no auditors.
     NO_AUDITORS = 3304;
+    /// A receipt does not answer the nonce that was sent.
+    STATEMENT_NONCE = 3305;
 
     // 41xx: safetensors
     /// The file is too short to hold a header length.
@@ -561,6 +563,12 @@ codes! {
     NO_PLACE_IN_CACHE = 9210;
     /// `refs/main` in a Hugging Face cache names a revision that weighbridge did not put there; `--replace` replaces it.
     FOREIGN_REVISION = 9211;
+    /// The receiver of a push refuses it.
+    PUSH_REFUSED = 9301;
+    /// The receiver of a push does not answer, or cannot take the model now.
+    NO_RECEIVER = 9302;
+    /// A push was stopped.
+    PUSH_STOPPED = 9303;
     /// A fault of weighbridge; please report it.
     BUG = 9999;
 }

@@ -11,7 +11,10 @@ use crate::{
     error::{FetchError, Unpruned},
     event::{Event, Here},
     options::Unlisted,
-    work::{engine::Engine, local},
+    work::{
+        engine::Engine,
+        on_disk::{Watch, name_files},
+    },
 };
 
 /// Gives final names to everything that has come, and to the head last.
@@ -23,43 +26,16 @@ pub(super) fn finish(
     unlisted: Unlisted,
     mut naming: Naming,
 ) -> Result<Fetched, FetchError> {
-    let (mut partial, mut copied) = (0, 0_u64);
+    let partial = engine.chunks.targets.values().filter(|target| !target.is_whole()).count();
     // The old files stay if the new metadata cannot replace the old.
     staged.check_places()?;
     let files_to_name =
         engine.chunks.targets.values().filter(|target| target.is_whole()).count() + twins.len();
     engine.board.say(Event::Naming { files: u64::try_from(files_to_name).unwrap_or(u64::MAX) });
-    let goes_on = || match engine.has_failed() {
-        true => Err(FetchError::Stopped { progress: engine.board.figures.progress() }),
-        false => Ok(()),
-    };
-    let mut named = Named { engine, names: Vec::new(), files: Vec::new() };
-    for target in engine.chunks.targets.values() {
-        if !target.is_whole() {
-            partial += 1;
-            continue;
-        }
-        goes_on()?;
-        let _here = engine.board.works(target.path.as_str(), Here::Naming);
-        local::place(engine, target, &mut naming)?;
-        named.add(&target.path, target.grid.len(), &mut naming)?;
-    }
-    // A twin is copied from a file that has its final name already.
-    named.settle(&mut naming)?;
-    for (position, first) in twins {
-        let (Some(entry), Some(first)) =
-            (engine.chunks.files.entries().get(*position), engine.chunks.targets.get(first))
-        else {
-            continue;
-        };
-        goes_on()?;
-        let _here = engine.board.works(entry.path.as_str(), Here::Naming);
-        local::twin(engine, first, &entry.path, &mut naming)?;
-        copied = copied.saturating_add(entry.size);
-        named.add(&entry.path, entry.size, &mut naming)?;
-    }
-    named.settle(&mut naming)?;
-    goes_on()?;
+    let mut watch = Names { engine, files: Vec::new() };
+    let copied = name_files(&engine.chunks, twins, &mut naming, &mut watch)?;
+    let Names { mut files, .. } = watch;
+    goes_on(engine)?;
     {
         let _here = engine.board.works(HEAD, Here::Naming);
         staged.publish(&mut naming)?;
@@ -68,39 +44,42 @@ pub(super) fn finish(
     // If a killed process had begun to replace another release, unwanted files may still be those of that release.
     let is_whole = partial == 0 && files_to_name == engine.chunks.files.entries().len();
     naming.sweep(if is_whole { Standing::IsWhole } else { Standing::MayBeReplaced })?;
-    named.files.sort();
+    files.sort();
     let progress = engine.board.figures.progress();
     let bytes = progress.wanted.saturating_add(copied);
-    Ok(Fetched { head, bytes, progress, files: named.files, partial })
+    Ok(Fetched { head, bytes, progress, files, partial: u64::try_from(partial).unwrap_or(u64::MAX) })
 }
 
-/// Files that have final names which are not durable yet. The names are synced together, and reported then.
-struct Named<'a> {
+fn goes_on(engine: &Engine) -> Result<(), FetchError> {
+    match engine.has_failed() {
+        true => Err(FetchError::Stopped { progress: engine.board.figures.progress() }),
+        false => Ok(()),
+    }
+}
+
+/// Reports the names that files get.
+struct Names<'a> {
     engine: &'a Engine,
-    names: Vec<(EntryPath, u64)>,
     /// The files whose names are durable.
     files: Vec<EntryPath>,
 }
 
-impl Named<'_> {
-    fn add(&mut self, path: &EntryPath, size: u64, naming: &mut Naming) -> Result<(), FetchError> {
-        self.names.push((path.clone(), size));
-        if self.names.len() < NAMES { Ok(()) } else { self.settle(naming) }
+impl Watch for Names<'_> {
+    fn naming(
+        &mut self,
+        path: &EntryPath,
+        name: &mut dyn FnMut() -> Result<(), FetchError>,
+    ) -> Result<(), FetchError> {
+        goes_on(self.engine)?;
+        let _here = self.engine.board.works(path.as_str(), Here::Naming);
+        name()
     }
 
-    fn settle(&mut self, naming: &mut Naming) -> Result<(), FetchError> {
-        naming.settle()?;
-        for (path, size) in self.names.drain(..) {
-            self.files.push(path.clone());
-            self.engine.board.say(Event::File { path, size });
-        }
-        Ok(())
+    fn named(&mut self, path: EntryPath, size: u64) {
+        self.files.push(path.clone());
+        self.engine.board.say(Event::File { path, size });
     }
 }
-
-/// How many names are synced together. With more, a person sees the first one later; with fewer, the same folders are
-/// synced more often.
-const NAMES: usize = 2_048;
 
 /// Reports the entries of the folder that are not listed, and removes them if the caller wants that.
 fn remove_unlisted(

@@ -146,7 +146,7 @@ fn may_have_expired(status: StatusCode) -> bool {
 /// The URL of a path below another URL, by the names on the way. The query stays.
 ///
 /// Every character that may need escaping is escaped: servers differ in which others they treat as special.
-fn beneath<'n>(base: &Url, names: impl IntoIterator<Item = &'n str>) -> Url {
+pub(crate) fn beneath<'n>(base: &Url, names: impl IntoIterator<Item = &'n str>) -> Url {
     let mut path = base.path().trim_end_matches('/').to_owned();
     for name in names {
         path.push('/');

@@ -2,16 +2,17 @@
 
 use std::{
     fs::File,
-    io::ErrorKind::NotFound,
-    ops::Range,
     sync::{Arc, atomic::Ordering::SeqCst},
 };
 
-use weighbridge_manifest::EntryPath;
-use weighbridge_store::{IoError, Naming, PartialFile, Stamp, StoreError, read_exact_at};
-use weighbridge_verify::{FileVerifier, PageBuffer, WholeError, WholeFile};
+use weighbridge_verify::{FileVerifier, PageBuffer};
 
-use crate::{error::FetchError, event::Here, ranges::RangeSet, work::engine::Engine, work::target::Target};
+use super::{
+    engine::Engine,
+    on_disk::{MOMENT, chunks_in, is_all_good, is_signed, named, pieces, read, recount, stamp_of_file, unit},
+    target::Target,
+};
+use crate::{error::FetchError, event::Here, ranges::RangeSet};
 
 /// The places where a file may be already, as far as names and holes tell.
 enum Found {
@@ -42,7 +43,7 @@ fn glance(engine: &Engine, target: &Target, is_second: bool) -> Result<Found, Fe
     };
     let there = begun.map_or(Ok(RangeSet::default()), |begun| chunks_in(target, &begun))?;
     // The final name is checked last: another process may have given the file its name during the search.
-    if !destination.claims(target.root).is_empty() || named(engine, target)?.is_some() {
+    if !destination.claims(target.root).is_empty() || named(&engine.chunks, target)?.is_some() {
         return Ok(Found::Others);
     }
     let is_begun = target.wanted.iter().any(|run| there.within(&run).next().is_some());
@@ -66,12 +67,12 @@ fn begin(engine: &Engine, target: &Target, found: &Found) -> Result<(), FetchErr
         // The file is opened only if it still exists: another process may have given it its name, and a new one would
         // be a hole.
         Found::Begun(there) if target.open_if_there(&engine.chunks.destination)? => {
-            return recount(engine, target, file, there);
+            return recount_here(engine, target, file, there);
         }
         Found::Begun(_) | Found::Others => {
-            if let Some(named) = named(engine, target)?
+            if let Some(named) = named(&engine.chunks, target)?
                 && let stamp = stamp_of_file(&named)
-                && is_all_good(engine, target, file, &named)?
+                && is_all_good(target, file, &named, &|| !engine.has_failed())?
             {
                 engine.chunks.found_in_place(target, stamp);
                 engine.chunks.tell_all_tensors(target);
@@ -82,12 +83,23 @@ fn begin(engine: &Engine, target: &Target, found: &Found) -> Result<(), FetchErr
     };
     let mut have = there.clone();
     let mut others = engine.chunks.destination.claims(target.root);
-    others.extend(named(engine, target)?);
+    others.extend(named(&engine.chunks, target)?);
     for other in &others {
         copy(engine, target, file, other, &mut have)?;
     }
     engine.lack(target, &lacking(target, &have));
-    recount(engine, target, file, &there)
+    recount_here(engine, target, file, &there)
+}
+
+/// Hashes the chunks that an earlier fetch has written. Bad ones are asked for like all others.
+fn recount_here(
+    engine: &Engine,
+    target: &Target,
+    file: &FileVerifier,
+    there: &RangeSet,
+) -> Result<(), FetchError> {
+    let goes_on = || !engine.has_failed();
+    recount(&engine.chunks, target, file, there, &goes_on, &mut |bad| engine.lack(target, bad))
 }
 
 /// The wanted chunks that are not among `have`.
@@ -97,17 +109,6 @@ fn lacking(target: &Target, have: &RangeSet) -> RangeSet {
         have.missing_in(&run).for_each(|run| lacking.insert(run));
     }
     lacking
-}
-
-fn stamp_of_file(file: &File) -> Option<Stamp> {
-    Stamp::of(file).ok().filter(Stamp::is_certain)
-}
-
-/// The file under the final name, if it has the right length.
-fn named(engine: &Engine, target: &Target) -> Result<Option<File>, FetchError> {
-    let named = engine.chunks.destination.finished(&target.path)?;
-    // Making an empty file is as fast as looking at it.
-    Ok(named.filter(|(_, len)| *len == target.grid.len() && *len > 0).map(|(file, _)| file))
 }
 
 /// Looks for a file without a layer: it is there as a whole, or not at all. Returns whether it is there.
@@ -123,38 +124,17 @@ fn begin_whole(engine: &Engine, target: &Target) -> Result<bool, FetchError> {
     let named = destination.finished(&target.path)?.filter(|(_, there)| *there == len);
     if let Some((named, _)) = named
         && let stamp = stamp_of_file(&named)
-        && is_signed(engine, target, &named)?
+        && is_signed(&engine.chunks, target, &named)?
     {
         engine.chunks.found_in_place(target, stamp);
     } else if destination.has_partial(target.root)?
-        && is_signed(engine, target, target.partial(destination)?.file())?
+        && is_signed(&engine.chunks, target, target.partial(destination)?.file())?
     {
         engine.chunks.found(target, &(0..target.grid.count()));
     } else {
         return Ok(false);
     }
     engine.chunks.tell_all_tensors(target);
-    Ok(true)
-}
-
-/// Whether the file under the final name is the wanted one.
-fn is_all_good(
-    engine: &Engine,
-    target: &Target,
-    file: &FileVerifier,
-    named: &File,
-) -> Result<bool, FetchError> {
-    let mut buffer = PageBuffer::new();
-    for run in pieces(engine, target, &(0..target.grid.count())) {
-        if engine.has_failed() || !read(target, named, &run, &mut buffer)? {
-            return Ok(false);
-        }
-        for (index, piece) in run.clone().zip(buffer.chunks(unit(target))) {
-            if file.layer().check(index, piece).is_err() {
-                return Ok(false);
-            }
-        }
-    }
     Ok(true)
 }
 
@@ -166,19 +146,6 @@ fn on_disk(engine: &Engine, target: &Target) -> Result<RangeSet, FetchError> {
     }
     engine.chunks.make_room_to_open(target)?;
     chunks_in(target, &*target.partial(&engine.chunks.destination)?)
-}
-
-fn chunks_in(target: &Target, partial: &PartialFile) -> Result<RangeSet, FetchError> {
-    let mut there = RangeSet::default();
-    let unit = target.grid.granule().bytes();
-    for extent in partial.extents()? {
-        let end = if extent.end >= target.grid.len() { target.grid.count() } else { extent.end / unit };
-        let first = extent.start.div_ceil(unit);
-        if first < end {
-            there.insert(first..end);
-        }
-    }
-    Ok(there)
 }
 
 /// Copies the chunks that the file of an earlier release has in common with the wanted one, at the same places.
@@ -193,7 +160,7 @@ fn copy(
     let lacking: Vec<_> =
         target.wanted.iter().flat_map(|run| have.missing_in(&run).collect::<Vec<_>>()).collect();
     for run in lacking {
-        for run in pieces(engine, target, &run) {
+        for run in pieces(target, &run) {
             if engine.has_failed() || !read(target, named, &run, &mut buffer)? {
                 return Ok(());
             }
@@ -207,177 +174,6 @@ fn copy(
         }
     }
     Ok(())
-}
-
-/// Hashes the chunks that an earlier fetch has written. Bad ones are asked for like all others.
-fn recount(
-    engine: &Engine,
-    target: &Target,
-    file: &FileVerifier,
-    there: &RangeSet,
-) -> Result<(), FetchError> {
-    let mut buffer = PageBuffer::new();
-    for run in target.wanted.iter().flat_map(|run| there.within(&run).collect::<Vec<_>>()) {
-        for run in pieces(engine, target, &run) {
-            if engine.has_failed() {
-                return Ok(());
-            }
-            let partial = target.partial(&engine.chunks.destination)?;
-            buffer.resize(usize::try_from(target.bytes(&run)).unwrap_or(0));
-            partial.read_at(&mut buffer, target.range(&run).start)?;
-            let mut bad = RangeSet::default();
-            for (index, piece) in run.clone().zip(buffer.chunks(unit(target))) {
-                match file.accept(index, piece) {
-                    Ok(good) => {
-                        engine.chunks.found(target, &(index..index + 1));
-                        engine.chunks.tell_tensors(&good);
-                    }
-                    Err(_) => bad.insert(index..index + 1),
-                }
-            }
-            engine.lack(target, &bad);
-        }
-    }
-    Ok(())
-}
-
-/// Gives the final name to a file whose chunks are all durable.
-pub(crate) fn place(engine: &Engine, target: &Target, naming: &mut Naming) -> Result<(), FetchError> {
-    if target.is_in_place(&engine.chunks.destination)? {
-        return Ok(());
-    }
-    // Another process may be renaming the file at this moment, and for that long it has neither name.
-    let mut tries = 0..MOMENTS;
-    let mut found = target.place(&engine.chunks.destination, naming)?;
-    while !found && tries.next().is_some() {
-        found = place_again(engine, target, naming)?;
-        if !found {
-            std::thread::sleep(MOMENT);
-        }
-    }
-    if !found {
-        let what = "it was removed or placed elsewhere by another process";
-        let error = std::io::Error::new(NotFound, what);
-        return Err(IoError::at("finish", target.path.as_str())(error).into());
-    }
-    target.placed();
-    Ok(())
-}
-
-const MOMENTS: u32 = 25;
-const MOMENT: std::time::Duration = std::time::Duration::from_millis(20);
-
-/// Does as [`place`], for a file of which only the name is known by now: it is read again, and so verified again (rule
-/// 10).
-fn place_again(engine: &Engine, target: &Target, naming: &mut Naming) -> Result<bool, FetchError> {
-    let (destination, len) = (&engine.chunks.destination, target.grid.len());
-    let partial = match target.grid.count() {
-        0 => Some(destination.partial(target.root, len)?),
-        _ => destination.partial_if_there(target.root, len)?,
-    };
-    if let Some(partial) = partial
-        && is_signed(engine, target, partial.file())?
-    {
-        naming.place(destination, &partial, &target.path)?;
-        return Ok(true);
-    }
-    // Another process may have given the file its name meanwhile.
-    let named = destination.finished(&target.path)?.filter(|(_, there)| *there == len);
-    let is_placed = named.map_or(Ok(false), |(named, _)| is_signed(engine, target, &named))?;
-    if is_placed {
-        destination.settle(&target.path)?;
-    }
-    Ok(is_placed)
-}
-
-/// Whether a file has the bytes of the signed root, with or without a layer.
-fn is_signed(engine: &Engine, target: &Target, file: &File) -> Result<bool, FetchError> {
-    let mut whole =
-        WholeFile::new(&engine.chunks.files, target.position, std::io::sink()).map_err(FetchError::Entry)?;
-    let mut buffer = PageBuffer::new();
-    for run in pieces(engine, target, &(0..target.grid.count())) {
-        if !read(target, file, &run, &mut buffer)? || whole.push(&buffer).is_err() {
-            return Ok(false);
-        }
-    }
-    Ok(whole.finish().is_ok())
-}
-
-/// Copies a file that is there under one name to another name: a model may list the same file twice.
-pub(crate) fn twin(
-    engine: &Engine,
-    first: &Target,
-    path: &EntryPath,
-    naming: &mut Naming,
-) -> Result<(), FetchError> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match copy_whole(engine, first, path, naming) {
-            // Another process that does the same has taken our copy for its own.
-            Err(error) if is_gone(&error) && tries < TRIES => {}
-            copied => return copied,
-        }
-    }
-}
-
-const TRIES: u32 = 4;
-
-fn is_gone(error: &FetchError) -> bool {
-    matches!(error, FetchError::Store(StoreError::Io(error)) if error.source.kind() == NotFound)
-}
-
-fn copy_whole(
-    engine: &Engine,
-    first: &Target,
-    path: &EntryPath,
-    naming: &mut Naming,
-) -> Result<(), FetchError> {
-    let gone = || FetchError::from(IoError::at("read", first.path.as_str())(NotFound.into()));
-    let destination = &engine.chunks.destination;
-    let (named, _) = destination.finished(&first.path)?.ok_or_else(gone)?;
-    // The copy is judged as a whole, since the file may have no layer.
-    let copy = destination.quarantine(first.root)?;
-    let mut whole =
-        WholeFile::new(&engine.chunks.files, first.position, copy.writer()).map_err(FetchError::Entry)?;
-    let mut buffer = PageBuffer::new();
-    for run in pieces(engine, first, &(0..first.grid.count())) {
-        if !read(first, &named, &run, &mut buffer)? {
-            return Err(gone());
-        }
-        whole.push(&buffer).map_err(|error| not_copied(first, error))?;
-    }
-    let _verified = whole.finish().map_err(|error| not_copied(first, error))?;
-    Ok(naming.place(destination, &copy.release(first.grid.len())?, path)?)
-}
-
-fn not_copied(first: &Target, error: WholeError) -> FetchError {
-    let error = match error {
-        WholeError::Quarantine(error) => error,
-        error => std::io::Error::new(std::io::ErrorKind::InvalidData, error.to_string()),
-    };
-    IoError::at("copy", first.path.as_str())(error).into()
-}
-
-/// Reads a run of chunks. Returns `false` if the file has become shorter.
-fn read(target: &Target, file: &File, run: &Range<u64>, buffer: &mut PageBuffer) -> Result<bool, FetchError> {
-    buffer.resize(usize::try_from(target.bytes(run)).unwrap_or(0));
-    match read_exact_at(file, buffer, target.range(run).start) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(IoError::at("read", target.path.as_str())(error).into()),
-    }
-}
-
-fn pieces(engine: &Engine, target: &Target, run: &Range<u64>) -> impl Iterator<Item = Range<u64>> + use<> {
-    let step = (engine.piece / target.grid.granule().bytes()).max(1);
-    let Range { start, end } = *run;
-    let starts = std::iter::successors(Some(start), move |at| at.checked_add(step));
-    starts.take_while(move |at| *at < end).map(move |at| at..end.min(at + step))
-}
-
-fn unit(target: &Target) -> usize {
-    usize::try_from(target.grid.granule().bytes()).unwrap_or(usize::MAX).max(1)
 }
 
 /// Begins files: chunks that are nowhere in the folder are asked for at once, and files that may be there are read

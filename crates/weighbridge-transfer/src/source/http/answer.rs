@@ -184,10 +184,7 @@ fn fault(head: &Head<'_>) -> Fault {
             BAD_CHUNK => Fault::BadChunk("says that its own copy of this chunk is bad".to_owned()),
             _ => Fault::Refused("says that it cannot read its own copy of this file".to_owned()),
         },
-        429 | 503 => {
-            let said = first(head.headers, &RETRY_AFTER).and_then(wait);
-            Fault::Busy { retry_after: said.or_else(|| reset(head.headers)), what }
-        }
+        429 | 503 => Fault::Busy { retry_after: retry_after(head.headers), what },
         // The condition may pass.
         408 | 500..=599 => Fault::Busy { retry_after: None, what },
         _ => Fault::Refused(what),
@@ -246,6 +243,11 @@ fn parse_content_range(text: &str) -> Option<ContentRange> {
 /// Parses digits alone: no sign, no space.
 fn number(text: &str) -> Option<u64> {
     text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+/// The time for which a server asks to be left alone, from now on.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    first(headers, &RETRY_AFTER).and_then(wait).or_else(|| reset(headers))
 }
 
 /// The wait that `Retry-After` asks for, from now on.

@@ -1,0 +1,102 @@
+//! The messages of a push (`spec/push.md`): what a receiver says of an upload.
+
+use serde::{Deserialize, Serialize};
+
+/// The version of the protocol, which is also in the paths.
+pub const PUSH_VERSION: u32 = 1;
+
+/// The state of an upload, as its receiver tells it. A sender believes no number of it that signed data contradict.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushState {
+    /// [`PUSH_VERSION`].
+    pub version: u32,
+    /// What the upload needs next.
+    pub needs: PushNeeds,
+    /// The bytes of all chunks of the model. Files with the same content count once. 0 before the lists have come.
+    pub wanted: u64,
+    /// Bytes of chunks that came over connections, the same ones each time that they came.
+    pub received: u64,
+    /// Bytes of chunks that were judged good and written.
+    pub verified: u64,
+    /// Bytes of verified chunks that are synced.
+    pub durable: u64,
+    /// Whether the receiver still looks for chunks that it has already.
+    pub looking: bool,
+    /// The work of the receiver, where the upload waits for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub doing: Option<PushWork>,
+    /// The seconds after which the upload is given up if no byte comes.
+    pub expires_in: u64,
+}
+
+/// The next thing that an upload needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PushNeeds {
+    /// The file list, and then the tensor list if there is one.
+    #[default]
+    Lists,
+    /// The chunk layers.
+    Layers,
+    /// Chunks.
+    Chunks,
+    /// Nothing more: all is verified and durable, and can be published.
+    Publish,
+    /// Nothing: the release is published.
+    Nothing,
+}
+
+/// Work of a receiver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushWork {
+    /// A word for it: `reading`, `writing`, `syncing`, `naming`.
+    pub work: String,
+    /// The path of the file.
+    pub path: String,
+    /// For how long.
+    pub seconds: u64,
+}
+
+/// The parts that an upload lacks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushMissing {
+    /// The names of missing lists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lists: Vec<String>,
+    /// Missing ranges of `chunks.layer`, in the form of `Content-Range`: `0-95`, both counted from 0.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<String>,
+    /// Files of which chunks are missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<PushMissingFile>,
+    /// Whether more is missing than this answer has room for.
+    #[serde(default)]
+    pub more: bool,
+}
+
+/// A file of which chunks are missing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushMissingFile {
+    /// The path.
+    pub path: String,
+    /// The ranges of bytes, as above. Each has whole chunks.
+    pub bytes: Vec<String>,
+}
+
+/// Reads a range: `0-95`, both counted from 0. `None` if it is none, or empty.
+#[must_use]
+pub fn parse_push_range(text: &str) -> Option<std::ops::Range<u64>> {
+    let (first, last) = text.split_once('-')?;
+    let number = |text: &str| {
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if is_number { text.parse::<u64>().ok() } else { None }
+    };
+    let (first, end) = (number(first)?, number(last)?.checked_add(1)?);
+    (first < end).then_some(first..end)
+}
+
+/// Writes a range that is not empty.
+#[must_use]
+pub fn push_range(range: &std::ops::Range<u64>) -> String {
+    format!("{}-{}", range.start, range.end.saturating_sub(1))
+}
