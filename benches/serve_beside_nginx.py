@@ -26,8 +26,8 @@ SMALL = 10_000
 
 
 @contextlib.contextmanager
-def nginx(root: Path, folder: Path):
-    """One process that serves a folder; its id, and its address."""
+def nginx(root: Path, folder: Path, more: str = ""):
+    """One process that serves a folder; its id, and its address. `more` is added to the configuration of the server."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -37,7 +37,7 @@ def nginx(root: Path, folder: Path):
         f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/error;\n"
         f"events {{ worker_connections 1024; }}\n"
         f"http {{ access_log off; sendfile off; output_buffers 2 512k; keepalive_requests 100000; {temporary}\n"
-        f"server {{ listen 127.0.0.1:{port}; root {root}; }} }}\n"
+        f"server {{ listen 127.0.0.1:{port}; root {root}; {more} }} }}\n"
     )
     process = subprocess.Popen(["nginx", "-e", f"{folder}/error", "-c", configuration], stderr=subprocess.DEVNULL)
     try:

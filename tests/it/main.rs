@@ -12,6 +12,8 @@ mod fleet;
 mod hub_cache;
 #[cfg(unix)]
 mod import;
+#[cfg(unix)]
+mod push;
 mod readme;
 mod reference;
 #[cfg(unix)]

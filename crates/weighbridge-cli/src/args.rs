@@ -49,6 +49,7 @@ pub(crate) enum Command {
     Fetch(Fetch),
     Import(Import),
     Serve(Serve),
+    Push(Push),
     #[command(subcommand)]
     Trust(TrustFile),
     Diff(Diff),
@@ -482,7 +483,7 @@ pub(crate) struct Import {
 #[command(after_help = examples::SERVE)]
 pub(crate) struct Serve {
     /// Model folders, or folders that have some in them: DIR/MODEL or DIR/ORG/MODEL
-    #[arg(value_name = "MODEL", required = true)]
+    #[arg(value_name = "MODEL", required_unless_present = "accept")]
     pub(crate) models: Vec<PathBuf>,
     /// The address to listen at; port 0 is any that is free
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
@@ -499,11 +500,24 @@ pub(crate) struct Serve {
     /// A name under which this server is reached, beside localhost and addresses; may be given several times
     #[arg(long, value_name = "NAME")]
     pub(crate) host: Vec<String>,
-    /// Answer the clients of this file alone: a line for each, `NAME SHA-256-OF-TOKEN read ORG/*`; read again when it changes
+    /// Answer the clients of this file alone: lines of `NAME SHA-256-OF-TOKEN read ORG/*` or `NAME SHA-256-OF-TOKEN push ORG/* QUOTA`;
+    /// read again when it changes
     #[arg(long, value_name = "FILE")]
     pub(crate) tokens: Option<PathBuf>,
-    /// The secret key of this node, to sign answers to the auditors that --auditor names
-    #[arg(long, value_name = "FILE", requires = "auditor")]
+    /// Take models that others push, into this folder, and serve them; without --tokens on loopback alone
+    ///
+    /// A model lies in DIR/ORG/NAME. The heads that were accepted are remembered in DIR/.heads.json, so that no older revision takes
+    /// the place of a newer one.
+    #[arg(long, value_name = "DIR", requires = "node_key")]
+    pub(crate) accept: Option<PathBuf>,
+    /// The trust policy by which heads of pushed models are judged, in TOML; read again for each
+    #[arg(long, value_name = "POLICY", requires = "accept", conflicts_with = "vkeys")]
+    pub(crate) trust: Option<PathBuf>,
+    /// The vkey line of a signer whose models are taken, or its file, in place of a policy; may be given several times
+    #[arg(long = "vkey", id = "vkeys", value_name = "VKEY", requires = "accept")]
+    pub(crate) vkeys: Vec<String>,
+    /// The secret key of this node, to sign receipts, and answers to the auditors that --auditor names
+    #[arg(long, value_name = "FILE")]
     pub(crate) node_key: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) passphrase: PassphraseSource,
@@ -519,6 +533,31 @@ pub(crate) struct Serve {
     /// How to write the log on standard error
     #[arg(long, value_name = "FORM", value_enum, default_value_t = LogForm::Text)]
     pub(crate) log: LogForm,
+}
+
+/// Bring a model to servers that take models (`weighbridge serve --accept`), or to buckets
+///
+/// The bar counts what a server has verified. What it has is not sent again, in this run or the next. In the end it signs a receipt, by
+/// the key that you name.
+///
+/// Exit status: 0 if every target has the model, else 1 or 2.
+#[derive(Parser)]
+#[command(after_help = examples::PUSH)]
+pub(crate) struct Push {
+    /// The weighed folder
+    pub(crate) model: PathBuf,
+    /// Where to: https://HOST, or https://HOST#VKEY; s3://BUCKET/FOLDER, gs:// or az://
+    #[arg(value_name = "TARGET", required = true)]
+    pub(crate) targets: Vec<String>,
+    /// The vkey line of the servers that have none in their TARGET, or its file
+    #[arg(long, value_name = "VKEY")]
+    pub(crate) receiver: Option<String>,
+    /// Send the token in FILE to a target, named as above; may be given several times
+    #[arg(long, num_args = 2, value_names = ["TARGET", "FILE"])]
+    pub(crate) token: Vec<String>,
+    /// Where to put the receipts
+    #[arg(long, value_name = "DIR")]
+    pub(crate) receipts: Option<PathBuf>,
 }
 
 /// The form of a log

@@ -12,6 +12,7 @@ pub(crate) mod inspect;
 pub(crate) mod policy;
 pub(crate) mod prove;
 pub(crate) mod publish;
+pub(crate) mod push;
 #[cfg(test)]
 mod schema;
 pub(crate) mod serve;
@@ -120,6 +121,12 @@ events! {
     "published", "serve": serve::Published<'_>;
     "withdrawn", "serve": serve::Withdrawn<'_>;
     "unpublished", "serve, of a folder that cannot be served as it is": serve::Unpublished<'_>;
+    "pushing", "push": push::Pushing<'_>;
+    "progress", "push": push::Progress<'_>;
+    "waiting", "push": push::Waiting<'_>;
+    "pushed", "push": push::Pushed<'_>;
+    "unpushed", "push, of a target that does not have the model": push::Unpushed<'_>;
+    "result", "push": push::Result;
     "man", "man": common::Man<'_>;
 }
 

@@ -103,6 +103,14 @@ pub(crate) const SERVE: &str = examples! {
     "    --cert cert.pem --key key.pem --tokens tokens"
     "weighbridge serve model --node-key keys/node.key \\"
     "    --auditor keys/auditor.vkey"
+    "weighbridge serve --accept taken --vkey \"$(cat keys/alice.vkey)\" \\"
+    "    --node-key keys/node.key --tokens tokens"
+};
+
+pub(crate) const PUSH: &str = examples! {
+    "weighbridge push model https://one.example --receiver keys/node.vkey \\"
+    "    --token https://one.example token --receipts receipts"
+    "weighbridge push model s3://bucket/model"
 };
 
 pub(crate) const IMPORT: &str = examples! {

@@ -14,8 +14,8 @@ use weighbridge_tree::ChunkSize;
 use crate::output::{Output, count, size};
 
 mod lines;
-mod screen;
-mod tty;
+pub(crate) mod screen;
+pub(crate) mod tty;
 
 use lines::Lines;
 use screen::Screen;
@@ -210,7 +210,7 @@ fn chunks_of(run: &Range<u64>) -> String {
 }
 
 /// Shortens a name to at most `most` characters, and keeps both ends: the end of an address tells more than its middle.
-fn short(name: &str, most: usize) -> String {
+pub(crate) fn short(name: &str, most: usize) -> String {
     let name = shown(name);
     let characters = name.chars().count();
     if characters <= most {
@@ -222,7 +222,7 @@ fn short(name: &str, most: usize) -> String {
 }
 
 /// The maximum number of characters of a source's name that are shown.
-const MAX_NAME: usize = 32;
+pub(crate) const MAX_NAME: usize = 32;
 
 /// The line about a changed source. It is not cut, and may be longer than a row of the screen.
 fn change(name: &str, status: &SourceStatus) -> String {

@@ -28,6 +28,8 @@ mod output;
 mod place;
 mod progress;
 mod prove;
+mod push;
+mod push_view;
 mod serve;
 mod sign;
 mod signals;
@@ -59,7 +61,7 @@ pub fn main() -> ExitCode {
     };
     let output = Output::new(args.json).quiet(args.quiet);
     // These handle signals themselves: they have more to do at their end than to undo something.
-    if !matches!(args.command, Command::Fetch(_) | Command::Serve(_)) {
+    if !matches!(args.command, Command::Fetch(_) | Command::Serve(_) | Command::Push(_)) {
         signals::end_run_on_signal();
     }
     run(args, &output, &Stop::default()).into()
@@ -136,6 +138,7 @@ fn run(args: Args, output: &Output, stop: &Stop) -> u8 {
         Command::Fetch(args) => fetch::run(args, output, stop),
         Command::Import(args) => import::run(&args, output),
         Command::Serve(args) => serve::run(args, output, stop),
+        Command::Push(args) => push::run(&args, output, stop),
         Command::Trust(args) => trust_file::run(&args, output),
         Command::Diff(args) => diff::run(&args, output),
         Command::Demo if args.json => Err(Failure::usage("demo shows what people see; it has no --json")),

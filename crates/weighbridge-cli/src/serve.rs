@@ -32,6 +32,8 @@ use crate::{
     signals, trust,
 };
 
+mod taking;
+
 pub(crate) fn run(args: Serve, output: &Output, stop: &Stop) -> Result<(), Failure> {
     for place in &args.models {
         fs::read_dir(place).map_err(IoError::at("open", place))?;
@@ -42,17 +44,20 @@ pub(crate) fn run(args: Serve, output: &Output, stop: &Stop) -> Result<(), Failu
     }
     let is_tls = args.cert.is_some();
     let hub = is_tls || args.insecure_http || is_loopback(args.listen.ip());
-    let clients = args.tokens.map(clients).transpose()?;
     raise_descriptors();
-    let audits = match &args.node_key {
-        None => None,
-        Some(path) => {
-            let key = keys::load(path, &args.passphrase)?;
-            let auditors: Result<Vec<_>, _> = args.auditor.iter().map(|line| trust::vkey(line)).collect();
-            let node = key.vkey().clone();
-            Some(Audits::new(node, move |asked, response| key.sign_response(asked, response), auditors?))
-        }
-    };
+    let key =
+        args.node_key.as_ref().map(|path| keys::load(path, &args.passphrase).map(Arc::new)).transpose()?;
+    if args.node_key.is_some() && args.auditor.is_empty() && args.accept.is_none() {
+        return Err(Failure::usage("--node-key signs nothing without --auditor or --accept"));
+    }
+    let auditors: Result<Vec<_>, _> = args.auditor.iter().map(|line| trust::vkey(line)).collect();
+    let auditors = auditors?;
+    let audits = key.clone().filter(|_| !auditors.is_empty()).map(|key| {
+        let node = key.vkey().clone();
+        Audits::new(node, move |asked, response| key.sign_response(asked, response), auditors)
+    });
+    let accept = taking::accept(&args, key)?.map(Arc::new);
+    let clients = args.tokens.map(clients).transpose()?;
     let limits = Limits {
         connections: args.connections.into(),
         memory: usize::try_from(args.memory).unwrap_or(usize::MAX),
@@ -63,9 +68,11 @@ pub(crate) fn run(args: Serve, output: &Output, stop: &Stop) -> Result<(), Failu
     if !output.is_embedded() {
         begin_log(args.log);
     }
-    let models = Arc::new(Models::of(args.models));
+    let taking = args.accept.clone();
+    let taken = args.accept.filter(|folder| !args.models.contains(folder));
+    let models = Arc::new(Models::of(args.models.into_iter().chain(taken).collect()));
     let changes = models.look();
-    if models.is_empty() {
+    if models.is_empty() && accept.is_none() {
         changes.iter().for_each(|change| tell(change, output));
         let refused = changes.iter().find_map(|change| match change {
             Change::Refused { code, message, .. } => Some(Failure::new(*code, message)),
@@ -77,7 +84,8 @@ pub(crate) fn run(args: Serve, output: &Output, stop: &Stop) -> Result<(), Failu
         });
         return Err(failure);
     }
-    let site = Site::new(models, Rules { hosts: args.host, hub, clients, audits }, &limits);
+    let site =
+        Site::new(models, Rules { hosts: args.host, hub, clients, audits, accept: accept.clone() }, &limits);
     let runtime = Builder::new_multi_thread().enable_all().build().map_err(|error| {
         Failure::new(ErrorCode::IO, format!("cannot start the threads of a server: {error}"))
     })?;
@@ -102,6 +110,9 @@ pub(crate) fn run(args: Serve, output: &Output, stop: &Stop) -> Result<(), Failu
     // Nothing is served before the address is had.
     changes.iter().for_each(|change| tell(change, output));
     output.result(&format!("at       {url}"), || serve::Listening { url: &url, hub });
+    if let Some(folder) = &taking {
+        output.talk(&format!("models that are pushed are taken into {}", shown_path(folder)));
+    }
     if !hub {
         output.talk(
             "clients of a hub are not answered, since they verify nothing: that takes --cert and --key, or --insecure-http",
@@ -171,7 +182,7 @@ fn clients(path: PathBuf) -> Result<Clients, Failure> {
     Clients::read(path).map_err(|error| match error {
         ClientsFileError::Io(error) => error.into(),
         error => Failure::usage(error.to_string()).hint(
-            "a line is `NAME SHA-256 read ORG/*`; `printf %s TOKEN | sha256sum` gives the SHA-256 of a token",
+            "a line is `NAME SHA-256 read ORG/*`, or `NAME SHA-256 push ORG/* 500GiB`; `printf %s TOKEN | sha256sum` gives the SHA-256 of a token",
         ),
     })
 }

@@ -14,6 +14,11 @@ use tracing::warn;
 use weighbridge_store::ViewError;
 use weighbridge_tree::Coded as _;
 
+#[cfg(feature = "accept")]
+use weighbridge_tree::ErrorCode;
+
+#[cfg(feature = "accept")]
+use crate::accept::{Accept, Sender};
 use crate::{
     audit::{self, Audits},
     body::{Body, Content, Pieces},
@@ -43,6 +48,19 @@ pub struct Rules {
     pub clients: Option<Clients>,
     /// The audits that are answered; none, if `None`.
     pub audits: Option<Audits>,
+    /// The folder into which models are taken; none are, if `None`. The folder is to be one of those that are published. Without
+    /// [`clients`](Self::clients), whoever reaches the server may bring models: it is to listen on loopback alone.
+    #[cfg(feature = "accept")]
+    pub accept: Option<Arc<Accept>>,
+}
+
+impl Rules {
+    fn takes_models(&self) -> bool {
+        #[cfg(feature = "accept")]
+        return self.accept.is_some();
+        #[cfg(not(feature = "accept"))]
+        false
+    }
 }
 
 /// Answers requests for models.
@@ -54,7 +72,7 @@ pub struct Site {
     rules: Rules,
     pub(crate) figures: Arc<Figures>,
     pub(crate) room: Arc<Room>,
-    desk: Desk,
+    pub(crate) desk: Desk,
 }
 
 /// The end of a decision that is no answer with content.
@@ -97,7 +115,19 @@ impl Site {
         if let Some(Err(error)) = self.rules.clients.as_ref().map(Clients::look) {
             warn!(target: "weighbridge", "the clients that were known before still are: {error}");
         }
+        #[cfg(feature = "accept")]
+        if let Some(accept) = &self.rules.accept {
+            accept.look();
+        }
         self.models.look()
+    }
+
+    /// Makes durable what has come of models that are brought. A program that has a server of its own calls this at the end.
+    pub fn sync(&self) {
+        #[cfg(feature = "accept")]
+        if let Some(accept) = &self.rules.accept {
+            accept.sync();
+        }
     }
 
     /// The models.
@@ -140,6 +170,13 @@ impl Site {
             Record::begin(Arc::clone(&self.figures), Arc::clone(&seat), parts.method.clone(), from);
         let answer = match self.route(&parts, &mut record) {
             Ok((Route::Audit(name), _)) => self.audit(&name, body, &seat).await,
+            #[cfg(feature = "accept")]
+            Ok((Route::Push(name, head, route), client)) => match self.sender(client, &name) {
+                Ok((accept, sender)) => {
+                    self.push(accept, (name, head, route), sender, &parts, body, &seat, &record).await
+                }
+                Err(refusal) => Err(refusal),
+            },
             Ok((route, client)) => self.decide(route, client, &parts, &mut record, &seat).await,
             Err(refusal) => Err(refusal),
         };
@@ -160,16 +197,17 @@ impl Site {
         self.may_be_from_here(parts)?;
         let route = Route::of(parts.uri.path());
         record.route = route.as_ref().map_or("other", Route::kind);
-        let (allowed, is_allowed) = match route {
-            Some(Route::Audit(_)) => ("POST", parts.method == Method::POST),
-            _ => ("GET, HEAD", matches!(parts.method, Method::GET | Method::HEAD)),
-        };
-        if !is_allowed {
+        let allowed = route.as_ref().map_or("GET, HEAD", Route::allowed);
+        if !allowed.split(", ").any(|method| method == parts.method) {
             let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, format!("allowed here: {allowed}"));
             return Err(refusal.with(header::ALLOW, allowed).closing());
         }
         let is_open = matches!(route, Some(Route::Health | Route::Ready));
-        let client = if is_open { None } else { self.client(parts, route.as_ref().and_then(Route::model))? };
+        let client = if is_open {
+            None
+        } else {
+            self.client(parts, route.as_ref()).map_err(|refusal| close_after(refusal, parts))?
+        };
         record.client = client.as_ref().map(|client| Arc::clone(client.name()));
         let route = route.ok_or_else(not_found)?;
         if route.is_of_hub() && !self.rules.hub {
@@ -200,7 +238,7 @@ impl Site {
                 Ok(text("text/plain; version=0.0.4; charset=utf-8", self.figures.text(&self.gauges())))
             }
             Route::Health => Ok(text(PLAIN, "ok\n".to_owned())),
-            Route::Ready if self.models.all().is_empty() => {
+            Route::Ready if self.models.all().is_empty() && !self.rules.takes_models() => {
                 Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "no model is served yet"))
             }
             Route::Ready => Ok(text(PLAIN, "ok\n".to_owned())),
@@ -230,8 +268,9 @@ impl Site {
                 let memory = asked.memory(&release)?;
                 self.desk.write(memory, seat, move || asked.slice(&models, &release)).await
             }
-            // It needs the body of the request.
+            // They need the body of the request.
             Route::Audit(_) => Err(failed()),
+            Route::Push(..) => Err(not_found()),
             Route::Info(name, revision) => {
                 let release = self.release(&name, revision.as_deref())?;
                 let query = parts.uri.query().map(str::to_owned);
@@ -325,7 +364,7 @@ impl Site {
     }
 
     /// The client that asks, if the server knows its clients. Nothing is looked up here but the client.
-    fn client(&self, parts: &Parts, model: Option<&ServedName>) -> Result<Option<Arc<Client>>, Refusal> {
+    fn client(&self, parts: &Parts, route: Option<&Route>) -> Result<Option<Arc<Client>>, Refusal> {
         let Some(clients) = &self.rules.clients else { return Ok(None) };
         let token = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = token.and_then(|value| value.split_once(' '));
@@ -335,12 +374,35 @@ impl Site {
             let refusal = Refusal::new(StatusCode::UNAUTHORIZED, "a token is needed that this server knows");
             refusal.with(header::WWW_AUTHENTICATE, "Bearer")
         })?;
-        match model {
-            Some(model) if !client.may_read(model.name()) => {
-                Err(Refusal::new(StatusCode::FORBIDDEN, "this token is not for models of this name"))
+        let may = match route {
+            Some(Route::Push(name, ..)) => client.may_push(name.name()).is_some(),
+            route => route.and_then(Route::model).is_none_or(|model| client.may_read(model.name())),
+        };
+        match may {
+            true => Ok(Some(client)),
+            false => {
+                let message = match route {
+                    Some(Route::Push(..)) => "this token is not for pushing models of this name",
+                    _ => "this token is not for models of this name",
+                };
+                Err(Refusal::new(StatusCode::FORBIDDEN, message))
             }
-            _ => Ok(Some(client)),
         }
+    }
+
+    /// The client as a sender of a model.
+    #[cfg(feature = "accept")]
+    fn sender(
+        &self,
+        client: Option<Arc<Client>>,
+        name: &ServedName,
+    ) -> Result<(&Arc<Accept>, Sender), Refusal> {
+        let accept = self.rules.accept.as_ref().ok_or_else(|| not_found().closing())?;
+        let quota = match &client {
+            Some(client) => client.may_push(name.name()).ok_or_else(failed)?,
+            None => u64::MAX,
+        };
+        Ok((accept, Sender { client, quota }))
     }
 
     fn release(&self, name: &ServedName, revision: Option<&str>) -> Result<Arc<Release>, Refusal> {
@@ -358,6 +420,10 @@ impl Site {
             models: self.models.all().len(),
             connections: self.room.connections(),
             lookups: self.models.lookups(),
+            #[cfg(feature = "accept")]
+            uploads: self.rules.accept.as_ref().map_or(0, |accept| accept.count()),
+            #[cfg(not(feature = "accept"))]
+            uploads: 0,
         }
     }
 
@@ -504,6 +570,12 @@ impl Refusal {
         self
     }
 
+    /// Says the stable code of the reason, for programs.
+    #[cfg(feature = "accept")]
+    pub(crate) fn coded(self, code: ErrorCode) -> Self {
+        self.with(CODE, &code.to_string())
+    }
+
     /// The name that hubs have for the reason; their clients look at it.
     pub(crate) fn hub_code(self, code: &str) -> Self {
         self.with(HeaderName::from_static("x-error-code"), code)
@@ -520,6 +592,12 @@ impl Refusal {
         answer.headers.extend(*self.headers);
         answer
     }
+}
+
+/// A request with a body that nobody reads ends its connection.
+fn close_after(refusal: Refusal, parts: &Parts) -> Refusal {
+    let length = parts.headers.get(header::CONTENT_LENGTH);
+    if length.is_none_or(|length| length == "0") { refusal } else { refusal.closing() }
 }
 
 fn respond(answer: Answer, mut record: Record, is_head: bool) -> Response<Body> {

@@ -19,12 +19,14 @@ use crate::room::lock;
 /// use weighbridge_serve::Clients;
 ///
 /// let text = "\
-/// ## name  SHA-256 of the token                                                     right  models
+/// ## name  SHA-256 of the token                                                     right  models            quota
 /// ci       9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08          read   org/*,org2/model
+/// ci       9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08          push   org/model         2TiB
 /// ";
 /// let clients = Clients::parse(text)?;
 /// let name = weighbridge_verify::manifest::ModelName::parse("org/model").unwrap();
 /// assert!(clients.by_token("test").is_some_and(|client| client.may_read(&name)));
+/// assert_eq!(clients.by_token("test").and_then(|client| client.may_push(&name)), Some(2 << 40));
 /// assert!(clients.by_token("other").is_none());
 /// # Ok::<(), weighbridge_serve::ClientsError>(())
 /// ```
@@ -47,13 +49,15 @@ struct TokensFile {
 pub struct Client {
     name: Arc<str>,
     token: [u8; 32],
-    scopes: Vec<Scope>,
+    /// The models that it may read; those that it may push, and the bytes that it may have on the server.
+    reads: Option<Vec<Scope>>,
+    pushes: Option<(Vec<Scope>, u64)>,
 }
 
 impl Clients {
-    /// Reads a tokens file: a line for each client, with its name, the SHA-256 of its token in hexadecimal, `read`, and the models
-    /// that it may read, separated by commas: `ORG/NAME`, `ORG/*` or `*`. Empty lines, and those that begin with `#`, are passed
-    /// over.
+    /// Reads a tokens file: a line for each right of a client, with its name, the SHA-256 of its token in hexadecimal, `read` or `push`,
+    /// and the models, separated by commas: `ORG/NAME`, `ORG/*` or `*`. A line of `push` ends with the bytes that the client may have on
+    /// the server: a number, or one with `KiB`, `MiB`, `GiB` or `TiB`. Empty lines, and those that begin with `#`, are passed over.
     ///
     /// # Errors
     /// [`ClientsError`], with the number of the line.
@@ -96,11 +100,15 @@ impl Clients {
             }
             let error = |fault| ClientsError { line: number, fault };
             let client = Client::parse(line).map_err(error)?;
-            let is_taken = |other: &Arc<Client>| other.name == client.name || other.token == client.token;
-            if clients.iter().any(is_taken) {
-                return Err(error("another line has the same name, or the same token"));
-            }
-            clients.push(Arc::new(client));
+            let is_near = |other: &Arc<Client>| other.name == client.name || other.token == client.token;
+            let Some(at) = clients.iter().position(is_near) else {
+                clients.push(Arc::new(client));
+                continue;
+            };
+            let other = clients.get_mut(at).and_then(Arc::get_mut);
+            let same = other.filter(|other| other.name == client.name && other.token == client.token);
+            let same = same.ok_or_else(|| error("another line has the same name, or the same token"))?;
+            same.add(client).map_err(error)?;
         }
         Ok(clients)
     }
@@ -122,23 +130,50 @@ impl Client {
         let mut word = |fault| words.next().ok_or(fault);
         let name = word("a name is missing")?;
         let token = word("the SHA-256 of the token is missing")?;
-        let right = word("the right is missing: `read`")?;
+        let right = word("the right is missing: `read` or `push`")?;
         let scopes = word("the models are missing: `*`, `ORG/*` or `ORG/NAME`")?;
+        let quota = words.next();
         if words.next().is_some() {
-            return Err("there is more than name, SHA-256, right and models");
+            return Err("there is more than name, SHA-256, right, models and quota");
         }
         let is_name = |name: &str| name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_graphic());
         if !is_name(name) {
             return Err("the name has other than printable ASCII characters, or more than 64");
         }
-        if right != "read" {
-            return Err("the right is not `read`");
-        }
         let token = hash(token).ok_or("the SHA-256 of the token is not 64 hexadecimal digits")?;
-        let scopes: Result<_, _> = scopes.split(',').map(Scope::parse).collect();
+        let scopes: Result<Vec<_>, _> = scopes.split(',').map(Scope::parse).collect();
         let scopes =
             scopes.map_err(|_| "the models are not `*`, `ORG/*` or `ORG/NAME`, separated by commas")?;
-        Ok(Self { name: name.into(), token, scopes })
+        let mut client = Self { name: name.into(), token, reads: None, pushes: None };
+        match (right, quota) {
+            ("read", None) => client.reads = Some(scopes),
+            ("read", Some(_)) => return Err("a quota is for `push`"),
+            ("push", _) if !is_folder(name) => {
+                return Err(
+                    "the name of a client that pushes has other than small letters, digits, `-`, `_` and `.`, \
+                     or begins with a dot",
+                );
+            }
+            ("push", None) => return Err("the quota is missing: the bytes that the client may have here"),
+            ("push", Some(quota)) => {
+                let quota = bytes(quota).ok_or("the quota is no number of bytes, such as `500GiB`")?;
+                client.pushes = Some((scopes, quota));
+            }
+            _ => return Err("the right is neither `read` nor `push`"),
+        }
+        Ok(client)
+    }
+
+    /// Adds the right of another line.
+    fn add(&mut self, other: Self) -> Result<(), &'static str> {
+        let is_twice = (self.reads.is_some() && other.reads.is_some())
+            || (self.pushes.is_some() && other.pushes.is_some());
+        if is_twice {
+            return Err("another line gives the client the same right");
+        }
+        self.reads = self.reads.take().or(other.reads);
+        self.pushes = self.pushes.take().or(other.pushes);
+        Ok(())
     }
 
     /// The name, for logs.
@@ -150,8 +185,31 @@ impl Client {
     /// Whether the client may read a model of this name, whether there is one or not.
     #[must_use]
     pub fn may_read(&self, name: &ModelName) -> bool {
-        self.scopes.iter().any(|scope| scope.covers(name))
+        self.reads.iter().flatten().any(|scope| scope.covers(name))
     }
+
+    /// The bytes that the client may have on the server, if it may push a model of this name.
+    #[must_use]
+    pub fn may_push(&self, name: &ModelName) -> Option<u64> {
+        let (scopes, quota) = self.pushes.as_ref()?;
+        scopes.iter().any(|scope| scope.covers(name)).then_some(*quota)
+    }
+}
+
+/// Whether a name is one that every file system takes for the same, and for no other.
+fn is_folder(name: &str) -> bool {
+    let is_plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.');
+    !name.starts_with('.') && name.bytes().all(is_plain)
+}
+
+/// A number of bytes: digits, and perhaps a unit.
+fn bytes(text: &str) -> Option<u64> {
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
+    let with_unit = units.iter().find_map(|(unit, bits)| Some((text.strip_suffix(unit)?, *bits)));
+    let (number, bits) = with_unit.unwrap_or((text, 0));
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    let number: u64 = if is_number { number.parse().ok()? } else { return None };
+    number.checked_mul(1u64.checked_shl(bits)?)
 }
 
 fn hash(text: &str) -> Option<[u8; 32]> {
@@ -245,6 +303,17 @@ mod tests {
     }
 
     #[test]
+    fn a_client_has_the_rights_of_all_its_lines() {
+        let text = format!("ci {HASH} push org/* 3GiB\nci {HASH} read other/model\nup {OTHER} push * 7\n");
+        let clients = Clients::parse(&text).unwrap();
+        let client = clients.by_token("test").unwrap();
+        let name = |name| ModelName::parse(name).unwrap();
+        assert_eq!(client.may_push(&name("org/a")), Some(3 << 30));
+        assert_eq!(client.may_push(&name("other/model")), None);
+        assert!(client.may_read(&name("other/model")) && !client.may_read(&name("org/a")));
+    }
+
+    #[test]
     fn each_malformed_line_is_named() {
         for line in [
             "ci".to_owned(),
@@ -260,6 +329,19 @@ mod tests {
             format!("{} {HASH} read *", "c".repeat(65)),
             format!("ok {HASH} read *"),
             format!("other {OTHER} read *"),
+            format!("ok {OTHER} read org/*"),
+            format!("ok {HASH} push * 1"),
+            format!("ci {HASH} read * 1GiB"),
+            format!("ci {HASH} push *"),
+            format!("ci {HASH} push * 1GB"),
+            format!("ci {HASH} push * -1"),
+            format!("ci {HASH} push * +1"),
+            format!("ci {HASH} push * GiB"),
+            format!("ci {HASH} push * 99999999TiB"),
+            format!("ci {HASH} push * 1 2"),
+            format!("Ci {HASH} push * 1"),
+            format!("../ci {HASH} push * 1"),
+            format!(".ci {HASH} push * 1"),
         ] {
             let text = format!("ok {OTHER} read *\n{line}\n");
             assert_eq!(Clients::parse(&text).unwrap_err().line, 2, "{line}");

@@ -27,6 +27,8 @@ pub(crate) struct Figures {
     /// By route and status; no status, if the client left before there was one.
     requests: Mutex<BTreeMap<(&'static str, Option<u16>), u64>>,
     sent: AtomicU64,
+    received: AtomicU64,
+    received_verified: AtomicU64,
     chunks_refused: AtomicU64,
     /// When a verified byte was sent last, in milliseconds since the server began.
     verified_at: AtomicU64,
@@ -37,6 +39,7 @@ pub(crate) struct Gauges {
     pub(crate) models: usize,
     pub(crate) connections: usize,
     pub(crate) lookups: u64,
+    pub(crate) uploads: usize,
 }
 
 impl Figures {
@@ -45,9 +48,16 @@ impl Figures {
             began: Instant::now(),
             requests: Mutex::default(),
             sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            received_verified: AtomicU64::new(0),
             chunks_refused: AtomicU64::new(0),
             verified_at: AtomicU64::new(0),
         }
+    }
+
+    fn note_verified(&self) {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.verified_at.store(now, Relaxed);
     }
 
     /// The figures in the text format of Prometheus, version 0.0.4.
@@ -66,18 +76,25 @@ impl Figures {
             "weighbridge_bytes_total",
             "counter",
             "Bytes of models, by direction and by what is known of them.",
-            &[("{direction=\"sent\",state=\"verified\"}".to_owned(), self.sent.load(Relaxed))],
+            &[
+                ("{direction=\"sent\",state=\"verified\"}".to_owned(), self.sent.load(Relaxed)),
+                ("{direction=\"received\",state=\"any\"}".to_owned(), self.received.load(Relaxed)),
+                (
+                    "{direction=\"received\",state=\"verified\"}".to_owned(),
+                    self.received_verified.load(Relaxed),
+                ),
+            ],
         );
         one(
             "weighbridge_chunks_refused_total",
             "counter",
-            "Chunks that were not the signed ones, and were not sent.",
+            "Chunks that were not the signed ones, and were neither sent nor taken.",
             &plain(self.chunks_refused.load(Relaxed)),
         );
         one(
             "weighbridge_seconds_since_verified",
             "gauge",
-            "Seconds since a verified byte was sent, or since the start.",
+            "Seconds since a verified byte was sent or taken, or since the start.",
             &plain(self.began.elapsed().saturating_sub(verified).as_secs()),
         );
         let requests = lock(&self.requests);
@@ -98,6 +115,7 @@ impl Figures {
         let number = |value: usize| plain(u64::try_from(value).unwrap_or(u64::MAX));
         one("weighbridge_models", "gauge", "Models that are served.", &number(gauges.models));
         one("weighbridge_connections", "gauge", "Open connections.", &number(gauges.connections));
+        one("weighbridge_uploads", "gauge", "Uploads that have not ended.", &number(gauges.uploads));
         text
     }
 }
@@ -152,9 +170,31 @@ impl Record {
         self.left = self.left.saturating_sub(bytes);
         if self.is_of_model {
             self.figures.sent.fetch_add(bytes, Relaxed);
-            let now = u64::try_from(self.figures.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            self.figures.verified_at.store(now, Relaxed);
+            self.figures.note_verified();
         }
+    }
+
+    /// Bytes of chunks have come.
+    #[cfg(feature = "accept")]
+    pub(crate) fn receive(&self, bytes: u64) {
+        self.figures.received.fetch_add(bytes, Relaxed);
+    }
+
+    /// Bytes that have come are verified, and were not there before.
+    #[cfg(feature = "accept")]
+    pub(crate) fn verify(&self, bytes: u64) {
+        if bytes > 0 {
+            self.figures.received_verified.fetch_add(bytes, Relaxed);
+            self.figures.note_verified();
+        }
+    }
+
+    /// A chunk that has come is not the signed one.
+    #[cfg(feature = "accept")]
+    pub(crate) fn refuse_received(&self) {
+        self.figures.chunks_refused.fetch_add(1, Relaxed);
+        let model = self.model.as_ref().map(ServedName::as_str);
+        error!(target: "weighbridge", model, client = self.client.as_deref(), "a chunk was brought that is not the signed one");
     }
 
     /// A chunk cannot be sent.

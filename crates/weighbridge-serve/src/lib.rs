@@ -4,8 +4,9 @@
 //! - [`Site`] answers requests: files with ranges, metadata, proofs and slices, and the routes of a hub
 //! - [`Server`] has the connections, with TLS, and [`Limits`] that bound them
 //! - [`Rules`] say who may ask, [`Clients`] who they are, [`Audits`] which auditors are answered
+//! - with the feature `accept`, `Accept` is a folder into which models are taken
 //!
-//! The routes are those of `spec/serving.md`.
+//! The routes are those of `spec/serving.md` and `spec/push.md`.
 //!
 //! # Guarantee
 //! No byte of a file is sent that was not hashed with its chunk, in the memory from which it is sent, and found to be signed (rule
@@ -28,6 +29,8 @@
     )
 )]
 
+#[cfg(feature = "accept")]
+mod accept;
 mod answer;
 mod audit;
 mod body;
@@ -39,6 +42,8 @@ mod hub;
 mod models;
 mod page;
 mod proof;
+#[cfg(feature = "accept")]
+mod push;
 mod range;
 mod release;
 mod room;
@@ -46,6 +51,8 @@ mod route;
 mod server;
 mod wire;
 
+#[cfg(feature = "accept")]
+pub use accept::{Accept, Judge, NotTaken};
 pub use answer::{Rules, Site};
 pub use audit::Audits;
 pub use body::{Body, CutShort};
@@ -53,5 +60,5 @@ pub use clients::{Client, Clients, ClientsError, ClientsFileError};
 pub use models::{Change, Models};
 pub use release::ReleaseError;
 pub use room::Limits;
-pub use route::{MetadataFile, Route, ServedName};
+pub use route::{MetadataFile, PushRoute, Route, ServedName};
 pub use server::{Server, Tls, TlsFiles, serve_stream};

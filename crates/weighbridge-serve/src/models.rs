@@ -40,6 +40,8 @@ pub struct Models {
     seen: Mutex<BTreeMap<PathBuf, Seen>>,
     /// Models of which something could not be opened, to be opened anew.
     faulty: Mutex<BTreeSet<ServedName>>,
+    /// Changes that the next look tells.
+    untold: Mutex<Vec<Change>>,
     /// Releases that are not served any more. They are dropped by a look, since the last reader of one removes its files.
     leaving: Mutex<Vec<Arc<Release>>>,
     lookups: AtomicU64,
@@ -49,7 +51,7 @@ pub struct Models {
 /// A model as it is published now.
 #[derive(Debug)]
 pub(crate) struct Published {
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
     pub(crate) current: Arc<Release>,
     /// Releases that others have replaced, the newest first.
     earlier: Vec<Arc<Release>>,
@@ -121,6 +123,7 @@ impl Models {
             published: RwLock::default(),
             seen: Mutex::default(),
             faulty: Mutex::default(),
+            untold: Mutex::default(),
             leaving: Mutex::default(),
             lookups: AtomicU64::new(0),
             open_files: OpenFiles::new(),
@@ -143,7 +146,7 @@ impl Models {
     /// assert_eq!(models.look(), [], "nothing has changed since");
     /// ```
     pub fn look(&self) -> Vec<Change> {
-        let mut changes = Vec::new();
+        let mut changes = std::mem::take(&mut *lock(&self.untold));
         let mut seen = lock(&self.seen);
         let mut found = Found::default();
         self.places.iter().for_each(|place| found.look_in(place, DEPTH));
@@ -162,6 +165,14 @@ impl Models {
         }
         self.let_go();
         changes
+    }
+
+    /// Looks at one folder now, since a release has taken its place there. The next look tells of it.
+    #[cfg(feature = "accept")]
+    pub(crate) fn look_now(&self, folder: &Path) {
+        let mut changes = Vec::new();
+        self.look_at(folder, &BTreeSet::new(), &mut lock(&self.seen), &mut changes);
+        lock(&self.untold).extend(changes);
     }
 
     fn withdraw(&self, folder: &Path, name: &ServedName, changes: &mut Vec<Change>) {

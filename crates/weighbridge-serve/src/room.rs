@@ -249,6 +249,12 @@ impl Room {
         }
     }
 
+    /// The bytes of all memory.
+    #[cfg(feature = "accept")]
+    pub(crate) fn memory(&self) -> u64 {
+        u64::from(self.memory_units).saturating_mul(u64::try_from(UNIT).unwrap_or(u64::MAX))
+    }
+
     /// The number of connections.
     pub(crate) fn connections(&self) -> usize {
         lock(&self.seats).taken.len()
@@ -271,6 +277,8 @@ pub(crate) struct Seat {
     holds: AtomicUsize,
     /// Whether bytes wait until the client takes them.
     is_blocked: AtomicBool,
+    /// Whether bytes of a request are waited for.
+    awaits_bytes: AtomicBool,
     window: Mutex<Window>,
     /// The bytes per second that the client took in the last window; of a client that was never waited for, more than any.
     rate: AtomicU64,
@@ -289,6 +297,7 @@ impl Seat {
             asked: AtomicU64::new(now),
             holds: AtomicUsize::new(0),
             is_blocked: AtomicBool::new(false),
+            awaits_bytes: AtomicBool::new(false),
             window: Mutex::default(),
             rate: AtomicU64::new(u64::MAX),
             is_told: AtomicBool::new(false),
@@ -304,6 +313,17 @@ impl Seat {
     /// The client has taken bytes.
     pub(crate) fn take(&self, bytes: usize) {
         self.is_blocked.store(false, Relaxed);
+        self.moved(bytes);
+    }
+
+    /// Bytes of the client's request have come.
+    #[cfg(feature = "accept")]
+    pub(crate) fn receive(&self, bytes: usize) {
+        self.awaits_bytes.store(false, Relaxed);
+        self.moved(bytes);
+    }
+
+    fn moved(&self, bytes: usize) {
         self.changed.store(self.now(), Relaxed);
         if self.holds.load(Relaxed) > 0 {
             self.useful.store(self.now(), Relaxed);
@@ -325,6 +345,13 @@ impl Seat {
         lock(&self.window).blocked_since.get_or_insert_with(Instant::now);
     }
 
+    /// Bytes of the client's request are waited for. A client that hardly sends any is as slow as one that hardly takes any.
+    #[cfg(feature = "accept")]
+    pub(crate) fn await_bytes(&self) {
+        self.awaits_bytes.store(true, Relaxed);
+        lock(&self.window).blocked_since.get_or_insert_with(Instant::now);
+    }
+
     pub(crate) fn begin_request(&self) {
         self.requests.fetch_add(1, Relaxed);
         self.asked.store(self.now(), Relaxed);
@@ -333,10 +360,17 @@ impl Seat {
     }
 
     pub(crate) fn end_request(&self) {
+        self.awaits_bytes.store(false, Relaxed);
         self.requests.fetch_sub(1, Relaxed);
     }
 
+    /// Whether the client is waited for: to take bytes of an answer, or to send those of a request.
     pub(crate) fn is_blocked(&self) -> bool {
+        self.has_bytes_waiting() || self.awaits_bytes.load(Relaxed)
+    }
+
+    /// Whether bytes wait until the client takes them.
+    pub(crate) fn has_bytes_waiting(&self) -> bool {
         self.is_blocked.load(Relaxed)
     }
 

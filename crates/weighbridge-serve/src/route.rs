@@ -5,6 +5,7 @@ use std::fmt;
 
 use weighbridge_manifest::ModelName;
 use weighbridge_store::{CHUNKS, FILES, FOLDER, HEAD, TENSORS};
+use weighbridge_tree::HeadId;
 
 /// The thing that a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,23 @@ pub enum Route {
     Tree(ServedName, String, String),
     /// A file, or metadata, of a named release, in the language of a hub.
     Resolve(ServedName, String, String),
+    /// An upload of a release.
+    Push(ServedName, HeadId, PushRoute),
+}
+
+/// The thing of an upload that a path names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PushRoute {
+    /// The upload itself: offered, asked for its state, given up.
+    Upload,
+    /// The parts that it lacks.
+    Missing,
+    /// The end of it, after which the release is served.
+    Publish,
+    /// A list, or the layers.
+    Metadata(MetadataFile),
+    /// A file at a path of the model folder.
+    File(String),
 }
 
 /// The name of a model that can be served: two parts, of which the first is not `api`.
@@ -143,6 +161,9 @@ impl Route {
         if let Some(rest) = path.strip_prefix("api/models/") {
             return Self::of_api(rest);
         }
+        if let Some(rest) = path.strip_prefix("api/push/v1/") {
+            return Self::of_push(rest);
+        }
         let (name, rest) = model(path)?;
         let (first, behind) = rest.split_once('/').unwrap_or((rest, ""));
         match first {
@@ -178,6 +199,41 @@ impl Route {
         }
     }
 
+    /// Reads what follows `/api/push/v1/`.
+    fn of_push(path: &str) -> Option<Self> {
+        let (name, rest) = model(path)?;
+        let (head, rest) = rest.split_once('/').map_or((rest, None), |(head, rest)| (head, Some(rest)));
+        let head = HeadId::from_hex(head).ok()?;
+        let route = match rest {
+            None => PushRoute::Upload,
+            Some("missing") => PushRoute::Missing,
+            Some("publish") => PushRoute::Publish,
+            Some(rest) => {
+                let (first, behind) = rest.split_once('/')?;
+                match first {
+                    // The head is the offer.
+                    FOLDER => PushRoute::Metadata(
+                        MetadataFile::named(behind).filter(|file| *file != MetadataFile::Head)?,
+                    ),
+                    "files" if is_path(behind) => PushRoute::File(behind.to_owned()),
+                    _ => return None,
+                }
+            }
+        };
+        Some(Self::Push(name, head, route))
+    }
+
+    /// The methods that are answered, for the header `Allow`.
+    #[must_use]
+    pub fn allowed(&self) -> &'static str {
+        match self {
+            Self::Audit(_) | Self::Push(_, _, PushRoute::Publish) => "POST",
+            Self::Push(_, _, PushRoute::Upload) => "DELETE, GET, HEAD, POST",
+            Self::Push(_, _, PushRoute::Metadata(_) | PushRoute::File(_)) => "PUT",
+            _ => "GET, HEAD",
+        }
+    }
+
     /// The kind of the route, for figures and logs.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -194,6 +250,7 @@ impl Route {
             Self::Info(..) => "info",
             Self::Tree(..) => "tree",
             Self::Resolve(..) => "resolve",
+            Self::Push(..) => "push",
         }
     }
 
@@ -209,7 +266,8 @@ impl Route {
             | Self::Audit(name)
             | Self::Info(name, _)
             | Self::Tree(name, ..)
-            | Self::Resolve(name, ..) => Some(name),
+            | Self::Resolve(name, ..)
+            | Self::Push(name, ..) => Some(name),
         }
     }
 

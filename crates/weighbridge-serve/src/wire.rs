@@ -27,6 +27,11 @@ impl<S> Wire<S> {
         Self { stream, heads: Heads::new(), seat, refusal: REFUSAL }
     }
 
+    /// The stream beneath, whose bytes nobody looks at any more.
+    pub(crate) fn into_stream(self) -> S {
+        self.stream
+    }
+
     fn written(&self, result: &Poll<io::Result<usize>>) {
         match result {
             Poll::Ready(Ok(bytes)) => self.seat.take(*bytes),
@@ -94,7 +99,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         // TLS takes bytes into memory of its own before they are taken by the client.
         match &flushed {
             Poll::Pending => wire.seat.block(),
-            Poll::Ready(_) if wire.seat.is_blocked() => wire.seat.take(0),
+            Poll::Ready(_) if wire.seat.has_bytes_waiting() => wire.seat.take(0),
             Poll::Ready(_) => {}
         }
         flushed

@@ -131,13 +131,13 @@ impl Screen {
 }
 
 /// The rate of counted bytes over the last seconds.
-pub(super) struct Pace {
+pub(crate) struct Pace {
     counts: Counts,
     seen: VecDeque<(Duration, u64)>,
 }
 
 impl Pace {
-    pub(super) fn of(counts: Counts) -> Self {
+    pub(crate) fn of(counts: Counts) -> Self {
         Self { counts, seen: VecDeque::new() }
     }
 
@@ -152,7 +152,7 @@ impl Pace {
     }
 
     /// The rate, and the time that the rest takes at this rate.
-    pub(super) fn text(&mut self, at: Duration, verified: u64, wanted: u64) -> String {
+    pub(crate) fn text(&mut self, at: Duration, verified: u64, wanted: u64) -> String {
         let rate = self.rate(at, verified);
         if verified >= wanted {
             return format!("all {}", self.counts.word());
@@ -170,7 +170,7 @@ const PACE: Duration = Duration::from_secs(5);
 const MAX_SOURCES: usize = 12;
 
 /// The maximum number of frames per second.
-const FRAMES: u8 = 20;
+pub(crate) const FRAMES: u8 = 20;
 
 /// On a terminal with fewer columns, the rate has a row of its own.
 const WIDE: usize = 72;
@@ -179,11 +179,11 @@ const WIDE: usize = 72;
 const MARGIN: usize = 5;
 
 /// A style from a template in this file. All of these are well-formed.
-fn style(template: &str) -> ProgressStyle {
+pub(crate) fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-fn bar_style(width: usize, counts: Counts) -> ProgressStyle {
+pub(crate) fn bar_style(width: usize, counts: Counts) -> ProgressStyle {
     let between = if width < WIDE { "\n  " } else { ", " };
     let word = counts.word();
     style(&format!("{word} [{{wide_bar}}] {{bytes}} of {{total_bytes}}{between}{{msg}}"))
@@ -223,7 +223,7 @@ pub(super) fn source_rows(
 }
 
 /// Breaks a text into indented rows that fit, between words where possible.
-fn folded(text: &str, indent: &str, width: usize) -> String {
+pub(crate) fn folded(text: &str, indent: &str, width: usize) -> String {
     let room = width.saturating_sub(indent.len() + MARGIN).max(1);
     let mut rows: Vec<String> = Vec::new();
     for word in text.split(' ') {

@@ -14,14 +14,14 @@ use indicatif::TermLike;
 /// itself, such as `^C` for a typed Ctrl-C, goes to a row behind the frame. indicatif takes the frame for one row lower
 /// than it is, and never clears its first row. Without the last blanks, `^C` goes to the last row and is cleared with
 /// it.
-pub(super) struct Tty {
+pub(crate) struct Tty {
     term: Term,
     /// Blanks that are only written when something follows.
     blanks: Mutex<String>,
 }
 
 impl Tty {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { term: Term::buffered_stderr(), blanks: Mutex::default() }
     }
 
@@ -31,7 +31,7 @@ impl Tty {
 }
 
 /// The width of the terminal in columns.
-pub(super) fn width() -> usize {
+pub(crate) fn width() -> usize {
     usize::from(Term::stderr().size().1)
 }
 

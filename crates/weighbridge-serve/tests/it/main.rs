@@ -19,3 +19,5 @@ mod hub;
 mod kit;
 mod limits;
 mod proofs;
+#[cfg(feature = "accept")]
+mod push;

@@ -1,0 +1,306 @@
+//! `push`: a model to receivers.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+};
+
+use tokio::runtime::Runtime;
+use weighbridge_manifest::{Vkey, shown};
+use weighbridge_store::{IoError, read_bounded, shown_path};
+use weighbridge_transfer::{
+    PUSH_PATIENCE, PushError, PushEvent, PushOptions, PushReason, PushTarget, PushTargets, Stop, push,
+};
+use weighbridge_tree::{Coded as _, ErrorCode};
+
+use crate::{
+    args::Push,
+    events,
+    failure::Failure,
+    output::{Output, count, size},
+    place::NewFile,
+    push_view::View,
+    signals::{self, Signal},
+    trust,
+};
+
+pub(crate) fn run(args: &Push, output: &Output, stop: &Stop) -> Result<(), Failure> {
+    let targets = targets(args)?;
+    if let Some(folder) = &args.receipts {
+        fs::create_dir_all(folder).map_err(IoError::at("create", folder))?;
+    }
+    let names: Vec<String> = targets.iter().map(|target| target.name().to_owned()).collect();
+    let runtime = Runtime::new().map_err(|error| {
+        Failure::new(ErrorCode::IO, format!("cannot start the threads of a push: {error}"))
+    })?;
+    let ending = Arc::new(Ending::default());
+    if !output.is_embedded() {
+        let (ending, is_asked) = (Arc::clone(&ending), Arc::new(AtomicBool::new(false)));
+        // If this fails, a signal ends the push like any process. What the targets have they keep.
+        let _ = signals::listen(&runtime, move |signal| {
+            if is_asked.swap(true, SeqCst) {
+                #[allow(clippy::exit, reason = "the second signal asks for this")]
+                std::process::exit(signal.status().into());
+            }
+            *ending.signal.lock().unwrap_or_else(PoisonError::into_inner) = Some(signal);
+            ending.stop.ask();
+        });
+    }
+    let watcher = Watcher {
+        output,
+        names: &names,
+        receipts: args.receipts.as_deref(),
+        view: Mutex::new(View::new(output, &names)),
+        failures: Mutex::default(),
+    };
+    let options = PushOptions { model: args.model.clone(), targets, patience: PUSH_PATIENCE };
+    let tell = |event: PushEvent| watcher.tell(&event);
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            ended = push(options, &tell, &ending.stop) => ended,
+            () = forward(stop, &ending.stop) => Err(PushError::Bug),
+        }
+    });
+    // Reads of a file system that does not answer are not waited for.
+    runtime.shutdown_background();
+    let failures = watcher.end();
+    let done = ended?;
+    output.result("", || events::push::Result {
+        pushed: failures.is_empty() && done == names.len(),
+        done,
+        targets: names.len(),
+    });
+    let signal = *ending.signal.lock().unwrap_or_else(PoisonError::into_inner);
+    match failures.into_values().next() {
+        None => Ok(()),
+        Some(failure) if names.len() == 1 => Err(Failure { signal, ..failure }),
+        Some(failure) => {
+            let lacking = names.len().saturating_sub(done);
+            let message =
+                format!("{lacking} of {} do not have the model", count(names.len() as u64, "target"));
+            Err(Failure { message, signal, ..failure })
+        }
+    }
+}
+
+/// The end that a signal, or the caller, asks for.
+#[derive(Default)]
+struct Ending {
+    stop: Stop,
+    signal: Mutex<Option<Signal>>,
+}
+
+/// Hands the caller's wish on, and never ends.
+async fn forward(from: &Stop, to: &Stop) {
+    from.asked().await;
+    to.ask();
+    std::future::pending::<()>().await;
+}
+
+fn targets(args: &Push) -> Result<Vec<PushTarget>, Failure> {
+    let factory = PushTargets::new();
+    let receiver = args.receiver.as_deref().map(trust::vkey).transpose()?;
+    let tokens = tokens(args)?;
+    let target = |text: &String| {
+        let (address, key) = text.split_once('#').map_or((text.as_str(), None), |(a, key)| (a, Some(key)));
+        let named = |error: String| Failure::usage(format!("{}: {error}", shown(without_secrets(address))));
+        if is_bucket(address) {
+            return factory.bucket(address).map_err(named);
+        }
+        let key: Option<Vkey> = key.map(Vkey::parse).transpose()?.or_else(|| receiver.clone());
+        let key = key.ok_or_else(|| {
+            named("the key of the receiver was not said".to_owned()).hint(
+                "name it by --receiver VKEY, or as TARGET#VKEY: what a server says of itself shows nothing, and the receipt is \
+                 signed by this key",
+            )
+        })?;
+        factory.receiver(address, key, tokens.get(text.as_str()).map(String::as_str)).map_err(named)
+    };
+    args.targets.iter().map(target).collect()
+}
+
+fn is_bucket(address: &str) -> bool {
+    let scheme = address.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    scheme.is_some_and(|scheme| matches!(scheme.as_str(), "s3" | "s3a" | "gs" | "az" | "abfs" | "abfss"))
+}
+
+/// An address for messages: user and password are left out.
+fn without_secrets(address: &str) -> &str {
+    address.rsplit_once('@').map_or(address, |(_, host)| host)
+}
+
+/// The tokens by target, as it is named on the command line.
+fn tokens(args: &Push) -> Result<BTreeMap<&str, String>, Failure> {
+    let mut tokens = BTreeMap::new();
+    for pair in args.token.chunks_exact(2) {
+        let [target, file] = pair else { continue };
+        if !args.targets.contains(target) {
+            let message = format!("--token: {} is no target of this push", shown(without_secrets(target)));
+            return Err(Failure::usage(message).hint("name the target in the same words as above"));
+        }
+        let text = read_bounded(Path::new(file), MAX_TOKEN)?;
+        let text = String::from_utf8(text)
+            .map_err(|_| Failure::usage(format!("--token: {} has no text", shown_path(file))))?;
+        tokens.insert(target.as_str(), text.trim().to_owned());
+    }
+    Ok(tokens)
+}
+
+/// The longest file of a token.
+const MAX_TOKEN: u64 = 64 << 10;
+
+struct Watcher<'a> {
+    output: &'a Output,
+    names: &'a [String],
+    receipts: Option<&'a Path>,
+    view: Mutex<View>,
+    failures: Mutex<BTreeMap<usize, Failure>>,
+}
+
+impl Watcher<'_> {
+    fn end(self) -> BTreeMap<usize, Failure> {
+        self.view.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
+        self.failures.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, event: &PushEvent) {
+        let mut view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = |target: usize| self.names.get(target).map_or("", String::as_str);
+        if !self.output.is_json() {
+            view.show(event, self.output);
+        }
+        match event {
+            PushEvent::Begun { name, head, bytes } => {
+                let text = format!("pushing  {}, {}, head {head}", shown(name), size(*bytes));
+                let object = || events::push::Pushing { name, head: (*head).into(), bytes: *bytes };
+                view.aside(|| self.output.result(&text, object));
+            }
+            PushEvent::Progress(target, progress) if self.output.is_json() => {
+                self.output.object(&events::push::Progress {
+                    target: *target,
+                    name: name(*target),
+                    sent: progress.sent,
+                    verified: progress.verified,
+                    durable: progress.durable,
+                    wanted: progress.wanted,
+                });
+            }
+            PushEvent::Waiting(target, waiting) if self.output.is_json() => {
+                let (reason, why, again_in) = match &waiting.reason {
+                    PushReason::Silent(_) => ("silent", None, None),
+                    PushReason::Working(work) => ("working", Some(work.as_str()), None),
+                    PushReason::Again(why, time) => ("again", Some(why.as_str()), Some(time.as_secs_f64())),
+                    _ => ("sending", None, None),
+                };
+                self.output.object(&events::push::Waiting {
+                    target: *target,
+                    name: name(*target),
+                    reason,
+                    path: waiting.path.as_deref(),
+                    why,
+                    again_in,
+                    since: waiting.since.as_secs_f64(),
+                });
+            }
+            PushEvent::Done(target, receipt) => {
+                let file = receipt.as_deref().and_then(|note| self.keep(*target, note));
+                let shown_file = file.as_ref().map(|file| format!("; receipt {}", shown_path(file)));
+                let text = format!("pushed   to {}{}", shown(name(*target)), shown_file.unwrap_or_default());
+                view.aside(|| {
+                    self.output.result(&text, || events::push::Pushed {
+                        target: *target,
+                        name: name(*target),
+                        receipt: receipt.as_deref(),
+                        file: file.as_ref().map(|file| file.to_string_lossy().into_owned()),
+                    });
+                });
+            }
+            PushEvent::Failed(target, error) => {
+                let failure = failure(error, name(*target));
+                if self.output.is_json() || self.names.len() > 1 {
+                    let of_target = match &**error {
+                        PushError::Refused { code, .. } => *code,
+                        _ => None,
+                    };
+                    view.aside(|| {
+                        let text = format!("failed   {} [W{}]", failure.message, failure.code);
+                        self.output.result(&text, || events::push::Unpushed {
+                            target: *target,
+                            name: name(*target),
+                            code: failure.code.into(),
+                            of_target,
+                            message: &failure.message,
+                        });
+                    });
+                }
+                self.failures.lock().unwrap_or_else(PoisonError::into_inner).insert(*target, failure);
+            }
+            _ => {}
+        }
+    }
+
+    /// Writes a receipt. One that cannot be written is a failure of its target, which has the model all the same.
+    fn keep(&self, target: usize, note: &str) -> Option<PathBuf> {
+        let folder = self.receipts?;
+        let path = folder.join(format!("{}.receipt", file_name(self.names.get(target)?)));
+        let written = NewFile::write(&path, note.as_bytes());
+        match written {
+            Ok(()) => Some(path),
+            Err(failure) => {
+                self.failures.lock().unwrap_or_else(PoisonError::into_inner).insert(target, failure);
+                None
+            }
+        }
+    }
+}
+
+/// A target's name as that of a file.
+fn file_name(name: &str) -> String {
+    let name = name.split_once("://").map_or(name, |(_, rest)| rest);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+    name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect()
+}
+
+fn failure(error: &PushError, name: &str) -> Failure {
+    let code = error.error_code();
+    let of_target = format!("{} {error}", shown(name));
+    match error {
+        PushError::Refused { code: Some(reason), .. } => {
+            let failure = Failure::new(code, of_target);
+            let reason = ErrorCode::ALL.iter().find(|known| known.get() == *reason);
+            match reason.copied() {
+                Some(ErrorCode::ROLLBACK | ErrorCode::FORK) => {
+                    failure.hint("it has accepted another head of this model before: push a later revision")
+                }
+                Some(ErrorCode::CHUNK_MISMATCH) => failure.hint(
+                    "the file is good here, so that something on the way changes bytes; the same command goes on",
+                ),
+                _ => failure,
+            }
+        }
+        PushError::Refused { .. } => Failure::new(code, of_target),
+        PushError::Unreachable { .. } => Failure::new(code, of_target)
+            .hint("what it has verified stays there: the same command goes on from there"),
+        PushError::Receipt(_) => Failure::new(code, format!("{}: {error}", shown(name)))
+            .hint("the model may be there; the receipt does not show it"),
+        PushError::Changed { .. } => Failure::new(code, error.to_string())
+            .hint("`weighbridge verify` says what is wrong; weigh it anew if the change is wanted"),
+        PushError::NoLayers => {
+            Failure::new(code, error.to_string()).hint("get chunks.layer from where the metadata came from")
+        }
+        PushError::Stopped => Failure::new(code, "stopped")
+            .hint("what the target has verified stays there: the same command goes on from there"),
+        _ => Failure::new(code, error.to_string()),
+    }
+}
+
+impl From<PushError> for Failure {
+    fn from(error: PushError) -> Self {
+        failure(&error, "")
+    }
+}
