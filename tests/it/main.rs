@@ -14,6 +14,8 @@ mod hub_cache;
 mod import;
 #[cfg(unix)]
 mod push;
+#[cfg(unix)]
+mod python;
 mod readme;
 mod reference;
 #[cfg(unix)]

@@ -171,6 +171,7 @@ enum {
     WB_ERR_STATEMENT_OF_ANOTHER_HEAD = 3302, /* A report or a receipt is of another head. */
     WB_ERR_TOO_FEW_REPORTS = 3303, /* Fewer reports count than the policy demands. */
     WB_ERR_NO_AUDITORS = 3304, /* The policy lists no auditors. */
+    WB_ERR_STATEMENT_NONCE = 3305, /* A receipt does not answer the nonce that was sent. */
     WB_ERR_SAFETENSORS_TOO_SHORT = 4101, /* The file is too short to hold a header length. */
     WB_ERR_SAFETENSORS_HEADER_TOO_LONG = 4102, /* The header is longer than 100,000,000 bytes. */
     WB_ERR_SAFETENSORS_HEADER_PAST_END = 4103, /* The header is longer than the file. */
@@ -270,6 +271,9 @@ enum {
     WB_ERR_LISTING_MALFORMED = 9209, /* A listing is malformed. */
     WB_ERR_NO_PLACE_IN_CACHE = 9210, /* A model of this name has no place of its own in a Hugging Face cache. */
     WB_ERR_FOREIGN_REVISION = 9211, /* `refs/main` in a Hugging Face cache names a revision that weighbridge did not put there; `--replace` replaces it. */
+    WB_ERR_PUSH_REFUSED = 9301, /* The receiver of a push refuses it. */
+    WB_ERR_NO_RECEIVER = 9302, /* The receiver of a push does not answer, or cannot take the model now. */
+    WB_ERR_PUSH_STOPPED = 9303, /* A push was stopped. */
     WB_ERR_BUG = 9999, /* A fault of weighbridge; please report it. */
 };
 

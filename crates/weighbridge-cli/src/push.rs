@@ -5,7 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
 };
@@ -30,7 +30,7 @@ use crate::{
 };
 
 pub(crate) fn run(args: &Push, output: &Output, stop: &Stop) -> Result<(), Failure> {
-    let targets = targets(args)?;
+    let targets = targets(args, output)?;
     if let Some(folder) = &args.receipts {
         fs::create_dir_all(folder).map_err(IoError::at("create", folder))?;
     }
@@ -56,6 +56,7 @@ pub(crate) fn run(args: &Push, output: &Output, stop: &Stop) -> Result<(), Failu
         names: &names,
         receipts: args.receipts.as_deref(),
         view: Mutex::new(View::new(output, &names)),
+        head: OnceLock::new(),
         failures: Mutex::default(),
     };
     let options = PushOptions { model: args.model.clone(), targets, patience: PUSH_PATIENCE };
@@ -68,24 +69,24 @@ pub(crate) fn run(args: &Push, output: &Output, stop: &Stop) -> Result<(), Failu
     });
     // Reads of a file system that does not answer are not waited for.
     runtime.shutdown_background();
-    let failures = watcher.end();
+    let Failures { unpushed, unwritten } = watcher.end();
     let done = ended?;
-    output.result("", || events::push::Result {
-        pushed: failures.is_empty() && done == names.len(),
-        done,
-        targets: names.len(),
-    });
+    output.result("", || events::push::Result { pushed: done == names.len(), done, targets: names.len() });
     let signal = *ending.signal.lock().unwrap_or_else(PoisonError::into_inner);
-    match failures.into_values().next() {
-        None => Ok(()),
-        Some(failure) if names.len() == 1 => Err(Failure { signal, ..failure }),
-        Some(failure) => {
-            let lacking = names.len().saturating_sub(done);
-            let message =
-                format!("{lacking} of {} do not have the model", count(names.len() as u64, "target"));
-            Err(Failure { message, signal, ..failure })
-        }
+    // What was read and found bad says more than what could not be told.
+    let mut worst: Vec<_> = unpushed.into_values().collect();
+    worst.sort_by_key(|failure| !failure.code.is_refusal());
+    let Some(mut failure) = worst.into_iter().next() else {
+        return unwritten.map_or(Ok(()), Err);
+    };
+    failure.signal = signal.filter(|_| failure.code == ErrorCode::PUSH_STOPPED);
+    if names.len() > 1 {
+        let lacking = names.len().saturating_sub(done);
+        failure.message =
+            format!("{lacking} of {} do not have the model", count(names.len() as u64, "target"));
+        failure.hints.clear();
     }
+    Err(failure)
 }
 
 /// The end that a signal, or the caller, asks for.
@@ -102,7 +103,7 @@ async fn forward(from: &Stop, to: &Stop) {
     std::future::pending::<()>().await;
 }
 
-fn targets(args: &Push) -> Result<Vec<PushTarget>, Failure> {
+fn targets(args: &Push, output: &Output) -> Result<Vec<PushTarget>, Failure> {
     let factory = PushTargets::new();
     let receiver = args.receiver.as_deref().map(trust::vkey).transpose()?;
     let tokens = tokens(args)?;
@@ -119,9 +120,26 @@ fn targets(args: &Push) -> Result<Vec<PushTarget>, Failure> {
                  signed by this key",
             )
         })?;
-        factory.receiver(address, key, tokens.get(text.as_str()).map(String::as_str)).map_err(named)
+        let token = tokens.get(text.as_str()).map(String::as_str);
+        if token.is_some() && is_open(address) {
+            output.talk(&format!(
+                "the token goes to {} unencrypted: whoever is on the way can read it",
+                shown(without_secrets(address))
+            ));
+        }
+        factory.receiver(address, key, token).map_err(named)
     };
     args.targets.iter().map(target).collect()
+}
+
+/// Whether what is sent to an address leaves the machine without TLS.
+fn is_open(address: &str) -> bool {
+    let Some(rest) = address.strip_prefix("http://") else { return false };
+    let host = without_secrets(rest).split('/').next().unwrap_or_default();
+    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+    let is_local = host == "localhost"
+        || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    !is_local
 }
 
 fn is_bucket(address: &str) -> bool {
@@ -129,8 +147,9 @@ fn is_bucket(address: &str) -> bool {
     scheme.is_some_and(|scheme| matches!(scheme.as_str(), "s3" | "s3a" | "gs" | "az" | "abfs" | "abfss"))
 }
 
-/// An address for messages: user and password are left out.
+/// An address for messages: user, password and query are left out.
 fn without_secrets(address: &str) -> &str {
+    let address = address.split_once('?').map_or(address, |(address, _)| address);
     address.rsplit_once('@').map_or(address, |(_, host)| host)
 }
 
@@ -159,11 +178,19 @@ struct Watcher<'a> {
     names: &'a [String],
     receipts: Option<&'a Path>,
     view: Mutex<View>,
-    failures: Mutex<BTreeMap<usize, Failure>>,
+    head: OnceLock<String>,
+    failures: Mutex<Failures>,
+}
+
+/// Why targets do not have the model, and why a receipt could not be kept.
+#[derive(Default)]
+struct Failures {
+    unpushed: BTreeMap<usize, Failure>,
+    unwritten: Option<Failure>,
 }
 
 impl Watcher<'_> {
-    fn end(self) -> BTreeMap<usize, Failure> {
+    fn end(self) -> Failures {
         self.view.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
         self.failures.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
@@ -176,6 +203,7 @@ impl Watcher<'_> {
         }
         match event {
             PushEvent::Begun { name, head, bytes } => {
+                let _ = self.head.set(head.to_string());
                 let text = format!("pushing  {}, {}, head {head}", shown(name), size(*bytes));
                 let object = || events::push::Pushing { name, head: (*head).into(), bytes: *bytes };
                 view.aside(|| self.output.result(&text, object));
@@ -195,6 +223,7 @@ impl Watcher<'_> {
                     PushReason::Silent(_) => ("silent", None, None),
                     PushReason::Working(work) => ("working", Some(work.as_str()), None),
                     PushReason::Again(why, time) => ("again", Some(why.as_str()), Some(time.as_secs_f64())),
+                    PushReason::Reading => ("reading", None, None),
                     _ => ("sending", None, None),
                 };
                 self.output.object(&events::push::Waiting {
@@ -228,7 +257,13 @@ impl Watcher<'_> {
                         _ => None,
                     };
                     view.aside(|| {
-                        let text = format!("failed   {} [W{}]", failure.message, failure.code);
+                        let hints: String = failure.hints.iter().map(|hint| format!("; {hint}")).collect();
+                        let text = format!(
+                            "failed   {}: {}{hints} [W{}]",
+                            shown(name(*target)),
+                            failure.message,
+                            failure.code
+                        );
                         self.output.result(&text, || events::push::Unpushed {
                             target: *target,
                             name: name(*target),
@@ -238,26 +273,34 @@ impl Watcher<'_> {
                         });
                     });
                 }
-                self.failures.lock().unwrap_or_else(PoisonError::into_inner).insert(*target, failure);
+                self.failures().unpushed.insert(*target, failure);
             }
             _ => {}
         }
     }
 
-    /// Writes a receipt. One that cannot be written is a failure of its target, which has the model all the same.
+    fn failures(&self) -> std::sync::MutexGuard<'_, Failures> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes a receipt. If it cannot be written, the target has the model all the same.
     fn keep(&self, target: usize, note: &str) -> Option<PathBuf> {
         let folder = self.receipts?;
-        let path = folder.join(format!("{}.receipt", file_name(self.names.get(target)?)));
+        let head = self.head.get().map(|head| head.get(..HEAD_DIGITS).unwrap_or(head)).unwrap_or_default();
+        let path = folder.join(format!("{}.{head}.receipt", file_name(self.names.get(target)?)));
         let written = NewFile::write(&path, note.as_bytes());
         match written {
             Ok(()) => Some(path),
             Err(failure) => {
-                self.failures.lock().unwrap_or_else(PoisonError::into_inner).insert(target, failure);
+                self.failures().unwritten.get_or_insert(failure);
                 None
             }
         }
     }
 }
+
+/// The digits of a head's id in the name of a receipt's file: receipts of other releases stay.
+const HEAD_DIGITS: usize = 12;
 
 /// A target's name as that of a file.
 fn file_name(name: &str) -> String {
@@ -283,11 +326,25 @@ fn failure(error: &PushError, name: &str) -> Failure {
                 _ => failure,
             }
         }
-        PushError::Refused { .. } => Failure::new(code, of_target),
-        PushError::Unreachable { .. } => Failure::new(code, of_target)
-            .hint("what it has verified stays there: the same command goes on from there"),
-        PushError::Receipt(_) => Failure::new(code, format!("{}: {error}", shown(name)))
-            .hint("the model may be there; the receipt does not show it"),
+        PushError::Refused { message, .. } => {
+            let failure = Failure::new(code, of_target);
+            match message.strip_prefix("answers ").and_then(|answer| answer.get(..3)) {
+                Some("401") => failure.hint("name its token by --token TARGET FILE"),
+                Some("403") => failure.hint("ask whoever runs the server for the right to push models of this name"),
+                Some("413") => failure.hint("ask whoever runs the server for more room, or remove what this client has there"),
+                Some("507") => failure.hint("what it has verified stays there: the same command goes on once there is room"),
+                Some(status) if status.starts_with('3') => {
+                    failure.hint("it is elsewhere: name the address that it redirects to")
+                }
+                _ => failure,
+            }
+        }
+        PushError::Unreachable { .. } => Failure::new(code, of_target).hint(
+            "look at the address, or try again later: what it has verified stays there, and the same command goes on from there",
+        ),
+        PushError::Receipt(_) => Failure::new(code, format!("{}: {error}", shown(name))).hint(
+            "the model may be there, and the receipt does not show it: compare --receiver with the server's .vkey",
+        ),
         PushError::Changed { .. } => Failure::new(code, error.to_string())
             .hint("`weighbridge verify` says what is wrong; weigh it anew if the change is wanted"),
         PushError::NoLayers => {
@@ -295,6 +352,9 @@ fn failure(error: &PushError, name: &str) -> Failure {
         }
         PushError::Stopped => Failure::new(code, "stopped")
             .hint("what the target has verified stays there: the same command goes on from there"),
+        PushError::Model(_) => Failure::new(code, error.to_string()).hint(
+            "a model is weighed before it is pushed: `weighbridge weigh`; `weighbridge verify` says what is wrong with it",
+        ),
         _ => Failure::new(code, error.to_string()),
     }
 }

@@ -33,7 +33,6 @@ struct Target {
     /// When a line told the progress last, and the reason that a line told last.
     told: Duration,
     told_reason: Option<(PushReason, Duration)>,
-    has_ended: bool,
 }
 
 struct Rows {
@@ -71,7 +70,6 @@ impl View {
                 pace: Pace::of(Counts::Verified),
                 told: Duration::ZERO,
                 told_reason: None,
-                has_ended: false,
             }
         };
         Self { started: Instant::now(), targets: names.iter().map(target).collect(), all }
@@ -117,8 +115,11 @@ impl Target {
         let PushProgress { sent, verified, durable, wanted } = progress;
         self.progress = progress;
         let Some(rows) = &self.rows else {
-            if has_moved && self.told_reason.take().is_some() {
-                output.talk(&format!("{} goes on", shown(&self.name)));
+            // A slow line stands still again and again: that is told now and then.
+            if has_moved
+                && self.told_reason.as_ref().is_some_and(|(_, when)| at.saturating_sub(*when) >= NOW_AND_THEN)
+            {
+                self.told_reason = None;
             }
             if at.saturating_sub(self.told) >= NOW_AND_THEN {
                 self.told = at;
@@ -129,6 +130,8 @@ impl Target {
         if rows.bar.length() != Some(wanted) {
             rows.bar.set_length(wanted);
             rows.bar.set_style(bar_style(width(), Counts::Verified));
+            // What was there before is no part of the rate.
+            self.pace = Pace::of(Counts::Verified);
         }
         rows.bar.set_position(verified);
         rows.bar.set_message(self.pace.text(at, verified, wanted));
@@ -160,8 +163,11 @@ impl Target {
         let Some(rows) = &self.rows else {
             // Another number is no other reason.
             let is_same = |(told, when): &(PushReason, Duration)| {
-                std::mem::discriminant(told) == std::mem::discriminant(&waiting.reason)
-                    && at.saturating_sub(*when) < NOW_AND_THEN
+                let is_new = std::mem::discriminant(told) != std::mem::discriminant(&waiting.reason);
+                // A target that says nothing at all is news; otherwise one line in half a minute will do.
+                let is_news =
+                    is_new && matches!(waiting.reason, PushReason::Silent(_) | PushReason::Again(..));
+                !is_news && at.saturating_sub(*when) < NOW_AND_THEN
             };
             if !self.told_reason.as_ref().is_some_and(is_same) {
                 self.told_reason = Some((waiting.reason.clone(), at));
@@ -171,11 +177,12 @@ impl Target {
         };
         rows.waiting.set_message(folded(&text, "  ", width()));
         // The rate falls while nothing is verified.
-        rows.bar.set_message(self.pace.text(at, self.progress.verified, self.progress.wanted));
+        if self.progress.wanted > 0 {
+            rows.bar.set_message(self.pace.text(at, self.progress.verified, self.progress.wanted));
+        }
     }
 
     fn end(&mut self) {
-        self.has_ended = true;
         if let Some(rows) = self.rows.take() {
             for row in [rows.bar, rows.account, rows.waiting] {
                 row.finish_and_clear();
@@ -200,7 +207,9 @@ fn waiting_line(waiting: &PushWaiting, name: &str) -> String {
             let seconds = time.as_secs_f64().ceil();
             format!("{none}: {name} {}; tried again in {seconds} s", shown_line(why))
         }
-        _ => format!("{none}: waiting for {name} to verify{of}"),
+        PushReason::Reading => format!("{none}: this machine is reading{of}"),
+        _ if path.is_none() => format!("{none}: waiting for {name}"),
+        _ => format!("{none}:{of} is on its way to {name}"),
     }
 }
 
@@ -226,7 +235,7 @@ mod tests {
                 Some("a\u{1b}.bin"),
                 "nothing verified for 2 s: http://node is syncing a\\u{1b}.bin",
             ),
-            (PushReason::Sending, None, "nothing verified for 2 s: waiting for http://node to verify"),
+            (PushReason::Sending, None, "nothing verified for 2 s: waiting for http://node"),
             (
                 PushReason::Again("cannot be connected to".to_owned(), seconds(4)),
                 None,

@@ -37,7 +37,8 @@ pub use event::{Blame, Event, FetchProgress, Here, SourceId, SourceState, Source
 pub use fetch::{Fetched, Observer, fetch};
 pub use options::{AnotherModel, Options, Stop, Unlisted, Wanted, Watchdog};
 pub use push::messages::{
-    PUSH_VERSION, PushMissing, PushMissingFile, PushNeeds, PushState, PushWork, parse_push_range, push_range,
+    MissingChunks, PUSH_VERSION, PushMissing, PushMissingFile, PushNeeds, PushState, PushWork,
+    parse_push_range, push_range,
 };
 pub use push::{
     PUSH_PATIENCE, PushError, PushEvent, PushOptions, PushProgress, PushReason, PushTarget, PushTargets,

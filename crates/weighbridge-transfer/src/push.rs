@@ -8,10 +8,7 @@ use std::{
     fmt,
     ops::Range,
     path::PathBuf,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -26,17 +23,26 @@ use weighbridge_tree::{Coded, ErrorCode, HeadId, Nonce};
 use crate::{
     board::lock,
     options::Stop,
+    ranges::RangeSet,
     source::http::{Client, public},
 };
 
+mod board;
+#[cfg(feature = "cloud")]
+mod bucket;
 pub(crate) mod messages;
 mod model;
+mod pace;
 mod receiver;
 
-use messages::{PushMissing, PushNeeds, PushState, parse_push_range};
-use model::Model;
+use board::{Board, Pulse, SILENT, Trouble};
+#[cfg(feature = "cloud")]
+use bucket::Bucket;
+use messages::{PushMissing, PushNeeds, PushState};
+use model::{Model, judged::Judged};
+use pace::Pace;
 pub use receiver::{ReceiptFault, check_receipt};
-use receiver::{Receiver, Trouble, content_range};
+use receiver::{Receiver, content_range};
 
 /// A place that a model is brought to.
 pub struct PushTarget {
@@ -45,7 +51,9 @@ pub struct PushTarget {
 }
 
 enum To {
-    Receiver(Receiver),
+    Receiver(Box<Receiver>),
+    #[cfg(feature = "cloud")]
+    Bucket(Bucket),
 }
 
 /// Makes targets. All targets of one factory share one HTTP client.
@@ -81,11 +89,13 @@ impl PushTargets {
     /// ```
     pub fn receiver(&self, address: &str, vkey: Vkey, token: Option<&str>) -> Result<PushTarget, String> {
         let mut url = Url::parse(address).map_err(|error| format!("it is no address: {error}"))?;
+        if url.query().is_some() {
+            return Err("the address of a receiver has no query".to_owned());
+        }
         if !matches!(url.scheme(), "http" | "https") {
             return Err(format!("{} is no scheme of a receiver: http or https is", shown(url.scheme())));
         }
         url.set_fragment(None);
-        url.set_query(None);
         let token = token.map(|token| {
             let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim()))?;
             value.set_sensitive(true);
@@ -95,17 +105,30 @@ impl PushTargets {
             token.transpose().map_err(|_| "the token has characters that no header can have".to_owned())?;
         let client = self.client.get_or_init(Client::new).clone().map_err(|error| error.clone())?;
         let (name, url) = (public(&url), url);
-        Ok(PushTarget { name, to: To::Receiver(Receiver::new(client, url, token, vkey)) })
+        Ok(PushTarget { name, to: To::Receiver(Box::new(Receiver::new(client, url, token, vkey))) })
     }
 }
 
 impl PushTargets {
-    /// A folder in a bucket, by its address: `s3://bucket/folder`, `gs://bucket/folder`, `az://container/folder`.
+    /// A folder in a bucket, by its address: `s3://bucket/folder`, `gs://bucket/folder`, `az://container/folder`. Credentials are
+    /// found where those of a bucket are that is a source. Asks nobody yet.
     ///
     /// # Errors
-    /// The reason, as a sentence.
-    pub fn bucket(&self, _address: &str) -> Result<PushTarget, String> {
-        Err("this build does not support buckets".to_owned())
+    /// The reason, as a sentence, also without the feature `cloud`. The address, which may hold a secret, is not part of it.
+    #[cfg_attr(not(feature = "cloud"), allow(clippy::unused_self, reason = "a build with buckets uses it"))]
+    pub fn bucket(&self, address: &str) -> Result<PushTarget, String> {
+        #[cfg(feature = "cloud")]
+        {
+            let address = crate::source::bucket::address(address)?;
+            let client = self.client.get_or_init(Client::new).clone()?;
+            let bucket = Bucket::open(&address, client)?;
+            Ok(PushTarget { name: crate::source::bucket::name(&address), to: To::Bucket(bucket) })
+        }
+        #[cfg(not(feature = "cloud"))]
+        {
+            let _ = address;
+            Err("this build does not support buckets".to_owned())
+        }
     }
 }
 
@@ -115,12 +138,21 @@ impl PushTarget {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// How long it may say nothing before the push says so.
+    fn silent(&self) -> Duration {
+        match self.to {
+            To::Receiver(_) => SILENT,
+            #[cfg(feature = "cloud")]
+            To::Bucket(_) => bucket::SILENT,
+        }
+    }
 }
 
 /// How far a push to one target is. None of `verified` and `durable` falls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PushProgress {
-    /// Bytes of chunks that were sent, each time that they were.
+    /// Bytes of chunks that the target has taken, each time that it did.
     pub sent: u64,
     /// Bytes that the target has verified, whoever brought them.
     pub verified: u64,
@@ -201,7 +233,7 @@ pub enum PushError {
     Model(OpenError),
     /// The model was weighed without layers, or they are not there.
     NoLayers,
-    /// A file of the model cannot be read.
+    /// A list or the layers of the model cannot be read.
     Io(IoError),
     /// A file of the model has changed since it was weighed.
     Changed {
@@ -268,17 +300,20 @@ impl std::error::Error for PushError {}
 ///
 /// # Guarantee
 /// A target that is told as done has the whole model, as it says itself: a receiver by a receipt of its key that answers a nonce of
-/// this run. What a target has verified before, in this run or another, is not sent again.
+/// this run, a bucket by taking every object, the head last. No byte is sent to a bucket that was not judged in that memory. What a
+/// target has verified before, in this run or another, is not sent again.
 ///
 /// # Non-guarantee
-/// A receipt is a claim. The bytes of a bucket were read back in part.
+/// A receipt is a claim. The bytes of a bucket were read back in part. Of an object that a bucket had before, the push believes
+/// the root that the bucket has noted with it, and what is read back.
 ///
 /// # Errors
 /// [`PushError`], if the model cannot be opened. What happens to a target is an event: one that fails keeps no other from going on.
 /// Returns the number of targets that are done.
 ///
 /// # Cost
-/// At most 8 MiB, or 8 chunks, for each target, and what the lists take. Needs a Tokio runtime with time and I/O.
+/// At most 8 MiB, or 8 chunks, for each receiver; for each bucket 8 parts, of 8 MiB, a chunk, or a ten-thousandth of the largest file,
+/// whichever is most. And what the lists take. Needs a Tokio runtime with time and I/O.
 pub async fn push(
     options: PushOptions,
     tell: &(dyn Fn(PushEvent) + Sync),
@@ -286,7 +321,11 @@ pub async fn push(
 ) -> Result<usize, PushError> {
     let _ends = stop.begin();
     let PushOptions { model, targets, patience } = options;
-    let model = Arc::new(blocking(move || Model::open(&model)).await?);
+    let open = blocking(move || Model::open(&model));
+    let model = tokio::select! {
+        model = open => Arc::new(model?),
+        () = stop.asked() => return Err(PushError::Stopped),
+    };
     let head = model.head();
     tell(PushEvent::Begun {
         name: head.head().name.as_str().to_owned(),
@@ -297,7 +336,9 @@ pub async fn push(
     let entries = model.files.entries().iter();
     let wanted = entries.filter(|entry| seen.insert(entry.root)).map(|entry| entry.size).sum();
     drop(seen);
-    let boards: Vec<_> = targets.iter().map(|_| Arc::new(Board::new(wanted, patience))).collect();
+    let metadata = model.metadata_len();
+    let board = |target: &PushTarget| Arc::new(Board::new(wanted, metadata, patience, target.silent()));
+    let boards: Vec<_> = targets.iter().map(board).collect();
     let mut tasks: FuturesUnordered<_> = targets
         .iter()
         .zip(&boards)
@@ -305,8 +346,14 @@ pub async fn push(
         .map(|(number, (target, board))| {
             let model = &model;
             async move {
-                let To::Receiver(receiver) = &target.to;
-                (number, Sender { receiver, model, board }.run().await)
+                let ended = match &target.to {
+                    To::Receiver(receiver) => {
+                        Sender { receiver, model, board, pace: Pace::default() }.run().await
+                    }
+                    #[cfg(feature = "cloud")]
+                    To::Bucket(bucket) => bucket.push(model, board).await.map(|()| None),
+                };
+                (number, ended)
             }
         })
         .collect();
@@ -321,6 +368,8 @@ pub async fn push(
                     pulse.beat(number, tell);
                     tell(PushEvent::Failed(number, Arc::new(PushError::Stopped)));
                 }
+                drop(tasks);
+                give_up(&targets).await;
                 return Ok(done);
             }
             _ = tick.tick() => {
@@ -344,197 +393,40 @@ pub async fn push(
     }
 }
 
-/// What has happened at one target.
-struct Board {
-    wanted: u64,
-    patience: Duration,
-    sent: AtomicU64,
-    verified: AtomicU64,
-    durable: AtomicU64,
-    state: Mutex<Standing>,
-}
-
-struct Standing {
-    /// When something moved last: bytes were verified or made durable, metadata were taken.
-    moved: Instant,
-    /// When the target answered last.
-    heard: Instant,
-    has_answered: bool,
-    /// The work of the target, by its last word.
-    working: Option<(String, String)>,
-    /// The reason why it is tried again, and when.
-    again: Option<(String, Instant)>,
-    /// The file that is being sent, or read here.
-    at: Option<String>,
-}
-
-impl Board {
-    fn new(wanted: u64, patience: Duration) -> Self {
-        let now = Instant::now();
-        let state =
-            Standing { moved: now, heard: now, has_answered: false, working: None, again: None, at: None };
-        let none = || AtomicU64::new(0);
-        Self { wanted, patience, sent: none(), verified: none(), durable: none(), state: Mutex::new(state) }
-    }
-
-    fn progress(&self) -> PushProgress {
-        PushProgress {
-            sent: self.sent.load(Relaxed),
-            verified: self.verified.load(Relaxed),
-            durable: self.durable.load(Relaxed),
-            wanted: self.wanted,
-        }
-    }
-
-    /// The target has said how far it is. No number that is too large, or falls, is believed.
-    fn hear(&self, state: &PushState) {
-        let (verified, durable) = (state.verified.min(self.wanted), state.durable.min(self.wanted));
-        let before = self.verified.fetch_max(verified, Relaxed);
-        let moved = verified > before || durable > self.durable.fetch_max(durable, Relaxed);
-        let mut standing = lock(&self.state);
-        standing.heard = Instant::now();
-        if moved {
-            standing.moved = standing.heard;
-        }
-        standing.working = state.doing.as_ref().map(|doing| (shown(&doing.work), shown(&doing.path)));
-    }
-
-    fn move_on(&self) {
-        let mut standing = lock(&self.state);
-        standing.moved = Instant::now();
-        (standing.heard, standing.again) = (standing.moved, None);
-    }
-
-    fn answers(&self) {
-        let mut standing = lock(&self.state);
-        (standing.heard, standing.again, standing.has_answered) = (Instant::now(), None, true);
-    }
-
-    fn at(&self, path: &str) {
-        lock(&self.state).at = Some(path.to_owned());
-    }
-
-    fn waiting(&self) -> Option<PushWaiting> {
-        let standing = lock(&self.state);
-        let since = standing.moved.elapsed();
-        if since < QUIET {
-            return None;
-        }
-        let silent = standing.heard.elapsed();
-        let path = standing.at.clone();
-        let (reason, path) = match (&standing.again, &standing.working) {
-            (Some((why, at)), _) => {
-                (PushReason::Again(why.clone(), at.saturating_duration_since(Instant::now())), path)
-            }
-            _ if silent >= SILENT => (PushReason::Silent(silent), path),
-            (None, Some((work, path))) => (PushReason::Working(work.clone()), Some(path.clone())),
-            (None, None) => (PushReason::Sending, path),
-        };
-        Some(PushWaiting { reason, path, since })
-    }
-}
-
-/// Tells of a target while it goes on.
-struct Pulse {
-    board: Arc<Board>,
-    told: PushProgress,
-    told_waiting: Option<Instant>,
-    has_ended: bool,
-}
-
-impl Pulse {
-    fn new(board: Arc<Board>) -> Self {
-        Self { board, told: PushProgress::default(), told_waiting: None, has_ended: false }
-    }
-
-    fn beat(&mut self, number: usize, tell: &(dyn Fn(PushEvent) + Sync)) {
-        if self.has_ended {
-            return;
-        }
-        let progress = self.board.progress();
-        if progress != self.told {
-            self.told = progress;
-            tell(PushEvent::Progress(number, progress));
-        }
-        let is_due = self.told_waiting.is_none_or(|at| at.elapsed() >= Duration::from_secs(1));
-        if let Some(waiting) = self.board.waiting().filter(|_| is_due) {
-            self.told_waiting = Some(Instant::now());
-            tell(PushEvent::Waiting(number, waiting));
-        }
-    }
-}
-
 /// How often the state is told.
 const TICK: Duration = Duration::from_millis(200);
 /// How often a receiver is asked for its state.
 const ASK: Duration = Duration::from_millis(500);
-/// How long nothing may move before the push says that it waits.
-const QUIET: Duration = Duration::from_millis(1500);
-/// How long a receiver may say nothing before the push says so.
-const SILENT: Duration = Duration::from_millis(1200);
+/// The first pause where a receiver asks for nothing.
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+/// The time for which a receiver may say nothing at all while it publishes.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// The bytes of chunks in one request, where chunks are not larger.
 const PIECE: u64 = 1 << 20;
-/// The requests that bring chunks at the same time: at most, and at first.
-const MOST_AT_ONCE: usize = 8;
-const FIRST_AT_ONCE: usize = 2;
-/// A request that took less time than this makes room for one more; one that took as long as that, for one less.
-const SHORT: Duration = Duration::from_millis(500);
-const LONG: Duration = Duration::from_secs(4);
-/// The time before the first retry, and the longest.
-const PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// The push to one receiver.
 struct Sender<'a> {
     receiver: &'a Receiver,
     model: &'a Arc<Model>,
     board: &'a Board,
+    pace: Pace,
 }
 
 impl Sender<'_> {
     /// Goes on until the receiver has signed a receipt, or will not.
     async fn run(&self) -> Result<Option<String>, PushError> {
-        let mut pause = PAUSE;
-        loop {
-            let before = self.board.progress().verified;
-            let trouble = match self.attempt().await {
-                Ok(receipt) => return Ok(Some(receipt)),
-                Err(trouble) => trouble,
-            };
-            if self.board.progress().verified > before {
-                pause = PAUSE;
-            }
-            let (why, after) = match trouble {
-                Trouble::Ended(error) => return Err(error),
-                Trouble::WrongChunk(message) => {
-                    return Err(PushError::Refused { code: Some(ErrorCode::CHUNK_MISMATCH.get()), message });
-                }
-                Trouble::Again { why, after } => (why, after),
-                Trouble::Forgotten => ("has no such upload any more".to_owned(), Some(Duration::ZERO)),
-            };
-            let wait = after.unwrap_or(pause);
-            pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
-            {
-                let mut standing = lock(&self.board.state);
-                let quiet = standing.moved.elapsed();
-                // An address that has never answered may be a wrong one.
-                let patience = match standing.has_answered {
-                    true => self.board.patience,
-                    false => self.board.patience / 10,
-                };
-                if quiet.saturating_add(wait) > patience {
-                    return Err(PushError::Unreachable { why });
-                }
-                standing.again = Some((why, Instant::now() + wait));
-            }
-            // A receiver that has forgotten the upload again and again is not asked in a busy loop.
-            tokio::time::sleep(wait.max(PAUSE)).await;
-        }
+        self.board.persevere(async || self.attempt().await).await.map(Some)
     }
 
     async fn attempt(&self) -> Result<String, Trouble> {
         let head = self.model.head();
-        let state = self.receiver.offer(head, self.model.note.clone()).await?;
+        let offered = self.receiver.offer(head, self.model.note.clone());
+        let state = tokio::select! {
+            state = offered => state?,
+            () = self.board.silent_for(self.board.patience()) => {
+                return Err(Trouble::unanswered("does not answer".to_owned()));
+            }
+        };
         self.board.answers();
         self.board.hear(&state);
         let asking = async {
@@ -555,21 +447,37 @@ impl Sender<'_> {
     /// Brings what is needed, until nothing is.
     async fn bring(&self, mut state: PushState) -> Result<String, Trouble> {
         let head = self.model.head();
+        let taken = Mutex::new(Taken::default());
+        let mut pause = FIRST_LOOK;
         loop {
+            if self.board.alive() > self.board.patience() {
+                let why = "takes what it is brought, and does not go on".to_owned();
+                return Err(Trouble::Ended(PushError::Unreachable { why }));
+            }
             match state.needs {
                 PushNeeds::Lists | PushNeeds::Layers | PushNeeds::Chunks => {
                     let missing = self.receiver.missing(head).await?;
                     self.board.answers();
-                    let has_brought = self.bring_missing(&missing).await?;
-                    if !has_brought {
+                    let has_brought = self.bring_missing(&missing, &taken).await?;
+                    if has_brought {
+                        pause = FIRST_LOOK;
+                    } else {
                         // The receiver looks for chunks, or makes them durable.
-                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        tokio::time::sleep(pause).await;
+                        pause = pause.saturating_mul(2).min(ASK);
                     }
                 }
                 PushNeeds::Publish | PushNeeds::Nothing => {
                     let mut nonce = [0; 32];
                     getrandom::fill(&mut nonce).map_err(|_| Trouble::Ended(PushError::Bug))?;
-                    let receipt = self.receiver.publish(head, Nonce::from_bytes(nonce)).await?;
+                    self.board.at_nothing();
+                    // It may take long: the receiver says meanwhile what it does.
+                    let receipt = tokio::select! {
+                        receipt = self.receiver.publish(head, Nonce::from_bytes(nonce)) => receipt?,
+                        () = self.board.silent_for(PATIENCE) => {
+                            return Err(Trouble::unanswered("has not answered while it published".to_owned()));
+                        }
+                    };
                     self.board.verified.store(self.board.wanted, Relaxed);
                     self.board.durable.store(self.board.wanted, Relaxed);
                     return Ok(receipt);
@@ -581,68 +489,54 @@ impl Sender<'_> {
     }
 
     /// Brings what is said to be missing. Returns whether that was anything.
-    async fn bring_missing(&self, missing: &PushMissing) -> Result<bool, Trouble> {
+    async fn bring_missing(&self, missing: &PushMissing, taken: &Mutex<Taken>) -> Result<bool, Trouble> {
         let head = self.model.head();
         for name in &missing.lists {
             let name = [FILES, TENSORS].into_iter().find(|known| known == name).ok_or_else(strange)?;
             self.board.at(name);
             let model = Arc::clone(self.model);
-            let list = blocking(move || model.list(name)).await.map_err(Trouble::Ended)?;
+            let list = self.board.read(move || model.list(name)).await?;
+            let bytes = list.len();
             self.receiver.put_metadata(head, name, None, list).await?;
-            self.board.move_on();
+            self.board.take_metadata(bytes);
         }
         let size = self.model.layers_len();
-        for range in &missing.layers {
-            let range = parse_push_range(range).filter(|range| range.end <= size).ok_or_else(strange)?;
+        for range in missing.layers(size).ok_or_else(strange)? {
             self.board.at(CHUNKS);
             for piece in self.model.layer_pieces(&range, 4 * PIECE).ok_or_else(strange)? {
                 let (model, here) = (Arc::clone(self.model), piece.clone());
-                let bytes = blocking(move || model.layer_bytes(&here)).await.map_err(Trouble::Ended)?;
+                let bytes = self.board.read(move || model.read_judged(&Judged::Layers, &here)).await?;
                 let range = content_range(&piece, size);
+                let taken = bytes.len();
                 self.receiver.put_metadata(head, CHUNKS, Some(&range), bytes).await?;
-                self.board.move_on();
+                self.board.take_metadata(taken);
             }
         }
-        self.bring_chunks(missing).await?;
+        self.bring_chunks(missing, taken).await?;
         Ok(!missing.lists.is_empty() || !missing.layers.is_empty() || !missing.files.is_empty())
     }
 
-    /// Brings chunks, some requests at a time: few where the line is slow, so that each soon counts.
-    async fn bring_chunks(&self, missing: &PushMissing) -> Result<(), Trouble> {
-        let mut pieces = self.pieces(missing)?.into_iter().flatten();
-        let mut under_way = FuturesUnordered::new();
-        let mut at_once = FIRST_AT_ONCE;
-        loop {
-            while under_way.len() < at_once {
-                let Some(piece) = pieces.next() else { break };
-                under_way.push(self.bring_piece(piece));
-            }
-            let Some(took) = under_way.next().await.transpose()? else { return Ok(()) };
-            if took < SHORT {
-                at_once = at_once.saturating_add(1).min(MOST_AT_ONCE);
-            } else if took >= LONG {
-                at_once = at_once.saturating_sub(1).max(1);
-            }
-        }
+    async fn bring_chunks(&self, missing: &PushMissing, taken: &Mutex<Taken>) -> Result<(), Trouble> {
+        let pieces = self.pieces(missing, &lock(taken))?;
+        self.pace.all(pieces.into_iter().flatten(), |piece| self.bring_piece(piece, taken)).await
     }
 
     /// The pieces of all missing ranges, each a part of one file that has whole chunks.
     fn pieces(
         &self,
         missing: &PushMissing,
-    ) -> Result<Vec<impl Iterator<Item = (usize, Range<u64>)> + use<>>, Trouble> {
+        taken: &Taken,
+    ) -> Result<Vec<impl Iterator<Item = Piece> + use<>>, Trouble> {
         let unit = self.model.files.chunk_size().bytes().max(1);
         let step = (PIECE / unit).max(1).saturating_mul(unit);
         let mut all = Vec::new();
-        for file in &missing.files {
-            let (position, entry) = self.model.files.find(&file.path).ok_or_else(strange)?;
-            let size = entry.size;
-            for range in &file.bytes {
-                let range = parse_push_range(range).filter(|range| {
-                    let is_whole = |at: u64| at == size || at.is_multiple_of(unit);
-                    range.end <= size && is_whole(range.start) && is_whole(range.end)
-                });
-                let Range { start, end } = range.ok_or_else(strange)?;
+        let size = |path: &str| self.model.files.find(path).map(|(_, entry)| entry.size);
+        for (path, ranges) in missing.chunks(size, unit).ok_or_else(strange)? {
+            let (position, _) = self.model.files.find(path).ok_or_else(strange)?;
+            for Range { start, end } in ranges {
+                if taken.get(&position).is_some_and(|taken| taken.within(&(start..end)).next().is_some()) {
+                    return Err(strange());
+                }
                 let starts = std::iter::successors(Some(start), move |at| at.checked_add(step));
                 let pieces = starts.take_while(move |at| *at < end);
                 all.push(pieces.map(move |at| (position, at..end.min(at.saturating_add(step)))));
@@ -651,42 +545,47 @@ impl Sender<'_> {
         Ok(all)
     }
 
-    async fn bring_piece(&self, (position, range): (usize, Range<u64>)) -> Result<Duration, Trouble> {
+    async fn bring_piece(
+        &self,
+        (position, range): Piece,
+        taken: &Mutex<Taken>,
+    ) -> Result<Option<Duration>, Trouble> {
         let entry = self.model.files.entries().get(position).ok_or_else(strange)?;
         let path = entry.path.as_str();
         self.board.at(path);
-        let (model, here, name) = (Arc::clone(self.model), range.clone(), path.to_owned());
-        let bytes = blocking(move || model.bytes(&name, &here)).await.map_err(Trouble::Ended)?;
+        let (model, here) = (Arc::clone(self.model), range.clone());
+        let bytes = self.board.read(move || model.chunks(position, &here)).await?;
         let began = Instant::now();
-        self.board.sent.fetch_add(range.end.saturating_sub(range.start), Relaxed);
-        let head = self.model.head();
-        match self.receiver.put_chunks(head, path, &range, entry.size, bytes).await {
-            Ok(()) => {
-                self.board.answers();
-                Ok(began.elapsed())
-            }
-            Err(Trouble::WrongChunk(message)) => {
-                // The file on this machine may have changed since it was weighed.
-                let unit = self.model.files.chunk_size().bytes().max(1);
-                let chunks = range.start / unit..range.end.div_ceil(unit);
-                let model = Arc::clone(self.model);
-                let is_good = move || Ok(chunks.into_iter().all(|chunk| model.is_good(position, chunk)));
-                let is_good = blocking(is_good).await.map_err(Trouble::Ended)?;
-                let error = match is_good {
-                    true => return Err(Trouble::WrongChunk(message)),
-                    false => PushError::Changed { path: path.to_owned() },
-                };
-                Err(Trouble::Ended(error))
-            }
-            Err(trouble) => Err(trouble),
-        }
+        self.receiver.put_chunks(self.model.head(), path, &range, entry.size, bytes).await?;
+        let took = began.elapsed();
+        self.board.take_chunks(range.end.saturating_sub(range.start))?;
+        lock(taken).entry(position).or_default().insert(range);
+        Ok(Some(took))
     }
 }
 
-/// The receiver asks for something that the model does not have.
+/// A part of a file: its position in the list, and a range of bytes.
+type Piece = (usize, Range<u64>);
+
+/// What a receiver has taken since the head was offered. It has no reason to ask for it again.
+type Taken = std::collections::BTreeMap<usize, RangeSet>;
+
+/// The receiver asks for something that the model does not have, or that it has taken.
 fn strange() -> Trouble {
-    let message = "it asks for what the model does not have".to_owned();
+    let message = "asks for what the model does not have, or what it has taken".to_owned();
     Trouble::Ended(PushError::Refused { code: None, message })
+}
+
+/// Gives up at buckets what was begun and not completed.
+async fn give_up(targets: &[PushTarget]) {
+    #[cfg(feature = "cloud")]
+    futures_util::future::join_all(targets.iter().filter_map(|target| match &target.to {
+        To::Bucket(bucket) => Some(bucket.give_up()),
+        To::Receiver(_) => None,
+    }))
+    .await;
+    #[cfg(not(feature = "cloud"))]
+    let _ = targets;
 }
 
 async fn blocking<T: Send + 'static>(

@@ -26,7 +26,7 @@ use crate::ranges::RangeSet;
 
 mod address;
 #[cfg(feature = "cloud")]
-mod bucket;
+pub(crate) mod bucket;
 pub(crate) mod contract;
 mod fault;
 mod folder;

@@ -11,7 +11,8 @@ use std::{
 
 use weighbridge_manifest::{EntryPath, VerifiedFileList, VerifiedHead, VerifiedTensorList};
 use weighbridge_store::{
-    Destination, FILES, FOLDER, HEAD, IoError, LayersFile, Staged, Standing, StoreError, TENSORS, UPLOADS,
+    CHUNKS, Destination, FILES, FOLDER, HEAD, IoError, LayersFile, Staged, Standing, StoreError, TENSORS,
+    UPLOADS, open_to_read, read_bounded, read_exact_at,
 };
 use weighbridge_tree::Grid;
 use weighbridge_verify::PageBuffer;
@@ -161,7 +162,13 @@ impl Upload {
         let names = [(FILES, Some(head.files.length)), (TENSORS, head.tensors.map(|all| all.list.length))];
         for (name, length) in names {
             let Some(length) = length else { continue };
-            if let Some(bytes) = self.staged.read(name, length)? {
+            let mut staged = self.staged.read(name, length)?;
+            if staged.is_none() && self.was_naming() {
+                // It may have its place already.
+                staged = read_bounded(&self.folder.join(FOLDER).join(name), length).ok();
+                staged.iter().try_for_each(|bytes| self.staged.write(name, bytes))?;
+            }
+            if let Some(bytes) = staged {
                 // What an earlier run left may be anything: it is asked for again.
                 let _ = self.take_list(name, &bytes)?;
             }
@@ -228,10 +235,19 @@ impl Upload {
         let places: Vec<Range<u64>> = places.collect();
         let layers = self.staged.layers(end)?;
         let parts = Parts { chunks, twins, layers, places, there: Mutex::default() };
+        let named = self.was_naming().then(|| self.folder.join(FOLDER).join(CHUNKS));
+        let named = named.and_then(|path| open_to_read(&path).ok());
         for (position, place) in parts.places.iter().enumerate().filter(|(_, place)| !place.is_empty()) {
-            if let Ok(bytes) = parts.layers.read(place.clone())
+            let mut bytes = parts.layers.read(place.clone())?;
+            let mut is_there = parts.is_layer(position, &bytes);
+            if let Some(named) = named.as_ref().filter(|_| !is_there)
+                && read_exact_at(named, &mut bytes, place.start).is_ok()
                 && parts.is_layer(position, &bytes)
             {
+                parts.layers.write(place.clone(), &bytes)?;
+                is_there = true;
+            }
+            if is_there {
                 lock(&parts.there).insert(place.clone());
             }
         }
@@ -341,8 +357,7 @@ impl Upload {
         goes_on: &dyn Fn() -> bool,
     ) -> Result<(), FetchError> {
         let chunks = &parts.chunks;
-        // Names were being given when the run before ended: files may have theirs.
-        let has_named = self.area.join(NAMING).exists();
+        let has_named = self.was_naming();
         let mut plan = Vec::new();
         for target in chunks.targets.values() {
             let begun = match chunks.destination.is_used() {
@@ -474,9 +489,7 @@ impl Upload {
     /// [`FetchError`]: the file or its layer is not known, or the chunks cannot be written. Wrong chunks are no error.
     pub fn accept(&self, position: usize, first: u64, bytes: &[u8]) -> Result<Accepted, FetchError> {
         let parts = self.parts.get().ok_or(FetchError::NothingWanted)?;
-        let same = parts.twins.iter().find(|(twin, _)| *twin == position);
-        let position = same.map_or(position, |(_, first)| *first);
-        parts.chunks.accept(position, first, bytes)
+        parts.chunks.accept(parts.first_of(position), first, bytes)
     }
 
     /// How much has come. `received` is 0: the caller knows.
@@ -498,7 +511,19 @@ impl Upload {
     /// # Errors
     /// [`FetchError::Store`].
     pub fn sync(&self) -> Result<(), FetchError> {
-        self.parts.get().map_or(Ok(()), |parts| parts.chunks.sync())
+        let Some(parts) = self.parts.get() else { return Ok(()) };
+        let path = parts.chunks.first_unsynced().map(str::to_owned);
+        let syncing = path.map(|path| (Here::Syncing, path, Instant::now()));
+        let is_told = syncing.is_some() && lock(&self.works).is_none();
+        if is_told {
+            *lock(&self.works) = syncing;
+        }
+        let synced = parts.chunks.sync();
+        let mut works = lock(&self.works);
+        if is_told && matches!(&*works, Some((Here::Syncing, ..))) {
+            *works = None;
+        }
+        synced
     }
 
     /// Whether every chunk of the model is verified and durable.
@@ -508,39 +533,52 @@ impl Upload {
     }
 
     /// Makes the release the one of the folder. `judge` is called under the folder's lock, before the first name is given: from then
-    /// on no other process can put another release there.
+    /// on no other process can put another release there. `record` is called when the release stands, under the lock as well.
     ///
-    /// Files of the release that stood are removed if they are not in the new one. They stay for their readers.
+    /// Everything in the folder that is not in the release is removed. Files of the release that stood stay for their readers.
     ///
     /// # Errors
     /// [`FetchError`], that of `judge` too: then nothing has changed. If a name cannot be given, the next call goes on.
-    pub fn publish(&self, judge: impl FnOnce() -> Result<(), FetchError>) -> Result<(), FetchError> {
+    pub fn publish(
+        &self,
+        judge: impl FnOnce() -> Result<(), FetchError>,
+        record: impl FnOnce() -> Result<(), FetchError>,
+    ) -> Result<(), FetchError> {
         let _turn = lock(&self.publishing);
+        let _works = Works(self);
         self.sync()?;
         let parts = self.parts.get().filter(|_| self.is_durable()).ok_or(FetchError::NothingWanted)?;
         let destination = &parts.chunks.destination;
+        *lock(&self.works) = Some((Here::Naming, FOLDER.to_owned(), Instant::now()));
         let folder_lock = destination.lock()?;
         let name = &self.head.head().name;
-        let there = destination.model()?;
-        let is_same = there.as_ref() == Some(name);
-        AnotherModel::Refuse.allows(&self.folder, there, name)?;
-        judge()?;
+        AnotherModel::Refuse.allows(&self.folder, destination.model()?, name)?;
         self.staged.check_places()?;
+        judge()?;
         self.mark()?;
         let mut naming = destination.begin_naming(folder_lock, &self.staged)?;
         let mut names = Names(self);
         let named = name_files(&parts.chunks, &parts.twins, &mut naming, &mut names);
-        *lock(&self.works) = None;
         named?;
         self.staged.publish(&mut naming)?;
-        if is_same {
-            let is_listed = |path: &str| parts.chunks.files.find(path).is_some();
-            for extra in destination.unlisted(&is_listed)? {
-                destination.remove(&mut naming, &extra)?;
-            }
+        record()?;
+        let is_listed = |path: &str| parts.chunks.files.find(path).is_some();
+        for extra in destination.unlisted(&is_listed)? {
+            destination.remove(&mut naming, &extra)?;
         }
         naming.sweep(Standing::IsWhole)?;
         Ok(())
+    }
+
+    /// Whether names were being given when an earlier run ended: files may have theirs.
+    fn was_naming(&self) -> bool {
+        self.area.join(NAMING).exists()
+    }
+
+    /// Whether names of an upload were being given when an earlier run ended. All of its chunks were there then.
+    #[must_use]
+    pub fn is_marked(folder: &Path, key: &str) -> bool {
+        Self::area(folder, key).join(NAMING).exists()
     }
 
     /// Says in the upload's folder that names are being given: a later run then looks for files under theirs.
@@ -576,6 +614,15 @@ impl Upload {
     }
 }
 
+/// Says nothing of the machine's work any more when it is dropped.
+struct Works<'a>(&'a Upload);
+
+impl Drop for Works<'_> {
+    fn drop(&mut self) {
+        *lock(&self.0.works) = None;
+    }
+}
+
 /// The file that says that names are being given.
 const NAMING: &str = "naming";
 
@@ -602,8 +649,14 @@ impl Parts {
 
     /// Whether these bytes are the signed layer of a file. The chunks of the file can be judged from then on.
     fn is_layer(&self, position: usize, layer: &[u8]) -> bool {
-        let same = self.twins.iter().find(|(twin, _)| *twin == position);
-        self.chunks.accept_layer(same.map_or(position, |(_, first)| *first), layer).is_ok()
+        self.chunks.accept_layer(self.first_of(position), layer).is_ok()
+    }
+
+    /// The first file with the content of this one.
+    fn first_of(&self, position: usize) -> usize {
+        // Twins stand in the order of their positions.
+        let found = self.twins.binary_search_by_key(&position, |(twin, _)| *twin).ok();
+        found.and_then(|at| self.twins.get(at)).map_or(position, |(_, first)| *first)
     }
 }
 

@@ -169,7 +169,7 @@ fn every_command_has_a_manual_page() {
     }
     assert!(named("weighbridge-audit-respond").contains("weighbridge audit respond model challenge.note"));
     // One page for each help text, and no other page.
-    assert_eq!(pages.len(), 25, "{:?}", pages.iter().map(|(name, _)| name).collect::<Vec<_>>());
+    assert_eq!(pages.len(), 26, "{:?}", pages.iter().map(|(name, _)| name).collect::<Vec<_>>());
     let objects = world.run("man -o man --json").done().objects();
     assert_eq!(objects[0]["pages"].as_array().unwrap().len(), pages.len());
 }

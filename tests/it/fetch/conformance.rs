@@ -1,14 +1,7 @@
 //! The suite of `weighbridge_testkit::conformance` on every kind of source, against servers as they are and servers
 //! whose answers are odd and true.
 
-use std::{
-    env, fs,
-    io::{BufRead as _, BufReader, Read as _},
-    os::unix::fs::symlink,
-    path::Path,
-    process::{Child, Command, Stdio},
-    sync::Arc,
-};
+use std::{env, fs, os::unix::fs::symlink, path::Path, process::Command, sync::Arc};
 
 use tempfile::TempDir;
 use weighbridge_testkit::{
@@ -18,7 +11,7 @@ use weighbridge_testkit::{
 use weighbridge_transfer::{Source, SourceFactory, SourceOptions};
 
 use super::kit::{Fetch, fleet};
-use crate::command::kit::skip;
+use crate::{command::kit::skip, python::Python};
 
 /// The content of the suite, and a folder that has it.
 struct Served {
@@ -256,8 +249,7 @@ fn a_bucket_of_moto_keeps_the_contract() {
         return check_bucket();
     }
     let served = Served::new();
-    let has_moto = Command::new("python3").args(["-c", "import boto3, moto.server"]).output();
-    if !has_moto.is_ok_and(|output| output.status.success()) {
+    if !Python::has("boto3, moto.server") {
         return skip("moto is not installed");
     }
     let moto = Python::start(&["-c", MOTO, served.at(MODEL).to_str().unwrap()], |line| {
@@ -303,37 +295,6 @@ fn in_child(test: &str, endpoint: &str, length: Length) {
     let said =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
-}
-
-/// A server in Python. It ends on drop.
-struct Python {
-    process: Child,
-    /// Its address.
-    says: String,
-}
-
-impl Python {
-    /// Starts Python, and waits for the line in which the server says its address.
-    fn start(words: &[&str], address: impl Fn(&str) -> Option<String>) -> Self {
-        let mut command = Command::new("python3");
-        command.arg("-u").args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut process = command.spawn().expect("python3 is installed");
-        let mut lines = BufReader::new(process.stdout.take().unwrap());
-        let says = lines.by_ref().lines().find_map(|line| address(&line.unwrap()));
-        let Some(says) = says else {
-            let _ = process.kill().and_then(|()| process.wait());
-            panic!("{words:?} does not say where it serves");
-        };
-        // The test does not wait for anything that it says later.
-        std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
-        Self { process, says }
-    }
-}
-
-impl Drop for Python {
-    fn drop(&mut self) {
-        let _ = self.process.kill().and_then(|()| self.process.wait());
-    }
 }
 
 /// Starts moto, puts the folder that is its argument into the bucket `models`, and says where it is.

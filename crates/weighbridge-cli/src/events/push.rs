@@ -24,7 +24,7 @@ pub(crate) struct Progress<'a> {
     pub(crate) target: usize,
     /// The name of the target.
     pub(crate) name: &'a str,
-    /// The bytes of chunks that were sent, each time that they were.
+    /// The bytes of chunks that the target has taken, each time that it did.
     pub(crate) sent: u64,
     /// The bytes that the target has verified, whoever brought them.
     pub(crate) verified: u64,
@@ -56,7 +56,7 @@ pub(crate) struct Waiting<'a> {
 }
 
 #[cfg(test)]
-const REASONS: [&str; 4] = ["silent", "working", "sending", "again"];
+const REASONS: [&str; 5] = ["silent", "working", "sending", "reading", "again"];
 
 /// A target has the whole model.
 #[derive(Serialize)]

@@ -1,5 +1,7 @@
 //! The messages of a push (`spec/push.md`): what a receiver says of an upload.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 /// The version of the protocol, which is also in the paths.
@@ -10,6 +12,9 @@ pub const PUSH_VERSION: u32 = 1;
 pub struct PushState {
     /// [`PUSH_VERSION`].
     pub version: u32,
+    /// The vkey line of the receiver, by its own word: a sender that knows another one need not send anything.
+    #[serde(default)]
+    pub receiver: String,
     /// What the upload needs next.
     pub needs: PushNeeds,
     /// The bytes of all chunks of the model. Files with the same content count once. 0 before the lists have come.
@@ -83,9 +88,53 @@ pub struct PushMissingFile {
     pub bytes: Vec<String>,
 }
 
+impl PushMissing {
+    /// The missing chunks: for each file its path and its ranges of bytes. `size` knows the files of the model, and `unit` is the length
+    /// of a chunk.
+    ///
+    /// `None` if the answer names what the model does not have, a part of a chunk, or something twice: no number of it is believed
+    /// that signed data contradict. Ranges of a file have to ascend.
+    #[must_use]
+    pub fn chunks(&self, size: impl Fn(&str) -> Option<u64>, unit: u64) -> Option<Vec<MissingChunks<'_>>> {
+        let mut named = std::collections::HashSet::new();
+        let of_file = |file: &'_ PushMissingFile| {
+            let size = size(&file.path)?;
+            let is_whole = |at: u64| at == size || at.checked_rem(unit) == Some(0);
+            let ranges = ascending(&file.bytes, size)?;
+            ranges.iter().all(|range| is_whole(range.start) && is_whole(range.end)).then_some(ranges)
+        };
+        self.files
+            .iter()
+            .map(|file| {
+                named.insert(file.path.as_str()).then(|| Some((file.path.as_str(), of_file(file)?)))?
+            })
+            .collect()
+    }
+
+    /// The missing ranges of `chunks.layer`, which has `size` bytes. `None` as above.
+    #[must_use]
+    pub fn layers(&self, size: u64) -> Option<Vec<Range<u64>>> {
+        ascending(&self.layers, size)
+    }
+}
+
+/// The path of a file, and its missing ranges of bytes.
+pub type MissingChunks<'a> = (&'a str, Vec<Range<u64>>);
+
+/// Reads ranges that ascend, and do not overlap.
+fn ascending(texts: &[String], size: u64) -> Option<Vec<Range<u64>>> {
+    let mut end = 0;
+    let range = |text: &String| {
+        let range = parse_push_range(text).filter(|range| range.start >= end && range.end <= size)?;
+        end = range.end;
+        Some(range)
+    };
+    texts.iter().map(range).collect()
+}
+
 /// Reads a range: `0-95`, both counted from 0. `None` if it is none, or empty.
 #[must_use]
-pub fn parse_push_range(text: &str) -> Option<std::ops::Range<u64>> {
+pub fn parse_push_range(text: &str) -> Option<Range<u64>> {
     let (first, last) = text.split_once('-')?;
     let number = |text: &str| {
         let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -97,6 +146,6 @@ pub fn parse_push_range(text: &str) -> Option<std::ops::Range<u64>> {
 
 /// Writes a range that is not empty.
 #[must_use]
-pub fn push_range(range: &std::ops::Range<u64>) -> String {
+pub fn push_range(range: &Range<u64>) -> String {
     format!("{}-{}", range.start, range.end.saturating_sub(1))
 }

@@ -1,33 +1,36 @@
 //! The model that is pushed, as it lies in its folder.
 
 use std::{
-    fs::File,
+    collections::VecDeque,
     ops::Range,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
 use weighbridge_manifest::{Expectation, Note, TrustPolicy, VerifiedFileList, VerifiedHead};
-use weighbridge_store::{
-    CHUNKS, FILES, HEAD, IoError, Metadata, OpenError, OpenModel, TENSORS, open_to_read, read_bounded,
-    read_exact_at,
-};
+use weighbridge_store::{CHUNKS, FileView, Metadata, OpenError, OpenModel, open_to_read};
 use weighbridge_tree::{Grid, head_id};
-use weighbridge_verify::PageBuffer;
 
 use super::PushError;
+use crate::board::lock;
+
+pub(crate) mod judged;
+
+use judged::Judged;
 
 /// A weighed model. Its head is believed by its own word: the receiver judges it.
 ///
-/// # Non-guarantee
-/// Bytes are sent as they are read. A file that has changed since it was weighed is found by the receiver.
+/// # Guarantee
+/// Everything is judged in the memory from which it is sent (rule 10): of a file that has changed since it was weighed nothing wrong is
+/// sent.
 pub(crate) struct Model {
-    folder: PathBuf,
     metadata: PathBuf,
     pub(crate) note: Bytes,
-    pub(crate) files: std::sync::Arc<VerifiedFileList>,
+    pub(crate) files: Arc<VerifiedFileList>,
     /// Keeps the files of the release, should another one take its place meanwhile.
     open: OpenModel,
+    open_files: Mutex<VecDeque<(usize, Arc<FileView>)>>,
     /// The range of each file's layer in `chunks.layer`, and the length of all.
     layers: Vec<Range<u64>>,
 }
@@ -42,7 +45,7 @@ impl Model {
         let expected = Expectation::any().head(id).allow_expired();
         let open = OpenModel::open(folder, &metadata, &TrustPolicy::pinned(id), &expected, None);
         let open = open.map_err(PushError::Model)?;
-        let files = std::sync::Arc::clone(&open.files);
+        let files = Arc::clone(&open.files);
         let mut end = 0_u64;
         let place = |entry: &weighbridge_manifest::FileEntry| {
             let start = end;
@@ -51,11 +54,11 @@ impl Model {
         };
         let layers: Vec<_> = files.entries().iter().map(place).collect();
         let model = Self {
-            folder: folder.to_owned(),
             metadata: metadata.folder().to_owned(),
             note: note.into(),
             files,
             open,
+            open_files: Mutex::default(),
             layers,
         };
         let len = model.layers_len();
@@ -72,6 +75,13 @@ impl Model {
 
     pub(crate) fn layers_len(&self) -> u64 {
         self.layers.last().map_or(0, |place| place.end)
+    }
+
+    /// The bytes of lists and layers.
+    pub(crate) fn metadata_len(&self) -> u64 {
+        let head = self.head().head();
+        let tensors = head.tensors.map_or(0, |tensors| tensors.list.length);
+        head.files.length.saturating_add(tensors).saturating_add(self.layers_len())
     }
 
     /// Divides a range of `chunks.layer` into pieces of whole layers, of about `most` bytes. `None` if a layer does not begin or end
@@ -94,53 +104,30 @@ impl Model {
         (at == range.end).then_some(pieces)
     }
 
-    /// Reads a list. Waits for the disk.
-    pub(crate) fn list(&self, name: &str) -> Result<Bytes, PushError> {
-        let head = self.head().head();
-        let length = match name {
-            FILES => head.files.length,
-            TENSORS => head.tensors.map_or(0, |tensors| tensors.list.length),
-            HEAD => return Ok(self.note.clone()),
-            _ => 0,
-        };
-        let place = self.metadata.join(name);
-        let bytes = read_bounded(&place, length).map_err(PushError::Io)?;
-        if u64::try_from(bytes.len()) == Ok(length) {
-            return Ok(bytes.into());
+    /// Reads whole chunks of a file, judged in the memory from which they are sent. Waits for the disk.
+    pub(crate) fn chunks(&self, position: usize, range: &Range<u64>) -> Result<Bytes, PushError> {
+        self.read_judged(&Judged::File(self.file(position)?), range)
+    }
+
+    /// A file, open, with its layer.
+    fn file(&self, position: usize) -> Result<Arc<FileView>, PushError> {
+        let mut open_files = lock(&self.open_files);
+        if let Some(at) = open_files.iter().position(|(other, _)| *other == position)
+            && let Some(found) = open_files.remove(at)
+        {
+            let file = Arc::clone(&found.1);
+            open_files.push_back(found);
+            return Ok(file);
         }
-        let error = std::io::Error::new(
-            std::io::ErrorKind::InvalidData,
-            "it is not the one that the head has signed",
-        );
-        Err(PushError::Io(IoError::at("read", place)(error)))
-    }
-
-    /// Reads a range of `chunks.layer`. Waits for the disk.
-    pub(crate) fn layer_bytes(&self, range: &Range<u64>) -> Result<Bytes, PushError> {
-        read(&self.metadata.join(CHUNKS), range)
-    }
-
-    /// Reads a range of a file. Waits for the disk.
-    pub(crate) fn bytes(&self, path: &str, range: &Range<u64>) -> Result<Bytes, PushError> {
-        read(&self.folder.join(path), range)
-    }
-
-    /// Whether a chunk of a file is the signed one, as it is read now. Waits for the disk.
-    pub(crate) fn is_good(&self, position: usize, chunk: u64) -> bool {
-        let Some(entry) = self.files.entries().get(position) else { return false };
-        let grid = Grid::new(entry.size, self.files.chunk_size()).ok();
-        let Some(range) = grid.and_then(|grid| grid.range(chunk)) else { return false };
-        let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0);
-        let file = self.open.view.open_file(position);
-        file.and_then(|file| file.fill_at(range.start, &mut PageBuffer::zeroed(length))).is_ok()
+        let file = self.open.view.open_file(position).map_err(|fault| self.unfit(position, fault))?;
+        let file = Arc::new(file);
+        if open_files.len() >= MOST_OPEN {
+            open_files.pop_front();
+        }
+        open_files.push_back((position, Arc::clone(&file)));
+        Ok(file)
     }
 }
 
-fn read(place: &Path, range: &Range<u64>) -> Result<Bytes, PushError> {
-    let failed = |error| PushError::Io(IoError::at("read", place)(error));
-    let file: File = open_to_read(place).map_err(failed)?;
-    let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
-    let mut buffer = PageBuffer::zeroed(length);
-    read_exact_at(&file, &mut buffer, range.start).map_err(failed)?;
-    Ok(Bytes::from_owner(buffer))
-}
+/// The files that stay open from one piece to the next.
+const MOST_OPEN: usize = 16;

@@ -4,7 +4,7 @@ use std::{ops::Range, time::Duration};
 
 use ::http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode,
-    header::{AUTHORIZATION, CONTENT_RANGE},
+    header::{AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE},
 };
 use bytes::Bytes;
 use http_body_util::Full;
@@ -15,6 +15,7 @@ use weighbridge_tree::{ErrorCode, Nonce};
 
 use super::{
     PushError,
+    board::Trouble,
     messages::{PUSH_VERSION, PushMissing, PushState},
 };
 use crate::source::{
@@ -29,19 +30,6 @@ pub(crate) struct Receiver {
     base: Url,
     token: Option<HeaderValue>,
     vkey: Vkey,
-}
-
-/// The reason why a request was not answered as it should have been.
-#[derive(Debug)]
-pub(crate) enum Trouble {
-    /// It may be another time.
-    Again { why: String, after: Option<Duration> },
-    /// The receiver does not know the upload: it was started anew, or has given it up.
-    Forgotten,
-    /// A chunk was refused.
-    WrongChunk(String),
-    /// It will not be.
-    Ended(PushError),
 }
 
 impl Receiver {
@@ -61,6 +49,12 @@ impl Receiver {
         let above = ["api", "push", "v1"].into_iter().chain(name.split('/')).chain([id.as_str()]);
         let mut url = beneath(&self.base, above.chain(path.iter().copied()));
         url.set_query(query);
+        // A slow line takes its time.
+        let length = u64::try_from(body.len()).unwrap_or(u64::MAX);
+        let time = match path {
+            ["publish"] => PUBLISHING,
+            _ => PATIENCE.saturating_add(Duration::from_secs(length / LEAST_RATE)),
+        };
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         if let Some(token) = &self.token {
@@ -74,12 +68,12 @@ impl Receiver {
             let (status, headers) = (response.status(), response.headers().clone());
             Ok::<_, Fault>((status, headers, read(response, limit).await?))
         };
-        let answered = tokio::time::timeout(PATIENCE, asked).await;
-        let unanswered = |why: String| Trouble::Again { why, after: None };
-        let (status, headers, body) = match answered {
+        let (status, headers, body) = match tokio::time::timeout(time, asked).await {
             Ok(Ok(answered)) => answered,
-            Ok(Err(fault)) => return Err(unanswered(fault.to_string())),
-            Err(_) => return Err(unanswered(format!("has not answered for {} s", PATIENCE.as_secs()))),
+            Ok(Err(fault)) => return Err(Trouble::unanswered(fault.to_string())),
+            Err(_) => {
+                return Err(Trouble::unanswered(format!("has not answered for {} s", time.as_secs())));
+            }
         };
         if status.is_success() {
             return Ok(body);
@@ -93,12 +87,18 @@ impl Receiver {
         // Where there are no uploads at all, nothing is known of this one either.
         let answer = answer.map_err(|trouble| match trouble {
             Trouble::Forgotten => {
-                let message = "it takes no models: is it `weighbridge serve --accept`?".to_owned();
+                let message = "takes no models: is it `weighbridge serve --accept`?".to_owned();
                 Trouble::Ended(PushError::Refused { code: None, message })
             }
             trouble => trouble,
         });
-        state(&answer?)
+        let state = state(&answer?)?;
+        // Before anything is sent for nothing. The receipt alone shows whose key it is.
+        if !state.receiver.is_empty() && state.receiver != self.vkey.to_string() {
+            let message = format!("says that its key is {}, and not {}", shown(&state.receiver), self.vkey);
+            return Err(Trouble::Ended(PushError::Refused { code: None, message }));
+        }
+        Ok(state)
     }
 
     pub(crate) async fn state(&self, head: &VerifiedHead) -> Result<PushState, Trouble> {
@@ -185,7 +185,7 @@ pub struct ReceiptFault {
 /// };
 /// let note = sign_receipt(&receipt, &node)?;
 /// check_receipt(note.as_bytes(), node.vkey(), head, mine)?;
-/// assert_eq!(check_receipt(note.as_bytes(), node.vkey(), head, old).unwrap_err().code.get(), 3303);
+/// assert_eq!(check_receipt(note.as_bytes(), node.vkey(), head, old).unwrap_err().code.get(), 3305);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn check_receipt(
@@ -199,10 +199,7 @@ pub fn check_receipt(
     let claim = signed.check().map_err(|error| fault(error.error_code(), error.to_string()))?;
     let receipt = claim.receipt();
     if receipt.node != *receiver {
-        let message = format!(
-            "the receipt is by {}, and not by the receiver's key",
-            shown(receipt.node.name().as_str())
-        );
+        let message = format!("the receipt is by {}, and the receiver's key is {receiver}", receipt.node);
         return Err(fault(ErrorCode::STATEMENT_NOT_SIGNED, message));
     }
     receipt.check_is_of(head).map_err(|error| fault(error.error_code(), error.to_string()))?;
@@ -230,15 +227,14 @@ pub(crate) fn content_range(range: &Range<u64>, size: u64) -> String {
 fn state(answer: &[u8]) -> Result<PushState, Trouble> {
     let state: PushState = serde_json::from_slice(answer).map_err(|error| malformed(&error))?;
     if state.version != PUSH_VERSION {
-        let message =
-            format!("it speaks version {} of the protocol, and this is {PUSH_VERSION}", state.version);
+        let message = format!("speaks version {} of the protocol, and this is {PUSH_VERSION}", state.version);
         return Err(Trouble::Ended(PushError::Refused { code: None, message }));
     }
     Ok(state)
 }
 
 fn malformed(error: &dyn std::fmt::Display) -> Trouble {
-    let message = format!("its answer is none of this protocol: {}", shown(&error.to_string()));
+    let message = format!("gives an answer that is none of this protocol: {}", shown(&error.to_string()));
     Trouble::Ended(PushError::Refused { code: None, message })
 }
 
@@ -247,24 +243,33 @@ fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Trouble {
     let code = headers.get(CODE).and_then(|code| code.to_str().ok()?.parse::<u16>().ok());
     let words = String::from_utf8_lossy(body.get(..body.len().min(MOST_SHOWN)).unwrap_or_default());
     let words = words.lines().next().unwrap_or_default();
-    let message = match words {
+    // A page for people says less than the phrase of the status.
+    let is_text = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    let message = match if is_text { words } else { "" } {
         "" => format!("answers {status}"),
         words => format!("answers {}: {}", status.as_u16(), shown(words)),
     };
     match status.as_u16() {
         404 => Trouble::Forgotten,
-        422 if code == Some(ErrorCode::CHUNK_MISMATCH.get()) => Trouble::WrongChunk(message),
         // A disk may get room again, but hardly soon.
         507 => Trouble::Ended(PushError::Refused { code, message }),
-        408 | 429 | 500..=599 => Trouble::Again { why: message, after: retry_after(headers) },
+        408 | 429 | 500..=599 => {
+            Trouble::Again { why: message, after: retry_after(headers), has_answered: true }
+        }
         _ => Trouble::Ended(PushError::Refused { code, message }),
     }
 }
 
 const CODE: HeaderName = HeaderName::from_static("weighbridge-code");
 
-/// The time for which an answer is waited for.
+/// The time for which an answer is waited for, beside that in which a body is sent at the least rate.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The bytes per second that a line takes at least.
+const LEAST_RATE: u64 = 4 << 10;
+
+/// The time for which a receiver may publish; its state shows that it does.
+const PUBLISHING: Duration = Duration::from_secs(6 * 3600);
 
 /// The longest answers: a state, ranges of what is missing, words.
 const MAX_STATE: u64 = 64 << 10;
@@ -273,3 +278,49 @@ const MAX_WORDS: u64 = 16 << 10;
 
 /// The bytes of an answer that a person is shown.
 const MOST_SHOWN: usize = 400;
+
+#[cfg(test)]
+mod tests {
+    use weighbridge_manifest::{KeyName, Time};
+    use weighbridge_publish::{SecretKey, sign_receipt};
+    use weighbridge_testkit::Sample;
+    use weighbridge_tree::ModelRoot;
+
+    use super::*;
+
+    #[test]
+    fn a_receipt_is_by_the_key_that_was_known_of_this_head_and_for_this_question() {
+        let [node, other] = [1, 2].map(|_| SecretKey::generate(KeyName::parse("node").unwrap()).unwrap());
+        let sample = Sample::of(&[("a", 40_000)], 1);
+        let head = sample.list.head();
+        let nonce = Nonce::from_bytes([7; 32]);
+        let receipt = |by: &SecretKey| Receipt {
+            name: head.head().name.clone(),
+            head: head.id(),
+            root: head.head().root,
+            node: by.vkey().clone(),
+            verified: Time::parse("2026-11-20T18:00:00Z").unwrap(),
+            nonce: Some(nonce),
+        };
+        let code = |note: &str| {
+            let checked = check_receipt(note.as_bytes(), node.vkey(), head, nonce);
+            checked.map_or_else(|fault| fault.code.get(), |_| 0)
+        };
+        let good = sign_receipt(&receipt(&node), &node).unwrap();
+        assert_eq!(code(&good), 0);
+        let signed = |receipt: &Receipt, by| sign_receipt(receipt, by).unwrap();
+        assert_eq!(code(&signed(&receipt(&other), &other)), 3301, "another key, of the same name");
+        for (changed, expected) in [
+            (Receipt { nonce: None, ..receipt(&node) }, 3305),
+            (Receipt { nonce: Some(Nonce::from_bytes([8; 32])), ..receipt(&node) }, 3305),
+            (Receipt { root: ModelRoot::from_bytes([9; 32]), ..receipt(&node) }, 3302),
+            (Receipt { head: Sample::of(&[("a", 5)], 2).id, ..receipt(&node) }, 3302),
+        ] {
+            assert_eq!(code(&signed(&changed, &node)), expected);
+        }
+        let mut flipped = good.clone().into_bytes();
+        flipped[30] ^= 1;
+        assert!(check_receipt(&flipped, node.vkey(), head, nonce).is_err());
+        assert!(check_receipt(b"{}", node.vkey(), head, nonce).is_err());
+    }
+}

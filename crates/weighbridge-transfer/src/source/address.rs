@@ -233,22 +233,14 @@ impl SourceFactory {
 
     #[cfg(feature = "cloud")]
     pub(crate) fn bucket(&self, text: &str) -> Result<PathSource<super::bucket::BucketSource>, SourceError> {
-        let mut url = Url::parse(text).map_err(|why| SourceError::address("bucket", why))?;
-        // Azure writes the container in the place of the user name.
-        let container = url.username().to_owned();
-        if url.password().is_some() || (!container.is_empty() && !url.scheme().starts_with("ab")) {
-            return Err(SourceError::address("bucket", "credentials come from the environment"));
-        }
-        url.set_query(None);
-        url.set_fragment(None);
-        let name = url.as_str().trim_end_matches('/').to_owned();
-        use super::bucket::{BucketError, BucketSource};
+        use super::bucket::{BucketError, BucketSource, address, name};
+        let url = address(text).map_err(|why| SourceError::address("bucket", why))?;
         let bucket = BucketSource::parse(&url, self.client()?);
         let bucket = bucket.map_err(|error| match error {
             BucketError::Address(why) => SourceError::address("bucket", why),
             BucketError::Credentials(why) => SourceError::Credentials(why),
         });
-        Ok(PathSource::new(name, bucket?))
+        Ok(PathSource::new(name(&url), bucket?))
     }
 }
 

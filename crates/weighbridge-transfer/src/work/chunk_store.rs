@@ -309,6 +309,10 @@ impl ChunkStore {
     pub(crate) fn make_room_to_open(&self, target: &Target) -> Result<(), FetchError> {
         if self.destination.open_files() >= MAX_OPEN && !target.is_open() {
             self.sync()?;
+            // Chunks may come to many files in turn, and complete none.
+            if self.destination.open_files() >= MAX_OPEN {
+                self.targets.values().for_each(|target| target.put_aside());
+            }
         }
         Ok(())
     }

@@ -187,6 +187,15 @@ impl Target {
         }
     }
 
+    /// Closes the file for now, if all that is written is synced and nobody is writing. It is opened again for the next chunk.
+    pub(crate) fn put_aside(&self) {
+        let mut state = self.state();
+        let is_free = state.partial.as_ref().is_some_and(|partial| Arc::strong_count(partial) == 1);
+        if is_free && state.unsynced.is_empty() {
+            state.partial = None;
+        }
+    }
+
     /// Records that the file has its final name.
     pub(crate) fn placed(&self) {
         let mut state = self.state();

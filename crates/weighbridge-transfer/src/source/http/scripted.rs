@@ -109,8 +109,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a server. `answer` is given the request, which begins as in `GET /x HTTP/1.1`, and the number of requests
-    /// before it.
+    /// Starts a server. `answer` is given the head of the request, which begins as in `GET /x HTTP/1.1`, and the number of
+    /// requests before it.
     pub(crate) async fn start(answer: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Self {
         Self::start_at("127.0.0.1:0", answer).await
     }
@@ -172,6 +172,9 @@ async fn serve(
             head.push(stream.read_u8().await.ok()?);
         }
         let head = String::from_utf8(head).ok()?;
+        let length =
+            head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        stream.read_exact(&mut vec![0; length.unwrap_or(0)]).await.ok()?;
         let reply = {
             let mut requests = requests.lock().unwrap();
             let reply = answer(&head, requests.len());
