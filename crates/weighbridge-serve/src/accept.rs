@@ -3,36 +3,37 @@
 use std::{
     collections::HashMap,
     fmt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
+    thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use http::{StatusCode, header};
+use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
-use weighbridge_manifest::{Receipt, Time, VerifiedHead, Vkey};
+use weighbridge_manifest::{Head, Note, Receipt, Time, VerifiedHead, Vkey};
 use weighbridge_store::{IoError, StoreError};
-use weighbridge_transfer::{
-    Coded as _, FetchError, Known, Needs, PUSH_VERSION, Place, PushMissing, PushMissingFile, PushNeeds,
-    PushState, PushWork, Upload, push_range,
-};
-use weighbridge_tree::{ErrorCode, Grid, HeadId, Nonce};
+use weighbridge_transfer::{Coded as _, FetchError, Known, PUSH_VERSION, PushNeeds, PushState, Upload};
+use weighbridge_tree::{ErrorCode, HeadId, Nonce, head_id};
 
 use crate::{
     answer::{Refusal, failed},
     clients::Client,
     models::Models,
-    release::Release,
     room::lock,
     route::ServedName,
 };
 
 mod folder;
+mod open;
 
 use folder::Pushed;
+pub(crate) use open::InUse;
+use open::{Clock, Open};
 
 /// Judges the heads of models that are brought to a server: by whom they are signed, and by what was accepted before.
 pub trait Judge: Send + Sync {
@@ -81,6 +82,11 @@ pub struct Accept {
     uploads: Mutex<HashMap<Key, Entry>>,
     /// Held while somebody finds out what is there and decides by that, so that two do not decide by the same.
     deciding: Mutex<()>,
+    /// The requests that wait for the disk at a time, and those that publish: they leave threads for reads of files.
+    pub(crate) turns: Semaphore,
+    pub(crate) publishing: Semaphore,
+    has_looked: AtomicBool,
+    is_ended: AtomicBool,
 }
 
 type Key = (Arc<str>, HeadId);
@@ -90,33 +96,44 @@ struct Entry {
     name: ServedName,
     /// The bytes that it will have on disk.
     bytes: u64,
-    /// When the client used it last, and for how long it had not been used before the server began.
-    used: Instant,
-    idle_before: Duration,
+    /// As it was when it was closed last, or found.
+    clock: Clock,
+    /// Whether names were being given when a server was killed.
+    is_marked: bool,
     open: Option<Arc<Open>>,
 }
 
-/// An upload that is open.
-pub(crate) struct Open {
-    pub(crate) upload: Upload,
-    /// The bytes of chunks that came over connections.
-    received: AtomicU64,
-    begun: AtomicBool,
-    is_synced: AtomicBool,
-    /// Whether its release has taken its place. Held while it does.
-    is_published: Mutex<bool>,
+impl Entry {
+    fn clock(&self) -> Clock {
+        self.open.as_ref().map_or(self.clock, |open| open.clock())
+    }
+
+    fn is_used(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.is_used())
+    }
+
+    fn close(&mut self) -> Option<Arc<Open>> {
+        let open = self.open.take()?;
+        self.clock = open.clock();
+        Some(open)
+    }
 }
 
 /// The client of an upload.
 pub(crate) struct Sender {
-    pub(crate) client: Option<Arc<Client>>,
-    pub(crate) quota: u64,
+    pub(crate) name: Arc<str>,
+    client: Option<Arc<Client>>,
+    quota: u64,
 }
 
 impl Sender {
-    fn name(&self) -> Arc<str> {
-        // Without a tokens file there is one client, on this machine.
-        self.client.as_ref().map_or_else(|| "local".into(), |client| Arc::clone(client.name()))
+    /// A client that may push models of this name; without a tokens file there is one, on this machine.
+    pub(crate) fn of(client: Option<Arc<Client>>, name: &ServedName) -> Option<Self> {
+        let Some(client) = client else {
+            return Some(Self { name: "local".into(), client: None, quota: u64::MAX });
+        };
+        let quota = client.may_push(name.name())?;
+        Some(Self { name: Arc::clone(client.name()), client: Some(client), quota })
     }
 
     fn may_read(&self, name: &ServedName) -> bool {
@@ -130,17 +147,20 @@ const EXPIRES: Duration = Duration::from_secs(24 * 3600);
 /// The time after which the lists and layers of an upload that nobody uses leave the memory. What has come of it stays.
 const CLOSES: Duration = Duration::from_secs(600);
 
+/// The time after which they do where others need the place.
+const CLOSES_FOR_OTHERS: Duration = Duration::from_secs(30);
+
+/// The time for which the end of requests is waited for before an upload is removed.
+const END_TIME: Duration = Duration::from_secs(5);
+
 /// The uploads that a client may have at a time.
 const MOST_UPLOADS: usize = 16;
 
-/// The uploads that are open at a time.
-const MOST_OPEN: usize = 64;
+/// The uploads that are open at a time: each has some files open.
+const MOST_OPEN: usize = 32;
 
 /// The bytes that always stay free on the disk.
 const SPARE_DISK: u64 = 64 << 20;
-
-/// About the number of ranges in one answer about what is missing.
-const MOST_RANGES: usize = 4_096;
 
 impl Accept {
     /// Takes models into a folder, which is made if it is not there. `node` is the key by which `sign` signs receipts.
@@ -161,15 +181,25 @@ impl Accept {
                 let entry = Entry {
                     name: name.clone(),
                     bytes: left.bytes,
-                    used: Instant::now(),
-                    idle_before: left.idle,
+                    clock: Clock::new(left.idle),
+                    is_marked: Upload::is_marked(&model, &Self::key(&left.client, left.head)),
                     open: None,
                 };
                 uploads.insert((left.client.into(), left.head), entry);
             }
         }
-        let (judge, sign) = (Box::new(judge), Box::new(sign));
-        Ok(Self { folder, node, judge, sign, uploads: Mutex::new(uploads), deciding: Mutex::default() })
+        Ok(Self {
+            folder,
+            node,
+            judge: Box::new(judge),
+            sign: Box::new(sign),
+            uploads: Mutex::new(uploads),
+            deciding: Mutex::default(),
+            turns: Semaphore::new(8),
+            publishing: Semaphore::new(4),
+            has_looked: AtomicBool::new(false),
+            is_ended: AtomicBool::new(false),
+        })
     }
 
     fn place(&self, name: &ServedName) -> PathBuf {
@@ -187,47 +217,70 @@ impl Accept {
         name: &ServedName,
         head: HeadId,
         note: &[u8],
+        models: &Models,
         most_memory: u64,
     ) -> Result<PushState, Refusal> {
-        let believed = self.judge.judge(note).map_err(|reason| not_taken(&reason))?;
-        if believed.id() != head || believed.head().name != *name.name() {
-            return Err(Refusal::new(
-                StatusCode::BAD_REQUEST,
-                "the head in the body is not the one of the path",
-            ));
+        // By its own word, so that nothing is said of a model whose name is none of this client's.
+        let parsed = Note::parse(note).ok();
+        let named = parsed.as_ref().and_then(|note| {
+            let is_it = head_id(note.text().as_bytes()) == head;
+            Head::parse(note.text()).ok().filter(|_| is_it)
+        });
+        if named.is_none_or(|named| named.name != *name.name()) {
+            let message = "the body is no note of the head that the path names, by model and id";
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
         }
+        let believed = self.judge.judge(note).map_err(|reason| not_taken(&reason))?;
+        let place = self.place(name);
         let _turn = lock(&self.deciding);
         if let Some(open) = self.find(sender, name, head) {
-            return Ok(self.state(&open, sender));
+            return Ok(self.state(&open));
         }
-        // The release may stand, and the server have been killed before it could say who brought it: the upload ends that.
-        let has_begun = lock(&self.uploads).contains_key(&(sender.name(), head));
-        if !has_begun && self.published(sender, name, head).is_some() {
-            return Ok(published());
+        let key = (Arc::clone(&sender.name), head);
+        if self.published(sender, name, head).is_some() {
+            // A server was killed before it could remove what was left.
+            if lock(&self.uploads).remove(&key).is_some() {
+                self.remove(&place, sender, head);
+            }
+            return Ok(self.nothing());
         }
-        let place = self.place(name);
-        if folder::standing(&place).is_some_and(|(_, there)| there.name != *name.name()) {
-            let message = "the place of this name has a model of another name, which this file system takes for the same";
-            return Err(Refusal::new(StatusCode::CONFLICT, message));
-        }
+        Self::may_take_its_place(name, &place, &believed, models)?;
+        let metadata = self.fits(sender, name, head, &believed, most_memory)?;
         let bytes = folder::size(believed.head());
-        self.fits(sender, name, head, &believed, most_memory)?;
-        let key = Self::key(&sender.name(), head);
-        let upload = Upload::open(&place, &key, believed, note).map_err(|error| unwritten(&error))?;
-        let open = Arc::new(Open::of(upload));
-        let entry = Entry {
-            name: name.clone(),
-            bytes,
-            used: Instant::now(),
-            idle_before: Duration::ZERO,
-            open: Some(Arc::clone(&open)),
-        };
-        lock(&self.uploads).insert((sender.name(), head), entry);
-        info!(target: "weighbridge", client = &*sender.name(), model = name.as_str(), head = %head, bytes, "upload begun");
-        Ok(self.state(&open, sender))
+        let upload = Upload::open(&place, &Self::key(&sender.name, head), believed, note);
+        let upload = upload.map_err(|error| unwritten(&error))?;
+        let open = Open::of(upload, metadata, Clock::new(Duration::ZERO));
+        let state = self.state(&open);
+        let entry =
+            Entry { name: name.clone(), bytes, clock: open.clock(), is_marked: false, open: Some(open) };
+        lock(&self.uploads).insert(key, entry);
+        info!(target: "weighbridge", client = &*sender.name, model = name.as_str(), head = %head, bytes, "upload begun");
+        Ok(state)
     }
 
-    /// Refuses what the client may not have here, or what does not fit.
+    /// Refuses a release that cannot take the place of what is there.
+    fn may_take_its_place(
+        name: &ServedName,
+        place: &std::path::Path,
+        head: &VerifiedHead,
+        models: &Models,
+    ) -> Result<(), Refusal> {
+        let conflict = |message: &str| Err(Refusal::new(StatusCode::CONFLICT, message));
+        if models.folder_of(name).is_some_and(|folder| folder != place) {
+            return conflict("a model of this name is served from another folder");
+        }
+        let Some((id, there)) = folder::standing(place) else { return Ok(()) };
+        if there.name != *name.name() {
+            return conflict("the place of this name has a model of another name");
+        }
+        if id != head.id() && there.revision > head.head().revision {
+            let message = format!("not taken: revision {} is here", there.revision);
+            return Err(Refusal::new(StatusCode::CONFLICT, message).coded(ErrorCode::ROLLBACK));
+        }
+        Ok(())
+    }
+
+    /// Refuses what the client may not have here, or what does not fit. Returns the memory for lists and layers.
     fn fits(
         &self,
         sender: &Sender,
@@ -235,35 +288,19 @@ impl Accept {
         head: HeadId,
         believed: &VerifiedHead,
         most_memory: u64,
-    ) -> Result<(), Refusal> {
+    ) -> Result<u64, Refusal> {
         let signed = believed.head();
         let bytes = folder::size(signed);
         let chunks = signed.bytes.checked_div(signed.chunk_size.bytes()).unwrap_or(0);
         let layers = chunks.saturating_add(signed.files.count).saturating_mul(32);
-        let lists = bytes.saturating_sub(signed.bytes).saturating_add(layers);
-        if lists > most_memory {
+        let metadata = bytes.saturating_sub(signed.bytes).saturating_add(layers);
+        if metadata > most_memory {
             let message = format!(
-                "the lists and layers of this model take {lists} bytes of memory, and this server has {most_memory}"
+                "the lists and layers of this model take {metadata} bytes of memory, and this server has {most_memory}"
             );
             return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message));
         }
-        let who = sender.name();
-        let (mut reserved, mut count, mut pending, mut opened) = (0u64, 0usize, 0u64, 0usize);
-        for ((client, other), entry) in lock(&self.uploads).iter() {
-            let has = entry.open.as_ref().map_or(0, |open| open.upload.progress().verified);
-            opened = opened.saturating_add(usize::from(entry.open.is_some()));
-            if (client, other) == (&who, &head) {
-                continue;
-            }
-            pending = pending.saturating_add(entry.bytes.saturating_sub(has));
-            if *client == who {
-                (reserved, count) = (reserved.saturating_add(entry.bytes), count.saturating_add(1));
-            }
-        }
-        let models = folder::models(&self.folder).map_err(|error| unread(&error))?;
-        let kept = models.iter().filter_map(|(_, place)| Pushed::of(place));
-        let kept = kept.filter(|pushed| *pushed.client == *who);
-        let used = kept.fold(reserved, |sum, pushed| sum.saturating_add(pushed.bytes));
+        let (used, count) = self.used(sender, name, head, true).map_err(|error| unread(&error))?;
         if used.saturating_add(bytes) > sender.quota {
             let message = format!(
                 "the model has {bytes} bytes, and {used} of the {} of this client's quota are taken by models and uploads",
@@ -271,32 +308,96 @@ impl Accept {
             );
             return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message));
         }
-        if count >= MOST_UPLOADS || opened >= MOST_OPEN {
-            let message = "too many uploads are under way; end one, or give one up";
-            return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, message).with(header::RETRY_AFTER, "60"));
+        let many = |message| {
+            let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, message);
+            Err(refusal.with(header::RETRY_AFTER, "20"))
+        };
+        if count >= MOST_UPLOADS {
+            return many("this client has too many uploads under way");
         }
-        let needed = pending.saturating_add(bytes).saturating_add(SPARE_DISK);
+        let (opened, in_memory) = self.make_room(metadata, most_memory);
+        if opened >= MOST_OPEN || in_memory.saturating_add(metadata) > most_memory {
+            return many("too many uploads are under way here");
+        }
+        let areas: Vec<_> = lock(&self.uploads)
+            .iter()
+            .filter(|((client, other), _)| (client, other) != (&sender.name, &head))
+            .map(|((client, other), entry)| (self.area(&entry.name, client, *other), entry.bytes))
+            .collect();
+        let own = (self.area(name, &sender.name, head), bytes);
+        let needed = areas.iter().chain([&own]).fold(SPARE_DISK, |sum, (area, bytes)| {
+            sum.saturating_add(bytes.saturating_sub(folder::allocated(area)))
+        });
         if folder::free(&self.folder).is_some_and(|free| free < needed) {
             warn!(target: "weighbridge", model = name.as_str(), bytes, "an upload was refused: the disk has no room for it");
             return Err(no_room());
         }
-        Ok(())
+        Ok(metadata)
+    }
+
+    fn area(&self, name: &ServedName, client: &str, head: HeadId) -> PathBuf {
+        Upload::area(&self.place(name), &Self::key(client, head))
+    }
+
+    /// Closes uploads that nobody uses, if there are too many, or if this memory is needed. Returns how many are open, and their
+    /// memory.
+    fn make_room(&self, metadata: u64, most: u64) -> (usize, u64) {
+        let mut uploads = lock(&self.uploads);
+        let sum = |uploads: &HashMap<Key, Entry>| {
+            let open = uploads.values().filter_map(|entry| entry.open.as_ref());
+            open.fold((0usize, 0u64), |(count, sum), open| {
+                (count.saturating_add(1), sum.saturating_add(open.metadata))
+            })
+        };
+        let (mut count, mut memory) = sum(&uploads);
+        if count >= MOST_OPEN || memory.saturating_add(metadata) > most {
+            for entry in uploads.values_mut() {
+                if !entry.is_used() && entry.clock().unasked() >= CLOSES_FOR_OTHERS {
+                    entry.close().into_iter().for_each(|open| open.end());
+                }
+            }
+            (count, memory) = sum(&uploads);
+        }
+        (count, memory)
+    }
+
+    /// The bytes that a client has here, and the number of its uploads, beside this one. The release that stands under the same name
+    /// counts if `with_standing`, unless it is this one.
+    fn used(
+        &self,
+        sender: &Sender,
+        name: &ServedName,
+        head: HeadId,
+        with_standing: bool,
+    ) -> std::io::Result<(u64, usize)> {
+        let uploads = lock(&self.uploads);
+        let others = uploads.iter().filter(|((client, other), _)| *client == sender.name && *other != head);
+        let (reserved, count) = others.fold((0u64, 0usize), |(sum, count), (_, entry)| {
+            (sum.saturating_add(entry.bytes), count.saturating_add(1))
+        });
+        drop(uploads);
+        let models = folder::models(&self.folder)?;
+        let counts = |other: &ServedName, pushed: &Pushed| {
+            let is_this = pushed.head == head.to_string();
+            pushed.client == *sender.name && !is_this && (with_standing || other != name)
+        };
+        let kept = models.iter().filter_map(|(other, place)| Some((other, Pushed::of(place)?)));
+        let kept = kept.filter(|(other, pushed)| counts(other, pushed));
+        Ok((kept.fold(reserved, |sum, (_, pushed)| sum.saturating_add(pushed.bytes)), count))
     }
 
     /// What is said of the release that stands, if it is this one and the client has brought it.
     fn published(&self, sender: &Sender, name: &ServedName, head: HeadId) -> Option<Pushed> {
         let pushed = Pushed::of(&self.place(name))?;
-        (pushed.head == head.to_string() && *pushed.client == *sender.name()).then_some(pushed)
+        (pushed.head == head.to_string() && pushed.client == *sender.name).then_some(pushed)
     }
 
     /// The open upload of a client.
-    pub(crate) fn find(&self, sender: &Sender, name: &ServedName, head: HeadId) -> Option<Arc<Open>> {
-        let mut uploads = lock(&self.uploads);
+    pub(crate) fn find(&self, sender: &Sender, name: &ServedName, head: HeadId) -> Option<InUse> {
+        let uploads = lock(&self.uploads);
         // The name of the path decides what the client may do.
-        let entry = uploads.get_mut(&(sender.name(), head)).filter(|entry| entry.name == *name)?;
-        let open = entry.open.as_ref().map(Arc::clone)?;
-        (entry.used, entry.idle_before) = (Instant::now(), Duration::ZERO);
-        Some(open)
+        let entry = uploads.get(&(Arc::clone(&sender.name), head)).filter(|entry| entry.name == *name)?;
+        entry.open.as_ref().map(InUse::of)
     }
 
     /// The state of an upload, for a client that asks. Waits for the disk where nothing is open.
@@ -307,40 +408,19 @@ impl Accept {
         head: HeadId,
     ) -> Result<PushState, Refusal> {
         if let Some(open) = self.find(sender, name, head) {
-            return Ok(self.state(&open, sender));
+            return Ok(self.state(&open));
         }
-        self.published(sender, name, head).map(|_| published()).ok_or_else(no_upload)
+        self.published(sender, name, head).map(|_| self.nothing()).ok_or_else(no_upload)
     }
 
-    fn state(&self, open: &Open, sender: &Sender) -> PushState {
-        let progress = open.upload.progress();
-        let needs = match open.upload.needs() {
-            Needs::Lists(_) => PushNeeds::Lists,
-            Needs::Layers(_) => PushNeeds::Layers,
-            Needs::Chunks if open.upload.is_durable() && !open.upload.is_looking() => PushNeeds::Publish,
-            Needs::Chunks => PushNeeds::Chunks,
-        };
-        let doing = open.upload.doing().map(|(work, path, since)| PushWork {
-            work: work.word().to_owned(),
-            path,
-            seconds: since.elapsed().as_secs(),
-        });
-        let head = open.upload.head().id();
-        let idle = lock(&self.uploads)
-            .get(&(sender.name(), head))
-            .map_or(Duration::ZERO, |entry| entry.used.elapsed().saturating_add(entry.idle_before));
-        PushState {
-            version: PUSH_VERSION,
-            needs,
-            wanted: progress.wanted,
-            received: open.received.load(Relaxed),
-            verified: progress.verified,
-            durable: progress.durable,
-            looking: open.upload.is_looking() || (needs == PushNeeds::Chunks && !open.begun.load(Relaxed)),
-            doing,
-            // A second that has begun counts.
-            expires_in: EXPIRES.saturating_sub(idle).as_secs().saturating_add(1).min(EXPIRES.as_secs()),
-        }
+    fn state(&self, open: &Open) -> PushState {
+        open.state(&self.node.to_string())
+    }
+
+    /// The state of a release that is published.
+    fn nothing(&self) -> PushState {
+        let receiver = self.node.to_string();
+        PushState { version: PUSH_VERSION, receiver, needs: PushNeeds::Nothing, ..PushState::default() }
     }
 
     /// Makes the release of an upload the one that is served, and signs a receipt. Waits for the disk.
@@ -354,159 +434,223 @@ impl Accept {
     ) -> Result<String, Refusal> {
         let place = self.place(name);
         if let Some(open) = self.find(sender, name, head) {
-            let upload = &open.upload;
-            if !upload.is_durable() {
-                upload.sync().map_err(|error| unwritten(&error))?;
-            }
-            if !upload.is_durable() {
-                let message = "chunks are missing: nothing was published";
-                return Err(Refusal::new(StatusCode::CONFLICT, message));
-            }
-            let verified = now().ok_or_else(failed)?;
-            self.put_in_place(sender, name, &open, verified)?;
-            info!(target: "weighbridge", client = &*sender.name(), model = name.as_str(), head = %head, "upload published");
+            self.put_in_place(sender, name, &open, models)?;
         }
         let pushed = self.published(sender, name, head).ok_or_else(no_upload)?;
         let (_, signed) = folder::standing(&place).filter(|(id, _)| *id == head).ok_or_else(no_upload)?;
-        models.look_now(&place);
-        let verified = pushed.verified().ok_or_else(failed)?;
         let receipt = Receipt {
             name: signed.name,
             head,
             root: signed.root,
             node: self.node.clone(),
-            verified,
+            verified: pushed.verified().ok_or_else(failed)?,
             nonce: Some(nonce),
         };
         (self.sign)(&receipt).ok_or_else(failed)
     }
 
+    /// Gives the release of an upload its place. Waits for the disk.
     fn put_in_place(
         &self,
         sender: &Sender,
         name: &ServedName,
-        open: &Open,
-        verified: Time,
+        open: &InUse,
+        models: &Models,
     ) -> Result<(), Refusal> {
         let (upload, place) = (&open.upload, self.place(name));
-        let mut is_published = lock(&open.is_published);
+        let Ok(mut is_published) = open.is_published.try_lock() else {
+            let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the release is being published");
+            return Err(refusal.with(header::RETRY_AFTER, "1"));
+        };
         if *is_published {
             return Ok(());
         }
+        if open.is_ended() {
+            return Err(no_upload());
+        }
+        let synced = upload.sync().map_err(|error| self.broken(open.open(), &error));
+        synced?;
+        if !upload.is_durable() {
+            let message = "chunks are missing: nothing was published";
+            return Err(Refusal::new(StatusCode::CONFLICT, message));
+        }
         let head = upload.head();
-        let note = upload.note();
+        let pushed = Pushed {
+            client: sender.name.to_string(),
+            head: head.id().to_string(),
+            bytes: folder::size(head.head()),
+            verified: now().ok_or_else(failed)?.to_string(),
+        };
         let mut refused = None;
-        let judged = upload.publish(|| {
-            // What was true when the head was offered may not be any more.
-            let fits = || {
-                let used = self.used_by_others(sender, name, head.id())?;
-                (used.saturating_add(folder::size(head.head())) <= sender.quota).then_some(())
-            };
-            let judged = self.judge.accept(note).map_err(|reason| not_taken(&reason));
-            let judged = judged.and_then(|_| {
-                fits().ok_or_else(|| {
+        // What was true when the head was offered may not be any more.
+        let judge = || {
+            let judged = Self::may_take_its_place(name, &place, head, models).and_then(|()| {
+                let (used, _) = self.used(sender, name, head.id(), false).map_err(|error| unread(&error))?;
+                if used.saturating_add(pushed.bytes) > sender.quota {
                     let message = "the quota of this client does not suffice any more";
-                    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message)
-                })
+                    return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+                }
+                self.judge.accept(upload.note()).map(drop).map_err(|reason| not_taken(&reason))
             });
             judged.map_err(|refusal| {
                 refused = Some(refusal);
                 FetchError::NothingWanted
             })
-        });
-        match (judged, refused) {
+        };
+        let area = self.area(name, &sender.name, head.id());
+        let record = || pushed.write(&place, &area).map_err(FetchError::from);
+        match (upload.publish(judge, record), refused) {
             (_, Some(refusal)) => return Err(refusal),
-            (Err(error), None) => return Err(unwritten(&error)),
+            (Err(error), None) => return Err(self.broken(open.open(), &error)),
             (Ok(()), None) => {}
         }
-        let pushed = Pushed {
-            client: sender.name().to_string(),
-            head: head.id().to_string(),
-            bytes: folder::size(head.head()),
-            verified: verified.to_string(),
-        };
-        pushed.write(&place).map_err(|error| unwritten(&error.into()))?;
         *is_published = true;
-        lock(&self.uploads).remove(&(sender.name(), head.id()));
-        if let Err(error) = Upload::remove(&place, &Self::key(&sender.name(), head.id())) {
-            warn!(target: "weighbridge", "what was left of an upload stays: {error}");
-        }
+        lock(&self.uploads).remove(&(Arc::clone(&sender.name), head.id()));
+        open.end();
+        self.remove(&place, sender, head.id());
+        models.look_now(&place);
+        info!(target: "weighbridge", client = &*sender.name, model = name.as_str(), head = %head.id(), "upload published");
         Ok(())
     }
 
-    /// The bytes that a client has here beside this release, and beside the one that it replaces.
-    fn used_by_others(&self, sender: &Sender, name: &ServedName, head: HeadId) -> Option<u64> {
-        let who = sender.name();
-        let uploads = lock(&self.uploads);
-        let others =
-            uploads.iter().filter(|((client, other), _)| (client, other) != (&who, &head) && *client == who);
-        let reserved = others.fold(0u64, |sum, (_, entry)| sum.saturating_add(entry.bytes));
-        drop(uploads);
-        let models = folder::models(&self.folder).ok()?;
-        let others = models.iter().filter(|(other, _)| other != name);
-        let kept = others.filter_map(|(_, place)| Pushed::of(place)).filter(|pushed| *pushed.client == *who);
-        Some(kept.fold(reserved, |sum, pushed| sum.saturating_add(pushed.bytes)))
+    /// Closes an upload that could not be written: what is on disk is read again when its head is offered again. A disk may report
+    /// success for what it has lost.
+    pub(crate) fn broken(&self, open: &Arc<Open>, error: &FetchError) -> Refusal {
+        for entry in lock(&self.uploads).values_mut() {
+            if entry.open.as_ref().is_some_and(|other| Arc::ptr_eq(other, open)) {
+                entry.close().into_iter().for_each(|open| open.end());
+            }
+        }
+        unwritten(error)
+    }
+
+    fn remove(&self, place: &std::path::Path, sender: &Sender, head: HeadId) {
+        if let Err(error) = Upload::remove(place, &Self::key(&sender.name, head)) {
+            warn!(target: "weighbridge", "what was left of an upload stays: {error}");
+        }
     }
 
     /// Gives an upload up. Waits for the disk.
     pub(crate) fn give_up(&self, sender: &Sender, name: &ServedName, head: HeadId) -> Result<(), Refusal> {
-        let _turn = lock(&self.deciding);
-        let key = (sender.name(), head);
-        let entry = lock(&self.uploads).remove(&key).ok_or_else(no_upload)?;
-        // The path's name is the client's word; the entry's is that of the head.
-        let place = self.place(&entry.name);
-        if entry.name != *name {
-            lock(&self.uploads).insert(key, entry);
-            return Err(no_upload());
+        let key = (Arc::clone(&sender.name), head);
+        let open = {
+            let mut uploads = lock(&self.uploads);
+            let entry = uploads.get_mut(&key).filter(|entry| entry.name == *name).ok_or_else(no_upload)?;
+            entry.open.clone()
+        };
+        let published = open.as_ref().map(|open| open.is_published.try_lock());
+        match published.as_ref().map(Result::as_deref) {
+            Some(Err(_)) => return Err(Refusal::new(StatusCode::CONFLICT, "the release is being published")),
+            Some(Ok(true)) => return Err(no_upload()),
+            _ => {}
         }
-        drop(entry);
-        Upload::remove(&place, &Self::key(&sender.name(), head)).map_err(|error| unwritten(&error.into()))
+        if let Some(open) = &open {
+            open.end();
+            let until = Instant::now().checked_add(END_TIME);
+            while open.is_used() && until.is_some_and(|until| Instant::now() < until) {
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+        let removed = Upload::remove(&self.place(name), &Self::key(&sender.name, head));
+        let mut uploads = lock(&self.uploads);
+        match removed {
+            // What is left stays reserved, and is removed when it expires.
+            Err(error) => {
+                uploads.get_mut(&key).and_then(Entry::close);
+                Err(unwritten(&error.into()))
+            }
+            Ok(()) => {
+                uploads.remove(&key);
+                Ok(())
+            }
+        }
     }
 
-    /// Gives up what nobody has used for a day, and closes what nobody uses now.
-    pub(crate) fn look(&self) {
+    /// Gives up what nobody has used for a day, closes what nobody uses now, and at first ends what a killed server had begun.
+    pub(crate) fn look(self: &Arc<Self>, models: &Arc<Models>) {
+        if !self.has_looked.swap(true, Relaxed) && lock(&self.uploads).values().any(|entry| entry.is_marked) {
+            let (accept, models) = (Arc::clone(self), Arc::clone(models));
+            // It may read much, and ends with the server.
+            drop(thread::spawn(move || accept.end_what_was_begun(&models)));
+        }
         let mut gone = Vec::new();
-        let mut closed = Vec::new();
         for (key, entry) in lock(&self.uploads).iter_mut() {
-            let idle = entry.used.elapsed().saturating_add(entry.idle_before);
-            // One that is in use has other holders.
-            let is_free = entry.open.as_ref().is_none_or(|open| Arc::strong_count(open) <= 2);
-            if idle >= EXPIRES && is_free {
-                gone.push((key.clone(), entry.name.clone()));
-            } else if idle >= CLOSES && is_free {
-                closed.extend(entry.open.take());
-            }
-        }
-        for open in closed {
-            if let Err(error) = open.upload.sync() {
-                warn!(target: "weighbridge", "an upload cannot be synced: {error}");
-            }
-        }
-        if gone.is_empty() {
-            return;
-        }
-        let _turn = lock(&self.deciding);
-        for (key, name) in gone {
-            let is_idle = |entry: &Entry| entry.used.elapsed().saturating_add(entry.idle_before) >= EXPIRES;
-            let mut uploads = lock(&self.uploads);
-            // Somebody may have come back meanwhile.
-            if !uploads.get(&key).is_some_and(is_idle) {
+            if entry.is_used() {
                 continue;
             }
-            uploads.remove(&key);
-            drop(uploads);
-            let (client, head) = key;
+            if entry.clock().idle() >= EXPIRES && !entry.is_marked {
+                gone.push((key.clone(), entry.name.clone()));
+            } else if entry.clock().unasked() >= CLOSES {
+                entry.close().into_iter().for_each(|open| open.end());
+            }
+        }
+        for ((client, head), name) in gone {
             info!(target: "weighbridge", client = &*client, model = name.as_str(), head = %head, "upload given up");
-            if let Err(error) = Upload::remove(&self.place(&name), &Self::key(&client, head)) {
-                warn!(target: "weighbridge", "what was left of an upload stays: {error}");
+            let sender = Sender { name: client, client: None, quota: 0 };
+            if self.give_up(&sender, &name, head).is_err() {
+                warn!(target: "weighbridge", model = name.as_str(), "an upload that has expired cannot be removed");
             }
         }
     }
 
-    /// Makes durable what has come.
-    pub(crate) fn sync(&self) {
-        let all: Vec<_> = lock(&self.uploads).values().filter_map(|entry| entry.open.clone()).collect();
+    /// Publishes the releases that were being published when the server was killed: all of their chunks were there.
+    fn end_what_was_begun(&self, models: &Models) {
+        let marked: Vec<_> = lock(&self.uploads)
+            .iter()
+            .filter(|(_, entry)| entry.is_marked)
+            .map(|(key, entry)| (key.clone(), entry.name.clone()))
+            .collect();
+        for ((client, head), name) in marked {
+            let sender = Sender { name: client, client: None, quota: u64::MAX };
+            if let Err(refusal) = self.end_one(&sender, &name, head, models) {
+                let why = refusal.message();
+                error!(target: "weighbridge", client = &*sender.name, model = name.as_str(), head = %head, "a publication that was begun cannot be ended: {why}");
+            }
+            if let Some(entry) = lock(&self.uploads).get_mut(&(sender.name, head)) {
+                entry.is_marked = false;
+            }
+        }
+    }
+
+    fn end_one(
+        &self,
+        sender: &Sender,
+        name: &ServedName,
+        head: HeadId,
+        models: &Models,
+    ) -> Result<(), Refusal> {
+        let place = self.place(name);
+        let note = folder::note_of(&self.area(name, &sender.name, head), head).ok_or_else(no_upload)?;
+        let believed = self.judge.judge(&note).map_err(|reason| not_taken(&reason))?;
+        let open = {
+            let _turn = lock(&self.deciding);
+            let mut uploads = lock(&self.uploads);
+            let entry = uploads.get_mut(&(Arc::clone(&sender.name), head)).ok_or_else(no_upload)?;
+            if entry.open.is_some() {
+                // The client was quicker, and ends it itself.
+                return Ok(());
+            }
+            let upload = Upload::open(&place, &Self::key(&sender.name, head), believed, &note);
+            let open = Open::of(upload.map_err(|error| unwritten(&error))?, 0, entry.clock);
+            let used = InUse::of(&open);
+            entry.open = Some(open);
+            used
+        };
+        if open.begins() {
+            let nothing: Known<()> = Known::default();
+            let goes_on = || !self.is_ended.load(Relaxed) && !open.is_ended();
+            let looked = open.upload.look(&nothing, &mut |_, _, _| false, &goes_on);
+            looked.map_err(|error| self.broken(open.open(), &error))?;
+        }
+        self.put_in_place(sender, name, &open, models)
+    }
+
+    /// Ends all work, and makes durable what has come.
+    pub(crate) fn end(&self) {
+        self.is_ended.store(true, Relaxed);
+        let all: Vec<_> = lock(&self.uploads).values_mut().filter_map(Entry::close).collect();
         for open in all {
+            open.end();
             if let Err(error) = open.upload.sync() {
                 warn!(target: "weighbridge", "an upload cannot be synced: {error}");
             }
@@ -519,90 +663,10 @@ impl Accept {
     }
 }
 
-impl Open {
-    fn of(upload: Upload) -> Self {
-        let no = || AtomicBool::new(false);
-        let (received, is_published) = (AtomicU64::new(0), Mutex::default());
-        Self { upload, received, begun: no(), is_synced: no(), is_published }
-    }
-
-    pub(crate) fn receive(&self, bytes: u64) {
-        self.received.fetch_add(bytes, Relaxed);
-    }
-
-    /// Whether the caller is the first to ask: it syncs what comes.
-    pub(crate) fn is_first_to_sync(&self) -> bool {
-        !self.is_synced.swap(true, Relaxed)
-    }
-
-    /// Whether the caller is the first to ask: it looks for what is here then.
-    pub(crate) fn begins(&self) -> bool {
-        matches!(self.upload.needs(), Needs::Chunks) && !self.begun.swap(true, Relaxed)
-    }
-
-    /// Looks for chunks that are on this machine: in what an earlier run took, and in the models that the client may know. Waits for
-    /// the disk.
-    pub(crate) fn look(&self, sender: &Sender, models: &Models) {
-        let mut known: Known<Arc<Release>> = Known::default();
-        for published in models.all() {
-            let is_of_client = || {
-                let pushed = Pushed::of(&published.folder);
-                pushed.is_some_and(|pushed| *pushed.client == *sender.name())
-            };
-            if sender.may_read(&published.current.name) || is_of_client() {
-                let release = &published.current;
-                known.add(release, release.files(), release.tensors());
-            }
-        }
-        let mut read = |place: &Place<Arc<Release>>, offset: u64, into: &mut [u8]| {
-            models.fill(&place.model, place.file, offset, into).is_ok()
-        };
-        if let Err(error) = self.upload.look(&known, &mut read, &|| true) {
-            error!(target: "weighbridge", code = error.error_code().get(), "an upload cannot be read: {error}");
-        }
-    }
-
-    /// What is missing.
-    pub(crate) fn missing(&self) -> PushMissing {
-        let mut missing = PushMissing::default();
-        match self.upload.needs() {
-            Needs::Lists(names) => missing.lists = names.iter().map(|name| (*name).to_owned()).collect(),
-            Needs::Layers(ranges) => {
-                missing.more = ranges.len() > MOST_RANGES;
-                missing.layers = ranges.iter().take(MOST_RANGES).map(push_range).collect();
-            }
-            Needs::Chunks => {
-                let Some(files) = self.upload.files() else { return missing };
-                let mut ranges = 0usize;
-                for lacking in self.upload.lacking(MOST_RANGES) {
-                    let Some(entry) = files.entries().get(lacking.position) else { continue };
-                    let Ok(grid) = Grid::new(entry.size, files.chunk_size()) else { continue };
-                    let unit = grid.granule().bytes();
-                    let bytes = lacking.chunks.iter().map(|run| {
-                        let (start, end) = (run.start.saturating_mul(unit), run.end.saturating_mul(unit));
-                        push_range(&(start..end.min(entry.size)))
-                    });
-                    ranges = ranges.saturating_add(lacking.chunks.len());
-                    missing.files.push(PushMissingFile {
-                        path: entry.path.as_str().to_owned(),
-                        bytes: bytes.collect(),
-                    });
-                }
-                missing.more = ranges >= MOST_RANGES;
-            }
-        }
-        missing
-    }
-}
-
-fn published() -> PushState {
-    PushState { version: PUSH_VERSION, needs: PushNeeds::Nothing, ..PushState::default() }
-}
-
 fn not_taken(reason: &NotTaken) -> Refusal {
     let status = match reason.code {
         ErrorCode::ROLLBACK | ErrorCode::FORK => StatusCode::CONFLICT,
-        code if (1000..2000).contains(&code.get()) => StatusCode::BAD_REQUEST,
+        code if code.get() >= 9000 => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::FORBIDDEN,
     };
     let code = reason.code;
@@ -663,12 +727,5 @@ fn now() -> Option<Time> {
 impl fmt::Debug for Accept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Accept").field("folder", &self.folder).finish_non_exhaustive()
-    }
-}
-
-/// The path for a folder of models that are taken is served, too.
-impl AsRef<Path> for Accept {
-    fn as_ref(&self) -> &Path {
-        &self.folder
     }
 }

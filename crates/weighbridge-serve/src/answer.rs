@@ -117,16 +117,17 @@ impl Site {
         }
         #[cfg(feature = "accept")]
         if let Some(accept) = &self.rules.accept {
-            accept.look();
+            accept.look(&self.models);
         }
         self.models.look()
     }
 
-    /// Makes durable what has come of models that are brought. A program that has a server of its own calls this at the end.
-    pub fn sync(&self) {
+    /// Ends the work for models that are brought, and makes durable what has come of them. A program that has a server of its own
+    /// calls this at the end, on a thread that may wait.
+    pub fn end(&self) {
         #[cfg(feature = "accept")]
         if let Some(accept) = &self.rules.accept {
-            accept.sync();
+            accept.end();
         }
     }
 
@@ -398,11 +399,7 @@ impl Site {
         name: &ServedName,
     ) -> Result<(&Arc<Accept>, Sender), Refusal> {
         let accept = self.rules.accept.as_ref().ok_or_else(|| not_found().closing())?;
-        let quota = match &client {
-            Some(client) => client.may_push(name.name()).ok_or_else(failed)?,
-            None => u64::MAX,
-        };
-        Ok((accept, Sender { client, quota }))
+        Ok((accept, Sender::of(client, name).ok_or_else(failed)?))
     }
 
     fn release(&self, name: &ServedName, revision: Option<&str>) -> Result<Arc<Release>, Refusal> {
@@ -557,6 +554,12 @@ pub(crate) fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 impl Refusal {
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self { status, message: message.into(), headers: Box::default(), fault: None }
+    }
+
+    /// The sentence of the refusal.
+    #[cfg(feature = "accept")]
+    pub(crate) fn message(&self) -> &str {
+        &self.message
     }
 
     pub(crate) fn with(mut self, name: HeaderName, value: &str) -> Self {

@@ -310,6 +310,12 @@ impl Models {
         Some(Arc::clone(release))
     }
 
+    /// The folder from which the model of this name is published.
+    #[cfg(feature = "accept")]
+    pub(crate) fn folder_of(&self, name: &ServedName) -> Option<PathBuf> {
+        self.read().get(name).map(|published| published.folder.clone())
+    }
+
     /// Whether no model is published.
     #[must_use]
     pub fn is_empty(&self) -> bool {

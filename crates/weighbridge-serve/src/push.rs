@@ -17,7 +17,7 @@ use weighbridge_transfer::{FetchError, parse_push_range};
 use weighbridge_tree::{ErrorCode, Grid, HeadId, Nonce};
 
 use crate::{
-    accept::{Accept, Open, Sender, no_upload, unwritten},
+    accept::{Accept, InUse, Sender, no_upload},
     answer::{Answer, Refusal, Sent, Site, failed, not_found, text},
     figures::Record,
     room::Seat,
@@ -58,23 +58,31 @@ impl Site {
                 let note = incoming.whole(u64::try_from(MAX_NOTE).unwrap_or(u64::MAX)).await?;
                 let most = self.room.memory();
                 let (offered, who, of) = (Arc::clone(&accept), Arc::clone(&sender), name.clone());
-                let state = blocking(move || offered.offer(&who, &of, head, &note, most)).await??;
-                if let Some(open) = accept.find(&sender, &name, head) {
-                    self.keep_synced(&open);
-                    self.look_for(&open, &sender);
-                }
+                let models = Arc::clone(self.models());
+                let turn = accept.turns.acquire().await;
+                let offer = blocking(move || offered.offer(&who, &of, head, &note, &models, most));
+                let state = offer.await??;
+                drop(turn);
+                self.attend(&accept, accept.find(&sender, &name, head), &sender);
                 json(&state)
             }
             (&Method::GET | &Method::HEAD, PushRoute::Upload) => {
-                let state = blocking(move || accept.state_of(&sender, &name, head)).await??;
+                self.attend(&accept, accept.find(&sender, &name, head), &sender);
+                let _turn = accept.turns.acquire().await;
+                let asked = Arc::clone(&accept);
+                let state = blocking(move || asked.state_of(&sender, &name, head)).await??;
                 json(&state)
             }
             (&Method::DELETE, PushRoute::Upload) => {
-                blocking(move || accept.give_up(&sender, &name, head)).await??;
+                let _turn = accept.publishing.acquire().await;
+                let asked = Arc::clone(&accept);
+                blocking(move || asked.give_up(&sender, &name, head)).await??;
                 Ok(done())
             }
             (_, PushRoute::Missing) => {
                 let open = open()?;
+                self.attend(&accept, Some(open.clone()), &sender);
+                let _turn = accept.turns.acquire().await;
                 let missing = blocking(move || open.missing()).await?;
                 json(&missing)
             }
@@ -89,52 +97,52 @@ impl Site {
                 })?;
                 drop(incoming.whole(0).await?);
                 let models = Arc::clone(self.models());
-                let publish = move || accept.publish(&sender, &name, head, nonce, &models);
+                let _turn = accept.publishing.acquire().await;
+                let asked = Arc::clone(&accept);
+                let publish = move || asked.publish(&sender, &name, head, nonce, &models);
                 let receipt = blocking(publish).await??;
                 Ok(text("text/plain; charset=utf-8", receipt))
             }
             (_, PushRoute::Metadata(MetadataFile::Layers)) => {
                 let open = open().map_err(Refusal::closing)?;
-                self.layers(&open, parts, incoming).await?;
-                self.look_for(&open, &sender);
+                until_ended(&open, self.layers(&accept, &open, parts, incoming)).await?;
+                self.attend(&accept, Some(open), &sender);
                 Ok(done())
             }
             (_, PushRoute::Metadata(file)) => {
                 let open = open().map_err(Refusal::closing)?;
-                self.list(&open, file, incoming).await?;
-                self.look_for(&open, &sender);
+                until_ended(&open, self.list(&accept, &open, file, incoming)).await?;
+                self.attend(&accept, Some(open), &sender);
                 Ok(done())
             }
             (_, PushRoute::File(path)) => {
                 let open = open().map_err(Refusal::closing)?;
-                self.chunks(&open, &path, parts, incoming, record).await
+                until_ended(&open, self.chunks(&accept, &open, &path, parts, incoming, record)).await
             }
             _ => Err(not_found()),
         }
     }
 
-    /// Syncs what comes to an upload for as long as it is open.
-    fn keep_synced(self: &Arc<Self>, open: &Arc<Open>) {
-        if !open.is_first_to_sync() {
-            return;
-        }
-        let weak = Arc::downgrade(open);
-        tokio::spawn(async move {
-            while let Some(open) = weak.upgrade() {
-                open.upload.batch().await;
-                let synced = spawn_blocking(move || open.upload.sync()).await;
-                if !matches!(synced, Ok(Ok(()))) {
-                    // The next sync, of the publication at the latest, tells what is wrong.
-                    time::sleep(Duration::from_secs(1)).await;
+    /// Begins what an open upload needs beside requests: what comes is synced, and once the layers are there, the server looks for what
+    /// it has already.
+    fn attend(self: &Arc<Self>, accept: &Arc<Accept>, open: Option<InUse>, sender: &Arc<Sender>) {
+        let Some(open) = open else { return };
+        if open.is_first_to_sync() {
+            let (accept, weak) = (Arc::clone(accept), Arc::downgrade(open.open()));
+            tokio::spawn(async move {
+                while let Some(open) = weak.upgrade().filter(|open| !open.is_ended()) {
+                    open.upload.batch().await;
+                    let here = Arc::clone(&open);
+                    let synced = spawn_blocking(move || here.upload.sync()).await;
+                    if let Ok(Err(error)) = synced {
+                        // The log has it. The sender offers the head again, and what is on disk is read.
+                        drop(accept.broken(&open, &error));
+                    }
                 }
-            }
-        });
-    }
-
-    /// Looks for what is here already, once the layers are there.
-    fn look_for(self: &Arc<Self>, open: &Arc<Open>, sender: &Arc<Sender>) {
+            });
+        }
         if open.begins() {
-            let (open, sender, models) = (Arc::clone(open), Arc::clone(sender), Arc::clone(self.models()));
+            let (sender, models) = (Arc::clone(sender), Arc::clone(self.models()));
             // It is not waited for: the state of the upload says whether it has ended.
             drop(spawn_blocking(move || open.look(&sender, &models)));
         }
@@ -143,7 +151,8 @@ impl Site {
     /// Takes a list.
     async fn list<B>(
         &self,
-        open: &Arc<Open>,
+        accept: &Accept,
+        open: &InUse,
         file: MetadataFile,
         incoming: Incoming<'_, B>,
     ) -> Result<(), Refusal>
@@ -160,15 +169,18 @@ impl Site {
         let memory = usize::try_from(length).unwrap_or(usize::MAX);
         let _portion = Arc::clone(&self.room).take(memory, Arc::clone(incoming.seat)).await;
         let list = incoming.whole(length).await?;
-        let open = Arc::clone(open);
-        let taken = blocking(move || open.upload.put_list(file.name(), &list)).await?;
-        taken.map_err(|error| unwritten(&error))?.map_err(|why| refused(why, ErrorCode::LIST_ROOT))
+        let here = open.clone();
+        let taken = blocking(move || here.upload.put_list(file.name(), &list)).await?;
+        open.come();
+        let taken = taken.map_err(|error| accept.broken(open.open(), &error).closing())?;
+        taken.map_err(|why| refused(why, ErrorCode::LIST_ROOT).closing())
     }
 
     /// Takes layers: all of `chunks.layer`, or those of a range that begins with one.
     async fn layers<B>(
         &self,
-        open: &Arc<Open>,
+        accept: &Accept,
+        open: &InUse,
         parts: &Parts,
         mut incoming: Incoming<'_, B>,
     ) -> Result<(), Refusal>
@@ -201,9 +213,10 @@ impl Site {
             let length = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
             let mut portion = Arc::clone(&self.room).take(length, Arc::clone(incoming.seat)).await;
             incoming.fill(portion.buffer(length)).await?;
-            let here = Arc::clone(open);
+            let here = open.clone();
             let taken = blocking(move || here.upload.put_layers(at, portion.as_ref())).await?;
-            let taken = taken.map_err(|error| unwritten(&error).closing())?;
+            open.come();
+            let taken = taken.map_err(|error| accept.broken(open.open(), &error).closing())?;
             let _all = taken.map_err(|why| refused(why, ErrorCode::LAYER_MISMATCH).closing())?;
             at = end;
         }
@@ -213,7 +226,8 @@ impl Site {
     /// Takes chunks of a file: all, or those of a range that has whole chunks. The good ones before a bad one count.
     async fn chunks<B>(
         &self,
-        open: &Arc<Open>,
+        accept: &Accept,
+        open: &InUse,
         path: &str,
         parts: &Parts,
         mut incoming: Incoming<'_, B>,
@@ -250,24 +264,26 @@ impl Site {
                 Ok(filled) => (filled, None),
                 Err((filled, refusal)) => (filled, Some(refusal)),
             };
-            open.receive(u64::try_from(filled).unwrap_or(u64::MAX));
-            record.receive(u64::try_from(filled).unwrap_or(u64::MAX));
             // The last chunk of what has come is whole if it is that of the range.
             let whole = match filled == length {
                 true => filled,
                 false => filled.saturating_sub(filled.checked_rem(unit_here).unwrap_or(0)),
             };
+            // The rest comes again.
+            let came = if broken.is_none() { whole } else { filled };
+            open.receive(u64::try_from(came).unwrap_or(u64::MAX));
+            record.receive(u64::try_from(came).unwrap_or(u64::MAX));
             if broken.is_none() {
                 incoming.give_back(portion.buffer(length).get(whole..filled).unwrap_or_default());
             }
             if whole > 0 {
-                let (here, first) = (Arc::clone(open), at.checked_div(unit).unwrap_or(0));
+                let (here, first) = (open.clone(), at.checked_div(unit).unwrap_or(0));
                 // Writes to one file wait for each other, and do so by spinning: no more of them than there are cores.
                 let judged = self.desk.work(move || {
                     let bytes = portion.as_ref().get(..whole).unwrap_or_default();
                     here.upload.accept(position, first, bytes)
                 });
-                let judged = judged.await?.map_err(|error| not_judged(&error).closing())?;
+                let judged = judged.await?.map_err(|error| not_judged(accept, open, &error).closing())?;
                 record.verify(judged.new);
                 if let Some(wrong) = judged.wrong.first() {
                     record.refuse_received();
@@ -285,6 +301,14 @@ impl Site {
             at = at.saturating_add(u64::try_from(whole).unwrap_or(u64::MAX));
         }
         Ok(done())
+    }
+}
+
+/// Breaks off a request whose upload is given up or closed.
+async fn until_ended<T>(open: &InUse, work: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+    tokio::select! {
+        result = work => result,
+        () = open.ended() => Err(no_upload().closing()),
     }
 }
 
@@ -414,10 +438,10 @@ fn conflict(message: &str) -> Refusal {
 }
 
 /// Chunks that could not be judged or written.
-fn not_judged(error: &FetchError) -> Refusal {
+fn not_judged(accept: &Accept, open: &InUse, error: &FetchError) -> Refusal {
     match error {
         FetchError::Entry(_) | FetchError::NothingWanted => conflict("the layers have to come before chunks"),
-        error => unwritten(error),
+        error => accept.broken(open.open(), error),
     }
 }
 

@@ -58,10 +58,13 @@ pub enum PushRoute {
 pub struct ServedName(ModelName);
 
 impl ServedName {
-    /// `None` for a name whose paths would be those of something else, or that has other than two parts.
+    /// `None` for a name whose paths, or whose folder, would be those of something else, or that has other than two parts.
     #[must_use]
     pub fn of(name: ModelName) -> Option<Self> {
-        let is_served = name.as_str().matches('/').count() == 1 && name.organisation() != API;
+        let is_metadata = |part: &str| part.eq_ignore_ascii_case(FOLDER);
+        let is_served = name.as_str().matches('/').count() == 1
+            && name.organisation() != API
+            && !name.as_str().split('/').any(is_metadata);
         is_served.then_some(Self(name))
     }
 
@@ -442,7 +445,7 @@ mod tests {
 
     #[test]
     fn names_that_have_no_paths_are_not_served() {
-        for text in ["model", "a/b/c", "api/models", "api/x"] {
+        for text in ["model", "a/b/c", "api/models", "api/x", "org/weighbridge", "Weighbridge/x"] {
             assert_eq!(ServedName::of(ModelName::parse(text).unwrap()), None, "{text}");
         }
     }

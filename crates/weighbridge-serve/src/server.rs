@@ -1,9 +1,7 @@
 //! Connections: accepting them, ending them, and TLS.
 
 use std::{
-    fmt,
-    future::poll_fn,
-    io,
+    fmt, io,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
@@ -17,7 +15,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
     task::{JoinSet, spawn_blocking},
@@ -151,7 +149,7 @@ impl Server {
         connections.shutdown().await;
         let _ = looking.await;
         // What has come of a model is there for the next run either way; synced, it outlasts a power cut too.
-        let _ = time::timeout(LAST_SYNC, spawn_blocking(move || site.sync())).await;
+        let _ = time::timeout(LAST_SYNC, spawn_blocking(move || site.end())).await;
     }
 }
 
@@ -245,9 +243,7 @@ impl Connection {
         let seat = Arc::clone(&self.seat.seat);
         let service = service_fn(|request: hyper::Request<Incoming>| {
             let (site, from, seat) = (Arc::clone(&self.site), self.from, Arc::clone(&self.seat.seat));
-            Box::pin(async move {
-                Ok::<_, std::convert::Infallible>(site.answer_to(request, Some(from), seat).await)
-            })
+            async move { Ok::<_, std::convert::Infallible>(site.answer_to(request, Some(from), seat).await) }
         });
         let mut builder = http1::Builder::new();
         builder
@@ -257,16 +253,16 @@ impl Connection {
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_HEAD);
         let wire = TokioIo::new(Wire::new(stream, Arc::clone(&seat)));
-        let mut connection = builder.serve_connection(wire, service);
+        let mut connection = std::pin::pin!(builder.serve_connection(wire, service));
         let mut is_ending = false;
         let ended = loop {
             let look_again = self.limits.write_time.saturating_sub(stalled_for(&self.seat)).max(TICK);
             tokio::select! {
-                ended = poll_fn(|context| connection.poll_without_shutdown(context)) => break ended,
+                ended = connection.as_mut() => break ended,
                 () = seat.told_to_leave() => return,
                 _ = self.ended.changed(), if !is_ending => {
                     is_ending = true;
-                    Pin::new(&mut connection).graceful_shutdown();
+                    connection.as_mut().graceful_shutdown();
                     // A head that has begun may never end.
                     if seat.is_idle() { return }
                 }
@@ -278,45 +274,14 @@ impl Connection {
                 }
             }
         };
-        match ended {
-            Err(error) => debug!(target: "weighbridge", from = %self.from, "the connection failed: {error}"),
-            Ok(()) => {
-                let stream = connection.into_parts().io.into_inner().into_stream();
-                let told = seat.told_to_leave();
-                let _ = time::timeout(LAST_READ, async {
-                    tokio::select! {
-                        () = told => {}
-                        () = last_read(stream) => {}
-                    }
-                })
-                .await;
-            }
-        }
-    }
-}
-
-/// Ends a connection, and reads for a moment what the client still sends: if it were closed with bytes that nobody has read, the
-/// client's system could throw the answer away (RFC 9112, section 9.6).
-async fn last_read(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
-    let mut rest = [0; 4096];
-    let mut left = MOST_READ;
-    if stream.shutdown().await.is_err() {
-        return;
-    }
-    while let Ok(read @ 1..) = stream.read(&mut rest).await {
-        left = left.saturating_sub(read);
-        if left == 0 {
-            return;
+        if let Err(error) = ended {
+            debug!(target: "weighbridge", from = %self.from, "the connection failed: {error}");
         }
     }
 }
 
 /// The time for which a disk is waited for at the end.
 const LAST_SYNC: Duration = Duration::from_secs(2);
-
-/// The time, and the bytes, for which a connection is read that has ended.
-const LAST_READ: Duration = Duration::from_secs(1);
-const MOST_READ: usize = 4 << 20;
 
 /// For how long the client has taken none of the bytes that wait for it.
 fn stalled_for(seat: &Taken) -> Duration {

@@ -4,10 +4,14 @@ use std::{
     io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
 
 use crate::{heads::Heads, room::Seat};
 
@@ -17,19 +21,27 @@ pub(crate) struct Wire<S> {
     seat: Arc<Seat>,
     /// The bytes that still tell the parser of a refused head.
     refusal: &'static [u8],
+    ending: Option<Ending>,
 }
+
+/// The end of a connection: what the client still sends is read for a moment. If the connection were closed with bytes that nobody
+/// has read, the client's system could throw the last answer away (RFC 9112, section 9.6).
+struct Ending {
+    time: Pin<Box<Sleep>>,
+    left: usize,
+    is_shut: bool,
+}
+
+/// The time, and the bytes, for which a connection is read that has ended.
+const LAST_READ: Duration = Duration::from_secs(1);
+const MOST_READ: usize = 4 << 20;
 
 /// Ends any head, and makes it one that the parser answers with 400: no head has a NUL.
 const REFUSAL: &[u8] = b"\0\r\n\r\n";
 
 impl<S> Wire<S> {
     pub(crate) fn new(stream: S, seat: Arc<Seat>) -> Self {
-        Self { stream, heads: Heads::new(), seat, refusal: REFUSAL }
-    }
-
-    /// The stream beneath, whose bytes nobody looks at any more.
-    pub(crate) fn into_stream(self) -> S {
-        self.stream
+        Self { stream, heads: Heads::new(), seat, refusal: REFUSAL, ending: None }
     }
 
     fn written(&self, result: &Poll<io::Result<usize>>) {
@@ -70,7 +82,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let wire = self.get_mut();
         let result = Pin::new(&mut wire.stream).poll_write(context, bytes);
@@ -106,6 +118,26 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+        let wire = self.get_mut();
+        let ending = wire.ending.get_or_insert_with(|| Ending {
+            time: Box::pin(sleep(LAST_READ)),
+            left: MOST_READ,
+            is_shut: false,
+        });
+        if !ending.is_shut {
+            ready!(Pin::new(&mut wire.stream).poll_shutdown(context))?;
+            ending.is_shut = true;
+        }
+        let mut rest = [0; 4096];
+        while ending.left > 0 && ending.time.as_mut().poll(context).is_pending() {
+            let mut rest = ReadBuf::new(&mut rest);
+            match ready!(Pin::new(&mut wire.stream).poll_read(context, &mut rest)) {
+                Ok(()) if !rest.filled().is_empty() => {
+                    ending.left = ending.left.saturating_sub(rest.filled().len());
+                }
+                _ => break,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -76,6 +76,11 @@ impl Site {
         &self.incomplete
     }
 
+    /// Whether what is not complete has a folder of its own.
+    pub(crate) fn is_apart(&self) -> bool {
+        self.incomplete != PARTIAL
+    }
+
     /// The path of the incomplete file of a root.
     pub(crate) fn incomplete_file(&self, root: FileRoot) -> String {
         format!("{}/{root}", self.incomplete)

@@ -93,7 +93,8 @@ impl Staged {
         self.site.make_folder(&self.folder)?;
         let is_new = !self.site.has_file(&path)?;
         let layers = LayersFile(SparseFile::open(&self.site, path, len, Opening::Any)?);
-        if is_new && self.published_id()? == Some(self.head) {
+        // An upload begins with nothing: whoever brings it finds out nothing of what stands.
+        if is_new && !self.site.is_apart() && self.published_id()? == Some(self.head) {
             let published = self.site.read(&self.site.meta(CHUNKS))?.filter(|(_, there)| *there == len);
             if let Some((published, _)) = published {
                 layers.take_over(&published).map_err(self.site.at("read", CHUNKS))?;

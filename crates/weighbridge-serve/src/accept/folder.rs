@@ -37,10 +37,10 @@ impl Pushed {
         Time::parse(&self.verified).ok()
     }
 
-    /// Writes the record beside the release that stands now.
-    pub(super) fn write(&self, folder: &Path) -> Result<(), IoError> {
+    /// Writes the record beside the release that stands now. It comes to be in the folder of the upload.
+    pub(super) fn write(&self, folder: &Path, area: &Path) -> Result<(), IoError> {
         let place = folder.join(FOLDER).join(PUSHED);
-        let new = folder.join(FOLDER).join(UPLOADS).join(PUSHED);
+        let new = area.join(PUSHED);
         let text = serde_json::to_vec(self).unwrap_or_default();
         fs::write(&new, text).map_err(IoError::at("write", &new))?;
         let sync = |path: &Path| fs::File::open(path)?.sync_all();
@@ -95,7 +95,8 @@ fn names(folder: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in entries {
         let entry = entry?;
-        if entry.file_type()?.is_dir()
+        // A folder may be a link to one on another disk.
+        if fs::metadata(entry.path()).is_ok_and(|found| found.is_dir())
             && let Ok(name) = entry.file_name().into_string()
         {
             names.push(name);
@@ -133,6 +134,25 @@ pub(super) fn left(folder: &Path) -> io::Result<Vec<Left>> {
 pub(super) fn size(head: &Head) -> u64 {
     let lists = head.files.length.saturating_add(head.tensors.map_or(0, |tensors| tensors.list.length));
     head.bytes.saturating_add(lists)
+}
+
+/// The note of an upload, as an earlier run has left it.
+pub(super) fn note_of(area: &Path, head: HeadId) -> Option<Vec<u8>> {
+    read_bounded(&area.join(head.to_string()).join(HEAD), u64::try_from(MAX_NOTE).ok()?).ok()
+}
+
+/// The bytes of the disk that the files of an upload take.
+pub(super) fn allocated(area: &Path) -> u64 {
+    let files = fs::read_dir(area).into_iter().flatten().flatten();
+    let of_file = |entry: fs::DirEntry| {
+        let found = entry.metadata().ok().filter(fs::Metadata::is_file)?;
+        #[cfg(unix)]
+        let bytes = std::os::unix::fs::MetadataExt::blocks(&found).saturating_mul(512);
+        #[cfg(not(unix))]
+        let bytes = found.len();
+        Some(bytes)
+    };
+    files.filter_map(of_file).fold(0, u64::saturating_add)
 }
 
 fn idle(area: &Path) -> Duration {

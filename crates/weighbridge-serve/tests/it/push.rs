@@ -231,6 +231,73 @@ fn a_model_that_was_brought_is_served_at_once_and_the_receipt_is_of_it() {
     let other = receiver.push(&signed, OTHER);
     assert_eq!(other.ask("GET", "", "", b"").status, 404);
     assert_eq!(other.publish().status, 404);
+    // Nor does it find out by what it need not bring.
+    other.offer();
+    for name in ["files.jsonl", "tensors.jsonl"] {
+        other.ask("PUT", &format!("/weighbridge/{name}"), "", &other.metadata(name));
+    }
+    assert_eq!(other.state()["needs"], "layers");
+}
+
+/// A server is killed while the names of a release are given: the next one ends that by itself.
+#[test]
+fn a_publication_that_was_begun_is_ended_when_the_server_starts() {
+    let (_source, signed) = model();
+    for names_given in [0, 1, 3] {
+        let folder = Folder::new();
+        let receiver = Receiver::new(&folder, &[&signed], Some(TOKENS), Limits::default());
+        let push = receiver.push(&signed, CI);
+        push.begin();
+        push.put_all(&files());
+        drop(receiver);
+        let place = folder.at("test/model");
+        let area = place.join(format!("weighbridge/uploads/ci/{}", signed.head.id()));
+        fs::write(area.join("naming"), "").unwrap();
+        if names_given > 0 {
+            let root = signed.files.find("model.bin").unwrap().1.root;
+            fs::rename(area.join(root.to_string()), place.join("model.bin")).unwrap();
+        }
+        if names_given > 1 {
+            for name in ["files.jsonl", "chunks.layer"] {
+                let staged = area.join(signed.head.id().to_string()).join(name);
+                fs::rename(staged, place.join("weighbridge").join(name)).unwrap();
+            }
+        }
+        let receiver = Receiver::new(&folder, &[&signed], Some(TOKENS), Limits::default());
+        let began = Instant::now();
+        while receiver.served.get_with("/test/model/config.json", CI.trim_end()).status != 200 {
+            assert!(began.elapsed() < Duration::from_secs(20), "{names_given}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let push = receiver.push(&signed, CI);
+        push.until(|state| state["needs"] == "nothing");
+        assert_eq!(push.publish().status, 200);
+        for (path, bytes) in files() {
+            assert!(fs::read(place.join(path)).unwrap() == bytes, "{path}");
+        }
+        assert!(!place.join("weighbridge/uploads").exists());
+    }
+}
+
+#[test]
+fn an_upload_that_is_given_up_ends_requests_that_are_under_way() {
+    let (_source, signed) = model();
+    let folder = Folder::new();
+    let receiver = Receiver::new(&folder, &[&signed], None, Limits::default());
+    let push = receiver.push(&signed, "");
+    push.begin();
+    let mut stream = receiver.served.connect();
+    let head = format!(
+        "PUT {}/files/model.bin HTTP/1.1\r\nHost: localhost\r\nContent-Length: {BIG}\r\n\r\n",
+        push.base
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&bytes(BIG, 1)[..100_000]).unwrap();
+    push.until(|state| state["verified"].as_u64() > Some(0));
+    assert_eq!(push.ask("DELETE", "", "", b"").status, 204);
+    assert_eq!(Answer::read(&mut BufReader::new(stream), true).status, 404);
+    assert!(!receiver.folder.join("test/model/weighbridge/uploads").exists());
+    assert_eq!(push.ask("GET", "", "", b"").status, 404);
 }
 
 #[test]
@@ -291,11 +358,18 @@ fn each_wrong_request_is_refused_and_what_was_good_stays() {
         refused(method, path, "", b"", 404, "");
     }
     refused("POST", &format!("/publish?nonce={NONCE}"), "", b"", 404, "");
-    refused("POST", "", "", b"nonsense", 400, "1101");
+    refused("POST", "", "", b"nonsense", 400, "");
     refused("POST", "", "", &vec![b'x'; MAX_NOTE + 1], 413, "");
     let mut forged = String::from_utf8(push.metadata("head.note")).unwrap();
     forged = forged.replace("revision 1", "revision 2");
-    refused("POST", "", "", forged.as_bytes(), 403, "3101");
+    refused("POST", "", "", forged.as_bytes(), 400, "");
+    {
+        let nobody = Folder::new();
+        let strict = Receiver::new(&nobody, &[], None, Limits::default());
+        let answer = strict.push(&signed, "").offer();
+        assert_eq!((answer.status, answer.header("weighbridge-code")), (403, "3101"));
+        assert!(fs::read_dir(nobody.path()).unwrap().next().is_none(), "nothing of it is on the disk");
+    }
     let elsewhere = format!("/api/push/v1/test/other/{}", signed.head.id());
     assert_eq!(receiver.ask("POST", &elsewhere, "", &push.metadata("head.note")).status, 400);
     assert!(fs::read_dir(&receiver.folder).unwrap().next().is_none(), "nothing of it is on the disk");
@@ -418,8 +492,9 @@ fn each_wrong_request_is_refused_and_what_was_good_stays() {
     let of_model =
         missing["files"].as_array().unwrap().iter().find(|file| file["path"] == "model.bin").unwrap();
     let verified = push.state()["verified"].as_u64().unwrap();
-    assert!(verified == 3 * 16384, "{verified}: the others are good");
-    assert_eq!(of_model["bytes"], json!(["32768-49151", format!("65536-{}", BIG - 1)]));
+    // Chunks behind the wrong one may have come with it.
+    assert!([2 * 16384, 3 * 16384].contains(&verified), "{verified}");
+    assert!(of_model["bytes"][0].as_str().unwrap().starts_with("32768-"), "{of_model}");
     push.put_all(&files());
     assert_eq!(push.publish().status, 200);
 }
