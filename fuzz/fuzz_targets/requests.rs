@@ -1,5 +1,5 @@
 //! A connection to a server of models, as bytes. Whatever comes, the server answers in HTTP or closes, gives no byte of a file that
-//! is not listed, and of listed files only their own.
+//! is not listed, and of listed files only their own. What it is brought it takes only if its chunk is the signed one.
 
 #![no_main]
 
@@ -13,9 +13,12 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     runtime::Runtime,
 };
-use weighbridge_serve::{Clients, Limits, Models, Route, Rules, Site, serve_stream};
-use weighbridge_testkit::{Folder, bytes};
-use weighbridge_verify::tree::ChunkSize;
+use weighbridge_serve::{Accept, Clients, Judge, Limits, Models, NotTaken, Route, Rules, Site, serve_stream};
+use weighbridge_testkit::{Folder, Key, bytes};
+use weighbridge_verify::{
+    manifest::{Expectation, SignedHead, TrustPolicy, VerifiedHead},
+    tree::{ChunkSize, ErrorCode, HeadId},
+};
 
 /// A text that stands in a file of the folder which is not listed.
 const UNLISTED: &[u8] = b"this file is not listed";
@@ -24,20 +27,65 @@ struct World {
     runtime: Runtime,
     site: Arc<Site>,
     _folder: Folder,
+    taken: Folder,
+    /// What stands in inputs for the metadata of the model and their lengths, which no input can guess.
+    words: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Takes the model of the seeds alone.
+struct One(HeadId);
+
+impl Judge for One {
+    fn judge(&self, note: &[u8]) -> Result<VerifiedHead, NotTaken> {
+        let refused = || NotTaken { code: ErrorCode::ANOTHER_HEAD, message: String::new() };
+        let signed = SignedHead::parse(note).map_err(|_| refused())?;
+        signed.verify(&TrustPolicy::pinned(self.0), &Expectation::any(), None).map_err(|_| refused())
+    }
+
+    fn accept(&self, note: &[u8]) -> Result<VerifiedHead, NotTaken> {
+        self.judge(note)
+    }
 }
 
 static WORLD: LazyLock<World> = LazyLock::new(|| {
     let files =
         [("config.json", b"{}\n".to_vec()), ("a/b.bin", bytes(40_000, 1)), ("resolve/main/x", b"x".to_vec())];
-    let (folder, _) = Folder::weighed(&files, ChunkSize::MIN);
+    let (folder, signed) = Folder::weighed(&files, ChunkSize::MIN);
     folder.write("unlisted", UNLISTED);
     folder.write("weighbridge/partial/unlisted", UNLISTED);
     let models = Arc::new(Models::of(vec![folder.path().to_owned()]));
     assert_eq!(models.look().len(), 1);
-    let site = Site::new(models, Rules { hub: true, ..Rules::default() }, &Limits::default());
+    // The same model may be brought, with the notes of the seeds.
+    let taken = Folder::new();
+    let accept =
+        Accept::new(taken.path().to_owned(), Key::new("node", 1).vkey(), One(signed.head.id()), |receipt| {
+            receipt.to_text().ok()
+        });
+    let accept = Some(Arc::new(accept.expect("a folder for models")));
+    let rules = Rules { hub: true, accept, ..Rules::default() };
+    let site = Site::new(models, rules, &Limits::default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    World { runtime, site, _folder: folder }
+    let mut words = vec![(b"@ID".to_vec(), signed.head.id().to_string().into_bytes())];
+    for (word, name) in [("NOTE", "head.note"), ("LIST", "files.jsonl"), ("LAYERS", "chunks.layer")] {
+        let bytes = std::fs::read(signed.folder.at(name)).expect("metadata");
+        words.push((format!("#{word}").into_bytes(), bytes.len().to_string().into_bytes()));
+        words.push((format!("@{word}").into_bytes(), bytes));
+    }
+    World { runtime, site, _folder: folder, taken, words }
 });
+
+/// The input with each place of a word replaced.
+fn replaced(input: &[u8], word: &[u8], bytes: &[u8]) -> Vec<u8> {
+    let mut output = Vec::new();
+    let mut rest = input;
+    while let Some(at) = rest.windows(word.len()).position(|part| part == word) {
+        output.extend_from_slice(&rest[..at]);
+        output.extend_from_slice(bytes);
+        rest = &rest[at + word.len()..];
+    }
+    output.extend_from_slice(rest);
+    output
+}
 
 fuzz_target!(|connection: &[u8]| {
     if let Ok(text) = str::from_utf8(connection)
@@ -46,6 +94,9 @@ fuzz_target!(|connection: &[u8]| {
         assert!((1..=text.lines().count()).contains(&usize::try_from(error.line).expect("a line")));
     }
     let world = &*WORLD;
+    let connection =
+        world.words.iter().fold(connection.to_vec(), |input, (word, bytes)| replaced(&input, word, bytes));
+    let connection = connection.as_slice();
     let answers = world.runtime.block_on(async {
         let (mut client, server) = tokio::io::duplex(1 << 20);
         let site = Arc::clone(&world.site);
@@ -62,6 +113,10 @@ fuzz_target!(|connection: &[u8]| {
     });
     assert!(answers.is_empty() || answers.starts_with(b"HTTP/1."), "an answer that is none");
     assert!(!answers.windows(UNLISTED.len()).any(|part| part == UNLISTED), "a file that is not listed");
+    // A file of the model has its name only if it is the signed one.
+    if let Ok(config) = std::fs::read(world.taken.at("test/model/config.json")) {
+        assert_eq!(config, b"{}\n");
+    }
     if let Some(path) =
         connection.split(|byte| *byte == b' ').nth(1).and_then(|path| str::from_utf8(path).ok())
         && let Some(Route::File(_, found) | Route::Resolve(_, _, found)) = Route::of(path)

@@ -18,10 +18,11 @@ use weighbridge_manifest::{
     SignedReceipt, SignedReport, TensorEntry, TensorName, Time, TrustPolicy, VerifiedHead, Vkey, shown,
     unseen_in,
 };
-use weighbridge_serve::Route;
+use weighbridge_serve::{PushRoute, Route};
 use weighbridge_store::{
     CachedModel, Event, ExtraFiles, FileFault, Metadata, ModelCheck, Outcome, TensorHashing, compare,
 };
+use weighbridge_transfer::PushMissing;
 use weighbridge_tree::{
     ChunkSize, Coded, EntryHash, FileRoot, Grid, HeadId, Layer, Nonce, SiblingHash, SliceDecoder, SliceRange,
     TensorHash, TreeError, TreeHash, check_slice, draw, head_id, root_of_proof,
@@ -207,6 +208,7 @@ impl Vector {
                 }
             }
             "route" => self.run_route(),
+            "push-missing" => self.run_push_missing().unwrap_or_else(|| End::refused(9301)),
             "time" => self.run_text("time", 1702, |t| Time::parse(t).map(|_| ()).map_err(code)),
             "vkey" => self.run_text("vkey", 1501, |t| Vkey::parse(t).map(|_| ()).map_err(code)),
             "policy" => {
@@ -258,12 +260,44 @@ impl Vector {
         match &route {
             Route::File(_, path) => end.answer("path", path),
             Route::Metadata(_, file) => end.answer("path", &file.name()),
+            Route::Push(_, head, part) => {
+                let (part, path) = match part {
+                    PushRoute::Upload => ("upload", None),
+                    PushRoute::Missing => ("missing", None),
+                    PushRoute::Publish => ("publish", None),
+                    PushRoute::Metadata(file) => ("metadata", Some(file.name())),
+                    PushRoute::File(path) => ("file", Some(path.as_str())),
+                };
+                end = end.answer("head", head).answer("part", &part);
+                match path {
+                    Some(path) => end.answer("path", &path),
+                    None => end,
+                }
+            }
             Route::Info(_, Some(revision)) => end.answer("revision", revision),
             Route::Tree(_, revision, path) | Route::Resolve(_, revision, path) => {
                 end.answer("revision", revision).answer("path", path)
             }
             _ => end,
         }
+    }
+
+    fn run_push_missing(&self) -> Option<End> {
+        let files = self.text("files").unwrap();
+        let files: Vec<(u64, &str)> = files
+            .lines()
+            .map(|line| {
+                let (size, path) = line.split_once(' ').unwrap();
+                (size.parse().unwrap(), path)
+            })
+            .collect();
+        let answer: PushMissing = serde_json::from_slice(self.bytes("answer")).ok()?;
+        let size = |path: &str| files.iter().find(|(_, name)| *name == path).map(|(size, _)| *size);
+        let mut ranges = String::new();
+        for (path, of_file) in answer.chunks(size, self.number("chunk-size"))? {
+            of_file.iter().for_each(|range| ranges += &format!("{}..{} {path}\n", range.start, range.end));
+        }
+        Some(End::default().answer("ranges", &ranges))
     }
 
     fn run_root(&self) -> End {

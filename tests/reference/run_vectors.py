@@ -12,7 +12,7 @@ from pathlib import Path
 import vector_form
 from vector_form import Vector
 from weighbridge_ref import (audit, blake3, blame, filetree, gguf, head, held, lists, memory, model, names, note,
-                             proof, serving, slices, statements, tensors, trees, trust, values)
+                             proof, push, serving, slices, statements, tensors, trees, trust, values)
 from weighbridge_ref.refused import Refused
 
 VECTORS = Path(__file__).resolve().parents[2] / "spec" / "vectors"
@@ -112,6 +112,13 @@ def test_route(vector, outcome):
     outcome.answers |= answers
     if path is not None:
         outcome.answers["path"] = path.encode()
+
+
+def test_push_missing(vector, outcome):
+    sizes = push.parse_sizes(vector.section("files"))
+    chunk_size = values.check_chunk_size(vector.number("chunk-size"))
+    missing = push.missing_chunks(vector.section("answer"), sizes, chunk_size)
+    outcome.answers["ranges"] = push.missing_lines(missing)
 
 
 def test_shown(vector, outcome):
@@ -316,6 +323,7 @@ TESTS = {
     "model-name": test_small_value("name", values.check_model_name),
     "cache-folder": test_cache_folder,
     "route": test_route,
+    "push-missing": test_push_missing,
     "time": test_small_value("time", values.parse_time),
     "vkey": test_small_value("vkey", note.parse_vkey),
     "shown": test_shown,
@@ -345,7 +353,8 @@ ANSWERS = {
     "root": ["root", "chunks", "layer"],
     "shown": ["shown", "unseen"],
     "cache-folder": ["folder"],
-    "route": ["route", "model", "revision", "path"],
+    "route": ["route", "model", "revision", "head", "part", "path"],
+    "push-missing": ["ranges"],
     "head": ["head-id"],
     "trust": ["head-id", "signers", "role"],
     "memory": ["head-id", "signers", "role", "state-after", "forgotten"],

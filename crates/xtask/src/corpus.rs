@@ -19,7 +19,12 @@ pub(crate) fn seed() -> Result {
             count += 1;
         }
     }
-    for (target, seeds) in [("profile", &[PROFILE][..]), ("listing", &LISTINGS), ("requests", &REQUESTS)] {
+    for (target, seeds) in [
+        ("profile", &[PROFILE][..]),
+        ("listing", &LISTINGS),
+        ("requests", &REQUESTS),
+        ("push_answer", &PUSH_ANSWERS),
+    ] {
         let folder = root().join("fuzz/corpus").join(target);
         fs::create_dir_all(&folder)?;
         for (number, seed) in (1..).zip(seeds) {
@@ -54,7 +59,7 @@ const LISTINGS: [&str; 4] = [
 ];
 
 /// What a client sends on one connection.
-const REQUESTS: [&str; 5] = [
+const REQUESTS: [&str; 7] = [
     "GET /test/model/config.json HTTP/1.1\r\nHost: localhost\r\nRange: bytes=1-2\r\nIf-Range: \"a\"\r\n\r\n\
      HEAD /test/model/a%2Fb.bin HTTP/1.1\r\nHost: [::1]:80\r\n\r\n",
     "GET /test/model/resolve/main/a/b.bin HTTP/1.1\r\nHost: localhost\r\nRange: bytes=-20000\r\n\r\n\
@@ -66,6 +71,25 @@ const REQUESTS: [&str; 5] = [
      GET /test/model/weighbridge/slice?file=a/b.bin&bytes=16000-17000 HTTP/1.1\r\nHost: localhost\r\n\r\n\
      GET /test/model/weighbridge/chunks.layer HTTP/1.1\r\nHost: localhost\r\nRange: bytes=5-\r\n\r\n",
     "PUT /test/model/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+    // The target puts the metadata of its model in place of the words behind `@`, and their lengths in place of those behind `#`.
+    "POST /api/push/v1/test/model/@ID HTTP/1.1\r\nHost: localhost\r\nContent-Length: #NOTE\r\n\r\n@NOTE\
+     PUT /api/push/v1/test/model/@ID/weighbridge/files.jsonl HTTP/1.1\r\nHost: localhost\r\nContent-Length: #LIST\r\n\r\n@LIST\
+     PUT /api/push/v1/test/model/@ID/weighbridge/tensors.jsonl HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n\
+     PUT /api/push/v1/test/model/@ID/weighbridge/chunks.layer HTTP/1.1\r\nHost: localhost\r\nContent-Length: #LAYERS\r\n\r\n@LAYERS\
+     PUT /api/push/v1/test/model/@ID/files/config.json HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n{}\n\
+     GET /api/push/v1/test/model/@ID/missing HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "PUT /api/push/v1/test/model/@ID/files/a/b.bin HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\
+     Content-Range: bytes 0-2/40000\r\n\r\nabc\
+     POST /api/push/v1/test/model/@ID/publish?nonce=0000000000000000000000000000000000000000000000000000000000000000 HTTP/1.1\r\n\
+     Host: localhost\r\nContent-Length: 0\r\n\r\nDELETE /api/push/v1/test/model/@ID HTTP/1.1\r\nHost: localhost\r\n\r\n",
+];
+
+/// What a receiver says of an upload.
+const PUSH_ANSWERS: [&str; 3] = [
+    "{\"version\":1,\"needs\":\"chunks\",\"wanted\":9,\"received\":8,\"verified\":7,\"durable\":6,\"looking\":true,\
+     \"doing\":{\"work\":\"reading\",\"path\":\"a.bin\",\"seconds\":5},\"expires_in\":4}",
+    "{\"files\":[{\"path\":\"a.bin\",\"bytes\":[\"0-16383\",\"32768-99999\"]},{\"path\":\"b/c\",\"bytes\":[\"0-16383\"]}],\"more\":true}",
+    "{\"lists\":[\"files.jsonl\"],\"layers\":[\"0-95\"],\"more\":false}",
 ];
 
 /// Each function of the C interface once, in an order in which it has what it needs: the examples of the specification.

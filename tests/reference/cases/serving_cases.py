@@ -1,17 +1,27 @@
-"""Paths of a server (spec/serving.md)."""
+"""Paths of a server (spec/serving.md; spec/push.md)."""
 
 from .common import Cases, accepted
 
 
+HEAD_ID = "0123456789abcdef" * 4
+
+
 def cases() -> Cases:
-    def names(name, target, comment, route, path=None, **answers):
-        sections = {"target": target.encode()} | ({} if path is None else {"path": path.encode()})
-        return accepted(f"route/{name}", "route", comment, sections, route=route, **answers)
+    yield from served()
+    yield from pushed()
 
-    def nothing(name, target, comment):
-        target = target if isinstance(target, bytes) else target.encode()
-        return accepted(f"route/{name}", "route", comment, {"target": target}, route="none")
 
+def names(name, target, comment, route, path=None, **answers):
+    sections = {"target": target.encode()} | ({} if path is None else {"path": path.encode()})
+    return accepted(f"route/{name}", "route", comment, sections, route=route, **answers)
+
+
+def nothing(name, target, comment):
+    target = target if isinstance(target, bytes) else target.encode()
+    return accepted(f"route/{name}", "route", comment, {"target": target}, route="none")
+
+
+def served() -> Cases:
     model = "org/model"
     yield names("page", "/", "what is served, for people", "page")
     yield names("metrics", "/metrics", "figures", "metrics")
@@ -44,6 +54,8 @@ def cases() -> Cases:
     yield nothing("slash-at-end", "/org/model/x/", "a file is no folder")
     yield nothing("model-alone", "/org/model", "a model has no page")
     yield nothing("one-part", "/model", "names have two parts")
+    yield nothing("name-of-metadata", "/org/weighbridge/x", "the folder of such a model would be that of metadata")
+    yield nothing("organisation-of-metadata", "/WeighBridge/model/x", "in letters of any case")
     yield nothing("percent-alone", "/org/model/100%", "no two digits behind it")
     yield nothing("percent-odd", "/org/model/%2g", "no hexadecimal digits")
     yield nothing("not-utf8", "/org/model/%FF", "no text")
@@ -58,3 +70,76 @@ def cases() -> Cases:
     yield nothing("api-other", "/api/whoami-v2", "what a server does not know of a hub")
     yield nothing("api-discussions", "/api/models/org/model/discussions", "nor this")
     yield nothing("relative", "org/model/x", "no slash at the beginning")
+
+
+def pushed() -> Cases:
+    upload = f"/api/push/v1/org/model/{HEAD_ID}"
+
+    def part(name, rest, comment, part, path=None):
+        return names(f"push-{name}", upload + rest, comment, "push", path, model="org/model", head=HEAD_ID, part=part)
+
+    def none(name, rest, comment):
+        return nothing(f"push-{name}", upload + rest, comment)
+
+    def no_head(name, head, comment, rest=""):
+        return nothing(f"push-head-{name}", f"/api/push/v1/org/model/{head}{rest}", comment)
+
+    yield part("upload", "", "an upload: offered, asked for its state, given up", "upload")
+    yield part("missing", "/missing", "what is missing", "missing")
+    yield part("publish", "/publish", "the end of it", "publish")
+    yield part("file-list", "/weighbridge/files.jsonl", "the file list", "metadata", "files.jsonl")
+    yield part("tensor-list", "/weighbridge/tensors.jsonl", "the tensor list", "metadata", "tensors.jsonl")
+    yield part("layers", "/weighbridge/chunks.layer", "layers", "metadata", "chunks.layer")
+    yield part("file", "/files/config.json", "a file", "file", "config.json")
+    yield part("file-in-folder", "/files/a/b/c.bin", "a file in folders", "file", "a/b/c.bin")
+    yield part("file-escaped", "/files/a%20b/%C3%A4", "percent signs are decoded", "file", "a b/ä")
+    yield part("file-escaped-once", "/files/%252e%252e/100%2525", "and not decoded again", "file", "%2e%2e/100%25")
+    yield part("file-escaped-slash", "/files%2Fa%2Fb", "matched after it is decoded", "file", "a/b")
+    yield part("file-like-missing", "/files/missing", "a file of this name", "file", "missing")
+    yield part("file-like-publish", "/files/publish", "a file of this name", "file", "publish")
+    yield part("file-like-files", "/files/files/x", "a file in a folder of this name", "file", "files/x")
+    yield part("file-like-metadata", "/files/weighbridge/head.note", "no list of files has it, and that decides", "file",
+               "weighbridge/head.note")
+    yield part("file-like-resolve", "/files/resolve/main/x", "as a hub has it", "file", "resolve/main/x")
+    yield names("push-escaped-name", f"/api/push/v1/%6Frg%2Fmodel/{HEAD_ID}", "the name is decoded too", "push",
+                model="org/model", head=HEAD_ID, part="upload")
+
+    yield no_head("short", HEAD_ID[:40], "40 digits name a revision of a hub, and no head here")
+    yield no_head("63-digits", HEAD_ID[:63], "one digit less")
+    yield no_head("65-digits", HEAD_ID + "0", "one digit more")
+    yield no_head("upper-case", HEAD_ID.upper(), "upper-case digits")
+    yield no_head("not-hex", "g" + HEAD_ID[1:], "not a digit")
+    yield no_head("wide-digit", "%EF%BC%90" + HEAD_ID[1:], "a digit that is not ASCII")
+    yield no_head("revision", "main", "a revision of a hub", "/missing")
+    yield no_head("none", "missing", "no head")
+    yield no_head("empty", "", "nothing behind the slash")
+    yield no_head("between-slashes", "", "nothing between two slashes", "/missing")
+
+    yield none("head-note", "/weighbridge/head.note", "the head is the offer")
+    yield none("other-metadata", "/weighbridge/lock", "no verifier reads it")
+    yield none("below-metadata", "/weighbridge/files.jsonl/x", "a list is no folder")
+    yield none("metadata-folder", "/weighbridge/", "no list is named")
+    yield none("metadata-alone", "/weighbridge", "nor here")
+    yield none("no-file", "/files/", "no file is named")
+    yield none("files-alone", "/files", "nor here")
+    yield none("dot-segments", "/files/../x", "there are none")
+    yield none("dot-segments-escaped", "/files/%2e%2e/x", "nor when they are decoded")
+    yield none("dot", "/files/./x", "nor this one")
+    yield none("empty-segment", "/files/a//b", "no two slashes")
+    yield none("file-slash-at-end", "/files/x/", "a file is no folder")
+    yield none("file-control", "/files/a%0Ab", "a LF")
+    yield none("file-percent-alone", "/files/100%", "no two digits behind it")
+    yield none("other-word", "/state", "no part of an upload")
+    yield none("word-upper-case", "/Missing", "words are as they are written")
+    yield none("slash-at-end", "/", "an upload is no folder")
+    yield none("missing-slash-at-end", "/missing/", "nor is this")
+    yield none("below-publish", "/publish/x", "nor this")
+
+    yield nothing("push-version-2", f"/api/push/v2/org/model/{HEAD_ID}", "another version")
+    yield nothing("push-no-version", f"/api/push/org/model/{HEAD_ID}", "no version")
+    yield nothing("push-no-head", "/api/push/v1/org/model", "no head")
+    yield nothing("push-alone", "/api/push/v1", "no model")
+    yield nothing("push-one-part", f"/api/push/v1/model/{HEAD_ID}", "names have two parts")
+    yield nothing("push-three-parts", f"/api/push/v1/org/team/model/{HEAD_ID}", "no more than two")
+    yield nothing("push-name-of-api", f"/api/push/v1/api/x/{HEAD_ID}", "`api` is no organisation")
+    yield nothing("push-malformed-name", f"/api/push/v1/org/.model/{HEAD_ID}", "a part begins with a letter or digit")

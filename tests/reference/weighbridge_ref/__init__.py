@@ -17,6 +17,7 @@ Written from spec/, to be read and not to be fast. Each module names its page.
     statements   challenges, reports, receipts       (statements.md)
     audit        samples and responses               (audits.md)
     held         counting reports                    (trust.md)
+    push         what a receiver lacks               (push.md)
     strict_json  JSON without repairs                (tensors.md)
     tensors      safetensors, sharded indexes        (tensors.md)
     gguf         GGUF, split models                  (gguf.md)

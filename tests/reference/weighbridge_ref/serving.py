@@ -1,4 +1,4 @@
-"""The paths of a server (spec/serving.md, S3): what each names, whatever is served."""
+"""The paths of a server (spec/serving.md, S3; spec/push.md, P4): what each names, whatever is served."""
 
 import re
 
@@ -10,7 +10,8 @@ ACTIONS = ("proof", "slice", "audit")
 
 
 def route(target: bytes) -> dict[str, str] | None:
-    """The kind of a path, its model, its revision and the path behind, as far as it has them. `None` if it names nothing."""
+    """The kind of a path, its model, its revision and the path behind, as far as it has them; of a push the head and the part
+    too. `None` if it names nothing."""
     path = decoded(target)
     if path is None:
         return None
@@ -21,6 +22,8 @@ def route(target: bytes) -> dict[str, str] | None:
     words = path[1:].split("/")
     if words[:2] == ["api", "models"]:
         return of_hub(words[2:])
+    if words[:3] == ["api", "push", "v1"]:
+        return of_push(words[3:])
     model, rest = name_of(words), words[2:]
     if model is None or not rest:
         return None
@@ -52,9 +55,26 @@ def of_hub(words: list[str]) -> dict[str, str] | None:
     return None
 
 
+def of_push(words: list[str]) -> dict[str, str] | None:
+    model, head, rest = name_of(words), words[2:3], words[3:]
+    if model is None or not head or not values.HASH.fullmatch(head[0]):
+        return None
+    push = {"route": "push", "model": model, "head": head[0]}
+    if not rest:
+        return push | {"part": "upload"}
+    if rest in (["missing"], ["publish"]):
+        return push | {"part": rest[0]}
+    if rest[0] == "weighbridge" and len(rest) == 2 and rest[1] in METADATA[1:]:  # the head is the offer
+        return push | {"part": "metadata", "path": rest[1]}
+    if rest[0] == "files" and len(rest) > 1 and is_path(rest[1:]):
+        return push | {"part": "file", "path": "/".join(rest[1:])}
+    return None
+
+
 def name_of(words: list[str]) -> str | None:
     name = "/".join(words[:2])
-    is_name = len(words) > 1 and words[0] != "api" and values.NAME.fullmatch(name) and len(name) <= 255
+    is_taken = words[:1] == ["api"] or any(word.lower() == "weighbridge" for word in words[:2])
+    is_name = len(words) > 1 and not is_taken and values.NAME.fullmatch(name) and len(name) <= 255
     return name if is_name else None
 
 
