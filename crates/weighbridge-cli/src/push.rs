@@ -326,6 +326,9 @@ fn failure(error: &PushError, name: &str) -> Failure {
                 _ => failure,
             }
         }
+        PushError::Refused { .. } if is_bucket(name) => {
+            Failure::new(code, of_target).hint("look at the credentials and the address of the bucket")
+        }
         PushError::Refused { message, .. } => {
             let failure = Failure::new(code, of_target);
             match message.strip_prefix("answers ").and_then(|answer| answer.get(..3)) {

@@ -34,7 +34,7 @@ use crate::{
 
 mod taking;
 
-pub(crate) fn run(args: Serve, output: &Output, stop: &Stop) -> Result<(), Failure> {
+pub(crate) fn run(mut args: Serve, output: &Output, stop: &Stop) -> Result<(), Failure> {
     for place in &args.models {
         fs::read_dir(place).map_err(IoError::at("open", place))?;
     }
@@ -56,6 +56,10 @@ pub(crate) fn run(args: Serve, output: &Output, stop: &Stop) -> Result<(), Failu
         let node = key.vkey().clone();
         Audits::new(node, move |asked, response| key.sign_response(asked, response), auditors)
     });
+    if let Some(folder) = &mut args.accept {
+        fs::create_dir_all(&*folder).map_err(IoError::at("create", &*folder))?;
+        *folder = folder.canonicalize().map_err(IoError::at("find", &*folder))?;
+    }
     let accept = taking::accept(&args, key)?.map(Arc::new);
     let clients = args.tokens.map(clients).transpose()?;
     let limits = Limits {
@@ -68,9 +72,11 @@ pub(crate) fn run(args: Serve, output: &Output, stop: &Stop) -> Result<(), Failu
     if !output.is_embedded() {
         begin_log(args.log);
     }
-    let taking = args.accept.clone();
-    let taken = args.accept.filter(|folder| !args.models.contains(folder));
-    let models = Arc::new(Models::of(args.models.into_iter().chain(taken).collect()));
+    let taking = args.accept;
+    // The folder of pushed models is published by the name by which they are put there.
+    let is_other = |place: &PathBuf| taking.is_none() || place.canonicalize().ok() != taking;
+    let places = args.models.into_iter().filter(is_other).chain(taking.clone()).collect();
+    let models = Arc::new(Models::of(places));
     let changes = models.look();
     if models.is_empty() && accept.is_none() {
         changes.iter().for_each(|change| tell(change, output));

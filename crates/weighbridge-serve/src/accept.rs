@@ -83,8 +83,8 @@ pub struct Accept {
     /// Held while somebody finds out what is there and decides by that, so that two do not decide by the same.
     deciding: Mutex<()>,
     /// The requests that wait for the disk at a time, and those that publish: they leave threads for reads of files.
-    pub(crate) turns: Semaphore,
-    pub(crate) publishing: Semaphore,
+    pub(crate) turns: Arc<Semaphore>,
+    pub(crate) publishing: Arc<Semaphore>,
     has_looked: AtomicBool,
     is_ended: AtomicBool,
 }
@@ -153,6 +153,9 @@ const CLOSES_FOR_OTHERS: Duration = Duration::from_secs(30);
 /// The time for which the end of requests is waited for before an upload is removed.
 const END_TIME: Duration = Duration::from_secs(5);
 
+/// The time after which a publication that could not be ended is tried again.
+const AGAIN: Duration = Duration::from_secs(30);
+
 /// The uploads that a client may have at a time.
 const MOST_UPLOADS: usize = 16;
 
@@ -195,8 +198,8 @@ impl Accept {
             sign: Box::new(sign),
             uploads: Mutex::new(uploads),
             deciding: Mutex::default(),
-            turns: Semaphore::new(8),
-            publishing: Semaphore::new(4),
+            turns: Arc::new(Semaphore::new(8)),
+            publishing: Arc::new(Semaphore::new(4)),
             has_looked: AtomicBool::new(false),
             is_ended: AtomicBool::new(false),
         })
@@ -237,7 +240,9 @@ impl Accept {
             return Ok(self.state(&open));
         }
         let key = (Arc::clone(&sender.name), head);
-        if self.published(sender, name, head).is_some() {
+        // Where names were being given, there may be more to do.
+        let is_marked = Upload::is_marked(&place, &Self::key(&sender.name, head));
+        if !is_marked && self.published(sender, name, head).is_some() {
             // A server was killed before it could remove what was left.
             if lock(&self.uploads).remove(&key).is_some() {
                 self.remove(&place, sender, head);
@@ -319,14 +324,19 @@ impl Accept {
         if opened >= MOST_OPEN || in_memory.saturating_add(metadata) > most_memory {
             return many("too many uploads are under way here");
         }
-        let areas: Vec<_> = lock(&self.uploads)
+        let uploads: Vec<_> = lock(&self.uploads)
             .iter()
             .filter(|((client, other), _)| (client, other) != (&sender.name, &head))
-            .map(|((client, other), entry)| (self.area(&entry.name, client, *other), entry.bytes))
+            .map(|((client, other), entry)| (self.place(&entry.name), Self::key(client, *other), entry.bytes))
             .collect();
-        let own = (self.area(name, &sender.name, head), bytes);
-        let needed = areas.iter().chain([&own]).fold(SPARE_DISK, |sum, (area, bytes)| {
-            sum.saturating_add(bytes.saturating_sub(folder::allocated(area)))
+        let own = (self.place(name), Self::key(&sender.name, head), bytes);
+        let needed = uploads.iter().chain([&own]).fold(SPARE_DISK, |sum, (place, key, bytes)| {
+            // Of an upload whose names are being given, all is there.
+            let lacks = match Upload::is_marked(place, key) {
+                true => 0,
+                false => bytes.saturating_sub(folder::allocated(&Upload::area(place, key))),
+            };
+            sum.saturating_add(lacks)
         });
         if folder::free(&self.folder).is_some_and(|free| free < needed) {
             warn!(target: "weighbridge", model = name.as_str(), bytes, "an upload was refused: the disk has no room for it");
@@ -375,10 +385,13 @@ impl Accept {
         let (reserved, count) = others.fold((0u64, 0usize), |(sum, count), (_, entry)| {
             (sum.saturating_add(entry.bytes), count.saturating_add(1))
         });
+        // A release that is being published is an upload still.
+        let of_client = uploads.keys().filter(|(client, _)| *client == sender.name);
+        let heads: Vec<String> = of_client.map(|(_, other)| other.to_string()).collect();
         drop(uploads);
         let models = folder::models(&self.folder)?;
         let counts = |other: &ServedName, pushed: &Pushed| {
-            let is_this = pushed.head == head.to_string();
+            let is_this = pushed.head == head.to_string() || heads.contains(&pushed.head);
             pushed.client == *sender.name && !is_this && (with_standing || other != name)
         };
         let kept = models.iter().filter_map(|(other, place)| Some((other, Pushed::of(place)?)));
@@ -501,7 +514,7 @@ impl Accept {
         let record = || pushed.write(&place, &area).map_err(FetchError::from);
         match (upload.publish(judge, record), refused) {
             (_, Some(refusal)) => return Err(refusal),
-            (Err(error), None) => return Err(self.broken(open.open(), &error)),
+            (Err(error), None) => return Err(self.unpublished(open.open(), &error)),
             (Ok(()), None) => {}
         }
         *is_published = true;
@@ -513,9 +526,18 @@ impl Accept {
         Ok(())
     }
 
+    /// A release that was not published. What is in its way stays there: the upload need not be read again for that.
+    fn unpublished(&self, open: &Arc<Open>, error: &FetchError) -> Refusal {
+        match error {
+            FetchError::Store(StoreError::Io(_)) => self.broken(open, error),
+            error => unwritten(error),
+        }
+    }
+
     /// Closes an upload that could not be written: what is on disk is read again when its head is offered again. A disk may report
-    /// success for what it has lost.
+    /// success for what it has lost: what could not be synced is removed.
     pub(crate) fn broken(&self, open: &Arc<Open>, error: &FetchError) -> Refusal {
+        open.upload.remove_unsynced();
         for entry in lock(&self.uploads).values_mut() {
             if entry.open.as_ref().is_some_and(|other| Arc::ptr_eq(other, open)) {
                 entry.close().into_iter().for_each(|open| open.end());
@@ -532,11 +554,21 @@ impl Accept {
 
     /// Gives an upload up. Waits for the disk.
     pub(crate) fn give_up(&self, sender: &Sender, name: &ServedName, head: HeadId) -> Result<(), Refusal> {
+        self.give_up_if(sender, name, head, |_| true)
+    }
+
+    fn give_up_if(
+        &self,
+        sender: &Sender,
+        name: &ServedName,
+        head: HeadId,
+        is_due: impl Fn(&Entry) -> bool,
+    ) -> Result<(), Refusal> {
         let key = (Arc::clone(&sender.name), head);
         let open = {
             let mut uploads = lock(&self.uploads);
-            let entry = uploads.get_mut(&key).filter(|entry| entry.name == *name).ok_or_else(no_upload)?;
-            entry.open.clone()
+            let entry = uploads.get_mut(&key).filter(|entry| entry.name == *name && is_due(entry));
+            entry.ok_or_else(no_upload)?.open.clone()
         };
         let published = open.as_ref().map(|open| open.is_published.try_lock());
         match published.as_ref().map(Result::as_deref) {
@@ -551,19 +583,26 @@ impl Accept {
                 thread::sleep(Duration::from_millis(5));
             }
         }
-        let removed = Upload::remove(&self.place(name), &Self::key(&sender.name, head));
-        let mut uploads = lock(&self.uploads);
-        match removed {
-            // What is left stays reserved, and is removed when it expires.
-            Err(error) => {
-                uploads.get_mut(&key).and_then(Entry::close);
-                Err(unwritten(&error.into()))
-            }
-            Ok(()) => {
-                uploads.remove(&key);
-                Ok(())
-            }
-        }
+        let place = self.place(name);
+        let aside = {
+            let _turn = lock(&self.deciding);
+            let mut uploads = lock(&self.uploads);
+            // Somebody may have offered it again meanwhile.
+            let is_same = |entry: &&mut Entry| match (&entry.open, &open) {
+                (None, _) => true,
+                (Some(there), Some(open)) => Arc::ptr_eq(there, open),
+                (Some(_), None) => false,
+            };
+            let entry = uploads.get_mut(&key).filter(is_same).filter(|entry| is_due(entry));
+            entry.ok_or_else(no_upload)?.close();
+            // What cannot be set aside stays reserved.
+            let aside = Upload::set_aside(&place, &Self::key(&sender.name, head));
+            let aside = aside.map_err(|error| unwritten(&error.into()))?;
+            uploads.remove(&key);
+            aside
+        };
+        let removed = aside.map_or(Ok(()), |aside| Upload::remove_area(&place, &aside));
+        removed.map_err(|error| unwritten(&error.into()))
     }
 
     /// Gives up what nobody has used for a day, closes what nobody uses now, and at first ends what a killed server had begun.
@@ -573,43 +612,71 @@ impl Accept {
             // It may read much, and ends with the server.
             drop(thread::spawn(move || accept.end_what_was_begun(&models)));
         }
+        let is_due = |entry: &Entry| !entry.is_used() && !entry.is_marked && entry.clock().idle() >= EXPIRES;
         let mut gone = Vec::new();
         for (key, entry) in lock(&self.uploads).iter_mut() {
-            if entry.is_used() {
-                continue;
-            }
-            if entry.clock().idle() >= EXPIRES && !entry.is_marked {
+            if is_due(entry) {
                 gone.push((key.clone(), entry.name.clone()));
-            } else if entry.clock().unasked() >= CLOSES {
+            } else if !entry.is_used() && entry.clock().unasked() >= CLOSES {
                 entry.close().into_iter().for_each(|open| open.end());
             }
         }
         for ((client, head), name) in gone {
-            info!(target: "weighbridge", client = &*client, model = name.as_str(), head = %head, "upload given up");
             let sender = Sender { name: client, client: None, quota: 0 };
-            if self.give_up(&sender, &name, head).is_err() {
-                warn!(target: "weighbridge", model = name.as_str(), "an upload that has expired cannot be removed");
+            match self.give_up_if(&sender, &name, head, is_due) {
+                Ok(()) => {
+                    info!(target: "weighbridge", client = &*sender.name, model = name.as_str(), head = %head, "upload given up");
+                }
+                Err(refusal) => {
+                    let why = refusal.message();
+                    warn!(target: "weighbridge", model = name.as_str(), "an upload that has expired stays: {why}");
+                }
             }
         }
     }
 
     /// Publishes the releases that were being published when the server was killed: all of their chunks were there.
     fn end_what_was_begun(&self, models: &Models) {
-        let marked: Vec<_> = lock(&self.uploads)
-            .iter()
-            .filter(|(_, entry)| entry.is_marked)
-            .map(|(key, entry)| (key.clone(), entry.name.clone()))
-            .collect();
-        for ((client, head), name) in marked {
-            let sender = Sender { name: client, client: None, quota: u64::MAX };
-            if let Err(refusal) = self.end_one(&sender, &name, head, models) {
-                let why = refusal.message();
-                error!(target: "weighbridge", client = &*sender.name, model = name.as_str(), head = %head, "a publication that was begun cannot be ended: {why}");
+        loop {
+            let marked: Vec<_> = lock(&self.uploads)
+                .iter()
+                .filter(|(_, entry)| entry.is_marked)
+                .map(|(key, entry)| (key.clone(), entry.name.clone()))
+                .collect();
+            for ((client, head), name) in marked {
+                if self.is_ended.load(Relaxed) {
+                    return;
+                }
+                let sender = Sender { name: client, client: None, quota: u64::MAX };
+                let ended = self.end_one(&sender, &name, head, models);
+                if let Err(refusal) = &ended {
+                    let why = refusal.message();
+                    error!(target: "weighbridge", client = &*sender.name, model = name.as_str(), head = %head, "a publication that was begun is not ended: {why}");
+                }
+                // What may pass is tried again; the rest is left to its client.
+                if (ended.is_ok() || self.is_final(&sender, &name, head))
+                    && let Some(entry) = lock(&self.uploads).get_mut(&(sender.name, head))
+                {
+                    (entry.is_marked, entry.clock) = (false, Clock::new(Duration::ZERO));
+                }
             }
-            if let Some(entry) = lock(&self.uploads).get_mut(&(sender.name, head)) {
-                entry.is_marked = false;
+            if !lock(&self.uploads).values().any(|entry| entry.is_marked) {
+                return;
+            }
+            let until = Instant::now().checked_add(AGAIN);
+            while until.is_some_and(|until| Instant::now() < until) {
+                if self.is_ended.load(Relaxed) {
+                    return;
+                }
+                thread::sleep(Duration::from_millis(100));
             }
         }
+    }
+
+    /// Whether a head is refused, and not only for now.
+    fn is_final(&self, sender: &Sender, name: &ServedName, head: HeadId) -> bool {
+        let note = folder::note_of(&self.place(name), &self.area(name, &sender.name, head), head);
+        note.is_none_or(|note| self.judge.judge(&note).is_err_and(|reason| reason.code.get() < 9000))
     }
 
     fn end_one(
@@ -620,20 +687,23 @@ impl Accept {
         models: &Models,
     ) -> Result<(), Refusal> {
         let place = self.place(name);
-        let note = folder::note_of(&self.area(name, &sender.name, head), head).ok_or_else(no_upload)?;
+        let note = folder::note_of(&place, &self.area(name, &sender.name, head), head);
+        let note = note.ok_or_else(no_upload)?;
         let believed = self.judge.judge(&note).map_err(|reason| not_taken(&reason))?;
+        let key = (Arc::clone(&sender.name), head);
         let open = {
             let _turn = lock(&self.deciding);
-            let mut uploads = lock(&self.uploads);
-            let entry = uploads.get_mut(&(Arc::clone(&sender.name), head)).ok_or_else(no_upload)?;
-            if entry.open.is_some() {
+            match lock(&self.uploads).get(&key) {
+                None => return Err(no_upload()),
                 // The client was quicker, and ends it itself.
-                return Ok(());
+                Some(entry) if entry.open.is_some() => return Ok(()),
+                Some(_) => {}
             }
             let upload = Upload::open(&place, &Self::key(&sender.name, head), believed, &note);
-            let open = Open::of(upload.map_err(|error| unwritten(&error))?, 0, entry.clock);
+            let open = Open::of(upload.map_err(|error| unwritten(&error))?, 0, Clock::new(Duration::ZERO));
             let used = InUse::of(&open);
-            entry.open = Some(open);
+            let mut uploads = lock(&self.uploads);
+            uploads.get_mut(&key).ok_or_else(no_upload)?.open = Some(open);
             used
         };
         if open.begins() {
@@ -705,6 +775,15 @@ pub(crate) fn unwritten(fault: &FetchError) -> Refusal {
         }
         FetchError::AnotherModel { .. } => {
             let message = "the place of this name has a model of another name";
+            Refusal::new(StatusCode::CONFLICT, message).coded(code)
+        }
+        FetchError::NotPruned { .. } => {
+            let message = "the place of this model has files that nobody pushed";
+            Refusal::new(StatusCode::CONFLICT, message).coded(code)
+        }
+        FetchError::Store(StoreError::InTheWay { .. }) => {
+            error!(target: "weighbridge", code = code.get(), "not written: {fault}");
+            let message = format!("something else is in the place of a file of this model [W{code}]");
             Refusal::new(StatusCode::CONFLICT, message).coded(code)
         }
         FetchError::Entry(_) | FetchError::List(_) => {

@@ -11,7 +11,7 @@ use http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt as _;
 use serde::Serialize;
-use tokio::{task::spawn_blocking, time};
+use tokio::{sync::Semaphore, task::spawn_blocking, time};
 use weighbridge_manifest::MAX_NOTE;
 use weighbridge_transfer::{FetchError, parse_push_range};
 use weighbridge_tree::{ErrorCode, Grid, HeadId, Nonce};
@@ -59,31 +59,26 @@ impl Site {
                 let most = self.room.memory();
                 let (offered, who, of) = (Arc::clone(&accept), Arc::clone(&sender), name.clone());
                 let models = Arc::clone(self.models());
-                let turn = accept.turns.acquire().await;
-                let offer = blocking(move || offered.offer(&who, &of, head, &note, &models, most));
-                let state = offer.await??;
-                drop(turn);
+                let offer = move || offered.offer(&who, &of, head, &note, &models, most);
+                let state = in_turn(&accept.turns, offer).await??;
                 self.attend(&accept, accept.find(&sender, &name, head), &sender);
                 json(&state)
             }
             (&Method::GET | &Method::HEAD, PushRoute::Upload) => {
                 self.attend(&accept, accept.find(&sender, &name, head), &sender);
-                let _turn = accept.turns.acquire().await;
                 let asked = Arc::clone(&accept);
-                let state = blocking(move || asked.state_of(&sender, &name, head)).await??;
+                let state = in_turn(&accept.turns, move || asked.state_of(&sender, &name, head)).await??;
                 json(&state)
             }
             (&Method::DELETE, PushRoute::Upload) => {
-                let _turn = accept.publishing.acquire().await;
                 let asked = Arc::clone(&accept);
-                blocking(move || asked.give_up(&sender, &name, head)).await??;
+                in_turn(&accept.publishing, move || asked.give_up(&sender, &name, head)).await??;
                 Ok(done())
             }
             (_, PushRoute::Missing) => {
                 let open = open()?;
                 self.attend(&accept, Some(open.clone()), &sender);
-                let _turn = accept.turns.acquire().await;
-                let missing = blocking(move || open.missing()).await?;
+                let missing = in_turn(&accept.turns, move || open.missing()).await?;
                 json(&missing)
             }
             (_, PushRoute::Publish) => {
@@ -97,10 +92,9 @@ impl Site {
                 })?;
                 drop(incoming.whole(0).await?);
                 let models = Arc::clone(self.models());
-                let _turn = accept.publishing.acquire().await;
                 let asked = Arc::clone(&accept);
                 let publish = move || asked.publish(&sender, &name, head, nonce, &models);
-                let receipt = blocking(publish).await??;
+                let receipt = in_turn(&accept.publishing, publish).await??;
                 Ok(text("text/plain; charset=utf-8", receipt))
             }
             (_, PushRoute::Metadata(MetadataFile::Layers)) => {
@@ -127,7 +121,8 @@ impl Site {
     /// it has already.
     fn attend(self: &Arc<Self>, accept: &Arc<Accept>, open: Option<InUse>, sender: &Arc<Sender>) {
         let Some(open) = open else { return };
-        if open.is_first_to_sync() {
+        // Before the lists are there, nothing is to be synced.
+        if open.upload.files().is_some() && open.is_first_to_sync() {
             let (accept, weak) = (Arc::clone(accept), Arc::downgrade(open.open()));
             tokio::spawn(async move {
                 while let Some(open) = weak.upgrade().filter(|open| !open.is_ended()) {
@@ -167,10 +162,14 @@ impl Site {
         };
         incoming.has_length(length)?;
         let memory = usize::try_from(length).unwrap_or(usize::MAX);
-        let _portion = Arc::clone(&self.room).take(memory, Arc::clone(incoming.seat)).await;
+        let portion = Arc::clone(&self.room).take(memory, Arc::clone(incoming.seat)).await;
         let list = incoming.whole(length).await?;
         let here = open.clone();
-        let taken = blocking(move || here.upload.put_list(file.name(), &list)).await?;
+        let taken = self.desk.work(move || {
+            let _portion = portion;
+            here.upload.put_list(file.name(), &list)
+        });
+        let taken = taken.await?;
         open.come();
         let taken = taken.map_err(|error| accept.broken(open.open(), &error).closing())?;
         taken.map_err(|why| refused(why, ErrorCode::LIST_ROOT).closing())
@@ -214,7 +213,7 @@ impl Site {
             let mut portion = Arc::clone(&self.room).take(length, Arc::clone(incoming.seat)).await;
             incoming.fill(portion.buffer(length)).await?;
             let here = open.clone();
-            let taken = blocking(move || here.upload.put_layers(at, portion.as_ref())).await?;
+            let taken = self.desk.work(move || here.upload.put_layers(at, portion.as_ref())).await?;
             open.come();
             let taken = taken.map_err(|error| accept.broken(open.open(), &error).closing())?;
             let _all = taken.map_err(|why| refused(why, ErrorCode::LAYER_MISMATCH).closing())?;
@@ -458,6 +457,15 @@ fn json(value: &impl Serialize) -> Result<Answer, Refusal> {
     Ok(text("application/json", line))
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
-    spawn_blocking(work).await.map_err(|_| failed())
+/// Does work that waits for the disk, when it is its turn. A client that leaves does not free its place before the work is done.
+async fn in_turn<T: Send + 'static>(
+    turns: &Arc<Semaphore>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    let turn = Arc::clone(turns).acquire_owned().await.map_err(|_| failed())?;
+    let done = spawn_blocking(move || {
+        let _turn = turn;
+        work()
+    });
+    done.await.map_err(|_| failed())
 }

@@ -124,12 +124,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
             left: MOST_READ,
             is_shut: false,
         });
+        if ending.time.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
         if !ending.is_shut {
             ready!(Pin::new(&mut wire.stream).poll_shutdown(context))?;
             ending.is_shut = true;
         }
         let mut rest = [0; 4096];
-        while ending.left > 0 && ending.time.as_mut().poll(context).is_pending() {
+        while ending.left > 0 {
             let mut rest = ReadBuf::new(&mut rest);
             match ready!(Pin::new(&mut wire.stream).poll_read(context, &mut rest)) {
                 Ok(()) if !rest.filled().is_empty() => {

@@ -155,6 +155,14 @@ impl PartialFile {
         Err(IoError::at("sync", &self.sparse.place)(error).into())
     }
 
+    /// Removes the file if it could not be synced: what it shows may not be on the disk.
+    pub fn remove_if_broken(&self) {
+        if self.is_broken.load(SeqCst) {
+            // Where it cannot be removed either, nothing of it counts until somebody reads it again.
+            let _ = self.site.disk().remove(&self.sparse.path);
+        }
+    }
+
     fn break_by(&self, error: &io::Error) -> StoreError {
         self.is_broken.store(true, SeqCst);
         IoError::at("sync", &self.sparse.place)(same(error)).into()

@@ -37,7 +37,8 @@ mod lists;
 mod pulse;
 
 use crew::Crew;
-use finish::{finish, only_listed};
+use finish::finish;
+pub(crate) use finish::only_listed;
 use pulse::Pulse;
 
 /// A fetch that ended well.

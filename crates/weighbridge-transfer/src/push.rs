@@ -337,7 +337,9 @@ pub async fn push(
     let wanted = entries.filter(|entry| seen.insert(entry.root)).map(|entry| entry.size).sum();
     drop(seen);
     let metadata = model.metadata_len();
-    let board = |target: &PushTarget| Arc::new(Board::new(wanted, metadata, patience, target.silent()));
+    let files = u64::try_from(model.files.entries().len()).unwrap_or(u64::MAX);
+    let board =
+        |target: &PushTarget| Arc::new(Board::new(files, wanted, metadata, patience, target.silent()));
     let boards: Vec<_> = targets.iter().map(board).collect();
     let mut tasks: FuturesUnordered<_> = targets
         .iter()
@@ -398,7 +400,7 @@ const TICK: Duration = Duration::from_millis(200);
 /// How often a receiver is asked for its state.
 const ASK: Duration = Duration::from_millis(500);
 /// The first pause where a receiver asks for nothing.
-const FIRST_LOOK: Duration = Duration::from_millis(10);
+const FIRST_LOOK: Duration = Duration::from_millis(5);
 /// The time for which a receiver may say nothing at all while it publishes.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The bytes of chunks in one request, where chunks are not larger.
@@ -451,8 +453,7 @@ impl Sender<'_> {
         let mut pause = FIRST_LOOK;
         loop {
             if self.board.alive() > self.board.patience() {
-                let why = "takes what it is brought, and does not go on".to_owned();
-                return Err(Trouble::Ended(PushError::Unreachable { why }));
+                return Err(gets_nowhere());
             }
             match state.needs {
                 PushNeeds::Lists | PushNeeds::Layers | PushNeeds::Chunks => {
@@ -464,7 +465,7 @@ impl Sender<'_> {
                     } else {
                         // The receiver looks for chunks, or makes them durable.
                         tokio::time::sleep(pause).await;
-                        pause = pause.saturating_mul(2).min(ASK);
+                        pause = pause.saturating_mul(3).checked_div(2).unwrap_or(ASK).min(ASK);
                     }
                 }
                 PushNeeds::Publish | PushNeeds::Nothing => {
@@ -552,6 +553,9 @@ impl Sender<'_> {
     ) -> Result<Option<Duration>, Trouble> {
         let entry = self.model.files.entries().get(position).ok_or_else(strange)?;
         let path = entry.path.as_str();
+        if self.board.alive() > self.board.patience() {
+            return Err(gets_nowhere());
+        }
         self.board.at(path);
         let (model, here) = (Arc::clone(self.model), range.clone());
         let bytes = self.board.read(move || model.chunks(position, &here)).await?;
@@ -562,6 +566,12 @@ impl Sender<'_> {
         lock(taken).entry(position).or_default().insert(range);
         Ok(Some(took))
     }
+}
+
+/// The receiver takes what it is brought, and its figures do not move.
+fn gets_nowhere() -> Trouble {
+    let why = "takes what it is brought, and does not go on".to_owned();
+    Trouble::Ended(PushError::Unreachable { why })
 }
 
 /// A part of a file: its position in the list, and a range of bytes.

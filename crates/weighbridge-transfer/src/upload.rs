@@ -21,6 +21,7 @@ use crate::{
     board::lock,
     error::FetchError,
     event::{FetchProgress, Here},
+    fetch::only_listed,
     options::{AnotherModel, Wanted},
     ranges::RangeSet,
     work::{
@@ -84,6 +85,8 @@ struct Parts {
 struct Looking {
     chunks: BTreeMap<usize, RangeSet>,
     has_begun: bool,
+    /// Whether it is known which chunks may be here.
+    is_planned: bool,
     has_ended: bool,
 }
 
@@ -343,7 +346,7 @@ impl Upload {
         let result = self.look_in(parts, known, read, goes_on);
         let mut looking = lock(&self.looking);
         looking.chunks.clear();
-        looking.has_ended = true;
+        (looking.is_planned, looking.has_ended) = (true, true);
         drop(looking);
         *lock(&self.works) = None;
         result
@@ -358,7 +361,7 @@ impl Upload {
     ) -> Result<(), FetchError> {
         let chunks = &parts.chunks;
         let has_named = self.was_naming();
-        let mut plan = Vec::new();
+        let (mut plan, mut unsure_chunks) = (Vec::new(), BTreeMap::new());
         for target in chunks.targets.values() {
             let begun = match chunks.destination.is_used() {
                 true => chunks.destination.partial_if_there(target.root, target.grid.len())?,
@@ -374,9 +377,13 @@ impl Upload {
             }
             covered.iter().for_each(|run| unsure.insert(run.clone()));
             if !unsure.is_empty() {
-                lock(&self.looking).chunks.insert(target.position, unsure);
+                unsure_chunks.insert(target.position, unsure);
                 plan.push((Arc::clone(target), there, named, known_parts, covered));
             }
+        }
+        {
+            let mut looking = lock(&self.looking);
+            (looking.chunks, looking.is_planned) = (unsure_chunks, true);
         }
         for (target, there, is_named, known_parts, covered) in plan {
             if !goes_on() {
@@ -449,12 +456,13 @@ impl Upload {
         lock(&self.works).clone()
     }
 
-    /// The chunks that are to be brought: at most about `most` runs of them. Empty before all layers have come.
+    /// The chunks that are to be brought: at most about `most` runs of them. Empty before all layers have come, and before it is known
+    /// which chunks may be here.
     #[must_use]
     pub fn lacking(&self, most: usize) -> Vec<Lacking> {
         let (Some(parts), Needs::Chunks) = (self.parts.get(), self.needs()) else { return Vec::new() };
         let looking = lock(&self.looking);
-        if !looking.has_begun {
+        if !looking.is_planned {
             return Vec::new();
         }
         let (mut all, mut runs) = (Vec::new(), 0_usize);
@@ -498,7 +506,7 @@ impl Upload {
         self.parts.get().map(|parts| parts.chunks.progress()).unwrap_or_default()
     }
 
-    /// Waits until enough is written to be synced, or a second has passed.
+    /// Waits until enough is written to be synced, or a second has passed; a second too before the lists have come.
     pub async fn batch(&self) {
         match self.parts.get() {
             Some(parts) => parts.chunks.batch().await,
@@ -526,6 +534,13 @@ impl Upload {
         synced
     }
 
+    /// Removes files that could not be synced: a system may report success for what it has lost, and show it until it is read from the disk
+    /// again. What was in them is brought again.
+    pub fn remove_unsynced(&self) {
+        let targets = self.parts.get().into_iter().flat_map(|parts| parts.chunks.targets.values());
+        targets.for_each(|target| target.remove_if_broken());
+    }
+
     /// Whether every chunk of the model is verified and durable.
     #[must_use]
     pub fn is_durable(&self) -> bool {
@@ -535,7 +550,8 @@ impl Upload {
     /// Makes the release the one of the folder. `judge` is called under the folder's lock, before the first name is given: from then
     /// on no other process can put another release there. `record` is called when the release stands, under the lock as well.
     ///
-    /// Everything in the folder that is not in the release is removed. Files of the release that stood stay for their readers.
+    /// Everything in the folder that is not in the release is removed. Files of the release that stood stay for their readers. Where no
+    /// release stood, a folder with other files is refused.
     ///
     /// # Errors
     /// [`FetchError`], that of `judge` too: then nothing has changed. If a name cannot be given, the next call goes on.
@@ -552,7 +568,13 @@ impl Upload {
         *lock(&self.works) = Some((Here::Naming, FOLDER.to_owned(), Instant::now()));
         let folder_lock = destination.lock()?;
         let name = &self.head.head().name;
-        AnotherModel::Refuse.allows(&self.folder, destination.model()?, name)?;
+        let there = destination.model()?;
+        let is_listed = |path: &str| parts.chunks.files.find(path).is_some();
+        if there.is_none() && !self.was_naming() {
+            // Files that nobody pushed may be anybody's.
+            only_listed(destination, &parts.chunks.files, self.folder.clone())?;
+        }
+        AnotherModel::Refuse.allows(&self.folder, there, name)?;
         self.staged.check_places()?;
         judge()?;
         self.mark()?;
@@ -562,7 +584,6 @@ impl Upload {
         named?;
         self.staged.publish(&mut naming)?;
         record()?;
-        let is_listed = |path: &str| parts.chunks.files.find(path).is_some();
         for extra in destination.unlisted(&is_listed)? {
             destination.remove(&mut naming, &extra)?;
         }
@@ -598,10 +619,39 @@ impl Upload {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn remove(folder: &Path, key: &str) -> Result<(), StoreError> {
+        Self::remove_area(folder, &Self::area(folder, key))
+    }
+
+    /// Gives what there is of an upload a name under which nobody looks for it, so that it can be [removed](Self::remove_area) while another
+    /// one of its name begins. `None` if there is nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn set_aside(folder: &Path, key: &str) -> Result<Option<PathBuf>, StoreError> {
         let area = Self::area(folder, key);
-        match fs::remove_dir_all(&area) {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random)
+            .map_err(|error| IoError::at("name a file in", folder)(io::Error::other(error.to_string())))?;
+        let aside = folder.join(FOLDER).join(UPLOADS).join(format!(".{:016x}", u64::from_le_bytes(random)));
+        match fs::rename(&area, &aside) {
+            Ok(()) => {
+                // The folder of the client, if it has no other upload here.
+                let _ = area.parent().map(fs::remove_dir);
+                Ok(Some(aside))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(IoError::at("rename", &area)(error).into()),
+        }
+    }
+
+    /// Removes a folder of `weighbridge/uploads`, and the folders above it that are empty then.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn remove_area(folder: &Path, area: &Path) -> Result<(), StoreError> {
+        match fs::remove_dir_all(area) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(IoError::at("remove", &area)(error).into());
+                return Err(IoError::at("remove", area)(error).into());
             }
             _ => {}
         }

@@ -123,7 +123,7 @@ fn challenges_reports_and_receipts_are_shown_and_not_believed() {
         let text = honest.split("\n\n").next().unwrap();
         let last = text.lines().last().unwrap();
         for (from, to, code) in [
-            ("/v1\n", "/v2\n", 1802),
+            ("/v1\n", "/v9\n", 1802),
             ("\nroot ", "\nrood ", 1803),
             (last, &format!("{last}\nmore x"), 1803),
             ("\nhead ", "\nhead x", 1804),

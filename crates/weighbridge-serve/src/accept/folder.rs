@@ -120,6 +120,11 @@ pub(super) fn left(folder: &Path) -> io::Result<Vec<Left>> {
     let uploads = folder.join(FOLDER).join(UPLOADS);
     let mut all = Vec::new();
     for client in names(&uploads)? {
+        // An upload that was being removed.
+        if client.starts_with('.') {
+            let _ = fs::remove_dir_all(uploads.join(&client));
+            continue;
+        }
         for name in names(&uploads.join(&client))? {
             let Ok(head) = HeadId::from_hex(&name) else { continue };
             let area = uploads.join(&client).join(&name);
@@ -136,9 +141,14 @@ pub(super) fn size(head: &Head) -> u64 {
     head.bytes.saturating_add(lists)
 }
 
-/// The note of an upload, as an earlier run has left it.
-pub(super) fn note_of(area: &Path, head: HeadId) -> Option<Vec<u8>> {
-    read_bounded(&area.join(head.to_string()).join(HEAD), u64::try_from(MAX_NOTE).ok()?).ok()
+/// The note of an upload, as an earlier run has left it: in the folder of the upload, or in its place already.
+pub(super) fn note_of(place: &Path, area: &Path, head: HeadId) -> Option<Vec<u8>> {
+    let limit = u64::try_from(MAX_NOTE).ok()?;
+    let standing = || {
+        let _is_it = standing(place).filter(|(id, _)| *id == head)?;
+        read_bounded(&Metadata::of_model(place).folder().join(HEAD), limit).ok()
+    };
+    read_bounded(&area.join(head.to_string()).join(HEAD), limit).ok().or_else(standing)
 }
 
 /// The bytes of the disk that the files of an upload take.

@@ -243,7 +243,7 @@ fn a_model_that_was_brought_is_served_at_once_and_the_receipt_is_of_it() {
 #[test]
 fn a_publication_that_was_begun_is_ended_when_the_server_starts() {
     let (_source, signed) = model();
-    for names_given in [0, 1, 3] {
+    for names_given in [0, 1, 3, 9] {
         let folder = Folder::new();
         let receiver = Receiver::new(&folder, &[&signed], Some(TOKENS), Limits::default());
         let push = receiver.push(&signed, CI);
@@ -263,20 +263,68 @@ fn a_publication_that_was_begun_is_ended_when_the_server_starts() {
                 fs::rename(staged, place.join("weighbridge").join(name)).unwrap();
             }
         }
+        if names_given > 3 {
+            // All of them, and the head: what is left is to say who has brought it.
+            for (path, bytes) in files() {
+                let to = place.join(path);
+                fs::create_dir_all(to.parent().unwrap()).unwrap();
+                fs::write(to, bytes).unwrap();
+            }
+            let staged = area.join(signed.head.id().to_string());
+            for name in ["tensors.jsonl", "head.note"] {
+                fs::rename(staged.join(name), place.join("weighbridge").join(name)).unwrap();
+            }
+            fs::remove_dir(staged).unwrap();
+            for (_, bytes) in files() {
+                let root = weighbridge_verify::tree::FileRoot::of(&bytes).to_string();
+                let _ = fs::remove_file(area.join(root));
+            }
+        }
         let receiver = Receiver::new(&folder, &[&signed], Some(TOKENS), Limits::default());
         let began = Instant::now();
         while receiver.served.get_with("/test/model/config.json", CI.trim_end()).status != 200 {
             assert!(began.elapsed() < Duration::from_secs(20), "{names_given}");
             std::thread::sleep(Duration::from_millis(20));
         }
+        while !place.join("weighbridge/pushed").exists() || place.join("weighbridge/uploads").exists() {
+            assert!(began.elapsed() < Duration::from_secs(20), "{names_given}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let push = receiver.push(&signed, CI);
-        push.until(|state| state["needs"] == "nothing");
+        assert_eq!(push.state()["needs"], "nothing");
         assert_eq!(push.publish().status, 200);
         for (path, bytes) in files() {
             assert!(fs::read(place.join(path)).unwrap() == bytes, "{path}");
         }
         assert!(!place.join("weighbridge/uploads").exists());
     }
+}
+
+/// What is in the place of a model, and nobody has pushed, stays.
+#[test]
+fn files_and_models_that_nobody_pushed_stay() {
+    let (_source, signed) = model();
+    let folder = Folder::new();
+    let receiver = Receiver::new(&folder, &[&signed], None, Limits::default());
+    folder.write("test/model/notes.txt", b"mine");
+    let push = receiver.push(&signed, "");
+    push.begin();
+    push.put_all(&files());
+    let refused = push.publish();
+    assert_eq!((refused.status, refused.header("weighbridge-code")), (409, "9206"), "{}", refused.text());
+    assert_eq!(fs::read(folder.at("test/model/notes.txt")).unwrap(), b"mine");
+    assert!(!folder.at("test/model/config.json").exists());
+    fs::remove_file(folder.at("test/model/notes.txt")).unwrap();
+    assert_eq!(push.publish().status, 200, "it need not be brought again");
+
+    // A folder that has the name of another model, as on a file system that takes two names for one.
+    let other = Folder::new();
+    let receiver = Receiver::new(&other, &[&signed], None, Limits::default());
+    let note = fs::read(signed.folder.at("head.note")).unwrap();
+    let note = String::from_utf8(note).unwrap().replace("name test/model", "name test/Model");
+    other.write("test/model/weighbridge/head.note", note.as_bytes());
+    let refused = receiver.push(&signed, "").offer();
+    assert_eq!(refused.status, 409, "{}", refused.text());
 }
 
 #[test]

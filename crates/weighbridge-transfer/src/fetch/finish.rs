@@ -103,7 +103,7 @@ fn remove_unlisted(
 }
 
 /// Refuses to remove anything from a folder that never held this model.
-pub(super) fn only_listed(
+pub(crate) fn only_listed(
     destination: &Destination,
     files: &VerifiedFileList,
     folder: PathBuf,

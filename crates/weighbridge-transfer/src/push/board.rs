@@ -40,6 +40,11 @@ pub(super) struct Board {
     /// Bytes of lists and layers that were taken, and how many there are.
     metadata: AtomicU64,
     most_metadata: u64,
+    /// The things that a bucket did and that no figure counts, and how many of them count as going on.
+    #[cfg(feature = "cloud")]
+    others: AtomicU64,
+    #[cfg(feature = "cloud")]
+    most_others: u64,
     state: Mutex<Standing>,
 }
 
@@ -72,7 +77,15 @@ const MOST_RESTARTS: u32 = 100;
 const LEAST_RATE: u64 = 20 << 20;
 
 impl Board {
-    pub(super) fn new(wanted: u64, most_metadata: u64, patience: Duration, silent: Duration) -> Self {
+    /// A board for a model of `files` files with `wanted` bytes, whose lists and layers have `most_metadata`.
+    #[cfg_attr(not(feature = "cloud"), allow(unused_variables, reason = "buckets count files"))]
+    pub(super) fn new(
+        files: u64,
+        wanted: u64,
+        most_metadata: u64,
+        patience: Duration,
+        silent: Duration,
+    ) -> Self {
         let now = Instant::now();
         let state = Standing {
             moved: now,
@@ -97,6 +110,10 @@ impl Board {
             durable: none(),
             metadata: none(),
             most_metadata,
+            #[cfg(feature = "cloud")]
+            others: none(),
+            #[cfg(feature = "cloud")]
+            most_others: files.saturating_mul(4).saturating_add(1_000),
             state: Mutex::new(state),
         }
     }
@@ -130,6 +147,13 @@ impl Board {
             || (verified > standing.counted && standing.restarts <= MOST_RESTARTS)
         {
             standing.alive = now;
+        }
+        if standing.is_looking && !state.looking {
+            // It has found what it has, and asks for the rest now.
+            standing.restarts = standing.restarts.saturating_add(1);
+            if standing.restarts <= MOST_RESTARTS {
+                standing.alive = now;
+            }
         }
         standing.counted = verified;
         standing.is_looking = state.looking;
@@ -168,11 +192,12 @@ impl Board {
     /// The time for which the target may show nothing.
     pub(super) fn patience(&self) -> Duration {
         let standing = lock(&self.state);
-        match (standing.has_answered, standing.is_looking) {
+        let works = standing.is_looking || standing.working.is_some();
+        match (standing.has_answered, works) {
             // An address that has never answered may be a wrong one.
             (false, _) => self.patience / 10,
             (true, false) => self.patience,
-            // It may read a large file, of which it counts nothing before the end.
+            // It may read or sync a large file, of which it counts nothing before the end.
             (true, true) => self.patience.saturating_add(Duration::from_secs(self.wanted / LEAST_RATE)),
         }
     }
@@ -221,9 +246,12 @@ impl Board {
     pub(super) fn gain(&self, verified: u64, durable: u64) {
         self.verified.fetch_add(verified, Relaxed);
         self.durable.fetch_add(durable, Relaxed);
-        let mut standing = lock(&self.state);
-        standing.moved = Instant::now();
-        (standing.alive, standing.heard, standing.has_answered) = (standing.moved, standing.moved, true);
+        self.answers();
+        if verified > 0 || durable > 0 {
+            let mut standing = lock(&self.state);
+            standing.moved = Instant::now();
+            standing.alive = standing.moved;
+        }
     }
 
     /// Tries until it succeeds, or never will: with pauses, and for as long as the patience since the target went on lasts.
@@ -270,7 +298,10 @@ impl Board {
     #[cfg(feature = "cloud")]
     pub(super) fn goes_on(&self) {
         self.answers();
-        lock(&self.state).alive = Instant::now();
+        // One that does the same again and again gets nowhere.
+        if self.others.fetch_add(1, Relaxed) < self.most_others {
+            lock(&self.state).alive = Instant::now();
+        }
     }
 
     /// Nothing of the model is at the target's hands alone any more: it publishes.

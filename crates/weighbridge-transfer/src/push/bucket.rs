@@ -234,8 +234,8 @@ impl Sender<'_> {
         let from = self.open(object).await?;
         let bytes = self.read(&from, 0..object.size).await?;
         let began = Instant::now();
-        self.count_sent(object, object.size);
         self.bucket.put(&object.key, bytes, object.root.as_deref()).await?;
+        self.count_sent(object, object.size);
         self.has_taken_all_of(object);
         Ok(Some(began.elapsed()))
     }
@@ -277,9 +277,9 @@ impl Sender<'_> {
         let end = start.saturating_add(part).min(object.size);
         let bytes = self.read(from, start..end).await?;
         let (began, length) = (Instant::now(), end.saturating_sub(start));
-        self.count_sent(object, length);
         let taken = self.bucket.place.store.put_part(&object.key, id, index, bytes.into()).await;
         let taken = self.bucket.answered(taken).map_err(|refusal| self.begin_anew(object, refusal))?;
+        self.count_sent(object, length);
         let new = object.state().take_part(id, index, taken, length);
         self.board.gain(if object.counts { new } else { 0 }, 0);
         Ok(Some(began.elapsed()))
@@ -289,7 +289,12 @@ impl Sender<'_> {
     fn begin_anew(&self, object: &Object, refusal: Refusal) -> Trouble {
         match refusal {
             Refusal::Missing(why) => {
-                object.state().upload = None;
+                let mut state = object.state();
+                state.upload = None;
+                state.begun_anew = state.begun_anew.saturating_add(1);
+                if state.begun_anew > MOST_ANEW {
+                    return Trouble::Ended(refused(why));
+                }
                 Trouble::Again { why, after: None, has_answered: true }
             }
             refusal => refusal.into(),
@@ -351,6 +356,8 @@ fn refused(message: String) -> PushError {
 
 /// How long a bucket may say nothing before the push says so: it says nothing while it is sent an object.
 pub(super) const SILENT: Duration = Duration::from_secs(20);
+/// How often an upload in parts is begun anew that the bucket does not know any more.
+const MOST_ANEW: u32 = 3;
 /// The smallest parts.
 const PIECE: u64 = 8 << 20;
 /// How long uploads may take to be given up.

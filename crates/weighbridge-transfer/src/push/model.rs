@@ -30,7 +30,7 @@ pub(crate) struct Model {
     pub(crate) files: Arc<VerifiedFileList>,
     /// Keeps the files of the release, should another one take its place meanwhile.
     open: OpenModel,
-    open_files: Mutex<VecDeque<(usize, Arc<FileView>)>>,
+    open_files: Mutex<VecDeque<(usize, Arc<Slot>)>>,
     /// The range of each file's layer in `chunks.layer`, and the length of all.
     layers: Vec<Range<u64>>,
 }
@@ -109,25 +109,31 @@ impl Model {
         self.read_judged(&Judged::File(self.file(position)?), range)
     }
 
-    /// A file, open, with its layer.
+    /// A file, open, with its layer. Many may ask for one at once: one of them opens it, and others have theirs meanwhile.
     fn file(&self, position: usize) -> Result<Arc<FileView>, PushError> {
-        let mut open_files = lock(&self.open_files);
-        if let Some(at) = open_files.iter().position(|(other, _)| *other == position)
-            && let Some(found) = open_files.remove(at)
-        {
-            let file = Arc::clone(&found.1);
-            open_files.push_back(found);
-            return Ok(file);
+        let slot = {
+            let mut open_files = lock(&self.open_files);
+            let at = open_files.iter().position(|(other, _)| *other == position);
+            let slot = at.and_then(|at| open_files.remove(at)).map_or_else(Arc::default, |(_, slot)| slot);
+            if open_files.len() >= MOST_OPEN {
+                open_files.pop_front();
+            }
+            open_files.push_back((position, Arc::clone(&slot)));
+            slot
+        };
+        let mut slot = lock(&slot);
+        if let Some(file) = &*slot {
+            return Ok(Arc::clone(file));
         }
         let file = self.open.view.open_file(position).map_err(|fault| self.unfit(position, fault))?;
         let file = Arc::new(file);
-        if open_files.len() >= MOST_OPEN {
-            open_files.pop_front();
-        }
-        open_files.push_back((position, Arc::clone(&file)));
+        *slot = Some(Arc::clone(&file));
         Ok(file)
     }
 }
+
+/// A file that is open, or is being opened.
+type Slot = Mutex<Option<Arc<FileView>>>;
 
 /// The files that stay open from one piece to the next.
 const MOST_OPEN: usize = 16;

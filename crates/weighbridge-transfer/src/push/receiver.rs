@@ -142,7 +142,16 @@ impl Receiver {
         let query = format!("nonce={nonce}");
         let limit = u64::try_from(MAX_NOTE).unwrap_or(u64::MAX);
         let asked = (Method::POST, ["publish"].as_slice());
-        let note = self.ask(head, asked, Some(&query), (None, Bytes::new()), limit).await?;
+        let note = self.ask(head, asked, Some(&query), (None, Bytes::new()), limit).await;
+        // It was opened again, and looks for what it has.
+        let note = note.map_err(|trouble| match trouble {
+            Trouble::Ended(PushError::Refused { code: None, message })
+                if message.starts_with("answers 409") =>
+            {
+                Trouble::Again { why: message, after: None, has_answered: true }
+            }
+            trouble => trouble,
+        })?;
         check_receipt(&note, &self.vkey, head, nonce)
             .map_err(|error| Trouble::Ended(PushError::Receipt(error)))?;
         String::from_utf8(note).map_err(|error| malformed(&error))

@@ -196,6 +196,13 @@ impl Target {
         }
     }
 
+    /// Removes the incomplete file if it could not be synced.
+    pub(crate) fn remove_if_broken(&self) {
+        if let Some(partial) = &self.state().partial {
+            partial.remove_if_broken();
+        }
+    }
+
     /// Records that the file has its final name.
     pub(crate) fn placed(&self) {
         let mut state = self.state();

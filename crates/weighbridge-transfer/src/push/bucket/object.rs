@@ -49,6 +49,8 @@ pub(super) struct State {
     pub(super) wrong: Option<u64>,
     /// The upload in parts that is under way.
     pub(super) upload: Option<Upload>,
+    /// How often one was begun anew.
+    pub(super) begun_anew: u32,
     /// The most bytes of it that the bucket has taken in one upload, and whether it has taken all.
     taken: u64,
     is_whole: bool,

@@ -52,7 +52,10 @@ impl Refusal {
             ) => Self::ended(what),
             _ => match bucket.without_credentials(error) {
                 Some(what) => Self::ended(what),
-                None => again(what, None),
+                None => {
+                    let has_answered = !matches!(find::<Fault>(error), Some(Fault::Unreachable(_)));
+                    Self::Other(Trouble::Again { why: what, after: None, has_answered })
+                }
             },
         }
     }
