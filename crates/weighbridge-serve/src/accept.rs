@@ -4,12 +4,8 @@ use std::{
     collections::HashMap,
     fmt,
     path::PathBuf,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    sync::{Arc, Mutex, atomic::AtomicBool},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use http::{StatusCode, header};
@@ -17,7 +13,7 @@ use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
 use weighbridge_manifest::{Head, Note, Receipt, Time, VerifiedHead, Vkey};
 use weighbridge_store::{IoError, StoreError};
-use weighbridge_transfer::{Coded as _, FetchError, Known, PUSH_VERSION, PushNeeds, PushState, Upload};
+use weighbridge_transfer::{Coded as _, FetchError, PUSH_VERSION, PushNeeds, PushState, Upload};
 use weighbridge_tree::{ErrorCode, HeadId, Nonce, head_id};
 
 use crate::{
@@ -28,8 +24,10 @@ use crate::{
     route::ServedName,
 };
 
+mod ends;
 mod folder;
 mod open;
+mod space;
 
 use folder::Pushed;
 pub(crate) use open::InUse;
@@ -143,27 +141,6 @@ impl Sender {
 
 /// The time after which an upload is given up to which nothing came.
 const EXPIRES: Duration = Duration::from_secs(24 * 3600);
-
-/// The time after which the lists and layers of an upload that nobody uses leave the memory. What has come of it stays.
-const CLOSES: Duration = Duration::from_secs(600);
-
-/// The time after which they do where others need the place.
-const CLOSES_FOR_OTHERS: Duration = Duration::from_secs(30);
-
-/// The time for which the end of requests is waited for before an upload is removed.
-const END_TIME: Duration = Duration::from_secs(5);
-
-/// The time after which a publication that could not be ended is tried again.
-const AGAIN: Duration = Duration::from_secs(30);
-
-/// The uploads that a client may have at a time.
-const MOST_UPLOADS: usize = 16;
-
-/// The uploads that are open at a time: each has some files open.
-const MOST_OPEN: usize = 32;
-
-/// The bytes that always stay free on the disk.
-const SPARE_DISK: u64 = 64 << 20;
 
 impl Accept {
     /// Takes models into a folder, which is made if it is not there. `node` is the key by which `sign` signs receipts.
@@ -285,118 +262,8 @@ impl Accept {
         Ok(())
     }
 
-    /// Refuses what the client may not have here, or what does not fit. Returns the memory for lists and layers.
-    fn fits(
-        &self,
-        sender: &Sender,
-        name: &ServedName,
-        head: HeadId,
-        believed: &VerifiedHead,
-        most_memory: u64,
-    ) -> Result<u64, Refusal> {
-        let signed = believed.head();
-        let bytes = folder::size(signed);
-        let chunks = signed.bytes.checked_div(signed.chunk_size.bytes()).unwrap_or(0);
-        let layers = chunks.saturating_add(signed.files.count).saturating_mul(32);
-        let metadata = bytes.saturating_sub(signed.bytes).saturating_add(layers);
-        if metadata > most_memory {
-            let message = format!(
-                "the lists and layers of this model take {metadata} bytes of memory, and this server has {most_memory}"
-            );
-            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message));
-        }
-        let (used, count) = self.used(sender, name, head, true).map_err(|error| unread(&error))?;
-        if used.saturating_add(bytes) > sender.quota {
-            let message = format!(
-                "the model has {bytes} bytes, and {used} of the {} of this client's quota are taken by models and uploads",
-                sender.quota
-            );
-            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message));
-        }
-        let many = |message| {
-            let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, message);
-            Err(refusal.with(header::RETRY_AFTER, "20"))
-        };
-        if count >= MOST_UPLOADS {
-            return many("this client has too many uploads under way");
-        }
-        let (opened, in_memory) = self.make_room(metadata, most_memory);
-        if opened >= MOST_OPEN || in_memory.saturating_add(metadata) > most_memory {
-            return many("too many uploads are under way here");
-        }
-        let uploads: Vec<_> = lock(&self.uploads)
-            .iter()
-            .filter(|((client, other), _)| (client, other) != (&sender.name, &head))
-            .map(|((client, other), entry)| (self.place(&entry.name), Self::key(client, *other), entry.bytes))
-            .collect();
-        let own = (self.place(name), Self::key(&sender.name, head), bytes);
-        let needed = uploads.iter().chain([&own]).fold(SPARE_DISK, |sum, (place, key, bytes)| {
-            // Of an upload whose names are being given, all is there.
-            let lacks = match Upload::is_marked(place, key) {
-                true => 0,
-                false => bytes.saturating_sub(folder::allocated(&Upload::area(place, key))),
-            };
-            sum.saturating_add(lacks)
-        });
-        if folder::free(&self.folder).is_some_and(|free| free < needed) {
-            warn!(target: "weighbridge", model = name.as_str(), bytes, "an upload was refused: the disk has no room for it");
-            return Err(no_room());
-        }
-        Ok(metadata)
-    }
-
     fn area(&self, name: &ServedName, client: &str, head: HeadId) -> PathBuf {
         Upload::area(&self.place(name), &Self::key(client, head))
-    }
-
-    /// Closes uploads that nobody uses, if there are too many, or if this memory is needed. Returns how many are open, and their
-    /// memory.
-    fn make_room(&self, metadata: u64, most: u64) -> (usize, u64) {
-        let mut uploads = lock(&self.uploads);
-        let sum = |uploads: &HashMap<Key, Entry>| {
-            let open = uploads.values().filter_map(|entry| entry.open.as_ref());
-            open.fold((0usize, 0u64), |(count, sum), open| {
-                (count.saturating_add(1), sum.saturating_add(open.metadata))
-            })
-        };
-        let (mut count, mut memory) = sum(&uploads);
-        if count >= MOST_OPEN || memory.saturating_add(metadata) > most {
-            for entry in uploads.values_mut() {
-                if !entry.is_used() && entry.clock().unasked() >= CLOSES_FOR_OTHERS {
-                    entry.close().into_iter().for_each(|open| open.end());
-                }
-            }
-            (count, memory) = sum(&uploads);
-        }
-        (count, memory)
-    }
-
-    /// The bytes that a client has here, and the number of its uploads, beside this one. The release that stands under the same name
-    /// counts if `with_standing`, unless it is this one.
-    fn used(
-        &self,
-        sender: &Sender,
-        name: &ServedName,
-        head: HeadId,
-        with_standing: bool,
-    ) -> std::io::Result<(u64, usize)> {
-        let uploads = lock(&self.uploads);
-        let others = uploads.iter().filter(|((client, other), _)| *client == sender.name && *other != head);
-        let (reserved, count) = others.fold((0u64, 0usize), |(sum, count), (_, entry)| {
-            (sum.saturating_add(entry.bytes), count.saturating_add(1))
-        });
-        // A release that is being published is an upload still.
-        let of_client = uploads.keys().filter(|(client, _)| *client == sender.name);
-        let heads: Vec<String> = of_client.map(|(_, other)| other.to_string()).collect();
-        drop(uploads);
-        let models = folder::models(&self.folder)?;
-        let counts = |other: &ServedName, pushed: &Pushed| {
-            let is_this = pushed.head == head.to_string() || heads.contains(&pushed.head);
-            pushed.client == *sender.name && !is_this && (with_standing || other != name)
-        };
-        let kept = models.iter().filter_map(|(other, place)| Some((other, Pushed::of(place)?)));
-        let kept = kept.filter(|(other, pushed)| counts(other, pushed));
-        Ok((kept.fold(reserved, |sum, (_, pushed)| sum.saturating_add(pushed.bytes)), count))
     }
 
     /// What is said of the release that stands, if it is this one and the client has brought it.
@@ -549,181 +416,6 @@ impl Accept {
     fn remove(&self, place: &std::path::Path, sender: &Sender, head: HeadId) {
         if let Err(error) = Upload::remove(place, &Self::key(&sender.name, head)) {
             warn!(target: "weighbridge", "what was left of an upload stays: {error}");
-        }
-    }
-
-    /// Gives an upload up. Waits for the disk.
-    pub(crate) fn give_up(&self, sender: &Sender, name: &ServedName, head: HeadId) -> Result<(), Refusal> {
-        self.give_up_if(sender, name, head, |_| true)
-    }
-
-    fn give_up_if(
-        &self,
-        sender: &Sender,
-        name: &ServedName,
-        head: HeadId,
-        is_due: impl Fn(&Entry) -> bool,
-    ) -> Result<(), Refusal> {
-        let key = (Arc::clone(&sender.name), head);
-        let open = {
-            let mut uploads = lock(&self.uploads);
-            let entry = uploads.get_mut(&key).filter(|entry| entry.name == *name && is_due(entry));
-            entry.ok_or_else(no_upload)?.open.clone()
-        };
-        let published = open.as_ref().map(|open| open.is_published.try_lock());
-        match published.as_ref().map(Result::as_deref) {
-            Some(Err(_)) => return Err(Refusal::new(StatusCode::CONFLICT, "the release is being published")),
-            Some(Ok(true)) => return Err(no_upload()),
-            _ => {}
-        }
-        if let Some(open) = &open {
-            open.end();
-            let until = Instant::now().checked_add(END_TIME);
-            while open.is_used() && until.is_some_and(|until| Instant::now() < until) {
-                thread::sleep(Duration::from_millis(5));
-            }
-        }
-        let place = self.place(name);
-        let aside = {
-            let _turn = lock(&self.deciding);
-            let mut uploads = lock(&self.uploads);
-            // Somebody may have offered it again meanwhile.
-            let is_same = |entry: &&mut Entry| match (&entry.open, &open) {
-                (None, _) => true,
-                (Some(there), Some(open)) => Arc::ptr_eq(there, open),
-                (Some(_), None) => false,
-            };
-            let entry = uploads.get_mut(&key).filter(is_same).filter(|entry| is_due(entry));
-            entry.ok_or_else(no_upload)?.close();
-            // What cannot be set aside stays reserved.
-            let aside = Upload::set_aside(&place, &Self::key(&sender.name, head));
-            let aside = aside.map_err(|error| unwritten(&error.into()))?;
-            uploads.remove(&key);
-            aside
-        };
-        let removed = aside.map_or(Ok(()), |aside| Upload::remove_area(&place, &aside));
-        removed.map_err(|error| unwritten(&error.into()))
-    }
-
-    /// Gives up what nobody has used for a day, closes what nobody uses now, and at first ends what a killed server had begun.
-    pub(crate) fn look(self: &Arc<Self>, models: &Arc<Models>) {
-        if !self.has_looked.swap(true, Relaxed) && lock(&self.uploads).values().any(|entry| entry.is_marked) {
-            let (accept, models) = (Arc::clone(self), Arc::clone(models));
-            // It may read much, and ends with the server.
-            drop(thread::spawn(move || accept.end_what_was_begun(&models)));
-        }
-        let is_due = |entry: &Entry| !entry.is_used() && !entry.is_marked && entry.clock().idle() >= EXPIRES;
-        let mut gone = Vec::new();
-        for (key, entry) in lock(&self.uploads).iter_mut() {
-            if is_due(entry) {
-                gone.push((key.clone(), entry.name.clone()));
-            } else if !entry.is_used() && entry.clock().unasked() >= CLOSES {
-                entry.close().into_iter().for_each(|open| open.end());
-            }
-        }
-        for ((client, head), name) in gone {
-            let sender = Sender { name: client, client: None, quota: 0 };
-            match self.give_up_if(&sender, &name, head, is_due) {
-                Ok(()) => {
-                    info!(target: "weighbridge", client = &*sender.name, model = name.as_str(), head = %head, "upload given up");
-                }
-                Err(refusal) => {
-                    let why = refusal.message();
-                    warn!(target: "weighbridge", model = name.as_str(), "an upload that has expired stays: {why}");
-                }
-            }
-        }
-    }
-
-    /// Publishes the releases that were being published when the server was killed: all of their chunks were there.
-    fn end_what_was_begun(&self, models: &Models) {
-        loop {
-            let marked: Vec<_> = lock(&self.uploads)
-                .iter()
-                .filter(|(_, entry)| entry.is_marked)
-                .map(|(key, entry)| (key.clone(), entry.name.clone()))
-                .collect();
-            for ((client, head), name) in marked {
-                if self.is_ended.load(Relaxed) {
-                    return;
-                }
-                let sender = Sender { name: client, client: None, quota: u64::MAX };
-                let ended = self.end_one(&sender, &name, head, models);
-                if let Err(refusal) = &ended {
-                    let why = refusal.message();
-                    error!(target: "weighbridge", client = &*sender.name, model = name.as_str(), head = %head, "a publication that was begun is not ended: {why}");
-                }
-                // What may pass is tried again; the rest is left to its client.
-                if (ended.is_ok() || self.is_final(&sender, &name, head))
-                    && let Some(entry) = lock(&self.uploads).get_mut(&(sender.name, head))
-                {
-                    (entry.is_marked, entry.clock) = (false, Clock::new(Duration::ZERO));
-                }
-            }
-            if !lock(&self.uploads).values().any(|entry| entry.is_marked) {
-                return;
-            }
-            let until = Instant::now().checked_add(AGAIN);
-            while until.is_some_and(|until| Instant::now() < until) {
-                if self.is_ended.load(Relaxed) {
-                    return;
-                }
-                thread::sleep(Duration::from_millis(100));
-            }
-        }
-    }
-
-    /// Whether a head is refused, and not only for now.
-    fn is_final(&self, sender: &Sender, name: &ServedName, head: HeadId) -> bool {
-        let note = folder::note_of(&self.place(name), &self.area(name, &sender.name, head), head);
-        note.is_none_or(|note| self.judge.judge(&note).is_err_and(|reason| reason.code.get() < 9000))
-    }
-
-    fn end_one(
-        &self,
-        sender: &Sender,
-        name: &ServedName,
-        head: HeadId,
-        models: &Models,
-    ) -> Result<(), Refusal> {
-        let place = self.place(name);
-        let note = folder::note_of(&place, &self.area(name, &sender.name, head), head);
-        let note = note.ok_or_else(no_upload)?;
-        let believed = self.judge.judge(&note).map_err(|reason| not_taken(&reason))?;
-        let key = (Arc::clone(&sender.name), head);
-        let open = {
-            let _turn = lock(&self.deciding);
-            match lock(&self.uploads).get(&key) {
-                None => return Err(no_upload()),
-                // The client was quicker, and ends it itself.
-                Some(entry) if entry.open.is_some() => return Ok(()),
-                Some(_) => {}
-            }
-            let upload = Upload::open(&place, &Self::key(&sender.name, head), believed, &note);
-            let open = Open::of(upload.map_err(|error| unwritten(&error))?, 0, Clock::new(Duration::ZERO));
-            let used = InUse::of(&open);
-            let mut uploads = lock(&self.uploads);
-            uploads.get_mut(&key).ok_or_else(no_upload)?.open = Some(open);
-            used
-        };
-        if open.begins() {
-            let nothing: Known<()> = Known::default();
-            let goes_on = || !self.is_ended.load(Relaxed) && !open.is_ended();
-            let looked = open.upload.look(&nothing, &mut |_, _, _| false, &goes_on);
-            looked.map_err(|error| self.broken(open.open(), &error))?;
-        }
-        self.put_in_place(sender, name, &open, models)
-    }
-
-    /// Ends all work, and makes durable what has come.
-    pub(crate) fn end(&self) {
-        self.is_ended.store(true, Relaxed);
-        let all: Vec<_> = lock(&self.uploads).values_mut().filter_map(Entry::close).collect();
-        for open in all {
-            open.end();
-            if let Err(error) = open.upload.sync() {
-                warn!(target: "weighbridge", "an upload cannot be synced: {error}");
-            }
         }
     }
 
