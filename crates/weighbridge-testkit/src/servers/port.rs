@@ -1,9 +1,11 @@
 //! Ports on loopback that stay reserved while nothing listens on them.
 
 use std::{
-    io,
+    io::{self, ErrorKind},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     os::fd::OwnedFd,
+    thread,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -62,7 +64,19 @@ impl Port {
         Ok(Self { address, _socket: socket })
     }
 
+    /// Listens on the port, once no other socket does. One that has just been closed here may be open for a moment
+    /// longer: a process that another test is starting has a copy of it until it runs its program.
     pub(super) fn listen(&self) -> TcpListener {
-        TcpListener::bind(self.address).unwrap()
+        let start = Instant::now();
+        loop {
+            match TcpListener::bind(self.address) {
+                Err(error)
+                    if error.kind() == ErrorKind::AddrInUse && start.elapsed() < Duration::from_secs(10) =>
+                {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                bound => return bound.unwrap(),
+            }
+        }
     }
 }
