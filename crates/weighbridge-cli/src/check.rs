@@ -25,7 +25,10 @@ use crate::{
 
 pub(crate) fn run(args: &Check, output: &Output) -> Result<(), Failure> {
     let bytes = read_proof(&args.proof)?;
-    let proof = SignedProof::parse(&bytes).map_err(|e| Failure::from(e).about(&args.proof))?;
+    let proof = SignedProof::parse(&bytes).map_err(|e| {
+        let failure = Failure::from(e).about(&args.proof);
+        beside_a_proof(&bytes).into_iter().fold(failure, Failure::hint)
+    })?;
     let demand = Demand::of(&args.trust, &args.which, output)?;
     let head = demand.believe(proof.note(), output).map_err(|failure| {
         if failure.code == ErrorCode::BAD_SIGNATURE {
@@ -67,6 +70,18 @@ pub(crate) fn run(args: &Check, output: &Output) -> Result<(), Failure> {
         absent: proven.absent().len(),
     });
     Ok(())
+}
+
+/// What to do with a file that is no proof, but goes with one.
+fn beside_a_proof(bytes: &[u8]) -> Option<String> {
+    let (what, option) = if bytes.starts_with(b"weighbridge/receipt/") {
+        ("a receipt", "--receipt")
+    } else if bytes.starts_with(b"weighbridge/audit-report/") {
+        ("a report", "--report")
+    } else {
+        return None;
+    };
+    Some(format!("this is {what}: make a proof with `weighbridge prove`, and check it with {option} FILE"))
 }
 
 /// Refuses a proof that does not prove what the caller wants. The maker of a proof chooses its claims.

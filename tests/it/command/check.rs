@@ -533,6 +533,9 @@ fn reports_that_are_bad_refuse_the_run() {
     world.run("weigh other --name org/llama --key @alice.key").done();
     world.report_of("other/weighbridge", "report", "ann", "x", 60);
     world.refused(line, 3302, "report 2: the report is of another head");
+    let hint = "a report: make a proof with `weighbridge prove`, and check it with --report";
+    world.report("report", "ann", "x", 60);
+    world.refused("check report --vkey @alice", 1103, "report: ").hints(hint);
     // A receipt is no report, whoever signed it.
     world.receipt("llama/weighbridge", "report", "ann");
     world.refused(line, 1802, "report 2: the report does not begin weighbridge/audit-report/v1");
@@ -587,6 +590,9 @@ fn a_receipt_is_a_claim_and_raises_nothing() {
     assert_eq!((&receipt["event"], &receipt["claim"]), (&"receipt".into(), &true.into()));
     assert_eq!(receipt["node"], world.vkey("node").to_string());
     assert_eq!(result["level"], "published");
+
+    let hint = "a receipt: make a proof with `weighbridge prove`, and check it with --receipt";
+    world.refused("check receipt --vkey @alice", 1103, "receipt: ").hints(hint);
 
     let honest = world.text("receipt");
     world.write("receipt", honest.replace("name org/llama", "name org/alpaca"));
