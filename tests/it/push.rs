@@ -353,6 +353,7 @@ fn several_targets_are_brought_to_at_once_and_one_that_refuses_keeps_no_other_wa
 fn a_server_that_takes_models_has_to_be_told_whose_and_from_whom() {
     let world = World::weighed();
     let _ = world.vkey("node");
+    world.write("broken", "name\n");
     for (line, words) in [
         ("serve --accept taken --vkey @alice", "--node-key"),
         ("serve --accept taken --node-key @node.key", "--accept: whose models are taken was not said"),
@@ -362,9 +363,11 @@ fn a_server_that_takes_models_has_to_be_told_whose_and_from_whom() {
         ),
         ("serve llama --node-key @node.key", "--node-key signs nothing"),
         ("serve llama --trust policy.toml", "--accept"),
+        ("serve --accept taken --vkey @alice --node-key @node.key --tokens broken", "line 1"),
     ] {
         world.run(line).misused().says(words);
     }
+    assert!(!world.exists("taken"), "a folder of a server that did not start");
 }
 
 /// The key of the page.

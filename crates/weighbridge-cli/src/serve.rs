@@ -56,12 +56,8 @@ pub(crate) fn run(mut args: Serve, output: &Output, stop: &Stop) -> Result<(), F
         let node = key.vkey().clone();
         Audits::new(node, move |asked, response| key.sign_response(asked, response), auditors)
     });
-    if let Some(folder) = &mut args.accept {
-        fs::create_dir_all(&*folder).map_err(IoError::at("create", &*folder))?;
-        *folder = folder.canonicalize().map_err(IoError::at("find", &*folder))?;
-    }
-    let accept = taking::accept(&args, key)?.map(Arc::new);
-    let clients = args.tokens.map(clients).transpose()?;
+    let clients = args.tokens.clone().map(clients).transpose()?;
+    let accept = taking::accept(&mut args, key)?.map(Arc::new);
     let limits = Limits {
         connections: args.connections.into(),
         memory: usize::try_from(args.memory).unwrap_or(usize::MAX),

@@ -1,10 +1,11 @@
 //! Models that a server takes: whose, by the caller's policy and by what was accepted before.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use weighbridge_manifest::{Expectation, SignedHead, TrustPolicy, VerifiedHead};
 use weighbridge_publish::{SecretKey, sign_receipt};
 use weighbridge_serve::{Accept, Judge, NotTaken};
+use weighbridge_store::IoError;
 
 use crate::{
     args::{Serve, Trust},
@@ -13,19 +14,20 @@ use crate::{
     trust,
 };
 
-/// The folder into which models are taken, if the caller names one.
-pub(super) fn accept(args: &Serve, key: Option<Arc<SecretKey>>) -> Result<Option<Accept>, Failure> {
-    let (Some(folder), Some(key)) = (&args.accept, key) else { return Ok(None) };
+/// The folder into which models are taken, if the caller names one. It is made once nothing else is wrong, and `args` names it without
+/// links from then on.
+pub(super) fn accept(args: &mut Serve, key: Option<Arc<SecretKey>>) -> Result<Option<Accept>, Failure> {
+    let (Some(folder), Some(key)) = (&mut args.accept, key) else { return Ok(None) };
     if args.tokens.is_none() && !super::is_loopback(args.listen.ip()) {
         let message = "--accept on other addresses than loopback needs --tokens: anybody could fill the disk";
         return Err(Failure::usage(message));
     }
-    let policy = Policy {
-        trust: Trust { trust: args.trust.clone(), vkeys: args.vkeys.clone() },
-        accepted: folder.join(ACCEPTED),
-    };
+    let trust = Trust { trust: args.trust.clone(), vkeys: args.vkeys.clone() };
     // What is wrong with it is said at once.
-    let _ = policy.read()?;
+    let _ = policy(&trust)?;
+    fs::create_dir_all(&*folder).map_err(IoError::at("create", &*folder))?;
+    *folder = folder.canonicalize().map_err(IoError::at("find", &*folder))?;
+    let policy = Policy { trust, accepted: folder.join(ACCEPTED) };
     let node = key.vkey().clone();
     let accept = Accept::new(folder.clone(), node, policy, move |receipt| sign_receipt(receipt, &key).ok());
     Ok(Some(accept?))
@@ -40,14 +42,14 @@ struct Policy {
     accepted: PathBuf,
 }
 
-impl Policy {
-    fn read(&self) -> Result<TrustPolicy, Failure> {
-        self.trust.policy()?.ok_or_else(|| {
-            Failure::usage("--accept: whose models are taken was not said")
-                .hint("name a policy by --trust FILE, or keys by --vkey")
-        })
-    }
+fn policy(trust: &Trust) -> Result<TrustPolicy, Failure> {
+    trust.policy()?.ok_or_else(|| {
+        Failure::usage("--accept: whose models are taken was not said")
+            .hint("name a policy by --trust FILE, or keys by --vkey")
+    })
+}
 
+impl Policy {
     fn believed(&self, note: &[u8], policy: &TrustPolicy) -> Result<VerifiedHead, Failure> {
         let verify = |expected: &Expectation| {
             let signed = SignedHead::parse(note)?;
@@ -60,7 +62,7 @@ impl Policy {
     }
 
     fn remember(&self, note: &[u8]) -> Result<VerifiedHead, Failure> {
-        let policy = self.read()?;
+        let policy = policy(&self.trust)?;
         let head = self.believed(note, &policy)?;
         let kept = StateFile::open(Some(&self.accepted))?.accept(&head, &policy);
         match kept.map_err(|why: Unaccepted| Failure::from(why))? {
@@ -72,7 +74,7 @@ impl Policy {
 
 impl Judge for Policy {
     fn judge(&self, note: &[u8]) -> Result<VerifiedHead, NotTaken> {
-        self.read().and_then(|policy| self.believed(note, &policy)).map_err(not_taken)
+        policy(&self.trust).and_then(|policy| self.believed(note, &policy)).map_err(not_taken)
     }
 
     fn accept(&self, note: &[u8]) -> Result<VerifiedHead, NotTaken> {
