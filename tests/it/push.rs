@@ -280,6 +280,9 @@ fn heads_that_are_not_to_be_taken_are_refused_also_after_the_model_is_gone() {
     world.copy("first", "forged");
     world.run("weigh forged --name org/llama --key @mallory.key --force").done();
     refused(push("forged"), 9301, Some(3102), "");
+    let ran = world.run(&format!("push forged {url} --receiver @node"));
+    ran.unjudged(9301, "none of the signatures is by a trusted key")
+        .hints("sign the head by a key that it trusts");
     // The memory outlasts the server, and the model.
     drop(server);
     fs::remove_dir_all(world.path("taken/org")).unwrap();

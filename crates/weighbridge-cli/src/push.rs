@@ -73,7 +73,7 @@ pub(crate) fn run(args: &Push, output: &Output, stop: &Stop) -> Result<(), Failu
     let done = ended?;
     output.result("", || events::push::Result { pushed: done == names.len(), done, targets: names.len() });
     let signal = *ending.signal.lock().unwrap_or_else(PoisonError::into_inner);
-    // What was read and found bad says more than what could not be told.
+    // A refusal says more than a failure to ask.
     let mut worst: Vec<_> = unpushed.into_values().collect();
     worst.sort_by_key(|failure| !failure.code.is_refusal());
     let Some(mut failure) = worst.into_iter().next() else {
@@ -309,38 +309,47 @@ fn file_name(name: &str) -> String {
     name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect()
 }
 
+/// The next step after a refusal for this reason.
+fn after_reason(reason: ErrorCode) -> Option<&'static str> {
+    match reason {
+        ErrorCode::ROLLBACK | ErrorCode::FORK => {
+            Some("it has accepted another head of this model before: push a later revision")
+        }
+        ErrorCode::CHUNK_MISMATCH => Some(
+            "the file is good here, so that something on the way changes bytes; the same command goes on",
+        ),
+        reason if (ErrorCode::BAD_SIGNATURE..=ErrorCode::OUT_OF_SCOPE).contains(&reason) => Some(
+            "its policy does not know the signers for this model: sign the head by a key that it trusts (`weighbridge sign`)",
+        ),
+        ErrorCode::EXPIRED => Some("weigh the model anew with a later date of expiry"),
+        _ => None,
+    }
+}
+
+/// The next step after an answer with this status.
+fn after_status(status: &str) -> Option<&'static str> {
+    match status {
+        "401" => Some("name its token by --token TARGET FILE"),
+        "403" => Some("ask whoever runs the server for the right to push models of this name"),
+        "413" => Some("ask whoever runs the server for more room, or remove what this client has there"),
+        "507" => Some("what it has verified stays there: the same command goes on once there is room"),
+        _ if status.starts_with('3') => Some("it is elsewhere: name the address that it redirects to"),
+        _ => None,
+    }
+}
+
 fn failure(error: &PushError, name: &str) -> Failure {
     let code = error.error_code();
     let of_target = format!("{} {error}", shown(name));
     match error {
-        PushError::Refused { code: Some(reason), .. } => {
-            let failure = Failure::new(code, of_target);
-            let reason = ErrorCode::ALL.iter().find(|known| known.get() == *reason);
-            match reason.copied() {
-                Some(ErrorCode::ROLLBACK | ErrorCode::FORK) => {
-                    failure.hint("it has accepted another head of this model before: push a later revision")
-                }
-                Some(ErrorCode::CHUNK_MISMATCH) => failure.hint(
-                    "the file is good here, so that something on the way changes bytes; the same command goes on",
-                ),
-                _ => failure,
-            }
-        }
-        PushError::Refused { .. } if is_bucket(name) => {
+        PushError::Refused { code: None, .. } if is_bucket(name) => {
             Failure::new(code, of_target).hint("look at the credentials and the address of the bucket")
         }
-        PushError::Refused { message, .. } => {
+        PushError::Refused { code: reason, message } => {
             let failure = Failure::new(code, of_target);
-            match message.strip_prefix("answers ").and_then(|answer| answer.get(..3)) {
-                Some("401") => failure.hint("name its token by --token TARGET FILE"),
-                Some("403") => failure.hint("ask whoever runs the server for the right to push models of this name"),
-                Some("413") => failure.hint("ask whoever runs the server for more room, or remove what this client has there"),
-                Some("507") => failure.hint("what it has verified stays there: the same command goes on once there is room"),
-                Some(status) if status.starts_with('3') => {
-                    failure.hint("it is elsewhere: name the address that it redirects to")
-                }
-                _ => failure,
-            }
+            let reason = ErrorCode::ALL.iter().copied().find(|known| Some(known.get()) == *reason);
+            let status = message.strip_prefix("answers ").and_then(|answer| answer.get(..3));
+            reason.and_then(after_reason).or_else(|| after_status(status?)).into_iter().fold(failure, Failure::hint)
         }
         PushError::Unreachable { .. } => Failure::new(code, of_target).hint(
             "look at the address, or try again later: what it has verified stays there, and the same command goes on from there",
@@ -365,5 +374,38 @@ fn failure(error: &PushError, name: &str) -> Failure {
 impl From<PushError> for Failure {
     fn from(error: PushError) -> Self {
         failure(&error, "")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ErrorCode, PushError, failure};
+
+    #[test]
+    fn each_refusal_names_the_next_step() {
+        for (code, status, words) in [
+            (None, "401", "--token TARGET FILE"),
+            (None, "403", "the right to push models of this name"),
+            (None, "413", "more room"),
+            (Some(ErrorCode::IO), "507", "once there is room"),
+            (None, "301", "the address that it redirects to"),
+            (Some(ErrorCode::FORK), "409", "a later revision"),
+            (Some(ErrorCode::BAD_SIGNATURE), "403", "a key that it trusts"),
+            (Some(ErrorCode::OUT_OF_SCOPE), "403", "a key that it trusts"),
+            (Some(ErrorCode::EXPIRED), "403", "a later date of expiry"),
+            (Some(ErrorCode::CHUNK_MISMATCH), "422", "on the way"),
+        ] {
+            let refused = PushError::Refused {
+                code: code.map(ErrorCode::get),
+                message: format!("answers {status}: not taken"),
+            };
+            let failure = failure(&refused, "http://other");
+            assert!(failure.message.starts_with("http://other answers "), "{}", failure.message);
+            assert!(
+                matches!(failure.hints.as_slice(), [hint] if hint.contains(words)),
+                "{:?}",
+                failure.hints
+            );
+        }
     }
 }
