@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -41,3 +42,28 @@ impl Drop for Python {
         let _ = self.process.kill().and_then(|()| self.process.wait());
     }
 }
+
+/// Starts moto, if it is installed, with the files of a folder in the bucket `models`; it says where it is.
+pub(crate) fn moto(folder: &Path) -> Option<Python> {
+    let is_address = |line: &str| line.starts_with("http://").then(|| line.to_owned());
+    Python::has("boto3, moto.server")
+        .then(|| Python::start(&["-c", MOTO, folder.to_str().unwrap()], is_address))
+}
+
+const MOTO: &str = r#"
+import pathlib, sys, boto3
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server.start()
+endpoint = "http://127.0.0.1:%d" % server.get_host_and_port()[1]
+s3 = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1",
+                  aws_access_key_id="KEYID", aws_secret_access_key="SECRET")
+folder = pathlib.Path(sys.argv[1])
+for bucket in "models", "without":
+    s3.create_bucket(Bucket=bucket)
+for file in folder.rglob("*"):
+    if file.is_file():
+        s3.put_object(Bucket="models", Key=str(file.relative_to(folder)), Body=file.read_bytes())
+print(endpoint, flush=True)
+sys.stdin.read()
+"#;

@@ -11,7 +11,10 @@ use weighbridge_testkit::{
 use weighbridge_transfer::{Source, SourceFactory, SourceOptions};
 
 use super::kit::{Fetch, fleet};
-use crate::{command::kit::skip, python::Python};
+use crate::{
+    command::kit::skip,
+    python::{Python, moto},
+};
 
 /// The content of the suite, and a folder that has it.
 struct Served {
@@ -249,13 +252,10 @@ fn a_bucket_of_moto_keeps_the_contract() {
         return check_bucket();
     }
     let served = Served::new();
-    if !Python::has("boto3, moto.server") {
+    let Some(server) = moto(&served.at(MODEL)) else {
         return skip("moto is not installed");
-    }
-    let moto = Python::start(&["-c", MOTO, served.at(MODEL).to_str().unwrap()], |line| {
-        line.starts_with("http://").then(|| line.to_owned())
-    });
-    in_child("a_bucket_of_moto_keeps_the_contract", &moto.says, Length::Said);
+    };
+    in_child("a_bucket_of_moto_keeps_the_contract", &server.says, Length::Said);
 }
 
 /// Checks the buckets `models`, which has the content, and `without`.
@@ -296,25 +296,6 @@ fn in_child(test: &str, endpoint: &str, length: Length) {
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
-
-/// Starts moto, puts the folder that is its argument into the bucket `models`, and says where it is.
-const MOTO: &str = r#"
-import pathlib, sys, time, boto3
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-server.start()
-endpoint = "http://127.0.0.1:%d" % server.get_host_and_port()[1]
-s3 = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1",
-                  aws_access_key_id="KEYID", aws_secret_access_key="SECRET")
-folder = pathlib.Path(sys.argv[1])
-for bucket in "models", "without":
-    s3.create_bucket(Bucket=bucket)
-for file in folder.rglob("*"):
-    if file.is_file():
-        s3.put_object(Bucket="models", Key=str(file.relative_to(folder)), Body=file.read_bytes())
-print(endpoint, flush=True)
-sys.stdin.read()
-"#;
 
 /// Set in a process that checks buckets: whether they say the lengths of their files.
 const LENGTHS: &str = "WEIGHBRIDGE_TEST_BUCKET_LENGTHS";

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     command::kit::{Ran, skip},
     fleet::Fleet,
-    python::Python,
+    python::{Python, moto},
 };
 
 /// A model of four shards, each larger than what is sent at once, and a bucket.
@@ -18,12 +18,12 @@ struct Story {
 
 impl Story {
     fn new() -> Option<Self> {
-        if !Python::has("boto3, moto.server") {
+        let fleet = Fleet::of(40_000_000, "1MiB");
+        let Some(moto) = moto(&fleet.world.path("nothing")) else {
             skip("moto is not installed");
             return None;
-        }
-        let moto = Python::start(&["-c", MOTO], |line| line.starts_with("http://").then(|| line.to_owned()));
-        Some(Self { fleet: Fleet::of(40_000_000, "1MiB"), moto })
+        };
+        Some(Self { fleet, moto })
     }
 
     /// Runs the command with these words, for which buckets lie in moto.
@@ -112,20 +112,6 @@ fn a_bucket_that_is_not_there_or_a_file_that_has_changed_ends_the_push() {
     let _ = story.run("push first s3://models/a/tiny").refused(2102, "has changed since it was weighed");
     assert!(!story.objects().iter().any(|(key, ..)| key.ends_with("head.note")));
 }
-
-/// Starts moto with the bucket `models`, and says where it is.
-const MOTO: &str = r#"
-import sys, boto3
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-server.start()
-endpoint = "http://127.0.0.1:%d" % server.get_host_and_port()[1]
-s3 = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1",
-                  aws_access_key_id="KEYID", aws_secret_access_key="SECRET")
-s3.create_bucket(Bucket="models")
-print(endpoint, flush=True)
-sys.stdin.read()
-"#;
 
 /// Prints the objects of the bucket `models` at the endpoint that is its argument. There is no upload in parts.
 const OBJECTS: &str = r#"
