@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Check, output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What to do with a file that is no proof, but goes with one.
+/// The next step with a file that is no proof, but goes with one.
 fn beside_a_proof(bytes: &[u8]) -> Option<String> {
     let (what, option) = if bytes.starts_with(b"weighbridge/receipt/") {
         ("a receipt", "--receipt")

@@ -130,7 +130,7 @@ impl Target {
         if rows.bar.length() != Some(wanted) {
             rows.bar.set_length(wanted);
             rows.bar.set_style(bar_style(width(), Counts::Verified));
-            // What was there before is no part of the rate.
+            // The rate leaves out the bytes that were there before.
             self.pace = Pace::of(Counts::Verified);
         }
         rows.bar.set_position(verified);

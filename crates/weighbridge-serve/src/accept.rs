@@ -217,7 +217,7 @@ impl Accept {
             return Ok(self.state(&open));
         }
         let key = (Arc::clone(&sender.name), head);
-        // Where names were being given, there may be more to do.
+        // A publication that was begun may have more to do.
         let is_marked = Upload::is_marked(&place, &Self::key(&sender.name, head));
         if !is_marked && self.published(sender, name, head).is_some() {
             // A server was killed before it could remove what was left.
@@ -266,7 +266,7 @@ impl Accept {
         Upload::area(&self.place(name), &Self::key(client, head))
     }
 
-    /// What is said of the release that stands, if it is this one and the client has brought it.
+    /// The record of the release that stands, if it is this one and the client has brought it.
     fn published(&self, sender: &Sender, name: &ServedName, head: HeadId) -> Option<Pushed> {
         let pushed = Pushed::of(&self.place(name))?;
         (pushed.head == head.to_string() && pushed.client == *sender.name).then_some(pushed)
@@ -362,7 +362,7 @@ impl Accept {
             verified: now().ok_or_else(failed)?.to_string(),
         };
         let mut refused = None;
-        // What was true when the head was offered may not be any more.
+        // The head was judged when it was offered; the folder may have changed since.
         let judge = || {
             let judged = Self::may_take_its_place(name, &place, head, models).and_then(|()| {
                 let (used, _) = self.used(sender, name, head.id(), false).map_err(|error| unread(&error))?;

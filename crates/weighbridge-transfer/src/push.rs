@@ -149,7 +149,7 @@ impl PushTarget {
     }
 }
 
-/// How far a push to one target is. None of `verified` and `durable` falls.
+/// The progress of a push to one target. None of `verified` and `durable` falls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PushProgress {
     /// Bytes of chunks that the target has taken, each time that it did.
@@ -165,7 +165,7 @@ pub struct PushProgress {
 /// The reason why nothing moved for a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PushWaiting {
-    /// What is waited for.
+    /// The reason of the wait.
     pub reason: PushReason,
     /// The file that it is about, or a file of metadata.
     pub path: Option<String>,
@@ -189,7 +189,7 @@ pub enum PushReason {
     Reading,
 }
 
-/// What happens during a push. The number is that of the target, in the order of the options.
+/// An event of a push. The number is that of the target, in the order of the options.
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub enum PushEvent {
@@ -577,7 +577,7 @@ fn gets_nowhere() -> Trouble {
 /// A part of a file: its position in the list, and a range of bytes.
 type Piece = (usize, Range<u64>);
 
-/// What a receiver has taken since the head was offered. It has no reason to ask for it again.
+/// The bytes that a receiver has taken since the head was offered. It has no reason to ask for them again.
 type Taken = std::collections::BTreeMap<usize, RangeSet>;
 
 /// The receiver asks for something that the model does not have, or that it has taken.

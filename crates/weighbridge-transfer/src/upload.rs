@@ -56,7 +56,7 @@ pub struct Upload {
     staged: Staged,
     lists: Mutex<Lists>,
     parts: OnceLock<Parts>,
-    /// What this machine does now, and since when.
+    /// The present work of this machine, and its beginning.
     works: Mutex<Option<(Here, String, Instant)>>,
     looking: Mutex<Looking>,
     publishing: Mutex<()>,
@@ -172,7 +172,7 @@ impl Upload {
                 staged.iter().try_for_each(|bytes| self.staged.write(name, bytes))?;
             }
             if let Some(bytes) = staged {
-                // What an earlier run left may be anything: it is asked for again.
+                // A list that an earlier run left may be anything: a bad one is asked for again.
                 let _ = self.take_list(name, &bytes)?;
             }
         }
@@ -500,7 +500,7 @@ impl Upload {
         parts.chunks.accept(parts.first_of(position), first, bytes)
     }
 
-    /// How much has come. `received` is 0: the caller knows.
+    /// The bytes that have come. `received` is 0: the caller knows.
     #[must_use]
     pub fn progress(&self) -> FetchProgress {
         self.parts.get().map(|parts| parts.chunks.progress()).unwrap_or_default()

@@ -42,7 +42,7 @@ pub(crate) struct Waiting<'a> {
     pub(crate) target: usize,
     /// The name of the target.
     pub(crate) name: &'a str,
-    /// What is waited for.
+    /// The reason of the wait.
     #[cfg_attr(test, schemars(extend("enum" = REASONS)))]
     pub(crate) reason: &'static str,
     /// The file that it is about.

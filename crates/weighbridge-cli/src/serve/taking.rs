@@ -23,7 +23,7 @@ pub(super) fn accept(args: &mut Serve, key: Option<Arc<SecretKey>>) -> Result<Op
         return Err(Failure::usage(message));
     }
     let trust = Trust { trust: args.trust.clone(), vkeys: args.vkeys.clone() };
-    // What is wrong with it is said at once.
+    // A fault in the policy is said at once.
     let _ = policy(&trust)?;
     fs::create_dir_all(&*folder).map_err(IoError::at("create", &*folder))?;
     *folder = folder.canonicalize().map_err(IoError::at("find", &*folder))?;

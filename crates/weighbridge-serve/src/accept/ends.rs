@@ -1,4 +1,4 @@
-//! How uploads end without being published by their client: given up, expired, closed, and ended by a server that was started anew.
+//! Ends of uploads that their client does not publish: given up, expired, closed, and ended by a server that was started anew.
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -71,7 +71,7 @@ impl Accept {
             };
             let entry = uploads.get_mut(&key).filter(is_same).filter(|entry| is_due(entry));
             entry.ok_or_else(no_upload)?.close();
-            // What cannot be set aside stays reserved.
+            // An area that cannot be set aside stays reserved.
             let aside = Upload::set_aside(&place, &Self::key(&sender.name, head));
             let aside = aside.map_err(|error| unwritten(&error.into()))?;
             uploads.remove(&key);
@@ -129,7 +129,7 @@ impl Accept {
                     let why = refusal.message();
                     error!(target: "weighbridge", client = &*sender.name, model = name.as_str(), head = %head, "a publication that was begun is not ended: {why}");
                 }
-                // What may pass is tried again; the rest is left to its client.
+                // A fault that may pass is tried again; any other is left to the client.
                 if (ended.is_ok() || self.is_final(&sender, &name, head))
                     && let Some(entry) = lock(&self.uploads).get_mut(&(sender.name, head))
                 {

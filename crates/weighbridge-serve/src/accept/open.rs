@@ -214,7 +214,7 @@ impl Open {
         }
     }
 
-    /// What is missing.
+    /// The lists, layers or chunks that are missing.
     pub(crate) fn missing(&self) -> PushMissing {
         let mut missing = PushMissing::default();
         match self.upload.needs() {

@@ -1,4 +1,4 @@
-//! What has happened at one target, how it is told, and how long a target that fails is tried again.
+//! The record of one target: its events, the reports of them, and the patience with a target that fails.
 
 use std::{
     sync::{
@@ -28,7 +28,7 @@ impl Trouble {
     }
 }
 
-/// What has happened at one target.
+/// The record of one target.
 pub(super) struct Board {
     pub(super) wanted: u64,
     patience: Duration,

@@ -100,7 +100,7 @@ impl Bucket {
     pub(super) async fn give_up(&self) {
         let open = std::mem::take(&mut *lock(&self.open));
         let abort = |(key, id): (Path, MultipartId)| async move {
-            // What cannot be given up is left to the rules of the bucket.
+            // An upload that cannot be given up is left to the rules of the bucket.
             drop(self.place.store.abort_multipart(&key, &id).await);
         };
         let all = futures_util::future::join_all(open.into_iter().map(abort));
@@ -111,7 +111,7 @@ impl Bucket {
     fn without_credentials(&self, error: &object_store::Error) -> Option<String> {
         let is_of_machine = find::<OfMachine>(error).is_some();
         let is_denied_there = self.place.has_no_keys() && find::<Fault>(error).is_none();
-        // What has answered before has credentials, and may only not get new ones now.
+        // A bucket that has answered before has credentials, and may only not get new ones now.
         let may_lack = (is_of_machine || is_denied_there) && !self.has_answered.load(Relaxed);
         may_lack.then(|| self.place.not_asked(error).to_string())
     }
@@ -310,7 +310,7 @@ impl Sender<'_> {
                 return Ok(state.stands);
             }
         }
-        // What metadata stand there is not asked: they are small.
+        // Metadata are small, and sent without asking for the ones that stand there.
         let Some(root) = &object.root else { return Ok(false) };
         match self.bucket.look(&object.key).await {
             Ok((size, noted)) if size == object.size && noted.as_ref() == Some(root) => {

@@ -15,7 +15,7 @@ pub struct PushState {
     /// The vkey line of the receiver, by its own word: a sender that knows another one need not send anything.
     #[serde(default)]
     pub receiver: String,
-    /// What the upload needs next.
+    /// The next need of the upload.
     pub needs: PushNeeds,
     /// The bytes of all chunks of the model. Files with the same content count once. 0 before the lists have come.
     pub wanted: u64,

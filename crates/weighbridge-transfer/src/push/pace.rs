@@ -1,4 +1,4 @@
-//! How much is sent at the same time: few requests where the line is slow, so that each soon counts.
+//! The number of bytes that are sent at the same time: few requests where the line is slow, so that each soon counts.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},

@@ -84,7 +84,7 @@ impl Receiver {
     /// Offers the release.
     pub(crate) async fn offer(&self, head: &VerifiedHead, note: Bytes) -> Result<PushState, Trouble> {
         let answer = self.ask(head, (Method::POST, &[]), None, (None, note), MAX_STATE).await;
-        // Where there are no uploads at all, nothing is known of this one either.
+        // A server without uploads knows nothing of this one either.
         let answer = answer.map_err(|trouble| match trouble {
             Trouble::Forgotten => {
                 let message = "takes no models: is it `weighbridge serve --accept`?".to_owned();

@@ -34,7 +34,7 @@ pub(super) struct Object {
     state: Mutex<State>,
 }
 
-/// What an object holds.
+/// The content of an object.
 pub(super) enum Content {
     /// The file at this position of the list.
     File(usize),

@@ -1,4 +1,4 @@
-//! What a store means that does not do what it was asked.
+//! The meaning of a store's refusals.
 
 use std::time::Duration;
 

@@ -84,7 +84,7 @@ impl Model {
         Ok(bytes.into())
     }
 
-    /// What judges chunks of a file that come from elsewhere. The file itself is not opened. Waits for the disk.
+    /// A judge of chunks of a file that come from elsewhere. The file itself is not opened. Waits for the disk.
     #[cfg(feature = "cloud")]
     pub(crate) fn verifier(&self, position: usize) -> Result<FileVerifier, PushError> {
         let layer = self.open.view.layer(position).map_err(|error| self.unfit(position, error))?;
