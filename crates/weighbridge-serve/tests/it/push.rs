@@ -490,6 +490,13 @@ fn each_wrong_request_is_refused_and_what_was_good_stays() {
         "Content-Range: items 0-16383/3158073\r\n".to_owned(),
         "Content-Range: bytes 16383-0/3158073\r\n".to_owned(),
         "Content-Range: bytes 0-+16383/3158073\r\n".to_owned(),
+        format!("Content-Range: bytes 0-{BIG}/{BIG}\r\n"),
+        format!("Content-Range: bytes {BIG}-{BIG}/{BIG}\r\n"),
+        format!("Content-Range: bytes 0-4294967295/{BIG}\r\n"),
+        format!("Content-Range: bytes 9223372036854775808-9223372036854792191/{BIG}\r\n"),
+        format!("Content-Range: bytes 0-18446744073709551615/{BIG}\r\n"),
+        format!("Content-Range: bytes 18446744073709551616-18446744073709567999/{BIG}\r\n"),
+        format!("Content-Range: bytes 0-16383/0{BIG}\r\n"),
         format!("{}{}", at(0, unit), at(0, unit)),
         String::new(),
     ] {
