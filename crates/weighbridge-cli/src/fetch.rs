@@ -125,6 +125,7 @@ fn options(args: &Fetch, demand: &Demand<'_>) -> Result<Options, Failure> {
         memory: args.memory,
         limit_rate: args.limit_rate,
         watchdog: Watchdog::default(),
+        guide: None,
     })
 }
 

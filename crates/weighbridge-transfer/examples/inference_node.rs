@@ -41,6 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Slow enough that a person can watch it.
         limit_rate: Some(2 << 20),
         watchdog: Watchdog::default(),
+        guide: None,
     };
     let (events, heard) = mpsc::channel();
     let node = Node { events, head: OnceLock::new() };

@@ -6,11 +6,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Range,
+    sync::Arc,
     time::Instant,
 };
 
 use crate::{
     event::{Blame, SourceId, SourceStatus},
+    guide::Guide,
     options::Watchdog,
     ranges::RangeSet,
 };
@@ -65,6 +67,9 @@ pub(crate) struct Decisions {
     /// Sources of the last resort that had something to give when it was last looked.
     of_use: BTreeSet<SourceId>,
     told: BTreeMap<SourceId, SourceStatus>,
+    guide: Option<Arc<dyn Guide>>,
+    /// Whether the guide directed the fetch when that was last looked at.
+    was_directed: bool,
 }
 
 /// The things that a source is asked for.
@@ -98,7 +103,24 @@ impl Decisions {
             ended: BTreeSet::new(),
             of_use: BTreeSet::new(),
             told: BTreeMap::new(),
+            guide: None,
+            was_directed: false,
         }
+    }
+
+    /// Lets a guide name what each source is asked for, whenever it [directs](Guide::directs) the fetch.
+    pub(crate) fn follow(&mut self, guide: Arc<dyn Guide>) {
+        self.guide = Some(guide);
+    }
+
+    /// The guide, if there is one that directs the fetch now.
+    fn directing(&self) -> Option<Arc<dyn Guide>> {
+        self.guide.as_ref().filter(|guide| guide.directs()).map(Arc::clone)
+    }
+
+    /// Whether a guide directs the fetch now.
+    pub(crate) fn is_directed(&self) -> bool {
+        self.directing().is_some()
     }
 
     /// Adds a source. If it says which chunks it has (`has_inventory`), it is asked for none before it
@@ -291,6 +313,9 @@ impl Decisions {
             self.looked = versions;
             self.schedule.look_again();
         }
+        if let Some(guide) = self.directing() {
+            return self.take_guided(&*guide, connection, source, now);
+        }
         let rate = self.pacing.flow(source);
         let usual = if rate == 0 { FIRST_REQUEST } else { rate.clamp(self.piece, MAX_REQUEST) };
         // Towards the end requests become small, so that all connections end at about the same time and take little
@@ -307,6 +332,31 @@ impl Decisions {
         let lease =
             schedule.take(connection, source, limits, &|file| self.eligible(source, file), &line, now);
         self.schedule = schedule;
+        match lease {
+            Some(_) => _ = self.resting.remove(&source),
+            None => _ = self.resting.insert(source, self.version()),
+        }
+        lease
+    }
+
+    /// The run that the guide names for a source, as far as it is missing.
+    fn take_guided(
+        &mut self,
+        guide: &dyn Guide,
+        connection: ConnectionId,
+        source: SourceId,
+        now: Instant,
+    ) -> Option<Lease> {
+        let lease = guide.next(source, now).and_then(|run| {
+            let mut schedule = std::mem::take(&mut self.schedule);
+            let eligible = self.eligible(source, run.file);
+            let lease = schedule.take_named(connection, source, &run, &eligible, now);
+            self.schedule = schedule;
+            if lease.is_none() {
+                guide.ended(source, false, now);
+            }
+            lease
+        });
         match lease {
             Some(_) => _ = self.resting.remove(&source),
             None => _ = self.resting.insert(source, self.version()),
@@ -379,7 +429,10 @@ impl Decisions {
     }
 
     pub(crate) fn give_back(&mut self, lease: LeaseId) {
-        self.schedule.give_back(lease);
+        let ended = self.schedule.give_back(lease);
+        if let (Some(guide), Some((source, is_done))) = (self.directing(), ended) {
+            guide.ended(source, is_done, Instant::now());
+        }
     }
 
     pub(crate) fn is_finished(&self) -> bool {
@@ -415,6 +468,9 @@ impl Decisions {
             let rate = self.pacing.rate(*source);
             (self.standing.rank(*source), !works, std::cmp::Reverse(rate), *source)
         });
+        if self.directing().is_some() {
+            return order.into_iter().map(|source| (source, 1)).collect();
+        }
         let mut left = self.governor.level();
         let mut crew = BTreeMap::new();
         for source in &order {
@@ -457,6 +513,9 @@ impl Decisions {
     /// Whether a connection of the source is to end after its current request, because the source has too many.
     pub(crate) fn is_crowded(&self, source: SourceId) -> bool {
         let running = self.pacing.running(source);
+        if self.directing().is_some() {
+            return !self.is_usable(source) || running > 1;
+        }
         !self.is_usable(source)
             || running > self.pacing.target(source)
             || (self.pacing.all_running() > self.governor.level() && running > 1)
@@ -553,6 +612,11 @@ impl Decisions {
             }
             self.schedule.look_again();
         }
+        let is_directed = self.is_directed();
+        if is_directed && !self.was_directed {
+            self.schedule.shorten();
+        }
+        self.was_directed = is_directed;
         self.schedule.tick(now, self.pacing.capacity());
         self.resting.clear();
         let last: Vec<_> = self.sources().filter(|source| self.is_last_resort(*source)).collect();

@@ -1,6 +1,7 @@
 //! The fetch: first the head and the lists, then all files in parallel until all is durable.
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock, atomic::Ordering::SeqCst},
     time::{Duration, Instant},
@@ -12,6 +13,7 @@ use tokio::{
 };
 use weighbridge_manifest::{EntryPath, TrustError, VerifiedHead};
 use weighbridge_store::{Destination, FOLDER, HEAD, IoError, LayersFile, Metadata, PARTIAL, StoreError};
+use weighbridge_tree::FileRoot;
 
 use crate::{
     board::{Board, PATIENCE},
@@ -19,6 +21,7 @@ use crate::{
     decide::{Decisions, Means},
     error::{FetchError, Missing, Unpruned},
     event::{Event, FetchProgress, Here, SourceId, SourceStatus},
+    guide::{Guide, Holding},
     options::{AnotherModel, Options, Stop, Unlisted, Wanted},
     source::{Inventory, Source},
     tasks::{Spawner, Tasks},
@@ -168,6 +171,7 @@ pub trait Observer: Send + Sync {
 /// #     memory: 128 << 20,
 /// #     limit_rate: None,
 /// #     watchdog: Watchdog::default(),
+/// #     guide: None,
 /// # };
 ///
 /// // Of two mirrors, the first gives other bytes than the signed ones. `options` says whom to believe and where to put
@@ -258,6 +262,7 @@ struct Run {
     unlisted: Unlisted,
     another_model: AnotherModel,
     memory: u64,
+    guide: Option<Arc<dyn Guide>>,
 }
 
 /// Ends the work on other threads, also if the fetch is dropped.
@@ -286,6 +291,7 @@ impl Run {
             memory,
             limit_rate,
             watchdog,
+            guide,
         } = options;
         let mut seed = [0; 8];
         // The random seed only spreads out the retries of many nodes, so a failure here is harmless.
@@ -295,12 +301,15 @@ impl Run {
             descriptors: weighbridge_store::descriptor_limit().map(descriptors_for_connections),
             rate: limit_rate,
         };
-        let decisions = Decisions::new(watchdog, means, u64::from_le_bytes(seed));
+        let mut decisions = Decisions::new(watchdog, means, u64::from_le_bytes(seed));
+        if let Some(guide) = &guide {
+            decisions.follow(Arc::clone(guide));
+        }
         let metadata = metadata.map(|source| (sources.reserve(), source));
         let board = Arc::new(Board::new(sources, metadata, decisions, limit_rate, events, tasks));
         let trust = Trust { policy: Arc::new(policy), expected: Arc::new(expected), now };
         let (engine, case) = (OnceLock::new(), OnceLock::new());
-        (Self { board, engine, case, into, wanted, unlisted, another_model, memory }, trust)
+        (Self { board, engine, case, into, wanted, unlisted, another_model, memory, guide }, trust)
     }
 
     /// Adds the sources that joined, and drops those that left.
@@ -356,6 +365,11 @@ fn follow(engine: &Arc<Engine>, id: SourceId, source: &Arc<dyn Source>) {
     let (engine, source) = (Arc::clone(engine), Arc::clone(source));
     let here = Arc::clone(&engine);
     let _ = here.spawn(async move {
+        let mut positions: HashMap<FileRoot, Vec<usize>> = HashMap::new();
+        for target in engine.chunks.targets.values() {
+            positions.entry(target.root).or_default().push(target.position);
+        }
+        let mut seen = 0;
         loop {
             if engine.board.source(id).is_none() {
                 return;
@@ -363,10 +377,11 @@ fn follow(engine: &Arc<Engine>, id: SourceId, source: &Arc<dyn Source>) {
             if let Some(inventory) = source.inventory() {
                 // Asked first: chunks that come before the end are seen then.
                 let may_grow = inventory.may_grow();
-                for target in engine.chunks.targets.values() {
-                    let chunks = inventory.chunks(&target.root);
-                    if !chunks.is_empty() {
-                        let _ = engine.board.decide().gain(id, target.position, &chunks);
+                let (gained, now) = inventory.since(seen);
+                seen = now;
+                for (root, chunks) in gained {
+                    for position in positions.get(&root).into_iter().flatten() {
+                        let _ = engine.board.decide().gain(id, *position, &chunks);
                     }
                 }
                 if !may_grow {
@@ -410,6 +425,7 @@ impl Run {
 
         let head = best.head;
         let (id, note) = (head.id(), best.note);
+        let shared_note = note.clone();
         let (destination, staged) = blocking(&self.board.tasks, move || {
             let staged = destination.stage(id)?;
             // Checked early too, and not only when everything has come.
@@ -450,8 +466,18 @@ impl Run {
         // The receiver is gone only when the fetch is over.
         let tell = Box::new(move |event| _ = events.send(event));
         let figures = Arc::clone(&board.figures);
-        let chunks =
+        let mut chunks =
             ChunkStore::new(destination, Arc::clone(&files), tensors, selection.targets, figures, tell)?;
+        if let Some(guide) = &self.guide {
+            // The guide keeps the chunks, so they do not keep the guide.
+            let guide = Arc::downgrade(guide);
+            let holds = move |file, run: &_| _ = guide.upgrade().map(|guide| guide.holds(file, run));
+            chunks = chunks.telling_runs(holds);
+        }
+        let chunks = Arc::new(chunks);
+        if let Some(guide) = &self.guide {
+            guide.begin(&Holding::new(Arc::clone(&chunks), &shared_note));
+        }
         let engine = Arc::new(Engine::new(Arc::clone(board), case, chunks, self.memory));
         let layers = Arc::new(staged.layers(layers::length(&engine))?);
         board.say(Event::Wanted {

@@ -23,6 +23,7 @@ mod error;
 mod event;
 mod fetch;
 mod figures;
+mod guide;
 mod limit;
 mod options;
 mod push;
@@ -35,6 +36,8 @@ mod work;
 pub use error::{FetchError, Missing, Unpruned};
 pub use event::{Blame, Event, FetchProgress, Here, SourceId, SourceState, SourceStatus, Waiting};
 pub use fetch::{Fetched, Observer, fetch};
+pub use guide::{Guide, Holding, NamedRun};
+pub use limit::Limit;
 pub use options::{AnotherModel, Options, Stop, Unlisted, Wanted, Watchdog};
 pub use push::messages::{
     MissingChunks, PUSH_VERSION, PushMissing, PushMissingFile, PushNeeds, PushState, PushWork,

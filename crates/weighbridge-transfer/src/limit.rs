@@ -11,18 +11,22 @@ const SLICE: usize = 16 << 10;
 
 /// The number of bytes per second that all sources together may give.
 #[derive(Debug)]
-pub(crate) struct Limit {
+pub struct Limit {
     rate: Option<u64>,
     /// The time until which the bytes taken so far keep the line busy.
     busy_until: Mutex<Instant>,
 }
 
 impl Limit {
-    pub(crate) fn new(rate: Option<u64>) -> Self {
+    /// A limit of so many bytes per second; none if `None`.
+    #[must_use]
+    pub fn new(rate: Option<u64>) -> Self {
         Self { rate: rate.map(|rate| rate.max(1)), busy_until: Mutex::new(Instant::now()) }
     }
 
-    pub(crate) fn is_set(&self) -> bool {
+    /// Whether there is a limit.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
         self.rate.is_some()
     }
 
@@ -31,7 +35,7 @@ impl Limit {
     ///
     /// The bytes are paid slice by slice, in turn with those of other connections: a source that gives much at once
     /// gets no larger share.
-    pub(crate) async fn pay(&self, bytes: usize) {
+    pub async fn pay(&self, bytes: usize) {
         let Some(rate) = self.rate else { return };
         let mut left = bytes;
         while left > 0 {

@@ -15,6 +15,7 @@ use weighbridge_manifest::{Expectation, ModelName, Time, TrustPolicy};
 
 use crate::{
     error::FetchError,
+    guide::Guide,
     source::{Source, Sources},
 };
 
@@ -58,6 +59,7 @@ use crate::{
 ///     memory: 128 << 20,
 ///     limit_rate: None,
 ///     watchdog: Watchdog::default(),
+///     guide: None,
 /// };
 /// let fetched = runtime.block_on(fetch(options, &Quiet, &Stop::default()))?;
 /// assert_eq!((fetched.files.len(), fetched.bytes), (1, 100));
@@ -91,6 +93,9 @@ pub struct Options {
     pub limit_rate: Option<u64>,
     /// When a source counts as stalled.
     pub watchdog: Watchdog,
+    /// The party that says what each source is asked for, where others ask the same sources; `None` for a fetch by
+    /// itself.
+    pub guide: Option<Arc<dyn Guide>>,
 }
 
 /// The wanted part of a model: the union of both sets. If both are `None`, all of the model is wanted.
@@ -187,6 +192,7 @@ impl Default for Watchdog {
 /// #     memory: 128 << 20,
 /// #     limit_rate: None,
 /// #     watchdog: Watchdog::default(),
+/// #     guide: None,
 /// # };
 /// # let observer = Quiet;
 /// # let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

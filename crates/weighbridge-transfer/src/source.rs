@@ -298,9 +298,17 @@ impl fmt::Debug for Body {
 /// ```
 #[derive(Debug)]
 pub struct Inventory {
-    files: Mutex<HashMap<FileRoot, RangeSet>>,
+    files: Mutex<Files>,
     /// Notified of each change. The value tells whether the inventory is finished.
     changed: watch::Sender<bool>,
+}
+
+#[derive(Debug, Default)]
+struct Files {
+    /// The chunks of each file, and the version in which the last of them was added.
+    chunks: HashMap<FileRoot, (RangeSet, u64)>,
+    /// The number of additions so far.
+    version: u64,
 }
 
 impl Default for Inventory {
@@ -313,7 +321,14 @@ impl Default for Inventory {
 impl Inventory {
     /// Records that the source has these chunks of a file now, by position.
     pub fn add(&self, root: FileRoot, chunks: Range<u64>) {
-        self.files().entry(root).or_default().insert(chunks);
+        {
+            let mut files = self.files();
+            files.version += 1;
+            let version = files.version;
+            let (there, changed) = files.chunks.entry(root).or_default();
+            there.insert(chunks);
+            *changed = version;
+        }
         self.changed.send_modify(|_| {});
     }
 
@@ -332,12 +347,25 @@ impl Inventory {
     #[must_use]
     pub fn has(&self, root: &FileRoot, chunk: u64) -> bool {
         let Some(end) = chunk.checked_add(1) else { return false };
-        self.files().get(root).is_some_and(|chunks| chunks.contains_range(&(chunk..end)))
+        self.has_all(root, &(chunk..end))
+    }
+
+    /// Whether the source says that it has all of these chunks.
+    pub(crate) fn has_all(&self, root: &FileRoot, chunks: &Range<u64>) -> bool {
+        self.files().chunks.get(root).is_some_and(|(there, _)| there.contains_range(chunks))
     }
 
     /// All chunks of a file that the source says it has.
     pub(crate) fn chunks(&self, root: &FileRoot) -> RangeSet {
-        self.files().get(root).cloned().unwrap_or_default()
+        self.files().chunks.get(root).map(|(chunks, _)| chunks.clone()).unwrap_or_default()
+    }
+
+    /// The files that have gained chunks after this version, each with all chunks that the source says it has; and the
+    /// version of now. Versions count from 0, the empty inventory.
+    pub(crate) fn since(&self, version: u64) -> (Vec<(FileRoot, RangeSet)>, u64) {
+        let files = self.files();
+        let changed = files.chunks.iter().filter(|(_, (_, changed))| *changed > version);
+        (changed.map(|(root, (chunks, _))| (*root, chunks.clone())).collect(), files.version)
     }
 
     /// A receiver that is notified of each addition from now on.
@@ -345,7 +373,7 @@ impl Inventory {
         self.changed.subscribe()
     }
 
-    fn files(&self) -> MutexGuard<'_, HashMap<FileRoot, RangeSet>> {
+    fn files(&self) -> MutexGuard<'_, Files> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

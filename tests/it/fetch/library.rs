@@ -66,6 +66,7 @@ fn options(fleet: &Fleet, servers: &[&Faulty]) -> Options {
         memory: 32 << 20,
         limit_rate: None,
         watchdog: Watchdog { rate: 64 << 10, window: Duration::from_secs(1) },
+        guide: None,
     }
 }
 

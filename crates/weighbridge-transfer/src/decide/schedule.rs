@@ -7,7 +7,7 @@ mod pace;
 use std::{collections::BTreeMap, ops::Range, time::Instant};
 
 use super::{availability::Eligible, pacing::Meter};
-use crate::{event::SourceId, ranges::RangeSet};
+use crate::{event::SourceId, guide::NamedRun, ranges::RangeSet};
 
 use pace::{Asker, Paces};
 
@@ -206,6 +206,65 @@ impl Schedule {
         Some(lease)
     }
 
+    /// Returns a lease of chunks that the caller names: the first run of them that is pending and that the source may
+    /// serve. If there is none and a copy is wanted, the first run of them that one other lease has.
+    pub(crate) fn take_named(
+        &mut self,
+        connection: ConnectionId,
+        source: SourceId,
+        named: &NamedRun,
+        eligible: &Eligible,
+        now: Instant,
+    ) -> Option<Lease> {
+        let pending = self.pending.get(&named.file).map(|pending| {
+            let mut here = RangeSet::default();
+            pending.within(&named.chunks).for_each(|run| here.insert(run));
+            here
+        });
+        let fresh = pending.and_then(|pending| eligible.first_in(&pending));
+        let (chunks, kind) = match fresh {
+            Some(run) => {
+                self.take_pending(named.file, &run);
+                (run, LeaseKind::Fresh)
+            }
+            None if named.is_copy => (self.leased_once(named, eligible)?, LeaseKind::Hedge),
+            None => return None,
+        };
+        self.next += 1;
+        let id = LeaseId(self.next);
+        let lease = Lease { id, file: named.file, chunks: chunks.clone(), kind };
+        self.leases.insert(id, Running::new(connection, source, named.file, set_of(chunks), now, 0));
+        Some(lease)
+    }
+
+    /// Leaves each lease the chunks that its connection has in hand: the others become pending again.
+    pub(crate) fn shorten(&mut self) {
+        let grain = self.grain;
+        let shorten = |running: &mut Running| {
+            let first = running.chunks.first()?;
+            let end = first.start.saturating_add(grain);
+            let mut rest = RangeSet::default();
+            running.chunks.within(&(end..u64::MAX)).for_each(|run| rest.insert(run));
+            running.chunks.remove(&(end..u64::MAX));
+            Some((running.file, rest))
+        };
+        let rests: Vec<_> = self.leases.values_mut().filter_map(shorten).collect();
+        rests.into_iter().for_each(|(file, rest)| self.make_pending(file, rest));
+    }
+
+    /// The first run of the named chunks that exactly one lease has.
+    fn leased_once(&self, named: &NamedRun, eligible: &Eligible) -> Option<Range<u64>> {
+        let (mut once, mut twice) = (RangeSet::default(), RangeSet::default());
+        for running in self.leases.values().filter(|running| running.file == named.file) {
+            for run in running.chunks.within(&named.chunks) {
+                once.within(&run).for_each(|again| twice.insert(again));
+                once.insert(run);
+            }
+        }
+        twice.iter().for_each(|run| once.remove(&run));
+        eligible.first_in(&once)
+    }
+
     /// The chunks that are left to fetch of a lease. They shrink when other leases take chunks over from the end, or
     /// complete those at the front. If empty, the connection need not wait for its body.
     pub(crate) fn extent(&self, lease: LeaseId) -> Range<u64> {
@@ -254,11 +313,12 @@ impl Schedule {
     }
 
     /// Ends a lease whose connection ended. Its remaining chunks become pending again, except those that another lease
-    /// has too.
-    pub(crate) fn give_back(&mut self, lease: LeaseId) {
-        if let Some(running) = self.leases.remove(&lease) {
-            self.make_pending(running.file, running.chunks);
-        }
+    /// has too. Returns its source, and whether nothing was left of it.
+    pub(crate) fn give_back(&mut self, lease: LeaseId) -> Option<(SourceId, bool)> {
+        let running = self.leases.remove(&lease)?;
+        let is_done = running.chunks.is_empty();
+        self.make_pending(running.file, running.chunks);
+        Some((running.source, is_done))
     }
 
     /// Whether every chunk is done.

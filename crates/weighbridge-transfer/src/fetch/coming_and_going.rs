@@ -14,6 +14,7 @@ use weighbridge_testkit::{CHUNK, Sample};
 use super::*;
 use crate::{
     board::lock,
+    guide::NamedRun,
     options::Watchdog,
     source::{Body, Fault, Sources, What},
 };
@@ -158,6 +159,7 @@ pub(super) fn options(sample: &Sample, sources: Sources, into: PathBuf) -> Optio
         memory: 64 << 20,
         limit_rate: None,
         watchdog: Watchdog::default(),
+        guide: None,
     }
 }
 
@@ -243,6 +245,77 @@ async fn a_source_that_joins_late_is_used_and_one_that_leaves_takes_nothing_alon
     assert_eq!(first.open.load(SeqCst), 0, "its requests have ended");
     assert!(progress.received < progress.wanted * 3 / 2, "{progress:?}");
     assert!(heard.blamed().is_empty(), "{:?}", heard.blamed());
+}
+
+/// Names the chunks one by one, from the end, each for the source of its parity.
+#[derive(Debug, Default)]
+struct FromTheEnd {
+    holding: Mutex<Option<Holding>>,
+    asked: Mutex<Vec<(usize, u64)>>,
+    ended: AtomicU64,
+    held: Mutex<BTreeSet<u64>>,
+}
+
+impl Guide for FromTheEnd {
+    fn begin(&self, holding: &Holding) {
+        *lock(&self.holding) = Some(holding.clone());
+    }
+
+    fn directs(&self) -> bool {
+        lock(&self.holding).is_some()
+    }
+
+    fn next(&self, source: SourceId, _: Instant) -> Option<NamedRun> {
+        let held = lock(&self.held);
+        let mut asked = lock(&self.asked);
+        let is_free = |chunk: &u64| !held.contains(chunk) && !asked.iter().any(|(_, asked)| asked == chunk);
+        let of_source = (0..40).rev().filter(|chunk| *chunk % 2 == source.number() as u64);
+        let chunk = of_source.into_iter().find(is_free)?;
+        asked.push((source.number(), chunk));
+        Some(NamedRun { file: 0, chunks: chunk..chunk + 1, is_copy: false })
+    }
+
+    fn ended(&self, _: SourceId, is_done: bool, _: Instant) {
+        assert!(is_done);
+        self.ended.fetch_add(1, SeqCst);
+    }
+
+    fn holds(&self, file: usize, chunks: &Range<u64>) {
+        assert_eq!(file, 0);
+        let holding = lock(&self.holding).clone().unwrap();
+        assert!(holding.has(0, chunks));
+        lock(&self.held).extend(chunks.clone());
+    }
+
+    fn source(&self, status: &SourceStatus) {
+        assert!(!status.has_lied());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guide_names_each_request_and_reads_what_has_come() {
+    let sample = sample();
+    let mirrors = [InMemory::of(&sample), InMemory::of(&sample)].map(Arc::new);
+    let sources: Vec<_> = mirrors.iter().map(|mirror| Arc::clone(mirror) as Arc<dyn Source>).collect();
+    let guide = Arc::new(FromTheEnd::default());
+    let place = tempfile::tempdir().unwrap();
+    let options = options(&sample, Sources::from(sources), place.path().join("m"));
+    let options = Options { guide: Some(Arc::clone(&guide) as Arc<dyn Guide>), ..options };
+    fetch(options, &Heard::default(), &Stop::default()).await.unwrap();
+    assert_arrived(&sample, &place.path().join("m"));
+    assert_eq!((guide.ended.load(SeqCst), lock(&guide.held).len()), (40, 40));
+    for (number, mirror) in (0..).zip(&mirrors) {
+        let asked = lock(&mirror.asked).clone();
+        let of_files = asked.iter().filter(|(what, _)| !what.is_metadata()).map(|(_, range)| range.clone());
+        let expected = (0..40).rev().filter(|chunk| chunk % 2 == number);
+        assert!(of_files.eq(expected.map(|chunk| chunk * CHUNK..(chunk + 1) * CHUNK)), "{asked:?}");
+    }
+    // The chunks can be read as long as somebody keeps them, under their final name too.
+    let holding = lock(&guide.holding).clone().unwrap();
+    let chunk = usize::try_from(CHUNK).unwrap();
+    assert_eq!(holding.read(0, 3..4).unwrap(), sample.bytes(0)[3 * chunk..4 * chunk]);
+    std::fs::write(place.path().join("m/model.bin"), vec![0; 40 * chunk]).unwrap();
+    assert!(holding.read(0, 3..4).is_err(), "what is on disk is judged again");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,7 +30,12 @@ impl Pulse {
         }
         let second = self.beats.is_multiple_of(10);
         let news = board.decide().news(now, second);
-        news.into_iter().for_each(|status| observer.event(Event::Source(status)));
+        for status in news {
+            if let Some(guide) = &run.guide {
+                guide.source(&status);
+            }
+            observer.event(Event::Source(status));
+        }
         if second && let Some(waiting) = waiting(run, now) {
             observer.event(Event::Waiting(waiting));
         }

@@ -75,6 +75,8 @@ pub struct ChunkStore {
     inventory: Inventory,
     figures: Arc<Figures>,
     tell: Box<dyn Fn(Event) + Send + Sync>,
+    /// Called with each run of chunks of a file that is here.
+    holds: Box<Holds>,
     /// Wanted bytes that are not durable yet.
     open: AtomicU64,
     unsynced: AtomicU64,
@@ -84,6 +86,9 @@ pub struct ChunkStore {
     /// Held while files are synced: the next sync finds the files that the previous one synced already counted.
     syncing: Mutex<()>,
 }
+
+/// A listener to the runs of chunks that are here, by the position of their file.
+type Holds = dyn Fn(usize, &Range<u64>) + Send + Sync;
 
 /// The result of offered bytes.
 #[derive(Clone, Debug, Default)]
@@ -156,12 +161,18 @@ impl ChunkStore {
             inventory: Inventory::default(),
             figures,
             tell,
+            holds: Box::new(|_, _| {}),
             open: AtomicU64::new(open),
             unsynced: AtomicU64::new(0),
             written: Mutex::default(),
             sync_now: Notify::new(),
             syncing: Mutex::default(),
         })
+    }
+
+    /// Calls a function with each run of chunks of a file that is here from now on, by the file's position.
+    pub(crate) fn telling_runs(self, holds: impl Fn(usize, &Range<u64>) + Send + Sync + 'static) -> Self {
+        Self { holds: Box::new(holds), ..self }
     }
 
     /// Accepts the layer of a file, by its position in the list. The chunks of the file can be judged from then on.
@@ -224,7 +235,7 @@ impl ChunkStore {
         let Some(partial) = target.to_store(&run.indices(), &self.destination)? else { return Ok(0) };
         partial.write(run)?;
         let new = target.store(&run.indices());
-        self.inventory.add(target.root, run.indices());
+        self.hold(target, run.indices());
         self.count(target, new);
         run.chunks().for_each(|chunk| self.tell_tensors(&chunk));
         Ok(new)
@@ -233,15 +244,20 @@ impl ChunkStore {
     /// Counts chunks that are there and good. Returns how many bytes of them were not counted before.
     pub(crate) fn found(&self, target: &Target, chunks: &Range<u64>) -> u64 {
         let new = target.store(chunks);
-        self.inventory.add(target.root, chunks.clone());
+        self.hold(target, chunks.clone());
         self.count(target, new);
         new
+    }
+
+    fn hold(&self, target: &Target, chunks: Range<u64>) {
+        self.inventory.add(target.root, chunks.clone());
+        (self.holds)(target.position, &chunks);
     }
 
     /// Counts a whole file that was found under its final name, as it was when it was read.
     pub(crate) fn found_in_place(&self, target: &Target, stamp: Option<Stamp>) {
         let new = target.is_in_place_already(stamp);
-        self.inventory.add(target.root, 0..target.grid.count());
+        self.hold(target, 0..target.grid.count());
         self.count(target, new);
     }
 
@@ -255,6 +271,12 @@ impl ChunkStore {
     #[must_use]
     pub fn has(&self, position: usize, chunk: u64) -> bool {
         self.targets.get(&position).is_some_and(|target| self.inventory.has(&target.root, chunk))
+    }
+
+    /// Whether each of these chunks of a file was accepted and written.
+    pub(crate) fn has_all(&self, position: usize, chunks: &Range<u64>) -> bool {
+        let target = self.targets.get(&position);
+        target.is_some_and(|target| self.inventory.has_all(&target.root, chunks))
     }
 
     /// Reads stored chunks, and verifies them again.
@@ -273,7 +295,7 @@ impl ChunkStore {
             let error = std::io::Error::new(std::io::ErrorKind::InvalidData, what.to_owned());
             FetchError::from(weighbridge_store::IoError::at("read", target.path.as_str())(error))
         };
-        if !self.inventory.chunks(&target.root).contains_range(&chunks) {
+        if !self.inventory.has_all(&target.root, &chunks) {
             return Err(changed("these chunks are not there"));
         }
         let range = target.range(&chunks);

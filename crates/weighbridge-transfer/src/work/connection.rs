@@ -82,7 +82,9 @@ async fn serve(
         let end = match end {
             End::Landing(landing) => {
                 last.add(landing, held);
-                last.down_to(MAX_LANDINGS).await
+                // A guide names the next run by what is here, so the last one has to be judged before.
+                let most = if board.decide().is_directed() { 0 } else { MAX_LANDINGS };
+                last.down_to(most).await
             }
             end => {
                 drop(held);

@@ -30,7 +30,7 @@ use crate::{
 pub(crate) struct Engine {
     pub(crate) board: Arc<Board>,
     pub(crate) case: Case,
-    pub(crate) chunks: ChunkStore,
+    pub(crate) chunks: Arc<ChunkStore>,
     pub(crate) buffers: Buffers,
     pub(crate) landings: Arc<Landings>,
     /// The length of a piece in bytes. A piece is read, judged and written at once.
@@ -53,7 +53,7 @@ pub(crate) fn piece_of(chunk: u64) -> u64 {
 }
 
 impl Engine {
-    pub(crate) fn new(board: Arc<Board>, case: Case, chunks: ChunkStore, memory: u64) -> Self {
+    pub(crate) fn new(board: Arc<Board>, case: Case, chunks: Arc<ChunkStore>, memory: u64) -> Self {
         let chunk = chunks.files.chunk_size().bytes();
         let piece = piece_of(chunk);
         board.decide().plan(chunk, piece, Buffers::count(memory, piece), Order::Position);

@@ -9,7 +9,7 @@ use std::{
 use proptest::{prelude::*, sample::Index};
 
 use super::{CHUNK, ConnectionId, Eligible, LeaseId, LeaseKind, Line, Order, Schedule, Take, set_of};
-use crate::{event::SourceId, ranges::RangeSet};
+use crate::{event::SourceId, guide::NamedRun, ranges::RangeSet};
 
 const FILES: usize = 4;
 const SOURCES: usize = 3;
@@ -39,6 +39,10 @@ type States = BTreeMap<Chunk, BTreeSet<LeaseId>>;
 enum Step {
     Add(usize, Range<u64>),
     Take(usize, u64),
+    /// A connection takes what a guide names: chunks of a file, perhaps as a copy.
+    TakeNamed(usize, usize, Range<u64>, bool),
+    /// A guide begins to direct the fetch.
+    Shorten,
     /// A connection brings chunks: which connection, how many, and their offset from the front of what is left of its
     /// lease.
     Bring(usize, u64, u64),
@@ -61,6 +65,9 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..FILES, run()).prop_map(|(file, run)| Step::Add(file, run)),
         12 => (connection(), 0..8_u64).prop_map(|(connection, most)| Step::Take(connection, most)),
+        6 => (connection(), 0..FILES, run(), any::<bool>())
+            .prop_map(|(connection, file, run, is_copy)| Step::TakeNamed(connection, file, run, is_copy)),
+        1 => Just(Step::Shorten),
         12 => (connection(), 1..5_u64, prop_oneof![9 => Just(0), 1 => 0..4_u64])
             .prop_map(|(connection, count, skip)| Step::Bring(connection, count, skip)),
         4 => connection().prop_map(Step::GiveBack),
@@ -101,6 +108,10 @@ impl World {
         match step {
             Step::Add(file, run) => self.add(file, &run),
             Step::Take(connection, most) => self.take(connection, most * CHUNK),
+            Step::TakeNamed(connection, file, chunks, is_copy) => {
+                self.take_named(connection, &NamedRun { file, chunks, is_copy });
+            }
+            Step::Shorten => self.shorten(),
             Step::Bring(connection, count, skip) => {
                 let Some(lease) = self.leases[connection] else { return };
                 let from = self.schedule.extent(lease.0).start + skip;
@@ -229,6 +240,62 @@ impl World {
         }
         assert_eq!(after, before);
         self.leases[connection] = Some((lease.id, lease.file));
+    }
+
+    /// Takes a lease of named chunks, and checks the result.
+    fn take_named(&mut self, connection: usize, named: &NamedRun) {
+        self.give_back(connection);
+        let before = self.states();
+        let source = connection % SOURCES;
+        let number = ConnectionId(u64::try_from(connection).unwrap());
+        let eligible = self.eligible(source, named.file);
+        let lease = self.schedule.take_named(number, SourceId::new(source), named, &eligible, self.now);
+        let may = |chunk: &Chunk| {
+            chunk.0 == named.file && named.chunks.contains(&chunk.1) && !self.denied[source].contains(chunk)
+        };
+        let first = |owners: usize| {
+            before
+                .iter()
+                .find(|(chunk, leases)| leases.len() == owners && may(chunk))
+                .map(|(chunk, _)| *chunk)
+        };
+        let expected = first(0).or(if named.is_copy { first(1) } else { None });
+        let Some(lease) = lease else {
+            assert_eq!(expected, None, "there was something to fetch");
+            assert_eq!(self.states(), before);
+            return;
+        };
+        assert_eq!(Some((lease.file, lease.chunks.start)), expected);
+        assert_eq!(lease.kind == LeaseKind::Fresh, first(0).is_some());
+        let mine = self.chunks(lease.file, &lease.chunks);
+        assert!(!mine.is_empty() && mine.iter().all(may), "a chunk that was not named, or not to be served");
+        let mut after = self.states();
+        for chunk in &mine {
+            let owners = &before[chunk];
+            assert_eq!(owners.len(), usize::from(lease.kind == LeaseKind::Hedge));
+            let mut with = owners.clone();
+            with.insert(lease.id);
+            assert_eq!(after.insert(*chunk, owners.clone()), Some(with));
+        }
+        assert_eq!(after, before, "all other chunks are as before");
+        self.leases[connection] = Some((lease.id, lease.file));
+    }
+
+    /// Leaves each lease its first chunks.
+    fn shorten(&mut self) {
+        let before = self.states();
+        let grain = self.schedule.grain;
+        self.schedule.shorten();
+        let after = self.states();
+        assert!(after.keys().eq(before.keys()), "no chunk is lost");
+        for (lease, _) in self.leases.iter().flatten() {
+            let had: Vec<Chunk> =
+                before.iter().filter(|(_, leases)| leases.contains(lease)).map(|(chunk, _)| *chunk).collect();
+            let kept: Vec<Chunk> =
+                after.iter().filter(|(_, leases)| leases.contains(lease)).map(|(chunk, _)| *chunk).collect();
+            let in_hand = had.first().map_or(0, |first| first.1 + grain);
+            assert!(kept.iter().eq(had.iter().filter(|chunk| chunk.1 < in_hand)), "{had:?} became {kept:?}");
+        }
     }
 
     /// The leases of each chunk, as the schedule sees them.

@@ -1,0 +1,128 @@
+//! The guide of a fetch that shares its sources with other fetches, and the chunks that such a fetch holds for others.
+
+use std::{fmt, ops::Range, sync::Arc, time::Instant};
+
+use weighbridge_manifest::{VerifiedFileList, VerifiedTensorList};
+use weighbridge_tree::{FileRoot, Layer};
+
+use crate::{
+    error::FetchError,
+    event::{SourceId, SourceStatus},
+    work::chunk_store::ChunkStore,
+};
+
+/// Says what each source of a fetch is asked for, where others ask the same sources: the plan of a swarm.
+///
+/// Without a guide, a fetch asks each source for as much as the source gives. With one, each source has one connection,
+/// and is asked for one run of chunks at a time: the one that the guide names.
+///
+/// # Guarantee
+/// A guide decides about speed and load alone. Whatever it says, no source is asked for a chunk that it may not serve,
+/// no chunk is asked of more than two sources at once, and each chunk is judged as ever.
+///
+/// # Non-guarantee
+/// A fetch whose guide names nothing for ever does not end by itself.
+///
+/// # Contract
+/// The methods are called between two decisions of the fetch: they return at once, wait for nothing, and call nothing
+/// of the fetch.
+pub trait Guide: fmt::Debug + Send + Sync {
+    /// The lists are known, and the folder is open. Called once, before any other method.
+    fn begin(&self, holding: &Holding);
+
+    /// Whether the guide directs the fetch now. While it does not, the fetch asks its sources as if it had no guide.
+    fn directs(&self) -> bool;
+
+    /// The next run for a source whose connection is free; `None` if it is to rest for now. The source is asked for
+    /// those chunks of the run that are missing and that no other connection has.
+    fn next(&self, source: SourceId, now: Instant) -> Option<NamedRun>;
+
+    /// The request for the run that [`next`](Self::next) named last for this source has ended. `is_done` tells whether
+    /// each of its chunks is here now; if not, or if the source could not be asked, the rest is to be asked for again.
+    fn ended(&self, source: SourceId, is_done: bool, now: Instant);
+
+    /// Chunks of a file were accepted and written, or found on the disk. May be called for the same chunks twice.
+    fn holds(&self, file: usize, chunks: &Range<u64>);
+
+    /// The status of a source has changed.
+    fn source(&self, status: &SourceStatus);
+}
+
+/// Chunks of one file that follow each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedRun {
+    /// The position of the file in the list.
+    pub file: usize,
+    /// The chunks, by position.
+    pub chunks: Range<u64>,
+    /// Whether chunks that are being asked of one other source are asked for once more.
+    pub is_copy: bool,
+}
+
+/// The chunks that a fetch holds, for as long as anybody keeps this: also while it runs, and after it has ended.
+///
+/// # Guarantee
+/// Only accepted chunks are there, and they are judged again in the memory into which they are read (rule 10).
+#[derive(Clone)]
+pub struct Holding {
+    chunks: Arc<ChunkStore>,
+    note: Arc<[u8]>,
+}
+
+impl Holding {
+    pub(crate) fn new(chunks: Arc<ChunkStore>, note: &[u8]) -> Self {
+        Self { chunks, note: note.into() }
+    }
+
+    /// The bytes of `head.note`.
+    #[must_use]
+    pub fn note(&self) -> &[u8] {
+        &self.note
+    }
+
+    /// The list of files.
+    #[must_use]
+    pub fn files(&self) -> &Arc<VerifiedFileList> {
+        &self.chunks.files
+    }
+
+    /// The list of tensors, if the model has one.
+    #[must_use]
+    pub fn tensors(&self) -> Option<&Arc<VerifiedTensorList>> {
+        self.chunks.tensors.as_ref()
+    }
+
+    /// The wanted files: the position and root of each, and whether all of it is wanted. Of several whole files with
+    /// the same root only the first is named.
+    pub fn wanted(&self) -> impl Iterator<Item = (usize, FileRoot, bool)> {
+        self.chunks.targets.values().map(|target| (target.position, target.root, target.is_whole()))
+    }
+
+    /// The layer of a file, once it is known.
+    #[must_use]
+    pub fn layer(&self, file: usize) -> Option<&Layer> {
+        self.chunks.verifier.file(file).ok().map(weighbridge_verify::FileVerifier::layer)
+    }
+
+    /// Whether all of these chunks are here.
+    #[must_use]
+    pub fn has(&self, file: usize, chunks: &Range<u64>) -> bool {
+        self.chunks.has_all(file, chunks)
+    }
+
+    /// Reads chunks that are here, and judges them again.
+    ///
+    /// Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`FetchError`]: the chunks are not there, cannot be read, or are not the signed ones any more.
+    pub fn read(&self, file: usize, chunks: Range<u64>) -> Result<Vec<u8>, FetchError> {
+        self.chunks.read(file, chunks)
+    }
+}
+
+impl fmt::Debug for Holding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Holding").finish_non_exhaustive()
+    }
+}
