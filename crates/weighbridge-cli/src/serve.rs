@@ -87,7 +87,7 @@ pub(crate) fn run(mut args: Serve, output: &Output, stop: &Stop) -> Result<(), F
         return Err(failure);
     }
     let site =
-        Site::new(models, Rules { hosts: args.host, hub, clients, audits, accept: accept.clone() }, &limits);
+        Site::new(models, Rules { hosts: args.host, hub, clients, audits, accept: accept.clone(), more_figures: None }, &limits);
     let runtime = Builder::new_multi_thread().enable_all().build().map_err(|error| {
         Failure::new(ErrorCode::IO, format!("cannot start the threads of a server: {error}"))
     })?;

@@ -26,7 +26,7 @@ use crate::{
     desk::Desk,
     figures::{Figures, Gauges, Record},
     hub,
-    models::{Change, Models},
+    models::{Change, Models, Published},
     page,
     proof::{self, Asked},
     range::Part,
@@ -52,6 +52,8 @@ pub struct Rules {
     /// [`clients`](Self::clients), whoever reaches the server may bring models: it is to listen on loopback alone.
     #[cfg(feature = "accept")]
     pub accept: Option<Arc<Accept>>,
+    /// Figures of other parts of the program; none, if `None`.
+    pub more_figures: Option<MoreFigures>,
 }
 
 impl Rules {
@@ -73,6 +75,25 @@ pub struct Site {
     pub(crate) figures: Arc<Figures>,
     pub(crate) room: Arc<Room>,
     pub(crate) desk: Desk,
+}
+
+/// The most models that have figures of their own.
+const MOST_LABELS: usize = 64;
+
+/// Figures of other parts of the program, in the text format of Prometheus, which stand behind those of the server.
+pub struct MoreFigures(Box<dyn Fn() -> String + Send + Sync>);
+
+impl MoreFigures {
+    /// The figures that this function gives whenever somebody asks.
+    pub fn new(text: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        Self(Box::new(text))
+    }
+}
+
+impl std::fmt::Debug for MoreFigures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MoreFigures")
+    }
 }
 
 /// The end of a decision that is no answer with content.
@@ -236,7 +257,9 @@ impl Site {
                 self.desk.write(PAGE, seat, move || Ok(page::of(&models, client.as_deref()))).await
             }
             Route::Metrics => {
-                Ok(text("text/plain; version=0.0.4; charset=utf-8", self.figures.text(&self.gauges())))
+                let mut figures = self.figures.text(&self.gauges());
+                figures.extend(self.rules.more_figures.iter().map(|more| (more.0)()));
+                Ok(text("text/plain; version=0.0.4; charset=utf-8", figures))
             }
             Route::Health => Ok(text(PLAIN, "ok\n".to_owned())),
             Route::Ready if self.models.all().is_empty() && !self.rules.takes_models() => {
@@ -412,6 +435,21 @@ impl Site {
         })
     }
 
+    /// The bytes of files that were given, by model: of the first ones by name, and of all others together.
+    fn given(&self) -> Vec<(String, u64, u64)> {
+        let mut models = self.models.all().into_iter();
+        let of = |published: Arc<Published>| {
+            let (first, again) = published.current.given();
+            (published.current.name.as_str().to_owned(), first, again)
+        };
+        let mut given: Vec<_> = models.by_ref().take(MOST_LABELS).map(of).collect();
+        let others = models.map(of).reduce(|(_, first, again), (_, more, more_again)| {
+            ("others".to_owned(), first.saturating_add(more), again.saturating_add(more_again))
+        });
+        given.extend(others.map(|(_, first, again)| ("others".to_owned(), first, again)));
+        given
+    }
+
     fn gauges(&self) -> Gauges {
         Gauges {
             models: self.models.all().len(),
@@ -421,6 +459,7 @@ impl Site {
             uploads: self.rules.accept.as_ref().map_or(0, |accept| accept.count()),
             #[cfg(not(feature = "accept"))]
             uploads: 0,
+            given: self.given(),
         }
     }
 

@@ -297,11 +297,15 @@ impl Content {
                     if range.start > piece.sent.start =>
                 {
                     let good = Piece { sent: piece.sent.start..range.start, read: piece.read.clone() };
+                    self.release.give(position, &good.sent);
                     return Ok(good.cut(&Bytes::from_owner(portion)));
                 }
                 read => read?,
             },
             Kind::Layers => self.load_layers(piece, into)?,
+        }
+        if let Kind::File(position) = self.kind {
+            self.release.give(position, &piece.sent);
         }
         Ok(piece.cut(&Bytes::from_owner(portion)))
     }

@@ -20,7 +20,7 @@ use crate::{
     route::ServedName,
 };
 
-/// The figures of a server. None has a label that grows with clients or models.
+/// The figures of a server. None has a label that grows with clients; those of models are bounded.
 #[derive(Debug)]
 pub(crate) struct Figures {
     began: Instant,
@@ -40,6 +40,8 @@ pub(crate) struct Gauges {
     pub(crate) connections: usize,
     pub(crate) lookups: u64,
     pub(crate) uploads: usize,
+    /// By model: the bytes of files that were given for the first time, and those that were given again.
+    pub(crate) given: Vec<(String, u64, u64)>,
 }
 
 impl Figures {
@@ -113,6 +115,16 @@ impl Figures {
             &plain(gauges.lookups),
         );
         let number = |value: usize| plain(u64::try_from(value).unwrap_or(u64::MAX));
+        let given = gauges.given.iter().flat_map(|(model, first, again)| {
+            let of = |given: &str| format!("{{model=\"{model}\",given=\"{given}\"}}");
+            [(of("first"), *first), (of("again"), *again)]
+        });
+        one(
+            "weighbridge_model_bytes_total",
+            "counter",
+            "Bytes of files, by model, and by whether they were given before since the release was opened.",
+            &given.collect::<Vec<_>>(),
+        );
         one("weighbridge_models", "gauge", "Models that are served.", &number(gauges.models));
         one("weighbridge_connections", "gauge", "Open connections.", &number(gauges.connections));
         one("weighbridge_uploads", "gauge", "Uploads that have not ended.", &number(gauges.uploads));

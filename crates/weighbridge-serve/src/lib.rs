@@ -53,7 +53,7 @@ mod wire;
 
 #[cfg(feature = "accept")]
 pub use accept::{Accept, Judge, NotTaken};
-pub use answer::{Rules, Site};
+pub use answer::{MoreFigures, Rules, Site};
 pub use audit::Audits;
 pub use body::{Body, CutShort};
 pub use clients::{Client, Clients, ClientsError, ClientsFileError};

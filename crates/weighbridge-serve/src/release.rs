@@ -1,10 +1,12 @@
 //! One release of a model, open for reading for as long as anybody asks for it.
 
 use std::{
+    collections::BTreeMap,
     fmt,
+    ops::Range,
     path::Path,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -17,7 +19,10 @@ use weighbridge_manifest::{
 use weighbridge_store::{FOLDER, Metadata, ModelView, OpenError, OpenModel};
 use weighbridge_tree::{Coded, ErrorCode, FileRoot, Grid, HeadId, head_id};
 
-use crate::route::{MetadataFile, ServedName};
+use crate::{
+    room::lock,
+    route::{MetadataFile, ServedName},
+};
 
 /// A release that is served: its head, its lists, and verified reads of its files.
 ///
@@ -38,6 +43,16 @@ pub(crate) struct Release {
     tensors_text: OnceLock<Option<Bytes>>,
     /// When it was asked for last, in seconds since the server began.
     used: AtomicU64,
+    given: Given,
+}
+
+/// The chunks of files that were given to anybody.
+#[derive(Debug, Default)]
+struct Given {
+    first: AtomicU64,
+    again: AtomicU64,
+    /// A bit for each chunk of each file that was asked for.
+    chunks: Mutex<BTreeMap<usize, Vec<u64>>>,
 }
 
 /// Something of a release that has a path.
@@ -87,7 +102,34 @@ impl Release {
             files_text: OnceLock::new(),
             tensors_text: OnceLock::new(),
             used: AtomicU64::new(0),
+            given: Given::default(),
         })
+    }
+
+    /// Counts bytes of a file that are given: those of chunks that were given before, and the others.
+    pub(crate) fn give(&self, position: usize, bytes: &Range<u64>) {
+        let unit = self.files.chunk_size().bytes().max(1);
+        let mut chunks = lock(&self.given.chunks);
+        let bits = chunks.entry(position).or_insert_with(|| {
+            let count = self.size(Item::File(position)).div_ceil(unit).div_ceil(64);
+            vec![0; usize::try_from(count).unwrap_or(0)]
+        });
+        let mut at = bytes.start;
+        while at < bytes.end {
+            let chunk = at.checked_div(unit).unwrap_or(0);
+            let end = chunk.saturating_add(1).saturating_mul(unit).min(bytes.end);
+            let word = usize::try_from(chunk / 64).ok().and_then(|word| bits.get_mut(word));
+            let bit = 1u64 << (chunk % 64);
+            let was_given = word.is_none_or(|word| std::mem::replace(word, *word | bit) & bit != 0);
+            let of = if was_given { &self.given.again } else { &self.given.first };
+            of.fetch_add(end.saturating_sub(at), Relaxed);
+            at = end;
+        }
+    }
+
+    /// The bytes of files that were given for the first time, and those that were given again.
+    pub(crate) fn given(&self) -> (u64, u64) {
+        (self.given.first.load(Relaxed), self.given.again.load(Relaxed))
     }
 
     pub(crate) fn head(&self) -> &Head {

@@ -5,6 +5,9 @@ use std::{
     io::{BufReader, Write as _},
 };
 
+use weighbridge_testkit::{Folder, bytes};
+use weighbridge_verify::tree::ChunkSize;
+
 use crate::kit::{Answer, BIG, Served, files, model};
 
 #[test]
@@ -61,6 +64,36 @@ fn each_range_has_its_bytes_and_says_which_they_are() {
     }
     let beyond = served.get_with("/test/model/model.bin", &format!("Range: bytes={BIG}-"));
     assert_eq!((beyond.status, beyond.header("content-range")), (416, format!("bytes */{BIG}").as_str()));
+}
+
+/// A swarm is to take each byte of a model once, and this shows whether it did.
+#[test]
+fn bytes_are_counted_by_whether_they_were_given_before() {
+    let content = bytes(100_000, 1);
+    let (folder, _) = Folder::weighed(&[("model.bin", content)], ChunkSize::MIN);
+    let more = weighbridge_serve::MoreFigures::new(|| "others 7\n".to_owned());
+    let rules = weighbridge_serve::Rules { more_figures: Some(more), ..Default::default() };
+    let served = Served::by(vec![folder.path().to_owned()], rules, weighbridge_serve::Limits::default());
+    let given = |given: &str| {
+        served.figure(&format!("weighbridge_model_bytes_total{{model=\"test/model\",given=\"{given}\"}}"))
+    };
+    assert_eq!((given("first"), given("again"), served.figure("others")), (0, 0, 7));
+    let part = |range: &str| {
+        assert_eq!(served.get_with(&format!("/test/model/model.bin"), &format!("Range: bytes={range}")).status, 206);
+    };
+    // Two chunks of 16 KiB, the second of them once more with a third one.
+    part("0-32767");
+    assert_eq!((given("first"), given("again")), (32_768, 0));
+    part("16384-49151");
+    assert_eq!((given("first"), given("again")), (49_152, 16_384));
+    // Parts of a chunk count by their bytes, and the metadata of a model does not count.
+    part("99999-");
+    part("99990-");
+    assert_eq!(served.get(&format!("/test/model/weighbridge/files.jsonl")).status, 200);
+    assert_eq!((given("first"), given("again")), (49_153, 16_394));
+    // What a client asks for in its head alone is not given.
+    served.ask(&format!("HEAD /test/model/model.bin HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    assert_eq!((given("first"), given("again")), (49_153, 16_394));
 }
 
 #[test]
