@@ -1,4 +1,4 @@
-//! The parts that the targets share: a limit on memory, a second reader of lines, and naive trees.
+//! The parts that the targets share: a limit on memory, second readers of lines, headers and swarms, and naive trees.
 //!
 //! The second opinion of a target shares no code with the crates. It is slow, recursive and short.
 
@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 pub mod gguf;
 pub mod lines;
 pub mod naive;
+pub mod swarm;
 
 /// Runs `work`, and panics if it held at any moment more memory than an input of `len` bytes may cost.
 ///

@@ -22,6 +22,9 @@ use weighbridge_serve::{PushRoute, Route};
 use weighbridge_store::{
     CachedModel, Event, ExtraFiles, FileFault, Metadata, ModelCheck, Outcome, TensorHashing, compare,
 };
+use weighbridge_swarm::{
+    HEADER, Header, Item, MemberKey, Members, Message, Piece, Pieces, Role, Secret, Side, Ticket,
+};
 use weighbridge_transfer::PushMissing;
 use weighbridge_tree::{
     ChunkSize, Coded, EntryHash, FileRoot, Grid, HeadId, Layer, Nonce, SiblingHash, SliceDecoder, SliceRange,
@@ -209,6 +212,12 @@ impl Vector {
             }
             "route" => self.run_route(),
             "push-missing" => self.run_push_missing().unwrap_or_else(|| End::refused(9301)),
+            "swarm-ticket" => self.run_swarm_ticket(),
+            "swarm-proof" => self.run_swarm_proof(),
+            "swarm-header" => self.run_swarm_header(),
+            "swarm-message" => self.run_swarm_message().unwrap_or_else(End::refused),
+            "swarm-pieces" => self.run_swarm_pieces(),
+            "swarm-owners" => self.run_swarm_owners(),
             "time" => self.run_text("time", 1702, |t| Time::parse(t).map(|_| ()).map_err(code)),
             "vkey" => self.run_text("vkey", 1501, |t| Vkey::parse(t).map(|_| ()).map_err(code)),
             "policy" => {
@@ -298,6 +307,94 @@ impl Vector {
             of_file.iter().for_each(|range| ranges += &format!("{}..{} {path}\n", range.start, range.end));
         }
         Some(End::default().answer("ranges", &ranges))
+    }
+
+    fn run_swarm_ticket(&self) -> End {
+        let ticket = match Ticket::parse(self.bytes("ticket")) {
+            Ok(ticket) => ticket,
+            Err(error) => return End::refused(code(error)),
+        };
+        assert_eq!(ticket.write().as_bytes(), self.bytes("ticket"), "{}", self.file.display());
+        let end = End::default().answer("name", &ticket.name).answer("head", &ticket.head);
+        let end = end.answer("label", &hex(ticket.key().label().as_bytes()));
+        end.answer("trackers", &ticket.trackers.len()).answer("members", &ticket.members.len())
+    }
+
+    fn run_swarm_proof(&self) -> End {
+        let bytes = |name: &str| from_hex(self.key(name).unwrap());
+        let ticket = Ticket {
+            name: ModelName::parse("org/model").unwrap(),
+            head: HeadId::from_bytes(bytes("head")),
+            expires: Time::parse(self.key("expires").unwrap()).unwrap(),
+            secret: Secret::from(bytes("secret")),
+            trackers: Vec::new(),
+            members: Vec::new(),
+        };
+        let key = ticket.key();
+        let (connecting, accepting) = (bytes("connecting"), bytes("accepting"));
+        let both = (MemberKey::from_bytes(connecting), MemberKey::from_bytes(accepting));
+        let proof = |side| key.proof(side, &bytes("exporter"), &both.0, &both.1).to_hex();
+        let end = End::default().answer("label", &hex(key.label().as_bytes()));
+        end.answer("connects", &proof(Side::Connects)).answer("accepts", &proof(Side::Accepts))
+    }
+
+    fn pieces(&self) -> u32 {
+        self.number("pieces").try_into().unwrap()
+    }
+
+    fn run_swarm_header(&self) -> End {
+        match Header::parse(from_hex(self.key("header").unwrap()), self.pieces()) {
+            Ok(header) => End::default().answer("length", &header.len),
+            Err(error) => End::refused(code(error)),
+        }
+    }
+
+    fn run_swarm_message(&self) -> Result<End, u16> {
+        let bytes = self.bytes("message");
+        let (header, content) = bytes.split_first_chunk::<HEADER>().ok_or(1911u16)?;
+        let header = Header::parse(*header, self.pieces()).map_err(code)?;
+        let Some(message) = Message::parse(header, content, self.pieces()).map_err(code)? else {
+            return Ok(End::default().answer("says", &"UNKNOWN\n"));
+        };
+        assert_eq!(message.write(), bytes, "{}", self.file.display());
+        Ok(End::default().answer("says", &said(&message)))
+    }
+
+    fn run_swarm_pieces(&self) -> End {
+        let chunk_size = match ChunkSize::new(self.number("chunk-size")) {
+            Ok(chunk_size) => chunk_size.bytes(),
+            Err(error) => return End::refused(code(error)),
+        };
+        let files = self.text("files").unwrap().lines().map(|line| {
+            let (size, root) = line.split_once(' ').unwrap();
+            (FileRoot::from_hex(root).unwrap(), size.parse().unwrap())
+        });
+        let Some(pieces) = Pieces::of(files, chunk_size) else {
+            return End::default().answer("pieces", &"none");
+        };
+        let end = End::default().answer("pieces", &pieces.count()).answer("length", &pieces.len());
+        if self.section("places").is_none() {
+            return end;
+        }
+        let places: String = (0..pieces.count())
+            .map(|piece| {
+                let place = pieces.place(piece).unwrap();
+                let start = place.chunks.start * chunk_size;
+                format!("{start}..{} {}\n", start + pieces.bytes(piece), place.root)
+            })
+            .collect();
+        end.answer("places", &places)
+    }
+
+    fn run_swarm_owners(&self) -> End {
+        let keys: Vec<MemberKey> =
+            self.text("keys").unwrap().lines().map(|line| MemberKey::from_bytes(from_hex(line))).collect();
+        let members = Members::new(keys.clone(), self.pieces());
+        let position = |key: &MemberKey| keys.iter().position(|one| one == key).unwrap().to_string();
+        let owners: Vec<String> =
+            (0..self.pieces()).map(|piece| position(members.owner(Piece(piece)).unwrap())).collect();
+        let owners = if owners.is_empty() { "none".to_owned() } else { owners.join(" ") };
+        End::default().answer("owners", &owners)
     }
 
     fn run_root(&self) -> End {
@@ -798,4 +895,68 @@ fn spans(lines: &str) -> Vec<TensorSpan> {
         }
     };
     lines.lines().map(span).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn from_hex<const N: usize>(text: &str) -> [u8; N] {
+    assert_eq!(text.len(), 2 * N, "{text}");
+    std::array::from_fn(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap())
+}
+
+/// The content of a member's message in lines, as `spec/vectors/README.md` has it.
+fn said(message: &Message) -> String {
+    let key = |key: &MemberKey| hex(key.as_bytes());
+    let mut lines = Vec::new();
+    match message {
+        Message::Announce { role, port, addresses } => {
+            let role = match role {
+                Role::Tracker => 0,
+                Role::FetchesAll => 1,
+                Role::FetchesPart => 2,
+                Role::HasAll => 3,
+            };
+            lines.push(format!("ANNOUNCE {role} {port}"));
+            lines.extend(addresses.iter().map(ToString::to_string));
+        }
+        Message::Peers(peers) => {
+            lines.push("PEERS".to_owned());
+            lines.extend(peers.iter().map(|peer| format!("{} {}", key(&peer.key), peer.address)));
+        }
+        Message::Members { epoch, keys } => {
+            lines.push(format!("MEMBERS {epoch}"));
+            lines.extend(keys.iter().map(key));
+        }
+        Message::HaveAll => lines.push("HAVE_ALL".to_owned()),
+        Message::HaveSet(bits) => {
+            lines.push("HAVE_SET".to_owned());
+            let has = |piece: &usize| bits[piece / 8] >> (piece % 8) & 1 == 1;
+            lines.extend((0..8 * bits.len()).filter(has).map(|piece| piece.to_string()));
+        }
+        Message::Have(pieces) => {
+            lines.push("HAVE".to_owned());
+            lines.extend(pieces.iter().map(ToString::to_string));
+        }
+        Message::Claim(None) => lines.push("CLAIM".to_owned()),
+        Message::Claim(Some(piece)) => lines.push(format!("CLAIM {piece}")),
+        Message::Bye => lines.push("BYE".to_owned()),
+        Message::Alive => lines.push("ALIVE".to_owned()),
+        Message::Get { item, start, count } => {
+            let item = match item {
+                Item::Head => "0".to_owned(),
+                Item::Files => "1".to_owned(),
+                Item::Tensors => "2".to_owned(),
+                Item::Layers => "3".to_owned(),
+                Item::File(root) => format!("4 {root}"),
+            };
+            lines.push(format!("GET {item} {start} {count}"));
+        }
+        Message::Give => lines.push("GIVE".to_owned()),
+        Message::Busy(milliseconds) => lines.push(format!("BUSY {milliseconds}")),
+        Message::Lack => lines.push("LACK".to_owned()),
+        Message::GiveAll(bytes) => lines.push(format!("GIVE_ALL {}", blake3::hash(bytes))),
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
 }

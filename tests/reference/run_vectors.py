@@ -12,7 +12,7 @@ from pathlib import Path
 import vector_form
 from vector_form import Vector
 from weighbridge_ref import (audit, blake3, blame, filetree, gguf, head, held, lists, memory, model, names, note,
-                             proof, push, serving, slices, statements, tensors, trees, trust, values)
+                             proof, push, serving, slices, statements, swarm, tensors, trees, trust, values)
 from weighbridge_ref.refused import Refused
 
 VECTORS = Path(__file__).resolve().parents[2] / "spec" / "vectors"
@@ -314,6 +314,51 @@ def test_blame(vector, outcome):
         outcome.codes.append(code)
 
 
+def test_swarm_ticket(vector, outcome):
+    ticket = swarm.parse_ticket(vector.section("ticket"))
+    outcome.answers["name"] = ticket.name
+    outcome.answers["head"] = ticket.head.hex()
+    outcome.answers["label"] = swarm.label(swarm.swarm_key(ticket.secret, ticket.head, ticket.expires)).hex()
+    outcome.answers["trackers"] = str(len(ticket.trackers))
+    outcome.answers["members"] = str(len(ticket.members))
+
+
+def test_swarm_proof(vector, outcome):
+    def bytes_of(name):
+        return values.parse_hash(vector.header[name])
+
+    key = swarm.swarm_key(bytes_of("secret"), bytes_of("head"), swarm.parse_end(vector.header["expires"]))
+    outcome.answers["label"] = swarm.label(key).hex()
+    for side in ("connects", "accepts"):
+        both = bytes_of("connecting"), bytes_of("accepting")
+        outcome.answers[side] = swarm.membership(key, side, bytes_of("exporter"), *both).hex()
+
+
+def test_swarm_header(vector, outcome):
+    _, length = swarm.parse_header(bytes.fromhex(vector.header["header"]), vector.number("pieces"))
+    outcome.answers["length"] = str(length)
+
+
+def test_swarm_message(vector, outcome):
+    outcome.answers["says"] = swarm.parse_message(vector.section("message"), vector.number("pieces")).encode()
+
+
+def test_swarm_pieces(vector, outcome):
+    files = swarm.parse_files(vector.section("files"))
+    chunk_size = values.check_chunk_size(vector.number("chunk-size"))
+    count = swarm.piece_count(files, chunk_size)
+    outcome.answers["pieces"] = "none" if count is None else str(count)
+    outcome.answers["length"] = str(swarm.piece_length(files, chunk_size))
+    if "places" in dict(vector.sections):
+        outcome.answers["places"] = swarm.place_lines(swarm.piece_places(files, chunk_size))
+
+
+def test_swarm_owners(vector, outcome):
+    keys = [values.parse_hash(line) for line in vector.section("keys").decode().split("\n")[:-1]]
+    table = swarm.owners(keys, vector.number("pieces"))
+    outcome.answers["owners"] = " ".join(str(keys.index(owner)) for owner in table) or "none"
+
+
 TESTS = {
     "root": test_root,
     "layer": test_layer,
@@ -346,6 +391,12 @@ TESTS = {
     "audit": test_audit,
     "held": test_held,
     "blame": test_blame,
+    "swarm-ticket": test_swarm_ticket,
+    "swarm-proof": test_swarm_proof,
+    "swarm-header": test_swarm_header,
+    "swarm-message": test_swarm_message,
+    "swarm-pieces": test_swarm_pieces,
+    "swarm-owners": test_swarm_owners,
 }
 
 # Header keys and sections that are answers; all others are parameters.
@@ -367,6 +418,12 @@ ANSWERS = {
     "audit": ["response-hash"],
     "held": ["reports"],
     "blame": ["outcome"],
+    "swarm-ticket": ["name", "head", "label", "trackers", "members"],
+    "swarm-proof": ["label", "connects", "accepts"],
+    "swarm-header": ["length"],
+    "swarm-message": ["says"],
+    "swarm-pieces": ["pieces", "length", "places"],
+    "swarm-owners": ["owners"],
 }
 
 

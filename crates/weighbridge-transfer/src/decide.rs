@@ -353,7 +353,7 @@ impl Decisions {
             let lease = schedule.take_named(connection, source, &run, &eligible, now);
             self.schedule = schedule;
             if lease.is_none() {
-                guide.ended(source, false, now);
+                guide.not_asked(source, now);
             }
             lease
         });
@@ -394,6 +394,9 @@ impl Decisions {
         bytes: u64,
     ) {
         self.standing.add_wrong(source, file, chunks.clone(), bytes);
+        if let Some(guide) = &self.guide {
+            guide.gave_wrong(source);
+        }
         self.pacing.add_useless(source, bytes);
         self.schedule.refuse(lease, &chunks);
         self.break_off_if_out(source);
@@ -592,6 +595,9 @@ impl Decisions {
     pub(crate) fn piece_landed(&mut self, source: SourceId, good: u64, new: u64) {
         self.landing = self.landing.saturating_sub(1);
         self.standing.add_verified(source, new);
+        if let Some(guide) = &self.guide {
+            guide.gave(source, new);
+        }
         self.pacing.piece_landed(source, good);
     }
 

@@ -38,11 +38,22 @@ pub trait Guide: fmt::Debug + Send + Sync {
     fn next(&self, source: SourceId, now: Instant) -> Option<NamedRun>;
 
     /// The request for the run that [`next`](Self::next) named last for this source has ended. `is_done` tells whether
-    /// each of its chunks is here now; if not, or if the source could not be asked, the rest is to be asked for again.
+    /// each of its chunks is here now; if not, the rest is to be asked for again.
     fn ended(&self, source: SourceId, is_done: bool, now: Instant);
 
     /// Chunks of a file were accepted and written, or found on the disk. May be called for the same chunks twice.
     fn holds(&self, file: usize, chunks: &Range<u64>);
+
+    /// The run that [`next`](Self::next) named last for this source was not asked for: none of its chunks may be asked of
+    /// the source now.
+    fn not_asked(&self, source: SourceId, now: Instant);
+
+    /// A source gave this many bytes that were accepted, and were not here before. The source may have left meanwhile.
+    fn gave(&self, source: SourceId, bytes: u64);
+
+    /// A source gave chunks that are not the signed ones. Its blame is decided later (rule 11). The source may have left
+    /// meanwhile.
+    fn gave_wrong(&self, source: SourceId);
 
     /// The status of a source has changed.
     fn source(&self, status: &SourceStatus);

@@ -207,6 +207,17 @@ codes! {
     /// Two lines contradict each other.
     STATEMENT_CONTRADICTION = 1805;
 
+    // 19xx: swarms
+    /// A ticket is longer than 65,536 bytes.
+    TICKET_TOO_LONG = 1901;
+    /// The first line of a ticket names a version that is not known.
+    TICKET_VERSION = 1902;
+    /// A line of a ticket is missing, unknown, repeated or out of order.
+    TICKET_LINE = 1903;
+    /// The value of a line of a ticket is malformed.
+    TICKET_VALUE = 1904;
+    /// A message of a member is malformed.
+    SWARM_MESSAGE = 1911;
     // 21xx: files and chunks
     /// A file does not match its signed root; an empty file is told so by its layer already.
     FILE_MISMATCH = 2101;
@@ -569,6 +580,8 @@ codes! {
     NO_RECEIVER = 9302;
     /// A push was stopped.
     PUSH_STOPPED = 9303;
+    /// A swarm cannot be joined: its ticket has expired, is for another release, or does not list this member.
+    SWARM_NOT_JOINED = 9401;
     /// A fault of weighbridge; please report it.
     BUG = 9999;
 }

@@ -121,6 +121,7 @@ fn seeds(vector: &Vector) -> Vec<(&'static str, Vec<u8>)> {
             "vkeys" => bytes.split(|byte| *byte == b'\n').for_each(|line| add("vkey_path", line)),
             "index" => add("index", bytes),
             "proof" => add("proof", bytes),
+            "ticket" => add("swarm_ticket", bytes),
             proof if proof.ends_with(".proof") => add("proof", bytes),
             model_file if model_file.ends_with(".safetensors") => add("safetensors", &with_size(bytes)),
             model_file if model_file.ends_with(".gguf") => add("gguf", &with_size(bytes)),
@@ -134,6 +135,7 @@ fn seeds(vector: &Vector) -> Vec<(&'static str, Vec<u8>)> {
     seeds.extend(layer(vector).map(|bytes| ("layer", bytes)));
     seeds.extend(audit(vector).map(|bytes| ("audit", bytes)));
     seeds.extend(slice(vector).map(|bytes| ("slice", bytes)));
+    seeds.extend(message(vector).map(|bytes| ("swarm_message", bytes)));
     seeds
 }
 
@@ -199,6 +201,14 @@ fn slice(vector: &Vector) -> Option<Vec<u8>> {
         [&numbers.map(u64::to_le_bytes).concat(), &root, vector.section("slice").unwrap_or_default()]
             .concat(),
     )
+}
+
+/// The number of pieces, then a message of a member, or its header alone.
+fn message(vector: &Vector) -> Option<Vec<u8>> {
+    let header = || vector.value("header").and_then(from_hex);
+    let message = vector.section("message").map(<[u8]>::to_vec).or_else(header)?;
+    let pieces = u32::try_from(vector.number("pieces")?).ok()?;
+    Some([&pieces.to_le_bytes()[..], &message].concat())
 }
 
 /// The number of BLAKE3 chunks, the number of samples, the text.

@@ -11,6 +11,7 @@ from weighbridge_ref.statements import challenge_hash
 from .common import TestKey, head_text, policy, publisher, signed
 from .held_cases import held
 from .statement_cases import statement
+from .swarm_cases import ticket
 from .weighing import safetensors, weigh
 
 ALICE = TestKey("alice")
@@ -64,6 +65,9 @@ PROOF = proof.prove(NOTE, WEIGHED.files.splitlines(), absent=["model.pkl"], tens
 # The memory of a node that accepted the tiny model.
 STATE = memory.write_state({"example/tiny": [memory.read_note(NOTE)]})
 
+# A ticket for the release. Its secret is known to all, so it is for pages alone.
+TICKET = ticket(name="example/tiny", head=HEAD_ID.hex(), trackers=["origin.example:7070"])
+
 # The text between `<!-- example: NAME -->` and `<!-- /example -->` in the pages.
 BLOCKS = {
     "files.jsonl": WEIGHED.files,
@@ -75,4 +79,5 @@ BLOCKS = {
     "scale.proof": PROOF,
     "challenge.note": CHALLENGE,
     "report.note": REPORT,
+    "swarm.ticket": TICKET,
 }

@@ -18,6 +18,7 @@ Written from spec/, to be read and not to be fast. Each module names its page.
     audit        samples and responses               (audits.md)
     held         counting reports                    (trust.md)
     push         what a receiver lacks               (push.md)
+    swarm        tickets, messages, pieces, owners   (swarm.md)
     strict_json  JSON without repairs                (tensors.md)
     tensors      safetensors, sharded indexes        (tensors.md)
     gguf         GGUF, split models                  (gguf.md)

@@ -1,4 +1,4 @@
-"""BLAKE3, written to be read: the hash, derive_key, and the inner parts of the tree.
+"""BLAKE3, written to be read: the hash, keyed_hash, derive_key, and the inner parts of the tree.
 
 Two functions are missing in most BLAKE3 libraries: `subtree_cv` gives the chaining value of a
 subtree that is not the root, and `merge` merges two chaining values.
@@ -25,6 +25,7 @@ CHUNK_START = 1 << 0
 CHUNK_END = 1 << 1
 PARENT = 1 << 2
 ROOT = 1 << 3
+KEYED_HASH = 1 << 4
 DERIVE_KEY_CONTEXT = 1 << 5
 DERIVE_KEY_MATERIAL = 1 << 6
 
@@ -152,6 +153,11 @@ def hash(data) -> bytes:
 
 def pure_hash(data) -> bytes:
     return _subtree(memoryview(data), 0, IV, 0).root_hash()
+
+
+def keyed_hash(key: bytes, data: bytes) -> bytes:
+    """BLAKE3 in keyed mode: a MAC. The key has 32 bytes."""
+    return _subtree(data, 0, struct.unpack("<8I", key), KEYED_HASH).root_hash()
 
 
 def derive_key(context: str, material: bytes) -> bytes:

@@ -253,6 +253,7 @@ struct FromTheEnd {
     holding: Mutex<Option<Holding>>,
     asked: Mutex<Vec<(usize, u64)>>,
     ended: AtomicU64,
+    given: AtomicU64,
     held: Mutex<BTreeSet<u64>>,
 }
 
@@ -287,6 +288,18 @@ impl Guide for FromTheEnd {
         lock(&self.held).extend(chunks.clone());
     }
 
+    fn not_asked(&self, source: SourceId, _: Instant) {
+        panic!("{source:?} could not be asked");
+    }
+
+    fn gave(&self, _: SourceId, bytes: u64) {
+        self.given.fetch_add(bytes, SeqCst);
+    }
+
+    fn gave_wrong(&self, source: SourceId) {
+        panic!("{source:?} gave what is right");
+    }
+
     fn source(&self, status: &SourceStatus) {
         assert!(!status.has_lied());
     }
@@ -304,6 +317,7 @@ async fn a_guide_names_each_request_and_reads_what_has_come() {
     fetch(options, &Heard::default(), &Stop::default()).await.unwrap();
     assert_arrived(&sample, &place.path().join("m"));
     assert_eq!((guide.ended.load(SeqCst), lock(&guide.held).len()), (40, 40));
+    assert_eq!(guide.given.load(SeqCst), 40 * CHUNK);
     for (number, mirror) in (0..).zip(&mirrors) {
         let asked = lock(&mirror.asked).clone();
         let of_files = asked.iter().filter(|(what, _)| !what.is_metadata()).map(|(_, range)| range.clone());

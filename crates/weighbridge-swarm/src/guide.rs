@@ -1,0 +1,313 @@
+//! The guide of a fetch: it asks the plan, and tells the plan and the other members what has come.
+
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use tracing::warn;
+use weighbridge_transfer::{Guide, Holding, NamedRun, SourceId, SourceState, SourceStatus};
+use weighbridge_tree::FileRoot;
+
+use crate::{
+    member::MemberKey,
+    message::Role,
+    pieces::Pieces,
+    plan::{Failure, Giver, Members, Piece, Plan, Rules},
+    swarm::{Member, State, set_of},
+};
+
+/// The work of a member whose list is known.
+pub(crate) struct Work {
+    pub(crate) shelf: Arc<Shelf>,
+    pub(crate) pieces: Arc<Pieces>,
+    pub(crate) plan: Plan,
+    /// By position in the list: the root of each file that is wanted whole.
+    roots: BTreeMap<usize, FileRoot>,
+    /// The pieces that sources are asked for now.
+    asked: BTreeMap<SourceId, (Giver, Piece)>,
+    told_claim: Option<u32>,
+    members: Vec<MemberKey>,
+    last_gain: Instant,
+}
+
+/// The things that a member gives to others.
+pub(crate) struct Shelf {
+    pub(crate) holding: Holding,
+    /// By root: the position of each wanted file in the list.
+    pub(crate) positions: BTreeMap<FileRoot, usize>,
+    /// The texts of the lists, once somebody has asked for them.
+    pub(crate) files: OnceLock<Option<Vec<u8>>>,
+    pub(crate) tensors: OnceLock<Option<Vec<u8>>>,
+}
+
+/// The pause before a source is named another piece, if it could not be asked for the last one.
+const NOT_ASKED: Duration = Duration::from_millis(20);
+/// The time without a new piece after which members are not expected to gain those that nobody has.
+const STUCK: Duration = Duration::from_secs(60);
+
+impl Guide for Member {
+    fn begin(&self, holding: &Holding) {
+        let files = holding.files();
+        let entries = files.entries().iter().map(|entry| (entry.root, entry.size));
+        let is_of_ticket = files.head().id() == self.ticket.head;
+        let Some(pieces) = Pieces::of(entries, files.chunk_size().bytes()).filter(|_| is_of_ticket) else {
+            // Members of a swarm have one release. The fetch of another one goes on by itself.
+            warn!(target: "weighbridge", "the release is not the one of the swarm's ticket, or has too many pieces");
+            return;
+        };
+        let pieces = Arc::new(pieces);
+        let mut seed = [0; 8];
+        let _ = getrandom::fill(&mut seed);
+        let mut plan = Plan::new(self.key, pieces.count(), Rules::default(), u64::from_le_bytes(seed));
+        let whole: Vec<_> = holding.wanted().filter(|(.., is_whole)| *is_whole).collect();
+        let roots: BTreeMap<_, _> = whole.iter().map(|(position, root, _)| (*position, *root)).collect();
+        let positions: BTreeMap<_, _> =
+            holding.wanted().map(|(position, root, _)| (root, position)).collect();
+        for piece in 0..pieces.count() {
+            let is_wanted = pieces.place(piece).is_some_and(|place| {
+                positions.get(&place.root).is_some_and(|position| roots.contains_key(position))
+            });
+            if !is_wanted {
+                plan.unwant(Piece(piece));
+            }
+        }
+        let shelf =
+            Shelf { holding: holding.clone(), positions, files: OnceLock::new(), tensors: OnceLock::new() };
+        let now = self.now();
+        {
+            let mut state = self.state();
+            state.work = Some(Work {
+                shelf: Arc::new(shelf),
+                pieces,
+                plan,
+                roots,
+                asked: BTreeMap::new(),
+                told_claim: None,
+                members: Vec::new(),
+                last_gain: Instant::now(),
+            });
+            let State { work, near, .. } = &mut *state;
+            if let Some(work) = work {
+                let givers = near.iter().filter(|(_, near)| near.source.is_some());
+                givers.for_each(|(key, _)| work.plan.meet(*key, now));
+            }
+            state.update_members(self.key, now);
+            let near: Vec<_> = state.near.keys().copied().collect();
+            near.iter().for_each(|key| Self::tell_all(&mut state, key));
+        }
+        self.begun.send_replace(true);
+    }
+
+    fn directs(&self) -> bool {
+        let state = self.state();
+        state.work.as_ref().is_some_and(|work| !work.plan.is_alone() && !work.plan.is_complete())
+    }
+
+    fn next(&self, source: SourceId, _: Instant) -> Option<NamedRun> {
+        let now = self.now();
+        let mut state = self.state();
+        let giver = state.giver(source)?;
+        let State { work, near, .. } = &mut *state;
+        let work = work.as_mut()?;
+        let ask = work.plan.next(giver, now)?;
+        work.asked.insert(source, (giver, ask.piece));
+        if giver == Giver::Origin {
+            work.tell_claim(near.values());
+        }
+        let place = work.pieces.place(ask.piece.0)?;
+        let file = *work.shelf.positions.get(&place.root)?;
+        Some(NamedRun { file, chunks: place.chunks, is_copy: ask.is_copy })
+    }
+
+    fn ended(&self, source: SourceId, is_done: bool, _: Instant) {
+        let now = self.now();
+        let mut state = self.state();
+        let failure = state.failure_of(source);
+        let State { work, near, .. } = &mut *state;
+        let Some(work) = work else { return };
+        let Some((giver, piece)) = work.asked.remove(&source) else { return };
+        if !work.plan.holds(piece) {
+            let why = match failure {
+                Some(why) => why,
+                // Other chunks of the piece are left.
+                None if is_done => Failure::Busy(Duration::ZERO),
+                None => Failure::Gone,
+            };
+            work.plan.failed(giver, piece, why, now);
+        }
+        work.tell_claim(near.values());
+    }
+
+    fn holds(&self, file: usize, chunks: &Range<u64>) {
+        let now = self.now();
+        let mut state = self.state();
+        let State { work, near, .. } = &mut *state;
+        let Some(work) = work else { return };
+        let Some(root) = work.roots.get(&file) else { return };
+        for piece in work.pieces.touched(root, chunks) {
+            let Some(place) = work.pieces.place(piece) else { continue };
+            if work.plan.holds(Piece(piece)) || !work.shelf.holding.has(file, &place.chunks) {
+                continue;
+            }
+            let mut asked = work.asked.values().filter(|(_, asked)| asked.0 == piece);
+            match (asked.next().copied(), asked.next()) {
+                (Some((giver, asked)), None) => _ = work.plan.came(giver, asked, now),
+                // Of two that were asked, it is not known which one gave it.
+                _ => _ = work.plan.hold(Piece(piece)),
+            }
+            work.last_gain = Instant::now();
+            near.values().filter(|near| near.is_told).for_each(|near| near.outbox.have(piece));
+        }
+    }
+
+    fn not_asked(&self, source: SourceId, _: Instant) {
+        let now = self.now();
+        let mut state = self.state();
+        let State { work, near, .. } = &mut *state;
+        let Some(work) = work else { return };
+        if let Some((giver, piece)) = work.asked.remove(&source) {
+            // The giver has not failed: the piece is on its way from another one, or is not to be had from this one.
+            work.plan.failed(giver, piece, Failure::Busy(NOT_ASKED), now);
+        }
+        work.tell_claim(near.values());
+    }
+
+    fn gave(&self, source: SourceId, bytes: u64) {
+        let mut state = self.state();
+        if state.given_by.contains_key(&source) {
+            state.figures.taken = state.figures.taken.saturating_add(bytes);
+        }
+    }
+
+    fn gave_wrong(&self, source: SourceId) {
+        let gone = {
+            let mut state = self.state();
+            let Some(key) = state.given_by.get(&source).copied() else { return };
+            state.suspects.insert(key);
+            (!state.near.contains_key(&key)).then_some(key)
+        };
+        // It is not waited for: a member that has left, or comes again, does not begin anew.
+        gone.into_iter().for_each(|key| self.ban(key));
+    }
+
+    fn source(&self, status: &SourceStatus) {
+        let giver = {
+            let mut state = self.state();
+            let giver = state.giver(status.source);
+            if giver == Some(Giver::Origin) {
+                state.origins.insert(status.source, status.state == SourceState::SetAside);
+            }
+            giver
+        };
+        // A convicted source is asked only if no other one is left. Of a member nothing more is taken at all.
+        if let Some(Giver::Member(key)) = giver
+            && status.has_lied()
+            && status.state == SourceState::SetAside
+        {
+            self.ban(key);
+        }
+    }
+}
+
+impl Member {
+    /// Bans the key of a member that gave wrong bytes, and ends its channels.
+    fn ban(&self, key: MemberKey) {
+        let now = self.now();
+        let gone = {
+            let mut state = self.state();
+            state.neighbours.ban(key);
+            if let Some(work) = &mut state.work {
+                work.plan.part(&key, now);
+            }
+            let gone = state.near.remove(&key);
+            state.told.remove(&key);
+            state.figures.members = state.near.len();
+            state.update_members(self.key, now);
+            gone
+        };
+        if let Some(near) = gone {
+            warn!(target: "weighbridge", member = %key, "the member gave wrong bytes, and is banned");
+            near.outbox.leave();
+            near.source.iter().for_each(|(id, _)| self.sources.leave(*id));
+        }
+    }
+
+    /// The pieces that are here, to be told to a member that is new, if the list is known.
+    pub(crate) fn tell_all(state: &mut State, key: &MemberKey) {
+        let State { work, near, .. } = state;
+        let (Some(work), Some(near)) = (work, near.get_mut(key)) else { return };
+        // Trackers know who is there, and nothing of pieces.
+        if !near.is_told && near.role != Role::Tracker {
+            near.is_told = true;
+            if let Some(set) = set_of(work.pieces.count(), |piece| work.plan.holds(Piece(piece))) {
+                near.outbox.set(set);
+            }
+            near.outbox.claim(work.plan.claim().map(|piece| piece.0));
+        }
+    }
+}
+
+impl State {
+    /// The party of the plan that a source is; `None` for a member that has left.
+    fn giver(&self, source: SourceId) -> Option<Giver> {
+        let Some(key) = self.given_by.get(&source) else { return Some(Giver::Origin) };
+        let near = self.near.get(key).and_then(|near| near.source.as_ref());
+        near.is_some_and(|(id, _)| *id == source).then_some(Giver::Member(*key))
+    }
+
+    fn failure_of(&self, source: SourceId) -> Option<Failure> {
+        let peers = self.near.values().filter_map(|near| near.source.as_ref());
+        let peer = peers.into_iter().find(|(id, _)| *id == source)?;
+        peer.1.take_failure()
+    }
+
+    /// Tells the plan who fetches all of the release: those that trackers name; without a tracker, those that are connected.
+    pub(crate) fn update_members(&mut self, me: MemberKey, now: Duration) {
+        let Some(work) = &mut self.work else { return };
+        let mut keys: Vec<MemberKey> = match self.told.is_empty() {
+            false => self.told.values().flatten().copied().collect(),
+            true => {
+                let near = self.near.iter().filter(|(_, near)| near.role == Role::FetchesAll);
+                let own = (self.role == Role::FetchesAll).then_some(me);
+                near.map(|(key, _)| *key).chain(own).collect()
+            }
+        };
+        keys.retain(|key| !self.neighbours.is_banned(key));
+        keys.sort_unstable();
+        keys.dedup();
+        if keys != work.members {
+            work.plan.set_members(Arc::new(Members::new(keys.iter().copied(), work.pieces.count())), now);
+            work.members = keys;
+        }
+    }
+}
+
+impl Work {
+    fn tell_claim<'a>(&mut self, near: impl Iterator<Item = &'a crate::neighbour::Near>) {
+        let claim = self.plan.claim().map(|piece| piece.0);
+        if claim != self.told_claim {
+            self.told_claim = claim;
+            near.filter(|near| near.is_told).for_each(|near| near.outbox.claim(claim));
+        }
+    }
+}
+
+/// Ends the wait for members that could only gain what nobody has: a fetch without an origin is to end.
+pub(crate) async fn watch(member: Arc<Member>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let state = member.state();
+        let is_stuck = state
+            .work
+            .as_ref()
+            .is_some_and(|work| work.last_gain.elapsed() > STUCK && !work.plan.is_complete());
+        let has_origin = state.origins.is_empty() || state.origins.values().any(|is_out| !is_out);
+        if is_stuck && !has_origin {
+            let peers = state.near.values().filter_map(|near| near.source.as_ref());
+            peers.for_each(|(_, peer)| peer.inventory.finish());
+        }
+    }
+}

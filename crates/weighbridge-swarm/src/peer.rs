@@ -1,0 +1,215 @@
+//! A member as a source of a fetch.
+
+use std::{
+    fmt, io,
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures_util::stream;
+use tokio::{
+    io::AsyncReadExt as _,
+    sync::{Mutex as Turn, OwnedMutexGuard},
+};
+use weighbridge_transfer::{Body, Fault, Inventory, Source, What};
+
+use crate::{
+    channel::{self, Carrier, Purpose, Stream},
+    member::MemberKey,
+    message::{Item, Message},
+    plan::Failure,
+    ticket::{Address, SwarmKey},
+    wire,
+};
+
+/// A member as a source. It is asked for one thing at a time, over one channel that stays open.
+pub(crate) struct PeerSource {
+    name: String,
+    key: MemberKey,
+    address: Address,
+    swarm: SwarmKey,
+    carrier: Arc<dyn Carrier>,
+    pub(crate) inventory: Inventory,
+    /// The open channel. Its owner is the request that is under way.
+    channel: Arc<Turn<Option<Box<dyn Stream>>>>,
+    failure: Mutex<Option<Failure>>,
+}
+
+/// The time in which a member has to begin to answer: it may have others waiting.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The bytes that are read at once.
+const FRAME: usize = 64 << 10;
+/// The most times that a member may say that it is busy, for one request.
+const BUSY_TIMES: u32 = 16;
+
+impl PeerSource {
+    pub(crate) fn new(key: MemberKey, address: Address, swarm: SwarmKey, carrier: Arc<dyn Carrier>) -> Self {
+        let name = format!("member {key} at {address}");
+        let inventory = Inventory::default();
+        Self {
+            name,
+            key,
+            address,
+            swarm,
+            carrier,
+            inventory,
+            channel: Arc::default(),
+            failure: Mutex::default(),
+        }
+    }
+
+    /// The reason why the last request brought nothing, if it is known.
+    pub(crate) fn take_failure(&self) -> Option<Failure> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn failed(&self, why: Failure) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+
+    /// Asks for something, and returns the answer and the channel on which its bytes come.
+    async fn ask(
+        &self,
+        item: Item,
+        range: Range<u64>,
+    ) -> Result<(Message, OwnedMutexGuard<Option<Box<dyn Stream>>>), Fault> {
+        let _ = self.take_failure();
+        let mut turn = Arc::clone(&self.channel).lock_owned().await;
+        let get = Message::Get { item, start: range.start, count: range.end.saturating_sub(range.start) };
+        // A channel that was idle may have been closed by the other side meanwhile.
+        let was_open = turn.is_some();
+        for times in 0..BUSY_TIMES {
+            let answer = match self.try_ask(&mut turn, &get).await {
+                Err(_) if was_open && times == 0 => {
+                    *turn = None;
+                    self.try_ask(&mut turn, &get).await
+                }
+                answer => answer,
+            };
+            match answer {
+                Ok(Message::Busy(wait)) => {
+                    tokio::time::sleep(Duration::from_millis(wait.into()).min(LONGEST_BUSY)).await;
+                }
+                Ok(Message::Lack) => {
+                    self.failed(Failure::Lacks);
+                    return Err(Fault::Missing);
+                }
+                Ok(answer) => return Ok((answer, turn)),
+                Err(error) => {
+                    *turn = None;
+                    self.failed(Failure::Gone);
+                    return Err(fault(&error));
+                }
+            }
+        }
+        self.failed(Failure::Busy(LONGEST_BUSY));
+        Err(Fault::Busy { retry_after: Some(LONGEST_BUSY), what: "answers others".to_owned() })
+    }
+
+    async fn try_ask(&self, channel: &mut Option<Box<dyn Stream>>, get: &Message) -> io::Result<Message> {
+        let stream = match channel {
+            Some(stream) => stream,
+            None => {
+                let carrier = &*self.carrier;
+                let opened = channel::connect(carrier, &self.address, &self.swarm, Purpose::Requests).await?;
+                if opened.peer != self.key {
+                    return Err(io::Error::other("another member answers there"));
+                }
+                channel.insert(opened.stream)
+            }
+        };
+        wire::write(stream, get, PATIENCE).await?;
+        wire::read(stream, 0, PATIENCE).await
+    }
+}
+
+/// The longest time that a member is left alone at its own word.
+const LONGEST_BUSY: Duration = Duration::from_secs(2);
+
+fn fault(error: &io::Error) -> Fault {
+    Fault::Unreachable(error.to_string())
+}
+
+fn odd() -> Fault {
+    Fault::Refused("answers with another message than the one that was asked for".to_owned())
+}
+
+fn item(what: &What) -> Option<Item> {
+    match what {
+        What::Head => Some(Item::Head),
+        What::FileList { .. } => Some(Item::Files),
+        What::TensorList { .. } => Some(Item::Tensors),
+        What::Layers { .. } => Some(Item::Layers),
+        What::File { root, .. } => Some(Item::File(*root)),
+        What::Listed { .. } => None,
+    }
+}
+
+#[async_trait]
+impl Source for PeerSource {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn whole(&self, what: &What, limit: u64) -> Result<Vec<u8>, Fault> {
+        if *what != What::Head {
+            return Err(Fault::Missing);
+        }
+        match self.ask(Item::Head, 0..1).await? {
+            (Message::GiveAll(bytes), _) if u64::try_from(bytes.len()).is_ok_and(|len| len <= limit) => {
+                Ok(bytes)
+            }
+            (Message::GiveAll(_), _) => Err(Fault::OtherFile(format!("has more than {limit} bytes"))),
+            (_, mut channel) => {
+                *channel = None;
+                Err(odd())
+            }
+        }
+    }
+
+    async fn open(&self, what: &What, range: Range<u64>) -> Result<Body, Fault> {
+        let item = item(what).ok_or(Fault::Missing)?;
+        let (answer, mut channel) = self.ask(item, range.clone()).await?;
+        let Some(stream) = channel.take().filter(|_| answer == Message::Give) else { return Err(odd()) };
+        let coming = Coming { stream, channel, left: range.end.saturating_sub(range.start) };
+        Ok(Body::new(range.start, stream::try_unfold(Some(coming), next)))
+    }
+
+    fn inventory(&self) -> Option<&Inventory> {
+        Some(&self.inventory)
+    }
+}
+
+/// The bytes of an answer that are still to come. If it is dropped before its end, the channel is closed.
+struct Coming {
+    stream: Box<dyn Stream>,
+    channel: OwnedMutexGuard<Option<Box<dyn Stream>>>,
+    left: u64,
+}
+
+async fn next(coming: Option<Coming>) -> Result<Option<(Bytes, Option<Coming>)>, Fault> {
+    let Some(mut coming) = coming else { return Ok(None) };
+    let most = usize::try_from(coming.left).unwrap_or(usize::MAX).min(FRAME);
+    let mut bytes = BytesMut::with_capacity(most);
+    let mut limited = (&mut coming.stream).take(u64::try_from(most).unwrap_or(0));
+    let read = limited.read_buf(&mut bytes).await.map_err(|error| fault(&error))?;
+    if read == 0 {
+        return Err(Fault::Unreachable(format!("ended {} bytes early", coming.left)));
+    }
+    coming.left = coming.left.saturating_sub(u64::try_from(read).unwrap_or(u64::MAX));
+    if coming.left == 0 {
+        let Coming { stream, mut channel, .. } = coming;
+        *channel = Some(stream);
+        return Ok(Some((bytes.freeze(), None)));
+    }
+    Ok(Some((bytes.freeze(), Some(coming))))
+}
+
+impl fmt::Debug for PeerSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerSource").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,586 @@
+//! A member at work: who is connected, what is told, and what is answered.
+//!
+//! All decisions about pieces are those of [`Plan`], and all about members those of [`Neighbours`]. This module carries
+//! them out.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinSet,
+};
+use tracing::{debug, info};
+use weighbridge_transfer::{Guide, Limit, SourceId, Sources};
+
+use crate::{
+    channel::{self, Carrier, Purpose},
+    door::{Door, Pass},
+    giver, guide,
+    member::MemberKey,
+    message::{Message, Peer, Role},
+    neighbour::{self, Near},
+    plan::{Degree, Discovery, Neighbours, UploadRules},
+    ticket::{Address, SwarmKey, Ticket},
+    tls::{Identity, TlsCarrier},
+    turns::Turns,
+};
+
+/// The options of a member. They come from its user.
+#[derive(Clone)]
+pub struct SwarmOptions {
+    /// The ticket of the swarm.
+    pub ticket: Ticket,
+    /// The secret half of this member's key.
+    pub identity: Identity,
+    /// The address at which other members are let in; port 0 is any that is free.
+    pub listen: SocketAddr,
+    /// Other addresses under which members reach this one.
+    pub addresses: Vec<Address>,
+    /// Members to connect to, beside those that trackers name.
+    pub peers: Vec<Address>,
+    /// Whether all of the release is fetched.
+    pub is_whole: bool,
+    /// How many bytes may be sent per second to all members together; `None` for no limit.
+    pub upload_rate: Option<u64>,
+}
+
+/// A membership of a swarm: it gives a fetch the other members as sources, says what is asked of which, and gives
+/// others what the fetch has verified.
+///
+/// # Guarantee
+/// Nobody who has not proven to be a member gets a byte but those of TLS. What is sent was judged in the buffer from
+/// which it is sent (rule 10). When this is dropped, all its tasks end.
+///
+/// # Non-guarantee
+/// A member that other members cannot reach still fetches from them, and gives them nothing.
+pub struct Swarm {
+    member: Arc<Member>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// The bytes and members of a swarm, as one member has seen them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SwarmFigures {
+    /// The members that are connected now.
+    pub members: usize,
+    /// The most members that were connected at once.
+    pub most_members: usize,
+    /// Verified bytes of files that other members have given: those of whole pieces.
+    pub taken: u64,
+    /// Bytes of files that this member has sent to others.
+    pub sent: u64,
+}
+
+/// One member, shared by its tasks.
+pub(crate) struct Member {
+    pub(crate) carrier: Arc<dyn Carrier>,
+    pub(crate) ticket: Ticket,
+    pub(crate) swarm: SwarmKey,
+    pub(crate) key: MemberKey,
+    port: u16,
+    addresses: Vec<Address>,
+    pub(crate) sources: Sources,
+    pub(crate) began: Instant,
+    pub(crate) state: Mutex<State>,
+    pub(crate) turns: Turns,
+    pub(crate) limit: Limit,
+    /// Becomes true when the list is known.
+    pub(crate) begun: watch::Sender<bool>,
+    /// Notified when there may be somebody to connect to.
+    wake: tokio::sync::Notify,
+}
+
+/// The changing half of a member.
+pub(crate) struct State {
+    pub(crate) neighbours: Neighbours,
+    /// The addresses of known members, and whether a tracker has said so.
+    addresses: BTreeMap<MemberKey, (Address, bool)>,
+    pub(crate) near: BTreeMap<MemberKey, Near>,
+    pub(crate) role: Role,
+    /// The members that fetch all, by the word of each connected tracker.
+    pub(crate) told: BTreeMap<MemberKey, Vec<MemberKey>>,
+    pub(crate) work: Option<guide::Work>,
+    /// By source that is no member: whether it is set aside.
+    pub(crate) origins: BTreeMap<SourceId, bool>,
+    arrivals: BTreeMap<IpAddr, Vec<Instant>>,
+    /// The member that each source is, or was.
+    pub(crate) given_by: BTreeMap<SourceId, MemberKey>,
+    /// The members that gave a wrong chunk, judged or not.
+    pub(crate) suspects: BTreeSet<MemberKey>,
+    /// By member: the end of its channel for requests, when another one takes its place.
+    asking: BTreeMap<MemberKey, (u64, oneshot::Sender<()>)>,
+    inside: Inside,
+    pub(crate) figures: SwarmFigures,
+    next_channel: u64,
+}
+
+/// The ways in which members are found.
+const BY_TRACKER: Discovery = Discovery(0);
+const BY_USER: Discovery = Discovery(1);
+const BY_MEMBER: Discovery = Discovery(2);
+
+/// The least and the most time between two attempts to reach an address.
+const LEAST_PAUSE: Duration = Duration::from_millis(500);
+const MOST_PAUSE: Duration = Duration::from_secs(30);
+/// The time that a member with a larger key leaves to the other to connect.
+const COURTESY: Duration = Duration::from_millis(400);
+/// The most channels of members that have connected, for news and for requests each, and of one address.
+const MOST_CHANNELS: usize = 32;
+const MOST_OF_ADDRESS: usize = 16;
+/// The most connections that have not proven themselves, and of one address.
+const MOST_WAITING: usize = 256;
+const MOST_WAITING_OF_ADDRESS: usize = 16;
+/// The most new keys of an address in a minute, where the ticket lists no members.
+const MOST_NEW_KEYS: usize = 32;
+const MINUTE: Duration = Duration::from_secs(60);
+
+impl Swarm {
+    /// Joins a swarm. Its members become `sources` of a fetch as they are found; the other sources there are the
+    /// origin.
+    ///
+    /// # Errors
+    /// The address to listen at cannot be had, or the ticket does not list this member.
+    pub async fn join(options: SwarmOptions, sources: Sources) -> io::Result<Self> {
+        let SwarmOptions { ticket, identity, listen, addresses, peers, is_whole, upload_rate } = options;
+        let key = identity.key();
+        if is_over(&ticket) {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the ticket has expired"));
+        }
+        if !ticket.lists(&key) {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "the ticket does not list this member",
+            ));
+        }
+        let listed = ticket.clone();
+        let carrier = TlsCarrier::bind(&identity, listen, move |key| listed.lists(key)).await?;
+        let port = carrier.address()?.port();
+        let mut seed = [0; 8];
+        // The seed only spreads the choices of many members, so a failure here is harmless.
+        let _ = getrandom::fill(&mut seed);
+        let seed = u64::from_le_bytes(seed);
+        let role = if is_whole { Role::FetchesAll } else { Role::FetchesPart };
+        let member = Arc::new(Member {
+            carrier: Arc::new(carrier),
+            swarm: ticket.key(),
+            ticket,
+            key,
+            port,
+            addresses,
+            sources,
+            began: Instant::now(),
+            state: Mutex::new(State {
+                neighbours: Neighbours::new(key, Degree::default(), seed),
+                addresses: BTreeMap::new(),
+                near: BTreeMap::new(),
+                role,
+                told: BTreeMap::new(),
+                work: None,
+                origins: BTreeMap::new(),
+                arrivals: BTreeMap::new(),
+                given_by: BTreeMap::new(),
+                suspects: BTreeSet::new(),
+                asking: BTreeMap::new(),
+                inside: Inside::default(),
+                figures: SwarmFigures::default(),
+                next_channel: 0,
+            }),
+            turns: Turns::new(UploadRules::default()),
+            limit: Limit::new(upload_rate),
+            begun: watch::Sender::new(false),
+            wake: tokio::sync::Notify::new(),
+        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(let_in(Arc::clone(&member)));
+        tasks.spawn(connect_to_neighbours(Arc::clone(&member)));
+        tasks.spawn(guide::watch(Arc::clone(&member)));
+        for tracker in member.ticket.trackers.clone() {
+            tasks.spawn(stay_connected(Arc::clone(&member), tracker));
+        }
+        for peer in peers {
+            tasks.spawn(stay_connected(Arc::clone(&member), peer));
+        }
+        Ok(Self { member, tasks: Mutex::new(tasks) })
+    }
+
+    /// The key of this member.
+    #[must_use]
+    pub fn key(&self) -> MemberKey {
+        self.member.key
+    }
+
+    /// The port at which other members are let in.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.member.port
+    }
+
+    /// The guide of the fetch.
+    #[must_use]
+    pub fn guide(&self) -> Arc<dyn Guide> {
+        Arc::<Member>::clone(&self.member)
+    }
+
+    /// Waits until a tracker or a member has answered, for this time at most. Returns whether any has.
+    pub async fn found_somebody(&self, within: Duration) -> bool {
+        let since = Instant::now();
+        loop {
+            if !self.member.state().near.is_empty() {
+                return true;
+            }
+            if since.elapsed() >= within {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The figures until now.
+    #[must_use]
+    pub fn figures(&self) -> SwarmFigures {
+        self.member.state().figures
+    }
+
+    /// Tells the others that this member has all, and goes on to give it: for `time`, or until each member that is
+    /// connected has all, if that is sooner and not before one second.
+    pub async fn linger(&self, time: Duration) {
+        let began = Instant::now();
+        self.member.set_role(Role::HasAll);
+        while began.elapsed() < time {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let is_needed = self.member.is_needed();
+            if !is_needed && began.elapsed() >= Duration::from_secs(1) {
+                break;
+            }
+        }
+    }
+
+    /// Takes leave of the others, and ends all tasks.
+    pub async fn leave(&self) {
+        self.member.state().near.values().for_each(|near| near.outbox.leave());
+        // The last news are short, and nobody is waited for.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.shutdown().await;
+    }
+}
+
+impl fmt::Debug for Swarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.member.fmt(f)
+    }
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl Member {
+    /// Locks the state. No code panics while holding the lock.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The time since this member began, which is the time of its plan.
+    pub(crate) fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    pub(crate) fn announcement(&self, state: &State) -> (Role, u16, Vec<Address>) {
+        (state.role, self.port, self.addresses.clone())
+    }
+
+    fn set_role(&self, role: Role) {
+        let mut state = self.state();
+        state.role = role;
+        for near in state.near.values() {
+            near.outbox.announce(role, self.port, self.addresses.clone());
+        }
+    }
+
+    /// Whether a connected member still lacks anything.
+    fn is_needed(&self) -> bool {
+        let state = self.state();
+        let of_trackers = state.told.values().flatten().any(|key| *key != self.key);
+        let lacks = |near: &Near| matches!(near.role, Role::FetchesAll | Role::FetchesPart);
+        of_trackers || state.near.values().any(lacks)
+    }
+
+    /// Takes in what a tracker, or a member, says of others.
+    pub(crate) fn learn(&self, peers: Vec<Peer>, by_tracker: bool) {
+        let by = if by_tracker { BY_TRACKER } else { BY_MEMBER };
+        {
+            let mut state = self.state();
+            // Members do not fill the places that are left for the word of trackers.
+            let most = if by_tracker { MOST_KNOWN } else { MOST_BY_MEMBERS };
+            for peer in peers.into_iter().filter(|peer| peer.key != self.key && self.ticket.lists(&peer.key))
+            {
+                let known = state.addresses.get(&peer.key).map(|(_, by_tracker)| *by_tracker);
+                if known.is_none() && state.addresses.len() >= most {
+                    continue;
+                }
+                state.neighbours.found(peer.key, by);
+                // The word of a tracker is not replaced by that of a member.
+                if by_tracker || known != Some(true) {
+                    state.addresses.insert(peer.key, (peer.address, by_tracker));
+                }
+            }
+        }
+        self.wake.notify_one();
+    }
+
+    /// Members to tell a neighbour about: those that are connected.
+    pub(crate) fn acquaintances(&self, except: &MemberKey) -> Vec<Peer> {
+        let state = self.state();
+        let near = state.near.iter().filter(|(key, near)| *key != except && near.role != Role::Tracker);
+        let peers = near.filter_map(|(key, near)| Some(Peer { key: *key, address: near.address.clone()? }));
+        peers.take(crate::message::MAX_PEERS).collect()
+    }
+
+    /// Whether a member with this key may come in from this address now: new keys of an address are limited.
+    fn admits(&self, key: &MemberKey, from: IpAddr) -> bool {
+        let mut state = self.state();
+        if state.neighbours.is_banned(key) || state.suspects.contains(key) {
+            return false;
+        }
+        if state.near.contains_key(key) || !self.ticket.members.is_empty() {
+            return true;
+        }
+        state.arrivals.retain(|_, times| {
+            times.retain(|at| at.elapsed() < MINUTE);
+            !times.is_empty()
+        });
+        let times = state.arrivals.entry(from).or_default();
+        let is_few = times.len() < MOST_NEW_KEYS;
+        if is_few {
+            times.push(Instant::now());
+        }
+        is_few
+    }
+
+    /// A number for a channel, by which its end is told from that of the channel that took its place.
+    pub(crate) fn channel_number(&self) -> u64 {
+        let mut state = self.state();
+        state.next_channel = state.next_channel.wrapping_add(1);
+        state.next_channel
+    }
+}
+
+/// The most members whose addresses are remembered: in all, and by the word of members.
+const MOST_KNOWN: usize = 16_384;
+const MOST_BY_MEMBERS: usize = 4096;
+
+/// The members that have come in, by what for.
+#[derive(Debug, Default)]
+struct Inside {
+    news: usize,
+    requests: usize,
+    of_address: BTreeMap<(IpAddr, bool), usize>,
+}
+
+/// The place of a member that has come in.
+struct Place {
+    member: Arc<Member>,
+    from: IpAddr,
+    is_news: bool,
+}
+
+impl Place {
+    /// Takes a place, if there is one.
+    fn take(member: &Arc<Member>, from: IpAddr, purpose: Purpose) -> Option<Self> {
+        let is_news = purpose == Purpose::News;
+        let Inside { news, requests, of_address } = &mut member.state().inside;
+        let all = if is_news { news } else { requests };
+        let of_address = of_address.entry((from, is_news)).or_default();
+        if *all >= MOST_CHANNELS || *of_address >= MOST_OF_ADDRESS {
+            return None;
+        }
+        *all = all.saturating_add(1);
+        *of_address = of_address.saturating_add(1);
+        Some(Self { member: Arc::clone(member), from, is_news })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Inside { news, requests, of_address } = &mut self.member.state().inside;
+        let all = if self.is_news { news } else { requests };
+        *all = all.saturating_sub(1);
+        if let Some(count) = of_address.get_mut(&(self.from, self.is_news)) {
+            *count = count.saturating_sub(1);
+        }
+        of_address.retain(|_, count| *count > 0);
+    }
+}
+
+/// Whether the ticket has ended.
+fn is_over(ticket: &Ticket) -> bool {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).is_ok_and(|now| now >= ticket.expires.unix())
+}
+
+/// Lets members in that have proven themselves.
+async fn let_in(member: Arc<Member>) {
+    let mut channels: JoinSet<()> = JoinSet::new();
+    let mut door = Door::new(MOST_WAITING, MOST_WAITING_OF_ADDRESS);
+    loop {
+        while channels.try_join_next().is_some() {}
+        let Ok(arriving) = member.carrier.accept().await else {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        };
+        if is_over(&member.ticket) {
+            continue;
+        }
+        let from = arriving.from;
+        let pass = door.make_room(from);
+        let number = pass.number();
+        let member = Arc::clone(&member);
+        let task = channels.spawn(async move {
+            if let Err(error) = welcome(&member, arriving, pass).await {
+                debug!(target: "weighbridge", from = %from, "a channel of the swarm has ended: {error}");
+            }
+        });
+        door.waits(number, from, task);
+    }
+}
+
+async fn welcome(member: &Arc<Member>, arriving: channel::Arriving, pass: Pass) -> io::Result<()> {
+    let from = arriving.from;
+    let link = arriving.handshake.await?;
+    let find = |label: &crate::ticket::Label, peer: &MemberKey| {
+        (*label == member.swarm.label() && *peer != member.key).then(|| (member.swarm.clone(), ()))
+    };
+    let (channel, purpose, ()) = channel::accept(link, &member.key, find).await?;
+    drop(pass);
+    if !member.admits(&channel.peer, from) {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    let Some(_place) = Place::take(member, from, purpose) else {
+        return Err(io::ErrorKind::QuotaExceeded.into());
+    };
+    match purpose {
+        Purpose::News => neighbour::run(member, channel, Some(from), None, false).await,
+        Purpose::Requests => {
+            let (peer, number) = (channel.peer, member.channel_number());
+            let (end, ends) = oneshot::channel();
+            // A member has one channel for requests: a new one ends the old one.
+            let replaced = member.state().asking.insert(peer, (number, end));
+            drop(replaced);
+            let ended = tokio::select! {
+                ended = giver::answer(member, channel) => ended,
+                _ = ends => return Err(io::ErrorKind::AlreadyExists.into()),
+            };
+            let asking = &mut member.state().asking;
+            if asking.get(&peer).is_some_and(|(current, _)| *current == number) {
+                asking.remove(&peer);
+            }
+            ended
+        }
+    }
+}
+
+/// Stays connected to an address that the user, or the ticket, names: a tracker, or any member.
+async fn stay_connected(member: Arc<Member>, address: Address) {
+    let mut pause = LEAST_PAUSE;
+    let mut has_told = false;
+    while !is_over(&member.ticket) {
+        let began = Instant::now();
+        let connected = channel::connect(&*member.carrier, &address, &member.swarm, Purpose::News).await;
+        let ended = match connected {
+            Ok(channel) => {
+                member.state().neighbours.found(channel.peer, BY_USER);
+                neighbour::run(&member, channel, None, Some(address.clone()), true).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ended
+            && !std::mem::replace(&mut has_told, true)
+        {
+            info!(target: "weighbridge", address = address.as_str(), "no tracker or member answers: {error}");
+        }
+        pause = if began.elapsed() > MOST_PAUSE { LEAST_PAUSE } else { pause };
+        tokio::time::sleep(pause).await;
+        pause = pause.saturating_mul(2).min(MOST_PAUSE);
+    }
+}
+
+/// Connects to as many members as a member is to have.
+async fn connect_to_neighbours(member: Arc<Member>) {
+    let mut dialling: JoinSet<()> = JoinSet::new();
+    loop {
+        while dialling.try_join_next().is_some() {}
+        while !is_over(&member.ticket) {
+            let now = member.now();
+            let (key, address) = {
+                let mut state = member.state();
+                let Some(key) = state.neighbours.dial(now) else { break };
+                (key, state.addresses.get(&key).map(|(address, _)| address.clone()))
+            };
+            let member = Arc::clone(&member);
+            dialling.spawn(async move { dial(&member, key, address).await });
+        }
+        let _ = tokio::time::timeout(Duration::from_millis(250), member.wake.notified()).await;
+    }
+}
+
+async fn dial(member: &Arc<Member>, key: MemberKey, address: Option<Address>) {
+    // Both have heard of each other at the same time, and one channel is enough.
+    if key < member.key {
+        tokio::time::sleep(COURTESY).await;
+        if member.state().near.contains_key(&key) {
+            return;
+        }
+    }
+    let ended = match address {
+        Some(address) => {
+            match channel::connect(&*member.carrier, &address, &member.swarm, Purpose::News).await {
+                Ok(channel) if channel.peer == key => {
+                    neighbour::run(member, channel, None, Some(address), false).await
+                }
+                Ok(_) => Err(io::Error::other("another member answers there")),
+                Err(error) => Err(error),
+            }
+        }
+        None => Err(io::ErrorKind::AddrNotAvailable.into()),
+    };
+    let has_failed = ended.is_err();
+    if let Err(error) = ended {
+        debug!(target: "weighbridge", member = %key, "no channel to the member: {error}");
+    }
+    let now = member.now();
+    let mut state = member.state();
+    if !state.near.contains_key(&key) {
+        state.neighbours.lost(&key, now);
+        // The word of a member that leads nowhere is forgotten, so that it does not take a place for ever.
+        if has_failed && state.addresses.get(&key).is_some_and(|(_, by_tracker)| !by_tracker) {
+            state.addresses.remove(&key);
+            state.neighbours.vanished(&key, BY_MEMBER);
+        }
+    }
+}
+
+/// The message that tells which pieces are here.
+pub(crate) fn set_of(count: u32, holds: impl Fn(u32) -> bool) -> Option<Message> {
+    let mut bits = vec![0u8; usize::try_from(count.div_ceil(8)).unwrap_or(0)];
+    let mut held = 0u32;
+    for piece in (0..count).filter(|piece| holds(*piece)) {
+        if let Some(byte) = usize::try_from(piece / 8).ok().and_then(|at| bits.get_mut(at)) {
+            *byte |= 1 << (piece % 8);
+            held = held.saturating_add(1);
+        }
+    }
+    match held {
+        0 => None,
+        all if all == count => Some(Message::HaveAll),
+        _ => Some(Message::HaveSet(bits)),
+    }
+}
