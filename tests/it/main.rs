@@ -13,6 +13,8 @@ mod hub_cache;
 #[cfg(unix)]
 mod import;
 #[cfg(unix)]
+mod process;
+#[cfg(unix)]
 mod push;
 #[cfg(unix)]
 mod python;
@@ -20,6 +22,8 @@ mod readme;
 mod reference;
 #[cfg(unix)]
 mod serve;
+#[cfg(unix)]
+mod swarm;
 #[cfg(unix)]
 mod torture;
 mod vectors;

@@ -5,83 +5,27 @@ mod bucket;
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{Read as _, Write as _},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::Command,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::SeqCst},
-        mpsc::{self, Receiver},
     },
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 use weighbridge_store::power_cut::Dice;
 
 use crate::{
-    command::{
-        events,
-        kit::{Ran, World, binary, root},
-    },
+    command::kit::{Ran, World, binary, root},
     fleet::Fleet,
+    process::Process,
 };
-
-/// A process of the command, whose objects are read while it runs.
-struct Process {
-    child: Child,
-    lines: Receiver<(Instant, Value)>,
-}
-
-impl Process {
-    fn start(mut command: Command) -> Self {
-        let mut child = command.arg("--json").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let (sender, lines) = mpsc::channel();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        thread::spawn(move || {
-            for line in output.split(b'\n').map_while(Result::ok) {
-                let Ok(value) = serde_json::from_slice(&line) else { break };
-                if sender.send((Instant::now(), value)).is_err() {
-                    break;
-                }
-            }
-        });
-        Self { child, lines }
-    }
-
-    /// The next object for which this holds, and when it came.
-    #[track_caller]
-    fn wait_for(&self, is: impl Fn(&Value) -> bool) -> (Instant, Value) {
-        let until = Instant::now() + Duration::from_secs(60);
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let (at, object) = self.lines.recv_timeout(left).expect("it never said so");
-            events::is_in_the_schema(&object);
-            if is(&object) {
-                return (at, object);
-            }
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// A server that takes models into the folder `taken`, at any free port.
 fn receiver(world: &World, more: &str) -> (Process, String) {

@@ -9,6 +9,7 @@ use weighbridge_tree::{ChunkSize, HeadId};
 
 use crate::examples;
 
+pub(crate) mod swarm;
 pub(crate) mod trust_file;
 use trust_file::TrustFile;
 
@@ -50,6 +51,8 @@ pub(crate) enum Command {
     Import(Import),
     Serve(Serve),
     Push(Push),
+    #[command(subcommand)]
+    Swarm(swarm::Swarm),
     #[command(subcommand)]
     Trust(TrustFile),
     Diff(Diff),
@@ -439,6 +442,8 @@ pub(crate) struct Fetch {
     /// can read arguments. Headers are not sent on to where a source redirects.
     #[arg(long, num_args = 2, value_names = ["SOURCE", "LINE"])]
     pub(crate) header: Vec<String>,
+    #[command(flatten)]
+    pub(crate) membership: swarm::Membership,
 }
 
 /// Fetch a model that nobody weighed, check it by what its place lists, weigh it and sign it by your own key
@@ -524,6 +529,12 @@ pub(crate) struct Serve {
     /// The vkey line of an auditor whose challenges are answered, or its file; may be given several times
     #[arg(long, value_name = "VKEY", requires = "node_key")]
     pub(crate) auditor: Vec<String>,
+    /// Be a tracker of swarms too, at this address: nodes that fetch the same model share it
+    #[arg(long, value_name = "ADDRESS", requires = "ticket")]
+    pub(crate) tracker: Option<SocketAddr>,
+    /// The ticket of a swarm; may be given several times
+    #[arg(long, value_name = "FILE", requires = "tracker")]
+    pub(crate) ticket: Vec<PathBuf>,
     /// How many connections to have at once
     #[arg(long, value_name = "NUMBER", default_value = "1024", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) connections: u16,

@@ -16,6 +16,7 @@ pub(crate) mod push;
 #[cfg(test)]
 mod schema;
 pub(crate) mod serve;
+pub(crate) mod swarm;
 pub(crate) mod values;
 pub(crate) mod verify;
 pub(crate) mod verify_hub;
@@ -118,6 +119,7 @@ events! {
     "naming", "fetch, import": fetch::Naming;
     "extra", "fetch, import": fetch::Extra<'_>;
     "listening", "serve": serve::Listening<'_>;
+    "tracking", "serve --tracker": serve::Tracking;
     "published", "serve": serve::Published<'_>;
     "withdrawn", "serve": serve::Withdrawn<'_>;
     "unpublished", "serve, of a folder that cannot be served as it is": serve::Unpublished<'_>;
@@ -127,6 +129,9 @@ events! {
     "pushed", "push": push::Pushed<'_>;
     "unpushed", "push, of a target that does not have the model": push::Unpushed<'_>;
     "result", "push": push::Result;
+    "ticket", "swarm ticket": swarm::Made<'_>;
+    "member", "swarm peers": swarm::Member;
+    "shared", "fetch --swarm, at its end": swarm::Shared;
     "man", "man": common::Man<'_>;
 }
 

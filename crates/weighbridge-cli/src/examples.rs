@@ -93,6 +93,8 @@ pub(crate) const FETCH: &str = examples! {
     "    --name org/model --vkey \"$(cat keys/alice.vkey)\""
     "weighbridge fetch s3://bucket/model -o part --tensor 'model.layers.0.*' \\"
     "    --only '*.json' --name org/model --vkey \"$(cat keys/alice.vkey)\""
+    "weighbridge fetch https://one.example/model --swarm model.ticket \\"
+    "    -o shared --vkey \"$(cat keys/alice.vkey)\""
     "weighbridge fetch https://one.example/model --hf-cache --name org/model \\"
     "    --vkey \"$(cat keys/alice.vkey)\""
 };
@@ -103,6 +105,7 @@ pub(crate) const SERVE: &str = examples! {
     "    --cert cert.pem --key key.pem --tokens tokens"
     "weighbridge serve model --node-key keys/node.key \\"
     "    --auditor keys/auditor.vkey"
+    "weighbridge serve model --tracker 127.0.0.1:7070 --ticket model.ticket"
     "weighbridge serve --accept taken --vkey \"$(cat keys/alice.vkey)\" \\"
     "    --node-key keys/node.key --tokens tokens"
 };
@@ -111,6 +114,18 @@ pub(crate) const PUSH: &str = examples! {
     "weighbridge push model https://one.example --receiver keys/node.vkey \\"
     "    --token https://one.example token --receipts receipts"
     "weighbridge push model s3://bucket/model"
+};
+
+pub(crate) const SWARM: &str = examples! {
+    "weighbridge swarm ticket --help"
+};
+
+pub(crate) const SWARM_TICKET: &str = examples! {
+    "weighbridge swarm ticket model --tracker 127.0.0.1:7070 -o model.ticket"
+};
+
+pub(crate) const SWARM_PEERS: &str = examples! {
+    "weighbridge swarm peers --help"
 };
 
 pub(crate) const IMPORT: &str = examples! {

@@ -1,11 +1,11 @@
 //! `fetch`: a model from many untrusted sources.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     env,
     path::{Path, PathBuf},
     process,
-    sync::{Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, mpsc},
     thread::{self, Scope},
     time::{Duration, Instant},
 };
@@ -17,8 +17,8 @@ use weighbridge_manifest::{TrustError, VerifiedHead, shown};
 use weighbridge_store::{Existing, FOLDER, PARTIAL, read_bounded, shown_path};
 use weighbridge_transfer::{
     AnotherModel, Blame, Event, FetchError, FetchProgress, Fetched, Missing, Observer, Options, SourceError,
-    SourceFactory, SourceId, SourceOptions, SourceState, SourceStatus, Stop, Unlisted, Wanted, Watchdog,
-    fetch,
+    SourceFactory, SourceId, SourceOptions, SourceState, SourceStatus, Sources, Stop, Unlisted, Wanted,
+    Watchdog, fetch,
 };
 use weighbridge_tree::{Coded, ErrorCode, HeadId};
 
@@ -35,6 +35,7 @@ use crate::{
     memory::Unaccepted,
     output::{Output, count, size},
     signals::{self, Signal},
+    swarm::{self, Joined},
     trust::{self, Demand},
     weigh::globs,
 };
@@ -45,6 +46,10 @@ mod hub_token;
 use hub_token::HubToken;
 
 pub(crate) fn run(mut args: Fetch, output: &Output, stop: &Stop) -> Result<(), Failure> {
+    let ticket = args.membership.swarm.as_deref().map(swarm::ticket).transpose()?;
+    if let Some(ticket) = &ticket {
+        args.which.name.get_or_insert_with(|| ticket.name.clone());
+    }
     if !args.any_name && args.which.name.is_none() && args.which.head.is_none() {
         args.which.name = Some(hub_name::wanted(&args.sources)?.ok_or_else(which_model)?);
     }
@@ -63,7 +68,15 @@ pub(crate) fn run(mut args: Fetch, output: &Output, stop: &Stop) -> Result<(), F
     let runtime = Runtime::new().map_err(|error| {
         Failure::new(ErrorCode::IO, format!("cannot start the threads of a fetch: {error}"))
     })?;
-    let watcher = Watcher::new(output, &names, &demand, stop, into.is_cache());
+    let joined = ticket.map(|ticket| {
+        let is_whole = options.wanted.files.is_none() && options.wanted.tensors.is_none();
+        // Every member fetches the release of the ticket. Who signed it is judged as ever.
+        options.expected = options.expected.clone().head(ticket.head);
+        Joined::join(&args.membership, ticket, is_whole, &options.sources, &runtime, output)
+    });
+    let joined = joined.transpose()?;
+    options.guide = joined.as_ref().map(Joined::guide);
+    let watcher = Watcher::new(output, names, &options.sources, &demand, stop, into.is_cache());
     let ended = thread::scope(|scope| {
         let (tell, heard) = mpsc::channel();
         let signals = tell.clone();
@@ -79,9 +92,13 @@ pub(crate) fn run(mut args: Fetch, output: &Output, stop: &Stop) -> Result<(), F
         let _ended = Ended(tell);
         runtime.block_on(fetch(options, watcher, stop))
     });
+    let ended = watcher.end(ended, into, joined.as_ref());
+    if let Some(joined) = joined {
+        joined.end(ended.is_ok(), &runtime, output, stop);
+    }
     // Do not wait for reads of a file system that does not answer.
     runtime.shutdown_background();
-    watcher.end(ended, into)
+    ended
 }
 
 fn which_model() -> Failure {
@@ -192,7 +209,11 @@ const MAX_HEADERS: u64 = 64 << 10;
 /// Reports the fetch, and keeps everything that is reported at the end.
 struct Watcher<'a> {
     output: &'a Output,
-    names: &'a [String],
+    /// The names of the sources, by number. Members of a swarm come while the fetch runs.
+    names: RwLock<Vec<String>>,
+    /// The number of sources that the caller has named.
+    own: usize,
+    sources: Sources,
     demand: &'a Demand<'a>,
     stop: &'a Stop,
     /// Whether the model is put into a cache.
@@ -213,6 +234,46 @@ struct Seen {
     signal: Option<Signal>,
     /// By source: for how long it was asked for bytes, and the time since which it is being asked again.
     asked: BTreeMap<SourceId, (Duration, Option<Instant>)>,
+    speed: Speed,
+}
+
+/// The bytes of a fetch over time.
+#[derive(Default)]
+struct Speed {
+    began: Option<Instant>,
+    /// The bytes that were verified at some times, over the last second.
+    last: VecDeque<(Instant, u64)>,
+    /// The most bytes that were verified in a second, per second.
+    best: f64,
+    /// When a byte was verified last.
+    ended: Option<Instant>,
+}
+
+impl Speed {
+    fn begin() -> Self {
+        Self { began: Some(Instant::now()), ..Self::default() }
+    }
+
+    fn add(&mut self, verified: u64) {
+        let now = Instant::now();
+        if self.last.back().is_none_or(|(_, before)| *before < verified) {
+            self.ended = Some(now);
+        }
+        self.last.push_back((now, verified));
+        while let Some((then, before)) = self.last.front().copied() {
+            let seconds = now.duration_since(then).as_secs_f64();
+            if seconds < 1.0 {
+                break;
+            }
+            self.best = self.best.max(verified.saturating_sub(before) as f64 / seconds);
+            self.last.pop_front();
+        }
+    }
+
+    /// The seconds from the head to the last byte.
+    fn seconds(&self) -> f64 {
+        self.began.zip(self.ended).map_or(0.0, |(began, ended)| ended.duration_since(began).as_secs_f64())
+    }
 }
 
 impl Seen {
@@ -221,6 +282,25 @@ impl Seen {
         *asked += since.take().map(|since: Instant| since.elapsed()).unwrap_or_default();
         *since = (status.state == SourceState::Active).then(Instant::now);
         self.sources.insert(status.source, status.clone());
+    }
+
+    /// The part of the swarm in the fetch. `own` is the number of sources that are no members.
+    fn part(&self, joined: &Joined, own: usize, verified: u64) -> events::swarm::Part {
+        let figures = joined.figures();
+        let seconds = self.speed.seconds();
+        let of_origin = self.sources.iter().filter(|(source, _)| source.number() < own);
+        events::swarm::Part {
+            members: u64::try_from(figures.most_members).unwrap_or(u64::MAX),
+            from_members: figures.taken,
+            from_origin: of_origin.map(|(_, status)| status.verified).sum(),
+            sent: figures.sent,
+            seconds,
+            bound: if self.speed.best > 0.0 {
+                (verified as f64 / self.speed.best).min(seconds)
+            } else {
+                seconds
+            },
+        }
     }
 
     /// Whether a source was asked for bytes for a while and gave none, although the fetch ended too early to blame it.
@@ -236,13 +316,34 @@ const SILENT: Duration = Duration::from_secs(1);
 impl<'a> Watcher<'a> {
     fn new(
         output: &'a Output,
-        names: &'a [String],
+        names: Vec<String>,
+        sources: &Sources,
         demand: &'a Demand<'a>,
         stop: &'a Stop,
         is_cached: bool,
     ) -> Self {
-        let view = Mutex::new(View::new(output, names, Counts::Verified));
-        Self { output, names, demand, stop, is_cached, view, seen: Mutex::default() }
+        let view = Mutex::new(View::new(output, &names, Counts::Verified));
+        let (own, names, sources) = (names.len(), RwLock::new(names), sources.clone());
+        Self { output, names, own, sources, demand, stop, is_cached, view, seen: Mutex::default() }
+    }
+
+    /// The names of the sources until now.
+    fn names(&self) -> RwLockReadGuard<'_, Vec<String>> {
+        self.names.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Learns the name of a source that has joined.
+    fn learn(&self, source: SourceId) {
+        if source.number() < self.names().len() {
+            return;
+        }
+        let there = self.sources.names();
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        for number in names.len()..=source.number() {
+            let name = there.get(&SourceId::new(number)).cloned();
+            names.push(name.unwrap_or_else(|| "a member that has left".to_owned()));
+        }
+        self.view().rename(&names);
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -254,7 +355,14 @@ impl<'a> Watcher<'a> {
     }
 
     /// Prints the end of the fetch, and returns its result.
-    fn end(self, ended: Result<Fetched, FetchError>, into: Destination) -> Result<(), Failure> {
+    fn end(
+        self,
+        ended: Result<Fetched, FetchError>,
+        into: Destination,
+        joined: Option<&Joined>,
+    ) -> Result<(), Failure> {
+        let names = self.names.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let names = names.as_slice();
         let mut seen = self.seen.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut folder = None;
         if let (None, Ok(fetched)) = (&seen.failure, &ended) {
@@ -264,7 +372,7 @@ impl<'a> Watcher<'a> {
             }
         }
         let view = self.view.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let (output, names) = (self.output, self.names);
+        let output = self.output;
         let progress = ended.as_ref().map_or(seen.progress, |fetched| fetched.progress);
         view.finish(output, &progress);
         let told = |status: &&SourceStatus| status.blame.is_some() || seen.is_silent(status);
@@ -288,6 +396,7 @@ impl<'a> Watcher<'a> {
             partial: ended_well.map(|fetched| fetched.partial),
             bytes: ended_well.map(|fetched| fetched.bytes),
             sources: seen.sources.values().map(|status| fetch_json::source(status, names)).collect(),
+            swarm: joined.map(|joined| seen.part(joined, self.own, progress.verified)),
             missing: missing(&ended),
             progress: progress.into(),
         });
@@ -326,10 +435,17 @@ impl Observer for Watcher<'_> {
 
     fn event(&self, event: Event) {
         match &event {
-            Event::Progress(progress) => self.seen().progress = *progress,
+            Event::Head(_) => self.seen().speed = Speed::begin(),
+            Event::Progress(progress) => {
+                let mut seen = self.seen();
+                seen.progress = *progress;
+                seen.speed.add(progress.verified);
+            }
             Event::Source(status) => {
+                self.learn(status.source);
                 self.seen().source(status);
             }
+            Event::Waiting(waiting) => waiting.from.iter().for_each(|from| self.learn(*from)),
             _ => {}
         }
         if self.is_cached && matches!(event, Event::Extra { .. }) {
@@ -337,7 +453,7 @@ impl Observer for Watcher<'_> {
         }
         if !self.output.is_json() {
             self.view().show(&event, self.output);
-        } else if let Some(event) = fetch_json::object(&event, self.names) {
+        } else if let Some(event) = fetch_json::object(&event, &self.names()) {
             self.output.object(&*event);
         }
     }

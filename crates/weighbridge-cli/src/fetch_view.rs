@@ -84,6 +84,14 @@ impl View {
         }
     }
 
+    /// Takes in the names of sources that have joined.
+    pub(crate) fn rename(&mut self, names: &[String]) {
+        names.clone_into(&mut self.names);
+        if let Form::Screen(screen) = &mut self.form {
+            screen.add(names);
+        }
+    }
+
     pub(crate) fn show(&mut self, event: &Event, output: &Output) {
         match event {
             Event::Head(head) => self.chunk_size = Some(head.head().chunk_size),

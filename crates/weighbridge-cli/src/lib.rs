@@ -33,6 +33,7 @@ mod push_view;
 mod serve;
 mod sign;
 mod signals;
+mod swarm;
 mod trust;
 mod trust_file;
 mod user_policy;
@@ -139,6 +140,7 @@ fn run(args: Args, output: &Output, stop: &Stop) -> u8 {
         Command::Import(args) => import::run(&args, output),
         Command::Serve(args) => serve::run(args, output, stop),
         Command::Push(args) => push::run(&args, output, stop),
+        Command::Swarm(args) => swarm::run(&args, output),
         Command::Trust(args) => trust_file::run(&args, output),
         Command::Diff(args) => diff::run(&args, output),
         Command::Demo if args.json => Err(Failure::usage("demo shows what people see; it has no --json")),

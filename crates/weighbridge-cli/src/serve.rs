@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Builder, sync::Notify};
+use tokio::{
+    runtime::Builder,
+    sync::{Notify, oneshot},
+};
 use tracing_subscriber::filter::LevelFilter;
 use weighbridge_manifest::shown;
 use weighbridge_serve::{
@@ -33,6 +36,7 @@ use crate::{
 };
 
 mod taking;
+mod tracking;
 
 pub(crate) fn run(mut args: Serve, output: &Output, stop: &Stop) -> Result<(), Failure> {
     for place in &args.models {
@@ -86,11 +90,14 @@ pub(crate) fn run(mut args: Serve, output: &Output, stop: &Stop) -> Result<(), F
         });
         return Err(failure);
     }
-    let site =
-        Site::new(models, Rules { hosts: args.host, hub, clients, audits, accept: accept.clone(), more_figures: None }, &limits);
     let runtime = Builder::new_multi_thread().enable_all().build().map_err(|error| {
         Failure::new(ErrorCode::IO, format!("cannot start the threads of a server: {error}"))
     })?;
+    let tracker = args.tracker.map(|at| tracking::tracker(at, &args.ticket, &runtime)).transpose()?;
+    let more_figures = tracker.as_ref().map(tracking::figures);
+    let accept = accept.clone();
+    let rules = Rules { hosts: args.host, hub, clients, audits, accept, more_figures };
+    let site = Site::new(models, rules, &limits);
     let cannot_listen = |error: io::Error| {
         let is_taken = error.kind() == io::ErrorKind::AddrInUse;
         let failure = Failure::new(ErrorCode::IO, format!("cannot listen at {}: {error}", args.listen));
@@ -112,6 +119,10 @@ pub(crate) fn run(mut args: Serve, output: &Output, stop: &Stop) -> Result<(), F
     // Nothing is served before the address is had.
     changes.iter().for_each(|change| tell(change, output));
     output.result(&format!("at       {url}"), || serve::Listening { url: &url, hub });
+    if let Some(tracker) = &tracker {
+        let address = tracker.address().map_err(cannot_listen)?;
+        output.result(&format!("tracker  {address}"), || serve::Tracking { address: address.to_string() });
+    }
     if let Some(folder) = &taking {
         output.talk(&format!("models that are pushed are taken into {}", shown_path(folder)));
     }
@@ -147,7 +158,20 @@ pub(crate) fn run(mut args: Serve, output: &Output, stop: &Stop) -> Result<(), F
             // It is heard for as long as the server runs.
             let _ = telling.send(Some(change.clone()));
         };
-        runtime.block_on(server.run(end, tell));
+        runtime.block_on(async {
+            // A tracker ends with the server.
+            let (ending, ended) = oneshot::channel::<()>();
+            let serving = async {
+                server.run(end, tell).await;
+                drop(ending);
+            };
+            let tracking = async {
+                if let Some(tracker) = tracker {
+                    tracker.run(async { _ = ended.await }).await;
+                }
+            };
+            tokio::join!(serving, tracking)
+        });
         let _ = told.send(None);
     });
     // A look that is under way holds the releases, and the last reader of one removes what was kept for it. A file system that does

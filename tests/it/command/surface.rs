@@ -63,6 +63,8 @@ fn help_and_version_are_results() {
         "fetch",
         "import",
         "serve",
+        "push",
+        "swarm",
         "trust",
         "diff",
         "demo",
@@ -109,7 +111,11 @@ fn every_help_ends_with_examples_and_they_work() {
         "audit challenge",
         "audit respond",
         "audit check",
+        "swarm",
+        "swarm ticket",
+        "swarm peers",
         "fetch",
+        "serve",
         "import",
         "trust",
         "trust add",
@@ -131,6 +137,10 @@ fn every_help_ends_with_examples_and_they_work() {
         // A server runs until it is told to end, and its port may be taken.
         let examples = examples
             .replace("weighbridge serve model\n", "weighbridge serve model --listen 127.0.0.1:0\n")
+            .replace(
+                "serve model --tracker 127.0.0.1:7070",
+                "serve model --listen 127.0.0.1:0 --tracker 127.0.0.1:0",
+            )
             .replace("0.0.0.0:8443", "127.0.0.1:0")
             .replace("weighbridge serve", "timeout --preserve-status 2 weighbridge serve");
         as_a_shell_runs(&world, &examples).done();

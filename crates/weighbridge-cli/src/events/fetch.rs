@@ -40,7 +40,7 @@ pub(crate) struct Progress {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Source<'a> {
-    /// The position of the source on the command line, counted from 0.
+    /// The position of the source on the command line, counted from 0. Members of a swarm follow as they come.
     pub(crate) source: usize,
     /// The name of the source.
     pub(crate) name: Option<&'a str>,
@@ -177,6 +177,8 @@ pub(crate) struct Result<'a> {
     pub(crate) bytes: Option<u64>,
     /// The sources, as they were at the end.
     pub(crate) sources: Vec<Source<'a>>,
+    /// The part of the swarm; null without --swarm.
+    pub(crate) swarm: Option<super::swarm::Part>,
     /// The chunks that no source could deliver.
     pub(crate) missing: Vec<MissingChunks<'a>>,
     /// The progress of the fetch at its end.

@@ -16,6 +16,14 @@ pub(crate) struct Listening<'a> {
     pub(crate) hub: bool,
 }
 
+/// The server is a tracker of swarms, too.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Tracking {
+    /// The address at which members are let in.
+    pub(crate) address: String,
+}
+
 /// A release is served from now on.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

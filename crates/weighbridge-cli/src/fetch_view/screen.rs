@@ -17,6 +17,8 @@ pub(super) struct Screen {
     bar: ProgressBar,
     /// The rows of the first sources; more would not fit.
     sources: Vec<Row>,
+    /// The row about those that have none.
+    others: Option<ProgressBar>,
     counts: Counts,
     waiting: Option<ProgressBar>,
     verified: u64,
@@ -35,21 +37,30 @@ impl Screen {
     pub(super) fn new(names: &[String], counts: Counts) -> Self {
         let target = ProgressDrawTarget::term_like_with_hz(Box::new(Tty::new()), FRAMES);
         let all = MultiProgress::with_draw_target(target);
-        let row = || {
-            let line = all.add(ProgressBar::new(0));
-            line.set_style(style("{msg}"));
-            line
-        };
-        let bar = row();
+        let bar = row(&all);
         bar.set_message("looking for the model");
-        let sources = names.iter().take(MAX_SOURCES).map(|_| Row { line: row(), status: None }).collect();
-        if names.len() > MAX_SOURCES {
-            row().set_message(format!("  and {}", count((names.len() - MAX_SOURCES) as u64, "more source")));
-        }
+        let pace = Pace::of(counts);
+        let (sources, others) = (Vec::new(), None);
         let mut screen =
-            Self { all, bar, sources, counts, waiting: None, verified: 0, pace: Pace::of(counts), width: 0 };
-        screen.fit(names);
+            Self { all, bar, sources, others, counts, waiting: None, verified: 0, pace, width: 0 };
+        screen.add(names);
         screen
+    }
+
+    /// Adds rows for sources that have none yet.
+    pub(super) fn add(&mut self, names: &[String]) {
+        while self.sources.len() < names.len().min(MAX_SOURCES) {
+            let line = self.all.insert(self.sources.len() + 1, ProgressBar::new(0));
+            line.set_style(style("{msg}"));
+            self.sources.push(Row { line, status: None });
+        }
+        if names.len() > MAX_SOURCES {
+            let others = self.others.get_or_insert_with(|| row(&self.all));
+            others.set_message(format!("  and {}", count((names.len() - MAX_SOURCES) as u64, "more source")));
+        }
+        // The names are as wide as the longest one.
+        self.width = 0;
+        self.fit(names);
     }
 
     /// Shows an event that happened `at` this time after the start. For a waiting event, `waiting` is its line.
@@ -128,6 +139,13 @@ impl Screen {
             self.width,
         ));
     }
+}
+
+/// A new row at the end.
+fn row(all: &MultiProgress) -> ProgressBar {
+    let line = all.add(ProgressBar::new(0));
+    line.set_style(style("{msg}"));
+    line
 }
 
 /// The rate of counted bytes over the last seconds.

@@ -1,0 +1,234 @@
+//! `swarm`: tickets, and who is in a swarm; and the membership of a fetch.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::{runtime::Runtime, sync::Notify};
+use weighbridge_manifest::{Head, Note, Time};
+use weighbridge_publish::Protection;
+use weighbridge_store::{HEAD, IoError, Metadata, read_bounded, shown_path};
+use weighbridge_swarm::{Identity, MAX_NOTE, MAX_TICKET, MemberKey, Secret, Swarm, SwarmOptions, Ticket};
+use weighbridge_transfer::{Sources, Stop};
+use weighbridge_tree::{ErrorCode, head_id};
+
+use crate::{
+    args::{self, PassphraseSource, swarm::Membership},
+    events,
+    failure::Failure,
+    keys,
+    output::{Output, count, size},
+    signals, trust,
+};
+
+pub(crate) fn run(args: &args::swarm::Swarm, output: &Output) -> Result<(), Failure> {
+    match args {
+        args::swarm::Swarm::Ticket(args) => make(args, output),
+        args::swarm::Swarm::Peers(args) => peers(args, output),
+    }
+}
+
+fn make(args: &args::swarm::MakeTicket, output: &Output) -> Result<(), Failure> {
+    let note = if args.model.is_dir() {
+        let note = Metadata::of_model(&args.model).folder().join(HEAD);
+        read_bounded(&note, MAX_NOTE as u64)?
+    } else {
+        read_bounded(&args.model, MAX_NOTE as u64)?
+    };
+    let note = Note::parse(&note).map_err(|error| Failure::of(&error).about(&args.model))?;
+    let head = Head::parse(note.text()).map_err(|error| Failure::of(&error).about(&args.model))?;
+    let members = args.member.iter().map(|line| Ok(member(trust::vkey(line)?.public_key())));
+    let mut members = members.collect::<Result<Vec<_>, Failure>>()?;
+    members.sort_unstable();
+    members.dedup();
+    let ends = now().saturating_add(i64::try_from(args.valid).unwrap_or(i64::MAX));
+    let ticket = Ticket {
+        name: head.name,
+        head: head_id(note.text().as_bytes()),
+        expires: Time::from_unix(ends)
+            .ok_or_else(|| Failure::usage("--valid: the time ends after the year 9999"))?,
+        secret: Secret::random().map_err(|error| {
+            Failure::new(ErrorCode::IO, format!("the system gives no randomness: {error}"))
+        })?,
+        trackers: args.tracker.clone(),
+        members,
+    };
+    let text = ticket.write();
+    // What the parser refuses is not written.
+    Ticket::parse(text.as_bytes()).map_err(|error| Failure::usage(error.to_string()))?;
+    write_secret(&args.output, text.as_bytes())?;
+    let lines = format!(
+        "wrote    {}, for {} head {}, until {}",
+        shown_path(&args.output),
+        ticket.name,
+        ticket.head,
+        ticket.expires
+    );
+    output.result(&lines, || events::swarm::Made {
+        path: args.output.to_string_lossy(),
+        name: ticket.name.as_str(),
+        head: ticket.head.into(),
+        expires: ticket.expires.to_string(),
+    });
+    if ticket.trackers.is_empty() {
+        output.talk("the ticket names no tracker: members find each other by --peer alone");
+    }
+    Ok(())
+}
+
+/// Writes a file that only its owner may read, and that was not there.
+fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path).map_err(IoError::at("create", path))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(IoError::at("write", path))?;
+    Ok(())
+}
+
+/// Reads a ticket that has not expired.
+pub(crate) fn ticket(path: &Path) -> Result<Ticket, Failure> {
+    let bytes = read_bounded(path, MAX_TICKET as u64)?;
+    let ticket = Ticket::parse(&bytes).map_err(|error| Failure::of(&error).about(path))?;
+    if now() >= ticket.expires.unix() {
+        let message = format!("the ticket has expired at {}", ticket.expires);
+        return Err(Failure::new(ErrorCode::SWARM_NOT_JOINED, message)
+            .about(path)
+            .hint("make a new one with `weighbridge swarm ticket`, and give it to the tracker too"));
+    }
+    Ok(ticket)
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn member(key: &[u8; 32]) -> MemberKey {
+    MemberKey::from_bytes(*key)
+}
+
+/// The key of a file, or one that is made for this run.
+pub(crate) fn identity(node_key: Option<&Path>, passphrase: &PassphraseSource) -> Result<Identity, Failure> {
+    let cannot =
+        |error: std::io::Error| Failure::new(ErrorCode::IO, format!("cannot use the node's key: {error}"));
+    let Some(path) = node_key else { return Identity::random().map_err(cannot) };
+    let key = keys::load(path, passphrase)?;
+    let pem = key.to_pem(Protection::Unencrypted).map_err(Failure::from)?;
+    Identity::from_pem(&pem).map_err(cannot)
+}
+
+/// The membership of a fetch.
+pub(crate) struct Joined {
+    swarm: Swarm,
+    linger: Option<Duration>,
+    began: Instant,
+}
+
+/// The time in which a tracker, or a member, is expected to answer.
+const ANSWER: Duration = Duration::from_secs(2);
+
+impl Joined {
+    /// Joins the swarm of the ticket. Its members become sources.
+    pub(crate) fn join(
+        args: &Membership,
+        ticket: Ticket,
+        is_whole: bool,
+        sources: &Sources,
+        runtime: &Runtime,
+        output: &Output,
+    ) -> Result<Self, Failure> {
+        let identity = identity(args.node_key.as_deref(), &args.passphrase)?;
+        let options = SwarmOptions {
+            ticket,
+            identity,
+            listen: args.swarm_listen,
+            addresses: Vec::new(),
+            peers: args.peer.clone(),
+            is_whole,
+            upload_rate: args.upload_rate,
+        };
+        let sources = sources.clone();
+        let swarm = runtime.block_on(async {
+            let swarm = Swarm::join(options, sources).await?;
+            if !swarm.found_somebody(ANSWER).await {
+                output.talk(
+                    "no tracker or member of the swarm answers: this is an ordinary fetch until one does",
+                );
+            }
+            Ok(swarm)
+        });
+        let swarm = swarm.map_err(|error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::PermissionDenied => {
+                Failure::new(ErrorCode::SWARM_NOT_JOINED, error.to_string())
+                    .hint("name the key of this node with --node-key; the ticket lists its public half")
+            }
+            _ => Failure::new(ErrorCode::IO, format!("cannot listen at {}: {error}", args.swarm_listen)),
+        })?;
+        let linger = args.linger.map(Duration::from_secs);
+        Ok(Self { swarm, linger, began: Instant::now() })
+    }
+
+    pub(crate) fn guide(&self) -> Arc<dyn weighbridge_transfer::Guide> {
+        self.swarm.guide()
+    }
+
+    pub(crate) fn figures(&self) -> weighbridge_swarm::SwarmFigures {
+        self.swarm.figures()
+    }
+
+    /// Gives the model to others for a while, if the fetch `has_ended_well`, and takes leave.
+    pub(crate) fn end(self, has_ended_well: bool, runtime: &Runtime, output: &Output, stop: &Stop) {
+        let began = Instant::now();
+        let time = self.linger.unwrap_or_else(|| self.began.elapsed());
+        if has_ended_well && !time.is_zero() {
+            let end = Arc::new(Notify::new());
+            if !output.is_embedded() {
+                let end = Arc::clone(&end);
+                // If this fails, a signal ends the process at once.
+                let _ = signals::listen(runtime, move |_| end.notify_one());
+            }
+            output.talk(&format!("sharing for {} s at most; Ctrl-C ends it", time.as_secs_f64().ceil()));
+            runtime.block_on(async {
+                tokio::select! {
+                    () = self.swarm.linger(time) => {}
+                    () = end.notified() => {}
+                    () = stop.asked() => {}
+                }
+            });
+        }
+        runtime.block_on(self.swarm.leave());
+        let figures = self.swarm.figures();
+        let members = u64::try_from(figures.most_members).unwrap_or(u64::MAX);
+        let text = format!("shared   {} with up to {}", size(figures.sent), count(members, "member"));
+        output.event(&text, || events::swarm::Shared {
+            sent: figures.sent,
+            members,
+            seconds: began.elapsed().as_secs_f64(),
+        });
+    }
+}
+
+fn peers(args: &args::swarm::Peers, output: &Output) -> Result<(), Failure> {
+    let ticket = ticket(&args.ticket)?;
+    let identity = identity(args.node_key.as_deref(), &args.passphrase)?;
+    let runtime = Runtime::new()
+        .map_err(|error| Failure::new(ErrorCode::IO, format!("cannot start threads: {error}")))?;
+    let found = runtime.block_on(weighbridge_swarm::ask_tracker(&ticket, &identity));
+    let found = found
+        .map_err(|error| Failure::new(ErrorCode::IO, format!("no tracker of the ticket answers: {error}")))?;
+    for (key, address) in &found {
+        let is_known = address.as_ref().map_or("", |address| address.as_str());
+        output.result(&format!("member   {key}  {is_known}"), || events::swarm::Member {
+            key: key.to_string(),
+            address: address.as_ref().map(ToString::to_string),
+        });
+    }
+    output.talk(&count(u64::try_from(found.len()).unwrap_or(u64::MAX), "member"));
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! `fetch --swarm`: nodes that fetch the same release at once, and share it.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::{command::kit::Ran, fleet::Fleet, process::Process};
+
+/// A model of some megabytes, weighed and signed by alice, and the ticket of its swarm with a tracker that runs.
+struct Scene {
+    fleet: Fleet,
+    _origin: Process,
+    url: String,
+}
+
+/// About the number of bytes of the model.
+const BYTES: u64 = 40 << 20;
+
+impl Scene {
+    fn start() -> Self {
+        let fleet = Fleet::of(BYTES, "64KiB");
+        let world = &fleet.world;
+        // The port of the tracker stands in the ticket, so it is known before the tracker listens.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        world.run(&format!("swarm ticket first --tracker 127.0.0.1:{port} -o ticket")).done();
+        let line =
+            format!("serve first --listen 127.0.0.1:0 --tracker 127.0.0.1:{port} --ticket ticket --log off");
+        let origin = Process::start(world.command(&line));
+        let (_, listening) = origin.wait_for(|object| object["event"] == "listening");
+        origin.wait_for(|object| object["event"] == "tracking");
+        let url = listening["url"].as_str().unwrap().to_owned();
+        Self { fleet, _origin: origin, url }
+    }
+
+    fn node(&self, folder: &str, more: &str) -> Process {
+        let line = format!(
+            "fetch {}/org/llama --swarm ticket --swarm-listen 127.0.0.1:0 -o {folder} --vkey @alice --state {folder}.state {more}",
+            self.url
+        );
+        Process::start(self.fleet.world.command(&line))
+    }
+
+    /// A figure of the origin.
+    fn figure(&self, name: &str) -> u64 {
+        let host = self.url.strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(host).unwrap();
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+        let mut metrics = String::new();
+        stream.read_to_string(&mut metrics).unwrap();
+        let line =
+            metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{metrics}"));
+        line.trim().parse().unwrap()
+    }
+}
+
+fn result(node: &Process) -> Value {
+    let (_, result) = node.wait_for(|object| object["event"] == "result");
+    assert_eq!(result["fetched"], true, "{result}");
+    result
+}
+
+/// Five cold nodes ask for the same model at the same moment. Before this, the origin gave it five times.
+#[test]
+fn five_cold_nodes_take_one_download_from_the_origin() {
+    let scene = Scene::start();
+    let nodes: Vec<Process> = (0..5).map(|node| scene.node(&format!("n{node}"), "--linger 60s")).collect();
+    let results: Vec<Value> = nodes.iter().map(result).collect();
+    let sum = |key: &str| results.iter().map(|result| result["swarm"][key].as_u64().unwrap()).sum::<u64>();
+    let (of_origin, of_members) = (sum("from_origin"), sum("from_members"));
+    let model = results[0]["wanted"].as_u64().unwrap();
+    assert!(
+        of_origin >= model && of_origin < model * 13 / 10,
+        "{of_origin} bytes of {model} from the origin"
+    );
+    assert_eq!(of_origin + of_members, 5 * model);
+    for (node, result) in results.iter().enumerate() {
+        let world = &scene.fleet.world;
+        scene.fleet.assert_same(&world.path(&format!("n{node}")), &world.path("first"));
+        assert!(result["swarm"]["members"].as_u64().unwrap() >= 2, "{result}");
+    }
+    let again = scene.figure("weighbridge_model_bytes_total{model=\"org/llama\",given=\"again\"}");
+    assert!(again < model * 3 / 10, "{again} bytes were given again");
+    // They linger until all have the model, and no longer.
+    let began = Instant::now();
+    for node in &nodes {
+        let (_, shared) = node.wait_for(|object| object["event"] == "shared");
+        assert!(shared["sent"].is_u64());
+    }
+    assert!(began.elapsed() < Duration::from_secs(30), "somebody was waited for who had left");
+    assert_eq!(scene.figure("weighbridge_swarm_connections_total{state=\"refused\"}"), 0);
+}
+
+#[test]
+fn a_late_node_is_given_the_model_by_one_that_lingers_and_a_signal_ends_that() {
+    let scene = Scene::start();
+    let first = scene.node("n0", "--linger 10m");
+    result(&first);
+    // A tracker names the member that has all.
+    let world = &scene.fleet.world;
+    let until = Instant::now() + Duration::from_secs(20);
+    while world.run("swarm peers ticket --json").done().objects().is_empty() {
+        assert!(Instant::now() < until, "nobody is named");
+    }
+    let late = scene.node("n1", "--linger 0s");
+    let result = result(&late);
+    let half = result["wanted"].as_u64().map(|model| model / 2);
+    assert!(result["swarm"]["from_members"].as_u64() > half, "{result}");
+    scene.fleet.assert_same(&world.path("n1"), &world.path("first"));
+    first.signal(Signal::INT);
+    let (_, shared) = first.wait_for(|object| object["event"] == "shared");
+    assert!(shared["sent"].as_u64() > half, "{shared}");
+}
+
+#[test]
+fn a_fetch_that_finds_nobody_is_an_ordinary_fetch() {
+    let scene = Scene::start();
+    let world = &scene.fleet.world;
+    world.run("swarm ticket first --tracker 127.0.0.1:9 -o alone").done();
+    let line = format!("fetch {}/org/llama --swarm alone -o n0 --vkey @alice --linger 0s", scene.url);
+    world
+        .run(&line)
+        .done()
+        .says("no tracker or member of the swarm answers: this is an ordinary fetch until one does");
+    scene.fleet.assert_same(&world.path("n0"), &world.path("first"));
+}
+
+#[test]
+fn tickets_are_refused_with_their_reason() {
+    let scene = Scene::start();
+    let world = &scene.fleet.world;
+    let fetch = |ticket: &str, more: &str| {
+        let line = format!("fetch {}/org/llama --swarm {ticket} -o n0 --vkey @alice {more}", scene.url);
+        world.run(line.trim_end())
+    };
+    // What is there is not overwritten, and only its owner reads it.
+    world.run("swarm ticket first -o ticket").unjudged(9002, "cannot create ticket: ");
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = fs::metadata(world.path("ticket")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    let text = world.text("ticket");
+    let secret = text.lines().find_map(|line| line.strip_prefix("secret ")).unwrap().to_owned();
+    let written = |name: &str, text: &str| world.write(name, text);
+    let expires = text.lines().find(|line| line.starts_with("expires ")).unwrap();
+    written("expired", &text.replace(expires, "expires 2026-01-01T00:00:00Z"));
+    let ran: Ran = fetch("expired", "").unjudged(9401, "the ticket has expired at 2026-01-01T00:00:00Z");
+    assert!(!ran.stderr.contains(&secret));
+    written("version", &text.replace("swarm/v1", "swarm/v2"));
+    fetch("version", "").refused(1902, "line 1 of the ticket is not `weighbridge/swarm/v1`");
+    written("value", &text.replace(&secret, &secret[1..]));
+    let ran = fetch("value", "").refused(1904, "line 5 of the ticket: the value of `secret` is malformed");
+    assert!(!ran.stderr.contains(&secret[1..]));
+    // A ticket of another release: the origin does not have its head.
+    let head = text.lines().find(|line| line.starts_with("head ")).unwrap();
+    written("other", &text.replace(head, &format!("head {}", "7".repeat(64))));
+    let ran = fetch("other", "--linger 0s");
+    ran.expect(ran.status == Some(1), "exit status 1");
+    // A ticket that lists members lets nobody else join.
+    let _ = (world.vkey("node"), world.vkey("other"));
+    world.run("swarm ticket first --tracker 127.0.0.1:9 --member @node -o listed").done();
+    fetch("listed", "").unjudged(9401, "the ticket does not list this member");
+    fetch("listed", "--node-key @other.key").unjudged(9401, "the ticket does not list this member");
+    fetch("listed", "--node-key @node.key --linger 0s").done();
+}
