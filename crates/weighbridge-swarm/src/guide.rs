@@ -29,7 +29,12 @@ pub(crate) struct Work {
     /// The pieces that sources are asked for now.
     asked: BTreeMap<SourceId, (Giver, Piece)>,
     told_claim: Option<u32>,
+    /// The time until which the plan is not asked again whether the origin is to be asked.
+    origin_rests_until: Option<Instant>,
     members: Vec<MemberKey>,
+    /// When the work began, and when it was learnt last that another member has come or gone.
+    began: Instant,
+    members_changed: Instant,
     last_gain: Instant,
 }
 
@@ -43,6 +48,11 @@ pub(crate) struct Shelf {
     pub(crate) tensors: OnceLock<Option<Vec<u8>>>,
 }
 
+/// The time without news of members after which the origin is asked, and the time after which it is asked in any case.
+const SETTLED: Duration = Duration::from_millis(300);
+const SETTLED_AT_LAST: Duration = Duration::from_millis(1500);
+/// The pause before the plan is asked about the origin again, if it had nothing to ask for.
+const ORIGIN_RESTS: Duration = Duration::from_millis(20);
 /// The pause before a source is named another piece, if it could not be asked for the last one.
 const NOT_ASKED: Duration = Duration::from_millis(20);
 /// The time without a new piece after which members are not expected to gain those that nobody has.
@@ -86,7 +96,10 @@ impl Guide for Member {
                 roots,
                 asked: BTreeMap::new(),
                 told_claim: None,
+                origin_rests_until: None,
                 members: Vec::new(),
+                began: Instant::now(),
+                members_changed: Instant::now(),
                 last_gain: Instant::now(),
             });
             let State { work, near, .. } = &mut *state;
@@ -103,16 +116,34 @@ impl Guide for Member {
 
     fn directs(&self) -> bool {
         let state = self.state();
-        state.work.as_ref().is_some_and(|work| !work.plan.is_alone() && !work.plan.is_complete())
+        let Some(work) = &state.work else { return false };
+        !work.plan.is_complete() && (!work.plan.is_alone() || state.settles())
+    }
+
+    fn may_ask(&self, source: SourceId) -> bool {
+        let state = self.state();
+        let Some((work, giver)) = state.work.as_ref().zip(state.giver(source)) else { return false };
+        let rests =
+            giver == Giver::Origin && work.origin_rests_until.is_some_and(|until| Instant::now() < until);
+        !rests && work.plan.may_ask(giver)
     }
 
     fn next(&self, source: SourceId, _: Instant) -> Option<NamedRun> {
         let now = self.now();
         let mut state = self.state();
         let giver = state.giver(source)?;
+        if giver == Giver::Origin && state.settles() {
+            return None;
+        }
         let State { work, near, .. } = &mut *state;
         let work = work.as_mut()?;
-        let ask = work.plan.next(giver, now)?;
+        let asked = work.plan.next(giver, now);
+        if giver == Giver::Origin {
+            // Each piece that any member gains may change the answer, and few do.
+            work.origin_rests_until =
+                asked.is_none().then(|| Instant::now().checked_add(ORIGIN_RESTS)).flatten();
+        }
+        let ask = asked?;
         work.asked.insert(source, (giver, ask.piece));
         if giver == Giver::Origin {
             work.tell_claim(near.values());
@@ -258,6 +289,14 @@ impl State {
         near.is_some_and(|(id, _)| *id == source).then_some(Giver::Member(*key))
     }
 
+    /// Whether members that begin at the same time still hear of each other. Before they know of all, several of them would take
+    /// themselves for the owner of the same piece.
+    fn settles(&self) -> bool {
+        let settles =
+            |work: &Work| work.began.elapsed() < SETTLED_AT_LAST && work.members_changed.elapsed() < SETTLED;
+        !self.near.is_empty() && self.work.as_ref().is_some_and(settles)
+    }
+
     fn failure_of(&self, source: SourceId) -> Option<Failure> {
         let peers = self.near.values().filter_map(|near| near.source.as_ref());
         let peer = peers.into_iter().find(|(id, _)| *id == source)?;
@@ -281,6 +320,7 @@ impl State {
         if keys != work.members {
             work.plan.set_members(Arc::new(Members::new(keys.iter().copied(), work.pieces.count())), now);
             work.members = keys;
+            work.members_changed = Instant::now();
         }
     }
 }

@@ -12,6 +12,7 @@ use std::{
 };
 
 use tokio::{
+    net::lookup_host,
     sync::{oneshot, watch},
     task::JoinSet,
 };
@@ -125,9 +126,15 @@ const BY_TRACKER: Discovery = Discovery(0);
 const BY_USER: Discovery = Discovery(1);
 const BY_MEMBER: Discovery = Discovery(2);
 
+/// The most addresses of a name, and the time after which it is looked up again.
+const MOST_OF_NAME: usize = 64;
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// The least and the most time between two attempts to reach an address.
 const LEAST_PAUSE: Duration = Duration::from_millis(500);
 const MOST_PAUSE: Duration = Duration::from_secs(30);
+/// The most members that are dialled at once, and the least time until others are.
+const DIALS_AT_ONCE: u32 = 8;
+const BETWEEN_DIALS: Duration = Duration::from_millis(250);
 /// The time that a member with a larger key leaves to the other to connect.
 const COURTESY: Duration = Duration::from_millis(400);
 /// The most channels of members that have connected, for news and for requests each, and of one address.
@@ -200,11 +207,8 @@ impl Swarm {
         tasks.spawn(let_in(Arc::clone(&member)));
         tasks.spawn(connect_to_neighbours(Arc::clone(&member)));
         tasks.spawn(guide::watch(Arc::clone(&member)));
-        for tracker in member.ticket.trackers.clone() {
-            tasks.spawn(stay_connected(Arc::clone(&member), tracker));
-        }
-        for peer in peers {
-            tasks.spawn(stay_connected(Arc::clone(&member), peer));
+        for named in member.ticket.trackers.iter().cloned().chain(peers) {
+            tasks.spawn(stay_connected_to_all(Arc::clone(&member), named));
         }
         Ok(Self { member, tasks: Mutex::new(tasks) })
     }
@@ -488,7 +492,26 @@ async fn welcome(member: &Arc<Member>, arriving: channel::Arriving, pass: Pass) 
     }
 }
 
-/// Stays connected to an address that the user, or the ticket, names: a tracker, or any member.
+/// Stays connected to each address of a host that the user, or the ticket, names. A name is looked up again from time to time:
+/// that of a service has an address for each node that runs.
+async fn stay_connected_to_all(member: Arc<Member>, named: Address) {
+    let mut connected: JoinSet<()> = JoinSet::new();
+    let mut known = BTreeSet::new();
+    while !is_over(&member.ticket) {
+        let found = lookup_host(named.as_str()).await.into_iter().flatten();
+        for address in found.take(MOST_OF_NAME) {
+            if known.len() < MOST_OF_NAME && known.insert(address) {
+                connected.spawn(stay_connected(Arc::clone(&member), Address::from(address)));
+            }
+        }
+        let pause = if known.is_empty() { LEAST_PAUSE } else { LOOK_AGAIN };
+        tokio::time::sleep(pause).await;
+    }
+    // Members that are connected when the ticket ends stay so.
+    while connected.join_next().await.is_some() {}
+}
+
+/// Stays connected to an address: that of a tracker, or of any member.
 async fn stay_connected(member: Arc<Member>, address: Address) {
     let mut pause = LEAST_PAUSE;
     let mut has_told = false;
@@ -518,7 +541,8 @@ async fn connect_to_neighbours(member: Arc<Member>) {
     let mut dialling: JoinSet<()> = JoinSet::new();
     loop {
         while dialling.try_join_next().is_some() {}
-        while !is_over(&member.ticket) {
+        let mut begun = 0u32;
+        while begun < DIALS_AT_ONCE && !is_over(&member.ticket) {
             let now = member.now();
             let (key, address) = {
                 let mut state = member.state();
@@ -527,8 +551,13 @@ async fn connect_to_neighbours(member: Arc<Member>) {
             };
             let member = Arc::clone(&member);
             dialling.spawn(async move { dial(&member, key, address).await });
+            begun = begun.saturating_add(1);
         }
-        let _ = tokio::time::timeout(Duration::from_millis(250), member.wake.notified()).await;
+        // Others name as many addresses as they like, and are not to have them all called.
+        if begun > 0 {
+            tokio::time::sleep(BETWEEN_DIALS).await;
+        }
+        let _ = tokio::time::timeout(BETWEEN_DIALS, member.wake.notified()).await;
     }
 }
 

@@ -100,7 +100,7 @@ pub struct MemberStatus {
 }
 
 /// The time for each member between two times that all are told: who all members are costs each of them as much.
-const PER_MEMBER: Duration = Duration::from_millis(10);
+const PER_MEMBER: Duration = Duration::from_millis(2);
 /// The time between two looks at what has changed.
 const BEAT: Duration = Duration::from_millis(250);
 /// The time after which a silent member counts as gone.

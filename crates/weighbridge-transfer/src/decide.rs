@@ -433,7 +433,8 @@ impl Decisions {
 
     pub(crate) fn give_back(&mut self, lease: LeaseId) {
         let ended = self.schedule.give_back(lease);
-        if let (Some(guide), Some((source, is_done))) = (self.directing(), ended) {
+        // Also if the guide does not direct any more: it has named the run.
+        if let (Some(guide), Some((source, is_done))) = (&self.guide, ended) {
             guide.ended(source, is_done, Instant::now());
         }
     }
@@ -471,8 +472,10 @@ impl Decisions {
             let rate = self.pacing.rate(*source);
             (self.standing.rank(*source), !works, std::cmp::Reverse(rate), *source)
         });
-        if self.directing().is_some() {
-            return order.into_iter().map(|source| (source, 1)).collect();
+        if let Some(guide) = self.directing() {
+            // One that has a connection keeps it.
+            let may = |source: &SourceId| self.pacing.running(*source) > 0 || guide.may_ask(*source);
+            return order.into_iter().filter(may).map(|source| (source, 1)).collect();
         }
         let mut left = self.governor.level();
         let mut crew = BTreeMap::new();

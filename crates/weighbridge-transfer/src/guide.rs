@@ -33,11 +33,16 @@ pub trait Guide: fmt::Debug + Send + Sync {
     /// Whether the guide directs the fetch now. While it does not, the fetch asks its sources as if it had no guide.
     fn directs(&self) -> bool;
 
+    /// Whether [`next`](Self::next) may name a run for this source now. It is asked before a connection is begun: a wrong yes costs
+    /// little, and a wrong no lets the source rest until something changes.
+    fn may_ask(&self, source: SourceId) -> bool;
+
     /// The next run for a source whose connection is free; `None` if it is to rest for now. The source is asked for
     /// those chunks of the run that are missing and that no other connection has.
     fn next(&self, source: SourceId, now: Instant) -> Option<NamedRun>;
 
-    /// The request for the run that [`next`](Self::next) named last for this source has ended. `is_done` tells whether
+    /// A request to a source has ended: that for the run that [`next`](Self::next) named last for it, or one from the time
+    /// in which the guide did not direct. `is_done` tells whether
     /// each of its chunks is here now; if not, the rest is to be asked for again.
     fn ended(&self, source: SourceId, is_done: bool, now: Instant);
 

@@ -10,8 +10,8 @@ use crate::examples;
 
 /// Let nodes that fetch the same model share it, so that its source gives it about once
 ///
-/// Whoever has the ticket of a swarm may join it: `weighbridge fetch --swarm TICKET`. A tracker tells the members of each other:
-/// `weighbridge serve MODEL --tracker ADDRESS --ticket TICKET`.
+/// A node that has the ticket of a swarm may join it: `weighbridge fetch --swarm TICKET`. A tracker tells the members of each
+/// other: `weighbridge serve MODEL --tracker ADDRESS --ticket TICKET`.
 #[derive(Subcommand)]
 #[command(after_help = examples::SWARM)]
 pub(crate) enum Swarm {
@@ -31,13 +31,13 @@ pub(crate) struct MakeTicket {
     /// The address of a tracker, HOST:PORT; may be given several times
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub(crate) tracker: Vec<Address>,
-    /// For how long nodes may join
+    /// The time for which nodes may join
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "7d")]
     pub(crate) valid: u64,
     /// The vkey line of a node that may join, or its file; may be given several times. Then no others may
     #[arg(long, value_name = "VKEY")]
     pub(crate) member: Vec<String>,
-    /// Where to write the ticket; it must not be there
+    /// The file to write the ticket to, which must not exist
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
 }
@@ -55,7 +55,7 @@ pub(crate) struct Peers {
     pub(crate) passphrase: PassphraseSource,
 }
 
-/// How a fetch takes part in a swarm
+/// The membership of a fetch in a swarm
 #[derive(Parser)]
 #[command(next_help_heading = "Swarm")]
 pub(crate) struct Membership {
@@ -68,10 +68,10 @@ pub(crate) struct Membership {
     /// The address of a member, beside those that trackers name; may be given several times
     #[arg(long, value_name = "ADDRESS", value_parser = address, requires = "swarm")]
     pub(crate) peer: Vec<Address>,
-    /// How much to send per second at most, to all members together
+    /// The most to send per second, to all members together
     #[arg(long, value_name = "SIZE", value_parser = byte_size, requires = "swarm")]
     pub(crate) upload_rate: Option<u64>,
-    /// For how long to give the model to others once it is here [default: as long as the fetch took, or until all have it]
+    /// The time for which to give the model to others once it is here [default: as long as the fetch took, or until all have it]
     #[arg(long, value_name = "TIME", value_parser = duration, requires = "swarm")]
     pub(crate) linger: Option<u64>,
     /// The secret key of this node, which its members know; by default one is made for the run

@@ -51,6 +51,26 @@ impl Plan {
         Some(Ask { piece: Piece(piece), is_copy })
     }
 
+    /// Whether [`next`](Self::next) may choose a piece for this giver now. A no is right; a yes may be wrong.
+    ///
+    /// # Cost
+    /// A step for each request that is out, and for each 64 pieces of a neighbour.
+    #[must_use]
+    pub fn may_ask(&self, giver: Giver) -> bool {
+        if self.request_to(giver).is_some() || self.is_complete() {
+            return false;
+        }
+        let Giver::Member(key) = giver else { return true };
+        let Some(neighbour) = self.place(&key).ok().and_then(|place| self.neighbours.get(place)) else {
+            return false;
+        };
+        let to_members = self.requests.iter().filter(|request| request.giver != Giver::Origin).count();
+        let has_open =
+            || self.open.words().iter().zip(neighbour.has.words()).any(|(open, has)| open & has != 0);
+        let has_asked = || self.requests.iter().any(|request| neighbour.has.get(request.piece));
+        to_members < self.rules.requests_at_once && (has_open() || has_asked())
+    }
+
     fn next_of_member(&mut self, key: &MemberKey, now: Duration) -> Option<(u32, bool)> {
         let to_members = self.requests.iter().filter(|request| request.giver != Giver::Origin).count();
         if to_members >= self.rules.requests_at_once {

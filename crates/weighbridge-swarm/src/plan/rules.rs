@@ -46,7 +46,7 @@ impl Default for Rules {
             small_swarm: 16,
             grace: 3,
             least_lease: Duration::from_secs(1),
-            first_lease: Duration::from_secs(5),
+            first_lease: Duration::from_secs(8),
             most_lease: Duration::from_secs(60),
             least_pause: Duration::from_millis(250),
             most_pause: Duration::from_secs(30),
@@ -61,10 +61,11 @@ impl Rules {
         if members <= self.small_swarm { self.small_window.max(self.window) } else { self.window }
     }
 
-    /// The lease for pieces that take this time: four times as long, within the limits.
+    /// The lease for pieces that take this time: six times as long, within the limits. On a line that many share, some
+    /// flows get a quarter of what others get.
     pub(super) fn lease(&self, time: Option<Duration>) -> Duration {
         let Some(time) = time else { return self.first_lease };
-        time.saturating_mul(4).min(self.most_lease).max(self.least_lease)
+        time.saturating_mul(6).min(self.most_lease).max(self.least_lease)
     }
 }
 

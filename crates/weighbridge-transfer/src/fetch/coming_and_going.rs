@@ -266,6 +266,10 @@ impl Guide for FromTheEnd {
         lock(&self.holding).is_some()
     }
 
+    fn may_ask(&self, _: SourceId) -> bool {
+        true
+    }
+
     fn next(&self, source: SourceId, _: Instant) -> Option<NamedRun> {
         let held = lock(&self.held);
         let mut asked = lock(&self.asked);
