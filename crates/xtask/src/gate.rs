@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::process::{built, cargo, command, output, run as run_command};
 use crate::{
-    Result, capi, formats_oracle, freestanding, fuzz, hub, install, python_package, real_model, rules, tools,
+    Result, capi, formats_oracle, freestanding, fuzz, hub, install, python_package, real_model, rules, swarm,
+    tools,
 };
 
 struct Step {
@@ -41,6 +42,7 @@ const STEPS: &[Step] = &[
     Step { name: "formats beside their own writers", run: formats_oracle::check },
     Step { name: "a cache of huggingface_hub", run: hub::cache },
     Step { name: "a server and clients of a hub", run: hub::clients },
+    Step { name: "a swarm on shaped links", run: swarm::check },
     Step { name: "Python package", run: python_package::check },
     Step { name: "C library", run: capi::check },
     Step { name: "fuzzing", run: fuzz::smoke },

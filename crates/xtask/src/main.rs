@@ -19,6 +19,7 @@ mod process;
 mod python_package;
 mod real_model;
 mod rules;
+mod swarm;
 mod tools;
 mod vectors;
 

@@ -73,6 +73,12 @@ const TOOLS: &[Tool] = &[
         lacking: Lacking::Some("servers are not asked by aria2"),
     },
     Tool {
+        program: "ip",
+        probe: &["-V"],
+        package: "iproute2",
+        lacking: Lacking::Some("a swarm is not measured on shaped links"),
+    },
+    Tool {
         program: "tmux",
         probe: &["-V"],
         package: "tmux",
