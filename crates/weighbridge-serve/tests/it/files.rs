@@ -79,7 +79,10 @@ fn bytes_are_counted_by_whether_they_were_given_before() {
     };
     assert_eq!((given("first"), given("again"), served.figure("others")), (0, 0, 7));
     let part = |range: &str| {
-        assert_eq!(served.get_with(&format!("/test/model/model.bin"), &format!("Range: bytes={range}")).status, 206);
+        assert_eq!(
+            served.get_with(&format!("/test/model/model.bin"), &format!("Range: bytes={range}")).status,
+            206
+        );
     };
     // Two chunks of 16 KiB, the second of them once more with a third one.
     part("0-32767");
