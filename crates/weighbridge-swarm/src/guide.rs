@@ -255,7 +255,7 @@ impl Member {
             }
             let gone = state.near.remove(&key);
             state.told.remove(&key);
-            state.figures.members = state.near.len();
+            state.count_members();
             state.update_members(self.key, now);
             gone
         };
@@ -301,6 +301,13 @@ impl State {
         let peers = self.near.values().filter_map(|near| near.source.as_ref());
         let peer = peers.into_iter().find(|(id, _)| *id == source)?;
         peer.1.take_failure()
+    }
+
+    /// Counts the members that are connected. Trackers give nothing, and do not count.
+    pub(crate) fn count_members(&mut self) {
+        let members = self.near.values().filter(|near| near.role != Role::Tracker).count();
+        self.figures.members = members;
+        self.figures.most_members = self.figures.most_members.max(members);
     }
 
     /// Tells the plan who fetches all of the release: those that trackers name; without a tracker, those that are connected.

@@ -42,6 +42,17 @@ pub enum Role {
 impl Role {
     const ALL: [Self; 4] = [Self::Tracker, Self::FetchesAll, Self::FetchesPart, Self::HasAll];
 
+    /// The word for the role in logs.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Tracker => "tracker",
+            Self::FetchesAll => "fetches",
+            Self::FetchesPart => "fetches a part",
+            Self::HasAll => "has all",
+        }
+    }
+
     fn number(self) -> u8 {
         match self {
             Self::Tracker => 0,

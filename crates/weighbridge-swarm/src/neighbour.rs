@@ -104,7 +104,7 @@ impl Drop for Leaving<'_> {
                 state.neighbours.ban(self.key);
             }
             state.told.remove(&self.key);
-            state.figures.members = state.near.len();
+            state.count_members();
             if let Some(work) = &mut state.work {
                 work.plan.part(&self.key, now);
             }
@@ -267,8 +267,7 @@ fn meet(member: &Arc<Member>, peer: MemberKey, mut near: Near) -> io::Result<()>
             }
         }
         state.near.insert(peer, near);
-        state.figures.members = state.near.len();
-        state.figures.most_members = state.figures.most_members.max(state.near.len());
+        state.count_members();
         Member::tell_all(&mut state, &peer);
         state.update_members(member.key, now);
         replaced

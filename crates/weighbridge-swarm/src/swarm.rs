@@ -68,9 +68,9 @@ pub struct Swarm {
 /// The bytes and members of a swarm, as one member has seen them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SwarmFigures {
-    /// The members that are connected now.
+    /// The members that are connected now, without trackers.
     pub members: usize,
-    /// The most members that were connected at once.
+    /// The most members that were connected at once, without trackers.
     pub most_members: usize,
     /// Verified bytes of files that other members have given: those of whole pieces.
     pub taken: u64,

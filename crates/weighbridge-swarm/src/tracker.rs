@@ -318,7 +318,7 @@ impl Tracked {
                     }
                     let seen = (port > 0).then(|| Address::from(SocketAddr::new(from, port)));
                     let address = addresses.into_iter().next().or(seen);
-                    info!(target: "weighbridge", model = self.ticket.name.as_str(), member = %key, from = %from, "is in the swarm");
+                    info!(target: "weighbridge", model = self.ticket.name.as_str(), member = %key, from = %from, role = role.word(), "is in the swarm");
                     let outbox = Arc::clone(outbox);
                     let tracking = Tracking { channel, role, address, from, outbox };
                     self.take_in(key, tracking);

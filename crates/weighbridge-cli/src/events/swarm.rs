@@ -34,7 +34,7 @@ pub(crate) struct Member {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Part {
-    /// The most members that were connected at once, trackers among them.
+    /// The most members that were connected at once, without trackers.
     pub(crate) members: u64,
     /// The verified bytes that came from members.
     pub(crate) from_members: u64,
@@ -54,7 +54,7 @@ pub(crate) struct Part {
 pub(crate) struct Shared {
     /// The bytes that it has sent to members.
     pub(crate) sent: u64,
-    /// The most members that were connected at once, trackers among them.
+    /// The most members that were connected at once, without trackers.
     pub(crate) members: u64,
     /// The seconds after the fetch for which it gave the model to others.
     pub(crate) seconds: f64,

@@ -79,10 +79,7 @@ fn bytes_are_counted_by_whether_they_were_given_before() {
     };
     assert_eq!((given("first"), given("again"), served.figure("others")), (0, 0, 7));
     let part = |range: &str| {
-        assert_eq!(
-            served.get_with(&format!("/test/model/model.bin"), &format!("Range: bytes={range}")).status,
-            206
-        );
+        assert_eq!(served.get_with("/test/model/model.bin", &format!("Range: bytes={range}")).status, 206);
     };
     // Two chunks of 16 KiB, the second of them once more with a third one.
     part("0-32767");
@@ -92,10 +89,10 @@ fn bytes_are_counted_by_whether_they_were_given_before() {
     // Parts of a chunk count by their bytes, and the metadata of a model does not count.
     part("99999-");
     part("99990-");
-    assert_eq!(served.get(&format!("/test/model/weighbridge/files.jsonl")).status, 200);
+    assert_eq!(served.get("/test/model/weighbridge/files.jsonl").status, 200);
     assert_eq!((given("first"), given("again")), (49_153, 16_394));
     // What a client asks for in its head alone is not given.
-    served.ask(&format!("HEAD /test/model/model.bin HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    served.ask("HEAD /test/model/model.bin HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!((given("first"), given("again")), (49_153, 16_394));
 }
 

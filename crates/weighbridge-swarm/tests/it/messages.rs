@@ -185,7 +185,7 @@ async fn is_dialled(beside_a_lie: bool) -> bool {
     drop(nobody);
     let hostile = Hostile::new(&sample, &ticket).await;
     let joined = Begin::of(&sample, &ticket).origin(&Origin::new(&sample, None)).join().await;
-    until("the tracker", || joined.swarm.figures().members == 1).await;
+    until("the tracker", || tracking.view.swarms()[0].members.len() == 1).await;
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], joined.swarm.port()));
     let mut talk = hostile.news(address, Role::FetchesAll).await.unwrap();
     // It connects to nobody by itself: it says to the tracker who it is, and listens.
