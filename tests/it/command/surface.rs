@@ -141,6 +141,8 @@ fn every_help_ends_with_examples_and_they_work() {
                 "serve model --tracker 127.0.0.1:7070",
                 "serve model --listen 127.0.0.1:0 --tracker 127.0.0.1:0",
             )
+            .replace("serve model --node-key", "serve model --listen 127.0.0.1:0 --node-key")
+            .replace("serve --accept taken", "serve --accept taken --listen 127.0.0.1:0")
             .replace("0.0.0.0:8443", "127.0.0.1:0")
             .replace("weighbridge serve", "timeout --preserve-status 2 weighbridge serve");
         as_a_shell_runs(&world, &examples).done();
@@ -179,7 +181,7 @@ fn every_command_has_a_manual_page() {
     }
     assert!(named("weighbridge-audit-respond").contains("weighbridge audit respond model challenge.note"));
     // One page for each help text, and no other page.
-    assert_eq!(pages.len(), 26, "{:?}", pages.iter().map(|(name, _)| name).collect::<Vec<_>>());
+    assert_eq!(pages.len(), 29, "{:?}", pages.iter().map(|(name, _)| name).collect::<Vec<_>>());
     let objects = world.run("man -o man --json").done().objects();
     assert_eq!(objects[0]["pages"].as_array().unwrap().len(), pages.len());
 }
