@@ -29,7 +29,7 @@ use crate::member::MemberKey;
 ///     members: Vec::new(),
 /// };
 /// let text = ticket.write();
-/// assert_eq!(Ticket::parse(text.as_bytes())?.key(), ticket.key());
+/// assert!(Ticket::parse(text.as_bytes())? == ticket);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
