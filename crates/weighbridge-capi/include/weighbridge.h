@@ -108,6 +108,11 @@ enum {
     WB_ERR_STATEMENT_LINE = 1803, /* A line is missing, unknown, repeated or out of order. */
     WB_ERR_STATEMENT_VALUE = 1804, /* The value of a line is malformed. */
     WB_ERR_STATEMENT_CONTRADICTION = 1805, /* Two lines contradict each other. */
+    WB_ERR_TICKET_TOO_LONG = 1901, /* A ticket is longer than 65,536 bytes. */
+    WB_ERR_TICKET_VERSION = 1902, /* The first line of a ticket names a version that is not known. */
+    WB_ERR_TICKET_LINE = 1903, /* A line of a ticket is missing, unknown, repeated or out of order. */
+    WB_ERR_TICKET_VALUE = 1904, /* The value of a line of a ticket is malformed. */
+    WB_ERR_SWARM_MESSAGE = 1911, /* A message of a member is malformed. */
     WB_ERR_FILE_MISMATCH = 2101, /* A file does not match its signed root; an empty file is told so by its layer already. */
     WB_ERR_CHUNK_MISMATCH = 2102, /* A chunk does not match the signed root. */
     WB_ERR_FILE_LENGTH = 2103, /* A file, or a stream of it or of a run of its chunks, has another length than the signed one. */
@@ -274,6 +279,7 @@ enum {
     WB_ERR_PUSH_REFUSED = 9301, /* The receiver of a push refuses it. */
     WB_ERR_NO_RECEIVER = 9302, /* The receiver of a push does not answer, or cannot take the model now. */
     WB_ERR_PUSH_STOPPED = 9303, /* A push was stopped. */
+    WB_ERR_SWARM_NOT_JOINED = 9401, /* A swarm cannot be joined: its ticket has expired, is for another release, or does not list this member. */
     WB_ERR_BUG = 9999, /* A fault of weighbridge; please report it. */
 };
 
