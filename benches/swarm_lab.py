@@ -643,7 +643,6 @@ class Round:
                 node.start(self.started)
         waiting = [node for node in nodes if node.role == "late"]
         early = [node for node in nodes if node.role != "late"]
-        looked = 0.0
         while time.monotonic() < began + self.patience:
             time.sleep(0.02)
             for node in early:
@@ -655,12 +654,9 @@ class Round:
                 waiting = []
             # Earlier, pieces that nobody has yet would be lost with the origin.
             if self.incidents.origin_dies and self.dead_at is None and any(node.arrived or node.share >= 1 for node in early):
-                looked = time.monotonic()
-                # Headers of packets, metadata, and pieces that are on their way are no bytes of the model that a node has.
-                if (given := self.network.sent() - wire) * 1448 / 1514 >= (dies + 0.02) * self.model.bytes:
-                    self.given, self.dead_at = given, time.monotonic() - began
-                    for process in origin.processes:
-                        process.kill()
+                self.given, self.dead_at = self.network.sent() - wire, time.monotonic() - began
+                for process in origin.processes:
+                    process.kill()
             if not waiting and all(node.arrived or node.ended for node in nodes if node.role != "liar"):
                 break
 
