@@ -94,7 +94,11 @@ fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 /// Reads a ticket that has not expired.
 pub(crate) fn ticket(path: &Path) -> Result<Ticket, Failure> {
     let bytes = read_bounded(path, MAX_TICKET as u64)?;
-    let ticket = Ticket::parse(&bytes).map_err(|error| Failure::of(&error).about(path))?;
+    let ticket = Ticket::parse(&bytes).map_err(|error| {
+        Failure::of(&error)
+            .about(path)
+            .hint("tickets are made with `weighbridge swarm ticket`, and used as they are")
+    })?;
     if now() >= ticket.expires.unix() {
         let message = format!("the ticket has expired at {}", ticket.expires);
         return Err(Failure::new(ErrorCode::SWARM_NOT_JOINED, message)
@@ -220,8 +224,11 @@ fn peers(args: &args::swarm::Peers, output: &Output) -> Result<(), Failure> {
     let runtime = Runtime::new()
         .map_err(|error| Failure::new(ErrorCode::IO, format!("cannot start threads: {error}")))?;
     let found = runtime.block_on(weighbridge_swarm::ask_tracker(&ticket, &identity));
-    let found = found
-        .map_err(|error| Failure::new(ErrorCode::IO, format!("no tracker of the ticket answers: {error}")))?;
+    let found = found.map_err(|error| {
+        Failure::new(ErrorCode::IO, format!("no tracker of the ticket answers: {error}")).hint(
+            "a tracker is `weighbridge serve MODEL --tracker ADDRESS --ticket TICKET`, with this very ticket",
+        )
+    })?;
     for (key, address) in &found {
         let is_known = address.as_ref().map_or("", |address| address.as_str());
         output.result(&format!("member   {key}  {is_known}"), || events::swarm::Member {

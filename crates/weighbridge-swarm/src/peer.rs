@@ -83,10 +83,7 @@ impl PeerSource {
         let was_open = turn.is_some();
         for times in 0..BUSY_TIMES {
             let answer = match self.try_ask(&mut turn, &get).await {
-                Err(_) if was_open && times == 0 => {
-                    *turn = None;
-                    self.try_ask(&mut turn, &get).await
-                }
+                Err(_) if was_open && times == 0 => self.try_ask(&mut turn, &get).await,
                 answer => answer,
             };
             match answer {
@@ -99,7 +96,6 @@ impl PeerSource {
                 }
                 Ok(answer) => return Ok((answer, turn)),
                 Err(error) => {
-                    *turn = None;
                     self.failed(Failure::Gone);
                     return Err(fault(&error));
                 }
@@ -109,8 +105,10 @@ impl PeerSource {
         Err(Fault::Busy { retry_after: Some(LONGEST_BUSY), what: "answers others".to_owned() })
     }
 
+    /// Sends a request, and reads the beginning of its answer. A request that is given up meanwhile closes the channel: otherwise the
+    /// next one would be given the answer of this one, and an honest member would be taken for a liar.
     async fn try_ask(&self, channel: &mut Option<Box<dyn Stream>>, get: &Message) -> io::Result<Message> {
-        let stream = match channel {
+        let mut stream = match channel.take() {
             Some(stream) => stream,
             None => {
                 let carrier = &*self.carrier;
@@ -118,11 +116,13 @@ impl PeerSource {
                 if opened.peer != self.key {
                     return Err(io::Error::other("another member answers there"));
                 }
-                channel.insert(opened.stream)
+                opened.stream
             }
         };
-        wire::write(stream, get, PATIENCE).await?;
-        wire::read(stream, 0, PATIENCE).await
+        wire::write(&mut stream, get, PATIENCE).await?;
+        let answer = wire::read(&mut stream, 0, PATIENCE).await?;
+        *channel = Some(stream);
+        Ok(answer)
     }
 }
 
@@ -211,5 +211,99 @@ async fn next(coming: Option<Coming>) -> Result<Option<(Bytes, Option<Coming>)>,
 impl fmt::Debug for PeerSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PeerSource").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
+    use weighbridge_manifest::EntryPath;
+    use weighbridge_tree::FileRoot;
+
+    use super::*;
+    use crate::{
+        channel::{Arriving, Link},
+        ticket::{Secret, Side, Ticket},
+    };
+
+    const ME: MemberKey = MemberKey::from_bytes([1; 32]);
+    const OTHER: MemberKey = MemberKey::from_bytes([2; 32]);
+
+    /// Leads to a member that answers each request after a moment: each byte of an answer is the position at which it begins.
+    struct ToSlowMember(SwarmKey);
+
+    impl fmt::Debug for ToSlowMember {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("ToSlowMember")
+        }
+    }
+
+    #[async_trait]
+    impl Carrier for ToSlowMember {
+        fn key(&self) -> MemberKey {
+            ME
+        }
+
+        async fn connect(&self, _: &Address) -> io::Result<Link> {
+            let (here, there) = duplex(1 << 16);
+            tokio::spawn(answer_slowly(there, self.0.clone()));
+            Ok(Link { peer: OTHER, exporter: [0; 32], stream: Box::new(here) })
+        }
+
+        async fn accept(&self) -> io::Result<Arriving> {
+            std::future::pending().await
+        }
+    }
+
+    async fn answer_slowly(mut stream: DuplexStream, swarm: SwarmKey) -> io::Result<()> {
+        stream.read_exact(&mut [0; 48]).await?;
+        stream.write_all(swarm.proof(Side::Accepts, &[0; 32], &ME, &OTHER).as_bytes()).await?;
+        assert_eq!(stream.read_u8().await?, 2);
+        loop {
+            let Message::Get { start, count, .. } = wire::read(&mut stream, 0, PATIENCE).await? else {
+                continue;
+            };
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            wire::write(&mut stream, &Message::Give, PATIENCE).await?;
+            stream.write_all(&vec![u8::try_from(start).unwrap(); usize::try_from(count).unwrap()]).await?;
+        }
+    }
+
+    /// Regression: the next request was given the answer of one that had been given up, and the member was banned for it.
+    #[tokio::test]
+    async fn a_request_that_is_given_up_leaves_its_answer_to_nobody() {
+        let ticket = Ticket {
+            name: weighbridge_manifest::ModelName::parse("org/model").unwrap(),
+            head: weighbridge_tree::HeadId::from_bytes([0; 32]),
+            expires: weighbridge_manifest::Time::from_unix(1 << 33).unwrap(),
+            secret: Secret::from([7; 32]),
+            trackers: Vec::new(),
+            members: Vec::new(),
+        };
+        let carrier = Arc::new(ToSlowMember(ticket.key()));
+        let source = PeerSource::new(OTHER, Address::parse("a:1").unwrap(), ticket.key(), carrier);
+        let path = EntryPath::parse("model.bin").unwrap();
+        let what = What::File { path, root: FileRoot::from_bytes([3; 32]), size: 100 };
+        let read = async |start: u64| {
+            let mut body = source.open(&what, start..start + 9).await.unwrap();
+            let mut all = Vec::new();
+            while let Some(bytes) = body.next().await.unwrap() {
+                all.extend_from_slice(&bytes);
+            }
+            all
+        };
+        assert_eq!(read(1).await, [1; 9]);
+        // Given up before the answer, on a channel that was open, and on one that was not.
+        for start in [10, 30] {
+            let early =
+                tokio::time::timeout(Duration::from_millis(20), source.open(&what, start..start + 9)).await;
+            assert!(early.is_err());
+            assert_eq!(read(start + 10).await, [u8::try_from(start + 10).unwrap(); 9]);
+        }
+        // Given up in the middle of the answer.
+        drop(source.open(&what, 50..59).await.unwrap());
+        assert_eq!(read(60).await, [60; 9]);
+        // One that has come to its end keeps the channel.
+        assert!(source.channel.lock().await.is_some());
     }
 }

@@ -91,7 +91,7 @@ fn bytes_are_counted_by_whether_they_were_given_before() {
     part("99990-");
     assert_eq!(served.get("/test/model/weighbridge/files.jsonl").status, 200);
     assert_eq!((given("first"), given("again")), (49_153, 16_394));
-    // What a client asks for in its head alone is not given.
+    // A request for the head of an answer is given no byte.
     served.ask("HEAD /test/model/model.bin HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!((given("first"), given("again")), (49_153, 16_394));
 }
