@@ -43,7 +43,7 @@ impl Scene {
             "fetch {}/org/llama --swarm ticket --swarm-listen 127.0.0.1:0 -o {folder} --vkey @alice --state {folder}.state {more}",
             self.url
         );
-        Process::start(self.fleet.world.command(&line))
+        Process::start(self.fleet.world.command(line.trim_end()))
     }
 
     /// A figure of the origin.
@@ -69,7 +69,7 @@ fn result(node: &Process) -> Value {
 #[test]
 fn five_cold_nodes_take_one_download_from_the_origin() {
     let scene = Scene::start();
-    let nodes: Vec<Process> = (0..5).map(|node| scene.node(&format!("n{node}"), "--linger 60s")).collect();
+    let nodes: Vec<Process> = (0..5).map(|node| scene.node(&format!("n{node}"), "")).collect();
     let results: Vec<Value> = nodes.iter().map(result).collect();
     let sum = |key: &str| results.iter().map(|result| result["swarm"][key].as_u64().unwrap()).sum::<u64>();
     let (of_origin, of_members) = (sum("from_origin"), sum("from_members"));
@@ -107,6 +107,8 @@ fn a_late_node_is_given_the_model_by_one_that_lingers_and_a_signal_ends_that() {
     while world.run("swarm peers ticket --json").done().objects().is_empty() {
         assert!(Instant::now() < until, "nobody is named");
     }
+    // It stays for as long as it was told to, though nobody needs it for a while.
+    std::thread::sleep(Duration::from_secs(2));
     let late = scene.node("n1", "--linger 0s");
     let result = result(&late);
     let half = result["wanted"].as_u64().map(|model| model / 2);

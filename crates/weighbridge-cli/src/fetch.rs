@@ -211,8 +211,6 @@ struct Watcher<'a> {
     output: &'a Output,
     /// The names of the sources, by number. Members of a swarm come while the fetch runs.
     names: RwLock<Vec<String>>,
-    /// The number of sources that the caller has named.
-    own: usize,
     sources: Sources,
     demand: &'a Demand<'a>,
     stop: &'a Stop,
@@ -284,15 +282,14 @@ impl Seen {
         self.sources.insert(status.source, status.clone());
     }
 
-    /// The part of the swarm in the fetch. `own` is the number of sources that are no members.
-    fn part(&self, joined: &Joined, own: usize, verified: u64) -> events::swarm::Part {
+    /// The part of the swarm in the fetch.
+    fn part(&self, joined: &Joined, verified: u64) -> events::swarm::Part {
         let figures = joined.figures();
         let seconds = self.speed.seconds();
-        let of_origin = self.sources.iter().filter(|(source, _)| source.number() < own);
         events::swarm::Part {
             members: u64::try_from(figures.most_members).unwrap_or(u64::MAX),
             from_members: figures.taken,
-            from_origin: of_origin.map(|(_, status)| status.verified).sum(),
+            from_origin: figures.of_origin,
             sent: figures.sent,
             seconds,
             bound: if self.speed.best > 0.0 {
@@ -323,8 +320,8 @@ impl<'a> Watcher<'a> {
         is_cached: bool,
     ) -> Self {
         let view = Mutex::new(View::new(output, &names, Counts::Verified));
-        let (own, names, sources) = (names.len(), RwLock::new(names), sources.clone());
-        Self { output, names, own, sources, demand, stop, is_cached, view, seen: Mutex::default() }
+        let (names, sources) = (RwLock::new(names), sources.clone());
+        Self { output, names, sources, demand, stop, is_cached, view, seen: Mutex::default() }
     }
 
     /// The names of the sources until now.
@@ -396,7 +393,7 @@ impl<'a> Watcher<'a> {
             partial: ended_well.map(|fetched| fetched.partial),
             bytes: ended_well.map(|fetched| fetched.bytes),
             sources: seen.sources.values().map(|status| fetch_json::source(status, names)).collect(),
-            swarm: joined.map(|joined| seen.part(joined, self.own, progress.verified)),
+            swarm: joined.map(|joined| seen.part(joined, progress.verified)),
             missing: missing(&ended),
             progress: progress.into(),
         });

@@ -197,10 +197,20 @@ impl Joined {
                 // If this fails, a signal ends the process at once.
                 let _ = signals::listen(runtime, move |_| end.notify_one());
             }
-            output.talk(&format!("sharing for {} s at most; Ctrl-C ends it", time.as_secs_f64().ceil()));
+            output.talk(&format!(
+                "sharing for {} s{}; Ctrl-C ends it",
+                time.as_secs_f64().ceil(),
+                if self.linger.is_none() { " at most" } else { "" }
+            ));
+            let lingering = async {
+                match self.linger {
+                    Some(_) => self.swarm.linger(time).await,
+                    None => self.swarm.linger_while_needed(time).await,
+                }
+            };
             runtime.block_on(async {
                 tokio::select! {
-                    () = self.swarm.linger(time) => {}
+                    () = lingering => {}
                     () = end.notified() => {}
                     () = stop.asked() => {}
                 }

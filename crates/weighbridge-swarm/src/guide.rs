@@ -208,9 +208,10 @@ impl Guide for Member {
 
     fn gave(&self, source: SourceId, bytes: u64) {
         let mut state = self.state();
-        if state.given_by.contains_key(&source) {
-            state.figures.taken = state.figures.taken.saturating_add(bytes);
-        }
+        let is_member = state.given_by.contains_key(&source);
+        let figures = &mut state.figures;
+        let of = if is_member { &mut figures.taken } else { &mut figures.of_origin };
+        *of = of.saturating_add(bytes);
     }
 
     fn gave_wrong(&self, source: SourceId) {

@@ -72,8 +72,10 @@ pub struct SwarmFigures {
     pub members: usize,
     /// The most members that were connected at once, without trackers.
     pub most_members: usize,
-    /// Verified bytes of files that other members have given: those of whole pieces.
+    /// Verified bytes of files that other members have given.
     pub taken: u64,
+    /// Verified bytes of files that the other sources have given.
+    pub of_origin: u64,
     /// Bytes of files that this member has sent to others.
     pub sent: u64,
 }
@@ -251,9 +253,14 @@ impl Swarm {
         self.member.state().figures
     }
 
-    /// Tells the others that this member has all, and goes on to give it: for `time`, or until each member that is
-    /// connected has all, if that is sooner and not before one second.
+    /// Tells the others that this member has all, and goes on to give it for this time.
     pub async fn linger(&self, time: Duration) {
+        self.member.set_role(Role::HasAll);
+        tokio::time::sleep(time).await;
+    }
+
+    /// Does as [`linger`](Self::linger), but ends when each member that is known has all, after a second at the least.
+    pub async fn linger_while_needed(&self, time: Duration) {
         let began = Instant::now();
         self.member.set_role(Role::HasAll);
         while began.elapsed() < time {

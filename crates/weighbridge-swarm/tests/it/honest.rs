@@ -141,7 +141,8 @@ async fn a_fetch_that_finds_nobody_is_an_ordinary_fetch() {
     let node = Begin::of(&sample, &ticket).origin(&origin).start().await;
     node.done_within(Duration::from_secs(10)).await;
     assert!(!node.swarm.found_somebody(Duration::ZERO).await);
-    assert_eq!(node.swarm.figures(), Default::default());
+    let figures = node.swarm.figures();
+    assert_eq!(figures, weighbridge_swarm::SwarmFigures { of_origin: size(&sample), ..Default::default() });
     assert_eq!(origin.given(), size(&sample));
 }
 
