@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     process::{Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use weighbridge_formats::generate::Llama;
@@ -219,15 +219,19 @@ fn a_weighing_that_is_killed_leaves_metadata_that_verifies() {
 fn a_weighing_that_is_killed_while_it_reads_has_changed_nothing() {
     let world = World::empty();
     let _ = Llama::of_size(300_000_000, 2, 1).write(&world.path("llama")).unwrap();
-    let start = Instant::now();
     world.run(WEIGH).done();
-    let whole = start.elapsed();
     let before = world.files(METADATA);
+    let lock = format!("{METADATA}/.new/lock");
     let mut killed = 0;
-    for part in 1..=4 {
+    for after in [0, 10, 40, 160] {
+        let _ = fs::remove_file(world.path(&lock));
         let mut weigh = world.command(&format!("{WEIGH} --force"));
         let mut weigh = weigh.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        thread::sleep(whole * part / 6);
+        // It reads from the moment at which the folder for new metadata is prepared.
+        while !world.exists(&lock) && weigh.try_wait().unwrap().is_none() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        thread::sleep(Duration::from_millis(after));
         weigh.kill().unwrap();
         if weigh.wait().unwrap().code().is_some() {
             continue;
