@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
     process::{Child, ChildStdout, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -81,6 +82,29 @@ fn a_model_is_fetched_from_a_server_and_verified() {
     let is_chunk = |line: &&Value| line["target"] == "weighbridge::request" && line["route"] == "file";
     let line = lines.iter().find(is_chunk).expect("a line for each request");
     assert_eq!((&line["model"], &line["method"]), (&"org/llama".into(), &"GET".into()));
+}
+
+/// `timeout` sends its signal to the process and to the group: a server that took these for two ended in the middle of an answer.
+#[test]
+fn signals_that_come_at_once_are_one_and_a_later_one_ends_the_server_at_once() {
+    let fleet = Fleet::of(64_000_000, "64KiB");
+    let mut server = Server::start(&fleet.world, "first");
+    let pid = rustix::process::Pid::from_child(&server.process);
+    let ask = || rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    // The answer is longer than what the system holds of it, and nobody reads it.
+    let mut client = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
+    let shard = "org/llama/model-00001-of-00004.safetensors";
+    write!(client, "GET /{shard} HTTP/1.1\r\nHost: {}\r\n\r\n", &server.url["http://".len()..]).unwrap();
+    let mut begins = [0; 15];
+    client.read_exact(&mut begins).unwrap();
+    assert_eq!(&begins, b"HTTP/1.1 200 OK");
+    ask();
+    thread::sleep(Duration::from_millis(20));
+    ask();
+    thread::sleep(Duration::from_millis(500));
+    assert_eq!(server.process.try_wait().unwrap(), None);
+    ask();
+    assert_eq!(server.process.wait().unwrap().code(), Some(128 + 15));
 }
 
 /// A server with bad chunks gives everything else, and nobody waits for it as for a busy one.
@@ -307,7 +331,7 @@ fn certificate(world: &World, name: &str) {
 fn get(url: &str, path: &str) -> Option<Vec<u8>> {
     use std::io::Write as _;
     let address = url.strip_prefix("http://").unwrap();
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();

@@ -483,7 +483,7 @@ pub(crate) struct Import {
 /// A new revision in a folder is served without a restart. Clients of a hub work with HF_ENDPOINT=http://ADDRESS; they verify
 /// nothing themselves.
 ///
-/// The first Ctrl-C or SIGTERM ends it once the answers under way are sent, with exit status 0; the second at once.
+/// The first Ctrl-C or SIGTERM ends it once the answers under way are sent, with exit status 0; a second one, at least 0.2 s later, at once.
 #[derive(Parser)]
 #[command(after_help = examples::SERVE)]
 pub(crate) struct Serve {

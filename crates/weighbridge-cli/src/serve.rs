@@ -116,6 +116,19 @@ pub(crate) fn run(mut args: Serve, output: &Output, stop: &Stop) -> Result<(), F
     let server = runtime.block_on(Server::bind(site, args.listen, limits, tls)).map_err(cannot_listen)?;
     let address = server.address().map_err(cannot_listen)?;
     let url = url(address, is_tls);
+    // Whoever has read the address may end the server.
+    let end = Arc::new(Notify::new());
+    if !output.is_embedded() {
+        let (end, is_asked) = (Arc::clone(&end), Arc::new(AtomicBool::new(false)));
+        // If this fails, a signal ends the server at once.
+        let _ = signals::listen(&runtime, move |signal| {
+            if is_asked.swap(true, SeqCst) {
+                #[allow(clippy::exit, reason = "the second signal asks for this")]
+                std::process::exit(signal.status().into());
+            }
+            end.notify_one();
+        });
+    }
     // Nothing is served before the address is had.
     changes.iter().for_each(|change| tell(change, output));
     output.result(&format!("at       {url}"), || serve::Listening { url: &url, hub });
@@ -130,18 +143,6 @@ pub(crate) fn run(mut args: Serve, output: &Output, stop: &Stop) -> Result<(), F
         output.talk(
             "clients of a hub are not answered, since they verify nothing: that takes --cert and --key, or --insecure-http",
         );
-    }
-    let end = Arc::new(Notify::new());
-    if !output.is_embedded() {
-        let (end, is_asked) = (Arc::clone(&end), Arc::new(AtomicBool::new(false)));
-        // If this fails, a signal ends the server at once.
-        let _ = signals::listen(&runtime, move |signal| {
-            if is_asked.swap(true, SeqCst) {
-                #[allow(clippy::exit, reason = "the second signal asks for this")]
-                std::process::exit(signal.status().into());
-            }
-            end.notify_one();
-        });
     }
     let (told, heard) = mpsc::channel();
     thread::scope(|scope| {

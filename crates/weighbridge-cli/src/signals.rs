@@ -3,9 +3,9 @@
 use std::{
     collections::BTreeMap,
     future, io, process,
-    sync::{Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::runtime::{Builder, Runtime};
@@ -30,6 +30,10 @@ impl Signal {
     }
 }
 
+/// Signals that follow each other within this time count as one. `timeout` sends each of its signals twice, to the process and to
+/// its group, and the second signal of a person ends a run at once.
+const SAME: Duration = Duration::from_millis(200);
+
 /// Calls `tell` for each signal as long as the runtime lives. Once this returns `Ok`, signals no longer end the process
 /// by themselves.
 ///
@@ -38,11 +42,16 @@ impl Signal {
 /// The error of a system that takes no handlers. Signals then end the process as usual, and nothing is undone.
 pub(crate) fn listen(runtime: &Runtime, tell: impl Fn(Signal) + Clone + Send + 'static) -> io::Result<()> {
     let _context = runtime.enter();
+    let last = Arc::new(Mutex::new(None::<Instant>));
     for (signal, mut handler) in handlers()? {
-        let tell = tell.clone();
+        let (tell, last) = (tell.clone(), Arc::clone(&last));
         runtime.spawn(async move {
             while handler.recv().await.is_some() {
-                tell(signal);
+                let now = Instant::now();
+                let before = last.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
+                if before.is_none_or(|before| now.duration_since(before) > SAME) {
+                    tell(signal);
+                }
             }
         });
     }
