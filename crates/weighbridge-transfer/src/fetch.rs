@@ -491,7 +491,7 @@ impl Run {
                 follow(&engine, id, &source);
             }
         }
-        self.chunks(&engine, layers, &published).await?;
+        self.chunks(&engine, layers, &published, twins.clone()).await?;
         // Other processes may put files into the folder during the fetch, and those are not removed.
         let unlisted = if is_same { self.unlisted } else { Unlisted::Report };
         let (another_model, wanted) = (self.another_model, name);
@@ -541,13 +541,14 @@ impl Run {
         engine: &Arc<Engine>,
         layers_file: Arc<LayersFile>,
         published: &Metadata,
+        twins: Vec<(usize, usize)>,
     ) -> Result<(), FetchError> {
         let published = published.layers(&engine.chunks.files).ok().flatten();
         let _ = engine.spawn(Arc::clone(engine).sync_always());
         engine.searching.fetch_add(1, SeqCst);
         let here = Arc::clone(engine);
         let _ = engine.spawn(async move {
-            if let Err(error) = layers::accept_all(&here, layers_file, published).await {
+            if let Err(error) = layers::accept_all(&here, layers_file, published, twins).await {
                 here.fail(error);
             }
             here.searching.fetch_sub(1, SeqCst);

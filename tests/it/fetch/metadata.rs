@@ -1,6 +1,7 @@
 //! Metadata that one source has wrong is taken from another source.
 
 use super::kit::{Fetch, fleet};
+use crate::command::kit::World;
 use weighbridge_testkit::servers::{Fault, Faulty};
 
 #[test]
@@ -53,4 +54,22 @@ fn a_model_without_layers_comes_as_whole_files() {
     let fetched = Fetch::from(&fleet, &[&honest, &liar]).run().arrived(&fleet);
     let _ = fetched.blames(1, "lied").trusts(0);
     let _ = Fetch::from(&fleet, &[&liar]).run().ended(5501).blames(0, "lied").named_nothing();
+}
+
+/// Regression: a file with the bytes of another one is not asked for, and its layer was not written. `verify` refused what `fetch` had
+/// brought, and a server could not give that file.
+#[test]
+fn files_with_the_same_bytes_have_a_layer_each() {
+    let world = World::empty();
+    let bytes: Vec<u8> = (0..300_000_u32).map(|number| (number % 251) as u8).collect();
+    ["a.bin", "b.bin", "folder/c.bin"].iter().for_each(|path| world.write(&format!("model/{path}"), &bytes));
+    world.run("weigh model --name org/model --key @alice.key").done();
+    world.run("fetch model -o fetched --name org/model --vkey @alice").done();
+    let layers = "weighbridge/chunks.layer";
+    assert_eq!(world.read(&format!("fetched/{layers}")), world.read(&format!("model/{layers}")));
+    world.run("verify fetched --vkey @alice").done();
+    // A fetch that finds everything there writes them, too.
+    world.remove(&format!("fetched/{layers}"));
+    world.run("fetch model -o fetched --name org/model --vkey @alice").done();
+    assert_eq!(world.read(&format!("fetched/{layers}")), world.read(&format!("model/{layers}")));
 }
