@@ -36,7 +36,7 @@ use governor::Governor;
 pub(crate) use governor::Means;
 pub(crate) use pacing::MAX_WAIT;
 use pacing::{Next, Pacing};
-pub(crate) use schedule::{ConnectionId, Lease, LeaseId, Order};
+pub(crate) use schedule::{ConnectionId, Lease, LeaseId, WishId};
 use schedule::{Line, Schedule, Take};
 pub(crate) use standing::Moved;
 use standing::{Rank, Standing};
@@ -93,7 +93,7 @@ impl Decisions {
             pacing: Pacing::new(watchdog, seed),
             availability: Availability::default(),
             governor: Governor::new(means),
-            schedule: Schedule::new(1, 1, Order::Position),
+            schedule: Schedule::new(1, 1),
             chunk: 0,
             piece: 1,
             resting: BTreeMap::new(),
@@ -149,12 +149,12 @@ impl Decisions {
     /// The file list is known: chunks of `chunk` bytes, which are judged in pieces of `piece`.
     ///
     /// No more than `pieces` of them fit into memory.
-    pub(crate) fn plan(&mut self, chunk: u64, piece: u64, pieces: usize, order: Order) {
+    pub(crate) fn plan(&mut self, chunk: u64, piece: u64, pieces: usize) {
         self.governor.set_pieces(pieces);
         self.chunk = chunk;
         self.piece = piece;
         self.standing.set_chunk(chunk);
-        self.schedule = Schedule::new(chunk, piece / chunk.max(1), order);
+        self.schedule = Schedule::new(chunk, piece / chunk.max(1));
     }
 
     // Sources that are present and may be asked.
@@ -337,6 +337,15 @@ impl Decisions {
             None => _ = self.resting.insert(source, self.version()),
         }
         lease
+    }
+
+    /// Asks for chunks of a file before all others, until the wish ends. A guide that directs the fetch does not look at wishes.
+    pub(crate) fn wish(&mut self, file: usize, chunks: Range<u64>) -> WishId {
+        self.schedule.wish(file, chunks)
+    }
+
+    pub(crate) fn end_wish(&mut self, wish: WishId) {
+        self.schedule.end_wish(wish);
     }
 
     /// The run that the guide names for a source, as far as it is missing.

@@ -476,7 +476,7 @@ impl Run {
         }
         let chunks = Arc::new(chunks);
         if let Some(guide) = &self.guide {
-            guide.begin(&Holding::new(Arc::clone(&chunks), &shared_note));
+            guide.begin(&Holding::new(Arc::clone(&chunks), &shared_note, board));
         }
         let engine = Arc::new(Engine::new(Arc::clone(board), case, chunks, self.memory));
         let layers = Arc::new(staged.layers(layers::length(&engine))?);

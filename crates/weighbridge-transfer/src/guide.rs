@@ -1,11 +1,18 @@
 //! The guide of a fetch that shares its sources with other fetches, and the chunks that such a fetch holds for others.
 
-use std::{fmt, ops::Range, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    ops::Range,
+    sync::{Arc, Weak},
+    time::Instant,
+};
 
 use weighbridge_manifest::{VerifiedFileList, VerifiedTensorList};
 use weighbridge_tree::{FileRoot, Layer};
 
 use crate::{
+    board::Board,
+    decide::WishId,
     error::FetchError,
     event::{SourceId, SourceStatus},
     work::chunk_store::ChunkStore,
@@ -15,6 +22,9 @@ use crate::{
 ///
 /// Without a guide, a fetch asks each source for as much as the source gives. With one, each source has one connection,
 /// and is asked for one run of chunks at a time: the one that the guide names.
+///
+/// One that never [directs](Self::directs) needs [`begin`](Self::begin) and [`holds`](Self::holds) alone: it hears what comes, and
+/// reads it while the fetch runs.
 ///
 /// # Guarantee
 /// A guide decides about speed and load alone. Whatever it says, no source is asked for a chunk that it may not serve,
@@ -31,37 +41,43 @@ pub trait Guide: fmt::Debug + Send + Sync {
     fn begin(&self, holding: &Holding);
 
     /// Whether the guide directs the fetch now. While it does not, the fetch asks its sources as if it had no guide.
-    fn directs(&self) -> bool;
+    fn directs(&self) -> bool {
+        false
+    }
 
     /// Whether [`next`](Self::next) may name a run for this source now. It is asked before a connection is begun: a wrong yes costs
     /// little, and a wrong no lets the source rest until something changes.
-    fn may_ask(&self, source: SourceId) -> bool;
+    fn may_ask(&self, _source: SourceId) -> bool {
+        true
+    }
 
     /// The next run for a source whose connection is free; `None` if it is to rest for now. The source is asked for
     /// those chunks of the run that are missing and that no other connection has.
-    fn next(&self, source: SourceId, now: Instant) -> Option<NamedRun>;
+    fn next(&self, _source: SourceId, _now: Instant) -> Option<NamedRun> {
+        None
+    }
 
     /// A request to a source has ended: that for the run that [`next`](Self::next) named last for it, or one from the time
     /// in which the guide did not direct. `is_done` tells whether
     /// each of its chunks is here now; if not, the rest is to be asked for again.
-    fn ended(&self, source: SourceId, is_done: bool, now: Instant);
+    fn ended(&self, _source: SourceId, _is_done: bool, _now: Instant) {}
 
     /// Chunks of a file were accepted and written, or found on the disk. May be called for the same chunks twice.
     fn holds(&self, file: usize, chunks: &Range<u64>);
 
     /// The run that [`next`](Self::next) named last for this source was not asked for: none of its chunks may be asked of
     /// the source now.
-    fn not_asked(&self, source: SourceId, now: Instant);
+    fn not_asked(&self, _source: SourceId, _now: Instant) {}
 
     /// A source gave this many bytes that were accepted, and were not here before. The source may have left meanwhile.
-    fn gave(&self, source: SourceId, bytes: u64);
+    fn gave(&self, _source: SourceId, _bytes: u64) {}
 
     /// A source gave chunks that are not the signed ones. Its blame is decided later (rule 11). The source may have left
     /// meanwhile.
-    fn gave_wrong(&self, source: SourceId);
+    fn gave_wrong(&self, _source: SourceId) {}
 
     /// The status of a source has changed.
-    fn source(&self, status: &SourceStatus);
+    fn source(&self, _status: &SourceStatus) {}
 }
 
 /// Chunks of one file that follow each other.
@@ -83,11 +99,13 @@ pub struct NamedRun {
 pub struct Holding {
     chunks: Arc<ChunkStore>,
     note: Arc<[u8]>,
+    /// The fetch, while it runs.
+    board: Weak<Board>,
 }
 
 impl Holding {
-    pub(crate) fn new(chunks: Arc<ChunkStore>, note: &[u8]) -> Self {
-        Self { chunks, note: note.into() }
+    pub(crate) fn new(chunks: Arc<ChunkStore>, note: &[u8], board: &Arc<Board>) -> Self {
+        Self { chunks, note: note.into(), board: Arc::downgrade(board) }
     }
 
     /// The bytes of `head.note`.
@@ -126,6 +144,22 @@ impl Holding {
         self.chunks.has_all(file, chunks)
     }
 
+    /// Asks for missing chunks before all others, for as long as the wish is kept; several wishes have turns. `None` once the
+    /// fetch has ended.
+    ///
+    /// # Non-guarantee
+    /// What a source has begun to send comes first: up to 1 MiB of each connection, or a chunk. While a [`Guide`] directs the fetch,
+    /// wishes change nothing.
+    ///
+    /// # Cost
+    /// Each wish costs a look whenever a source is asked for more: the caller limits their number.
+    pub fn wish(&self, file: usize, chunks: Range<u64>) -> Option<Wish> {
+        let board = self.board.upgrade()?;
+        let id = board.decide().wish(file, chunks);
+        board.shortened.notify_waiters();
+        Some(Wish { id, board: Weak::clone(&self.board) })
+    }
+
     /// Reads chunks that are here, and judges them again.
     ///
     /// Blocks on the disk.
@@ -134,6 +168,22 @@ impl Holding {
     /// [`FetchError`]: the chunks are not there, cannot be read, or are not the signed ones any more.
     pub fn read(&self, file: usize, chunks: Range<u64>) -> Result<Vec<u8>, FetchError> {
         self.chunks.read(file, chunks)
+    }
+}
+
+/// A wish for chunks that somebody waits for. It ends when this is dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Wish {
+    id: WishId,
+    board: Weak<Board>,
+}
+
+impl Drop for Wish {
+    fn drop(&mut self) {
+        if let Some(board) = self.board.upgrade() {
+            board.decide().end_wish(self.id);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! The schedule is pure: it asks no source and reads no clock. The caller supplies the times.
 
 mod pace;
+mod wishes;
 
 use std::{collections::BTreeMap, ops::Range, time::Instant};
 
@@ -10,11 +11,13 @@ use super::{availability::Eligible, pacing::Meter};
 use crate::{event::SourceId, guide::NamedRun, ranges::RangeSet};
 
 use pace::{Asker, Paces};
+pub(crate) use wishes::WishId;
 
 /// The chunks of a model that are left to fetch, and the connections that work on them.
 ///
 /// A chunk that was added is *pending* until a connection gets a [lease](Lease) of it, and *done* when it was accepted.
-/// Pending chunks go out in the [order](Order) that the caller gives. When none is pending, a connection takes over
+/// Pending chunks go out by file and position, so that a reader that starts at the beginning of the model waits least; before
+/// them those that somebody [waits for](Self::wish). When none is pending, a connection takes over
 /// chunks that another one would come to later. At last it repeats chunks that others are late with.
 ///
 /// # Guarantee
@@ -40,7 +43,10 @@ pub(crate) struct Schedule {
     pending: BTreeMap<usize, RangeSet>,
     /// The number of pending chunks.
     pending_chunks: u64,
-    order: Order,
+    /// The chunks that somebody waits for.
+    wishes: BTreeMap<WishId, (usize, Range<u64>)>,
+    /// The wish that was served last: the next one has its turn.
+    served: WishId,
     leases: BTreeMap<LeaseId, Running>,
     /// The first file, for each source, that may have pending chunks for it: so no file is passed over twice.
     from: BTreeMap<SourceId, usize>,
@@ -52,18 +58,6 @@ pub(crate) struct Schedule {
     active: u64,
 }
 
-/// The order in which pending chunks go out.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) enum Order {
-    /// By file and position: a reader that starts at the beginning of the model waits least.
-    #[default]
-    Position,
-    /// The chunks with the smallest key first, such as the number of peers that have them; equal keys by position.
-    /// Examines every pending run that the source may serve.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a swarm orders chunks by rarity"))]
-    Smallest(fn(usize, &Range<u64>) -> u64),
-}
-
 /// A lease while its connection holds it.
 #[derive(Debug)]
 struct Running {
@@ -72,6 +66,8 @@ struct Running {
     file: usize,
     /// The chunks that are left of the lease.
     chunks: RangeSet,
+    /// Whether somebody waits for them.
+    is_wished: bool,
     /// When the lease last brought a chunk, or began.
     since: Instant,
     /// Until the first chunk, for a source of whole files: the number of bytes that come before it.
@@ -145,20 +141,21 @@ pub(crate) struct Line<'a> {
 
 impl Default for Schedule {
     fn default() -> Self {
-        Self::new(1, 1, Order::Position)
+        Self::new(1, 1)
     }
 }
 
 impl Schedule {
     /// An empty schedule. `chunk` is in bytes. `grain` is the number of chunks that a connection has in hand at once.
-    pub(crate) fn new(chunk: u64, grain: u64, order: Order) -> Self {
+    pub(crate) fn new(chunk: u64, grain: u64) -> Self {
         Self {
             chunk: chunk.max(1),
             grain: grain.max(1),
             done: BTreeMap::new(),
             pending: BTreeMap::new(),
             pending_chunks: 0,
-            order,
+            wishes: BTreeMap::new(),
+            served: WishId::default(),
             leases: BTreeMap::new(),
             from: BTreeMap::new(),
             next: 0,
@@ -193,7 +190,9 @@ impl Schedule {
         line: &Line<'_>,
         now: Instant,
     ) -> Option<Lease> {
-        let (file, chunks, kind) = self.fresh(source, limits, eligible).or_else(|| {
+        let wished = self.wished(limits, eligible);
+        let is_wished = wished.is_some();
+        let (file, chunks, kind) = wished.or_else(|| self.fresh(source, limits, eligible)).or_else(|| {
             let paces = Paces::new(self.chunk, self.grain, self.leases.values(), self.active, line, now);
             let asker = Asker { connection, source, limits };
             self.steal(asker, eligible, &paces).or_else(|| self.hedge(asker, eligible, &paces))
@@ -202,7 +201,8 @@ impl Schedule {
         let id = LeaseId(self.next);
         let lease = Lease { id, file, chunks: chunks.span(), kind };
         let before = if limits.whole_files { lease.chunks.start.saturating_mul(self.chunk) } else { 0 };
-        self.leases.insert(id, Running::new(connection, source, file, chunks, now, before));
+        let running = Running { is_wished, ..Running::new(connection, source, file, chunks, now, before) };
+        self.leases.insert(id, running);
         Some(lease)
     }
 
@@ -239,6 +239,10 @@ impl Schedule {
 
     /// Leaves each lease the chunks that its connection has in hand: the others become pending again.
     pub(crate) fn shorten(&mut self) {
+        self.shorten_those(|_| true);
+    }
+
+    fn shorten_those(&mut self, which: impl Fn(&Running) -> bool) {
         let grain = self.grain;
         let shorten = |running: &mut Running| {
             let first = running.chunks.first()?;
@@ -248,7 +252,8 @@ impl Schedule {
             running.chunks.remove(&(end..u64::MAX));
             Some((running.file, rest))
         };
-        let rests: Vec<_> = self.leases.values_mut().filter_map(shorten).collect();
+        let leases = self.leases.values_mut().filter(|running| which(running));
+        let rests: Vec<_> = leases.filter_map(shorten).collect();
         rests.into_iter().for_each(|(file, rest)| self.make_pending(file, rest));
     }
 
@@ -382,21 +387,11 @@ impl Schedule {
             let run = eligible(*file).first_in(pending)?;
             Some((*file, run))
         });
-        let Some(first) = runs.next() else {
+        let Some((mut file, run)) = runs.next() else {
             self.from.insert(source, usize::MAX);
             return None;
         };
-        let (mut file, mut run) = first.clone();
-        if let Order::Smallest(key) = self.order
-            && !limits.whole_files
-        {
-            let all = self.pending.range(from..).flat_map(|(file, pending)| {
-                eligible(*file).within(pending).iter().map(|run| (*file, run)).collect::<Vec<_>>()
-            });
-            // A run counts as rare as its first chunk.
-            (file, run) = all.min_by_key(|(file, run)| key(*file, run)).unwrap_or(first.clone());
-        }
-        self.from.insert(source, first.0);
+        self.from.insert(source, file);
         if limits.whole_files {
             let is_busy =
                 |file| self.leases.values().any(|running| running.file == file && !running.chunks.is_empty());
@@ -548,6 +543,7 @@ impl Running {
             source,
             file,
             chunks,
+            is_wished: false,
             since,
             before,
             heard: None,

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{ConnectionId, Decisions, Gives, Lease, LeaseId, Means, schedule::Order};
+use super::{ConnectionId, Decisions, Gives, Lease, LeaseId, Means};
 use crate::{
     event::{Blame, SourceId, SourceState},
     options::Watchdog,
@@ -125,7 +125,7 @@ impl Random {
 impl World {
     fn new(servers: Vec<Server>, line: u64, count: u64, means: Means, seed: u64) -> Self {
         let mut decide = Decisions::new(Watchdog::default(), means, seed);
-        decide.plan(CHUNK, PIECE, means.pieces, Order::Position);
+        decide.plan(CHUNK, PIECE, means.pieces);
         let mut all = RangeSet::default();
         all.insert(0..count);
         decide.add(0, &all);

@@ -11,7 +11,7 @@ use std::{
 use serde_json::{Value, json};
 use weighbridge_tree::{ErrorCode, HeadId};
 
-use super::{ConnectionId, Decisions, Gives, Lease, LeaseId, Means, Moved, Order, Rank};
+use super::{ConnectionId, Decisions, Gives, Lease, LeaseId, Means, Moved, Rank};
 use crate::{
     event::{Blame, SourceId},
     options::Watchdog,
@@ -99,7 +99,7 @@ impl Play {
         let files: Vec<u64> = vector.keys["files"].split(' ').map(|count| count.parse().unwrap()).collect();
         let mut decide = Decisions::new(Watchdog::default(), MEANS, 7);
         (0..sources).for_each(|source| decide.join(SourceId::new(source), Gives::Model, false));
-        decide.plan(chunk, chunk, 96, Order::Position);
+        decide.plan(chunk, chunk, 96);
         (0..).zip(&files).for_each(|(file, count)| decide.add(file, &set(0..*count)));
         Self { decide, now: Instant::now(), chunk, files, sources, connections: 0, leases: BTreeMap::new() }
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Decisions, Gives, Means, Moved, pacing::FIRST_CONNECTIONS, schedule::Order};
+use super::{Decisions, Gives, Means, Moved, pacing::FIRST_CONNECTIONS};
 use crate::{
     event::{Blame, SourceId, SourceState},
     options::Watchdog,
@@ -38,7 +38,7 @@ impl Play {
     fn unheard(gives: &[u64]) -> Self {
         let mut decide = Decisions::new(Watchdog::default(), MEANS, 7);
         (0..gives.len()).for_each(|source| decide.join(id(source), Gives::Model, false));
-        decide.plan(CHUNK, CHUNK, 96, Order::Position);
+        decide.plan(CHUNK, CHUNK, 96);
         let mut play = Self { decide, now: Instant::now(), gives: gives.to_vec(), requests: 0 };
         (0..gives.len()).for_each(|source| {
             play.decide.connection_begins(id(source));
@@ -204,7 +204,7 @@ fn enough_in_one_window_makes_up_for_stalls_before() {
 fn bytes_count_before_their_chunk_is_there_unless_they_are_refused() {
     for is_refused in [false, true] {
         let mut play = Play::of(&[0, 1_000_000]);
-        play.decide.plan(16 << 20, 16 << 20, 96, Order::Position);
+        play.decide.plan(16 << 20, 16 << 20, 96);
         for _ in 0..60 {
             play.decide.add_received(id(0), 100_000);
             if is_refused {
@@ -471,7 +471,7 @@ fn a_window_may_be_shorter_than_a_second() {
     let watchdog = Watchdog { rate: 10_000, window: Duration::from_millis(500) };
     let mut play = Play { decide: Decisions::new(watchdog, MEANS, 7), ..Play::of(&[0]) };
     play.decide.join(id(0), Gives::Model, false);
-    play.decide.plan(1_000, 1_000, 96, Order::Position);
+    play.decide.plan(1_000, 1_000, 96);
     play.decide.connection_begins(id(0));
     play.decide.ask_begins(id(0));
     play.pass(1);

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     board::{Board, lock},
     catalog::Case,
-    decide::{ConnectionId, Lease, LeaseId, Order},
+    decide::{ConnectionId, Lease, LeaseId},
     error::FetchError,
     event::{Here, SourceId},
     ranges::RangeSet,
@@ -56,7 +56,7 @@ impl Engine {
     pub(crate) fn new(board: Arc<Board>, case: Case, chunks: Arc<ChunkStore>, memory: u64) -> Self {
         let chunk = chunks.files.chunk_size().bytes();
         let piece = piece_of(chunk);
-        board.decide().plan(chunk, piece, Buffers::count(memory, piece), Order::Position);
+        board.decide().plan(chunk, piece, Buffers::count(memory, piece));
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             buffers: Buffers::new(memory, usize::try_from(piece).unwrap_or(usize::MAX)),

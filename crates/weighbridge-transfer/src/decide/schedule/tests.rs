@@ -28,7 +28,7 @@ fn ask(
 }
 
 fn of_one_file(chunks: u64) -> (Schedule, Instant) {
-    let mut schedule = Schedule::new(CHUNK, 1, Order::Position);
+    let mut schedule = Schedule::new(CHUNK, 1);
     schedule.add(0, &all(chunks));
     (schedule, Instant::now())
 }
@@ -95,7 +95,7 @@ fn a_source_hedges_its_own_chunks_later_than_others_do() {
 
 #[test]
 fn a_source_of_whole_files_gets_one_that_nobody_works_on() {
-    let mut schedule = Schedule::new(CHUNK, 1, Order::Position);
+    let mut schedule = Schedule::new(CHUNK, 1);
     for file in 0..3 {
         schedule.add(file, &all(8));
     }
@@ -182,7 +182,7 @@ fn a_single_chunk_is_hedged_when_it_is_late() {
 
 /// The wanted chunks lie far from the beginning of the file.
 fn of_the_end_of_a_file() -> (Schedule, Instant) {
-    let mut schedule = Schedule::new(CHUNK, 1, Order::Position);
+    let mut schedule = Schedule::new(CHUNK, 1);
     schedule.add(0, &set_of(900..1000));
     (schedule, Instant::now())
 }
@@ -234,7 +234,7 @@ fn the_way_to_its_chunks_counts_for_and_against_a_source_of_whole_files() {
 
 #[test]
 fn what_a_connection_has_in_hand_is_not_taken_apart() {
-    let mut schedule = Schedule::new(CHUNK, 4, Order::Position);
+    let mut schedule = Schedule::new(CHUNK, 4);
     schedule.add(0, &all(8));
     let (start, rates) = (Instant::now(), [CHUNK, CHUNK]);
     let victim = ask(&mut schedule, 0, MUCH, rates, start).unwrap();
@@ -300,17 +300,27 @@ fn refused_chunks_are_pending_again() {
     assert_eq!(schedule.pending(), 8);
 }
 
+/// Chunks that somebody waits for go first: in turn, where several wait, and in parts of a quarter of a request.
 #[test]
-fn the_caller_says_which_chunks_go_first() {
-    let mut schedule =
-        Schedule::new(CHUNK, 1, Order::Smallest(|file, run| if file == 1 { run.start } else { 7 }));
-    let now = Instant::now();
-    schedule.add(0, &all(2));
-    schedule.add(1, &set_of(5..6));
-    schedule.add(1, &set_of(9..12));
-    let mut next = || ask_of(&mut schedule, (0, MUCH), &|_| Eligible::All, (0, 0), now).unwrap();
-    let order = [next(), next(), next()].map(|lease| (lease.file, lease.chunks));
-    assert_eq!(order, [(1, 5..6), (0, 0..2), (1, 9..12)]);
+fn chunks_that_somebody_waits_for_go_first() {
+    let (mut schedule, now) = of_one_file(100);
+    schedule.add(1, &set_of(0..40));
+    let next = |schedule: &mut Schedule, connection| {
+        let eight = Take { bytes: 8 * CHUNK, ..MUCH };
+        let lease = ask_of(schedule, (connection, eight), &|_| Eligible::All, (0, 0), now).unwrap();
+        (lease.file, lease.chunks)
+    };
+    assert_eq!(next(&mut schedule, 0), (0, 0..8));
+    // What a request has not in hand is left to others, also to whoever waits for it.
+    let first = schedule.wish(1, 30..33);
+    let second = schedule.wish(0, 5..20);
+    let order: Vec<_> = (1..5).map(|connection| next(&mut schedule, connection)).collect();
+    assert_eq!(order, [(1, 30..32), (0, 5..7), (1, 32..33), (0, 7..9)]);
+    // A request for a wish keeps what it has.
+    let third = schedule.wish(0, 90..91);
+    assert_eq!(next(&mut schedule, 5), (0, 90..91));
+    [first, second, third].into_iter().for_each(|wish| schedule.end_wish(wish));
+    assert_eq!(next(&mut schedule, 6), (0, 1..5));
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn convicted(play: &mut Play, source: usize) {
 #[test]
 fn a_convicted_source_is_the_last_resort_for_chunks_that_it_was_not_wrong_about() {
     let mut play = Play::of(&[0, 0]);
-    play.decide.plan(CHUNK, 16 * CHUNK, 96, Order::Position);
+    play.decide.plan(CHUNK, 16 * CHUNK, 96);
     play.decide.add(0, &run(0..6));
     let lease = play.decide.take(ConnectionId(0), id(0), play.now).unwrap();
     play.decide.refuse(lease.id, id(0), 0, 2..3, CHUNK);
@@ -74,7 +74,7 @@ fn everything_comes_that_any_source_has_whatever_the_others_are_wrong_about() {
     for wrong in 0..1_u32 << 18 {
         let is_wrong = |source: usize, chunk: u64| wrong >> (source as u64 * 6 + chunk) & 1 == 1;
         let mut play = Play::of(&[0, 0, 0]);
-        play.decide.plan(CHUNK, 2 * CHUNK, 96, Order::Position);
+        play.decide.plan(CHUNK, 2 * CHUNK, 96);
         play.decide.add(0, &run(0..6));
         let mut asked = 0;
         while !play.decide.is_finished() && !play.decide.is_hopeless(0, false) {
@@ -110,7 +110,7 @@ fn everything_comes_that_any_source_has_whatever_the_others_are_wrong_about() {
 #[test]
 fn sources_join_late_gain_chunks_and_leave() {
     let mut play = Play::of(&[0]);
-    play.decide.plan(CHUNK, 16 * CHUNK, 96, Order::Position);
+    play.decide.plan(CHUNK, 16 * CHUNK, 96);
     play.decide.add(0, &run(0..6));
     play.decide.join(id(7), Gives::Model, true);
     assert_eq!(given(&mut play, 7), None, "it has none yet");
@@ -131,7 +131,7 @@ fn many_sources_have_no_more_connections_than_the_machine_bears() {
     let means = Means { pieces: 2, descriptors: Some(60), rate: None };
     let mut play = Play { decide: Decisions::new(Watchdog::default(), means, 7), ..Play::of(&[]) };
     (0..1_000).for_each(|source| play.decide.join(id(source), Gives::Model, false));
-    play.decide.plan(CHUNK, CHUNK, 96, Order::Position);
+    play.decide.plan(CHUNK, CHUNK, 96);
     play.decide.add(0, &run(0..6));
     let crew = |play: &Play| -> Vec<usize> {
         let crew = play.decide.crew();

@@ -8,7 +8,7 @@ use std::{
 
 use proptest::{prelude::*, sample::Index};
 
-use super::{CHUNK, ConnectionId, Eligible, LeaseId, LeaseKind, Line, Order, Schedule, Take, set_of};
+use super::{CHUNK, ConnectionId, Eligible, LeaseId, LeaseKind, Line, Schedule, Take, WishId, set_of};
 use crate::{event::SourceId, guide::NamedRun, ranges::RangeSet};
 
 const FILES: usize = 4;
@@ -24,6 +24,8 @@ struct World {
     rates: [u64; SOURCES],
     leases: [Option<(LeaseId, usize)>; CONNECTIONS],
     ended: Vec<(LeaseId, usize)>,
+    /// The chunks that somebody waits for.
+    wishes: Vec<(WishId, BTreeSet<Chunk>)>,
     now: Instant,
     /// The chunks that were added, tracked by the model.
     added: BTreeSet<Chunk>,
@@ -43,6 +45,10 @@ enum Step {
     TakeNamed(usize, usize, Range<u64>, bool),
     /// A guide begins to direct the fetch.
     Shorten,
+    /// Somebody waits for chunks of a file.
+    Wish(usize, Range<u64>),
+    /// Nobody waits any more for those that were wished for first.
+    EndWish,
     /// A connection brings chunks: which connection, how many, and their offset from the front of what is left of its
     /// lease.
     Bring(usize, u64, u64),
@@ -68,6 +74,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (connection(), 0..FILES, run(), any::<bool>())
             .prop_map(|(connection, file, run, is_copy)| Step::TakeNamed(connection, file, run, is_copy)),
         1 => Just(Step::Shorten),
+        1 => (0..FILES, run()).prop_map(|(file, run)| Step::Wish(file, run)),
+        1 => Just(Step::EndWish),
         12 => (connection(), 1..5_u64, prop_oneof![9 => Just(0), 1 => 0..4_u64])
             .prop_map(|(connection, count, skip)| Step::Bring(connection, count, skip)),
         4 => connection().prop_map(Step::GiveBack),
@@ -88,12 +96,13 @@ fn counts() -> impl Strategy<Value = [u64; FILES]> {
 impl World {
     fn new(counts: [u64; FILES], grain: u64) -> Self {
         Self {
-            schedule: Schedule::new(CHUNK, grain, Order::Position),
+            schedule: Schedule::new(CHUNK, grain),
             counts,
             denied: [const { BTreeSet::new() }; SOURCES],
             rates: [0; SOURCES],
             leases: [None; CONNECTIONS],
             ended: Vec::new(),
+            wishes: Vec::new(),
             now: Instant::now(),
             added: BTreeSet::new(),
             done: BTreeSet::new(),
@@ -112,6 +121,17 @@ impl World {
                 self.take_named(connection, &NamedRun { file, chunks, is_copy });
             }
             Step::Shorten => self.shorten(),
+            Step::Wish(file, run) => {
+                let before = self.states();
+                let wish = self.schedule.wish(file, run.clone());
+                assert!(self.states().keys().eq(before.keys()), "no chunk is lost");
+                self.wishes.push((wish, self.chunks(file, &run)));
+            }
+            Step::EndWish => {
+                if !self.wishes.is_empty() {
+                    self.schedule.end_wish(self.wishes.remove(0).0);
+                }
+            }
             Step::Bring(connection, count, skip) => {
                 let Some(lease) = self.leases[connection] else { return };
                 let from = self.schedule.extent(lease.0).start + skip;
@@ -214,7 +234,26 @@ impl World {
         if !limits.whole_files {
             assert_eq!(mine, self.chunks(lease.file, &lease.chunks));
             assert!(lease.chunks.end - lease.chunks.start <= (bytes / CHUNK).max(self.schedule.grain));
-            assert!(lease.kind != LeaseKind::Fresh || mine.first() == first_servable.as_ref());
+            let wished: Vec<Chunk> = self
+                .wishes
+                .iter()
+                .filter_map(|(_, chunks)| {
+                    chunks
+                        .iter()
+                        .find(|chunk| before.get(chunk).is_some_and(|owners| owners.is_empty()) && may(chunk))
+                })
+                .copied()
+                .collect();
+            let first = mine.first();
+            assert!(
+                lease.kind != LeaseKind::Fresh
+                    || if wished.is_empty() {
+                        first == first_servable.as_ref()
+                    } else {
+                        wished.iter().any(|chunk| first == Some(chunk))
+                    },
+                "the first chunk of a wish goes first, else the first of all"
+            );
         }
         assert!(mine.iter().all(may), "a chunk that the source may not serve");
         for chunk in &mine {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{CHUNK, ConnectionId, Eligible, LeaseId, Line, Order, Schedule, Take, all};
+use super::{CHUNK, ConnectionId, Eligible, LeaseId, Line, Schedule, Take, all};
 use crate::event::SourceId;
 
 const MIB: u64 = 1 << 20;
@@ -73,7 +73,7 @@ struct Outcome {
 
 impl Simulation {
     fn new(sizes: Vec<u64>, sources: Vec<Source>, connections_each: usize, latency_ms: u64) -> Self {
-        let mut schedule = Schedule::new(CHUNK, CHUNKS_OF_PIECE, Order::Position);
+        let mut schedule = Schedule::new(CHUNK, CHUNKS_OF_PIECE);
         let mut is_there = Vec::new();
         for (file, size) in sizes.iter().enumerate() {
             let count = size.div_ceil(CHUNK);
