@@ -1,27 +1,11 @@
 //! `serve`: models over HTTP.
 
-use std::{
-    fs, io,
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
-        mpsc,
-    },
-    thread,
-    time::Duration,
-};
+use std::{fs, io, net::IpAddr, path::PathBuf, sync::Arc};
 
-use tokio::{
-    runtime::Builder,
-    sync::{Notify, oneshot},
-};
+use tokio::runtime::Builder;
 use tracing_subscriber::filter::LevelFilter;
 use weighbridge_manifest::shown;
-use weighbridge_serve::{
-    Audits, Change, Clients, ClientsFileError, Limits, Models, Rules, Server, Site, Tls, TlsFiles,
-};
+use weighbridge_serve::{Audits, Change, Clients, ClientsFileError, Limits, Models, Rules, Site, TlsFiles};
 use weighbridge_store::{IoError, shown_path};
 use weighbridge_transfer::Stop;
 use weighbridge_tree::ErrorCode;
@@ -32,11 +16,13 @@ use crate::{
     failure::Failure,
     keys,
     output::{Output, size},
-    signals, trust,
+    trust,
 };
 
+mod serving;
 mod taking;
 mod tracking;
+pub(crate) use serving::Serving;
 
 pub(crate) fn run(mut args: Serve, output: &Output, stop: &Stop) -> Result<(), Failure> {
     for place in &args.models {
@@ -96,94 +82,24 @@ pub(crate) fn run(mut args: Serve, output: &Output, stop: &Stop) -> Result<(), F
     let tracker = args.tracker.map(|at| tracking::tracker(at, &args.ticket, &runtime)).transpose()?;
     let more_figures = tracker.as_ref().map(tracking::figures);
     let accept = accept.clone();
-    let rules = Rules { hosts: args.host, hub, clients, audits, accept, more_figures };
+    let rules = Rules { hosts: args.host, hub, clients, audits, accept, supplier: None, more_figures };
     let site = Site::new(models, rules, &limits);
-    let cannot_listen = |error: io::Error| {
-        let is_taken = error.kind() == io::ErrorKind::AddrInUse;
-        let failure = Failure::new(ErrorCode::IO, format!("cannot listen at {}: {error}", args.listen));
-        if is_taken {
-            failure.hint(
-                "another program has this port: name another one with --listen; port 0 is any that is free",
-            )
-        } else {
-            failure
+    let serving = Serving { runtime, site, listen: args.listen, limits, tls, hub, tracker, changes };
+    serving.run(output, stop, || {
+        if let Some(folder) = &taking {
+            output.talk(&format!("models that are pushed are taken into {}", shown_path(folder)));
         }
-    };
-    let tls = tls
-        .map(Tls::read)
-        .transpose()
-        .map_err(|error| Failure::new(ErrorCode::IO, format!("cannot use the certificate: {error}")))?;
-    let server = runtime.block_on(Server::bind(site, args.listen, limits, tls)).map_err(cannot_listen)?;
-    let address = server.address().map_err(cannot_listen)?;
-    let url = url(address, is_tls);
-    // Whoever has read the address may end the server.
-    let end = Arc::new(Notify::new());
-    if !output.is_embedded() {
-        let (end, is_asked) = (Arc::clone(&end), Arc::new(AtomicBool::new(false)));
-        // If this fails, a signal ends the server at once.
-        let _ = signals::listen(&runtime, move |signal| {
-            if is_asked.swap(true, SeqCst) {
-                #[allow(clippy::exit, reason = "the second signal asks for this")]
-                std::process::exit(signal.status().into());
-            }
-            end.notify_one();
-        });
-    }
-    // Nothing is served before the address is had.
-    changes.iter().for_each(|change| tell(change, output));
-    output.result(&format!("at       {url}"), || serve::Listening { url: &url, hub });
-    if let Some(tracker) = &tracker {
-        let address = tracker.address().map_err(cannot_listen)?;
-        output.result(&format!("tracker  {address}"), || serve::Tracking { address: address.to_string() });
-    }
-    if let Some(folder) = &taking {
-        output.talk(&format!("models that are pushed are taken into {}", shown_path(folder)));
-    }
-    if !hub {
-        output.talk(
-            "clients of a hub are not answered, since they verify nothing: that takes --cert and --key, or --insecure-http",
-        );
-    }
-    let (told, heard) = mpsc::channel();
-    thread::scope(|scope| {
-        // A look at a file system that does not answer may keep its sender for ever: the end is told.
-        scope.spawn(move || heard.iter().map_while(|change| change).for_each(|change| tell(&change, output)));
-        let end = async {
-            tokio::select! {
-                () = end.notified() => {}
-                () = stop.asked() => {}
-            }
-        };
-        let telling = told.clone();
-        let tell = move |change: &Change| {
-            // It is heard for as long as the server runs.
-            let _ = telling.send(Some(change.clone()));
-        };
-        runtime.block_on(async {
-            // A tracker ends with the server.
-            let (ending, ended) = oneshot::channel::<()>();
-            let serving = async {
-                server.run(end, tell).await;
-                drop(ending);
-            };
-            let tracking = async {
-                if let Some(tracker) = tracker {
-                    tracker.run(async { _ = ended.await }).await;
-                }
-            };
-            tokio::join!(serving, tracking)
-        });
-        let _ = told.send(None);
-    });
-    // A look that is under way holds the releases, and the last reader of one removes what was kept for it. A file system that does
-    // not answer is not waited for longer.
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    Ok(())
+        if !hub {
+            output.talk(
+                "clients of a hub are not answered, since they verify nothing: that takes --cert and --key, or --insecure-http",
+            );
+        }
+    })
 }
 
 /// Lets the process have as many connections and files open as the system allows it: the usual limit is meant for programs that wait
 /// for descriptors in an old way.
-fn raise_descriptors() {
+pub(crate) fn raise_descriptors() {
     #[cfg(unix)]
     {
         use rustix::process::{Resource, getrlimit, setrlimit};
@@ -195,7 +111,7 @@ fn raise_descriptors() {
 }
 
 /// Writes to standard error what the server logs.
-fn begin_log(form: LogForm) {
+pub(crate) fn begin_log(form: LogForm) {
     let log = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(LevelFilter::INFO);
     // It fails if there is a log already: then that one has it.
     let _ = match form {
@@ -205,7 +121,7 @@ fn begin_log(form: LogForm) {
     };
 }
 
-fn clients(path: PathBuf) -> Result<Clients, Failure> {
+pub(crate) fn clients(path: PathBuf) -> Result<Clients, Failure> {
     Clients::read(path).map_err(|error| match error {
         ClientsFileError::Io(error) => error.into(),
         error => Failure::usage(error.to_string()).hint(
@@ -216,10 +132,6 @@ fn clients(path: PathBuf) -> Result<Clients, Failure> {
 
 fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
-}
-
-fn url(address: SocketAddr, is_tls: bool) -> String {
-    format!("{}://{address}", if is_tls { "https" } else { "http" })
 }
 
 fn tell(change: &Change, output: &Output) {

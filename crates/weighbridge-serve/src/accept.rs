@@ -388,7 +388,7 @@ impl Accept {
         lock(&self.uploads).remove(&(Arc::clone(&sender.name), head.id()));
         open.end();
         self.remove(&place, sender, head.id());
-        models.look_now(&place);
+        models.look_at_now(&place);
         info!(target: "weighbridge", client = &*sender.name, model = name.as_str(), head = %head.id(), "upload published");
         Ok(())
     }

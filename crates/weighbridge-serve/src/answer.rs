@@ -23,6 +23,7 @@ use crate::{
     audit::{self, Audits},
     body::{Body, Content, Pieces},
     clients::{Client, Clients},
+    coming::{NoSupply, Supplier},
     desk::Desk,
     figures::{Figures, Gauges, Record},
     hub,
@@ -52,6 +53,8 @@ pub struct Rules {
     /// [`clients`](Self::clients), whoever reaches the server may bring models: it is to listen on loopback alone.
     #[cfg(feature = "accept")]
     pub accept: Option<Arc<Accept>>,
+    /// The party that gets models which are asked for and not published; none, if `None`.
+    pub supplier: Option<Arc<dyn Supplier>>,
     /// Figures of other parts of the program; none, if `None`.
     pub more_figures: Option<MoreFigures>,
 }
@@ -150,6 +153,12 @@ impl Site {
         if let Some(accept) = &self.rules.accept {
             accept.end();
         }
+    }
+
+    /// The party that gets models which are not here. A program that has a server of its own [ends](Supplier::end) it at the end.
+    #[must_use]
+    pub fn supplier(&self) -> Option<&Arc<dyn Supplier>> {
+        self.rules.supplier.as_ref()
     }
 
     /// The models.
@@ -267,13 +276,13 @@ impl Site {
             }
             Route::Ready => Ok(text(PLAIN, "ok\n".to_owned())),
             Route::File(name, path) => {
-                let release = self.release(&name, None)?;
+                let release = self.release(&name, None).await?;
                 let item =
                     release.at(&path).filter(|item| matches!(item, Item::File(_))).ok_or_else(not_found)?;
                 self.item(release, item, parts, record, seat, HeaderMap::new()).await
             }
             Route::Metadata(name, file) => {
-                let release = self.release(&name, None)?;
+                let release = self.release(&name, None).await?;
                 let item = Item::Metadata(file);
                 if !release.has(item) {
                     return Err(not_found());
@@ -281,12 +290,12 @@ impl Site {
                 self.item(release, item, parts, record, seat, HeaderMap::new()).await
             }
             Route::Proof(name) => {
-                let release = self.release(&name, None)?;
+                let release = self.release(&name, None).await?;
                 let asked = Asked::of(parts.uri.query())?;
                 self.desk.write(proof::MEMORY, seat, move || asked.prove(&release)).await
             }
             Route::Slice(name) => {
-                let release = self.release(&name, None)?;
+                let release = self.release(&name, None).await?;
                 let (asked, models) = (Asked::of(parts.uri.query())?, Arc::clone(&self.models));
                 record.is_of_model();
                 let memory = asked.memory(&release)?;
@@ -296,19 +305,19 @@ impl Site {
             Route::Audit(_) => Err(failed()),
             Route::Push(..) => Err(not_found()),
             Route::Info(name, revision) => {
-                let release = self.release(&name, revision.as_deref())?;
+                let release = self.release(&name, revision.as_deref()).await?;
                 let query = parts.uri.query().map(str::to_owned);
                 let write = move |release: &Release| hub::info(release, query.as_deref());
                 self.desk.write(hub::memory(&release), seat, move || write(&release)).await
             }
             Route::Tree(name, revision, folder) => {
-                let release = self.release(&name, Some(&revision))?;
+                let release = self.release(&name, Some(&revision)).await?;
                 let query = parts.uri.query().map(str::to_owned);
                 let write = move |release: &Release| hub::tree(release, &folder, query.as_deref());
                 self.desk.write(hub::memory(&release), seat, move || write(&release)).await
             }
             Route::Resolve(name, revision, path) => {
-                let release = self.release(&name, Some(&revision))?;
+                let release = self.release(&name, Some(&revision)).await?;
                 let headers = hub::headers(&release);
                 let item = release.at(&path).ok_or_else(|| hub::no_entry(&release, &path))?;
                 self.item(release, item, parts, record, seat, headers).await
@@ -333,8 +342,10 @@ impl Site {
         drop(awaited);
         let asked = audits.read(&note)?;
         // An earlier release is answered for as long as it is served.
-        let named = self.release(name, Some(&asked.head().to_string()));
-        let release = named.or_else(|_| self.release(name, None))?;
+        let release = match self.release(name, Some(&asked.head().to_string())).await {
+            Ok(release) => release,
+            Err(_) => self.release(name, None).await?,
+        };
         audits.respond(asked, Arc::clone(&self.models), release, &self.desk, seat).await
     }
 
@@ -425,10 +436,16 @@ impl Site {
         Ok((accept, Sender::of(client, name).ok_or_else(failed)?))
     }
 
-    fn release(&self, name: &ServedName, revision: Option<&str>) -> Result<Arc<Release>, Refusal> {
-        let published = self.models.find(name).ok_or_else(|| {
-            Refusal::new(StatusCode::NOT_FOUND, "no model of this name is served").hub_code("RepoNotFound")
-        })?;
+    /// The release that a request means. If no model of the name is published, whoever may have it is asked for it.
+    async fn release(&self, name: &ServedName, revision: Option<&str>) -> Result<Arc<Release>, Refusal> {
+        let published = match (self.models.find(name), &self.rules.supplier) {
+            (None, Some(supplier)) => {
+                supplier.supply(name.name()).await.map_err(not_supplied)?;
+                self.models.find(name)
+            }
+            (published, _) => published,
+        };
+        let published = published.ok_or_else(no_such_model)?;
         self.models.release(&published, revision).ok_or_else(|| {
             Refusal::new(StatusCode::NOT_FOUND, "the model has no such revision here")
                 .hub_code("RevisionNotFound")
@@ -531,7 +548,7 @@ impl Site {
         if range.is_empty() {
             return Ok(Sent::Whole(Bytes::new()));
         }
-        let Some(content) = Content::of(Arc::clone(&self.models), Arc::clone(release), item) else {
+        let Some(content) = Content::of(Arc::clone(&self.models), Arc::clone(release), item, &range) else {
             let Item::Metadata(file) = item else { return Err(failed()) };
             let release = Arc::clone(release);
             let text = self.desk.work(move || release.text(file)).await?.ok_or_else(failed)?;
@@ -544,6 +561,21 @@ impl Site {
             Some(Err(fault)) => Err(unreadable(fault)),
             None => Err(failed()),
         }
+    }
+}
+
+fn no_such_model() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "no model of this name is served").hub_code("RepoNotFound")
+}
+
+fn not_supplied(why: NoSupply) -> Refusal {
+    match why {
+        NoSupply::Unknown => no_such_model(),
+        NoSupply::NotNow { retry_after, message } => {
+            let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message);
+            refusal.with(header::RETRY_AFTER, &retry_after.to_string())
+        }
+        NoSupply::Refused { message } => Refusal::new(StatusCode::BAD_GATEWAY, message),
     }
 }
 

@@ -15,6 +15,7 @@ use weighbridge_store::ViewError;
 use weighbridge_tree::ChunkError;
 
 use crate::{
+    coming::{Waiting, Wished},
     figures::Record,
     models::Models,
     release::{Item, Release, len},
@@ -130,6 +131,8 @@ pub(crate) struct Pieces {
 enum Step {
     /// Nothing is prepared.
     Idle,
+    /// The next bytes are on their way.
+    Coming(Waiting),
     /// Others have all memory.
     Waiting(Piece, Pin<Box<dyn Future<Output = Portion> + Send>>),
     Loading(Piece, JoinHandle<Result<Bytes, ViewError>>),
@@ -162,11 +165,23 @@ impl Pieces {
             match &mut self.step {
                 Step::Idle if self.range.is_empty() => return Poll::Ready(None),
                 Step::Idle => {
+                    if let Some(waiting) = self.content.wait(&self.range) {
+                        self.step = Step::Coming(waiting);
+                        continue;
+                    }
                     self.prepare();
                     if matches!(self.step, Step::Idle) {
                         let piece = self.content.piece(&self.range, 1);
                         let memory = Arc::clone(&self.room).take(piece.memory(), Arc::clone(&self.seat));
                         self.step = Step::Waiting(piece, Box::pin(memory));
+                    }
+                }
+                Step::Coming(waiting) => {
+                    let arrived = ready!(waiting.as_mut().poll(context));
+                    self.step = Step::Idle;
+                    if let Err(lost) = arrived {
+                        self.range = 0..0;
+                        return Poll::Ready(Some(Err(lost)));
                     }
                 }
                 Step::Waiting(piece, portion) => {
@@ -193,10 +208,10 @@ impl Pieces {
 
     /// Begins to load the next piece, if there is one, and memory for it.
     fn prepare(&mut self) {
-        if self.range.is_empty() {
+        if self.range.is_empty() || !self.content.has(&self.content.piece(&self.range, 1)) {
             return;
         }
-        let piece = self.content.piece(&self.range, self.most());
+        let piece = self.content.piece_here(&self.range, self.most());
         if let Some(portion) = self.room.try_take(piece.memory(), &self.seat) {
             self.load(&piece, portion);
         }
@@ -243,6 +258,8 @@ pub(crate) struct Content {
     models: Arc<Models>,
     release: Arc<Release>,
     kind: Kind,
+    /// Of a release that is on its way: these bytes are asked for before others.
+    _wished: Option<Wished>,
 }
 
 enum Kind {
@@ -254,14 +271,46 @@ enum Kind {
 const PIECE: u64 = 1 << 20;
 
 impl Content {
-    /// `None` if the item is held in memory.
-    pub(crate) fn of(models: Arc<Models>, release: Arc<Release>, item: Item) -> Option<Self> {
+    /// The content from which a range is to be sent. `None` if the item is held in memory.
+    pub(crate) fn of(
+        models: Arc<Models>,
+        release: Arc<Release>,
+        item: Item,
+        range: &Range<u64>,
+    ) -> Option<Self> {
         let kind = match item {
             Item::File(position) => Kind::File(position),
             Item::Metadata(MetadataFile::Layers) => Kind::Layers,
             Item::Metadata(_) => return None,
         };
-        Some(Self { models, release, kind })
+        let wished = match (&kind, release.as_coming()) {
+            (Kind::File(position), Some(coming)) => Some(coming.wish(*position, range)),
+            _ => None,
+        };
+        Some(Self { models, release, kind, _wished: wished })
+    }
+
+    /// The wait for the first bytes of a range, if they are on their way.
+    fn wait(&self, range: &Range<u64>) -> Option<Waiting> {
+        let piece = self.piece(range, 1);
+        let (Kind::File(position), Some(coming)) = (&self.kind, self.release.as_coming()) else {
+            return None;
+        };
+        (!self.has(&piece)).then(|| coming.wait(*position, piece.read))
+    }
+
+    /// Whether the bytes of a piece are here.
+    fn has(&self, piece: &Piece) -> bool {
+        match (&self.kind, self.release.as_coming()) {
+            (Kind::File(position), Some(coming)) => coming.has(*position, &piece.read),
+            _ => true,
+        }
+    }
+
+    /// The first piece of a range of which all is here: about `most` bytes, or one chunk.
+    fn piece_here(&self, range: &Range<u64>, most: u64) -> Piece {
+        let piece = self.piece(range, most);
+        if self.has(&piece) { piece } else { self.piece(range, 1) }
     }
 
     /// The first piece of a range that is not empty: about `most` bytes, but whole chunks, or whole layers.

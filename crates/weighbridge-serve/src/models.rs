@@ -12,11 +12,14 @@ use std::{
 };
 
 use weighbridge_manifest::ModelName;
-use weighbridge_store::{FileView, HEAD, Metadata, Stamp, ViewError, descriptor_limit, open_to_read};
+use weighbridge_store::{
+    FileView, HEAD, Metadata, ModelView, Stamp, ViewError, descriptor_limit, open_to_read, read_bounded,
+};
 use weighbridge_tree::{Coded, ErrorCode, HeadId, Layer};
 
 use crate::{
-    release::{Release, ReleaseError},
+    coming::Coming,
+    release::{Release, ReleaseError, Stored},
     room::lock,
     route::ServedName,
 };
@@ -159,7 +162,10 @@ impl Models {
         };
         let gone = seen.keys().filter(is_gone).cloned().collect::<Vec<_>>();
         for folder in gone {
-            if let Some(name) = seen.remove(&folder).and_then(|seen| seen.name) {
+            // Another snapshot of a cache may have taken its place.
+            let is_published =
+                |name: &ServedName| self.read().get(name).is_some_and(|published| published.folder == folder);
+            if let Some(name) = seen.remove(&folder).and_then(|seen| seen.name).filter(is_published) {
                 self.withdraw(&folder, &name, &mut changes);
             }
         }
@@ -168,8 +174,7 @@ impl Models {
     }
 
     /// Looks at one folder now, since a release has taken its place there. The next look tells of it.
-    #[cfg(feature = "accept")]
-    pub(crate) fn look_now(&self, folder: &Path) {
+    pub fn look_at_now(&self, folder: &Path) {
         let mut changes = Vec::new();
         self.look_at(folder, &BTreeSet::new(), &mut lock(&self.seen), &mut changes);
         lock(&self.untold).extend(changes);
@@ -207,8 +212,12 @@ impl Models {
         }
         let named = before.and_then(|seen| seen.name.clone());
         let opened = Release::open(folder).and_then(|release| {
-            let taken = self.read().get(&release.name).is_some_and(|published| published.folder != folder);
-            if taken { Err(ReleaseError::NameTaken) } else { Ok(release) }
+            let there = self.read().get(&release.name).map(|published| published.folder.clone());
+            if there.is_some_and(|there| !is_same_place(&there, folder)) {
+                Err(ReleaseError::NameTaken)
+            } else {
+                Ok(release)
+            }
         });
         match opened {
             Ok(release) => {
@@ -247,8 +256,42 @@ impl Models {
         }
     }
 
+    /// Publishes a release that is on its way, until [`look_at_now`](Self::look_at_now) finds it complete in its folder or it is
+    /// [withdrawn](Self::withdraw_coming).
+    ///
+    /// # Errors
+    /// [`ReleaseError`]: its name has no path here, or another folder has a model of this name.
+    pub fn publish_coming(&self, coming: Arc<dyn Coming>) -> Result<(), ReleaseError> {
+        let folder = coming.folder().to_owned();
+        let release = Arc::new(Release::coming(coming)?);
+        let there = self.read().get(&release.name).map(|published| published.folder.clone());
+        if there.is_some_and(|there| !is_same_place(&there, &folder)) {
+            return Err(ReleaseError::NameTaken);
+        }
+        self.publish(&folder, &release);
+        Ok(())
+    }
+
+    /// Withdraws a release that will not come. Those who are being given it are told so by their own waits.
+    pub fn withdraw_coming(&self, name: &ModelName, head: HeadId) {
+        let Some(name) = ServedName::of(name.clone()) else { return };
+        let is_it = |published: &Arc<Published>| {
+            published.current.id == head && matches!(published.current.content, Stored::Coming(_))
+        };
+        // Its readers may be the last ones of a release: it is not dropped while the lock is held.
+        let _gone =
+            self.change(
+                |published| {
+                    if published.get(&name).is_some_and(is_it) { published.remove(&name) } else { None }
+                },
+            );
+    }
+
+    /// Whether a release of a folder is published.
     fn is_current(&self, release: &Release) -> bool {
-        self.read().get(&release.name).is_some_and(|published| published.current.id == release.id)
+        let is_it =
+            |current: &Release| current.id == release.id && matches!(current.content, Stored::Folder(_));
+        self.read().get(&release.name).is_some_and(|published| is_it(&published.current))
     }
 
     fn publish(&self, folder: &Path, release: &Arc<Release>) {
@@ -316,6 +359,12 @@ impl Models {
         self.read().get(name).map(|published| published.folder.clone())
     }
 
+    /// Whether a model of this name is published.
+    #[must_use]
+    pub fn has(&self, name: &ModelName) -> bool {
+        ServedName::of(name.clone()).is_some_and(|name| self.read().contains_key(&name))
+    }
+
     /// Whether no model is published.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -332,11 +381,6 @@ impl Models {
         self.lookups.load(Relaxed)
     }
 
-    /// Opens a file of a release, or gives the one that is open.
-    fn file(&self, release: &Release, position: usize) -> Result<Arc<FileView>, ViewError> {
-        self.open_files.open(release, position)
-    }
-
     /// Reads and judges bytes of a file, as [`FileView::fill_at`] does.
     pub(crate) fn fill(
         &self,
@@ -345,11 +389,16 @@ impl Models {
         offset: u64,
         into: &mut [u8],
     ) -> Result<(), ViewError> {
-        let read = |into: &mut [u8]| self.file(release, position)?.fill_at(offset, into);
+        let view = match &release.content {
+            Stored::Folder(view) => view,
+            Stored::Coming(coming) => return coming.fill(position, offset, into),
+        };
+        let key = (release.id, position);
+        let read = |into: &mut [u8]| self.open_files.open(view, key)?.fill_at(offset, into);
         let result = match read(into) {
             // A repaired file may have taken the place of the one that is open.
             Err(ViewError::Changed { .. }) => {
-                self.open_files.close((release.id, position));
+                self.open_files.close(key);
                 read(into)
             }
             result => result,
@@ -359,7 +408,10 @@ impl Models {
 
     /// The accepted layer of a file.
     pub(crate) fn layer(&self, release: &Release, position: usize) -> Result<Layer, ViewError> {
-        let layer = release.view.layer(position);
+        let layer = match &release.content {
+            Stored::Folder(view) => view.layer(position),
+            Stored::Coming(coming) => return coming.layer(position),
+        };
         layer.inspect_err(|fault| self.read_failed(release, None, fault))
     }
 
@@ -394,7 +446,7 @@ impl Models {
     }
 }
 
-/// A place may be a model folder, or have some in it, or in folders in it.
+/// A place may be a model folder, or have some in it, or in folders in it; or a Hugging Face cache.
 const DEPTH: u32 = 2;
 
 /// The model folders that a look has found.
@@ -409,6 +461,13 @@ impl Found {
     fn look_in(&mut self, place: &Path, depth: u32) {
         match has_head(place) {
             Ok(true) => self.models.push(place.to_owned()),
+            Ok(false) if is_cached_model(place) => {
+                if let Some(snapshot) = snapshot_of(place)
+                    && has_head(&snapshot).is_ok_and(|has| has)
+                {
+                    self.models.push(snapshot);
+                }
+            }
             Ok(false) if depth > 0 => match entries(place) {
                 Ok(entries) => {
                     entries.iter().for_each(|entry| self.look_in(entry, depth.saturating_sub(1)));
@@ -420,6 +479,31 @@ impl Found {
             Err(_) => self.unread.push(place.to_owned()),
         }
     }
+}
+
+/// Whether a folder has the name of a model's place in a Hugging Face cache.
+fn is_cached_model(folder: &Path) -> bool {
+    folder.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"models--"))
+}
+
+/// The snapshot that clients of a cache load.
+fn snapshot_of(cached: &Path) -> Option<PathBuf> {
+    let revision = read_bounded(&cached.join("refs/main"), MOST_OF_REVISION).ok()?;
+    let revision = std::str::from_utf8(&revision).ok()?.trim();
+    let is_name = !revision.is_empty() && revision.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    is_name.then(|| cached.join("snapshots").join(revision))
+}
+
+/// The longest name of a revision.
+const MOST_OF_REVISION: u64 = 256;
+
+/// Whether two folders are one place for models: the same folder, or snapshots of the same cached model.
+fn is_same_place(one: &Path, other: &Path) -> bool {
+    let cached = |folder: &Path| {
+        let cached = folder.parent()?.parent()?;
+        is_cached_model(cached).then(|| cached.to_owned())
+    };
+    one == other || cached(one).is_some_and(|one| cached(other) == Some(one))
 }
 
 fn has_head(folder: &Path) -> io::Result<bool> {
@@ -462,13 +546,13 @@ impl OpenFiles {
     }
 
     /// Many ask for one file at once: one of them opens it, and reads its layer.
-    fn open(&self, release: &Release, position: usize) -> Result<Arc<FileView>, ViewError> {
-        let slot = self.slot((release.id, position));
+    fn open(&self, view: &Arc<ModelView>, key: FileKey) -> Result<Arc<FileView>, ViewError> {
+        let slot = self.slot(key);
         let mut slot = lock(&slot);
         if let Some(file) = &*slot {
             return Ok(Arc::clone(file));
         }
-        let file = Arc::new(release.view.open_file(position)?);
+        let file = Arc::new(view.open_file(key.1)?);
         *slot = Some(Arc::clone(&file));
         Ok(file)
     }
@@ -514,6 +598,11 @@ mod tests {
         (all, models, ServedName::of(ModelName::parse("test/model").unwrap()).unwrap())
     }
 
+    fn open(models: &Models, release: &Release) -> Arc<FileView> {
+        let Stored::Folder(view) = &release.content else { panic!("it is a folder") };
+        models.open_files.open(view, (release.id, 0)).unwrap()
+    }
+
     /// A link that leads nowhere in a circle stands for whatever cannot be read: without descriptors, or on a server that is gone.
     #[test]
     fn what_cannot_be_read_is_not_gone() {
@@ -536,7 +625,7 @@ mod tests {
         let published = models.find(&name).unwrap();
         let release = models.release(&published, None).unwrap();
         drop(published);
-        let _file = models.file(&release, 0).unwrap();
+        let _file = open(&models, &release);
         fs::remove_dir_all(all.at("org")).unwrap();
         assert_eq!(models.look().len(), 1);
         assert_eq!(lock(&models.leaving).len(), 1);
@@ -566,15 +655,15 @@ mod tests {
     fn many_who_ask_for_a_file_open_it_once() {
         let (_all, models, name) = models();
         let release = models.release(&models.find(&name).unwrap(), None).unwrap();
-        let first = models.file(&release, 0).unwrap();
+        let first = open(&models, &release);
         std::thread::scope(|scope| {
             for _ in 0..8 {
-                scope.spawn(|| assert!(Arc::ptr_eq(&first, &models.file(&release, 0).unwrap())));
+                scope.spawn(|| assert!(Arc::ptr_eq(&first, &open(&models, &release))));
             }
         });
         let fault = ViewError::Changed { path: String::new() };
         models.read_failed(&release, Some(0), &fault);
-        assert!(!Arc::ptr_eq(&first, &models.file(&release, 0).unwrap()));
+        assert!(!Arc::ptr_eq(&first, &open(&models, &release)));
         assert!(lock(&models.faulty).is_empty(), "the folder is as it was");
         models.read_failed(&release, None, &fault);
         assert_eq!(lock(&models.faulty).len(), 1);

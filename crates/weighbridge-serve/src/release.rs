@@ -20,6 +20,7 @@ use weighbridge_store::{FOLDER, Metadata, ModelView, OpenError, OpenModel};
 use weighbridge_tree::{Coded, ErrorCode, FileRoot, Grid, HeadId, head_id};
 
 use crate::{
+    coming::Coming,
     room::lock,
     route::{MetadataFile, ServedName},
 };
@@ -35,7 +36,7 @@ pub(crate) struct Release {
     signers: Vec<String>,
     files: Arc<VerifiedFileList>,
     tensors: Option<Arc<VerifiedTensorList>>,
-    pub(crate) view: Arc<ModelView>,
+    pub(crate) content: Stored,
     /// The offset in `chunks.layer` of the layer of each file, and at the end the length of all.
     layers: Vec<u64>,
     /// The texts of the lists, once somebody has asked for them.
@@ -44,6 +45,15 @@ pub(crate) struct Release {
     /// When it was asked for last, in seconds since the server began.
     used: AtomicU64,
     given: Given,
+}
+
+/// The files of a release, as they are read.
+#[derive(Debug)]
+pub(crate) enum Stored {
+    /// Those of a model folder.
+    Folder(Arc<ModelView>),
+    /// Those that are on their way.
+    Coming(Arc<dyn Coming>),
 }
 
 /// The chunks of files that were given to anybody.
@@ -70,11 +80,34 @@ impl Release {
         let note = metadata.note().map_err(|error| ReleaseError::Open(OpenError::Io(error)))?;
         let parsed = Note::parse(&note).map_err(|error| ReleaseError::Open(OpenError::Note(error)))?;
         let id = head_id(parsed.text().as_bytes());
-        // The key names of a note may be repeated, and are those that the note claims.
-        let signers = parsed.signatures().iter().map(|line| line.name().as_str().to_owned()).collect();
         let expected = Expectation::any().head(id).allow_expired();
         let opened = OpenModel::open(folder, &metadata, &TrustPolicy::pinned(id), &expected, None);
         let OpenModel { files, tensors, view, .. } = opened.map_err(ReleaseError::Open)?;
+        let release = Self::of(&note, (files, tensors), Stored::Folder(Arc::clone(&view)))?;
+        let first_with_layer =
+            release.layers.windows(2).position(|pair| matches!(pair, [from, to] if from != to));
+        if let Some(position) = first_with_layer {
+            // Without layers no chunk could be judged before it is sent.
+            let _layer = view.layer(position).map_err(|error| ReleaseError::Open(OpenError::View(error)))?;
+        }
+        Ok(release)
+    }
+
+    /// A release that is on its way.
+    pub(crate) fn coming(coming: Arc<dyn Coming>) -> Result<Self, ReleaseError> {
+        let lists = (Arc::clone(coming.files()), coming.tensors().map(Arc::clone));
+        let note = coming.note().to_vec();
+        Self::of(&note, lists, Stored::Coming(coming))
+    }
+
+    fn of(
+        note: &[u8],
+        (files, tensors): (Arc<VerifiedFileList>, Option<Arc<VerifiedTensorList>>),
+        content: Stored,
+    ) -> Result<Self, ReleaseError> {
+        let parsed = Note::parse(note).map_err(|error| ReleaseError::Open(OpenError::Note(error)))?;
+        // The key names of a note may be repeated, and are those that the note claims.
+        let signers = parsed.signatures().iter().map(|line| line.name().as_str().to_owned()).collect();
         let name = files.head().head().name.clone();
         let name = ServedName::of(name).ok_or(ReleaseError::Name)?;
         let mut layers = Vec::with_capacity(files.entries().len().saturating_add(1));
@@ -85,19 +118,14 @@ impl Release {
             at = at.saturating_add(grid.map_or(0, Grid::layer_len));
         }
         layers.push(at);
-        let first_with_layer = layers.windows(2).position(|pair| matches!(pair, [from, to] if from != to));
-        if let Some(position) = first_with_layer {
-            // Without layers no chunk could be judged before it is sent.
-            let _layer = view.layer(position).map_err(|error| ReleaseError::Open(OpenError::View(error)))?;
-        }
         Ok(Self {
             name,
-            id,
-            note: note.into(),
+            id: files.head().id(),
+            note: note.to_vec().into(),
             signers,
             files,
             tensors,
-            view,
+            content,
             layers,
             files_text: OnceLock::new(),
             tensors_text: OnceLock::new(),
@@ -130,6 +158,14 @@ impl Release {
     /// The bytes of files that were given for the first time, and those that were given again.
     pub(crate) fn given(&self) -> (u64, u64) {
         (self.given.first.load(Relaxed), self.given.again.load(Relaxed))
+    }
+
+    /// The release as one that is on its way, if it is.
+    pub(crate) fn as_coming(&self) -> Option<&Arc<dyn Coming>> {
+        match &self.content {
+            Stored::Coming(coming) => Some(coming),
+            Stored::Folder(_) => None,
+        }
     }
 
     pub(crate) fn head(&self) -> &Head {

@@ -149,6 +149,9 @@ impl Server {
         connections.shutdown().await;
         let _ = looking.await;
         // What has come of a model is there for the next run either way; synced, it outlasts a power cut too.
+        if let Some(supplier) = site.supplier() {
+            let _ = time::timeout(LAST_SYNC, supplier.end()).await;
+        }
         let _ = time::timeout(LAST_SYNC, spawn_blocking(move || site.end())).await;
     }
 }
