@@ -13,6 +13,8 @@ mod hub_cache;
 #[cfg(unix)]
 mod import;
 #[cfg(unix)]
+mod node;
+#[cfg(unix)]
 mod process;
 #[cfg(unix)]
 mod push;

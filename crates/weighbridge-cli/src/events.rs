@@ -118,11 +118,11 @@ events! {
     "durable", "fetch": fetch::Durable<'_>;
     "naming", "fetch, import": fetch::Naming;
     "extra", "fetch, import": fetch::Extra<'_>;
-    "listening", "serve": serve::Listening<'_>;
+    "listening", "serve, node": serve::Listening<'_>;
     "tracking", "serve --tracker": serve::Tracking;
-    "published", "serve": serve::Published<'_>;
-    "withdrawn", "serve": serve::Withdrawn<'_>;
-    "unpublished", "serve, of a folder that cannot be served as it is": serve::Unpublished<'_>;
+    "published", "serve, node": serve::Published<'_>;
+    "withdrawn", "serve, node": serve::Withdrawn<'_>;
+    "unpublished", "serve, node, of a folder that cannot be served as it is": serve::Unpublished<'_>;
     "pushing", "push": push::Pushing<'_>;
     "progress", "push": push::Progress<'_>;
     "waiting", "push": push::Waiting<'_>;

@@ -110,6 +110,10 @@ pub(crate) const SERVE: &str = examples! {
     "    --node-key keys/node.key --tokens tokens"
 };
 
+pub(crate) const NODE: &str = examples! {
+    "weighbridge node --config node.toml"
+};
+
 pub(crate) const PUSH: &str = examples! {
     "weighbridge push model https://one.example --receiver keys/node.vkey \\"
     "    --token https://one.example token --receipts receipts"

@@ -24,6 +24,7 @@ mod inspect;
 mod keys;
 mod man;
 mod memory;
+mod node;
 mod output;
 mod place;
 mod progress;
@@ -62,7 +63,7 @@ pub fn main() -> ExitCode {
     };
     let output = Output::new(args.json).quiet(args.quiet);
     // These handle signals themselves: they have more to do at their end than to undo something.
-    if !matches!(args.command, Command::Fetch(_) | Command::Serve(_) | Command::Push(_)) {
+    if !matches!(args.command, Command::Fetch(_) | Command::Serve(_) | Command::Push(_) | Command::Node(_)) {
         signals::end_run_on_signal();
     }
     run(args, &output, &Stop::default()).into()
@@ -139,6 +140,7 @@ fn run(args: Args, output: &Output, stop: &Stop) -> u8 {
         Command::Fetch(args) => fetch::run(args, output, stop),
         Command::Import(args) => import::run(&args, output),
         Command::Serve(args) => serve::run(args, output, stop),
+        Command::Node(args) => node::run(&args, output, stop),
         Command::Push(args) => push::run(&args, output, stop),
         Command::Swarm(args) => swarm::run(&args, output),
         Command::Trust(args) => trust_file::run(&args, output),

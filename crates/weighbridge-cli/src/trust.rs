@@ -23,12 +23,17 @@ use crate::{
     user_policy::{self, Found},
 };
 
+/// The policy of a file.
+pub(crate) fn policy_of(path: &Path) -> Result<TrustPolicy, Failure> {
+    let bytes = fs::read(path).map_err(IoError::at("read", path))?;
+    TrustPolicy::from_toml(bytes).map_err(|error| Failure::from(error).about(path))
+}
+
 impl Trust {
     /// The policy that the command line names, if any.
     pub(crate) fn policy(&self) -> Result<Option<TrustPolicy>, Failure> {
         if let Some(path) = &self.trust {
-            let bytes = fs::read(path).map_err(IoError::at("read", path))?;
-            return TrustPolicy::from_toml(bytes).map(Some).map_err(|e| Failure::from(e).about(path));
+            return policy_of(path).map(Some);
         }
         if self.vkeys.is_empty() {
             return Ok(None);

@@ -96,6 +96,7 @@ fn every_help_ends_with_examples_and_they_work() {
         ("verify", POLICY),
         ("fetch", "cp -r model served"),
         ("serve", PUBLIC_SERVER),
+        ("node", NODE),
     ];
     let commands = [
         "demo",
@@ -116,6 +117,7 @@ fn every_help_ends_with_examples_and_they_work() {
         "swarm peers",
         "fetch",
         "serve",
+        "node",
         "import",
         "trust",
         "trust add",
@@ -144,6 +146,7 @@ fn every_help_ends_with_examples_and_they_work() {
             .replace("serve model --node-key", "serve model --listen 127.0.0.1:0 --node-key")
             .replace("serve --accept taken", "serve --accept taken --listen 127.0.0.1:0")
             .replace("0.0.0.0:8443", "127.0.0.1:0")
+            .replace("weighbridge node", "timeout --preserve-status 2 weighbridge node")
             .replace("weighbridge serve", "timeout --preserve-status 2 weighbridge serve");
         as_a_shell_runs(&world, &examples).done();
     }
@@ -152,6 +155,9 @@ fn every_help_ends_with_examples_and_they_work() {
 
 /// Writes a policy that trusts alice.
 const POLICY: &str = r#"printf '[[publisher]]\nscope = "org/*"\n[[publisher.key]]\nvkey = "%s"\n' "$(cat keys/alice.vkey)" >policy.toml"#;
+
+/// Writes the configuration of a node.
+const NODE: &str = r#"printf 'listen = "127.0.0.1:0"\ncache = "hub"\npolicy = "policy.toml"\n[[origin]]\nmodels = "*"\nsources = ["http://127.0.0.1:9/{name}"]\n' >node.toml"#;
 
 /// Makes models, a certificate, and a tokens file.
 const PUBLIC_SERVER: &str = "mkdir models && cp -r model models; \
@@ -181,7 +187,7 @@ fn every_command_has_a_manual_page() {
     }
     assert!(named("weighbridge-audit-respond").contains("weighbridge audit respond model challenge.note"));
     // One page for each help text, and no other page.
-    assert_eq!(pages.len(), 29, "{:?}", pages.iter().map(|(name, _)| name).collect::<Vec<_>>());
+    assert_eq!(pages.len(), 30, "{:?}", pages.iter().map(|(name, _)| name).collect::<Vec<_>>());
     let objects = world.run("man -o man --json").done().objects();
     assert_eq!(objects[0]["pages"].as_array().unwrap().len(), pages.len());
 }

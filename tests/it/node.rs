@@ -1,0 +1,172 @@
+//! `node`: a cache that is filled while it is asked.
+
+use std::{
+    fs,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::{fleet::Fleet, process::Process};
+
+/// A node and the origin that it asks, in the world of a fleet.
+struct Scene {
+    fleet: Fleet,
+    origin: Process,
+    origin_url: String,
+}
+
+impl Scene {
+    fn of(fleet: Fleet) -> Self {
+        let world = &fleet.world;
+        let origin = Process::start(world.command("serve first --listen 127.0.0.1:0"));
+        let origin_url = url(&origin);
+        let policy =
+            format!("[[publisher]]\nscope = \"org/*\"\n[[publisher.key]]\nvkey = {:?}\n", fleet.vkey);
+        world.write("policy.toml", policy);
+        world.write(
+            "node.toml",
+            format!(
+                "listen = \"127.0.0.1:0\"\ncache = \"hub\"\npolicy = \"policy.toml\"\n\
+                 [[origin]]\nmodels = \"org/*\"\nsources = [\"{origin_url}/{{name}}\"]\n"
+            ),
+        );
+        Self { fleet, origin, origin_url }
+    }
+
+    fn node(&self) -> (Process, String) {
+        let node = Process::start(self.fleet.world.command("node --config node.toml"));
+        let url = url(&node);
+        (node, url)
+    }
+
+    fn shard(&self) -> Vec<u8> {
+        fs::read(self.fleet.model.join(SHARD)).unwrap()
+    }
+
+    /// The bytes of the model that the origin has given: for the first time, and again.
+    fn given(&self) -> [u64; 2] {
+        let figures = String::from_utf8(curl(&format!("{}/metrics", self.origin_url), "")).unwrap();
+        ["first", "again"].map(|given| {
+            let name = format!("weighbridge_model_bytes_total{{model=\"org/llama\",given=\"{given}\"}} ");
+            let line = figures.lines().find_map(|line| line.strip_prefix(&name));
+            line.map_or(0, |value| value.parse().unwrap())
+        })
+    }
+
+    /// Waits until the model is in the cache.
+    fn kept(&self) {
+        let start = Instant::now();
+        while !self.fleet.world.exists("hub/models--org--llama/refs/main") {
+            assert!(start.elapsed() < Duration::from_secs(30), "it is kept");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+const SHARD: &str = "model-00001-of-00004.safetensors";
+
+fn url(process: &Process) -> String {
+    let (_, listening) = process.wait_for(|object| object["event"] == "listening");
+    listening["url"].as_str().unwrap().to_owned()
+}
+
+/// The body that curl gets.
+fn curl(url: &str, more: &str) -> Vec<u8> {
+    let words = more.split_whitespace();
+    let output = Command::new("curl").args(["-s", "--max-time", "60"]).args(words).arg(url).output().unwrap();
+    output.stdout
+}
+
+/// The node gives a file while it fetches, keeps the model, gives it without the origin, and knows it after a restart.
+#[test]
+fn a_node_gives_what_it_does_not_have_and_keeps_it() {
+    let scene = Scene::of(Fleet::of(20_000_000, "64KiB"));
+    let (node, url) = scene.node();
+    let resolve = |url: &str| format!("{url}/org/llama/resolve/main/{SHARD}");
+    assert!(curl(&resolve(&url), "") == scene.shard());
+    scene.kept();
+    // It is published from the cache now, by the same name.
+    node.wait_for(|object| object["event"] == "published");
+    let given = scene.given();
+    assert_eq!(given[1], 0, "nothing was given twice");
+    assert!(curl(&resolve(&url), "-r 5-10000") == scene.shard()[5..=10_000]);
+    assert_eq!(scene.given(), given);
+    node.signal(rustix::process::Signal::TERM);
+    drop(node);
+    let Scene { fleet, origin, .. } = scene;
+    origin.kill();
+    let node = Process::start(fleet.world.command("node --config node.toml"));
+    let url = self::url(&node);
+    assert!(curl(&resolve(&url), "") == fs::read(fleet.model.join(SHARD)).unwrap());
+    // The folder is one that loaders read, and that verifies.
+    let revision = fleet.world.text("hub/models--org--llama/refs/main");
+    let snapshot = format!("hub/models--org--llama/snapshots/{}", revision.trim());
+    fleet.world.run(&format!("verify {snapshot} --vkey {}", fleet.vkey)).done();
+}
+
+/// Kills at many moments of a fetch: no wrong byte is given, and the next node goes on from what has come.
+#[test]
+fn a_node_that_is_killed_goes_on_from_what_has_come() {
+    let scene = Scene::of(Fleet::of(40_000_000, "64KiB"));
+    let shard = scene.shard();
+    for after in [0, 20, 60, 150] {
+        let (node, url) = scene.node();
+        let resolve = format!("{url}/org/llama/resolve/main/{SHARD}");
+        let asking = thread::spawn(move || curl(&resolve, "--limit-rate 20M"));
+        thread::sleep(Duration::from_millis(after));
+        node.kill();
+        let got = asking.join().unwrap();
+        assert!(shard.starts_with(&got), "{} bytes are not those of the file", got.len());
+    }
+    let (_node, url) = scene.node();
+    assert!(curl(&format!("{url}/org/llama/resolve/main/{SHARD}"), "") == shard);
+    scene.kept();
+}
+
+#[test]
+fn a_faulty_configuration_is_refused_and_its_place_is_named() {
+    let scene = Scene::of(Fleet::of(100_000, "64KiB"));
+    let world = &scene.fleet.world;
+    let good = world.text("node.toml");
+    world.write("node.toml", good.replace("cache", "cash"));
+    world.run("node --config node.toml").unjudged(9001, "line 2: unknown field `cash`");
+    world.write("node.toml", good.replace("policy.toml", "none.toml"));
+    world.run("node --config node.toml").unjudged(9002, "none.toml");
+    world.run("node --config nowhere.toml").unjudged(9002, "nowhere.toml");
+}
+
+/// An older revision at the origin does not take the place of a newer one that the node had.
+#[test]
+fn a_node_remembers_what_it_took() {
+    let fleet = Fleet::of(1_000_000, "64KiB");
+    fleet.revise();
+    fleet.world.rename("first", "older");
+    fleet.world.rename("second", "first");
+    let scene = Scene::of(fleet);
+    let (node, url) = scene.node();
+    let config = curl(&format!("{url}/org/llama/resolve/main/config.json"), "");
+    assert!(String::from_utf8_lossy(&config).contains("131072"));
+    scene.kept();
+    node.kill();
+    let world = &scene.fleet.world;
+    fs::remove_dir_all(world.path("hub/models--org--llama")).unwrap();
+    fs::remove_dir_all(world.path("first")).unwrap();
+    world.rename("older", "first");
+    let (_node, url) = scene.node();
+    let start = Instant::now();
+    loop {
+        // The origin notices within a second that another release lies there.
+        let answer = curl(&format!("{url}/org/llama/resolve/main/config.json"), "-w %{http_code}");
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert!(!answer.contains("\"vocab_size\"") || answer.contains("131072"), "{answer}");
+        if answer.contains("revision") && answer.ends_with("503") {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "{answer}");
+        thread::sleep(Duration::from_millis(200));
+    }
+    let _: Value = serde_json::from_str(&world.text("hub/.weighbridge-heads.json")).unwrap();
+}
