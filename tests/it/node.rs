@@ -107,6 +107,18 @@ fn a_node_gives_what_it_does_not_have_and_keeps_it() {
     fleet.world.run(&format!("verify {snapshot} --vkey {}", fleet.vkey)).done();
 }
 
+/// A fetch from a cold node waits for what the node waits for.
+#[test]
+fn a_model_is_fetched_from_a_node_that_has_nothing_yet() {
+    let scene = Scene::of(Fleet::of(20_000_000, "64KiB"));
+    let (_node, url) = scene.node();
+    let fleet = &scene.fleet;
+    let line = format!("fetch {url}/org/llama -o copy --name org/llama --vkey {}", fleet.vkey);
+    fleet.world.run(&line).done();
+    fleet.assert_same(&fleet.world.path("copy"), &fleet.model);
+    assert_eq!(scene.given()[1], 0, "nothing was given twice");
+}
+
 /// Kills at many moments of a fetch: no wrong byte is given, and the next node goes on from what has come.
 #[test]
 fn a_node_that_is_killed_goes_on_from_what_has_come() {

@@ -14,7 +14,7 @@ use weighbridge_manifest::{VerifiedFileList, VerifiedTensorList};
 use weighbridge_serve::{Coming, Waiting, Wished};
 use weighbridge_store::{IoError, ModelView, ViewError};
 use weighbridge_transfer::{Guide, Holding};
-use weighbridge_tree::{FileRoot, Layer};
+use weighbridge_tree::{FileRoot, Grid, Layer};
 
 /// The stage of a fetch. Each change wakes those who wait for bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub(crate) enum Stage {
     Failed(String),
 }
 
-/// What a fetch tells of its progress: the stage, and a number that grows with what is here.
+/// The progress of a fetch: the stage, and a number that grows with what is here.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct News {
     pub(crate) stage: Stage,
@@ -107,6 +107,16 @@ impl Arriving {
         IoError::at("fetch", path)(io::Error::other(why.to_owned())).into()
     }
 
+    /// Waits until something is here. `lost` is the error if the fetch ends before.
+    fn until(&self, lost: ViewError, is_here: impl Fn() -> bool + Send + Sync + 'static) -> Waiting {
+        let mut news = self.ear.news.subscribe();
+        Box::pin(async move {
+            // Each chunk that comes is news, and so is the end; layers come before the chunks of their files.
+            let _ = news.wait_for(|news| is_here() || news.stage != Stage::Under).await;
+            if is_here() { Ok(()) } else { Err(lost) }
+        })
+    }
+
     /// Reads from the last place of the files, which are moved there at the end.
     fn fill_placed(&self, file: usize, offset: u64, into: &mut [u8]) -> Result<(), ViewError> {
         let mut waited = Duration::ZERO;
@@ -141,7 +151,10 @@ impl Coming for Arriving {
     }
 
     fn layer(&self, file: usize) -> Result<Layer, ViewError> {
-        self.holding.layer(file).cloned().ok_or_else(|| self.lost(file, "its layer has not come yet"))
+        self.holding
+            .layer(self.fetched(file))
+            .cloned()
+            .ok_or_else(|| self.lost(file, "its layer has not come yet"))
     }
 
     fn has(&self, file: usize, bytes: &Range<u64>) -> bool {
@@ -154,18 +167,23 @@ impl Coming for Arriving {
 
     fn wait(&self, file: usize, bytes: Range<u64>) -> Waiting {
         let (holding, chunks) = (self.holding.clone(), self.chunks(file, &bytes));
-        let mut news = self.ear.news.subscribe();
         let lost = self.lost(file, "the fetch has ended without these bytes");
         let file = self.fetched(file);
-        Box::pin(async move {
-            let is_over = |news: &News| holding.has(file, &chunks) || news.stage != Stage::Under;
-            let ended = news.wait_for(is_over).await.is_err();
-            if holding.has(file, &chunks) || (!ended && news.borrow().stage == Stage::Done) {
-                Ok(())
-            } else {
-                Err(lost)
-            }
-        })
+        self.until(lost, move || holding.has(file, &chunks))
+    }
+
+    fn wait_for_layers(&self, files: Range<usize>) -> Waiting {
+        let holding = self.holding.clone();
+        let lost = self.lost(files.start, "the fetch has ended without its layer");
+        let with_layer = |file: &usize| {
+            let entry = holding.files().entries().get(*file);
+            entry.is_some_and(|entry| {
+                Grid::new(entry.size, holding.files().chunk_size()).is_ok_and(Grid::has_layer)
+            })
+        };
+        let fetched: Vec<_> = files.filter(with_layer).map(|file| self.fetched(file)).collect();
+        let holding = self.holding.clone();
+        self.until(lost, move || fetched.iter().all(|file| holding.layer(*file).is_some()))
     }
 
     fn fill(&self, file: usize, offset: u64, into: &mut [u8]) -> Result<(), ViewError> {

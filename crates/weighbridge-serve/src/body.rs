@@ -292,18 +292,31 @@ impl Content {
 
     /// The wait for the first bytes of a range, if they are on their way.
     fn wait(&self, range: &Range<u64>) -> Option<Waiting> {
+        let coming = self.release.as_coming()?;
         let piece = self.piece(range, 1);
-        let (Kind::File(position), Some(coming)) = (&self.kind, self.release.as_coming()) else {
+        if self.has(&piece) {
             return None;
-        };
-        (!self.has(&piece)).then(|| coming.wait(*position, piece.read))
+        }
+        Some(match self.kind {
+            Kind::File(position) => coming.wait(position, piece.read),
+            Kind::Layers => {
+                let run = self.release.layers_from(piece.read.start, 1)?;
+                coming.wait_for_layers(run.files.0..run.files.1)
+            }
+        })
     }
 
     /// Whether the bytes of a piece are here.
     fn has(&self, piece: &Piece) -> bool {
-        match (&self.kind, self.release.as_coming()) {
-            (Kind::File(position), Some(coming)) => coming.has(*position, &piece.read),
-            _ => true,
+        let Some(coming) = self.release.as_coming() else { return true };
+        match self.kind {
+            Kind::File(position) => coming.has(position, &piece.read),
+            Kind::Layers => {
+                let most = piece.read.end.saturating_sub(piece.read.start);
+                let run = self.release.layers_from(piece.read.start, most);
+                let has = |file: usize| self.release.layer_len(file) == 0 || coming.layer(file).is_ok();
+                run.is_some_and(|run| (run.files.0..run.files.1).all(has))
+            }
         }
     }
 
@@ -362,7 +375,7 @@ impl Content {
     fn load_layers(&self, piece: &Piece, mut into: &mut [u8]) -> Result<(), ViewError> {
         let most = piece.read.end.saturating_sub(piece.read.start);
         let run = self.release.layers_from(piece.read.start, most).ok_or_else(|| self.lost())?;
-        for position in run.files.0..run.files.1 {
+        for position in (run.files.0..run.files.1).filter(|file| self.release.layer_len(*file) > 0) {
             for value in self.models.layer(&self.release, position)?.values() {
                 let value = value.as_bytes();
                 let (here, behind) = into.split_at_mut_checked(value.len()).ok_or_else(|| self.lost())?;

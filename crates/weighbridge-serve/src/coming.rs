@@ -33,6 +33,9 @@ pub trait Coming: fmt::Debug + Send + Sync {
     /// Whether these bytes of a file are here.
     fn has(&self, file: usize, bytes: &Range<u64>) -> bool;
 
+    /// Returns once the layers of these files are here, or will not come.
+    fn wait_for_layers(&self, files: Range<usize>) -> Waiting;
+
     /// Asks for these bytes of a file before others, in order, for as long as the wish is kept.
     fn wish(&self, file: usize, bytes: &Range<u64>) -> Wished;
 

@@ -1,8 +1,10 @@
 //! The models that a server publishes, and how it notices that one has changed.
 
+mod open_files;
+mod places;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    fs, io,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -12,9 +14,7 @@ use std::{
 };
 
 use weighbridge_manifest::ModelName;
-use weighbridge_store::{
-    FileView, HEAD, Metadata, ModelView, Stamp, ViewError, descriptor_limit, open_to_read, read_bounded,
-};
+use weighbridge_store::{HEAD, Metadata, Stamp, ViewError, open_to_read};
 use weighbridge_tree::{Coded, ErrorCode, HeadId, Layer};
 
 use crate::{
@@ -23,6 +23,8 @@ use crate::{
     room::lock,
     route::ServedName,
 };
+use open_files::OpenFiles;
+use places::{DEPTH, Found, is_same_place};
 
 /// The models that a server publishes: folders, or folders of them.
 ///
@@ -446,142 +448,14 @@ impl Models {
     }
 }
 
-/// A place may be a model folder, or have some in it, or in folders in it; or a Hugging Face cache.
-const DEPTH: u32 = 2;
-
-/// The model folders that a look has found.
-#[derive(Debug, Default)]
-struct Found {
-    models: Vec<PathBuf>,
-    /// Places that could not be read. Models that were there before are not gone.
-    unread: Vec<PathBuf>,
-}
-
-impl Found {
-    fn look_in(&mut self, place: &Path, depth: u32) {
-        match has_head(place) {
-            Ok(true) => self.models.push(place.to_owned()),
-            Ok(false) if is_cached_model(place) => {
-                if let Some(snapshot) = snapshot_of(place)
-                    && has_head(&snapshot).is_ok_and(|has| has)
-                {
-                    self.models.push(snapshot);
-                }
-            }
-            Ok(false) if depth > 0 => match entries(place) {
-                Ok(entries) => {
-                    entries.iter().for_each(|entry| self.look_in(entry, depth.saturating_sub(1)));
-                }
-                Err(error) if is_gone(&error) => {}
-                Err(_) => self.unread.push(place.to_owned()),
-            },
-            Ok(false) => {}
-            Err(_) => self.unread.push(place.to_owned()),
-        }
-    }
-}
-
-/// Whether a folder has the name of a model's place in a Hugging Face cache.
-fn is_cached_model(folder: &Path) -> bool {
-    folder.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"models--"))
-}
-
-/// The snapshot that clients of a cache load.
-fn snapshot_of(cached: &Path) -> Option<PathBuf> {
-    let revision = read_bounded(&cached.join("refs/main"), MOST_OF_REVISION).ok()?;
-    let revision = std::str::from_utf8(&revision).ok()?.trim();
-    let is_name = !revision.is_empty() && revision.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    is_name.then(|| cached.join("snapshots").join(revision))
-}
-
-/// The longest name of a revision.
-const MOST_OF_REVISION: u64 = 256;
-
-/// Whether two folders are one place for models: the same folder, or snapshots of the same cached model.
-fn is_same_place(one: &Path, other: &Path) -> bool {
-    let cached = |folder: &Path| {
-        let cached = folder.parent()?.parent()?;
-        is_cached_model(cached).then(|| cached.to_owned())
-    };
-    one == other || cached(one).is_some_and(|one| cached(other) == Some(one))
-}
-
-fn has_head(folder: &Path) -> io::Result<bool> {
-    match fs::metadata(Metadata::of_model(folder).folder().join(HEAD)) {
-        Ok(found) => Ok(found.is_file()),
-        Err(error) if is_gone(&error) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// The entries of a folder, in the order of their names.
-fn entries(place: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries: io::Result<Vec<_>> = fs::read_dir(place)?.map(|entry| Ok(entry?.path())).collect();
-    let mut entries = entries?;
-    entries.sort();
-    Ok(entries)
-}
-
-fn is_gone(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-/// Files that stay open from one request to the next, those used last at the end.
-#[derive(Debug)]
-struct OpenFiles {
-    files: Mutex<VecDeque<(FileKey, Arc<Slot>)>>,
-    most: usize,
-}
-
-type FileKey = (HeadId, usize);
-
-/// A file that is open, or is being opened by the one who has the lock.
-type Slot = Mutex<Option<Arc<FileView>>>;
-
-impl OpenFiles {
-    fn new() -> Self {
-        // The connections need descriptors as well.
-        let limit = descriptor_limit().map_or(256, |limit| usize::try_from(limit / 8).unwrap_or(256));
-        Self { files: Mutex::default(), most: limit.clamp(8, 256) }
-    }
-
-    /// Many ask for one file at once: one of them opens it, and reads its layer.
-    fn open(&self, view: &Arc<ModelView>, key: FileKey) -> Result<Arc<FileView>, ViewError> {
-        let slot = self.slot(key);
-        let mut slot = lock(&slot);
-        if let Some(file) = &*slot {
-            return Ok(Arc::clone(file));
-        }
-        let file = Arc::new(view.open_file(key.1)?);
-        *slot = Some(Arc::clone(&file));
-        Ok(file)
-    }
-
-    fn slot(&self, key: FileKey) -> Arc<Slot> {
-        let mut files = lock(&self.files);
-        let found = files.iter().rposition(|(other, _)| *other == key).and_then(|at| files.remove(at));
-        let slot = found.map_or_else(Arc::default, |(_, slot)| slot);
-        while files.len() >= self.most {
-            files.pop_front();
-        }
-        files.push_back((key, Arc::clone(&slot)));
-        slot
-    }
-
-    fn close(&self, key: FileKey) {
-        lock(&self.files).retain(|(other, _)| *other != key);
-    }
-
-    fn forget(&self, head: HeadId) {
-        lock(&self.files).retain(|((other, _), _)| *other != head);
-    }
-}
-
 #[cfg(all(test, unix))]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
     #![allow(clippy::disallowed_methods, reason = "tests name their own files")]
 
+    use std::fs;
+
+    use weighbridge_store::FileView;
     use weighbridge_testkit::{Folder, bytes};
     use weighbridge_tree::ChunkSize;
 
@@ -629,10 +503,10 @@ mod tests {
         fs::remove_dir_all(all.at("org")).unwrap();
         assert_eq!(models.look().len(), 1);
         assert_eq!(lock(&models.leaving).len(), 1);
-        assert_eq!(lock(&models.open_files.files).len(), 1);
+        assert_eq!(models.open_files.count(), 1);
         drop(release);
         assert_eq!(models.look(), []);
-        assert!(lock(&models.leaving).is_empty() && lock(&models.open_files.files).is_empty());
+        assert!(lock(&models.leaving).is_empty() && models.open_files.count() == 0);
     }
 
     #[test]

@@ -299,6 +299,12 @@ impl Release {
         Some(LayerRun { files: (first, end_at), begin, end: *self.layers.get(end_at)? })
     }
 
+    /// The length of the layer of a file in `chunks.layer`.
+    pub(crate) fn layer_len(&self, position: usize) -> u64 {
+        let end = self.layers.get(position.saturating_add(1)).copied().unwrap_or(0);
+        end.saturating_sub(self.layers.get(position).copied().unwrap_or(end))
+    }
+
     pub(crate) fn use_at(&self, seconds: u64) {
         self.used.fetch_max(seconds, Relaxed);
     }
