@@ -31,7 +31,7 @@ use crate::{
 /// However many clients ask for a model that is not here, one fetch of it runs.
 ///
 /// # Cost
-/// Each model that is fetched takes about the memory of its fetch, and threads for its disk.
+/// At most 16 models are fetched at once. Each takes about the memory of its fetch, and threads for its disk.
 #[derive(Debug)]
 pub struct Node {
     config: Config,
@@ -73,16 +73,20 @@ impl Node {
     }
 
     /// The fetch of a model, which is begun if there is none.
-    fn fetch_of(&self, name: &ModelName, origin: &Origin) -> Option<watch::Receiver<Found>> {
+    fn fetch_of(&self, name: &ModelName, origin: &Origin) -> Result<watch::Receiver<Found>, NoSupply> {
         let mut fetches = self.fetches();
         if let Some(fetch) = fetches.get(name) {
-            return Some(fetch.found.clone());
+            return Ok(fetch.found.clone());
         }
         // One has ended since the client looked.
         if self.models.has(name) {
-            return Some(watch::channel(Some(Ok(()))).1);
+            return Ok(watch::channel(Some(Ok(()))).1);
         }
-        let node = self.me.upgrade()?;
+        if fetches.len() >= MAX_FETCHES {
+            let message = format!("{MAX_FETCHES} models are being fetched already");
+            return Err(NoSupply::NotNow { retry_after: RETRY, message });
+        }
+        let node = self.me.upgrade().ok_or_else(ending)?;
         let (tell, heard) = watch::channel(None);
         let (origin, wanted) = (origin.clone(), name.clone());
         let stop = Arc::new(Stop::default());
@@ -101,7 +105,7 @@ impl Node {
                 is_open
             });
         });
-        Some(heard)
+        Ok(heard)
     }
 
     /// Fetches a model into the cache, and publishes it as soon as its lists are here.
@@ -225,6 +229,9 @@ fn now() -> Option<Time> {
     Time::from_unix(i64::try_from(since.as_secs()).ok()?)
 }
 
+/// The most models that are fetched at once. *Names cost nothing to whoever asks.*
+const MAX_FETCHES: usize = 16;
+
 /// The seconds after which a fetch that has ended is worth another try.
 const RETRY: u32 = 10;
 
@@ -255,7 +262,7 @@ impl Supplier for Node {
     fn supply<'a>(&'a self, name: &'a ModelName) -> Supplying<'a, Result<(), NoSupply>> {
         Box::pin(async move {
             let origin = self.config.origin_of(name).ok_or(NoSupply::Unknown)?;
-            let mut fetch = self.fetch_of(name, origin).ok_or_else(ending)?;
+            let mut fetch = self.fetch_of(name, origin)?;
             fetch.wait_for(Option::is_some).await.map_err(|_| ending())?.clone().unwrap_or(Ok(()))
         })
     }

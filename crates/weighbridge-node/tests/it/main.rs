@@ -193,6 +193,31 @@ fn what_nobody_is_to_have_is_not_asked_for() {
     assert_eq!(scene.get("/test/other/resolve/main/a.bin", "").status, 503);
 }
 
+/// Names cost nothing: those who ask for many do not have the node fetch without end.
+#[test]
+fn no_more_than_sixteen_models_are_fetched_at_once() {
+    let model = model();
+    let scene = Scene::of(&model);
+    scene.origin.accept_slowly(Duration::from_secs(4));
+    thread::scope(|scope| {
+        for number in 0..16 {
+            let scene = &scene;
+            scope.spawn(move || {
+                assert_eq!(scene.get(&format!("/test/other{number}/resolve/main/a"), "").status, 503);
+            });
+        }
+        thread::sleep(Duration::from_millis(800));
+        let start = Instant::now();
+        let answer = scene.get(A, "");
+        assert_eq!(answer.status, 503);
+        assert!(answer.head.contains("retry-after: 10"), "{}", answer.head);
+        assert!(String::from_utf8_lossy(&answer.body).contains("16 models"));
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        scene.origin.accept_slowly(Duration::ZERO);
+    });
+    assert!(scene.get(A, "").body == files()[0].1);
+}
+
 /// Of a model that the policy does not believe no byte is given, and none is kept.
 #[test]
 fn what_is_not_believed_is_not_given() {
