@@ -24,13 +24,18 @@ const BYTES: u64 = 40 << 20;
 
 impl Scene {
     fn start() -> Self {
-        let fleet = Fleet::of(BYTES, "64KiB");
+        Self::of(Fleet::of(BYTES, "64KiB"), "first")
+    }
+
+    /// Serves the model of a folder.
+    fn of(fleet: Fleet, folder: &str) -> Self {
         let world = &fleet.world;
         // The port of the tracker stands in the ticket, so it is known before the tracker listens.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        world.run(&format!("swarm ticket first --tracker 127.0.0.1:{port} -o ticket")).done();
-        let line =
-            format!("serve first --listen 127.0.0.1:0 --tracker 127.0.0.1:{port} --ticket ticket --log off");
+        world.run(&format!("swarm ticket {folder} --tracker 127.0.0.1:{port} -o ticket")).done();
+        let line = format!(
+            "serve {folder} --listen 127.0.0.1:0 --tracker 127.0.0.1:{port} --ticket ticket --log off"
+        );
         let origin = Process::start(world.command(&line));
         let (_, listening) = origin.wait_for(|object| object["event"] == "listening");
         origin.wait_for(|object| object["event"] == "tracking");
@@ -117,6 +122,87 @@ fn a_late_node_is_given_the_model_by_one_that_lingers_and_a_signal_ends_that() {
     first.signal(Signal::INT);
     let (_, shared) = first.wait_for(|object| object["event"] == "shared");
     assert!(shared["sent"].as_u64() > half, "{shared}");
+}
+
+/// A new node would otherwise take all of the new release from the origin, though a node beside it has most of it.
+#[test]
+fn a_node_with_an_older_revision_gives_what_has_not_changed() {
+    let fleet = Fleet::of(BYTES, "64KiB");
+    let _ = fleet
+        .world
+        .run(&format!("fetch first -o n0 --name {} --vkey @alice --state n0.state", fleet.name))
+        .done();
+    fleet.revise();
+    let scene = Scene::of(fleet, "second");
+    // The node with the older revision comes first, and takes from the origin what has changed.
+    let old = scene.node("n0", "--linger 10m");
+    let first = result(&old);
+    let model = first["wanted"].as_u64().unwrap();
+    let given = || {
+        let given = |given: &str| {
+            scene.figure(&format!("weighbridge_model_bytes_total{{model=\"org/llama\",given=\"{given}\"}}"))
+        };
+        given("first") + given("again")
+    };
+    let changed = given();
+    assert!(changed < 4 << 20, "{changed} of {model} bytes were given for what has changed");
+    // The new one takes all else from there.
+    let new = scene.node("n1", "--linger 0s");
+    let result = result(&new);
+    let world = &scene.fleet.world;
+    for node in ["n0", "n1"] {
+        scene.fleet.assert_same(&world.path(node), &world.path("second"));
+    }
+    let (of_members, of_origin) = (&result["swarm"]["from_members"], &result["swarm"]["from_origin"]);
+    let half_a_model = model / 2;
+    assert!(of_members.as_u64() > Some(half_a_model), "{of_members} and {of_origin} of {model}");
+    let more = given() - changed;
+    assert!(more < 6 << 20, "the origin gave {more} bytes more, though a node beside has them");
+}
+
+#[test]
+fn a_ticket_comes_from_the_server_with_a_token_and_to_nobody_without() {
+    let scene = Scene::start();
+    let world = &scene.fleet.world;
+    // printf %s test | sha256sum
+    let hash = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    world.write("tokens", format!("ci {hash} read org/*\n"));
+    world.write("token", "Authorization: Bearer test\n");
+    world.write("other", "Authorization: Bearer other\n");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    world.run(&format!("swarm ticket first --tracker 127.0.0.1:{port} -o known")).done();
+    let line = format!(
+        "serve first --listen 127.0.0.1:0 --tracker 127.0.0.1:{port} --ticket known --tokens tokens --log off"
+    );
+    let server = Process::start(world.command(&line));
+    let (_, listening) = server.wait_for(|object| object["event"] == "listening");
+    let at = format!("{}/org/llama", listening["url"].as_str().unwrap());
+    let ticket = format!("{at}/weighbridge/ticket");
+    let fetch = |header: &str, ticket: &str| {
+        let line = format!("fetch {at} --swarm {ticket} -o n0 --vkey @alice --linger 0s");
+        world.run_with(&line, &["--header", &at, "@token", "--header", ticket, header])
+    };
+    fetch("@token", &ticket).done();
+    scene.fleet.assert_same(&world.path("n0"), &world.path("first"));
+    let secret = world.text("known").lines().find_map(|line| line.strip_prefix("secret ").map(str::to_owned));
+    for (header, status) in [("@other", "401 Unauthorized"), ("X:y", "401 Unauthorized")] {
+        let ran = fetch(header, &ticket).unjudged(9402, &format!("{ticket}: answers {status}"));
+        let ran = ran.says("`weighbridge serve --ticket` gives it at ORG/NAME/weighbridge/ticket");
+        assert!(!ran.stderr.contains(secret.as_deref().unwrap()));
+    }
+    fetch("@token", &format!("{at}/weighbridge/none"))
+        .unjudged(9402, &format!("{at}/weighbridge/none: has no such file"));
+    // Something that is no ticket is named, and not shown.
+    let ran = fetch("@token", &format!("{at}/config.json?x=secret"))
+        .refused(1902, &format!("{at}/config.json: line 1 of the ticket"));
+    assert!(!ran.stderr.contains("x=secret"), "{}", ran.stderr);
+    // A server without clients gives it to nobody.
+    let open = format!("{}/org/llama/weighbridge/ticket", scene.url);
+    let line = format!("fetch {}/org/llama --swarm {open} -o n1 --vkey @alice", scene.url);
+    world.run(&line).unjudged(9402, &format!("{open}: has no such file"));
+    // Nor does one of elsewhere come unencrypted.
+    let line = format!("fetch {at} --swarm http://models.example/t -o n1 --vkey @alice");
+    world.run(&line).unjudged(9001, "http://models.example/t: a secret has to come by https");
 }
 
 #[test]

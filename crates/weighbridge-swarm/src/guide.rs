@@ -76,14 +76,8 @@ impl Guide for Member {
         let roots: BTreeMap<_, _> = whole.iter().map(|(position, root, _)| (*position, *root)).collect();
         let positions: BTreeMap<_, _> =
             holding.wanted().map(|(position, root, _)| (root, position)).collect();
-        for piece in 0..pieces.count() {
-            let is_wanted = pieces.place(piece).is_some_and(|place| {
-                positions.get(&place.root).is_some_and(|position| roots.contains_key(position))
-            });
-            if !is_wanted {
-                plan.unwant(Piece(piece));
-            }
-        }
+        // A piece is wanted once it is known not to be on the disk: nobody is asked for it, nor told a claim of it, before that.
+        (0..pieces.count()).for_each(|piece| plan.unwant(Piece(piece)));
         let shelf =
             Shelf { holding: holding.clone(), positions, files: OnceLock::new(), tensors: OnceLock::new() };
         let now = self.now();
@@ -170,6 +164,17 @@ impl Guide for Member {
             work.plan.failed(giver, piece, why, now);
         }
         work.tell_claim(near.values());
+    }
+
+    fn lacks(&self, file: usize, chunks: &Range<u64>) {
+        let mut state = self.state();
+        let Some(work) = &mut state.work else { return };
+        let Some(root) = work.roots.get(&file) else { return };
+        for piece in work.pieces.touched(root, chunks) {
+            if !work.plan.holds(Piece(piece)) {
+                work.plan.want(Piece(piece));
+            }
+        }
     }
 
     fn holds(&self, file: usize, chunks: &Range<u64>) {

@@ -285,6 +285,9 @@ impl Decisions {
     /// Makes chunks of a file wanted.
     pub(crate) fn add(&mut self, file: usize, chunks: &RangeSet) {
         self.schedule.add(file, chunks);
+        if let Some(guide) = &self.guide {
+            chunks.iter().for_each(|run| guide.lacks(file, &run));
+        }
     }
 
     /// Records that a source has these chunks of a file now.

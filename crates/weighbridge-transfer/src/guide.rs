@@ -62,6 +62,10 @@ pub trait Guide: fmt::Debug + Send + Sync {
     /// each of its chunks is here now; if not, the rest is to be asked for again.
     fn ended(&self, _source: SourceId, _is_done: bool, _now: Instant) {}
 
+    /// Chunks of a file are not on the disk, and are to be asked for. No run has any others: the fetch looks at what is there, while it
+    /// asks for what is not. May be called for the same chunks twice.
+    fn lacks(&self, _file: usize, _chunks: &Range<u64>) {}
+
     /// Chunks of a file were accepted and written, or found on the disk. May be called for the same chunks twice.
     fn holds(&self, file: usize, chunks: &Range<u64>);
 

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeSet,
     ops::Range,
-    sync::{Mutex, atomic::AtomicU64},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64},
+    },
 };
 
 use async_trait::async_trait;
@@ -252,6 +255,7 @@ async fn a_source_that_joins_late_is_used_and_one_that_leaves_takes_nothing_alon
 struct FromTheEnd {
     holding: Mutex<Option<Holding>>,
     asked: Mutex<Vec<(usize, u64)>>,
+    lacks: AtomicBool,
     ended: AtomicU64,
     given: AtomicU64,
     held: Mutex<BTreeSet<u64>>,
@@ -271,6 +275,7 @@ impl Guide for FromTheEnd {
     }
 
     fn next(&self, source: SourceId, _: Instant) -> Option<NamedRun> {
+        assert!(self.lacks.load(SeqCst), "the disk was not looked at yet");
         let held = lock(&self.held);
         let mut asked = lock(&self.asked);
         let is_free = |chunk: &u64| !held.contains(chunk) && !asked.iter().any(|(_, asked)| asked == chunk);
@@ -283,6 +288,11 @@ impl Guide for FromTheEnd {
     fn ended(&self, _: SourceId, is_done: bool, _: Instant) {
         assert!(is_done);
         self.ended.fetch_add(1, SeqCst);
+    }
+
+    fn lacks(&self, file: usize, chunks: &Range<u64>) {
+        assert_eq!((file, chunks), (0, &(0..40)));
+        self.lacks.store(true, SeqCst);
     }
 
     fn holds(&self, file: usize, chunks: &Range<u64>) {
