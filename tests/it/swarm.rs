@@ -109,9 +109,18 @@ fn a_late_node_is_given_the_model_by_one_that_lingers_and_a_signal_ends_that() {
     // A tracker names the member that has all.
     let world = &scene.fleet.world;
     let until = Instant::now() + Duration::from_secs(20);
-    while world.run("swarm peers ticket --json").done().objects().is_empty() {
+    let member = loop {
+        let ran = world.run("swarm peers ticket --json").done();
+        if let Some(member) = ran.objects().first() {
+            break member.clone();
+        }
         assert!(Instant::now() < until, "nobody is named");
-    }
+    };
+    // It says itself how far it is.
+    let is = (&member["role"], &member["has"], &member["claim"]);
+    assert_eq!(is, (&Value::from("has all"), &Value::from(1.0), &Value::Null), "{member}");
+    let line = world.run("swarm peers ticket").done().stdout;
+    assert!(line.starts_with("member   ") && line.trim_end().ends_with("  has all"), "{line}");
     // It stays for as long as it was told to, though nobody needs it for a while.
     std::thread::sleep(Duration::from_secs(2));
     let late = scene.node("n1", "--linger 0s");

@@ -12,7 +12,9 @@ use tokio::{runtime::Runtime, sync::Notify};
 use weighbridge_manifest::{Head, Note, Time};
 use weighbridge_publish::Protection;
 use weighbridge_store::{HEAD, IoError, Metadata, read_bounded, shown_path};
-use weighbridge_swarm::{Identity, MAX_NOTE, MAX_TICKET, MemberKey, Secret, Swarm, SwarmOptions, Ticket};
+use weighbridge_swarm::{
+    Identity, MAX_NOTE, MAX_TICKET, MemberKey, Role, Says, Secret, Swarm, SwarmOptions, Ticket,
+};
 use weighbridge_transfer::{Sources, Stop};
 use weighbridge_tree::{ErrorCode, head_id};
 
@@ -233,19 +235,37 @@ fn peers(args: &args::swarm::Peers, output: &Output) -> Result<(), Failure> {
     let identity = identity(args.node_key.as_deref(), &args.passphrase)?;
     let runtime = Runtime::new()
         .map_err(|error| Failure::new(ErrorCode::IO, format!("cannot start threads: {error}")))?;
-    let found = runtime.block_on(weighbridge_swarm::ask_tracker(&ticket, &identity));
+    let found = runtime.block_on(weighbridge_swarm::ask_members(&ticket, &identity));
     let found = found.map_err(|error| {
         Failure::new(ErrorCode::IO, format!("no tracker of the ticket answers: {error}")).hint(
             "a tracker is `weighbridge serve MODEL --tracker ADDRESS --ticket TICKET`, with this very ticket",
         )
     })?;
-    for (key, address) in &found {
-        let is_known = address.as_ref().map_or("", |address| address.as_str());
-        output.result(&format!("member   {key}  {is_known}"), || events::swarm::Member {
+    for (key, member) in &found {
+        let address = member.address.as_ref().map_or("", |address| address.as_str());
+        let line = format!("member   {key}  {address:<21}  {}", said(member.says.as_ref()));
+        output.result(line.trim_end(), || events::swarm::Member {
             key: key.to_string(),
-            address: address.as_ref().map(ToString::to_string),
+            address: member.address.as_ref().map(ToString::to_string),
+            role: member.says.map(|says| says.role.word()),
+            has: member.says.and_then(|says| says.has),
+            claim: member.says.and_then(|says| says.claim),
         });
     }
     output.talk(&count(u64::try_from(found.len()).unwrap_or(u64::MAX), "member"));
     Ok(())
+}
+
+/// The things that a member says of itself, for people.
+fn said(says: Option<&Says>) -> String {
+    let Some(Says { role, has, claim }) = says else { return String::new() };
+    let mut line = role.word().to_owned();
+    if let Some(has) = has.filter(|_| *role != Role::HasAll) {
+        // All of it is 100 %, and nothing less.
+        line.push_str(&format!(", has {} %", (has * 100.0).floor()));
+    }
+    if let Some(piece) = claim {
+        line.push_str(&format!(", asks the origin for piece {piece}"));
+    }
+    line
 }

@@ -54,7 +54,7 @@ mod turns;
 mod wire;
 
 #[cfg(feature = "carrier")]
-pub use ask::ask_tracker;
+pub use ask::{AskedMember, Says, ask_members};
 #[cfg(feature = "carrier")]
 pub use channel::{Arriving, Carrier, Link, Stream};
 pub use member::MemberKey;

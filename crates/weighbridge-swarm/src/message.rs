@@ -177,6 +177,15 @@ impl Header {
         matches!(kind, HAVE_ALL | HAVE_SET | HAVE | CLAIM)
     }
 
+    /// The most pieces that a release can have whose `HAVE_SET` has this header; `None` for other kinds, and for more pieces than
+    /// any release has.
+    #[must_use]
+    pub fn set_pieces(bytes: [u8; HEADER]) -> Option<u32> {
+        let [kind, a, b, c, d] = bytes;
+        let pieces = u32::from_le_bytes([a, b, c, d]).checked_mul(8)?;
+        (kind == HAVE_SET && pieces <= MAX_PIECES).then_some(pieces)
+    }
+
     /// Reads a header. Its length is bounded by its kind, and that of `HAVE_SET` by the number of pieces: so nobody
     /// makes room for more than that.
     ///

@@ -42,7 +42,9 @@ pub(crate) struct MakeTicket {
     pub(crate) output: PathBuf,
 }
 
-/// Print the members of a swarm, as its tracker names them
+/// Print the members of a swarm, as its tracker names them, and how far each says that it is
+///
+/// Of a large swarm the tracker names the addresses of twelve members, which are asked; nobody vouches for what they say.
 #[derive(Parser)]
 #[command(after_help = examples::SWARM_PEERS)]
 pub(crate) struct Peers {

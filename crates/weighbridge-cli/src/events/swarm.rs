@@ -28,6 +28,12 @@ pub(crate) struct Member {
     pub(crate) key: String,
     /// The address at which it lets others in; null if it is not known.
     pub(crate) address: Option<String>,
+    /// Its role, as it says: `fetches`, `fetches a part`, `has all`; null if it was not asked, or does not answer.
+    pub(crate) role: Option<&'static str>,
+    /// The part of the pieces that it says it has, from 0 to 1; null if it says nothing of them.
+    pub(crate) has: Option<f64>,
+    /// The piece that it asks the origin for; null if it asks for none.
+    pub(crate) claim: Option<u32>,
 }
 
 /// The part of the swarm in a fetch.
