@@ -86,6 +86,10 @@ fn told_as_it_is(head: &Head<'_>, fault: &Fault) {
             assert!(matches!(status, 408 | 429 | 500..=599) && !has_code);
             assert!(retry_after.is_none_or(|time| time <= Duration::from_secs(86_400)));
         }
+        Fault::HeldBack(time) => {
+            assert!(status == 409 && head.headers.contains_key("weighbridge-claim"));
+            assert!(!time.is_zero() && *time <= Duration::from_secs(60));
+        }
         Fault::OtherFile(_) => assert!(matches!(status, 200 | 206 | 416)),
         Fault::BadChunk(_) => assert!(has_code),
         Fault::Refused(_) => assert!(has_code || !matches!(status, 404 | 410 | 429 | 503)),

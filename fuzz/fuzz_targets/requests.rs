@@ -13,7 +13,9 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     runtime::Runtime,
 };
-use weighbridge_serve::{Accept, Clients, Judge, Limits, Models, NotTaken, Route, Rules, Site, serve_stream};
+use weighbridge_serve::{
+    Accept, Claim, Clients, Judge, Limits, Models, NotTaken, Route, Rules, Site, Swarms, serve_stream,
+};
 use weighbridge_testkit::{Folder, Key, bytes};
 use weighbridge_verify::{
     manifest::{Expectation, SignedHead, TrustPolicy, VerifiedHead},
@@ -62,7 +64,9 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
             receipt.to_text().ok()
         });
     let accept = Some(Arc::new(accept.expect("a folder for models")));
-    let rules = Rules { hub: true, accept, ..Rules::default() };
+    // The members are those whose tags begin with a zero.
+    let swarms = Some(Swarms::new(|tag, _| (tag[0] == 0).then_some(0)));
+    let rules = Rules { hub: true, accept, swarms, ..Rules::default() };
     let site = Site::new(models, rules, &Limits::default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut words = vec![(b"@ID".to_vec(), signed.head.id().to_string().into_bytes())];
@@ -92,6 +96,12 @@ fuzz_target!(|connection: &[u8]| {
         && let Err(error) = Clients::parse(text)
     {
         assert!((1..=text.lines().count()).contains(&usize::try_from(error.line).expect("a line")));
+    }
+    if let Ok(text) = str::from_utf8(connection)
+        && let Some(claim) = Claim::parse(text)
+    {
+        let tag: String = claim.tag.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(text, format!("{tag} {}", claim.lease.as_millis()), "a claim has one text");
     }
     let world = &*WORLD;
     let connection =

@@ -46,6 +46,8 @@ fuzz_target!(|data: &[u8]| {
     assert!(ticket.members.iter().all(|key| ticket.lists(key)));
     let stranger = MemberKey::from_bytes(key);
     assert_eq!(ticket.lists(&stranger), ticket.members.is_empty() || ticket.members.contains(&stranger));
+    let tag = blake3::keyed_hash(&key, &[b"origin", stranger.as_bytes().as_slice()].concat());
+    assert_eq!(ticket.key().tag(&stranger).as_bytes(), &tag.as_bytes()[..16]);
 
     // The parser consumes its input exactly (rule 6). Short tickets show it; long ones only take time.
     if data.len() > 4096 {

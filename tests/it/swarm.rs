@@ -91,6 +91,17 @@ fn five_cold_nodes_take_one_download_from_the_origin() {
     }
     let again = scene.figure("weighbridge_model_bytes_total{model=\"org/llama\",given=\"again\"}");
     assert!(again < model * 3 / 10, "{again} bytes were given again");
+    // The origin tells the members apart by their claims.
+    let claimed = |given: &str| {
+        let labels = format!("{{model=\"org/llama\",given=\"{given}\"}}");
+        scene.figure(&format!("weighbridge_swarm_claimed_bytes_total{labels}"))
+    };
+    let (once, twice) = (claimed("once"), claimed("same_member") + claimed("after_lease"));
+    assert!(
+        once >= model * 7 / 10 && once + twice >= of_origin * 7 / 10,
+        "{once} and {twice} of {of_origin}"
+    );
+    scene.figure("weighbridge_swarm_held_back_total{model=\"org/llama\"}");
     // They linger until all have the model, and no longer.
     let began = Instant::now();
     for node in &nodes {

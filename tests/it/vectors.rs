@@ -18,7 +18,7 @@ use weighbridge_manifest::{
     SignedReceipt, SignedReport, TensorEntry, TensorName, Time, TrustPolicy, VerifiedHead, Vkey, shown,
     unseen_in,
 };
-use weighbridge_serve::{PushRoute, Route};
+use weighbridge_serve::{Claim, PushRoute, Route};
 use weighbridge_store::{
     CachedModel, Event, ExtraFiles, FileFault, Metadata, ModelCheck, Outcome, TensorHashing, compare,
 };
@@ -214,6 +214,7 @@ impl Vector {
             "push-missing" => self.run_push_missing().unwrap_or_else(|| End::refused(9301)),
             "swarm-ticket" => self.run_swarm_ticket(),
             "swarm-proof" => self.run_swarm_proof(),
+            "swarm-claim" => self.run_swarm_claim(),
             "swarm-header" => self.run_swarm_header(),
             "swarm-message" => self.run_swarm_message().unwrap_or_else(End::refused),
             "swarm-pieces" => self.run_swarm_pieces(),
@@ -335,7 +336,16 @@ impl Vector {
         let both = (MemberKey::from_bytes(connecting), MemberKey::from_bytes(accepting));
         let proof = |side| key.proof(side, &bytes("exporter"), &both.0, &both.1).to_hex();
         let end = End::default().answer("label", &hex(key.label().as_bytes()));
-        end.answer("connects", &proof(Side::Connects)).answer("accepts", &proof(Side::Accepts))
+        let end = end.answer("connects", &proof(Side::Connects)).answer("accepts", &proof(Side::Accepts));
+        end.answer("tag", &hex(key.tag(&both.0).as_bytes()))
+    }
+
+    fn run_swarm_claim(&self) -> End {
+        let claim = Claim::parse(str::from_utf8(self.bytes("claim")).unwrap());
+        let none = || "none".to_owned();
+        let tag = claim.map_or_else(none, |claim| hex(&claim.tag));
+        let lease = claim.map_or_else(none, |claim| claim.lease.as_millis().to_string());
+        End::default().answer("tag", &tag).answer("lease", &lease)
     }
 
     fn pieces(&self) -> u32 {

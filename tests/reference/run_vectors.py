@@ -332,6 +332,12 @@ def test_swarm_proof(vector, outcome):
     for side in ("connects", "accepts"):
         both = bytes_of("connecting"), bytes_of("accepting")
         outcome.answers[side] = swarm.membership(key, side, bytes_of("exporter"), *both).hex()
+    outcome.answers["tag"] = swarm.tag(key, bytes_of("connecting")).hex()
+
+
+def test_swarm_claim(vector, outcome):
+    claim = swarm.parse_claim(vector.section("claim").decode())
+    outcome.answers["tag"], outcome.answers["lease"] = map(str, claim or ("none", "none"))
 
 
 def test_swarm_header(vector, outcome):
@@ -393,6 +399,7 @@ TESTS = {
     "blame": test_blame,
     "swarm-ticket": test_swarm_ticket,
     "swarm-proof": test_swarm_proof,
+    "swarm-claim": test_swarm_claim,
     "swarm-header": test_swarm_header,
     "swarm-message": test_swarm_message,
     "swarm-pieces": test_swarm_pieces,
@@ -419,7 +426,8 @@ ANSWERS = {
     "held": ["reports"],
     "blame": ["outcome"],
     "swarm-ticket": ["name", "head", "label", "trackers", "members"],
-    "swarm-proof": ["label", "connects", "accepts"],
+    "swarm-proof": ["label", "connects", "accepts", "tag"],
+    "swarm-claim": ["tag", "lease"],
     "swarm-header": ["length"],
     "swarm-message": ["says"],
     "swarm-pieces": ["pieces", "length", "places"],

@@ -81,8 +81,10 @@ pub(crate) fn run(mut args: Serve, output: &Output, stop: &Stop) -> Result<(), F
     })?;
     let tracker = args.tracker.map(|at| tracking::tracker(at, &args.ticket, &runtime)).transpose()?;
     let more_figures = tracker.as_ref().map(tracking::figures);
+    let swarms = tracker.as_ref().map(tracking::swarms);
     let accept = accept.clone();
-    let rules = Rules { hosts: args.host, hub, clients, audits, accept, supplier: None, more_figures };
+    let rules =
+        Rules { hosts: args.host, hub, clients, audits, accept, swarms, supplier: None, more_figures };
     let site = Site::new(models, rules, &limits);
     let serving = Serving { runtime, site, listen: args.listen, limits, tls, hub, tracker, changes };
     serving.run(output, stop, || {

@@ -4,6 +4,7 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     ops::Range,
     sync::Arc,
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -22,6 +23,7 @@ use crate::accept::{Accept, Sender};
 use crate::{
     audit::{self, Audits},
     body::{Body, Content, Pieces},
+    claims::{CLAIM, Claims, Swarms, Verdict},
     clients::{Client, Clients},
     coming::{NoSupply, Supplier},
     desk::Desk,
@@ -55,6 +57,8 @@ pub struct Rules {
     pub accept: Option<Arc<Accept>>,
     /// The party that gets models which are asked for and not published; none, if `None`.
     pub supplier: Option<Arc<dyn Supplier>>,
+    /// The swarms whose members are told apart; none are, if `None`.
+    pub swarms: Option<Swarms>,
     /// Figures of other parts of the program; none, if `None`.
     pub more_figures: Option<MoreFigures>,
 }
@@ -75,6 +79,8 @@ impl Rules {
 pub struct Site {
     models: Arc<Models>,
     rules: Rules,
+    /// The claims of members of swarms.
+    claims: Option<Arc<Claims>>,
     pub(crate) figures: Arc<Figures>,
     pub(crate) room: Arc<Room>,
     pub(crate) desk: Desk,
@@ -127,10 +133,11 @@ pub(crate) enum Sent {
 impl Site {
     /// A site of models, which the caller [looks at](Self::look) from time to time.
     #[must_use]
-    pub fn new(models: Arc<Models>, rules: Rules, limits: &Limits) -> Arc<Self> {
+    pub fn new(models: Arc<Models>, mut rules: Rules, limits: &Limits) -> Arc<Self> {
+        let claims = rules.swarms.take().map(Claims::new);
         let (figures, room) = (Arc::new(Figures::new()), Room::new(limits));
         let desk = Desk::new(Arc::clone(&room));
-        Arc::new(Self { models, rules, figures, room, desk })
+        Arc::new(Self { models, rules, claims, figures, room, desk })
     }
 
     /// Looks at the models, as [`Models::look`] does, and at the file of the clients, if they come from one. Reads metadata, and
@@ -477,6 +484,7 @@ impl Site {
             #[cfg(not(feature = "accept"))]
             uploads: 0,
             given: self.given(),
+            claims: self.claims.as_ref().map(|claims| claims.figures()),
         }
     }
 
@@ -523,6 +531,22 @@ impl Site {
                 return Err(refused(StatusCode::RANGE_NOT_SATISFIABLE, message, headers));
             }
         };
+        let claimed = match (&self.claims, item) {
+            (Some(claims), Item::File(position)) if !is_head => {
+                let about = (&release.name, release.id);
+                claims.decide(&parts.headers, about, position, &range, Instant::now())
+            }
+            _ => Verdict::Unclaimed,
+        };
+        let claimed = match claimed {
+            Verdict::Unclaimed => None,
+            Verdict::Given(claimed) => Some(claimed),
+            Verdict::HeldBack(time) => {
+                let milliseconds = time.as_millis().max(1).to_string();
+                let message = "another member of the swarm is given these bytes now";
+                return Err(Refusal::new(StatusCode::CONFLICT, message).with(CLAIM, &milliseconds));
+            }
+        };
         record.is_of_model();
         let mut about = headers.clone();
         about.remove(header::CONTENT_RANGE);
@@ -535,6 +559,7 @@ impl Site {
         } else {
             self.content(&release, item, range, seat).await.map_err(|refusal| refusal.about(about))?
         };
+        record.claimed = claimed;
         Ok(Answer { status, headers, content })
     }
 

@@ -16,6 +16,7 @@ use weighbridge_store::ViewError;
 use weighbridge_tree::Coded as _;
 
 use crate::{
+    claims::{ClaimFigures, Claimed},
     room::{Seat, lock},
     route::ServedName,
 };
@@ -42,6 +43,8 @@ pub(crate) struct Gauges {
     pub(crate) uploads: usize,
     /// By model: the bytes of files that were given for the first time, and those that were given again.
     pub(crate) given: Vec<(String, u64, u64)>,
+    /// By model: the bytes that members of swarms have claimed; `None` if no claims are looked at.
+    pub(crate) claims: Option<Vec<(String, ClaimFigures)>>,
 }
 
 impl Figures {
@@ -125,6 +128,30 @@ impl Figures {
             "Bytes of files, by model, and by whether they were given before since the release was opened.",
             &given.collect::<Vec<_>>(),
         );
+        if let Some(claims) = &gauges.claims {
+            let claimed = claims.iter().flat_map(|(model, figures)| {
+                let of = |given: &str| format!("{{model=\"{model}\",given=\"{given}\"}}");
+                [
+                    (of("once"), figures.once),
+                    (of("same_member"), figures.same_member),
+                    (of("after_lease"), figures.after_lease),
+                ]
+            });
+            one(
+                "weighbridge_swarm_claimed_bytes_total",
+                "counter",
+                "Bytes of pieces that members of swarms were given, by whom they were given to before.",
+                &claimed.collect::<Vec<_>>(),
+            );
+            let held_back =
+                claims.iter().map(|(model, figures)| (format!("{{model=\"{model}\"}}"), figures.held_back));
+            one(
+                "weighbridge_swarm_held_back_total",
+                "counter",
+                "Requests for pieces that another member was given at that time.",
+                &held_back.collect::<Vec<_>>(),
+            );
+        }
         one("weighbridge_models", "gauge", "Models that are served.", &number(gauges.models));
         one("weighbridge_connections", "gauge", "Open connections.", &number(gauges.connections));
         one("weighbridge_uploads", "gauge", "Uploads that have not ended.", &number(gauges.uploads));
@@ -151,6 +178,8 @@ pub(crate) struct Record {
     pub(crate) left: u64,
     sent: u64,
     is_of_model: bool,
+    /// The claim of the member that is given the body.
+    pub(crate) claimed: Option<Claimed>,
 }
 
 impl Record {
@@ -169,6 +198,7 @@ impl Record {
             left: 0,
             sent: 0,
             is_of_model: false,
+            claimed: None,
         }
     }
 
@@ -222,6 +252,9 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.seat.end_request();
+        if let Some(claimed) = self.claimed.take() {
+            claimed.end(self.sent, self.left == 0);
+        }
         let status = self.status.map(|status| status.as_u16());
         let mut requests = lock(&self.figures.requests);
         let count = requests.entry((self.route, status)).or_default();

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tracing::warn;
-use weighbridge_transfer::{Guide, Holding, NamedRun, SourceId, SourceState, SourceStatus};
+use weighbridge_transfer::{Claim, Guide, Holding, NamedRun, SourceId, SourceState, SourceStatus};
 use weighbridge_tree::FileRoot;
 
 use crate::{
@@ -144,7 +144,9 @@ impl Guide for Member {
         }
         let place = work.pieces.place(ask.piece.0)?;
         let file = *work.shelf.positions.get(&place.root)?;
-        Some(NamedRun { file, chunks: place.chunks, is_copy: ask.is_copy })
+        let claim = (giver == Giver::Origin)
+            .then(|| Claim { tag: *self.tag.as_bytes(), lease: work.plan.origin_lease() });
+        Some(NamedRun { file, chunks: place.chunks, is_copy: ask.is_copy, claim })
     }
 
     fn ended(&self, source: SourceId, is_done: bool, _: Instant) {
@@ -207,6 +209,17 @@ impl Guide for Member {
         if let Some((giver, piece)) = work.asked.remove(&source) {
             // The giver has not failed: the piece is on its way from another one, or is not to be had from this one.
             work.plan.failed(giver, piece, Failure::Busy(NOT_ASKED), now);
+        }
+        work.tell_claim(near.values());
+    }
+
+    fn held_back(&self, source: SourceId, time: Duration, _: Instant) {
+        let now = self.now();
+        let mut state = self.state();
+        let State { work, near, .. } = &mut *state;
+        let Some(work) = work else { return };
+        if let Some((giver, piece)) = work.asked.remove(&source) {
+            work.plan.failed(giver, piece, Failure::HeldBack(time), now);
         }
         work.tell_claim(near.values());
     }

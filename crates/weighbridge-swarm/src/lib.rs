@@ -70,7 +70,7 @@ pub use plan::{
 #[cfg(feature = "carrier")]
 pub use swarm::{Swarm, SwarmFigures, SwarmOptions};
 pub use ticket::{
-    Address, Label, MAX_ADDRESS, MAX_MEMBERS, MAX_TICKET, MAX_TRACKERS, Secret, Side, SwarmKey, Ticket,
+    Address, Label, MAX_ADDRESS, MAX_MEMBERS, MAX_TICKET, MAX_TRACKERS, Secret, Side, SwarmKey, Tag, Ticket,
     TicketError, TicketFault,
 };
 #[cfg(feature = "carrier")]

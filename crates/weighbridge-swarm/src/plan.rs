@@ -62,6 +62,8 @@ pub enum Failure {
     Gone,
     /// The giver gave other bytes than the signed ones.
     Wrong,
+    /// The origin gives the piece to another member now, and for this time to nobody else.
+    HeldBack(Duration),
 }
 
 /// The decisions of one member: the piece to ask for whenever a giver is free.
@@ -151,7 +153,12 @@ impl Plan {
             own_from: 0,
             claimed_since: BTreeMap::new(),
             neighbours: Vec::new(),
-            origin: Origin { pause: Pause::default(), refused: Bits::new(pieces), time: None },
+            origin: Origin {
+                pause: Pause::default(),
+                refused: Bits::new(pieces),
+                held_back: BTreeMap::new(),
+                time: None,
+            },
             requests: Vec::new(),
             member_time: None,
             quiet_since: None,
@@ -276,6 +283,7 @@ impl Plan {
         self.held.set(piece.0);
         self.open.clear(piece.0);
         self.claimed_since.remove(&piece.0);
+        self.origin.held_back.remove(&piece.0);
         let mut asked = Vec::new();
         self.requests.retain(|request| {
             if request.piece == piece.0 {
@@ -344,6 +352,7 @@ impl Plan {
     pub fn failed(&mut self, giver: Giver, piece: Piece, why: Failure, now: Duration) {
         self.origin_rests_until = Duration::ZERO;
         self.end_request(giver, Some(piece.0));
+        let lease = self.origin_lease();
         let rules = &self.rules;
         let forget_at = now.saturating_add(rules.forget_lack);
         match giver {
@@ -352,6 +361,11 @@ impl Plan {
                 Failure::Gone => self.origin.pause.lengthen(now, rules),
                 Failure::Lacks | Failure::Wrong => {
                     self.origin.refused.set(piece.0);
+                }
+                // It counts as the claim of another member, which holds for no longer than a lease.
+                Failure::HeldBack(time) => {
+                    self.origin.held_back.retain(|_, until| *until > now);
+                    self.origin.held_back.insert(piece.0, now.saturating_add(time.min(lease)));
                 }
             },
             Giver::Member(key) => {
@@ -380,6 +394,8 @@ impl Plan {
                         neighbour.trust = Trust::Barred;
                         neighbour.claim = None;
                     }
+                    // Members do not hold pieces back.
+                    Failure::HeldBack(_) => {}
                 }
             }
         }
@@ -396,7 +412,7 @@ impl Plan {
     /// `None` if there is no such time.
     ///
     /// # Cost
-    /// A step for each neighbour and each request that is out.
+    /// A step for each neighbour, each request that is out, and each piece that the origin holds back.
     #[must_use]
     pub fn wake(&self, now: Duration) -> Option<Duration> {
         if self.is_complete() {
@@ -410,7 +426,8 @@ impl Plan {
         let late = self.requests.iter().flat_map(|request| [request.late_at, self.copy_at(request)]);
         let own =
             [self.origin.pause.until, self.window_moves_at(), self.out_of_turn_at().unwrap_or_default()];
-        of_neighbours.chain(late).chain(own).filter(|at| *at > now).min()
+        let held_back = self.origin.held_back.values().copied();
+        of_neighbours.chain(late).chain(own).chain(held_back).filter(|at| *at > now).min()
     }
 
     /// Whether there is nobody to share with: no neighbour, and no other member. The caller then fetches in the
@@ -479,7 +496,8 @@ impl Plan {
     }
 
     /// The time for which a claim at the origin is live.
-    fn origin_lease(&self) -> Duration {
+    #[must_use]
+    pub fn origin_lease(&self) -> Duration {
         self.rules.lease(self.origin.time)
     }
 

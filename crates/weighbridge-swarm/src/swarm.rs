@@ -27,7 +27,7 @@ use crate::{
     message::{Message, Peer, Role},
     neighbour::{self, Near},
     plan::{Degree, Discovery, Neighbours, UploadRules},
-    ticket::{Address, SwarmKey, Ticket},
+    ticket::{Address, SwarmKey, Tag, Ticket},
     tls::{Identity, TlsCarrier},
     turns::Turns,
 };
@@ -86,6 +86,8 @@ pub(crate) struct Member {
     pub(crate) ticket: Ticket,
     pub(crate) swarm: SwarmKey,
     pub(crate) key: MemberKey,
+    /// The name of this member to an origin that has the ticket.
+    pub(crate) tag: Tag,
     port: u16,
     addresses: Vec<Address>,
     pub(crate) sources: Sources,
@@ -177,6 +179,7 @@ impl Swarm {
         let role = if is_whole { Role::FetchesAll } else { Role::FetchesPart };
         let member = Arc::new(Member {
             carrier: Arc::new(carrier),
+            tag: ticket.key().tag(&key),
             swarm: ticket.key(),
             ticket,
             key,

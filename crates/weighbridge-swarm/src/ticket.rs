@@ -101,6 +101,24 @@ impl Label {
     }
 }
 
+/// The name of a member to an origin that has the swarm's ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tag([u8; 16]);
+
+impl Tag {
+    /// The tag of these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes of the tag.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
 /// The side of a channel that proves its membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -124,6 +142,16 @@ impl SwarmKey {
         let mut label = [0; 16];
         label.iter_mut().zip(hash.as_bytes()).for_each(|(to, from)| *to = *from);
         Label(label)
+    }
+
+    /// The tag by which an origin that has the ticket knows this member (W21). It tells others neither the swarm nor the member.
+    #[must_use]
+    pub fn tag(&self, member: &MemberKey) -> Tag {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        hasher.update(b"origin").update(member.as_bytes());
+        let mut tag = [0; 16];
+        hasher.finalize_xof().fill(&mut tag);
+        Tag(tag)
     }
 
     /// The proof of membership of one side of a channel (W6). Equality of the result takes constant time.

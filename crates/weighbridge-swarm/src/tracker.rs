@@ -1,7 +1,7 @@
 //! A tracker: it fetches nothing, and tells the members of each other.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, io,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,6 +11,7 @@ use std::{
 use tokio::{io::AsyncRead, task::JoinSet};
 use tracing::{debug, info};
 use weighbridge_manifest::ModelName;
+use weighbridge_tree::HeadId;
 
 use crate::{
     channel::{self, Arriving, Carrier, Channel, Purpose},
@@ -18,7 +19,7 @@ use crate::{
     member::MemberKey,
     message::{MAX_OWNERS, MAX_PEERS, Message, Peer, Role},
     outbox::Outbox,
-    ticket::{Address, Label, SwarmKey, Ticket},
+    ticket::{Address, Label, SwarmKey, Tag, Ticket},
     tls::{Identity, TlsCarrier},
     wire,
 };
@@ -53,6 +54,8 @@ struct Tracked {
 #[derive(Default)]
 struct Members {
     there: BTreeMap<MemberKey, Tracking>,
+    /// The names of these members to an origin.
+    tags: BTreeSet<Tag>,
     epoch: u64,
     is_changed: bool,
     /// When all members were told last.
@@ -216,6 +219,14 @@ impl TrackerView {
         self.0.figures().clone()
     }
 
+    /// The number of the swarm that shares this release, and that has a member with this tag now. Swarms are counted from 0, in the
+    /// order in which their tickets were given.
+    #[must_use]
+    pub fn swarm_of(&self, tag: &Tag, head: HeadId) -> Option<usize> {
+        let has = |tracked: &Tracked| tracked.ticket.head == head && tracked.members().tags.contains(tag);
+        self.0.swarms.iter().position(has)
+    }
+
     /// The swarms, in the order in which the tickets were given.
     #[must_use]
     pub fn swarms(&self) -> Vec<SwarmStatus> {
@@ -334,6 +345,7 @@ impl Tracked {
     fn take_in(&self, key: MemberKey, tracking: Tracking) {
         let mut members = self.members();
         let outbox = Arc::clone(&tracking.outbox);
+        members.tags.insert(self.key.tag(&key));
         let replaced = members.there.insert(key, tracking);
         if let Some(old) = replaced.filter(|old| !Arc::ptr_eq(&old.outbox, &outbox)) {
             old.outbox.leave();
@@ -430,6 +442,7 @@ impl Drop for Leaving<'_> {
         let mut members = self.tracked.members();
         if members.there.get(&self.key).is_some_and(|one| one.channel == self.channel) {
             members.there.remove(&self.key);
+            members.tags.remove(&self.tracked.key.tag(&self.key));
             members.is_changed = true;
             info!(target: "weighbridge", model = self.tracked.ticket.name.as_str(), member = %self.key, "has left the swarm");
         }

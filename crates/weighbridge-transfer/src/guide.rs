@@ -4,7 +4,7 @@ use std::{
     fmt,
     ops::Range,
     sync::{Arc, Weak},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use weighbridge_manifest::{VerifiedFileList, VerifiedTensorList};
@@ -73,6 +73,10 @@ pub trait Guide: fmt::Debug + Send + Sync {
     /// the source now.
     fn not_asked(&self, _source: SourceId, _now: Instant) {}
 
+    /// The source gives the run that [`next`](Self::next) named last for it to another fetch now, and for this time to that one
+    /// alone. It is no fault of the source. [`ended`](Self::ended) follows.
+    fn held_back(&self, _source: SourceId, _time: Duration, _now: Instant) {}
+
     /// A source gave this many bytes that were accepted, and were not here before. The source may have left meanwhile.
     fn gave(&self, _source: SourceId, _bytes: u64) {}
 
@@ -93,6 +97,17 @@ pub struct NamedRun {
     pub chunks: Range<u64>,
     /// Whether chunks that are being asked of one other source are asked for once more.
     pub is_copy: bool,
+    /// The claim of the run, for sources that tell the fetches of a swarm apart.
+    pub claim: Option<Claim>,
+}
+
+/// The claim of a member of a swarm to a range that it asks a source for (`spec/swarm.md`, W21).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The tag by which a source that has the swarm's ticket knows the member.
+    pub tag: [u8; 16],
+    /// The time for which the source is to give the range to no other member.
+    pub lease: Duration,
 }
 
 /// The chunks that a fetch holds, for as long as anybody keeps this: also while it runs, and after it has ended.

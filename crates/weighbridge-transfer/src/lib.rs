@@ -36,7 +36,7 @@ mod work;
 pub use error::{FetchError, Missing, Unpruned};
 pub use event::{Blame, Event, FetchProgress, Here, SourceId, SourceState, SourceStatus, Waiting};
 pub use fetch::{Fetched, Observer, fetch};
-pub use guide::{Guide, Holding, NamedRun, Wish};
+pub use guide::{Claim, Guide, Holding, NamedRun, Wish};
 pub use limit::Limit;
 pub use options::{AnotherModel, Options, Stop, Unlisted, Wanted, Watchdog};
 pub use push::messages::{

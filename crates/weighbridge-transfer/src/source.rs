@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use weighbridge_manifest::EntryPath;
 use weighbridge_tree::FileRoot;
 
-use crate::ranges::RangeSet;
+use crate::{guide::Claim, ranges::RangeSet};
 
 mod address;
 #[cfg(feature = "cloud")]
@@ -118,6 +118,15 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Fault`].
     async fn open(&self, what: &What, range: Range<u64>) -> Result<Body, Fault>;
+
+    /// Does as [`open`](Self::open), for a member of a swarm that claims the range. A source that does not tell members apart
+    /// passes the claim over, and need not implement this.
+    ///
+    /// # Errors
+    /// [`Fault`]; [`Fault::HeldBack`] if another member is given the range now.
+    async fn open_claimed(&self, what: &What, range: Range<u64>, _claim: &Claim) -> Result<Body, Fault> {
+        self.open(what, range).await
+    }
 
     /// The chunks that the source says it has; `None` if it does not say. A source without an inventory is asked for
     /// any chunk, and answers [`Fault::Missing`] if it does not have it.

@@ -59,7 +59,7 @@ const LISTINGS: [&str; 4] = [
 ];
 
 /// What a client sends on one connection.
-const REQUESTS: [&str; 7] = [
+const REQUESTS: [&str; 9] = [
     "GET /test/model/config.json HTTP/1.1\r\nHost: localhost\r\nRange: bytes=1-2\r\nIf-Range: \"a\"\r\n\r\n\
      HEAD /test/model/a%2Fb.bin HTTP/1.1\r\nHost: [::1]:80\r\n\r\n",
     "GET /test/model/resolve/main/a/b.bin HTTP/1.1\r\nHost: localhost\r\nRange: bytes=-20000\r\n\r\n\
@@ -70,6 +70,13 @@ const REQUESTS: [&str; 7] = [
     "GET /test/model/weighbridge/proof?file=a/b.bin&absent=c&bytes=5-9 HTTP/1.1\r\nHost: localhost\r\n\r\n\
      GET /test/model/weighbridge/slice?file=a/b.bin&bytes=16000-17000 HTTP/1.1\r\nHost: localhost\r\n\r\n\
      GET /test/model/weighbridge/chunks.layer HTTP/1.1\r\nHost: localhost\r\nRange: bytes=5-\r\n\r\n",
+    // Of two members with other tags, one waits for the other.
+    "GET /test/model/a/b.bin HTTP/1.1\r\nHost: localhost\r\nRange: bytes=0-16383\r\n\
+     Weighbridge-Claim: 000102030405060708090a0b0c0d0e0f 1000\r\n\r\n\
+     GET /test/model/a/b.bin HTTP/1.1\r\nHost: localhost\r\nRange: bytes=0-16383\r\n\
+     Weighbridge-Claim: 000102030405060708090a0b0c0d0e10 60000\r\n\r\n\
+     GET /test/model/weighbridge/ticket HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer test\r\n\r\n",
+    "000102030405060708090a0b0c0d0e0f 8000",
     "PUT /test/model/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
     // The target puts the metadata of its model in place of the words behind `@`, and their lengths in place of those behind `#`.
     "POST /api/push/v1/test/model/@ID HTTP/1.1\r\nHost: localhost\r\nContent-Length: #NOTE\r\n\r\n@NOTE\

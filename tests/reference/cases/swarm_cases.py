@@ -17,6 +17,7 @@ def cases() -> Cases:
     yield from ticket_values()
     yield from addresses()
     yield from proofs()
+    yield from claims()
     yield from headers()
     yield from good_messages()
     yield from bad_messages()
@@ -348,7 +349,7 @@ def proofs() -> Cases:
                    for side in ("connects", "accepts")}
         parameters = {name: data.hex() for name, data in given.items()}
         return accepted(f"swarm-proof/{name}", "swarm-proof", comment, **parameters, expires=expires,
-                        label=swarm.label(key).hex(), **answers)
+                        label=swarm.label(key).hex(), tag=swarm.tag(key, given["connecting"]).hex(), **answers)
 
     yield case("plain", "label and proofs of a channel")
     yield case("other-end", "another end makes another swarm", expires="2026-12-07T00:00:01Z")
@@ -362,6 +363,51 @@ def proofs() -> Cases:
                connecting=plain["accepting"], accepting=plain["connecting"])
     yield case("same-key", "both sides have the same key", accepting=plain["connecting"])
     yield case("zeros", "zeros everywhere", expires="1970-01-01T00:00:00Z", **dict.fromkeys(plain, bytes(32)))
+
+# --- claims at an origin ------------------------------------------------------------------------------------
+
+def claims() -> Cases:
+    tag = some_bytes("a tag")[:16].hex()
+
+    def case(name, comment, text):
+        read = swarm.parse_claim(text)
+        assert (read is None) == name.startswith("no-"), text
+        found, lease = read or ("none", "none")
+        return accepted(f"swarm-claim/{name}", "swarm-claim", comment, {"claim": text.encode()}, tag=found, lease=lease)
+
+    yield case("plain", "eight seconds", f"{tag} 8000")
+    yield case("least", "the least lease", f"{tag} 1000")
+    yield case("most", "the longest lease", f"{tag} 60000")
+    yield case("zeros", "a tag of zeros", f"{'0' * 32} 1000")
+    yield case("ones", "a tag of ones", f"{'f' * 32} 1000")
+    yield case("no-lease", "a tag alone", tag)
+    yield case("no-lease-behind-a-space", "nothing behind the space", f"{tag} ")
+    yield case("no-text", "nothing", "")
+    yield case("no-tag", "a lease alone", "8000")
+    yield case("no-tag-of-31-digits", "a digit too few", f"{tag[1:]} 8000")
+    yield case("no-tag-of-33-digits", "a digit too many", f"0{tag} 8000")
+    yield case("no-tag-upper-case", "small letters alone", f"{'F' * 32} 8000")
+    yield case("no-tag-of-letters", "no hexadecimal digit", f"g{tag[1:]} 8000")
+    yield case("no-tag-with-sign", "a sign is no digit", f"+{tag[1:]} 8000")
+    yield case("no-tag-with-prefix", "0x is none either", f"0x{tag[2:]} 8000")
+    yield case("no-tag-of-other-digits", "digits of other scripts", "\u0661" * 32 + " 8000")
+    yield case("no-two-spaces", "one space", f"{tag}  8000")
+    yield case("no-space-before", "none before", f" {tag} 8000")
+    yield case("no-space-behind", "none behind", f"{tag} 8000 ")
+    yield case("no-tabulator", "a space, and no tabulator", f"{tag}\t8000")
+    yield case("no-semicolon", "a space, and no semicolon", f"{tag};8000")
+    yield case("no-third-value", "two values", f"{tag} 8000 8000")
+    yield case("no-lease-0", "no time", f"{tag} 0")
+    yield case("no-lease-999", "too short", f"{tag} 999")
+    yield case("no-lease-60001", "too long", f"{tag} 60001")
+    yield case("no-lease-of-zeros", "leading zeros", f"{tag} 08000")
+    yield case("no-lease-with-sign", "a sign", f"{tag} +8000")
+    yield case("no-lease-negative", "a negative one", f"{tag} -8000")
+    yield case("no-lease-with-fraction", "a fraction", f"{tag} 8000.0")
+    yield case("no-lease-with-unit", "a unit", f"{tag} 8s")
+    yield case("no-lease-wraps", "2^64 + 8000", f"{tag} {2**64 + 8000}")
+    yield case("no-lease-of-other-digits", "digits of other scripts", f"{tag} \u0668\u0660\u0660\u0660")
+
 
 
 # --- messages -----------------------------------------------------------------------------------------

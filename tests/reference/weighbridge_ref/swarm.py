@@ -160,6 +160,23 @@ def membership(key: bytes, side: str, exporter: bytes, connecting: bytes, accept
     return blake3.keyed_hash(key, side.encode() + exporter + connecting + accepting)
 
 
+# --- claims at an origin (W21) ----------------------------------------------------------------------------
+
+CLAIM = re.compile(r"([0-9a-f]{32}) ([1-9][0-9]{3,4})")
+
+
+def tag(key: bytes, member: bytes) -> bytes:
+    return blake3.keyed_hash(key, b"origin" + member)[:16]
+
+
+def parse_claim(text: str) -> tuple[str, int] | None:
+    """The tag and the lease of a header's value; `None` of one that is passed over."""
+    match = CLAIM.fullmatch(text)
+    if not match or not 1000 <= int(match[2]) <= 60_000:
+        return None
+    return match[1], int(match[2])
+
+
 # --- messages (W8) ------------------------------------------------------------------------------------
 
 MAX_PIECES = 2**24

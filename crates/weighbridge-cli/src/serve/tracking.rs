@@ -3,11 +3,17 @@
 use std::{fmt::Write as _, net::SocketAddr, path::PathBuf};
 
 use tokio::runtime::Runtime;
-use weighbridge_serve::MoreFigures;
-use weighbridge_swarm::{Identity, Role, Tracker};
+use weighbridge_serve::{MoreFigures, Swarms};
+use weighbridge_swarm::{Identity, Role, Tag, Tracker};
 use weighbridge_tree::ErrorCode;
 
 use crate::{failure::Failure, swarm};
+
+/// The swarms of a tracker, by which members that ask the server for pieces are told apart.
+pub(super) fn swarms(tracker: &Tracker) -> Swarms {
+    let view = tracker.view();
+    Swarms::new(move |tag, head| view.swarm_of(&Tag::from_bytes(*tag), head))
+}
 
 /// The tracker of the swarms with these tickets.
 pub(super) fn tracker(at: SocketAddr, tickets: &[PathBuf], runtime: &Runtime) -> Result<Tracker, Failure> {

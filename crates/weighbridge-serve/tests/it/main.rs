@@ -11,6 +11,7 @@
 #![cfg(unix)]
 
 mod audits;
+mod claims;
 mod clients;
 mod damage;
 mod files;

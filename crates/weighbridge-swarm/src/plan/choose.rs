@@ -16,9 +16,10 @@ impl Plan {
     /// A neighbour is asked for the rarest piece that it has and that is not asked for; at last for a copy of the
     /// oldest request to another giver.
     ///
-    /// The origin is asked for a piece that no trusted neighbour has and none claims. It is one that this member owns,
-    /// in a [window](super::Rules::window) that moves with the pieces seen nearby; else one whose owner is late and for
-    /// which this member stands in; else, when no piece has come for some leases, any that is wanted.
+    /// The origin is asked for a piece that no trusted neighbour has, none claims, and it does not hold back. It is one
+    /// that this member owns, in a [window](super::Rules::window) that moves with the pieces seen nearby; else one whose
+    /// owner is late and for which this member stands in; else, when no piece has come for some leases, any that is
+    /// wanted.
     ///
     /// # Cost
     /// For a neighbour: a step for each 64 pieces, and for each piece that it has and this member still needs, up to
@@ -154,7 +155,8 @@ impl Plan {
             let mut claims = self.neighbours.iter().filter_map(|neighbour| neighbour.claim);
             claims.any(|(claimed, until)| claimed == piece && until > now)
         };
-        let may = |piece: &u32| self.open.get(*piece) && !self.origin.refused.get(*piece) && !claimed(*piece);
+        let may =
+            |piece: &u32| self.open.get(*piece) && self.origin.may_give(*piece, now) && !claimed(*piece);
         let near = &self.near;
         let end = self.window;
         let own = self.members.owned_at(self.position).get(self.own_from..).unwrap_or(&[]);
@@ -208,7 +210,7 @@ impl Plan {
     fn late_copy(&self, now: Duration) -> Option<(u32, bool)> {
         let piece = self.copied(|request| {
             request.late_at <= now
-                && !self.origin.refused.get(request.piece)
+                && self.origin.may_give(request.piece, now)
                 && !self.neighbours.iter().any(|neighbour| {
                     Giver::Member(neighbour.key) != request.giver
                         && neighbour.has.get(request.piece)

@@ -1,6 +1,6 @@
 //! The givers and the requests to them, as a plan sees them.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{Giver, Rules, bits::Bits, rules::divide};
 use crate::MemberKey;
@@ -11,6 +11,8 @@ pub(super) struct Origin {
     pub(super) pause: Pause,
     /// The pieces of which the origin gave wrong bytes, or said that it lacks them.
     pub(super) refused: Bits,
+    /// Until when it gives pieces to another member alone.
+    pub(super) held_back: BTreeMap<u32, Duration>,
     /// The recent time of a piece from the origin.
     pub(super) time: Option<Duration>,
 }
@@ -71,6 +73,14 @@ pub(super) struct Request {
 pub(super) struct Near {
     pub(super) proven: Bits,
     pub(super) believed: Bits,
+}
+
+impl Origin {
+    /// Whether the origin may be asked for a piece, as far as its own answers tell.
+    pub(super) fn may_give(&self, piece: u32, now: Duration) -> bool {
+        let is_held_back = self.held_back.get(&piece).is_some_and(|until| *until > now);
+        !is_held_back && !self.refused.get(piece)
+    }
 }
 
 impl Neighbour {

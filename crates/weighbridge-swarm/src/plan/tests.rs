@@ -9,10 +9,18 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use proptest::prelude::*;
 
 use super::*;
-use toy::{Kind, Toy};
+use toy::{HoldsBack, Kind, Toy};
 
 fn key(index: u8) -> MemberKey {
     MemberKey::from_bytes([index; 32])
+}
+
+impl Plan {
+    /// Asks the origin for the next piece, and fails.
+    fn failed_of_origin(&mut self, now: Duration, why: Failure) {
+        let ask = self.next(Giver::Origin, now).unwrap();
+        self.failed(Giver::Origin, ask.piece, why, now);
+    }
 }
 
 fn seconds(seconds: u64) -> Duration {
@@ -46,6 +54,26 @@ proptest! {
         }
         toy.play(40_000);
         prop_assert!(toy.all_have_all(), "{toy:?}");
+    }
+
+    #[test]
+    fn an_origin_that_holds_pieces_back_only_delays(
+        kinds in proptest::collection::vec(
+            prop_oneof![4 => Just(Kind::Honest), 1 => Just(Kind::Silent), 1 => (5_u64..200).prop_map(Kind::Leaves)],
+            1..7,
+        ),
+        pieces in 1_u32..60,
+        seed: u64,
+        views_differ: bool,
+        holds_back in prop_oneof![(1_u64..20_000).prop_map(HoldsBack::Claimed), Just(HoldsBack::EachTime)],
+    ) {
+        let mut toy = Toy::new(&kinds, pieces, seed);
+        toy.origin_holds_back = holds_back;
+        if views_differ {
+            toy.make_views_differ();
+        }
+        toy.play(80_000);
+        prop_assert!(toy.all_have_all(), "{toy:?}, {holds_back:?}");
     }
 
     #[test]
@@ -141,6 +169,46 @@ fn a_claim_holds_the_piece_for_one_lease_and_once() {
     plan.claimed(&key(1), None, seconds(2));
     plan.claimed(&key(1), Some(Piece(0)), seconds(2));
     assert!(plan.next(Giver::Origin, seconds(2)).is_some(), "a second claim does not count");
+}
+
+#[test]
+fn a_piece_that_is_held_back_is_passed_over_for_its_time_and_others_are_asked_for_at_once() {
+    let mut plan = Plan::new(key(0), 2, Rules::default(), 1);
+    plan.set_members(Arc::new(Members::new([key(0)], 2)), seconds(0));
+    plan.failed_of_origin(seconds(1), Failure::HeldBack(seconds(3)));
+    assert_eq!(plan.next(Giver::Origin, seconds(1)).map(|ask| ask.piece), Some(Piece(1)));
+    plan.came(Giver::Origin, Piece(1), seconds(1));
+    assert_eq!(plan.next(Giver::Origin, Duration::from_millis(3_999)), None);
+    assert!(plan.wake(Duration::from_millis(3_999)).is_some_and(|at| at <= seconds(4)));
+    assert_eq!(plan.next(Giver::Origin, seconds(4)).map(|ask| ask.piece), Some(Piece(0)));
+}
+
+#[test]
+fn the_word_of_an_origin_holds_for_no_longer_than_a_lease() {
+    let rules = Rules::default();
+    let mut plan = Plan::new(key(0), 1, rules.clone(), 1);
+    plan.set_members(Arc::new(Members::new([key(0)], 1)), seconds(0));
+    plan.failed_of_origin(seconds(0), Failure::HeldBack(Duration::MAX));
+    assert_eq!(plan.next(Giver::Origin, rules.first_lease - Duration::from_millis(1)), None);
+    assert!(plan.next(Giver::Origin, rules.first_lease).is_some());
+}
+
+#[test]
+fn a_piece_that_the_origin_holds_back_is_taken_from_a_member_and_not_copied_at_the_origin() {
+    let rules = Rules::default();
+    let mut plan = Plan::new(key(0), 1, rules.clone(), 1);
+    plan.meet(key(1), seconds(0));
+    plan.set_members(Arc::new(Members::new([key(0), key(1)], 1)), seconds(0));
+    plan.gained(&key(1), [Piece(0)]);
+    assert!(plan.next(Giver::Member(key(1)), seconds(0)).is_some());
+    let late = rules.first_lease * 3 / 2;
+    assert_eq!(plan.next(Giver::Origin, late), Some(Ask { piece: Piece(0), is_copy: true }));
+    plan.failed(Giver::Origin, Piece(0), Failure::HeldBack(seconds(5)), late);
+    // It would be asked for without end otherwise.
+    assert_eq!(plan.next(Giver::Origin, late), None);
+    assert!(plan.next(Giver::Origin, late + seconds(5)).is_some());
+    assert_eq!(plan.came(Giver::Member(key(1)), Piece(0), late + seconds(6)), Some(Giver::Origin));
+    assert!(plan.is_complete());
 }
 
 #[test]

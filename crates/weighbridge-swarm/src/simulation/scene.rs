@@ -27,6 +27,8 @@ pub struct Scene {
     pub hostile: Option<Hostile>,
     /// The number of the last nodes that are not waited for, nor counted in the bound.
     pub not_waited_for: usize,
+    /// Whether the origin tells the members apart, and holds pieces back that it has just given to another one (W21).
+    pub origin_holds_back: bool,
     /// Whether the origin goes away when each piece has come to some node.
     pub origin_goes: bool,
     /// The time for which a node gathers positions before it tells them, in seconds.
@@ -119,6 +121,7 @@ impl Scene {
             join: None,
             hostile: None,
             not_waited_for: 0,
+            origin_holds_back: false,
             origin_goes: false,
             batch: 0.02,
             rules: Rules::default(),

@@ -62,6 +62,12 @@ pub(super) enum Event {
         number: u64,
         nanos: u64,
     },
+    /// The origin holds the piece back from the node that has asked.
+    HeldBack {
+        by: usize,
+        number: u64,
+        nanos: u64,
+    },
     /// A request has brought nothing for too long.
     TimedOut {
         by: usize,

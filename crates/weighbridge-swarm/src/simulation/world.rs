@@ -33,6 +33,8 @@ pub(super) struct World<'a> {
     /// The number of the next request.
     pub(super) next: u64,
     pub(super) is_origin_there: bool,
+    /// By piece: the node that the origin gave it to first in this cycle, and when.
+    grants: Vec<Option<(usize, u64, u64)>>,
     /// Which pieces have come to some node, and how many.
     pub(super) is_out: Vec<bool>,
     pub(super) out: u32,
@@ -96,6 +98,7 @@ impl<'a> World<'a> {
             random,
             next: 0,
             is_origin_there: true,
+            grants: vec![None; pieces as usize],
             is_out: vec![false; pieces as usize],
             out: 0,
             left: 0,
@@ -163,6 +166,9 @@ impl<'a> World<'a> {
             Event::Answered { by, number } => self.is_answered(by, number),
             Event::Refused { by, number, nanos } => {
                 self.fails(by, number, Failure::Busy(Duration::from_nanos(nanos)));
+            }
+            Event::HeldBack { by, number, nanos } => {
+                self.fails(by, number, Failure::HeldBack(Duration::from_nanos(nanos)));
             }
             Event::TimedOut { by, number } => self.fails(by, number, Failure::Gone),
             Event::Gained { from, to, pieces } => {
@@ -284,7 +290,10 @@ impl<'a> World<'a> {
             return;
         }
         if of == self.nodes.len() {
-            if self.is_origin_there {
+            if let Some(nanos) = self.held_back(by, piece) {
+                let at = self.now + self.delay(by, of);
+                self.agenda.add(at, Event::HeldBack { by, number, nanos });
+            } else if self.is_origin_there {
                 self.begin_transfer(by, of, number);
             } else {
                 self.fails(by, number, Failure::Gone);
@@ -304,6 +313,20 @@ impl<'a> World<'a> {
                 self.agenda.add(at, Event::Refused { by, number, nanos: time.as_nanos() as u64 });
             }
         }
+    }
+
+    /// The time for which the origin holds a piece back from this node; `None` if it gives it now.
+    fn held_back(&mut self, by: usize, piece: u32) -> Option<u64> {
+        let lease = self.nodes[by].plan.origin_lease().as_nanos() as u64;
+        let grant = self.grants.get_mut(piece as usize).filter(|_| self.scene.origin_holds_back)?;
+        match *grant {
+            Some((to, at, its)) if to != by && self.now < at + its.min(lease) => {
+                return Some(at + its.min(lease) - self.now);
+            }
+            Some((to, at, its)) if to == by || self.now < at + 4 * its => {}
+            _ => *grant = Some((by, self.now, lease)),
+        }
+        None
     }
 
     fn begin_transfer(&mut self, by: usize, of: usize, number: u64) {

@@ -165,6 +165,15 @@ fn a_proof_is_of_one_side_one_connection_and_two_keys() {
 }
 
 #[test]
+fn a_tag_is_of_one_member_and_one_swarm() {
+    let (key, other) = (ticket().key(), Ticket { head: HeadId::from_bytes([8; 32]), ..ticket() }.key());
+    let [one, another] = [1, 2].map(|byte| MemberKey::from_bytes([byte; 32]));
+    assert_eq!(key.tag(&one), key.tag(&one));
+    assert!(key.tag(&one) != key.tag(&another) && key.tag(&one) != other.tag(&one));
+    assert_ne!(key.tag(&one).as_bytes(), key.label().as_bytes());
+}
+
+#[test]
 fn a_ticket_with_as_much_as_is_allowed_is_read_and_no_more() {
     let trackers: Vec<Address> =
         (1..10).map(|port| address(&format!("{}.example:{port}", "a".repeat(63)))).collect();

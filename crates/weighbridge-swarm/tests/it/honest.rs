@@ -1,8 +1,8 @@
 //! Members that keep to the specification, with an origin that they spare.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
-use weighbridge_swarm::Ticket;
+use weighbridge_swarm::{Message, Role, Ticket};
 use weighbridge_testkit::Sample;
 
 use crate::kit::*;
@@ -37,6 +37,44 @@ async fn members_get_the_model_and_the_origin_gives_it_about_once() {
     assert!(sent <= taken + 4 * 8 * PIECE, "{figures:?}");
     assert!(figures.iter().all(|one| one.most_members == 3), "{figures:?}: three other members");
     assert!(nodes.iter().all(|node| node.heard.liars() == 0));
+}
+
+/// An origin that tells members apart (W21) says of a piece that another one has it. It was blamed, and left alone for seconds, for any
+/// other answer than the bytes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_origin_that_holds_pieces_back_is_not_blamed_and_gives_others_meanwhile() {
+    let sample = model(24);
+    let mut ticket = ticket(&sample, &[]);
+    let tracking = Tracking::named(&mut ticket).await;
+    let origin = Origin::that_holds_back(&sample, 4 * SLOW, Duration::from_millis(700));
+    let mut joined = Vec::new();
+    for _ in 0..2 {
+        joined.push(Begin::of(&sample, &ticket).origin(&origin).join().await);
+    }
+    until("a mesh", || joined.iter().all(|member| member.swarm.figures().members >= 1)).await;
+    let nodes: Vec<_> = joined.into_iter().map(Joined::fetch).collect();
+    for node in &nodes {
+        node.done().await;
+        assert!(node.heard.blames(0).is_empty(), "{:?}", node.heard.blames(0));
+    }
+    assert!(origin.models() <= 1.2, "the origin gave {} models", origin.models());
+    // Each claim has the tag of its member, by which the tracker finds the swarm of this release, and of no other.
+    let claims = origin.claims.lock().unwrap().clone();
+    let key = ticket.key();
+    for node in &nodes {
+        let tag = key.tag(&node.swarm.key());
+        let of_member = claims.iter().filter(|((of, _), _)| *of == tag);
+        assert!(of_member.clone().count() >= 6, "{claims:?}");
+        assert_eq!(tracking.view.swarm_of(&tag, sample.id), Some(0));
+        assert_eq!(tracking.view.swarm_of(&tag, weighbridge_tree::HeadId::from_bytes([0; 32])), None);
+    }
+    assert!(claims.values().all(|times| *times <= 3), "it was asked again and again: {claims:?}");
+    let tags: std::collections::BTreeSet<_> = claims.keys().map(|(tag, _)| *tag).collect();
+    assert_eq!(tags.len(), 2);
+    assert_eq!(tracking.view.swarm_of(&weighbridge_swarm::Tag::from_bytes([0; 16]), sample.id), None);
+    let gone = key.tag(&nodes[0].swarm.key());
+    nodes[0].swarm.leave().await;
+    until("its leave", || tracking.view.swarm_of(&gone, sample.id).is_none()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -104,6 +142,42 @@ async fn a_fetch_that_was_stopped_goes_on_as_a_member() {
     assert!(fetched.progress.received <= size(&sample) * 3 / 4, "{:?}", fetched.progress);
     assert!(again.swarm.figures().taken <= size(&sample) * 3 / 4, "{:?}", again.swarm.figures());
     assert!(again.swarm.figures().taken >= size(&sample) / 4, "{:?}", again.swarm.figures());
+}
+
+/// An older revision has the same bytes but for some. They are not asked for, nor claimed, and others are told of them first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_with_most_of_it_on_its_disk_announces_that_and_claims_what_it_lacks() {
+    const CHANGED: u64 = 20;
+    let sample = model(24);
+    let ticket = ticket(&sample, &[]);
+    let origin = Origin::new(&sample, None);
+    let begin = Begin::of(&sample, &ticket).origin(&origin);
+    let mut older = sample.bytes(0).to_vec();
+    older[at(CHANGED * PIECE)] ^= 1;
+    std::fs::create_dir(begin.place.path().join("m")).unwrap();
+    std::fs::write(begin.place.path().join("m/model.bin"), older).unwrap();
+    let joined = begin.join().await;
+    let port = joined.swarm.port();
+    let neighbour = Hostile::new(&sample, &ticket).await;
+    let mut news = neighbour.news((Ipv4Addr::LOCALHOST, port).into(), Role::FetchesPart).await.unwrap();
+    let node = joined.fetch();
+    let (mut has, mut claims) = (std::collections::BTreeSet::new(), Vec::new());
+    while has.len() < 24 {
+        match tokio::time::timeout(SOON, news.hear()).await.unwrap().unwrap() {
+            Message::HaveAll => has.extend(0..24),
+            Message::HaveSet(bits) => {
+                has.extend((0..24).filter(|piece| bits[at(u64::from(piece / 8))] >> (piece % 8) & 1 == 1));
+            }
+            Message::Have(pieces) => has.extend(pieces),
+            Message::Claim(Some(piece)) => claims.push((piece, has.len())),
+            _ => {}
+        }
+    }
+    assert_eq!(claims, [(20, 23)], "the one piece, once all others are announced");
+    node.done().await;
+    assert_eq!(origin.given(), weighbridge_testkit::CHUNK, "the one chunk that is another one");
+    let asked: Vec<_> = origin.claims.lock().unwrap().keys().map(|(_, start)| *start).collect();
+    assert_eq!(asked, [CHANGED * PIECE]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -24,12 +24,12 @@ use tokio::{
 use weighbridge_manifest::{Expectation, ModelName, Time, TrustError, TrustPolicy, VerifiedHead};
 use weighbridge_swarm::{
     Address, Carrier as _, HEADER, Header, Identity, Item, Link, Message, Pieces, Role, Side, Stream, Swarm,
-    SwarmKey, SwarmOptions, Ticket, TlsCarrier, Tracker, TrackerView,
+    SwarmKey, SwarmOptions, Tag, Ticket, TlsCarrier, Tracker, TrackerView,
 };
 use weighbridge_testkit::{CHUNK, Sample};
 use weighbridge_transfer::{
-    AnotherModel, Blame, Body, Event, Fault, FetchError, Fetched, Limit, Observer, Options, Source, Sources,
-    Stop, Unlisted, Wanted, Watchdog, What, fetch,
+    AnotherModel, Blame, Body, Claim, Event, Fault, FetchError, Fetched, Limit, Observer, Options, Source,
+    Sources, Stop, Unlisted, Wanted, Watchdog, What, fetch,
 };
 
 /// The time in which everything that is to end has ended, on a machine that is busy.
@@ -104,6 +104,10 @@ pub(crate) struct Origin {
     pub(crate) given: AtomicU64,
     /// The chunks of the files that it gave, by path.
     gave: Mutex<BTreeSet<(String, u64)>>,
+    /// By tag and first byte: how often a member has claimed a piece here.
+    pub(crate) claims: Mutex<BTreeMap<(Tag, u64), u32>>,
+    /// The time for which each member is to wait with each piece that it claims; for none, if `None`.
+    holds_back: Option<Duration>,
     /// The origin is gone once it has given each chunk.
     dies: bool,
     is_dead: AtomicBool,
@@ -119,12 +123,19 @@ impl Origin {
         Arc::new(Self::of(sample, Some(rate), true))
     }
 
+    /// An origin that holds each piece back from each member once, for this time.
+    pub(crate) fn that_holds_back(sample: &Arc<Sample>, rate: u64, time: Duration) -> Arc<Self> {
+        Arc::new(Self { holds_back: Some(time), ..Self::of(sample, Some(rate), false) })
+    }
+
     fn of(sample: &Arc<Sample>, rate: Option<u64>, dies: bool) -> Self {
         Self {
             sample: Arc::clone(sample),
             line: Limit::new(rate),
             given: AtomicU64::new(0),
             gave: Mutex::default(),
+            claims: Mutex::default(),
+            holds_back: None,
             dies,
             is_dead: AtomicBool::new(false),
         }
@@ -176,6 +187,19 @@ impl Source for Line {
             What::Head if !self.0.is_dead.load(SeqCst) => Ok(self.0.sample.note.clone()),
             What::Head => Err(Fault::Unreachable("dead".to_owned())),
             _ => Err(Fault::Missing),
+        }
+    }
+
+    async fn open_claimed(&self, what: &What, range: Range<u64>, claim: &Claim) -> Result<Body, Fault> {
+        let times = {
+            let mut claims = self.0.claims.lock().unwrap();
+            let times = claims.entry((Tag::from_bytes(claim.tag), range.start)).or_default();
+            *times += 1;
+            *times
+        };
+        match self.0.holds_back.filter(|_| times == 1) {
+            Some(time) => Err(Fault::HeldBack(time)),
+            None => self.open(what, range).await,
         }
     }
 
@@ -231,6 +255,11 @@ impl Observer for Heard {
 }
 
 impl Heard {
+    /// The blames of a source.
+    pub(crate) fn blames(&self, source: usize) -> Vec<&'static str> {
+        self.0.lock().unwrap().get(&source).into_iter().flatten().copied().collect()
+    }
+
     /// The number of sources that were blamed for a lie.
     pub(crate) fn liars(&self) -> usize {
         let heard = self.0.lock().unwrap();

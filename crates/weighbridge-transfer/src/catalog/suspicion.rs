@@ -76,7 +76,11 @@ impl Suspicion {
             },
             // Nothing shows that the source serves another head than the one it was to serve.
             Err(Trouble::Fault(
-                Fault::Missing | Fault::Refused(_) | Fault::BadChunk(_) | Fault::OtherFile(_),
+                Fault::Missing
+                | Fault::Refused(_)
+                | Fault::BadChunk(_)
+                | Fault::HeldBack(_)
+                | Fault::OtherFile(_),
             )) => {
                 board.decide().convict(source);
             }

@@ -8,7 +8,11 @@ mod wishes;
 use std::{collections::BTreeMap, ops::Range, time::Instant};
 
 use super::{availability::Eligible, pacing::Meter};
-use crate::{event::SourceId, guide::NamedRun, ranges::RangeSet};
+use crate::{
+    event::SourceId,
+    guide::{Claim, NamedRun},
+    ranges::RangeSet,
+};
 
 use pace::{Asker, Paces};
 pub(crate) use wishes::WishId;
@@ -97,6 +101,8 @@ pub(crate) struct Lease {
     /// Never empty. Some chunks in the middle may not be needed, but only for a source that knows no ranges.
     pub(crate) chunks: Range<u64>,
     pub(crate) kind: LeaseKind,
+    /// The claim of a member of a swarm.
+    pub(crate) claim: Option<Claim>,
 }
 
 impl Lease {
@@ -199,7 +205,7 @@ impl Schedule {
         })?;
         self.next += 1;
         let id = LeaseId(self.next);
-        let lease = Lease { id, file, chunks: chunks.span(), kind };
+        let lease = Lease { id, file, chunks: chunks.span(), kind, claim: None };
         let before = if limits.whole_files { lease.chunks.start.saturating_mul(self.chunk) } else { 0 };
         let running = Running { is_wished, ..Running::new(connection, source, file, chunks, now, before) };
         self.leases.insert(id, running);
@@ -232,7 +238,7 @@ impl Schedule {
         };
         self.next += 1;
         let id = LeaseId(self.next);
-        let lease = Lease { id, file: named.file, chunks: chunks.clone(), kind };
+        let lease = Lease { id, file: named.file, chunks: chunks.clone(), kind, claim: named.claim };
         self.leases.insert(id, Running::new(connection, source, named.file, set_of(chunks), now, 0));
         Some(lease)
     }

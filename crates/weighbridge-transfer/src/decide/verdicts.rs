@@ -40,7 +40,7 @@ impl Decisions {
             return false;
         }
         match (fault, file) {
-            (Fault::Missing | Fault::Refused(_) | Fault::BadChunk(_), Some(_)) => {
+            (Fault::Missing | Fault::Refused(_) | Fault::BadChunk(_) | Fault::HeldBack(_), Some(_)) => {
                 self.standing.deny(source, file, fault);
                 self.break_off_if_out(source);
             }
@@ -58,7 +58,7 @@ impl Decisions {
             (Fault::Busy { retry_after, .. }, _) => {
                 self.retry(source, Blame::Refused, fault.to_string(), *retry_after, now);
             }
-            (Fault::Missing | Fault::Refused(_) | Fault::BadChunk(_), _) => {
+            (Fault::Missing | Fault::Refused(_) | Fault::BadChunk(_) | Fault::HeldBack(_), _) => {
                 self.set_aside(source, Blame::Refused, fault.to_string());
             }
             (Fault::Unreachable(_), _) => {
@@ -73,6 +73,14 @@ impl Decisions {
         self.hear(source);
         self.standing.add_wrong(source, file, chunk..chunk.saturating_add(1), 0);
         self.standing.set_blame(source, Blame::Refused, what);
+    }
+
+    /// Records that the source gives what it was asked for to another member of the swarm for this time. Nothing is held against it.
+    pub(crate) fn hold_back(&mut self, source: SourceId, time: Duration, now: Instant) {
+        self.hear(source);
+        if let Some(guide) = &self.guide {
+            guide.held_back(source, time, now);
+        }
     }
 
     fn retry(

@@ -282,7 +282,7 @@ impl Guide for FromTheEnd {
         let of_source = (0..40).rev().filter(|chunk| *chunk % 2 == source.number() as u64);
         let chunk = of_source.into_iter().find(is_free)?;
         asked.push((source.number(), chunk));
-        Some(NamedRun { file: 0, chunks: chunk..chunk + 1, is_copy: false })
+        Some(NamedRun { file: 0, chunks: chunk..chunk + 1, is_copy: false, claim: None })
     }
 
     fn ended(&self, _: SourceId, is_done: bool, _: Instant) {
@@ -304,6 +304,10 @@ impl Guide for FromTheEnd {
 
     fn not_asked(&self, source: SourceId, _: Instant) {
         panic!("{source:?} could not be asked");
+    }
+
+    fn held_back(&self, source: SourceId, _: Duration, _: Instant) {
+        panic!("{source:?} was asked without a claim");
     }
 
     fn gave(&self, _: SourceId, bytes: u64) {

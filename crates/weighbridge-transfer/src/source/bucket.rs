@@ -19,6 +19,7 @@ use super::{
     },
     paths::{Part, Paths},
 };
+use crate::guide::Claim;
 
 mod connector;
 mod profile;
@@ -188,7 +189,7 @@ impl Paths for BucketSource {
         read(answer.response, limit).await
     }
 
-    async fn part(&self, path: &str, range: Range<u64>, size: u64) -> Result<Part, Fault> {
+    async fn part(&self, path: &str, range: Range<u64>, size: u64, _: Option<&Claim>) -> Result<Part, Fault> {
         let mut answer = self.ask(path, Some(range.clone())).await?;
         let mut given = answer::check_range(&answer.head(), &range, size)?;
         if given == Given::Unclear {

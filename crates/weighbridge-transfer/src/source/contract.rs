@@ -6,13 +6,14 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 
 use super::{Body, Fault, Source, What};
+use crate::guide::Claim;
 
 /// Reads the whole of something small.
 ///
 /// # Errors
 /// [`Fault`]: that of the source, or that it gave more than `limit` bytes, or panicked.
 pub(crate) async fn whole(source: &dyn Source, what: &What, limit: u64) -> Result<Vec<u8>, Fault> {
-    let bytes = held(source.whole(what, limit)).await?;
+    let bytes = held(source.whole(what, limit)).await.map_err(unclaimed)?;
     match u64::try_from(bytes.len()) {
         Ok(len) if len <= limit => Ok(bytes),
         _ => Err(Fault::OtherFile(format!("has more than the {limit} bytes that it may have"))),
@@ -24,7 +25,34 @@ pub(crate) async fn whole(source: &dyn Source, what: &What, limit: u64) -> Resul
 /// # Errors
 /// [`Fault`]: that of the source, or that its answer begins behind the range, or that it panicked.
 pub async fn open(source: &dyn Source, what: &What, range: Range<u64>) -> Result<ExactBody, Fault> {
-    let body = held(source.open(what, range.clone())).await?;
+    opened(held(source.open(what, range.clone())).await.map_err(unclaimed)?, range)
+}
+
+/// Does as [`open`], for a range that is claimed or not.
+///
+/// # Errors
+/// [`Fault`]; [`Fault::HeldBack`] only if there is a claim.
+pub(crate) async fn open_for(
+    source: &dyn Source,
+    what: &What,
+    range: Range<u64>,
+    claim: Option<&Claim>,
+) -> Result<ExactBody, Fault> {
+    match claim {
+        Some(claim) => opened(held(source.open_claimed(what, range.clone(), claim)).await?, range),
+        None => open(source, what, range).await,
+    }
+}
+
+/// The fault of a request without a claim: nothing can be held back from it.
+fn unclaimed(fault: Fault) -> Fault {
+    match fault {
+        Fault::HeldBack(_) => Fault::Refused(fault.to_string()),
+        fault => fault,
+    }
+}
+
+fn opened(body: Body, range: Range<u64>) -> Result<ExactBody, Fault> {
     if body.start() > range.start {
         return Err(Fault::Refused("begins behind what it was asked for".to_owned()));
     }
@@ -57,7 +85,7 @@ impl ExactBody {
         if self.left == 0 {
             return Ok(None);
         }
-        let next = held(self.body.next()).await.and_then(|bytes| {
+        let next = held(self.body.next()).await.map_err(unclaimed).and_then(|bytes| {
             let early = || Fault::Unreachable(format!("ended {} bytes early", self.left));
             bytes.ok_or_else(early)
         });

@@ -24,6 +24,9 @@ pub enum Fault {
         /// The words of the source.
         what: String,
     },
+    /// The source gives these bytes to another member of the swarm now, and for this time to nobody else. Only an answer to a
+    /// [claim](crate::Claim) can say so.
+    HeldBack(Duration),
     /// The source answers with something that cannot be the requested file, such as another length than the signed one:
     /// it lies, or has another revision.
     OtherFile(String),
@@ -36,6 +39,9 @@ impl fmt::Display for Fault {
                 f.write_str(what)
             }
             Self::Missing => f.write_str("has no such file"),
+            Self::HeldBack(time) => {
+                write!(f, "gives these bytes to another member for {} ms", time.as_millis())
+            }
             Self::Busy { retry_after: Some(time), what } => {
                 write!(f, "{what}, asks to wait {} s", time.as_secs())
             }

@@ -17,6 +17,7 @@ use super::{
     Fault,
     paths::{Part, Paths},
 };
+use crate::guide::Claim;
 
 /// A folder that has a model's files, or some of them. Links are followed, as in the cache of a hub: their targets are
 /// trusted no less than the folder.
@@ -61,7 +62,7 @@ impl Paths for FolderSource {
         .await
     }
 
-    async fn part(&self, path: &str, range: Range<u64>, size: u64) -> Result<Part, Fault> {
+    async fn part(&self, path: &str, range: Range<u64>, size: u64, _: Option<&Claim>) -> Result<Part, Fault> {
         let (root, path) = (self.root.clone(), path.to_owned());
         blocking(move || {
             let (file, len) = open(&place(&root, &path))?;

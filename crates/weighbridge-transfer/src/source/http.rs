@@ -16,6 +16,7 @@ use super::{
     Fault,
     paths::{Part, Paths},
 };
+use crate::guide::Claim;
 
 pub(crate) mod answer;
 mod body;
@@ -60,18 +61,29 @@ impl HttpSource {
         Self { client, base, secrets, moved: Mutex::default() }
     }
 
-    async fn try_open(&self, path: &str, range: &Range<u64>, size: u64) -> Result<Part, Fault> {
-        let mut answer = self.ask(path, Some(range)).await?;
+    async fn try_open(
+        &self,
+        path: &str,
+        range: &Range<u64>,
+        size: u64,
+        claim: Option<&Claim>,
+    ) -> Result<Part, Fault> {
+        let mut answer = self.ask(path, Some(range), claim).await?;
         let mut given = answer::check_range(&answer.head(), range, size)?;
         if given == Given::Unclear {
-            answer = self.ask(path, None).await?;
+            answer = self.ask(path, None, None).await?;
             given = answer::check_range(&answer.head(), range, size)?;
         }
         HttpBody::of(answer.response, &given)
     }
 
     /// Sends the request to the last redirect target, if there is one, or else to the source.
-    async fn ask(&self, path: &str, range: Option<&Range<u64>>) -> Result<Answer, Fault> {
+    async fn ask(
+        &self,
+        path: &str,
+        range: Option<&Range<u64>>,
+        claim: Option<&Claim>,
+    ) -> Result<Answer, Fault> {
         let known = self.moved().target(path);
         if let Some(target) = known {
             let answer = self.client.get(target, Secrets::default(), range).await?;
@@ -81,17 +93,28 @@ impl HttpSource {
             }
             self.moved().forget(path);
         }
-        let answer = self.ask_source(path, range).await?;
+        let answer = self.ask_source(path, range, claim).await?;
         self.remember(path, &answer);
         Ok(answer)
     }
 
-    async fn ask_source(&self, path: &str, range: Option<&Range<u64>>) -> Result<Answer, Fault> {
-        let url = match &self.base {
-            Base::Folder(url) => beneath(url, path.split('/')),
-            Base::Hub(hub) => hub.file(&self.client, &self.secrets, path).await?,
-        };
-        self.client.get(url, self.secrets.clone(), range).await
+    async fn ask_source(
+        &self,
+        path: &str,
+        range: Option<&Range<u64>>,
+        claim: Option<&Claim>,
+    ) -> Result<Answer, Fault> {
+        match &self.base {
+            Base::Folder(url) => {
+                let url = beneath(url, path.split('/'));
+                self.client.get(url, self.secrets.clone().with_claim(claim), range).await
+            }
+            // Hubs have no swarms.
+            Base::Hub(hub) => {
+                let url = hub.file(&self.client, &self.secrets, path).await?;
+                self.client.get(url, self.secrets.clone(), range).await
+            }
+        }
     }
 
     fn remember(&self, path: &str, answer: &Answer) {
@@ -111,15 +134,21 @@ impl HttpSource {
 impl Paths for HttpSource {
     /// Asks the source itself each time, so that changes there are seen.
     async fn whole(&self, path: &str, limit: u64) -> Result<Vec<u8>, Fault> {
-        let answer = self.ask_source(path, None).await?;
+        let answer = self.ask_source(path, None, None).await?;
         answer::check_whole(&answer.head(), limit)?;
         read(answer.response, limit).await
     }
 
-    async fn part(&self, path: &str, range: Range<u64>, size: u64) -> Result<Part, Fault> {
-        let opened = self.try_open(path, &range, size).await;
+    async fn part(
+        &self,
+        path: &str,
+        range: Range<u64>,
+        size: u64,
+        claim: Option<&Claim>,
+    ) -> Result<Part, Fault> {
+        let opened = self.try_open(path, &range, size, claim).await;
         // The next request begins at the source, which may redirect it elsewhere.
-        if opened.as_ref().is_err_and(|fault| !matches!(fault, Fault::Busy { .. })) {
+        if opened.as_ref().is_err_and(|fault| !matches!(fault, Fault::Busy { .. } | Fault::HeldBack(_))) {
             self.moved().forget(path);
         }
         opened

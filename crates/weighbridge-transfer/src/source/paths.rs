@@ -12,18 +12,21 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 
 use super::{Body, Fault, Source, What};
+use crate::guide::Claim;
 
 /// A kind of source that is asked by path.
 pub(crate) trait Paths: fmt::Debug + Send + Sync + 'static {
     /// Reads the whole of a file of at most `limit` bytes.
     fn whole(&self, path: &str, limit: u64) -> impl Future<Output = Result<Vec<u8>, Fault>> + Send;
 
-    /// Gets one answer to a request for a range of a file of `size` bytes.
+    /// Gets one answer to a request for a range of a file of `size` bytes. Kinds that do not tell the members of a swarm apart pass
+    /// the claim over.
     fn part(
         &self,
         path: &str,
         range: Range<u64>,
         size: u64,
+        claim: Option<&Claim>,
     ) -> impl Future<Output = Result<Part, Fault>> + Send;
 
     /// The folder on this machine that the source reads, if there is one.
@@ -83,9 +86,15 @@ impl<P: Paths> PathSource<P> {
     }
 
     /// Reads a range of the file at `path`, and asks again for what an answer lacks.
-    pub(crate) async fn read(&self, path: String, range: Range<u64>, size: u64) -> Result<Body, Fault> {
+    pub(crate) async fn read(
+        &self,
+        path: String,
+        range: Range<u64>,
+        size: u64,
+        claim: Option<&Claim>,
+    ) -> Result<Body, Fault> {
         let end = range.end;
-        let Part { start, bytes } = self.kind.part(&path, range, size).await?;
+        let Part { start, bytes } = self.kind.part(&path, range, size, claim).await?;
         let asked = Asked { kind: Arc::clone(&self.kind), path, size, at: start, end, part: bytes };
         let next = |mut asked: Asked<P>| async move {
             Ok::<_, Fault>(asked.next().await?.map(|bytes| (bytes, asked)))
@@ -114,7 +123,8 @@ impl<P: Paths> Asked<P> {
             } else if self.at >= self.end {
                 return Ok(None);
             }
-            let Part { start, bytes } = self.kind.part(&self.path, self.at..self.end, self.size).await?;
+            let Part { start, bytes } =
+                self.kind.part(&self.path, self.at..self.end, self.size, None).await?;
             if start != self.at {
                 // A new request for the rest would make the fetch see, and pay for, the bytes before it.
                 let what = "gave less than it was asked for, and then not the rest".to_owned();
@@ -155,7 +165,12 @@ impl<P: Paths> Source for PathSource<P> {
         let Some(size) = what.size() else {
             return Err(Fault::Refused("a head has no ranges".to_owned()));
         };
-        self.read(self.path(what), range, size).await
+        self.read(self.path(what), range, size, None).await
+    }
+
+    async fn open_claimed(&self, what: &What, range: Range<u64>, claim: &Claim) -> Result<Body, Fault> {
+        let Some(size) = what.size() else { return self.open(what, range).await };
+        self.read(self.path(what), range, size, Some(claim)).await
     }
 
     fn folder(&self) -> Option<&Path> {

@@ -30,6 +30,8 @@ enum End {
     Fault(Fault),
     /// The source says that its copy of the run's first chunk is bad.
     BadChunk(String),
+    /// The source gives the run to another member of the swarm for this time.
+    HeldBack(Duration),
     /// A chunk is not the signed one.
     Mismatch,
     /// A local error ends the fetch.
@@ -87,6 +89,10 @@ async fn serve(
                 last.down_to(most).await
             }
             end => {
+                if let End::HeldBack(time) = end {
+                    // It is told before the lease is given back, as the reason for that.
+                    board.decide().hold_back(id, time, Instant::now());
+                }
                 drop(held);
                 end
             }
@@ -95,7 +101,7 @@ async fn serve(
             return;
         }
         match end {
-            End::Done | End::Landing(_) | End::Mismatch => {}
+            End::Done | End::Landing(_) | End::Mismatch | End::HeldBack(_) => {}
             End::Here => return,
             End::BadChunk(what) => {
                 board.decide().lacks_chunk(id, lease.file, lease.chunks.start, what);
@@ -230,8 +236,10 @@ impl Request<'_> {
     async fn run(&self, source: &dyn Source, buffer: Buffer) -> End {
         let (board, target) = (&self.engine.board, self.target);
         let range = target.range(&self.lease.chunks);
-        let mut body = match contract::open(source, &target.what(), range.clone()).await {
+        let claim = self.lease.claim.as_ref();
+        let mut body = match contract::open_for(source, &target.what(), range.clone(), claim).await {
             Ok(body) => body,
+            Err(Fault::HeldBack(time)) => return End::HeldBack(time),
             Err(Fault::BadChunk(what)) => return End::BadChunk(what),
             Err(fault) => return End::Fault(fault),
         };

@@ -28,6 +28,10 @@ pub(super) struct Toy {
     pieces: u32,
     ms: u64,
     pub(super) origin_is_there: bool,
+    /// The way in which the origin holds pieces back.
+    pub(super) origin_holds_back: HoldsBack,
+    /// By piece: the member that the origin gave it to, and when.
+    grants: BTreeMap<u32, (usize, u64)>,
     /// The requests that are out: when they are answered, by whom they were made, of which giver, and the piece.
     out: Vec<(u64, usize, Giver, Piece)>,
     claims: Vec<Option<Piece>>,
@@ -41,6 +45,16 @@ impl std::fmt::Debug for Toy {
         let held: Vec<_> = self.plans.iter().map(Plan::held).collect();
         write!(f, "{:?} hold {held:?} of {} after {} ms", self.kinds, self.pieces, self.ms)
     }
+}
+
+/// The pieces that an origin does not give now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HoldsBack {
+    Never,
+    /// Those that another member was given within a lease of this many milliseconds (W21).
+    Claimed(u64),
+    /// The next request for each, whatever it was given before; it says that it does so for an hour.
+    EachTime,
 }
 
 /// The time that the caller waits for an answer.
@@ -72,6 +86,8 @@ impl Toy {
             pieces,
             ms: 0,
             origin_is_there: true,
+            origin_holds_back: HoldsBack::Never,
+            grants: BTreeMap::new(),
             out: Vec::new(),
             is_out: vec![false; pieces as usize],
             asked_of_origin: Vec::new(),
@@ -193,7 +209,8 @@ impl Toy {
     fn answer(&mut self, by: usize, giver: Giver, piece: Piece) {
         let now = self.now();
         let failure = match giver {
-            Giver::Origin => (!self.origin_is_there).then_some(Failure::Gone),
+            Giver::Origin if !self.origin_is_there => Some(Failure::Gone),
+            Giver::Origin => self.held_back(by, piece).map(Failure::HeldBack),
             Giver::Member(key) => {
                 let from = usize::from(key.as_bytes()[0]);
                 match self.kinds[from] {
@@ -222,6 +239,26 @@ impl Toy {
             }
         }
         self.tell_claim(by, self.plans[by].claim());
+    }
+
+    fn held_back(&mut self, by: usize, piece: Piece) -> Option<Duration> {
+        let grant = self.grants.get(&piece.0).copied();
+        match (self.origin_holds_back, grant) {
+            (HoldsBack::Never, _) => return None,
+            (HoldsBack::Claimed(lease), Some((to, at))) if to != by && self.ms < at + lease => {
+                return Some(Duration::from_millis(at + lease - self.ms));
+            }
+            (HoldsBack::Claimed(lease), Some((to, at))) if to == by || self.ms < at + 4 * lease => {
+                return None;
+            }
+            (HoldsBack::EachTime, Some(_)) => {
+                self.grants.remove(&piece.0);
+                return Some(Duration::from_secs(3600));
+            }
+            _ => {}
+        }
+        self.grants.insert(piece.0, (by, self.ms));
+        None
     }
 
     fn tell_claim(&mut self, member: usize, claim: Option<Piece>) {

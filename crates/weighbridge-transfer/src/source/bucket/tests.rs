@@ -15,7 +15,7 @@ type Bucket = PathSource<BucketSource>;
 const AT: &str = "WEIGHBRIDGE_TEST_AT";
 
 async fn range(source: &Bucket, path: &str) -> Result<(u64, Vec<u8>), Fault> {
-    let mut body = source.read(path.to_owned(), 2..6, 10).await?;
+    let mut body = source.read(path.to_owned(), 2..6, 10, None).await?;
     let mut all = Vec::new();
     while let Some(bytes) = body.next().await? {
         all.extend_from_slice(&bytes);

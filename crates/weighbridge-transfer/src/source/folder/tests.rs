@@ -11,7 +11,7 @@ fn folder() -> (TempDir, FolderSource) {
 }
 
 async fn read(source: &FolderSource, path: &str, range: Range<u64>, size: u64) -> Result<Vec<u8>, Fault> {
-    let mut body = source.part(path, range, size).await?.bytes;
+    let mut body = source.part(path, range, size, None).await?.bytes;
     let mut bytes = Vec::new();
     while let Some(more) = body.next().await.transpose()? {
         assert!(!more.is_empty() && more.len() <= 1 << 20);
@@ -46,7 +46,7 @@ async fn says_that_a_file_was_cut_while_it_was_read() {
     let (place, source) = folder();
     let len = 3 << 20;
     fs::write(place.path().join("a"), vec![1; 3 << 20]).unwrap();
-    let mut body = source.part("a", 0..len, len).await.unwrap().bytes;
+    let mut body = source.part("a", 0..len, len, None).await.unwrap().bytes;
     assert_eq!(body.next().await.unwrap().unwrap().len(), 1 << 20);
     File::options().write(true).open(place.path().join("a")).unwrap().set_len(1 << 20).unwrap();
     assert!(matches!(body.next().await, Some(Err(Fault::OtherFile(_)))));

@@ -168,6 +168,11 @@ const COMPRESSIONS: [&str; 12] = [
 
 /// The number of the reason why a server of weighbridge does not send a file (`spec/serving.md`, S7).
 const CODE: HeaderName = HeaderName::from_static("weighbridge-code");
+/// The claim of a member of a swarm, in requests; in an answer the milliseconds for which the claim of another one holds
+/// (`spec/swarm.md`, W21).
+pub(crate) const CLAIM: HeaderName = HeaderName::from_static("weighbridge-claim");
+/// The longest time for which a server holds bytes back.
+const LONGEST_CLAIM: u64 = 60_000;
 /// A chunk is not the signed one.
 const BAD_CHUNK: &str = "2102";
 
@@ -184,11 +189,17 @@ fn fault(head: &Head<'_>) -> Fault {
             BAD_CHUNK => Fault::BadChunk("says that its own copy of this chunk is bad".to_owned()),
             _ => Fault::Refused("says that it cannot read its own copy of this file".to_owned()),
         },
+        409 if let Some(time) = first(head.headers, &CLAIM).and_then(held_back) => Fault::HeldBack(time),
         429 | 503 => Fault::Busy { retry_after: retry_after(head.headers), what },
         // The condition may pass.
         408 | 500..=599 => Fault::Busy { retry_after: None, what },
         _ => Fault::Refused(what),
     }
+}
+
+/// The time for which the claim of another member holds.
+fn held_back(text: &str) -> Option<Duration> {
+    number(text).filter(|time| (1..=LONGEST_CLAIM).contains(time)).map(Duration::from_millis)
 }
 
 fn other_size(said: u64, size: u64) -> Fault {

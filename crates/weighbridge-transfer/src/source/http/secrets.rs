@@ -11,6 +11,9 @@ use ::http::{
 };
 use url::Url;
 
+use super::answer::CLAIM;
+use crate::guide::Claim;
+
 /// The headers and the token of one source. Clones share the knowledge whether the token is of use.
 #[derive(Clone, Default)]
 pub(crate) struct Secrets {
@@ -56,6 +59,16 @@ impl Secrets {
     pub(crate) fn new(mut headers: HeaderMap, token: Option<Token>) -> Self {
         headers.values_mut().for_each(|value| value.set_sensitive(true));
         Self { headers, token }
+    }
+
+    /// Adds the header that names a member of a swarm. Redirect targets do not get it either.
+    pub(super) fn with_claim(mut self, claim: Option<&Claim>) -> Self {
+        let value = claim.and_then(|claim| {
+            let tag: String = claim.tag.iter().map(|byte| format!("{byte:02x}")).collect();
+            HeaderValue::try_from(format!("{tag} {}", claim.lease.as_millis())).ok()
+        });
+        value.into_iter().for_each(|value| _ = self.headers.insert(CLAIM, value));
+        self
     }
 
     pub(super) fn headers(&self) -> HeaderMap {

@@ -8,6 +8,7 @@ use crate::source::{
 };
 
 mod addresses;
+mod claims;
 mod environment;
 mod floods;
 mod hub;
@@ -40,7 +41,7 @@ async fn rest(mut body: Body) -> Result<Vec<u8>, Fault> {
 
 /// Bytes 2 to 5 of [`FILE`].
 async fn range(source: &Web) -> Result<(u64, Vec<u8>), Fault> {
-    let body = source.read("a/b".to_owned(), 2..6, 10).await?;
+    let body = source.read("a/b".to_owned(), 2..6, 10, None).await?;
     let start = body.start();
     Ok((start, rest(body).await?))
 }
@@ -180,7 +181,7 @@ async fn what_a_shorter_answer_lacks_is_asked_for() {
     assert_eq!(range(&source).await, good_range());
     assert_eq!(server.requests().len(), 2);
     // In the middle of a pair, the second answer begins before the byte that is missing.
-    let body = source.read("a".to_owned(), 3..9, 10).await.unwrap();
+    let body = source.read("a".to_owned(), 3..9, 10, None).await.unwrap();
     assert_eq!((body.start(), rest(body).await), (2, Ok(FILE[2..9].to_vec())));
 }
 
@@ -234,7 +235,7 @@ async fn a_reset_is_a_broken_connection() {
     let server = Server::start(move |_, _| reset.clone()).await;
     let source = source(&server.url(""));
     // The head and each part of the body are handed on as they come, without waiting for the rest.
-    let mut body = source.read("x".to_owned(), 2..6, 10).await.unwrap();
+    let mut body = source.read("x".to_owned(), 2..6, 10, None).await.unwrap();
     assert_eq!(body.next().await.unwrap().unwrap(), b"23".as_slice());
     gate.notify_one();
     let Err(Fault::Unreachable(what)) = body.next().await else { panic!("nothing is left to come") };
@@ -250,7 +251,7 @@ async fn the_head_alone_opens_and_the_body_may_come_late() {
     let slow = reply(&head, b"").later(&gate, b"2345");
     let server = Server::start(move |_, _| slow.clone()).await;
     let source = source(&server.url(""));
-    let body = source.read("x".to_owned(), 2..6, 10).await.unwrap();
+    let body = source.read("x".to_owned(), 2..6, 10, None).await.unwrap();
     gate.notify_one();
     assert_eq!(rest(body).await, Ok(b"2345".to_vec()));
 }

@@ -118,7 +118,7 @@ impl World {
             Step::Add(file, run) => self.add(file, &run),
             Step::Take(connection, most) => self.take(connection, most * CHUNK),
             Step::TakeNamed(connection, file, chunks, is_copy) => {
-                self.take_named(connection, &NamedRun { file, chunks, is_copy });
+                self.take_named(connection, &NamedRun { file, chunks, is_copy, claim: None });
             }
             Step::Shorten => self.shorten(),
             Step::Wish(file, run) => {

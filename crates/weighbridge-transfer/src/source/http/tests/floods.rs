@@ -17,7 +17,7 @@ async fn flooded(before: Reply, flood: &[u8]) -> (u64, Fault) {
     let written = Arc::new(AtomicU64::new(0));
     let flooding = before.flood(flood, &written);
     let server = Server::start(move |_, _| flooding.clone()).await;
-    let fault = match source(&server.url("")).read("x".to_owned(), 2..6, 10).await {
+    let fault = match source(&server.url("")).read("x".to_owned(), 2..6, 10, None).await {
         Ok(body) => rest(body).await.unwrap_err(),
         Err(fault) => fault,
     };
@@ -88,7 +88,7 @@ async fn no_body_is_taken_for_a_flood() {
         let server = Server::start(move |_, _| answer.clone()).await;
         let source = source(&server.url(""));
         for _ in 0..3 {
-            let mut body = source.read("x".to_owned(), 0..LEN, LEN).await.unwrap();
+            let mut body = source.read("x".to_owned(), 0..LEN, LEN, None).await.unwrap();
             let mut len = 0;
             while let Some(bytes) = body.next().await.unwrap() {
                 len += bytes.len() as u64;

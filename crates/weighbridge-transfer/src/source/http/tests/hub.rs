@@ -37,8 +37,8 @@ async fn a_hubs_revision_is_resolved_once_and_its_token_stays_there() {
     let source = hub(&server, "hf://org/name@refs/pr/1");
     assert_eq!(source.name(), "hf://org/name@refs/pr/1");
     let (a, b, c) = tokio::join!(
-        source.read("x".to_owned(), 2..6, 10),
-        source.read("y z".to_owned(), 2..6, 10),
+        source.read("x".to_owned(), 2..6, 10, None),
+        source.read("y z".to_owned(), 2..6, 10, None),
         range(&source)
     );
     assert!(a.is_ok() && b.is_ok() && c.is_ok());
@@ -75,7 +75,7 @@ async fn a_hub_that_redirects_within_itself_is_sent_the_token_again_and_nobody_b
         assert_eq!(range(&source).await, good_range());
     }
     for _ in 0..2 {
-        assert!(source.read("large".to_owned(), 2..6, 10).await.is_ok());
+        assert!(source.read("large".to_owned(), 2..6, 10, None).await.is_ok());
     }
     let small = format!("/hub/org/name/resolve/{COMMIT}/a/b");
     let large = format!("/hub/org/name/resolve/{COMMIT}/large");

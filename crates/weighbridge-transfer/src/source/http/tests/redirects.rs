@@ -61,7 +61,7 @@ async fn where_a_redirect_led_is_asked_directly_the_next_time() {
     for _ in 0..3 {
         assert_eq!(range(&source).await, good_range());
     }
-    source.read("c".to_owned(), 2..6, 10).await.unwrap();
+    source.read("c".to_owned(), 2..6, 10, None).await.unwrap();
     let signed = "/signed?signature=1";
     assert_eq!(server.targets(), ["/a/b", signed, signed, signed, "/c", "/signed?signature=2"]);
     // Changes at the source are seen only there.
