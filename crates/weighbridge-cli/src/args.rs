@@ -437,7 +437,7 @@ pub(crate) struct Fetch {
     /// How much to receive per second at most, of all sources together
     #[arg(long, value_name = "SIZE", value_parser = byte_size)]
     pub(crate) limit_rate: Option<u64>,
-    /// Send a header to a source, named as above; may be given several times
+    /// Send a header to a source, or to the address of --swarm, named as above; may be given several times
     ///
     /// The line is `Name: value`, or @FILE for a file of such lines. A secret belongs in a file: everyone on this machine
     /// can read arguments. Headers are not sent on to where a source redirects.

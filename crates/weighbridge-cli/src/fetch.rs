@@ -15,6 +15,7 @@ use http::{HeaderName, HeaderValue};
 use tokio::runtime::Runtime;
 use weighbridge_manifest::{TrustError, VerifiedHead, shown};
 use weighbridge_store::{Existing, FOLDER, PARTIAL, read_bounded, shown_path};
+use weighbridge_swarm::Ticket;
 use weighbridge_transfer::{
     AnotherModel, Blame, Event, FetchError, FetchProgress, Fetched, Missing, Observer, Options, SourceError,
     SourceFactory, SourceId, SourceOptions, SourceState, SourceStatus, Sources, Stop, Unlisted, Wanted,
@@ -46,7 +47,11 @@ mod hub_token;
 use hub_token::HubToken;
 
 pub(crate) fn run(mut args: Fetch, output: &Output, stop: &Stop) -> Result<(), Failure> {
-    let ticket = args.membership.swarm.as_deref().map(swarm::ticket).transpose()?;
+    let runtime = Runtime::new().map_err(|error| {
+        Failure::new(ErrorCode::IO, format!("cannot start the threads of a fetch: {error}"))
+    })?;
+    let factory = SourceFactory::new();
+    let ticket = ticket(&args, &factory, &runtime)?;
     if let Some(ticket) = &ticket {
         args.which.name.get_or_insert_with(|| ticket.name.clone());
     }
@@ -55,7 +60,7 @@ pub(crate) fn run(mut args: Fetch, output: &Output, stop: &Stop) -> Result<(), F
     }
     let args = &args;
     let demand = Demand::of(&args.trust, &args.which, output)?;
-    let mut options = options(args, &demand)?;
+    let mut options = options(args, &factory, &demand)?;
     let existing = if args.replace { Existing::Replace } else { Existing::Keep };
     let into = Destination::open(&args.into, args.which.name.as_ref(), existing, output)?;
     options.into = into.folder();
@@ -65,9 +70,6 @@ pub(crate) fn run(mut args: Fetch, output: &Output, stop: &Stop) -> Result<(), F
         .into_values()
         .chain(options.metadata.iter().map(|source| source.name().to_owned()))
         .collect();
-    let runtime = Runtime::new().map_err(|error| {
-        Failure::new(ErrorCode::IO, format!("cannot start the threads of a fetch: {error}"))
-    })?;
     let joined = ticket.map(|ticket| {
         let is_whole = options.wanted.files.is_none() && options.wanted.tensors.is_none();
         // Every member fetches the release of the ticket. Who signed it is judged as ever.
@@ -108,10 +110,17 @@ fn which_model() -> Failure {
     )
 }
 
+/// The ticket of the swarm, if one is to be joined: from a file, or from an address with the headers that are given for it.
+fn ticket(args: &Fetch, factory: &SourceFactory, runtime: &Runtime) -> Result<Option<Ticket>, Failure> {
+    let Some(place) = &args.membership.swarm else { return Ok(None) };
+    let Some(address) = swarm::address(place) else { return swarm::ticket(place).map(Some) };
+    let options = source_options(address, headers(args)?.remove(address).unwrap_or_default());
+    swarm::ticket_of(factory, address, &options, runtime).map(Some)
+}
+
 /// Turns the arguments into the options of the library, but for the folder.
-fn options(args: &Fetch, demand: &Demand<'_>) -> Result<Options, Failure> {
+fn options(args: &Fetch, factory: &SourceFactory, demand: &Demand<'_>) -> Result<Options, Failure> {
     let headers = headers(args)?;
-    let factory = SourceFactory::new();
     // A source that is named twice gets its headers both times.
     let source_options =
         |text: &String| source_options(text, headers.get(text.as_str()).cloned().unwrap_or_default());
@@ -169,7 +178,8 @@ fn headers(args: &Fetch) -> Result<BTreeMap<&str, Vec<Header>>, Failure> {
     let mut headers: BTreeMap<&str, Vec<Header>> = BTreeMap::new();
     for pair in args.header.chunks_exact(2) {
         let [source, line] = pair else { continue };
-        if !args.sources.iter().chain(&args.meta).any(|named| named == source) {
+        let ticket = args.membership.swarm.as_deref().and_then(swarm::address);
+        if ticket != Some(source) && !args.sources.iter().chain(&args.meta).any(|named| named == source) {
             let message = format!("--header: {} is no source of this fetch", shown(source));
             return Err(
                 Failure::usage(message).hint("name the source in the same words as on the command line")

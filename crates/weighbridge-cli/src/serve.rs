@@ -79,12 +79,26 @@ pub(crate) fn run(mut args: Serve, output: &Output, stop: &Stop) -> Result<(), F
     let runtime = Builder::new_multi_thread().enable_all().build().map_err(|error| {
         Failure::new(ErrorCode::IO, format!("cannot start the threads of a server: {error}"))
     })?;
-    let tracker = args.tracker.map(|at| tracking::tracker(at, &args.ticket, &runtime)).transpose()?;
+    let swarm_tickets = tracking::tickets(&args.ticket)?;
+    let tracker =
+        args.tracker.map(|at| tracking::tracker(at, swarm_tickets.clone(), &runtime)).transpose()?;
     let more_figures = tracker.as_ref().map(tracking::figures);
     let swarms = tracker.as_ref().map(tracking::swarms);
+    // A ticket is a secret, and so is a token.
+    let is_private = is_tls || is_loopback(args.listen.ip());
+    let tickets = (is_private && !swarm_tickets.is_empty()).then(|| tracking::for_clients(swarm_tickets));
     let accept = accept.clone();
-    let rules =
-        Rules { hosts: args.host, hub, clients, audits, accept, swarms, supplier: None, more_figures };
+    let rules = Rules {
+        hosts: args.host,
+        hub,
+        clients,
+        audits,
+        accept,
+        tickets,
+        swarms,
+        supplier: None,
+        more_figures,
+    };
     let site = Site::new(models, rules, &limits);
     let serving = Serving { runtime, site, listen: args.listen, limits, tls, hub, tracker, changes };
     serving.run(output, stop, || {

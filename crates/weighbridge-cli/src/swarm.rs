@@ -15,7 +15,7 @@ use weighbridge_store::{HEAD, IoError, Metadata, read_bounded, shown_path};
 use weighbridge_swarm::{
     Identity, MAX_NOTE, MAX_TICKET, MemberKey, Role, Says, Secret, Swarm, SwarmOptions, Ticket,
 };
-use weighbridge_transfer::{Sources, Stop};
+use weighbridge_transfer::{SecretError, SourceFactory, SourceOptions, Sources, Stop};
 use weighbridge_tree::{ErrorCode, head_id};
 
 use crate::{
@@ -96,18 +96,57 @@ fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 /// Reads a ticket that has not expired.
 pub(crate) fn ticket(path: &Path) -> Result<Ticket, Failure> {
     let bytes = read_bounded(path, MAX_TICKET as u64)?;
-    let ticket = Ticket::parse(&bytes).map_err(|error| {
-        Failure::of(&error)
-            .about(path)
-            .hint("tickets are made with `weighbridge swarm ticket`, and used as they are")
+    valid(&bytes).map_err(|failure| failure.about(path))
+}
+
+/// The address that a ticket is to be had from, if its place is one of the web and no file.
+pub(crate) fn address(place: &Path) -> Option<&str> {
+    let is_of_web =
+        |scheme: &str| scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("http");
+    place.to_str().filter(|text| text.split_once("://").is_some_and(|(scheme, _)| is_of_web(scheme)))
+}
+
+/// Does as [`ticket`], for one that a server has.
+pub(crate) fn ticket_of(
+    factory: &SourceFactory,
+    address: &str,
+    options: &SourceOptions,
+    runtime: &Runtime,
+) -> Result<Ticket, Failure> {
+    let read = factory.read_secret(address, options, MAX_TICKET as u64);
+    let (origin, bytes) = runtime.block_on(read).map_err(|error| {
+        let failure = Failure::of(&error);
+        match error {
+            SecretError::Address(_) => failure,
+            SecretError::NoTls { .. } => {
+                failure.hint("whoever reads the ticket may join: serve it by https, or copy it to a file")
+            }
+            _ if error.is_denied() => failure.hint(
+                "`weighbridge serve --ticket` gives it at ORG/NAME/weighbridge/ticket, to clients of its tokens file alone: send the token \
+                 with --header ADDRESS @FILE, a file with the line `Authorization: Bearer TOKEN`",
+            ),
+            _ => failure.hint("look at the address, or copy the ticket to a file"),
+        }
     })?;
-    if now() >= ticket.expires.unix() {
+    valid(&bytes).map_err(|failure| Failure { message: format!("{origin}: {}", failure.message), ..failure })
+}
+
+/// Parses a ticket that has not expired.
+fn valid(bytes: &[u8]) -> Result<Ticket, Failure> {
+    let ticket = Ticket::parse(bytes).map_err(|error| {
+        Failure::of(&error).hint("tickets are made with `weighbridge swarm ticket`, and used as they are")
+    })?;
+    if is_over(&ticket) {
         let message = format!("the ticket has expired at {}", ticket.expires);
         return Err(Failure::new(ErrorCode::SWARM_NOT_JOINED, message)
-            .about(path)
             .hint("make a new one with `weighbridge swarm ticket`, and give it to the tracker too"));
     }
     Ok(ticket)
+}
+
+/// Whether the ticket has expired.
+pub(crate) fn is_over(ticket: &Ticket) -> bool {
+    now() >= ticket.expires.unix()
 }
 
 fn now() -> i64 {

@@ -24,7 +24,7 @@ use crate::{
     audit::{self, Audits},
     body::{Body, Content, Pieces},
     claims::{CLAIM, Claims, Swarms, Verdict},
-    clients::{Client, Clients},
+    clients::{Client, Clients, Tickets},
     coming::{NoSupply, Supplier},
     desk::Desk,
     figures::{Figures, Gauges, Record},
@@ -57,6 +57,9 @@ pub struct Rules {
     pub accept: Option<Arc<Accept>>,
     /// The party that gets models which are asked for and not published; none, if `None`.
     pub supplier: Option<Arc<dyn Supplier>>,
+    /// The tickets that are given to [`clients`](Self::clients) who may read their models; none are, if `None`, or without clients.
+    /// A ticket is a secret: the connections are to be encrypted, or not to leave the machine.
+    pub tickets: Option<Tickets>,
     /// The swarms whose members are told apart; none are, if `None`.
     pub swarms: Option<Swarms>,
     /// Figures of other parts of the program; none, if `None`.
@@ -307,6 +310,13 @@ impl Site {
                 record.is_of_model();
                 let memory = asked.memory(&release)?;
                 self.desk.write(memory, seat, move || asked.slice(&models, &release)).await
+            }
+            Route::Ticket(name) => {
+                // Only a client that is known to have the right to read the model gets so far, if there is one.
+                let tickets = client.as_ref().and(self.rules.tickets.as_ref()).ok_or_else(not_found)?;
+                let published = self.models.find(&name).ok_or_else(not_found)?;
+                let ticket = tickets.find(name.name(), published.current.id).ok_or_else(not_found)?;
+                Ok(text(PLAIN, ticket))
             }
             // They need the body of the request.
             Route::Audit(_) => Err(failed()),

@@ -9,6 +9,7 @@ use std::{
 use sha2::{Digest as _, Sha256};
 use weighbridge_manifest::{ModelName, Scope};
 use weighbridge_store::{IoError, Stamp, open_to_read, read_bounded, shown_path};
+use weighbridge_tree::HeadId;
 
 use crate::room::lock;
 
@@ -193,6 +194,28 @@ impl Client {
     pub fn may_push(&self, name: &ModelName) -> Option<u64> {
         let (scopes, quota) = self.pushes.as_ref()?;
         scopes.iter().any(|scope| scope.covers(name)).then_some(*quota)
+    }
+}
+
+/// The tickets of swarms.
+pub struct Tickets(Box<FindTicket>);
+
+type FindTicket = dyn Fn(&ModelName, HeadId) -> Option<String> + Send + Sync;
+
+impl Tickets {
+    /// The tickets that this function finds, by the model's name and the head id of the release that stands.
+    pub fn new(find: impl Fn(&ModelName, HeadId) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self(Box::new(find))
+    }
+
+    pub(crate) fn find(&self, name: &ModelName, head: HeadId) -> Option<String> {
+        (self.0)(name, head)
+    }
+}
+
+impl fmt::Debug for Tickets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tickets")
     }
 }
 

@@ -59,7 +59,7 @@ pub use answer::{MoreFigures, Rules, Site};
 pub use audit::Audits;
 pub use body::{Body, CutShort};
 pub use claims::{Claim, Swarms};
-pub use clients::{Client, Clients, ClientsError, ClientsFileError};
+pub use clients::{Client, Clients, ClientsError, ClientsFileError, Tickets};
 pub use coming::{Coming, NoSupply, Supplier, Supplying, Waiting, Wished};
 pub use models::{Change, Models};
 pub use release::ReleaseError;

@@ -28,6 +28,8 @@ pub enum Route {
     Slice(ServedName),
     /// The challenge of an auditor, in the body of the request.
     Audit(ServedName),
+    /// The ticket of the model's swarm.
+    Ticket(ServedName),
     /// A model in the language of a hub; of one release, if a revision is named.
     Info(ServedName, Option<String>),
     /// The files of a release, or those of a folder in it, in the language of a hub.
@@ -128,10 +130,11 @@ impl MetadataFile {
 
 /// The first part of the hub's paths, which is no name of an organisation.
 const API: &str = "api";
-/// The last parts of the paths of proofs, slices and audits.
+/// The last parts of the paths of proofs, slices, audits and tickets.
 const PROOF: &str = "proof";
 const SLICE: &str = "slice";
 const AUDIT: &str = "audit";
+const TICKET: &str = "ticket";
 /// Stands between a model's name and a revision in a hub's paths of files.
 const RESOLVE: &str = "resolve";
 
@@ -179,6 +182,7 @@ impl Route {
             FOLDER if behind == PROOF => Some(Self::Proof(name)),
             FOLDER if behind == SLICE => Some(Self::Slice(name)),
             FOLDER if behind == AUDIT => Some(Self::Audit(name)),
+            FOLDER if behind == TICKET => Some(Self::Ticket(name)),
             FOLDER => MetadataFile::named(behind).map(|file| Self::Metadata(name, file)),
             _ => is_path(rest).then(|| Self::File(name, rest.to_owned())),
         }
@@ -250,6 +254,7 @@ impl Route {
             Self::Proof(_) => "proof",
             Self::Slice(_) => "slice",
             Self::Audit(_) => "audit",
+            Self::Ticket(_) => "ticket",
             Self::Info(..) => "info",
             Self::Tree(..) => "tree",
             Self::Resolve(..) => "resolve",
@@ -267,6 +272,7 @@ impl Route {
             | Self::Proof(name)
             | Self::Slice(name)
             | Self::Audit(name)
+            | Self::Ticket(name)
             | Self::Info(name, _)
             | Self::Tree(name, ..)
             | Self::Resolve(name, ..)
@@ -367,6 +373,7 @@ mod tests {
             ("/o/m/weighbridge/proof", Some(Route::Proof(name("o/m")))),
             ("/o/m/weighbridge/slice", Some(Route::Slice(name("o/m")))),
             ("/o/m/weighbridge/audit", Some(Route::Audit(name("o/m")))),
+            ("/o/m/weighbridge/ticket", Some(Route::Ticket(name("o/m")))),
             ("/api/models/o/m", Some(Route::Info(name("o/m"), None))),
             ("/api/models/o/m/revision/main", Some(Route::Info(name("o/m"), Some("main".to_owned())))),
             ("/api/models/o/m/tree/main", tree("main", "")),

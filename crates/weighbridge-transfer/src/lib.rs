@@ -49,8 +49,8 @@ pub use push::{
 };
 pub use source::contract::{ExactBody, open as read_range};
 pub use source::{
-    Body, Fault, Inventory, Listing, ListingError, ListingFault, Source, SourceError, SourceFactory,
-    SourceOptions, Sources, What,
+    Body, Fault, Inventory, Listing, ListingError, ListingFault, SecretError, Source, SourceError,
+    SourceFactory, SourceOptions, Sources, What,
 };
 pub use upload::{Known, Lacking, Needs, Place, ReadKnown, Upload};
 pub use weighbridge_manifest::{ListedDigest, ListedFile};

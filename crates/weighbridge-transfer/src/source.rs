@@ -34,11 +34,13 @@ pub(crate) mod http;
 mod listing;
 mod members;
 mod paths;
+mod secret;
 
 pub use address::{SourceError, SourceFactory, SourceOptions};
 pub use fault::Fault;
 pub use listing::{Listing, ListingError, ListingFault};
 pub use members::Sources;
+pub use secret::SecretError;
 
 /// A place that has, or claims to have, a model's files: a web server, a hub, a bucket, a folder, a peer.
 ///

@@ -582,6 +582,8 @@ codes! {
     PUSH_STOPPED = 9303;
     /// A swarm cannot be joined: its ticket has expired, is for another release, or does not list this member.
     SWARM_NOT_JOINED = 9401;
+    /// The ticket of a swarm cannot be had from its address.
+    TICKET_NOT_GIVEN = 9402;
     /// A fault of weighbridge; please report it.
     BUG = 9999;
 }

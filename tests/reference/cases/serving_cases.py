@@ -38,6 +38,7 @@ def served() -> Cases:
     yield names("proof", "/org/model/weighbridge/proof", "a proof", "proof", model=model)
     yield names("slice", "/org/model/weighbridge/slice", "a slice", "slice", model=model)
     yield names("audit", "/org/model/weighbridge/audit", "a challenge", "audit", model=model)
+    yield names("ticket", "/org/model/weighbridge/ticket", "a ticket", "ticket", model=model)
     yield names("resolve", "/org/model/resolve/main/a/b", "as a hub has it", "resolve", "a/b", model=model, revision="main")
     yield names("resolve-shadowed", "/org/model/resolve/main/resolve/main/x", "a file that looks like a path of a hub", "resolve",
                 "resolve/main/x", model=model, revision="main")

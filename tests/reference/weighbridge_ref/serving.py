@@ -6,7 +6,7 @@ from . import values
 
 METADATA = ("head.note", "files.jsonl", "tensors.jsonl", "chunks.layer")
 PAGES = {"/": "page", "/metrics": "metrics", "/healthz": "healthz", "/readyz": "readyz"}
-ACTIONS = ("proof", "slice", "audit")
+ACTIONS = ("proof", "slice", "audit", "ticket")
 
 
 def route(target: bytes) -> dict[str, str] | None:

@@ -62,6 +62,8 @@ pub(crate) struct Peers {
 #[command(next_help_heading = "Swarm")]
 pub(crate) struct Membership {
     /// Share with the members of this ticket's swarm: take from them what they have verified, and give them what is verified here
+    ///
+    /// The ticket is a file, or lies at an address: https://…, or http:// on this machine. --header ADDRESS LINE sends a token along.
     #[arg(long, value_name = "TICKET")]
     pub(crate) swarm: Option<PathBuf>,
     /// The address at which members are let in; port 0 is any that is free

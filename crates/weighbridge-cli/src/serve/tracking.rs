@@ -3,11 +3,25 @@
 use std::{fmt::Write as _, net::SocketAddr, path::PathBuf};
 
 use tokio::runtime::Runtime;
-use weighbridge_serve::{MoreFigures, Swarms};
-use weighbridge_swarm::{Identity, Role, Tag, Tracker};
+use weighbridge_serve::{MoreFigures, Swarms, Tickets};
+use weighbridge_swarm::{Identity, Role, Tag, Ticket, Tracker};
 use weighbridge_tree::ErrorCode;
 
 use crate::{failure::Failure, swarm};
+
+/// Reads the tickets of the swarms.
+pub(super) fn tickets(paths: &[PathBuf]) -> Result<Vec<Ticket>, Failure> {
+    paths.iter().map(|path| swarm::ticket(path)).collect()
+}
+
+/// The tickets, for clients that may read the model. Of several for one release the one that lasts longest is given.
+pub(super) fn for_clients(tickets: Vec<Ticket>) -> Tickets {
+    Tickets::new(move |name, head| {
+        let is_of = |ticket: &&Ticket| ticket.name == *name && ticket.head == head && !swarm::is_over(ticket);
+        let ticket = tickets.iter().filter(is_of).max_by_key(|ticket| ticket.expires.unix())?;
+        Some(ticket.write().to_string())
+    })
+}
 
 /// The swarms of a tracker, by which members that ask the server for pieces are told apart.
 pub(super) fn swarms(tracker: &Tracker) -> Swarms {
@@ -16,8 +30,7 @@ pub(super) fn swarms(tracker: &Tracker) -> Swarms {
 }
 
 /// The tracker of the swarms with these tickets.
-pub(super) fn tracker(at: SocketAddr, tickets: &[PathBuf], runtime: &Runtime) -> Result<Tracker, Failure> {
-    let tickets = tickets.iter().map(|path| swarm::ticket(path)).collect::<Result<Vec<_>, _>>()?;
+pub(super) fn tracker(at: SocketAddr, tickets: Vec<Ticket>, runtime: &Runtime) -> Result<Tracker, Failure> {
     let cannot =
         |error: std::io::Error| Failure::new(ErrorCode::IO, format!("cannot be a tracker at {at}: {error}"));
     // Members know a tracker by its proof that it has the ticket.

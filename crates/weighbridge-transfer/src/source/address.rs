@@ -179,6 +179,11 @@ impl SourceFactory {
         client.map(Client::share).map_err(|why| SourceError::Setup(why.clone()))
     }
 
+    /// The client and the secrets for an address of the web.
+    pub(super) fn of_web(&self, options: &SourceOptions) -> Result<(Client, Secrets), SourceError> {
+        Ok((self.client()?, Secrets::new(headers(options)?, None)))
+    }
+
     pub(crate) fn web(
         &self,
         scheme: &'static str,
@@ -188,8 +193,8 @@ impl SourceFactory {
         let mut url = Url::parse(text).map_err(|why| SourceError::address(scheme, why))?;
         url.set_fragment(None);
         let name = public(&url);
-        let secrets = Secrets::new(headers(options)?, None);
-        Ok(PathSource::new(name, HttpSource::new(self.client()?, Base::Folder(url), secrets)))
+        let (client, secrets) = self.of_web(options)?;
+        Ok(PathSource::new(name, HttpSource::new(client, Base::Folder(url), secrets)))
     }
 
     pub(crate) fn hub(

@@ -4,11 +4,13 @@
 
 use std::{fmt, sync::Arc};
 
-use url::{Host, Url};
 use weighbridge_manifest::ListedFile;
 use weighbridge_tree::{Coded, ErrorCode};
 
-use super::{Fault, Source, SourceError, SourceFactory, SourceOptions, http::HttpSource, paths::PathSource};
+use super::{
+    Fault, Source, SourceError, SourceFactory, SourceOptions, http::HttpSource, paths::PathSource,
+    secret::is_safe,
+};
 
 mod fault;
 mod files;
@@ -116,17 +118,6 @@ impl SourceFactory {
             false => Err(ListingError::NoTls),
         }
     }
-}
-
-/// Whether nobody on the way to this address can write its answers: it has TLS, or is on this machine.
-fn is_safe(address: &Url) -> bool {
-    address.scheme() == "https"
-        || match address.host() {
-            Some(Host::Domain(name)) => name == "localhost",
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            None => false,
-        }
 }
 
 /// A [`ListingError`] that does not name the address yet.

@@ -85,6 +85,11 @@ impl Client {
         self.sources.load(Ordering::Relaxed) > FEW_SOURCES
     }
 
+    /// Whether requests to an address go by way of a proxy.
+    pub(crate) fn has_proxy(&self, url: &Url) -> bool {
+        Uri::try_from(url.as_str()).is_ok_and(|uri| self.proxies.intercept(&uri).is_some())
+    }
+
     /// Asks for a file, or a range of it, and follows redirects. Secrets go where [`Secrets`] says. A request that is
     /// denied with a token that may have expired is repeated once without it: for such a token hubs deny what is
     /// public, too.
@@ -108,6 +113,15 @@ impl Client {
         }
         // If both requests are denied, the hub's reason for the one with the token is returned.
         Ok(if is_denied(&again) { answer } else { again })
+    }
+
+    /// Asks for a file, and follows no redirect.
+    ///
+    /// # Errors
+    /// [`Fault`]: there is no answer. Any answer is returned as it is.
+    pub(crate) async fn get_here(&self, url: Url, secrets: &Secrets) -> Result<Answer, Fault> {
+        let response = self.once(url, secrets.headers(), None).await?;
+        Ok(Answer { response, moved_to: None })
     }
 
     async fn follow(&self, url: Url, secrets: Secrets, range: Option<&Range<u64>>) -> Result<Answer, Fault> {

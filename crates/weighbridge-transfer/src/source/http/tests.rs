@@ -15,6 +15,7 @@ mod hub;
 mod idle;
 mod list;
 mod redirects;
+mod secrets;
 
 /// The file that most tests fetch.
 const FILE: &[u8; 10] = b"0123456789";
