@@ -1,9 +1,10 @@
 //! Plays swarms in virtual time, with the plan of real members, and compares them with the bound.
 //!
-//! `cargo run --release -p weighbridge-benches --example swarm_simulation -- [small|large|largest|all] [SEEDS] [DIRECTORY]`
+//! `cargo run --release -p weighbridge-benches --example swarm_simulation -- [small|open|large|largest|all] [SEEDS] [DIRECTORY]`
 //!
 //! Prints a line for each scene and seed: the bound and the term that is largest in it, the time in parts of the bound
-//! (or of the same scene without the slow node), the bytes from the origin, and the part of all bytes that was sent in vain. Writes
+//! (or of the same scene without the slow node, or the free riders), the bytes from the origin, the part of all bytes that was sent in
+//! vain, and the part of the model that free riders have when the last of the others has all of it. Writes
 //! `swarm_ratios.svg` and `swarm_progress.svg` to the directory, if one is given.
 
 use std::{error::Error, fmt::Write as _, fs, path::Path, time::Instant};
@@ -16,13 +17,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let seeds: u64 = arguments.next().map_or(Ok(3), |text| text.parse())?;
     let cases = match which.as_str() {
         "small" => Case::small(),
+        "open" => Case::open(),
         "large" => Case::large(),
         "largest" => Case::largest(),
-        "all" => [Case::small(), Case::large(), Case::largest()].concat(),
-        other => return Err(format!("small, large, largest or all, not {other}").into()),
+        "all" => [Case::small(), Case::open(), Case::large(), Case::largest()].concat(),
+        other => return Err(format!("small, open, large, largest or all, not {other}").into()),
     };
     println!(
-        "{:28} {:>4} {:>8} {:8} {:>8} {:>6} {:>6} {:>7} {:>7} {:>7} {:>9}",
+        "{:28} {:>4} {:>8} {:8} {:>8} {:>6} {:>6} {:>7} {:>7} {:>7} {:>6} {:>9}",
         "scene",
         "seed",
         "bound s",
@@ -33,6 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "models",
         "vain",
         "joiner",
+        "riders",
         "played s"
     );
     let mut played = Vec::new();
@@ -42,8 +45,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             let started = Instant::now();
             let (outcome, ratio) = case.play();
             let joiner = outcome.joiners.iter().copied().fold(0.0, f64::max);
+            let riders = outcome.free_riders.map_or(0.0, |riders| riders.part);
             println!(
-                "{:28} {seed:>4} {:>8.2} {:8} {:>8.2} {ratio:>6.3} {:>6.2} {:>7.3} {:>7.4} {joiner:>7.2} {:>9.2}{}",
+                "{:28} {seed:>4} {:>8.2} {:8} {:>8.2} {ratio:>6.3} {:>6.2} {:>7.3} {:>7.4} {joiner:>7.2} {riders:>6.2} {:>9.2}{}",
                 case.scene.name,
                 outcome.bound.seconds,
                 outcome.bound.term,

@@ -27,6 +27,7 @@ fuzz_target!(|data: &[u8]| {
         name: ticket.name.to_string(),
         head: ticket.head.to_string(),
         expires: u64::try_from(ticket.expires.unix()).expect("it ends after 1970"),
+        is_open: ticket.is_open(),
         secret: expected.secret.clone(),
         trackers: ticket.trackers.iter().map(ToString::to_string).collect(),
         members: ticket.members.iter().map(|key| key.as_bytes().to_vec()).collect(),
@@ -35,11 +36,14 @@ fuzz_target!(|data: &[u8]| {
 
     // The secret cannot be read, so the key of the swarm shows that it is the right one.
     let material = [&expected.secret[..], ticket.head.as_bytes(), &expected.expires.to_le_bytes()].concat();
-    let key = blake3::derive_key("weighbridge swarm v1 key", &material);
+    let word = if expected.is_open { "open key" } else { "key" };
+    let key = blake3::derive_key(&format!("weighbridge swarm v1 {word}"), &material);
     assert_eq!(ticket.key().label().as_bytes(), &blake3::keyed_hash(&key, b"label").as_bytes()[..16]);
     let debug = format!("{ticket:?}");
-    let secret = data.split(|byte| *byte == b'\n').nth(4).and_then(|line| line.strip_prefix(b"secret "));
-    let secret = str::from_utf8(secret.expect("the fifth line has it")).expect("it is ASCII");
+    let line = data.split(|byte| *byte == b'\n').nth(4).expect("there are five lines");
+    let key_of_line: &[u8] = if expected.is_open { b"open " } else { b"secret " };
+    let secret =
+        str::from_utf8(line.strip_prefix(key_of_line).expect("the fifth has it")).expect("it is ASCII");
     assert!(!debug.contains(secret), "it shows its secret");
 
     // The listed members are members, and others are if none is listed.

@@ -8,6 +8,7 @@ pub struct Ticket {
     pub head: String,
     /// In seconds since 1970.
     pub expires: u64,
+    pub is_open: bool,
     pub secret: Vec<u8>,
     pub trackers: Vec<String>,
     pub members: Vec<Vec<u8>>,
@@ -45,14 +46,18 @@ pub fn ticket(bytes: &[u8]) -> Result<Ticket, u16> {
     let head = value("head").ok_or(1903u16)?;
     good(head.len() == 64 && head.chars().all(|c| "0123456789abcdef".contains(c)))?;
     let expires = seconds(&value("expires").ok_or(1903u16)?).ok_or(1904u16)?;
-    let secret = base64(&value("secret").ok_or(1903u16)?).filter(|bytes| bytes.len() == 32).ok_or(1904u16)?;
+    let (secret, is_open) = match value("secret") {
+        Some(secret) => (secret, false),
+        None => (value("open").ok_or(1903u16)?, true),
+    };
+    let secret = base64(&secret).filter(|bytes| bytes.len() == 32).ok_or(1904u16)?;
     let mut trackers = Vec::new();
     while let Some(tracker) = (trackers.len() < 8).then(|| value("tracker")).flatten() {
         good(is_address(&tracker) && !trackers.contains(&tracker))?;
         trackers.push(tracker);
     }
     let mut members: Vec<Vec<u8>> = Vec::new();
-    while let Some(member) = (members.len() < 1024).then(|| value("member")).flatten() {
+    while let Some(member) = (members.len() < 1024 && !is_open).then(|| value("member")).flatten() {
         let member = base64(&member).filter(|bytes| bytes.len() == 32).ok_or(1904u16)?;
         good(members.last().is_none_or(|last| *last < member))?;
         members.push(member);
@@ -60,7 +65,7 @@ pub fn ticket(bytes: &[u8]) -> Result<Ticket, u16> {
     if at < lines.len() || !unended.is_empty() {
         return Err(1903);
     }
-    Ok(Ticket { name, head, expires, secret, trackers, members })
+    Ok(Ticket { name, head, expires, is_open, secret, trackers, members })
 }
 
 /// Seconds since 1970, counted day by day.
@@ -199,6 +204,7 @@ pub fn is_length(kind: u8, len: u64, pieces: u64) -> bool {
         5 => ((pieces + 7) / 8, (pieces + 7) / 8),
         6 => (4, 4 * 1024),
         7 => (0, 4),
+        12 => (1, 1),
         16 => (17, 49),
         18 => (4, 4),
         20 => (1, 131_072),
@@ -225,6 +231,7 @@ pub fn message(kind: u8, len: u64, content: &[u8], pieces: u64) -> Verdict {
         }
         6 => content.chunks(4).all(is_piece),
         7 => content.is_empty() || is_piece(content),
+        12 => content[0] < 2,
         16 => {
             let root = if content[0] == 4 { 32 } else { 0 };
             let range = content.get(1 + root..).filter(|range| range.len() == 16);

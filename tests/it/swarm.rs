@@ -24,15 +24,16 @@ const BYTES: u64 = 40 << 20;
 
 impl Scene {
     fn start() -> Self {
-        Self::of(Fleet::of(BYTES, "64KiB"), "first")
+        Self::of(Fleet::of(BYTES, "64KiB"), "first", "")
     }
 
-    /// Serves the model of a folder.
-    fn of(fleet: Fleet, folder: &str) -> Self {
+    /// Serves the model of a folder, with a ticket that is made with more words.
+    fn of(fleet: Fleet, folder: &str, more: &str) -> Self {
         let world = &fleet.world;
         // The port of the tracker stands in the ticket, so it is known before the tracker listens.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        world.run(&format!("swarm ticket {folder} --tracker 127.0.0.1:{port} -o ticket")).done();
+        let line = format!("swarm ticket {folder} --tracker 127.0.0.1:{port} -o ticket {more}");
+        world.run(line.trim_end()).done();
         let line = format!(
             "serve {folder} --listen 127.0.0.1:0 --tracker 127.0.0.1:{port} --ticket ticket --log off"
         );
@@ -153,7 +154,7 @@ fn a_node_with_an_older_revision_gives_what_has_not_changed() {
         .run(&format!("fetch first -o n0 --name {} --vkey @alice --state n0.state", fleet.name))
         .done();
     fleet.revise();
-    let scene = Scene::of(fleet, "second");
+    let scene = Scene::of(fleet, "second", "");
     // The node with the older revision comes first, and takes from the origin what has changed.
     let old = scene.node("n0", "--linger 10m");
     let first = result(&old);
@@ -236,6 +237,52 @@ fn a_fetch_that_finds_nobody_is_an_ordinary_fetch() {
         .done()
         .says("no tracker or member of the swarm answers: this is an ordinary fetch until one does");
     scene.fleet.assert_same(&world.path("n0"), &world.path("first"));
+}
+
+/// Anybody may be in an open swarm, so nothing is given there without the user's word.
+#[test]
+fn in_an_open_swarm_those_give_who_say_so() {
+    let scene = Scene::of(Fleet::of(BYTES, "64KiB"), "first", "--open");
+    let world = &scene.fleet.world;
+    let text = world.text("ticket");
+    assert!(text.contains("\nopen ") && !text.contains("secret"), "{text}");
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = fs::metadata(world.path("ticket")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o600, 0o600);
+        assert_ne!(mode & 0o077, 0, "it is published: {mode:o}");
+    }
+    let first = scene.node("n0", "--share --linger 10m");
+    let (_, line) = first.wait_for(|object| object["event"] == "result");
+    assert_eq!(line["fetched"], true, "{line}");
+    // One that does not share is given something all the same, by one that has nobody else to give to.
+    let line = format!("fetch {}/org/llama --swarm ticket -o n1 --vkey @alice", scene.url);
+    let taken = world.run(&format!("{line} --json")).done();
+    let objects = taken.objects();
+    let of = |event: &str| objects.iter().find(|object| object["event"] == event).unwrap();
+    let (part, shared) = (&of("result")["swarm"], of("shared"));
+    assert_eq!((part["sent"].as_u64(), shared["sent"].as_u64()), (Some(0), Some(0)), "{part} {shared}");
+    assert!(part["from_members"].as_u64() > Some(0), "{part}");
+    assert!(shared["seconds"].as_f64() < Some(1.0), "it does not stay to give: {shared}");
+    scene.fleet.assert_same(&world.path("n1"), &world.path("first"));
+    let said = "the swarm is open, and nothing is given to others without --share";
+    world.run(&line.replace("n1", "n2")).done().says(said);
+    for flag in ["--linger 1s", "--upload-rate 1MB"] {
+        let name = flag.split(' ').next().unwrap();
+        let ran = world.run(&format!("{} {flag}", line.replace("n1", "n3")));
+        ran.unjudged(
+            9001,
+            &format!("{name}: the swarm is open, and nothing is given to others without --share"),
+        );
+    }
+    first.signal(Signal::INT);
+    let (_, shared) = first.wait_for(|object| object["event"] == "shared");
+    assert!(shared["sent"].as_u64() > Some(0), "{shared}");
+    // Who may join by key need not be told who else there is.
+    let ran = world.run("swarm ticket first --open --member @alice -o other");
+    ran.expect(ran.status == Some(2), "exit status 2");
+    let made = world.run("swarm ticket first --open -o third --json").done().objects();
+    assert_eq!(made[0]["open"], true);
 }
 
 #[test]

@@ -23,7 +23,7 @@ use weighbridge_store::{
     CachedModel, Event, ExtraFiles, FileFault, Metadata, ModelCheck, Outcome, TensorHashing, compare,
 };
 use weighbridge_swarm::{
-    HEADER, Header, Item, MemberKey, Members, Message, Piece, Pieces, Role, Secret, Side, Ticket,
+    Access, HEADER, Header, Item, MemberKey, Members, Message, Piece, Pieces, Role, Secret, Side, Ticket,
 };
 use weighbridge_transfer::PushMissing;
 use weighbridge_tree::{
@@ -327,7 +327,10 @@ impl Vector {
             name: ModelName::parse("org/model").unwrap(),
             head: HeadId::from_bytes(bytes("head")),
             expires: Time::parse(self.key("expires").unwrap()).unwrap(),
-            secret: Secret::from(bytes("secret")),
+            access: match self.key("open") {
+                Some(open) => Access::Open(from_hex(open)),
+                None => Access::Secret(Secret::from(bytes("secret"))),
+            },
             trackers: Vec::new(),
             members: Vec::new(),
         };
@@ -939,6 +942,7 @@ fn said(message: &Message) -> String {
             lines.push(format!("MEMBERS {epoch}"));
             lines.extend(keys.iter().map(key));
         }
+        Message::Slot(has_slot) => lines.push(format!("SLOT {}", u8::from(*has_slot))),
         Message::HaveAll => lines.push("HAVE_ALL".to_owned()),
         Message::HaveSet(bits) => {
             lines.push("HAVE_SET".to_owned());

@@ -95,6 +95,8 @@ pub(crate) const FETCH: &str = examples! {
     "    --only '*.json' --name org/model --vkey \"$(cat keys/alice.vkey)\""
     "weighbridge fetch https://one.example/model --swarm model.ticket \\"
     "    -o shared --vkey \"$(cat keys/alice.vkey)\""
+    "weighbridge fetch https://one.example/model --swarm open.ticket --share \\"
+    "    -o shared --vkey \"$(cat keys/alice.vkey)\""
     "weighbridge fetch https://one.example/model --hf-cache --name org/model \\"
     "    --vkey \"$(cat keys/alice.vkey)\""
 };
@@ -126,6 +128,7 @@ pub(crate) const SWARM: &str = examples! {
 
 pub(crate) const SWARM_TICKET: &str = examples! {
     "weighbridge swarm ticket model --tracker 127.0.0.1:7070 -o model.ticket"
+    "weighbridge swarm ticket model --tracker 127.0.0.1:7070 --open -o open.ticket"
 };
 
 pub(crate) const SWARM_PEERS: &str = examples! {

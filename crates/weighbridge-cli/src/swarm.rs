@@ -13,7 +13,7 @@ use weighbridge_manifest::{Head, Note, Time};
 use weighbridge_publish::Protection;
 use weighbridge_store::{HEAD, IoError, Metadata, read_bounded, shown_path};
 use weighbridge_swarm::{
-    Identity, MAX_NOTE, MAX_TICKET, MemberKey, Role, Says, Secret, Swarm, SwarmOptions, Ticket,
+    Access, Identity, MAX_NOTE, MAX_TICKET, MemberKey, Role, Says, Swarm, SwarmOptions, Ticket,
 };
 use weighbridge_transfer::{SecretError, SourceFactory, SourceOptions, Sources, Stop};
 use weighbridge_tree::{ErrorCode, head_id};
@@ -53,7 +53,7 @@ fn make(args: &args::swarm::MakeTicket, output: &Output) -> Result<(), Failure> 
         head: head_id(note.text().as_bytes()),
         expires: Time::from_unix(ends)
             .ok_or_else(|| Failure::usage("--valid: the time ends after the year 9999"))?,
-        secret: Secret::random().map_err(|error| {
+        access: if args.open { Access::open() } else { Access::secret() }.map_err(|error| {
             Failure::new(ErrorCode::IO, format!("the system gives no randomness: {error}"))
         })?,
         trackers: args.tracker.clone(),
@@ -62,7 +62,7 @@ fn make(args: &args::swarm::MakeTicket, output: &Output) -> Result<(), Failure> 
     let text = ticket.write();
     // What the parser refuses is not written.
     Ticket::parse(text.as_bytes()).map_err(|error| Failure::usage(error.to_string()))?;
-    write_secret(&args.output, text.as_bytes())?;
+    write(&args.output, text.as_bytes(), ticket.is_open())?;
     let lines = format!(
         "wrote    {}, for {} head {}, until {}",
         shown_path(&args.output),
@@ -75,19 +75,27 @@ fn make(args: &args::swarm::MakeTicket, output: &Output) -> Result<(), Failure> 
         name: ticket.name.as_str(),
         head: ticket.head.into(),
         expires: ticket.expires.to_string(),
+        open: ticket.is_open(),
     });
+    if ticket.is_open() {
+        output.talk(
+            "the ticket is open: publish it beside the model; whoever has it sees who fetches this release",
+        );
+    }
     if ticket.trackers.is_empty() {
         output.talk("the ticket names no tracker: members find each other by --peer alone");
     }
     Ok(())
 }
 
-/// Writes a file that only its owner may read, and that was not there.
-fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+/// Writes a file that was not there. If it is not for everybody, only its owner may read it.
+fn write(path: &Path, bytes: &[u8], is_for_everybody: bool) -> Result<(), Failure> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    if !is_for_everybody {
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    }
     let mut file = options.open(path).map_err(IoError::at("create", path))?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(IoError::at("write", path))?;
     Ok(())
@@ -171,6 +179,8 @@ pub(crate) fn identity(node_key: Option<&Path>, passphrase: &PassphraseSource) -
 /// The membership of a fetch.
 pub(crate) struct Joined {
     swarm: Swarm,
+    /// Whether others are given what is verified here.
+    gives: bool,
     linger: Option<Duration>,
     began: Instant,
 }
@@ -188,6 +198,19 @@ impl Joined {
         runtime: &Runtime,
         output: &Output,
     ) -> Result<Self, Failure> {
+        let gives = args.share || !ticket.is_open();
+        let in_vain = [("--linger", args.linger), ("--upload-rate", args.upload_rate)];
+        if let Some((flag, _)) = in_vain.iter().find(|(_, value)| value.is_some() && !gives) {
+            let message =
+                format!("{flag}: the swarm is open, and nothing is given to others without --share");
+            return Err(Failure::usage(message));
+        }
+        if ticket.is_open() {
+            output.talk(match gives {
+                true => "the swarm is open: anybody may be a member, and sees the address of this node",
+                false => "the swarm is open, and nothing is given to others without --share: they give little in return",
+            });
+        }
         let identity = identity(args.node_key.as_deref(), &args.passphrase)?;
         let options = SwarmOptions {
             ticket,
@@ -197,6 +220,7 @@ impl Joined {
             peers: args.peer.clone(),
             is_whole,
             upload_rate: args.upload_rate,
+            share: args.share,
         };
         let sources = sources.clone();
         let swarm = runtime.block_on(async {
@@ -216,7 +240,7 @@ impl Joined {
             _ => Failure::new(ErrorCode::IO, format!("cannot listen at {}: {error}", args.swarm_listen)),
         })?;
         let linger = args.linger.map(Duration::from_secs);
-        Ok(Self { swarm, linger, began: Instant::now() })
+        Ok(Self { swarm, gives, linger, began: Instant::now() })
     }
 
     pub(crate) fn guide(&self) -> Arc<dyn weighbridge_transfer::Guide> {
@@ -231,7 +255,7 @@ impl Joined {
     pub(crate) fn end(self, has_ended_well: bool, runtime: &Runtime, output: &Output, stop: &Stop) {
         let began = Instant::now();
         let time = self.linger.unwrap_or_else(|| self.began.elapsed());
-        if has_ended_well && !time.is_zero() {
+        if has_ended_well && self.gives && !time.is_zero() {
             let end = Arc::new(Notify::new());
             if !output.is_embedded() {
                 let end = Arc::clone(&end);

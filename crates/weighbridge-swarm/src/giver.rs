@@ -40,7 +40,11 @@ pub(crate) async fn answer(member: &Arc<Member>, channel: Channel) -> io::Result
         if member.state().neighbours.is_banned(&peer) {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
-        let _turn = match member.turns.take(peer).await {
+        let turn = match member.ticket.is_open() {
+            true => member.may_answer(&peer, item, count).map(|()| None),
+            false => member.turns.take(peer).await.map(Some),
+        };
+        let _turn = match turn {
             Ok(turn) => turn,
             Err(wait) => {
                 let wait = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
@@ -72,9 +76,7 @@ pub(crate) async fn answer(member: &Arc<Member>, channel: Channel) -> io::Result
             wire::timed(left.min(FRAME_TIME), stream.write_all(frame)).await?;
             left = left.saturating_sub(began.elapsed());
             if matches!(item, Item::File(_)) {
-                let sent = u64::try_from(frame.len()).unwrap_or(0);
-                let mut state = member.state();
-                state.figures.sent = state.figures.sent.saturating_add(sent);
+                member.has_sent(&peer, u64::try_from(frame.len()).unwrap_or(0));
             }
         }
         wire::timed(FRAME_TIME, stream.flush()).await?;

@@ -13,10 +13,12 @@ use weighbridge_tree::FileRoot;
 
 use crate::{
     member::MemberKey,
-    message::Role,
+    message::{Message, Role},
+    neighbour::Near,
     pieces::Pieces,
-    plan::{Failure, Giver, Members, Piece, Plan, Rules},
-    swarm::{Member, State, set_of},
+    plan::{Failure, Giver, Members, Piece, Plan, Rules, SlotRules, Slots},
+    slots,
+    swarm::{Member, State},
 };
 
 /// The work of a member whose list is known.
@@ -24,6 +26,8 @@ pub(crate) struct Work {
     pub(crate) shelf: Arc<Shelf>,
     pub(crate) pieces: Arc<Pieces>,
     pub(crate) plan: Plan,
+    /// The upload slots of a member that gives, in an open swarm.
+    pub(crate) slots: Option<Slots>,
     /// By position in the list: the root of each file that is wanted whole.
     roots: BTreeMap<usize, FileRoot>,
     /// The pieces that sources are asked for now.
@@ -71,7 +75,10 @@ impl Guide for Member {
         let pieces = Arc::new(pieces);
         let mut seed = [0; 8];
         let _ = getrandom::fill(&mut seed);
-        let mut plan = Plan::new(self.key, pieces.count(), Rules::default(), u64::from_le_bytes(seed));
+        let rules = Rules { needs_slots: self.ticket.is_open(), ..Rules::default() };
+        let mut plan = Plan::new(self.key, pieces.count(), rules, u64::from_le_bytes(seed));
+        let has_slots = self.ticket.is_open() && self.state().gives;
+        let slots = has_slots.then(|| Slots::new(SlotRules::of(pieces.len(), slots::metadata(holding))));
         let whole: Vec<_> = holding.wanted().filter(|(.., is_whole)| *is_whole).collect();
         let roots: BTreeMap<_, _> = whole.iter().map(|(position, root, _)| (*position, *root)).collect();
         let positions: BTreeMap<_, _> =
@@ -87,6 +94,7 @@ impl Guide for Member {
                 shelf: Arc::new(shelf),
                 pieces,
                 plan,
+                slots,
                 roots,
                 asked: BTreeMap::new(),
                 told_claim: None,
@@ -98,8 +106,7 @@ impl Guide for Member {
             });
             let State { work, near, .. } = &mut *state;
             if let Some(work) = work {
-                let givers = near.iter().filter(|(_, near)| near.source.is_some());
-                givers.for_each(|(key, _)| work.plan.meet(*key, now));
+                near.iter().for_each(|(key, near)| work.meet(*key, near, now));
             }
             state.update_members(self.key, now);
             let near: Vec<_> = state.near.keys().copied().collect();
@@ -129,7 +136,7 @@ impl Guide for Member {
         if giver == Giver::Origin && state.settles() {
             return None;
         }
-        let State { work, near, .. } = &mut *state;
+        let State { work, near, gives, .. } = &mut *state;
         let work = work.as_mut()?;
         let asked = work.plan.next(giver, now);
         if giver == Giver::Origin {
@@ -144,7 +151,8 @@ impl Guide for Member {
         }
         let place = work.pieces.place(ask.piece.0)?;
         let file = *work.shelf.positions.get(&place.root)?;
-        let claim = (giver == Giver::Origin)
+        // The origin holds nothing back for one that gives nothing.
+        let claim = (giver == Giver::Origin && *gives)
             .then(|| Claim { tag: *self.tag.as_bytes(), lease: work.plan.origin_lease() });
         Some(NamedRun { file, chunks: place.chunks, is_copy: ask.is_copy, claim })
     }
@@ -230,6 +238,12 @@ impl Guide for Member {
         let figures = &mut state.figures;
         let of = if is_member { &mut figures.taken } else { &mut figures.of_origin };
         *of = of.saturating_add(bytes);
+        let now = self.now();
+        let State { work, given_by, .. } = &mut *state;
+        let slots = work.as_mut().and_then(|work| work.slots.as_mut());
+        if let Some((slots, key)) = slots.zip(given_by.get(&source)) {
+            slots.gave(key, bytes, now);
+        }
     }
 
     fn gave_wrong(&self, source: SourceId) {
@@ -270,7 +284,7 @@ impl Member {
             let mut state = self.state();
             state.neighbours.ban(key);
             if let Some(work) = &mut state.work {
-                work.plan.part(&key, now);
+                work.part(&key, now);
             }
             let gone = state.near.remove(&key);
             state.told.remove(&key);
@@ -287,8 +301,8 @@ impl Member {
 
     /// The pieces that are here, to be told to a member that is new, if the list is known.
     pub(crate) fn tell_all(state: &mut State, key: &MemberKey) {
-        let State { work, near, .. } = state;
-        let (Some(work), Some(near)) = (work, near.get_mut(key)) else { return };
+        let State { work, near, gives, .. } = state;
+        let (Some(work), Some(near), true) = (work, near.get_mut(key), *gives) else { return };
         // Trackers know who is there, and nothing of pieces.
         if !near.is_told && near.role != Role::Tracker {
             near.is_told = true;
@@ -340,7 +354,8 @@ impl State {
                 near.map(|(key, _)| *key).chain(own).collect()
             }
         };
-        keys.retain(|key| !self.neighbours.is_banned(key));
+        // One that gives nothing waits for no owners.
+        keys.retain(|key| self.gives && !self.neighbours.is_banned(key));
         keys.sort_unstable();
         keys.dedup();
         if keys != work.members {
@@ -352,12 +367,46 @@ impl State {
 }
 
 impl Work {
-    fn tell_claim<'a>(&mut self, near: impl Iterator<Item = &'a crate::neighbour::Near>) {
+    /// Makes a member a neighbour: as one that can be asked, and as one that asks.
+    pub(crate) fn meet(&mut self, key: MemberKey, near: &Near, now: Duration) {
+        if near.source.is_some() {
+            self.plan.meet(key, now);
+            self.plan.set_slot(&key, near.gives_slot);
+        }
+        if near.role != Role::Tracker {
+            self.slots.iter_mut().for_each(|slots| slots.meet(key, near.block, near.has_come(), now));
+        }
+    }
+
+    /// Forgets a member that has left.
+    pub(crate) fn part(&mut self, key: &MemberKey, now: Duration) {
+        self.plan.part(key, now);
+        self.slots.iter_mut().for_each(|slots| slots.part(key));
+    }
+
+    fn tell_claim<'a>(&mut self, near: impl Iterator<Item = &'a Near>) {
         let claim = self.plan.claim().map(|piece| piece.0);
         if claim != self.told_claim {
             self.told_claim = claim;
             near.filter(|near| near.is_told).for_each(|near| near.outbox.claim(claim));
         }
+    }
+}
+
+/// The message that tells which pieces are here.
+fn set_of(count: u32, holds: impl Fn(u32) -> bool) -> Option<Message> {
+    let mut bits = vec![0u8; usize::try_from(count.div_ceil(8)).unwrap_or(0)];
+    let mut held = 0u32;
+    for piece in (0..count).filter(|piece| holds(*piece)) {
+        if let Some(byte) = usize::try_from(piece / 8).ok().and_then(|at| bits.get_mut(at)) {
+            *byte |= 1 << (piece % 8);
+            held = held.saturating_add(1);
+        }
+    }
+    match held {
+        0 => None,
+        all if all == count => Some(Message::HaveAll),
+        _ => Some(Message::HaveSet(bits)),
     }
 }
 

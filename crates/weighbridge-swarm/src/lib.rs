@@ -38,9 +38,13 @@ mod outbox;
 #[cfg(feature = "carrier")]
 mod peer;
 mod pieces;
+#[cfg(feature = "carrier")]
+mod places;
 mod plan;
 #[cfg(feature = "simulation")]
 pub mod simulation;
+#[cfg(feature = "carrier")]
+mod slots;
 #[cfg(feature = "carrier")]
 mod swarm;
 mod ticket;
@@ -64,14 +68,14 @@ pub use message::{
 };
 pub use pieces::{Pieces, Place};
 pub use plan::{
-    Admission, Ask, Degree, Discovery, Failure, Giver, Members, Neighbours, Piece, Plan, Rules, UploadRules,
-    Uploads,
+    Admission, Ask, Block, Degree, Discovery, Failure, Giver, Members, Neighbours, Piece, Plan, Rules,
+    SlotChange, SlotRules, Slots, UploadRules, Uploads,
 };
 #[cfg(feature = "carrier")]
 pub use swarm::{Swarm, SwarmFigures, SwarmOptions};
 pub use ticket::{
-    Address, Label, MAX_ADDRESS, MAX_MEMBERS, MAX_TICKET, MAX_TRACKERS, Secret, Side, SwarmKey, Tag, Ticket,
-    TicketError, TicketFault,
+    Access, Address, Label, MAX_ADDRESS, MAX_MEMBERS, MAX_TICKET, MAX_TRACKERS, Secret, Side, SwarmKey, Tag,
+    Ticket, TicketError, TicketFault,
 };
 #[cfg(feature = "carrier")]
 pub use tls::{Identity, TlsCarrier};

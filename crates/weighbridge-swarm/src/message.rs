@@ -120,6 +120,8 @@ pub enum Message {
     Bye,
     /// The sender has nothing to say.
     Alive,
+    /// Whether the receiver has one of the sender's upload slots from now on, in an open swarm.
+    Slot(bool),
     /// The sender asks for bytes of an item.
     Get {
         /// The item.
@@ -156,6 +158,7 @@ const HAVE: u8 = 6;
 const CLAIM: u8 = 7;
 const BYE: u8 = 8;
 const ALIVE: u8 = 9;
+const SLOT: u8 = 12;
 const GET: u8 = 16;
 const GIVE: u8 = 17;
 const BUSY: u8 = 18;
@@ -202,6 +205,7 @@ impl Header {
             HAVE_SET => pieces.div_ceil(8)..=pieces.div_ceil(8),
             HAVE => 4..=most(MAX_HAVE, 4),
             CLAIM => 0..=4,
+            SLOT => 1..=1,
             GET => 17..=49,
             BUSY => 4..=4,
             GIVE_ALL => 1..=most(1, MAX_NOTE),
@@ -278,6 +282,11 @@ impl Message {
             CLAIM => Self::Claim(Some(piece(from.u32()?)?)),
             BYE => Self::Bye,
             ALIVE => Self::Alive,
+            SLOT => match from.u8()? {
+                0 => Self::Slot(false),
+                1 => Self::Slot(true),
+                _ => return Err(MessageError::Value),
+            },
             GET => {
                 let item = match from.u8()? {
                     0 => Item::Head,
@@ -346,6 +355,7 @@ impl Message {
                 bytes.extend_from_slice(&start.to_le_bytes());
                 bytes.extend_from_slice(&count.to_le_bytes());
             }
+            Self::Slot(has_slot) => bytes.push(u8::from(*has_slot)),
             Self::HaveAll | Self::Claim(None) | Self::Bye | Self::Alive | Self::Give | Self::Lack => {}
         }
         let len = u32::try_from(bytes.len().saturating_sub(HEADER)).unwrap_or(u32::MAX);
@@ -364,6 +374,7 @@ impl Message {
             Self::Claim(_) => CLAIM,
             Self::Bye => BYE,
             Self::Alive => ALIVE,
+            Self::Slot(_) => SLOT,
             Self::Get { .. } => GET,
             Self::Give => GIVE,
             Self::Busy(_) => BUSY,

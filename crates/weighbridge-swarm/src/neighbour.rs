@@ -11,7 +11,7 @@ use crate::{
     message::{HEADER, Header, Message, Role},
     outbox::Outbox,
     peer::PeerSource,
-    plan::Piece,
+    plan::{Block, Piece},
     swarm::Member,
     ticket::Address,
     wire,
@@ -24,6 +24,8 @@ pub(crate) struct Near {
     /// Whether this side has opened the channel.
     is_own: bool,
     pub(crate) role: Role,
+    /// The block of its address.
+    pub(crate) block: Block,
     /// The address at which it lets others in, if it does.
     pub(crate) address: Option<Address>,
     pub(crate) outbox: Arc<Outbox>,
@@ -31,6 +33,15 @@ pub(crate) struct Near {
     pub(crate) source: Option<(SourceId, Arc<PeerSource>)>,
     /// Whether it has been told which pieces are here, and is told of new ones.
     pub(crate) is_told: bool,
+    /// Whether it gives this member one of its slots, in an open swarm.
+    pub(crate) gives_slot: bool,
+}
+
+impl Near {
+    /// Whether it has connected to this member.
+    pub(crate) fn has_come(&self) -> bool {
+        !self.is_own
+    }
 }
 
 /// The time after which a silent member counts as gone.
@@ -63,14 +74,17 @@ pub(crate) async fn run(
     }
     let number = member.channel_number();
     let is_own = dialled.is_some();
+    let ip = from.or_else(|| dialled.as_ref().and_then(Address::ip));
     let near = Near {
         channel: number,
         is_own,
         role: Role::Tracker,
+        block: ip.map_or_else(|| Block::of_unknown(&peer), Block::of),
         address: dialled,
         outbox: Arc::clone(&outbox),
         source: None,
         is_told: false,
+        gives_slot: false,
     };
     let guard = Leaving { member, key: peer, channel: number };
     let ended = tokio::select! {
@@ -106,7 +120,7 @@ impl Drop for Leaving<'_> {
             state.told.remove(&self.key);
             state.count_members();
             if let Some(work) = &mut state.work {
-                work.plan.part(&self.key, now);
+                work.part(&self.key, now);
             }
             state.update_members(self.member.key, now);
             gone
@@ -132,12 +146,13 @@ async fn hear(
     if role == Role::Tracker && !is_named {
         return Err(broken());
     }
-    let heard = addresses.into_iter().next();
+    // Anybody may be in an open swarm, and is not to lead its members to somebody else.
+    let heard = addresses.into_iter().next().filter(|_| !member.ticket.is_open());
     let seen = from.filter(|_| port > 0).map(|from| Address::from(std::net::SocketAddr::new(from, port)));
     let address = near.address.clone().or(seen).or(heard);
     meet(member, peer, Near { role, address, ..near })?;
     let mut announcements = 1u32;
-    let mut has_set = false;
+    let (mut has_set, mut has_named) = (false, false);
     let mut seen: Vec<u64> = Vec::new();
     let (mut count, mut since) = (0u32, tokio::time::Instant::now());
     loop {
@@ -164,7 +179,12 @@ async fn hear(
                 state.near.get_mut(&peer).ok_or_else(broken)?.role = role;
                 state.update_members(member.key, now);
             }
-            Message::Peers(peers) => member.learn(peers, role == Role::Tracker),
+            Message::Peers(peers) => {
+                let again = std::mem::replace(&mut has_named, true);
+                if role == Role::Tracker || !again || !member.ticket.is_open() {
+                    member.learn(peers, role == Role::Tracker);
+                }
+            }
             Message::Members { keys, .. } if role == Role::Tracker => {
                 let now = member.now();
                 let mut state = member.state();
@@ -190,6 +210,13 @@ async fn hear(
                 let now = member.now();
                 if let Some(work) = &mut member.state().work {
                     work.plan.claimed(&peer, piece.map(Piece), now);
+                }
+            }
+            Message::Slot(has_slot) => {
+                let mut state = member.state();
+                state.near.get_mut(&peer).ok_or_else(broken)?.gives_slot = has_slot;
+                if let Some(work) = &mut state.work {
+                    work.plan.set_slot(&peer, has_slot);
                 }
             }
             Message::Bye => return Ok(()),
@@ -227,10 +254,10 @@ fn meet(member: &Arc<Member>, peer: MemberKey, mut near: Near) -> io::Result<()>
     let is_tracker = near.role == Role::Tracker;
     let source = near.address.clone().filter(|_| !is_tracker).map(|address| {
         let (swarm, carrier) = (member.swarm.clone(), Arc::clone(&member.carrier));
-        Arc::new(PeerSource::new(peer, address, swarm, carrier))
+        Arc::new(PeerSource::new(peer, address, swarm, member.ticket.is_open(), carrier))
     });
     let outbox = Arc::clone(&near.outbox);
-    let replaced = {
+    let gone = {
         let mut state = member.state();
         if let Some(there) = state.near.get(&peer)
             && there.is_own != near.is_own
@@ -239,14 +266,19 @@ fn meet(member: &Arc<Member>, peer: MemberKey, mut near: Near) -> io::Result<()>
             // Of two channels, both sides keep the one that the smaller key has opened.
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        if state.suspects.contains(&peer) || (!is_tracker && !state.neighbours.connected(peer)) {
+        if state.suspects.contains(&peer) || state.neighbours.is_banned(&peer) {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
-        let replaced = state.near.remove(&peer);
-        if replaced.is_some()
-            && let Some(work) = &mut state.work
-        {
-            work.plan.part(&peer, now);
+        let mut gone = Vec::new();
+        if !is_tracker && !state.neighbours.connected(peer, near.is_own) {
+            gone.extend(state.make_room(now));
+            if !state.neighbours.connected(peer, near.is_own) {
+                return Err(io::ErrorKind::PermissionDenied.into());
+            }
+        }
+        if let Some(replaced) = state.near.remove(&peer) {
+            gone.push(replaced);
+            state.work.iter_mut().for_each(|work| work.part(&peer, now));
         }
         if let Some(source) = source {
             let joining: Arc<dyn Source> = Arc::<PeerSource>::clone(&source);
@@ -262,17 +294,17 @@ fn meet(member: &Arc<Member>, peer: MemberKey, mut near: Near) -> io::Result<()>
                 let Some(gone) = state.given_by.keys().find(|id| has_left(id)).copied() else { break };
                 state.given_by.remove(&gone);
             }
-            if let Some(work) = &mut state.work {
-                work.plan.meet(peer, now);
-            }
+        }
+        if let Some(work) = &mut state.work {
+            work.meet(peer, &near, now);
         }
         state.near.insert(peer, near);
         state.count_members();
         Member::tell_all(&mut state, &peer);
         state.update_members(member.key, now);
-        replaced
+        gone
     };
-    if let Some(old) = replaced {
+    for old in gone {
         old.outbox.leave();
         old.source.iter().for_each(|(id, _)| member.sources.leave(*id));
     }

@@ -33,6 +33,7 @@ struct News {
     set: Option<Message>,
     have: VecDeque<u32>,
     claim: Option<Option<u32>>,
+    slot: Option<bool>,
     is_leaving: bool,
 }
 
@@ -73,6 +74,11 @@ impl Outbox {
         self.changed.notify_one();
     }
 
+    pub(crate) fn slot(&self, has_slot: bool) {
+        self.news().slot = Some(has_slot);
+        self.changed.notify_one();
+    }
+
     pub(crate) fn leave(&self) {
         self.news().is_leaving = true;
         self.changed.notify_one();
@@ -107,6 +113,7 @@ impl Outbox {
             let count = news.have.len().min(MAX_HAVE);
             messages.push(Message::Have(news.have.drain(..count).collect()));
         }
+        messages.extend(news.slot.take().map(Message::Slot));
         if news.is_leaving {
             messages.push(Message::Bye);
         }

@@ -31,6 +31,8 @@ pub(crate) struct PeerSource {
     key: MemberKey,
     address: Address,
     swarm: SwarmKey,
+    /// Whether a request for bytes of a file is given up when the member is busy: in an open swarm it has taken its slot back.
+    gives_up: bool,
     carrier: Arc<dyn Carrier>,
     pub(crate) inventory: Inventory,
     /// The open channel. Its owner is the request that is under way.
@@ -46,7 +48,13 @@ const FRAME: usize = 64 << 10;
 const BUSY_TIMES: u32 = 16;
 
 impl PeerSource {
-    pub(crate) fn new(key: MemberKey, address: Address, swarm: SwarmKey, carrier: Arc<dyn Carrier>) -> Self {
+    pub(crate) fn new(
+        key: MemberKey,
+        address: Address,
+        swarm: SwarmKey,
+        gives_up: bool,
+        carrier: Arc<dyn Carrier>,
+    ) -> Self {
         let name = format!("member {key} at {address}");
         let inventory = Inventory::default();
         Self {
@@ -54,6 +62,7 @@ impl PeerSource {
             key,
             address,
             swarm,
+            gives_up,
             carrier,
             inventory,
             channel: Arc::default(),
@@ -87,6 +96,9 @@ impl PeerSource {
                 answer => answer,
             };
             match answer {
+                Ok(Message::Busy(wait)) if self.gives_up && matches!(item, Item::File(_)) => {
+                    return Err(self.is_busy(Duration::from_millis(wait.into()).min(LONGEST_WITHOUT_SLOT)));
+                }
                 Ok(Message::Busy(wait)) => {
                     tokio::time::sleep(Duration::from_millis(wait.into()).min(LONGEST_BUSY)).await;
                 }
@@ -101,8 +113,12 @@ impl PeerSource {
                 }
             }
         }
-        self.failed(Failure::Busy(LONGEST_BUSY));
-        Err(Fault::Busy { retry_after: Some(LONGEST_BUSY), what: "answers others".to_owned() })
+        Err(self.is_busy(LONGEST_BUSY))
+    }
+
+    fn is_busy(&self, wait: Duration) -> Fault {
+        self.failed(Failure::Busy(wait));
+        Fault::Busy { retry_after: Some(wait), what: "answers others".to_owned() }
     }
 
     /// Sends a request, and reads the beginning of its answer. A request that is given up meanwhile closes the channel: otherwise the
@@ -128,6 +144,8 @@ impl PeerSource {
 
 /// The longest time that a member is left alone at its own word.
 const LONGEST_BUSY: Duration = Duration::from_secs(2);
+/// The longest time where a slot may be waited for.
+const LONGEST_WITHOUT_SLOT: Duration = Duration::from_secs(10);
 
 fn fault(error: &io::Error) -> Fault {
     Fault::Unreachable(error.to_string())
@@ -223,7 +241,7 @@ mod tests {
     use super::*;
     use crate::{
         channel::{Arriving, Link},
-        ticket::{Secret, Side, Ticket},
+        ticket::{Access, Side, Ticket},
     };
 
     const ME: MemberKey = MemberKey::from_bytes([1; 32]);
@@ -276,12 +294,12 @@ mod tests {
             name: weighbridge_manifest::ModelName::parse("org/model").unwrap(),
             head: weighbridge_tree::HeadId::from_bytes([0; 32]),
             expires: weighbridge_manifest::Time::from_unix(1 << 33).unwrap(),
-            secret: Secret::from([7; 32]),
+            access: Access::Secret([7; 32].into()),
             trackers: Vec::new(),
             members: Vec::new(),
         };
         let carrier = Arc::new(ToSlowMember(ticket.key()));
-        let source = PeerSource::new(OTHER, Address::parse("a:1").unwrap(), ticket.key(), carrier);
+        let source = PeerSource::new(OTHER, Address::parse("a:1").unwrap(), ticket.key(), false, carrier);
         let path = EntryPath::parse("model.bin").unwrap();
         let what = What::File { path, root: FileRoot::from_bytes([3; 32]), size: 100 };
         let read = async |start: u64| {

@@ -10,6 +10,7 @@ mod neighbours;
 mod parties;
 mod random;
 mod rules;
+mod slots;
 mod uploads;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -27,6 +28,7 @@ pub use neighbours::{Degree, Discovery, Neighbours};
 use parties::{Near, Neighbour, Origin, Pause, Request, Trust, measure};
 pub use rules::Rules;
 use rules::divide;
+pub use slots::{Block, SlotChange, SlotRules, Slots};
 pub use uploads::{Admission, UploadRules, Uploads};
 
 /// The position of a piece, counted from 0 over all pieces of the model.
@@ -212,6 +214,8 @@ impl Plan {
             time: None,
             trust: Trust::New,
             pause: Pause::default(),
+            met_at: now,
+            gives: !self.rules.needs_slots,
         };
         self.neighbours.insert(place, neighbour);
     }
@@ -272,6 +276,29 @@ impl Plan {
                 self.claimed_since.entry(piece).or_insert(now);
             }
         }
+    }
+
+    /// Records that a neighbour gives this member one of its upload slots, or has taken it away. This says something
+    /// only where [slots are needed](Rules::needs_slots).
+    ///
+    /// # Cost
+    /// A search among the neighbours.
+    pub fn set_slot(&mut self, key: &MemberKey, has_slot: bool) {
+        self.origin_rests_until = Duration::ZERO;
+        let gives = has_slot || !self.rules.needs_slots;
+        self.neighbour(key).into_iter().for_each(|neighbour| neighbour.gives = gives);
+    }
+
+    /// Whether a piece is held that a member has not said to have. One that is no neighbour has said nothing.
+    ///
+    /// # Cost
+    /// A step for each 64 pieces.
+    #[must_use]
+    pub fn has_for(&self, key: &MemberKey) -> bool {
+        let Some(neighbour) = self.place(key).ok().and_then(|place| self.neighbours.get(place)) else {
+            return !self.held.is_empty();
+        };
+        self.held.words().iter().zip(neighbour.has.words()).any(|(held, has)| held & !has != 0)
     }
 
     /// Records that a piece is here and verified, wherever it came from. Returns the givers that were asked for it:

@@ -22,7 +22,7 @@ mod stage;
 mod world;
 
 pub use cases::Case;
-pub use scene::{Bound, Hostile, Outcome, Scene, Term};
+pub use scene::{Bound, FreeRiders, Hostile, Outcome, Scene, Term};
 
 /// The bytes of a piece in all scenes.
 pub const PIECE: u64 = 256 << 10;

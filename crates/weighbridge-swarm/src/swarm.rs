@@ -24,9 +24,11 @@ use crate::{
     door::{Door, Pass},
     giver, guide,
     member::MemberKey,
-    message::{Message, Peer, Role},
+    message::{Peer, Role},
     neighbour::{self, Near},
-    plan::{Degree, Discovery, Neighbours, UploadRules},
+    places::{Inside, Place},
+    plan::{Block, Degree, Discovery, Neighbours, UploadRules},
+    slots,
     ticket::{Address, SwarmKey, Tag, Ticket},
     tls::{Identity, TlsCarrier},
     turns::Turns,
@@ -49,6 +51,8 @@ pub struct SwarmOptions {
     pub is_whole: bool,
     /// How many bytes may be sent per second to all members together; `None` for no limit.
     pub upload_rate: Option<u64>,
+    /// Whether anything is given to others in an open swarm, where they may be anybody. In other swarms it is.
+    pub share: bool,
 }
 
 /// A membership of a swarm: it gives a fetch the other members as sources, says what is asked of which, and gives
@@ -59,7 +63,8 @@ pub struct SwarmOptions {
 /// which it is sent (rule 10). When this is dropped, all its tasks end.
 ///
 /// # Non-guarantee
-/// A member that other members cannot reach still fetches from them, and gives them nothing.
+/// A member that other members cannot reach still fetches from them, and gives them nothing. In an open swarm anybody
+/// may be a member.
 pub struct Swarm {
     member: Arc<Member>,
     tasks: Mutex<JoinSet<()>>,
@@ -108,6 +113,8 @@ pub(crate) struct State {
     addresses: BTreeMap<MemberKey, (Address, bool)>,
     pub(crate) near: BTreeMap<MemberKey, Near>,
     pub(crate) role: Role,
+    /// Whether this member gives others what it has.
+    pub(crate) gives: bool,
     /// The members that fetch all, by the word of each connected tracker.
     pub(crate) told: BTreeMap<MemberKey, Vec<MemberKey>>,
     pub(crate) work: Option<guide::Work>,
@@ -120,7 +127,7 @@ pub(crate) struct State {
     pub(crate) suspects: BTreeSet<MemberKey>,
     /// By member: the end of its channel for requests, when another one takes its place.
     asking: BTreeMap<MemberKey, (u64, oneshot::Sender<()>)>,
-    inside: Inside,
+    pub(crate) inside: Inside,
     pub(crate) figures: SwarmFigures,
     next_channel: u64,
 }
@@ -141,9 +148,6 @@ const DIALS_AT_ONCE: u32 = 8;
 const BETWEEN_DIALS: Duration = Duration::from_millis(250);
 /// The time that a member with a larger key leaves to the other to connect.
 const COURTESY: Duration = Duration::from_millis(400);
-/// The most channels of members that have connected, for news and for requests each, and of one address.
-const MOST_CHANNELS: usize = 32;
-const MOST_OF_ADDRESS: usize = 16;
 /// The most connections that have not proven themselves, and of one address.
 const MOST_WAITING: usize = 256;
 const MOST_WAITING_OF_ADDRESS: usize = 16;
@@ -158,7 +162,11 @@ impl Swarm {
     /// # Errors
     /// The address to listen at cannot be had, or the ticket does not list this member.
     pub async fn join(options: SwarmOptions, sources: Sources) -> io::Result<Self> {
-        let SwarmOptions { ticket, identity, listen, addresses, peers, is_whole, upload_rate } = options;
+        let SwarmOptions { ticket, identity, listen, addresses, peers, is_whole, upload_rate, share } =
+            options;
+        let gives = share || !ticket.is_open();
+        // One that lets nobody in is not to be found.
+        let listen = if gives { listen } else { SocketAddr::from(([127, 0, 0, 1], 0)) };
         let key = identity.key();
         if is_over(&ticket) {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the ticket has expired"));
@@ -171,12 +179,14 @@ impl Swarm {
         }
         let listed = ticket.clone();
         let carrier = TlsCarrier::bind(&identity, listen, move |key| listed.lists(key)).await?;
-        let port = carrier.address()?.port();
+        let port = if gives { carrier.address()?.port() } else { 0 };
         let mut seed = [0; 8];
         // The seed only spreads the choices of many members, so a failure here is harmless.
         let _ = getrandom::fill(&mut seed);
         let seed = u64::from_le_bytes(seed);
-        let role = if is_whole { Role::FetchesAll } else { Role::FetchesPart };
+        // Pieces have owners that give them.
+        let role = if is_whole && gives { Role::FetchesAll } else { Role::FetchesPart };
+        let degree = if ticket.is_open() { Degree::open() } else { Degree::default() };
         let member = Arc::new(Member {
             carrier: Arc::new(carrier),
             tag: ticket.key().tag(&key),
@@ -188,10 +198,11 @@ impl Swarm {
             sources,
             began: Instant::now(),
             state: Mutex::new(State {
-                neighbours: Neighbours::new(key, Degree::default(), seed),
+                neighbours: Neighbours::new(key, degree, seed),
                 addresses: BTreeMap::new(),
                 near: BTreeMap::new(),
                 role,
+                gives,
                 told: BTreeMap::new(),
                 work: None,
                 origins: BTreeMap::new(),
@@ -209,7 +220,12 @@ impl Swarm {
             wake: tokio::sync::Notify::new(),
         });
         let mut tasks = JoinSet::new();
-        tasks.spawn(let_in(Arc::clone(&member)));
+        if gives {
+            tasks.spawn(let_in(Arc::clone(&member)));
+        }
+        if gives && member.ticket.is_open() {
+            tasks.spawn(slots::give(Arc::clone(&member)));
+        }
         tasks.spawn(connect_to_neighbours(Arc::clone(&member)));
         tasks.spawn(guide::watch(Arc::clone(&member)));
         for named in member.ticket.trackers.iter().cloned().chain(peers) {
@@ -224,7 +240,7 @@ impl Swarm {
         self.member.key
     }
 
-    /// The port at which other members are let in.
+    /// The port at which other members are let in; 0 if none are.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.member.port
@@ -314,6 +330,9 @@ impl Member {
 
     fn set_role(&self, role: Role) {
         let mut state = self.state();
+        if !state.gives {
+            return;
+        }
         state.role = role;
         for near in state.near.values() {
             near.outbox.announce(role, self.port, self.addresses.clone());
@@ -359,6 +378,11 @@ impl Member {
         peers.take(crate::message::MAX_PEERS).collect()
     }
 
+    /// The address for which channels and keys from another one count: in an open swarm, that of its block.
+    pub(crate) fn counted(&self, from: IpAddr) -> IpAddr {
+        if self.ticket.is_open() { Block::of(from).first() } else { from }
+    }
+
     /// Whether a member with this key may come in from this address now: new keys of an address are limited.
     fn admits(&self, key: &MemberKey, from: IpAddr) -> bool {
         let mut state = self.state();
@@ -372,7 +396,7 @@ impl Member {
             times.retain(|at| at.elapsed() < MINUTE);
             !times.is_empty()
         });
-        let times = state.arrivals.entry(from).or_default();
+        let times = state.arrivals.entry(self.counted(from)).or_default();
         let is_few = times.len() < MOST_NEW_KEYS;
         if is_few {
             times.push(Instant::now());
@@ -391,49 +415,6 @@ impl Member {
 /// The most members whose addresses are remembered: in all, and by the word of members.
 const MOST_KNOWN: usize = 16_384;
 const MOST_BY_MEMBERS: usize = 4096;
-
-/// The members that have come in, by what for.
-#[derive(Debug, Default)]
-struct Inside {
-    news: usize,
-    requests: usize,
-    of_address: BTreeMap<(IpAddr, bool), usize>,
-}
-
-/// The place of a member that has come in.
-struct Place {
-    member: Arc<Member>,
-    from: IpAddr,
-    is_news: bool,
-}
-
-impl Place {
-    /// Takes a place, if there is one.
-    fn take(member: &Arc<Member>, from: IpAddr, purpose: Purpose) -> Option<Self> {
-        let is_news = purpose == Purpose::News;
-        let Inside { news, requests, of_address } = &mut member.state().inside;
-        let all = if is_news { news } else { requests };
-        let of_address = of_address.entry((from, is_news)).or_default();
-        if *all >= MOST_CHANNELS || *of_address >= MOST_OF_ADDRESS {
-            return None;
-        }
-        *all = all.saturating_add(1);
-        *of_address = of_address.saturating_add(1);
-        Some(Self { member: Arc::clone(member), from, is_news })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let Inside { news, requests, of_address } = &mut self.member.state().inside;
-        let all = if self.is_news { news } else { requests };
-        *all = all.saturating_sub(1);
-        if let Some(count) = of_address.get_mut(&(self.from, self.is_news)) {
-            *count = count.saturating_sub(1);
-        }
-        of_address.retain(|_, count| *count > 0);
-    }
-}
 
 /// Whether the ticket has ended.
 fn is_over(ticket: &Ticket) -> bool {
@@ -454,7 +435,7 @@ async fn let_in(member: Arc<Member>) {
         if is_over(&member.ticket) {
             continue;
         }
-        let from = arriving.from;
+        let from = member.counted(arriving.from);
         let pass = door.make_room(from);
         let number = pass.number();
         let member = Arc::clone(&member);
@@ -604,22 +585,5 @@ async fn dial(member: &Arc<Member>, key: MemberKey, address: Option<Address>) {
             state.addresses.remove(&key);
             state.neighbours.vanished(&key, BY_MEMBER);
         }
-    }
-}
-
-/// The message that tells which pieces are here.
-pub(crate) fn set_of(count: u32, holds: impl Fn(u32) -> bool) -> Option<Message> {
-    let mut bits = vec![0u8; usize::try_from(count.div_ceil(8)).unwrap_or(0)];
-    let mut held = 0u32;
-    for piece in (0..count).filter(|piece| holds(*piece)) {
-        if let Some(byte) = usize::try_from(piece / 8).ok().and_then(|at| bits.get_mut(at)) {
-            *byte |= 1 << (piece % 8);
-            held = held.saturating_add(1);
-        }
-    }
-    match held {
-        0 => None,
-        all if all == count => Some(Message::HaveAll),
-        _ => Some(Message::HaveSet(bits)),
     }
 }

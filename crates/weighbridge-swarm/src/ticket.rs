@@ -12,19 +12,19 @@ use zeroize::Zeroizing;
 
 use crate::member::MemberKey;
 
-/// The ticket of a swarm. Whoever has it may join, so it is a secret.
+/// The ticket of a swarm. Whoever has it may join; its [`Access`] says whether it is a secret.
 ///
 /// # Example
 /// ```
 /// use weighbridge_manifest::{ModelName, Time};
-/// use weighbridge_swarm::{Address, Ticket};
+/// use weighbridge_swarm::{Access, Address, Ticket};
 /// use weighbridge_tree::HeadId;
 ///
 /// let ticket = Ticket {
 ///     name: ModelName::parse("org/model")?,
 ///     head: HeadId::from_bytes([7; 32]),
 ///     expires: Time::parse("2026-12-07T00:00:00Z")?,
-///     secret: [1; 32].into(),
+///     access: Access::Secret([1; 32].into()),
 ///     trackers: vec![Address::parse("origin.example:7070").ok_or("malformed")?],
 ///     members: Vec::new(),
 /// };
@@ -40,12 +40,22 @@ pub struct Ticket {
     pub head: HeadId,
     /// The time from which nobody joins.
     pub expires: Time,
-    /// The secret of the swarm.
-    pub secret: Secret,
+    /// Who may have the ticket.
+    pub access: Access,
     /// The addresses of trackers, at most [`MAX_TRACKERS`].
     pub trackers: Vec<Address>,
-    /// The only members, ascending and at most [`MAX_MEMBERS`]; if empty, whoever has the ticket is one.
+    /// The only members, ascending and at most [`MAX_MEMBERS`]; if empty, whoever has the ticket is one. A ticket that
+    /// anybody may have lists none.
     pub members: Vec<MemberKey>,
+}
+
+/// Who may have a ticket: part of the swarm's key, so that nobody takes the one kind for the other.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Access {
+    /// Nodes that trust each other to give.
+    Secret(Secret),
+    /// Anybody: the swarm is open. The bytes are random, and no secret; without the ticket nobody finds the swarm.
+    Open([u8; 32]),
 }
 
 /// The most trackers of a ticket.
@@ -76,6 +86,33 @@ impl Secret {
         let mut bytes = Zeroizing::new([0; 32]);
         getrandom::fill(bytes.as_mut_slice())?;
         Ok(Self(bytes))
+    }
+}
+
+impl Access {
+    /// Makes the value of an open ticket from the system's randomness.
+    ///
+    /// # Errors
+    /// The system gives no randomness.
+    pub fn open() -> Result<Self, getrandom::Error> {
+        let mut value = [0; 32];
+        getrandom::fill(&mut value)?;
+        Ok(Self::Open(value))
+    }
+
+    /// Makes a secret.
+    ///
+    /// # Errors
+    /// The system gives no randomness.
+    pub fn secret() -> Result<Self, getrandom::Error> {
+        Secret::random().map(Self::Secret)
+    }
+}
+
+impl fmt::Debug for Access {
+    /// Omits the bytes, which may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if matches!(self, Self::Open(_)) { "open" } else { "secret" })
     }
 }
 
@@ -190,7 +227,14 @@ impl Ticket {
         let head = lines.value("head", |value| HeadId::from_hex(value).ok())?;
         let expires =
             lines.value("expires", |value| Time::parse(value).ok().filter(|time| time.unix() >= 0))?;
-        let secret = lines.value("secret", |value| decode(value).map(Secret::from))?;
+        let (access, most_members) = if lines.is_at("open") {
+            (Access::Open(lines.value("open", decode)?), 0)
+        } else if lines.is_at("secret") {
+            (Access::Secret(lines.value("secret", decode)?.into()), MAX_MEMBERS)
+        } else {
+            let _ = lines.next();
+            return Err(lines.fault(TicketFault::Access));
+        };
         let mut trackers: Vec<Address> = Vec::new();
         while trackers.len() < MAX_TRACKERS && lines.is_at("tracker") {
             let is_new = |address: &Address| !trackers.contains(address);
@@ -198,25 +242,29 @@ impl Ticket {
             trackers.push(tracker);
         }
         let mut members: Vec<MemberKey> = Vec::new();
-        while members.len() < MAX_MEMBERS && lines.is_at("member") {
+        while members.len() < most_members && lines.is_at("member") {
             let follows = |key: &MemberKey| members.last().is_none_or(|last| last < key);
             let member =
                 lines.value("member", |value| decode(value).map(MemberKey::from_bytes).filter(follows))?;
             members.push(member);
         }
         lines.end()?;
-        Ok(Self { name, head, expires, secret, trackers, members })
+        Ok(Self { name, head, expires, access, trackers, members })
     }
 
     /// The text of the ticket.
     #[must_use]
     pub fn write(&self) -> Zeroizing<String> {
+        let (key, bytes) = match &self.access {
+            Access::Secret(secret) => ("secret", secret.0.as_slice()),
+            Access::Open(value) => ("open", value.as_slice()),
+        };
         let mut text = format!(
-            "{VERSION}\nname {}\nhead {}\nexpires {}\nsecret {}\n",
+            "{VERSION}\nname {}\nhead {}\nexpires {}\n{key} {}\n",
             self.name,
             self.head,
             self.expires,
-            Zeroizing::new(Base64::encode_string(self.secret.0.as_slice())).as_str()
+            Zeroizing::new(Base64::encode_string(bytes)).as_str()
         );
         for tracker in &self.trackers {
             text.push_str(&format!("tracker {tracker}\n"));
@@ -230,10 +278,20 @@ impl Ticket {
     /// The key of the swarm.
     #[must_use]
     pub fn key(&self) -> SwarmKey {
-        let mut hasher = blake3::Hasher::new_derive_key("weighbridge swarm v1 key");
-        hasher.update(self.secret.0.as_slice()).update(self.head.as_bytes());
+        let (context, bytes) = match &self.access {
+            Access::Secret(secret) => ("weighbridge swarm v1 key", secret.0.as_slice()),
+            Access::Open(value) => ("weighbridge swarm v1 open key", value.as_slice()),
+        };
+        let mut hasher = blake3::Hasher::new_derive_key(context);
+        hasher.update(bytes).update(self.head.as_bytes());
         hasher.update(&self.expires.unix().to_le_bytes());
         SwarmKey(Zeroizing::new(*hasher.finalize().as_bytes()))
+    }
+
+    /// Whether anybody may have the ticket: the swarm is open (W22).
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.access, Access::Open(_))
     }
 
     /// Whether a node with this key may be a member.
@@ -330,6 +388,8 @@ pub enum TicketFault {
     Version,
     /// A line has another key than this one, has no LF, or is missing.
     Line(&'static str),
+    /// The line that says who may have the ticket has another key, has no LF, or is missing.
+    Access,
     /// The value of the line with this key is malformed.
     Value(&'static str),
 }
@@ -339,7 +399,7 @@ impl Coded for TicketError {
         match self.fault {
             TicketFault::TooLong => ErrorCode::TICKET_TOO_LONG,
             TicketFault::Version => ErrorCode::TICKET_VERSION,
-            TicketFault::Line(_) => ErrorCode::TICKET_LINE,
+            TicketFault::Line(_) | TicketFault::Access => ErrorCode::TICKET_LINE,
             TicketFault::Value(_) => ErrorCode::TICKET_VALUE,
         }
     }
@@ -353,6 +413,9 @@ impl fmt::Display for TicketError {
             TicketFault::Version => write!(f, "line 1 of the ticket is not `{VERSION}`"),
             TicketFault::Line(key) => {
                 write!(f, "line {line} of the ticket is not `{key}`, where that has to be")
+            }
+            TicketFault::Access => {
+                write!(f, "line {line} of the ticket is neither `secret` nor `open`, where that has to be")
             }
             TicketFault::Value(key) => {
                 write!(f, "line {line} of the ticket: the value of `{key}` is malformed")
@@ -390,6 +453,12 @@ impl Address {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The IP address of the host; `None` if it is a name.
+    #[cfg(feature = "carrier")]
+    pub(crate) fn ip(&self) -> Option<std::net::IpAddr> {
+        self.0.parse().ok().map(|address: std::net::SocketAddr| address.ip())
     }
 }
 

@@ -19,6 +19,7 @@ use crate::{
     member::MemberKey,
     message::{MAX_OWNERS, MAX_PEERS, Message, Peer, Role},
     outbox::Outbox,
+    plan::Block,
     ticket::{Address, Label, SwarmKey, Tag, Ticket},
     tls::{Identity, TlsCarrier},
     wire,
@@ -67,6 +68,7 @@ struct Tracking {
     channel: u64,
     role: Role,
     address: Option<Address>,
+    /// The address from which it has connected; in an open swarm, the first of its block.
     from: IpAddr,
     outbox: Arc<Outbox>,
 }
@@ -112,6 +114,8 @@ const MOST_ANNOUNCEMENTS: u32 = 8;
 /// The most connections, all of them and from one address.
 const MOST_CONNECTIONS: usize = 16_384;
 const MOST_OF_ADDRESS: usize = 256;
+/// The most owners of pieces of one block of addresses, in an open swarm.
+const MOST_OWNERS_OF_BLOCK: usize = 4;
 /// The most connections that have not proven themselves, and of one address.
 const MOST_WAITING: usize = 256;
 const MOST_WAITING_OF_ADDRESS: usize = 32;
@@ -328,8 +332,11 @@ impl Tracked {
                         return Err(io::ErrorKind::InvalidData.into());
                     }
                     let seen = (port > 0).then(|| Address::from(SocketAddr::new(from, port)));
-                    let address = addresses.into_iter().next().or(seen);
+                    // Anybody may be in an open swarm, and is not to lead its members to somebody else.
+                    let told = addresses.into_iter().next().filter(|_| !self.ticket.is_open());
+                    let address = told.or(seen);
                     info!(target: "weighbridge", model = self.ticket.name.as_str(), member = %key, from = %from, role = role.word(), "is in the swarm");
+                    let from = if self.ticket.is_open() { Block::of(from).first() } else { from };
                     let outbox = Arc::clone(outbox);
                     let tracking = Tracking { channel, role, address, from, outbox };
                     self.take_in(key, tracking);
@@ -354,7 +361,20 @@ impl Tracked {
         // A member that comes is told at once, and others with the next beat.
         let all: Vec<_> = members.there.iter().collect();
         outbox.peers(members.some_for(&key, &all));
-        outbox.members(members.epoch, members.owners());
+        outbox.members(members.epoch, self.owners(&members));
+    }
+
+    /// The members that fetch all of the release; in an open swarm, a few of each block of addresses.
+    fn owners(&self, members: &Members) -> Vec<MemberKey> {
+        let most = if self.ticket.is_open() { MOST_OWNERS_OF_BLOCK } else { usize::MAX };
+        let mut of_address: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        let owners = members.there.iter().filter(|(_, one)| one.role == Role::FetchesAll);
+        let owners = owners.filter(|(_, one)| {
+            let count = of_address.entry(one.from).or_default();
+            *count = count.saturating_add(1);
+            *count <= most
+        });
+        owners.map(|(key, _)| *key).take(MAX_OWNERS).collect()
     }
 
     /// Tells all members of what has changed.
@@ -368,7 +388,7 @@ impl Tracked {
         members.is_changed = false;
         members.told_at = Some(Instant::now());
         members.epoch = members.epoch.wrapping_add(1);
-        let owners = members.owners();
+        let owners = self.owners(&members);
         let all: Vec<_> = members.there.iter().collect();
         for (key, tracking) in &all {
             tracking.outbox.members(members.epoch, owners.clone());
@@ -378,12 +398,6 @@ impl Tracked {
 }
 
 impl Members {
-    /// The members that fetch all of the release.
-    fn owners(&self) -> Vec<MemberKey> {
-        let owners = self.there.iter().filter(|(_, one)| one.role == Role::FetchesAll);
-        owners.map(|(key, _)| *key).take(MAX_OWNERS).collect()
-    }
-
     /// Some members for another one to connect to: all others if they are few, else random ones, not more than four of one
     /// address.
     fn some_for(&self, key: &MemberKey, all: &[(&MemberKey, &Tracking)]) -> Vec<Peer> {

@@ -44,13 +44,13 @@ TRACKER = "origin.example:7070"
 KEYS = sorted(some_bytes(f"member {i}") for i in range(1025))
 
 
-def ticket_lines_of(name=NAME, head=HEAD, expires=EXPIRES, secret=SECRET, trackers=(TRACKER,), members=()) -> list[str]:
-    return ["weighbridge/swarm/v1", f"name {name}", f"head {head}", f"expires {expires}", f"secret {secret}",
+def ticket_lines_of(name=NAME, head=HEAD, expires=EXPIRES, secret=SECRET, trackers=(TRACKER,), members=(), access="secret") -> list[str]:
+    return ["weighbridge/swarm/v1", f"name {name}", f"head {head}", f"expires {expires}", f"{access} {secret}",
             *(f"tracker {tracker}" for tracker in trackers), *(f"member {member}" for member in members)]
 
 
 def ticket(**values) -> bytes:
-    """A ticket with some values changed. `members` are the texts behind `member`, as `trackers` are those behind `tracker`."""
+    """A ticket with some values changed. `secret` is what stands behind `access`. `members` are the texts behind `member`, as `trackers` are those behind `tracker`."""
     return text_of(ticket_lines_of(**values))
 
 
@@ -61,7 +61,7 @@ def text_of(lines: list[str]) -> bytes:
 def good_ticket(name: str, comment: str, /, **values):
     text = ticket(**values)
     read = swarm.parse_ticket(text)
-    label = swarm.label(swarm.swarm_key(read.secret, read.head, read.expires)).hex()
+    label = swarm.label(swarm.ticket_key(read)).hex()
     answers = {"label": label, "trackers": len(read.trackers), "members": len(read.members)}
     return accepted(f"swarm-ticket/{name}", "swarm-ticket", comment, {"ticket": text}, name=read.name, head=read.head.hex(),
                     **answers)
@@ -89,6 +89,11 @@ def good_tickets() -> Cases:
     yield good_ticket("other-secret", "another secret makes another label", secret=base64(some_bytes("another secret")))
     yield good_ticket("zeros", "a secret and a head of zeros: what is random is not judged", secret=base64(bytes(32)), head="0" * 64)
     yield good_ticket("ones", "a secret of ones, in base64 with `/`", secret=base64(b"\xff" * 32))
+    yield good_ticket("open", "an open ticket: the label is another one than that of the secret", access="open")
+    yield good_ticket("open-no-tracker", "an open ticket of five lines", access="open", trackers=[])
+    yield good_ticket("open-trackers-8", "as many trackers as there may be", access="open",
+                      trackers=[f"t{i}.example:7070" for i in range(8)])
+    yield good_ticket("open-zeros", "what is random is not judged", access="open", secret=base64(bytes(32)))
     yield good_ticket("extreme-members", "keys of zeros and of ones: whether a key is a point is not judged",
                       members=[base64(bytes(32)), base64(b"\xff" * 32)])
 
@@ -126,6 +131,19 @@ def ticket_lines() -> Cases:
                      text_of(whole[:5] + [f"secret {base64(bytes(32))}"] + whole[5:]), rule=6)
     yield bad_ticket("swapped-head-name", 1903, "`head` stands before `name`",
                      text_of([whole[0], whole[2], whole[1], *whole[3:]]), rule=6)
+    yield bad_ticket("open-member", 1903, "an open ticket lists no members", ticket(access="open", members=map(base64, KEYS[:1])), rule=6)
+    yield bad_ticket("open-member-malformed", 1903, "a line too many, whatever it says", ticket(access="open", members=["x"]), rule=6)
+    yield bad_ticket("secret-and-open", 1903, "one reader would take it for open, another not",
+                     text_of([*whole[:5], f"open {SECRET}", *whole[5:]]), rule=6)
+    yield bad_ticket("open-and-secret", 1903, "the same in the other order",
+                     text_of([*whole[:4], f"open {SECRET}", *whole[4:6]]), rule=6)
+    yield bad_ticket("open-twice", 1903, "two lines `open`", text_of([*whole[:4], *[f"open {SECRET}"] * 2, whole[5]]), rule=6)
+    yield bad_ticket("open-before-expires", 1903, "`open` stands before `expires`",
+                     text_of([*whole[:3], f"open {SECRET}", whole[3], whole[5]]), rule=6)
+    yield bad_ticket("open-without-value", 1903, "a line `open` without a value", text_of([*whole[:4], "open", whole[5]]), rule=6)
+    yield bad_ticket("open-prefix", 1903, "a key that begins with `open`", ticket(access="opened"), rule=6)
+    yield bad_ticket("open-upper-case", 1903, "keys are compared byte by byte", ticket(access="Open"), rule=6)
+    yield bad_ticket("no-final-lf-open", 1903, "the last line, an open one, is not ended", ticket(access="open", trackers=[])[:-1], rule=6)
     yield bad_ticket("tracker-before-secret", 1903, "`tracker` stands before `secret`",
                      text_of([*whole[:4], whole[5], whole[4], *whole[6:]]), rule=6)
     yield bad_ticket("member-before-tracker", 1903, "`member` stands before `tracker`",
@@ -205,6 +223,10 @@ def ticket_values() -> Cases:
     yield bad("secret-space-within", "a space within", secret=SECRET[:22] + " " + SECRET[22:])
     yield bad("secret-two-lines", "a line of base64 goes on in the next", secret=SECRET[:20] + "\n" + SECRET[20:])
     yield bad("secret-nul", "a NUL at the end", secret=SECRET + "\0")
+
+    for access_name, value in (("empty", ""), ("31", base64(bytes(31))), ("33", base64(bytes(33))), ("unpadded", SECRET.rstrip("=")),
+                               ("trailing-bits", next_character(SECRET)), ("yes", "yes"), ("space-at-end", SECRET + " ")):
+        yield bad(f"open-{access_name}", "what stands behind `open` has the form of a secret", access="open", secret=value)
 
     yield bad("tracker-repeated", "the same tracker twice in a row", trackers=[TRACKER, TRACKER], rule=6)
     yield bad("tracker-repeated-later", "the same tracker, with another between", trackers=[TRACKER, "a.example:1", TRACKER], rule=6)
@@ -344,7 +366,9 @@ def proofs() -> Cases:
 
     def case(name, comment, expires=EXPIRES, **changes):
         given = plain | changes
-        key = swarm.swarm_key(given["secret"], given["head"], swarm.parse_end(expires))
+        if is_open := "open" in changes:
+            del given["secret"]
+        key = swarm.swarm_key(is_open, given["open" if is_open else "secret"], given["head"], swarm.parse_end(expires))
         answers = {side: swarm.membership(key, side, given["exporter"], given["connecting"], given["accepting"]).hex()
                    for side in ("connects", "accepts")}
         parameters = {name: data.hex() for name, data in given.items()}
@@ -357,6 +381,7 @@ def proofs() -> Cases:
     yield case("last-end", "38 bits of seconds", expires="9999-12-31T23:59:59Z")
     yield case("other-head", "another release makes another swarm", head=some_bytes("another head"))
     yield case("other-secret", "another secret makes another swarm", secret=some_bytes("another secret"))
+    yield case("open", "the same bytes in an open ticket make another swarm", open=plain["secret"])
     yield case("other-connection", "the same members on another connection: the same label, other proofs",
                exporter=some_bytes("another exporter"))
     yield case("swapped-members", "the other one connects: the same label, other proofs",
@@ -521,6 +546,8 @@ def good_messages() -> Cases:
     yield case("claim-ended", "a claim has ended", "CLAIM")
     yield case("bye", "it leaves", "BYE")
     yield case("alive", "it is there", "ALIVE")
+    yield case("slot", "the receiver has an upload slot", "SLOT", b"\1", " 1")
+    yield case("slot-lost", "it has none any more", "SLOT", b"\0", " 0")
     yield case("get-head", "`head.note`", "GET", get(0, 0, 1), " 0 0 1")
     for item, what in enumerate(["`files.jsonl`", "`tensors.jsonl`", "`chunks.layer`"], 1):
         yield case(f"get-item-{item}", what, "GET", get(item, 100, 1000), f" {item} 100 1000")
@@ -574,6 +601,11 @@ def bad_messages() -> Cases:
                announce(with_address(b"a\xff.example:7070")))
     yield case("announce-big-endian", "a count of 4 and no address, if the port is read in the other order", "ANNOUNCE",
                bytes([1, 0x1F, 0x90, 4]))
+
+    yield case("slot-2", "neither given nor taken away", "SLOT", b"\2", rule=1)
+    yield case("slot-255", "neither given nor taken away", "SLOT", b"\xff", rule=1)
+    yield case("slot-empty", "no byte", "SLOT", rule=1)
+    yield case("slot-two-bytes", "a byte behind it", "SLOT", b"\1\0", rule=6)
 
     yield case("peers-13", "thirteen members", "PEERS", b"".join(key + A for key in KEYS[:13]), rule=12)
     yield case("peers-key-cut", "ends within a key", "PEERS", KEYS[0] + A + KEYS[1][:31], rule=1)

@@ -22,7 +22,8 @@ class Ticket(NamedTuple):
     name: str
     head: bytes
     expires: int  # in seconds since 1970
-    secret: bytes
+    is_open: bool
+    value: bytes  # behind `secret` or `open`
     trackers: list[str]
     members: list[bytes]
 
@@ -50,19 +51,20 @@ def parse_ticket(text: bytes) -> Ticket:
     name = line("name", check_model_name)
     head = line("head", parse_hash)
     expires = line("expires", parse_end)
-    secret = line("secret", parse_32_bytes)
+    is_open = is_next("open")
+    value = line("open" if is_open else "secret", parse_32_bytes)
     trackers, members = [], []
     while len(trackers) < MAX_TRACKERS and is_next("tracker"):
         trackers.append(line("tracker", check_address))
         if trackers[-1] in trackers[:-1]:
             raise Refused(1904, "a tracker is named twice")
-    while len(members) < MAX_MEMBERS and is_next("member"):
+    while len(members) < MAX_MEMBERS and is_next("member") and not is_open:
         members.append(line("member", parse_32_bytes))
         if members[-1:] <= members[-2:-1]:
             raise Refused(1904, "members are repeated or out of order")
     if lines or rest:
         raise Refused(1903, "a line too many, or one without LF")
-    return Ticket(name, head, expires, secret, trackers, members)
+    return Ticket(name, head, expires, is_open, value, trackers, members)
 
 
 def parse_end(text: str) -> int:
@@ -147,8 +149,13 @@ def write_ipv6(groups: list[int]) -> str:
 
 # --- keys and proofs (W4, W6) -----------------------------------------------------------------------------
 
-def swarm_key(secret: bytes, head: bytes, expires: int) -> bytes:
-    return blake3.derive_key("weighbridge swarm v1 key", secret + head + struct.pack("<Q", expires))
+def swarm_key(is_open: bool, value: bytes, head: bytes, expires: int) -> bytes:
+    context = "weighbridge swarm v1 open key" if is_open else "weighbridge swarm v1 key"
+    return blake3.derive_key(context, value + head + struct.pack("<Q", expires))
+
+
+def ticket_key(ticket: Ticket) -> bytes:
+    return swarm_key(ticket.is_open, ticket.value, ticket.head, ticket.expires)
 
 
 def label(key: bytes) -> bytes:
@@ -191,6 +198,7 @@ FORMS = {  # the least and the most bytes of each kind; of HAVE_SET both follow 
     7: ("CLAIM", 0, 4),
     8: ("BYE", 0, 0),
     9: ("ALIVE", 0, 0),
+    12: ("SLOT", 1, 1),
     16: ("GET", 17, 49),
     17: ("GIVE", 0, 0),
     18: ("BUSY", 4, 4),
@@ -300,6 +308,13 @@ def read_have_set(reader: Reader) -> list:
     return [[], *(str(piece) for piece in range(reader.pieces) if bits >> piece & 1)]
 
 
+def read_slot(reader: Reader) -> list:
+    has_slot = reader.number(1)
+    if has_slot > 1:
+        raise malformed("neither given nor taken away")
+    return [[str(has_slot)]]
+
+
 def read_get(reader: Reader) -> list:
     item = reader.number(1)
     if item > 4:
@@ -321,6 +336,7 @@ READERS = {
     "CLAIM": lambda reader: [[reader.piece()] if reader.rest else []],
     "BYE": lambda reader: [[]],
     "ALIVE": lambda reader: [[]],
+    "SLOT": read_slot,
     "GET": read_get,
     "GIVE": lambda reader: [[]],
     "BUSY": lambda reader: [[str(reader.number(4))]],

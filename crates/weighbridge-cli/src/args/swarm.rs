@@ -21,7 +21,7 @@ pub(crate) enum Swarm {
 
 /// Make the ticket of a swarm, for one release of a model
 ///
-/// The ticket is a secret: whoever has it may join, until it expires. The model is named by its folder, or by a copy of its head.note;
+/// The ticket is a secret: whoever has it may join, until it expires. An open one is for everybody. The model is named by its folder, or by a copy of its head.note;
 /// its signature is not judged here, but by each fetch.
 #[derive(Parser)]
 #[command(after_help = examples::SWARM_TICKET)]
@@ -37,6 +37,9 @@ pub(crate) struct MakeTicket {
     /// The vkey line of a node that may join, or its file; may be given several times. Then no others may
     #[arg(long, value_name = "VKEY")]
     pub(crate) member: Vec<String>,
+    /// Let anybody join: the ticket is no secret and is published beside the model, and members give to those who give
+    #[arg(long, conflicts_with = "member")]
+    pub(crate) open: bool,
     /// The file to write the ticket to, which must not exist
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
@@ -72,6 +75,10 @@ pub(crate) struct Membership {
     /// The address of a member, beside those that trackers name; may be given several times
     #[arg(long, value_name = "ADDRESS", value_parser = address, requires = "swarm")]
     pub(crate) peer: Vec<Address>,
+    /// Give others what is verified here, in an open swarm: without this nothing is given there, and little is got. In other swarms
+    /// members always give
+    #[arg(long, requires = "swarm")]
+    pub(crate) share: bool,
     /// The most to send per second, to all members together
     #[arg(long, value_name = "SIZE", value_parser = byte_size, requires = "swarm")]
     pub(crate) upload_rate: Option<u64>,

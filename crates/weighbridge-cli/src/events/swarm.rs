@@ -18,6 +18,8 @@ pub(crate) struct Made<'a> {
     pub(crate) head: Hash,
     /// The time from which nobody joins.
     pub(crate) expires: String,
+    /// Whether anybody may have it.
+    pub(crate) open: bool,
 }
 
 /// A member of a swarm.

@@ -58,6 +58,7 @@ fn any_message(pieces: u32) -> impl Strategy<Value = Message> {
         prop::option::of(0..pieces).prop_map(Message::Claim),
         Just(Message::Bye),
         Just(Message::Alive),
+        any::<bool>().prop_map(Message::Slot),
         (item, range).prop_map(|(item, (start, count))| Message::Get { item, start, count }),
         Just(Message::Get { item: Item::Head, start: 0, count: 1 }),
         Just(Message::Give),
@@ -131,6 +132,7 @@ fn the_length_of_each_kind_is_bounded() {
         (CLAIM, 0, 4),
         (BYE, 0, 0),
         (ALIVE, 0, 0),
+        (SLOT, 1, 1),
         (GET, 17, 49),
         (GIVE, 0, 0),
         (BUSY, 4, 4),
@@ -203,6 +205,18 @@ fn kinds_that_are_not_known_are_passed_over() {
         assert_eq!(read(&[&header(kind, 3)[..], b"abc"].concat(), PIECES), Ok(None));
         assert_eq!(read(&header(kind, 0), PIECES), Ok(None));
         assert_eq!(read(&[&header(kind, 3)[..], b"ab"].concat(), PIECES), Err(MessageError::Length));
+    }
+}
+
+#[test]
+fn a_slot_is_given_or_taken_away_and_nothing_else() {
+    for value in 0..=u8::MAX {
+        let expected = match value {
+            0 => Ok(Some(Message::Slot(false))),
+            1 => Ok(Some(Message::Slot(true))),
+            _ => Err(MessageError::Value),
+        };
+        assert_eq!(read(&[&header(SLOT, 1)[..], &[value]].concat(), PIECES), expected, "{value}");
     }
 }
 

@@ -69,7 +69,7 @@ impl Plan {
         let has_open =
             || self.open.words().iter().zip(neighbour.has.words()).any(|(open, has)| open & has != 0);
         let has_asked = || self.requests.iter().any(|request| neighbour.has.get(request.piece));
-        to_members < self.rules.requests_at_once && (has_open() || has_asked())
+        neighbour.gives && to_members < self.rules.requests_at_once && (has_open() || has_asked())
     }
 
     fn next_of_member(&mut self, key: &MemberKey, now: Duration) -> Option<(u32, bool)> {
@@ -79,7 +79,7 @@ impl Plan {
         }
         let place = self.place(key).ok()?;
         let neighbour = self.neighbours.get_mut(place)?;
-        if neighbour.trust == Trust::Barred || neighbour.pause.until > now {
+        if neighbour.trust == Trust::Barred || !neighbour.gives || neighbour.pause.until > now {
             return None;
         }
         if !neighbour.refused.is_empty() && neighbour.refused_until <= now {
@@ -290,7 +290,7 @@ impl Plan {
     }
 
     /// Updates the pieces that are near: those of all neighbours, with those held here.
-    fn look_around(&mut self, now: Duration) {
+    pub(super) fn look_around(&mut self, now: Duration) {
         let Self { near, held, neighbours, requests, .. } = self;
         for request in requests.iter().filter(|request| request.late_at <= now) {
             if let Giver::Member(key) = request.giver
@@ -300,9 +300,15 @@ impl Plan {
             }
         }
         let soon = now.saturating_add(self.rules.least_lease);
+        // Without owners, nobody is waited for that gives nothing now.
+        let has_owners = !self.members.keys().is_empty();
+        let doubted_at = |other: &Neighbour| other.met_at.saturating_add(self.rules.benefit_of_doubt);
+        let may_give = |other: &&Neighbour| {
+            let is_trusted = other.trust == Trust::Proven || doubted_at(other) > now;
+            other.pause.until <= soon && (other.gives || (has_owners && is_trusted))
+        };
         let trusted = |trust: Trust| {
-            let of_trust =
-                neighbours.iter().filter(move |other| other.trust == trust && other.pause.until <= soon);
+            let of_trust = neighbours.iter().filter(move |other| other.trust == trust).filter(may_give);
             of_trust.map(|other| &other.has)
         };
         near.proven.unite(trusted(Trust::Proven).chain([&*held]));

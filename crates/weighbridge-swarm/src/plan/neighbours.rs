@@ -21,6 +21,10 @@ pub struct Degree {
     pub least: usize,
     /// The number of neighbours from which a member admits no more.
     pub most: usize,
+    /// The least number of neighbours that the member has dialled itself: those that come cannot surround it.
+    pub least_dialled: usize,
+    /// The most neighbours that were not dialled.
+    pub most_admitted: usize,
     /// The least number of neighbours from each discovery that names enough: one that lies cannot surround a member.
     pub of_each_discovery: usize,
     /// The most members that are remembered; further ones are ignored.
@@ -37,6 +41,8 @@ impl Default for Degree {
             mesh: 8,
             least: 8,
             most: 12,
+            least_dialled: 0,
+            most_admitted: usize::MAX,
             of_each_discovery: 2,
             most_known: 16_384,
             least_pause: Duration::from_millis(500),
@@ -70,6 +76,8 @@ pub struct Neighbours {
 struct Known {
     discoveries: BTreeSet<Discovery>,
     link: Link,
+    /// Whether this member has dialled, if there is a link.
+    is_dialled: bool,
     /// Before this time it is not dialled.
     not_before: Duration,
     /// The next pause; zero if the last connection was made.
@@ -82,6 +90,14 @@ enum Link {
     None,
     Dialled,
     Up,
+}
+
+impl Degree {
+    /// The number of neighbours in an open swarm, where anybody may connect.
+    #[must_use]
+    pub fn open() -> Self {
+        Self { most: 16, least_dialled: 6, most_admitted: 10, ..Self::default() }
+    }
 }
 
 impl Neighbours {
@@ -112,8 +128,9 @@ impl Neighbours {
     /// neighbours, or nobody is to be dialled now. The caller asks until there is none.
     pub fn dial(&mut self, now: Duration) -> Option<MemberKey> {
         let linked = self.known.values().filter(|known| known.link != Link::None).count();
+        let dialled = self.linked(true);
         let lacking = self.lacking_discovery(linked);
-        if linked >= self.least() && lacking.is_none() {
+        if linked >= self.least() && dialled >= self.degree.least_dialled && lacking.is_none() {
             return None;
         }
         let mut chosen = None;
@@ -129,22 +146,26 @@ impl Neighbours {
             }
         }
         let chosen = chosen?;
-        self.known.get_mut(&chosen)?.link = Link::Dialled;
+        let known = self.known.get_mut(&chosen)?;
+        (known.link, known.is_dialled) = (Link::Dialled, true);
         Some(chosen)
     }
 
-    /// Records a connection with this member, whoever dialled. Returns whether it is welcome; otherwise the caller
-    /// closes it and need not call [`lost`](Self::lost).
-    pub fn connected(&mut self, key: MemberKey) -> bool {
+    /// Records a connection with this member, which `is_own` if this side has dialled. Returns whether it is welcome;
+    /// otherwise the caller closes it and need not call [`lost`](Self::lost).
+    pub fn connected(&mut self, key: MemberKey, is_own: bool) -> bool {
         if key == self.me || self.banned.contains(&key) {
             return false;
         }
         let linked = self.known.values().filter(|known| known.link != Link::None).count();
-        let is_dialled = self.known.get(&key).is_some_and(|known| known.link != Link::None);
-        let is_welcome = is_dialled || linked < self.degree.most.max(self.least());
+        let is_linked = self.known.get(&key).is_some_and(|known| known.link != Link::None);
+        let has_room = linked < self.degree.most.max(self.least());
+        let may_come = is_own || self.linked(false) < self.degree.most_admitted;
+        let is_welcome = is_linked || (has_room && may_come);
         if is_welcome {
             let known = self.known.entry(key).or_default();
             known.link = Link::Up;
+            known.is_dialled |= is_own;
             known.pause = Duration::ZERO;
         }
         is_welcome
@@ -153,7 +174,7 @@ impl Neighbours {
     /// Records that the connection with this member ended, or could not be made.
     pub fn lost(&mut self, key: &MemberKey, now: Duration) {
         let Some(known) = self.known.get_mut(key) else { return };
-        known.link = Link::None;
+        (known.link, known.is_dialled) = (Link::None, false);
         let pause = known.pause.clamp(self.degree.least_pause, self.degree.most_pause);
         known.not_before = now.saturating_add(pause);
         known.pause = pause.saturating_mul(2);
@@ -184,6 +205,12 @@ impl Neighbours {
     pub fn wake(&self, now: Duration) -> Option<Duration> {
         let idle = self.known.values().filter(|known| known.link == Link::None);
         idle.map(|known| known.not_before).filter(|at| *at > now).min()
+    }
+
+    /// The number of links that this member has dialled, or of the others.
+    fn linked(&self, is_dialled: bool) -> usize {
+        let linked = self.known.values().filter(|known| known.link != Link::None);
+        linked.filter(|known| known.is_dialled == is_dialled).count()
     }
 
     /// The number of neighbours below which more are dialled.

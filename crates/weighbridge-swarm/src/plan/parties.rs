@@ -37,6 +37,9 @@ pub(super) struct Neighbour {
     pub(super) time: Option<Duration>,
     pub(super) trust: Trust,
     pub(super) pause: Pause,
+    pub(super) met_at: Duration,
+    /// Whether it may be asked: where slots are needed, whether this member has one of its slots.
+    pub(super) gives: bool,
 }
 
 /// The trust in the announcements of a neighbour.

@@ -34,6 +34,11 @@ pub struct Rules {
     pub most_pause: Duration,
     /// The time for which a neighbour is not asked again for a piece that it lacked.
     pub forget_lack: Duration,
+    /// Whether a neighbour is asked only while it gives this member a slot, as in open swarms.
+    pub needs_slots: bool,
+    /// The time for which the pieces of a new neighbour count as near though it gives this member no slot. Those of one
+    /// that has given something before count for longer.
+    pub benefit_of_doubt: Duration,
 }
 
 impl Default for Rules {
@@ -51,6 +56,8 @@ impl Default for Rules {
             least_pause: Duration::from_millis(250),
             most_pause: Duration::from_secs(30),
             forget_lack: Duration::from_secs(10),
+            needs_slots: false,
+            benefit_of_doubt: Duration::from_secs(30),
         }
     }
 }

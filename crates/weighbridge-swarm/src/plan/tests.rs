@@ -2,6 +2,7 @@
 
 mod owners;
 mod parts;
+mod slots;
 mod toy;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

@@ -13,6 +13,8 @@ pub struct Case {
     pub egress: f64,
     /// A scene to compare with.
     pub beside: Option<Scene>,
+    /// The most of the model that free riders may have when the last of the others has all of it.
+    pub free_riders: f64,
 }
 
 /// The most time of a late joiner, in parts of its own bound.
@@ -20,7 +22,8 @@ const JOINER: f64 = 1.3;
 
 impl Case {
     fn new(name: &str, scene: Scene, ratio: f64, egress: f64) -> Self {
-        Self { scene: Scene { name: name.into(), ..scene }, ratio, egress, beside: None }
+        let free_riders = 1.0;
+        Self { scene: Scene { name: name.into(), ..scene }, ratio, egress, beside: None, free_riders }
     }
 
     /// The case with this seed.
@@ -48,6 +51,7 @@ impl Case {
             && ratio <= self.ratio
             && outcome.egress <= self.egress
             && outcome.joiners.iter().all(|ratio| *ratio <= JOINER)
+            && outcome.free_riders.is_none_or(|riders| riders.part <= self.free_riders)
     }
 
     /// The cases that take less than a second each.
@@ -111,6 +115,34 @@ impl Case {
                 beside: Some(without(&eight)),
                 ..Self::new("one of 8 at 1 %, holds back", smart(&slow(&eight)), 1.05, 1.05)
             },
+        ]
+    }
+
+    /// The cases of open swarms, which take some seconds each.
+    #[must_use]
+    pub fn open() -> Vec<Self> {
+        let open = |nodes, up, down, origin, model| Scene {
+            is_open: true,
+            ..Scene::of_equal(nodes, up, down, origin, model)
+        };
+        let tight = open(8, 20.0, 20.0, 20.0, 300.0);
+        let many = open(24, 4.0, 20.0, 10.0, 300.0);
+        let spare = open(32, 5.0, 5.0, 3.0, 150.0);
+        // The time is that of the others in parts of what they take without the free riders.
+        let ridden = |name: &str, nodes: &Scene, riders: usize, ratio, free_riders| Self {
+            beside: Some(Scene { links: nodes.links[riders..].to_vec(), ..nodes.clone() }),
+            free_riders,
+            ..Self::new(name, Scene { free_riders: riders, ..nodes.clone() }, ratio, 1.25)
+        };
+        let of_origin = Scene { riders_ask_origin: true, ..tight.clone() };
+        vec![
+            Self::new("8 open nodes 20/20/20", tight.clone(), 1.20, 1.05),
+            Self::new("24 open nodes 4/20/10", many.clone(), 1.25, 1.25),
+            ridden("2 of 8 never give 20/20/20", &tight, 2, 1.10, 0.15),
+            ridden("6 of 24 never give 4/20/10", &many, 6, 1.20, 0.60),
+            ridden("8 of 32 never give 5/5/3", &spare, 8, 1.05, 1.0),
+            // They take from the origin what any fetch beside a swarm takes: a share of its line.
+            ridden("2 of 8 take from the origin", &of_origin, 2, 1.40, 0.40),
         ]
     }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::{
     PIECE,
-    stage::Event,
+    stage::{Event, Node},
     world::{EPOCH, MS, World, index_of},
 };
-use crate::{Giver, Members, Piece};
+use crate::{Block, Giver, Members, Piece};
 
 /// The time after which a node sees that a neighbour has gone.
 const PARTED: u64 = 50 * MS;
@@ -41,6 +41,7 @@ impl World<'_> {
         this.plan.part(&key, now);
         this.neighbours.lost(&key, now);
         this.uploads.left(&key);
+        this.slots.iter_mut().for_each(|slots| slots.part(&key));
         this.waiting.retain(|(by, ..)| *by != from);
         self.serve_next(to);
         self.ask_all(to);
@@ -56,8 +57,8 @@ impl World<'_> {
         while let Some(key) = self.nodes[node].neighbours.dial(now) {
             let other = index_of(&key);
             let me = self.nodes[node].key;
-            let is_welcome = self.nodes[other].is_there && self.nodes[other].neighbours.connected(me);
-            if is_welcome && self.nodes[node].neighbours.connected(key) {
+            let is_welcome = self.nodes[other].is_there && self.nodes[other].neighbours.connected(me, false);
+            if is_welcome && self.nodes[node].neighbours.connected(key, true) {
                 self.link(node, other);
                 self.link(other, node);
             } else {
@@ -73,6 +74,13 @@ impl World<'_> {
         }
         let (key, now) = (self.nodes[other].key, self.time());
         self.nodes[node].linked.push(other);
+        if let Some(slots) = &mut self.nodes[node].slots {
+            slots.meet(key, Block::of_unknown(&key), false, now);
+        }
+        // Nobody learns an address of one that lets nobody in.
+        if self.nodes[other].is_free_rider {
+            return;
+        }
         self.nodes[node].plan.meet(key, now);
         let has: Vec<u32> = match self.nodes[other].hostile {
             Some(_) => (0..self.pieces).collect(),
@@ -107,7 +115,8 @@ impl World<'_> {
 
     /// The members as a tracker knows them: those that are there and have not all pieces.
     pub(super) fn members(&self) -> Arc<Members> {
-        let there = self.nodes.iter().filter(|node| node.is_there && node.done_at.is_none());
+        let owns = |node: &&Node| node.is_there && node.done_at.is_none() && !node.is_free_rider;
+        let there = self.nodes.iter().filter(owns);
         Arc::new(Members::new(there.map(|node| node.key), self.pieces))
     }
 }

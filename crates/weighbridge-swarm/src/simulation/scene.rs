@@ -29,6 +29,13 @@ pub struct Scene {
     pub not_waited_for: usize,
     /// Whether the origin tells the members apart, and holds pieces back that it has just given to another one (W21).
     pub origin_holds_back: bool,
+    /// Whether the swarm is open: nodes give to those that give, by their [`Slots`](crate::Slots).
+    pub is_open: bool,
+    /// The number of the last nodes that take and never give, in an open swarm. They are not waited for, nor counted in
+    /// the bound, and leave when they have all.
+    pub free_riders: usize,
+    /// Whether free riders take from the origin too, before all others have all.
+    pub riders_ask_origin: bool,
     /// Whether the origin goes away when each piece has come to some node.
     pub origin_goes: bool,
     /// The time for which a node gathers positions before it tells them, in seconds.
@@ -85,7 +92,7 @@ pub struct Outcome {
     pub seconds: f64,
     /// The bound of the nodes that were there from the start and stay.
     pub bound: Bound,
-    /// The bytes that the origin sent, in models.
+    /// The bytes that the origin sent to others than free riders, in models.
     pub egress: f64,
     /// The bytes that were sent beyond the pieces that came, in parts of those: copies that were cut short, wrong
     /// bytes, and transfers that were under way at the end.
@@ -97,6 +104,17 @@ pub struct Outcome {
     pub joiners: Vec<f64>,
     /// The part of all pieces of all nodes that is there, at times.
     pub progress: Vec<(f64, f64)>,
+    /// What came of the free riders, if there are any.
+    pub free_riders: Option<FreeRiders>,
+}
+
+/// What came of nodes that took and never gave.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FreeRiders {
+    /// The part of the model that they had when the last node that is waited for had all of it, on average.
+    pub part: f64,
+    /// The time of the first that had all, in parts of that time.
+    pub first: f64,
 }
 
 impl Outcome {
@@ -122,6 +140,9 @@ impl Scene {
             hostile: None,
             not_waited_for: 0,
             origin_holds_back: false,
+            is_open: false,
+            free_riders: 0,
+            riders_ask_origin: false,
             origin_goes: false,
             batch: 0.02,
             rules: Rules::default(),
@@ -138,6 +159,11 @@ impl Scene {
         World::new(self).play()
     }
 
+    /// The number of the first nodes, behind which those stand that are not waited for.
+    pub(super) fn waited_for(&self) -> usize {
+        self.links.len() - self.not_waited_for - self.free_riders
+    }
+
     /// The number of pieces of the model.
     #[must_use]
     pub fn pieces(&self) -> u32 {
@@ -149,8 +175,7 @@ impl Scene {
     #[must_use]
     pub fn bound(&self) -> Bound {
         let leaving = self.leave.map_or(0, |(count, _)| count);
-        let last = self.links.len() - self.not_waited_for;
-        let links = &self.links[leaving..last];
+        let links = &self.links[leaving..self.waited_for()];
         let bytes = f64::from(self.pieces()) * PIECE as f64 / 1e6;
         let up: f64 = links.iter().map(|(up, _)| up).sum();
         let down = links.iter().map(|(_, down)| *down).fold(f64::INFINITY, f64::min);

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::{Hostile, network::FlowId};
-use crate::{MemberKey, Neighbours, Plan, Uploads};
+use crate::{MemberKey, Neighbours, Plan, Slots, Uploads};
 
 /// A node that fetches the model, or pretends to.
 pub(super) struct Node {
@@ -12,6 +12,9 @@ pub(super) struct Node {
     pub(super) plan: Plan,
     pub(super) neighbours: Neighbours,
     pub(super) uploads: Uploads,
+    /// In an open swarm, in place of the uploads.
+    pub(super) slots: Option<Slots>,
+    pub(super) is_free_rider: bool,
     pub(super) hostile: Option<Hostile>,
     /// Whether the node is in the swarm now.
     pub(super) is_there: bool,
@@ -107,6 +110,16 @@ pub(super) enum Event {
     Join,
     /// The members are told anew to all.
     Epoch,
+    /// A node gives slots, and takes them away.
+    Slots {
+        node: usize,
+    },
+    /// A slot that a node has given or taken away is known to the neighbour.
+    Slot {
+        from: usize,
+        to: usize,
+        has_slot: bool,
+    },
     /// A hostile node claims the next piece.
     HostileClaim {
         node: usize,

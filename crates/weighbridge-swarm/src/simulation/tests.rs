@@ -4,22 +4,28 @@ use super::{network::Network, *};
 
 #[test]
 fn the_small_cases_hold() {
-    for case in Case::small() {
-        for seed in 1..=2 {
-            let case = case.with_seed(seed);
-            let (outcome, ratio) = case.play();
-            let name = &case.scene.name;
-            assert!(
-                case.holds(&outcome, ratio),
-                "{name}, seed {seed}: {ratio:.3} of {}, {:.3} of {} models, {:.2?}, {} unfinished",
-                case.ratio,
-                outcome.egress,
-                case.egress,
-                outcome.joiners,
-                outcome.unfinished
-            );
-        }
-    }
+    Case::small().iter().for_each(|case| (1..=2).for_each(|seed| hold(&case.with_seed(seed))));
+}
+
+#[test]
+fn the_cases_of_open_swarms_hold() {
+    Case::open().iter().for_each(|case| hold(&case.with_seed(1)));
+}
+
+fn hold(case: &Case) {
+    let (outcome, ratio) = case.play();
+    assert!(
+        case.holds(&outcome, ratio),
+        "{}, seed {}: {ratio:.3} of {}, {:.3} of {} models, {:.2?}, {} unfinished, {:?}",
+        case.scene.name,
+        case.scene.seed,
+        case.ratio,
+        outcome.egress,
+        case.egress,
+        outcome.joiners,
+        outcome.unfinished,
+        outcome.free_riders
+    );
 }
 
 #[test]

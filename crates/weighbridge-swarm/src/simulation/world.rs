@@ -3,13 +3,13 @@
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use super::{
-    Bound, Hostile, Outcome, PIECE, Scene,
+    Bound, FreeRiders, Hostile, Outcome, PIECE, Scene,
     network::Network,
     stage::{Agenda, Event, Node, Request},
 };
 use crate::{
-    Admission, Degree, Discovery, Failure, Giver, MemberKey, Neighbours, Piece, Plan, UploadRules, Uploads,
-    plan::Random,
+    Admission, Degree, Discovery, Failure, Giver, MemberKey, Members, Neighbours, Piece, Plan, Rules,
+    SlotRules, Slots, UploadRules, Uploads, plan::Random,
 };
 
 pub(super) const MS: u64 = 1_000_000;
@@ -17,6 +17,8 @@ pub(super) const MS: u64 = 1_000_000;
 const TIMEOUT: u64 = 10_000 * MS;
 /// The time after which a tracker tells all members who has left or joined.
 pub(super) const EPOCH: u64 = 500 * MS;
+/// The time between two looks at the slots of a node.
+const LOOK: u64 = 250 * MS;
 /// No scene takes longer than this many times its bound.
 const MOST: f64 = 20.0;
 
@@ -42,6 +44,12 @@ pub(super) struct World<'a> {
     pub(super) left: usize,
     pub(super) progress: Vec<(f64, f64)>,
     pub(super) joiner_bounds: Vec<(usize, f64)>,
+    /// The number of free riders that lack pieces.
+    riders_left: usize,
+    /// The pieces that the origin gave to free riders.
+    to_riders: u64,
+    /// The pieces that free riders had when nobody was waited for any more.
+    of_riders: Option<u64>,
 }
 
 impl<'a> World<'a> {
@@ -52,7 +60,13 @@ impl<'a> World<'a> {
         let mut random = Random::new(scene.seed);
         let pieces = scene.pieces();
         let keys: Vec<MemberKey> = (0..links.len()).map(|index| key_of(scene.seed, index)).collect();
-        let degree = Degree { least: scene.neighbours, most: scene.neighbours + 4, ..Degree::default() };
+        let most = scene.neighbours + 4;
+        let degree = match scene.is_open {
+            true => Degree { least: scene.neighbours, ..Degree::open() },
+            false => Degree { least: scene.neighbours, most, ..Degree::default() },
+        };
+        let rules = Rules { needs_slots: scene.is_open, ..scene.rules.clone() };
+        let riders = scene.links.len() - scene.free_riders..scene.links.len();
         let count = keys.len();
         let node = |index: usize, random: &mut Random| {
             let key = keys[index];
@@ -61,16 +75,20 @@ impl<'a> World<'a> {
             let named = if count <= 64 { count } else { scene.neighbours * 3 };
             for at in 0..named {
                 let other = if count <= 64 { at } else { random.below(scene.links.len() as u32) as usize };
-                if other < scene.links.len() {
+                // One that lets nobody in has no address that could be named.
+                if other < riders.start {
                     neighbours.found(keys[other], Discovery(0));
                 }
             }
             let is_hostile = index + 1 == scene.links.len();
+            let is_free_rider = riders.contains(&index);
             Node {
                 key,
-                plan: Plan::new(key, pieces, scene.rules.clone(), random.next()),
+                plan: Plan::new(key, pieces, rules.clone(), random.next()),
                 neighbours,
                 uploads: Uploads::new(UploadRules::default()),
+                slots: (scene.is_open && !is_free_rider).then(|| Slots::new(SlotRules::of(PIECE, 0))),
+                is_free_rider,
                 hostile: scene.hostile.filter(|_| is_hostile),
                 is_there: index < scene.links.len(),
                 linked: Vec::new(),
@@ -104,13 +122,16 @@ impl<'a> World<'a> {
             left: 0,
             progress: Vec::new(),
             joiner_bounds: Vec::new(),
+            riders_left: scene.free_riders,
+            to_riders: 0,
+            of_riders: None,
         }
     }
 
     pub(super) fn play(mut self) -> Outcome {
         self.begin();
         let end = seconds(self.bound.seconds * MOST);
-        while self.left > 0 {
+        while self.left > 0 || self.riders_left > 0 {
             let event_at = self.agenda.next_at().unwrap_or(u64::MAX);
             let flow_at = self.network.next_end().unwrap_or(u64::MAX);
             let at = event_at.min(flow_at);
@@ -131,16 +152,15 @@ impl<'a> World<'a> {
 
     fn begin(&mut self) {
         let leaving = self.scene.leave.map_or(0, |(count, _)| count);
-        let last = self.scene.links.len() - self.scene.not_waited_for;
         let joining = self.nodes.len() - self.scene.links.len();
-        self.left = last - leaving + joining;
+        self.left = self.scene.waited_for() - leaving + joining;
         let members = self.members();
         let mut order: Vec<usize> = (0..self.scene.links.len()).collect();
         for at in (1..order.len()).rev() {
             order.swap(at, self.random.below(at as u32 + 1) as usize);
         }
         for node in order {
-            self.nodes[node].plan.set_members(Arc::clone(&members), Duration::ZERO);
+            self.set_members(node, &members);
             self.dial(node);
         }
         for node in 0..self.nodes.len() {
@@ -149,6 +169,9 @@ impl<'a> World<'a> {
             }
             let at = u64::from(self.random.below(50)) * MS;
             self.wake_at(node, at);
+            if self.nodes[node].slots.is_some() {
+                self.agenda.add(at, Event::Slots { node });
+            }
         }
         let at = |part: f64| seconds(self.bound.seconds * part);
         if let Some((_, part)) = self.scene.leave {
@@ -190,6 +213,9 @@ impl<'a> World<'a> {
                 let this = &mut self.nodes[node];
                 this.is_telling = false;
                 let pieces: Rc<[u32]> = std::mem::take(&mut this.news).into();
+                if this.is_free_rider {
+                    return;
+                }
                 for at in 0..self.nodes[node].linked.len() {
                     let to = self.nodes[node].linked[at];
                     let at = self.now + self.delay(node, to);
@@ -216,11 +242,16 @@ impl<'a> World<'a> {
                 let members = self.members();
                 for node in 0..self.nodes.len() {
                     if self.nodes[node].is_there {
-                        let now = self.time();
-                        self.nodes[node].plan.set_members(Arc::clone(&members), now);
+                        self.set_members(node, &members);
                         self.ask_all(node);
                     }
                 }
+            }
+            Event::Slots { node } => self.choose_slots(node),
+            Event::Slot { from, to, has_slot } => {
+                let key = self.nodes[from].key;
+                self.nodes[to].plan.set_slot(&key, has_slot);
+                self.ask(to, Giver::Member(key));
             }
             Event::HostileClaim { node, piece } => {
                 self.tell_claim(node, Some(piece));
@@ -234,6 +265,32 @@ impl<'a> World<'a> {
                 self.agenda.add(self.now + seconds(self.bound.seconds / 100.0), Event::Sample);
             }
         }
+    }
+
+    /// Tells a node who the members are. A free rider owns nothing, and goes by no owners.
+    fn set_members(&mut self, node: usize, members: &Arc<Members>) {
+        let now = self.time();
+        let members = match self.nodes[node].is_free_rider {
+            true => Arc::new(Members::new([], self.pieces)),
+            false => Arc::clone(members),
+        };
+        self.nodes[node].plan.set_members(members, now);
+    }
+
+    /// A node gives slots and takes them away.
+    fn choose_slots(&mut self, node: usize) {
+        let now = self.time();
+        let lacks: Vec<bool> = self.nodes.iter().map(|node| node.done_at.is_none()).collect();
+        let this = &mut self.nodes[node];
+        let (plan, is_complete) = (&this.plan, this.done_at.is_some());
+        let Some(slots) = this.slots.as_mut().filter(|_| this.is_there) else { return };
+        let changes = slots.choose(is_complete, |key| lacks[index_of(key)] && plan.has_for(key), now);
+        for change in changes {
+            let to = index_of(&change.member);
+            let at = self.now + self.delay(node, to);
+            self.agenda.add(at, Event::Slot { from: node, to, has_slot: change.has_slot });
+        }
+        self.agenda.add(self.now + LOOK, Event::Slots { node });
     }
 
     /// Asks every giver that is free, beginning at a random one.
@@ -257,6 +314,9 @@ impl<'a> World<'a> {
         if this.hostile.is_some() || this.done_at.is_some() || !this.is_there {
             return;
         }
+        if this.is_free_rider && giver == Giver::Origin && !self.scene.riders_ask_origin && self.left > 0 {
+            return;
+        }
         let Some(ask) = this.plan.next(giver, now) else { return };
         let of = match giver {
             Giver::Origin => self.nodes.len(),
@@ -274,7 +334,7 @@ impl<'a> World<'a> {
     }
 
     fn tell_claim(&mut self, node: usize, piece: Option<u32>) {
-        if self.nodes[node].told_claim == piece {
+        if self.nodes[node].told_claim == piece || self.nodes[node].is_free_rider {
             return;
         }
         self.nodes[node].told_claim = piece;
@@ -304,8 +364,12 @@ impl<'a> World<'a> {
             self.agenda.add(self.now + TIMEOUT, Event::TimedOut { by, number });
             return;
         }
-        let peer = self.nodes[by].key;
-        match self.nodes[of].uploads.ask(peer) {
+        let (peer, now) = (self.nodes[by].key, self.time());
+        let admission = match &mut self.nodes[of].slots {
+            Some(slots) => slots.may_take(&peer, now).map_or_else(Admission::Busy, |()| Admission::Serve),
+            None => self.nodes[of].uploads.ask(peer),
+        };
+        match admission {
             Admission::Serve => self.begin_transfer(by, of, number),
             Admission::Wait => self.nodes[of].waiting.push((by, piece, number)),
             Admission::Busy(time) => {
@@ -344,6 +408,10 @@ impl<'a> World<'a> {
         let (of, flow) = (request.of, request.flow);
         let at = self.now + self.delay(by, of);
         self.agenda.add(at, Event::Answered { by, number });
+        let (taker, now) = (self.nodes[by].key, self.time());
+        if let Some(slots) = self.nodes.get_mut(of).and_then(|of| of.slots.as_mut()) {
+            slots.took(&taker, PIECE, now);
+        }
         if let Some((_, since)) = flow {
             self.upload_ends(of, by, since);
         }
@@ -384,7 +452,11 @@ impl<'a> World<'a> {
             return;
         }
         let this = &mut self.nodes[by];
+        self.to_riders += u64::from(this.is_free_rider && giver == Giver::Origin);
         if !this.plan.holds(Piece(piece)) {
+            if let (Giver::Member(key), Some(slots)) = (giver, &mut this.slots) {
+                slots.gave(&key, PIECE, now);
+            }
             this.news.push(piece);
             if !this.is_telling {
                 this.is_telling = true;
@@ -402,8 +474,16 @@ impl<'a> World<'a> {
         }
         if self.nodes[by].plan.is_complete() && self.nodes[by].done_at.is_none() {
             self.nodes[by].done_at = Some(self.now);
+            if self.nodes[by].is_free_rider {
+                self.riders_left -= 1;
+                return self.leave(by);
+            }
             if self.is_waited_for(by) {
                 self.left -= 1;
+            }
+            if self.left == 0 {
+                let riders = self.nodes.iter().filter(|node| node.is_free_rider);
+                self.of_riders.get_or_insert(riders.map(|node| u64::from(node.plan.held())).sum());
             }
         }
         self.ask(by, giver);
@@ -447,7 +527,7 @@ impl<'a> World<'a> {
 
     fn is_waited_for(&self, node: usize) -> bool {
         let leaving = self.scene.leave.map_or(0, |(count, _)| count);
-        let last = self.scene.links.len() - self.scene.not_waited_for;
+        let last = self.scene.waited_for();
         node >= leaving && (node < last || node >= self.scene.links.len())
     }
 
@@ -476,7 +556,8 @@ impl<'a> World<'a> {
 
     fn outcome(mut self) -> Outcome {
         let model = f64::from(self.pieces) * PIECE as f64;
-        let egress = self.network.sent_by(self.nodes.len(), self.now) / model;
+        let all = self.network.sent_by(self.nodes.len(), self.now) / model;
+        let egress = all - self.to_riders as f64 / f64::from(self.pieces);
         let waited = (0..self.scene.links.len()).filter(|node| self.is_waited_for(*node));
         let ends: Vec<Option<u64>> = waited.map(|node| self.nodes[node].done_at).collect();
         let last = ends.iter().map(|end| end.unwrap_or(self.now)).max().unwrap_or(0);
@@ -484,6 +565,12 @@ impl<'a> World<'a> {
             let node = &self.nodes[*node];
             node.done_at.map_or(f64::INFINITY, |at| (at - node.joined_at) as f64 / 1e9 / bound)
         });
+        let riders = self.nodes.iter().filter(|node| node.is_free_rider);
+        let first = riders.clone().map(|node| node.done_at.map_or(f64::INFINITY, |at| at as f64));
+        let first = first.fold(f64::INFINITY, f64::min) / last as f64;
+        let all = f64::from(self.pieces) * riders.count() as f64;
+        let part = self.of_riders.map_or(f64::NAN, |pieces| pieces as f64 / all);
+        let free_riders = (self.scene.free_riders > 0).then_some(FreeRiders { part, first });
         let sent: f64 = (0..=self.nodes.len()).map(|node| self.network.sent_by(node, self.now)).sum();
         let came: u64 = self.nodes.iter().map(|node| u64::from(node.plan.held()) * PIECE).sum();
         Outcome {
@@ -494,6 +581,7 @@ impl<'a> World<'a> {
             unfinished: self.left,
             joiners: joiners.collect(),
             progress: self.progress,
+            free_riders,
         }
     }
 }

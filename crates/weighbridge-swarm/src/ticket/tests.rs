@@ -7,10 +7,14 @@ fn ticket() -> Ticket {
         name: ModelName::parse("org/model").unwrap(),
         head: HeadId::from_bytes([7; 32]),
         expires: Time::parse("2026-12-07T00:00:00Z").unwrap(),
-        secret: [0x5a; 32].into(),
+        access: Access::Secret([0x5a; 32].into()),
         trackers: vec![address("origin.example:7070"), address("[2001:db8::1]:1")],
         members: vec![MemberKey::from_bytes([1; 32]), MemberKey::from_bytes([2; 32])],
     }
+}
+
+fn open_ticket() -> Ticket {
+    Ticket { access: Access::Open([0x5a; 32]), members: Vec::new(), ..ticket() }
 }
 
 fn address(text: &str) -> Address {
@@ -32,14 +36,21 @@ fn any_ticket() -> impl Strategy<Value = Ticket> {
     let name = "[A-Za-z0-9][A-Za-z0-9._-]{0,20}(/[A-Za-z0-9][A-Za-z0-9._-]{0,20}){0,3}";
     let trackers = btree_set(any_address(), 0..=MAX_TRACKERS).prop_map(Vec::from_iter).prop_shuffle();
     let members = btree_set(any::<[u8; 32]>(), 0..=20);
-    (name, any::<[u8; 32]>(), 0i64..253_402_300_800, any::<[u8; 32]>(), trackers, members).prop_map(
-        |(name, head, expires, secret, trackers, members)| Ticket {
+    let access = prop_oneof![
+        3 => any::<[u8; 32]>().prop_map(|secret| Access::Secret(secret.into())),
+        1 => any::<[u8; 32]>().prop_map(Access::Open),
+    ];
+    (name, any::<[u8; 32]>(), 0i64..253_402_300_800, access, trackers, members).prop_map(
+        |(name, head, expires, access, trackers, members)| Ticket {
             name: ModelName::parse(&name).unwrap(),
             head: HeadId::from_bytes(head),
             expires: Time::from_unix(expires).unwrap(),
-            secret: secret.into(),
+            members: match access {
+                Access::Secret(_) => members.into_iter().map(MemberKey::from_bytes).collect(),
+                Access::Open(_) => Vec::new(),
+            },
+            access,
             trackers,
-            members: members.into_iter().map(MemberKey::from_bytes).collect(),
         },
     )
 }
@@ -86,11 +97,12 @@ proptest! {
     fn no_bytes_make_the_parser_panic(bytes in any::<Vec<u8>>(), text in "\\PC*") {
         let _ = Ticket::parse(&bytes);
         let _ = Address::parse(&text);
-        for mut line in [&b"name "[..], b"head ", b"expires ", b"secret ", b"tracker "].map(<[u8]>::to_vec) {
-            line.extend_from_slice(&bytes);
-            let whole = ticket().write();
-            for end in (0..whole.len()).filter(|end| whole.as_bytes()[*end] == b'\n') {
-                let _ = Ticket::parse(&[&whole.as_bytes()[..=end], &line].concat());
+        let lines = [&b"name "[..], b"head ", b"expires ", b"secret ", b"open ", b"tracker "];
+        for line in lines.map(|key| [key, &bytes].concat()) {
+            for whole in [ticket().write(), open_ticket().write()] {
+                for end in (0..whole.len()).filter(|end| whole.as_bytes()[*end] == b'\n') {
+                    let _ = Ticket::parse(&[&whole.as_bytes()[..=end], &line].concat());
+                }
             }
         }
     }
@@ -98,9 +110,10 @@ proptest! {
 
 /// Whether a text has eight bytes of the secret in a row, in base64, in hexadecimal digits, or as a list of numbers.
 fn shows_a_secret(ticket: &Ticket, text: &str) -> bool {
-    let base64 = Base64::encode_string(ticket.secret.0.as_slice());
-    let hex: String = ticket.secret.0.iter().map(|byte| format!("{byte:02x}")).collect();
-    let numbers = format!("{:?}", &ticket.secret.0[..8]);
+    let Access::Secret(Secret(secret)) = &ticket.access else { return false };
+    let base64 = Base64::encode_string(secret.as_slice());
+    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let numbers = format!("{:?}", &secret[..8]);
     let has_part =
         |whole: &str, len: usize| (0..=whole.len() - len).any(|at| text.contains(&whole[at..at + len]));
     has_part(&base64, 11) || has_part(&hex, 16) || text.contains(numbers.trim_matches(['[', ']']))
@@ -109,11 +122,19 @@ fn shows_a_secret(ticket: &Ticket, text: &str) -> bool {
 /// Tampering is never unnoticed: whatever is one byte away is no ticket, or another one that is written as it stands.
 #[test]
 fn every_change_of_one_byte_is_refused_or_makes_another_ticket() {
-    let (ticket, text) = (ticket(), ticket().write());
+    [ticket(), open_ticket()].iter().for_each(change_each_byte);
+}
+
+fn change_each_byte(ticket: &Ticket) {
+    let text = ticket.write();
     let mut others = 0;
     let mut judge = |changed: &[u8]| {
         let Ok(read) = Ticket::parse(changed) else { return };
-        assert!(read != ticket && read.write().as_bytes() == changed, "{}", String::from_utf8_lossy(changed));
+        assert!(
+            read != *ticket && read.write().as_bytes() == changed,
+            "{}",
+            String::from_utf8_lossy(changed)
+        );
         others += 1;
     };
     for at in 0..text.len() {
@@ -140,7 +161,9 @@ fn a_change_of_trackers_and_members_keeps_the_swarm_and_any_other_makes_another(
     for other in [
         Ticket { head: HeadId::from_bytes([8; 32]), ..plain.clone() },
         Ticket { expires: Time::from_unix(plain.expires.unix() + 1).unwrap(), ..plain.clone() },
-        Ticket { secret: [0x5b; 32].into(), ..plain.clone() },
+        Ticket { access: Access::Secret([0x5b; 32].into()), ..plain.clone() },
+        // Members of an open swarm are not met by those who take it for one of members that trust each other.
+        open_ticket(),
     ] {
         assert!(other.key() != plain.key() && other.key().label() != plain.key().label());
     }
@@ -152,7 +175,7 @@ fn a_proof_is_of_one_side_one_connection_and_two_keys() {
     let [one, other] = [1, 2].map(|byte| MemberKey::from_bytes([byte; 32]));
     let proof = key.proof(Side::Connects, &[3; 32], &one, &other);
     assert_eq!(proof, key.proof(Side::Connects, &[3; 32], &one, &other));
-    let stranger = Ticket { secret: [0; 32].into(), ..ticket() }.key();
+    let stranger = Ticket { access: Access::Secret([0; 32].into()), ..ticket() }.key();
     for another in [
         key.proof(Side::Accepts, &[3; 32], &one, &other),
         key.proof(Side::Connects, &[4; 32], &one, &other),
@@ -218,7 +241,10 @@ fn an_error_names_the_line() {
         (&[(2, "name /")], 2, TicketFault::Value("name")),
         (&[(3, "head 00"), (5, "x")], 3, TicketFault::Value("head")),
         (&[(4, "expires never")], 4, TicketFault::Value("expires")),
-        (&[(5, "secret")], 5, TicketFault::Line("secret")),
+        (&[(5, "secret")], 5, TicketFault::Access),
+        (&[(5, "open")], 5, TicketFault::Access),
+        (&[(5, "opened =")], 5, TicketFault::Access),
+        (&[(5, "open =")], 5, TicketFault::Value("open")),
         (&[(5, "secret =")], 5, TicketFault::Value("secret")),
         (&[(6, &secret)], 6, TicketFault::Line("nothing more")),
         (&[(7, "tracker origin.example:7070")], 7, TicketFault::Value("tracker")),
@@ -238,6 +264,29 @@ fn whoever_has_the_ticket_is_a_member_unless_it_lists_members() {
     assert!(ticket().lists(&one) && !ticket().lists(&other));
     let open = Ticket { members: Vec::new(), ..ticket() };
     assert!(open.lists(&one) && open.lists(&other));
+}
+
+#[test]
+fn an_open_ticket_lists_no_members_and_a_ticket_has_one_access() {
+    let open = open_ticket();
+    assert!(open.is_open() && !ticket().is_open() && open.lists(&MemberKey::from_bytes([9; 32])));
+    let text = open.write();
+    assert!(
+        text.contains("\nopen WlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlo=\n") && !text.contains("secret")
+    );
+    let listed = Ticket { members: ticket().members, ..open.clone() };
+    let fault = |line, fault| Some(TicketError { line, fault });
+    let fault_of = |text: &str| Ticket::parse(text.as_bytes()).err();
+    assert_eq!(fault_of(&listed.write()), fault(8, TicketFault::Line("nothing more")));
+    for (one, other) in [("secret", "open"), ("open", "secret"), ("open", "open")] {
+        let value = "WlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlo=";
+        let both = text.replace(&format!("open {value}"), &format!("{one} {value}\n{other} {value}"));
+        assert_eq!(fault_of(&both), fault(6, TicketFault::Line("nothing more")), "{one} and {other}");
+    }
+    let without = text.replace("open WlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlo=\n", "");
+    assert_eq!(fault_of(&without), fault(5, TicketFault::Access));
+    let cut = &text[..text.find("open ").unwrap()];
+    assert_eq!(fault_of(cut), fault(5, TicketFault::Access));
 }
 
 #[test]

@@ -22,7 +22,7 @@ use tokio::{
     time::timeout,
 };
 use weighbridge_manifest::Time;
-use weighbridge_swarm::{Carrier as _, Identity, Link, MemberKey, Side, Ticket, TlsCarrier};
+use weighbridge_swarm::{Access, Carrier as _, Identity, Link, MemberKey, Side, Ticket, TlsCarrier};
 use weighbridge_testkit::Sample;
 
 use crate::kit::*;
@@ -170,7 +170,7 @@ async fn attack(to: SocketAddr, sample: &Sample, right: &Ticket) {
     }
 
     let stranger = Identity::random().unwrap();
-    let other = Ticket { secret: [8; 32].into(), ..right.clone() };
+    let other = Ticket { access: Access::Secret([8; 32].into()), ..right.clone() };
     let later = Ticket { expires: Time::parse("2999-01-01T00:00:01Z").unwrap(), ..right.clone() };
     let of_accepting = |ends: &Ends| hello(right, right, Side::Accepts, ends);
     let known = says(to, &stranger, |ends| hello(&other, right, Side::Connects, ends)).await;

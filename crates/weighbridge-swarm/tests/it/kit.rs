@@ -23,8 +23,8 @@ use tokio::{
 };
 use weighbridge_manifest::{Expectation, ModelName, Time, TrustError, TrustPolicy, VerifiedHead};
 use weighbridge_swarm::{
-    Address, Carrier as _, HEADER, Header, Identity, Item, Link, Message, Pieces, Role, Side, Stream, Swarm,
-    SwarmKey, SwarmOptions, Tag, Ticket, TlsCarrier, Tracker, TrackerView,
+    Access, Address, Carrier as _, HEADER, Header, Identity, Item, Link, Message, Pieces, Role, Side, Stream,
+    Swarm, SwarmKey, SwarmOptions, Tag, Ticket, TlsCarrier, Tracker, TrackerView,
 };
 use weighbridge_testkit::{CHUNK, Sample};
 use weighbridge_transfer::{
@@ -58,10 +58,15 @@ pub(crate) fn ticket(sample: &Sample, members: &[&Identity]) -> Ticket {
         name: ModelName::parse("test/model").unwrap(),
         head: sample.id,
         expires: Time::parse("2999-01-01T00:00:00Z").unwrap(),
-        secret: [7; 32].into(),
+        access: Access::Secret([7; 32].into()),
         trackers: Vec::new(),
         members,
     }
+}
+
+/// An open ticket for the release.
+pub(crate) fn open_ticket(sample: &Sample) -> Ticket {
+    Ticket { access: Access::Open([7; 32]), ..ticket(sample, &[]) }
 }
 
 pub(crate) fn pieces(sample: &Sample) -> Pieces {
@@ -277,6 +282,7 @@ pub(crate) struct Begin {
     pub(crate) part: Option<&'static str>,
     pub(crate) place: TempDir,
     pub(crate) rate: Option<u64>,
+    pub(crate) share: bool,
 }
 
 impl Begin {
@@ -290,6 +296,7 @@ impl Begin {
             part: None,
             place: tempfile::tempdir().unwrap(),
             rate: None,
+            share: true,
         }
     }
 
@@ -325,6 +332,7 @@ impl Begin {
             peers: self.peers.iter().map(|peer| Address::from(*peer)).collect(),
             is_whole: self.part.is_none(),
             upload_rate: self.rate,
+            share: self.share,
         };
         let swarm = Arc::new(Swarm::join(options, sources.clone()).await?);
         Ok(Joined { begin: self, swarm, sources })
@@ -429,10 +437,14 @@ impl Drop for Node {
 }
 
 /// Waits until something is so.
-pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, is_so: impl FnMut() -> bool) {
+    until_within(what, SOON, is_so).await;
+}
+
+pub(crate) async fn until_within(what: &str, within: Duration, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {
-        assert!(began.elapsed() < SOON, "{what}: not in time");
+        assert!(began.elapsed() < within, "{what}: not in time");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -18,4 +18,5 @@ mod honest;
 mod kit;
 mod liars;
 mod messages;
+mod open;
 mod requests;

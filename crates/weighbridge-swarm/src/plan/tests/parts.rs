@@ -68,7 +68,7 @@ fn known(count: u8, discovery: u8, neighbours: &mut Neighbours) {
 
 fn dial_all(neighbours: &mut Neighbours, now: Duration) -> Vec<MemberKey> {
     let dialled: Vec<_> = std::iter::from_fn(|| neighbours.dial(now)).collect();
-    assert!(dialled.iter().all(|key| neighbours.connected(*key)));
+    assert!(dialled.iter().all(|key| neighbours.connected(*key, true)));
     dialled
 }
 
@@ -86,8 +86,29 @@ fn up_to_eight_members_are_all_neighbours_and_of_more_eight_are_dialled() {
 fn no_more_than_twelve_are_admitted() {
     let mut neighbours = Neighbours::new(key(0), Degree::default(), 1);
     known(100, 0, &mut neighbours);
-    let admitted = (1..100).filter(|index| neighbours.connected(key(*index))).count();
+    let admitted = (1..100).filter(|index| neighbours.connected(key(*index), false)).count();
     assert_eq!(admitted, 12);
+}
+
+#[test]
+fn those_who_come_to_an_open_swarm_leave_places_for_those_who_are_dialled() {
+    let mut neighbours = Neighbours::new(key(0), Degree::open(), 1);
+    let admitted = (1..100).filter(|index| neighbours.connected(key(*index), false)).count();
+    assert_eq!(admitted, 10, "of those that have come");
+    (100..120).for_each(|index| neighbours.found(key(index), Discovery(0)));
+    let dialled = dial_all(&mut neighbours, seconds(0));
+    assert_eq!(dialled.len(), 6, "whoever has come");
+    assert!(!neighbours.connected(key(99), false) && neighbours.iter().count() == 16);
+    // One that was dialled makes room for another that is dialled, and not for one that comes.
+    neighbours.lost(&dialled[0], seconds(0));
+    assert!(!neighbours.connected(key(99), false));
+    assert_eq!(dial_all(&mut neighbours, seconds(0)).len(), 1);
+    neighbours.lost(&key(1), seconds(0));
+    assert!(neighbours.connected(key(99), false));
+    // One whose address the user names is dialled too, whoever knows its key.
+    neighbours.lost(&key(2), seconds(0));
+    neighbours.lost(&dialled[1], seconds(0));
+    assert!(neighbours.connected(key(3 + 200), true) && neighbours.connected(key(98), false));
 }
 
 #[test]
@@ -113,7 +134,7 @@ fn a_banned_key_is_neither_dialled_nor_admitted() {
     dial_all(&mut neighbours, seconds(0));
     assert!(neighbours.ban(key(2)));
     known(3, 1, &mut neighbours);
-    assert!(!neighbours.connected(key(2)) && neighbours.is_banned(&key(2)));
+    assert!(!neighbours.connected(key(2), false) && neighbours.is_banned(&key(2)));
     assert!(dial_all(&mut neighbours, seconds(999)).is_empty());
 }
 
