@@ -255,9 +255,10 @@ fn in_an_open_swarm_those_give_who_say_so() {
     let first = scene.node("n0", "--share --linger 10m");
     let (_, line) = first.wait_for(|object| object["event"] == "result");
     assert_eq!(line["fetched"], true, "{line}");
-    // One that does not share is given something all the same, by one that has nobody else to give to.
+    // One that does not share is given something all the same, by one that has nobody else to give to. The origin alone would not be
+    // slow enough for that.
     let line = format!("fetch {}/org/llama --swarm ticket -o n1 --vkey @alice", scene.url);
-    let taken = world.run(&format!("{line} --json")).done();
+    let taken = world.run(&format!("{line} --limit-rate 10MB --json")).done();
     let objects = taken.objects();
     let of = |event: &str| objects.iter().find(|object| object["event"] == event).unwrap();
     let (part, shared) = (&of("result")["swarm"], of("shared"));
