@@ -2,7 +2,7 @@
 
 use std::{
     env, fs,
-    io::{self, Read},
+    io::{self, Read, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -140,20 +140,29 @@ fn ask(question: &str) -> Result<Passphrase, KeyError> {
 
 fn prompt(question: &str) -> Result<Zeroizing<String>, KeyError> {
     #[cfg(unix)]
-    let _hidden = Hidden::begin();
-    match rpassword::prompt_password(question) {
+    let hidden = Hidden::begin();
+    #[cfg(unix)]
+    let typed = match &hidden {
+        Some(hidden) => hidden.ask(question),
+        None => rpassword::prompt_password(question),
+    };
+    #[cfg(not(unix))]
+    let typed = rpassword::prompt_password(question);
+    match typed {
         // A Ctrl-C at this prompt arrives as a character first, and then as the signal.
         Err(error) if error.kind() == io::ErrorKind::Interrupted => signals::wait_for_end(),
         typed => typed.map(Zeroizing::new).map_err(KeyError::NoPassphrase),
     }
 }
 
-/// A terminal that does not show typed characters and sends no signals for them, until this is dropped or a signal from
-/// elsewhere ends the run.
+/// A terminal that does not show typed characters, gives them one by one, and sends no signals for them, until this is dropped or a
+/// signal from elsewhere ends the run.
 ///
-/// `rpassword` does the same, but only after it has printed the question: a passphrase typed at once would be seen.
+/// `rpassword` reads from it, and changes no settings: it would do so only after it has printed the question, when a passphrase that was typed at
+/// once has been seen; and at a Ctrl-C it would put its settings back after the signal has put back the ones of before.
 #[cfg(unix)]
 struct Hidden {
+    terminal: fs::File,
     restore: Arc<dyn Fn() + Send + Sync>,
     _undone: OnSignal,
 }
@@ -162,19 +171,30 @@ struct Hidden {
 impl Hidden {
     /// `None` if there is no terminal, or if its settings cannot be read.
     fn begin() -> Option<Self> {
-        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+        use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, tcgetattr, tcsetattr};
         let terminal = fs::File::options().read(true).write(true).open("/dev/tty").ok()?;
         let settings = tcgetattr(&terminal).ok()?;
         let mut silent = settings.clone();
-        silent.local_modes -= LocalModes::ECHO | LocalModes::ISIG;
+        silent.local_modes -= LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG;
+        silent.special_codes[SpecialCodeIndex::VMIN] = 1;
+        silent.special_codes[SpecialCodeIndex::VTIME] = 0;
         let opened = terminal.try_clone().ok()?;
         let restore: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
-            let _ = tcsetattr(&terminal, OptionalActions::Now, &settings);
+            let _ = tcsetattr(&opened, OptionalActions::Now, &settings);
         });
         let undo = Arc::clone(&restore);
-        let hidden = Self { restore, _undone: signals::on_signal(move || undo()) };
-        tcsetattr(&opened, OptionalActions::Now, &silent).ok()?;
+        let hidden = Self { terminal, restore, _undone: signals::on_signal(move || undo()) };
+        tcsetattr(&hidden.terminal, OptionalActions::Now, &silent).ok()?;
         Some(hidden)
+    }
+
+    /// Prints the question, and reads a line.
+    fn ask(&self, question: &str) -> io::Result<String> {
+        let (input, output) = (self.terminal.try_clone()?, self.terminal.try_clone()?);
+        let config = rpassword::ConfigBuilder::new().input_reader(input).output_writer(output).build();
+        let typed = rpassword::prompt_password_with_config(question, config)?;
+        (&self.terminal).write_all(b"\n")?;
+        Ok(typed)
     }
 }
 
@@ -198,7 +218,7 @@ fn first_line(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     // Reserve all room at the start, and read without another buffer: growing or buffering would leave copies behind.
     let mut line = Zeroizing::new(Vec::with_capacity(most));
     while line.len() < most && !line.ends_with(b"\n") {
-        if file.by_ref().take(1).read_to_end(&mut line).map_err(failed)? == 0 {
+        if Read::by_ref(&mut file).take(1).read_to_end(&mut line).map_err(failed)? == 0 {
             break;
         }
     }
