@@ -18,6 +18,7 @@ use futures_util::{StreamExt as _, stream};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::watch,
     task::JoinHandle,
     time::timeout,
 };
@@ -115,6 +116,8 @@ pub(crate) struct Origin {
     holds_back: Option<Duration>,
     /// The origin is gone once it has given each chunk.
     dies: bool,
+    /// Whether it gives bytes of files now.
+    pub(crate) gives: watch::Sender<bool>,
     is_dead: AtomicBool,
 }
 
@@ -142,6 +145,7 @@ impl Origin {
             claims: Mutex::default(),
             holds_back: None,
             dies,
+            gives: watch::Sender::new(true),
             is_dead: AtomicBool::new(false),
         }
     }
@@ -229,6 +233,7 @@ impl Source for Line {
                     String,
                 )| async move {
                     let frame = frames.next()?;
+                    let _ = origin.gives.subscribe().wait_for(|gives| *gives).await;
                     origin.line.pay(frame.len()).await;
                     let end = start + u64::try_from(frame.len()).unwrap();
                     origin.gave(&path, start..end);
