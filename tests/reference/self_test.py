@@ -869,7 +869,7 @@ class Vectors(unittest.TestCase):
 
     def test_every_kind_of_test_has_an_accepted_and_a_refused_vector(self):
         ends = {(vector.header["test"], vector.header["expect"]) for vector in self.vectors}
-        always_accepted = {"route", "root", "shown", "swarm-proof", "swarm-owners"}
+        always_accepted = {"route", "root", "shown", "swarm-claim", "swarm-proof", "swarm-owners"}
         for kind in run_vectors.TESTS:
             self.assertIn((kind, "accepted"), ends)
             self.assertIn((kind, "refused"), ends | {(kind, "refused") for kind in always_accepted})

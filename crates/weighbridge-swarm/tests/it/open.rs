@@ -286,7 +286,9 @@ async fn many_keys_of_one_address_leave_places_for_others() {
     }
     until("the end of their channels", || seed.swarm.figures().members <= 4).await;
     assert!(kept.len() <= 6, "{} channels", kept.len());
-    let honest = Begin::of(&sample, &ticket).peers(&[seed.address()]).start().await;
+    let honest = Begin::of(&sample, &ticket).peers(&[seed.address()]).join().await;
+    assert!(honest.swarm.found_somebody(SOON).await);
+    let honest = honest.fetch();
     honest.done().await;
     assert!(honest.swarm.figures().taken >= size(&sample) - PIECE);
 }
