@@ -31,15 +31,15 @@ pub(crate) const CLAIM: HeaderName = HeaderName::from_static("weighbridge-claim"
 pub struct Claim {
     /// The tag of the member.
     pub tag: [u8; 16],
-    /// The time for which nobody else is to be given the bytes.
+    /// The time for which nobody else is to be given the bytes; zero if others may have them at once.
     pub lease: Duration,
 }
 
-/// The least and the longest lease, in milliseconds.
+/// The least and the longest lease, in milliseconds, of a claim that holds bytes back.
 const LEASES: std::ops::RangeInclusive<u64> = 1_000..=60_000;
 
 impl Claim {
-    /// Reads the value of the header: 32 hexadecimal digits, a space, and milliseconds. `None` if it is malformed.
+    /// Reads the value of the header: 32 hexadecimal digits, a space, and milliseconds, 0 or 1,000 to 60,000. `None` if it is malformed.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (digits, lease) = text.split_once(' ')?;
@@ -51,8 +51,12 @@ impl Claim {
         for (byte, pair) in tag.iter_mut().zip(digits.as_bytes().chunks(2)) {
             *byte = u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()?;
         }
-        let is_number = lease.bytes().all(|byte| byte.is_ascii_digit()) && !lease.starts_with('0');
-        let lease = lease.parse().ok().filter(|lease| is_number && LEASES.contains(lease))?;
+        let lease = if lease == "0" {
+            0
+        } else {
+            let is_number = lease.bytes().all(|byte| byte.is_ascii_digit()) && !lease.starts_with('0');
+            lease.parse().ok().filter(|lease| is_number && LEASES.contains(lease))?
+        };
         Some(Self { tag, lease: Duration::from_millis(lease) })
     }
 

@@ -153,7 +153,7 @@ impl Guide for Member {
         let file = *work.shelf.positions.get(&place.root)?;
         // The origin holds nothing back for one that gives nothing.
         let claim = (giver == Giver::Origin && *gives)
-            .then(|| Claim { tag: *self.tag.as_bytes(), lease: work.plan.origin_lease() });
+            .then(|| Claim { tag: *self.tag.as_bytes(), lease: work.plan.origin_hold() });
         Some(NamedRun { file, chunks: place.chunks, is_copy: ask.is_copy, claim })
     }
 

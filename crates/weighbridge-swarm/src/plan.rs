@@ -528,6 +528,13 @@ impl Plan {
         self.rules.lease(self.origin.time)
     }
 
+    /// The time for which the origin, if it knows the members, is to give a piece to this member alone: a lease, and
+    /// none in a small swarm. Its members hear the claims of each other.
+    #[must_use]
+    pub fn origin_hold(&self) -> Duration {
+        if self.rules.is_small(self.members.keys().len()) { Duration::ZERO } else { self.origin_lease() }
+    }
+
     /// The time after which a request to a neighbour counts as late.
     fn member_lease(&self) -> Duration {
         self.rules.lease(self.member_time.max(self.origin.time))

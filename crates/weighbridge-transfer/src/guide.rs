@@ -106,7 +106,7 @@ pub struct NamedRun {
 pub struct Claim {
     /// The tag by which a source that has the swarm's ticket knows the member.
     pub tag: [u8; 16],
-    /// The time for which the source is to give the range to no other member.
+    /// The time for which the source is to give the range to no other member; zero if it may.
     pub lease: Duration,
 }
 

@@ -169,7 +169,7 @@ def membership(key: bytes, side: str, exporter: bytes, connecting: bytes, accept
 
 # --- claims at an origin (W21) ----------------------------------------------------------------------------
 
-CLAIM = re.compile(r"([0-9a-f]{32}) ([1-9][0-9]{3,4})")
+CLAIM = re.compile(r"([0-9a-f]{32}) (0|[1-9][0-9]{3,4})")
 
 
 def tag(key: bytes, member: bytes) -> bytes:
@@ -179,7 +179,7 @@ def tag(key: bytes, member: bytes) -> bytes:
 def parse_claim(text: str) -> tuple[str, int] | None:
     """The tag and the lease of a header's value; `None` of one that is passed over."""
     match = CLAIM.fullmatch(text)
-    if not match or not 1000 <= int(match[2]) <= 60_000:
+    if not match or (match[2] != "0" and not 1000 <= int(match[2]) <= 60_000):
         return None
     return match[1], int(match[2])
 

@@ -102,6 +102,34 @@ fn nobody_waits_for_longer_than_its_own_lease() {
     assert_eq!(held_back(decide(2, 1_000, 1_000)), 0);
 }
 
+/// Members of a small swarm waited for the lease of a slow one, though all of them had heard its claim.
+#[test]
+fn a_claim_without_a_lease_counts_and_holds_nothing_back() {
+    let desk = Desk::new();
+    let ask = |member, lease, ms| {
+        let now = desk.began + Duration::from_millis(ms);
+        match desk.claims.decide(&header(member, lease), (&model(), HEAD), 3, &(0..100), now) {
+            Verdict::Unclaimed => Asked::Unclaimed,
+            Verdict::Given(claimed) => {
+                claimed.end(100, true);
+                Asked::Given
+            }
+            Verdict::HeldBack(time) => Asked::HeldBack(u64::try_from(time.as_millis()).unwrap()),
+        }
+    };
+    assert_eq!(
+        (ask(1, 0, 0), ask(2, 2_000, 1)),
+        (Asked::Given, Asked::Given),
+        "nothing is held back for the first"
+    );
+    assert_eq!(
+        (ask(1, 0, 2), ask(3, 2_000, 3)),
+        (Asked::Given, Asked::HeldBack(1_998)),
+        "but for the second"
+    );
+    assert_eq!(desk.figures(), ClaimFigures { once: 100, same_member: 0, after_lease: 200, held_back: 1 });
+}
+
 /// Whoever asks without end, by a copied tag or as a member, could otherwise keep a piece from all others for ever.
 #[test]
 fn three_leases_follow_in_which_nothing_is_held_back() {
@@ -153,8 +181,12 @@ fn requests_without_a_claim_that_counts_are_answered_as_ever() {
 fn a_claim_is_written_in_one_way() {
     let tag = "000102030405060708090a0b0c0d0e0f";
     for (lease, is_good) in [
+        ("0", true),
         ("1000", true),
         ("60000", true),
+        ("", false),
+        ("00", false),
+        ("1", false),
         ("999", false),
         ("60001", false),
         ("01000", false),
@@ -199,7 +231,7 @@ fn no_more_ranges_are_remembered_than_there_is_room_for() {
 
 proptest! {
     #[test]
-    fn a_claim_reads_as_it_was_written(tag: [u8; 16], lease in 1_000_u64..=60_000) {
+    fn a_claim_reads_as_it_was_written(tag: [u8; 16], lease in prop_oneof![Just(0_u64), 1_000_u64..=60_000]) {
         let digits: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
         let claim = Claim { tag, lease: Duration::from_millis(lease) };
         prop_assert_eq!(Claim::parse(&format!("{digits} {lease}")), Some(claim));

@@ -65,7 +65,12 @@ impl Default for Rules {
 impl Rules {
     /// The window of a swarm with so many members.
     pub(super) fn window_of(&self, members: usize) -> u32 {
-        if members <= self.small_swarm { self.small_window.max(self.window) } else { self.window }
+        if self.is_small(members) { self.small_window.max(self.window) } else { self.window }
+    }
+
+    /// Whether a swarm with so many members is a small one.
+    pub(super) fn is_small(&self, members: usize) -> bool {
+        members <= self.small_swarm
     }
 
     /// The lease for pieces that take this time: six times as long, within the limits. On a line that many share, some

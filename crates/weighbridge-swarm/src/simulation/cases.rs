@@ -66,7 +66,6 @@ impl Case {
             scene
         };
         let without = |nodes: &Scene| Scene { links: nodes.links[1..].to_vec(), ..nodes.clone() };
-        let smart = |scene: &Scene| Scene { origin_holds_back: true, ..scene.clone() };
         let hostile = |kind| Scene { hostile: Some(kind), not_waited_for: 1, ..eight.clone() };
         vec![
             Self::new("5 nodes 20/20/20", equal(5, 20.0, 20.0, 20.0, 200.0), 1.20, 1.05),
@@ -103,18 +102,12 @@ impl Case {
             Self::new("origin goes", Scene { origin_goes: true, ..tight.clone() }, 1.20, 1.05),
             Self::new("one of 8 is silent", hostile(Hostile::Silent), 1.25, 1.05),
             Self::new("one of 8 gives wrong bytes", hostile(Hostile::Wrong), 1.25, 1.05),
-            Self::new("32, origin holds back", smart(&equal(32, 5.0, 5.0, 3.0, 75.0)), 1.15, 1.05),
             Self::new(
-                "two leave, holds back",
-                smart(&Scene { leave: Some((2, 0.3)), ..tight.clone() }),
-                1.40,
+                "32, origin holds back",
+                Scene { origin_holds_back: true, ..equal(32, 5.0, 5.0, 3.0, 75.0) },
+                1.15,
                 1.05,
             ),
-            Self::new("one silent, holds back", smart(&hostile(Hostile::Silent)), 1.25, 1.05),
-            Self {
-                beside: Some(without(&eight)),
-                ..Self::new("one of 8 at 1 %, holds back", smart(&slow(&eight)), 1.05, 1.05)
-            },
         ]
     }
 

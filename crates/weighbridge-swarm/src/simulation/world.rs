@@ -381,7 +381,7 @@ impl<'a> World<'a> {
 
     /// The time for which the origin holds a piece back from this node; `None` if it gives it now.
     fn held_back(&mut self, by: usize, piece: u32) -> Option<u64> {
-        let lease = self.nodes[by].plan.origin_lease().as_nanos() as u64;
+        let lease = self.nodes[by].plan.origin_hold().as_nanos() as u64;
         let grant = self.grants.get_mut(piece as usize).filter(|_| self.scene.origin_holds_back)?;
         match *grant {
             Some((to, at, its)) if to != by && self.now < at + its.min(lease) => {
