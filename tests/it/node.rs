@@ -8,8 +8,9 @@ use std::{
 };
 
 use serde_json::Value;
+use weighbridge_testkit::{bytes, safetensors};
 
-use crate::{fleet::Fleet, process::Process};
+use crate::{command::kit::World, fleet::Fleet, process::Process};
 
 /// A node and the origin that it asks, in the world of a fleet.
 struct Scene {
@@ -23,16 +24,7 @@ impl Scene {
         let world = &fleet.world;
         let origin = Process::start(world.command("serve first --listen 127.0.0.1:0"));
         let origin_url = url(&origin);
-        let policy =
-            format!("[[publisher]]\nscope = \"org/*\"\n[[publisher.key]]\nvkey = {:?}\n", fleet.vkey);
-        world.write("policy.toml", policy);
-        world.write(
-            "node.toml",
-            format!(
-                "listen = \"127.0.0.1:0\"\ncache = \"hub\"\npolicy = \"policy.toml\"\n\
-                 [[origin]]\nmodels = \"org/*\"\nsources = [\"{origin_url}/{{name}}\"]\n"
-            ),
-        );
+        configure(world, &fleet.vkey, &origin_url);
         Self { fleet, origin, origin_url }
     }
 
@@ -65,6 +57,19 @@ impl Scene {
             thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+/// Writes the configuration of a node that asks this origin, and believes this key.
+fn configure(world: &World, vkey: &str, origin: &str) {
+    let policy = format!("[[publisher]]\nscope = \"org/*\"\n[[publisher.key]]\nvkey = {vkey:?}\n");
+    world.write("policy.toml", policy);
+    world.write(
+        "node.toml",
+        format!(
+            "listen = \"127.0.0.1:0\"\ncache = \"hub\"\npolicy = \"policy.toml\"\n\
+             [[origin]]\nmodels = \"org/*\"\nsources = [\"{origin}/{{name}}\"]\n"
+        ),
+    );
 }
 
 const SHARD: &str = "model-00001-of-00004.safetensors";
@@ -136,6 +141,50 @@ fn a_node_that_is_killed_goes_on_from_what_has_come() {
     let (_node, url) = scene.node();
     assert!(curl(&format!("{url}/org/llama/resolve/main/{SHARD}"), "") == shard);
     scene.kept();
+}
+
+/// Ten models that were tuned from one, each with two of ten tensors changed: what they have in common is fetched once.
+#[test]
+fn a_family_of_fine_tunes_costs_its_distinct_tensors() {
+    const TENSOR: usize = 600_000;
+    let world = World::empty();
+    let vkey = world.vkey("alice");
+    let file = |tune: u8| {
+        let is_changed = |n: u8| tune > 0 && (n == tune % 10 || n == (tune + 4) % 10);
+        let seed = |n: u8| if is_changed(n) { 100 + 10 * tune + n } else { n };
+        let tensors: Vec<_> = (0..10).map(|n| (format!("t{n}"), bytes(TENSOR, seed(n)))).collect();
+        let tensors: Vec<_> = tensors.iter().map(|(name, bytes)| (name.as_str(), &**bytes)).collect();
+        safetensors(&tensors)
+    };
+    for tune in 0..=10 {
+        world.write(&format!("tunes/{tune}/model.safetensors"), file(tune));
+        let line = format!("weigh tunes/{tune} --name org/tune-{tune} --chunk-size 16KiB --key @alice.key");
+        let _ = world.run(&line).done();
+    }
+    let origin = Process::start(world.command("serve tunes --listen 127.0.0.1:0"));
+    let origin_url = url(&origin);
+    configure(&world, &vkey.to_string(), &origin_url);
+    let node = Process::start(world.command("node --config node.toml"));
+    let node_url = url(&node);
+    for tune in 0..=10 {
+        let name = format!("org/tune-{tune}");
+        let given = curl(&format!("{node_url}/{name}/resolve/main/model.safetensors"), "");
+        assert!(given == file(tune), "{name}");
+        // From then on the others find its tensors.
+        node.wait_for(|object| object["event"] == "published" && object["name"] == name);
+    }
+    let figures = String::from_utf8(curl(&format!("{origin_url}/metrics"), "")).unwrap();
+    // What two connections asked for at once is given twice: the second time does not count.
+    let first = figures.lines().filter(|line| line.contains("given=\"first\""));
+    let mut fetched: u64 = first.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum();
+    for tune in 0..=10 {
+        for list in ["head.note", "files.jsonl", "tensors.jsonl", "chunks.layer"] {
+            fetched += fs::metadata(world.path(&format!("tunes/{tune}/weighbridge/{list}"))).unwrap().len();
+        }
+    }
+    let distinct = (10 + 10 * 2) * u64::try_from(TENSOR).unwrap();
+    assert!(fetched >= distinct, "{fetched} of {distinct}");
+    assert!(fetched * 100 <= distinct * 105, "{fetched} of {distinct}");
 }
 
 #[test]

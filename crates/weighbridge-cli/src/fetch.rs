@@ -152,6 +152,7 @@ fn options(args: &Fetch, factory: &SourceFactory, demand: &Demand<'_>) -> Result
         limit_rate: args.limit_rate,
         watchdog: Watchdog::default(),
         guide: None,
+        nearby: None,
     })
 }
 

@@ -27,6 +27,7 @@
 mod arriving;
 mod config;
 mod judge;
+mod nearby;
 mod node;
 
 pub use config::{Config, ConfigError, Origin};

@@ -23,6 +23,7 @@ use crate::{
     arriving::{Arriving, Ear, Stage},
     config::{Config, Origin},
     judge::{Accepting, Judge},
+    nearby::Cached,
 };
 
 /// A cache of models that is filled while it is asked.
@@ -150,6 +151,7 @@ impl Node {
             limit_rate: None,
             watchdog: Watchdog::default(),
             guide: Some(guide),
+            nearby: Some(Arc::new(Cached(Arc::clone(&self.models)))),
         };
         let accepting = Accepting { judge: &*self.judge, policy, stop, trouble: Mutex::default() };
         let mut begun = ear.news.subscribe();
@@ -176,11 +178,11 @@ impl Node {
             () = publish => return Ok(()),
         };
         let placed = match fetched {
-            Ok(_) => {
+            Ok(fetched) => {
                 let head = ear.holding.get().map(|holding| holding.files().head().id());
                 let publish = move || head.map(|head| cached.publish(head, |_| true));
                 match blocking(publish).await? {
-                    Some(Ok(snapshot)) => Ok(snapshot),
+                    Some(Ok(snapshot)) => Ok((snapshot, fetched)),
                     Some(Err(error)) => Err(refused(&error)),
                     None => Err(NoSupply::Refused { message: "nothing has come".to_owned() }),
                 }
@@ -192,8 +194,9 @@ impl Node {
         };
         let coming = coming.into_inner();
         match placed {
-            Ok(snapshot) => {
-                info!(target: "weighbridge", model = name.as_str(), "is in the cache");
+            Ok((snapshot, fetched)) => {
+                let (received, copied) = (fetched.progress.received, fetched.nearby);
+                info!(target: "weighbridge", model = name.as_str(), received, copied, "is in the cache");
                 let models = Arc::clone(&self.models);
                 let (head, arriving) = coming.unzip();
                 let opened = blocking(move || {

@@ -13,8 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use weighbridge_manifest::ModelName;
-use weighbridge_store::{HEAD, Metadata, Stamp, ViewError, open_to_read};
+use weighbridge_manifest::{ModelName, VerifiedTensorList};
+use weighbridge_store::{HEAD, Metadata, ModelView, Stamp, ViewError, open_to_read};
 use weighbridge_tree::{Coded, ErrorCode, HeadId, Layer};
 
 use crate::{
@@ -371,6 +371,14 @@ impl Models {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.read().is_empty()
+    }
+
+    /// The files and tensors of each release that is served whole, and lists its tensors.
+    #[must_use]
+    pub fn with_tensors(&self) -> Vec<(Arc<ModelView>, Arc<VerifiedTensorList>)> {
+        let models = self.all();
+        let releases = models.iter().flat_map(|model| std::iter::once(&model.current).chain(&model.earlier));
+        releases.filter_map(|release| release.with_tensors()).collect()
     }
 
     /// All models, by name.

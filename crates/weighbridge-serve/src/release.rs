@@ -93,6 +93,12 @@ impl Release {
         Ok(release)
     }
 
+    /// Its files and tensors, if its files are here and its tensors are listed.
+    pub(crate) fn with_tensors(&self) -> Option<(Arc<ModelView>, Arc<VerifiedTensorList>)> {
+        let Stored::Folder(view) = &self.content else { return None };
+        Some((Arc::clone(view), Arc::clone(self.tensors.as_ref()?)))
+    }
+
     /// A release that is on its way.
     pub(crate) fn coming(coming: Arc<dyn Coming>) -> Result<Self, ReleaseError> {
         let lists = (Arc::clone(coming.files()), coming.tensors().map(Arc::clone));

@@ -42,6 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         limit_rate: Some(2 << 20),
         watchdog: Watchdog::default(),
         guide: None,
+        nearby: None,
     };
     let (events, heard) = mpsc::channel();
     let node = Node { events, head: OnceLock::new() };

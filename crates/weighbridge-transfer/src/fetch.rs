@@ -22,6 +22,7 @@ use crate::{
     error::{FetchError, Missing, Unpruned},
     event::{Event, FetchProgress, Here, SourceId, SourceStatus},
     guide::{Guide, Holding},
+    nearby::{Nearby, NearbyTensors},
     options::{AnotherModel, Options, Stop, Unlisted, Wanted},
     source::{Inventory, Source},
     tasks::{Spawner, Tasks},
@@ -51,6 +52,8 @@ pub struct Fetched {
     pub head: VerifiedHead,
     /// How much was received, verified and made durable.
     pub progress: FetchProgress,
+    /// The verified bytes that were copied from other releases on this machine, and not received.
+    pub nearby: u64,
     /// The wanted bytes as the list counts them: files with the same content count each.
     pub bytes: u64,
     /// The files that have their final names, in list order.
@@ -172,6 +175,7 @@ pub trait Observer: Send + Sync {
 /// #     limit_rate: None,
 /// #     watchdog: Watchdog::default(),
 /// #     guide: None,
+/// #     nearby: None,
 /// # };
 ///
 /// // Of two mirrors, the first gives other bytes than the signed ones. `options` says whom to believe and where to put
@@ -263,6 +267,7 @@ struct Run {
     another_model: AnotherModel,
     memory: u64,
     guide: Option<Arc<dyn Guide>>,
+    nearby: Option<Arc<dyn Nearby>>,
 }
 
 /// Ends the work on other threads, also if the fetch is dropped.
@@ -292,6 +297,7 @@ impl Run {
             limit_rate,
             watchdog,
             guide,
+            nearby,
         } = options;
         let mut seed = [0; 8];
         // The random seed only spreads out the retries of many nodes, so a failure here is harmless.
@@ -309,7 +315,7 @@ impl Run {
         let board = Arc::new(Board::new(sources, metadata, decisions, limit_rate, events, tasks));
         let trust = Trust { policy: Arc::new(policy), expected: Arc::new(expected), now };
         let (engine, case) = (OnceLock::new(), OnceLock::new());
-        (Self { board, engine, case, into, wanted, unlisted, another_model, memory, guide }, trust)
+        (Self { board, engine, case, into, wanted, unlisted, another_model, memory, guide, nearby }, trust)
     }
 
     /// Adds the sources that joined, and drops those that left.
@@ -478,7 +484,8 @@ impl Run {
         if let Some(guide) = &self.guide {
             guide.begin(&Holding::new(Arc::clone(&chunks), &shared_note, board));
         }
-        let engine = Arc::new(Engine::new(Arc::clone(board), case, chunks, self.memory));
+        let nearby = self.nearby(&chunks).await?;
+        let engine = Arc::new(Engine::new(Arc::clone(board), case, chunks, nearby, self.memory));
         let layers = Arc::new(staged.layers(layers::length(&engine))?);
         board.say(Event::Wanted {
             files: u64::try_from(engine.chunks.targets.len() + twins.len()).unwrap_or(u64::MAX),
@@ -506,6 +513,15 @@ impl Run {
             finish(&engine, head, &staged, &twins, unlisted, naming)
         })
         .await
+    }
+
+    /// The tensors that other releases on this machine have.
+    async fn nearby(&self, chunks: &Arc<ChunkStore>) -> Result<NearbyTensors, FetchError> {
+        let (Some(nearby), Some(tensors)) = (&self.nearby, &chunks.tensors) else {
+            return Ok(NearbyTensors::new());
+        };
+        let (nearby, tensors) = (Arc::clone(nearby), Arc::clone(tensors));
+        blocking(&self.board.tasks, move || Ok(nearby.find(&tensors))).await
     }
 
     /// Refuses to remove files from a folder that a source reads, or that has such a folder in it.
@@ -612,5 +628,8 @@ async fn blocking<T: Send + 'static>(
 
 #[cfg(test)]
 mod coming_and_going;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+mod from_nearby;
 #[cfg(test)]
 mod power_cuts;

@@ -15,6 +15,7 @@ use crate::event::FetchProgress;
 pub(crate) struct Figures {
     received: AtomicU64,
     verified: AtomicU64,
+    nearby: AtomicU64,
     durable: AtomicU64,
     wanted: AtomicU64,
     last_good: Mutex<Instant>,
@@ -24,7 +25,14 @@ impl Default for Figures {
     fn default() -> Self {
         let none = || AtomicU64::new(0);
         let last_good = Mutex::new(Instant::now());
-        Self { received: none(), verified: none(), durable: none(), wanted: none(), last_good }
+        Self {
+            received: none(),
+            verified: none(),
+            nearby: none(),
+            durable: none(),
+            wanted: none(),
+            last_good,
+        }
     }
 }
 
@@ -36,6 +44,10 @@ impl Figures {
     pub(crate) fn add_verified(&self, bytes: u64) {
         self.verified.fetch_add(bytes, SeqCst);
         self.note_good();
+    }
+
+    pub(crate) fn add_nearby(&self, bytes: u64) {
+        self.nearby.fetch_add(bytes, SeqCst);
     }
 
     pub(crate) fn add_durable(&self, bytes: u64) {
@@ -53,6 +65,10 @@ impl Figures {
 
     pub(crate) fn last_good(&self) -> Instant {
         *self.last_good.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn nearby(&self) -> u64 {
+        self.nearby.load(SeqCst)
     }
 
     pub(crate) fn progress(&self) -> FetchProgress {

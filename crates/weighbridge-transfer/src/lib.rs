@@ -25,6 +25,7 @@ mod fetch;
 mod figures;
 mod guide;
 mod limit;
+mod nearby;
 mod options;
 mod push;
 mod ranges;
@@ -38,6 +39,7 @@ pub use event::{Blame, Event, FetchProgress, Here, SourceId, SourceState, Source
 pub use fetch::{Fetched, Observer, fetch};
 pub use guide::{Claim, Guide, Holding, NamedRun, Wish};
 pub use limit::Limit;
+pub use nearby::{Nearby, NearbyTensor, NearbyTensors};
 pub use options::{AnotherModel, Options, Stop, Unlisted, Wanted, Watchdog};
 pub use push::messages::{
     MissingChunks, PUSH_VERSION, PushMissing, PushMissingFile, PushNeeds, PushState, PushWork,

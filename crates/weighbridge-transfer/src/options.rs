@@ -16,6 +16,7 @@ use weighbridge_manifest::{Expectation, ModelName, Time, TrustPolicy};
 use crate::{
     error::FetchError,
     guide::Guide,
+    nearby::Nearby,
     source::{Source, Sources},
 };
 
@@ -60,6 +61,7 @@ use crate::{
 ///     limit_rate: None,
 ///     watchdog: Watchdog::default(),
 ///     guide: None,
+///     nearby: None,
 /// };
 /// let fetched = runtime.block_on(fetch(options, &Quiet, &Stop::default()))?;
 /// assert_eq!((fetched.files.len(), fetched.bytes), (1, 100));
@@ -96,6 +98,8 @@ pub struct Options {
     /// The party that says what each source is asked for, where others ask the same sources; `None` for a fetch by
     /// itself.
     pub guide: Option<Arc<dyn Guide>>,
+    /// The releases on this machine of which tensors are taken; `None` if there are none.
+    pub nearby: Option<Arc<dyn Nearby>>,
 }
 
 /// The wanted part of a model: the union of both sets. If both are `None`, all of the model is wanted.
@@ -193,6 +197,7 @@ impl Default for Watchdog {
 /// #     limit_rate: None,
 /// #     watchdog: Watchdog::default(),
 /// #     guide: None,
+/// #     nearby: None,
 /// # };
 /// # let observer = Quiet;
 /// # let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

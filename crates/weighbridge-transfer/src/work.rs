@@ -7,6 +7,7 @@ pub(crate) mod engine;
 pub(crate) mod landing;
 pub(crate) mod layers;
 pub(crate) mod local;
+pub(crate) mod nearby;
 pub(crate) mod on_disk;
 pub(crate) mod selection;
 pub(crate) mod target;

@@ -67,6 +67,7 @@ fn options(fleet: &Fleet, servers: &[&Faulty]) -> Options {
         limit_rate: None,
         watchdog: Watchdog { rate: 64 << 10, window: Duration::from_secs(1) },
         guide: None,
+        nearby: None,
     }
 }
 

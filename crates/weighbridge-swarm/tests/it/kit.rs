@@ -379,6 +379,7 @@ impl Joined {
             limit_rate: None,
             watchdog: Watchdog { rate: 1024, window: Duration::from_secs(3) },
             guide: Some(swarm.guide()),
+            nearby: None,
         };
         let (heard, stop) = (Arc::new(Heard::default()), Arc::new(Stop::default()));
         let (hears, stops) = (Arc::clone(&heard), Arc::clone(&stop));

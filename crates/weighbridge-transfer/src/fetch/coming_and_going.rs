@@ -163,6 +163,7 @@ pub(super) fn options(sample: &Sample, sources: Sources, into: PathBuf) -> Optio
         limit_rate: None,
         watchdog: Watchdog::default(),
         guide: None,
+        nearby: None,
     }
 }
 

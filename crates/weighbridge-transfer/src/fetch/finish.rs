@@ -47,7 +47,9 @@ pub(super) fn finish(
     files.sort();
     let progress = engine.board.figures.progress();
     let bytes = progress.wanted.saturating_add(copied);
-    Ok(Fetched { head, bytes, progress, files, partial: u64::try_from(partial).unwrap_or(u64::MAX) })
+    let nearby = engine.board.figures.nearby();
+    let partial = u64::try_from(partial).unwrap_or(u64::MAX);
+    Ok(Fetched { head, bytes, progress, nearby, files, partial })
 }
 
 fn goes_on(engine: &Engine) -> Result<(), FetchError> {

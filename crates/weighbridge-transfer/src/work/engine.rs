@@ -23,6 +23,7 @@ use crate::{
     decide::{ConnectionId, Lease, LeaseId},
     error::FetchError,
     event::{Here, SourceId},
+    nearby::NearbyTensors,
     ranges::RangeSet,
 };
 
@@ -40,6 +41,8 @@ pub(crate) struct Engine {
     pub(crate) looking: Semaphore,
     /// The number of tasks that may yet find something to fetch, and of files that are fetched without a schedule.
     pub(crate) searching: AtomicUsize,
+    /// Tensors of other releases on this machine.
+    pub(crate) nearby: NearbyTensors,
     failure: Mutex<Option<FetchError>>,
     failed: AtomicBool,
 }
@@ -53,7 +56,13 @@ pub(crate) fn piece_of(chunk: u64) -> u64 {
 }
 
 impl Engine {
-    pub(crate) fn new(board: Arc<Board>, case: Case, chunks: Arc<ChunkStore>, memory: u64) -> Self {
+    pub(crate) fn new(
+        board: Arc<Board>,
+        case: Case,
+        chunks: Arc<ChunkStore>,
+        nearby: NearbyTensors,
+        memory: u64,
+    ) -> Self {
         let chunk = chunks.files.chunk_size().bytes();
         let piece = piece_of(chunk);
         board.decide().plan(chunk, piece, Buffers::count(memory, piece));
@@ -65,6 +74,7 @@ impl Engine {
             glancing: Semaphore::new(cores),
             looking: Semaphore::new(cores),
             searching: AtomicUsize::new(0),
+            nearby,
             failure: Mutex::default(),
             failed: AtomicBool::new(false),
             board,

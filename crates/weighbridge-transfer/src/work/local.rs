@@ -9,6 +9,7 @@ use weighbridge_verify::{FileVerifier, PageBuffer};
 
 use super::{
     engine::Engine,
+    nearby::Near,
     on_disk::{MOMENT, chunks_in, is_all_good, is_signed, named, pieces, read, recount, stamp_of_file, unit},
     target::Target,
 };
@@ -18,8 +19,9 @@ use crate::{error::FetchError, event::Here, ranges::RangeSet};
 enum Found {
     /// The file is nowhere, so all of it is asked for.
     Nothing,
-    /// An earlier fetch has begun the file, and may have written these chunks; the others are asked for.
-    Begun(RangeSet),
+    /// An earlier fetch has begun the file, and may have written these chunks; or they can be made of tensors of other releases. The
+    /// others are asked for.
+    Begun(RangeSet, Near),
     /// The file is under its final name, or begun under another one. It has to be read before any chunk is asked for.
     Others,
 }
@@ -47,10 +49,14 @@ fn glance(engine: &Engine, target: &Target, is_second: bool) -> Result<Found, Fe
         return Ok(Found::Others);
     }
     let is_begun = target.wanted.iter().any(|run| there.within(&run).next().is_some());
-    if is_begun || is_second || !destination.is_used() {
-        engine.lack(target, &lacking(target, &there));
+    if !is_begun && !is_second && destination.is_used() {
+        return Ok(Found::Nothing);
     }
-    Ok(if is_begun { Found::Begun(there) } else { Found::Nothing })
+    let near = Near::of(engine, target);
+    let mut hoped = there.clone();
+    near.chunks.iter().for_each(|run| hoped.insert(run));
+    engine.lack(target, &lacking(target, &hoped));
+    Ok(if is_begun || !near.chunks.is_empty() { Found::Begun(there, near) } else { Found::Nothing })
 }
 
 /// Reads what may be there of a file, and asks for the rest.
@@ -66,10 +72,17 @@ fn begin(engine: &Engine, target: &Target, found: &Found) -> Result<(), FetchErr
         Found::Nothing => return Ok(()),
         // The file is opened only if it still exists: another process may have given it its name, and a new one would
         // be a hole.
-        Found::Begun(there) if target.open_if_there(&engine.chunks.destination)? => {
+        Found::Begun(there, near)
+            if there.is_empty() || target.open_if_there(&engine.chunks.destination)? =>
+        {
+            let mut have = there.clone();
+            near.copy(engine, target, file, &mut have)?;
+            let mut not_good = RangeSet::default();
+            near.chunks.iter().for_each(|run| have.missing_in(&run).for_each(|run| not_good.insert(run)));
+            engine.lack(target, &not_good);
             return recount_here(engine, target, file, there);
         }
-        Found::Begun(_) | Found::Others => {
+        Found::Begun(..) | Found::Others => {
             if let Some(named) = named(&engine.chunks, target)?
                 && let stamp = stamp_of_file(&named)
                 && is_all_good(target, file, &named, &|| !engine.has_failed())?
@@ -87,6 +100,7 @@ fn begin(engine: &Engine, target: &Target, found: &Found) -> Result<(), FetchErr
     for other in &others {
         copy(engine, target, file, other, &mut have)?;
     }
+    Near::of(engine, target).copy(engine, target, file, &mut have)?;
     engine.lack(target, &lacking(target, &have));
     recount_here(engine, target, file, &there)
 }
