@@ -17,9 +17,9 @@ use weighbridge_transfer::{Coded as _, FetchError, PUSH_VERSION, PushNeeds, Push
 use weighbridge_tree::{ErrorCode, HeadId, Nonce, head_id};
 
 use crate::{
-    answer::{Refusal, failed},
     clients::Client,
     models::Models,
+    refusal::{Refusal, failed},
     room::lock,
     route::ServedName,
 };

@@ -1,4 +1,4 @@
-//! From a request to its answer: who may ask, what is there, and in which words a refusal is given.
+//! From a request to its answer: who may ask, and what is there.
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -8,24 +8,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts,
-};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use tracing::warn;
-use weighbridge_store::ViewError;
-use weighbridge_tree::Coded as _;
-
-#[cfg(feature = "accept")]
-use weighbridge_tree::ErrorCode;
 
 #[cfg(feature = "accept")]
 use crate::accept::{Accept, Sender};
 use crate::{
-    audit::{self, Audits},
+    audit,
     body::{Body, Content, Pieces},
-    claims::{CLAIM, Claims, Swarms, Verdict},
-    clients::{Client, Clients, Tickets},
-    coming::{NoSupply, Supplier},
+    claims::{CLAIM, Claims, Verdict},
+    clients::{Client, Clients},
+    coming::Supplier,
     desk::Desk,
     figures::{Figures, Gauges, Record},
     hub,
@@ -33,47 +26,14 @@ use crate::{
     page,
     proof::{self, Asked},
     range::Part,
-    release::{Item, Release, len},
-    room::{Limits, Room, Seat},
+    refusal::{Refusal, close_after, failed, no_such_model, not_found, not_supplied, unreadable},
+    release::{Item, Release},
+    reply::{Answer, PLAIN, Sent, insert, respond, text},
+    room::{Limits, Room},
     route::{Route, ServedName},
+    rules::Rules,
+    seat::Seat,
 };
-
-/// Whom a server answers, and what.
-#[derive(Debug, Default)]
-pub struct Rules {
-    /// The names under which the server is reached, beside `localhost` and addresses. A request that names another host is refused:
-    /// otherwise a web page could have a browser ask for private models, under a name that leads here (DNS rebinding).
-    pub hosts: Vec<String>,
-    /// Whether the routes of a hub are answered. Their clients verify nothing, so that whoever is on the way could change bytes,
-    /// unless the connection is encrypted or does not leave the machine.
-    pub hub: bool,
-    /// The clients that may ask; anybody, if `None`.
-    pub clients: Option<Clients>,
-    /// The audits that are answered; none, if `None`.
-    pub audits: Option<Audits>,
-    /// The folder into which models are taken; none are, if `None`. The folder is to be one of those that are published. Without
-    /// [`clients`](Self::clients), whoever reaches the server may bring models: it is to listen on loopback alone.
-    #[cfg(feature = "accept")]
-    pub accept: Option<Arc<Accept>>,
-    /// The party that gets models which are asked for and not published; none, if `None`.
-    pub supplier: Option<Arc<dyn Supplier>>,
-    /// The tickets that are given to [`clients`](Self::clients) who may read their models; none are, if `None`, or without clients.
-    /// A ticket is a secret: the connections are to be encrypted, or not to leave the machine.
-    pub tickets: Option<Tickets>,
-    /// The swarms whose members are told apart; none are, if `None`.
-    pub swarms: Option<Swarms>,
-    /// Figures of other parts of the program; none, if `None`.
-    pub more_figures: Option<MoreFigures>,
-}
-
-impl Rules {
-    fn takes_models(&self) -> bool {
-        #[cfg(feature = "accept")]
-        return self.accept.is_some();
-        #[cfg(not(feature = "accept"))]
-        false
-    }
-}
 
 /// Answers requests for models.
 ///
@@ -91,47 +51,6 @@ pub struct Site {
 
 /// The most models that have figures of their own.
 const MOST_LABELS: usize = 64;
-
-/// Figures of other parts of the program, in the text format of Prometheus, which stand behind those of the server.
-pub struct MoreFigures(Box<dyn Fn() -> String + Send + Sync>);
-
-impl MoreFigures {
-    /// The figures that this function gives whenever somebody asks.
-    pub fn new(text: impl Fn() -> String + Send + Sync + 'static) -> Self {
-        Self(Box::new(text))
-    }
-}
-
-impl std::fmt::Debug for MoreFigures {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("MoreFigures")
-    }
-}
-
-/// The end of a decision that is no answer with content.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    status: StatusCode,
-    message: String,
-    headers: Box<HeaderMap>,
-    /// The fault of a file, for the log.
-    fault: Option<Box<ViewError>>,
-}
-
-/// An answer, before it becomes a response.
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) content: Sent,
-}
-
-pub(crate) enum Sent {
-    Whole(Bytes),
-    /// Bytes of a model, of which the first piece is judged.
-    Pieces(Box<Pieces>, Bytes),
-    /// Nothing, of something that has this many bytes.
-    Length(u64),
-}
 
 impl Site {
     /// A site of models, which the caller [looks at](Self::look) from time to time.
@@ -277,7 +196,7 @@ impl Site {
             }
             Route::Metrics => {
                 let mut figures = self.figures.text(&self.gauges());
-                figures.extend(self.rules.more_figures.iter().map(|more| (more.0)()));
+                figures.extend(self.rules.more_figures.iter().map(|more| more.text()));
                 Ok(text("text/plain; version=0.0.4; charset=utf-8", figures))
             }
             Route::Health => Ok(text(PLAIN, "ok\n".to_owned())),
@@ -599,138 +518,5 @@ impl Site {
     }
 }
 
-fn no_such_model() -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, "no model of this name is served").hub_code("RepoNotFound")
-}
-
-fn not_supplied(why: NoSupply) -> Refusal {
-    match why {
-        NoSupply::Unknown => no_such_model(),
-        NoSupply::NotNow { retry_after, message } => {
-            let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message);
-            refusal.with(header::RETRY_AFTER, &retry_after.to_string())
-        }
-        NoSupply::Refused { message } => Refusal::new(StatusCode::BAD_GATEWAY, message),
-    }
-}
-
-/// A file of the server that cannot be sent. The place of the file on the server's disk is for its log.
-pub(crate) fn unreadable(fault: ViewError) -> Refusal {
-    let code = fault.error_code().get();
-    let message = match &fault {
-        ViewError::Chunk { .. } => format!("not sent: {fault} [W{code}]"),
-        _ => format!("the server cannot read this file now [W{code}]"),
-    };
-    let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message).with(CODE, &code.to_string());
-    Refusal { fault: Some(Box::new(fault)), ..refusal }
-}
-
-/// Says to `weighbridge fetch` that a file is bad, and that the server is not busy.
-const CODE: HeaderName = HeaderName::from_static("weighbridge-code");
-
-/// A state that does not happen.
-pub(crate) fn failed() -> Refusal {
-    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "this is a fault of the server; please report it")
-}
-
-pub(crate) fn not_found() -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, "there is nothing at this path")
-}
-
 /// The memory for the page: a server of very many models has to do with less.
 const PAGE: u64 = 1 << 20;
-
-const PLAIN: &str = "text/plain; charset=utf-8";
-
-/// An answer of one text.
-pub(crate) fn text(kind: &'static str, text: String) -> Answer {
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Answer { status: StatusCode::OK, headers, content: Sent::Whole(text.into()) }
-}
-
-/// Inserts a header whose value was made here. One that no header can have is left out.
-pub(crate) fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(name, value);
-    }
-}
-
-impl Refusal {
-    pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), headers: Box::default(), fault: None }
-    }
-
-    /// The sentence of the refusal.
-    #[cfg(feature = "accept")]
-    pub(crate) fn message(&self) -> &str {
-        &self.message
-    }
-
-    pub(crate) fn with(mut self, name: HeaderName, value: &str) -> Self {
-        insert(&mut self.headers, name, value);
-        self
-    }
-
-    /// Adds the headers of every answer about the same thing.
-    fn about(mut self, headers: HeaderMap) -> Self {
-        self.headers.extend(headers);
-        self
-    }
-
-    /// Says the stable code of the reason, for programs.
-    #[cfg(feature = "accept")]
-    pub(crate) fn coded(self, code: ErrorCode) -> Self {
-        self.with(CODE, &code.to_string())
-    }
-
-    /// The name that hubs have for the reason; their clients look at it.
-    pub(crate) fn hub_code(self, code: &str) -> Self {
-        self.with(HeaderName::from_static("x-error-code"), code)
-    }
-
-    /// The connection is closed after the answer: what follows on it may be a body that nobody reads.
-    pub(crate) fn closing(self) -> Self {
-        self.with(header::CONNECTION, "close")
-    }
-
-    fn into_answer(self) -> Answer {
-        let mut answer = text(PLAIN, format!("{}\n", self.message));
-        answer.status = self.status;
-        answer.headers.extend(*self.headers);
-        answer
-    }
-}
-
-/// A request with a body that nobody reads ends its connection.
-fn close_after(refusal: Refusal, parts: &Parts) -> Refusal {
-    let length = parts.headers.get(header::CONTENT_LENGTH);
-    if length.is_none_or(|length| length == "0") { refusal } else { refusal.closing() }
-}
-
-fn respond(answer: Answer, mut record: Record, is_head: bool) -> Response<Body> {
-    let Answer { status, headers, content } = answer;
-    record.status = Some(status);
-    let content = match content {
-        Sent::Whole(bytes) if is_head => Sent::Length(len(&bytes)),
-        content => content,
-    };
-    let mut length = None;
-    let body = match content {
-        Sent::Whole(bytes) => Body::whole(bytes, record),
-        Sent::Pieces(pieces, first) => Body::pieces(pieces, first, record),
-        Sent::Length(bytes) => {
-            length = (status != StatusCode::NOT_MODIFIED).then_some(bytes);
-            Body::whole(Bytes::new(), record)
-        }
-    };
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if let Some(length) = length {
-        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    response
-}

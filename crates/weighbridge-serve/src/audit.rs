@@ -16,11 +16,13 @@ use weighbridge_tree::{ChallengeHash, Coded as _, Grid, HeadId, Layer, ResponseH
 use weighbridge_verify::{Holding, PageBuffer, ResponseError, UnsignedResponse};
 
 use crate::{
-    answer::{Answer, Refusal, Sent, failed, text, unreadable},
     desk::Desk,
     models::Models,
+    refusal::{Refusal, failed, unreadable},
     release::Release,
-    room::{Seat, lock},
+    reply::{Answer, Sent, text},
+    room::lock,
+    seat::Seat,
 };
 
 /// Makes the node's signature over an answer, from the hashes of the challenge and of the response.

@@ -19,8 +19,9 @@ use crate::{
     figures::Record,
     models::Models,
     release::{Item, Release, len},
-    room::{Portion, Room, Seat},
+    room::{Portion, Room},
     route::MetadataFile,
+    seat::Seat,
 };
 
 /// The body of an answer.

@@ -6,8 +6,10 @@ use bytes::Bytes;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use crate::{
-    answer::{Answer, Refusal, Sent, failed},
-    room::{Portion, Room, Seat},
+    refusal::{Refusal, failed},
+    reply::{Answer, Sent},
+    room::{Portion, Room},
+    seat::Seat,
 };
 
 /// The place where answers are written that take work and memory: as many at a time as there are cores, so that reads of files do

@@ -17,8 +17,9 @@ use weighbridge_tree::Coded as _;
 
 use crate::{
     claims::{ClaimFigures, Claimed},
-    room::{Seat, lock},
+    room::lock,
     route::ServedName,
+    seat::Seat,
 };
 
 /// The figures of a server. None has a label that grows with clients; those of models are bounded.

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use weighbridge_manifest::shown_beginning;
 
 use crate::{
-    answer::{Answer, Refusal, insert, text},
+    refusal::Refusal,
     release::{Item, Release},
+    reply::{Answer, insert, text},
     route::parameters,
 };
 

@@ -47,15 +47,19 @@ mod proof;
 #[cfg(feature = "accept")]
 mod push;
 mod range;
+mod refusal;
 mod release;
+mod reply;
 mod room;
 mod route;
+mod rules;
+mod seat;
 mod server;
 mod wire;
 
 #[cfg(feature = "accept")]
 pub use accept::{Accept, Judge, NotTaken};
-pub use answer::{MoreFigures, Rules, Site};
+pub use answer::Site;
 pub use audit::Audits;
 pub use body::{Body, CutShort};
 pub use claims::{Claim, Swarms};
@@ -65,4 +69,5 @@ pub use models::{Change, Models};
 pub use release::ReleaseError;
 pub use room::Limits;
 pub use route::{MetadataFile, PushRoute, Route, ServedName};
+pub use rules::{MoreFigures, Rules};
 pub use server::{Server, Tls, TlsFiles, serve_stream};

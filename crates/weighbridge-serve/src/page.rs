@@ -6,9 +6,9 @@ use http::{HeaderName, HeaderValue, header};
 use weighbridge_manifest::shown;
 
 use crate::{
-    answer::{Answer, text},
     clients::Client,
     models::Published,
+    reply::{Answer, text},
 };
 
 /// The models that a client may read, or all of them where clients have no names.

@@ -10,9 +10,10 @@ use weighbridge_tree::{Coded as _, SliceRange, Slicer};
 use weighbridge_verify::PageBuffer;
 
 use crate::{
-    answer::{Answer, Refusal, Sent, failed, text, unreadable},
     models::Models,
+    refusal::{Refusal, failed, unreadable},
     release::Release,
+    reply::{Answer, Sent, text},
     route::parameters,
 };
 

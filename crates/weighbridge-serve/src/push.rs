@@ -18,10 +18,12 @@ use weighbridge_tree::{ErrorCode, Grid, HeadId, Nonce};
 
 use crate::{
     accept::{Accept, InUse, Sender, no_upload},
-    answer::{Answer, Refusal, Sent, Site, failed, not_found, text},
+    answer::Site,
     figures::Record,
-    room::Seat,
+    refusal::{Refusal, failed, not_found},
+    reply::{Answer, Sent, text},
     route::{MetadataFile, PushRoute, ServedName, parameters},
+    seat::Seat,
 };
 
 /// The bytes that are judged and written at once, where chunks are not larger.

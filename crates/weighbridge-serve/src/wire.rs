@@ -13,7 +13,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use crate::{heads::Heads, room::Seat};
+use crate::{heads::Heads, seat::Seat};
 
 pub(crate) struct Wire<S> {
     stream: S,

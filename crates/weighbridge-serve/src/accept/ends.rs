@@ -16,7 +16,7 @@ use super::{
     open::{Clock, InUse, Open},
     unwritten,
 };
-use crate::{answer::Refusal, models::Models, room::lock, route::ServedName};
+use crate::{models::Models, refusal::Refusal, room::lock, route::ServedName};
 
 /// The time after which the lists and layers of an upload that nobody uses leave the memory. What has come of it stays.
 const CLOSES: Duration = Duration::from_secs(600);

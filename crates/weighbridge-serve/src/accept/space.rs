@@ -13,7 +13,7 @@ use super::{
     folder::{self, Pushed},
     no_room, unread,
 };
-use crate::{answer::Refusal, room::lock, route::ServedName};
+use crate::{refusal::Refusal, room::lock, route::ServedName};
 
 /// The time after which an upload that nobody uses is closed where others need its place.
 const CLOSES_FOR_OTHERS: Duration = Duration::from_secs(30);
