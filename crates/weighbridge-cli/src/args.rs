@@ -4,6 +4,7 @@ use std::{net::SocketAddr, ops::Range, path::PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use weighbridge_bandwidth::{Schedule, ScheduleError, byte_size};
 use weighbridge_manifest::{ModelName, Time};
 use weighbridge_tree::{ChunkSize, HeadId};
 
@@ -434,9 +435,10 @@ pub(crate) struct Fetch {
     /// About how much memory to use, lists and layers apart; less than 34 MiB, or 64 MiB for chunks of 16 MiB, is not enough
     #[arg(long, value_name = "SIZE", value_parser = byte_size, default_value = "128MiB")]
     pub(crate) memory: u64,
-    /// How much to receive per second at most, of all sources together
-    #[arg(long, value_name = "SIZE", value_parser = byte_size)]
-    pub(crate) limit_rate: Option<u64>,
+    /// How much to receive per second at most, of all sources together: 50MB, or by the local time of day, as in
+    /// '08:00-18:00 50MB, else unlimited' or 'mon-fri 08:00-18:00 50MB, else unlimited'
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub(crate) limit_rate: Option<Schedule>,
     /// Send a header to a source, or to the address of --swarm, named as above; may be given several times
     ///
     /// The line is `Name: value`, or @FILE for a file of such lines. A secret belongs in a file: everyone on this machine
@@ -588,6 +590,10 @@ pub(crate) struct Push {
     /// Where to put the receipts
     #[arg(long, value_name = "DIR")]
     pub(crate) receipts: Option<PathBuf>,
+    /// How much to send per second at most, to all targets together: 50MB, or by the local time of day, as in
+    /// '08:00-18:00 50MB, else unlimited'
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub(crate) limit_rate: Option<Schedule>,
 }
 
 /// The form of a log
@@ -732,32 +738,13 @@ fn duration(text: &str) -> Result<u64, String> {
 }
 
 fn chunk_size(text: &str) -> Result<ChunkSize, String> {
-    ChunkSize::new(byte_size(text)?).map_err(|e| e.to_string())
+    let size = byte_size(text).map_err(|error| error.to_string())?;
+    ChunkSize::new(size).map_err(|error| error.to_string())
 }
 
-/// In bytes, never none.
-fn byte_size(text: &str) -> Result<u64, String> {
-    const UNITS: [(&str, u64); 9] = [
-        ("KiB", 1 << 10),
-        ("MiB", 1 << 20),
-        ("GiB", 1 << 30),
-        ("TiB", 1 << 40),
-        ("kB", 1_000),
-        ("KB", 1_000),
-        ("MB", 1_000_000),
-        ("GB", 1_000_000_000),
-        ("TB", 1_000_000_000_000),
-    ];
-    let unit = UNITS.iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, *bytes)));
-    let (digits, unit) = unit.unwrap_or((text, 1));
-    // The parser of numbers would take a sign.
-    let number =
-        digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse::<u64>().ok()).flatten();
-    match number.and_then(|number| number.checked_mul(unit)) {
-        Some(0) => Err("a size is at least one byte".to_owned()),
-        Some(bytes) => Ok(bytes),
-        None => Err("a size is written like 262144, 256KiB, 1GiB or 100MB".to_owned()),
-    }
+/// Bytes per second, by the time of day.
+fn rate(text: &str) -> Result<Schedule, ScheduleError> {
+    Schedule::parse(text)
 }
 
 fn ext(text: &str) -> Result<weighbridge_manifest::Ext, String> {

@@ -97,6 +97,9 @@ pub(crate) const FETCH: &str = examples! {
     "    -o shared --vkey \"$(cat keys/alice.vkey)\""
     "weighbridge fetch https://one.example/model --swarm open.ticket --share \\"
     "    -o shared --vkey \"$(cat keys/alice.vkey)\""
+    "weighbridge fetch https://one.example/model -o slow --name org/model \\"
+    "    --limit-rate '08:00-18:00 20MB, else unlimited' \\"
+    "    --vkey \"$(cat keys/alice.vkey)\""
     "weighbridge fetch https://one.example/model --hf-cache --name org/model \\"
     "    --vkey \"$(cat keys/alice.vkey)\""
 };
@@ -119,7 +122,7 @@ pub(crate) const NODE: &str = examples! {
 pub(crate) const PUSH: &str = examples! {
     "weighbridge push model https://one.example --receiver keys/node.vkey \\"
     "    --token https://one.example token --receipts receipts"
-    "weighbridge push model s3://bucket/model"
+    "weighbridge push model s3://bucket/model --limit-rate 20MB"
 };
 
 pub(crate) const SWARM: &str = examples! {

@@ -13,6 +13,7 @@ use std::{
 use globset::GlobSet;
 use http::{HeaderName, HeaderValue};
 use tokio::runtime::Runtime;
+use weighbridge_bandwidth::{Class, Peer};
 use weighbridge_manifest::{TrustError, VerifiedHead, shown};
 use weighbridge_store::{Existing, FOLDER, PARTIAL, read_bounded, shown_path};
 use weighbridge_swarm::Ticket;
@@ -25,6 +26,7 @@ use weighbridge_tree::{Coded, ErrorCode, HeadId};
 
 use crate::{
     args::Fetch,
+    bandwidth,
     destination::Destination,
     events::{
         self,
@@ -149,7 +151,7 @@ fn options(args: &Fetch, factory: &SourceFactory, demand: &Demand<'_>) -> Result
         unlisted: if args.prune { Unlisted::Prune } else { Unlisted::Report },
         another_model: if args.replace { AnotherModel::Replace } else { AnotherModel::Refuse },
         memory: args.memory,
-        limit_rate: args.limit_rate,
+        receive: bandwidth::budget(args.limit_rate.clone()).share(Class::Rest, Peer::unique()),
         watchdog: Watchdog::default(),
         guide: None,
         nearby: None,

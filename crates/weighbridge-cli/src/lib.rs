@@ -8,6 +8,7 @@
 mod answered;
 mod args;
 mod audit;
+mod bandwidth;
 mod check;
 mod demo;
 mod destination;

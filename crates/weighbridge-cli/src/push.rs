@@ -11,6 +11,7 @@ use std::{
 };
 
 use tokio::runtime::Runtime;
+use weighbridge_bandwidth::{Class, Peer};
 use weighbridge_manifest::{Vkey, shown};
 use weighbridge_store::{IoError, read_bounded, shown_path};
 use weighbridge_transfer::{
@@ -20,7 +21,7 @@ use weighbridge_tree::{Coded as _, ErrorCode};
 
 use crate::{
     args::Push,
-    events,
+    bandwidth, events,
     failure::Failure,
     output::{Output, count, size},
     place::NewFile,
@@ -104,7 +105,8 @@ async fn forward(from: &Stop, to: &Stop) {
 }
 
 fn targets(args: &Push, output: &Output) -> Result<Vec<PushTarget>, Failure> {
-    let factory = PushTargets::new();
+    let send = bandwidth::budget(args.limit_rate.clone()).share(Class::Rest, Peer::unique());
+    let factory = PushTargets::new(send);
     let receiver = args.receiver.as_deref().map(trust::vkey).transpose()?;
     let tokens = tokens(args)?;
     let target = |text: &String| {

@@ -20,7 +20,7 @@ use weighbridge_tree::{ErrorCode, head_id};
 
 use crate::{
     args::{self, PassphraseSource, swarm::Membership},
-    events,
+    bandwidth, events,
     failure::Failure,
     keys,
     output::{Output, count, size},
@@ -199,8 +199,8 @@ impl Joined {
         output: &Output,
     ) -> Result<Self, Failure> {
         let gives = args.share || !ticket.is_open();
-        let in_vain = [("--linger", args.linger), ("--upload-rate", args.upload_rate)];
-        if let Some((flag, _)) = in_vain.iter().find(|(_, value)| value.is_some() && !gives) {
+        let in_vain = [("--linger", args.linger.is_some()), ("--upload-rate", args.upload_rate.is_some())];
+        if let Some((flag, _)) = in_vain.iter().find(|(_, is_said)| *is_said && !gives) {
             let message =
                 format!("{flag}: the swarm is open, and nothing is given to others without --share");
             return Err(Failure::usage(message));
@@ -219,7 +219,7 @@ impl Joined {
             addresses: Vec::new(),
             peers: args.peer.clone(),
             is_whole,
-            upload_rate: args.upload_rate,
+            upload: bandwidth::budget(args.upload_rate.clone()),
             share: args.share,
         };
         let sources = sources.clone();

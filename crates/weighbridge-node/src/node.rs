@@ -11,6 +11,7 @@ use std::{
 use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
 use tokio::{sync::watch, task::spawn_blocking};
 use tracing::{info, warn};
+use weighbridge_bandwidth::Share;
 use weighbridge_manifest::{Expectation, ModelName, Time, TrustPolicy};
 use weighbridge_serve::{Models, NoSupply, Supplier, Supplying};
 use weighbridge_store::{CachedModel, Existing, IoError, Metadata, OpenModel, read_bounded};
@@ -148,7 +149,7 @@ impl Node {
             unlisted: Unlisted::Report,
             another_model: AnotherModel::Replace,
             memory: self.config.memory,
-            limit_rate: None,
+            receive: Share::unlimited(),
             watchdog: Watchdog::default(),
             guide: Some(guide),
             nearby: Some(Arc::new(Cached(Arc::clone(&self.models)))),

@@ -8,6 +8,7 @@ use std::{
 };
 
 use tokio::io::AsyncWriteExt as _;
+use weighbridge_bandwidth::{Class, Peer};
 use weighbridge_manifest::{write_files, write_tensors};
 use weighbridge_tree::Grid;
 
@@ -33,6 +34,7 @@ const MOST: u64 = 16 << 20;
 /// Answers one request after the other, until the channel ends.
 pub(crate) async fn answer(member: &Arc<Member>, channel: Channel) -> io::Result<()> {
     let Channel { peer, mut stream } = channel;
+    let share = member.upload.share(Class::Peers, Peer::with_key(*peer.as_bytes()));
     loop {
         let Message::Get { item, start, count } = wire::read(&mut stream, 0, IDLE).await? else {
             return Err(io::ErrorKind::InvalidData.into());
@@ -71,7 +73,7 @@ pub(crate) async fn answer(member: &Arc<Member>, channel: Channel) -> io::Result
         let seconds = u64::try_from(bytes.len()).unwrap_or(u64::MAX).checked_div(LEAST_RATE).unwrap_or(0);
         let mut left = FRAME_TIME.saturating_add(Duration::from_secs(seconds));
         for frame in bytes.chunks(FRAME) {
-            member.limit.pay(frame.len()).await;
+            share.pay(frame.len()).await;
             let began = Instant::now();
             wire::timed(left.min(FRAME_TIME), stream.write_all(frame)).await?;
             left = left.saturating_sub(began.elapsed());

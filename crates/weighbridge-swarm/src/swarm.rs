@@ -17,7 +17,8 @@ use tokio::{
     task::JoinSet,
 };
 use tracing::{debug, info};
-use weighbridge_transfer::{Guide, Limit, SourceId, Sources};
+use weighbridge_bandwidth::Budget;
+use weighbridge_transfer::{Guide, SourceId, Sources};
 
 use crate::{
     channel::{self, Carrier, Purpose},
@@ -49,8 +50,8 @@ pub struct SwarmOptions {
     pub peers: Vec<Address>,
     /// Whether all of the release is fetched.
     pub is_whole: bool,
-    /// How many bytes may be sent per second to all members together; `None` for no limit.
-    pub upload_rate: Option<u64>,
+    /// The budget of what is sent. Members have equal shares in the class of peers.
+    pub upload: Budget,
     /// Whether anything is given to others in an open swarm, where they may be anybody. In other swarms it is.
     pub share: bool,
 }
@@ -99,7 +100,7 @@ pub(crate) struct Member {
     pub(crate) began: Instant,
     pub(crate) state: Mutex<State>,
     pub(crate) turns: Turns,
-    pub(crate) limit: Limit,
+    pub(crate) upload: Budget,
     /// Becomes true when the list is known.
     pub(crate) begun: watch::Sender<bool>,
     /// Notified when there may be somebody to connect to.
@@ -162,8 +163,7 @@ impl Swarm {
     /// # Errors
     /// The address to listen at cannot be had, or the ticket does not list this member.
     pub async fn join(options: SwarmOptions, sources: Sources) -> io::Result<Self> {
-        let SwarmOptions { ticket, identity, listen, addresses, peers, is_whole, upload_rate, share } =
-            options;
+        let SwarmOptions { ticket, identity, listen, addresses, peers, is_whole, upload, share } = options;
         let gives = share || !ticket.is_open();
         // One that lets nobody in is not to be found.
         let listen = if gives { listen } else { SocketAddr::from(([127, 0, 0, 1], 0)) };
@@ -215,7 +215,7 @@ impl Swarm {
                 next_channel: 0,
             }),
             turns: Turns::new(UploadRules::default()),
-            limit: Limit::new(upload_rate),
+            upload,
             begun: watch::Sender::new(false),
             wake: tokio::sync::Notify::new(),
         });

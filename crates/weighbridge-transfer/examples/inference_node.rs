@@ -12,6 +12,7 @@ use std::{
     thread,
 };
 
+use weighbridge_bandwidth::{Budget, Class, Peer};
 use weighbridge_formats::generate::Llama;
 use weighbridge_manifest::{
     Expectation, KeyName, ModelName, TensorEntry, Time, TrustError, TrustPolicy, VerifiedHead, Vkey, shown,
@@ -39,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         another_model: AnotherModel::Refuse,
         memory: 128 << 20,
         // Slow enough that a person can watch it.
-        limit_rate: Some(2 << 20),
+        receive: Budget::of(2 << 20).share(Class::Rest, Peer::unique()),
         watchdog: Watchdog::default(),
         guide: None,
         nearby: None,

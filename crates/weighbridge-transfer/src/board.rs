@@ -8,13 +8,13 @@ use std::{
 };
 
 use tokio::sync::{Notify, mpsc::UnboundedSender};
+use weighbridge_bandwidth::Share;
 
 use crate::{
     decide::Decisions,
     decide::Gives,
     event::{Event, Here, SourceId, Waiting},
     figures::Figures,
-    limit::Limit,
     source::{Source, Sources},
     tasks::Spawner,
 };
@@ -26,7 +26,9 @@ pub(crate) struct Board {
     /// The place for metadata, if the caller named one.
     metadata: Option<(SourceId, Arc<dyn Source>)>,
     decisions: Mutex<Decisions>,
-    pub(crate) limit: Limit,
+    pub(crate) receive: Share,
+    /// The time after which a request is ended that a class above keeps waiting.
+    held_up_after: Duration,
     pub(crate) figures: Arc<Figures>,
     under_way: Mutex<Vec<UnderWay>>,
     events: UnboundedSender<Event>,
@@ -57,7 +59,8 @@ impl Board {
         sources: Sources,
         metadata: Option<(SourceId, Arc<dyn Source>)>,
         decisions: Decisions,
-        limit: Option<u64>,
+        receive: Share,
+        held_up_after: Duration,
         events: UnboundedSender<Event>,
         tasks: Spawner,
     ) -> Self {
@@ -65,7 +68,8 @@ impl Board {
             sources,
             metadata,
             decisions: Mutex::new(decisions),
-            limit: Limit::new(limit),
+            receive,
+            held_up_after,
             figures: Arc::default(),
             under_way: Mutex::default(),
             events,
@@ -138,23 +142,52 @@ impl Board {
         self.events.clone()
     }
 
-    /// Counts bytes that came from a source. Waits if they exceed the rate limit; that wait does not count against the
-    /// source.
+    /// Counts bytes that came from a source. Waits until it is their turn; that wait does not count against the source.
     pub(crate) async fn received(&self, bytes: usize, from: SourceId) {
+        if !self.passed(bytes, from) {
+            let _paying = self.pays(from);
+            self.receive.pay(bytes).await;
+        }
+    }
+
+    /// Does as [`received`](Self::received), but for no longer than the source can be expected to wait while bytes of a class above go
+    /// first. Returns whether their turn came.
+    pub(crate) async fn received_in_time(&self, bytes: usize, from: SourceId) -> bool {
+        if self.passed(bytes, from) {
+            return true;
+        }
+        let _paying = self.pays(from);
+        let held_up = async {
+            loop {
+                tokio::time::sleep(self.held_up_after).await;
+                if self.receive.is_outranked() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = self.receive.pay(bytes) => true,
+            () = held_up => false,
+        }
+    }
+
+    fn passed(&self, bytes: usize, from: SourceId) -> bool {
+        let len = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.figures.add_received(len);
+        self.decide().add_received(from, len);
+        self.receive.passes()
+    }
+
+    /// Records that what came of a source waits for its turn, as long as the returned guard lives.
+    fn pays(&self, from: SourceId) -> impl Drop + use<'_> {
         struct Paying<'a>(&'a Board, SourceId);
         impl Drop for Paying<'_> {
             fn drop(&mut self) {
                 self.0.decide().pay(self.1, false);
             }
         }
-        let len = u64::try_from(bytes).unwrap_or(u64::MAX);
-        self.figures.add_received(len);
-        self.decide().add_received(from, len);
-        if self.limit.is_set() {
-            self.decide().pay(from, true);
-            let _paying = Paying(self, from);
-            self.limit.pay(bytes).await;
-        }
+        self.decide().pay(from, true);
+        Paying(self, from)
     }
 
     /// Records that a source is being asked for metadata or a whole file, as long as the returned guard lives.

@@ -157,6 +157,11 @@ impl Decisions {
         self.schedule = Schedule::new(chunk, piece / chunk.max(1));
     }
 
+    /// Sets the caller's limit in bytes per second for all sources together.
+    pub(crate) fn set_rate(&mut self, rate: Option<u64>) {
+        self.governor.set_rate(rate);
+    }
+
     // Sources that are present and may be asked.
 
     pub(crate) fn sources(&self) -> impl Iterator<Item = SourceId> {

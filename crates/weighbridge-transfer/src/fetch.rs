@@ -172,7 +172,7 @@ pub trait Observer: Send + Sync {
 /// #     unlisted: Unlisted::Report,
 /// #     another_model: AnotherModel::Refuse,
 /// #     memory: 128 << 20,
-/// #     limit_rate: None,
+/// #     receive: weighbridge_bandwidth::Share::unlimited(),
 /// #     watchdog: Watchdog::default(),
 /// #     guide: None,
 /// #     nearby: None,
@@ -294,7 +294,7 @@ impl Run {
             unlisted,
             another_model,
             memory,
-            limit_rate,
+            receive,
             watchdog,
             guide,
             nearby,
@@ -305,14 +305,15 @@ impl Run {
         let means = Means {
             pieces: Buffers::count(memory, piece_of(0)),
             descriptors: weighbridge_store::descriptor_limit().map(descriptors_for_connections),
-            rate: limit_rate,
+            rate: receive.budget().rate(),
         };
         let mut decisions = Decisions::new(watchdog, means, u64::from_le_bytes(seed));
         if let Some(guide) = &guide {
             decisions.follow(Arc::clone(guide));
         }
         let metadata = metadata.map(|source| (sources.reserve(), source));
-        let board = Arc::new(Board::new(sources, metadata, decisions, limit_rate, events, tasks));
+        let board =
+            Arc::new(Board::new(sources, metadata, decisions, receive, watchdog.window, events, tasks));
         let trust = Trust { policy: Arc::new(policy), expected: Arc::new(expected), now };
         let (engine, case) = (OnceLock::new(), OnceLock::new());
         (Self { board, engine, case, into, wanted, unlisted, another_model, memory, guide, nearby }, trust)

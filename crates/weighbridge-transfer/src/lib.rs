@@ -24,7 +24,6 @@ mod event;
 mod fetch;
 mod figures;
 mod guide;
-mod limit;
 mod nearby;
 mod options;
 mod push;
@@ -38,7 +37,6 @@ pub use error::{FetchError, Missing, Unpruned};
 pub use event::{Blame, Event, FetchProgress, Here, SourceId, SourceState, SourceStatus, Waiting};
 pub use fetch::{Fetched, Observer, fetch};
 pub use guide::{Claim, Guide, Holding, NamedRun, Wish};
-pub use limit::Limit;
 pub use nearby::{Nearby, NearbyTensor, NearbyTensors};
 pub use options::{AnotherModel, Options, Stop, Unlisted, Wanted, Watchdog};
 pub use push::messages::{

@@ -11,6 +11,7 @@ use std::{
 
 use globset::GlobSet;
 use tokio::sync::Notify;
+use weighbridge_bandwidth::Share;
 use weighbridge_manifest::{Expectation, ModelName, Time, TrustPolicy};
 
 use crate::{
@@ -24,6 +25,7 @@ use crate::{
 ///
 /// # Example
 /// ```
+/// use weighbridge_bandwidth::Share;
 /// use weighbridge_manifest::{Expectation, ModelName, TrustPolicy};
 /// use weighbridge_transfer::{
 ///     AnotherModel, Options, SourceFactory, SourceOptions, Unlisted, Wanted, Watchdog, fetch,
@@ -58,7 +60,7 @@ use crate::{
 ///     unlisted: Unlisted::Report,
 ///     another_model: AnotherModel::Refuse,
 ///     memory: 128 << 20,
-///     limit_rate: None,
+///     receive: Share::unlimited(), // or `Budget::of(50_000_000).share(Class::Rest, Peer::unique())`
 ///     watchdog: Watchdog::default(),
 ///     guide: None,
 ///     nearby: None,
@@ -91,8 +93,8 @@ pub struct Options {
     /// About how many bytes of memory may be used, without lists and layers. At least two pieces of a chunk or 1 MiB,
     /// and 32 MiB for everything else, are used in any case.
     pub memory: u64,
-    /// How many bytes may be received per second from all sources together; `None` for no limit.
-    pub limit_rate: Option<u64>,
+    /// The share of a budget that all that is received waits for, from whichever source.
+    pub receive: Share,
     /// When a source counts as stalled.
     pub watchdog: Watchdog,
     /// The party that says what each source is asked for, where others ask the same sources; `None` for a fetch by
@@ -194,7 +196,7 @@ impl Default for Watchdog {
 /// #     unlisted: Unlisted::Report,
 /// #     another_model: AnotherModel::Refuse,
 /// #     memory: 128 << 20,
-/// #     limit_rate: None,
+/// #     receive: weighbridge_bandwidth::Share::unlimited(),
 /// #     watchdog: Watchdog::default(),
 /// #     guide: None,
 /// #     nearby: None,

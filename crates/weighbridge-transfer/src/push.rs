@@ -12,20 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::http::HeaderValue;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::MissedTickBehavior;
-use url::Url;
-use weighbridge_manifest::{Vkey, shown};
+use weighbridge_manifest::shown;
 use weighbridge_store::{CHUNKS, FILES, IoError, OpenError, TENSORS};
 use weighbridge_tree::{Coded, ErrorCode, HeadId, Nonce};
 
-use crate::{
-    board::lock,
-    options::Stop,
-    ranges::RangeSet,
-    source::http::{Client, public},
-};
+use crate::{board::lock, options::Stop, ranges::RangeSet};
 
 mod board;
 #[cfg(feature = "cloud")]
@@ -34,120 +27,16 @@ pub(crate) mod messages;
 mod model;
 mod pace;
 mod receiver;
+mod target;
 
-use board::{Board, Pulse, SILENT, Trouble};
-#[cfg(feature = "cloud")]
-use bucket::Bucket;
+use board::{Board, Pulse, Trouble};
 use messages::{PushMissing, PushNeeds, PushState};
 use model::{Model, judged::Judged};
 use pace::Pace;
 pub use receiver::{ReceiptFault, check_receipt};
 use receiver::{Receiver, content_range};
-
-/// A place that a model is brought to.
-pub struct PushTarget {
-    name: String,
-    to: To,
-}
-
-enum To {
-    Receiver(Box<Receiver>),
-    #[cfg(feature = "cloud")]
-    Bucket(Bucket),
-}
-
-/// Makes targets. All targets of one factory share one HTTP client.
-#[derive(Default)]
-pub struct PushTargets {
-    client: std::sync::OnceLock<Result<Client, String>>,
-}
-
-impl PushTargets {
-    /// A factory. Its client is made when it is first needed.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// A server that takes models, by its address: `https://host`, or `http`. `vkey` is its key, which signs the receipt; `token` is
-    /// the one that it knows the sender by.
-    ///
-    /// # Errors
-    /// The reason, as a sentence. The address, which may hold a secret, is not part of it.
-    ///
-    /// # Example
-    /// ```
-    /// use weighbridge_transfer::PushTargets;
-    /// # use weighbridge_manifest::{KeyName, Vkey};
-    /// # let node = weighbridge_publish::SecretKey::generate(KeyName::parse("node")?)?;
-    /// # let vkey = node.vkey().clone();
-    ///
-    /// let target = PushTargets::new().receiver("https://user@receiver.example/", vkey.clone(), Some("secret"))?;
-    /// assert_eq!(target.name(), "https://receiver.example");
-    /// assert!(PushTargets::new().receiver("ftp://receiver.example", vkey, None).is_err());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn receiver(&self, address: &str, vkey: Vkey, token: Option<&str>) -> Result<PushTarget, String> {
-        let mut url = Url::parse(address).map_err(|error| format!("it is no address: {error}"))?;
-        if url.query().is_some() {
-            return Err("the address of a receiver has no query".to_owned());
-        }
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(format!("{} is no scheme of a receiver: http or https is", shown(url.scheme())));
-        }
-        url.set_fragment(None);
-        let token = token.map(|token| {
-            let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim()))?;
-            value.set_sensitive(true);
-            Ok::<_, ::http::header::InvalidHeaderValue>(value)
-        });
-        let token =
-            token.transpose().map_err(|_| "the token has characters that no header can have".to_owned())?;
-        let client = self.client.get_or_init(Client::new).clone().map_err(|error| error.clone())?;
-        let (name, url) = (public(&url), url);
-        Ok(PushTarget { name, to: To::Receiver(Box::new(Receiver::new(client, url, token, vkey))) })
-    }
-}
-
-impl PushTargets {
-    /// A folder in a bucket, by its address: `s3://bucket/folder`, `gs://bucket/folder`, `az://container/folder`. Credentials are
-    /// found where those of a bucket are that is a source. Asks nobody yet.
-    ///
-    /// # Errors
-    /// The reason, as a sentence, also without the feature `cloud`. The address, which may hold a secret, is not part of it.
-    #[cfg_attr(not(feature = "cloud"), allow(clippy::unused_self, reason = "a build with buckets uses it"))]
-    pub fn bucket(&self, address: &str) -> Result<PushTarget, String> {
-        #[cfg(feature = "cloud")]
-        {
-            let address = crate::source::bucket::address(address)?;
-            let client = self.client.get_or_init(Client::new).clone()?;
-            let bucket = Bucket::open(&address, client)?;
-            Ok(PushTarget { name: crate::source::bucket::name(&address), to: To::Bucket(bucket) })
-        }
-        #[cfg(not(feature = "cloud"))]
-        {
-            let _ = address;
-            Err("this build does not support buckets".to_owned())
-        }
-    }
-}
-
-impl PushTarget {
-    /// The address, without what may be a secret.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// How long it may say nothing before the push says so.
-    fn silent(&self) -> Duration {
-        match self.to {
-            To::Receiver(_) => SILENT,
-            #[cfg(feature = "cloud")]
-            To::Bucket(_) => bucket::SILENT,
-        }
-    }
-}
+use target::To;
+pub use target::{PushTarget, PushTargets};
 
 /// The progress of a push to one target. None of `verified` and `durable` falls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -218,7 +107,8 @@ pub struct PushOptions {
     pub model: PathBuf,
     /// The targets, at least one.
     pub targets: Vec<PushTarget>,
-    /// A target that nothing reaches for this long is given up; one that has never answered, in a tenth of it.
+    /// A target that nothing reaches for this long is given up; one that has never answered, in a tenth of it. To this comes the time
+    /// that bytes may have to wait for their turn.
     pub patience: Duration,
 }
 
@@ -338,8 +228,10 @@ pub async fn push(
     drop(seen);
     let metadata = model.metadata_len();
     let files = u64::try_from(model.files.entries().len()).unwrap_or(u64::MAX);
-    let board =
-        |target: &PushTarget| Arc::new(Board::new(files, wanted, metadata, patience, target.silent()));
+    let board = |target: &PushTarget| {
+        let patience = patience.saturating_add(target.waits);
+        Arc::new(Board::new(files, wanted, metadata, patience, target.silent()))
+    };
     let boards: Vec<_> = targets.iter().map(board).collect();
     let mut tasks: FuturesUnordered<_> = targets
         .iter()
@@ -522,6 +414,11 @@ impl Sender<'_> {
         self.pace.all(pieces.into_iter().flatten(), |piece| self.bring_piece(piece, taken)).await
     }
 
+    /// The bytes of chunks in one request: what the rate lets go in about two seconds, so that each soon counts.
+    fn piece(&self) -> u64 {
+        self.receiver.rate().map_or(PIECE, |rate| rate.saturating_mul(2).min(PIECE))
+    }
+
     /// The pieces of all missing ranges, each a part of one file that has whole chunks.
     fn pieces(
         &self,
@@ -529,7 +426,7 @@ impl Sender<'_> {
         taken: &Taken,
     ) -> Result<Vec<impl Iterator<Item = Piece> + use<>>, Trouble> {
         let unit = self.model.files.chunk_size().bytes().max(1);
-        let step = (PIECE / unit).max(1).saturating_mul(unit);
+        let step = (self.piece() / unit).max(1).saturating_mul(unit);
         let mut all = Vec::new();
         let size = |path: &str| self.model.files.find(path).map(|(_, entry)| entry.size);
         for (path, ranges) in missing.chunks(size, unit).ok_or_else(strange)? {

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use weighbridge_bandwidth::Share;
 use weighbridge_manifest::{Expectation, TrustError, TrustPolicy, VerifiedHead, Vkey};
 use weighbridge_transfer::{
     AnotherModel, Blame, Event, FetchError, Fetched, Observer, Options, SourceFactory, SourceId,
@@ -64,7 +65,7 @@ fn options(fleet: &Fleet, servers: &[&Faulty]) -> Options {
         unlisted: Unlisted::Report,
         another_model: AnotherModel::Refuse,
         memory: 32 << 20,
-        limit_rate: None,
+        receive: Share::unlimited(),
         watchdog: Watchdog { rate: 64 << 10, window: Duration::from_secs(1) },
         guide: None,
         nearby: None,

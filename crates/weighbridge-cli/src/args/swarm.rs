@@ -3,9 +3,10 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand};
+use weighbridge_bandwidth::Schedule;
 use weighbridge_swarm::Address;
 
-use super::{PassphraseSource, byte_size, duration};
+use super::{PassphraseSource, duration, rate};
 use crate::examples;
 
 /// Let nodes that fetch the same model share it, so that its source gives it about once
@@ -79,9 +80,9 @@ pub(crate) struct Membership {
     /// members always give
     #[arg(long, requires = "swarm")]
     pub(crate) share: bool,
-    /// The most to send per second, to all members together
-    #[arg(long, value_name = "SIZE", value_parser = byte_size, requires = "swarm")]
-    pub(crate) upload_rate: Option<u64>,
+    /// The most to send per second, to all members together, written as for --limit-rate
+    #[arg(long, value_name = "RATE", value_parser = rate, requires = "swarm")]
+    pub(crate) upload_rate: Option<Schedule>,
     /// The time for which to give the model to others once it is here [default: as long as the fetch took, or until all have it]
     #[arg(long, value_name = "TIME", value_parser = duration, requires = "swarm")]
     pub(crate) linger: Option<u64>,

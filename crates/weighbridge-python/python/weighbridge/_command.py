@@ -213,7 +213,7 @@ def fetch(
     meta: Optional[Union[str, Path]] = None,
     replace: bool = False,
     memory: Optional[int] = None,
-    limit_rate: Optional[int] = None,
+    limit_rate: Union[int, str, None] = None,
 ) -> Fetching:
     """Fetches a model from any number of untrusted sources at once; every byte is verified before it counts.
 
@@ -225,7 +225,8 @@ def fetch(
         only, tensor: Patterns of files, and of tensors whose chunks are wanted; by default all of the model.
         meta: A source to take the head from.
         replace: Replace another model in the folder, or a ``refs/main`` that another program has written.
-        memory, limit_rate: About how many bytes of memory, and how many bytes a second at most.
+        memory: About how many bytes of memory.
+        limit_rate: How many bytes a second at most; or a text by the time of day, such as ``08:00-18:00 50MB, else unlimited``.
 
     Returns:
         The fetch, which has begun: iterate over it for its events, or wait for its ``result()``.

@@ -22,6 +22,7 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
+use weighbridge_bandwidth::{Budget, Class, Peer, Share};
 use weighbridge_manifest::{Expectation, ModelName, Time, TrustError, TrustPolicy, VerifiedHead};
 use weighbridge_swarm::{
     Access, Address, Carrier as _, HEADER, Header, Identity, Item, Link, Message, Pieces, Role, Side, Stream,
@@ -29,8 +30,8 @@ use weighbridge_swarm::{
 };
 use weighbridge_testkit::{CHUNK, Sample};
 use weighbridge_transfer::{
-    AnotherModel, Blame, Body, Claim, Event, Fault, FetchError, Fetched, Limit, Observer, Options, Source,
-    Sources, Stop, Unlisted, Wanted, Watchdog, What, fetch,
+    AnotherModel, Blame, Body, Claim, Event, Fault, FetchError, Fetched, Observer, Options, Source, Sources,
+    Stop, Unlisted, Wanted, Watchdog, What, fetch,
 };
 
 /// The time in which everything that is to end has ended, on a machine that is busy.
@@ -103,10 +104,15 @@ impl Drop for Tracking {
     }
 }
 
+/// A budget of this many bytes per second, or without a limit.
+fn budget(rate: Option<u64>) -> Budget {
+    rate.map_or_else(Budget::unlimited, Budget::of)
+}
+
 /// An origin whose line all members share.
 pub(crate) struct Origin {
     sample: Arc<Sample>,
-    line: Limit,
+    line: Share,
     pub(crate) given: AtomicU64,
     /// The chunks of the files that it gave, by path.
     gave: Mutex<BTreeSet<(String, u64)>>,
@@ -139,7 +145,7 @@ impl Origin {
     fn of(sample: &Arc<Sample>, rate: Option<u64>, dies: bool) -> Self {
         Self {
             sample: Arc::clone(sample),
-            line: Limit::new(rate),
+            line: budget(rate).share(Class::Rest, Peer::unique()),
             given: AtomicU64::new(0),
             gave: Mutex::default(),
             claims: Mutex::default(),
@@ -336,7 +342,7 @@ impl Begin {
             addresses: Vec::new(),
             peers: self.peers.iter().map(|peer| Address::from(*peer)).collect(),
             is_whole: self.part.is_none(),
-            upload_rate: self.rate,
+            upload: budget(self.rate),
             share: self.share,
         };
         let swarm = Arc::new(Swarm::join(options, sources.clone()).await?);
@@ -376,7 +382,7 @@ impl Joined {
             unlisted: Unlisted::Report,
             another_model: AnotherModel::Refuse,
             memory: 64 << 20,
-            limit_rate: None,
+            receive: Share::unlimited(),
             watchdog: Watchdog { rate: 1024, window: Duration::from_secs(3) },
             guide: Some(swarm.guide()),
             nearby: None,

@@ -13,6 +13,15 @@ pub(crate) struct Means {
     pub(crate) rate: Option<u64>,
 }
 
+impl Means {
+    /// The number of connections that they allow.
+    fn most(&self) -> usize {
+        let limited = |rate: u64| usize::try_from(rate / LIMITED_SHARE).unwrap_or(usize::MAX);
+        let most = self.pieces.min(self.descriptors.unwrap_or(usize::MAX)).max(FEWEST);
+        most.min(self.rate.map_or(usize::MAX, limited).max(FEWEST))
+    }
+}
+
 /// Decides how many connections are admitted: never more than the means allow or the line makes use of, however many
 /// sources there are.
 ///
@@ -20,9 +29,8 @@ pub(crate) struct Means {
 /// where each connection gets next to nothing and fewer get as much.
 #[derive(Debug)]
 pub(crate) struct Governor {
-    most: usize,
+    means: Means,
     level: usize,
-    limit: Option<u64>,
     since: Option<Instant>,
     held_until: Option<Instant>,
     trial: Option<Trial>,
@@ -55,13 +63,9 @@ const MOST_REQUESTS: usize = 32;
 
 impl Governor {
     pub(crate) fn new(means: Means) -> Self {
-        let limited = |rate: u64| usize::try_from(rate / LIMITED_SHARE).unwrap_or(usize::MAX);
-        let most = means.pieces.min(means.descriptors.unwrap_or(usize::MAX)).max(FEWEST);
-        let most = most.min(means.rate.map_or(usize::MAX, limited).max(FEWEST));
         Self {
-            most,
-            level: most.min(FIRST),
-            limit: means.rate,
+            means,
+            level: means.most().min(FIRST),
             since: None,
             held_until: None,
             trial: None,
@@ -72,8 +76,16 @@ impl Governor {
 
     /// No more pieces than this fit into memory: they are longer than they were taken to be.
     pub(crate) fn set_pieces(&mut self, pieces: usize) {
-        self.most = self.most.min(pieces.max(FEWEST));
-        self.level = self.level.min(self.most);
+        self.means.pieces = self.means.pieces.min(pieces);
+        self.level = self.level.min(self.means.most());
+    }
+
+    /// The caller's limit is another one from now on.
+    pub(crate) fn set_rate(&mut self, rate: Option<u64>) {
+        if self.means.rate != rate {
+            self.means.rate = rate;
+            self.level = self.level.min(self.means.most());
+        }
     }
 
     /// How many connections all sources together may have.
@@ -83,13 +95,13 @@ impl Governor {
 
     /// How many requests for metadata may be under way at once.
     pub(crate) fn requests(&self) -> usize {
-        self.most.clamp(FEWEST, MOST_REQUESTS)
+        self.means.most().clamp(FEWEST, MOST_REQUESTS)
     }
 
     /// Whether the line or the caller's limit is the bottleneck, so that one connection gains only what another one
     /// loses.
     pub(crate) fn is_scarce(&self, rate: u64) -> bool {
-        self.is_full || self.limit.is_some_and(|limit| rate >= limit - limit / 5)
+        self.is_full || self.means.rate.is_some_and(|limit| rate >= limit - limit / 5)
     }
 
     /// Advances the time. `rate` is what all sources together give in bytes per second; `running` is how many
@@ -127,7 +139,7 @@ impl Governor {
         let share = rate / u64::try_from(self.level).unwrap_or(u64::MAX).max(1);
         let next = match share < LEAST_SHARE && self.level > FEWEST && !self.fewer_failed {
             true => (self.level / 2).max(FEWEST),
-            false => (self.level + self.level.div_ceil(2)).min(self.most),
+            false => (self.level + self.level.div_ceil(2)).min(self.means.most()),
         };
         if next != self.level {
             self.trial = Some(Trial { level_before: self.level, rate_before: rate });
@@ -171,6 +183,18 @@ mod tests {
             assert!(levels.iter().all(|level| *level <= most), "{levels:?}");
             assert_eq!(levels.last(), Some(&most));
         }
+    }
+
+    #[test]
+    fn a_limit_that_changes_holds_from_then_on() {
+        let (mut governor, begin) = (Governor::new(means()), Instant::now());
+        minute(&mut governor, begin, |running| running * 50 * MIB);
+        assert_eq!(governor.level(), 96);
+        governor.set_rate(Some(MIB));
+        assert_eq!((governor.level(), governor.is_scarce(MIB)), (4, true));
+        governor.set_rate(None);
+        let levels = minute(&mut governor, begin + Duration::from_secs(60), |running| running * 50 * MIB);
+        assert_eq!((levels.last(), governor.is_scarce(MIB)), (Some(&96), false));
     }
 
     #[test]

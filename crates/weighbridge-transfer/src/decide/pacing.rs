@@ -57,7 +57,7 @@ struct Member {
     running: usize,
     /// How many requests wait for the source now.
     asked: usize,
-    /// How many requests wait for the rate limit to pay for what has come (`limit_rate`).
+    /// How many requests wait for the turn of what has come (`Options::receive`).
     paying: usize,
     /// How many pieces have come from the source, and wait for this machine.
     landing: usize,

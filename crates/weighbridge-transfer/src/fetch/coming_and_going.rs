@@ -11,6 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
+use weighbridge_bandwidth::{Budget, Class, Peer, Share};
 use weighbridge_manifest::{Expectation, TrustPolicy};
 use weighbridge_testkit::{CHUNK, Sample};
 
@@ -160,7 +161,7 @@ pub(super) fn options(sample: &Sample, sources: Sources, into: PathBuf) -> Optio
         unlisted: Unlisted::Report,
         another_model: AnotherModel::Refuse,
         memory: 64 << 20,
-        limit_rate: None,
+        receive: Share::unlimited(),
         watchdog: Watchdog::default(),
         guide: None,
         nearby: None,
@@ -249,6 +250,56 @@ async fn a_source_that_joins_late_is_used_and_one_that_leaves_takes_nothing_alon
     assert_eq!(first.open.load(SeqCst), 0, "its requests have ended");
     assert!(progress.received < progress.wanted * 3 / 2, "{progress:?}");
     assert!(heard.blamed().is_empty(), "{:?}", heard.blamed());
+}
+
+/// A server leaves a client that takes nothing, and would be blamed for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_a_class_above_keeps_waiting_is_ended_and_nobody_is_blamed() {
+    let sample = sample();
+    let source = Arc::new(InMemory { pace: Duration::from_millis(20), ..InMemory::of(&sample) });
+    let (budget, place) = (Budget::of(20_000_000), tempfile::tempdir().unwrap());
+    let mut options =
+        options(&sample, vec![Arc::clone(&source) as Arc<dyn Source>].into(), place.path().join("m"));
+    options.receive = budget.share(Class::Prefetch, Peer::unique());
+    options.watchdog = Watchdog { window: Duration::from_millis(300), ..Watchdog::default() };
+    let (heard, stop) = (Heard::default(), Stop::default());
+    let until = |ready: fn(&InMemory) -> bool| {
+        let source = Arc::clone(&source);
+        async move {
+            while !ready(&source) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    };
+    let others = async {
+        until(|source| source.asked_for_files() > 0).await;
+        // Many enough that some always wait, even where a busy machine grants many turns at once.
+        let moving = futures_util::future::join_all((0..64).map(|_| async {
+            let above = budget.share(Class::Awaited, Peer::unique());
+            loop {
+                above.pay(100_000).await;
+            }
+        }));
+        let ended = async {
+            until(|source| source.open.load(SeqCst) == 0).await;
+            let asked = source.asked_for_files();
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            assert_eq!(
+                (source.asked_for_files(), source.open.load(SeqCst)),
+                (asked, 0),
+                "nothing is asked for"
+            );
+        };
+        tokio::select! {
+            _ = moving => unreachable!(),
+            ended = tokio::time::timeout(Duration::from_secs(60), ended) => ended.unwrap(),
+        }
+    };
+    let (ended, ()) = tokio::join!(fetch(options, &heard, &stop), others);
+    let progress = ended.unwrap().progress;
+    assert_arrived(&sample, &place.path().join("m"));
+    assert!(heard.blamed().is_empty(), "{:?}", heard.blamed());
+    assert!(progress.received < progress.wanted * 3 / 2, "{progress:?}");
 }
 
 /// Names the chunks one by one, from the end, each for the source of its parity.

@@ -1,6 +1,7 @@
 //! Fetches that take tensors from other releases on this machine.
 
 use proptest::prelude::*;
+use weighbridge_bandwidth::Share;
 use weighbridge_manifest::{Expectation, TrustPolicy, VerifiedTensorList};
 use weighbridge_store::{CHUNKS, FILES, Metadata, ModelView, TENSORS};
 use weighbridge_testkit::{Folder, bytes, safetensors};
@@ -101,7 +102,7 @@ async fn fetched_into(into: &Path, model: &Model, wanted: Wanted, nearby: Option
         unlisted: Unlisted::Report,
         another_model: AnotherModel::Refuse,
         memory: 64 << 20,
-        limit_rate: None,
+        receive: Share::unlimited(),
         watchdog: Watchdog::default(),
         guide: None,
         nearby: nearby.map(|nearby| Arc::new(nearby) as Arc<dyn Nearby>),

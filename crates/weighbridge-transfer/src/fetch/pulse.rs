@@ -21,6 +21,8 @@ impl Pulse {
     pub(super) fn beat(&mut self, run: &Run, observer: &dyn Observer) {
         let now = Instant::now();
         let board = &run.board;
+        let rate = board.receive.budget().rate();
+        board.decide().set_rate(rate);
         board.decide().tick(now);
         board.changed.notify_waiters();
         board.shortened.notify_waiters();

@@ -7,7 +7,6 @@ use ::http::{
     header::{AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE},
 };
 use bytes::Bytes;
-use http_body_util::Full;
 use url::Url;
 use weighbridge_manifest::{Coded as _, MAX_NOTE, Receipt, SignedReceipt, VerifiedHead, Vkey, shown};
 use weighbridge_store::FOLDER;
@@ -37,6 +36,11 @@ impl Receiver {
         Self { client, base, token, vkey }
     }
 
+    /// The bytes per second that may be sent now to all targets together; `None` if there is no limit.
+    pub(crate) fn rate(&self) -> Option<u64> {
+        self.client.rate()
+    }
+
     async fn ask(
         &self,
         head: &VerifiedHead,
@@ -53,9 +57,12 @@ impl Receiver {
         let length = u64::try_from(body.len()).unwrap_or(u64::MAX);
         let time = match path {
             ["publish"] => PUBLISHING,
-            _ => PATIENCE.saturating_add(Duration::from_secs(length / LEAST_RATE)),
+            _ => {
+                let slowest = Duration::from_secs(length / LEAST_RATE);
+                PATIENCE.saturating_add(slowest).saturating_add(self.client.waits())
+            }
         };
-        let mut request = Request::new(Full::new(body));
+        let mut request = Request::new(body);
         *request.method_mut() = method;
         if let Some(token) = &self.token {
             request.headers_mut().insert(AUTHORIZATION, token.clone());

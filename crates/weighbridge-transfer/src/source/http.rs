@@ -25,6 +25,7 @@ mod connection;
 mod hub;
 mod list;
 mod moved;
+mod outgoing;
 #[cfg(test)]
 pub(crate) mod scripted;
 mod secrets;

@@ -34,6 +34,8 @@ enum End {
     HeldBack(Duration),
     /// A chunk is not the signed one.
     Mismatch,
+    /// Bytes of a class above went first, for as long as a source can be expected to wait.
+    HeldUp,
     /// A local error ends the fetch.
     Here,
 }
@@ -62,6 +64,10 @@ async fn serve(
     };
     let is_wanted = || !engine.has_failed() && board.decide().generation(id) == generation;
     while is_wanted() && !board.decide().is_crowded(id) {
+        // What is asked for is to come soon, and bytes of a class above may go first for long.
+        if board.receive.is_outranked() {
+            board.receive.pay(1).await;
+        }
         // The buffer comes first: a lease is not held while its source is not asked.
         let Some(buffer) = engine.buffers.take().await else { return };
         let Some(lease) = engine.take(connection, id) else {
@@ -101,7 +107,7 @@ async fn serve(
             return;
         }
         match end {
-            End::Done | End::Landing(_) | End::Mismatch | End::HeldBack(_) => {}
+            End::Done | End::Landing(_) | End::Mismatch | End::HeldBack(_) | End::HeldUp => {}
             End::Here => return,
             End::BadChunk(what) => {
                 board.decide().lacks_chunk(id, lease.file, lease.chunks.start, what);
@@ -271,7 +277,10 @@ impl Request<'_> {
             if !frame.is_empty() {
                 let len = u64::try_from(frame.len()).unwrap_or(u64::MAX);
                 board.decide().lease_received(self.lease.id, len, Instant::now());
-                board.received(frame.len(), self.giver.source).await;
+                if !board.received_in_time(frame.len(), self.giver.source).await {
+                    let end = landed(landing).await;
+                    return if matches!(end, End::Done) { End::HeldUp } else { end };
+                }
             }
             loop {
                 at += self.keep(&mut coming, &mut frame, at);

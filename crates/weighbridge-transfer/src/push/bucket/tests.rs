@@ -2,6 +2,7 @@
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
+use weighbridge_bandwidth::Share;
 use weighbridge_testkit::{Folder, bytes};
 use weighbridge_tree::{ChunkSize, Coded as _};
 
@@ -9,7 +10,7 @@ use super::{Bucket, Place, object::draw};
 use crate::{
     PushError, PushEvent, PushOptions, PushProgress, PushTarget, PushTargets, Stop,
     board::lock,
-    push::{To, push},
+    push::{push, target::To},
     source::http::scripted::{Server, in_child, reply},
 };
 
@@ -53,7 +54,8 @@ async fn push_into(store: &Odd, model: &Folder) -> Pushed {
 
 async fn push_with(store: &Odd, model: &Folder, patience: Duration, stop: &Stop) -> Pushed {
     let bucket = Bucket::of(Place::of(store.clone(), "models/tiny"), PART);
-    let target = PushTarget { name: "mem://models/tiny".to_owned(), to: To::Bucket(bucket) };
+    let target =
+        PushTarget { name: "mem://models/tiny".to_owned(), to: To::Bucket(bucket), waits: Duration::ZERO };
     let told = std::sync::Mutex::new((PushProgress::default(), Vec::new(), None));
     let tell = |event| {
         let mut told = lock(&told);
@@ -368,7 +370,8 @@ async fn the_words_of_a_store_are_told_without_secrets() {
     const TEST: &str = "the_words_of_a_store_are_told_without_secrets";
     let model = model();
     if std::env::var_os(AT).is_some() {
-        let target = PushTargets::new().bucket("s3://models/tiny?secret=SECRET#SECRET").unwrap();
+        let target =
+            PushTargets::new(Share::unlimited()).bucket("s3://models/tiny?secret=SECRET#SECRET").unwrap();
         assert_eq!(target.name(), "s3://models/tiny");
         let told = std::sync::Mutex::new(String::new());
         let tell = |event| {
@@ -418,7 +421,7 @@ async fn without_credentials_a_push_ends_at_once() {
     const TEST: &str = "without_credentials_a_push_ends_at_once";
     if let Some(at) = std::env::var_os(AT) {
         let (model, began) = (model(), std::time::Instant::now());
-        let targets = vec![PushTargets::new().bucket("s3://models/tiny").unwrap()];
+        let targets = vec![PushTargets::new(Share::unlimited()).bucket("s3://models/tiny").unwrap()];
         let tell = |event| {
             if let PushEvent::Failed(_, error) = &event {
                 println!("told {}: {error} {:?}", at.to_string_lossy(), error.error_code());

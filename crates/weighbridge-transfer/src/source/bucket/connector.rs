@@ -16,7 +16,7 @@ use ::http::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use object_store::{
     ClientConfigKey, ClientOptions,
     client::{
@@ -222,7 +222,7 @@ impl Service {
         // No copy: what a push sends is one piece.
         let body = body.collect().await.map_err(unread)?.to_bytes();
         let timeout = self.timeout(&parts.method, body.len());
-        let mut request = Request::from_parts(parts, Full::new(body));
+        let mut request = Request::from_parts(parts, body);
         request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let limit = match self.asks {
             Asks::Machine | Asks::Credentials => MAX_CREDENTIALS,
@@ -249,7 +249,8 @@ impl Service {
             Asks::Target => {
                 let sent = u64::try_from(sent).unwrap_or(u64::MAX);
                 let bytes = if method == Method::GET { MAX_ANSWER } else { sent };
-                TARGET_TIMEOUT.saturating_add(Duration::from_secs(bytes / SLOWEST))
+                let waits = self.client.waits();
+                TARGET_TIMEOUT.saturating_add(Duration::from_secs(bytes / SLOWEST)).saturating_add(waits)
             }
         }
     }

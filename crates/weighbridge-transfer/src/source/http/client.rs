@@ -17,7 +17,6 @@ use ::http::{
 };
 use base64ct::{Base64, Encoding as _};
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper_util::{
     client::{legacy, proxy::matcher::Matcher},
     rt::{TokioExecutor, TokioTimer},
@@ -26,6 +25,7 @@ use percent_encoding::percent_decode_str;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use url::Url;
+use weighbridge_bandwidth::Share;
 use weighbridge_manifest::shown;
 
 use super::{
@@ -33,6 +33,7 @@ use super::{
     body::Response,
     connection::{AGENT, Connector, Flood, READ_AT_ONCE, TakesNoConnection},
     moved::{MAX_REDIRECTS, redirect},
+    outgoing::Outgoing,
     secrets::Secrets,
 };
 use crate::source::Fault;
@@ -43,10 +44,12 @@ use crate::source::Fault;
 /// `SSL_CERT_FILE` and `SSL_CERT_DIR`. The client speaks only HTTP/1.1: several connections carry more than one.
 #[derive(Clone)]
 pub(crate) struct Client {
-    http: legacy::Client<Connector, Full<Bytes>>,
+    http: legacy::Client<Connector, Outgoing>,
     proxies: Arc<Matcher>,
     /// The number of sources that share the client.
     sources: Arc<AtomicUsize>,
+    /// The share of a budget that the bodies of requests wait for, if there is one.
+    send: Option<Share>,
 }
 
 /// A received answer whose body is not read yet.
@@ -70,7 +73,25 @@ impl Client {
             .pool_max_idle_per_host(IDLE_PER_SERVER)
             .http1_max_buf_size(READ_AT_ONCE)
             .http1_max_headers(MAX_HEADERS);
-        Ok(Self { http: builder.build(connector), proxies, sources: Arc::default() })
+        Ok(Self { http: builder.build(connector), proxies, sources: Arc::default(), send: None })
+    }
+
+    /// The same client, whose bodies of requests wait for a share of a budget.
+    pub(crate) fn sending(self, share: Share) -> Self {
+        Self { send: Some(share), ..self }
+    }
+
+    /// The bytes per second that bodies may have now; `None` if there is no limit.
+    pub(crate) fn rate(&self) -> Option<u64> {
+        self.send.as_ref()?.budget().rate()
+    }
+
+    /// The time that bodies may have to wait for their turn: that of as much as may be under way at the least rate.
+    pub(crate) fn waits(&self) -> Duration {
+        let rate = self.send.as_ref().and_then(|share| share.budget().least_rate());
+        rate.map_or(Duration::ZERO, |rate| {
+            Duration::from_secs((MOST_UNDER_WAY / rate.max(1)).saturating_add(1))
+        })
     }
 
     /// The same client for one more source.
@@ -154,7 +175,7 @@ impl Client {
             // Every source is asked for its head, and most are asked for nothing else soon.
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let mut request = Request::new(Full::default());
+        let mut request = Request::new(Bytes::new());
         *request.headers_mut() = headers;
         self.send(request, url).await
     }
@@ -163,11 +184,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Fault`]: there is no answer.
-    pub(crate) async fn send(
-        &self,
-        mut request: Request<Full<Bytes>>,
-        mut url: Url,
-    ) -> Result<Response, Fault> {
+    pub(crate) async fn send(&self, mut request: Request<Bytes>, mut url: Url) -> Result<Response, Fault> {
         let credentials = credentials(&mut url)?;
         let uri = Uri::try_from(url.as_str()).map_err(|_| cannot_be_asked())?;
         let headers = request.headers_mut();
@@ -186,6 +203,7 @@ impl Client {
             add(PROXY_AUTHORIZATION, secret);
         }
         *request.uri_mut() = uri;
+        let request = request.map(|body| Outgoing::new(body, self.send.as_ref()));
         self.http.request(request).await.map(Response::new).map_err(|error| no_answer(&error))
     }
 }
@@ -293,6 +311,9 @@ pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
     // The system's words alone: its number for the error tells a reader nothing more.
     shown(text.split_once(" (os error ").map_or(text.as_str(), |(words, _)| words))
 }
+
+/// The bytes that a push may have under way at once, where chunks are not larger than 8 MiB.
+const MOST_UNDER_WAY: u64 = 64 << 20;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
