@@ -3,6 +3,8 @@
 #![allow(clippy::disallowed_methods, reason = "tests name their own files")]
 
 mod agreement;
+#[cfg(unix)]
+mod bandwidth;
 mod command;
 #[cfg(unix)]
 mod fetch;

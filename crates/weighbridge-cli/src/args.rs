@@ -541,6 +541,13 @@ pub(crate) struct Serve {
     /// How many connections to have at once
     #[arg(long, value_name = "NUMBER", default_value = "1024", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) connections: u16,
+    /// How much to send per second at most, to all clients together: 50MB, or by the local time of day, as in
+    /// '08:00-18:00 50MB, else unlimited'
+    ///
+    /// Clients have equal shares of it, by token, else by address. When it is used up, clients beyond those that it is enough for wait,
+    /// or are told when to come again.
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub(crate) limit_rate: Option<Schedule>,
     /// How much memory to use for what is sent, of all connections together
     #[arg(long, value_name = "SIZE", value_parser = byte_size, default_value = "256MiB")]
     pub(crate) memory: u64,

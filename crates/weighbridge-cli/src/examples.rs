@@ -107,7 +107,7 @@ pub(crate) const FETCH: &str = examples! {
 pub(crate) const SERVE: &str = examples! {
     "weighbridge serve model"
     "weighbridge serve models --listen 0.0.0.0:8443 --host models.example.org \\"
-    "    --cert cert.pem --key key.pem --tokens tokens"
+    "    --cert cert.pem --key key.pem --tokens tokens --limit-rate 50MB"
     "weighbridge serve model --node-key keys/node.key \\"
     "    --auditor keys/auditor.vkey"
     "weighbridge serve model --tracker 127.0.0.1:7070 --ticket model.ticket"

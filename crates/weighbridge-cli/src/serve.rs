@@ -12,6 +12,7 @@ use weighbridge_tree::ErrorCode;
 
 use crate::{
     args::{LogForm, Serve},
+    bandwidth,
     events::serve,
     failure::Failure,
     keys,
@@ -88,6 +89,7 @@ pub(crate) fn run(mut args: Serve, output: &Output, stop: &Stop) -> Result<(), F
     let is_private = is_tls || is_loopback(args.listen.ip());
     let tickets = (is_private && !swarm_tickets.is_empty()).then(|| tracking::for_clients(swarm_tickets));
     let accept = accept.clone();
+    let send = bandwidth::budget(args.limit_rate);
     let rules = Rules {
         hosts: args.host,
         hub,
@@ -98,6 +100,7 @@ pub(crate) fn run(mut args: Serve, output: &Output, stop: &Stop) -> Result<(), F
         swarms,
         supplier: None,
         more_figures,
+        send,
     };
     let site = Site::new(models, rules, &limits);
     let serving = Serving { runtime, site, listen: args.listen, limits, tls, hub, tracker, changes };

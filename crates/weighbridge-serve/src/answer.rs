@@ -1,4 +1,4 @@
-//! From a request to its answer: who may ask, and what is there.
+//! From a request to its answer: who may ask, what is there, and in which words a refusal is given.
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -10,10 +10,12 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use tracing::warn;
+use weighbridge_bandwidth::{Class, Peer};
 
 #[cfg(feature = "accept")]
 use crate::accept::{Accept, Sender};
 use crate::{
+    admission::Admission,
     audit,
     body::{Body, Content, Pieces},
     claims::{CLAIM, Claims, Verdict},
@@ -26,7 +28,7 @@ use crate::{
     page,
     proof::{self, Asked},
     range::Part,
-    refusal::{Refusal, close_after, failed, no_such_model, not_found, not_supplied, unreadable},
+    refusal::{Refusal, busy, close_after, failed, no_such_model, not_found, not_supplied, unreadable},
     release::{Item, Release},
     reply::{Answer, PLAIN, Sent, insert, respond, text},
     room::{Limits, Room},
@@ -46,6 +48,7 @@ pub struct Site {
     claims: Option<Arc<Claims>>,
     pub(crate) figures: Arc<Figures>,
     pub(crate) room: Arc<Room>,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) desk: Desk,
 }
 
@@ -59,7 +62,8 @@ impl Site {
         let claims = rules.swarms.take().map(Claims::new);
         let (figures, room) = (Arc::new(Figures::new()), Room::new(limits));
         let desk = Desk::new(Arc::clone(&room));
-        Arc::new(Self { models, rules, claims, figures, room, desk })
+        let admission = Admission::new(rules.send.clone(), limits.answers);
+        Arc::new(Self { models, rules, claims, figures, room, admission, desk })
     }
 
     /// Looks at the models, as [`Models::look`] does, and at the file of the clients, if they come from one. Reads metadata, and
@@ -125,9 +129,7 @@ impl Site {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (parts, body) = request.into_parts();
-        let from = from.map(|from| from.to_string()).unwrap_or_default();
-        let mut record =
-            Record::begin(Arc::clone(&self.figures), Arc::clone(&seat), parts.method.clone(), from);
+        let mut record = self.record(&parts.method, from, &seat);
         let answer = match self.route(&parts, &mut record) {
             Ok((Route::Audit(name), _)) => self.audit(&name, body, &seat).await,
             #[cfg(feature = "accept")]
@@ -145,6 +147,26 @@ impl Site {
             refusal.into_answer()
         });
         respond(answer, record, parts.method == Method::HEAD)
+    }
+
+    fn record(&self, method: &Method, from: Option<SocketAddr>, seat: &Arc<Seat>) -> Record {
+        let peer = from.map_or_else(Peer::unique, |from| Peer::at(from.ip()));
+        let share = self.rules.send.share(Class::Awaited, peer);
+        let from = from.map(|from| from.to_string()).unwrap_or_default();
+        Record::begin(Arc::clone(&self.figures), Arc::clone(seat), method.clone(), from, share)
+    }
+
+    /// The answer to a request of a connection for which there is no seat.
+    pub(crate) fn turn_away<B>(
+        &self,
+        request: &Request<B>,
+        from: SocketAddr,
+        seat: &Arc<Seat>,
+    ) -> Response<Body> {
+        let mut record = self.record(request.method(), Some(from), seat);
+        record.route = "none";
+        let answer = busy(self.admission.come_again()).closing().into_answer();
+        respond(answer, record, request.method() == Method::HEAD)
     }
 
     /// Decides who asks, and for what. Nothing is looked up.
@@ -168,7 +190,10 @@ impl Site {
         } else {
             self.client(parts, route.as_ref()).map_err(|refusal| close_after(refusal, parts))?
         };
-        record.client = client.as_ref().map(|client| Arc::clone(client.name()));
+        if let Some(client) = &client {
+            record.client = Some(Arc::clone(client.name()));
+            record.share = self.rules.send.share(Class::Awaited, Peer::named(Arc::clone(client.name())));
+        }
         let route = route.ok_or_else(not_found)?;
         if route.is_of_hub() && !self.rules.hub {
             return Err(Refusal::new(
@@ -228,6 +253,7 @@ impl Site {
                 let (asked, models) = (Asked::of(parts.uri.query())?, Arc::clone(&self.models));
                 record.is_of_model();
                 let memory = asked.memory(&release)?;
+                self.admit(record, seat, memory).await?;
                 self.desk.write(memory, seat, move || asked.slice(&models, &release)).await
             }
             Route::Ticket(name) => {
@@ -486,10 +512,20 @@ impl Site {
         let content = if is_head {
             Sent::Length(size)
         } else {
-            self.content(&release, item, range, seat).await.map_err(|refusal| refusal.about(about))?
+            let content = async {
+                self.admit(record, seat, range.end.saturating_sub(range.start)).await?;
+                self.content(&release, item, range, seat).await
+            };
+            content.await.map_err(|refusal| refusal.about(about))?
         };
         record.claimed = claimed;
         Ok(Answer { status, headers, content })
+    }
+
+    /// Waits until an answer of this many bytes may be sent.
+    async fn admit(&self, record: &mut Record, seat: &Arc<Seat>, bytes: u64) -> Result<(), Refusal> {
+        record.admitted = self.admission.admit(record.share.peer(), seat, bytes).await.map_err(busy)?;
+        Ok(())
     }
 
     async fn content(

@@ -11,6 +11,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::task::{JoinHandle, spawn_blocking};
+use weighbridge_bandwidth::Paced;
 use weighbridge_store::ViewError;
 use weighbridge_tree::ChunkError;
 
@@ -36,6 +37,9 @@ use crate::{
 /// scarce a piece is one chunk, and the next one is read when this one is on its way.
 pub struct Body {
     bytes: Source,
+    /// The rest of a piece, of which some waits for its turn.
+    part: Bytes,
+    paced: Option<Paced>,
     record: Record,
 }
 
@@ -48,14 +52,18 @@ impl Body {
     /// A body that is in memory already.
     pub(crate) fn whole(bytes: Bytes, mut record: Record) -> Self {
         record.left = len(&bytes);
-        Self { bytes: Source::Whole(Some(bytes)), record }
+        Self::of(Source::Whole(Some(bytes)), record)
     }
 
     /// A body whose first piece is judged already.
     pub(crate) fn pieces(mut pieces: Box<Pieces>, first: Bytes, mut record: Record) -> Self {
         record.left = pieces.range.end.saturating_sub(pieces.range.start).saturating_add(len(&first));
         pieces.ready = Some(first);
-        Self { bytes: Source::Pieces(pieces), record }
+        Self::of(Source::Pieces(pieces), record)
+    }
+
+    fn of(bytes: Source, record: Record) -> Self {
+        Self { bytes, part: Bytes::new(), paced: record.paced(), record }
     }
 }
 
@@ -68,22 +76,26 @@ impl http_body::Body for Body {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
         let body = self.get_mut();
-        let next = match &mut body.bytes {
-            Source::Whole(bytes) => bytes.take().map(Ok),
-            Source::Pieces(pieces) => ready!(pieces.poll_next(context)),
-        };
-        let frame = match next {
-            None => None,
-            Some(Ok(bytes)) => {
-                body.record.send(len(&bytes));
-                Some(Ok(Frame::data(bytes)))
+        while body.part.is_empty() {
+            let next = match &mut body.bytes {
+                Source::Whole(bytes) => bytes.take().map(Ok),
+                Source::Pieces(pieces) => ready!(pieces.poll_next(context)),
+            };
+            match next {
+                None => return Poll::Ready(None),
+                Some(Ok(bytes)) => body.part = bytes,
+                Some(Err(error)) => {
+                    body.record.refuse(&error);
+                    return Poll::Ready(Some(Err(CutShort(error))));
+                }
             }
-            Some(Err(error)) => {
-                body.record.refuse(&error);
-                Some(Err(CutShort(error)))
-            }
+        }
+        let bytes = match &mut body.paced {
+            Some(paced) => ready!(paced.poll_next(&mut body.part, context)),
+            None => std::mem::take(&mut body.part),
         };
-        Poll::Ready(frame)
+        body.record.send(len(&bytes));
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {

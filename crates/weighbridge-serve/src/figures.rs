@@ -12,10 +12,12 @@ use std::{
 
 use http::StatusCode;
 use tracing::{error, info};
+use weighbridge_bandwidth::{Paced, Share};
 use weighbridge_store::ViewError;
 use weighbridge_tree::Coded as _;
 
 use crate::{
+    admission::Admitted,
     claims::{ClaimFigures, Claimed},
     room::lock,
     route::ServedName,
@@ -175,6 +177,10 @@ pub(crate) struct Record {
     pub(crate) client: Option<Arc<str>>,
     /// `None` until there is an answer.
     pub(crate) status: Option<StatusCode>,
+    /// The share of what the server may send that its body waits for.
+    pub(crate) share: Share,
+    /// The place of an answer that is counted.
+    pub(crate) admitted: Option<Admitted>,
     /// The bytes of the body that nobody has asked for yet.
     pub(crate) left: u64,
     sent: u64,
@@ -184,7 +190,13 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn begin(figures: Arc<Figures>, seat: Arc<Seat>, method: http::Method, from: String) -> Self {
+    pub(crate) fn begin(
+        figures: Arc<Figures>,
+        seat: Arc<Seat>,
+        method: http::Method,
+        from: String,
+        share: Share,
+    ) -> Self {
         seat.begin_request();
         Self {
             figures,
@@ -196,6 +208,8 @@ impl Record {
             from,
             client: None,
             status: None,
+            share,
+            admitted: None,
             left: 0,
             sent: 0,
             is_of_model: false,
@@ -208,9 +222,17 @@ impl Record {
         self.is_of_model = true;
     }
 
+    /// The turns that the body waits for. What is not of a model goes at once: who asks whether the server runs is not to wait for others.
+    pub(crate) fn paced(&self) -> Option<Paced> {
+        self.is_of_model.then(|| Paced::new(self.share.clone()))
+    }
+
     pub(crate) fn send(&mut self, bytes: u64) {
         self.sent = self.sent.saturating_add(bytes);
         self.left = self.left.saturating_sub(bytes);
+        if let Some(admitted) = &self.admitted {
+            admitted.send(bytes);
+        }
         if self.is_of_model {
             self.figures.sent.fetch_add(bytes, Relaxed);
             self.figures.note_verified();

@@ -31,6 +31,7 @@
 
 #[cfg(feature = "accept")]
 mod accept;
+mod admission;
 mod answer;
 mod audit;
 mod body;

@@ -1,5 +1,7 @@
 //! The ways in which a request is not answered with what it asks for.
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderName, StatusCode, header, request::Parts};
 use weighbridge_store::ViewError;
 use weighbridge_tree::Coded as _;
@@ -97,6 +99,13 @@ pub(crate) fn unreadable(fault: ViewError) -> Refusal {
 
 /// Says to `weighbridge fetch` that a file is bad, and that the server is not busy.
 const CODE: HeaderName = HeaderName::from_static("weighbridge-code");
+
+/// The server has no room for a request before this time has passed.
+pub(crate) fn busy(come_again: Duration) -> Refusal {
+    let seconds = come_again.as_secs();
+    let message = format!("the server is busy; come again in {seconds} s");
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message).with(header::RETRY_AFTER, &seconds.to_string())
+}
 
 /// A state that does not happen.
 pub(crate) fn failed() -> Refusal {

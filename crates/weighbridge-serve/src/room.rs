@@ -24,6 +24,10 @@ pub struct Limits {
     /// The number of bytes of chunks that are read, judged and sent at the same time. When half of it is in use, answers get one
     /// chunk at a time. Answers that find no room wait for it; clients that hardly take what they are sent are left meanwhile.
     pub memory: usize,
+    /// The number of answers with bytes of models that are sent at the same time; fewer, where the rate at which the server may send
+    /// is less than 64 KiB per second for each, but 16 in any case. As many more wait, five seconds at the most; others are told
+    /// when to come again.
+    pub answers: usize,
     /// The time in which a head has to come, and for which a connection may be idle.
     pub head_time: Duration,
     /// The time for which a client may take no byte of its answer, while no other client waits for room.
@@ -37,6 +41,7 @@ impl Default for Limits {
         Self {
             connections: 1024,
             memory: 256 << 20,
+            answers: 1024,
             head_time: Duration::from_secs(60),
             write_time: Duration::from_secs(60),
             end_time: Duration::from_secs(30),
@@ -85,13 +90,13 @@ pub(crate) const UNIT: usize = 4096;
 const SPARE: usize = 16 << 20;
 
 /// The time after which a connection that waits looks again who has to give way.
-const PATIENCE: Duration = Duration::from_millis(20);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(20);
 
 /// A connection that has taken no byte of a model for this long, and asks for nothing now, gives its seat to another.
 const IDLE: Duration = Duration::from_millis(250);
 
 /// A client that has taken no byte for this long gives way to others; the sooner, the more of them wait for memory.
-const STALLED: Duration = Duration::from_secs(2);
+pub(crate) const STALLED: Duration = Duration::from_secs(2);
 const STALLED_AT_LEAST: Duration = Duration::from_millis(500);
 
 /// When as many wait, the time is half as long.
@@ -205,10 +210,7 @@ impl Room {
             *looked = Instant::now();
         }
         let waiting = *lock(&self.waiting);
-        let stalled = STALLED
-            .checked_div((waiting.answers / MANY).saturating_add(1))
-            .unwrap_or(STALLED)
-            .max(STALLED_AT_LEAST);
+        let stalled = stalled(waiting.answers);
         let seats = lock(&self.seats);
         let (told, staying): (Vec<_>, Vec<_>) =
             seats.taken.values().partition(|seat| seat.is_told.load(Relaxed));
@@ -238,6 +240,16 @@ impl Room {
                 }
             }
         }
+    }
+
+    /// Asks connections to leave whose answers keep others from theirs: of these seats those that take least of what they are sent, as
+    /// many as answers wait.
+    pub(crate) fn make_way_for(waiting: usize, seats: &[Arc<Seat>]) {
+        let stalled = stalled(u32::try_from(waiting).unwrap_or(u32::MAX));
+        let (told, staying): (Vec<_>, Vec<_>) = seats.iter().partition(|seat| seat.is_told.load(Relaxed));
+        let mut slow: Vec<_> = staying.into_iter().filter(|seat| seat.is_slow(stalled)).collect();
+        slow.sort_by_key(|seat| seat.rate.load(Relaxed));
+        slow.iter().take(waiting.saturating_sub(told.len())).for_each(|seat| seat.tell_to_leave());
     }
 
     /// The bytes of all memory.
@@ -344,6 +356,12 @@ impl Drop for Portion {
             spare.buffers.push((std::mem::take(&mut self.buffer), self.most));
         }
     }
+}
+
+/// The time for which a client may take nothing while this many answers wait.
+fn stalled(waiting: u32) -> Duration {
+    let stalled = STALLED.checked_div((waiting / MANY).saturating_add(1)).unwrap_or(STALLED);
+    stalled.max(STALLED_AT_LEAST)
 }
 
 /// A value is whole whenever its lock is free, also after a panic.

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use weighbridge_bandwidth::Budget;
+
 #[cfg(feature = "accept")]
 use crate::accept::Accept;
 use crate::{
@@ -37,6 +39,8 @@ pub struct Rules {
     pub swarms: Option<Swarms>,
     /// Figures of other parts of the program; none, if `None`.
     pub more_figures: Option<MoreFigures>,
+    /// The budget that bytes of models wait for. Clients have equal shares, by name, else by address.
+    pub send: Budget,
 }
 
 impl Rules {

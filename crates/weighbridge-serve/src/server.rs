@@ -17,7 +17,7 @@ use rustls::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpSocket, TcpStream},
-    sync::watch,
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::{JoinSet, spawn_blocking},
     time::{self, MissedTickBehavior},
 };
@@ -29,6 +29,7 @@ use crate::{
     answer::Site,
     models::Change,
     room::{Limits, Taken, lock},
+    seat::Seat,
     wire::Wire,
 };
 
@@ -109,6 +110,8 @@ impl Server {
         let mut connections = JoinSet::new();
         let mut end = std::pin::pin!(end);
         let mut warned = None;
+        let mut full_since: Option<Instant> = None;
+        let turned_away = Arc::new(Semaphore::new(MOST_TURNED_AWAY));
         loop {
             while connections.try_join_next().is_some() {}
             let accepted = tokio::select! {
@@ -130,14 +133,25 @@ impl Server {
                     continue;
                 }
             };
+            let asked = Instant::now();
+            let patience = if full_since.is_some_and(|since| since.elapsed() >= FULL) { NEXT } else { FULL };
             let place = tokio::select! {
                 () = &mut end => break,
-                place = site.room.place() => place,
+                place = time::timeout(patience, site.room.place()) => place,
             };
-            let seat = site.room.seat(place);
             let (site, ended) = (Arc::clone(&site), ended.clone());
-            let connection = Connection { site, seat, from, limits, ended, half_close: false };
-            connections.spawn(connection.run(stream, tls.clone()));
+            if let Ok(place) = place {
+                full_since = None;
+                let seat = site.room.seat(place);
+                let connection = Connection { site, seat, from, limits, ended, half_close: false };
+                connections.spawn(connection.run(stream, tls.clone()));
+            } else {
+                // All are busy, and have been for a while.
+                full_since.get_or_insert(asked);
+                if let Ok(place) = Arc::clone(&turned_away).try_acquire_owned() {
+                    connections.spawn(turn_away(site, stream, from, tls.clone(), place));
+                }
+            }
         }
         drop(listener);
         // Nobody has to hear it: there may be no connection.
@@ -282,6 +296,46 @@ impl Connection {
         }
     }
 }
+
+/// Tells a client for whose connection there is no seat when to come again.
+async fn turn_away(
+    site: Arc<Site>,
+    stream: TcpStream,
+    from: SocketAddr,
+    tls: Option<Arc<Tls>>,
+    _place: OwnedSemaphorePermit,
+) {
+    let answer = async {
+        match tls {
+            None => tell_to_come_again(&site, stream, from).await,
+            Some(tls) => match tls.acceptor().accept(stream).await {
+                Ok(stream) => tell_to_come_again(&site, stream, from).await,
+                Err(error) => debug!(target: "weighbridge", from = %from, "no TLS: {error}"),
+            },
+        }
+    };
+    let _ = time::timeout(TURNING_AWAY, answer).await;
+}
+
+async fn tell_to_come_again(site: &Site, stream: impl AsyncRead + AsyncWrite + Unpin, from: SocketAddr) {
+    let seat = Seat::outside();
+    let service = service_fn(|request: hyper::Request<Incoming>| {
+        let answer = site.turn_away(&request, from, &seat);
+        async move { Ok::<_, std::convert::Infallible>(answer) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD);
+    // Nobody hears of one that fails: it was told nothing that it has not known before.
+    let _ = builder.serve_connection(TokioIo::new(Wire::new(stream, Arc::clone(&seat))), service).await;
+}
+
+/// The time for which all connections have to be busy before others are turned away, and for which each of those is held from then on.
+const FULL: Duration = Duration::from_secs(1);
+const NEXT: Duration = Duration::from_millis(25);
+
+/// The connections that are told at the same time to come again, and the time that each may take. Others are closed.
+const MOST_TURNED_AWAY: usize = 64;
+const TURNING_AWAY: Duration = Duration::from_secs(5);
 
 /// The time for which a disk is waited for at the end.
 const LAST_SYNC: Duration = Duration::from_secs(2);

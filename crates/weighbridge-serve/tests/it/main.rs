@@ -10,6 +10,7 @@
 #![allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails")]
 #![cfg(unix)]
 
+mod admission;
 mod audits;
 mod claims;
 mod clients;
