@@ -21,10 +21,15 @@ struct Scene {
 
 impl Scene {
     fn of(fleet: Fleet) -> Self {
+        Self::with(fleet, "first", "")
+    }
+
+    /// An origin of these folders, and a node with more lines in its configuration.
+    fn with(fleet: Fleet, folders: &str, more: &str) -> Self {
         let world = &fleet.world;
-        let origin = Process::start(world.command("serve first --listen 127.0.0.1:0"));
+        let origin = Process::start(world.command(&format!("serve {folders} --listen 127.0.0.1:0")));
         let origin_url = url(&origin);
-        configure(world, &fleet.vkey, &origin_url);
+        configure(world, &fleet.vkey, &origin_url, more);
         Self { fleet, origin, origin_url }
     }
 
@@ -49,30 +54,40 @@ impl Scene {
         asked / 4
     }
 
+    fn is_kept(&self) -> bool {
+        self.fleet.world.exists("hub/models--org--llama/refs/main")
+    }
+
     /// Waits until the model is in the cache.
     fn kept(&self) {
         let start = Instant::now();
-        while !self.fleet.world.exists("hub/models--org--llama/refs/main") {
+        while !self.is_kept() {
             assert!(start.elapsed() < Duration::from_secs(30), "it is kept");
             thread::sleep(Duration::from_millis(10));
         }
     }
 }
 
-/// Writes the configuration of a node that asks this origin, and believes this key.
-fn configure(world: &World, vkey: &str, origin: &str) {
+/// Writes the configuration of a node that asks this origin, and believes this key, with more lines.
+fn configure(world: &World, vkey: &str, origin: &str, more: &str) {
     let policy = format!("[[publisher]]\nscope = \"org/*\"\n[[publisher.key]]\nvkey = {vkey:?}\n");
     world.write("policy.toml", policy);
     world.write(
         "node.toml",
         format!(
-            "listen = \"127.0.0.1:0\"\ncache = \"hub\"\npolicy = \"policy.toml\"\n\
+            "listen = \"127.0.0.1:0\"\ncache = \"hub\"\npolicy = \"policy.toml\"\n{more}\
              [[origin]]\nmodels = \"org/*\"\nsources = [\"{origin}/{{name}}\"]\n"
         ),
     );
 }
 
-const SHARD: &str = "model-00001-of-00004.safetensors";
+const SHARD: &str = SHARDS[0];
+const SHARDS: [&str; 4] = [
+    "model-00001-of-00004.safetensors",
+    "model-00002-of-00004.safetensors",
+    "model-00003-of-00004.safetensors",
+    "model-00004-of-00004.safetensors",
+];
 
 fn url(process: &Process) -> String {
     let (_, listening) = process.wait_for(|object| object["event"] == "listening");
@@ -163,7 +178,7 @@ fn a_family_of_fine_tunes_costs_its_distinct_tensors() {
     }
     let origin = Process::start(world.command("serve tunes --listen 127.0.0.1:0"));
     let origin_url = url(&origin);
-    configure(&world, &vkey.to_string(), &origin_url);
+    configure(&world, &vkey.to_string(), &origin_url, "");
     let node = Process::start(world.command("node --config node.toml"));
     let node_url = url(&node);
     for tune in 0..=10 {
@@ -230,4 +245,68 @@ fn a_node_remembers_what_it_took() {
         thread::sleep(Duration::from_millis(200));
     }
     let _: Value = serde_json::from_str(&world.text("hub/.weighbridge-heads.json")).unwrap();
+}
+
+/// Two models are fetched at one rate: the rest of the one, which nobody waits for, and the other, for which clients wait. At equal
+/// shares the first would be complete long before the second.
+#[test]
+fn what_clients_wait_for_comes_before_the_rest_of_other_models() {
+    let fleet = Fleet::of(8_000_000, "64KiB");
+    let other = fleet.other_model();
+    let scene = Scene::with(fleet, "first other", "receive = \"1MB\"\n");
+    let (_node, url) = scene.node();
+    let resolve = |name: &str, shard: usize| format!("{url}/org/{name}/resolve/main/{}", SHARDS[shard]);
+    assert!(curl(&resolve("llama", 0), "") == scene.shard());
+    thread::scope(|scope| {
+        let waiting: Vec<_> = (0..4)
+            .map(|shard| {
+                let url = resolve("other", shard);
+                scope.spawn(move || curl(&url, ""))
+            })
+            .collect();
+        // One byte of the second model has come, so its fetch has begun.
+        assert_eq!(curl(&resolve("other", 3), "-r 0-0").len(), 1);
+        // A client that waits for the first model has its share at once.
+        let last = fs::read(scene.fleet.model.join(SHARDS[3])).unwrap();
+        let len = last.len();
+        assert!(curl(&resolve("llama", 3), &format!("-r {}-", len - 100)) == last[len - 100..]);
+        assert!(waiting.iter().any(|client| !client.is_finished()), "it waited for the second model");
+        for (shard, client) in waiting.into_iter().enumerate() {
+            assert!(client.join().unwrap() == fs::read(other.join(SHARDS[shard])).unwrap(), "{shard}");
+        }
+    });
+    assert!(!scene.is_kept(), "the rest of the first model came before what clients waited for");
+}
+
+/// A fetch from the node began first, and takes half of what the clients of a hub take. At equal shares it would end first.
+#[test]
+fn clients_of_a_node_are_given_their_bytes_before_other_nodes() {
+    let scene = Scene::with(Fleet::of(16_000_000, "64KiB"), "first", "send = \"1MB\"\n");
+    let (_node, url) = scene.node();
+    assert_eq!(curl(&format!("{url}/org/llama/resolve/main/{SHARD}"), "-r 0-0").len(), 1);
+    scene.kept();
+    let came = scene.fleet.world.path("came");
+    let mut peer = Command::new("curl")
+        .args(["-s", "--max-time", "60", "-o"])
+        .arg(&came)
+        .arg(format!("{url}/org/llama/{SHARD}"))
+        .spawn()
+        .unwrap();
+    while fs::metadata(&came).map_or(0, |file| file.len()) == 0 {
+        thread::sleep(Duration::from_millis(5));
+    }
+    for shard in &SHARDS[1..3] {
+        let body = curl(&format!("{url}/org/llama/resolve/main/{shard}"), "");
+        assert!(body == fs::read(scene.fleet.model.join(shard)).unwrap());
+    }
+    assert!(peer.try_wait().unwrap().is_none(), "the fetch had a share beside the client");
+    assert!(peer.wait().unwrap().success());
+    assert!(fs::read(&came).unwrap() == scene.shard());
+}
+
+#[test]
+fn a_rate_that_is_none_is_refused_and_its_key_is_named() {
+    let scene = Scene::with(Fleet::of(100_000, "64KiB"), "first", "send = \"08:00-18:00 1MB\"\n");
+    let refused = scene.fleet.world.run("node --config node.toml");
+    refused.unjudged(9001, "send: the other times need a rate too");
 }

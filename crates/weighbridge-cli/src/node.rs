@@ -15,7 +15,7 @@ use weighbridge_transfer::Stop;
 use weighbridge_tree::ErrorCode;
 
 use crate::{
-    args,
+    args, bandwidth,
     failure::Failure,
     memory::{Kept, StateFile, Unaccepted},
     output::Output,
@@ -41,9 +41,13 @@ pub(crate) fn run(args: &args::Node, output: &Output, stop: &Stop) -> Result<(),
     let runtime = Builder::new_multi_thread().enable_all().build().map_err(|error| {
         Failure::new(ErrorCode::IO, format!("cannot start the threads of a node: {error}"))
     })?;
-    let node = Node::new(config, Arc::new(judge), Arc::clone(&models));
+    let receive = bandwidth::budget(config.receive.clone());
+    // Without a rate nobody knows whether other nodes delay a client at all.
+    let fetches_are_peers = config.send.is_some();
+    let send = bandwidth::budget(config.send.clone());
+    let node = Node::new(config, Arc::new(judge), Arc::clone(&models), receive);
     let supplier: Option<Arc<dyn Supplier>> = Some(node);
-    let rules = Rules { hosts, hub: true, clients, supplier, ..Rules::default() };
+    let rules = Rules { hosts, hub: true, clients, supplier, send, fetches_are_peers, ..Rules::default() };
     let limits = Limits::default();
     let site = Site::new(models, rules, &limits);
     let serving = serve::Serving { runtime, site, listen, limits, tls, hub: true, tracker: None, changes };

@@ -98,9 +98,9 @@ pub(crate) fn run(mut args: Serve, output: &Output, stop: &Stop) -> Result<(), F
         accept,
         tickets,
         swarms,
-        supplier: None,
         more_figures,
         send,
+        ..Rules::default()
     };
     let site = Site::new(models, rules, &limits);
     let serving = Serving { runtime, site, listen: args.listen, limits, tls, hub, tracker, changes };

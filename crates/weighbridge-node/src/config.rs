@@ -8,6 +8,7 @@ use std::{
 
 use globset::{Glob, GlobMatcher};
 use serde::Deserialize;
+use weighbridge_bandwidth::Schedule;
 use weighbridge_manifest::ModelName;
 
 /// The configuration of a node.
@@ -48,6 +49,10 @@ pub struct Config {
     pub policy: PathBuf,
     /// About how many bytes of memory each fetch may use.
     pub memory: u64,
+    /// The rate at which the node receives, by the time of day; no limit if `None`.
+    pub receive: Option<Schedule>,
+    /// The rate at which the node sends, by the time of day; no limit if `None`.
+    pub send: Option<Schedule>,
     origins: Vec<Origin>,
 }
 
@@ -74,6 +79,8 @@ struct Form {
     policy: PathBuf,
     #[serde(default = "memory")]
     memory: u64,
+    receive: Option<String>,
+    send: Option<String>,
     #[serde(default)]
     origin: Vec<OriginForm>,
 }
@@ -125,6 +132,10 @@ impl Config {
         if tls.is_none() && !form.listen.ip().to_canonical().is_loopback() {
             return refuse("`listen` is no address of loopback: that takes `cert` and `key`");
         }
+        let schedule = |key: &str, text: Option<String>| {
+            let schedule = text.map(|text| Schedule::parse(&text)).transpose();
+            schedule.map_err(|error| ConfigError(format!("{key}: {error}")))
+        };
         let origins = (1usize..).zip(form.origin).map(|(number, form)| {
             let refuse = |what: &str| ConfigError(format!("[[origin]] number {number}: {what}"));
             let glob = Glob::new(&form.models).map_err(|error| refuse(&format!("models: {error}")))?;
@@ -146,6 +157,8 @@ impl Config {
             cache: place(form.cache),
             policy: place(form.policy),
             memory: form.memory,
+            receive: schedule("receive", form.receive)?,
+            send: schedule("send", form.send)?,
         })
     }
 
@@ -180,6 +193,8 @@ impl std::error::Error for ConfigError {}
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+    use weighbridge_bandwidth::WeekTime;
+
     use super::*;
 
     const LEAST: &str =
@@ -193,6 +208,7 @@ mod tests {
     fn the_least_configuration_listens_on_loopback() {
         let config = Config::parse(LEAST, Path::new("/etc")).unwrap();
         assert!(config.listen.ip().is_loopback() && config.tls.is_none());
+        assert_eq!((&config.receive, &config.send), (&None, &None));
         assert_eq!((config.cache, config.policy), ("/etc/hub".into(), "/etc/p".into()));
     }
 
@@ -212,6 +228,15 @@ mod tests {
     }
 
     #[test]
+    fn each_direction_has_its_rate() {
+        let text = "receive = '20MB'\nsend = 'mon-fri 08:00-18:00 1MB, else unlimited'\n";
+        let config = Config::parse(&format!("{text}{LEAST}"), Path::new("/etc")).unwrap();
+        let noon = WeekTime::new(0, 12, 0, 0).unwrap();
+        let rates = [&config.receive, &config.send].map(|rate| rate.as_ref().unwrap().rate_at(noon));
+        assert_eq!(rates, [Some(20_000_000), Some(1_000_000)]);
+    }
+
+    #[test]
     fn each_fault_names_its_place() {
         for (from, to, says) in [
             ("cache = 'hub'", "cash = 'hub'", "line 1: unknown field `cash`"),
@@ -226,6 +251,14 @@ mod tests {
             ("policy = 'p'", "policy = 'p'\nlisten = 'here'", "line 3: "),
             ("policy = 'p'", "policy = 'p'\nhosts = ['a:80']", "hosts: \"a:80\" is no name"),
             ("policy = 'p'", "policy = 'p'\nmemory = -1", "line 3: "),
+            ("policy = 'p'", "policy = 'p'\nreceive = 5", "line 3: invalid type"),
+            ("policy = 'p'", "policy = 'p'\nreceive = '0'", "receive: a size is at least one byte"),
+            ("policy = 'p'", "policy = 'p'\nsend = '8-18 1MB, else 5MB'", "send: rule 1, \"8\": a time"),
+            (
+                "policy = 'p'",
+                "policy = 'p'\nsend = '08:00-18:00 1MB'",
+                "send: the other times need a rate too",
+            ),
         ] {
             let text = LEAST.replacen(from, to, 1);
             assert_ne!(text, LEAST, "{from}");

@@ -11,7 +11,7 @@ use std::{
 use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
 use tokio::{sync::watch, task::spawn_blocking};
 use tracing::{info, warn};
-use weighbridge_bandwidth::Share;
+use weighbridge_bandwidth::{Budget, Class, Peer};
 use weighbridge_manifest::{Expectation, ModelName, Time, TrustPolicy};
 use weighbridge_serve::{Models, NoSupply, Supplier, Supplying};
 use weighbridge_store::{CachedModel, Existing, IoError, Metadata, OpenModel, read_bounded};
@@ -39,6 +39,7 @@ pub struct Node {
     config: Config,
     judge: Arc<dyn Judge>,
     models: Arc<Models>,
+    receive: Budget,
     fetches: Mutex<BTreeMap<ModelName, Running>>,
     me: Weak<Node>,
 }
@@ -64,10 +65,18 @@ type Found = Option<Result<(), NoSupply>>;
 
 impl Node {
     /// A node that publishes what it has by `models`, which is to have the node's cache among its places,
-    /// by the path of the configuration. That path has no links in it.
+    /// by the path of the configuration. That path has no links in it. What it fetches waits for `receive`, a budget by the rate of the
+    /// configuration.
     #[must_use]
-    pub fn new(config: Config, judge: Arc<dyn Judge>, models: Arc<Models>) -> Arc<Self> {
-        Arc::new_cyclic(|me| Self { config, judge, models, fetches: Mutex::default(), me: Weak::clone(me) })
+    pub fn new(config: Config, judge: Arc<dyn Judge>, models: Arc<Models>, receive: Budget) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            config,
+            judge,
+            models,
+            receive,
+            fetches: Mutex::default(),
+            me: Weak::clone(me),
+        })
     }
 
     fn fetches(&self) -> MutexGuard<'_, BTreeMap<ModelName, Running>> {
@@ -149,7 +158,7 @@ impl Node {
             unlisted: Unlisted::Report,
             another_model: AnotherModel::Replace,
             memory: self.config.memory,
-            receive: Share::unlimited(),
+            receive: self.receive.share(Class::Rest, Peer::unique()),
             watchdog: Watchdog::default(),
             guide: Some(guide),
             nearby: Some(Arc::new(Cached(Arc::clone(&self.models)))),

@@ -195,6 +195,9 @@ impl Site {
             record.share = self.rules.send.share(Class::Awaited, Peer::named(Arc::clone(client.name())));
         }
         let route = route.ok_or_else(not_found)?;
+        if self.rules.fetches_are_peers && !route.is_of_hub() {
+            record.share = record.share.in_class(Class::Peers);
+        }
         if route.is_of_hub() && !self.rules.hub {
             return Err(Refusal::new(
                 StatusCode::FORBIDDEN,

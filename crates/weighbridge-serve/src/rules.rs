@@ -41,6 +41,8 @@ pub struct Rules {
     pub more_figures: Option<MoreFigures>,
     /// The budget that bytes of models wait for. Clients have equal shares, by name, else by address.
     pub send: Budget,
+    /// True if those that ask by no route of a hub are peers: other nodes, whose bytes go after those of this node's clients.
+    pub fetches_are_peers: bool,
 }
 
 impl Rules {

@@ -8,11 +8,10 @@ use std::{
 };
 
 use tokio::sync::{Notify, mpsc::UnboundedSender};
-use weighbridge_bandwidth::Share;
+use weighbridge_bandwidth::{Class, Share};
 
 use crate::{
-    decide::Decisions,
-    decide::Gives,
+    decide::{Decisions, Gives, LeaseId},
     event::{Event, Here, SourceId, Waiting},
     figures::Figures,
     source::{Source, Sources},
@@ -27,6 +26,8 @@ pub(crate) struct Board {
     metadata: Option<(SourceId, Arc<dyn Source>)>,
     decisions: Mutex<Decisions>,
     pub(crate) receive: Share,
+    /// The share of what somebody waits for.
+    awaited: Share,
     /// The time after which a request is ended that a class above keeps waiting.
     held_up_after: Duration,
     pub(crate) figures: Arc<Figures>,
@@ -68,6 +69,7 @@ impl Board {
             sources,
             metadata,
             decisions: Mutex::new(decisions),
+            awaited: receive.in_class(Class::Awaited),
             receive,
             held_up_after,
             figures: Arc::default(),
@@ -142,40 +144,96 @@ impl Board {
         self.events.clone()
     }
 
-    /// Counts bytes that came from a source. Waits until it is their turn; that wait does not count against the source.
-    pub(crate) async fn received(&self, bytes: usize, from: SourceId) {
-        if !self.passed(bytes, from) {
+    /// Counts bytes of the head, the lists or layers that came from a source. Waits until it is their turn; that wait does not count
+    /// against the source.
+    pub(crate) async fn received_metadata(&self, bytes: usize, from: SourceId) {
+        let is_awaited = |_: &Decisions| self.receive.class() == Class::Rest;
+        if !self.count(bytes, from, is_awaited).passes() {
             let _paying = self.pays(from);
-            self.receive.pay(bytes).await;
+            let _ = self.turn(bytes, is_awaited, || false).await;
         }
     }
 
-    /// Does as [`received`](Self::received), but for no longer than the source can be expected to wait while bytes of a class above go
-    /// first. Returns whether their turn came.
-    pub(crate) async fn received_in_time(&self, bytes: usize, from: SourceId) -> bool {
-        if self.passed(bytes, from) {
+    /// Does the same for bytes of a file that comes as a whole.
+    pub(crate) async fn received_of_file(&self, bytes: usize, from: SourceId, file: usize) {
+        let is_awaited = |decisions: &Decisions| decisions.is_file_awaited(file);
+        if !self.count(bytes, from, is_awaited).passes() {
+            let _paying = self.pays(from);
+            let _ = self.turn(bytes, is_awaited, || false).await;
+        }
+    }
+
+    /// Does the same for bytes of a lease, but for no longer than the source can be expected to wait while bytes of a class above go
+    /// first, nor while somebody waits for others. Returns whether their turn came.
+    pub(crate) async fn received_of_lease(&self, bytes: usize, from: SourceId, lease: LeaseId) -> bool {
+        let is_awaited = |decisions: &Decisions| decisions.is_awaited(lease);
+        if self.count(bytes, from, is_awaited).passes() {
             return true;
         }
         let _paying = self.pays(from);
         let held_up = async {
             loop {
                 tokio::time::sleep(self.held_up_after).await;
-                if self.receive.is_outranked() {
+                if !self.decide().is_awaited(lease) && self.receive.is_outranked() {
                     return;
                 }
             }
         };
+        let yields = || self.receive.is_outranked() && self.decide().may_serve_wish();
         tokio::select! {
-            () = self.receive.pay(bytes) => true,
+            came = self.turn(bytes, is_awaited, yields) => came,
             () = held_up => false,
         }
     }
 
-    fn passed(&self, bytes: usize, from: SourceId) -> bool {
+    /// Waits while bytes of a class above go first: what is asked for is to come soon. Whoever may serve a wish does not wait.
+    pub(crate) async fn may_ask(&self) {
+        while self.receive.is_outranked() {
+            let mut wished = std::pin::pin!(self.shortened.notified());
+            wished.as_mut().enable();
+            if self.decide().may_serve_wish() {
+                return;
+            }
+            tokio::select! {
+                _ = self.receive.take(1) => return,
+                () = wished => {}
+            }
+        }
+    }
+
+    /// Counts bytes that came, and returns the share that they wait for.
+    fn count(&self, bytes: usize, from: SourceId, is_awaited: impl Fn(&Decisions) -> bool) -> &Share {
         let len = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.figures.add_received(len);
-        self.decide().add_received(from, len);
-        self.receive.passes()
+        let mut decisions = self.decide();
+        decisions.add_received(from, len);
+        if is_awaited(&decisions) { &self.awaited } else { &self.receive }
+    }
+
+    /// Waits for the turn of bytes, whose class changes when somebody begins to wait for them. Returns `false` if they are not awaited
+    /// and yield to others.
+    async fn turn(
+        &self,
+        bytes: usize,
+        is_awaited: impl Fn(&Decisions) -> bool,
+        yields: impl Fn() -> bool,
+    ) -> bool {
+        let mut left = bytes;
+        while left > 0 {
+            // A wish that comes from here on is heard.
+            let mut wished = std::pin::pin!(self.shortened.notified());
+            wished.as_mut().enable();
+            let is_awaited = is_awaited(&self.decide());
+            if !is_awaited && yields() {
+                return false;
+            }
+            let share = if is_awaited { &self.awaited } else { &self.receive };
+            tokio::select! {
+                taken = share.take(left) => left = left.saturating_sub(taken),
+                () = wished => {}
+            }
+        }
+        true
     }
 
     /// Records that what came of a source waits for its turn, as long as the returned guard lives.

@@ -352,6 +352,21 @@ impl Decisions {
         self.schedule.wish(file, chunks)
     }
 
+    /// Returns true if a connection that is free may serve a wish.
+    pub(crate) fn may_serve_wish(&self) -> bool {
+        self.schedule.may_serve_wish()
+    }
+
+    /// Returns true if somebody waits for a chunk that is left of a lease.
+    pub(crate) fn is_awaited(&self, lease: LeaseId) -> bool {
+        self.schedule.is_awaited(lease)
+    }
+
+    /// Returns true if somebody waits for chunks of a file.
+    pub(crate) fn is_file_awaited(&self, file: usize) -> bool {
+        self.schedule.is_file_awaited(file)
+    }
+
     pub(crate) fn end_wish(&mut self, wish: WishId) {
         self.schedule.end_wish(wish);
     }

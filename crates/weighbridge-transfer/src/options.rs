@@ -93,7 +93,9 @@ pub struct Options {
     /// About how many bytes of memory may be used, without lists and layers. At least two pieces of a chunk or 1 MiB,
     /// and 32 MiB for everything else, are used in any case.
     pub memory: u64,
-    /// The share of a budget that all that is received waits for, from whichever source.
+    /// The share of a budget that all that is received waits for, from whichever source. What somebody
+    /// [wishes](crate::Holding::wish) for waits in the class [`Awaited`](weighbridge_bandwidth::Class::Awaited) instead, and so do head,
+    /// lists and layers if the class is [`Rest`](weighbridge_bandwidth::Class::Rest).
     pub receive: Share,
     /// When a source counts as stalled.
     pub watchdog: Watchdog,

@@ -11,6 +11,7 @@ use std::{
 };
 
 use tokio::sync::oneshot;
+use weighbridge_bandwidth::Budget;
 use weighbridge_manifest::TrustPolicy;
 use weighbridge_node::{Config, Forgetful, Node};
 use weighbridge_serve::{Limits, Models, Rules, Server, Site};
@@ -61,7 +62,7 @@ impl Scene {
         );
         let config = Config::parse(&text, cache.path()).unwrap();
         let models = Arc::new(Models::of(vec![cache.path().to_owned()]));
-        let node = Node::new(config, Arc::new(Forgetful(policy)), Arc::clone(&models));
+        let node = Node::new(config, Arc::new(Forgetful(policy)), Arc::clone(&models), Budget::unlimited());
         let rules = Rules { hub: true, supplier: Some(Arc::<Node>::clone(&node)), ..Rules::default() };
         let limits = Limits::default();
         let site = Site::new(models, rules, &limits);

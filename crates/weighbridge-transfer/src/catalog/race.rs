@@ -284,7 +284,7 @@ async fn read(board: &Board, source: SourceId, part: &Part) -> Result<Vec<u8>, F
     while bytes.len() < len
         && let Some(more) = body.next().await?
     {
-        board.received(more.len(), source).await;
+        board.received_metadata(more.len(), source).await;
         let skipped = skip.min(more.len());
         skip -= skipped;
         let kept = (more.len() - skipped).min(len - bytes.len());

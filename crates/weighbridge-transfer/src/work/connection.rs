@@ -64,10 +64,7 @@ async fn serve(
     };
     let is_wanted = || !engine.has_failed() && board.decide().generation(id) == generation;
     while is_wanted() && !board.decide().is_crowded(id) {
-        // What is asked for is to come soon, and bytes of a class above may go first for long.
-        if board.receive.is_outranked() {
-            board.receive.pay(1).await;
-        }
+        board.may_ask().await;
         // The buffer comes first: a lease is not held while its source is not asked.
         let Some(buffer) = engine.buffers.take().await else { return };
         let Some(lease) = engine.take(connection, id) else {
@@ -277,7 +274,7 @@ impl Request<'_> {
             if !frame.is_empty() {
                 let len = u64::try_from(frame.len()).unwrap_or(u64::MAX);
                 board.decide().lease_received(self.lease.id, len, Instant::now());
-                if !board.received_in_time(frame.len(), self.giver.source).await {
+                if !board.received_of_lease(frame.len(), self.giver.source, self.lease.id).await {
                     let end = landed(landing).await;
                     return if matches!(end, End::Done) { End::HeldUp } else { end };
                 }

@@ -101,7 +101,7 @@ async fn gather(
     let there = board.source(source).ok_or(End::BrokenOff)?;
     let mut body = contract::open(there.as_ref(), &what, 0..size).await.map_err(End::Fault)?;
     while let Some(frame) = body.next().await.map_err(End::Fault)? {
-        board.received(frame.len(), source).await;
+        board.received_of_file(frame.len(), source, target.position).await;
         let pushed = here(engine, source, move |_| whole.push(&frame).map(|()| whole)).await;
         whole = ended(pushed, target)?;
     }

@@ -323,6 +323,33 @@ fn chunks_that_somebody_waits_for_go_first() {
     assert_eq!(next(&mut schedule, 6), (0, 1..5));
 }
 
+/// A lease has the class of what somebody waits for as long as chunks of a wish are left of it.
+#[test]
+fn a_lease_is_awaited_while_it_has_chunks_of_a_wish() {
+    let (mut schedule, now) = of_one_file(8);
+    let next = |schedule: &mut Schedule, connection| {
+        ask_of(schedule, (connection, MUCH), &|_| Eligible::All, (0, 0), now).unwrap()
+    };
+    let lease = next(&mut schedule, 0);
+    assert!(!schedule.is_awaited(lease.id) && !schedule.may_serve_wish());
+    let first = schedule.wish(0, 0..1);
+    assert!(schedule.is_awaited(lease.id) && schedule.is_file_awaited(0) && !schedule.is_file_awaited(1));
+    assert!(!schedule.may_serve_wish(), "a connection has been asked for it, and other chunks are pending");
+    let second = schedule.wish(0, 2..4);
+    assert!(schedule.may_serve_wish());
+    let wished = next(&mut schedule, 1);
+    assert!(wished.chunks.start == 2 && schedule.is_awaited(wished.id));
+    schedule.done(lease.id, 0, &(0..1), now);
+    assert!(!schedule.is_awaited(lease.id));
+    [first, second].into_iter().for_each(|wish| schedule.end_wish(wish));
+    assert!(!schedule.is_awaited(wished.id) && !schedule.may_serve_wish() && !schedule.is_file_awaited(0));
+    // Where nothing is pending, a free connection may take chunks over.
+    schedule.take_pending(0, &(0..8));
+    assert!(!schedule.may_serve_wish());
+    let _wish = schedule.wish(0, 2..3);
+    assert!(schedule.may_serve_wish());
+}
+
 #[test]
 fn a_lease_that_gets_its_share_of_the_line_is_not_copied() {
     // Eight leases share a line that gives eight chunks in a hundred seconds. A connection becomes free after thirty.

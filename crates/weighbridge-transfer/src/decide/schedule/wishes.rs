@@ -2,7 +2,7 @@
 
 use std::ops::{Bound, Range};
 
-use super::{Eligible, LeaseKind, RangeSet, Schedule, Take, set_of};
+use super::{Eligible, LeaseId, LeaseKind, RangeSet, Schedule, Take, set_of};
 
 /// Chunks of a file that somebody waits for. Wishes are counted from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +25,27 @@ impl Schedule {
     /// Ends a wish, whether or not its chunks have come.
     pub(crate) fn end_wish(&mut self, wish: WishId) {
         self.wishes.remove(&wish);
+    }
+
+    /// Returns true if a connection that is free may serve a wish: chunks of one are pending, or nothing is, and it could take over
+    /// those of another connection.
+    pub(crate) fn may_serve_wish(&self) -> bool {
+        let is_pending = |(file, chunks): &(usize, Range<u64>)| {
+            self.pending.get(file).is_some_and(|pending| pending.within(chunks).next().is_some())
+        };
+        self.wishes.values().any(is_pending) || (!self.wishes.is_empty() && self.pending.is_empty())
+    }
+
+    /// Returns true if somebody waits for a chunk that is left of a lease.
+    pub(crate) fn is_awaited(&self, lease: LeaseId) -> bool {
+        let Some(running) = self.leases.get(&lease) else { return false };
+        let mut of_file = self.wishes.values().filter(|(file, _)| *file == running.file);
+        of_file.any(|(_, chunks)| running.chunks.within(chunks).next().is_some())
+    }
+
+    /// Returns true if somebody waits for chunks of a file.
+    pub(crate) fn is_file_awaited(&self, file: usize) -> bool {
+        self.wishes.values().any(|(wished, _)| *wished == file)
     }
 
     /// Pending chunks of the next wish that the source may serve. Sources of whole files serve wishes by accident alone.
