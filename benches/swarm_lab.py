@@ -264,8 +264,8 @@ class Started:
 
     def start(self, number: int, words: list, label: str, **more) -> subprocess.Popen:
         with (self.folder / f"{label}.err").open("wb") as errors:
-            process = subprocess.Popen(self.network.inside(number, words), stdin=subprocess.DEVNULL, stderr=errors,
-                                       start_new_session=True, **{"stdout": subprocess.DEVNULL, **more})
+            process = subprocess.Popen(self.network.inside(number, words), stderr=errors, start_new_session=True,
+                                       **{"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, **more})
         self.running.append(process)
         return process
 
