@@ -19,6 +19,8 @@ use object_store::{
     path::Path,
 };
 
+use tokio::sync::Notify;
+
 use crate::board::lock;
 
 #[derive(Clone, Debug, Default)]
@@ -43,6 +45,9 @@ pub(super) struct Inner {
     pub(super) forgets: AtomicBool,
     pub(super) most_parts: AtomicUsize,
     parts_now: AtomicUsize,
+    /// The first part is taken once there is a second one.
+    pub(super) waits_for_two: AtomicBool,
+    came: Notify,
 }
 
 impl Deref for Odd {
@@ -178,7 +183,10 @@ impl MultipartStore for Odd {
     async fn put_part(&self, key: &Path, id: &MultipartId, index: usize, data: PutPayload) -> Result<PartId> {
         let now = self.parts_now.fetch_add(1, SeqCst) + 1;
         self.most_parts.fetch_max(now, SeqCst);
-        tokio::task::yield_now().await;
+        self.came.notify_one();
+        while self.waits_for_two.load(SeqCst) && self.most_parts.load(SeqCst) < 2 {
+            self.came.notified().await;
+        }
         self.parts_now.fetch_sub(1, SeqCst);
         if self.forgets.swap(false, SeqCst) {
             return Err(Error::NotFound { path: String::new(), source: "no such upload".into() });
