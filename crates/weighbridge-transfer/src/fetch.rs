@@ -482,11 +482,12 @@ impl Run {
             chunks = chunks.telling_runs(holds);
         }
         let chunks = Arc::new(chunks);
-        if let Some(guide) = &self.guide {
-            guide.begin(&Holding::new(Arc::clone(&chunks), &shared_note, board));
-        }
         let nearby = self.nearby(&chunks).await?;
-        let engine = Arc::new(Engine::new(Arc::clone(board), case, chunks, nearby, self.memory));
+        let engine = Arc::new(Engine::new(Arc::clone(board), case, Arc::clone(&chunks), nearby, self.memory));
+        // The schedule is that of the engine: a wish that was made before would be lost.
+        if let Some(guide) = &self.guide {
+            guide.begin(&Holding::new(chunks, &shared_note, board));
+        }
         let layers = Arc::new(staged.layers(layers::length(&engine))?);
         board.say(Event::Wanted {
             files: u64::try_from(engine.chunks.targets.len() + twins.len()).unwrap_or(u64::MAX),

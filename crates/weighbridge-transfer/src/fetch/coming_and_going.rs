@@ -474,3 +474,30 @@ async fn a_fetch_that_is_stopped_or_dropped_leaves_nothing_running() {
         assert!(mirrors.iter().all(|mirror| mirror.open.load(SeqCst) == 0));
     }
 }
+
+/// Wishes for the last chunk as soon as it may.
+#[derive(Debug, Default)]
+struct Impatient(Mutex<Option<crate::guide::Wish>>);
+
+impl Guide for Impatient {
+    fn begin(&self, holding: &Holding) {
+        *lock(&self.0) = holding.wish(0, 39..40);
+    }
+
+    fn holds(&self, _: usize, _: &Range<u64>) {}
+}
+
+/// A wish that was made at the beginning was lost, if the schedule was made after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wish_at_the_beginning_counts() {
+    let sample = sample();
+    let source = Arc::new(InMemory::of(&sample));
+    let sources = Sources::from(vec![Arc::clone(&source) as Arc<dyn Source>]);
+    let place = tempfile::tempdir().unwrap();
+    let guide: Arc<dyn Guide> = Arc::new(Impatient::default());
+    let options = Options { guide: Some(guide), ..options(&sample, sources, place.path().join("m")) };
+    let _ = fetch(options, &Heard::default(), &Stop::default()).await.unwrap();
+    let asked = lock(&source.asked);
+    let asked: Vec<_> = asked.iter().filter(|(what, _)| matches!(what, What::File { .. })).collect();
+    assert!(asked.iter().any(|(_, range)| range.start == 39 * CHUNK), "{asked:?}");
+}
