@@ -29,8 +29,11 @@ use crate::{
     store_error::StoreError,
 };
 
+mod evict;
 mod shelf;
+mod usage;
 pub(crate) use shelf::Shelf;
+pub use usage::{Usage, distinct_bytes};
 
 /// A model's folder in a Hugging Face cache, while this process alone writes to it.
 ///
@@ -98,10 +101,38 @@ impl CachedModel {
         existing: Existing,
         waits: impl FnOnce(Option<&str>),
     ) -> Result<Self, StoreError> {
+        let mut waits = Some(waits);
+        let lock = |folder| {
+            Some(FolderLock::wait(folder, WORK, |holder| {
+                if let Some(waits) = waits.take() {
+                    waits(holder);
+                }
+            }))
+        };
+        let (disk, hub, repository) = Self::find(hub, name)?;
+        // It waits for the lock, so it has it.
+        Self::on(Arc::new(disk), &hub, (name, repository.clone()), existing, lock)?.ok_or_else(|| {
+            let place = hub.join(repository);
+            IoError::at("lock", &place)(io::ErrorKind::WouldBlock.into()).into()
+        })
+    }
+
+    /// Opens the place of a model in the cache at `hub`, as [`open`](Self::open) does, to [remove](Self::remove) it. `None` if
+    /// another process or thread writes there, or if the file system has no locks.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the name has no place there (9210), or the cache cannot be written.
+    pub fn open_unused(hub: &Path, name: &ModelName) -> Result<Option<Self>, StoreError> {
+        let (disk, hub, repository) = Self::find(hub, name)?;
+        let lock = |folder| FolderLock::try_take(folder, WORK);
+        Self::on(Arc::new(disk), &hub, (name, repository), Existing::Replace, lock)
+    }
+
+    fn find(hub: &Path, name: &ModelName) -> Result<(Folder, PathBuf, String), StoreError> {
         let repository = Self::folder_of(name)?;
         let disk = Folder::open(hub).map_err(IoError::at("create", hub))?;
         let hub = fs::canonicalize(hub).map_err(IoError::at("open", hub))?;
-        Self::on(Arc::new(disk), &hub, (name, repository), existing, waits)
+        Ok((disk, hub, repository))
     }
 
     fn on(
@@ -109,15 +140,14 @@ impl CachedModel {
         hub: &Path,
         (name, repository): (&ModelName, String),
         existing: Existing,
-        waits: impl FnOnce(Option<&str>),
-    ) -> Result<Self, StoreError> {
+        mut lock: impl FnMut(File) -> Option<FolderLock>,
+    ) -> Result<Option<Self>, StoreError> {
         let site = Site::of_metadata(disk, hub);
         let is_same = |other: &String| *other != repository && other.eq_ignore_ascii_case(&repository);
         if let Some(taken) = site.names("")?.into_iter().find(is_same) {
             return Err(StoreError::NoPlaceInCache { name: name.clone(), taken: Some(site.place(&taken)) });
         }
         let folder = format!("{repository}/{FOLDER}");
-        let mut waits = Some(waits);
         let lock = loop {
             site.make_folder(&folder)?;
             let opened = match site.disk().lockable(&folder) {
@@ -125,11 +155,7 @@ impl CachedModel {
                 opened => opened.map_err(site.at("lock", &folder))?,
             };
             let locked = identity(&opened);
-            let lock = FolderLock::wait(opened, WORK, |holder| {
-                if let Some(waits) = waits.take() {
-                    waits(holder);
-                }
-            });
+            let Some(lock) = lock(opened) else { return Ok(None) };
             // Somebody may have removed the folder meanwhile: its lock holds nobody else.
             if site
                 .disk()
@@ -145,7 +171,7 @@ impl CachedModel {
         cached.check_places()?;
         cached.go_on()?;
         cached.tidy()?;
-        Ok(cached)
+        Ok(Some(cached))
     }
 
     /// The name of a model's folder in a cache.

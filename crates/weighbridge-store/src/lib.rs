@@ -71,7 +71,7 @@ mod walk;
 pub mod power_cut;
 
 pub use accept_file::{accept_chunks, accept_file};
-pub use cached_model::CachedModel;
+pub use cached_model::{CachedModel, Usage, distinct_bytes};
 pub use destination::Destination;
 pub use disk::{Disk, DiskFile, FileKind, Opening, SequentialWriter, hint};
 pub use folder::{HeldFolder, HoldingError};

@@ -281,6 +281,108 @@ fn opened_by_a_killed(disk: &Arc<PowerCut>) -> CachedModel {
     }
 }
 
+/// The process is killed before each of its operations, or the power fails there. What another program has put there stays.
+#[test]
+fn a_removal_that_is_killed_leaves_main_whole_or_gone_and_the_next_one_ends_it() {
+    let (first, second) = releases();
+    let prepared = tempfile::tempdir().unwrap();
+    drop(put(prepared.path(), &first, &[0, 1, 2]));
+    drop(put(prepared.path(), &second, &[0]));
+    let repository = prepared.path().join(REPOSITORY);
+    let foreign = ["blobs/of another", "snapshots/other/file", "weighbridge/notes"];
+    for path in foreign {
+        fs::create_dir_all(repository.join(path).parent().unwrap()).unwrap();
+        fs::write(repository.join(path), path).unwrap();
+    }
+    let mut operations = 0;
+    for kill in 0.. {
+        let place = tempfile::tempdir().unwrap();
+        let hub = fs::canonicalize(place.path()).unwrap().join("hub");
+        copy(prepared.path(), &hub);
+        let disk = PowerCut::over(&hub);
+        disk.fail_after(kill);
+        let removed = opened_by_a_killed(&disk).remove();
+        let is_done = removed.is_ok();
+        operations = kill;
+        for seed in 0..4 {
+            let cut = place.path().join(format!("cut-{seed}"));
+            if seed > 0 {
+                disk.cut(&cut, seed);
+            }
+            let left = if seed > 0 { &cut } else { &hub };
+            if left.join(REPOSITORY).join("refs/main").exists() {
+                assert_eq!(assert_main(left, &[&first, &second]), 1);
+            }
+            let again = open(left).unwrap().remove().unwrap();
+            assert!(!is_done || seed > 0 || again == 0, "killed at {kill}: {again} bytes were left");
+            let mut there = tree(&left.join(REPOSITORY));
+            there.remove("weighbridge/lock");
+            assert!(there.keys().eq(foreign.iter()), "killed at {kill}: {:?}", there.keys());
+        }
+        if is_done {
+            let bytes = [&first, &second]
+                .map(|sample| sample.contents.iter().map(|(_, bytes)| bytes.len()).sum::<usize>());
+            let shared = first.contents[1].1.len();
+            assert_eq!(removed.unwrap(), u64::try_from(bytes[0] + bytes[1] - shared).unwrap());
+            break;
+        }
+    }
+    assert!(operations > 10, "{operations}");
+}
+
+/// A cache without anything of another program is as empty as before.
+#[test]
+fn a_removed_model_leaves_no_folder_and_can_be_put_there_again() {
+    let hub = tempfile::tempdir().unwrap();
+    let (first, _) = releases();
+    drop(put(hub.path(), &first, &[0, 1, 2]));
+    open(hub.path()).unwrap().remove().unwrap();
+    assert_eq!(fs::read_dir(hub.path()).unwrap().count(), 0);
+    drop(put(hub.path(), &first, &[0, 1, 2]));
+}
+
+#[test]
+fn a_place_that_is_written_to_is_not_opened_to_be_removed() {
+    let hub = tempfile::tempdir().unwrap();
+    let (first, _) = releases();
+    let unused = || CachedModel::open_unused(hub.path(), &name(NAME)).unwrap();
+    let cached = open(hub.path()).unwrap();
+    assert!(unused().is_none());
+    fetch(&cached.incoming(), &first);
+    drop(cached.publish(first.id, |_| true).unwrap());
+    assert_eq!(unused().unwrap().remove().unwrap(), 25_000);
+    assert_eq!(fs::read_dir(hub.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn usage_counts_files_of_releases_once_and_what_has_come() {
+    let hub = tempfile::tempdir().unwrap();
+    let (first, second) = releases();
+    let usage = || CachedModel::usage(hub.path(), &name(NAME)).unwrap();
+    assert_eq!(usage(), Usage::default());
+    drop(put(hub.path(), &first, &[0, 1, 2]));
+    let main = |sample: &Sample| Some((sample.id, 25_000));
+    assert_eq!(usage(), Usage { kept: 25_000, coming: 0, main: main(&first) });
+    // One file is in both, and what another program has put there is not of them.
+    drop(put(hub.path(), &second, &[0]));
+    let blob = hub.path().join(REPOSITORY).join("blobs/other");
+    fs::write(blob, [1; 70_000]).unwrap();
+    assert_eq!(usage(), Usage { kept: 45_000, coming: 0, main: main(&second) });
+    let cached = open(hub.path()).unwrap();
+    let destination = Destination::open(&cached.incoming()).unwrap();
+    let sample = Sample::of_seeds(&[("new", 40_000, 3)]);
+    let partial = destination.partial(sample.root(0), sample.size(0)).unwrap();
+    assert!(usage().coming < 40_000, "{:?}", usage());
+    partial.write(&sample.verifier(0).accept_run(0, &sample.contents[0].1).unwrap()).unwrap();
+    assert!((40_000..50_000).contains(&usage().coming), "{:?}", usage());
+    assert_eq!(usage().bytes(), 45_000 + usage().coming);
+    // `refs/main` of another program names no release of ours.
+    fs::write(hub.path().join(REPOSITORY).join(MAIN), "0".repeat(40)).unwrap();
+    assert_eq!((usage().kept, usage().main), (45_000, None));
+    let other = CachedModel::usage(hub.path(), &name("a--b/c"));
+    assert!(matches!(other, Err(StoreError::NoPlaceInCache { .. })), "{other:?}");
+}
+
 #[test]
 fn a_release_whose_files_a_client_has_removed_meanwhile_is_not_published() {
     let hub = tempfile::tempdir().unwrap();
