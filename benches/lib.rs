@@ -1,6 +1,8 @@
 //! The parts that the benchmarks share: a generated model, weighed and verified, and a generated stream.
 
+pub mod node;
 mod one_file;
+pub mod plot;
 
 use std::{
     fs, io,

@@ -9,6 +9,7 @@
 
 use std::{error::Error, fmt::Write as _, fs, path::Path, time::Instant};
 
+use weighbridge_benches::plot;
 use weighbridge_swarm::simulation::{Case, Outcome};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -81,8 +82,11 @@ fn ratios(played: &[(Case, Outcome, f64)]) -> String {
     }
     let x = |ratio: f64| 230.0 + (ratio - 0.9) * 700.0;
     let bottom = 40 + 24 * worst.len();
-    let mut svg =
-        open(620, bottom + 40, "Time in parts of the bound: bar and figure, the worst seed; mark, the limit");
+    let mut svg = plot::open(
+        620,
+        bottom + 40,
+        "Time in parts of the bound: bar and figure, the worst seed; mark, the limit",
+    );
     for (row, (case, ratio)) in worst.iter().enumerate() {
         let y = 40 + 24 * row;
         let end = x(ratio.min(1.4));
@@ -117,16 +121,14 @@ fn progress(played: &[(Case, Outcome, f64)]) -> String {
     let shown: Vec<_> =
         first.filter(|(case, ..)| case.scene.join.is_none() && case.scene.not_waited_for == 0).collect();
     let [x, y] = [|time: f64| 50.0 + time * 360.0, |part: f64| 350.0 - part * 300.0];
-    let mut svg = open(780, 390, "Pieces that are there, over the time in parts of the bound");
+    let mut svg = plot::open(780, 390, "Pieces that are there, over the time in parts of the bound");
     let _ = writeln!(svg, r##"<path d="M50 50V350H518M410 50V350" stroke="#888" fill="none"/>"##);
     for (row, (case, outcome, _)) in shown.iter().enumerate() {
-        let colour = format!("hsl({} 60% 42%)", row * 360 / shown.len().max(1));
+        let colour = plot::colour(row, shown.len());
         let end = outcome.ratio();
         let points = outcome.progress.iter().map(|(seconds, part)| (seconds / outcome.bound.seconds, *part));
-        let mut path = String::new();
-        for (time, part) in points.filter(|(time, _)| *time <= end.min(1.3)) {
-            let _ = write!(path, "{}{:.1} {:.1}", if path.is_empty() { "M" } else { "L" }, x(time), y(part));
-        }
+        let drawn = points.filter(|(time, _)| *time <= end.min(1.3));
+        let path = plot::path(drawn.map(|(time, part)| (x(time), y(part))));
         let _ = writeln!(svg, r#"<path d="{path}" stroke="{colour}" fill="none" stroke-width="1.5"/>"#);
         let name = &case.scene.name;
         let _ = writeln!(svg, r#"<text x="540" y="{}" fill="{colour}">{name}</text>"#, 60 + 18 * row);
@@ -140,12 +142,4 @@ fn progress(played: &[(Case, Outcome, f64)]) -> String {
         r#"<text x="44" y="354" text-anchor="end">0</text><text x="44" y="54" text-anchor="end">1</text>"#
     );
     svg + "</svg>\n"
-}
-
-fn open(width: usize, height: usize, title: &str) -> String {
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" \
-         font-size=\"12\">\n<rect width=\"{width}\" height=\"{height}\" fill=\"#fff\"/>\n\
-         <text x=\"10\" y=\"20\" font-size=\"13\">{title}</text>\n"
-    )
 }
