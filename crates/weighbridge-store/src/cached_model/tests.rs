@@ -94,6 +94,23 @@ fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
+/// The bytes of all blobs, and of what has come, in the folder of a model.
+fn counted(repository: &Path) -> u64 {
+    let (mut bytes, mut folders) = (0, vec![repository.join(BLOBS), repository.join(INCOMING)]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            let entry = entry.unwrap();
+            let found = entry.metadata().unwrap();
+            if found.is_dir() {
+                folders.push(entry.path());
+            } else {
+                bytes += found.len().min(found.blocks() * 512);
+            }
+        }
+    }
+    bytes
+}
+
 /// What a cache has to have that these releases were put into, one after the other.
 fn expected(releases: &[&Sample]) -> BTreeMap<String, Vec<u8>> {
     let mut expected = BTreeMap::new();
@@ -242,6 +259,8 @@ fn at_every_moment_main_is_whole_and_whoever_comes_next_goes_on() {
             let left = if seed > 0 { &cut } else { &hub };
             let main = assert_main(left, &[&first, &second]);
             assert!(!is_done || main == 1, "killed at {kill}: forgotten");
+            let usage = CachedModel::usage(left, &name(NAME)).unwrap();
+            assert_eq!(usage.bytes(), counted(&left.join(REPOSITORY)), "killed at {kill}: {usage:?}");
             // Nothing of it is fetched again.
             drop(put(left, &second, &[]));
             assert_eq!(tree(&left.join(REPOSITORY)), expected(&[&first, &second]), "killed at {kill}");
@@ -313,6 +332,13 @@ fn a_removal_that_is_killed_leaves_main_whole_or_gone_and_the_next_one_ends_it()
             if left.join(REPOSITORY).join("refs/main").exists() {
                 assert_eq!(assert_main(left, &[&first, &second]), 1);
             }
+            let usage = CachedModel::usage(left, &name(NAME)).unwrap();
+            let others = foreign[0].len() as u64;
+            assert_eq!(
+                usage.bytes() + others,
+                counted(&left.join(REPOSITORY)),
+                "killed at {kill}: {usage:?}"
+            );
             let again = open(left).unwrap().remove().unwrap();
             assert!(!is_done || seed > 0 || again == 0, "killed at {kill}: {again} bytes were left");
             let mut there = tree(&left.join(REPOSITORY));

@@ -12,7 +12,8 @@ use weighbridge_manifest::{MAX_NOTE, ModelName, VerifiedFileList};
 use weighbridge_tree::HeadId;
 
 use super::{
-    BLOBS, CachedModel, FOLDER, HEAD, INCOMING, MAIN, Site, StoreError, is_hex, list_of, revision_in,
+    BLOBS, CachedModel, FOLDER, HEAD, INCOMING, MAIN, MAX_PUBLISHING, Moves, PUBLISHING, Site, StoreError,
+    is_hex, list_of, revision_in,
 };
 use crate::{
     disk::{FileKind, Folder, links_to},
@@ -65,8 +66,12 @@ impl CachedModel {
                 lists.insert(id, list);
             }
         }
-        let roots: BTreeSet<_> =
-            lists.values().flat_map(VerifiedFileList::entries).map(|entry| entry.root).collect();
+        // A process that was killed may have moved files whose list was to follow.
+        let publishing = site.read_bounded(&at(PUBLISHING), MAX_PUBLISHING)?;
+        let moved = publishing.and_then(|text| Moves::parse(&text)).map(|moves| moves.files);
+        let listed = lists.values().flat_map(VerifiedFileList::entries).map(|entry| entry.root);
+        let moved = moved.into_iter().flatten().map(|(root, _)| root);
+        let roots: BTreeSet<_> = listed.chain(moved).collect();
         let mut kept = 0_u64;
         for root in roots {
             let blob = at(&format!("{BLOBS}/{root}"));
