@@ -1,5 +1,7 @@
 //! `node`: a cache that is filled while it is asked.
 
+mod budget;
+
 use std::{
     fs,
     process::Command,

@@ -281,6 +281,8 @@ enum {
     WB_ERR_PUSH_STOPPED = 9303, /* A push was stopped. */
     WB_ERR_SWARM_NOT_JOINED = 9401, /* A swarm cannot be joined: its ticket has expired, is for another release, or does not list this member. */
     WB_ERR_TICKET_NOT_GIVEN = 9402, /* The ticket of a swarm cannot be had from its address. */
+    WB_ERR_NO_NODE = 9501, /* No node that answers runs with this cache. */
+    WB_ERR_NODE_REFUSED = 9502, /* A node does not do what it is told: the model is in use, pinned, being fetched, or not known. */
     WB_ERR_BUG = 9999, /* A fault of weighbridge; please report it. */
 };
 

@@ -10,6 +10,7 @@ use weighbridge_tree::{ChunkSize, HeadId};
 
 use crate::examples;
 
+pub(crate) mod node;
 pub(crate) mod swarm;
 pub(crate) mod trust_file;
 use trust_file::TrustFile;
@@ -51,7 +52,7 @@ pub(crate) enum Command {
     Fetch(Fetch),
     Import(Import),
     Serve(Serve),
-    Node(Node),
+    Node(node::Node),
     Push(Push),
     #[command(subcommand)]
     Swarm(swarm::Swarm),
@@ -551,24 +552,6 @@ pub(crate) struct Serve {
     /// How much memory to use for what is sent, of all connections together
     #[arg(long, value_name = "SIZE", value_parser = byte_size, default_value = "256MiB")]
     pub(crate) memory: u64,
-    /// How to write the log on standard error
-    #[arg(long, value_name = "FORM", value_enum, default_value_t = LogForm::Text)]
-    pub(crate) log: LogForm,
-}
-
-/// Keep models beside an inference server: what is asked for and is not here is fetched while it is given
-///
-/// Clients of a hub ask it (HF_ENDPOINT=http://127.0.0.1:8080), and get each byte once its chunk is verified; what they ask for comes
-/// first. However many ask for a model, it is fetched once. A model is kept in a Hugging Face cache, so that loaders find it there without
-/// a network too.
-///
-/// The first Ctrl-C or SIGTERM ends it once the answers under way are sent, with exit status 0; a second one, at least 0.2 s later, at once.
-#[derive(Parser)]
-#[command(after_help = examples::NODE)]
-pub(crate) struct Node {
-    /// Where models come from, whom to believe, and where they are kept, in TOML
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: PathBuf,
     /// How to write the log on standard error
     #[arg(long, value_name = "FORM", value_enum, default_value_t = LogForm::Text)]
     pub(crate) log: LogForm,

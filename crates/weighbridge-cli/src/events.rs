@@ -9,6 +9,7 @@ pub(crate) mod diff;
 pub(crate) mod fetch;
 pub(crate) mod import;
 pub(crate) mod inspect;
+pub(crate) mod node;
 pub(crate) mod policy;
 pub(crate) mod prove;
 pub(crate) mod publish;
@@ -132,6 +133,12 @@ events! {
     "ticket", "swarm ticket": swarm::Made<'_>;
     "member", "swarm peers": swarm::Member;
     "shared", "fetch --swarm, at its end": swarm::Shared;
+    "model", "node ls": node::Model<'_>;
+    "candidate", "node plan": node::Candidate<'_>;
+    "forecast", "node plan": node::Forecast;
+    "judged", "node plan": node::Judged<'_>;
+    "node", "node status": node::Status<'_>;
+    "done", "node pin, node unpin, node evict": node::Done<'_>;
     "man", "man": common::Man<'_>;
 }
 

@@ -117,6 +117,31 @@ pub(crate) const SERVE: &str = examples! {
 
 pub(crate) const NODE: &str = examples! {
     "weighbridge node --config node.toml"
+    "weighbridge node ls --help"
+};
+
+pub(crate) const NODE_LS: &str = examples! {
+    "weighbridge node ls --config node.toml"
+};
+
+pub(crate) const NODE_PIN: &str = examples! {
+    "weighbridge node pin org/model --config node.toml"
+};
+
+pub(crate) const NODE_UNPIN: &str = examples! {
+    "weighbridge node unpin org/model --config node.toml"
+};
+
+pub(crate) const NODE_EVICT: &str = examples! {
+    "weighbridge node evict org/model --config node.toml"
+};
+
+pub(crate) const NODE_PLAN: &str = examples! {
+    "weighbridge node plan --config node.toml"
+};
+
+pub(crate) const NODE_STATUS: &str = examples! {
+    "weighbridge node status --config node.toml"
 };
 
 pub(crate) const PUSH: &str = examples! {

@@ -6,6 +6,9 @@ use std::{
     sync::Arc,
 };
 
+#[cfg(unix)]
+mod ask;
+
 use tokio::runtime::Builder;
 use weighbridge_manifest::{Expectation, ModelName, TrustPolicy, VerifiedHead};
 use weighbridge_node::{Config, Judge, Node, NotTaken};
@@ -22,8 +25,21 @@ use crate::{
     serve, trust,
 };
 
-pub(crate) fn run(args: &args::Node, output: &Output, stop: &Stop) -> Result<(), Failure> {
-    let mut config = config(&args.config)?;
+pub(crate) fn run(args: &args::node::Node, output: &Output, stop: &Stop) -> Result<(), Failure> {
+    match (&args.ask, &args.config) {
+        #[cfg(unix)]
+        (Some(ask), _) => ask::run(ask, output),
+        #[cfg(not(unix))]
+        (Some(_), _) => {
+            Err(Failure::usage("nodes answer at a kind of socket that this system does not have"))
+        }
+        (None, Some(path)) => keep(path, args.log, output, stop),
+        (None, None) => Err(Failure::usage("--config is needed")),
+    }
+}
+
+fn keep(path: &Path, log: args::LogForm, output: &Output, stop: &Stop) -> Result<(), Failure> {
+    let mut config = config(path)?;
     fs::create_dir_all(&config.cache).map_err(IoError::at("create", &config.cache))?;
     config.cache = config.cache.canonicalize().map_err(IoError::at("find", &config.cache))?;
     let judge = ByMemory { policy: config.policy.clone(), accepted: config.cache.join(ACCEPTED) };
@@ -33,7 +49,7 @@ pub(crate) fn run(args: &args::Node, output: &Output, stop: &Stop) -> Result<(),
     let clients = config.tokens.clone().map(serve::clients).transpose()?;
     let tls = config.tls.clone().map(|(certificates, key)| TlsFiles { certificates, key });
     if !output.is_embedded() {
-        serve::begin_log(args.log);
+        serve::begin_log(log);
     }
     let (listen, hosts, cache) = (config.listen, config.hosts.clone(), config.cache.clone());
     let models = Arc::new(Models::of(vec![cache.clone()]));
@@ -46,6 +62,7 @@ pub(crate) fn run(args: &args::Node, output: &Output, stop: &Stop) -> Result<(),
     let fetches_are_peers = config.send.is_some();
     let send = bandwidth::budget(config.send.clone());
     let node = Node::new(config, Arc::new(judge), Arc::clone(&models), receive);
+    runtime.block_on(async { node.keep_to_budget() })?;
     let supplier: Option<Arc<dyn Supplier>> = Some(node);
     let rules = Rules { hosts, hub: true, clients, supplier, send, fetches_are_peers, ..Rules::default() };
     let limits = Limits::default();

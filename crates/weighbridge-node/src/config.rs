@@ -8,7 +8,7 @@ use std::{
 
 use globset::{Glob, GlobMatcher};
 use serde::Deserialize;
-use weighbridge_bandwidth::Schedule;
+use weighbridge_bandwidth::{Schedule, byte_size};
 use weighbridge_manifest::ModelName;
 
 /// The configuration of a node.
@@ -47,6 +47,8 @@ pub struct Config {
     pub cache: PathBuf,
     /// The trust policy that decides whose models are taken.
     pub policy: PathBuf,
+    /// The bytes of models that are kept; nothing is ever removed, if `None`.
+    pub budget: Option<u64>,
     /// About how many bytes of memory each fetch may use.
     pub memory: u64,
     /// The rate at which the node receives, by the time of day; no limit if `None`.
@@ -77,6 +79,7 @@ struct Form {
     tokens: Option<PathBuf>,
     cache: PathBuf,
     policy: PathBuf,
+    budget: Option<Size>,
     #[serde(default = "memory")]
     memory: u64,
     receive: Option<String>,
@@ -91,6 +94,30 @@ struct OriginForm {
     models: String,
     sources: Vec<String>,
     token: Option<PathBuf>,
+}
+
+/// A number of bytes, or a text that [`byte_size`] reads.
+#[derive(Deserialize)]
+#[serde(try_from = "SizeForm")]
+struct Size(u64);
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a size is written like 262144, \"256KiB\" or \"1GB\"")]
+enum SizeForm {
+    Bytes(u64),
+    Text(String),
+}
+
+impl TryFrom<SizeForm> for Size {
+    type Error = String;
+
+    fn try_from(form: SizeForm) -> Result<Self, String> {
+        let size = match form {
+            SizeForm::Bytes(bytes) => byte_size(&bytes.to_string()),
+            SizeForm::Text(text) => byte_size(&text),
+        };
+        size.map(Self).map_err(|error| error.to_string())
+    }
 }
 
 fn loopback() -> SocketAddr {
@@ -156,6 +183,7 @@ impl Config {
             tokens: form.tokens.map(place),
             cache: place(form.cache),
             policy: place(form.policy),
+            budget: form.budget.map(|Size(bytes)| bytes),
             memory: form.memory,
             receive: schedule("receive", form.receive)?,
             send: schedule("send", form.send)?,
@@ -213,6 +241,16 @@ mod tests {
     }
 
     #[test]
+    fn a_budget_is_a_size() {
+        let budget = |text: &str| {
+            let config = Config::parse(&format!("budget = {text}\n{LEAST}"), Path::new("/etc")).unwrap();
+            config.budget.unwrap()
+        };
+        assert_eq!([budget("7"), budget("'7'"), budget("'2TiB'")], [7, 7, 2 << 40]);
+        assert_eq!(Config::parse(LEAST, Path::new("/etc")).unwrap().budget, None);
+    }
+
+    #[test]
     fn the_first_origin_that_has_the_name_is_asked() {
         let more = "[[origin]]\nmodels = '*'\nsources = ['s3://models/{name}', 'https://b.example/{name}?x={name}']\n";
         let config = Config::parse(&format!("{LEAST}{more}"), Path::new("/etc")).unwrap();
@@ -259,6 +297,9 @@ mod tests {
                 "policy = 'p'\nsend = '08:00-18:00 1MB'",
                 "send: the other times need a rate too",
             ),
+            ("policy = 'p'", "policy = 'p'\nbudget = 0", "line 3: a size is at least one byte"),
+            ("policy = 'p'", "policy = 'p'\nbudget = '5 GB'", "line 3: a size is written like"),
+            ("policy = 'p'", "policy = 'p'\nbudget = -5", "line 3: a size is written like"),
         ] {
             let text = LEAST.replacen(from, to, 1);
             assert_ne!(text, LEAST, "{from}");

@@ -4,17 +4,24 @@ use std::{
     collections::BTreeMap,
     fmt, io,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
-    time::{SystemTime, UNIX_EPOCH},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
-use tokio::{sync::watch, task::spawn_blocking};
+use tokio::{
+    sync::{mpsc, watch},
+    task::{JoinHandle, spawn_blocking},
+};
 use tracing::{info, warn};
 use weighbridge_bandwidth::{Budget, Class, Peer};
+use weighbridge_demand::Release;
 use weighbridge_manifest::{Expectation, ModelName, Time, TrustPolicy};
 use weighbridge_serve::{Models, NoSupply, Supplier, Supplying};
-use weighbridge_store::{CachedModel, Existing, IoError, Metadata, OpenModel, read_bounded};
+use weighbridge_store::{CachedModel, Existing, IoError, Metadata, OpenModel, distinct_bytes, read_bounded};
 use weighbridge_transfer::{
     AnotherModel, Guide, Options, SourceFactory, SourceOptions, Stop, Unlisted, Wanted, Watchdog, fetch,
 };
@@ -24,6 +31,7 @@ use crate::{
     arriving::{Arriving, Ear, Stage},
     config::{Config, Origin},
     judge::{Accepting, Judge},
+    keeping::{self, Keeping, Teller, Told},
     nearby::Cached,
 };
 
@@ -41,7 +49,30 @@ pub struct Node {
     models: Arc<Models>,
     receive: Budget,
     fetches: Mutex<BTreeMap<ModelName, Running>>,
+    /// Whether no fetch begins any more.
+    is_ending: AtomicBool,
+    clock: Clock,
+    /// Tells what happens to the task that keeps the budget, while it runs.
+    keeping: Mutex<Option<Kept>>,
     me: Weak<Node>,
+}
+
+/// What keeps to the budget.
+#[derive(Debug)]
+struct Kept {
+    teller: Teller,
+    task: JoinHandle<()>,
+    #[cfg(unix)]
+    control: JoinHandle<()>,
+}
+
+/// The time since the Unix epoch.
+struct Clock(Box<dyn Fn() -> Duration + Send + Sync>);
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clock").finish_non_exhaustive()
+    }
 }
 
 /// A fetch that runs.
@@ -49,6 +80,8 @@ pub struct Node {
 struct Running {
     found: watch::Receiver<Found>,
     stop: Arc<Stop>,
+    /// Whether no client has asked for it.
+    is_ahead: bool,
 }
 
 /// Forgets a fetch that has ended, however it ended.
@@ -69,14 +102,100 @@ impl Node {
     /// configuration.
     #[must_use]
     pub fn new(config: Config, judge: Arc<dyn Judge>, models: Arc<Models>, receive: Budget) -> Arc<Self> {
+        Self::with_clock(config, judge, models, receive, || {
+            SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+        })
+    }
+
+    /// A node whose days and hours are those of a clock, which gives the time since the Unix epoch. By it asks are told apart and
+    /// forecast; waits for sources go by the clock of the system.
+    #[must_use]
+    pub fn with_clock(
+        config: Config,
+        judge: Arc<dyn Judge>,
+        models: Arc<Models>,
+        receive: Budget,
+        clock: impl Fn() -> Duration + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let clock = Clock(Box::new(clock));
         Arc::new_cyclic(|me| Self {
             config,
             judge,
             models,
             receive,
             fetches: Mutex::default(),
+            is_ending: AtomicBool::new(false),
+            clock,
+            keeping: Mutex::default(),
             me: Weak::clone(me),
         })
+    }
+
+    /// Begins to hold the budget of the configuration, if it has one: counts what is in the cache, and removes what exceeds it. The
+    /// record of what was asked for, in the cache, is read, or begun anew if it is of no use. To be called once, before anybody asks.
+    /// Requests are answered at a socket in the cache from then on (`ask`).
+    ///
+    /// Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`IoError`]: another node with a budget has this cache, or the socket cannot be made.
+    ///
+    /// # Panics
+    /// Outside of a runtime of Tokio.
+    pub fn keep_to_budget(&self) -> Result<(), IoError> {
+        let Some(budget) = self.config.budget else { return Ok(()) };
+        #[cfg(unix)]
+        let control = crate::control::Control::bind(&self.config.cache)?;
+        let (told, hears) = mpsc::unbounded_channel();
+        let (hub, models) = (self.config.cache.clone(), Arc::clone(&self.models));
+        let (keeping, teller) = Keeping::begin(hub, models, budget, told, self.now());
+        let task = tokio::spawn(keeping::run(keeping, Weak::clone(&self.me), hears));
+        *self.keeping() = Some(Kept {
+            teller,
+            task,
+            #[cfg(unix)]
+            control: tokio::spawn(control.run(Weak::clone(&self.me))),
+        });
+        Ok(())
+    }
+
+    fn keeping(&self) -> MutexGuard<'_, Option<Kept>> {
+        self.keeping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn tell(&self, told: Told) {
+        if let Some(kept) = &*self.keeping() {
+            kept.teller.tell(told);
+        }
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        (self.clock.0)()
+    }
+
+    /// Whether a fetch runs.
+    pub(crate) fn is_fetching(&self) -> bool {
+        !self.fetches().is_empty()
+    }
+
+    /// The models that are fetched.
+    #[cfg(unix)]
+    pub(crate) fn fetching(&self) -> Vec<String> {
+        self.fetches().keys().map(ToString::to_string).collect()
+    }
+
+    /// Ends the fetch of a model.
+    pub(crate) fn stop(&self, name: &ModelName) {
+        if let Some(running) = self.fetches().get(name) {
+            running.stop.ask();
+        }
+    }
+
+    /// Begins to fetch a model for which nobody waits. Returns whether it has begun.
+    pub(crate) fn fetch_ahead(&self, name: &ModelName) -> bool {
+        let begun = self.config.origin_of(name).map(|origin| self.fetch_of(name, origin, true));
+        // One whose end is known already is here.
+        begun.is_some_and(|begun| begun.is_ok_and(|begun| begun.found.borrow().is_none()))
     }
 
     fn fetches(&self) -> MutexGuard<'_, BTreeMap<ModelName, Running>> {
@@ -84,16 +203,23 @@ impl Node {
     }
 
     /// The fetch of a model, which is begun if there is none.
-    fn fetch_of(&self, name: &ModelName, origin: &Origin) -> Result<watch::Receiver<Found>, NoSupply> {
+    fn fetch_of(&self, name: &ModelName, origin: &Origin, is_ahead: bool) -> Result<Running, NoSupply> {
         let mut fetches = self.fetches();
-        if let Some(fetch) = fetches.get(name) {
-            return Ok(fetch.found.clone());
+        if self.is_ending.load(Relaxed) {
+            return Err(ending());
+        }
+        if let Some(fetch) = fetches.get_mut(name) {
+            fetch.is_ahead &= is_ahead;
+            return Ok(fetch.clone());
         }
         // One has ended since the client looked.
         if self.models.has(name) {
-            return Ok(watch::channel(Some(Ok(()))).1);
+            let (found, stop) = (watch::channel(Some(Ok(()))).1, Arc::default());
+            return Ok(Running { found, stop, is_ahead });
         }
-        if fetches.len() >= MAX_FETCHES {
+        // A client comes before whatever nobody waits for.
+        fetches.values().filter(|fetch| fetch.is_ahead).for_each(|fetch| fetch.stop.ask());
+        if fetches.values().filter(|fetch| !fetch.is_ahead).count() >= MAX_FETCHES {
             let message = format!("{MAX_FETCHES} models are being fetched already");
             return Err(NoSupply::NotNow { retry_after: RETRY, message });
         }
@@ -101,11 +227,20 @@ impl Node {
         let (tell, heard) = watch::channel(None);
         let (origin, wanted) = (origin.clone(), name.clone());
         let stop = Arc::new(Stop::default());
-        fetches.insert(name.clone(), Running { found: heard.clone(), stop: Arc::clone(&stop) });
+        let running = Running { found: heard, stop: Arc::clone(&stop), is_ahead };
+        fetches.insert(name.clone(), running.clone());
         tokio::spawn(async move {
             let ends = Ends(&node, &wanted);
+            let began = node.now();
             let ended = node.bring(&wanted, &origin, &tell, &stop).await;
+            node.tell(Told::Ended {
+                name: wanted.clone(),
+                received: ended.as_ref().ok().copied(),
+                took: node.now().saturating_sub(began),
+                is_stopped: stop.is_asked(),
+            });
             drop(ends);
+            let ended = ended.map(|_| ());
             if let Err(why) = &ended {
                 warn!(target: "weighbridge", model = wanted.as_str(), "not fetched: {why:?}");
             }
@@ -116,17 +251,17 @@ impl Node {
                 is_open
             });
         });
-        Ok(heard)
+        Ok(running)
     }
 
-    /// Fetches a model into the cache, and publishes it as soon as its lists are here.
+    /// Fetches a model into the cache, and publishes it as soon as its lists are here. Returns the bytes that were received.
     async fn bring(
         &self,
         name: &ModelName,
         origin: &Origin,
         tell: &watch::Sender<Found>,
         stop: &Stop,
-    ) -> Result<(), NoSupply> {
+    ) -> Result<u64, NoSupply> {
         let factory = SourceFactory::new();
         let headers = match origin.token.clone() {
             Some(token) => blocking(move || authorization(&token)).await?.map_err(|error| refused(&error))?,
@@ -171,6 +306,8 @@ impl Node {
                 && let Some(holding) = ear.holding.get()
             {
                 let head = holding.files().head().id();
+                let (release, size) = (Release::new(name.clone(), head), distinct_bytes(holding.files()));
+                self.tell(Told::Begun { release, size });
                 let arriving =
                     Arc::new(Arriving::new(holding.clone(), Arc::clone(&ear), cached.snapshot_of(head)));
                 match self.models.publish_coming(Arc::<Arriving>::clone(&arriving)) {
@@ -185,7 +322,7 @@ impl Node {
         };
         let fetched = tokio::select! {
             fetched = fetch(options, &accepting, stop) => fetched,
-            () = publish => return Ok(()),
+            () = publish => return Ok(0),
         };
         let placed = match fetched {
             Ok(fetched) => {
@@ -223,7 +360,7 @@ impl Node {
                     let _ = arriving.placed.set(view);
                 }
                 ear.end(Stage::Done);
-                Ok(())
+                Ok(received)
             }
             Err(why) => {
                 ear.end(Stage::Failed(format!("{why:?}")));
@@ -275,20 +412,41 @@ impl Supplier for Node {
     fn supply<'a>(&'a self, name: &'a ModelName) -> Supplying<'a, Result<(), NoSupply>> {
         Box::pin(async move {
             let origin = self.config.origin_of(name).ok_or(NoSupply::Unknown)?;
-            let mut fetch = self.fetch_of(name, origin)?;
-            fetch.wait_for(Option::is_some).await.map_err(|_| ending())?.clone().unwrap_or(Ok(()))
+            loop {
+                let mut fetch = self.fetch_of(name, origin, false)?;
+                let found = fetch.found.wait_for(Option::is_some).await.map_err(|_| ending())?;
+                match found.clone().unwrap_or(Ok(())) {
+                    // Nobody waited for it when it was stopped.
+                    Err(_) if fetch.stop.is_asked() => {}
+                    found => return found,
+                }
+            }
         })
     }
 
-    /// Ends all fetches. The next fetch of a model goes on from what has come.
+    fn asked(&self, name: &ModelName) {
+        if let Some(kept) = &*self.keeping() {
+            kept.teller.asked(name);
+        }
+    }
+
+    /// Ends all fetches, and writes down what was asked for. The next fetch of a model goes on from what has come.
     fn end(&self) -> Supplying<'_, ()> {
         Box::pin(async {
+            self.is_ending.store(true, Relaxed);
             self.fetches().values().for_each(|running| running.stop.ask());
             loop {
-                let Some(mut running) = self.fetches().values().next().cloned() else { return };
+                let Some(mut running) = self.fetches().values().next().cloned() else { break };
                 // The sender goes when the fetch has ended.
                 while running.found.changed().await.is_ok() {}
                 tokio::task::yield_now().await;
+            }
+            let keeping = self.keeping().take();
+            if let Some(kept) = keeping {
+                #[cfg(unix)]
+                kept.control.abort();
+                drop(kept.teller);
+                let _ = kept.task.await;
             }
         })
     }

@@ -20,7 +20,7 @@ use crate::{
     body::{Body, Content, Pieces},
     claims::{CLAIM, Claims, Verdict},
     clients::{Client, Clients},
-    coming::Supplier,
+    coming::{NoSupply, Supplier},
     desk::Desk,
     figures::{Figures, Gauges, Record},
     hub,
@@ -403,13 +403,18 @@ impl Site {
 
     /// The release that a request means. If no model of the name is published, whoever may have it is asked for it.
     async fn release(&self, name: &ServedName, revision: Option<&str>) -> Result<Arc<Release>, Refusal> {
-        let published = match (self.models.find(name), &self.rules.supplier) {
-            (None, Some(supplier)) => {
+        let mut published = self.models.find(name);
+        if let Some(supplier) = &self.rules.supplier {
+            if published.is_none() {
                 supplier.supply(name.name()).await.map_err(not_supplied)?;
-                self.models.find(name)
+                published = self.models.find(name);
+                if published.is_none() {
+                    let message = "it has just gone from the cache".to_owned();
+                    return Err(not_supplied(NoSupply::NotNow { retry_after: 1, message }));
+                }
             }
-            (published, _) => published,
-        };
+            supplier.asked(name.name());
+        }
         let published = published.ok_or_else(no_such_model)?;
         self.models.release(&published, revision).ok_or_else(|| {
             Refusal::new(StatusCode::NOT_FOUND, "the model has no such revision here")

@@ -64,6 +64,9 @@ pub trait Supplier: fmt::Debug + Send + Sync {
     /// model that is not published: many may ask for the same one at once.
     fn supply<'a>(&'a self, name: &'a ModelName) -> Supplying<'a, Result<(), NoSupply>>;
 
+    /// Hears of each request for a model that is published, before it is answered. It must not block.
+    fn asked(&self, _name: &ModelName) {}
+
     /// Ends its work, and makes durable what has come. It is called once, when nobody asks any more.
     fn end(&self) -> Supplying<'_, ()>;
 }

@@ -289,6 +289,53 @@ impl Models {
             );
     }
 
+    /// Whether answers are being given from the model of this name. A look at all models counts for a moment, too.
+    #[must_use]
+    pub fn is_read(&self, name: &ModelName) -> bool {
+        let _no_look = lock(&self.seen);
+        ServedName::of(name.clone()).is_some_and(|name| {
+            self.is_left_to_readers(&name) || self.change(|all| all.get(&name).is_some_and(is_held))
+        })
+    }
+
+    /// Whether a release that was opened anew is still read as it was before. A look empties the list for a moment.
+    fn is_left_to_readers(&self, name: &ServedName) -> bool {
+        let is_read = |release: &Arc<Release>| release.name == *name && Arc::strong_count(release) > 1;
+        lock(&self.leaving).iter().any(is_read)
+    }
+
+    /// Withdraws the model of this name, if no answer is being given from it, and calls `remove` for its files. No look publishes it
+    /// before that has returned. The next look tells that it is withdrawn, or publishes it again if its files are still there.
+    ///
+    /// Returns `None` if answers are being given. A model that is not published is removed, too.
+    pub fn withdraw_unread<T>(&self, name: &ModelName, remove: impl FnOnce() -> T) -> Option<T> {
+        let mut seen = lock(&self.seen);
+        let name = ServedName::of(name.clone());
+        if name.as_ref().is_some_and(|name| self.is_left_to_readers(name)) {
+            return None;
+        }
+        let withdrawn = self.change(|published| {
+            let Some(name) = &name else { return Ok(None) };
+            match published.get(name) {
+                Some(model) if is_held(model) => Err(()),
+                _ => Ok(published.remove(name)),
+            }
+        });
+        let withdrawn = withdrawn.ok()?;
+        if let Some(model) = &withdrawn {
+            for release in std::iter::once(&model.current).chain(&model.earlier) {
+                self.open_files.forget(release.id);
+            }
+        }
+        let removed = remove();
+        if let Some(model) = withdrawn {
+            seen.remove(&model.folder);
+            let (folder, name) = (model.folder.clone(), model.current.name.name().clone());
+            lock(&self.untold).push(Change::Withdrawn { folder, name });
+        }
+        Some(removed)
+    }
+
     /// Whether a release of a folder is published.
     fn is_current(&self, release: &Release) -> bool {
         let is_it =
@@ -456,6 +503,12 @@ impl Models {
     }
 }
 
+/// Whether anybody has the model besides the map that it is in.
+fn is_held(model: &Arc<Published>) -> bool {
+    let mut releases = std::iter::once(&model.current).chain(&model.earlier);
+    Arc::strong_count(model) > 1 || releases.any(|release| Arc::strong_count(release) > 1)
+}
+
 #[cfg(all(test, unix))]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -515,6 +568,28 @@ mod tests {
         drop(release);
         assert_eq!(models.look(), []);
         assert!(lock(&models.leaving).is_empty() && models.open_files.count() == 0);
+    }
+
+    #[test]
+    fn a_model_is_withdrawn_only_while_nobody_reads_it() {
+        let (all, models, name) = models();
+        let model = name.name().clone();
+        let release = models.release(&models.find(&name).unwrap(), None).unwrap();
+        let _file = open(&models, &release);
+        assert!(models.is_read(&model));
+        assert_eq!(models.withdraw_unread(&model, || panic!("it is read")), None::<()>);
+        assert!(models.find(&name).is_some());
+        drop(release);
+        assert!(!models.is_read(&model));
+        // What cannot be removed is published again.
+        let closed = models.withdraw_unread(&model, || models.open_files.count());
+        assert_eq!((closed, models.find(&name).is_none()), (Some(0), true));
+        let changes = models.look();
+        assert!(matches!(&changes[..], [Change::Withdrawn { .. }, Change::Published { .. }]), "{changes:?}");
+        models.withdraw_unread(&model, || fs::remove_dir_all(all.at("org/model"))).unwrap().unwrap();
+        assert!(matches!(&models.look()[..], [Change::Withdrawn { .. }]));
+        assert!(models.is_empty());
+        assert_eq!(models.withdraw_unread(&model, || 7), Some(7), "nobody reads what is not there");
     }
 
     #[test]

@@ -85,7 +85,12 @@ impl Folder {
 
     /// A model folder with its metadata. Its head is that of `test/model`, revision 1.
     pub fn weighed(files: &[(&str, Vec<u8>)], chunk_size: ChunkSize) -> (Self, Signed) {
-        let (folder, signed) = (Self::of(files), Draft::of(files, chunk_size).sign());
+        Self::weighed_as("test/model", files, chunk_size)
+    }
+
+    /// The same for a model of another name.
+    pub fn weighed_as(name: &str, files: &[(&str, Vec<u8>)], chunk_size: ChunkSize) -> (Self, Signed) {
+        let (folder, signed) = (Self::of(files), Draft::of(files, chunk_size).sign_as(name));
         for name in [HEAD, FILES, TENSORS, CHUNKS] {
             let bytes = fs::read(signed.folder.at(name)).unwrap();
             folder.write(&format!("{FOLDER}/{name}"), &bytes);
@@ -162,10 +167,15 @@ impl Draft {
 
     /// Binds the claims by a head, and writes the metadata to a folder.
     pub fn sign(&self) -> Signed {
+        self.sign_as("test/model")
+    }
+
+    /// The same for a model of another name.
+    pub fn sign_as(&self, name: &str) -> Signed {
         let files = write_files(self.files.clone()).unwrap();
         let tensors = self.tensors.clone().map(|tensors| write_tensors(tensors).unwrap());
         let tensors_of = tensors.as_ref().map(|tensors| tensors.tensors);
-        let (note, head) = bind(&files, tensors_of, self.chunk_size);
+        let (note, head) = bind(name, &files, tensors_of, self.chunk_size);
         let folder = Folder::new();
         folder.write(HEAD, &note);
         folder.write(FILES, files.text.as_bytes());
@@ -182,12 +192,13 @@ impl Draft {
 
 /// A note that binds a model's lists, and its head, which is believed by its id.
 pub(crate) fn bind(
+    name: &str,
     files: &WrittenFiles,
     tensors: Option<Tensors>,
     chunk_size: ChunkSize,
 ) -> (Vec<u8>, VerifiedHead) {
     let head = Head {
-        name: ModelName::parse("test/model").unwrap(),
+        name: ModelName::parse(name).unwrap(),
         revision: 1,
         previous: None,
         created: Time::parse("2026-11-20T16:31:00Z").unwrap(),

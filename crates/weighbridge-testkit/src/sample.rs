@@ -41,7 +41,7 @@ impl Sample {
             sha256: None,
         };
         let written = write_files(contents.iter().map(entry).collect()).unwrap();
-        let (note, head) = bind(&written, None, chunk_size);
+        let (note, head) = bind("test/model", &written, None, chunk_size);
         let id = head.id();
         let list = Arc::new(head.open_files(written.text.as_bytes()).unwrap());
         let layer_of: Vec<_> = contents.iter().map(|(_, bytes)| layer(bytes, chunk_size).concat()).collect();

@@ -584,6 +584,10 @@ codes! {
     SWARM_NOT_JOINED = 9401;
     /// The ticket of a swarm cannot be had from its address.
     TICKET_NOT_GIVEN = 9402;
+    /// No node that answers runs with this cache.
+    NO_NODE = 9501;
+    /// A node does not do what it is told: the model is in use, pinned, being fetched, or not known.
+    NODE_REFUSED = 9502;
     /// A fault of weighbridge; please report it.
     BUG = 9999;
 }

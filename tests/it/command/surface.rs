@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::{
     command::kit::{Ran, World, root},
+    process::Process,
     readme::as_a_shell_runs,
 };
 
@@ -118,6 +119,12 @@ fn every_help_ends_with_examples_and_they_work() {
         "fetch",
         "serve",
         "node",
+        "node ls",
+        "node pin",
+        "node unpin",
+        "node evict",
+        "node plan",
+        "node status",
         "import",
         "trust",
         "trust add",
@@ -129,12 +136,19 @@ fn every_help_ends_with_examples_and_they_work() {
         "man",
         "",
     ];
+    // The subcommands of `node` ask one that runs.
+    let mut node = None;
     for command in commands {
         let help = world.run(format!("{command} --help").trim_start()).done();
         let (_, examples) = help.stdout.split_once("\nExamples:\n").unwrap_or_default();
         help.expect(examples.contains("weighbridge "), "examples");
         if let Some((_, lines)) = prepared.iter().find(|(of, _)| *of == command) {
             as_a_shell_runs(&world, lines).done();
+        }
+        if command == "node ls" {
+            let process = Process::start(world.command("node --config node.toml"));
+            process.wait_for(|object| object["event"] == "listening");
+            node = Some(process);
         }
         // A server runs until it is told to end, and its port may be taken.
         let examples = examples
@@ -146,18 +160,20 @@ fn every_help_ends_with_examples_and_they_work() {
             .replace("serve model --node-key", "serve model --listen 127.0.0.1:0 --node-key")
             .replace("serve --accept taken", "serve --accept taken --listen 127.0.0.1:0")
             .replace("0.0.0.0:8443", "127.0.0.1:0")
-            .replace("weighbridge node", "timeout --preserve-status 2 weighbridge node")
+            .replace("weighbridge node --config", "timeout --preserve-status 2 weighbridge node --config")
             .replace("weighbridge serve", "timeout --preserve-status 2 weighbridge serve");
         as_a_shell_runs(&world, &examples).done();
     }
+    assert!(node.is_some());
     assert!(world.exists("fetched/config.json") && world.exists("share/man/man1/weighbridge.1"));
 }
 
 /// Writes a policy that trusts alice.
 const POLICY: &str = r#"printf '[[publisher]]\nscope = "org/*"\n[[publisher.key]]\nvkey = "%s"\n' "$(cat keys/alice.vkey)" >policy.toml"#;
 
-/// Writes the configuration of a node.
-const NODE: &str = r#"printf 'listen = "127.0.0.1:0"\ncache = "hub"\npolicy = "policy.toml"\n[[origin]]\nmodels = "*"\nsources = ["http://127.0.0.1:9/{name}"]\n' >node.toml"#;
+/// Writes the configuration of a node, and puts a model into its cache.
+const NODE: &str = r#"printf 'listen = "127.0.0.1:0"\ncache = "hub"\npolicy = "policy.toml"\nbudget = "1GB"\n[[origin]]\nmodels = "*"\nsources = ["http://127.0.0.1:9/{name}"]\n' >node.toml; \
+    weighbridge fetch served --hf-cache=hub --name org/model --vkey "$(cat keys/alice.vkey)""#;
 
 /// Makes models, a certificate, and a tokens file.
 const PUBLIC_SERVER: &str = "mkdir models && cp -r model models; \
@@ -187,7 +203,7 @@ fn every_command_has_a_manual_page() {
     }
     assert!(named("weighbridge-audit-respond").contains("weighbridge audit respond model challenge.note"));
     // One page for each help text, and no other page.
-    assert_eq!(pages.len(), 30, "{:?}", pages.iter().map(|(name, _)| name).collect::<Vec<_>>());
+    assert_eq!(pages.len(), 36, "{:?}", pages.iter().map(|(name, _)| name).collect::<Vec<_>>());
     let objects = world.run("man -o man --json").done().objects();
     assert_eq!(objects[0]["pages"].as_array().unwrap().len(), pages.len());
 }

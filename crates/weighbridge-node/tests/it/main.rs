@@ -1,6 +1,8 @@
 //! Nodes over real sockets: an origin that counts, a node, and clients that ask it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod keeping;
+
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
