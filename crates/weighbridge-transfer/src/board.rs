@@ -147,8 +147,9 @@ impl Board {
     /// Counts bytes of the head, the lists or layers that came from a source. Waits until it is their turn; that wait does not count
     /// against the source.
     pub(crate) async fn received_metadata(&self, bytes: usize, from: SourceId) {
-        let is_awaited = |_: &Decisions| self.receive.class() == Class::Rest;
-        if !self.count(bytes, from, is_awaited).passes() {
+        // Where nothing is limited they keep nothing off: the chunks of this fetch are next.
+        if !self.count(bytes, from, |_| false).passes() {
+            let is_awaited = |_: &Decisions| self.receive.class() == Class::Rest;
             let _paying = self.pays(from);
             let _ = self.turn(bytes, is_awaited, || false).await;
         }
