@@ -30,8 +30,8 @@ import swarm_lab
 from swarm_lab import LabError, Network, Scene, Started, ip, run
 
 LINK = 20.0
-# What is fetched, in MB: what somebody waits for is 4 seconds of the link alone.
-SIZES = {"one": 40, "two": 40, "shared": 300, "prefetch": 700}
+# What is fetched, in MB: what somebody waits for is 4 seconds of the link alone; of the others there is enough for 12 seconds at 50 MB/s.
+SIZES = {"one": 40, "two": 40, "shared": 700, "prefetch": 700}
 SERVER, TRACKER, NODE_HTTP = 8080, 7000, 8080
 ORIGIN = swarm_lab.ORIGIN
 
