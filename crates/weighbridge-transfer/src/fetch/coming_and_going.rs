@@ -501,3 +501,29 @@ async fn a_wish_at_the_beginning_counts() {
     let asked: Vec<_> = asked.iter().filter(|(what, _)| matches!(what, What::File { .. })).collect();
     assert!(asked.iter().any(|(_, range)| range.start == 39 * CHUNK), "{asked:?}");
 }
+
+/// Looks, when the lists have come, whether the chunks would have to wait.
+#[derive(Debug)]
+struct Looks(Share, AtomicBool);
+
+impl Guide for Looks {
+    fn begin(&self, _: &Holding) {
+        self.1.store(self.0.is_outranked(), SeqCst);
+    }
+
+    fn holds(&self, _: usize, _: &Range<u64>) {}
+}
+
+/// The lists are of a class above the chunks, which stood still for a tenth of a second after them where nothing is limited.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lists_of_a_fetch_keep_nothing_off_where_nothing_is_limited() {
+    let sample = sample();
+    let sources = Sources::from(vec![Arc::new(InMemory::of(&sample)) as Arc<dyn Source>]);
+    let place = tempfile::tempdir().unwrap();
+    let receive = Budget::unlimited().share(Class::Rest, Peer::unique());
+    let looks = Arc::new(Looks(receive.clone(), AtomicBool::new(false)));
+    let guide = Some(Arc::clone(&looks) as Arc<dyn Guide>);
+    let options = Options { receive, guide, ..options(&sample, sources, place.path().join("m")) };
+    let _ = fetch(options, &Heard::default(), &Stop::default()).await.unwrap();
+    assert!(!looks.1.load(SeqCst));
+}
