@@ -30,7 +30,7 @@ import swarm_lab
 from swarm_lab import LabError, Network, Scene, Started, ip, run
 
 LINK = 20.0
-# What is fetched, in MB: what somebody waits for is 4 seconds of the link alone; of the others there is enough for 12 seconds at 50 MB/s.
+# Sizes in MB: models that somebody waits for take 4 seconds of the link alone; of the others there is enough for 12 seconds at 50 MB/s.
 SIZES = {"one": 40, "two": 40, "shared": 700, "prefetch": 700}
 SERVER, TRACKER, NODE_HTTP = 8080, 7000, 8080
 ORIGIN = swarm_lab.ORIGIN
@@ -215,7 +215,7 @@ def one_rate(lab: Lab, way: str, rate: str, change: float | None = None) -> tupl
                 raise LabError(f"the member ended: {started.complaint('member')}")
             started.start(2, lab.fetch_words("shared", started.folder / "other", *swarm), "other")
             sender = 1
-        # What the system buffers comes at once.
+        # Bytes that the system buffers come at once.
         time.sleep(max(0.0, change - 10 - time.time()) if change else 2)
         counts = [link_bytes(network, sender)[1]]
         for _ in range(2 if change else 1):

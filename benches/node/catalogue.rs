@@ -37,7 +37,7 @@ const ORIGINS: [(f64, f64); 3] = [(0.4, 1.25e9), (0.4, 0.4e9), (0.2, 0.15e9)];
 
 const TENTH: u64 = 100_000_000;
 
-/// So many models, of kinds and origins that are drawn.
+/// A number of models, of kinds and origins that are drawn.
 pub(super) fn draw(count: usize, random: &mut Random) -> Vec<Model> {
     let kinds = Weights::new(KINDS.iter().map(|kind| kind.0));
     let model = |_| {

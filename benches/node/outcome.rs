@@ -1,4 +1,4 @@
-//! What came of a trace.
+//! The outcome of a trace.
 
 /// The waits of all readers, and the bytes that were fetched for them.
 #[derive(Clone, Debug, Default)]

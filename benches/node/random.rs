@@ -20,7 +20,7 @@ impl Random {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Whether something of this chance happens.
+    /// Draws: returns true with this chance.
     pub(super) fn happens(&mut self, chance: f64) -> bool {
         self.part() < chance
     }

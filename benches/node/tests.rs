@@ -35,7 +35,7 @@ fn a_reader_waits_for_the_first_byte_and_for_all_others() {
 fn readers_of_one_model_share_a_fetch() {
     let asks = [(0.0, 0), (2.5, 0)];
     assert_eq!(waits(Choice::Lru, &trace(&[4], 10, &asks)), [4.5, 2.0]);
-    // What was not kept comes again: the two gigabytes that had come when the second reader asked.
+    // Two gigabytes were not kept, and come again: those that had come when the second reader asked.
     assert_eq!(waits(Choice::NoCache, &trace(&[4], 10, &asks)), [4.5, 4.0]);
     let outcome =
         play(&trace(&[4], 10, &asks), Choice::NoCache.policy(&trace(&[4], 10, &asks)).as_mut(), GIGABYTE);

@@ -19,7 +19,7 @@ pub struct Event {
     pub at: f64,
     /// The position of the model in [`Trace::models`].
     pub model: usize,
-    /// What happens.
+    /// The event.
     pub what: What,
 }
 

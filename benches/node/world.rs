@@ -22,7 +22,7 @@ const AHEAD: usize = 4;
 /// The part of the line that makes it busy.
 const BUSY: f64 = 0.98;
 
-/// What is on the disk of the node.
+/// The bytes on the disk of the node.
 #[derive(Clone, Debug)]
 pub struct Shelf {
     /// The bytes that may be kept.
@@ -92,7 +92,7 @@ impl Shelf {
     }
 }
 
-/// What is kept of a model, and what goes for it.
+/// The part of a model that is kept, and the models that go for it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Room {
     /// The bytes of the model to keep, in all.

@@ -191,7 +191,7 @@ fn a_family_of_fine_tunes_costs_its_distinct_tensors() {
         node.wait_for(|object| object["event"] == "published" && object["name"] == name);
     }
     let figures = String::from_utf8(curl(&format!("{origin_url}/metrics"), "")).unwrap();
-    // What two connections asked for at once is given twice: the second time does not count.
+    // Bytes that two connections asked for at once are given twice: the second time does not count.
     let first = figures.lines().filter(|line| line.contains("given=\"first\""));
     let mut fetched: u64 = first.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum();
     for tune in 0..=10 {

@@ -83,7 +83,7 @@ impl Policy for Oracle {
         let mut wanted: Vec<_> = (0..shelf.models.len()).filter(missing).map(begins).collect();
         wanted.sort_by(|one, other| one.0.total_cmp(&other.0));
         wanted.into_iter().take(TRIED).find_map(|(_, model)| {
-            // What does not come in time saves less.
+            // Bytes that do not come in time save less.
             let in_time = ((self.next(model) - shelf.now) / Self::takes(model, shelf)).min(1.0);
             let room = self.room(model, self.worth(model, shelf) * in_time, shelf);
             (room.keep > shelf.held(model) + LEAST).then_some((model, room))

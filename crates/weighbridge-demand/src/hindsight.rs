@@ -25,7 +25,7 @@ pub enum Verdict {
     NotAsked,
 }
 
-/// What became of a fetch ahead of a request.
+/// The outcome of a fetch ahead of a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Judgement {
     /// The release.

@@ -52,7 +52,7 @@ pub struct Keeper {
     pub(crate) next_id: u64,
 }
 
-/// What is known of a release besides its asks.
+/// The facts about a release besides its asks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Known {
     pub(crate) release: Release,
@@ -64,7 +64,7 @@ pub(crate) struct Known {
     pub(crate) waited: Duration,
 }
 
-/// What to do about a release that is asked for.
+/// The decision about a release that is asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
@@ -261,7 +261,7 @@ impl Keeper {
         self.ledger.pass(self.now, |id| releases.get(&id).map(|known| known.release.clone()));
     }
 
-    /// What holding a byte of a release for an hour saves, in seconds.
+    /// The seconds that are saved by holding a byte of a release for an hour.
     fn worth(&self, id: Id) -> f64 {
         self.demand.outlook(id, self.now).index * self.demand.pace(id)
     }

@@ -181,7 +181,7 @@ impl fmt::Display for Why {
 pub enum Hindrance {
     /// It is not likely enough to be asked for soon.
     Unlikely,
-    /// What would have to go is worth as much.
+    /// The releases that would have to go are worth as much.
     WorthLess,
     /// Its last fetch for this reason was in vain, and it has not been asked for since.
     InVain,

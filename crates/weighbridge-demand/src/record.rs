@@ -16,7 +16,7 @@ use crate::{
     shelf::{Id, Shelf},
 };
 
-/// What a keeper remembers: asks, forecasts, judgements and pins. It can be serialised.
+/// The memory of a keeper: asks, forecasts, judgements and pins. It can be serialised.
 ///
 /// It does not say which bytes are on the disk, since only the disk does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,7 +51,7 @@ struct Entry {
     in_vain: Vec<Signal>,
 }
 
-/// Why a record is refused. The node begins a new one.
+/// The reason why a record is refused. The node begins a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecordError {
@@ -82,7 +82,7 @@ impl fmt::Display for RecordError {
 impl std::error::Error for RecordError {}
 
 impl Keeper {
-    /// What the keeper remembers.
+    /// The memory of the keeper.
     #[must_use]
     pub fn record(&self) -> Record {
         let mut ledger = self.ledger.clone();

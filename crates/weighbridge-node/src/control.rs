@@ -25,7 +25,7 @@ use weighbridge_store::IoError;
 
 use crate::{keeping::Told, node::Node};
 
-/// What is asked of a running node. A name is that of a model.
+/// A request to a running node. A name is that of a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 pub enum Request {
@@ -56,16 +56,16 @@ pub enum Reply {
     Done,
     /// It is not done, for this reason, in a sentence without a full stop.
     Refused(String),
-    /// What the node keeps.
+    /// The state of the node.
     Shown(Box<State>),
 }
 
-/// What a node keeps and fetches.
+/// The models that a node keeps and fetches.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
-    /// What is kept, and what would be fetched ahead.
+    /// The models that are kept, and those that would be fetched ahead.
     pub plan: Plan,
-    /// What is on the disk besides: it goes when its readers have gone.
+    /// The models that are on the disk besides: each goes when its readers have gone.
     pub passing: Vec<Passing>,
     /// The names of the models that are being fetched.
     pub fetching: Vec<String>,

@@ -1,4 +1,4 @@
-//! What a node keeps and removes, and what it fetches while nobody waits (`spec/node.md`, N8 to N13).
+//! Carries out what a `Keeper` decides: models are kept, removed, and fetched while nobody waits (`spec/node.md`, N8 to N13).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -293,7 +293,7 @@ impl Keeping {
             return;
         };
         (here.is_coming, here.bytes) = (false, bytes);
-        // What is not complete is never taken for all of it.
+        // An incomplete model is never taken for all of it.
         let held = if received.is_some() { bytes } else { bytes.min(here.size.saturating_sub(1)) };
         self.keeper.holds(&here.release, if here.is_kept { held } else { 0 }, now);
         self.keeper.fetched(&here.release, received.unwrap_or(0), took, now);
@@ -429,7 +429,7 @@ impl Keeping {
                 continue;
             };
             if let Some(node) = node.filter(|_| here.is_coming) {
-                // What has come goes when the fetch has ended.
+                // The bytes that have come go when the fetch has ended.
                 (here.is_kept, here.since) = (false, Duration::ZERO);
                 node.stop(name);
             } else {

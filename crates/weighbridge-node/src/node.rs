@@ -57,7 +57,7 @@ pub struct Node {
     me: Weak<Node>,
 }
 
-/// What keeps to the budget.
+/// The task that keeps to the budget, and its socket.
 #[derive(Debug)]
 struct Kept {
     teller: Teller,

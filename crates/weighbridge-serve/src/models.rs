@@ -581,7 +581,7 @@ mod tests {
         assert!(models.find(&name).is_some());
         drop(release);
         assert!(!models.is_read(&model));
-        // What cannot be removed is published again.
+        // A model that cannot be removed is published again.
         let closed = models.withdraw_unread(&model, || models.open_files.count());
         assert_eq!((closed, models.find(&name).is_none()), (Some(0), true));
         let changes = models.look();

@@ -121,7 +121,7 @@ fn counted(hub: &Path) -> u64 {
     let mut bytes = 0;
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            // What goes meanwhile does not count.
+            // Models that go meanwhile do not count.
             let Ok(found) = entry.metadata() else { continue };
             if found.is_dir() {
                 folders.push(entry.path());

@@ -44,7 +44,7 @@ pub(crate) struct Candidate<'a> {
     pub(crate) worth: f64,
     /// The kind of forecast.
     pub(crate) signal: String,
-    /// What speaks for it, in words.
+    /// The reason for it, in words.
     pub(crate) why: String,
     /// The chance that it is asked for within that time, from 0 to 1.
     pub(crate) chance: f64,
@@ -52,7 +52,7 @@ pub(crate) struct Candidate<'a> {
     pub(crate) within: f64,
     /// The seconds for which nobody will have to wait, weighed by their chance.
     pub(crate) saves: f64,
-    /// What speaks against it, in words; null if it is fetched when nobody waits for another model.
+    /// The reason against it, in words; null if it is fetched when nobody waits for another model.
     pub(crate) hindrance: Option<String>,
 }
 
@@ -72,7 +72,7 @@ pub(crate) struct Forecast {
     pub(crate) saved: f64,
 }
 
-/// What became of a fetch ahead.
+/// The outcome of a fetch ahead.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Judged<'a> {

@@ -19,7 +19,7 @@ pub(crate) struct Outlook {
     pub(crate) chance: f64,
     /// In hours.
     pub(crate) within: f64,
-    /// What speaks most for it.
+    /// The strongest reason for it.
     pub(crate) signal: Signal,
     /// The slots from now to the time at which that signal is strongest.
     pub(crate) at: u64,

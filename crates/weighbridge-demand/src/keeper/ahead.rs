@@ -32,7 +32,7 @@ impl fmt::Display for Prefetch {
     }
 }
 
-/// What speaks for a release that could be fetched.
+/// The reasons for a release that could be fetched.
 #[derive(Clone, Debug)]
 pub(super) struct Case {
     pub(super) id: Id,
@@ -85,10 +85,10 @@ impl Keeper {
         self.shelf.places().filter(move |(_, place)| is_missing(place)).map(|(id, _)| id)
     }
 
-    /// What speaks for fetching a release ahead.
+    /// The reason for fetching a release ahead.
     ///
     /// # Errors
-    /// What speaks against it.
+    /// The reason against it.
     pub(super) fn case(&self, id: Id) -> Result<Case, (Case, Hindrance)> {
         let place = self.shelf.place(id);
         let pace = self.demand.pace(id);
@@ -111,7 +111,7 @@ impl Keeper {
     /// The releases that go for a case.
     ///
     /// # Errors
-    /// What speaks against it.
+    /// The reason against it.
     pub(super) fn fit_ahead(&self, case: &Case) -> Result<Vec<Id>, Hindrance> {
         let goes = self.shelf.fit(case.id, case.gain / MARGIN, |other| self.worth(other));
         let goes = goes.ok_or(Hindrance::WorthLess)?;

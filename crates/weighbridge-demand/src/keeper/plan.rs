@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Keeper, shown};
 use crate::{Account, Hindrance, Judgement, Release, Why};
 
-/// What is kept, what would be fetched next, and what came of earlier forecasts.
+/// The releases that are kept, those that would be fetched next, and the outcomes of earlier forecasts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The bytes that may be kept.
@@ -52,9 +52,9 @@ pub struct Candidate {
     pub missing: u64,
     /// The seconds that holding a gigabyte of it for a day would save, by the forecast.
     pub worth: f64,
-    /// What speaks for it.
+    /// The reason for it.
     pub why: Why,
-    /// What speaks against it, if anything does.
+    /// The reason against it, if there is one.
     pub hindrance: Option<Hindrance>,
 }
 

@@ -200,7 +200,7 @@ fn no_more_is_kept_than_the_budget_allows() {
         }
         assert_eq!(world.bytes(), 2 * MB, "in round {round}");
     }
-    // What is kept is not fetched again.
+    // A model that is kept is not fetched again.
     let kept: Vec<_> = names.into_iter().filter(|name| world.has(name)).collect();
     let before: Vec<_> = kept.iter().map(|name| world.given(name)).collect();
     kept.iter().for_each(|name| world.ask(&node, name));
@@ -417,7 +417,7 @@ fn only_one_node_has_a_cache() {
     assert!(weighbridge_node::ask(world.cache.path(), &Request::Show).is_err());
 }
 
-/// What is no request is answered with the reason, and the next request is heard.
+/// A line that is no request is answered with the reason, and the next request is heard.
 #[test]
 fn what_is_no_request_is_refused() {
     let world = World::of(&[]);

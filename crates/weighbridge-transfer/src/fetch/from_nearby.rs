@@ -163,7 +163,7 @@ fn reopened(model: &Model) -> ModelView {
     ModelView::open(model.folder.path(), &metadata, model.view.files().clone()).unwrap()
 }
 
-/// What an earlier fetch has written is kept, and what is near fills the rest.
+/// Chunks that an earlier fetch has written are kept, and tensors that are near fill the rest.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_that_goes_on_takes_the_rest_from_nearby() {
     let (base, tuned) =

@@ -1,4 +1,4 @@
-//! What is fetched ahead, why, and what a forecast loses.
+//! Fetches ahead, their reasons, and the losses of forecasts.
 
 use super::*;
 use crate::{Days, Evidence, Hindrance, Verdict};
@@ -24,7 +24,7 @@ fn is_about(one: i64, other: i64) -> bool {
     one.abs_diff(other) < GB / 100
 }
 
-/// So many requests for the release `usual` that nothing else is worth its room.
+/// Requests for the release `usual`, until nothing else is worth its room.
 fn crowd_out(toy: &mut Toy, now: Duration) {
     for _ in 0..1000 {
         toy.ask("usual", now);
@@ -91,7 +91,7 @@ fn a_forecast_loses_its_budget_by_bytes_that_nobody_asks_for_in_two_days() {
     toy.pass(at(6, 2, 0));
     assert_eq!(toy.account(Signal::Schedule).wasted, 8 * GB);
     assert_eq!(toy.keeper.plan().judged[0].verdict, Verdict::NotAsked);
-    // What is asked for after that is no use of it.
+    // An ask after that is no use of it.
     toy.ask("job", at(6, 3, 0));
     assert_eq!(toy.account(Signal::Schedule).used, 0);
 }

@@ -1,4 +1,4 @@
-//! What is kept, and what goes.
+//! Releases that are kept, and releases that go.
 
 use super::*;
 

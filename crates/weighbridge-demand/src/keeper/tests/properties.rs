@@ -1,4 +1,4 @@
-//! What holds whatever happens.
+//! Properties that hold whatever happens.
 
 use std::collections::BTreeSet;
 
@@ -84,7 +84,7 @@ impl Node {
     }
 
     fn keep(&mut self, release: Release, keep: bool) {
-        // What is not kept is not written here.
+        // A release that is not kept is not written here.
         let held = self.disk.get(&release).copied().unwrap_or(0);
         let keep = if keep { self.keeper.shelf.place(self.keeper.names[&release]).size } else { held };
         match self.fetches.iter_mut().find(|(fetched, _)| *fetched == release) {
