@@ -4,7 +4,7 @@ use std::{
     fs::{File, TryLockError},
     io::{self, Read as _, Write as _},
     os::unix::{
-        fs::{DirBuilderExt as _, PermissionsExt},
+        fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt},
         net::UnixStream,
     },
     path::{Path, PathBuf},
@@ -116,6 +116,10 @@ pub fn ask(cache: &Path, request: &Request) -> Result<Reply, IoError> {
     ask().map_err(IoError::at("ask a node at", &place))
 }
 
+fn not_ours() -> io::Error {
+    io::Error::new(io::ErrorKind::NotADirectory, "something else than a folder has the name of its folder")
+}
+
 /// The socket of a node. The process that holds the lock of its folder is the only one that makes it or removes it.
 #[derive(Debug)]
 pub(crate) struct Control {
@@ -134,9 +138,16 @@ impl Control {
         let bind = || {
             match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o700))?,
+                _ => {}
             }
-            let lock = File::open(&folder)?;
+            // The cache may be shared: a link leads to no folder of somebody else.
+            let there = std::fs::symlink_metadata(&folder)?;
+            let lock = if there.is_dir() { File::open(&folder)? } else { return Err(not_ours()) };
+            let opened = lock.metadata()?;
+            if (opened.dev(), opened.ino()) != (there.dev(), there.ino()) {
+                return Err(not_ours());
+            }
+            lock.set_permissions(PermissionsExt::from_mode(0o700))?;
             lock.try_lock().map_err(|error| match error {
                 TryLockError::WouldBlock => io::ErrorKind::AddrInUse.into(),
                 TryLockError::Error(error) => error,

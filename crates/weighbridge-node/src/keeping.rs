@@ -173,10 +173,30 @@ impl Keeping {
             Some((head, size)) => (Release::new(name.clone(), head), size),
             None => (known().unwrap_or_else(none), bytes.saturating_add(1)),
         };
-        self.keeper.described(&release, size, None, now);
+        if usage.main.is_some() {
+            self.replaces(&release, now);
+        }
+        // Of a release of which a part is here the size is not known, unless it was before.
+        if usage.main.is_some() || self.keeper.latest(name).is_none() {
+            self.keeper.described(&release, size, None, now);
+        }
         self.keeper.holds(&release, bytes, now);
         let here = Here { release, size, bytes, is_kept: true, is_coming: false, since: now };
         self.here.insert(name.clone(), here);
+    }
+
+    /// Puts a release in the place of the one of its model that was asked for last, if that is another one.
+    fn replaces(&mut self, release: &Release, now: Duration) {
+        let Some(before) = self.keeper.latest(release.name()).filter(|before| *before != release).cloned()
+        else {
+            return;
+        };
+        self.keeper.revised(release, &before, now);
+        self.keeper.holds(&before, 0, now);
+        if self.keeper.is_pinned(&before) {
+            self.keeper.unpin(&before);
+            self.keeper.pin(release, now);
+        }
     }
 
     /// Counts a model whose fetch ended before its head was known: what a killed process has left in its place was put in order first.
@@ -238,6 +258,8 @@ impl Keeping {
         };
         self.evict(&evictions, Some(node), now);
         let Some(here) = self.here.get_mut(name) else { return };
+        // A pinned one stays, also if the budget has no room for it.
+        let keep = keep || self.keeper.is_pinned(&release);
         here.is_kept = keep;
         if !here.is_coming {
             self.keeper.holds(&release, if keep { here.bytes } else { 0 }, now);
@@ -250,15 +272,11 @@ impl Keeping {
 
     fn hear_begun(&mut self, release: Release, size: u64, node: &Node, now: Duration) {
         let name = release.name().clone();
-        let before = self.keeper.latest(&name).filter(|before| **before != release).cloned();
+        self.replaces(&release, now);
         self.keeper.described(&release, size, None, now);
-        if let Some(before) = &before {
-            self.keeper.revised(&release, before, now);
-            self.keeper.holds(before, 0, now);
-            if self.keeper.is_pinned(before) {
-                self.keeper.unpin(before);
-                self.keeper.pin(&release, now);
-            }
+        // The room for it was given back when the fetch before this one failed: the next request decides anew.
+        if let Some(in_use) = self.in_use.remove(&name) {
+            self.keeper.closed(&in_use.release);
         }
         let ahead = self.ahead.clone().filter(|ahead| *ahead.name() == name);
         if let Some(other) = ahead.as_ref().filter(|ahead| **ahead != release) {
@@ -337,6 +355,14 @@ impl Keeping {
     #[cfg(unix)]
     fn pin(&mut self, release: &Release, now: Duration) -> Reply {
         self.keeper.pin(release, now);
+        // It may be here only for those who read it.
+        if let Some(here) = self.here.get_mut(release.name()).filter(|here| !here.is_kept) {
+            here.is_kept = true;
+            if !here.is_coming {
+                self.keeper.holds(release, here.bytes, now);
+                self.keeper.fetched(release, 0, Duration::ZERO, now);
+            }
+        }
         self.record.write(&self.keeper);
         Reply::Done
     }
@@ -371,7 +397,8 @@ impl Keeping {
 
     /// Ends the use of models that nobody asks for, and removes those that were not to be kept.
     fn end_uses(&mut self, node: &Node, now: Duration) {
-        let is_quiet = |since: Duration| now.saturating_sub(since) > QUIET;
+        // A clock that went back counts as quiet: those who read are asked besides.
+        let is_quiet = |since: Duration| now.checked_sub(since).is_none_or(|time| time > QUIET);
         let (models, keeper) = (&self.models, &mut self.keeper);
         let is_news = &mut self.is_news;
         self.in_use.retain(|name, in_use| {
@@ -397,15 +424,29 @@ impl Keeping {
     }
 
     fn fetch_ahead(&mut self, node: &Node, now: Duration) {
-        let may = now >= self.no_ahead_before && self.ahead.is_none() && !node.is_fetching();
+        // A pause that is longer is one of a clock that went back.
+        let is_pause = self.no_ahead_before > now && self.no_ahead_before <= now.saturating_add(PAUSE);
+        let may = !is_pause && self.ahead.is_none() && !node.is_fetching();
         if !may || !(self.is_news || now >= self.keeper.wakes()) {
             return;
         }
         self.is_news = false;
         let Some(prefetch) = self.keeper.fetch_ahead(now) else { return };
+        let name = prefetch.release.name();
+        let is_other = self.here.get(name).is_some_and(|here| here.release != prefetch.release);
+        if !node.has_origin(name) || is_other && self.models.has(name) {
+            // Nothing goes for a fetch that will not begin.
+            for eviction in &prefetch.evict {
+                if let Some(here) = self.here.get(eviction.release.name()) {
+                    self.keeper.holds(&here.release, here.bytes, now);
+                }
+            }
+            self.keeper.fetched(&prefetch.release, 0, Duration::ZERO, now);
+            self.no_ahead_before = now.saturating_add(PAUSE);
+            return;
+        }
         info!(target: "weighbridge", "{prefetch}");
         self.evict(&prefetch.evict, Some(node), now);
-        let name = prefetch.release.name();
         if let Some(here) = self.here.get_mut(name).filter(|_| self.models.has(name)) {
             // It was given and not kept, and is all here still.
             here.is_kept = true;

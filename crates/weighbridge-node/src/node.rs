@@ -8,7 +8,7 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
@@ -191,6 +191,11 @@ impl Node {
         }
     }
 
+    /// Whether an origin has models of this name.
+    pub(crate) fn has_origin(&self, name: &ModelName) -> bool {
+        self.config.origin_of(name).is_some()
+    }
+
     /// Begins to fetch a model for which nobody waits. Returns whether it has begun.
     pub(crate) fn fetch_ahead(&self, name: &ModelName) -> bool {
         let begun = self.config.origin_of(name).map(|origin| self.fetch_of(name, origin, true));
@@ -217,12 +222,12 @@ impl Node {
             let (found, stop) = (watch::channel(Some(Ok(()))).1, Arc::default());
             return Ok(Running { found, stop, is_ahead });
         }
-        // A client comes before whatever nobody waits for.
-        fetches.values().filter(|fetch| fetch.is_ahead).for_each(|fetch| fetch.stop.ask());
         if fetches.values().filter(|fetch| !fetch.is_ahead).count() >= MAX_FETCHES {
             let message = format!("{MAX_FETCHES} models are being fetched already");
             return Err(NoSupply::NotNow { retry_after: RETRY, message });
         }
+        // A client comes before whatever nobody waits for.
+        fetches.values().filter(|fetch| fetch.is_ahead).for_each(|fetch| fetch.stop.ask());
         let node = self.me.upgrade().ok_or_else(ending)?;
         let (tell, heard) = watch::channel(None);
         let (origin, wanted) = (origin.clone(), name.clone());
@@ -231,12 +236,12 @@ impl Node {
         fetches.insert(name.clone(), running.clone());
         tokio::spawn(async move {
             let ends = Ends(&node, &wanted);
-            let began = node.now();
+            let began = Instant::now();
             let ended = node.bring(&wanted, &origin, &tell, &stop).await;
             node.tell(Told::Ended {
                 name: wanted.clone(),
                 received: ended.as_ref().ok().copied(),
-                took: node.now().saturating_sub(began),
+                took: began.elapsed(),
                 is_stopped: stop.is_asked(),
             });
             drop(ends);
@@ -425,6 +430,10 @@ impl Supplier for Node {
     }
 
     fn asked(&self, name: &ModelName) {
+        // Somebody reads what comes: its fetch is not ended for another client.
+        if let Some(fetch) = self.fetches().get_mut(name) {
+            fetch.is_ahead = false;
+        }
         if let Some(kept) = &*self.keeping() {
             kept.teller.asked(name);
         }

@@ -62,7 +62,12 @@ impl RecordFile {
         let new = self.path.with_extension("new");
         let write = || {
             let text = serde_json::to_vec(&keeper.record()).map_err(io::Error::other)?;
-            let mut file = File::create(&new)?;
+            // A link that lies there is removed, and not written through.
+            match fs::remove_file(&new) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let mut file = File::create_new(&new)?;
             file.write_all(&text)?;
             file.sync_all()?;
             fs::rename(&new, &self.path)?;

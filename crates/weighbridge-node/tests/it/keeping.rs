@@ -67,6 +67,8 @@ impl World {
         let (at_origin, cache) = (Folder::new(), Folder::new());
         fs::create_dir(at_origin.at("org")).unwrap();
         let origin = Faulty::start(at_origin.path());
+        // How long a fetch takes decides what it is worth: each takes about as long as the others.
+        origin.limit_rate(5_000_000);
         let clock = Arc::new(AtomicU64::new(1_793_318_400));
         let mut world = Self { origin, at_origin, cache, heads: Heads::default(), clock };
         for name in names {
@@ -376,6 +378,71 @@ fn a_person_can_pin_and_evict() {
     assert_eq!(world.tell(&Request::Pin { model: model("a") }), Reply::Done);
     wait_for("it is fetched", || world.has("a"));
     drop(node);
+}
+
+/// A model that did not fit the budget is given all the same, and stays if it is pinned while somebody reads it.
+#[test]
+fn a_model_that_is_pinned_while_it_is_read_stays() {
+    let world = World::of(&["a"]);
+    let node = world.node(MB / 2);
+    world.ask(&node, "a");
+    wait_for("it comes to be whole", || world.has("a") && world.state().fetching.is_empty());
+    wait_for("the ask is heard", || world.is_in_use("a"));
+    assert_eq!(world.tell(&Request::Pin { model: "org/a".to_owned() }), Reply::Done);
+    world.pass(HOUR);
+    wait_for("the use ends", || !world.is_in_use("a"));
+    assert!(world.has("a"));
+    // Nor does the next use end its stay.
+    world.use_once(&node, "a", HOUR);
+    assert!(world.has("a"));
+    drop(node);
+}
+
+/// A fetch that failed, and begins again within the minute, brings what was to be kept.
+#[test]
+fn a_model_whose_fetch_failed_once_is_kept() {
+    let world = World::of(&["a"]);
+    let node = world.node(10 * MB);
+    let file = world.at_origin.at("org/a/a.bin");
+    let bytes = fs::read(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    let path = "/org/a/resolve/main/a.bin";
+    let refused = get(node.address, path, "");
+    assert!(refused.status != 200 || !refused.is_whole, "{}", refused.head);
+    wait_for("its fetch ends", || world.state().fetching.is_empty());
+    fs::write(&file, bytes).unwrap();
+    wait_for("it is given", || {
+        let answer = get(node.address, path, "");
+        answer.status == 200 && answer.is_whole
+    });
+    wait_for("it comes to be whole", || world.has("a") && world.state().fetching.is_empty());
+    wait_for("the ask is heard", || world.is_in_use("a"));
+    world.pass(HOUR);
+    wait_for("the use ends", || !world.is_in_use("a"));
+    world.pass(HOUR);
+    assert!(world.state().plan.held.iter().any(|held| held.release.name().as_str() == "org/a"));
+    assert!(world.has("a"));
+    drop(node);
+}
+
+/// A link in a cache that others may write to leads the node to no folder of somebody else.
+#[test]
+fn a_link_in_the_place_of_the_socket_s_folder_is_refused() {
+    let (world, other) = (World::of(&["a"]), Folder::with(&[("socket", b"kept")]));
+    world.cache.link(".weighbridge-node", other.path());
+    world.cache.link(".weighbridge-demand.new", other.at("socket"));
+    let models = Arc::new(Models::of(vec![world.cache.path().to_owned()]));
+    let node = Node::new(world.config(MB), Arc::new(world.heads.clone()), models, Budget::unlimited());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    assert!(runtime.block_on(async { node.keep_to_budget() }).is_err());
+    drop(node);
+    fs::remove_file(world.cache.at(".weighbridge-node")).unwrap();
+    let node = world.node(10 * MB);
+    world.ask(&node, "a");
+    wait_for("the ask is heard", || world.is_in_use("a"));
+    drop(node);
+    assert!(world.cache.at(".weighbridge-demand.json").exists());
+    assert_eq!(fs::read(other.at("socket")).unwrap(), b"kept");
 }
 
 /// However often another model is asked for, it does not take the place of a pinned one; nor does it after a restart.
